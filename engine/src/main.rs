@@ -1,0 +1,36 @@
+//! The `catraca` binary: reads the command line and dispatches.
+
+use catraca_engine::commands;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Memory allocator of the whole process.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Decides on payments: approve, review or deny, in microseconds, durably, and explainably.
+#[derive(Parser, Debug)]
+#[command(name = "catraca", version, about, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Build, inspect and change lists of documents.
+    Blacklist(commands::blacklist::Args),
+    /// Read, verify and export the log.
+    Log(commands::log::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Blacklist(args) => commands::blacklist::run(args),
+        Command::Log(args) => commands::log::run(args),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("catraca: {failure}");
+        ExitCode::from(failure.status as u8)
+    })
+}

@@ -1,0 +1,2 @@
+//! Load for catraca.
+fn main() {}
