@@ -1,1 +1,52 @@
-//! lists
+//! The blacklist: which documents are listed, and how a data core asks.
+//!
+//! - [`import`] reads public and private lists (CSV) into [`Entry`]s; slow, off the data cores.
+//! - [`build`] turns entries into a [`Snapshot`]: an immutable table of 64-byte buckets, one file, one content hash.
+//! - [`Overlay`] holds the few documents listed or unlisted while the node runs.
+//! - [`Lists`] is what a core holds: a snapshot and an overlay, asked with [`Lists::lookup`].
+//! - [`synthetic`] makes valid invented documents for tests and measurements.
+//!
+//! A look-up takes no lock, allocates nothing and does no I/O. No network, no clock and no runtime in here: times and dates are
+//! handed in. `unsafe` lives in `memory.rs` alone.
+
+pub mod build;
+mod bucket;
+mod format;
+pub mod import;
+mod lists;
+mod memory;
+mod overlay;
+mod save;
+mod snapshot;
+pub mod synthetic;
+
+pub use build::{BuildError, Entry};
+pub use format::{Counts, MAX_BUCKETS, SnapshotError};
+pub use lists::Lists;
+pub use overlay::{MAX_OVERLAY_ENTRIES, Overlay, OverlayFull};
+pub use snapshot::Snapshot;
+
+use catraca_wire::DocumentKey;
+use catraca_wire::frame::{ListSource, Scope};
+
+/// A document was found listed: by what, and how far that entry reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// The list the entry comes from; the lowest code where several lists have it.
+    pub source: ListSource,
+    /// [`Scope::Root`] if the company is listed whatever the branch, else [`Scope::Exact`].
+    pub scope: Scope,
+}
+
+/// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and 30 low bits, a CNPJ's is below
+/// 36^12 < 2^63), so that roots and documents can't be taken for each other.
+const ROOT_TAG: u64 = 0b11 << 62;
+
+/// The table key of a CNPJ's root; `None` for a CPF.
+#[inline]
+const fn root_key(document: DocumentKey) -> Option<u64> {
+    match document.cnpj_root() {
+        Some(root) => Some(ROOT_TAG | root),
+        None => None,
+    }
+}

@@ -1,0 +1,229 @@
+//! Reads published lists and the operator's own CSV into entries.
+//!
+//! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries found. A row that can't be used is
+//! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
+//! Layouts (which column is found by which name) are in `columns.rs`, dates and the reading of one row in `row.rs`, the guards
+//! against files that are something else or were cut in `guard.rs`.
+
+mod columns;
+mod guard;
+mod row;
+
+pub use row::{MASKED_TEXT_LEN, Outcome, masked_text};
+
+use super::Entry;
+use super::build::MAX_ENTRIES;
+use catraca_wire::DocumentError;
+use catraca_wire::frame::{ListSource, Scope};
+use columns::Columns;
+use csv::ByteRecord;
+use guard::Guard;
+use jiff::civil::Date;
+use std::io::{BufRead, BufReader, Read};
+
+/// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An unclosed quote would otherwise take the
+/// rest of the file for one field.
+pub const MAX_ROW_LEN: u64 = 1 << 20;
+
+/// How to read a list.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Entries count that are active on this day.
+    pub as_of: Date,
+    /// How far an entry of CEIS, CNEP or CEPIM reaches; a plain list says so itself, or means [`Scope::Exact`].
+    pub sanctions_scope: Scope,
+}
+
+/// What was found in a list, or in several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Rows but for the header.
+    pub rows: u64,
+    /// Rows that count on the day.
+    pub active: u64,
+    /// Rows whose last day has passed.
+    pub expired: u64,
+    /// Rows whose first day has not come.
+    pub future: u64,
+    /// Rows with a document partly hidden.
+    pub masked_document: u64,
+    /// Rows with neither 11 nor 14 characters for a document.
+    pub document_length: u64,
+    /// Rows with a character in the document that can't be there.
+    pub document_character: u64,
+    /// Rows with wrong check digits.
+    pub document_check_digit: u64,
+    /// Rows with one digit repeated for a document.
+    pub document_repeated_digit: u64,
+    /// Rows with a date that is none.
+    pub bad_date: u64,
+    /// Rows with an unknown scope.
+    pub bad_scope: u64,
+    /// Rows with more or fewer fields than the header.
+    pub wrong_fields: u64,
+}
+
+impl Tally {
+    /// Rows with a document that is none, for whatever reason but a mask.
+    pub const fn invalid_document(&self) -> u64 {
+        self.document_length + self.document_character + self.document_check_digit + self.document_repeated_digit
+    }
+
+    /// Counts one row.
+    pub const fn add(&mut self, outcome: Outcome) {
+        self.rows += 1;
+        let counter = match outcome {
+            Outcome::Active => &mut self.active,
+            Outcome::Expired => &mut self.expired,
+            Outcome::Future => &mut self.future,
+            Outcome::Document(DocumentError::Masked) => &mut self.masked_document,
+            Outcome::Document(DocumentError::Length) => &mut self.document_length,
+            Outcome::Document(DocumentError::Character) => &mut self.document_character,
+            Outcome::Document(DocumentError::CheckDigit) => &mut self.document_check_digit,
+            Outcome::Document(DocumentError::RepeatedDigit) => &mut self.document_repeated_digit,
+            Outcome::BadDate => &mut self.bad_date,
+            Outcome::BadScope => &mut self.bad_scope,
+            Outcome::WrongFields => &mut self.wrong_fields,
+        };
+        *counter += 1;
+    }
+
+    /// Adds another list's counts.
+    pub const fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.active += other.active;
+        self.expired += other.expired;
+        self.future += other.future;
+        self.masked_document += other.masked_document;
+        self.document_length += other.document_length;
+        self.document_character += other.document_character;
+        self.document_check_digit += other.document_check_digit;
+        self.document_repeated_digit += other.document_repeated_digit;
+        self.bad_date += other.bad_date;
+        self.bad_scope += other.bad_scope;
+        self.wrong_fields += other.wrong_fields;
+    }
+}
+
+/// A row that does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reject {
+    /// Line of the file where the row begins, from 1.
+    pub line: u64,
+    /// Why.
+    pub outcome: Outcome,
+    /// What stood in the document's column, masked.
+    pub document: String,
+}
+
+/// Why a file can't be taken as a list. The messages don't name the file: the caller knows it.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// It could not be read.
+    #[error("it can't be read: {0}")]
+    Io(#[source] std::io::Error),
+    /// Its beginning says that it is something else.
+    #[error("not a list but {0}")]
+    NotAList(&'static str),
+    /// A column that must be there is not.
+    #[error(
+        "no column \"{wanted}\" among the {found} of the first line; a list of this kind ({kind}) has a header that names its columns"
+    )]
+    NoColumn {
+        /// Its published name.
+        wanted: &'static str,
+        /// How many columns there are.
+        found: usize,
+        /// The kind of list.
+        kind: ListSource,
+    },
+    /// A header and nothing else.
+    #[error("no rows behind the header; download or export it again")]
+    NoRows,
+    /// It ends within a row.
+    #[error("cut off: it ends inside the row of line {line}; download or export it again")]
+    Cut {
+        /// Line where the row begins.
+        line: u64,
+    },
+    /// A row past [`MAX_ROW_LEN`].
+    #[error("the row of line {line} is longer than {MAX_ROW_LEN} bytes: a quote is missing there, or the file was cut")]
+    RowTooLong {
+        /// Line where the row begins.
+        line: u64,
+    },
+    /// More entries than a snapshot holds.
+    #[error("with it there are more than {MAX_ENTRIES} entries, the most that a snapshot holds; leave a list out")]
+    TooMany,
+    /// The file of rejects could not be written.
+    #[error("the file of rejects can't be written: {0}")]
+    Rejects(#[source] std::io::Error),
+}
+
+/// Reads one list, adds its active entries to `entries`, and hands each row that doesn't count to `reject`.
+///
+/// # Errors
+/// What [`ImportError`] lists; `entries` then holds what was read before.
+pub fn read_list(
+    input: impl Read,
+    source: ListSource,
+    options: &Options,
+    entries: &mut Vec<Entry>,
+    mut reject: impl FnMut(Reject) -> std::io::Result<()>,
+) -> Result<Tally, ImportError> {
+    let mut input = BufReader::with_capacity(guard::SNIFF_LEN, input);
+    let start = input.fill_buf().map_err(ImportError::Io)?;
+    guard::refuse_other_formats(start)?;
+    let delimiter = guard::delimiter(start, source);
+    let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
+    let mut record = ByteRecord::new();
+    let mut line = next_row(&mut rows, &mut record)?.ok_or(ImportError::NoRows)?;
+    let columns = Columns::find(&record, source)?;
+    let mut tally = Tally::default();
+    // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
+    let mut at_marker = false;
+    let mut last_is_short = false;
+    while let Some(begins) = next_row(&mut rows, &mut record)? {
+        if at_marker {
+            tally.add(Outcome::WrongFields);
+            reject(Reject { line, outcome: Outcome::WrongFields, document: String::new() }).map_err(ImportError::Rejects)?;
+        }
+        at_marker = guard::is_end_marker(&record);
+        if at_marker {
+            // `line` stays that of the last true row, for the message that the file was cut inside it.
+            continue;
+        }
+        line = begins;
+        let (outcome, entry) = row::read(&record, &columns, source, options);
+        last_is_short = record.len() < columns.width;
+        tally.add(outcome);
+        match entry {
+            Some(_) if entries.len() >= MAX_ENTRIES => return Err(ImportError::TooMany),
+            Some(entry) => entries.push(entry),
+            None => {
+                let document = masked_text(record.get(columns.document).unwrap_or_default());
+                reject(Reject { line, outcome, document }).map_err(ImportError::Rejects)?;
+            }
+        }
+    }
+    // Without the marker the last row swallowed it: its quote was never closed.
+    if !at_marker || (last_is_short && !rows.get_ref().ended_with_newline()) {
+        return Err(ImportError::Cut { line });
+    }
+    if tally.rows == 0 {
+        return Err(ImportError::NoRows);
+    }
+    Ok(tally)
+}
+
+/// Reads a row; the line where it begins, or `None` at the end.
+fn next_row<R: Read>(rows: &mut csv::Reader<Guard<R>>, record: &mut ByteRecord) -> Result<Option<u64>, ImportError> {
+    let line = rows.position().line();
+    rows.get_mut().begin_row();
+    match rows.read_byte_record(record) {
+        Ok(true) => Ok(Some(record.position().map_or(line, csv::Position::line))),
+        Ok(false) => Ok(None),
+        Err(_) if rows.get_ref().row_too_long() => Err(ImportError::RowTooLong { line }),
+        Err(error) => Err(ImportError::Io(error.into())),
+    }
+}

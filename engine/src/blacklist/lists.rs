@@ -1,0 +1,74 @@
+//! What a data core holds: its handle on the snapshot, and its overlay.
+
+use super::{Hit, Overlay, OverlayFull, Snapshot};
+use catraca_wire::DocumentKey;
+use catraca_wire::record::OverlayChange;
+use std::sync::Arc;
+
+/// A snapshot, if one is loaded, and the overlay over it.
+#[derive(Debug, Clone, Default)]
+pub struct Lists {
+    snapshot: Option<Arc<Snapshot>>,
+    overlay: Overlay,
+}
+
+impl Lists {
+    /// Of a snapshot and an overlay.
+    pub const fn new(snapshot: Option<Arc<Snapshot>>, overlay: Overlay) -> Self {
+        Self { snapshot, overlay }
+    }
+
+    /// Whether the document is listed. The overlay speaks first: what it lists hits and what it unlists doesn't, whatever the
+    /// snapshot says, for the document and for its root.
+    #[inline]
+    pub fn lookup(&self, key: DocumentKey) -> Option<Hit> {
+        match self.overlay.lookup(key) {
+            Some(answer) => answer,
+            None => self.snapshot.as_ref()?.lookup(key),
+        }
+    }
+
+    /// Brings near what [`Self::lookup`] will read.
+    #[inline]
+    pub fn prefetch(&self, key: DocumentKey) {
+        if let Some(snapshot) = &self.snapshot {
+            snapshot.prefetch(key);
+        }
+    }
+
+    /// Id of the snapshot; 0 without one.
+    #[inline]
+    pub fn snapshot_id(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.id())
+    }
+
+    /// Sequence number of the overlay's last change; 0 without one.
+    #[inline]
+    pub const fn overlay_sequence(&self) -> u64 {
+        self.overlay.sequence()
+    }
+
+    /// The snapshot in use.
+    pub const fn snapshot(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshot.as_ref()
+    }
+
+    /// The overlay in use.
+    pub const fn overlay(&self) -> &Overlay {
+        &self.overlay
+    }
+
+    /// Takes another snapshot into use and gives back the old one, so that it is freed elsewhere: unmapping takes milliseconds.
+    #[must_use = "dropping the old snapshot here would unmap it on the data core"]
+    pub const fn swap(&mut self, snapshot: Option<Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
+        std::mem::replace(&mut self.snapshot, snapshot)
+    }
+
+    /// Takes a change into the overlay.
+    ///
+    /// # Errors
+    /// [`OverlayFull`], and then nothing has changed.
+    pub fn apply(&mut self, change: &OverlayChange) -> Result<(), OverlayFull> {
+        self.overlay.apply(change)
+    }
+}
