@@ -98,7 +98,9 @@ pub(super) fn build(mut entries: Vec<Entry>, as_of: Date, built_at_ns: u64) -> R
         let mut image = memory::allocate(len).map_err(|source| BuildError::Memory { bytes: len, source })?;
         let buckets: &mut [Bucket] = bytemuck::cast_slice_mut(&mut image[HEADER_LEN..]);
         let (exact_table, root_table) = buckets.split_at_mut(content.exact_buckets.to_native() as usize);
-        if fill(exact_table, exact(), content.seed.to_native()) && fill(root_table, roots.iter().copied(), content.seed.to_native()) {
+        if fill(exact_table, exact(), content.seed.to_native())
+            && fill(root_table, roots.iter().copied(), content.seed.to_native())
+        {
             return finish(image, content, built_at_ns).map_err(|source| BuildError::Memory { bytes: len, source });
         }
     }

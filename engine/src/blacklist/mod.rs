@@ -9,8 +9,8 @@
 //! A look-up takes no lock, allocates nothing and does no I/O. No network, no clock and no runtime in here: times and dates are
 //! handed in. `unsafe` lives in `memory.rs` alone.
 
-pub mod build;
 mod bucket;
+pub mod build;
 mod format;
 pub mod import;
 mod lists;

@@ -24,7 +24,8 @@ impl Columns {
     /// Out of a header row.
     pub(super) fn find(header: &ByteRecord, kind: ListSource) -> Result<Self, ImportError> {
         let names: Vec<String> = header.iter().map(|name| normalized(&decoded(name))).collect();
-        let column = |wanted: &[&'static str]| names.iter().position(|name| wanted.iter().any(|wanted| normalized(wanted) == *name));
+        let column =
+            |wanted: &[&'static str]| names.iter().position(|name| wanted.iter().any(|wanted| normalized(wanted) == *name));
         let required = |wanted: &[&'static str]| {
             // The names found are not repeated: without a header they would be somebody's data.
             column(wanted).ok_or(ImportError::NoColumn { wanted: wanted[0], found: names.len(), kind })

@@ -175,7 +175,8 @@ pub fn read_list(
     let start = input.fill_buf().map_err(ImportError::Io)?;
     guard::refuse_other_formats(start)?;
     let delimiter = guard::delimiter(start, source);
-    let mut rows = csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
+    let mut rows =
+        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
     let mut record = ByteRecord::new();
     let mut line = next_row(&mut rows, &mut record)?.ok_or(ImportError::NoRows)?;
     let columns = Columns::find(&record, source)?;

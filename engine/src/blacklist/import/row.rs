@@ -67,7 +67,13 @@ fn entry(record: &ByteRecord, columns: &Columns, source: ListSource, options: &O
     let text = std::str::from_utf8(field(columns.document)).map_err(|_| Outcome::Document(DocumentError::Character))?;
     let document = DocumentKey::parse(text).map_err(Outcome::Document)?;
     let scope = match columns.scope.map(field) {
-        None => if source == ListSource::Plain { Scope::Exact } else { options.sanctions_scope },
+        None => {
+            if source == ListSource::Plain {
+                Scope::Exact
+            } else {
+                options.sanctions_scope
+            }
+        }
         Some(b"") => Scope::Exact,
         Some(text) if text.eq_ignore_ascii_case(b"exact") => Scope::Exact,
         Some(text) if text.eq_ignore_ascii_case(b"root") => Scope::Root,
@@ -93,9 +99,7 @@ fn date(text: &[u8]) -> Result<Option<Date>, Outcome> {
     let (year, month, day) = match text {
         [] => return Ok(None),
         [d1, d2, b'/', m1, m2, b'/', year @ ..] if year.len() == 4 => (number(year), number(&[*m1, *m2]), number(&[*d1, *d2])),
-        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] => {
-            (number(&[*y1, *y2, *y3, *y4]), number(&[*m1, *m2]), number(&[*d1, *d2]))
-        }
+        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] => (number(&[*y1, *y2, *y3, *y4]), number(&[*m1, *m2]), number(&[*d1, *d2])),
         _ => return Err(Outcome::BadDate),
     };
     let (Some(year), Some(month), Some(day)) = (year, month, day) else { return Err(Outcome::BadDate) };
@@ -131,7 +135,17 @@ mod tests {
         assert_eq!(date(b"29/02/2024"), day(2024, 2, 29));
         assert_eq!(date(b"2026-11-22"), day(2026, 11, 22));
         assert_eq!(date(b"31/12/9999"), day(9999, 12, 31));
-        for bad in ["29/02/2023", "1/2/2024", "2024/01/01", "00/01/2024", "aa/bb/cccc", "2026-13-01", "22-11-2026", "22/11/26", "+1/01/2024"] {
+        for bad in [
+            "29/02/2023",
+            "1/2/2024",
+            "2024/01/01",
+            "00/01/2024",
+            "aa/bb/cccc",
+            "2026-13-01",
+            "22-11-2026",
+            "22/11/26",
+            "+1/01/2024",
+        ] {
             assert_eq!(date(bad.as_bytes()), Err(Outcome::BadDate), "{bad}");
         }
     }

@@ -1,0 +1,234 @@
+//! `catraca blacklist build`: lists in, one snapshot file out.
+
+use super::guard::Previous;
+use super::{print_lines, snapshot_json, snapshot_lines};
+use crate::blacklist::import::{Options, Reject, Tally, read_list};
+use crate::blacklist::{Entry, Snapshot};
+use crate::commands::Outcome;
+use crate::fatal::Failure;
+use catraca_wire::frame::{ListSource, Scope};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+/// Share of its documents, percent, that a list may lose between two builds: published lists change by a few in a hundred a month.
+const MAX_LOSS_PERCENT: u8 = 20;
+
+/// Arguments.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Kinds of list: ceis, cnep and cepim as the Portal da Transparência publishes them; plain, a CSV of your own with\n\
+                        the columns document,scope,reason,valid_from,valid_until (only the first is needed; scope is exact or root,\n\
+                        dates are yyyy-MM-dd or dd/MM/yyyy, both ends included).\n\n\
+                        Examples:\n  catraca blacklist build --source ceis=20261122_CEIS.csv --source cnep=20261122_CNEP.csv --out list.catraca\n  \
+                        catraca blacklist build --source plain=own.csv --as-of 2026-11-22 --rejects refused.csv --out own.catraca"
+)]
+pub(super) struct Args {
+    /// A list: its kind (ceis, cnep, cepim, plain), `=`, its file; may be given several times
+    #[arg(long = "source", required = true, value_name = "KIND=FILE", value_parser = parse_source)]
+    sources: Vec<Source>,
+    /// Take the entries that count on this day [default: today, local time]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    as_of: Option<Date>,
+    /// Snapshot file to write; replaced whole or not at all
+    #[arg(long)]
+    out: PathBuf,
+    /// Write the rows that don't count to this CSV: kind, line, reason, the document masked
+    #[arg(long)]
+    rejects: Option<PathBuf>,
+    /// How far entries of ceis, cnep and cepim reach: `root`, every branch of the company, or `exact`
+    #[arg(long, default_value = "root", value_parser = parse_scope)]
+    sanctions_scope: Scope,
+    /// Snapshot to hold the new one against [default: the file --out replaces]
+    #[arg(long, value_name = "FILE")]
+    previous: Option<PathBuf>,
+    /// Refuse a list that loses more than this share of its documents against the previous one
+    #[arg(long, value_name = "PERCENT", default_value_t = MAX_LOSS_PERCENT, value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_loss: u8,
+    /// Build although too many documents are lost, none is left, or the previous list can't be read
+    #[arg(long)]
+    force: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Source {
+    kind: ListSource,
+    path: PathBuf,
+}
+
+fn parse_source(text: &str) -> Result<Source, String> {
+    let (kind, path) = text.split_once('=').ok_or("write it as KIND=FILE, for example ceis=20261122_CEIS.csv")?;
+    let kind = ListSource::ALL.iter().copied().find(|source| *source != ListSource::Overlay && source.name() == kind);
+    let kind = kind.ok_or("the kind of list is one of ceis, cnep, cepim, plain")?;
+    if path.is_empty() {
+        return Err("the file is missing behind the =".to_owned());
+    }
+    Ok(Source { kind, path: path.into() })
+}
+
+fn parse_scope(text: &str) -> Result<Scope, String> {
+    Scope::ALL.iter().copied().find(|scope| scope.name() == text).ok_or_else(|| "exact or root".to_owned())
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    let as_of = args.as_of.unwrap_or_else(|| jiff::Zoned::now().date());
+    let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out)? };
+    let options = Options { as_of, sanctions_scope: args.sanctions_scope };
+    let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
+    let mut entries = Vec::new();
+    let mut tallies = Vec::with_capacity(args.sources.len());
+    for source in &args.sources {
+        tallies.push(read_source(source, &options, &mut entries, rejects.as_mut())?);
+    }
+    if let Some(rejects) = rejects {
+        rejects.finish()?;
+    }
+    let spinner = spinner("building and writing");
+    let snapshot = Snapshot::from_entries(entries, as_of, now_ns()).map_err(|error| Failure::failed(error.to_string()))?;
+    let documents = snapshot.counts().documents;
+    if !args.force {
+        if documents == 0 {
+            return Err(Failure::failed(format!(
+                "no row of the lists counts on {as_of}, so that nobody would be listed; see why with --rejects, or --force if it is right"
+            )));
+        }
+        if let Some(previous) = &previous {
+            previous.hold_against(documents, args.max_loss)?;
+        }
+    }
+    snapshot
+        .save(&args.out)
+        .map_err(|error| Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display())))?;
+    spinner.finish_and_clear();
+    report(args, &snapshot, &tallies, previous.as_ref());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn now_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    // Enough until the year 2554.
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Reads one list, with a bar on a terminal.
+fn read_source(
+    source: &Source,
+    options: &Options,
+    entries: &mut Vec<Entry>,
+    mut rejects: Option<&mut Rejects>,
+) -> Result<Tally, Failure> {
+    let name = source.path.display();
+    let file = File::open(&source.path).map_err(|error| Failure::failed(format!("{name}: the list can't be read: {error}")))?;
+    let len = file.metadata().map_or(0, |metadata| metadata.len());
+    let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(len).with_style(style).with_message(format!("{} {name}", source.kind));
+    let reject = |reject: Reject| rejects.as_deref_mut().map_or(Ok(()), |rejects| rejects.write(source.kind, &reject));
+    let tally = read_list(bar.wrap_read(file), source.kind, options, entries, reject);
+    bar.finish_and_clear();
+    tally.map_err(|error| Failure::failed(format!("{name}: {error}")))
+}
+
+fn spinner(message: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(message);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+/// The file of rejects.
+struct Rejects {
+    path: PathBuf,
+    rows: csv::Writer<File>,
+}
+
+impl Rejects {
+    fn create(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path);
+        let mut rejects = file
+            .map(|file| Self { path: path.to_path_buf(), rows: csv::Writer::from_writer(file) })
+            .map_err(|error| Failure::failed(format!("{}: the file of rejects can't be written: {error}", path.display())))?;
+        rejects.rows.write_record(["source", "line", "reason", "document"]).map_err(|error| rejects.failure(&error.into()))?;
+        Ok(rejects)
+    }
+
+    fn write(&mut self, kind: ListSource, reject: &Reject) -> io::Result<()> {
+        let (line, reason) = (reject.line.to_string(), reject.outcome.to_string());
+        Ok(self.rows.write_record([kind.name(), &line, &reason, &reject.document])?)
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        self.rows.flush().map_err(|error| self.failure(&error))
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        Failure::failed(format!("{}: the file of rejects can't be written: {error}", self.path.display()))
+    }
+}
+
+fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<&Previous>) {
+    let mut total = Tally::default();
+    tallies.iter().for_each(|tally| total.merge(tally));
+    if args.json {
+        let sources = args.sources.iter().zip(tallies).map(|(source, tally)| {
+            let mut value = tally_json(tally);
+            value["source"] = json!(source.kind.name());
+            value["file"] = json!(source.path.to_string_lossy());
+            value
+        });
+        let sources: Vec<_> = sources.collect();
+        let mut value = tally_json(&total);
+        value["as_of"] = json!(snapshot.as_of().to_string());
+        value["distinct_active_documents"] = json!(snapshot.counts().documents);
+        value["alphanumeric_active_documents"] = json!(snapshot.counts().alphanumeric);
+        value["previous_documents"] = json!(previous.map(Previous::documents));
+        value["sources"] = json!(sources);
+        value["snapshot"] = snapshot_json(snapshot);
+        println!("{value:#}");
+        return;
+    }
+    let mut lines = vec![("rows".to_owned(), total.rows.to_string()), ("  active".to_owned(), total.active.to_string())];
+    let reasons = [
+        ("expired", total.expired),
+        ("not yet begun", total.future),
+        ("masked document", total.masked_document),
+        ("document of wrong length", total.document_length),
+        ("document with a wrong character", total.document_character),
+        ("document with wrong check digits", total.document_check_digit),
+        ("document of one repeated digit", total.document_repeated_digit),
+        ("bad date", total.bad_date),
+        ("bad scope", total.bad_scope),
+        ("wrong number of fields", total.wrong_fields),
+    ];
+    lines.extend(reasons.iter().filter(|(_, count)| *count > 0).map(|(name, count)| (format!("  {name}"), count.to_string())));
+    lines.extend(snapshot_lines(snapshot));
+    lines.push(("written to".to_owned(), args.out.display().to_string()));
+    print_lines(&lines);
+}
+
+fn tally_json(tally: &Tally) -> Value {
+    json!({
+        "rows": tally.rows,
+        "active_rows": tally.active,
+        "expired_rows": tally.expired,
+        "future_rows": tally.future,
+        "invalid_document_rows": tally.invalid_document(),
+        "masked_document_rows": tally.masked_document,
+        "invalid_document_rows_by_reason": {
+            "length": tally.document_length,
+            "character": tally.document_character,
+            "check_digit": tally.document_check_digit,
+            "repeated_digit": tally.document_repeated_digit,
+        },
+        "bad_date_rows": tally.bad_date,
+        "bad_scope_rows": tally.bad_scope,
+        "wrong_fields_rows": tally.wrong_fields,
+    })
+}

@@ -1,0 +1,97 @@
+//! `catraca blacklist`: builds list snapshots, looks into them, and asks them about documents. One file for each subcommand.
+
+mod build;
+mod check;
+mod guard;
+mod inspect;
+mod synth;
+
+use super::Outcome;
+use crate::blacklist::{Counts, Snapshot};
+use crate::fatal::Failure;
+use catraca_wire::frame::ListSource;
+use std::path::Path;
+
+/// Arguments of `catraca blacklist`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Build a snapshot file out of published lists and your own
+    Build(build::Args),
+    /// Say what is in a snapshot file
+    Inspect(inspect::Args),
+    /// Ask a snapshot file about documents; exit status 3 if any is listed
+    Check(check::Args),
+    /// Write an invented plain list, for measurements and load tests
+    Synth(synth::Args),
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::Build(args) => build::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Synth(args) => synth::run(&args),
+    }
+}
+
+/// Opens a snapshot for a command.
+fn open(path: &Path) -> Result<Snapshot, Failure> {
+    Snapshot::open(path).map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// A snapshot for a program.
+fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
+    let Counts { entries, roots, documents, cpf, cnpj, alphanumeric, by_source } = snapshot.counts();
+    let names = ListSource::ALL.iter().map(|source| source.name().to_owned());
+    let by_source: serde_json::Map<_, _> = names.zip(by_source.map(Into::into)).collect();
+    serde_json::json!({
+        "id": format!("{:016x}", snapshot.id()),
+        "content_hash": blake3::Hash::from_bytes(*snapshot.content_hash()).to_string(),
+        "as_of": snapshot.as_of().to_string(),
+        "built_at_ns": snapshot.built_at_ns(),
+        "documents": documents,
+        "cpf": cpf,
+        "cnpj": cnpj,
+        "alphanumeric": alphanumeric,
+        "entries": entries,
+        "roots": roots,
+        "by_source": by_source,
+        "bytes": snapshot.bytes().len(),
+    })
+}
+
+/// A snapshot for a person: lines of a name and a value.
+fn snapshot_lines(snapshot: &Snapshot) -> Vec<(String, String)> {
+    let counts = snapshot.counts();
+    let built = i128::from(snapshot.built_at_ns());
+    let built = jiff::Timestamp::from_nanosecond(built).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"));
+    let mut lines = vec![
+        ("id".to_owned(), format!("{:016x}", snapshot.id())),
+        ("as of".to_owned(), snapshot.as_of().to_string()),
+        ("built".to_owned(), built),
+        ("documents".to_owned(), format!("{} ({} CPF, {} CNPJ)", counts.documents, counts.cpf, counts.cnpj)),
+        ("  with letters".to_owned(), counts.alphanumeric.to_string()),
+    ];
+    for (source, count) in ListSource::ALL.iter().zip(counts.by_source) {
+        lines.push((format!("  from {source}"), count.to_string()));
+    }
+    let per_document = snapshot.bytes().len() as f64 / counts.documents.max(1) as f64;
+    lines.push(("entries".to_owned(), format!("{} ({} of them company roots)", counts.entries, counts.roots)));
+    lines.push(("size".to_owned(), format!("{} bytes, {per_document:.1} for each document", snapshot.bytes().len())));
+    lines
+}
+
+/// Prints lines of a name and a value, the values in one column.
+fn print_lines(lines: &[(String, String)]) {
+    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    for (name, value) in lines {
+        println!("{name:width$}  {value}");
+    }
+}
