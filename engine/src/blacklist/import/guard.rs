@@ -47,6 +47,11 @@ pub(super) fn delimiter(start: &[u8], source: ListSource) -> u8 {
     if source == ListSource::Plain && !header.contains(&b';') { b',' } else { b';' }
 }
 
+/// Whether the header's line ends with CR LF, as all lines then do.
+pub(super) fn ends_lines_with_crlf(start: &[u8]) -> bool {
+    start.iter().position(|&byte| byte == b'\n').is_some_and(|end| start[..end].ends_with(b"\r"))
+}
+
 /// Passes a file on, with the end marker behind it; stops a row that grows past its bound.
 pub(super) struct Guard<R> {
     input: R,
@@ -73,9 +78,9 @@ impl<R> Guard<R> {
         self.too_long
     }
 
-    /// Whether the file's last byte ends a line.
-    pub(super) const fn ended_with_newline(&self) -> bool {
-        self.last_byte == b'\n'
+    /// The last byte of the file that was given.
+    pub(super) const fn last_byte(&self) -> u8 {
+        self.last_byte
     }
 }
 

@@ -175,16 +175,17 @@ pub fn read_list(
     let start = input.fill_buf().map_err(ImportError::Io)?;
     guard::refuse_other_formats(start)?;
     let delimiter = guard::delimiter(start, source);
+    let crlf = guard::ends_lines_with_crlf(start);
     let mut rows =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
     let mut record = ByteRecord::new();
-    let mut line = next_row(&mut rows, &mut record)?.ok_or(ImportError::NoRows)?;
+    let mut line = next_row(&mut rows, &mut record, false)?.ok_or(ImportError::NoRows)?;
     let columns = Columns::find(&record, source)?;
     let mut tally = Tally::default();
     // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
     let mut at_marker = false;
     let mut last_is_short = false;
-    while let Some(begins) = next_row(&mut rows, &mut record)? {
+    while let Some(begins) = next_row(&mut rows, &mut record, crlf)? {
         if at_marker {
             tally.add(Outcome::WrongFields);
             reject(Reject { line, outcome: Outcome::WrongFields, document: String::new() }).map_err(ImportError::Rejects)?;
@@ -207,8 +208,11 @@ pub fn read_list(
             }
         }
     }
-    // Without the marker the last row swallowed it: its quote was never closed.
-    if !at_marker || (last_is_short && !rows.get_ref().ended_with_newline()) {
+    // Without the marker the last row swallowed it: its quote was never closed. A row without its line end is whole if it has all
+    // fields, and in the published lists, which quote all of them, closes its last one.
+    let end = rows.get_ref().last_byte();
+    let cut_after_delimiter = source != ListSource::Plain && !matches!(end, b'"' | b'\r' | b'\n');
+    if !at_marker || cut_after_delimiter || (last_is_short && !matches!(end, b'\r' | b'\n')) {
         return Err(ImportError::Cut { line });
     }
     if tally.rows == 0 {
@@ -217,12 +221,17 @@ pub fn read_list(
     Ok(tally)
 }
 
-/// Reads a row; the line where it begins, or `None` at the end.
-fn next_row<R: Read>(rows: &mut csv::Reader<Guard<R>>, record: &mut ByteRecord) -> Result<Option<u64>, ImportError> {
-    let line = rows.position().line();
+/// Reads a row; the line where it begins, or `None` at the end. The CSV reader ends a row at CR and counts the LF behind it as part
+/// of the next one: `after_crlf` says that there is one.
+fn next_row<R: Read>(
+    rows: &mut csv::Reader<Guard<R>>,
+    record: &mut ByteRecord,
+    after_crlf: bool,
+) -> Result<Option<u64>, ImportError> {
+    let line = rows.position().line() + u64::from(after_crlf);
     rows.get_mut().begin_row();
     match rows.read_byte_record(record) {
-        Ok(true) => Ok(Some(record.position().map_or(line, csv::Position::line))),
+        Ok(true) => Ok(Some(line)),
         Ok(false) => Ok(None),
         Err(_) if rows.get_ref().row_too_long() => Err(ImportError::RowTooLong { line }),
         Err(error) => Err(ImportError::Io(error.into())),

@@ -80,6 +80,7 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let as_of = args.as_of.unwrap_or_else(|| jiff::Zoned::now().date());
+    refuse_overwriting_sources(args)?;
     let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out)? };
     let options = Options { as_of, sanctions_scope: args.sanctions_scope };
     let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
@@ -110,6 +111,21 @@ pub(super) fn run(args: &Args) -> Outcome {
     spinner.finish_and_clear();
     report(args, &snapshot, &tallies, previous.as_ref());
     Ok(ExitCode::SUCCESS)
+}
+
+/// A slip of the hand must not cost the list that is read.
+fn refuse_overwriting_sources(args: &Args) -> Result<(), Failure> {
+    // A file that isn't there yet has no canonical path, and is no source.
+    let written = [Some(&args.out), args.rejects.as_ref()].into_iter().flatten().filter_map(|path| path.canonicalize().ok());
+    for path in written {
+        if args.sources.iter().any(|source| source.path.canonicalize().is_ok_and(|source| source == path)) {
+            return Err(Failure::failed(format!(
+                "{}: writing there would overwrite a source; choose another name",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn now_ns() -> u64 {

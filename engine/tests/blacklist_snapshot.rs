@@ -1,0 +1,367 @@
+//! Snapshots, overlay and look-up through the public API: what hits, what doesn't, and what no damaged file gets past.
+
+use catraca_engine::blacklist::synthetic::document;
+use catraca_engine::blacklist::{
+    Counts, Entry, Hit, Lists, MAX_BUCKETS, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull, Snapshot, SnapshotError,
+};
+use catraca_wire::frame::{ListSource, Scope};
+use catraca_wire::record::OverlayChange;
+use catraca_wire::{DocumentKey, DocumentKind};
+use jiff::civil::{Date, date};
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const DAY: Date = date(2026, 11, 22);
+const BUILT_AT_NS: u64 = 1_795_305_600_000_000_000;
+
+fn key(text: &str) -> DocumentKey {
+    DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn entry(document: DocumentKey, source: ListSource, scope: Scope) -> Entry {
+    Entry::new(document, source, scope).expect("a source of lists")
+}
+
+fn snapshot(entries: Vec<Entry>) -> Snapshot {
+    Snapshot::from_entries(entries, DAY, BUILT_AT_NS).expect("built")
+}
+
+fn synthetic(entries: u64) -> Snapshot {
+    snapshot((0..entries).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect())
+}
+
+/// A small snapshot with all kinds of entries, saved.
+fn saved(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let mut entries: Vec<_> = (0..40).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect();
+    entries.extend((40..60).map(|number| entry(document(1, number), ListSource::Ceis, Scope::Root)));
+    let path = folder.join("list.catraca");
+    snapshot(entries).save(&path).expect("saved");
+    let bytes = std::fs::read(&path).expect("read");
+    (path, bytes)
+}
+
+fn rewrite(path: &Path, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
+    std::fs::write(path, bytes).expect("written");
+    Snapshot::open(path)
+}
+
+#[test]
+fn every_listed_document_hits_and_no_other() {
+    // Sizes around the bucket's seven slots, where tables are smallest and fullest, and some larger ones.
+    for entries in (0..80).chain([1_000, 40_000]) {
+        let snapshot = synthetic(entries);
+        assert_eq!(snapshot.entries(), entries);
+        for number in 0..entries {
+            let hit = snapshot.lookup(document(1, number));
+            assert_eq!(hit, Some(Hit { source: ListSource::Plain, scope: Scope::Exact }), "{number} of {entries}");
+        }
+        for number in entries..entries + 1_000 {
+            snapshot.prefetch(document(1, number));
+            assert_eq!(snapshot.lookup(document(1, number)), None, "{number} of {entries}");
+        }
+    }
+}
+
+#[test]
+fn a_root_hits_every_branch_and_an_exact_entry_one() {
+    let snapshot = snapshot(vec![
+        entry(key("ABCDEFGH000195"), ListSource::Cnep, Scope::Root),
+        entry(key("12ABC34501DE35"), ListSource::Plain, Scope::Exact),
+        entry(key("04933228680"), ListSource::Ceis, Scope::Root),
+        entry(key("00000000000191"), ListSource::Ceis, Scope::Root),
+    ]);
+    let root = Some(Hit { source: ListSource::Cnep, scope: Scope::Root });
+    assert_eq!(snapshot.lookup(key("ABCDEFGH000195")), root);
+    assert_eq!(snapshot.lookup(key("ABCDEFGH000276")), root);
+    assert_eq!(snapshot.lookup(key("12ABC34501DE35")), Some(Hit { source: ListSource::Plain, scope: Scope::Exact }));
+    let sibling = DocumentKey::from_raw(key("12ABC34501DE35").raw() + 1).expect("a key");
+    assert_eq!(snapshot.lookup(sibling), None);
+    // A CPF has no branches, and the root of zeros is a root like any other.
+    assert_eq!(snapshot.lookup(key("04933228680")), Some(Hit { source: ListSource::Ceis, scope: Scope::Exact }));
+    let branch = DocumentKey::from_raw(77).expect("a branch of root zero");
+    assert_eq!(snapshot.lookup(branch), Some(Hit { source: ListSource::Ceis, scope: Scope::Root }));
+}
+
+#[test]
+fn counts_are_of_distinct_documents() {
+    let snapshot = snapshot(vec![
+        entry(key("ABCDEFGH000195"), ListSource::Cnep, Scope::Root),
+        entry(key("ABCDEFGH000276"), ListSource::Cnep, Scope::Root),
+        entry(key("ABCDEFGH000276"), ListSource::Plain, Scope::Exact),
+        entry(key("04933228680"), ListSource::Plain, Scope::Exact),
+        entry(key("04933228680"), ListSource::Ceis, Scope::Exact),
+        entry(key("04933228680"), ListSource::Ceis, Scope::Exact),
+    ]);
+    let expected = Counts { entries: 3, roots: 1, documents: 3, cpf: 1, cnpj: 2, alphanumeric: 2, by_source: [1, 2, 0, 2] };
+    assert_eq!(snapshot.counts(), expected);
+    assert_eq!(snapshot.lookup(key("04933228680")).map(|hit| hit.source), Some(ListSource::Ceis));
+    assert_eq!((snapshot.as_of(), snapshot.built_at_ns()), (DAY, BUILT_AT_NS));
+}
+
+#[test]
+fn the_same_entries_give_the_same_bytes() {
+    let entries: Vec<_> = (0..5_000).map(|number| entry(document(2, number), ListSource::Ceis, Scope::Root)).collect();
+    let one = snapshot(entries.clone());
+    let two = snapshot(entries.iter().rev().copied().collect());
+    assert_eq!(one.bytes(), two.bytes());
+    assert_ne!(one.id(), 0);
+    let later = Snapshot::from_entries(entries.clone(), DAY, BUILT_AT_NS + 1).expect("built");
+    assert_eq!((later.id(), later.content_hash()), (one.id(), one.content_hash()));
+    assert_ne!(later.bytes(), one.bytes());
+    assert_ne!(snapshot(entries[1..].to_vec()).id(), one.id());
+}
+
+#[test]
+fn a_saved_snapshot_opens_to_the_same() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("list.catraca");
+    let built = synthetic(10_000);
+    synthetic(10).save(&path).expect("saved");
+    built.save(&path).expect("replaced");
+    let opened = Snapshot::open(&path).expect("sound");
+    assert_eq!(opened.bytes(), built.bytes());
+    assert_eq!((opened.id(), opened.counts(), opened.as_of()), (built.id(), built.counts(), built.as_of()));
+    assert!((0..10_000).all(|number| opened.lookup(document(1, number)).is_some()));
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "a temporary file was left");
+    // An empty list is a list.
+    synthetic(0).save(&path).expect("saved");
+    assert_eq!(Snapshot::open(&path).expect("sound").lookup(document(1, 1)), None);
+}
+
+#[test]
+fn every_flipped_bit_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, bytes) = saved(folder.path());
+    for at in 0..bytes.len() {
+        // All bits of what has a meaning; one for each byte of the header page's empty rest.
+        let bits = if (256..4096).contains(&at) { at % 8..at % 8 + 1 } else { 0..8 };
+        for bit in bits {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let error = rewrite(&path, &damaged).expect_err("a flipped bit was accepted").to_string();
+            assert!(error.contains("list.catraca") && error.contains("build"), "byte {at} bit {bit}: {error}");
+        }
+    }
+    rewrite(&path, &bytes).expect("whole again");
+}
+
+#[test]
+fn every_truncation_and_any_tail_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, mut bytes) = saved(folder.path());
+    for len in 0..bytes.len() {
+        rewrite(&path, &bytes[..len]).expect_err("a truncated file was accepted");
+    }
+    bytes.push(0);
+    assert!(matches!(rewrite(&path, &bytes), Err(SnapshotError::Length { .. })));
+}
+
+/// Recomputes both hashes, as somebody would who wants to be believed.
+fn rehashed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let content = blake3::Hasher::new().update(&bytes[88..200]).update(&bytes[4096..]).finalize();
+    bytes[48..80].copy_from_slice(content.as_bytes());
+    bytes[16..48].fill(0);
+    let header = blake3::hash(&bytes[..4096]);
+    bytes[16..48].copy_from_slice(header.as_bytes());
+    bytes
+}
+
+#[test]
+fn sound_hashes_do_not_excuse_nonsense() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, bytes) = saved(folder.path());
+    rewrite(&path, &rehashed(bytes.clone())).expect("nothing changed: the offsets in this test are right");
+    let change = |offset: usize, value: u64, expected: &str| {
+        let mut forged = bytes.clone();
+        forged[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+        let error = rewrite(&path, &rehashed(forged)).expect_err(expected).to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+    };
+    change(8, 9 | 4096 << 32, "format version 9");
+    change(88, 20_261_322, "as-of date");
+    change(104, MAX_BUCKETS + 1, "more buckets");
+    change(112, u64::MAX, "more buckets");
+    change(104, 1, "bytes where");
+    change(120, 41, "counts other entries");
+    change(300, 1, "reserved bytes");
+    change(96, 12_345, "nobody looks for it");
+    change(4096, 1 << 63 | 111_111_111, "no document has");
+    let sources = 4096 + 56;
+    let mut forged = bytes.clone();
+    forged[sources] = 0x10;
+    let error = rewrite(&path, &rehashed(forged)).expect_err("an unknown source");
+    assert!(error.to_string().contains("without a known source"), "{error}");
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_waiting() {
+    let folder = tempfile::tempdir().expect("a folder");
+    assert!(matches!(Snapshot::open(folder.path()), Err(SnapshotError::NotASnapshot { .. })));
+    assert!(matches!(Snapshot::open(Path::new("/dev/zero")), Err(SnapshotError::NotASnapshot { .. })));
+    assert!(matches!(Snapshot::open(&folder.path().join("none")), Err(SnapshotError::Io { .. })));
+}
+
+#[test]
+fn a_failed_save_leaves_the_old_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("list");
+    std::fs::create_dir(&path).expect("a folder in the way");
+    synthetic(3).save(&path).expect_err("a folder can't be replaced by a file");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "a temporary file was left");
+    synthetic(3).save(&folder.path().join("none/list")).expect_err("no such folder");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn forged_tables_never_panic(noise in proptest::collection::vec((4096usize..6_000, any::<u8>()), 1..40)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, mut bytes) = saved(folder.path());
+        for (at, byte) in noise {
+            if let Some(place) = bytes.get_mut(at) {
+                *place = byte;
+            }
+        }
+        if let Ok(snapshot) = rewrite(&path, &rehashed(bytes)) {
+            for number in 0..100 {
+                let _ = snapshot.lookup(document(1, number));
+            }
+        }
+    }
+
+    #[test]
+    fn a_snapshot_agrees_with_a_map(
+        raws in proptest::collection::vec((0u64..3_000, 0u8..4, any::<bool>()), 0..400),
+        asked in proptest::collection::vec(0u64..3_000, 0..200),
+    ) {
+        // Few roots (a million apart is another root), so that exact entries, roots and branches meet.
+        let document = |number: u64| match number % 3 {
+            0 => DocumentKey::from_cpf_number(number as u32 + 1).expect("no repeated digit below 111,111,111"),
+            _ => DocumentKey::from_raw(number / 30 * 36u64.pow(4) + number % 30 + 1).expect("a key"),
+        };
+        let mut exact: HashMap<DocumentKey, u8> = HashMap::new();
+        let mut roots: HashMap<u64, u8> = HashMap::new();
+        let mut entries = Vec::new();
+        for (number, source, root) in raws {
+            let (document, scope) = (document(number), if root { Scope::Root } else { Scope::Exact });
+            entries.push(entry(document, ListSource::ALL[usize::from(source)], scope));
+            match document.cnpj_root() {
+                Some(key) if root => roots.entry(key).and_modify(|least| *least = source.min(*least)).or_insert(source),
+                _ => exact.entry(document).and_modify(|least| *least = source.min(*least)).or_insert(source),
+            };
+        }
+        let snapshot = snapshot(entries);
+        for number in asked {
+            let asked = document(number);
+            let hit = |scope| move |&source: &u8| Hit { source: ListSource::ALL[usize::from(source)], scope };
+            let expected = exact.get(&asked).map(hit(Scope::Exact));
+            let expected = expected.or_else(|| roots.get(&asked.cnpj_root()?).map(hit(Scope::Root)));
+            prop_assert_eq!(snapshot.lookup(asked), expected);
+        }
+    }
+}
+
+fn change(document: &str, scope: Scope, listed: bool, sequence: u64) -> OverlayChange {
+    OverlayChange { document: key(document), scope, listed, sequence }
+}
+
+#[test]
+fn the_overlay_speaks_before_the_snapshot() {
+    let listed = snapshot(vec![
+        entry(key("ABCDEFGH000195"), ListSource::Ceis, Scope::Root),
+        entry(key("04933228680"), ListSource::Plain, Scope::Exact),
+    ]);
+    let mut lists = Lists::default();
+    assert_eq!((lists.snapshot_id(), lists.overlay_sequence(), lists.lookup(key("04933228680"))), (0, 0, None));
+    assert!(lists.swap(Some(Arc::new(listed))).is_none());
+    assert!(lists.lookup(key("04933228680")).is_some() && lists.lookup(key("ABCDEFGH000276")).is_some());
+
+    let apply = |lists: &mut Lists, document, scope, listed, sequence| {
+        lists.apply(&change(document, scope, listed, sequence)).expect("room");
+        assert_eq!(lists.overlay_sequence(), sequence);
+    };
+    apply(&mut lists, "04933228680", Scope::Root, false, 1);
+    assert_eq!(lists.lookup(key("04933228680")), None);
+    // One branch out of a listed company, then the company out, then in again: the last word stands for every branch.
+    apply(&mut lists, "ABCDEFGH000276", Scope::Exact, false, 2);
+    assert_eq!(lists.lookup(key("ABCDEFGH000276")), None);
+    assert_eq!(lists.lookup(key("ABCDEFGH000195")).map(|hit| hit.source), Some(ListSource::Ceis));
+    apply(&mut lists, "ABCDEFGH000195", Scope::Root, false, 3);
+    assert_eq!(lists.lookup(key("ABCDEFGH000195")), None);
+    apply(&mut lists, "ABCDEFGH000276", Scope::Root, true, 4);
+    let hit = Some(Hit { source: ListSource::Overlay, scope: Scope::Root });
+    assert_eq!((lists.lookup(key("ABCDEFGH000195")), lists.lookup(key("ABCDEFGH000276"))), (hit, hit));
+    apply(&mut lists, "04933228680", Scope::Exact, true, 5);
+    assert_eq!(lists.lookup(key("04933228680")), Some(Hit { source: ListSource::Overlay, scope: Scope::Exact }));
+
+    let old = lists.swap(None).expect("the one before");
+    assert_eq!(old.entries(), 2);
+    assert_eq!(lists.lookup(key("ABCDEFGH000195")), hit, "the overlay outlives the snapshot");
+    lists.prefetch(key("ABCDEFGH000195"));
+}
+
+#[test]
+fn the_overlay_is_bounded() {
+    let mut overlay = Overlay::new();
+    for number in 0..MAX_OVERLAY_ENTRIES as u64 {
+        let change = OverlayChange { document: document(3, number), scope: Scope::Exact, listed: true, sequence: number + 1 };
+        overlay.apply(&change).expect("room");
+    }
+    let sequence = overlay.sequence();
+    let mut change = OverlayChange { document: document(4, 1), scope: Scope::Exact, listed: true, sequence: sequence + 1 };
+    assert_eq!(overlay.apply(&change), Err(OverlayFull));
+    assert_eq!((overlay.len(), overlay.sequence()), (MAX_OVERLAY_ENTRIES, sequence));
+    // What it holds may still be changed.
+    change.document = document(3, 7);
+    change.listed = false;
+    assert_eq!(overlay.apply(&change), Ok(()));
+    assert_eq!(overlay.lookup(document(3, 7)), Some(None));
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_changes_and_checkpoints_do_not_matter(
+        raws in proptest::collection::vec((0usize..6, any::<bool>(), any::<bool>()), 0..30),
+        order in any::<u64>(),
+    ) {
+        let documents =
+            ["ABCDEFGH000195", "ABCDEFGH000276", "12ABC34501DE35", "04933228680", "00000000000191", "37635419000120"];
+        let changes: Vec<_> = raws
+            .iter()
+            .enumerate()
+            .map(|(n, &(at, root, listed))| change(documents[at], if root { Scope::Root } else { Scope::Exact }, listed, n as u64 + 1))
+            .collect();
+        let mut straight = Overlay::new();
+        changes.iter().for_each(|change| straight.apply(change).expect("room"));
+        let mut shuffled: Vec<_> = changes.iter().chain(&changes).copied().collect();
+        shuffled.sort_by_key(|change| change.sequence.wrapping_mul(order | 1));
+        let mut other = Overlay::new();
+        shuffled.iter().for_each(|change| other.apply(change).expect("room"));
+        let mut restored = Overlay::new();
+        straight.changes().iter().for_each(|change| restored.apply(change).expect("room"));
+        for document in documents {
+            let said = straight.lookup(key(document));
+            prop_assert_eq!(said, other.lookup(key(document)));
+            prop_assert_eq!(said, restored.lookup(key(document)));
+        }
+        prop_assert_eq!(straight.changes(), other.changes());
+        prop_assert_eq!(straight.sequence(), restored.sequence());
+    }
+}
+
+#[test]
+fn synthetic_documents_differ_and_repeat() {
+    let documents: HashSet<_> = (0..200_000).map(|number| document(5, number)).collect();
+    assert_eq!(documents.len(), 200_000);
+    let cpf = documents.iter().filter(|document| document.kind() == DocumentKind::Cpf).count();
+    assert!((99_990..=100_000).contains(&cpf), "{cpf}");
+    assert_eq!(document(5, 42), document(5, 42));
+    assert_ne!(document(5, 42), document(6, 42));
+    for number in (0..1_000_000_000).step_by(1_000_003) {
+        let document = document(9, number);
+        assert_eq!(DocumentKey::from_wire(&document.to_wire()), Ok(document));
+    }
+}
