@@ -66,8 +66,11 @@ layout! {
         chain: Chain,
         /// CRC32C of the payload.
         payload_crc: u32,
+        /// How many 512-byte sectors of head and payload hold only zeros, as sealed. More of them on disk mean that some were never
+        /// written: a torn write, and no bit rot.
+        zero_sectors: u32,
         /// 0.
-        reserved: [u8; 128],
+        reserved: [u8; 124],
         /// CRC32C of the head with this field zero.
         header_crc: u32,
     }
@@ -129,6 +132,11 @@ pub struct BlockIdentity {
     pub cluster_id: [u8; 16],
 }
 
+/// How many sectors of these bytes, which begin at one, hold only zeros; the last may be cut short.
+pub fn zero_sectors(bytes: &[u8]) -> usize {
+    bytes.chunks(SECTOR_LEN).filter(|sector| **sector == [0; SECTOR_LEN][..sector.len()]).count()
+}
+
 /// The length on disk of a block with this many bytes of payload: head and padding included.
 #[inline]
 pub const fn padded_len(payload_len: usize) -> usize {
@@ -165,6 +173,8 @@ pub fn seal(
     head.payload_len = (payload_len as u32).into_wire();
     head.sealed_at_ns = sealed_at_ns.into_wire();
     head.previous_chain = *previous_chain;
+    // The head is not zero, so its sector doesn't count whatever it holds at this moment.
+    head.zero_sectors = (zero_sectors(&buffer[SECTOR_LEN.min(end)..end]) as u32).into_wire();
     buffer[..BLOCK_HEAD_LEN].copy_from_slice(bytemuck::bytes_of(&head));
     buffer[end..len].fill(0);
     let chain: Chain = *blake3::keyed_hash(key, &buffer[..end]).as_bytes();

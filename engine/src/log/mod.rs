@@ -1,1 +1,21 @@
-//! The log: segments, recovery, reading.
+//! The log on disk: segments, recovery, reading. `wire/LOG.md` is its specification.
+//!
+//! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. Around them, with I/O: [`segment`]
+//! (names and making of files), `map` (files as bytes, the only `unsafe`), [`read`] (also while a node writes), [`startup`] (the only
+//! place that repairs), [`lookup`] and [`key`]. The writing side is the shard's journal and the driver; nothing here seals a block.
+
+mod check;
+pub mod damage;
+mod error;
+pub mod key;
+pub mod lookup;
+mod map;
+pub mod read;
+pub mod recovery;
+pub mod segment;
+pub mod startup;
+
+pub use check::{Place, SoundBlock, Tail};
+pub use error::LogError;
+pub use read::LogReader;
+pub use startup::{RecoveredStream, recover_stream};

@@ -1,0 +1,72 @@
+//! All stored decisions with a transaction id: a plain scan over every stream, fast enough for a person who asks.
+
+use super::check::Place;
+use super::error::LogError;
+use super::read::{LogReader, StreamRead};
+use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::frame::TRANSACTION_ID_LEN;
+use catraca_wire::record::{RecordHead, RecordKind};
+use std::ops::ControlFlow;
+
+/// Most records that a look-up gives back: ids repeat only between payers, and a person reads the answer.
+pub const MAX_FOUND: usize = 256;
+
+/// A record out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Where it lies.
+    pub place: Place,
+    /// Its head.
+    pub head: RecordHead,
+    /// Its extension, at most [`MAX_EXTENSION_LEN`](catraca_wire::record::MAX_EXTENSION_LEN) bytes.
+    pub extension: Vec<u8>,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The newest decisions with that id, newest first.
+    pub records: Vec<StoredRecord>,
+    /// How many there are; more than `records` holds when the limit cut some off.
+    pub matches: u64,
+    /// How each stream's reading ended. Where that is damage, decisions behind it were not seen.
+    pub streams: Vec<(u16, StreamRead)>,
+}
+
+/// Finds the decisions on a transaction id, of one payer or of all.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn find(
+    log: &LogReader,
+    id: &[u8; TRANSACTION_ID_LEN],
+    payer: Option<&[u8; DOCUMENT_LEN]>,
+    limit: usize,
+) -> Result<Found, LogError> {
+    let limit = limit.clamp(1, MAX_FOUND);
+    let mut found = Found { records: Vec::new(), matches: 0, streams: Vec::new() };
+    for &shard in log.shards() {
+        let read = log.records(shard, &mut |head, extension, place| {
+            let transaction = &head.transaction;
+            if head.kind == RecordKind::Decision.to_wire()
+                && transaction.id == *id
+                && payer.is_none_or(|payer| transaction.payer == *payer)
+            {
+                found.matches += 1;
+                found.records.push(StoredRecord { place: *place, head: *head, extension: extension.to_vec() });
+                if found.records.len() >= 2 * limit {
+                    keep_newest(&mut found.records, limit);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.streams.push((shard, read));
+    }
+    keep_newest(&mut found.records, limit);
+    Ok(found)
+}
+
+fn keep_newest(records: &mut Vec<StoredRecord>, limit: usize) {
+    records.sort_by_key(|record| std::cmp::Reverse((record.head.decided_at_ns.to_native(), record.head.lsn.to_native())));
+    records.truncate(limit);
+}
