@@ -330,7 +330,7 @@ pub fn frames() -> Value {
         receipt: 0x4746_4544_4342_4140,
         reserved: 0,
     };
-    let clear = Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, ..deny };
+    let clear = Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, lsn: 41, ..deny };
     let largest = Answer {
         verdict: Verdict::Review.to_wire(),
         flags: VERDICT_DUPLICATE | VERDICT_DEGRADED | VERDICT_SHADOW_DISAGREES,
