@@ -324,7 +324,7 @@ impl HeaderFields {
     /// The header of a frame of `length` bytes.
     #[inline]
     pub fn new(kind: FrameKind, length: usize, flags: u16, correlation: u64) -> Self {
-        debug_assert!(length >= HEADER_LEN && length <= MAX_REPLY_LEN);
+        debug_assert!((HEADER_LEN..=MAX_REPLY_LEN).contains(&length));
         Self {
             length: (length as u32).into_wire(),
             kind: kind.to_wire(),

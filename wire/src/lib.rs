@@ -12,5 +12,6 @@ pub mod client;
 pub mod document;
 pub mod frame;
 pub mod record;
+pub mod transaction;
 
 pub use document::{DocumentError, DocumentKey, DocumentKind};

@@ -1,0 +1,182 @@
+//! One TCP connection: the handshake, writing, and bounded reading. It knows nothing of what the frames are for.
+
+use super::error::{ClientError, ProtocolError, ServerError};
+use super::options::ClientOptions;
+use super::reply::{Body, decode, reply_len};
+use crate::frame::{HEADER_LEN, HelloFrame, PROTOCOL_VERSION, Welcome, fill};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// Bytes that a connection reads at once, and its buffer's size until a larger reply comes. Holds a thousand VERDICTs.
+const READ_LEN: usize = 64 * 1024;
+/// Queued bytes past which they are written without waiting for a flush.
+const WRITE_LEN: usize = 64 * 1024;
+/// The correlation of HELLO: nothing else is unanswered then.
+const HELLO_CORRELATION: u64 = 0;
+
+/// Why a connection is of no use any more.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error("the server closed the connection")]
+    Closed,
+    #[error("the connection failed: {0}")]
+    Failed(#[from] std::io::Error),
+    #[error("the server broke the protocol with {0}")]
+    Protocol(#[from] ProtocolError),
+    #[error("the server closes the connection: {0}")]
+    Closing(ServerError),
+}
+
+/// A connection past its handshake.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    pub(super) welcome: Welcome,
+    write_timeout: Duration,
+    input: Input,
+    output: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects and shakes hands, all before `deadline`.
+    pub(super) fn open(address: &str, options: &ClientOptions, deadline: Instant) -> Result<Self, ClientError> {
+        let failed = |detail: String| ClientError::Connect { address: address.to_owned(), detail };
+        let mut stream = Err(failed("the name has no address".to_owned()));
+        for place in address.to_socket_addrs().map_err(|e| failed(e.to_string()))? {
+            let Some(left) = time_left(deadline) else {
+                return Err(failed("no connection in time".to_owned()));
+            };
+            stream = TcpStream::connect_timeout(&place, left).map_err(|e| failed(e.to_string()));
+            if stream.is_ok() {
+                break;
+            }
+        }
+        let mut stream = stream?;
+        // A request that waits for a fuller packet wastes its budget.
+        stream.set_nodelay(true).map_err(|e| failed(e.to_string()))?;
+        let write_timeout = Duration::from_millis(options.answer_timeout_ms);
+        stream.set_write_timeout(Some(write_timeout)).map_err(|e| failed(e.to_string()))?;
+
+        stream.write_all(bytemuck::bytes_of(&hello(options))).map_err(|e| failed(e.to_string()))?;
+        let mut input = Input::new();
+        match input.next(&mut stream, deadline) {
+            Ok(Some((HELLO_CORRELATION, Body::Welcome(welcome)))) => {
+                Ok(Self { stream, welcome, write_timeout, input, output: Vec::new() })
+            }
+            Ok(Some((_, Body::Error(error)))) => Err(ClientError::Refused(error)),
+            Ok(Some((correlation, body))) => {
+                Err(failed(Broken::Protocol(ProtocolError::Unexpected { kind: body.kind(), correlation }).to_string()))
+            }
+            Ok(None) => Err(failed("no WELCOME in time".to_owned())),
+            Err(broken) => Err(failed(broken.to_string())),
+        }
+    }
+
+    /// Takes a frame to be written with the next flush, or now when much is waiting.
+    pub(super) fn queue(&mut self, frame: &[u8]) -> Result<(), Broken> {
+        self.output.extend_from_slice(frame);
+        if self.output.len() >= WRITE_LEN { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is queued.
+    pub(super) fn flush(&mut self) -> Result<(), Broken> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let deadline = Instant::now() + self.write_timeout;
+        let mut written = 0;
+        while written < self.output.len() {
+            if Instant::now() >= deadline {
+                return Err(Broken::Failed(ErrorKind::TimedOut.into()));
+            }
+            match self.stream.write(&self.output[written..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => written += count,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        self.output.clear();
+        Ok(())
+    }
+
+    /// The next reply with its correlation; `None` when `deadline` comes first.
+    pub(super) fn next(&mut self, deadline: Instant) -> Result<Option<(u64, Body)>, Broken> {
+        self.input.next(&mut self.stream, deadline)
+    }
+}
+
+/// Bytes read and not yet understood.
+#[derive(Debug)]
+struct Input {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    fn new() -> Self {
+        Self { buffer: vec![0; READ_LEN], start: 0, end: 0 }
+    }
+
+    fn next(&mut self, stream: &mut TcpStream, deadline: Instant) -> Result<Option<(u64, Body)>, Broken> {
+        loop {
+            let held = &self.buffer[self.start..self.end];
+            let needed = match held.first_chunk::<HEADER_LEN>() {
+                None => HEADER_LEN,
+                Some(header) => {
+                    // Refuses any length over the bound, before the buffer grows to it.
+                    let len = reply_len(header)?;
+                    if let Some(frame) = held.get(..len) {
+                        let reply = decode(frame)?;
+                        self.start += len;
+                        return Ok(Some(reply));
+                    }
+                    len
+                }
+            };
+            self.make_room(needed);
+            let Some(left) = time_left(deadline) else { return Ok(None) };
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(Broken::Closed),
+                Ok(count) => self.end += count,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Makes the buffer hold `needed` bytes from `start`, with room behind what is read.
+    fn make_room(&mut self, needed: usize) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start + needed > self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if needed > self.buffer.len() {
+            self.buffer.resize(needed, 0);
+        }
+    }
+}
+
+fn hello(options: &ClientOptions) -> HelloFrame {
+    let mut frame = HelloFrame::empty(HELLO_CORRELATION);
+    frame.version_min = PROTOCOL_VERSION;
+    frame.version_max = PROTOCOL_VERSION;
+    // The options were checked: both fit their fields, and so a byte.
+    frame.credential_len = options.credential.len() as u8;
+    frame.client_name_len = options.client_name.len() as u8;
+    frame.in_flight = options.in_flight.into();
+    fill(&mut frame.credential, &options.credential);
+    fill(&mut frame.client_name, &options.client_name);
+    frame
+}
+
+/// What is left until then, at least the millisecond that a socket's time-out must have; `None` when it has passed.
+pub(super) fn time_left(deadline: Instant) -> Option<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then(|| left.max(Duration::from_millis(1)))
+}

@@ -1,0 +1,379 @@
+//! What is unanswered, and the promise about it: each request gets its answer, over as many connections as that takes, or is given up
+//! when its time is over.
+//!
+//! Sending a transaction again is safe because the server remembers (PROTOCOL.md, "Sending again"); that is the whole of the recovery
+//! here. Requests that change something else (BLACKLIST) are not sent twice: their caller is told.
+
+use super::connection::{Broken, Connection, time_left};
+use super::error::{ClientError, ProtocolError};
+use super::options::{ClientOptions, MAX_IN_FLIGHT};
+use super::reply::{Body, Histogram};
+use crate::frame::{ErrorCode, FrameKind, SubmitFrame, Welcome};
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+/// Histograms in one answer, at most: one for each stage, with room for stages to come.
+const MAX_HISTOGRAMS: usize = 64;
+
+/// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent again.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// SUBMIT, with the end of its budget.
+    Submit(SubmitFrame, Instant),
+    /// Any other.
+    Other(Vec<u8>),
+}
+
+/// How a request ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The server answered.
+    Answer(Body),
+    /// The server answered STATS, in pieces.
+    Histograms(Vec<Histogram>),
+    /// It did not, for this reason.
+    NoAnswer(String),
+}
+
+#[derive(Debug)]
+struct Unanswered {
+    request: Request,
+    /// The kind of frame that answers it, besides ERROR.
+    answered_by: FrameKind,
+    /// May be sent again on another connection.
+    repeatable: bool,
+    /// When to stop waiting.
+    deadline: Instant,
+    /// It went out on the connection in use.
+    sent: bool,
+    /// It went out on a connection before.
+    sent_before: bool,
+    histograms: Vec<Histogram>,
+}
+
+/// The unanswered requests and the connection that carries them.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    options: ClientOptions,
+    connection: Option<Connection>,
+    welcome: Welcome,
+    unanswered: BTreeMap<u64, Unanswered>,
+    /// To be sent (again) on this connection, oldest first; some may have been given up.
+    unsent: VecDeque<u64>,
+    /// How many of the unanswered went out on this connection.
+    carried: usize,
+    /// No deadline is before this. Saves looking through all at each answer.
+    earliest_deadline: Option<Instant>,
+    next_correlation: u64,
+    next_address: usize,
+    /// Failures since the last answer.
+    failures: u32,
+    last_failure: String,
+    chance: RandomState,
+}
+
+impl Exchange {
+    /// Connects to the first address that takes us, trying each once.
+    pub(super) fn connect(options: ClientOptions) -> Result<Self, ClientError> {
+        options.check()?;
+        let mut next_address = 0;
+        loop {
+            let deadline = Instant::now() + Duration::from_millis(options.connect_timeout_ms);
+            let opened = Connection::open(&options.addresses[next_address], &options, deadline);
+            match opened {
+                Ok(connection) => {
+                    return Ok(Self {
+                        welcome: connection.welcome,
+                        connection: Some(connection),
+                        options,
+                        unanswered: BTreeMap::new(),
+                        unsent: VecDeque::new(),
+                        carried: 0,
+                        earliest_deadline: None,
+                        next_correlation: 1,
+                        next_address,
+                        failures: 0,
+                        last_failure: String::new(),
+                        chance: RandomState::new(),
+                    });
+                }
+                Err(error) if is_final(&error) || next_address + 1 == options.addresses.len() => return Err(error),
+                Err(_) => next_address += 1,
+            }
+        }
+    }
+
+    pub(super) const fn welcome(&self) -> &Welcome {
+        &self.welcome
+    }
+
+    pub(super) const fn options(&self) -> &ClientOptions {
+        &self.options
+    }
+
+    pub(super) fn unanswered(&self) -> usize {
+        self.unanswered.len()
+    }
+
+    /// Whether another request may be sent now.
+    pub(super) fn has_room(&self) -> bool {
+        self.unanswered.len() < self.limit()
+    }
+
+    fn limit(&self) -> usize {
+        let wanted = if self.options.in_flight == 0 { MAX_IN_FLIGHT } else { self.options.in_flight };
+        self.welcome.in_flight.min(wanted) as usize
+    }
+
+    /// Takes a request and queues it for writing; gives its correlation. Connects again first where there is no connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] or [`ClientError::Refused`] when no connection can be had; the request is not taken then.
+    pub(super) fn add(
+        &mut self,
+        mut request: Request,
+        answered_by: FrameKind,
+        repeatable: bool,
+        deadline: Instant,
+    ) -> Result<u64, ClientError> {
+        if self.connection.is_none() {
+            self.reconnect(deadline)?;
+        }
+        let correlation = self.next_correlation;
+        self.next_correlation += 1;
+        match &mut request {
+            Request::Submit(frame, _) => frame.header.correlation = correlation.into(),
+            Request::Other(bytes) => bytes[8..16].copy_from_slice(&correlation.to_le_bytes()),
+        }
+        let (sent, sent_before, histograms) = (false, false, Vec::new());
+        let entry = Unanswered { request, answered_by, repeatable, deadline, sent, sent_before, histograms };
+        self.unanswered.insert(correlation, entry);
+        self.earliest_deadline = Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        self.unsent.push_back(correlation);
+        self.send_unsent();
+        Ok(correlation)
+    }
+
+    /// Writes what is queued.
+    pub(super) fn flush(&mut self) {
+        if let Some(connection) = &mut self.connection
+            && let Err(broken) = connection.flush()
+        {
+            self.lose(&broken);
+        }
+    }
+
+    /// Gives up the connection for the next address; what is unanswered will be sent there.
+    pub(super) fn leave(&mut self, why: &str) {
+        self.connection = None;
+        self.after_loss(why.to_owned());
+    }
+
+    /// Waits until one request has ended; `None` when nothing is unanswered.
+    pub(super) fn next_outcome(&mut self) -> Option<(u64, Outcome)> {
+        loop {
+            if let Some(expired) = self.take_expired() {
+                return Some(expired);
+            }
+            let deadline = self.earliest_deadline?;
+            if self.connection.is_none() {
+                if let Err(error) = self.reconnect(deadline)
+                    && time_left(deadline).is_some()
+                {
+                    self.give_up(&error);
+                }
+                continue;
+            }
+            self.send_unsent();
+            self.flush();
+            let Some(connection) = &mut self.connection else { continue };
+            match connection.next(deadline) {
+                // Deadlines are looked at above.
+                Ok(None) => {}
+                Ok(Some((correlation, body))) => match self.accept(correlation, body) {
+                    Ok(Some(outcome)) => return Some((correlation, outcome)),
+                    Ok(None) => {}
+                    Err(broken) => self.lose(&broken),
+                },
+                Err(broken) => self.lose(&broken),
+            }
+        }
+    }
+
+    /// Matches an answer with its request.
+    fn accept(&mut self, correlation: u64, body: Body) -> Result<Option<Outcome>, Broken> {
+        let kind = body.kind();
+        let unexpected = Broken::Protocol(ProtocolError::Unexpected { kind, correlation });
+        let Some(entry) = self.unanswered.get_mut(&correlation) else {
+            return Err(match body {
+                Body::Error(error) if error.closing => Broken::Closing(error),
+                _ => unexpected,
+            });
+        };
+        if !entry.sent || (kind != entry.answered_by && kind != FrameKind::Error) {
+            return Err(unexpected);
+        }
+        self.failures = 0;
+        self.last_failure.clear();
+        let outcome = match body {
+            Body::Histogram { histogram, more } => {
+                if entry.histograms.len() == MAX_HISTOGRAMS {
+                    return Err(ProtocolError::TooManyHistograms(MAX_HISTOGRAMS).into());
+                }
+                entry.histograms.push(histogram);
+                if more {
+                    return Ok(None);
+                }
+                Outcome::Histograms(std::mem::take(&mut entry.histograms))
+            }
+            body => Outcome::Answer(body),
+        };
+        self.unanswered.remove(&correlation);
+        self.carried -= 1;
+        if let Outcome::Answer(Body::Error(error)) = &outcome
+            && error.closing
+        {
+            self.lose(&Broken::Closing(error.clone()));
+        }
+        Ok(Some(outcome))
+    }
+
+    /// The oldest request whose time is over. One that went out and got nothing says that the connection is dead, although nobody
+    /// told us: the others go over a new one.
+    fn take_expired(&mut self) -> Option<(u64, Outcome)> {
+        let now = Instant::now();
+        if self.earliest_deadline.is_none_or(|earliest| now < earliest) {
+            return None;
+        }
+        let expired = self.unanswered.iter().find(|(_, entry)| entry.deadline <= now).map(|(&correlation, _)| correlation);
+        let Some(correlation) = expired else {
+            self.earliest_deadline = self.unanswered.values().map(|entry| entry.deadline).min();
+            return None;
+        };
+        let entry = self.unanswered.remove(&correlation)?;
+        if entry.sent && self.connection.take().is_some() {
+            self.after_loss("the server did not answer in time".to_owned());
+        }
+        let detail = if self.last_failure.is_empty() { "the time for it is over".to_owned() } else { self.last_failure.clone() };
+        Some((correlation, Outcome::NoAnswer(detail)))
+    }
+
+    /// Sends what this connection has not carried yet, as far as its limit allows.
+    fn send_unsent(&mut self) {
+        let limit = self.limit();
+        while let Some(connection) = &mut self.connection
+            && self.carried < limit
+            && let Some(correlation) = self.unsent.pop_front()
+        {
+            let Some(entry) = self.unanswered.get_mut(&correlation) else { continue };
+            let queued = match &mut entry.request {
+                Request::Submit(frame, budget_end) => {
+                    let left_us = budget_end.saturating_duration_since(Instant::now()).as_micros();
+                    let Some(left_us) = u32::try_from(left_us).ok().filter(|&left| left > 0) else {
+                        // Sent now it could be decided after its budget: it is over.
+                        entry.deadline = Instant::now();
+                        self.earliest_deadline = Some(entry.deadline);
+                        continue;
+                    };
+                    if entry.sent_before {
+                        frame.transaction.budget_us = left_us.into();
+                    }
+                    connection.queue(bytemuck::bytes_of(frame))
+                }
+                Request::Other(bytes) => connection.queue(bytes),
+            };
+            entry.sent = true;
+            entry.sent_before = true;
+            self.carried += 1;
+            if let Err(broken) = queued {
+                self.lose(&broken);
+                return;
+            }
+        }
+    }
+
+    fn lose(&mut self, broken: &Broken) {
+        self.connection = None;
+        self.after_loss(broken.to_string());
+    }
+
+    fn after_loss(&mut self, why: String) {
+        self.failures += 1;
+        self.last_failure = why;
+        self.next_address = (self.next_address + 1) % self.options.addresses.len();
+        self.unsent.clear();
+        self.carried = 0;
+        let now = Instant::now();
+        for (&correlation, entry) in &mut self.unanswered {
+            if entry.sent && !entry.repeatable {
+                entry.deadline = now;
+                self.earliest_deadline = Some(now);
+                // It went out on a connection that is gone: its end says nothing about the next one.
+                entry.sent = false;
+                continue;
+            }
+            entry.sent = false;
+            entry.histograms.clear();
+            self.unsent.push_back(correlation);
+        }
+    }
+
+    /// Connects again, going round the addresses with pauses, until `until` or the attempts are used up.
+    ///
+    /// A place to follow WELCOME's `primary` would be where the next address is chosen.
+    fn reconnect(&mut self, until: Instant) -> Result<(), ClientError> {
+        let mut last = ClientError::Connect {
+            address: self.options.addresses[self.next_address].clone(),
+            detail: if self.last_failure.is_empty() { "no time left to connect".to_owned() } else { self.last_failure.clone() },
+        };
+        while self.failures <= self.options.reconnect_attempts {
+            let pause = self.options.pause(self.failures, self.chance.hash_one(Instant::now()));
+            if time_left(until).is_none_or(|left| left <= pause) {
+                // No attempt fits into what is left; wait it out, so that whoever waits for `until` does not spin.
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                return Err(last);
+            }
+            std::thread::sleep(pause);
+            let deadline = until.min(Instant::now() + Duration::from_millis(self.options.connect_timeout_ms));
+            match Connection::open(&self.options.addresses[self.next_address], &self.options, deadline) {
+                Ok(connection) => {
+                    self.welcome = connection.welcome;
+                    self.connection = Some(connection);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    self.next_address = (self.next_address + 1) % self.options.addresses.len();
+                    self.last_failure = error.to_string();
+                    let stop = is_final(&error);
+                    last = error;
+                    if stop {
+                        break;
+                    }
+                }
+            }
+        }
+        // The next call may try anew, with one attempt's credit used.
+        self.failures = self.failures.min(1);
+        Err(last)
+    }
+
+    /// Lets everything unanswered end now.
+    fn give_up(&mut self, error: &ClientError) {
+        self.last_failure = error.to_string();
+        self.unsent.clear();
+        let now = Instant::now();
+        for entry in self.unanswered.values_mut() {
+            entry.deadline = now;
+        }
+        self.earliest_deadline = Some(now);
+    }
+}
+
+/// Errors that another attempt can't change.
+fn is_final(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(refused) if matches!(
+        refused.code, ErrorCode::Unauthenticated | ErrorCode::UnsupportedVersion | ErrorCode::BadFrame
+    ))
+}

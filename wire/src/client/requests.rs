@@ -1,0 +1,39 @@
+//! Building BLACKLIST requests from what a caller has.
+
+use super::ClientError;
+use crate::document::DocumentKey;
+use crate::frame::{BlacklistChange, BlacklistFrame, BlacklistOp, MAX_PATH_LEN, Scope, fill};
+
+impl BlacklistChange {
+    /// Lists a document.
+    pub fn add(document: DocumentKey, scope: Scope) -> Self {
+        Self { scope: scope.to_wire(), document: document.to_wire(), ..Self::of(BlacklistOp::Add) }
+    }
+
+    /// Unlists a document: it no longer hits, whatever the snapshot says.
+    pub fn remove(document: DocumentKey, scope: Scope) -> Self {
+        Self { scope: scope.to_wire(), document: document.to_wire(), ..Self::of(BlacklistOp::Remove) }
+    }
+
+    /// Takes a snapshot file on the server's machine into use; `force` although it loses more entries than the server allows.
+    ///
+    /// # Errors
+    /// [`ClientError::Argument`] for a path that is empty or longer than [`MAX_PATH_LEN`] bytes.
+    pub fn load(path: &str, force: bool) -> Result<Self, ClientError> {
+        if path.is_empty() || path.len() > MAX_PATH_LEN {
+            return Err(ClientError::Argument(format!("a path has 1 to {MAX_PATH_LEN} bytes")));
+        }
+        let mut change = Self { force: u8::from(force), path_len: path.len() as u16, ..Self::of(BlacklistOp::Load) };
+        fill(&mut change.path, path);
+        Ok(change)
+    }
+
+    /// Changes nothing; asks for the state.
+    pub fn describe() -> Self {
+        Self::of(BlacklistOp::Describe)
+    }
+
+    fn of(op: BlacklistOp) -> Self {
+        Self { op: op.to_wire(), ..Self::from(&BlacklistFrame::empty(0)) }
+    }
+}

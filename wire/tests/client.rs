@@ -1,0 +1,474 @@
+//! The client against a server that does what servers do, and what they should not.
+#![cfg(feature = "client")]
+
+#[path = "support/fake_server.rs"]
+mod fake_server;
+
+use catraca_wire::client::{Client, ClientError, ClientOptions, ServerError};
+use catraca_wire::document::DocumentKey;
+use catraca_wire::frame::*;
+use catraca_wire::record::{RECORD_VERSION, Reason, RecordHead, RecordKind};
+use fake_server::{FakeServer, Peer, Script, verdict_frame};
+
+fn script(script: impl FnOnce(Peer) + Send + 'static) -> Script {
+    Box::new(script)
+}
+
+fn options(server: &FakeServer) -> ClientOptions {
+    ClientOptions { reconnect_base_ms: 1, reconnect_max_ms: 4, ..ClientOptions::new(&server.address) }
+}
+
+fn transaction(amount_centavos: i64) -> Transaction {
+    Transaction::pix(&format!("order-{amount_centavos}"), "04933228680", "12ABC34501DE35", amount_centavos, 7).expect("valid")
+}
+
+#[test]
+fn a_transaction_is_decided_and_the_handshake_says_who_we_are() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        let hello = peer.welcome(8);
+        assert_eq!((hello.credential_len, text_of(&hello.credential)), (6, "sesame"));
+        assert_eq!((text_of(&hello.client_name), hello.in_flight.to_native()), ("till-4", 3));
+        let submit = peer.submit();
+        assert_eq!(Transaction::from(&submit.transaction), transaction(5));
+        peer.verdict(&submit, Verdict::Deny, VERDICT_DEGRADED | VERDICT_SHADOW_DISAGREES);
+    })]);
+    let mut client = Client::connect(ClientOptions {
+        credential: "sesame".into(),
+        client_name: "till-4".into(),
+        in_flight: 3,
+        ..options(&server)
+    })
+    .expect("welcomed");
+    assert_eq!(client.welcome().in_flight, 8);
+    let decision = client.decide(&transaction(5)).expect("decided");
+    assert_eq!((decision.verdict, decision.answer.lsn), (Verdict::Deny, 5));
+    assert!(!decision.duplicate && decision.degraded && decision.shadow_disagrees);
+    server.finish();
+}
+
+#[test]
+fn answers_out_of_order_find_their_requests() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(100);
+        let submits: Vec<_> = (0..50).map(|_| peer.submit()).collect();
+        // All in one write, so that replies also arrive many to a read.
+        let replies: Vec<u8> = submits.iter().rev().flat_map(|submit| verdict_frame(submit, Verdict::Approve, 0)).collect();
+        peer.write(&replies);
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    let sent: Vec<u64> = (1..=50).map(|amount| client.queue(&transaction(amount)).expect("queued")).collect();
+    assert_eq!(client.owed(), 50);
+    let mut received = Vec::new();
+    while client.owed() > 0 {
+        let reply = client.receive().expect("a reply");
+        assert_eq!(sent[reply.result.expect("decided").answer.lsn as usize - 1], reply.correlation);
+        received.push(reply.correlation);
+    }
+    received.reverse();
+    assert_eq!(received, sent);
+    assert_eq!(client.receive(), Err(ClientError::NothingInFlight));
+    server.finish();
+}
+
+#[test]
+fn replies_cut_anywhere_are_put_together() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(10);
+        let submit = peer.submit();
+        for byte in verdict_frame(&submit, Verdict::Review, 0) {
+            peer.write(&[byte]);
+        }
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    assert_eq!(client.decide(&transaction(1)).expect("decided").verdict, Verdict::Review);
+    server.finish();
+}
+
+#[test]
+fn no_more_than_in_flight_is_unanswered() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(2);
+        for _ in 0..5 {
+            let first = peer.submit();
+            let second = peer.submit();
+            peer.stream.set_nonblocking(true).expect("loopback");
+            let mut more = [0];
+            assert!(peer.stream.peek(&mut more).is_err(), "a third frame was sent");
+            peer.stream.set_nonblocking(false).expect("loopback");
+            peer.verdict(&second, Verdict::Approve, 0);
+            peer.verdict(&first, Verdict::Approve, 0);
+        }
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    for amount in 1..=10 {
+        client.submit(&transaction(amount)).expect("sent");
+    }
+    let mut amounts: Vec<u64> = (0..10).map(|_| client.receive().expect("reply").result.expect("decided").answer.lsn).collect();
+    amounts.sort_unstable();
+    assert_eq!(amounts, (1..=10).collect::<Vec<_>>());
+    server.finish();
+}
+
+#[test]
+fn what_is_unanswered_is_sent_again_over_a_new_connection() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            peer.welcome(10);
+            let submits: Vec<_> = (0..4).map(|_| peer.submit()).collect();
+            peer.verdict(&submits[1], Verdict::Approve, 0);
+            // Half an answer, and gone.
+            peer.write(&verdict_frame(&submits[2], Verdict::Approve, 0)[..40]);
+        }),
+        // A connection that is gone before its WELCOME.
+        script(|mut peer| drop(peer.read())),
+        script(|mut peer| {
+            // A smaller limit than before holds for what is sent again too.
+            peer.welcome(2);
+            let mut before = 0;
+            for _ in 0..3 {
+                let submit = peer.submit();
+                assert_ne!(submit.transaction.amount_centavos, 2, "this one was answered");
+                assert!(submit.transaction.amount_centavos.to_native() > before, "the old order");
+                before = submit.transaction.amount_centavos.to_native();
+                let budget_us = submit.transaction.budget_us.to_native();
+                assert!(budget_us > 0 && budget_us < MAX_BUDGET_US, "what remains of it");
+                peer.verdict(&submit, Verdict::Deny, VERDICT_DUPLICATE);
+            }
+        }),
+    ]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    for amount in 1..=4 {
+        client.submit(&transaction(amount)).expect("sent");
+    }
+    let mut answers: Vec<(u64, bool)> = (0..4)
+        .map(|_| client.receive().expect("reply").result.expect("decided"))
+        .map(|decision| (decision.answer.lsn, decision.duplicate))
+        .collect();
+    answers.sort_unstable();
+    assert_eq!(answers, [(1, true), (2, false), (3, true), (4, true)]);
+    assert_eq!(client.welcome().in_flight, 2);
+    server.finish();
+}
+
+#[test]
+fn decide_waits_and_goes_round_as_the_errors_say() {
+    let second = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(4);
+        let submit = peer.submit();
+        peer.verdict(&submit, Verdict::Approve, 0);
+    })]);
+    let first = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(4);
+        for code in [ErrorCode::Overloaded, ErrorCode::RateLimited, ErrorCode::NotPrimary] {
+            let submit = peer.submit();
+            assert_eq!(submit.transaction.id, transaction(3).id);
+            peer.error(submit.header.correlation.to_native(), code, 1, false);
+        }
+    })]);
+    let addresses = vec![first.address.clone(), second.address.clone()];
+    let mut client = Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
+    assert_eq!(client.decide(&transaction(3)).expect("decided").verdict, Verdict::Approve);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn errors_arrive_typed_and_the_connection_goes_on() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(4);
+        for &code in ErrorCode::ALL {
+            let submit = peer.submit();
+            peer.error(submit.header.correlation.to_native(), code, 9, false);
+        }
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    for &code in ErrorCode::ALL {
+        let correlation = client.submit(&transaction(1)).expect("sent");
+        let reply = client.receive().expect("a reply");
+        let expected = ServerError { code, retry_after_ms: 9, detail: "a reason".into(), closing: false };
+        assert_eq!((reply.correlation, reply.result), (correlation, Err(ClientError::Refused(expected))));
+    }
+    server.finish();
+}
+
+#[test]
+fn after_a_closing_error_the_others_are_sent_again() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            peer.welcome(4);
+            let (first, _second) = (peer.submit(), peer.submit());
+            peer.error(first.header.correlation.to_native(), ErrorCode::BadFrame, 0, true);
+            while peer.read().is_some() {}
+        }),
+        script(|mut peer| {
+            peer.welcome(4);
+            let second = peer.submit();
+            assert_eq!(second.transaction.amount_centavos, 2);
+            peer.verdict(&second, Verdict::Approve, 0);
+        }),
+    ]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    client.submit(&transaction(1)).expect("sent");
+    client.submit(&transaction(2)).expect("sent");
+    let Err(ClientError::Refused(refused)) = client.receive().expect("a reply").result else { panic!("an error") };
+    assert_eq!((refused.code, refused.closing), (ErrorCode::BadFrame, true));
+    assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, 2);
+    server.finish();
+}
+
+#[test]
+fn a_refused_handshake_is_final() {
+    for code in [ErrorCode::Unauthenticated, ErrorCode::UnsupportedVersion] {
+        let server = FakeServer::start(vec![script(move |mut peer| {
+            peer.read().expect("a HELLO");
+            peer.error(0, code, 0, true);
+        })]);
+        let refused = Client::connect(options(&server)).expect_err("refused");
+        assert!(matches!(&refused, ClientError::Refused(error) if error.code == code), "{refused}");
+        server.finish();
+    }
+}
+
+#[test]
+fn the_next_address_is_tried_where_nobody_listens() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(4);
+    })]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let addresses = vec![nobody.clone(), server.address.clone()];
+    Client::connect(ClientOptions { addresses, ..options(&server) }).expect("the second one listens");
+    let error = Client::connect(ClientOptions::new(&nobody)).expect_err("nobody listens");
+    assert!(matches!(&error, ClientError::Connect { address, .. } if *address == nobody), "{error}");
+    assert!(matches!(Client::connect(ClientOptions::new("no port")), Err(ClientError::Connect { .. })));
+    server.finish();
+}
+
+#[test]
+fn silence_ends_with_no_answer() {
+    let silent = || {
+        script(|mut peer| {
+            peer.welcome(4);
+            while peer.read().is_some() {}
+        })
+    };
+    let server = FakeServer::start(vec![silent()]);
+    let mut client =
+        Client::connect(ClientOptions { answer_timeout_ms: 50, reconnect_attempts: 0, ..options(&server) }).expect("welcomed");
+    let correlation = client.submit(&transaction(1)).expect("sent");
+    let reply = client.receive().expect("a reply");
+    assert_eq!(reply.correlation, correlation);
+    assert!(matches!(reply.result, Err(ClientError::NoAnswer { .. })), "{:?}", reply.result);
+    assert_eq!(client.owed(), 0);
+    server.finish();
+}
+
+#[test]
+fn a_blacklist_change_is_not_sent_twice() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            peer.welcome(4);
+            let frame = peer.read().expect("a BLACKLIST");
+            let change = BlacklistChange::from(view::<BlacklistFrame>(&frame).expect("BLACKLIST's length"));
+            assert_eq!((change.op, change.scope), (BlacklistOp::Add.to_wire(), Scope::Root.to_wire()));
+            assert_eq!(&change.document, b"12ABC34501DE35");
+        }),
+        script(|mut peer| {
+            peer.welcome(4);
+            let frame = peer.read().expect("a BLACKLIST");
+            let change = view::<BlacklistFrame>(&frame).expect("BLACKLIST's length");
+            assert_eq!(change.op, BlacklistOp::Describe.to_wire());
+            let mut state = BlacklistStateFrame::empty(change.header.correlation.to_native());
+            state.snapshot_entries = 12.into();
+            peer.write(bytemuck::bytes_of(&state));
+        }),
+    ]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    let company = DocumentKey::parse("12ABC34501DE35").expect("valid");
+    let lost = client.blacklist(&BlacklistChange::add(company, Scope::Root)).expect_err("no answer");
+    assert!(matches!(lost, ClientError::NoAnswer { .. }), "{lost}");
+    assert_eq!(client.blacklist(&BlacklistChange::describe()).expect("described").snapshot_entries, 12);
+    assert!(BlacklistChange::load("", false).is_err() && BlacklistChange::load(&"x".repeat(257), false).is_err());
+    assert_eq!(BlacklistChange::load("/lists/a", true).map(|change| (change.path_len, change.force)), Ok((8, 1)));
+    server.finish();
+}
+
+#[test]
+fn lookup_stats_and_ping_between_transactions() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(8);
+        let submit = peer.submit();
+        let lookup = *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
+        assert_eq!((text_of(&lookup.id), text_of(&lookup.payer)), ("order-1", "04933228680"));
+        // The decision comes while the record is waited for.
+        peer.verdict(&submit, Verdict::Approve, 0);
+        peer.write(&record(&lookup, &submit, b"12345678"));
+
+        let frame = peer.read().expect("a STATS");
+        let stats = view::<StatsFrame>(&frame).expect("STATS's length");
+        assert_eq!(stats.shard, ALL_SHARDS);
+        for (stage, flags) in [(Stage::Ingress, FLAG_MORE), (Stage::Total, 0)] {
+            // One is near the bound.
+            let encoded = vec![stage.to_wire(); if flags == 0 { 3 } else { MAX_REPLY_LEN - 32 }];
+            peer.write(&histogram(stats.header.correlation.to_native(), stage, flags, &encoded));
+        }
+
+        let ping = *view::<PingFrame>(&peer.read().expect("a PING")).expect("PING's length");
+        let mut pong = PongFrame::empty(ping.header.correlation.to_native());
+        pong.server_time_ns = 77.into();
+        peer.write(bytemuck::bytes_of(&pong));
+
+        let lookup = *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
+        peer.error(lookup.header.correlation.to_native(), ErrorCode::NotFound, 0, false);
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    let correlation = client.submit(&transaction(1)).expect("sent");
+    let stored = client.lookup("order-1", DocumentKey::parse("04933228680").ok()).expect("stored");
+    assert_eq!((stored.verdict, stored.reason), (Verdict::Deny, Some(Reason::PayerListed)));
+    assert_eq!((stored.record.transaction, &stored.extension[..]), (transaction(1), &b"12345678"[..]));
+    assert!(!format!("{stored:?}").contains("04933228680"), "no document in full");
+
+    let histograms = client.stats(ALL_SHARDS).expect("histograms");
+    let summary: Vec<_> = histograms.iter().map(|h| (h.stage, h.encoded.len(), h.uptime_ns)).collect();
+    assert_eq!(summary, [(Stage::Ingress, MAX_REPLY_LEN - 32, 5), (Stage::Total, 3, 5)]);
+    assert_eq!(client.ping(), Ok(77));
+    let missing = client.lookup("order-2", None).expect_err("not found");
+    assert!(matches!(&missing, ClientError::Refused(error) if error.code == ErrorCode::NotFound), "{missing}");
+    assert!(matches!(client.lookup("two words", None), Err(ClientError::Argument(_))));
+    assert_eq!(client.receive().map(|reply| (reply.correlation, reply.result.is_ok())), Ok((correlation, true)));
+    server.finish();
+}
+
+fn record(lookup: &LookupFrame, submit: &SubmitFrame, extension: &[u8]) -> Vec<u8> {
+    let length = size_of::<RecordPlaceFields>() + size_of::<RecordHead>() + extension.len();
+    let mut place: RecordPlaceFields = bytemuck::Zeroable::zeroed();
+    place.header = HeaderFields::new(FrameKind::Record, length, 0, lookup.header.correlation.to_native());
+    place.extension_len = (extension.len() as u16).into();
+    let mut head: RecordHead = bytemuck::Zeroable::zeroed();
+    head.kind = RecordKind::Decision.to_wire();
+    head.version = RECORD_VERSION;
+    head.extension_len = place.extension_len;
+    head.verdict = Verdict::Deny.to_wire();
+    head.reason = Reason::PayerListed.to_wire();
+    head.transaction = submit.transaction;
+    [bytemuck::bytes_of(&place), bytemuck::bytes_of(&head), extension].concat()
+}
+
+fn histogram(correlation: u64, stage: Stage, flags: u16, encoded: &[u8]) -> Vec<u8> {
+    let mut head: HistogramHeadFields = bytemuck::Zeroable::zeroed();
+    head.header = HeaderFields::new(FrameKind::Histogram, size_of::<HistogramHeadFields>() + encoded.len(), flags, correlation);
+    head.stage = stage.to_wire();
+    head.encoded_len = (encoded.len() as u32).into();
+    head.uptime_ns = 5.into();
+    [bytemuck::bytes_of(&head), encoded].concat()
+}
+
+/// What no server should send, in answer to a SUBMIT. Each costs the connection, and the transaction is sent over the next one.
+#[test]
+fn a_server_that_breaks_the_protocol_is_left() {
+    type Nonsense = Box<dyn FnOnce(&SubmitFrame) -> Vec<u8> + Send>;
+    fn changed(at: usize, value: u8) -> Nonsense {
+        Box::new(move |submit| {
+            let mut frame = verdict_frame(submit, Verdict::Approve, 0);
+            frame[at] = value;
+            frame
+        })
+    }
+    let nonsense: Vec<(&str, Nonsense)> = vec![
+        ("garbage", Box::new(|_| vec![0xff; 300])),
+        ("zeros", Box::new(|_| vec![0; 300])),
+        ("a length over every bound", Box::new(|_| [0xff, 0xff, 0xff, 0xff, 10, 1, 0, 0].repeat(2))),
+        ("a length below the header's", changed(0, 15)),
+        ("a length of another kind", changed(0, 65)),
+        ("an unknown kind", changed(4, 99)),
+        ("a client's kind", changed(4, 3)),
+        ("another version", changed(5, 2)),
+        ("an unknown correlation", changed(8, 200)),
+        ("verdict 0", changed(16, 0)),
+        ("an unknown verdict", changed(16, 4)),
+        (
+            "an answer to something else",
+            Box::new(|submit| bytemuck::bytes_of(&PongFrame::empty(submit.header.correlation.to_native())).to_vec()),
+        ),
+        (
+            "an unknown error",
+            Box::new(|submit| {
+                let mut error = ErrorFrame::new(submit.header.correlation.to_native(), ErrorCode::Failed, 0, false, "");
+                error.code = 99.into();
+                bytemuck::bytes_of(&error).to_vec()
+            }),
+        ),
+        (
+            "a detail longer than its field",
+            Box::new(|submit| {
+                let mut error = ErrorFrame::new(submit.header.correlation.to_native(), ErrorCode::Failed, 0, false, "");
+                error.detail_len = 129.into();
+                bytemuck::bytes_of(&error).to_vec()
+            }),
+        ),
+        (
+            "a second WELCOME",
+            Box::new(|submit| {
+                let mut welcome = WelcomeFrame::empty(submit.header.correlation.to_native());
+                (welcome.version, welcome.role, welcome.durability, welcome.in_flight) = (1, 1, 1, 1.into());
+                bytemuck::bytes_of(&welcome).to_vec()
+            }),
+        ),
+    ];
+    for (name, nonsense) in nonsense {
+        let server = FakeServer::start(vec![
+            script(move |mut peer| {
+                peer.welcome(4);
+                let submit = peer.submit();
+                peer.write(&nonsense(&submit));
+                assert!(peer.read().is_none(), "{name}: the client goes on");
+            }),
+            script(|mut peer| {
+                peer.welcome(4);
+                let submit = peer.submit();
+                peer.verdict(&submit, Verdict::Deny, 0);
+            }),
+        ]);
+        let mut client = Client::connect(options(&server)).expect("welcomed");
+        assert_eq!(client.decide(&transaction(1)).expect(name).verdict, Verdict::Deny, "{name}");
+        server.finish();
+    }
+}
+
+#[test]
+fn a_welcome_that_can_not_be_is_refused() {
+    let cases: [fn(&mut WelcomeFrame); 5] = [
+        |welcome| welcome.version = 2,
+        |welcome| welcome.role = 9,
+        |welcome| welcome.durability = 0,
+        |welcome| welcome.in_flight = 0.into(),
+        |welcome| welcome.header.correlation = 4.into(),
+    ];
+    for change in cases {
+        let server = FakeServer::start(vec![script(move |mut peer| {
+            peer.read().expect("a HELLO");
+            let mut welcome = WelcomeFrame::empty(0);
+            (welcome.version, welcome.role, welcome.durability, welcome.in_flight) = (1, 1, 1, 1.into());
+            change(&mut welcome);
+            peer.write(bytemuck::bytes_of(&welcome));
+        })]);
+        let error = Client::connect(options(&server)).expect_err("nonsense");
+        assert!(matches!(error, ClientError::Connect { .. }), "{error}");
+        server.finish();
+    }
+}
+
+#[test]
+fn a_server_that_only_hangs_up_ends_in_no_answer() {
+    let hang_up = || {
+        script(|mut peer| {
+            peer.welcome(4);
+            let _ = peer.read();
+        })
+    };
+    // The first connection and the attempts to replace it.
+    let server = FakeServer::start(vec![hang_up(), hang_up(), hang_up()]);
+    let mut client = Client::connect(ClientOptions { reconnect_attempts: 2, ..options(&server) }).expect("welcomed");
+    let error = client.decide(&transaction(1)).expect_err("never answered");
+    assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
+    server.finish();
+}

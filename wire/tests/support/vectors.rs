@@ -1,0 +1,445 @@
+//! What the golden vectors hold. `examples/vectors.rs` writes them; `tests/vectors.rs` asserts that the files say the same.
+//!
+//! In the JSON an integer of 64 bits is a decimal string (many parsers lose its last digits), a zero-filled text is a string without
+//! its zeros, and opaque bytes are a string of hexadecimal digits. A nested layout is an object.
+
+use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, BlockIdentity, SegmentHead};
+use catraca_wire::document::DocumentKey;
+use catraca_wire::frame::*;
+use catraca_wire::record::{OverlayChange, RECORD_LEN, RECORD_VERSION, Reason, Record, RecordHead, RecordKind};
+use catraca_wire::transaction::{Channel, Rail};
+use serde_json::{Map, Value, json};
+
+/// Names fields of a native struct with the shape that each has in JSON.
+macro_rules! fields {
+    ($source:expr; $($shape:ident: $($field:ident),+;)+) => {{
+        let source = &$source;
+        let mut map = Map::new();
+        $($(map.insert(stringify!($field).to_owned(), $shape(&source.$field));)+)+
+        Value::Object(map)
+    }};
+}
+
+fn small<T: Copy + Into<u32>>(number: &T) -> Value {
+    json!((*number).into())
+}
+
+fn large(number: &impl ToString) -> Value {
+    json!(number.to_string())
+}
+
+fn text(field: &[u8]) -> Value {
+    let len = field.iter().position(|&b| b == 0).unwrap_or(field.len());
+    json!(std::str::from_utf8(&field[..len]).expect("the vectors' texts are UTF-8"))
+}
+
+fn bytes(field: impl AsRef<[u8]>) -> Value {
+    json!(hex(field.as_ref()))
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn header(header: &Header) -> Value {
+    fields!(header; small: length, kind, version, flags; large: correlation;)
+}
+
+fn vector(name: &str, frame_header: Header, wire: &[u8], fields: Value) -> Value {
+    assert_eq!(frame_header.length as usize, wire.len(), "{name}: the header's length");
+    let kind = FrameKind::from_wire(frame_header.kind).expect("the vectors have kinds of this version");
+    json!({ "name": name, "kind": kind.name(), "hex": hex(wire), "header": header(&frame_header), "fields": fields })
+}
+
+fn of(kind: FrameKind, length: usize, flags: u16, correlation: u64) -> Header {
+    Header::from(&HeaderFields::new(kind, length, flags, correlation))
+}
+
+fn filled<const N: usize>(text: &str) -> [u8; N] {
+    let mut field = [0; N];
+    fill(&mut field, text);
+    field
+}
+
+fn document(text: &str) -> [u8; 14] {
+    DocumentKey::parse(text).expect("a valid document").to_wire()
+}
+
+/// 2026-11-22 12:34:56 UTC: the invented moment of all vectors.
+const MOMENT_NS: u64 = 1_795_350_896_000_000_000;
+
+fn plain_transaction() -> Transaction {
+    Transaction::pix("order-1", "04933228680", "12ABC34501DE35", 1, MOMENT_NS).expect("valid")
+}
+
+fn full_transaction() -> Transaction {
+    let id = "E1234567820261122123400000000001";
+    let mut transaction = Transaction::pix(id, "04933228680", "ABCDEFGH000195", 1_234_567, MOMENT_NS)
+        .expect("valid")
+        .with_channel(Channel::App)
+        .with_ispbs("12345678", "AB345678")
+        .expect("valid")
+        .with_ip(std::net::IpAddr::from([192, 0, 2, 17]));
+    transaction.budget_us = 500_000;
+    transaction.flags = 0x8001;
+    transaction.payer_account = 0x0102_0304_0506_0708;
+    transaction.payee_account = u64::MAX;
+    transaction.pix_key = std::array::from_fn(|i| i as u8);
+    transaction.device = 0xdead_beef_0000_0001;
+    transaction.trace_id = std::array::from_fn(|i| 0xf0 + i as u8);
+    transaction
+}
+
+/// The largest value that each field may have.
+fn largest_transaction() -> Transaction {
+    Transaction {
+        id: [b'~'; 32],
+        payer: document("00000000000191"),
+        payee: document("ABCDEFGH000276"),
+        amount_centavos: i64::MAX,
+        event_time_ns: u64::MAX,
+        budget_us: MAX_BUDGET_US,
+        rail: Rail::Card.to_wire(),
+        channel: Channel::Atm.to_wire(),
+        flags: u16::MAX,
+        payer_account: u64::MAX,
+        payee_account: u64::MAX,
+        pix_key: [0xff; 16],
+        device: u64::MAX,
+        ip: [0xff; 16],
+        payer_ispb: *b"zzzzzzzz",
+        payee_ispb: *b"ZZZZZZZZ",
+        trace_id: [0xff; 16],
+    }
+}
+
+fn transaction(transaction: &Transaction) -> Value {
+    fields!(transaction;
+        text: id, payer, payee, payer_ispb, payee_ispb;
+        large: amount_centavos, event_time_ns, payer_account, payee_account, device;
+        small: budget_us, rail, channel, flags;
+        bytes: pix_key, ip, trace_id;
+    )
+}
+
+fn hello(name: &str, versions: (u8, u8), credential: &str, client_name: &str, in_flight: u32) -> Value {
+    let hello = Hello {
+        header: of(FrameKind::Hello, HelloFrame::LEN, 0, 0),
+        version_min: versions.0,
+        version_max: versions.1,
+        credential_len: credential.len() as u8,
+        client_name_len: client_name.len() as u8,
+        in_flight,
+        credential: filled(credential),
+        client_name: filled(client_name),
+    };
+    let fields = fields!(hello;
+        small: version_min, version_max, credential_len, client_name_len, in_flight;
+        text: credential, client_name;
+    );
+    vector(name, hello.header, bytemuck::bytes_of(&HelloFrame::from(&hello)), fields)
+}
+
+fn welcome(name: &str, role: Role, durability: Durability, epoch: u32, shards: u16, primary: &str) -> Value {
+    let welcome = Welcome {
+        header: of(FrameKind::Welcome, WelcomeFrame::LEN, 0, 0),
+        version: PROTOCOL_VERSION,
+        role: role.to_wire(),
+        durability: durability.to_wire(),
+        reserved_a: 0,
+        epoch,
+        node_id: std::array::from_fn(|i| 0x10 + i as u8),
+        cluster_id: std::array::from_fn(|i| 0x20 + i as u8),
+        shards,
+        reserved_b: 0,
+        max_frame: MAX_REQUEST_LEN as u32,
+        in_flight: 1024,
+        primary: filled(primary),
+        reserved_c: [0; 12],
+    };
+    let fields = fields!(welcome;
+        small: version, role, durability, reserved_a, epoch, shards, reserved_b, max_frame, in_flight;
+        bytes: node_id, cluster_id, reserved_c;
+        text: primary;
+    );
+    vector(name, welcome.header, bytemuck::bytes_of(&WelcomeFrame::from(&welcome)), fields)
+}
+
+fn submit(name: &str, correlation: u64, what: Transaction) -> Value {
+    let submit = Submit { header: of(FrameKind::Submit, SubmitFrame::LEN, 0, correlation), transaction: what, reserved: 0 };
+    let mut fields = transaction(&what);
+    fields["reserved"] = small(&submit.reserved);
+    vector(name, submit.header, bytemuck::bytes_of(&SubmitFrame::from(&submit)), fields)
+}
+
+fn verdict(name: &str, correlation: u64, answer: Answer) -> Value {
+    let reply = VerdictReply { header: of(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation), answer };
+    let fields = fields!(answer;
+        small: verdict, flags, score, policy_version, shard, epoch, reserved;
+        large: blacklist_version, matched_rules, lsn, receipt;
+    );
+    vector(name, reply.header, bytemuck::bytes_of(&VerdictFrame::from(&reply)), fields)
+}
+
+fn lookup(name: &str, correlation: u64, id: &str, payer: Option<&str>) -> Value {
+    let lookup = Lookup {
+        header: of(FrameKind::Lookup, LookupFrame::LEN, 0, correlation),
+        id: transaction_id(id).expect("valid"),
+        payer: payer.map_or([0; 14], document),
+        reserved: [0; 2],
+    };
+    let fields = fields!(lookup; text: id, payer; bytes: reserved;);
+    vector(name, lookup.header, bytemuck::bytes_of(&LookupFrame::from(&lookup)), fields)
+}
+
+fn decision_record(lsn: u64, what: Transaction, verdict: Verdict, reason: Reason, extension_len: u16) -> Record {
+    let listed = u8::from(reason != Reason::Clear);
+    Record {
+        kind: RecordKind::Decision.to_wire(),
+        version: RECORD_VERSION,
+        extension_len,
+        verdict: verdict.to_wire(),
+        flags: 0,
+        score: if listed == 1 { 1000 } else { 0 },
+        reason: reason.to_wire(),
+        payer_source: if listed == 1 { ListSource::Ceis.to_wire() } else { 0 },
+        payee_source: 0,
+        reserved_a: 0,
+        policy_version: 1,
+        lsn,
+        decided_at_ns: MOMENT_NS + 250_000,
+        snapshot_id: 0x1122_3344_5566_7788,
+        overlay_sequence: 3,
+        matched_rules: u64::from(listed),
+        reserved_b: [0; 28],
+        transaction: what,
+    }
+}
+
+fn record(record: &Record) -> Value {
+    let mut fields = fields!(record;
+        small: kind, version, extension_len, verdict, flags, score, reason, payer_source, payee_source, reserved_a, policy_version;
+        large: lsn, decided_at_ns, snapshot_id, overlay_sequence, matched_rules;
+        bytes: reserved_b;
+    );
+    fields["transaction"] = transaction(&record.transaction);
+    fields
+}
+
+fn record_reply(name: &str, correlation: u64, stored: Record, extension: &[u8]) -> Value {
+    let place = RecordPlace {
+        header: of(FrameKind::Record, size_of::<RecordPlaceFields>() + RECORD_LEN + extension.len(), 0, correlation),
+        epoch: 1,
+        shard: 0,
+        extension_len: extension.len() as u16,
+        segment: 2,
+        block_offset: 8192,
+        chain: std::array::from_fn(|i| 0x40 + i as u8),
+    };
+    let mut wire = bytemuck::bytes_of(&RecordPlaceFields::from(&place)).to_vec();
+    wire.extend_from_slice(bytemuck::bytes_of(&RecordHead::from(&stored)));
+    wire.extend_from_slice(extension);
+    let mut fields = fields!(place; small: epoch, shard, extension_len, segment, block_offset; bytes: chain;);
+    fields["record"] = record(&stored);
+    fields["extension"] = bytes(extension);
+    vector(name, place.header, &wire, fields)
+}
+
+fn blacklist(name: &str, op: BlacklistOp, scope: u8, listed: Option<&str>, force: u8, path: &str) -> Value {
+    let change = BlacklistChange {
+        header: of(FrameKind::Blacklist, BlacklistFrame::LEN, 0, 9),
+        op: op.to_wire(),
+        scope,
+        document: listed.map_or([0; 14], document),
+        force,
+        reserved_a: 0,
+        path_len: path.len() as u16,
+        path: filled(path),
+        reserved_b: [0; 28],
+    };
+    let fields = fields!(change;
+        small: op, scope, force, reserved_a, path_len;
+        text: document, path;
+        bytes: reserved_b;
+    );
+    vector(name, change.header, bytemuck::bytes_of(&BlacklistFrame::from(&change)), fields)
+}
+
+fn blacklist_state() -> Value {
+    let state = BlacklistStateReply {
+        header: of(FrameKind::BlacklistState, BlacklistStateFrame::LEN, 0, 9),
+        snapshot_id: 0x1122_3344_5566_7788,
+        snapshot_entries: 100_000_000,
+        overlay_sequence: 4,
+        overlay_entries: 2,
+        changed: 1,
+        reserved: [0; 3],
+        snapshot_built_ns: MOMENT_NS,
+        reserved_b: 0,
+    };
+    let fields = fields!(state;
+        large: snapshot_id, snapshot_entries, overlay_sequence, snapshot_built_ns, reserved_b;
+        small: overlay_entries, changed;
+        bytes: reserved;
+    );
+    vector("blacklist_state", state.header, bytemuck::bytes_of(&BlacklistStateFrame::from(&state)), fields)
+}
+
+fn stats(name: &str, shard: u16) -> Value {
+    let stats = StatsRequest { header: of(FrameKind::Stats, StatsFrame::LEN, 0, 10), shard, reserved: [0; 6] };
+    let fields = fields!(stats; small: shard; bytes: reserved;);
+    vector(name, stats.header, bytemuck::bytes_of(&StatsFrame::from(&stats)), fields)
+}
+
+/// The encoding here is a placeholder: it shows where the bytes lie, and decodes to no histogram.
+fn histogram(name: &str, stage: Stage, flags: u16, encoded: &[u8]) -> Value {
+    let head = HistogramHead {
+        header: of(FrameKind::Histogram, size_of::<HistogramHeadFields>() + encoded.len(), flags, 10),
+        stage: stage.to_wire(),
+        reserved: [0; 3],
+        encoded_len: encoded.len() as u32,
+        uptime_ns: 61_000_000_000,
+    };
+    let mut wire = bytemuck::bytes_of(&HistogramHeadFields::from(&head)).to_vec();
+    wire.extend_from_slice(encoded);
+    let mut fields = fields!(head; small: stage, encoded_len; bytes: reserved; large: uptime_ns;);
+    fields["encoded"] = bytes(encoded);
+    vector(name, head.header, &wire, fields)
+}
+
+fn error(name: &str, correlation: u64, code: ErrorCode, retry_after_ms: u32, closing: bool, detail: &str) -> Value {
+    let wire = ErrorFrame::new(correlation, code, retry_after_ms, closing, detail);
+    let reply = ErrorReply::from(&wire);
+    let fields = fields!(reply; small: code, detail_len, retry_after_ms; text: detail;);
+    vector(name, reply.header, bytemuck::bytes_of(&wire), fields)
+}
+
+/// Every kind of frame, with the values at its edges.
+pub fn frames() -> Value {
+    let deny = Answer {
+        verdict: Verdict::Deny.to_wire(),
+        flags: 0,
+        score: 1000,
+        policy_version: 1,
+        blacklist_version: catraca_wire::record::blacklist_version(0x1122_3344_5566_7788, 3),
+        matched_rules: 1,
+        shard: 0,
+        epoch: 1,
+        lsn: 42,
+        receipt: 0x4746_4544_4342_4140,
+        reserved: 0,
+    };
+    let clear = Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, lsn: 41, ..deny };
+    let largest = Answer {
+        verdict: Verdict::Review.to_wire(),
+        flags: VERDICT_DUPLICATE | VERDICT_DEGRADED | VERDICT_SHADOW_DISAGREES,
+        score: 1000,
+        policy_version: u32::MAX,
+        blacklist_version: u64::MAX,
+        matched_rules: u64::MAX,
+        shard: u16::MAX,
+        epoch: u32::MAX,
+        lsn: u64::MAX,
+        receipt: u64::MAX,
+        reserved: 0,
+    };
+    let ping = Ping { header: of(FrameKind::Ping, PingFrame::LEN, 0, 11), reserved: 0 };
+    let pong = Pong { header: of(FrameKind::Pong, PongFrame::LEN, 0, 11), server_time_ns: MOMENT_NS };
+    let mut vectors = vec![
+        hello("hello_plain", (1, 1), "", "", 0),
+        hello("hello_full", (1, 3), &"k".repeat(MAX_CREDENTIAL_LEN), "pagamentos-açaí-01", 4096),
+        welcome("welcome_primary", Role::Primary, Durability::Single, 1, 1, ""),
+        welcome("welcome_standby", Role::Standby, Durability::Sync, u32::MAX, 16, "node-a.example.com:7400"),
+        submit("submit_plain", 1, plain_transaction()),
+        submit("submit_full", 2, full_transaction()),
+        submit("submit_largest", u64::MAX, largest_transaction()),
+        verdict("verdict_approve", 1, clear),
+        verdict("verdict_deny", 2, deny),
+        verdict("verdict_deny_duplicate", 3, Answer { flags: VERDICT_DUPLICATE, ..deny }),
+        verdict("verdict_largest", u64::MAX, largest),
+        lookup("lookup_any_payer", 4, "order-1", None),
+        lookup("lookup_one_payer", 5, "E1234567820261122123400000000001", Some("04933228680")),
+        record_reply("record_plain", 4, decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0), &[]),
+        record_reply(
+            "record_with_extension",
+            5,
+            decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8),
+            b"\x01\x02\x03\x04\x05\x06\x07\x08",
+        ),
+        blacklist("blacklist_add", BlacklistOp::Add, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, ""),
+        blacklist("blacklist_remove", BlacklistOp::Remove, Scope::Exact.to_wire(), Some("04933228680"), 0, ""),
+        blacklist("blacklist_load", BlacklistOp::Load, 0, None, 1, "/var/lib/catraca/listas/março.snapshot"),
+        blacklist("blacklist_load_longest", BlacklistOp::Load, 0, None, 0, &"/".repeat(MAX_PATH_LEN)),
+        blacklist("blacklist_describe", BlacklistOp::Describe, 0, None, 0, ""),
+        blacklist_state(),
+        stats("stats_one_shard", 0),
+        stats("stats_all_shards", ALL_SHARDS),
+        histogram("histogram_more", Stage::Ingress, FLAG_MORE, b"\xde\xad\xbe\xef"),
+        histogram("histogram_last_empty", Stage::Total, 0, b""),
+        vector("ping", ping.header, bytemuck::bytes_of(&PingFrame::from(&ping)), fields!(ping; large: reserved;)),
+        vector("pong", pong.header, bytemuck::bytes_of(&PongFrame::from(&pong)), fields!(pong; large: server_time_ns;)),
+        error("error_longest_detail", 12, ErrorCode::Failed, 0, false, &"ã".repeat(64)),
+    ];
+    for &code in ErrorCode::ALL {
+        let closing = matches!(code, ErrorCode::BadFrame | ErrorCode::UnsupportedVersion | ErrorCode::Unauthenticated);
+        let retry_after_ms = if matches!(code, ErrorCode::Overloaded | ErrorCode::RateLimited) { 50 } else { 0 };
+        let name = format!("error_{}", code.name().to_ascii_lowercase());
+        vectors.push(error(&name, 13, code, retry_after_ms, closing, "what happened, and what to do"));
+    }
+    Value::Array(vectors)
+}
+
+/// A block of three records (one with an extension, one a change of the overlay), and the head of the segment that it begins.
+pub fn log() -> Value {
+    let key: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let previous_chain: [u8; 32] = std::array::from_fn(|i| 0x80 + i as u8);
+    let identity = BlockIdentity { shard: 1, epoch: 7, cluster_id: std::array::from_fn(|i| 0x20 + i as u8) };
+    let extension = b"\x01\x02\x03\x04\x05\x06\x07\x08";
+    let plain = decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0);
+    let extended = decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8);
+    let change = OverlayChange {
+        document: DocumentKey::parse("12ABC34501DE35").expect("valid"),
+        scope: Scope::Root,
+        listed: true,
+        sequence: 4,
+    };
+    let mut change_head = change.to_record(MOMENT_NS);
+    change_head.lsn = 43.into();
+
+    let mut payload = Vec::new();
+    payload.extend_from_slice(bytemuck::bytes_of(&RecordHead::from(&plain)));
+    payload.extend_from_slice(bytemuck::bytes_of(&RecordHead::from(&extended)));
+    payload.extend_from_slice(extension);
+    payload.extend_from_slice(bytemuck::bytes_of(&change_head));
+    let mut buffer = vec![0; block::padded_len(payload.len())];
+    buffer[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + payload.len()].copy_from_slice(&payload);
+    let chain = block::seal(&mut buffer, payload.len(), &identity, 41, 3, MOMENT_NS + 300_000, &previous_chain, &key);
+    let head: &BlockHead = block::sound_head(&buffer).expect("just sealed");
+    let head = block::Block::from(head);
+    let segment_wire = SegmentHead::new(identity.cluster_id, 1, 2, 128 * 1024 * 1024, MOMENT_NS);
+    let segment = block::Segment::from(&segment_wire);
+    json!({
+        "key": hex(&key),
+        "chain": hex(&chain),
+        "receipt": block::receipt(&chain).to_string(),
+        "padded_len": buffer.len(),
+        "block_hex": hex(&buffer[..BLOCK_HEAD_LEN + payload.len()]),
+        "head": fields!(head;
+            bytes: magic, cluster_id, previous_chain, chain, reserved;
+            small: format_version, shard, epoch, record_count, payload_len, payload_crc, header_crc;
+            large: first_lsn, sealed_at_ns;
+        ),
+        "records": [
+            { "record": record(&plain), "extension": "" },
+            { "record": record(&extended), "extension": hex(extension) },
+            { "record": record(&Record::from(&change_head)), "extension": "" },
+        ],
+        "segment_hex": hex(bytemuck::bytes_of(&segment_wire)),
+        "segment": fields!(segment;
+            bytes: magic, cluster_id, reserved;
+            small: format_version, shard, index, header_crc;
+            large: segment_len, created_at_ns;
+        ),
+    })
+}
