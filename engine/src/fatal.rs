@@ -56,3 +56,9 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// Ends the process at once, from any thread: logs the failure and exits with its status. No destructor runs, nothing more is answered.
+pub fn end(failure: &Failure) -> ! {
+    tracing::error!(status = failure.status as u8, "{failure}");
+    std::process::exit(i32::from(failure.status as u8))
+}

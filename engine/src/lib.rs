@@ -6,5 +6,18 @@
 
 pub mod blacklist;
 pub mod commands;
+pub mod config;
+pub mod control;
+pub mod data_dir;
+pub mod driver;
 pub mod fatal;
+pub mod limits;
 pub mod log;
+pub mod mailbox;
+pub mod node;
+pub mod observe;
+pub mod policy;
+mod random;
+pub mod rebuild;
+pub mod replica;
+pub mod shard;

@@ -18,6 +18,10 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Run a node.
+    Serve(commands::serve::Args),
+    /// Show the running node's latencies by stage.
+    Stats(commands::stats::Args),
     /// Build, inspect and change lists of documents.
     Blacklist(commands::blacklist::Args),
     /// Read, verify and export the log.
@@ -26,6 +30,8 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
+        Command::Serve(args) => commands::serve::run(args),
+        Command::Stats(args) => commands::stats::run(args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Log(args) => commands::log::run(args),
     };

@@ -4,7 +4,11 @@
 //! exit status. Nothing here is on the path of a decision.
 
 pub mod blacklist;
+mod connect;
 pub mod log;
+
+pub mod serve;
+pub mod stats;
 
 use crate::fatal::Failure;
 

@@ -1,0 +1,81 @@
+//! `catraca serve`: runs a node.
+
+use super::Outcome;
+use crate::config::Config;
+use crate::fatal::{Failure, Status};
+use crate::{node, observe};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use toml::{Table, Value};
+
+/// Arguments of `catraca serve`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Settings come from defaults, then the file, then CATRACA_* in the environment, then flags. SIGTERM or Ctrl-C stops: what was
+accepted is answered first.
+
+Examples:
+  catraca serve --data-dir /var/lib/catraca
+  catraca serve --config /etc/catraca.toml --check-config
+  CATRACA_SPIN_US=0 catraca serve --shards 2 --cores 0,2")]
+pub struct Args {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder of the log, the lists and the node's identity
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where clients connect
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<SocketAddr>,
+    /// Where metrics and health are served
+    #[arg(long, value_name = "ADDR:PORT")]
+    http: Option<SocketAddr>,
+    /// Shards, each on a core of its own: a number, or `auto`
+    #[arg(long, value_name = "N|auto")]
+    shards: Option<String>,
+    /// Processors to pin the shards to
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    cores: Option<Vec<i64>>,
+    /// Blacklist snapshot to take into use, if it is newer than the last one loaded
+    #[arg(long, value_name = "FILE")]
+    blacklist: Option<PathBuf>,
+    /// Check the configuration and end
+    #[arg(long)]
+    check_config: bool,
+}
+
+impl Args {
+    fn flags(&self) -> Table {
+        let text = |path: &PathBuf| Value::String(path.display().to_string());
+        let mut table = Table::new();
+        let mut set = |key: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                table.insert(key.to_owned(), value);
+            }
+        };
+        set("data_dir", self.data_dir.as_ref().map(text));
+        set("listen", self.listen.map(|a| Value::String(a.to_string())));
+        set("http", self.http.map(|a| Value::String(a.to_string())));
+        set("shards", self.shards.as_ref().map(|s| s.parse().map_or_else(|_| Value::String(s.clone()), Value::Integer)));
+        set("cores", self.cores.as_ref().map(|cores| Value::Array(cores.iter().map(|&c| Value::Integer(c)).collect())));
+        set("blacklist", self.blacklist.as_ref().map(text));
+        table
+    }
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Outcome {
+    let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
+    if args.check_config {
+        config.layout()?;
+        config.access()?;
+        println!("the configuration is right");
+        return Ok(ExitCode::SUCCESS);
+    }
+    observe::logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
+    node::run(&config)?;
+    // The cores run until the process ends; what they were told to finish is finished.
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,203 @@
+//! The control thread: everything slow or likely to fail. The only files that know tokio.
+//!
+//! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list changes, segment preparation, disk and
+//! core watching, signals. It talks to each core through bounded mailboxes and never touches a shard's state.
+
+mod answer;
+mod http;
+mod lists;
+mod segments;
+mod stats;
+mod watch;
+
+use crate::blacklist::{Overlay, Snapshot};
+use crate::data_dir::DataDir;
+use crate::driver::Links;
+use crate::fatal::{Failure, Status};
+use crate::limits::STOP_TIMEOUT;
+use crate::mailbox::{Mailbox, any_message};
+use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
+use catraca_wire::block::ChainKey;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+pub use lists::{kept_path as lists_kept_path, take_in as take_in_list};
+
+/// What the control thread starts with.
+pub struct ControlSetup {
+    /// Queues to and from the cores.
+    pub links: Arc<Links>,
+    /// The data directory, held for as long as the node runs.
+    pub data_dir: DataDir,
+    /// Key of the log's chain, for look-ups.
+    pub chain_key: ChainKey,
+    /// Where HTTP is served.
+    pub http: SocketAddr,
+    /// Length of a segment, bytes.
+    pub segment_len: u64,
+    /// Segments of each shard kept ready ahead of the one in use.
+    pub segments_ahead: u32,
+    /// Segments of each shard that exist already.
+    pub segments_ready: Vec<u32>,
+    /// Free space below which admission ends, bytes.
+    pub disk_reserve_len: u64,
+    /// Share of its entries that a list may lose, percent.
+    pub max_loss_percent: u64,
+    /// The snapshot in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The overlay in use.
+    pub overlay: Overlay,
+}
+
+/// What the tasks of the control thread share.
+struct Control {
+    links: Arc<Links>,
+    data_dir: DataDir,
+    chain_key: ChainKey,
+    started: Instant,
+    admission: Cell<Admission>,
+    /// Cores are ticking.
+    live: Cell<bool>,
+    disk_reserve_len: u64,
+    max_loss_percent: u64,
+}
+
+/// Pause before a full mailbox is tried again: its core takes everything in it each loop.
+const MAILBOX_RETRY: Duration = Duration::from_millis(1);
+/// After the last answer was handed out: time for the writing tasks to give it to the kernel.
+const FLUSH_GRACE: Duration = Duration::from_millis(50);
+
+impl Control {
+    fn shards(&self) -> usize {
+        self.links.to_shard.len()
+    }
+
+    /// Sends a message to a shard; waits while its mailbox is full.
+    async fn tell(&self, shard: usize, mut message: ToShard) {
+        loop {
+            match self.links.to_shard[shard].push(message) {
+                Ok(()) => return self.links.to_shard[shard].wake(),
+                Err(back) => message = back,
+            }
+            tokio::time::sleep(MAILBOX_RETRY).await;
+        }
+    }
+
+    /// Sends each shard a message.
+    async fn tell_all(&self, message: impl Fn() -> ToShard) {
+        for shard in 0..self.shards() {
+            self.tell(shard, message()).await;
+        }
+    }
+
+    /// Opens or ends admission everywhere. A stopping node stays so.
+    async fn admit(&self, admission: Admission) {
+        if self.admission.get() != Admission::Stopping && self.admission.get() != admission {
+            self.admission.set(admission);
+            self.tell_all(|| ToShard::Admit(admission)).await;
+        }
+    }
+}
+
+/// Runs the control thread until the node is told to stop.
+///
+/// # Errors
+/// When HTTP can't be served, or stopping took too long.
+pub fn run(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Status::Environment, format!("the control thread can't start: {e}")))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(setup, ready))
+}
+
+async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+    let listener = tokio::net::TcpListener::bind(setup.http).await.map_err(|e| {
+        Failure::new(Status::Config, format!("can't serve HTTP on {}: {e}; is another process there?", setup.http))
+    })?;
+    let http_address = listener.local_addr().unwrap_or(setup.http);
+    let stop = watch::stop_signals().map_err(|e| Failure::new(Status::Environment, format!("signals can't be received: {e}")))?;
+    let control = Rc::new(Control {
+        links: setup.links,
+        data_dir: setup.data_dir,
+        chain_key: setup.chain_key,
+        started: Instant::now(),
+        admission: Cell::new(Admission::Open),
+        live: Cell::new(true),
+        disk_reserve_len: setup.disk_reserve_len,
+        max_loss_percent: setup.max_loss_percent,
+    });
+    let lists = lists::start(&control, setup.snapshot, setup.overlay);
+    let stats = stats::start(&control);
+    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, setup.segments_ready);
+    let (drained, mut all_drained) = mpsc::channel(control.shards());
+    tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), segments, drained));
+    tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
+    tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
+    tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
+    ready(http_address);
+    stop.await;
+    tracing::info!("stopping: answering what was accepted");
+    control.admit(Admission::Stopping).await;
+    let wait_all = async {
+        for _ in 0..control.shards() {
+            let _ = all_drained.recv().await;
+        }
+    };
+    let in_time = tokio::time::timeout(STOP_TIMEOUT, wait_all).await.is_ok();
+    tokio::time::sleep(FLUSH_GRACE).await;
+    if in_time {
+        tracing::info!("stopped");
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "stopped after {} ms with answers still waiting for the disk; they were never acknowledged",
+            STOP_TIMEOUT.as_millis()
+        )))
+    }
+}
+
+/// Hands each message of the cores to whom it concerns.
+async fn dispatch(
+    control: Rc<Control>,
+    lists: lists::Handle,
+    stats: stats::Handle,
+    segments: segments::Handle,
+    drained: mpsc::Sender<u16>,
+) {
+    let links = Arc::clone(&control.links);
+    let others: [&Mailbox<ToShard>; 0] = [];
+    loop {
+        any_message(&links.to_control, &others).await;
+        while let Some(message) = links.to_control.pop() {
+            match message {
+                ToControl::Request { shard, connection, correlation, request } => {
+                    let asker = answer::Asker { shard, connection, correlation };
+                    match request {
+                        ControlRequest::Lookup(lookup) => {
+                            tokio::task::spawn_local(answer::lookup(Rc::clone(&control), asker, lookup));
+                        }
+                        ControlRequest::Stats(shard) => {
+                            tokio::task::spawn_local(answer::stats(Rc::clone(&control), asker, shard, stats.clone()));
+                        }
+                        ControlRequest::Blacklist(change) => lists.request(asker, change),
+                    }
+                }
+                message @ (ToControl::SnapshotReleased(_)
+                | ToControl::OverlayApplied(_)
+                | ToControl::RecordDurable
+                | ToControl::RecordRefused) => lists.event(message),
+                ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
+                ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
+                ToControl::Drained(shard) => {
+                    let _ = drained.send(shard).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The data directory: whose it is, that nobody else uses it, and that it can hold a durable log.
+//!
+//! ```text
+//! LOCK            held by the running node
+//! identity.json   cluster and node, format version
+//! chain.key       key of the log's chain, mode 0600
+//! log/shard-NNNN/ streams
+//! lists/          snapshots taken into use, by id
+//! ```
+
+use crate::fatal::{Failure, Status};
+use catraca_wire::block::{BLOCK_ALIGN, FORMAT_VERSION};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// `f_type` of tmpfs (linux/magic.h): what is written there is gone after a restart.
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+/// `f_type` of ramfs (linux/magic.h).
+const RAMFS_MAGIC: i64 = 0x8584_58f6;
+
+/// Who the node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Version of the data directory's formats.
+    pub format_version: u16,
+    /// Cluster, 32 hex digits.
+    pub cluster_id: String,
+    /// Node, 32 hex digits.
+    pub node_id: String,
+}
+
+/// A data directory that this process holds.
+pub struct DataDir {
+    path: PathBuf,
+    /// Cluster.
+    pub cluster_id: [u8; 16],
+    /// Node.
+    pub node_id: [u8; 16],
+    _lock: File,
+}
+
+fn refuse(message: String) -> Failure {
+    Failure::new(Status::DataDirectory, message)
+}
+
+impl DataDir {
+    /// Takes a data directory into use, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// [`Status::DataDirectory`]: one sentence that names the directory, what is wrong with it, and what to do.
+    pub fn open(path: &Path, allow_volatile: bool) -> Result<Self, Failure> {
+        let shown = path.display();
+        let denied = |what: &str, e: std::io::Error| {
+            refuse(format!("data directory {shown}: {what}: {e}; check that it is writable, or choose another with --data-dir"))
+        };
+        fs::create_dir_all(path).map_err(|e| denied("can't be made", e))?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join("LOCK"))
+            .map_err(|e| denied("its LOCK can't be written", e))?;
+        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            return Err(refuse(format!(
+                "data directory {shown} is in use by another node ({error}); stop that one, or choose another with --data-dir"
+            )));
+        }
+        if !allow_volatile {
+            let volatile =
+                rustix::fs::statfs(path).is_ok_and(|s| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(s.f_type as i64 & 0xffff_ffff)));
+            if volatile {
+                return Err(refuse(format!(
+                    "data directory {shown} is on a file system in memory, where no decision survives a restart; choose one on a disk"
+                )));
+            }
+        }
+        direct_io(path)?;
+        for folder in ["log", "lists"] {
+            fs::create_dir_all(path.join(folder)).map_err(|e| denied("its folders can't be made", e))?;
+        }
+        let identity = identity(path)?;
+        let number = |text: &str| {
+            parse_id(text).ok_or_else(|| {
+                refuse(format!(
+                    "{}: an id is not 32 hex digits; restore the file from a copy",
+                    path.join("identity.json").display()
+                ))
+            })
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            cluster_id: number(&identity.cluster_id)?,
+            node_id: number(&identity.node_id)?,
+            _lock: lock,
+        })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where snapshots in use are kept.
+    pub fn lists_dir(&self) -> PathBuf {
+        self.path.join("lists")
+    }
+}
+
+fn identity(path: &Path) -> Result<Identity, Failure> {
+    let file = path.join("identity.json");
+    let shown = file.display();
+    match fs::read(&file) {
+        Ok(text) => {
+            let identity: Identity = serde_json::from_slice(&text)
+                .map_err(|e| refuse(format!("{shown} is not readable: {e}; restore it from a copy")))?;
+            if identity.format_version != FORMAT_VERSION {
+                return Err(refuse(format!(
+                    "{shown}: the data has format version {}, this program reads version {FORMAT_VERSION}; use the program that wrote it",
+                    identity.format_version
+                )));
+            }
+            Ok(identity)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let streams = fs::read_dir(path.join("log")).is_ok_and(|mut d| d.next().is_some());
+            if streams {
+                return Err(refuse(format!("{shown} is missing beside a log; restore it from a copy")));
+            }
+            let identity = Identity { format_version: FORMAT_VERSION, cluster_id: new_id(), node_id: new_id() };
+            let write = || -> std::io::Result<()> {
+                let making = file.with_extension("json.new");
+                let mut out = File::create(&making)?;
+                serde_json::to_writer_pretty(&mut out, &identity)?;
+                out.write_all(b"\n")?;
+                out.sync_all()?;
+                fs::rename(&making, &file)?;
+                File::open(path)?.sync_all()
+            };
+            write().map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
+            Ok(identity)
+        }
+        Err(error) => Err(refuse(format!("{shown} can't be read: {error}"))),
+    }
+}
+
+fn new_id() -> String {
+    let id: [u8; 16] = crate::random::bytes();
+    id.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn parse_id(text: &str) -> Option<[u8; 16]> {
+    let mut id = [0; 16];
+    if text.len() != 32 || !text.is_ascii() {
+        return None;
+    }
+    for (byte, place) in id.iter_mut().zip((0..32).step_by(2)) {
+        *byte = u8::from_str_radix(&text[place..place + 2], 16).ok()?;
+    }
+    Some(id)
+}
+
+/// Writes one block past the page cache, as the log will be.
+fn direct_io(path: &Path) -> Result<(), Failure> {
+    /// A block's memory, aligned as direct I/O asks for.
+    #[repr(align(4096))]
+    struct Aligned([u8; BLOCK_ALIGN]);
+    let probe = path.join("direct-io.probe");
+    let attempt = || -> rustix::io::Result<()> {
+        let fd = rustix::fs::open(
+            &probe,
+            OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::DSYNC,
+            Mode::from_raw_mode(0o600),
+        )?;
+        let block = Box::new(Aligned([0; BLOCK_ALIGN]));
+        rustix::io::pwrite(&fd, &block.0, 0).map(drop)
+    };
+    let outcome = attempt();
+    // Nothing of value is in it; a leftover is overwritten by the next start.
+    let _ = fs::remove_file(&probe);
+    outcome.map_err(|error| {
+        let shown = path.display();
+        match error {
+            rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT => refuse(format!("data directory {shown}: the disk is full; free some space")),
+            rustix::io::Errno::INVAL => refuse(format!("data directory {shown} is on a file system without direct I/O (O_DIRECT); choose ext4 or xfs on a disk")),
+            other => refuse(format!("data directory {shown} can't be written directly: {other}; check that it is writable, or choose another with --data-dir")),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_stays_and_two_nodes_do_not_share() {
+        let dir = tempfile::tempdir_in(".").expect("a folder");
+        let first = DataDir::open(dir.path(), true).expect("fresh");
+        let held = DataDir::open(dir.path(), true).err().expect("in use");
+        assert!(held.message.contains("in use by another node"), "{held}");
+        let ids = (first.cluster_id, first.node_id);
+        drop(first);
+        let again = DataDir::open(dir.path(), true).expect("free again");
+        assert_eq!((again.cluster_id, again.node_id), ids);
+        drop(again);
+        let file = dir.path().join("identity.json");
+        let text = fs::read_to_string(&file).expect("there").replace("\"format_version\": 1", "\"format_version\": 2");
+        fs::write(&file, text).expect("written");
+        let newer = DataDir::open(dir.path(), true).err().expect("another version");
+        assert!(newer.message.contains("format version 2"), "{newer}");
+    }
+
+    #[test]
+    fn where_nothing_can_be_written_is_said() {
+        let failure = DataDir::open(Path::new("/proc/catraca"), true).err().expect("not writable");
+        assert_eq!(failure.status, Status::DataDirectory);
+        assert!(failure.message.contains("/proc/catraca"), "{failure}");
+    }
+
+    #[test]
+    fn memory_is_no_disk() {
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { panic!("/dev/shm is expected on Linux") };
+        let failure = DataDir::open(dir.path(), false).err().expect("volatile");
+        assert!(failure.message.contains("in memory"), "{failure}");
+    }
+}

@@ -1,0 +1,125 @@
+//! The data cores: moves the shards with sockets and the disk. The only files that know glommio.
+//!
+//! One executor pinned to each data core, one shard on each. What bites in glommio 0.9.0, and so shapes this folder:
+//!
+//! - The preempt timer is set to an hour: with a short one an executor loses ready tasks for ever.
+//! - Tasks give way with a timer of zero length ([`yield_to_reactor`]), never with `yield_now`: only that lets I/O be polled.
+//! - The log is written with `O_DSYNC` and never with `fdatasync`, which would starve behind a spinning executor.
+//! - Few, long-lived tasks: two a connection, a handful a core, none per request. Wakers of other threads are one `AtomicWaker` a queue.
+//! - The first park of a process takes up to 80 ms, so each core parks once before it listens.
+
+mod accept;
+mod connection;
+mod core;
+mod disk;
+mod event;
+pub mod requirements;
+
+use crate::fatal::{Failure, Status};
+use crate::limits;
+use crate::mailbox::Mailbox;
+use crate::observe::SharedCounters;
+use crate::shard::ShardSettings;
+use crate::shard::journal::JournalSetup;
+use crate::shard::messages::{MeshMessage, ToControl, ToShard};
+use crate::{blacklist::Lists, policy::Policy, shard::dedupe::Dedupe};
+use glommio::{LocalExecutorBuilder, Placement};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+pub use disk::DirectBlock;
+
+/// Never within a run: see the folder's first lines.
+const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);
+/// Memory registered with the kernel for direct writes: all block buffers, and room for the allocator's own bookkeeping.
+const IO_MEMORY_LEN: usize = 32 * 1024 * 1024;
+/// Entries of each submission ring. Bounds one batch of polls and writes, not what can be under way.
+const RING_DEPTH: usize = 512;
+
+/// The queues that connect cores and the control thread.
+pub struct Links {
+    /// Messages between shards: `mesh[to][from]`.
+    pub mesh: Vec<Vec<Mailbox<MeshMessage>>>,
+    /// To each shard from the control thread.
+    pub to_shard: Vec<Mailbox<ToShard>>,
+    /// To the control thread from all shards.
+    pub to_control: Mailbox<ToControl>,
+    /// Counters of each shard.
+    pub counters: Vec<SharedCounters>,
+}
+
+impl Links {
+    /// The queues of a node with this many shards.
+    pub fn new(shards: usize) -> Self {
+        // A sibling's questions and its replies share a queue: room for both at their most.
+        let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
+        Self {
+            mesh: (0..shards).map(mesh).collect(),
+            to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
+            to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
+            counters: (0..shards).map(|_| SharedCounters::default()).collect(),
+        }
+    }
+}
+
+/// All that one core starts with.
+pub struct CoreSetup {
+    /// The shard's settings.
+    pub settings: ShardSettings,
+    /// Processor that the core is pinned to.
+    pub cpu: usize,
+    /// How long it looks for work before it sleeps.
+    pub spin: Duration,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Folder that holds the streams of the log.
+    pub log_dir: PathBuf,
+    /// The monotonic clock, calibrated once for all cores.
+    pub clock: quanta::Clock,
+    /// State that recovery rebuilt.
+    pub dedupe: Dedupe,
+    /// Lists in force.
+    pub lists: Lists,
+    /// Policy in force.
+    pub policy: Policy,
+    /// The stream's journal, positioned where recovery ended.
+    pub journal: JournalSetup,
+    /// Queues.
+    pub links: Arc<Links>,
+}
+
+/// Starts a core on a thread of its own, which runs until the process ends. `started` gets a message when it listens, or can't.
+///
+/// # Errors
+/// When the executor can't be made: no such processor, no ring, too little lockable memory.
+pub fn start(setup: CoreSetup, started: SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
+    let shard = setup.settings.shard;
+    let cpu = setup.cpu;
+    let builder = LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(&format!("shard-{shard}"))
+        .spin_before_park(setup.spin)
+        .preempt_timer(PREEMPT_TIMER)
+        .io_memory(IO_MEMORY_LEN)
+        .ring_depth(RING_DEPTH);
+    builder
+        .spawn(move || async move {
+            if let Err(failure) = core::run(setup, &started).await {
+                let _ = started.send(Err(failure));
+            }
+        })
+        .map(drop)
+        .map_err(|error| {
+            Failure::new(
+                Status::Environment,
+                format!("shard {shard} can't start on processor {cpu}: {error}; see the README, \"What it needs\""),
+            )
+        })
+}
+
+/// Gives way to the reactor: drains the run queue, then polls the rings once.
+pub(crate) async fn yield_to_reactor() {
+    glommio::timer::Timer::new(Duration::ZERO).await;
+}

@@ -1,0 +1,69 @@
+//! Counters of a shard: plain numbers on its core, copied each tick to where the control thread reads them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$meta:meta])* $name:ident => $metric:literal, $help:literal;)+) => {
+        /// Counters and gauges of one shard.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Counters { $($(#[$meta])* pub $name: u64),+ }
+
+        /// The same where another thread may read them: one writer, relaxed, a tick old.
+        #[derive(Debug, Default)]
+        pub struct SharedCounters { $($name: AtomicU64),+ }
+
+        impl SharedCounters {
+            /// Stores the values; by the shard's core only.
+            pub fn publish(&self, counters: &Counters) { $(self.$name.store(counters.$name, Ordering::Relaxed);)+ }
+
+            /// The values last published.
+            pub fn read(&self) -> Counters { Counters { $($name: self.$name.load(Ordering::Relaxed)),+ } }
+        }
+
+        impl Counters {
+            /// Name, help text and value of each; a name that ends in `_total` is a counter, another one a gauge.
+            pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$(($metric, $help, self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Decisions that approved.
+    approved => "catraca_approved_total", "Decisions that approved.";
+    /// Decisions that asked for review.
+    reviewed => "catraca_reviewed_total", "Decisions that asked for review.";
+    /// Decisions that denied.
+    denied => "catraca_denied_total", "Decisions that denied.";
+    /// Transactions answered from the dedupe table.
+    duplicates => "catraca_duplicates_total", "Transactions sent again and answered with their first decision.";
+    /// Requests refused, for any reason.
+    refused => "catraca_refused_total", "Requests refused with an ERROR.";
+    /// Transactions refused because a bounded queue was full.
+    overloaded => "catraca_overloaded_total", "Transactions refused because a bounded queue was full.";
+    /// Transactions answered UNCONFIRMED or DEADLINE.
+    deadlines_missed => "catraca_deadlines_missed_total", "Transactions whose budget ran out before their decision was safe.";
+    /// Frames that broke the protocol.
+    bad_frames => "catraca_bad_frames_total", "Connections closed for breaking the protocol.";
+    /// Transactions forwarded to another shard.
+    forwarded => "catraca_forwarded_total", "Transactions forwarded to the shard that owns the payer.";
+    /// Blocks written.
+    blocks => "catraca_log_blocks_total", "Log blocks made durable.";
+    /// Bytes written, padding included.
+    log_bytes => "catraca_log_bytes_total", "Bytes of log made durable, padding included.";
+    /// Last committed log sequence number.
+    committed_lsn => "catraca_log_committed_lsn", "Last committed log sequence number.";
+    /// Connections open.
+    connections => "catraca_connections", "Connections open.";
+    /// Connections ever accepted.
+    accepted => "catraca_connections_accepted_total", "Connections accepted.";
+    /// Answers that wait for their record.
+    pending => "catraca_pending", "Decisions that wait for their record to be committed.";
+    /// Entries of the dedupe table.
+    dedupe_entries => "catraca_dedupe_entries", "Decisions held to recognise a resend.";
+    /// Wall clock up to which the dedupe table may have forgotten, nanoseconds.
+    dedupe_horizon_ns => "catraca_dedupe_horizon_nanoseconds", "Transactions older than this wall clock are refused, because a resend would not be recognised.";
+    /// Ticks of the core: stands still when the core does.
+    ticks => "catraca_core_ticks_total", "Ticks of the data core; stands still when the core is stuck.";
+}

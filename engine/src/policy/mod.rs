@@ -1,0 +1,72 @@
+//! From what is known of a transaction to a decision. Pure: no I/O, no clock.
+//!
+//! The one rule so far is the blacklist. Rules of risk, windows and external answers join as further facts and further rules behind
+//! [`Policy::decide`], which stays the only place where a verdict is chosen.
+
+use crate::blacklist::Hit;
+use catraca_wire::frame::{TransactionFields, Verdict};
+use catraca_wire::record::Reason;
+
+/// Bit of `matched_rules`: the payer is listed.
+pub const RULE_PAYER_LISTED: u64 = 1 << 0;
+/// Bit of `matched_rules`: the payee is listed.
+pub const RULE_PAYEE_LISTED: u64 = 1 << 1;
+
+/// What a decision may depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The transaction as submitted; validated.
+    pub transaction: &'a TransactionFields,
+    /// The payer's entry in the blacklist.
+    pub payer: Option<Hit>,
+    /// The payee's entry in the blacklist.
+    pub payee: Option<Hit>,
+}
+
+/// What was decided, and what settled it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The first thing that settled it.
+    pub reason: Reason,
+    /// Risk score, 0 to 1000.
+    pub score: u16,
+    /// One bit for each rule that matched.
+    pub matched_rules: u64,
+}
+
+/// Score of a listed party: the top of the scale.
+const LISTED_SCORE: u16 = 1000;
+
+/// The rules in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    version: u32,
+}
+
+impl Policy {
+    /// The policy that every node has: a listed payer or payee is denied, everything else approved. Version 0.
+    pub const fn blacklist_only() -> Self {
+        Self { version: 0 }
+    }
+
+    /// Version that decisions record.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Decides. The same facts and version always give the same decision.
+    #[inline]
+    pub fn decide(&self, facts: &Facts<'_>) -> Decision {
+        let (reason, matched_rules) = match (facts.payer, facts.payee) {
+            (None, None) => {
+                return Decision { verdict: Verdict::Approve, reason: Reason::Clear, score: 0, matched_rules: 0 };
+            }
+            (Some(_), None) => (Reason::PayerListed, RULE_PAYER_LISTED),
+            (None, Some(_)) => (Reason::PayeeListed, RULE_PAYEE_LISTED),
+            (Some(_), Some(_)) => (Reason::BothListed, RULE_PAYER_LISTED | RULE_PAYEE_LISTED),
+        };
+        Decision { verdict: Verdict::Deny, reason, score: LISTED_SCORE, matched_rules }
+    }
+}

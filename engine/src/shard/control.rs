@@ -1,0 +1,63 @@
+//! What the control thread asks of a shard. Between two batches, so that a decision sees one version of everything.
+
+use super::Shard;
+use super::journal::BlockMemory;
+use super::messages::{Admission, Now, ToControl, ToShard};
+use super::outbox::{Pending, Waiting};
+
+impl<B: BlockMemory> Shard<B> {
+    /// Takes a message of the control thread.
+    pub fn control(&mut self, message: ToShard, now: Now) {
+        match message {
+            ToShard::SwapSnapshot(snapshot) => {
+                let old = self.lists.swap(Some(snapshot));
+                self.control_out.push(ToControl::SnapshotReleased(old));
+            }
+            ToShard::ApplyOverlay(change) => {
+                self.lists.apply(&change).expect("the control thread checks for room before the change is logged");
+                self.control_out.push(ToControl::OverlayApplied(change.sequence));
+            }
+            ToShard::AppendRecord(record) => {
+                let appended = if self.outbox.is_full() { None } else { self.journal.append(|head| *head = *record).ok() };
+                let Some(lsn) = appended else {
+                    self.control_out.push(ToControl::RecordRefused);
+                    return;
+                };
+                self.outbox.push(Pending {
+                    lsn,
+                    received_ns: now.mono_ns,
+                    appended_ns: now.mono_ns,
+                    deadline_ns: u64::MAX,
+                    waiting: Waiting::Control,
+                });
+            }
+            ToShard::Answer { connection, frames } => {
+                self.control_open -= 1;
+                self.sessions.answer(connection, &frames);
+            }
+            ToShard::CollectStats => {
+                let (shard, histograms) = (self.settings.shard, Box::new(self.histograms.clone()));
+                self.control_out.push(ToControl::Stats { shard, histograms });
+            }
+            ToShard::Admit(admission) => {
+                self.admission = admission;
+                self.tell_when_drained();
+            }
+            ToShard::SegmentsReady(count) => self.journal.segments_ready(count),
+        }
+    }
+
+    /// While stopping: tells the control thread, once, that everything accepted is answered and handed out.
+    pub(super) fn tell_when_drained(&mut self) {
+        let drained = self.admission == Admission::Stopping
+            && self.outbox.len() == 0
+            && self.forwards.is_empty()
+            && self.journal.is_idle()
+            && self.mesh_out.is_empty()
+            && self.sessions.is_flushed();
+        if drained && !self.drained_told {
+            self.drained_told = true;
+            self.control_out.push(ToControl::Drained(self.settings.shard));
+        }
+    }
+}

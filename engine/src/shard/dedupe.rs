@@ -1,0 +1,393 @@
+//! The dedupe table: the last decisions of a shard, found by payer and transaction id.
+//!
+//! ```text
+//! index  [hash 40 | slot 24]  open addressing, linear probing, at most half full, deletion by shifting back
+//! ring   64-byte entries in order of decision; the oldest is overwritten
+//! ```
+//!
+//! A probe costs one cache line of the index, and the entry's own line when it hits. The window is bounded by entries, not by time:
+//! what falls out of it raises the [`Dedupe::horizon_ns`], and a transaction older than that is refused rather than decided twice.
+
+use catraca_wire::DocumentKey;
+use catraca_wire::frame::{AnswerFields, TRANSACTION_ID_LEN, TransactionFields};
+use siphasher::sip128::{Hasher128, SipHasher13};
+use std::hash::Hasher;
+
+/// Most entries of a table: the index gives a slot 24 bits.
+pub const MAX_ENTRIES: usize = 1 << 23;
+/// Fewest: above what can be pending at once, so that an entry is never overwritten before it is answered.
+pub const MIN_ENTRIES: usize = 2 * crate::limits::MAX_PENDING;
+
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+/// Entries that share one time stamp; the horizon is this coarse.
+const STAMP_EVERY: u64 = 1024;
+/// How far ahead of the overwriting the index line of the oldest entry is fetched.
+const EVICT_AHEAD: u64 = 8;
+
+/// Secret keys of a table's hashes: who does not know them can't choose ids that collide.
+#[derive(Clone, Copy)]
+pub struct DedupeKey(pub [u8; 16]);
+
+/// The hash of (payer, id), and of the content that a resend must repeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    key: u64,
+    key_more: u32,
+    content: u64,
+}
+
+/// A decision as the table holds it: all that an answer needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+struct Entry {
+    key: u64,
+    key_more: u32,
+    epoch: u32,
+    content: u64,
+    /// Stream in the high 12 bits, log sequence number below.
+    address: u64,
+    blacklist_version: u64,
+    matched_rules: u64,
+    receipt: u64,
+    policy_version: u32,
+    score: u16,
+    verdict: u8,
+    flags: u8,
+}
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+
+const LSN_BITS: u32 = 52;
+
+/// Where an entry lies: counts all entries ever inserted, so that it names one for as long as it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(u64);
+
+/// What a look-up finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Never seen, as far as the window reaches.
+    New,
+    /// Decided before, with the same content.
+    Same(Position),
+    /// The id was used before for something else.
+    Other,
+}
+
+/// The table.
+pub struct Dedupe {
+    secret: DedupeKey,
+    content_seed: u64,
+    index: Box<[u64]>,
+    /// Shift that takes a 40-bit hash to its home in the index.
+    home_shift: u32,
+    ring: Box<[Entry]>,
+    stamps: Box<[u64]>,
+    inserted: u64,
+    newest_ns: u64,
+    horizon_ns: u64,
+}
+
+impl Dedupe {
+    /// An empty table of `entries`, a power of two from [`MIN_ENTRIES`] to [`MAX_ENTRIES`]. Takes 80 bytes an entry.
+    pub fn new(entries: usize, secret: DedupeKey) -> Self {
+        assert!(entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries), "{entries} entries");
+        let index_len = entries * 2;
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&secret.0[..8]);
+        Self {
+            secret,
+            content_seed: u64::from_le_bytes(seed),
+            index: vec![0; index_len].into_boxed_slice(),
+            home_shift: 64 - index_len.trailing_zeros(),
+            ring: vec![Entry::default(); entries].into_boxed_slice(),
+            stamps: vec![0; entries / STAMP_EVERY as usize + 2].into_boxed_slice(),
+            inserted: 0,
+            newest_ns: 0,
+            horizon_ns: 0,
+        }
+    }
+
+    /// The hashes of a transaction. The id and the payer make the key; what may differ in a resend (budget, trace id) is left out of
+    /// the content.
+    #[inline]
+    pub fn fingerprint(&self, payer: DocumentKey, transaction: &TransactionFields) -> Fingerprint {
+        let mut hasher = SipHasher13::new_with_key(&self.secret.0);
+        let mut text = [0; 8 + TRANSACTION_ID_LEN];
+        text[..8].copy_from_slice(&payer.raw().to_le_bytes());
+        text[8..].copy_from_slice(&transaction.id);
+        hasher.write(&text);
+        let hash = hasher.finish128();
+        let content = TransactionFields { budget_us: 0.into(), trace_id: [0; 16], ..*transaction };
+        // The id is in the key already; from the payee on everything is content.
+        let content = &bytemuck::bytes_of(&content)[TRANSACTION_ID_LEN..];
+        let content = xxhash_rust::xxh3::xxh3_64_with_seed(content, self.content_seed);
+        Fingerprint { key: hash.h1, key_more: hash.h2 as u32, content }
+    }
+
+    /// Asks the processor for the index line that [`Self::find`] will read.
+    #[inline]
+    pub fn prefetch(&self, fingerprint: &Fingerprint) {
+        prefetch(&self.index[self.home(fingerprint.key)]);
+    }
+
+    #[inline]
+    fn home(&self, key: u64) -> usize {
+        (key >> self.home_shift) as usize
+    }
+
+    #[inline]
+    fn word(key: u64, slot: u64) -> u64 {
+        // Slots are counted from 1, so that no word in use is 0.
+        (key & !SLOT_MASK) | (slot + 1)
+    }
+
+    #[inline]
+    fn slot_mask(&self) -> u64 {
+        self.ring.len() as u64 - 1
+    }
+
+    fn oldest(&self) -> u64 {
+        self.inserted.saturating_sub(self.ring.len() as u64)
+    }
+
+    /// Looks a transaction up.
+    #[inline]
+    pub fn find(&self, fingerprint: &Fingerprint) -> Found {
+        let mask = self.index.len() - 1;
+        let mut place = self.home(fingerprint.key);
+        loop {
+            let word = self.index[place];
+            if word == 0 {
+                return Found::New;
+            }
+            if (word ^ fingerprint.key) & !SLOT_MASK == 0 {
+                let slot = (word & SLOT_MASK) - 1;
+                let entry = &self.ring[slot as usize];
+                if entry.key == fingerprint.key && entry.key_more == fingerprint.key_more {
+                    if entry.content != fingerprint.content {
+                        return Found::Other;
+                    }
+                    // The slot's position is the newest insertion that lies in it.
+                    let newest = self.inserted - 1;
+                    let back = (newest.wrapping_sub(slot)) & self.slot_mask();
+                    return Found::Same(Position(newest - back));
+                }
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full.
+    #[inline]
+    pub fn insert(&mut self, fingerprint: &Fingerprint, decided_at_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
+        let position = self.inserted;
+        let slot = position & self.slot_mask();
+        if position >= self.ring.len() as u64 {
+            self.evict(slot);
+        }
+        if position.is_multiple_of(STAMP_EVERY) {
+            let stamp = (position / STAMP_EVERY) as usize % self.stamps.len();
+            self.stamps[stamp] = self.newest_ns.max(decided_at_ns);
+        }
+        self.newest_ns = self.newest_ns.max(decided_at_ns);
+        let lsn = answer.lsn.to_native();
+        assert!(lsn < 1 << LSN_BITS, "a stream has at most 2^52 records");
+        self.ring[slot as usize] = Entry {
+            key: fingerprint.key,
+            key_more: fingerprint.key_more,
+            epoch: answer.epoch.to_native(),
+            content: fingerprint.content,
+            address: u64::from(stream) << LSN_BITS | lsn,
+            blacklist_version: answer.blacklist_version.to_native(),
+            matched_rules: answer.matched_rules.to_native(),
+            receipt: answer.receipt.to_native(),
+            policy_version: answer.policy_version.to_native(),
+            score: answer.score.to_native(),
+            verdict: answer.verdict,
+            flags: answer.flags,
+        };
+        let mask = self.index.len() - 1;
+        let mut place = self.home(fingerprint.key);
+        while self.index[place] != 0 {
+            place = (place + 1) & mask;
+        }
+        self.index[place] = Self::word(fingerprint.key, slot);
+        self.inserted += 1;
+        Position(position)
+    }
+
+    /// Takes the entry in `slot`, the oldest, out of the index.
+    fn evict(&mut self, slot: u64) {
+        let ahead = (slot + EVICT_AHEAD) & self.slot_mask();
+        prefetch(&self.index[self.home(self.ring[ahead as usize].key)]);
+        let oldest = self.inserted - self.ring.len() as u64;
+        // The next stamp is no earlier than any entry before it.
+        let next_stamp = (oldest / STAMP_EVERY + 1) as usize % self.stamps.len();
+        self.horizon_ns = self.horizon_ns.max(self.stamps[next_stamp]);
+        let mask = self.index.len() - 1;
+        let key = self.ring[slot as usize].key;
+        let word = Self::word(key, slot);
+        let mut hole = self.home(key);
+        while self.index[hole] != word {
+            assert!(self.index[hole] != 0, "an entry in the ring is missing from the index");
+            hole = (hole + 1) & mask;
+        }
+        // Shift back what would no longer be found past the hole.
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let moved = self.index[place];
+            if moved == 0 {
+                break;
+            }
+            let home = self.home(moved & !SLOT_MASK);
+            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
+                self.index[hole] = moved;
+                hole = place;
+            }
+        }
+        self.index[hole] = 0;
+    }
+
+    /// The answer held at a position.
+    ///
+    /// # Panics
+    /// When the entry has fallen out: positions are kept only for pending answers, which the table outlasts.
+    #[inline]
+    pub fn answer(&self, position: Position, duplicate: bool) -> AnswerFields {
+        let entry = &self.ring[self.held(position)];
+        AnswerFields {
+            verdict: entry.verdict,
+            flags: entry.flags | if duplicate { catraca_wire::frame::VERDICT_DUPLICATE } else { 0 },
+            score: entry.score.into(),
+            policy_version: entry.policy_version.into(),
+            blacklist_version: entry.blacklist_version.into(),
+            matched_rules: entry.matched_rules.into(),
+            shard: ((entry.address >> LSN_BITS) as u16).into(),
+            epoch: entry.epoch.into(),
+            lsn: (entry.address & ((1 << LSN_BITS) - 1)).into(),
+            receipt: entry.receipt.into(),
+            reserved: 0.into(),
+        }
+    }
+
+    /// The stream and log sequence number of the entry at a position.
+    #[inline]
+    pub fn address(&self, position: Position) -> (u16, u64) {
+        let address = self.ring[self.held(position)].address;
+        ((address >> LSN_BITS) as u16, address & ((1 << LSN_BITS) - 1))
+    }
+
+    /// Fills in the receipt, which is known once the record's block is closed.
+    #[inline]
+    pub fn set_receipt(&mut self, position: Position, receipt: u64) {
+        let slot = self.held(position);
+        self.ring[slot].receipt = receipt;
+    }
+
+    #[inline]
+    fn held(&self, position: Position) -> usize {
+        assert!(position.0 >= self.oldest() && position.0 < self.inserted, "an entry fell out of the table while it was needed");
+        (position.0 & self.slot_mask()) as usize
+    }
+
+    /// No decision up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
+    #[inline]
+    pub fn horizon_ns(&self) -> u64 {
+        self.horizon_ns
+    }
+
+    /// Entries held.
+    pub fn len(&self) -> u64 {
+        self.inserted.min(self.ring.len() as u64)
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.inserted == 0
+    }
+
+    /// Most entries that can be held.
+    pub fn capacity(&self) -> usize {
+        self.ring.len()
+    }
+}
+
+/// Asks for a cache line that will be read soon.
+#[inline(always)]
+fn prefetch<T>(place: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing as far as the program can tell and can't fault; SSE is part of x86_64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(place).cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+    use std::collections::HashMap;
+
+    fn transaction(id: u64, amount: i64) -> TransactionFields {
+        let mut t = TransactionFields::zeroed();
+        t.id[..8].copy_from_slice(&id.to_le_bytes());
+        t.amount_centavos = amount.into();
+        t
+    }
+
+    fn answer(lsn: u64) -> AnswerFields {
+        AnswerFields { lsn: lsn.into(), verdict: 1, ..AnswerFields::zeroed() }
+    }
+
+    fn payer() -> DocumentKey {
+        DocumentKey::parse("04933228680").expect("valid")
+    }
+
+    #[test]
+    fn a_resend_is_found_and_a_reused_id_told() {
+        let mut table = Dedupe::new(MIN_ENTRIES, DedupeKey([3; 16]));
+        let first = transaction(1, 100);
+        let print = table.fingerprint(payer(), &first);
+        assert_eq!(table.find(&print), Found::New);
+        let position = table.insert(&print, 5, 7, &answer(41));
+        let mut again = first;
+        again.budget_us = 9.into();
+        again.trace_id = [1; 16];
+        assert_eq!(table.find(&table.fingerprint(payer(), &again)), Found::Same(position));
+        assert_eq!(table.find(&table.fingerprint(payer(), &transaction(1, 101))), Found::Other);
+        let other_payer = DocumentKey::parse("00000000000191").expect("valid");
+        assert_eq!(table.find(&table.fingerprint(other_payer, &first)), Found::New);
+        table.set_receipt(position, 99);
+        let held = table.answer(position, true);
+        assert_eq!((held.lsn.to_native(), held.shard.to_native(), held.receipt.to_native(), held.flags), (41, 7, 99, 1));
+    }
+
+    /// Against a plain map, over several times the capacity: what is in the window is found at its place, what fell out is not.
+    #[test]
+    fn the_window_agrees_with_a_model() {
+        let mut table = Dedupe::new(MIN_ENTRIES, DedupeKey([9; 16]));
+        let mut model: HashMap<u64, Position> = HashMap::new();
+        let total = 3 * MIN_ENTRIES as u64 + 17;
+        for id in 0..total {
+            let t = transaction(id, 1);
+            let print = table.fingerprint(payer(), &t);
+            assert_eq!(table.find(&print), Found::New);
+            model.insert(id, table.insert(&print, 1_000 + id, 0, &answer(id + 1)));
+        }
+        let window = total - MIN_ENTRIES as u64..total;
+        for id in (0..total).step_by(7).chain(window.start - 3..window.start + 3) {
+            let expected = if window.contains(&id) { Found::Same(model[&id]) } else { Found::New };
+            assert_eq!(table.find(&table.fingerprint(payer(), &transaction(id, 1))), expected, "{id}");
+        }
+        // Nothing evicted was decided after the horizon, and the horizon is at most a stamp's width ahead of that.
+        let newest_evicted_ns = 1_000 + window.start - 1;
+        assert!(table.horizon_ns() >= newest_evicted_ns && table.horizon_ns() <= newest_evicted_ns + STAMP_EVERY);
+        assert_eq!(table.len(), MIN_ENTRIES as u64);
+        assert_eq!(table.index.iter().filter(|&&w| w != 0).count(), MIN_ENTRIES);
+    }
+}

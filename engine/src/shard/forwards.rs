@@ -1,0 +1,84 @@
+//! Questions of this shard that others are to answer: bounded per sibling, so that no queue between shards is ever found full.
+
+use super::messages::{ConnectionId, Ticket};
+use crate::limits::MESH_QUEUE_LEN;
+
+/// What to do with the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub connection: ConnectionId,
+    pub correlation: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    generation: u32,
+    shard: u16,
+    deadline_ns: u64,
+    /// None once the client was answered, or while the slot is free.
+    asked: Option<Asked>,
+}
+
+/// The table of open questions.
+pub(super) struct Forwards {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open_per_shard: Vec<usize>,
+    earliest_deadline_ns: u64,
+}
+
+impl Forwards {
+    pub fn new(shards: usize) -> Self {
+        let capacity = MESH_QUEUE_LEN * (shards - 1);
+        let empty = Slot { generation: 0, shard: 0, deadline_ns: 0, asked: None };
+        Self {
+            slots: vec![empty; capacity],
+            free: (0..capacity as u32).rev().collect(),
+            open_per_shard: vec![0; shards],
+            earliest_deadline_ns: u64::MAX,
+        }
+    }
+
+    /// Opens a question to `shard`; `None` when it has as many as it may.
+    pub fn open(&mut self, shard: u16, asked: Asked, deadline_ns: u64) -> Option<Ticket> {
+        if self.open_per_shard[usize::from(shard)] >= MESH_QUEUE_LEN {
+            return None;
+        }
+        let index = self.free.pop()?;
+        let slot = &mut self.slots[index as usize];
+        *slot = Slot { generation: slot.generation.wrapping_add(1), shard, deadline_ns, asked: Some(asked) };
+        self.open_per_shard[usize::from(shard)] += 1;
+        self.earliest_deadline_ns = self.earliest_deadline_ns.min(deadline_ns);
+        Some(Ticket { slot: index, generation: slot.generation })
+    }
+
+    /// Closes a question; gives whom to answer, or `None` if that was done when the budget ended.
+    pub fn close(&mut self, ticket: Ticket) -> Option<Asked> {
+        let slot = &mut self.slots[ticket.slot as usize];
+        assert_eq!(slot.generation, ticket.generation, "each question gets one reply");
+        self.open_per_shard[usize::from(slot.shard)] -= 1;
+        self.free.push(ticket.slot);
+        slot.asked.take()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.free.len() == self.slots.len()
+    }
+
+    /// Takes the askers whose budget is over; the questions stay open until their replies come.
+    pub fn expire(&mut self, now_ns: u64, mut expired: impl FnMut(Asked)) {
+        if now_ns < self.earliest_deadline_ns {
+            return;
+        }
+        self.earliest_deadline_ns = u64::MAX;
+        for slot in &mut self.slots {
+            let Some(asked) = slot.asked else { continue };
+            if slot.deadline_ns <= now_ns {
+                expired(asked);
+                slot.asked = None;
+            } else {
+                self.earliest_deadline_ns = self.earliest_deadline_ns.min(slot.deadline_ns);
+            }
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The journal: records go into the open block; blocks leave one at a time to be written, and come back durable.
+//!
+//! ```text
+//! append → open block ──(full, or the disk is free)──→ BlockWrite → the driver writes it → durable
+//! ```
+//!
+//! While one block is being written the next one fills: group commit without a timer. The journal knows where in which segment
+//! each block goes, but does no I/O; a failed write has no way back in, because the node ends.
+
+use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, padded_len};
+use catraca_wire::record::{RECORD_LEN, RecordHead};
+use rend::unaligned::u64_ule;
+use std::collections::VecDeque;
+
+/// Memory that a block is built in: the driver's direct-I/O buffer, a plain vector in tests.
+pub trait BlockMemory {
+    /// The whole buffer, [`MAX_BLOCK_LEN`] bytes.
+    fn bytes_mut(&mut self) -> &mut [u8];
+}
+
+impl BlockMemory for Vec<u8> {
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+/// Where the journal goes on: what recovery found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// Sequence number of the next record.
+    pub next_lsn: u64,
+    /// Chain value of the last block; zeros in a new stream.
+    pub previous_chain: Chain,
+    /// Segment that the next block goes into, if it fits.
+    pub segment: u32,
+    /// Where in the segment, bytes; a multiple of the block alignment, at least [`SEGMENT_HEAD_LEN`].
+    pub offset: u64,
+}
+
+/// What a journal is told when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct JournalSetup {
+    /// Stream, epoch and cluster.
+    pub identity: BlockIdentity,
+    /// Key of the chain.
+    pub key: ChainKey,
+    /// Where it goes on.
+    pub start: Start,
+    /// Length of every segment, bytes.
+    pub segment_len: u64,
+    /// Segments below this number exist, zero-filled from `start` on.
+    pub segments_ready: u32,
+}
+
+/// A block to write: `buffer[..len]` to `offset` of `segment`, durably.
+pub struct BlockWrite<B> {
+    /// The block.
+    pub buffer: B,
+    /// Its length, padding included, bytes.
+    pub len: usize,
+    /// Segment to write to.
+    pub segment: u32,
+    /// Where in the segment, bytes.
+    pub offset: u64,
+    /// Sequence number of the last record in it.
+    pub last_lsn: u64,
+}
+
+/// What became durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Sequence number of the block's last record.
+    pub last_lsn: u64,
+    /// Receipt tag of the block's records.
+    pub receipt: u64,
+    /// Length of the block, bytes.
+    pub len: usize,
+}
+
+/// There is no memory for another record: all blocks wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalFull;
+
+struct OpenBlock<B> {
+    buffer: B,
+    first_lsn: u64,
+    payload_len: usize,
+    record_count: u32,
+}
+
+/// The journal of one stream.
+pub struct Journal<B> {
+    identity: BlockIdentity,
+    key: ChainKey,
+    previous_chain: Chain,
+    next_lsn: u64,
+    segment: u32,
+    offset: u64,
+    segment_len: u64,
+    segments_ready: u32,
+    open: Option<OpenBlock<B>>,
+    closed: VecDeque<OpenBlock<B>>,
+    spare: Vec<B>,
+    in_flight: Option<Written>,
+}
+
+impl<B: BlockMemory> Journal<B> {
+    /// A journal that goes on where `setup` says, without buffers yet.
+    pub fn new(setup: JournalSetup) -> Self {
+        let JournalSetup { identity, key, start, segment_len, segments_ready } = setup;
+        assert!(start.offset >= SEGMENT_HEAD_LEN as u64 && start.offset.is_multiple_of(block::BLOCK_ALIGN as u64));
+        assert!(segment_len >= (SEGMENT_HEAD_LEN + MAX_BLOCK_LEN) as u64, "a segment must hold the largest block");
+        Self {
+            identity,
+            key,
+            previous_chain: start.previous_chain,
+            next_lsn: start.next_lsn,
+            segment: start.segment,
+            offset: start.offset,
+            segment_len,
+            segments_ready,
+            open: None,
+            closed: VecDeque::with_capacity(crate::limits::BLOCK_BUFFERS),
+            spare: Vec::with_capacity(crate::limits::BLOCK_BUFFERS),
+            in_flight: None,
+        }
+    }
+
+    /// Buffers that the journal would like to have more.
+    pub fn buffers_wanted(&self) -> usize {
+        let held =
+            self.spare.len() + self.closed.len() + usize::from(self.open.is_some()) + usize::from(self.in_flight.is_some());
+        crate::limits::BLOCK_BUFFERS.saturating_sub(held)
+    }
+
+    /// Takes a buffer of at least [`MAX_BLOCK_LEN`] bytes.
+    pub fn give_buffer(&mut self, mut buffer: B) {
+        assert!(buffer.bytes_mut().len() >= MAX_BLOCK_LEN);
+        self.spare.push(buffer);
+    }
+
+    /// Segments below this number are ready to be written.
+    pub fn segments_ready(&mut self, count: u32) {
+        self.segments_ready = self.segments_ready.max(count);
+    }
+
+    /// Segment that the next block goes into, or the one after it.
+    pub fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// Sequence number of the last record appended; 0 before the first.
+    #[inline]
+    pub fn last_lsn(&self) -> u64 {
+        self.next_lsn - 1
+    }
+
+    /// Stream and epoch of the records.
+    #[inline]
+    pub fn identity(&self) -> &BlockIdentity {
+        &self.identity
+    }
+
+    /// Appends a record: `fill` writes its head, the journal its sequence number, which is returned.
+    ///
+    /// # Errors
+    /// [`JournalFull`] when no buffer is left; nothing changed.
+    #[inline]
+    pub fn append(&mut self, fill: impl FnOnce(&mut RecordHead)) -> Result<u64, JournalFull> {
+        let fits = self.open.as_ref().is_some_and(|open| padded_len(open.payload_len + RECORD_LEN) <= MAX_BLOCK_LEN);
+        if !fits {
+            self.open_next()?;
+        }
+        let Some(open) = self.open.as_mut() else { return Err(JournalFull) };
+        let at = BLOCK_HEAD_LEN + open.payload_len;
+        let head: &mut RecordHead = bytemuck::from_bytes_mut(&mut open.buffer.bytes_mut()[at..at + RECORD_LEN]);
+        fill(head);
+        let lsn = self.next_lsn;
+        head.lsn = u64_ule::from_native(lsn);
+        open.payload_len += RECORD_LEN;
+        open.record_count += 1;
+        self.next_lsn += 1;
+        Ok(lsn)
+    }
+
+    fn open_next(&mut self) -> Result<(), JournalFull> {
+        let buffer = self.spare.pop().ok_or(JournalFull)?;
+        let next = OpenBlock { buffer, first_lsn: self.next_lsn, payload_len: 0, record_count: 0 };
+        if let Some(full) = self.open.replace(next) {
+            self.closed.push_back(full);
+        }
+        Ok(())
+    }
+
+    /// Whether records wait to be written and nothing is being written.
+    #[inline]
+    pub fn wants_write(&self) -> bool {
+        self.in_flight.is_none() && (!self.closed.is_empty() || self.open.as_ref().is_some_and(|open| open.record_count > 0))
+    }
+
+    /// Whether every record appended is durable.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && !self.wants_write()
+    }
+
+    /// The next block to write, if the disk is free, there is one, and its segment is ready.
+    pub fn next_write(&mut self, wall_ns: u64) -> Option<BlockWrite<B>> {
+        if !self.wants_write() {
+            return None;
+        }
+        let payload_len = self.closed.front().or(self.open.as_ref())?.payload_len;
+        let len = padded_len(payload_len);
+        if self.offset + len as u64 > self.segment_len {
+            if self.segment + 1 >= self.segments_ready {
+                return None;
+            }
+            self.segment += 1;
+            self.offset = SEGMENT_HEAD_LEN as u64;
+        }
+        let mut next = self.closed.pop_front().or_else(|| self.open.take())?;
+        let chain = block::seal(
+            next.buffer.bytes_mut(),
+            next.payload_len,
+            &self.identity,
+            next.first_lsn,
+            next.record_count,
+            wall_ns,
+            &self.previous_chain,
+            &self.key,
+        );
+        let last_lsn = next.first_lsn + u64::from(next.record_count) - 1;
+        let write = BlockWrite { buffer: next.buffer, len, segment: self.segment, offset: self.offset, last_lsn };
+        self.previous_chain = chain;
+        self.offset += len as u64;
+        self.in_flight = Some(Written { last_lsn, receipt: block::receipt(&chain), len });
+        Some(write)
+    }
+
+    /// The block handed out last is durable.
+    pub fn written(&mut self) -> Written {
+        self.in_flight.take().expect("the driver reports one write for each block it was given")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(segments_ready: u32) -> Journal<Vec<u8>> {
+        let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: [1; 16] };
+        let start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: 4096 };
+        let mut journal = Journal::new(JournalSetup { identity, key: [5; 32], start, segment_len: 2 << 20, segments_ready });
+        while journal.buffers_wanted() > 0 {
+            journal.give_buffer(vec![0; MAX_BLOCK_LEN]);
+        }
+        journal
+    }
+
+    #[test]
+    fn one_block_is_written_while_the_next_fills() {
+        let mut j = journal(1);
+        assert!(j.next_write(0).is_none());
+        assert_eq!(j.append(|h| h.kind = 1), Ok(1));
+        let first = j.next_write(0).expect("a record waits");
+        assert_eq!((first.len, first.segment, first.offset, first.last_lsn), (4096, 0, 4096, 1));
+        assert_eq!(j.append(|h| h.kind = 1), Ok(2));
+        assert!(j.next_write(0).is_none(), "one write at a time");
+        let written = j.written();
+        assert_eq!(written.last_lsn, 1);
+        let second = j.next_write(0).expect("the next block waits");
+        assert_eq!(second.offset, 8192);
+        let (a, b) = (block::sound_head(&first.buffer).expect("sealed"), block::sound_head(&second.buffer).expect("sealed"));
+        assert_eq!(b.previous_chain, a.chain);
+    }
+
+    #[test]
+    fn full_buffers_and_missing_segments_stop_it_without_loss() {
+        let mut j = journal(1);
+        let mut appended = 0;
+        while j.append(|h| h.kind = 1).is_ok() {
+            appended += 1;
+        }
+        assert_eq!(appended, crate::limits::BLOCK_BUFFERS as u64 * 4095);
+        let mut last = 0;
+        while let Some(write) = j.next_write(0) {
+            last = write.last_lsn;
+            j.written();
+        }
+        assert_eq!(last, 4095, "the second block does not fit the only segment");
+        j.segments_ready(100);
+        while let Some(write) = j.next_write(0) {
+            assert!(write.offset + write.len as u64 <= 2 << 20);
+            last = write.last_lsn;
+            j.written();
+        }
+        assert_eq!(last, appended);
+        assert!(j.is_idle());
+    }
+}

@@ -1,0 +1,167 @@
+//! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control thread.
+
+use crate::blacklist::Snapshot;
+use crate::observe::StageHistograms;
+use catraca_wire::frame::{AnswerFields, BlacklistFrame, ErrorCode, LookupFrame, TransactionFields};
+use catraca_wire::record::{OverlayChange, RecordHead};
+use std::sync::Arc;
+
+/// The time, read by the driver once a loop and passed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Now {
+    /// Monotonic, nanoseconds since an arbitrary point; the same clock on every core.
+    pub mono_ns: u64,
+    /// Wall clock, nanoseconds since 1970 UTC. Stamps records; never used to measure.
+    pub wall_ns: u64,
+}
+
+/// A connection of this shard. A slot is used again; its generation tells the uses apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Place in the table of connections.
+    pub slot: u32,
+    /// Use of that place.
+    pub generation: u32,
+}
+
+/// A refusal: no allocation, because it may answer any transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// What.
+    pub code: ErrorCode,
+    /// When to try again, milliseconds; 0 where that makes no sense.
+    pub retry_after_ms: u32,
+    /// Why, for a person.
+    pub detail: &'static str,
+}
+
+impl Refusal {
+    /// A refusal that trying again does not change.
+    pub const fn new(code: ErrorCode, detail: &'static str) -> Self {
+        Self { code, retry_after_ms: 0, detail }
+    }
+
+    /// A refusal that a later try may escape.
+    pub const fn retry(code: ErrorCode, retry_after_ms: u32, detail: &'static str) -> Self {
+        Self { code, retry_after_ms, detail }
+    }
+}
+
+/// An open question to another shard: a place in the asker's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket {
+    /// Place.
+    pub slot: u32,
+    /// Use of that place.
+    pub generation: u32,
+}
+
+/// What shards say to each other. Each question gets exactly one reply.
+#[allow(clippy::large_enum_variant, reason = "questions are what the queue is for; a box would allocate per transaction")]
+#[derive(Debug, Clone, Copy)]
+pub enum MeshMessage {
+    /// Decide on this: the payer is yours.
+    Question {
+        /// To be repeated in the reply.
+        ticket: Ticket,
+        /// When its bytes came, monotonic nanoseconds.
+        received_ns: u64,
+        /// When its budget is over, monotonic nanoseconds.
+        deadline_ns: u64,
+        /// The transaction; validated by the asker.
+        transaction: TransactionFields,
+    },
+    /// The outcome.
+    Reply {
+        /// From the question.
+        ticket: Ticket,
+        /// The committed decision, or why there is none.
+        outcome: Result<AnswerFields, Refusal>,
+    },
+}
+
+/// Whether new transactions are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Admission {
+    /// Yes.
+    #[default]
+    Open,
+    /// No: the disk is nearly full.
+    DiskFull,
+    /// No: the node is stopping.
+    Stopping,
+}
+
+/// A request that the control thread answers.
+#[allow(clippy::large_enum_variant, reason = "rare, and moved twice")]
+#[derive(Debug, Clone, Copy)]
+pub enum ControlRequest {
+    /// Find a stored decision.
+    Lookup(LookupFrame),
+    /// Change or describe the blacklist.
+    Blacklist(BlacklistFrame),
+    /// Collect histograms; the shard asked for, or all.
+    Stats(u16),
+}
+
+/// From the control thread to a shard.
+pub enum ToShard {
+    /// Use this snapshot from the next batch on; the old one comes back in [`ToControl::SnapshotReleased`].
+    SwapSnapshot(Arc<Snapshot>),
+    /// Apply a change of the overlay, which is durable; [`ToControl::OverlayApplied`] follows.
+    ApplyOverlay(OverlayChange),
+    /// Append this record; [`ToControl::RecordDurable`] follows once it is committed.
+    AppendRecord(Box<RecordHead>),
+    /// Frames for a connection that asked something; they end its request.
+    Answer {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Whole frames.
+        frames: Vec<u8>,
+    },
+    /// Send counters and histograms: [`ToControl::Stats`].
+    CollectStats,
+    /// Take new transactions, or don't.
+    Admit(Admission),
+    /// Segments below this number are ready.
+    SegmentsReady(u32),
+}
+
+/// From a shard to the control thread.
+pub enum ToControl {
+    /// A client asks something.
+    Request {
+        /// Shard of the connection.
+        shard: u16,
+        /// Who asks.
+        connection: ConnectionId,
+        /// To be echoed.
+        correlation: u64,
+        /// What.
+        request: ControlRequest,
+    },
+    /// A snapshot no longer used by this shard, to be freed off the data cores.
+    SnapshotReleased(Option<Arc<Snapshot>>),
+    /// The overlay change with this sequence number is in force on one more shard.
+    OverlayApplied(u64),
+    /// The record asked for is committed.
+    RecordDurable,
+    /// The record asked for could not be appended; nothing changed.
+    RecordRefused,
+    /// What [`ToShard::CollectStats`] asked for.
+    Stats {
+        /// Shard.
+        shard: u16,
+        /// Its histograms.
+        histograms: Box<StageHistograms>,
+    },
+    /// This shard's journal has moved to a new segment: prepare another.
+    SegmentTaken {
+        /// Shard.
+        shard: u16,
+        /// The segment it is in now.
+        segment: u32,
+    },
+    /// After [`Admission::Stopping`]: everything accepted is answered and sent.
+    Drained(u16),
+}

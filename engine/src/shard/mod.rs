@@ -1,0 +1,521 @@
+//! The shard: everything that one data core decides, as a plain state machine.
+//!
+//! Bytes, completions and the time come in; bytes to write and to send come out. No I/O, no clock, no thread, no runtime: `driver/`
+//! moves it with sockets and a disk, tests move it with fakes. One direction, no detours:
+//!
+//! ```text
+//! receive → session → admit → [mesh] → dedupe → decide → journal → next_write … written → commit → outbox → output
+//! ```
+//!
+//! Nothing on this path takes a lock, blocks, or allocates once warm.
+
+pub mod access;
+pub mod admit;
+mod control;
+pub mod dedupe;
+mod forwards;
+pub mod journal;
+pub mod messages;
+mod outbox;
+mod session;
+mod submit;
+
+use crate::blacklist::Lists;
+use crate::limits::{self, FRAME_TIMEOUT};
+use crate::observe::{Counters, StageHistograms};
+use crate::policy::Policy;
+use crate::replica::CommitGate;
+use access::Access;
+use admit::EventTimeLimits;
+use catraca_wire::frame::{
+    self, Durability, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
+    PROTOCOL_VERSION, PongFrame, Role, Stage, VerdictFrame, WelcomeFrame,
+};
+use dedupe::Dedupe;
+use forwards::Forwards;
+use journal::{BlockMemory, BlockWrite, Journal};
+use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, ToControl};
+use outbox::{Origin, Outbox, Waiting};
+use session::{Sessions, State};
+use std::sync::Arc;
+use submit::Staged;
+
+/// What a shard is told once, when it starts.
+#[derive(Clone)]
+pub struct ShardSettings {
+    /// Which one it is.
+    pub shard: u16,
+    /// How many there are.
+    pub shards: u16,
+    /// Identity of the node, for WELCOME.
+    pub node_id: [u8; 16],
+    /// Most connections.
+    pub connections: usize,
+    /// Most unanswered requests of a connection.
+    pub in_flight: u32,
+    /// Bounds of a transaction's own time.
+    pub event_time: EventTimeLimits,
+    /// Who may do what.
+    pub access: Arc<Access>,
+}
+
+/// One shard. `B` is the memory that blocks are built in.
+pub struct Shard<B> {
+    settings: ShardSettings,
+    sessions: Sessions,
+    dedupe: Dedupe,
+    lists: Lists,
+    policy: Policy,
+    journal: Journal<B>,
+    gate: CommitGate,
+    outbox: Outbox,
+    forwards: Forwards,
+    admission: Admission,
+    drained_told: bool,
+    control_open: usize,
+    segment_told: u32,
+    staged: Vec<Staged>,
+    /// Decisions since the driver last told the time, for the decide histogram.
+    undated_decisions: u64,
+    undated_since_ns: u64,
+    mesh_out: Vec<(u16, MeshMessage)>,
+    control_out: Vec<ToControl>,
+    counters: Counters,
+    histograms: StageHistograms,
+}
+
+/// The shard that owns a payer: decides on its transactions and holds their dedupe entries.
+#[inline]
+pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
+    // Fibonacci hashing spreads consecutive documents; the high half of the product then picks a shard without a division.
+    let hash = payer.raw().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((u128::from(hash) * u128::from(shards)) >> 64) as u16
+}
+
+impl<B: BlockMemory> Shard<B> {
+    /// A shard with the state that recovery rebuilt.
+    pub fn new(settings: ShardSettings, dedupe: Dedupe, lists: Lists, policy: Policy, journal: Journal<B>) -> Self {
+        assert!(settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS);
+        assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
+        let gate = CommitGate::single(journal.last_lsn());
+        let segment_told = journal.segment();
+        Self {
+            sessions: Sessions::new(settings.connections),
+            forwards: Forwards::new(usize::from(settings.shards)),
+            settings,
+            dedupe,
+            lists,
+            policy,
+            journal,
+            gate,
+            outbox: Outbox::new(),
+            admission: Admission::Open,
+            drained_told: false,
+            control_open: 0,
+            segment_told,
+            staged: Vec::with_capacity(limits::DECISION_BATCH),
+            undated_decisions: 0,
+            undated_since_ns: 0,
+            mesh_out: Vec::new(),
+            control_out: Vec::new(),
+            counters: Counters::default(),
+            histograms: StageHistograms::new(),
+        }
+    }
+
+    /// A connection was accepted; `None` when there are as many as there may be.
+    pub fn connect(&mut self, now: Now) -> Option<ConnectionId> {
+        let id = self.sessions.connect(now.mono_ns)?;
+        self.counters.accepted += 1;
+        Some(id)
+    }
+
+    /// A connection is gone. Its unanswered transactions go on: they may be recorded already.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        self.sessions.disconnect(id);
+    }
+
+    /// How many bytes may be read from a connection now; 0 means not to read until [`Self::next_dirty`] has named it or it is closed.
+    pub fn read_allowance(&self, id: ConnectionId) -> usize {
+        let Some(session) = self.sessions.get(id) else { return 0 };
+        if !session.may_take() {
+            return 0;
+        }
+        // Whole frames past the in-flight limit would have to be kept: what is kept stays below one largest frame.
+        let frames = if session.state == State::Open { (session.in_flight - session.unanswered) as usize } else { 1 };
+        (frames * frame::SubmitFrame::LEN).saturating_sub(session.carry.len()).max(HEADER_LEN).min(limits::READ_BUFFER_LEN)
+    }
+
+    /// Takes the bytes that came on a connection at `received_ns`. Call it with none after a pause, for what was kept.
+    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let mut carry = std::mem::take(&mut session.carry);
+        let mut rest = bytes;
+        if !carry.is_empty() {
+            let kept = carry.len();
+            let topped_up = rest.len().min(MAX_REQUEST_LEN.saturating_sub(kept.min(MAX_REQUEST_LEN)));
+            carry.extend_from_slice(&rest[..topped_up]);
+            let used = self.process(id, &carry, received_ns, now);
+            if used >= kept {
+                rest = &rest[used - kept..];
+                carry.clear();
+            } else {
+                rest = &rest[topped_up..];
+                carry.drain(..used);
+            }
+        }
+        if carry.is_empty() {
+            let used = self.process(id, rest, received_ns, now);
+            rest = &rest[used..];
+        }
+        carry.extend_from_slice(rest);
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match session.state {
+            State::Free | State::Closing => {}
+            State::Greeting => session.carry = carry,
+            State::Open => {
+                // Half a frame must be completed in time; whole frames wait for their turn as long as that takes.
+                let half = !carry.is_empty() && session.may_take();
+                session.patience_ends_ns = match (half, session.patience_ends_ns) {
+                    (false, _) => u64::MAX,
+                    (true, u64::MAX) => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
+                    (true, _) if carry.len() < bytes.len() => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
+                    (true, ends) => ends,
+                };
+                session.carry = carry;
+            }
+        }
+    }
+
+    /// Processes whole frames as long as the session takes them; gives how many bytes that were.
+    fn process(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) -> usize {
+        let mut at = 0;
+        loop {
+            let Some(session) = self.sessions.get(id) else { break };
+            if !session.may_take() {
+                break;
+            }
+            let greeting = session.state == State::Greeting;
+            let Some(header) = bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>) else { break };
+            let len = match check_header(header, greeting) {
+                Ok(len) => len,
+                Err((code, detail)) => {
+                    self.decide_staged(bytes, received_ns, now);
+                    self.break_off(id, header.correlation.to_native(), code, detail);
+                    return bytes.len();
+                }
+            };
+            let Some(whole) = bytes.get(at..at + len) else { break };
+            if header.kind == FrameKind::Submit.to_wire() {
+                self.stage(id, whole, at, received_ns, now);
+                if self.staged.len() == limits::DECISION_BATCH {
+                    self.decide_staged(bytes, received_ns, now);
+                }
+            } else {
+                // Answers of other kinds must not overtake what was asked before them.
+                self.decide_staged(bytes, received_ns, now);
+                self.take_request(id, header, whole, now);
+            }
+            at += len;
+        }
+        self.decide_staged(bytes, received_ns, now);
+        at
+    }
+
+    fn break_off(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
+        self.counters.bad_frames += u64::from(code == ErrorCode::BadFrame);
+        self.sessions.close_with(id, correlation, code, detail);
+    }
+
+    /// A whole frame that is no SUBMIT.
+    fn take_request(&mut self, id: ConnectionId, header: &HeaderFields, whole: &[u8], now: Now) {
+        let correlation = header.correlation.to_native();
+        match FrameKind::from_wire(header.kind) {
+            Some(FrameKind::Hello) => {
+                if let Some(hello) = frame::view::<HelloFrame>(whole) {
+                    self.greet(id, hello);
+                }
+            }
+            Some(FrameKind::Ping) => {
+                let mut pong = PongFrame::empty(correlation);
+                pong.server_time_ns = now.wall_ns.into();
+                self.sessions.send(id, bytemuck::bytes_of(&pong));
+            }
+            Some(FrameKind::Lookup) => {
+                let Some(lookup) = frame::view::<frame::LookupFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.lookup);
+                self.ask_control(id, correlation, allowed, ControlRequest::Lookup(*lookup));
+            }
+            Some(FrameKind::Blacklist) => {
+                let Some(change) = frame::view::<frame::BlacklistFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin);
+                self.ask_control(id, correlation, allowed, ControlRequest::Blacklist(*change));
+            }
+            Some(FrameKind::Stats) => {
+                let Some(stats) = frame::view::<frame::StatsFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
+                self.ask_control(id, correlation, allowed, ControlRequest::Stats(stats.shard.to_native()));
+            }
+            _ => unreachable!("check_header lets only requests through"),
+        }
+    }
+
+    fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
+        let correlation = hello.header.correlation.to_native();
+        if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+            let detail = format!("this server speaks protocol version {PROTOCOL_VERSION} only");
+            return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
+        }
+        let Some(credential) = hello.credential.get(..usize::from(hello.credential_len)) else {
+            return self.break_off(id, correlation, ErrorCode::BadFrame, "HELLO: credential_len is above 64");
+        };
+        if usize::from(hello.client_name_len) > frame::MAX_CLIENT_NAME_LEN {
+            return self.break_off(id, correlation, ErrorCode::BadFrame, "HELLO: client_name_len is above 40");
+        }
+        let Some(permissions) = self.settings.access.identify(credential) else {
+            return self.break_off(id, correlation, ErrorCode::Unauthenticated, "the credential is missing or unknown");
+        };
+        let wanted = hello.in_flight.to_native();
+        let in_flight = if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
+        let mut welcome = WelcomeFrame::empty(correlation);
+        welcome.version = PROTOCOL_VERSION;
+        welcome.role = Role::Primary.to_wire();
+        welcome.durability = Durability::Single.to_wire();
+        welcome.epoch = self.journal.identity().epoch.into();
+        welcome.node_id = self.settings.node_id;
+        welcome.cluster_id = self.journal.identity().cluster_id;
+        welcome.shards = self.settings.shards.into();
+        welcome.max_frame = (MAX_REQUEST_LEN as u32).into();
+        welcome.in_flight = in_flight.into();
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.state = State::Open;
+            session.permissions = permissions;
+            session.in_flight = in_flight;
+            session.patience_ends_ns = u64::MAX;
+        }
+        self.sessions.send(id, bytemuck::bytes_of(&welcome));
+    }
+
+    fn ask_control(&mut self, id: ConnectionId, correlation: u64, allowed: bool, request: ControlRequest) {
+        let refusal = if !allowed {
+            Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
+        } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
+            Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "too many look-ups and operations at once")
+        } else {
+            self.control_open += 1;
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.unanswered += 1;
+            }
+            let shard = self.settings.shard;
+            self.control_out.push(ToControl::Request { shard, connection: id, correlation, request });
+            return;
+        };
+        self.counters.refused += 1;
+        let error = ErrorFrame::new(correlation, refusal.code, refusal.retry_after_ms, false, refusal.detail);
+        self.sessions.send(id, bytemuck::bytes_of(&error));
+    }
+
+    /// The driver has read the clock after work: dates the decisions made since it last did.
+    #[inline]
+    pub fn date_decisions(&mut self, now_ns: u64) {
+        if self.undated_decisions > 0 {
+            let each_ns = now_ns.saturating_sub(self.undated_since_ns) / self.undated_decisions;
+            self.histograms.record(Stage::Decide, each_ns, self.undated_decisions);
+            self.undated_decisions = 0;
+        }
+    }
+
+    /// A message from another shard.
+    pub fn mesh(&mut self, from: u16, message: MeshMessage, now: Now) {
+        match message {
+            MeshMessage::Question { ticket, received_ns, deadline_ns, transaction } => {
+                self.decide_question(Origin::Remote { shard: from, ticket }, &transaction, received_ns, deadline_ns, now);
+            }
+            MeshMessage::Reply { ticket, outcome } => {
+                let Some(asked) = self.forwards.close(ticket) else { return };
+                self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, outcome);
+            }
+        }
+    }
+
+    /// Sends an outcome to whom it belongs.
+    #[inline]
+    fn reply(&mut self, origin: Origin, outcome: Result<frame::AnswerFields, Refusal>) {
+        match origin {
+            Origin::Remote { shard, ticket } => self.mesh_out.push((shard, MeshMessage::Reply { ticket, outcome })),
+            Origin::Local { connection, correlation } => match outcome {
+                Ok(answer) => {
+                    let header = HeaderFields::new(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation);
+                    self.sessions.answer(connection, bytemuck::bytes_of(&VerdictFrame { header, answer }));
+                }
+                Err(refusal) => {
+                    self.counters.refused += 1;
+                    let error = ErrorFrame::new(correlation, refusal.code, refusal.retry_after_ms, false, refusal.detail);
+                    self.sessions.answer(connection, bytemuck::bytes_of(&error));
+                }
+            },
+        }
+    }
+
+    /// Buffers of the largest block's length that the shard would take.
+    pub fn buffers_wanted(&self) -> usize {
+        self.journal.buffers_wanted()
+    }
+
+    /// Gives the shard a buffer.
+    pub fn give_buffer(&mut self, buffer: B) {
+        self.journal.give_buffer(buffer);
+    }
+
+    /// Whether [`Self::next_write`] may have a block.
+    pub fn wants_write(&self) -> bool {
+        self.journal.wants_write()
+    }
+
+    /// The next block to make durable; [`Self::written`] must follow, or the node must end.
+    pub fn next_write(&mut self, now: Now) -> Option<BlockWrite<B>> {
+        let write = self.journal.next_write(now.wall_ns);
+        if self.journal.segment() != self.segment_told {
+            self.segment_told = self.journal.segment();
+            let (shard, segment) = (self.settings.shard, self.segment_told);
+            self.control_out.push(ToControl::SegmentTaken { shard, segment });
+        }
+        write
+    }
+
+    /// The block of the last [`Self::next_write`] is durable: answers what that commits.
+    pub fn written(&mut self, now: Now) {
+        let written = self.journal.written();
+        self.gate.durable_here(written.last_lsn);
+        self.counters.blocks += 1;
+        self.counters.log_bytes += written.len as u64;
+        let committed = self.gate.committed();
+        self.counters.committed_lsn = committed;
+        // Neighbours mostly share their times, so each histogram is touched once a run, not once a transaction.
+        let mut run = (0, 0, 0);
+        while let Some(pending) = self.outbox.pop(committed) {
+            match pending.waiting {
+                Waiting::Control => self.control_out.push(ToControl::RecordDurable),
+                Waiting::Expired { position } => {
+                    if let Some(position) = position {
+                        self.dedupe.set_receipt(position, written.receipt);
+                    }
+                }
+                Waiting::Decision { origin, position, duplicate } => {
+                    if !duplicate {
+                        self.dedupe.set_receipt(position, written.receipt);
+                    }
+                    let answer = self.dedupe.answer(position, duplicate);
+                    self.reply(origin, Ok(answer));
+                }
+            }
+            if (run.0, run.1) == (pending.appended_ns, pending.received_ns) {
+                run.2 += 1;
+            } else {
+                self.record_run(run, now.mono_ns);
+                run = (pending.appended_ns, pending.received_ns, 1);
+            }
+        }
+        self.record_run(run, now.mono_ns);
+    }
+
+    fn record_run(&mut self, (appended_ns, received_ns, count): (u64, u64, u64), now_ns: u64) {
+        if count > 0 {
+            self.histograms.record(Stage::LogWrite, now_ns.saturating_sub(appended_ns), count);
+            self.histograms.record(Stage::Total, now_ns.saturating_sub(received_ns), count);
+        }
+    }
+
+    /// Looks at deadlines and time-outs; once a tick.
+    pub fn tick(&mut self, now: Now) {
+        let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
+        let mut missed = 0;
+        let unconfirmed = Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
+        let error = |correlation| ErrorFrame::new(correlation, unconfirmed.code, 1, false, unconfirmed.detail);
+        self.outbox.expire(now.mono_ns, |origin| {
+            missed += 1;
+            match origin {
+                Origin::Local { connection, correlation } => {
+                    sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
+                }
+                Origin::Remote { shard, ticket } => {
+                    mesh_out.push((shard, MeshMessage::Reply { ticket, outcome: Err(unconfirmed) }));
+                }
+            }
+        });
+        self.forwards.expire(now.mono_ns, |asked| {
+            missed += 1;
+            sessions.answer(asked.connection, bytemuck::bytes_of(&error(asked.correlation)));
+        });
+        self.counters.deadlines_missed += missed;
+        self.counters.refused += missed;
+        self.counters.bad_frames += self.sessions.expire(now.mono_ns);
+        self.counters.ticks += 1;
+        self.tell_when_drained();
+    }
+
+    /// The next connection that has output or is to be closed. The driver takes it with [`Self::take_output`].
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        self.sessions.next_dirty()
+    }
+
+    /// Swaps a connection's output into `into`, which must be empty. `true` when the connection is to be closed behind it.
+    pub fn take_output(&mut self, id: ConnectionId, into: &mut Vec<u8>) -> bool {
+        debug_assert!(into.is_empty());
+        match self.sessions.get_mut(id) {
+            Some(session) => {
+                std::mem::swap(&mut session.out, into);
+                session.state == State::Closing
+            }
+            None => true,
+        }
+    }
+
+    /// Whether a connection has nothing unanswered and nothing to send.
+    pub fn is_settled(&self, id: ConnectionId) -> bool {
+        self.sessions.get(id).is_none_or(|session| session.unanswered == 0 && session.out.is_empty())
+    }
+
+    /// Messages to other shards.
+    pub fn mesh_out(&mut self) -> &mut Vec<(u16, MeshMessage)> {
+        &mut self.mesh_out
+    }
+
+    /// Messages to the control thread.
+    pub fn control_out(&mut self) -> &mut Vec<ToControl> {
+        &mut self.control_out
+    }
+
+    /// Counters as of now.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            connections: self.sessions.open_count() as u64,
+            pending: self.outbox.len() as u64,
+            dedupe_entries: self.dedupe.len(),
+            dedupe_horizon_ns: self.dedupe.horizon_ns(),
+            ..self.counters
+        }
+    }
+}
+
+/// The length of the frame that this header begins, or why the connection can't go on.
+#[inline]
+fn check_header(header: &HeaderFields, greeting: bool) -> Result<usize, (ErrorCode, &'static str)> {
+    let bad = |detail| Err((ErrorCode::BadFrame, detail));
+    let Some(kind) = FrameKind::from_wire(header.kind) else { return bad("unknown frame kind") };
+    let Some(len) = frame::request_len(kind) else { return bad("a kind that only servers send") };
+    if header.version != PROTOCOL_VERSION {
+        return Err((ErrorCode::UnsupportedVersion, "header: the version is not the one agreed on"));
+    }
+    if header.length.to_native() as usize != len {
+        return bad("the length is not that of this kind");
+    }
+    if header.flags.to_native() != 0 {
+        return bad("header: flags of a request must be 0");
+    }
+    match (greeting, kind == FrameKind::Hello) {
+        (true, false) => bad("the first frame must be HELLO"),
+        (false, true) => bad("HELLO was sent before"),
+        _ => Ok(len),
+    }
+}

@@ -1,0 +1,188 @@
+//! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes to go out.
+
+use super::access::Permissions;
+use super::messages::ConnectionId;
+use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
+use catraca_wire::frame::{ErrorCode, ErrorFrame, FixedFrame, SubmitFrame};
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nobody's: the slot is free.
+    Free,
+    /// Before HELLO.
+    Greeting,
+    /// After WELCOME.
+    Open,
+    /// To be closed once its output is sent; nothing more is read.
+    Closing,
+}
+
+pub(super) struct Session {
+    pub generation: u32,
+    pub state: State,
+    pub permissions: Permissions,
+    /// Most unanswered requests.
+    pub in_flight: u32,
+    pub unanswered: u32,
+    /// Bytes of requests not yet processed: half a frame, or what came past the in-flight limit.
+    pub carry: Vec<u8>,
+    /// When the time-out of the handshake or of the half frame is over, monotonic nanoseconds.
+    pub patience_ends_ns: u64,
+    pub out: Vec<u8>,
+    pub dirty: bool,
+}
+
+impl Session {
+    fn free() -> Self {
+        Self {
+            generation: 0,
+            state: State::Free,
+            permissions: Permissions::default(),
+            in_flight: 0,
+            unanswered: 0,
+            carry: Vec::new(),
+            patience_ends_ns: u64::MAX,
+            out: Vec::new(),
+            dirty: false,
+        }
+    }
+
+    /// Whether another request may be taken now.
+    #[inline]
+    pub fn may_take(&self) -> bool {
+        match self.state {
+            State::Greeting => true,
+            State::Open => self.unanswered < self.in_flight && self.out.len() < MAX_UNREAD_ANSWERS_LEN,
+            State::Free | State::Closing => false,
+        }
+    }
+}
+
+/// The table of connections.
+pub(super) struct Sessions {
+    table: Vec<Session>,
+    free: Vec<u32>,
+    dirty: Vec<ConnectionId>,
+    limit: usize,
+    open: usize,
+}
+
+impl Sessions {
+    pub fn new(limit: usize) -> Self {
+        Self { table: Vec::new(), free: Vec::new(), dirty: Vec::new(), limit, open: 0 }
+    }
+
+    pub fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// Takes a connection; `None` when there are as many as there may be.
+    pub fn connect(&mut self, now_ns: u64) -> Option<ConnectionId> {
+        if self.open >= self.limit {
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.table.push(Session::free());
+            (self.table.len() - 1) as u32
+        });
+        self.open += 1;
+        let session = &mut self.table[slot as usize];
+        session.state = State::Greeting;
+        session.patience_ends_ns = now_ns + HANDSHAKE_TIMEOUT.as_nanos() as u64;
+        Some(ConnectionId { slot, generation: session.generation })
+    }
+
+    /// Forgets a connection. Its memory is kept for the next one unless it grew.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        let Some(session) = self.get_mut(id) else { return };
+        let generation = session.generation.wrapping_add(1);
+        let (mut carry, mut out) = (std::mem::take(&mut session.carry), std::mem::take(&mut session.out));
+        for buffer in [&mut carry, &mut out] {
+            buffer.clear();
+            buffer.shrink_to(SubmitFrame::LEN);
+        }
+        *session = Session { generation, carry, out, ..Session::free() };
+        self.free.push(id.slot);
+        self.open -= 1;
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
+        self.table.get_mut(id.slot as usize).filter(|s| s.generation == id.generation && s.state != State::Free)
+    }
+
+    #[inline]
+    pub fn get(&self, id: ConnectionId) -> Option<&Session> {
+        self.table.get(id.slot as usize).filter(|s| s.generation == id.generation && s.state != State::Free)
+    }
+
+    /// Queues bytes for a connection, if it is still there.
+    #[inline]
+    pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(session) = self.table.get_mut(id.slot as usize) else { return };
+        if session.generation != id.generation || session.state == State::Free {
+            return;
+        }
+        session.out.extend_from_slice(bytes);
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
+    /// Ends a request with these bytes.
+    #[inline]
+    pub fn answer(&mut self, id: ConnectionId, bytes: &[u8]) {
+        if let Some(session) = self.get_mut(id) {
+            assert!(session.unanswered > 0, "an answer without a request");
+            session.unanswered -= 1;
+        }
+        self.send(id, bytes);
+    }
+
+    /// Sends an ERROR and closes the connection behind it.
+    pub fn close_with(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
+        self.send(id, bytemuck::bytes_of(&ErrorFrame::new(correlation, code, 0, true, detail)));
+        if let Some(session) = self.get_mut(id) {
+            session.state = State::Closing;
+            session.carry.clear();
+        }
+    }
+
+    /// The next connection that has bytes to go out, or is to be closed.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<ConnectionId> {
+        loop {
+            let id = self.dirty.pop()?;
+            if let Some(session) = self.get_mut(id) {
+                session.dirty = false;
+                return Some(id);
+            }
+        }
+    }
+
+    /// Closes connections that let a handshake or half a frame wait for too long.
+    pub fn expire(&mut self, now_ns: u64) -> u64 {
+        let mut closed = 0;
+        for slot in 0..self.table.len() {
+            let session = &self.table[slot];
+            if session.patience_ends_ns > now_ns || !matches!(session.state, State::Greeting | State::Open) {
+                continue;
+            }
+            let detail = match session.state {
+                State::Greeting => format!("no HELLO within {} s", HANDSHAKE_TIMEOUT.as_secs()),
+                _ => format!("a frame was not completed within {} s", FRAME_TIMEOUT.as_secs()),
+            };
+            let id = ConnectionId { slot: slot as u32, generation: session.generation };
+            self.close_with(id, 0, ErrorCode::BadFrame, &detail);
+            closed += 1;
+        }
+        closed
+    }
+
+    /// Whether all output was handed out.
+    pub fn is_flushed(&self) -> bool {
+        self.dirty.is_empty()
+    }
+}
