@@ -308,7 +308,8 @@ fn segment_files_that_do_not_belong_are_named() {
         log.recover().damage()
     };
     let at = |segment| Spot { segment, offset: 0 };
-    let cases: [(&dyn Fn(&mut TestLog), DamageReason); 7] = [
+    type Change<'c> = &'c dyn Fn(&mut TestLog);
+    let cases: [(Change<'_>, DamageReason); 7] = [
         (&|log| log.segments[1].clear(), DamageReason::SegmentEmpty),
         (&|log| forge_segment(log, 1, |head| head.cluster_id[0] ^= 1), DamageReason::SegmentCluster),
         (&|log| forge_segment(log, 1, |head| head.shard = 7.into()), DamageReason::SegmentShard(7)),
@@ -473,7 +474,7 @@ proptest! {
         }
         let records = log.recover().records;
         let mut all: Vec<u8> = log.segments.concat();
-        let mut lens = vec![64 * 1024; 3];
+        let mut lens = [64 * 1024; 3];
         prop_assert_eq!(log.segments.len(), 3);
         for spoil in spoils {
             match spoil {

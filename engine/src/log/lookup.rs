@@ -46,7 +46,7 @@ pub fn find(
     let limit = limit.clamp(1, MAX_FOUND);
     let mut found = Found { records: Vec::new(), matches: 0, streams: Vec::new() };
     for &shard in log.shards() {
-        let read = log.records(shard, &mut |head, extension, place| {
+        let read = log.records(shard, |head, extension, place| {
             let transaction = &head.transaction;
             if head.kind == RecordKind::Decision.to_wire()
                 && transaction.id == *id

@@ -115,13 +115,13 @@ impl LogReader {
         &self,
         shard: u16,
         from: Tail,
-        visitor: &mut dyn FnMut(&SoundBlock<'_>) -> ControlFlow<()>,
+        mut visitor: impl FnMut(&SoundBlock<'_>) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
         let mut recovery = Recovery::resume(self.cluster_id, shard, self.key.as_ref(), from);
         let mut looks = 0;
         loop {
             let before = *recovery.tail();
-            let end = pass(&self.data_dir, shard, &mut recovery, visitor)?;
+            let end = pass(&self.data_dir, shard, &mut recovery, &mut visitor)?;
             looks = if *recovery.tail() == before { looks + 1 } else { 1 };
             if matches!(end, End::Clean | End::Stopped) || looks == LOOKS {
                 return Ok(StreamRead { end, tail: *recovery.tail(), counts: recovery.counts(), segments: recovery.segments() });
@@ -138,9 +138,9 @@ impl LogReader {
     pub fn records(
         &self,
         shard: u16,
-        visitor: &mut dyn FnMut(&RecordHead, &[u8], &Place) -> ControlFlow<()>,
+        mut visitor: impl FnMut(&RecordHead, &[u8], &Place) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
-        self.blocks(shard, Tail::START, &mut |block| {
+        self.blocks(shard, Tail::START, |block| {
             block.records().try_for_each(|(record, extension)| visitor(record, extension, &block.place))
         })
     }

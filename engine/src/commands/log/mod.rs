@@ -1,12 +1,93 @@
-//! `catraca log`: the log.
+//! `catraca log`: what the log holds, read from a node's files or from a copy of them.
+//!
+//! Everything here only reads, and may run beside a node that writes.
+
+mod export;
+mod show;
+mod verify;
+mod view;
 
 use super::Outcome;
+use crate::fatal::Failure;
+use crate::log::damage::Damage;
+use crate::log::{LogReader, key};
+use catraca_wire::block::ChainKey;
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Arguments of `catraca log`.
 #[derive(clap::Args, Debug)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Check every block, record and link of the chain, and tell what each stream holds.
+    #[command(after_help = verify::EXAMPLES)]
+    Verify(verify::Args),
+    /// Explain every stored decision on a transaction.
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::Args),
+    /// Write the records as NDJSON or CSV, stream after stream, each in the order of its sequence numbers.
+    #[command(after_help = export::EXAMPLES)]
+    Export(export::Args),
+}
 
 /// Runs it.
-pub fn run(_args: Args) -> Outcome {
-    Ok(std::process::ExitCode::SUCCESS)
+pub fn run(args: Args) -> Outcome {
+    match args.command {
+        Command::Verify(args) => verify::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Export(args) => export::run(&args),
+    }
+}
+
+/// The key to check the chain with: from the file named, else from the data directory, else none.
+fn chain_key(data_dir: &Path, named: Option<&PathBuf>) -> Result<Option<ChainKey>, Failure> {
+    let beside = data_dir.join(key::KEY_FILE);
+    let key = match named {
+        Some(path) => Some(key::load(path)),
+        None if beside.exists() => Some(key::load(&beside)),
+        None => None,
+    };
+    key.transpose().map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// Damage with its file, for a person.
+fn located(log: &LogReader, shard: u16, damage: &Damage) -> String {
+    let path = log.segment_path(shard, damage.at.segment);
+    format!("{} offset {}: {}", path.display(), damage.at.offset, damage.reason)
+}
+
+/// A progress bar over the log's bytes on standard error; invisible where that is no terminal.
+fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
+    if !show {
+        return Ok(ProgressBar::hidden());
+    }
+    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    Ok(ProgressBar::new(log.total_bytes()?).with_style(style))
+}
+
+/// Prints a result. A reader that has seen enough and closed the pipe is no failure.
+fn print(text: &str, status: ExitCode) -> Outcome {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::failed(format!("could not write the result: {error}")))
+        }
+        _ => Ok(status),
+    }
+}
+
+/// A result as indented JSON and a newline.
+fn json(result: &impl serde::Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(result).expect("results have string keys and finite numbers only");
+    text.push('\n');
+    text
 }
