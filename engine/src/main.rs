@@ -22,6 +22,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Show the running node's latencies by stage.
     Stats(commands::stats::Args),
+    /// Ask the running node for a stored decision.
+    Lookup(commands::lookup::Args),
     /// Build, inspect and change lists of documents.
     Blacklist(commands::blacklist::Args),
     /// Read, verify and export the log.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Serve(args) => commands::serve::run(args),
         Command::Stats(args) => commands::stats::run(args),
+        Command::Lookup(args) => commands::lookup::run(args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Log(args) => commands::log::run(args),
     };

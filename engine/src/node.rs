@@ -13,7 +13,7 @@ use crate::shard::ShardSettings;
 use crate::shard::admit::EventTimeLimits;
 use crate::shard::journal::{JournalSetup, Start};
 use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -119,11 +119,30 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     })
 }
 
-/// Finds out whether somebody listens on the address already: the cores' own sockets would share it silently. Port 0 becomes a free one.
+/// How long a connection to somebody else's listener may take.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// Finds out whether somebody listens on the address already: the cores' own sockets would share it silently, because glommio always
+/// sets `SO_REUSEPORT`. Asking for a connection tells, and unlike binding it is not disturbed by what an earlier run left in TIME_WAIT.
+/// Port 0 becomes a free one.
 fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
-    TcpListener::bind(listen)
-        .and_then(|listener| listener.local_addr())
-        .map_err(|e| Failure::new(Status::Config, format!("can't listen on {listen}: {e}; is another process there?")))
+    let refuse = |why: String| {
+        Failure::new(
+            Status::Config,
+            format!("can't listen on {listen}: {why}; stop the other process, or choose another with --listen"),
+        )
+    };
+    if listen.port() == 0 {
+        return TcpListener::bind(listen).and_then(|listener| listener.local_addr()).map_err(|e| refuse(e.to_string()));
+    }
+    let mut reachable = listen;
+    if listen.ip().is_unspecified() {
+        reachable.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    match TcpStream::connect_timeout(&reachable, PROBE_TIMEOUT) {
+        Ok(_) => Err(refuse("somebody answers there already".to_owned())),
+        Err(_) => Ok(listen),
+    }
 }
 
 fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {

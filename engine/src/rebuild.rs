@@ -105,7 +105,10 @@ pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries:
         records: 0,
     };
     let fail = |e: crate::log::LogError| Failure::new(e.status(), e.to_string());
-    let on_disk = segment::streams(data_dir.path()).map_err(fail)?;
+    let on_disk = match segment::streams(data_dir.path()) {
+        Err(crate::log::LogError::NoLog { .. }) => Vec::new(),
+        other => other.map_err(fail)?,
+    };
     // Streams of an earlier, wider layout first: their records are older than what today's shards wrote.
     let dormant = on_disk.iter().copied().filter(|&stream| stream >= shards);
     let mut streams = Vec::new();

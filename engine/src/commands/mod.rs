@@ -6,6 +6,7 @@
 pub mod blacklist;
 mod connect;
 pub mod log;
+pub mod lookup;
 
 pub mod serve;
 pub mod stats;

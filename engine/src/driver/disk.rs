@@ -47,7 +47,7 @@ impl Segments {
 
 async fn open(log_dir: &std::path::Path, shard: u16, index: u32) -> Result<DmaFile, Failure> {
     let path = segment::segment_path(log_dir, shard, index);
-    OpenOptions::new().write(true).custom_flags(libc::O_DSYNC).dma_open(&path).await.map_err(|error| {
+    OpenOptions::new().read(true).write(true).custom_flags(libc::O_DSYNC).dma_open(&path).await.map_err(|error| {
         Failure::new(Status::DiskFailed, format!("segment {} can't be opened for direct writing: {error}", path.display()))
     })
 }

@@ -8,6 +8,7 @@
 //! A probe costs one cache line of the index, and the entry's own line when it hits. The window is bounded by entries, not by time:
 //! what falls out of it raises the [`Dedupe::horizon_ns`], and a transaction older than that is refused rather than decided twice.
 
+use bytemuck::{Pod, Zeroable};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{AnswerFields, TRANSACTION_ID_LEN, TransactionFields};
 use siphasher::sip128::{Hasher128, SipHasher13};
@@ -38,7 +39,7 @@ pub struct Fingerprint {
 }
 
 /// A decision as the table holds it: all that an answer needs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Entry {
     key: u64,
@@ -101,7 +102,8 @@ impl Dedupe {
             content_seed: u64::from_le_bytes(seed),
             index: vec![0; index_len].into_boxed_slice(),
             home_shift: 64 - index_len.trailing_zeros(),
-            ring: vec![Entry::default(); entries].into_boxed_slice(),
+            // Zeroed by the system page by page as they are first used: a large table costs nothing to start with.
+            ring: bytemuck::zeroed_slice_box(entries),
             stamps: vec![0; entries / STAMP_EVERY as usize + 2].into_boxed_slice(),
             inserted: 0,
             newest_ns: 0,
@@ -330,7 +332,6 @@ fn prefetch<T>(place: &T) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytemuck::Zeroable;
     use std::collections::HashMap;
 
     fn transaction(id: u64, amount: i64) -> TransactionFields {

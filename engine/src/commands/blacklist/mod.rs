@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod guard;
 mod inspect;
+mod online;
 mod synth;
 
 use super::Outcome;
@@ -27,6 +28,14 @@ enum Command {
     Inspect(inspect::Args),
     /// Ask a snapshot file about documents; exit status 3 if any is listed
     Check(check::Args),
+    /// Take a snapshot file into use on a running node
+    Load(online::LoadArgs),
+    /// List a document on a running node
+    Add(online::ChangeArgs),
+    /// Unlist a document on a running node
+    Remove(online::ChangeArgs),
+    /// Say which blacklist a running node uses
+    Status(online::StatusArgs),
     /// Write an invented plain list, for measurements and load tests
     Synth(synth::Args),
 }
@@ -37,6 +46,10 @@ pub fn run(args: Args) -> Outcome {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Load(args) => online::load(&args),
+        Command::Add(args) => online::add(&args),
+        Command::Remove(args) => online::remove(&args),
+        Command::Status(args) => online::status(&args),
         Command::Synth(args) => synth::run(&args),
     }
 }

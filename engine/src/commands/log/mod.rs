@@ -7,6 +7,9 @@ mod show;
 mod verify;
 mod view;
 
+pub(super) use show::explain;
+pub(super) use view::RecordView;
+
 use super::Outcome;
 use crate::fatal::Failure;
 use crate::log::damage::Damage;
@@ -75,7 +78,7 @@ fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
 }
 
 /// Prints a result. A reader that has seen enough and closed the pipe is no failure.
-fn print(text: &str, status: ExitCode) -> Outcome {
+pub(super) fn print(text: &str, status: ExitCode) -> Outcome {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

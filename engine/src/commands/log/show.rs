@@ -99,7 +99,8 @@ fn damaged(log: &LogReader, found: &Found) -> Vec<String> {
     found.streams.iter().filter_map(damage).collect()
 }
 
-fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, file: &str) {
+/// Writes a decision for a person: what, why, and where it is proved.
+pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, file: &str) {
     let head = &record.head;
     let why = match Reason::from_wire(head.reason) {
         Some(Reason::Clear) => "nothing spoke against it".to_owned(),
