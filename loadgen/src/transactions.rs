@@ -89,10 +89,12 @@ impl Transactions {
         }
         // Which share is drawn must not follow from the number that drew the resend: `low` is independent of `high`.
         if u64::from(low) < self.listed_below {
+            let (listed_payer, listed_payee) =
+                (self.documents.pick_listed(payer_random), self.documents.pick_listed(payee_random));
             match self.rng.next_u32() % 8 {
-                0 => (payer, payee) = (self.documents.pick_listed(payer_random), self.documents.pick_listed(payee_random)),
-                1..5 => payer = self.documents.pick_listed(payer_random),
-                _ => payee = self.documents.pick_listed(payee_random),
+                0 if listed_payer != listed_payee => (payer, payee) = (listed_payer, listed_payee),
+                0..5 => payer = listed_payer,
+                _ => payee = listed_payee,
             }
         }
         let number = self.next_number;
