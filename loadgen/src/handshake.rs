@@ -1,0 +1,154 @@
+//! From an address to a connection that may send: connect, HELLO, WELCOME, and a clear sentence where one of them fails.
+
+use crate::options::LoadError;
+use catraca_wire::frame::{
+    ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_CREDENTIAL_LEN, PROTOCOL_VERSION, Role,
+    WelcomeFrame, fill, text_of, view,
+};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a connect, and each wait of a handshake, may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The name that the node's log shows.
+const CLIENT_NAME: &str = "catraca-loadgen";
+/// The longest frame that answers a HELLO.
+const MAX_HANDSHAKE_REPLY: usize = size_of::<ErrorFrame>();
+
+const _: () = assert!(size_of::<WelcomeFrame>() <= MAX_HANDSHAKE_REPLY);
+
+/// Where to connect, and as whom.
+#[derive(Debug)]
+pub struct Target {
+    addr: String,
+    resolved: Vec<SocketAddr>,
+    credential: Vec<u8>,
+}
+
+impl Target {
+    /// Resolves the address and reads the credential.
+    pub fn new(addr: &str, credential_file: Option<&Path>) -> Result<Self, LoadError> {
+        let resolved: Vec<SocketAddr> = addr
+            .to_socket_addrs()
+            .map_err(|e| LoadError::Target(format!("`{addr}` is no address to connect to ({e}): give --addr host:port")))?
+            .collect();
+        let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
+        Ok(Self { addr: addr.to_owned(), resolved, credential })
+    }
+
+    /// Opens a connection that may hold `in_flight` unanswered frames (0: as many as the node gives). The socket comes back blocking.
+    pub fn open(&self, in_flight: u32) -> Result<(TcpStream, WelcomeFrame), LoadError> {
+        let mut stream = self.connect()?;
+        let welcome = self.greet(&mut stream, in_flight)?;
+        let granted = welcome.in_flight.to_native();
+        if Role::from_wire(welcome.role) != Some(Role::Primary) {
+            let primary = match text_of(&welcome.primary) {
+                "" => "it does not know where the primary is".to_owned(),
+                primary => format!("the primary is at {primary}: give --addr {primary}"),
+            };
+            return Err(LoadError::Target(format!("the node at {} does not decide, it is a standby; {primary}", self.addr)));
+        }
+        if granted < in_flight.max(1) {
+            return Err(LoadError::Target(format!(
+                "--in-flight is {in_flight} and the node at {} allows {granted} on a connection: ask for less, or open more connections",
+                self.addr
+            )));
+        }
+        Ok((stream, welcome))
+    }
+
+    fn connect(&self) -> Result<TcpStream, LoadError> {
+        let mut refused = None;
+        for address in &self.resolved {
+            match TcpStream::connect_timeout(address, HANDSHAKE_TIMEOUT) {
+                Ok(stream) => return self.prepare(stream),
+                Err(e) => refused = Some(e),
+            }
+        }
+        let why = refused.map_or_else(|| "the name has no address".to_owned(), |e| e.to_string());
+        Err(LoadError::Target(format!(
+            "cannot connect to {}: {why}. Is a node listening there? Start one with `catraca serve`, or give --addr",
+            self.addr
+        )))
+    }
+
+    fn prepare(&self, stream: TcpStream) -> Result<TcpStream, LoadError> {
+        let set_up = || {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
+            stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))
+        };
+        match set_up() {
+            Ok(()) => Ok(stream),
+            Err(e) => Err(LoadError::Environment(format!("cannot set up the socket to {}: {e}", self.addr))),
+        }
+    }
+
+    fn greet(&self, stream: &mut TcpStream, in_flight: u32) -> Result<WelcomeFrame, LoadError> {
+        let mut hello = HelloFrame::empty(0);
+        hello.version_min = PROTOCOL_VERSION;
+        hello.version_max = PROTOCOL_VERSION;
+        hello.credential_len = self.credential.len() as u8;
+        hello.credential[..self.credential.len()].copy_from_slice(&self.credential);
+        hello.client_name_len = CLIENT_NAME.len() as u8;
+        fill(&mut hello.client_name, CLIENT_NAME);
+        hello.in_flight = in_flight.into();
+        let mut reply = [0; MAX_HANDSHAKE_REPLY];
+        let exchange = stream.write_all(bytemuck::bytes_of(&hello)).and_then(|()| read_frame(stream, &mut reply));
+        let (kind, len) = exchange.map_err(|e| {
+            let why = match e.kind() {
+                ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", HANDSHAKE_TIMEOUT.as_secs()),
+                _ => e.to_string(),
+            };
+            LoadError::Target(format!(
+                "the server at {} did not answer HELLO: {why}. Is it a catraca node's client port?",
+                self.addr
+            ))
+        })?;
+        match kind {
+            Some(FrameKind::Welcome) => view::<WelcomeFrame>(&reply[..len]).copied(),
+            Some(FrameKind::Error) => match view::<ErrorFrame>(&reply[..len]) {
+                Some(error) => return Err(self.refused(error)),
+                None => None,
+            },
+            _ => None,
+        }
+        .ok_or_else(|| LoadError::Target(format!("what listens at {} is no catraca node of this version", self.addr)))
+    }
+
+    fn refused(&self, error: &ErrorFrame) -> LoadError {
+        let code = ErrorCode::from_wire(error.code.to_native());
+        let advice = match code {
+            Some(ErrorCode::Unauthenticated) => "; give the credential with --credential-file",
+            Some(ErrorCode::UnsupportedVersion) => "; use the load generator of the node's version",
+            _ => "",
+        };
+        let code = code.map_or_else(|| format!("error {}", error.code), |code| code.to_string());
+        LoadError::Target(format!("the node at {} refuses this client: {code}: {}{advice}", self.addr, error.detail_text()))
+    }
+}
+
+/// Reads one frame; a length that no answer to HELLO has is `InvalidData`.
+fn read_frame(stream: &mut TcpStream, reply: &mut [u8; MAX_HANDSHAKE_REPLY]) -> std::io::Result<(Option<FrameKind>, usize)> {
+    stream.read_exact(&mut reply[..HEADER_LEN])?;
+    let header: HeaderFields = bytemuck::pod_read_unaligned(&reply[..HEADER_LEN]);
+    let len = header.length.to_native() as usize;
+    if !(HEADER_LEN..=MAX_HANDSHAKE_REPLY).contains(&len) {
+        return Err(std::io::Error::new(ErrorKind::InvalidData, format!("a frame of {len} bytes")));
+    }
+    stream.read_exact(&mut reply[HEADER_LEN..len])?;
+    Ok((FrameKind::from_wire(header.kind), len))
+}
+
+fn read_credential(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let refuse = |what: String| LoadError::File(format!("credential {}: {what}", path.display()));
+    let bytes = std::fs::read(path).map_err(|e| refuse(format!("{e}; give a readable file with --credential-file")))?;
+    let credential = bytes.trim_ascii();
+    if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
+        return Err(refuse(format!("it holds {} bytes, a credential has 1 to {MAX_CREDENTIAL_LEN}", credential.len())));
+    }
+    Ok(credential.to_vec())
+}

@@ -1,0 +1,32 @@
+//! Load for catraca: transactions at a rate or at a depth, every answer timed and, if asked, checked.
+//!
+//! The path of a run, each step its own file: [`options`] (what is asked) → `list` and `documents` (who pays whom, and who is listed)
+//! → `plan` (when, in an open loop) → `transactions` (the bytes of a SUBMIT) → `handshake`, `connection`, `slots` (one socket and what is
+//! unanswered on it) → [`run()`] (the loop) → `record` (counts, histograms, violations) → [`report`] and the three ways to show it:
+//! [`table`], [`hgrm`], [`plot`]. [`progress`] watches a run from another thread.
+//!
+//! One thread drives everything, without locks, without allocating per transaction and, as soon as several are in flight, without a
+//! system call per transaction. Nothing here knows the engine: it is measured through its protocol alone.
+
+mod connection;
+mod documents;
+mod handshake;
+pub mod hgrm;
+mod list;
+pub mod monitor;
+pub mod options;
+mod pin;
+mod plan;
+pub mod plot;
+pub mod progress;
+mod record;
+pub mod report;
+pub mod run;
+mod slots;
+pub mod table;
+mod transactions;
+
+pub use monitor::Monitor;
+pub use options::{LoadError, Options};
+pub use report::Report;
+pub use run::run;

@@ -1,0 +1,410 @@
+//! The loop that drives a run: send what is due, take what has arrived, until measuring is over and all is answered.
+
+use crate::connection::{Broken, Connection, RECEIVE_BUFFER_LEN, Reply, next_reply};
+use crate::documents::Documents;
+use crate::handshake::Target;
+use crate::list::List;
+use crate::monitor::{Monitor, Phase};
+use crate::options::{LoadError, Loop, MAX_UNANSWERED, Options, Shape, Until, Wait};
+use crate::pin;
+use crate::plan::Plan;
+use crate::record::Recorder;
+use crate::report::{Ended, Report};
+use crate::slots::Sent;
+use crate::transactions::{Transactions, template};
+use catraca_wire::frame::FLAG_CLOSING;
+use quanta::{Clock, Instant};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rustix::event::{Timespec, epoll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Up to this many connections each is simply read in turn while spinning; with more, asking epoll which ones are ready costs less.
+const MAX_POLLED_CONNECTIONS: usize = 8;
+/// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
+const MAX_SLEEP_NS: u64 = 50_000_000;
+/// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
+const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
+/// Ready connections taken from epoll at once.
+const READY_BATCH: usize = 256;
+
+/// Drives a run to its end on the calling thread, which it pins. Ends early when `monitor` says so.
+///
+/// # Errors
+/// [`LoadError`] where the run can't begin. What goes wrong later is in the report ([`Report::failure`], [`Report::violations`]).
+pub fn run(options: &Options, monitor: &Monitor) -> Result<Report, LoadError> {
+    let outcome = prepare(options).map(|run| run.drive(options, monitor));
+    monitor.finish();
+    outcome
+}
+
+fn prepare(options: &Options) -> Result<Run, LoadError> {
+    let shape = options.shape()?;
+    let target = Target::new(&options.addr, options.credential_file.as_deref())?;
+    let list = match &options.list {
+        Some(path) => List::read(path, jiff::Zoned::now().date())?,
+        None => List::default(),
+    };
+    let mut rng = SmallRng::seed_from_u64(options.seed);
+    let documents = Documents::generate(options.documents, &list, &mut rng)?;
+    pin::allow_descriptors(shape.connections)?;
+    let core = pin::pin(options.core)?;
+    // Two runs with one seed send the same transactions under different ids: the node would take the second for a repetition.
+    let run_id = wall_clock_ns() ^ options.seed.rotate_left(32) ^ u64::from(std::process::id()).rotate_left(48);
+    let template = template(run_id);
+    let asked = match shape.offer {
+        Loop::Closed { in_flight } => in_flight,
+        Loop::Open { .. } => 0,
+    };
+    let mut connections = Vec::with_capacity(shape.connections as usize);
+    for _ in 0..shape.connections {
+        let (stream, welcome) = target.open(asked)?;
+        let in_flight = match shape.offer {
+            Loop::Closed { in_flight } => in_flight,
+            Loop::Open { .. } => {
+                welcome.in_flight.to_native().min(OPEN_LOOP_IN_FLIGHT).min((MAX_UNANSWERED / shape.connections).max(1))
+            }
+        };
+        let connection = Connection::new(stream, in_flight, &template)
+            .map_err(|e| LoadError::Environment(format!("cannot make a socket non-blocking: {e}")))?;
+        connections.push(connection);
+    }
+    let epoll = (options.wait == Wait::Epoll || connections.len() > MAX_POLLED_CONNECTIONS)
+        .then(|| Poller::new(&connections, options.wait))
+        .transpose()
+        .map_err(|e| LoadError::Environment(format!("cannot set up epoll: {e}")))?;
+    let open_loop = matches!(shape.offer, Loop::Open { .. });
+    let plan = match shape.offer {
+        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed)),
+        Loop::Closed { .. } => None,
+    };
+    let clock = Clock::new();
+    Ok(Run {
+        shape,
+        core,
+        list,
+        origin: clock.now(),
+        clock,
+        connections,
+        epoll,
+        plan,
+        next_connection: 0,
+        transactions: Transactions::new(documents, rng, options.listed_share, options.resend_share),
+        recorder: Recorder::new(options.verify, open_loop),
+        received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
+        sending: true,
+        sending_ended_ns: 0,
+        unsent: 0,
+        event_time_ns: 0,
+    })
+}
+
+/// Which connections have something to read.
+struct Poller {
+    epoll: rustix::fd::OwnedFd,
+    ready: Vec<epoll::Event>,
+    /// Per connection, whether it waits for its socket to take more.
+    wants_write: Vec<bool>,
+    sleeps: bool,
+}
+
+impl Poller {
+    fn new(connections: &[Connection], wait: Wait) -> rustix::io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, connection) in connections.iter().enumerate() {
+            epoll::add(&epoll, connection.stream(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        }
+        let wants_write = vec![false; connections.len()];
+        Ok(Self { epoll, ready: Vec::with_capacity(READY_BATCH), wants_write, sleeps: wait == Wait::Epoll })
+    }
+
+    fn wait(&mut self, sleep_ns: u64) -> rustix::io::Result<()> {
+        let sleep_ns = if self.sleeps { sleep_ns } else { 0 };
+        let timeout = Timespec { tv_sec: (sleep_ns / 1_000_000_000) as i64, tv_nsec: (sleep_ns % 1_000_000_000) as i64 };
+        self.ready.clear();
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.ready), Some(&timeout)) {
+            // A signal: the loop looks at the monitor and comes back.
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn want_write(&mut self, index: usize, connection: &Connection) -> rustix::io::Result<()> {
+        let wanted = connection.has_unwritten();
+        if self.wants_write[index] != wanted {
+            self.wants_write[index] = wanted;
+            let flags = if wanted { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
+            epoll::modify(&self.epoll, connection.stream(), epoll::EventData::new_u64(index as u64), flags)?;
+        }
+        Ok(())
+    }
+}
+
+struct Run {
+    shape: Shape,
+    core: Option<usize>,
+    list: List,
+    clock: Clock,
+    origin: Instant,
+    connections: Vec<Connection>,
+    epoll: Option<Poller>,
+    plan: Option<Plan>,
+    /// Where the next planned arrival goes, if it has room.
+    next_connection: usize,
+    transactions: Transactions,
+    recorder: Recorder,
+    received: Box<[u8]>,
+    sending: bool,
+    /// When the last transaction could have been sent, nanoseconds since the origin.
+    sending_ended_ns: u64,
+    /// Planned inside the measured time and never sent.
+    unsent: u64,
+    /// Wall clock, nanoseconds since 1970 UTC; read once a batch.
+    event_time_ns: u64,
+}
+
+impl Run {
+    fn drive(mut self, options: &Options, monitor: &Monitor) -> Report {
+        self.origin = self.clock.now();
+        let ended = match self.turns(options, monitor) {
+            Ok(ended) => ended,
+            Err((index, broken)) => self.broken(index, &broken),
+        };
+        if self.sending {
+            self.stop_sending(self.now_ns());
+        }
+        Report::new(options, &self.shape, self.core, &self.list, self.recorder, ended, self.sending_ended_ns, self.unsent)
+    }
+
+    fn turns(&mut self, options: &Options, monitor: &Monitor) -> Result<Ended, (usize, Broken)> {
+        let stall_ns = (options.stall_seconds * 1e9) as u64;
+        let mut interrupted = false;
+        let mut answered_before = 0;
+        let mut last_progress_ns = 0;
+        self.event_time_ns = wall_clock_ns();
+        if self.plan.is_none() {
+            for index in 0..self.connections.len() {
+                self.refill(index, self.now_ns())?;
+            }
+        }
+        loop {
+            let now_ns = self.now_ns();
+            if self.sending {
+                interrupted = monitor.stopped();
+                if interrupted || self.is_over(now_ns) {
+                    self.stop_sending(now_ns);
+                }
+            }
+            if self.sending && self.plan.is_some() {
+                self.send_due(now_ns)?;
+            }
+            self.receive(now_ns)?;
+            let phase = match self.sending {
+                true if now_ns < self.shape.warmup_ns => Phase::WarmUp,
+                true => Phase::Measuring,
+                false => Phase::Draining,
+            };
+            monitor.publish(phase, self.recorder.answered_ever, self.recorder.sent, now_ns);
+            let answered = self.recorder.answered_ever;
+            if answered != answered_before || now_ns < last_progress_ns {
+                answered_before = answered;
+                last_progress_ns = now_ns;
+            } else if !self.sending || now_ns - last_progress_ns > stall_ns {
+                // Only here, because it looks at every slot.
+                match self.oldest_unanswered_ns() {
+                    None if !self.sending => return Ok(if interrupted { Ended::Interrupted } else { Ended::Completed }),
+                    None => last_progress_ns = now_ns,
+                    Some(sent_ns) if now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > stall_ns => {
+                        return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: options.stall_seconds });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn now_ns(&self) -> u64 {
+        self.clock.now().duration_since(self.origin).as_nanos() as u64
+    }
+
+    fn unanswered(&self) -> u64 {
+        self.connections.iter().map(|connection| connection.slots.unanswered() as u64).sum()
+    }
+
+    fn oldest_unanswered_ns(&self) -> Option<u64> {
+        self.connections.iter().filter_map(|connection| connection.slots.oldest_sent_ns()).min()
+    }
+
+    fn is_over(&self, now_ns: u64) -> bool {
+        match self.shape.until {
+            Until::ElapsedNs(measured_ns) => now_ns >= self.shape.warmup_ns + measured_ns,
+            Until::Transactions(count) => self.recorder.sent >= count,
+        }
+    }
+
+    /// Sends no more; counts what was planned for the time gone by and never sent.
+    fn stop_sending(&mut self, now_ns: u64) {
+        self.sending = false;
+        let end_ns = match self.shape.until {
+            Until::ElapsedNs(measured_ns) => now_ns.min(self.shape.warmup_ns + measured_ns),
+            Until::Transactions(_) => now_ns,
+        };
+        self.sending_ended_ns = end_ns;
+        if let (Some(plan), Until::ElapsedNs(_)) = (&mut self.plan, self.shape.until) {
+            while plan.next_ns() < end_ns {
+                self.unsent += u64::from(plan.next_ns() >= self.shape.warmup_ns);
+                plan.advance();
+            }
+        }
+    }
+
+    /// How many more may be sent, as far as the number of transactions limits it.
+    #[inline]
+    fn sends_left(&self, now_ns: u64) -> u64 {
+        match self.shape.until {
+            Until::Transactions(count) if now_ns >= self.shape.warmup_ns => count - self.recorder.sent.min(count),
+            _ => u64::MAX,
+        }
+    }
+
+    /// Closed loop: sends one for each free slot of a connection.
+    #[inline]
+    fn refill(&mut self, index: usize, now_ns: u64) -> Result<(), (usize, Broken)> {
+        if !self.sending {
+            return Ok(());
+        }
+        let left = self.sends_left(now_ns);
+        let connection = &mut self.connections[index];
+        let measured = now_ns >= self.shape.warmup_ns;
+        for _ in 0..(connection.room() as u64).min(left) {
+            let transaction = self.transactions.draw(self.event_time_ns);
+            let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured };
+            self.recorder.sent(&sent);
+            connection.gather(sent, &self.transactions);
+        }
+        self.flush(index)
+    }
+
+    fn flush(&mut self, index: usize) -> Result<(), (usize, Broken)> {
+        let connection = &mut self.connections[index];
+        connection.flush().map_err(|broken| (index, broken))?;
+        match &mut self.epoll {
+            Some(poller) => {
+                poller.want_write(index, connection).map_err(|e| (index, Broken(format!("epoll refuses its socket ({e})"))))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Open loop: sends what is due, in turn over the connections that have room. What finds none stays due, and is late.
+    fn send_due(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
+        let Some(plan) = &mut self.plan else { return Ok(()) };
+        if plan.next_ns() > now_ns {
+            return Ok(());
+        }
+        self.event_time_ns = wall_clock_ns();
+        let count = self.connections.len();
+        let end_ns = match self.shape.until {
+            Until::ElapsedNs(measured_ns) => self.shape.warmup_ns + measured_ns,
+            Until::Transactions(_) => u64::MAX,
+        };
+        while plan.next_ns() <= now_ns && plan.next_ns() < end_ns {
+            let roomy = (0..count).map(|i| (self.next_connection + i) % count).find(|&i| self.connections[i].room() > 0);
+            let Some(index) = roomy else { break };
+            let intended_ns = plan.next_ns();
+            let measured = intended_ns >= self.shape.warmup_ns;
+            if let Until::Transactions(limit) = self.shape.until
+                && self.recorder.sent >= limit
+            {
+                break;
+            }
+            let transaction = self.transactions.draw(self.event_time_ns);
+            let sent = Sent { transaction, intended_ns, sent_ns: now_ns, measured };
+            self.recorder.sent(&sent);
+            self.connections[index].gather(sent, &self.transactions);
+            self.next_connection = if index + 1 == count { 0 } else { index + 1 };
+            plan.advance();
+        }
+        for index in 0..count {
+            if self.connections[index].has_unwritten() {
+                self.flush(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
+        let Some(poller) = &mut self.epoll else {
+            for index in 0..self.connections.len() {
+                if self.connections[index].has_unwritten() {
+                    self.flush(index)?;
+                }
+                self.receive_from(index)?;
+            }
+            return Ok(());
+        };
+        let due_ns = self.plan.as_ref().filter(|_| self.sending).map_or(u64::MAX, Plan::next_ns);
+        poller.wait(due_ns.saturating_sub(now_ns).min(MAX_SLEEP_NS)).map_err(|e| (0, Broken(format!("epoll failed ({e})"))))?;
+        for position in 0..self.epoll.as_ref().map_or(0, |poller| poller.ready.len()) {
+            let Some(event) = self.epoll.as_ref().map(|poller| poller.ready[position]) else { break };
+            let index = event.data.u64() as usize;
+            // Copied out, because the kernel's struct is packed.
+            let flags = event.flags;
+            if flags.contains(epoll::EventFlags::OUT) {
+                self.flush(index)?;
+            }
+            self.receive_from(index)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what has arrived on a connection and, in a closed loop, sends as many.
+    #[inline]
+    fn receive_from(&mut self, index: usize) -> Result<(), (usize, Broken)> {
+        let connection = &mut self.connections[index];
+        let mut bytes = connection.read(&mut self.received).map_err(|broken| (index, broken))?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        // One time for all that one read brought: they were there together.
+        let now_ns = self.clock.now().duration_since(self.origin).as_nanos() as u64;
+        while let Some(reply) = next_reply(&mut bytes).map_err(|broken| (index, broken))? {
+            match reply {
+                Reply::Verdict(frame) => match connection.slots.release(frame.header.correlation.to_native()) {
+                    Ok(sent) => self.recorder.verdict(index, &sent, frame, &mut self.transactions, now_ns),
+                    Err(mismatch) => self.recorder.mismatch(index, frame.header.correlation.to_native(), mismatch),
+                },
+                Reply::Error(frame) => match connection.slots.release(frame.header.correlation.to_native()) {
+                    Ok(sent) => {
+                        self.recorder.error(&sent, frame, now_ns);
+                        if frame.header.flags.to_native() & FLAG_CLOSING != 0 {
+                            self.recorder.notice(frame);
+                        }
+                    }
+                    Err(_) if frame.header.correlation == 0 || frame.header.flags.to_native() & FLAG_CLOSING != 0 => {
+                        self.recorder.notice(frame);
+                    }
+                    Err(mismatch) => self.recorder.mismatch(index, frame.header.correlation.to_native(), mismatch),
+                },
+            }
+        }
+        connection.stash(bytes);
+        if self.plan.is_none() {
+            self.event_time_ns = wall_clock_ns();
+            let now_ns = self.now_ns();
+            self.refill(index, now_ns)?;
+        }
+        Ok(())
+    }
+
+    fn broken(&self, index: usize, broken: &Broken) -> Ended {
+        let said = self.recorder.notice.as_ref().map_or_else(String::new, |notice| format!("; it said {notice}"));
+        Ended::Broken { connection: index, what: format!("{}{said}", broken.0), unanswered: self.unanswered() }
+    }
+}
+
+/// Wall clock, nanoseconds since 1970 UTC; 0 on a machine whose clock stands before that.
+fn wall_clock_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
+}
