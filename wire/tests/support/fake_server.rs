@@ -1,5 +1,6 @@
 //! A server for tests of the client: each connection is handled by the next script, which reads and writes frames as it likes.
 
+use catraca_wire::client::ClientOptions;
 use catraca_wire::frame::*;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -98,4 +99,19 @@ pub fn verdict_frame(submit: &SubmitFrame, verdict: Verdict, flags: u8) -> Vec<u
     frame.answer.flags = flags;
     frame.answer.lsn = submit.transaction.amount_centavos.to_native().cast_unsigned().into();
     bytemuck::bytes_of(&frame).to_vec()
+}
+
+/// A script, boxed.
+pub fn script(script: impl FnOnce(Peer) + Send + 'static) -> Script {
+    Box::new(script)
+}
+
+/// Options for this server that reconnect quickly.
+pub fn options(server: &FakeServer) -> ClientOptions {
+    ClientOptions { reconnect_base_ms: 1, reconnect_max_ms: 4, ..ClientOptions::new(&server.address) }
+}
+
+/// A transaction that its amount tells from others.
+pub fn transaction(amount_centavos: i64) -> Transaction {
+    Transaction::pix(&format!("order-{amount_centavos}"), "04933228680", "12ABC34501DE35", amount_centavos, 7).expect("valid")
 }

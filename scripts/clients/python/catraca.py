@@ -1,0 +1,439 @@
+#!/usr/bin/env python3
+"""A small client of catraca for Python 3.9 and later, with nothing but the standard library: this file and catraca_frames.py.
+
+    from catraca import Client, Transaction, Verdict
+
+    with Client("127.0.0.1:7400") as client:
+        payment = Transaction(id="order-1", payer="049.332.286-80", payee="12.ABC.345/01DE-35", amount_centavos=1234)
+        if client.decide(payment).verdict == Verdict.APPROVE:
+            ...
+
+It speaks the protocol of wire/PROTOCOL.md, version 1. Many transactions at once: `submit` each, then `receive` as many replies,
+in whatever order they come. When a connection is lost the client connects again and sends again what is unanswered, which is
+safe: the server gives the same transaction the same decision. One client is for one thread at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Deque, Dict, List, Optional, Sequence, Tuple, Union
+
+from catraca_frames import (
+    HEADER, MAX_BUDGET_US, CatracaError, Channel, ConnectError, Decision, DocumentError, ErrorCode, FieldError, Kind, NoAnswer,
+    ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome, canonical_document, decode_reply,
+    end_to_end_id, frame, hello_frame, lookup_frame, masked_document, reply_len, submit_frame, transaction_with_budget)
+
+__all__ = [
+    "CatracaError", "Channel", "Client", "ConnectError", "Decision", "DocumentError", "ErrorCode", "FieldError", "NoAnswer",
+    "ProtocolError", "Rail", "Refused", "Reply", "StoredDecision", "Transaction", "Verdict", "Welcome", "canonical_document",
+    "end_to_end_id", "masked_document"]
+
+# How long after a transaction's budget its answer is waited for: the way to the server and back.
+ANSWER_GRACE_S = 0.5
+# Unanswered frames kept, whatever the server would allow, and replies not received yet: bounds the memory.
+MAX_IN_FLIGHT = 65_536
+
+
+class _Connection:
+    """One TCP connection past its handshake."""
+
+    def __init__(self, address: str, hello: bytes, connect_timeout_s: float, answer_timeout_s: float) -> None:
+        deadline = time.monotonic() + connect_timeout_s
+        host, _, port = address.rpartition(":")
+        try:
+            self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=connect_timeout_s)
+        except (OSError, ValueError, OverflowError) as error:
+            raise ConnectError(f"no connection to {address}: {error}") from error
+        self.answer_timeout_s = answer_timeout_s
+        self.buffer = bytearray()
+        try:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.write(hello)
+            reply = self.next(deadline)
+            if reply is None or reply[0] != 0 or not isinstance(reply[1], (Welcome, Refused)):
+                raise ProtocolError("no WELCOME came")
+            if isinstance(reply[1], Refused):
+                raise reply[1]
+            self.welcome: Welcome = reply[1]
+        except (OSError, ProtocolError) as error:
+            self.socket.close()
+            raise ConnectError(f"no connection to {address}: {error}") from error
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def write(self, data: bytes) -> None:
+        self.socket.settimeout(self.answer_timeout_s)
+        self.socket.sendall(data)
+
+    def next(self, deadline: float) -> Optional[Tuple[int, object]]:
+        """The next reply; None when the deadline comes first."""
+        while True:
+            needed = HEADER.size
+            if len(self.buffer) >= needed:
+                needed = reply_len(bytes(self.buffer[:needed]))
+                if len(self.buffer) >= needed:
+                    raw = bytes(self.buffer[:needed])
+                    del self.buffer[:needed]
+                    return decode_reply(raw)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self.socket.settimeout(left)
+            try:
+                data = self.socket.recv(65536)
+            except socket.timeout:
+                continue
+            if not data:
+                raise ConnectionError("the server closed the connection")
+            self.buffer += data
+
+
+@dataclass
+class _Unanswered:
+    body: bytes
+    answered_by: type
+    deadline: float
+    budget_end: Optional[float] = None
+    sent: bool = False
+    sent_before: bool = False
+
+
+class Client:
+    """A connection to a catraca server, kept alive over failures; usable with `with`.
+
+    `address` is host:port, or several of them in order of preference. `in_flight` 0 leaves it to the server.
+    """
+
+    def __init__(self, address: Union[str, Sequence[str]] = "127.0.0.1:7400", *, credential: str = "", name: str = "",
+                 in_flight: int = 0, connect_timeout_s: float = 2.0, answer_timeout_s: float = 2.5, reconnect_attempts: int = 10,
+                 reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
+        self._addresses: List[str] = [address] if isinstance(address, str) else list(address)
+        if not self._addresses or not 0 <= in_flight <= MAX_IN_FLIGHT or min(connect_timeout_s, answer_timeout_s) <= 0:
+            raise FieldError(f"give an address, time-outs above 0, and an in_flight of 0 to {MAX_IN_FLIGHT}")
+        self._hello = hello_frame(credential, name, in_flight)
+        self._in_flight = in_flight or MAX_IN_FLIGHT
+        self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
+        self._attempts, self._base_s, self._max_s = reconnect_attempts, reconnect_base_s, reconnect_max_s
+        self._connection: Optional[_Connection] = None
+        # By correlation, in the order in which they were submitted (a dict keeps it).
+        self._unanswered: Dict[int, _Unanswered] = {}
+        self._unsent: Deque[int] = deque()
+        self._ready: Deque[Reply] = deque()
+        self._carried = 0
+        self._next_correlation = 1
+        self._next_address = 0
+        self._failures = 0
+        self._last_failure = ""
+        # No deadline is before this, so that not each answer looks at all.
+        self._earliest = float("inf")
+        for place in range(len(self._addresses)):
+            self._next_address = place
+            try:
+                self._open(self._connect_timeout_s)
+                return
+            except CatracaError as error:
+                if _is_final(error) or place + 1 == len(self._addresses):
+                    raise
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection. Answers that are owed are lost; decisions are not."""
+        if self._connection:
+            self._connection.socket.close()
+        self._connection = None
+        self._unanswered.clear()
+        self._unsent.clear()
+        self._ready.clear()
+
+    @property
+    def owed(self) -> int:
+        """How many replies `receive` still owes."""
+        return len(self._unanswered) + len(self._ready)
+
+    def submit(self, transaction: Transaction) -> int:
+        """Sends a transaction and gives the correlation of its Reply; waits for answers first where too many are unanswered."""
+        if self.owed >= 2 * MAX_IN_FLIGHT:
+            raise CatracaError("too many replies wait to be received: call receive first")
+        budget_s = (transaction.budget_us or MAX_BUDGET_US) / 1e6
+        return self._send(transaction.encode(), Decision, budget_s)
+
+    def receive(self) -> Reply:
+        """The next reply to a submitted transaction, as they come; waits for it."""
+        if self._ready:
+            return self._ready.popleft()
+        outcome = self._next_outcome()
+        if outcome is None:
+            raise CatracaError("nothing is unanswered, so there is nothing to receive")
+        return _reply(*outcome)
+
+    def decide(self, transaction: Transaction) -> Decision:
+        """One transaction to its decision, within its budget; tries again over lost connections, and after OVERLOADED and
+        RATE_LIMITED, and with several addresses on another node after NOT_PRIMARY and SHUTTING_DOWN."""
+        budget_end = time.monotonic() + (transaction.budget_us or MAX_BUDGET_US) / 1e6
+        budget_us, encoded = 0, transaction.encode()
+        while True:
+            if budget_us:
+                encoded = transaction_with_budget(encoded, budget_us)
+            reply = _reply(*self._wait_for(self._send(encoded, Decision, budget_end - time.monotonic())))
+            if not isinstance(reply.error, Refused):
+                return reply.result()
+            pause_s = 0.0
+            if reply.error.code in (ErrorCode.OVERLOADED, ErrorCode.RATE_LIMITED):
+                pause_s = max(reply.error.retry_after_ms, 1) / 1e3
+            elif reply.error.code in (ErrorCode.NOT_PRIMARY, ErrorCode.SHUTTING_DOWN) and len(self._addresses) > 1:
+                self._lose(reply.error)
+            else:
+                raise reply.error
+            budget_us = int((budget_end - time.monotonic() - pause_s) * 1e6)
+            if budget_us <= 0:
+                raise reply.error
+            time.sleep(pause_s)
+
+    def lookup(self, transaction_id: str, payer: Optional[str] = None) -> StoredDecision:
+        """The stored decision on a transaction; `payer` where ids may repeat between payers. Refused with NOT_FOUND if none."""
+        return self._ask(lookup_frame(transaction_id, payer)[HEADER.size:], StoredDecision)
+
+    def ping(self) -> int:
+        """The server's clock, nanoseconds since 1970 UTC."""
+        return self._ask(bytes(8), int)
+
+    @property
+    def welcome(self) -> Welcome:
+        """What the server said of itself, on the latest connection."""
+        return self._welcome
+
+    def _ask(self, body: bytes, answered_by: type):
+        _, outcome = self._wait_for(self._send(body, answered_by, None))
+        if isinstance(outcome, CatracaError):
+            raise outcome
+        return outcome
+
+    def _send(self, body: bytes, answered_by: type, budget_s: Optional[float]) -> int:
+        while len(self._unanswered) >= min(self._in_flight, self._welcome.in_flight):
+            outcome = self._next_outcome()
+            if outcome is not None:
+                self._ready.append(_reply(*outcome))
+        now = time.monotonic()
+        wait_s = self._answer_timeout_s if budget_s is None else min(self._answer_timeout_s, budget_s + ANSWER_GRACE_S)
+        if self._connection is None:
+            self._reconnect(now + wait_s)
+        correlation = self._next_correlation
+        self._next_correlation += 1
+        budget_end = None if budget_s is None else now + budget_s
+        self._unanswered[correlation] = _Unanswered(body, answered_by, now + wait_s, budget_end)
+        self._earliest = min(self._earliest, now + wait_s)
+        self._unsent.append(correlation)
+        self._send_unsent()
+        return correlation
+
+    def _wait_for(self, wanted: int) -> Tuple[int, object]:
+        while True:
+            outcome = self._next_outcome()
+            if outcome is None:
+                raise NoAnswer("the request is not among the unanswered ones")
+            if outcome[0] == wanted:
+                return outcome
+            self._ready.append(_reply(*outcome))
+
+    def _next_outcome(self) -> Optional[Tuple[int, object]]:
+        """Waits until one request has ended: its correlation, and the answer or a CatracaError."""
+        while self._unanswered:
+            expired = self._take_expired()
+            if expired is not None:
+                return expired
+            if self._connection is None:
+                try:
+                    self._reconnect(self._earliest)
+                except CatracaError as error:
+                    if time.monotonic() < self._earliest:
+                        self._give_up(error)
+                continue
+            self._send_unsent()
+            if self._connection is None:
+                continue
+            try:
+                reply = self._connection.next(self._earliest)
+                if reply is not None and self._matches(*reply):
+                    return reply
+            except (OSError, ProtocolError, Refused) as error:
+                self._lose(error)
+        return None
+
+    def _matches(self, correlation: int, answer: object) -> bool:
+        entry = self._unanswered.get(correlation)
+        if entry is None and isinstance(answer, Refused) and answer.closing:
+            raise answer
+        if entry is None or not entry.sent or not isinstance(answer, (entry.answered_by, Refused)):
+            raise ProtocolError(f"the server answered {correlation} with what nothing asked for")
+        self._failures, self._last_failure = 0, ""
+        del self._unanswered[correlation]
+        self._carried -= 1
+        if isinstance(answer, Refused) and answer.closing:
+            self._lose(answer)
+        return True
+
+    def _take_expired(self) -> Optional[Tuple[int, object]]:
+        now = time.monotonic()
+        if now < self._earliest:
+            return None
+        for correlation, entry in self._unanswered.items():
+            if entry.deadline <= now:
+                break
+        else:
+            self._earliest = min((entry.deadline for entry in self._unanswered.values()), default=float("inf"))
+            return None
+        del self._unanswered[correlation]
+        if entry.sent and self._connection is not None:
+            # It went out and got nothing: the connection is dead, although nobody told us.
+            self._lose(NoAnswer("the server did not answer in time"))
+        why = self._last_failure or "the time for it is over"
+        return correlation, NoAnswer(f"no answer: {why}; it may have been done, so send it again as it was")
+
+    def _send_unsent(self) -> None:
+        limit = min(self._in_flight, self._welcome.in_flight)
+        while self._connection is not None and self._carried < limit and self._unsent:
+            correlation = self._unsent.popleft()
+            entry = self._unanswered.get(correlation)
+            if entry is None:
+                continue
+            if entry.budget_end is None:
+                kind = Kind.LOOKUP if entry.answered_by is StoredDecision else Kind.PING
+                data = frame(kind, correlation, entry.body)
+            else:
+                left_us = int((entry.budget_end - time.monotonic()) * 1e6)
+                if left_us <= 0:
+                    # Sent now it could be decided after its budget: it is over.
+                    entry.deadline = self._earliest = time.monotonic()
+                    continue
+                if entry.sent_before:
+                    entry.body = transaction_with_budget(entry.body, min(left_us, MAX_BUDGET_US))
+                data = submit_frame(entry.body, correlation)
+            entry.sent = entry.sent_before = True
+            self._carried += 1
+            try:
+                self._connection.write(data)
+            except OSError as error:
+                self._lose(error)
+
+    def _lose(self, error: BaseException) -> None:
+        if self._connection is not None:
+            self._connection.socket.close()
+        self._connection = None
+        self._carried = 0
+        self._failures += 1
+        self._last_failure = str(error) or type(error).__name__
+        self._next_address = (self._next_address + 1) % len(self._addresses)
+        for entry in self._unanswered.values():
+            entry.sent = False
+        self._unsent = deque(self._unanswered)
+
+    def _open(self, timeout_s: float) -> None:
+        address = self._addresses[self._next_address]
+        self._connection = _Connection(address, self._hello, timeout_s, self._answer_timeout_s)
+        self._welcome = self._connection.welcome
+
+    def _reconnect(self, until: float) -> None:
+        last: CatracaError = ConnectError(f"no connection to {self._addresses[self._next_address]}: {self._last_failure}")
+        while self._failures <= self._attempts:
+            # None after the first failure, then doubling; half of it chance, so that not all clients arrive at once.
+            whole_s = 0.0 if self._failures < 2 else min(self._base_s * 2 ** min(self._failures - 2, 30), self._max_s)
+            pause_s = whole_s * random.uniform(0.5, 1.0)
+            left_s = until - time.monotonic()
+            if left_s <= pause_s:
+                time.sleep(max(left_s, 0))
+                raise last
+            time.sleep(pause_s)
+            try:
+                self._open(min(self._connect_timeout_s, max(until - time.monotonic(), 0.001)))
+                return
+            except (ConnectError, Refused) as error:
+                last = error
+                self._failures += 1
+                self._last_failure = str(error)
+                self._next_address = (self._next_address + 1) % len(self._addresses)
+                if _is_final(error):
+                    break
+        # The next call may try anew, with one attempt's credit used.
+        self._failures = min(self._failures, 1)
+        raise last
+
+    def _give_up(self, error: CatracaError) -> None:
+        self._last_failure = str(error)
+        self._unsent.clear()
+        self._earliest = time.monotonic()
+        for entry in self._unanswered.values():
+            entry.deadline = self._earliest
+
+
+def _is_final(error: CatracaError) -> bool:
+    """Errors that another attempt can't change."""
+    return isinstance(error, Refused) and error.code in (
+        ErrorCode.UNAUTHENTICATED, ErrorCode.UNSUPPORTED_VERSION, ErrorCode.BAD_FRAME)
+
+
+def _reply(correlation: int, outcome: object) -> Reply:
+    if isinstance(outcome, Decision):
+        return Reply(correlation, decision=outcome)
+    return Reply(correlation, error=outcome if isinstance(outcome, CatracaError) else ProtocolError("another kind of answer"))
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command line: one transaction; 0 when it was decided, 1 when not, 2 for wrong arguments."""
+    parser = argparse.ArgumentParser(
+        description="Sends one transaction to a catraca server and prints the decision.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="""examples:
+  python3 catraca.py --payer 049.332.286-80 --payee 12.ABC.345/01DE-35 --amount 1234
+  python3 catraca.py --addr 10.0.0.5:7400 --id order-1 --payer 04933228680 --payee 00000000000191 --amount 100000 --json
+  CATRACA_CREDENTIAL=token python3 catraca.py --payer 04933228680 --payee 12ABC34501DE35 --amount 1
+
+exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments""")
+    parser.add_argument("--addr", default="127.0.0.1:7400", help="host:port of the server (default: %(default)s)")
+    parser.add_argument("--payer", required=True, help="CPF or CNPJ of the payer, with or without mask")
+    parser.add_argument("--payee", required=True, help="CPF or CNPJ of the payee")
+    parser.add_argument("--amount", required=True, type=int, metavar="CENTAVOS", help="amount in centavos: 1234 is R$ 12.34")
+    parser.add_argument("--id", help="id of the transaction (default: a new EndToEndId)")
+    parser.add_argument("--ispb", default="00000000", help="ISPB for the new EndToEndId (default: %(default)s)")
+    parser.add_argument("--budget-ms", type=int, default=2000, help="time for the answer, 1 to 2000 ms (default: %(default)s)")
+    parser.add_argument("--credential", default=os.environ.get("CATRACA_CREDENTIAL", ""),
+                        help="token from the operator; better in the environment, as CATRACA_CREDENTIAL")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    try:
+        transaction = Transaction(options.id or end_to_end_id(options.ispb), options.payer, options.payee, options.amount,
+                                  budget_us=options.budget_ms * 1000)
+        transaction.encode()
+    except (FieldError, DocumentError) as error:
+        parser.error(str(error))
+    try:
+        with Client(options.addr, credential=options.credential, name="catraca.py") as client:
+            decision = client.decide(transaction)
+    except CatracaError as error:
+        print(f"catraca.py: {error} (transaction {transaction.id})", file=sys.stderr)
+        return 1
+    if options.json:
+        print(json.dumps({"id": transaction.id, **decision.__dict__, "verdict": decision.verdict.name.lower()}))
+        return 0
+    listed = [who for bit, who in ((1, "payer"), (2, "payee")) if decision.matched_rules & bit]
+    print(f"{decision.verdict.name.lower()}: transaction {transaction.id}, score {decision.score}"
+          + (f", listed: {' and '.join(listed)}" if listed else "") + (", decided before" if decision.duplicate else ""))
+    print(f"record {decision.lsn} of stream {decision.shard}, epoch {decision.epoch}; receipt {decision.receipt:016x}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
