@@ -3,6 +3,7 @@
 //! Bucketised two-choice cuckoo hashing: a key lives in one of two buckets of seven. Each bucket also keeps eight bits that tell
 //! which of the keys that would rather be here had to go to their second bucket, so that nearly every miss reads one cache line.
 
+use super::memory::prefetch;
 use bytemuck::{Pod, Zeroable};
 use rend::u64_le;
 
@@ -46,6 +47,11 @@ impl Bucket {
             }
             None => false,
         }
+    }
+
+    /// Whether a slot is free.
+    pub(super) fn has_room(&self) -> bool {
+        self.keys[BUCKET_SLOTS - 1].to_native() == 0
     }
 
     /// Overwrites a slot.
@@ -112,7 +118,7 @@ pub(super) struct Table<'a> {
     pub(super) seed: u64,
 }
 
-impl<'a> Table<'a> {
+impl Table<'_> {
     /// The source byte of `key`, if it is listed. Reads one bucket, two at most.
     #[inline]
     pub(super) fn find(self, key: u64) -> Option<u8> {
@@ -126,9 +132,14 @@ impl<'a> Table<'a> {
         self.buckets.get(place.second(self.buckets.len()))?.find(key)
     }
 
-    /// The bucket that a look-up of `key` reads first.
+    /// Brings both buckets of `key` near. The second is read only now and then, and then costs as much as all else of the look-up.
     #[inline]
-    pub(super) fn first_bucket(self, key: u64) -> Option<&'a Bucket> {
-        self.buckets.get(Place::of(key, self.seed).first(self.buckets.len()))
+    pub(super) fn prefetch(self, key: u64) {
+        let place = Place::of(key, self.seed);
+        for at in [place.first(self.buckets.len()), place.second(self.buckets.len())] {
+            if let Some(bucket) = self.buckets.get(at) {
+                prefetch(bucket);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Builds a snapshot out of entries: sorts, merges, counts, and fills the tables.
 //!
 //! Deterministic: the same entries in any order give the same bytes but for the build time. Memory while building: 16 bytes for an
-//! entry and 64 for seven of them, so about 27 for each.
+//! entry and 64 for seven of them, so about 29 for each at the most (one in nine is held twice for a while).
 
 use super::bucket::{BUCKET_LEN, BUCKET_SLOTS, Bucket, Place, mix};
 use super::format::{Content, FORMAT_VERSION, HEADER_LEN, Header, MAGIC, SNAPSHOT_SOURCES, number_of};
@@ -14,10 +14,10 @@ use memmap2::MmapMut;
 
 /// Most entries that a snapshot is built from: twice the 100 million promised, and what [`MAX_BUCKETS`] hold with room to spare.
 pub const MAX_ENTRIES: usize = 200_000_000;
-/// Share of the slots in use, in hundredths. At 90 two choices of seven slots are found nearly without moving keys (they fail above
-/// 97), and a document costs 64 / 7 / 0.9 = 10.2 bytes.
-const LOAD_PERCENT: u64 = 90;
-/// Moves of keys tried for one insertion. At 90 % one in some thousands needs more than ten; past this the seed is unlucky.
+/// Share of the slots in use, in hundredths. A document then costs 64 / 7 / 0.85 = 10.8 bytes, one hit in five and one miss in eleven
+/// read a second cache line; at 90 it would be 10.2 bytes, one in four and one in eight. Two choices of seven slots fail above 97.
+const LOAD_PERCENT: u64 = 85;
+/// Moves of keys tried for one insertion. Nearly all need less than ten; past this the seed is unlucky.
 const MAX_KICKS: u32 = 2_000;
 /// Seeds tried at one size before the tables grow: small tables may be unlucky several times running.
 const SEEDS_PER_SIZE: u64 = 8;
@@ -159,9 +159,18 @@ fn buckets_for(keys: usize, growths: u64) -> u64 {
 }
 
 /// Puts all keys into a zeroed table; `false` if this seed can't.
+///
+/// First every key goes to its first bucket while there is room, then the rest to their second: in one go, early keys would take
+/// second places that later ones want as their first, and a third of the hits instead of a fifth would read two lines.
 fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, seed: u64) -> bool {
-    let mut random = seed;
+    let mut spilled = Vec::new();
     for (key, sources) in keys.clone() {
+        if !buckets[Place::of(key, seed).first(buckets.len())].push(key, sources) {
+            spilled.push((key, sources));
+        }
+    }
+    let mut random = seed;
+    for (key, sources) in spilled {
         if !insert(buckets, key, sources, seed, &mut random) {
             return false;
         }
@@ -176,28 +185,31 @@ fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, s
     true
 }
 
-/// Puts one key into its first bucket, else its second, else makes room by moving others to their other bucket.
+/// Puts a key whose first bucket is full into its second, and makes room there by moving others to their other bucket.
 fn insert(buckets: &mut [Bucket], mut key: u64, mut sources: u8, seed: u64, random: &mut u64) -> bool {
-    let place = Place::of(key, seed);
-    let (first, second) = (place.first(buckets.len()), place.second(buckets.len()));
-    if buckets[first].push(key, sources) || buckets[second].push(key, sources) {
-        return true;
-    }
-    let mut at = second;
+    let mut at = Place::of(key, seed).second(buckets.len());
     for _ in 0..MAX_KICKS {
-        *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let slot = (mix(*random) % BUCKET_SLOTS as u64) as usize;
-        let (moved_key, moved_sources) = (buckets[at].keys[slot].to_native(), buckets[at].sources[slot]);
-        buckets[at].set(slot, key, sources);
-        (key, sources) = (moved_key, moved_sources);
-        let place = Place::of(key, seed);
-        let (first, second) = (place.first(buckets.len()), place.second(buckets.len()));
-        at = if at == first { second } else { first };
         if buckets[at].push(key, sources) {
             return true;
         }
+        let other = |slot: usize| other_bucket(buckets[at].keys[slot].to_native(), at, seed, buckets.len());
+        // One that can leave at once, else any.
+        let slot = (0..BUCKET_SLOTS).find(|&slot| buckets[other(slot)].has_room()).unwrap_or_else(|| {
+            *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            (mix(*random) % BUCKET_SLOTS as u64) as usize
+        });
+        let next = other(slot);
+        let (moved_key, moved_sources) = (buckets[at].keys[slot].to_native(), buckets[at].sources[slot]);
+        buckets[at].set(slot, key, sources);
+        (key, sources, at) = (moved_key, moved_sources, next);
     }
     false
+}
+
+/// The bucket where a key may live besides the one where it is.
+fn other_bucket(key: u64, at: usize, seed: u64, buckets: usize) -> usize {
+    let place = Place::of(key, seed);
+    if place.first(buckets) == at { place.second(buckets) } else { place.first(buckets) }
 }
 
 /// Hashes, writes the header, seals.
