@@ -39,6 +39,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let rebuilt = rebuild::from_log(&data_dir, &chain_key, shards as u16, config.dedupe_entries)?;
     let Rebuilt { dedupes, streams, overlay, snapshot_id, records } = rebuilt;
     let snapshot = choose_snapshot(&data_dir, config.blacklist.as_deref(), snapshot_id)?;
+    // Everything but the data cores runs on the processors that they leave, where there are any.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
+    let control_cpus = other_cpus.clone();
     let links = Arc::new(Links::new(shards));
     let clock = quanta::Clock::new();
     // All segments of a data directory have one length: the setting counts when the first is made.
@@ -81,6 +85,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         let setup = CoreSetup {
             settings,
             cpu: cpus[shard],
+            other_cpus: other_cpus.clone(),
             spin: Duration::from_micros(config.spin_us),
             listen,
             log_dir: data_dir.path().to_owned(),
@@ -109,6 +114,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         overlay,
         data_dir,
     };
+    driver::run_on(&control_cpus);
     let list = snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
     drop(snapshot);
     control::run(control, |http| {

@@ -36,7 +36,7 @@ impl Asker {
 
 /// Answers a LOOKUP from the log's files.
 pub(super) async fn lookup(control: Rc<Control>, asker: Asker, frame: LookupFrame) {
-    if !is_transaction_id(&frame.id) || frame.reserved != [0; 2] {
+    if !is_transaction_id(&frame.id) {
         return asker
             .refuse(&control, ErrorCode::BadField, "id: 1 to 32 printable ASCII characters, left-aligned, zero-filled")
             .await;

@@ -68,9 +68,6 @@ pub(super) fn start(control: &Rc<Control>, snapshot: Option<Arc<Snapshot>>, over
 impl Lists {
     async fn change(&mut self, frame: &BlacklistFrame) -> Result<bool, Refused> {
         let field = |what: &str| Refused(ErrorCode::BadField, what.to_owned());
-        if frame.reserved_a != 0 || frame.reserved_b != [0; 28] {
-            return Err(field("reserved: must be 0"));
-        }
         match BlacklistOp::from_wire(frame.op).ok_or_else(|| field("op: unknown code"))? {
             BlacklistOp::Describe => Ok(false),
             op @ (BlacklistOp::Add | BlacklistOp::Remove) => {

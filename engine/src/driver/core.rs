@@ -86,7 +86,7 @@ impl Core {
 /// Runs a core until the process ends; returns only when it can't start.
 pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
     let shard_index = usize::from(setup.settings.shard);
-    let CoreSetup { settings, listen, log_dir, clock, dedupe, lists, policy, journal, links, spin, .. } = setup;
+    let CoreSetup { settings, listen, log_dir, clock, dedupe, lists, policy, journal, links, spin, other_cpus, .. } = setup;
     let segment = journal.start.segment;
     let shard = Shard::new(settings, dedupe, lists, policy, Journal::new(journal));
     let core = Rc::new(Core {
@@ -98,11 +98,11 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
         links,
         clock,
     });
-    let segments = disk::Segments::open(&core, log_dir, segment).await?;
+    let disk = disk::Disk::start(&core, log_dir, segment, &other_cpus)?;
     glommio::timer::sleep(FIRST_PARK + spin).await;
     let listener = TcpListener::bind(listen)
         .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
-    glommio::spawn_local(disk::write_blocks(Rc::clone(&core), segments)).detach();
+    glommio::spawn_local(disk::write_blocks(Rc::clone(&core), disk)).detach();
     glommio::spawn_local(take_messages(Rc::clone(&core))).detach();
     glommio::spawn_local(tick(Rc::clone(&core))).detach();
     let _ = started.send(Ok(()));

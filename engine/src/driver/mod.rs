@@ -4,7 +4,7 @@
 //!
 //! - The preempt timer is set to an hour: with a short one an executor loses ready tasks for ever.
 //! - Tasks give way with a timer of zero length ([`yield_to_reactor`]), never with `yield_now`: only that lets I/O be polled.
-//! - The log is written with `O_DSYNC` and never with `fdatasync`, which would starve behind a spinning executor.
+//! - The log is not written through the ring at all, but by a plain thread with `O_DSYNC` (`disk.rs` says why).
 //! - Few, long-lived tasks: two a connection, a handful a core, none per request. Wakers of other threads are one `AtomicWaker` a queue.
 //! - The first park of a process takes up to 80 ms, so each core parks once before it listens.
 
@@ -13,6 +13,7 @@ mod connection;
 mod core;
 mod disk;
 mod event;
+mod priority;
 pub mod requirements;
 
 use crate::fatal::{Failure, Status};
@@ -34,8 +35,8 @@ pub use disk::DirectBlock;
 
 /// Never within a run: see the folder's first lines.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);
-/// Memory registered with the kernel for direct writes: all block buffers, and room for the allocator's own bookkeeping.
-const IO_MEMORY_LEN: usize = 32 * 1024 * 1024;
+/// Memory that glommio registers with the kernel for direct I/O: its least, because the log is not written through the ring.
+const IO_MEMORY_LEN: usize = 64 * 1024;
 /// Entries of each submission ring. Bounds one batch of polls and writes, not what can be under way.
 const RING_DEPTH: usize = 512;
 
@@ -71,6 +72,8 @@ pub struct CoreSetup {
     pub settings: ShardSettings,
     /// Processor that the core is pinned to.
     pub cpu: usize,
+    /// Processors for its writing thread.
+    pub other_cpus: Vec<usize>,
     /// How long it looks for work before it sleeps.
     pub spin: Duration,
     /// Where clients connect.
@@ -117,6 +120,20 @@ pub fn start(setup: CoreSetup, started: SyncSender<Result<(), Failure>>) -> Resu
                 format!("shard {shard} can't start on processor {cpu}: {error}; see the README, \"What it needs\""),
             )
         })
+}
+
+/// Keeps the calling thread on these processors; on all of them if the list is empty.
+pub fn run_on(cpus: &[usize]) {
+    if cpus.is_empty() {
+        return;
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for &cpu in cpus {
+        set.set(cpu);
+    }
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, ?cpus, "a thread could not be kept off the data cores");
+    }
 }
 
 /// Gives way to the reactor: drains the run queue, then polls the rings once.

@@ -33,7 +33,7 @@ use catraca_wire::frame::{
 };
 use dedupe::Dedupe;
 use forwards::Forwards;
-use journal::{BlockMemory, BlockWrite, Journal};
+use journal::{BlockMemory, BlockWrite, Journal, Written};
 use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, ToControl};
 use outbox::{Origin, Outbox, Waiting};
 use session::{Sessions, State};
@@ -68,6 +68,8 @@ pub struct Shard<B> {
     policy: Policy,
     journal: Journal<B>,
     gate: CommitGate,
+    /// The block whose answers are to be made.
+    unanswered: Option<Written>,
     outbox: Outbox,
     forwards: Forwards,
     admission: Admission,
@@ -108,6 +110,7 @@ impl<B: BlockMemory> Shard<B> {
             policy,
             journal,
             gate,
+            unanswered: None,
             outbox: Outbox::new(),
             admission: Admission::Open,
             drained_told: false,
@@ -206,6 +209,11 @@ impl<B: BlockMemory> Shard<B> {
                 }
             };
             let Some(whole) = bytes.get(at..at + len) else { break };
+            if !reserved_is_zero(header.kind, whole) {
+                self.decide_staged(bytes, received_ns, now);
+                self.break_off(id, header.correlation.to_native(), ErrorCode::BadFrame, "a reserved field is not 0");
+                return bytes.len();
+            }
             if header.kind == FrameKind::Submit.to_wire() {
                 self.stage(id, whole, at, received_ns, now);
                 if self.staged.len() == limits::DECISION_BATCH {
@@ -383,12 +391,18 @@ impl<B: BlockMemory> Shard<B> {
         write
     }
 
-    /// The block of the last [`Self::next_write`] is durable: answers what that commits.
-    pub fn written(&mut self, now: Now) {
+    /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and [`Self::answer_committed`] must follow.
+    pub fn written(&mut self) {
         let written = self.journal.written();
         self.gate.durable_here(written.last_lsn);
         self.counters.blocks += 1;
         self.counters.log_bytes += written.len as u64;
+        assert!(self.unanswered.replace(written).is_none(), "a block's answers are made before the next is reported");
+    }
+
+    /// Answers what the last [`Self::written`] committed.
+    pub fn answer_committed(&mut self, now: Now) {
+        let Some(written) = self.unanswered.take() else { return };
         let committed = self.gate.committed();
         self.counters.committed_lsn = committed;
         // Neighbours mostly share their times, so each histogram is touched once a run, not once a transaction.
@@ -495,6 +509,21 @@ impl<B: BlockMemory> Shard<B> {
             dedupe_horizon_ns: self.dedupe.horizon_ns(),
             ..self.counters
         }
+    }
+}
+
+/// Whether the reserved fields of a whole request are zero, as they must be until a later version gives them a meaning.
+#[inline]
+fn reserved_is_zero(kind: u8, whole: &[u8]) -> bool {
+    match FrameKind::from_wire(kind) {
+        Some(FrameKind::Submit) => frame::view::<frame::SubmitFrame>(whole).is_some_and(|f| f.reserved == 0),
+        Some(FrameKind::Lookup) => frame::view::<frame::LookupFrame>(whole).is_some_and(|f| f.reserved == [0; 2]),
+        Some(FrameKind::Stats) => frame::view::<frame::StatsFrame>(whole).is_some_and(|f| f.reserved == [0; 6]),
+        Some(FrameKind::Ping) => frame::view::<frame::PingFrame>(whole).is_some_and(|f| f.reserved == 0),
+        Some(FrameKind::Blacklist) => {
+            frame::view::<frame::BlacklistFrame>(whole).is_some_and(|f| f.reserved_a == 0 && f.reserved_b == [0; 28])
+        }
+        _ => true,
     }
 }
 

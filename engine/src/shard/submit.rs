@@ -44,9 +44,6 @@ impl<B: BlockMemory> Shard<B> {
         let may_submit = session.permissions.submit;
         let correlation = frame.header.correlation.to_native();
         let origin = Origin::Local { connection: id, correlation };
-        if frame.reserved.to_native() != 0 {
-            return self.reply(origin, Err(Refusal::new(ErrorCode::BadField, "reserved: must be 0")));
-        }
         if !may_submit {
             return self.reply(origin, Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT")));
         }
