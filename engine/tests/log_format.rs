@@ -45,8 +45,8 @@ fn the_tables_give_the_layouts() {
         reserved, header_crc);
     let block = rows("### Block");
     assert_eq!(without_gaps(&block), size_of::<BlockHead>());
-    assert_offsets!(block, 0, "", BlockHead: magic, format_version, shard, epoch, cluster_id, first_lsn, record_count, payload_len,
-        sealed_at_ns, previous_chain, chain, payload_crc, zero_sectors, reserved, header_crc);
+    assert_offsets!(block, 0, "", BlockHead: magic, format_version, shard, epoch, cluster_id, first_lsn, record_count,
+        payload_len, sealed_at_ns, previous_chain, chain, payload_crc, zero_sectors, reserved, header_crc);
     let record = rows("### Record");
     assert_eq!(without_gaps(&record), size_of::<RecordHead>());
     assert_offsets!(record, 0, "", RecordHead: kind, version, extension_len, verdict, flags, score, reason, payer_source,

@@ -1,8 +1,8 @@
 //! Segment files as bytes in memory, read past the page cache.
 //!
-//! A node writes its log with `O_DIRECT`, so at its next start no byte of it is cached, and filling the cache first costs more than
-//! the disk itself: recovery of 1 GB on a virtual disk took 15 s through a mapping and takes 2 s so. A copy in memory also needs no
-//! proof of what a writer beside it may do to the bytes meanwhile, as a mapping would.
+//! A node writes its log with `O_DIRECT`, so at its next start no byte of it is cached, and filling the cache first costs more
+//! than the disk itself: recovery of 1 GB on a virtual disk took 15 s through a mapping and takes 2 s so. A copy in memory also
+//! needs no proof of what a writer beside it may do to the bytes meanwhile, as a mapping would.
 
 use super::segment::MAX_SEGMENT_LEN;
 use catraca_wire::block::BLOCK_ALIGN;
