@@ -480,8 +480,11 @@ proptest! {
             match spoil {
                 Spoil::Flip { at, bit } => all[at] ^= 1 << bit,
                 Spoil::Fill { at, len, with } => { let end = (at + len).min(all.len()); all[at..end].fill(with) }
-                Spoil::Noise { at, bytes } => { let end = (at + bytes.len()).min(all.len()); all[at..end].copy_from_slice(&bytes[..end - at]) }
-                Spoil::Copy { from, to, len } => { let len = len.min(all.len() - from.max(to)); all.copy_within(from..from + len, to) }
+                Spoil::Noise { at, bytes } => all[at..].iter_mut().zip(&bytes).for_each(|(byte, noise)| *byte = *noise),
+                Spoil::Copy { from, to, len } => {
+                    let len = len.min(all.len() - from.max(to));
+                    all.copy_within(from..from + len, to);
+                }
                 Spoil::Cut { segment, len } => lens[segment] = len.min(64 * 1024),
             }
         }

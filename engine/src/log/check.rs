@@ -1,7 +1,7 @@
 //! Judges one place of a segment: a sound block that continues the log, or the exact reason why there is none.
 //!
-//! Pure: bytes in, verdict out. Allocates nothing, and believes no length before its check sum has been verified. What follows from
-//! a verdict for the log as a whole is decided in `recovery`.
+//! Pure: bytes in, verdict out. Allocates nothing, and believes no length before its check sum has been verified. What follows
+//! from a verdict for the log as a whole is decided in `recovery`.
 
 use super::damage::{DamageReason, RecordFault, Stale};
 use catraca_wire::block::{
@@ -146,8 +146,8 @@ pub(super) fn segment_head(
     Ok(head)
 }
 
-/// The block at `offset` of a segment, if it is sound and continues `tail`. Bytes that `bytes` lacks up to `segment_len` count as never
-/// written. Without a key the chain's links are checked, its values are not.
+/// The block at `offset` of a segment, if it is sound and continues `tail`. Bytes that `bytes` lacks up to `segment_len` count as
+/// never written. Without a key the chain's links are checked, its values are not.
 pub(super) fn block_at<'a>(
     bytes: &'a [u8],
     segment_len: usize,
@@ -256,8 +256,8 @@ fn check_records(head: &BlockHead, payload: &[u8]) -> Result<(), DamageReason> {
     if at == payload.len() { Ok(()) } else { Err(DamageReason::Record { lsn, what: RecordFault::Length }) }
 }
 
-/// Where, from `from` on, a head stands that the log can only have if it went on: of this stream, numbered `next_lsn` or later. A head of
-/// an unknown format counts, because nothing says that it is not one.
+/// Where, from `from` on, a head stands that the log can only have if it went on: of this stream, numbered `next_lsn` or later. A
+/// head of an unknown format counts, because nothing says that it is not one.
 pub(super) fn continuation(bytes: &[u8], from: usize, identity: &Identity, next_lsn: u64) -> Option<u64> {
     let claims = |offset: &usize| {
         let Some(head) = bytes.get(*offset..*offset + BLOCK_HEAD_LEN) else { return false };

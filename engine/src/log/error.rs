@@ -2,6 +2,7 @@
 
 use super::damage::Damage;
 use super::key::KeyError;
+use super::segment::{MAX_SEGMENT_LEN, MIN_SEGMENT_LEN};
 use crate::fatal::{Failure, Status};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,7 @@ pub enum LogError {
         path: PathBuf,
     },
     /// A segment's length is out of bounds.
-    #[error("a segment of {0} bytes: it must be a multiple of 4096 from {min} to {max}", min = super::segment::MIN_SEGMENT_LEN, max = super::segment::MAX_SEGMENT_LEN)]
+    #[error("a segment of {0} bytes: it must be a multiple of 4096 from {MIN_SEGMENT_LEN} to {MAX_SEGMENT_LEN}")]
     SegmentLen(u64),
     /// There is no log.
     #[error("{}: holds no log (no folder log/shard-0000); name the data directory of a node, or a copy of it", path.display())]
@@ -43,7 +44,7 @@ pub enum LogError {
         path: PathBuf,
     },
     /// A stream is damaged.
-    #[error("{}: offset {}: {}. Nothing was changed; `catraca log verify` tells more", path.display(), damage.at.offset, damage.reason)]
+    #[error("{}: offset {}: {}. Nothing was changed; see `catraca log verify`", path.display(), damage.at.offset, damage.reason)]
     Damaged {
         /// The segment file.
         path: PathBuf,

@@ -38,7 +38,7 @@ pub enum KeyError {
         path: PathBuf,
     },
     /// There is a log, but not its key.
-    #[error("{}: is missing, yet a log exists that was written with it; restore the file from where the key is kept", path.display())]
+    #[error("{}: is missing, yet a log exists that was written with it; restore it from where it is kept", path.display())]
     Lost {
         /// The file.
         path: PathBuf,

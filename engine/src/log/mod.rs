@@ -1,15 +1,16 @@
 //! The log on disk: segments, recovery, reading. `wire/LOG.md` is its specification.
 //!
-//! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. Around them, with I/O: [`segment`]
-//! (names and making of files), `map` (files as bytes, the only `unsafe`), [`read`] (also while a node writes), [`startup`] (the only
-//! place that repairs), [`lookup`] and [`key`]. The writing side is the shard's journal and the driver; nothing here seals a block.
+//! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. Around them, with I/O:
+//! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`startup`] (the only
+//! place that repairs), [`lookup`] and [`key`]. The writing side is the shard's journal and the driver; nothing here seals a
+//! block.
 
+mod bytes;
 mod check;
 pub mod damage;
 mod error;
 pub mod key;
 pub mod lookup;
-mod map;
 pub mod read;
 pub mod recovery;
 pub mod segment;

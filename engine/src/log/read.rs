@@ -4,15 +4,17 @@
 //! looked at before its last block came, the next one after): so what lies behind the last sound block is looked at again before
 //! it is judged.
 
+use super::bytes::SegmentBytes;
 use super::check::{Place, SoundBlock, Tail};
 use super::damage::{Damage, Torn};
 use super::error::LogError;
-use super::map::MappedSegment;
 use super::recovery::{Counts, Recovery, Visitor};
 use super::segment;
-use catraca_wire::block::ChainKey;
+use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,9 +68,10 @@ impl LogReader {
         // All streams must be of one cluster: that of the first readable head.
         let mut cluster_id = None;
         for &shard in &shards {
-            let path = segment::segment_path(data_dir, shard, 0);
-            if let Ok(bytes) = MappedSegment::open(&path)
-                && let Ok(head) = super::check::segment_head(&bytes, None, shard, 0)
+            let mut page = [0; SEGMENT_HEAD_LEN];
+            let file = File::open(segment::segment_path(data_dir, shard, 0));
+            if file.and_then(|file| file.read_exact_at(&mut page, 0)).is_ok()
+                && let Ok(head) = super::check::segment_head(&page, None, shard, 0)
             {
                 cluster_id = Some(head.cluster_id);
                 break;
@@ -149,11 +152,12 @@ impl LogReader {
 /// Feeds the segments of a stream to a recovery, from the one where it stands.
 pub(super) fn pass(data_dir: &Path, shard: u16, recovery: &mut Recovery<'_>, visitor: &mut Visitor<'_>) -> Result<End, LogError> {
     let first = recovery.tail().segment;
+    let mut file = SegmentBytes::default();
     let indexes = segment::segments(data_dir, shard)?;
     for &index in indexes.iter().filter(|&&index| index >= first) {
         let path = segment::segment_path(data_dir, shard, index);
-        let bytes = MappedSegment::open(&path).map_err(LogError::io(&path, "could not read the segment"))?;
-        match recovery.feed(index, &bytes, visitor) {
+        let bytes = file.read(&path).map_err(LogError::io(&path, "could not read the segment"))?;
+        match recovery.feed(index, bytes, visitor) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(End::Stopped),
             Err(damage) => return Ok(End::Damaged(damage)),

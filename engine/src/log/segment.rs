@@ -70,8 +70,8 @@ pub fn streams(data_dir: &Path) -> Result<Vec<u16>, LogError> {
     if shards.is_empty() { Err(LogError::NoLog { path: data_dir.to_owned() }) } else { Ok(shards) }
 }
 
-/// The indexes of a stream's segments, ascending; other files (a segment in the making, say) are passed over. A stream without a folder has
-/// none.
+/// The indexes of a stream's segments, ascending; other files (a segment in the making, say) are passed over. A stream without a
+/// folder has none.
 ///
 /// # Errors
 /// [`LogError::Io`].
@@ -98,12 +98,12 @@ pub struct NewSegment {
     pub created_at_ns: u64,
 }
 
-/// Makes a segment: its head, zeros to its end, all durable, and only then its name. Takes as long as the disk takes to write it, so never on
-/// a data core. The stream's folder is made if it is missing.
+/// Makes a segment: its head, zeros to its end, all durable, and only then its name. Takes as long as the disk takes to write it,
+/// so never on a data core. The stream's folder is made if it is missing.
 ///
 /// # Errors
-/// [`LogError::NoSpace`] when the disk is full, [`LogError::SegmentExists`], [`LogError::SegmentLen`], [`LogError::Io`]. A half-made file is
-/// removed.
+/// [`LogError::NoSpace`] when the disk is full, [`LogError::SegmentExists`], [`LogError::SegmentLen`], [`LogError::Io`]. A
+/// half-made file is removed.
 pub fn create(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
     if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&new.segment_len) || !new.segment_len.is_multiple_of(BLOCK_ALIGN as u64) {
         return Err(LogError::SegmentLen(new.segment_len));

@@ -38,8 +38,8 @@ pub struct RecoveredStream {
     pub repaired: Option<Torn>,
 }
 
-/// Recovers a stream: shows each of its blocks to the visitor, zeroes a torn tail and makes that durable. A stream without a folder
-/// or segments is a new one.
+/// Recovers a stream: shows each of its blocks to the visitor, zeroes a torn tail and makes that durable. A stream without a
+/// folder or segments is a new one.
 ///
 /// # Errors
 /// [`LogError::Damaged`] when the end can't be trusted (nothing is changed then), [`LogError::Io`].

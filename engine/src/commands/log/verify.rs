@@ -167,7 +167,7 @@ fn text(report: &Report) -> String {
     for stream in &report.streams {
         match &stream.problem {
             Some(problem) if stream.state == TORN => line(format!(
-                "note: {} offset {}: {}. Nothing answered is in it: a node is writing there now, or will clear it when it starts.",
+                "note: {} offset {}: {}. Nothing answered is in it: a node writes there now, or clears it when it starts.",
                 problem.file, problem.offset, problem.reason
             )),
             Some(problem) => line(format!("DAMAGED: {} offset {}: {}.", problem.file, problem.offset, problem.reason)),

@@ -11,8 +11,8 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
-/// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of bits or hashes are hexadecimal text, because
-/// many programs read a JSON number as a float.
+/// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of bits or hashes are hexadecimal
+/// text, because many programs read a JSON number as a float.
 #[derive(Debug, Serialize)]
 pub struct RecordView {
     pub shard: u16,
