@@ -192,6 +192,9 @@ impl Run {
             if self.sending {
                 interrupted = monitor.stopped();
                 if interrupted || self.is_over(now_ns) {
+                    if !interrupted {
+                        self.send_rest(now_ns)?;
+                    }
                     self.stop_sending(now_ns);
                 }
             }
@@ -332,6 +335,18 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Open loop, when the time is over: sends what was due before and has not gone out, as far as there is room. What remains then
+    /// was held back by the node's limit, not by this thread.
+    fn send_rest(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
+        loop {
+            let before = self.plan.as_ref().map(Plan::planned);
+            self.send_due(now_ns)?;
+            if self.plan.as_ref().map(Plan::planned) == before {
+                return Ok(());
+            }
+        }
     }
 
     fn receive(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
