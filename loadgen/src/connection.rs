@@ -1,8 +1,7 @@
 //! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what lies unanswered between them.
 
 use crate::slots::{Sent, Slots};
-use crate::transactions;
-use crate::transactions::Transactions;
+use crate::transactions::{self, Parties, Transactions};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, SubmitFrame, VerdictFrame, view};
 use std::io::{ErrorKind, Read, Write};
@@ -78,12 +77,12 @@ impl Connection {
 
     /// Gathers a transaction for the next [`Self::flush`]. Only where there is [`Self::room`].
     #[inline]
-    pub fn gather(&mut self, sent: Sent, source: &Transactions) {
+    pub fn gather(&mut self, sent: Sent, parties: &Parties) {
         let Some(correlation) = self.slots.occupy(sent) else {
             debug_assert!(false, "gathered without room");
             return;
         };
-        transactions::write(&mut self.frames[self.gathered], &sent.transaction, source.documents(), correlation);
+        transactions::write(&mut self.frames[self.gathered], &sent.transaction, parties, correlation);
         self.gathered += 1;
     }
 

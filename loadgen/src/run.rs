@@ -281,10 +281,10 @@ impl Run {
         let connection = &mut self.connections[index];
         let measured = now_ns >= self.shape.warmup_ns;
         for _ in 0..(connection.room() as u64).min(left) {
-            let transaction = self.transactions.draw(self.event_time_ns);
+            let (transaction, parties) = self.transactions.draw(self.event_time_ns);
             let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured };
             self.recorder.sent(&sent);
-            connection.gather(sent, &self.transactions);
+            connection.gather(sent, &parties);
         }
         self.flush(index)
     }
@@ -322,10 +322,10 @@ impl Run {
             {
                 break;
             }
-            let transaction = self.transactions.draw(self.event_time_ns);
+            let (transaction, parties) = self.transactions.draw(self.event_time_ns);
             let sent = Sent { transaction, intended_ns, sent_ns: now_ns, measured };
             self.recorder.sent(&sent);
-            self.connections[index].gather(sent, &self.transactions);
+            self.connections[index].gather(sent, &parties);
             self.next_connection = if index + 1 == count { 0 } else { index + 1 };
             plan.advance();
         }
