@@ -12,8 +12,12 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String does not fail: results of `writeln!` are dropped throughout.
     let _ = writeln!(text, "{}: {}", report.target, report.shape_text());
-    let _ = writeln!(text, "{}", summary(report));
-    let _ = writeln!(text, "{}", percentiles(report));
+    for table in [summary(report), percentiles(report)] {
+        // Without the padding of the last column, which would wrap on a narrow terminal.
+        for line in table.to_string().lines() {
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
     for line in remarks(report) {
         let _ = writeln!(text, "{line}");
     }
@@ -30,7 +34,8 @@ fn new_table() -> Table {
 fn summary(report: &Report) -> Table {
     let mut table = new_table();
     table.add_row(["throughput".to_owned(), format!("{} decisions/s", grouped(report.throughput_per_s.round() as u64))]);
-    table.add_row(["measured".to_owned(), format!("{:.1} s, after {:.1} s of warm-up", report.seconds, report.warmup_seconds)]);
+    let measured = format!("{}, after {} of warm-up", duration(report.seconds * 1e6), duration(report.warmup_seconds * 1e6));
+    table.add_row(["measured".to_owned(), measured]);
     let answered = format!("{} sent, {} answered", grouped(report.sent), grouped(report.answered));
     let resent = if report.resent > 0 { format!(", {} sent again", grouped(report.resent)) } else { String::new() };
     table.add_row(["transactions".to_owned(), answered + &resent]);
