@@ -38,6 +38,8 @@ pub struct Connection {
     gathered: usize,
     /// Bytes of the filled-in frames that the socket has taken.
     written: usize,
+    /// The socket takes no more, because the node is gone. What it said before that is still there to be read, and reading ends the run.
+    write_failed: bool,
     /// The start of a reply whose end has not arrived.
     stash: [u8; MAX_SUBMIT_REPLY],
     stashed: usize,
@@ -53,6 +55,7 @@ impl Connection {
             frames: vec![*template; MAX_GATHERED.min(in_flight as usize)].into_boxed_slice(),
             gathered: 0,
             written: 0,
+            write_failed: false,
             stash: [0; MAX_SUBMIT_REPLY],
             stashed: 0,
         })
@@ -66,6 +69,9 @@ impl Connection {
     /// How many transactions may be gathered now.
     #[inline]
     pub fn room(&self) -> usize {
+        if self.write_failed {
+            return 0;
+        }
         self.slots.free().min(self.frames.len() - self.gathered)
     }
 
@@ -87,22 +93,25 @@ impl Connection {
     }
 
     /// Hands what was gathered to the socket; what it does not take stays for the next call.
-    pub fn flush(&mut self) -> Result<(), Broken> {
+    pub fn flush(&mut self) {
         while self.gathered > 0 {
             let bytes: &[u8] = bytemuck::cast_slice(&self.frames[..self.gathered]);
             match self.stream.write(&bytes[self.written..]) {
-                Ok(0) => return Err(Broken("its socket takes no more bytes".to_owned())),
-                Ok(written) => self.written += written,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Ok(written) if written > 0 => self.written += written,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Broken(format!("the node closed it while it was written to ({e})"))),
+                Ok(_) | Err(_) => {
+                    self.write_failed = true;
+                    self.gathered = 0;
+                    self.written = 0;
+                    return;
+                }
             }
             if self.written == bytes.len() {
                 self.gathered = 0;
                 self.written = 0;
             }
         }
-        Ok(())
     }
 
     /// Reads what has arrived behind what was left of the last read; gives the bytes to parse, or 0 when nothing new came.

@@ -248,7 +248,7 @@ impl Run {
 
     fn flush(&mut self, index: usize) -> Result<(), (usize, Broken)> {
         let connection = &mut self.connections[index];
-        connection.flush().map_err(|broken| (index, broken))?;
+        connection.flush();
         match &mut self.epoll {
             Some(poller) => {
                 poller.want_write(index, connection).map_err(|e| (index, Broken(format!("epoll refuses its socket ({e})"))))
