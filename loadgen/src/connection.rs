@@ -1,8 +1,7 @@
 //! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what lies unanswered between them.
 
 use crate::slots::{Sent, Slots};
-use crate::transactions;
-use crate::transactions::Transactions;
+use crate::transactions::{self, Parties, Transactions};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, SubmitFrame, VerdictFrame, view};
 use std::io::{ErrorKind, Read, Write};
@@ -39,6 +38,8 @@ pub struct Connection {
     gathered: usize,
     /// Bytes of the filled-in frames that the socket has taken.
     written: usize,
+    /// The socket takes no more, because the node is gone. What it said before that is still there to be read, and reading ends the run.
+    write_failed: bool,
     /// The start of a reply whose end has not arrived.
     stash: [u8; MAX_SUBMIT_REPLY],
     stashed: usize,
@@ -54,6 +55,7 @@ impl Connection {
             frames: vec![*template; MAX_GATHERED.min(in_flight as usize)].into_boxed_slice(),
             gathered: 0,
             written: 0,
+            write_failed: false,
             stash: [0; MAX_SUBMIT_REPLY],
             stashed: 0,
         })
@@ -67,6 +69,9 @@ impl Connection {
     /// How many transactions may be gathered now.
     #[inline]
     pub fn room(&self) -> usize {
+        if self.write_failed {
+            return 0;
+        }
         self.slots.free().min(self.frames.len() - self.gathered)
     }
 
@@ -78,32 +83,35 @@ impl Connection {
 
     /// Gathers a transaction for the next [`Self::flush`]. Only where there is [`Self::room`].
     #[inline]
-    pub fn gather(&mut self, sent: Sent, source: &Transactions) {
+    pub fn gather(&mut self, sent: Sent, parties: &Parties) {
         let Some(correlation) = self.slots.occupy(sent) else {
             debug_assert!(false, "gathered without room");
             return;
         };
-        transactions::write(&mut self.frames[self.gathered], &sent.transaction, source.documents(), correlation);
+        transactions::write(&mut self.frames[self.gathered], &sent.transaction, parties, correlation);
         self.gathered += 1;
     }
 
     /// Hands what was gathered to the socket; what it does not take stays for the next call.
-    pub fn flush(&mut self) -> Result<(), Broken> {
+    pub fn flush(&mut self) {
         while self.gathered > 0 {
             let bytes: &[u8] = bytemuck::cast_slice(&self.frames[..self.gathered]);
             match self.stream.write(&bytes[self.written..]) {
-                Ok(0) => return Err(Broken("its socket takes no more bytes".to_owned())),
-                Ok(written) => self.written += written,
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Ok(written) if written > 0 => self.written += written,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Broken(format!("the node closed it while it was written to ({e})"))),
+                Ok(_) | Err(_) => {
+                    self.write_failed = true;
+                    self.gathered = 0;
+                    self.written = 0;
+                    return;
+                }
             }
             if self.written == bytes.len() {
                 self.gathered = 0;
                 self.written = 0;
             }
         }
-        Ok(())
     }
 
     /// Reads what has arrived behind what was left of the last read; gives the bytes to parse, or 0 when nothing new came.

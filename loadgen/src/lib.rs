@@ -1,9 +1,9 @@
 //! Load for catraca: transactions at a rate or at a depth, every answer timed and, if asked, checked.
 //!
 //! The path of a run, each step its own file: [`options`] (what is asked) → `list` and `documents` (who pays whom, and who is listed)
-//! → `plan` (when, in an open loop) → `transactions` (the bytes of a SUBMIT) → `handshake`, `connection`, `slots` (one socket and what is
-//! unanswered on it) → [`run()`] (the loop) → `record` (counts, histograms, violations) → [`report`] and the three ways to show it:
-//! [`table`], [`hgrm`], [`plot`]. [`progress`] watches a run from another thread.
+//! → `plan` (when, in an open loop) → `transactions` (the bytes of a SUBMIT) → `handshake`, `connection`, `poller`, `slots` (the
+//! sockets and what is unanswered on each) → [`run()`] (the loop) → `record` (counts, histograms, violations) → [`report`] and the
+//! three ways to show it: [`table`], [`hgrm`], [`plot`]. [`progress`] watches a run from another thread, through a [`monitor`].
 //!
 //! One thread drives everything, without locks, without allocating per transaction and, as soon as several are in flight, without a
 //! system call per transaction. Nothing here knows the engine: it is measured through its protocol alone.
@@ -18,6 +18,7 @@ pub mod options;
 mod pin;
 mod plan;
 pub mod plot;
+mod poller;
 pub mod progress;
 mod record;
 pub mod report;

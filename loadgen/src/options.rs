@@ -288,6 +288,17 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_has_the_defaults_of_the_library() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let parsed = <Line as clap::Parser>::parse_from(["loadgen"]).options;
+        assert_eq!(format!("{parsed:?}"), format!("{:?}", Options::default()));
+    }
+
+    #[test]
     fn each_bound_is_named() {
         let refused = |change: fn(&mut Options)| {
             let mut options = Options::default();

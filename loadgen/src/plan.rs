@@ -31,6 +31,12 @@ impl Plan {
         self.next_ns as u64
     }
 
+    /// How many intended times lie behind.
+    #[inline]
+    pub fn planned(&self) -> u64 {
+        self.planned
+    }
+
     /// Goes on to the one after it.
     #[inline]
     pub fn advance(&mut self) {

@@ -8,6 +8,7 @@ use crate::monitor::{Monitor, Phase};
 use crate::options::{LoadError, Loop, MAX_UNANSWERED, Options, Shape, Until, Wait};
 use crate::pin;
 use crate::plan::Plan;
+use crate::poller::Poller;
 use crate::record::Recorder;
 use crate::report::{Ended, Report};
 use crate::slots::Sent;
@@ -16,7 +17,6 @@ use catraca_wire::frame::FLAG_CLOSING;
 use quanta::{Clock, Instant};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use rustix::event::{Timespec, epoll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Up to this many connections each is simply read in turn while spinning; with more, asking epoll which ones are ready costs less.
@@ -25,8 +25,6 @@ const MAX_POLLED_CONNECTIONS: usize = 8;
 const MAX_SLEEP_NS: u64 = 50_000_000;
 /// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
 const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
-/// Ready connections taken from epoll at once.
-const READY_BATCH: usize = 256;
 
 /// Drives a run to its end on the calling thread, which it pins. Ends early when `monitor` says so.
 ///
@@ -99,47 +97,6 @@ fn prepare(options: &Options) -> Result<Run, LoadError> {
     })
 }
 
-/// Which connections have something to read.
-struct Poller {
-    epoll: rustix::fd::OwnedFd,
-    ready: Vec<epoll::Event>,
-    /// Per connection, whether it waits for its socket to take more.
-    wants_write: Vec<bool>,
-    sleeps: bool,
-}
-
-impl Poller {
-    fn new(connections: &[Connection], wait: Wait) -> rustix::io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        for (index, connection) in connections.iter().enumerate() {
-            epoll::add(&epoll, connection.stream(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
-        }
-        let wants_write = vec![false; connections.len()];
-        Ok(Self { epoll, ready: Vec::with_capacity(READY_BATCH), wants_write, sleeps: wait == Wait::Epoll })
-    }
-
-    fn wait(&mut self, sleep_ns: u64) -> rustix::io::Result<()> {
-        let sleep_ns = if self.sleeps { sleep_ns } else { 0 };
-        let timeout = Timespec { tv_sec: (sleep_ns / 1_000_000_000) as i64, tv_nsec: (sleep_ns % 1_000_000_000) as i64 };
-        self.ready.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.ready), Some(&timeout)) {
-            // A signal: the loop looks at the monitor and comes back.
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn want_write(&mut self, index: usize, connection: &Connection) -> rustix::io::Result<()> {
-        let wanted = connection.has_unwritten();
-        if self.wants_write[index] != wanted {
-            self.wants_write[index] = wanted;
-            let flags = if wanted { epoll::EventFlags::IN | epoll::EventFlags::OUT } else { epoll::EventFlags::IN };
-            epoll::modify(&self.epoll, connection.stream(), epoll::EventData::new_u64(index as u64), flags)?;
-        }
-        Ok(())
-    }
-}
-
 struct Run {
     shape: Shape,
     core: Option<usize>,
@@ -192,6 +149,9 @@ impl Run {
             if self.sending {
                 interrupted = monitor.stopped();
                 if interrupted || self.is_over(now_ns) {
+                    if !interrupted {
+                        self.send_rest(now_ns)?;
+                    }
                     self.stop_sending(now_ns);
                 }
             }
@@ -278,17 +238,17 @@ impl Run {
         let connection = &mut self.connections[index];
         let measured = now_ns >= self.shape.warmup_ns;
         for _ in 0..(connection.room() as u64).min(left) {
-            let transaction = self.transactions.draw(self.event_time_ns);
+            let (transaction, parties) = self.transactions.draw(self.event_time_ns);
             let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured };
             self.recorder.sent(&sent);
-            connection.gather(sent, &self.transactions);
+            connection.gather(sent, &parties);
         }
         self.flush(index)
     }
 
     fn flush(&mut self, index: usize) -> Result<(), (usize, Broken)> {
         let connection = &mut self.connections[index];
-        connection.flush().map_err(|broken| (index, broken))?;
+        connection.flush();
         match &mut self.epoll {
             Some(poller) => {
                 poller.want_write(index, connection).map_err(|e| (index, Broken(format!("epoll refuses its socket ({e})"))))
@@ -319,10 +279,10 @@ impl Run {
             {
                 break;
             }
-            let transaction = self.transactions.draw(self.event_time_ns);
+            let (transaction, parties) = self.transactions.draw(self.event_time_ns);
             let sent = Sent { transaction, intended_ns, sent_ns: now_ns, measured };
             self.recorder.sent(&sent);
-            self.connections[index].gather(sent, &self.transactions);
+            self.connections[index].gather(sent, &parties);
             self.next_connection = if index + 1 == count { 0 } else { index + 1 };
             plan.advance();
         }
@@ -332,6 +292,18 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Open loop, when the time is over: sends what was due before and has not gone out, as far as there is room. What remains then
+    /// was held back by the node's limit, not by this thread.
+    fn send_rest(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
+        loop {
+            let before = self.plan.as_ref().map(Plan::planned);
+            self.send_due(now_ns)?;
+            if self.plan.as_ref().map(Plan::planned) == before {
+                return Ok(());
+            }
+        }
     }
 
     fn receive(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
@@ -346,12 +318,10 @@ impl Run {
         };
         let due_ns = self.plan.as_ref().filter(|_| self.sending).map_or(u64::MAX, Plan::next_ns);
         poller.wait(due_ns.saturating_sub(now_ns).min(MAX_SLEEP_NS)).map_err(|e| (0, Broken(format!("epoll failed ({e})"))))?;
-        for position in 0..self.epoll.as_ref().map_or(0, |poller| poller.ready.len()) {
-            let Some(event) = self.epoll.as_ref().map(|poller| poller.ready[position]) else { break };
-            let index = event.data.u64() as usize;
-            // Copied out, because the kernel's struct is packed.
-            let flags = event.flags;
-            if flags.contains(epoll::EventFlags::OUT) {
+        let mut position = 0;
+        while let Some((index, writable)) = self.epoll.as_ref().and_then(|poller| poller.ready(position)) {
+            position += 1;
+            if writable {
                 self.flush(index)?;
             }
             self.receive_from(index)?;

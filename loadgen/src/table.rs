@@ -4,13 +4,20 @@ use crate::report::{Percentiles, Report};
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use std::fmt::Write as _;
 
+/// One late send in this many is remarked on.
+const MANY_LATE_SENDS: u64 = 100;
+
 /// The whole report as text, lines ended, without colours.
 pub fn render(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String does not fail: results of `writeln!` are dropped throughout.
     let _ = writeln!(text, "{}: {}", report.target, report.shape_text());
-    let _ = writeln!(text, "{}", summary(report));
-    let _ = writeln!(text, "{}", percentiles(report));
+    for table in [summary(report), percentiles(report)] {
+        // Without the padding of the last column, which would wrap on a narrow terminal.
+        for line in table.to_string().lines() {
+            let _ = writeln!(text, "{}", line.trim_end());
+        }
+    }
     for line in remarks(report) {
         let _ = writeln!(text, "{line}");
     }
@@ -27,7 +34,8 @@ fn new_table() -> Table {
 fn summary(report: &Report) -> Table {
     let mut table = new_table();
     table.add_row(["throughput".to_owned(), format!("{} decisions/s", grouped(report.throughput_per_s.round() as u64))]);
-    table.add_row(["measured".to_owned(), format!("{:.1} s, after {:.1} s of warm-up", report.seconds, report.warmup_seconds)]);
+    let measured = format!("{}, after {} of warm-up", duration(report.seconds * 1e6), duration(report.warmup_seconds * 1e6));
+    table.add_row(["measured".to_owned(), measured]);
     let answered = format!("{} sent, {} answered", grouped(report.sent), grouped(report.answered));
     let resent = if report.resent > 0 { format!(", {} sent again", grouped(report.resent)) } else { String::new() };
     table.add_row(["transactions".to_owned(), answered + &resent]);
@@ -85,6 +93,10 @@ fn remarks(report: &Report) -> Vec<String> {
     if report.unsent > 0 {
         let unsent = grouped(report.unsent);
         remarks.push(format!("The node did not keep up: {unsent} planned transactions were never sent. Latencies are too good."));
+    } else if report.late_sends * MANY_LATE_SENDS > report.sent {
+        remarks.push(
+            "Many sends were late: this core was busy with something else, or the node's in-flight limit was reached.".to_owned(),
+        );
     }
     if report.refused_list_rows > 0 {
         remarks.push(format!("{} rows of the list hold no readable document.", grouped(report.refused_list_rows)));
@@ -110,8 +122,11 @@ fn remarks(report: &Report) -> Vec<String> {
     remarks
 }
 
-/// A duration in the unit that a person reads, three significant digits; below 1 µs to the hundredth.
+/// A duration in the unit that a person reads, three significant digits; below 1 µs to the hundredth, nothing as `0`.
 pub fn duration(us: f64) -> String {
+    if us == 0.0 {
+        return "0".to_owned();
+    }
     let (value, unit) = match us {
         us if us < 999.5 => (us, "µs"),
         us if us < 999_500.0 => (us / 1e3, "ms"),
@@ -144,8 +159,7 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        let pairs =
-            [(0.0, "0.00 µs"), (9.994, "9.99 µs"), (716.2, "716 µs"), (999.6, "1.00 ms"), (12_345.0, "12.3 ms"), (2e6, "2.00 s")];
+        let pairs = [(9.994, "9.99 µs"), (716.2, "716 µs"), (999.6, "1.00 ms"), (12_345.0, "12.3 ms"), (2e6, "2.00 s")];
         for (us, text) in pairs {
             assert_eq!(duration(us), text);
         }

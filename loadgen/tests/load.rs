@@ -132,7 +132,7 @@ fn an_open_loop_limited_by_the_node_is_late_and_says_so() {
     });
     assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0));
     assert!(report.unsent > 0 && report.late_sends > 0 && report.max_lateness_us > 1_000.0);
-    assert!(report.latency_us.p50 > report.service_us.p50);
+    assert!(report.latency.mean() > report.service.mean());
     assert!(table::render(&report).contains("did not keep up"));
 }
 
@@ -187,10 +187,11 @@ fn errors_are_counted_by_code_and_free_their_slot() {
 
 #[test]
 fn a_node_that_closes_is_named_with_its_last_words() {
-    let report = Setting::new(64, Mode::Closes { at: 500 }).run(|_| ());
+    let report = Setting::new(64, Mode::Closes { at: 500 }).run(|options| options.connections = 1);
     let failure = report.failure.clone().expect("the connection is gone");
     assert!(failure.contains("SHUTTING_DOWN: the node is stopping"), "{failure}");
-    assert!(report.answered >= 400 && report.answered <= 501, "{}", report.answered);
+    assert_eq!((report.answered, report.errors["SHUTTING_DOWN"]), (501, 1), "what came before the end is read to the last");
+    assert_eq!(report.unanswered, report.sent - 501);
 }
 
 #[test]
@@ -285,4 +286,44 @@ fn the_report_is_shown_in_every_form() {
     let text = table::render(&report);
     assert!(text.contains("p99.99") && text.contains("late sends") && text.contains("every verdict agrees"), "{text}");
     assert!(plot::draw(&report, std::path::Path::new("/nowhere/run.svg")).is_err());
+}
+
+#[test]
+fn the_program_ends_with_the_status_of_what_happened() {
+    let program = |setting: &Setting, arguments: &[&str]| {
+        let list = setting.list();
+        std::process::Command::new(env!("CARGO_BIN_EXE_catraca-loadgen"))
+            .args([
+                "--addr",
+                &setting.node.addr,
+                "--core",
+                "none",
+                "--wait",
+                "epoll",
+                "--stall-seconds",
+                "0.5",
+                "--documents",
+                "500",
+            ])
+            .args(["--verify", "--listed-share", "0.5", "--transactions", "200", "--list"])
+            .arg(&list)
+            .args(arguments)
+            .output()
+            .expect("the program starts")
+    };
+    let sound = Setting::new(64, Mode::Sound);
+    let done = program(&sound, &["--json", "-"]);
+    assert_eq!(done.status.code(), Some(0), "{done:?}");
+    let json: serde_json::Value = serde_json::from_slice(&done.stdout).expect("nothing but JSON on standard output");
+    assert_eq!((&json["sent"], &json["in_flight"]), (&200.into(), &64.into()));
+    assert!(done.stderr.is_empty(), "no progress bar without a terminal: {done:?}");
+    let violated = program(&Setting::new(64, Mode::ApprovesAll), &[]);
+    assert_eq!(violated.status.code(), Some(3), "{violated:?}");
+    let stalled = program(&Setting::new(64, Mode::Drops { at: 3 }), &[]);
+    assert_eq!(stalled.status.code(), Some(1), "{stalled:?}");
+    assert!(String::from_utf8_lossy(&stalled.stderr).contains("unanswered"), "{stalled:?}");
+    let limit = program(&sound, &["--in-flight", "65"]);
+    assert_eq!(limit.status.code(), Some(1), "{limit:?}");
+    assert_eq!(program(&sound, &["--in-flight", "0"]).status.code(), Some(2));
+    assert_eq!(program(&sound, &["--rate", "5", "--in-flight", "3"]).status.code(), Some(2));
 }
