@@ -70,8 +70,7 @@ impl DataDir {
             )));
         }
         if !allow_volatile {
-            let volatile =
-                rustix::fs::statfs(path).is_ok_and(|s| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(s.f_type as i64 & 0xffff_ffff)));
+            let volatile = rustix::fs::statfs(path).is_ok_and(|s| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(s.f_type & 0xffff_ffff)));
             if volatile {
                 return Err(refuse(format!(
                     "data directory {shown} is on a file system in memory, where no decision survives a restart; choose one on a disk"

@@ -72,11 +72,9 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
         let Ok(len @ 1..) = read else { break };
         let received_ns = core.mono_ns();
         // Nothing gives way between the read and here, so the shared buffer still holds these bytes.
-        let buffer = core.read_buffer.borrow();
-        for chunk in buffer[..len].chunks(CLOCKED_CHUNK) {
+        for chunk in core.read_buffer.borrow()[..len].chunks(CLOCKED_CHUNK) {
             feed(&core, id, chunk, received_ns);
         }
-        drop(buffer);
         core.after_work();
         // A socket that always has data never waits by itself.
         yield_to_reactor().await;

@@ -128,6 +128,7 @@ pub enum ToShard {
 }
 
 /// From a shard to the control thread.
+#[allow(clippy::large_enum_variant, reason = "rare, and moved twice")]
 pub enum ToControl {
     /// A client asks something.
     Request {

@@ -146,7 +146,7 @@ impl<B: BlockMemory> Shard<B> {
         }
         // Whole frames past the in-flight limit would have to be kept: what is kept stays below one largest frame.
         let frames = if session.state == State::Open { (session.in_flight - session.unanswered) as usize } else { 1 };
-        (frames * frame::SubmitFrame::LEN).saturating_sub(session.carry.len()).max(HEADER_LEN).min(limits::READ_BUFFER_LEN)
+        (frames * frame::SubmitFrame::LEN).saturating_sub(session.carry.len()).clamp(HEADER_LEN, limits::READ_BUFFER_LEN)
     }
 
     /// Takes the bytes that came on a connection at `received_ns`. Call it with none after a pause, for what was kept.
@@ -193,11 +193,7 @@ impl<B: BlockMemory> Shard<B> {
     /// Processes whole frames as long as the session takes them; gives how many bytes that were.
     fn process(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) -> usize {
         let mut at = 0;
-        loop {
-            let Some(session) = self.sessions.get(id) else { break };
-            if !session.may_take() {
-                break;
-            }
+        while let Some(session) = self.sessions.get(id).filter(|session| session.may_take()) {
             let greeting = session.state == State::Greeting;
             let Some(header) = bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>) else { break };
             let len = match check_header(header, greeting) {
@@ -326,8 +322,7 @@ impl<B: BlockMemory> Shard<B> {
     /// The driver has read the clock after work: dates the decisions made since it last did.
     #[inline]
     pub fn date_decisions(&mut self, now_ns: u64) {
-        if self.undated_decisions > 0 {
-            let each_ns = now_ns.saturating_sub(self.undated_since_ns) / self.undated_decisions;
+        if let Some(each_ns) = now_ns.saturating_sub(self.undated_since_ns).checked_div(self.undated_decisions) {
             self.histograms.record(Stage::Decide, each_ns, self.undated_decisions);
             self.undated_decisions = 0;
         }
