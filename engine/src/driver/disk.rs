@@ -15,6 +15,7 @@ use crate::shard::journal::{BlockMemory, BlockWrite};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, MAX_BLOCK_LEN};
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,8 @@ pub(super) struct Disk {
     /// At most one write is under way, so handing one over never waits.
     jobs: Sender<BlockWrite<DirectBlock>>,
     done: Arc<Mailbox<DirectBlock>>,
+    /// The writing thread has a block.
+    writing: Cell<bool>,
 }
 
 impl Disk {
@@ -76,7 +79,7 @@ impl Disk {
             shard.give_buffer(DirectBlock::new());
         }
         drop(shard);
-        Ok(Self { jobs, done })
+        Ok(Self { jobs, done, writing: Cell::new(false) })
     }
 }
 
@@ -126,35 +129,52 @@ fn open(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
     })
 }
 
-/// Hands blocks to the writing thread as the journal has them, and has answered what became durable.
-pub(super) async fn write_blocks(core: Rc<Core>, disk: Disk) {
+/// Moves the log on: hands over the first block of a burst, and waits for the writing thread.
+pub(super) async fn write_blocks(core: Rc<Core>) {
     let others: [&Mailbox<()>; 0] = [];
+    let done = core.disk().done();
     loop {
         core.journal.wait().await;
         // What else came in this turn goes into the same block.
         yield_to_reactor().await;
-        let mut writing = hand_over(&core, &disk);
-        while writing {
-            any_message(&disk.done, &others).await;
-            let Some(buffer) = disk.done.pop() else { continue };
-            {
-                let mut shard = core.shard.borrow_mut();
-                shard.give_buffer(buffer);
-                shard.written();
-            }
-            // The next block goes to the disk before the last one's answers are made: the disk is what everybody waits for.
-            writing = hand_over(&core, &disk);
-            core.shard.borrow_mut().answer_committed(core.now());
-            core.after_work();
+        core.disk().progress(&core);
+        while core.disk().writing.get() {
+            any_message(&done, &others).await;
+            core.disk().progress(&core);
         }
-        core.after_work();
     }
 }
 
-/// Gives the disk the next block, if there is one.
-fn hand_over(core: &Core, disk: &Disk) -> bool {
-    let write = core.shard.borrow_mut().next_write(core.now());
-    let Some(write) = write else { return false };
-    assert!(disk.jobs.try_send(write).is_ok(), "one write is under way at a time");
-    true
+impl Disk {
+    fn done(&self) -> Arc<Mailbox<DirectBlock>> {
+        Arc::clone(&self.done)
+    }
+
+    /// Whether a block has come back; cheap enough to ask in the middle of a batch. An idle disk waits for the batch's end instead, because
+    /// few large blocks cost less than many small ones.
+    #[inline]
+    pub fn has_written(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Answers what became durable, and gives the disk the next block. The block goes first: the disk is what everybody waits for.
+    pub fn progress(&self, core: &Core) {
+        if self.writing.get() {
+            let Some(buffer) = self.done.pop() else { return };
+            self.writing.set(false);
+            let mut shard = core.shard.borrow_mut();
+            shard.give_buffer(buffer);
+            shard.written();
+        }
+        let mut shard = core.shard.borrow_mut();
+        if let Some(write) = shard.next_write(core.now()) {
+            self.writing.set(true);
+            // Whoever hands a block over: the journal's task waits for its return.
+            core.journal.set();
+            assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");
+        }
+        shard.answer_committed(core.now());
+        drop(shard);
+        core.after_work();
+    }
 }
