@@ -100,7 +100,7 @@ impl Builder {
             ..AnswerFields::zeroed()
         };
         let fingerprint = dedupe.fingerprint(payer, &head.transaction);
-        dedupe.insert(&fingerprint, head.decided_at_ns.to_native(), block.place.shard, &answer);
+        dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
     }
 }
 
