@@ -48,8 +48,8 @@ pub struct Client {
     pub id: ConnectionId,
     /// Sent, and not yet read by the server.
     pub outgoing: VecDeque<u8>,
-    /// The server reads nothing until answers have gone out.
-    pub paused: bool,
+    /// Answers have gone out since the server last found that it may read nothing.
+    pub readable: bool,
     /// The client takes no answers; the server's are held back in its own buffer.
     pub deaf: bool,
     pub output_due: bool,
@@ -66,7 +66,7 @@ impl Client {
             core,
             id,
             outgoing: VecDeque::new(),
-            paused: false,
+            readable: false,
             deaf: false,
             output_due: false,
             closed: false,

@@ -212,14 +212,18 @@ impl World {
 
     /// Lets the server read up to `most` bytes of a connection, as much as it will; `false` when it read nothing.
     pub fn deliver(&mut self, client: usize, most: usize) -> bool {
-        let Client { core, id, paused, closed, .. } = self.clients[client];
-        if closed || paused || self.ended {
+        let Client { core, id, closed, .. } = self.clients[client];
+        if closed || self.ended {
             return false;
         }
         let allowance = self.cores[core].shard.read_allowance(id);
         if allowance == 0 {
-            self.clients[client].paused = true;
-            return false;
+            // The reading task waits until answers have gone out, then has what was kept taken first.
+            let readable = std::mem::take(&mut self.clients[client].readable);
+            if readable {
+                self.feed(client, &[]);
+            }
+            return readable;
         }
         let len = allowance.min(most).min(self.clients[client].outgoing.len());
         if len == 0 {
@@ -230,7 +234,8 @@ impl World {
         true
     }
 
-    fn feed(&mut self, client: usize, bytes: &[u8]) {
+    /// Bytes arrive that were asked for earlier, when more could be taken than now.
+    pub fn feed(&mut self, client: usize, bytes: &[u8]) {
         let Client { core, id, .. } = self.clients[client];
         self.cores[core].shard.receive(id, bytes, self.now.mono_ns, self.now);
         self.after_work(core);
@@ -272,7 +277,7 @@ impl World {
     }
 
     fn take_output(&mut self, client: usize) {
-        let Client { core, id, deaf, paused, .. } = self.clients[client];
+        let Client { core, id, deaf, .. } = self.clients[client];
         if deaf {
             self.clients[client].output_due = true;
             return;
@@ -288,10 +293,8 @@ impl World {
         }
         if closing {
             self.disconnect(client);
-        } else if paused {
-            self.clients[client].paused = false;
-            self.cores[core].shard.receive(id, &[], self.now.mono_ns, self.now);
         }
+        self.clients[client].readable = true;
     }
 
     /// Moves one message between two shards; `false` when there is none.
