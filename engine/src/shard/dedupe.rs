@@ -181,9 +181,10 @@ impl Dedupe {
         }
     }
 
-    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full.
+    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full. `event_time_ns` is the
+    /// transaction's own time, which a resend repeats, so that the horizon tells for sure: not the server's, which may be before it.
     #[inline]
-    pub fn insert(&mut self, fingerprint: &Fingerprint, decided_at_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
+    pub fn insert(&mut self, fingerprint: &Fingerprint, event_time_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
         let position = self.inserted;
         let slot = position & self.slot_mask();
         if position >= self.ring.len() as u64 {
@@ -191,9 +192,9 @@ impl Dedupe {
         }
         if position.is_multiple_of(STAMP_EVERY) {
             let stamp = (position / STAMP_EVERY) as usize % self.stamps.len();
-            self.stamps[stamp] = self.newest_ns.max(decided_at_ns);
+            self.stamps[stamp] = self.newest_ns.max(event_time_ns);
         }
-        self.newest_ns = self.newest_ns.max(decided_at_ns);
+        self.newest_ns = self.newest_ns.max(event_time_ns);
         let lsn = answer.lsn.to_native();
         assert!(lsn < 1 << LSN_BITS, "a stream has at most 2^52 records");
         self.ring[slot as usize] = Entry {
@@ -295,7 +296,7 @@ impl Dedupe {
         (position.0 & self.slot_mask()) as usize
     }
 
-    /// No decision up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
+    /// No transaction that happened up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
     #[inline]
     pub fn horizon_ns(&self) -> u64 {
         self.horizon_ns
