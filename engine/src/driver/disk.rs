@@ -10,17 +10,19 @@ use super::priority;
 use super::yield_to_reactor;
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::segment_path;
-use crate::mailbox::{Mailbox, any_message};
+use crate::mailbox::Mailbox;
 use crate::shard::journal::{BlockMemory, BlockWrite};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, MAX_BLOCK_LEN};
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::future::poll_fn;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// A piece of memory as direct I/O wants it.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -131,23 +133,31 @@ fn open(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
 
 /// Moves the log on: hands over the first block of a burst, and waits for the writing thread.
 pub(super) async fn write_blocks(core: Rc<Core>) {
-    let others: [&Mailbox<()>; 0] = [];
-    let done = core.disk().done();
     loop {
         core.journal.wait().await;
         // What else came in this turn goes into the same block.
         yield_to_reactor().await;
         core.disk().progress(&core);
         while core.disk().writing.get() {
-            any_message(&done, &others).await;
+            core.disk().returned().await;
             core.disk().progress(&core);
         }
     }
 }
 
 impl Disk {
-    fn done(&self) -> Arc<Mailbox<DirectBlock>> {
-        Arc::clone(&self.done)
+    /// Waits until the block under way is back, or was taken back by somebody else's [`Self::progress`].
+    async fn returned(&self) {
+        poll_fn(|context| {
+            let returned = || !self.writing.get() || self.has_written();
+            if returned() {
+                return Poll::Ready(());
+            }
+            self.done.register(context.waker());
+            // A block that came back between the look and the registration woke nobody: look again.
+            if returned() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 
     /// Whether a block has come back; cheap enough to ask in the middle of a batch. An idle disk waits for the batch's end instead, because
