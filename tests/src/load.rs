@@ -2,10 +2,9 @@
 
 use crate::node::Node;
 use crate::payments;
-use catraca_wire::client::{Client, ClientError, ClientOptions, Decision};
+use catraca_wire::client::{Client, ClientError, Decision};
 use catraca_wire::frame::{ErrorCode, Transaction};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -40,18 +39,9 @@ pub struct Load {
 impl Load {
     /// Begins to submit payments whose ids begin with `prefix`, `in_flight` at a time, until told to stop or the connection ends.
     pub fn start(node: &Node, prefix: &str, in_flight: usize) -> Self {
-        Self::connect(node.listen, prefix, in_flight)
-    }
-
-    /// [`Self::start`] on the node at this address.
-    ///
-    /// # Panics
-    /// When it can't connect.
-    pub fn connect(address: SocketAddr, prefix: &str, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let options = ClientOptions { reconnect_attempts: 0, ..ClientOptions::new(address.to_string()) };
-        let client = Client::connect(options).expect("the node takes connections");
+        let client = node.client();
         let prefix = prefix.to_owned();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
         Self { stop, answered, thread: std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count)) }

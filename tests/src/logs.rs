@@ -42,7 +42,12 @@ pub fn assert_all_recorded<'a>(decisions: &Decisions, answered: impl IntoIterato
     for Answered { transaction, decision } in answered {
         let answer = &decision.answer;
         let (record, receipt) = decisions.get(&(answer.shard, answer.lsn)).unwrap_or_else(|| {
-            panic!("{} was answered as record {} of stream {}, which is not in the log", id(transaction), answer.lsn, answer.shard)
+            panic!(
+                "{} was answered as record {} of stream {}, which is not in the log",
+                id(transaction),
+                answer.lsn,
+                answer.shard
+            )
         });
         let recorded = Transaction { budget_us: transaction.budget_us, ..record.transaction };
         assert_eq!(&recorded, transaction, "another transaction is there");

@@ -2,8 +2,8 @@
 
 use bytemuck::Pod;
 use catraca_wire::frame::{
-    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REPLY_LEN, WelcomeFrame,
-    fill, view,
+    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REPLY_LEN,
+    WelcomeFrame, fill, view,
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -20,7 +20,11 @@ pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: 
 pub fn ignore_file_size_signal(command: &mut Command) {
     let apply = || {
         // SAFETY: ignoring a signal installs no code of ours, and is async-signal-safe.
-        if unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) } == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+        if unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) } == libc::SIG_ERR {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
     };
     // SAFETY: the closure makes one system call, allocates nothing and takes no lock, as between fork and exec must be.
     unsafe { command.pre_exec(apply) };

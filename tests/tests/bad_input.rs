@@ -250,9 +250,7 @@ fn a_credential_opens_what_it_is_for_and_nothing_else() {
     );
     let config = write("catraca.toml", &config);
     let node = Setup::new(&dir.path().join("data")).arg("--config").arg(config).start();
-    let with = |credential: &str| {
-        Client::connect(ClientOptions { credential: credential.to_owned(), ..node.client_options() })
-    };
+    let with = |credential: &str| Client::connect(ClientOptions { credential: credential.to_owned(), ..node.client_options() });
     for credential in ["", "token-of-the-tilL", "token-of-the-till\n"] {
         let error = with(credential).expect_err("unknown");
         assert!(matches!(&error, ClientError::Refused(e) if e.code == ErrorCode::Unauthenticated && e.closing), "{error}");

@@ -114,7 +114,8 @@ fn lists_are_swapped_under_load_and_no_decision_sees_half_of_one() {
     let dir = folder();
     // Payments of the load go to documents 5,000 to 9,998.
     let members = [5_000..7_500, 6_000..8_500];
-    let files: Vec<String> = (0..2).map(|n| build(dir.path(), &n.to_string(), members[n].clone()).display().to_string()).collect();
+    let files: Vec<String> =
+        (0..2).map(|n| build(dir.path(), &n.to_string(), members[n].clone()).display().to_string()).collect();
     let data = dir.path().join("data");
     let node = Setup::new(&data).shards(2).start();
     let mut listed: HashMap<u64, HashSet<[u8; 14]>> = HashMap::from([(0, HashSet::new())]);

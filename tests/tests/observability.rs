@@ -66,7 +66,7 @@ fn health_tells_a_stopping_node_from_a_serving_one() {
         let mut stopping = false;
         while let Ok((status, body)) = http_get(node.http, "/readyz") {
             stopping |= status == 503 && body == "stopping\n";
-            assert!(status == 200 && !stopping || status == 503 && stopping || status == 0, "{status}: {body}");
+            assert_eq!(status, if stopping { 503 } else { 200 }, "{body}");
         }
         assert_eq!(node.process.wait().code(), Some(0), "{}", node.process.stderr());
         if stopping {
@@ -96,7 +96,9 @@ fn the_histograms_of_the_running_node_count_each_decision() {
     }
     assert!(stats["uptime_s"].as_f64().is_some_and(|s| s > 0.0));
     let counts: u64 = ["0", "1"]
-        .map(|shard| command::json(["stats", "--addr", &address, "--shard", shard, "--json"])["stages"]["total"]["count"].as_u64())
+        .map(|shard| {
+            command::json(["stats", "--addr", &address, "--shard", shard, "--json"])["stages"]["total"]["count"].as_u64()
+        })
         .into_iter()
         .flatten()
         .sum();

@@ -49,16 +49,15 @@ fn a_client_that_reads_nothing_is_bounded_and_closed_in_the_end() {
             Ok(len) => (sent, at) = (sent + len as u64, (at + len) % frames.len()),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 // The server has stopped reading; nobody else notices.
-                if !blocked { eprintln!("blocked after {:?} {sent}", began.elapsed()); }
                 blocked = true;
                 assert_serves(&mut witness, &mut number);
                 assert!(resident_len(&node) < before + MOST_GROWTH, "its unread answers pile up in the server's memory");
-                assert!(began.elapsed() < 2 * PATIENCE, "it was never closed");
+                // More than the 10 s: the kernel's probes of a full window move some bytes, ever more rarely, and each counts as progress.
+                assert!(began.elapsed() < 4 * PATIENCE, "it was never closed");
             }
             Err(error) => break error.kind(),
         }
     };
-    eprintln!("closed after {:?} {sent}", began.elapsed());
     assert!(blocked, "the server went on reading after {sent} bytes");
     assert!(matches!(end, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{end:?}");
     node.wait_until("only the witness is connected", |node| node.metric("catraca_connections") == 1.0);
@@ -177,8 +176,12 @@ fn who_has_said_all_still_gets_the_answers() {
     }
     raw.send_bytes(&bytes).expect("taken");
     raw.0.shutdown(Shutdown::Write).expect("open");
-    let mut answered: Vec<u64> =
-        raw.rest().iter().filter(|reply| reply.get::<VerdictFrame>().is_some()).map(catraca_tests::raw::Reply::correlation).collect();
+    let mut answered: Vec<u64> = raw
+        .rest()
+        .iter()
+        .filter(|reply| reply.get::<VerdictFrame>().is_some())
+        .map(catraca_tests::raw::Reply::correlation)
+        .collect();
     answered.sort_unstable();
     assert_eq!(answered, (0..FRAMES).collect::<Vec<_>>());
     node.stop();

@@ -2,7 +2,7 @@
 
 use catraca_tests::load::{Load, Seen};
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, assert_verified, decisions};
-use catraca_tests::node::{Process, Setup, folder};
+use catraca_tests::node::{Node, Process, Setup, folder};
 use catraca_tests::sandbox;
 use catraca_wire::frame::ErrorCode;
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
@@ -50,16 +50,14 @@ fn a_write_that_fails_ends_the_node_and_acknowledges_nothing_more() {
     let setup = Setup::new(dir.path());
     let mut command = setup.command();
     sandbox::ignore_file_size_signal(&mut command);
-    let mut process = Process::spawn(&mut command);
-    let ready = process.wait_for_line("ready", |line| line["fields"]["message"] == "ready");
-    let listen = ready["fields"]["listen"].as_str().and_then(|text| text.parse().ok()).expect("an address");
-    let load = Load::connect(listen, "load", 64);
+    let mut node = Node::of(Process::spawn(&mut command), setup.clone());
+    let load = Load::start(&node, "load", 64);
     load.wait_for(200);
     // From here on the kernel refuses writes behind the first 64 KiB of a file.
     let small = Rlimit { current: Some(65_536), maximum: Some(65_536) };
-    prlimit(Some(process.pid()), Resource::Fsize, small).expect("a child's limits can be set");
-    let status = process.wait();
-    let text = process.stderr();
+    prlimit(Some(node.process.pid()), Resource::Fsize, small).expect("a child's limits can be set");
+    let status = node.process.wait();
+    let text = node.process.stderr();
     assert_eq!(status.code(), Some(DISK_FAILED), "{text}");
     let told = text.lines().filter(|line| line.contains("writing the log failed")).count();
     assert_eq!(told, 1, "{text}");
