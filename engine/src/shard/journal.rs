@@ -192,15 +192,29 @@ impl<B: BlockMemory> Journal<B> {
         Ok(())
     }
 
-    /// Whether records wait to be written and nothing is being written.
+    /// Whether [`Self::next_write`] has a block: nothing is being written, records wait, and there is a segment for them. Without one
+    /// they wait for [`Self::segments_ready`].
     #[inline]
     pub fn wants_write(&self) -> bool {
-        self.in_flight.is_none() && (!self.closed.is_empty() || self.open.as_ref().is_some_and(|open| open.record_count > 0))
+        self.in_flight.is_none() && self.waiting_len().is_some_and(|len| self.fits(len) || self.segment + 1 < self.segments_ready)
+    }
+
+    /// Length of the block that the oldest waiting records make, if there are any.
+    #[inline]
+    fn waiting_len(&self) -> Option<usize> {
+        let waiting = self.closed.front().or(self.open.as_ref()).filter(|block| block.record_count > 0);
+        waiting.map(|block| padded_len(block.payload_len))
+    }
+
+    /// Whether the segment in use has room for a block.
+    #[inline]
+    fn fits(&self, len: usize) -> bool {
+        self.offset + len as u64 <= self.segment_len
     }
 
     /// Whether every record appended is durable.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && !self.wants_write()
+        self.in_flight.is_none() && self.waiting_len().is_none()
     }
 
     /// The next block to write, if the disk is free, there is one, and its segment is ready.
@@ -208,12 +222,8 @@ impl<B: BlockMemory> Journal<B> {
         if !self.wants_write() {
             return None;
         }
-        let payload_len = self.closed.front().or(self.open.as_ref())?.payload_len;
-        let len = padded_len(payload_len);
-        if self.offset + len as u64 > self.segment_len {
-            if self.segment + 1 >= self.segments_ready {
-                return None;
-            }
+        let len = self.waiting_len()?;
+        if !self.fits(len) {
             self.segment += 1;
             self.offset = SEGMENT_HEAD_LEN as u64;
         }
@@ -287,7 +297,10 @@ mod tests {
             j.written();
         }
         assert_eq!(last, 4095, "the second block does not fit the only segment");
+        assert!(!j.wants_write(), "or the driver would ask for it for ever");
+        assert!(!j.is_idle(), "records wait");
         j.segments_ready(100);
+        assert!(j.wants_write());
         while let Some(write) = j.next_write(0) {
             assert!(write.offset + write.len as u64 <= 2 << 20);
             last = write.last_lsn;
