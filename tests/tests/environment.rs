@@ -166,7 +166,8 @@ fn with_no_room_for_another_segment_nothing_that_was_answered_is_lost() {
     // Three segments of 4 MiB and the ballast leave less than a fourth needs.
     ballast(&data.join("ballast"), 18 * 1024 * 1024);
     let load = Load::start(&node, "load", 64);
-    node.wait_until("the segments are full", |node| node.metric("catraca_overloaded_total") > 0.0);
+    // Records wait for a segment that does not come, and their transactions' time runs out.
+    node.wait_until("the segments are full", |node| node.metric("catraca_deadlines_missed_total") > 0.0);
     assert!(node.process.stderr().contains("can't be prepared"), "{}", node.process.stderr());
     let seen = load.stop();
     let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed];
