@@ -138,12 +138,19 @@ impl Config {
         }
         for (name, text) in environment {
             if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                table.insert(key.to_ascii_lowercase(), value_of(&text));
+                let key = key.to_ascii_lowercase();
+                let value = value_of(&text);
+                // Alone first, so that the message names the variable.
+                Table::from_iter([(key.clone(), value.clone())])
+                    .try_into::<Self>()
+                    .map_err(|e| wrong(format!("{name} in the environment: {}", e.message())))?;
+                table.insert(key, value);
             }
         }
         table.extend(flags);
-        let config: Self =
-            table.try_into().map_err(|e: toml::de::Error| wrong(format!("configuration, after environment and flags: {e}")))?;
+        let config: Self = table
+            .try_into()
+            .map_err(|e: toml::de::Error| wrong(format!("configuration, after environment and flags: {}", e.message())))?;
         config.check()?;
         Ok(config)
     }
@@ -295,7 +302,8 @@ mod tests {
         for (file, environment, expected) in [
             ("in_flihgt = 5", vec![], "in_flihgt"),
             ("in_flight = 'x'", vec![], "line 1"),
-            ("", vec![("CATRACA_SHARDZ", "1")], "shardz"),
+            ("", vec![("CATRACA_SHARDZ", "1")], "CATRACA_SHARDZ in the environment: unknown field `shardz`"),
+            ("", vec![("CATRACA_IN_FLIGHT", "many")], "CATRACA_IN_FLIGHT"),
             ("in_flight = 0", vec![], "in_flight is 0"),
             ("dedupe_entries = 200000", vec![], "power of two"),
             ("listen = '0.0.0.0:7400'", vec![], "no [[clients]]"),

@@ -41,7 +41,8 @@ impl Load {
     pub fn start(node: &Node, prefix: &str, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let (client, prefix) = (node.client(), prefix.to_owned());
+        let client = node.client();
+        let prefix = prefix.to_owned();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
         Self { stop, answered, thread: std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count)) }
     }

@@ -85,12 +85,7 @@ impl Setup {
     /// # Panics
     /// When it ends instead; with all that it wrote.
     pub fn start(&self) -> Node {
-        let process = Process::spawn(&mut self.command());
-        let ready = process.wait_for_line("ready", |line| line["fields"]["message"] == "ready");
-        let address = |field: &str| {
-            ready["fields"][field].as_str().and_then(|text| text.parse().ok()).expect("the ready line has the addresses")
-        };
-        Node { listen: address("listen"), http: address("http"), process, setup: self.clone() }
+        Node::of(Process::spawn(&mut self.command()), self.clone())
     }
 
     /// Starts it, which must fail: gives its exit status and what it wrote.
@@ -239,6 +234,18 @@ pub struct Node {
 }
 
 impl Node {
+    /// The node that this process is, once it serves.
+    ///
+    /// # Panics
+    /// When it ends instead; with all that it wrote.
+    pub fn of(process: Process, setup: Setup) -> Self {
+        let ready = process.wait_for_line("ready", |line| line["fields"]["message"] == "ready");
+        let address = |field: &str| {
+            ready["fields"][field].as_str().and_then(|text| text.parse().ok()).expect("the ready line has the addresses")
+        };
+        Self { listen: address("listen"), http: address("http"), process, setup }
+    }
+
     /// A client that does not connect again by itself, so that each answer is from the connection it was asked on.
     ///
     /// # Panics
@@ -278,7 +285,8 @@ impl Node {
     /// # Panics
     /// When there is no answer.
     pub fn http_get(&self, path: &str) -> (u16, String) {
-        http_get(self.http, path).expect("the node answers over HTTP")
+        let answer = http_get(self.http, path);
+        answer.unwrap_or_else(|error| panic!("no answer over HTTP: {error}\n{}", self.process.stderr()))
     }
 
     /// The sum of a metric over its labels.
@@ -320,7 +328,8 @@ pub fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String
     stream.write_all(request.as_bytes())?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
-    let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {reply:?}")))?;
     let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     Ok((status, body.to_owned()))
 }

@@ -85,7 +85,15 @@ impl Raw {
     /// # Errors
     /// Those of the connection.
     pub fn send<F: Pod>(&mut self, frame: &F) -> io::Result<()> {
-        self.0.write_all(bytemuck::bytes_of(frame))
+        self.send_bytes(bytemuck::bytes_of(frame))
+    }
+
+    /// Sends bytes as they are.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
     }
 
     /// The next frame; `None` when the server has closed.

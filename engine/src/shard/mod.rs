@@ -491,7 +491,7 @@ impl<B: BlockMemory> Shard<B> {
         match self.sessions.get_mut(id) {
             Some(session) => {
                 std::mem::swap(&mut session.out, into);
-                session.state == State::Closing
+                session.is_closing()
             }
             None => true,
         }
@@ -546,7 +546,7 @@ fn check_header(header: &HeaderFields, greeting: bool) -> Result<usize, (ErrorCo
     let Some(kind) = FrameKind::from_wire(header.kind) else { return bad("unknown frame kind") };
     let Some(len) = frame::request_len(kind) else { return bad("a kind that only servers send") };
     if header.version != PROTOCOL_VERSION {
-        return Err((ErrorCode::UnsupportedVersion, "header: the version is not the one agreed on"));
+        return bad("header: the version is not the one agreed on");
     }
     if header.length.to_native() as usize != len {
         return bad("the length is not that of this kind");

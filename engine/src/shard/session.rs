@@ -33,6 +33,8 @@ pub(super) struct Session {
     pub patience_ends_ns: u64,
     pub out: Vec<u8>,
     pub dirty: bool,
+    /// The ERROR to close with, kept until all that was asked before is answered.
+    farewell: Option<Box<ErrorFrame>>,
 }
 
 impl Session {
@@ -48,7 +50,13 @@ impl Session {
             patience_ends_ns: u64::MAX,
             out: Vec::new(),
             dirty: false,
+            farewell: None,
         }
+    }
+
+    /// Whether the connection is to be closed once its output is sent.
+    pub fn is_closing(&self) -> bool {
+        self.state == State::Closing && self.farewell.is_none()
     }
 
     /// Whether another request may be taken now.
@@ -137,19 +145,30 @@ impl Sessions {
     /// Ends a request with these bytes.
     #[inline]
     pub fn answer(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let mut farewell = None;
         if let Some(session) = self.get_mut(id) {
             assert!(session.unanswered > 0, "an answer without a request");
             session.unanswered -= 1;
+            if session.unanswered == 0 {
+                farewell = session.farewell.take();
+            }
         }
         self.send(id, bytes);
+        if let Some(error) = farewell {
+            self.send(id, bytemuck::bytes_of(&*error));
+        }
     }
 
-    /// Sends an ERROR and closes the connection behind it.
+    /// Reads nothing more, answers what was asked before, sends an ERROR and closes the connection behind it.
     pub fn close_with(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
-        self.send(id, bytemuck::bytes_of(&ErrorFrame::new(correlation, code, 0, true, detail)));
-        if let Some(session) = self.get_mut(id) {
-            session.state = State::Closing;
-            session.carry.clear();
+        let Some(session) = self.get_mut(id) else { return };
+        session.state = State::Closing;
+        session.carry.clear();
+        let error = ErrorFrame::new(correlation, code, 0, true, detail);
+        if session.unanswered == 0 {
+            self.send(id, bytemuck::bytes_of(&error));
+        } else {
+            session.farewell = Some(Box::new(error));
         }
     }
 

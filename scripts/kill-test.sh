@@ -1,0 +1,16 @@
+#!/bin/sh
+# Kills a node under load N times (100 unless told otherwise), and looks after each restart that nothing which was answered is lost,
+# changed or done twice.
+#
+#   ./scripts/kill-test.sh 500
+set -eu
+cd "$(dirname "$0")/.."
+rounds="${1:-100}"
+case "$rounds" in
+    '' | *[!0-9]*)
+        echo "usage: $0 [ROUNDS]" >&2
+        exit 2
+        ;;
+esac
+cargo build --package catraca-engine --bin catraca
+CATRACA_KILL_ROUNDS="$rounds" exec cargo test --package catraca-tests --test kill -- --nocapture --test-threads 1

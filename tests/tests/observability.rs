@@ -1,0 +1,159 @@
+//! What an operator sees of a node: metrics, health, histograms, look-ups, and a log that names nobody.
+
+use catraca_tests::command;
+use catraca_tests::load::Load;
+use catraca_tests::node::{Setup, folder, http_get};
+use catraca_tests::payments::{between, cpf, document, payment};
+use catraca_wire::client::now_ns;
+use catraca_wire::frame::{BlacklistChange, Scope, Verdict};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::collections::HashSet;
+
+#[test]
+fn metrics_are_well_formed_and_move() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).shards(2).start();
+    let mut client = node.client();
+    let before = node.metric("catraca_approved_total");
+    for number in 0..100 {
+        client.decide(&payment(&format!("order-{number}"), number)).expect("decided");
+    }
+    let again = payment("twice", 1);
+    client.decide(&again).expect("decided");
+    client.decide(&again).expect("decided before");
+    node.wait_until("the decisions are counted", |node| node.metric("catraca_approved_total") == before + 101.0);
+    assert_eq!(node.metric("catraca_duplicates_total"), 1.0);
+    assert_eq!(node.metric("catraca_connections"), 1.0);
+    assert_eq!(node.metric("catraca_log_committed_lsn"), 101.0);
+    assert!(node.metric("catraca_forwarded_total") > 0.0, "with two shards about half belongs to the other one");
+    assert!(node.metric("catraca_log_bytes_total") >= 4096.0);
+
+    let (_, text) = node.http_get("/metrics");
+    assert!(text.ends_with("# EOF\n"), "the format's own end is missing");
+    let mut described = HashSet::new();
+    let mut samples = HashSet::new();
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (keyword, name, rest) = (words.next(), words.next(), words.next());
+            assert!(matches!(keyword, Some("HELP" | "TYPE" | "UNIT")) && rest.is_some(), "{line}");
+            described.insert(name.expect("a name").to_owned());
+            continue;
+        }
+        let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no value: {line}"));
+        assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
+        assert!(samples.insert(series.to_owned()), "twice: {line}");
+        let name = series.split('{').next().unwrap_or(series);
+        assert!(name.starts_with("catraca_") && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+        assert!(described.contains(name) || described.contains(name.trim_end_matches("_total")), "not described: {line}");
+    }
+    assert!(samples.iter().any(|series| series.starts_with("catraca_stage_latency_seconds{")), "{text}");
+    node.stop();
+}
+
+#[test]
+fn health_tells_a_stopping_node_from_a_serving_one() {
+    /// A stop takes some 50 ms, in which a busy machine may let nobody look.
+    const ATTEMPTS: u32 = 5;
+    for attempt in 1..=ATTEMPTS {
+        let dir = folder();
+        let mut node = Setup::new(dir.path()).start();
+        assert_eq!(node.http_get("/livez"), (200, "ok\n".to_owned()));
+        assert_eq!(node.http_get("/readyz"), (200, "ready\n".to_owned()));
+        assert_eq!(node.http_get("/nonsense").0, 404);
+        node.process.signal(Signal::TERM);
+        let mut stopping = false;
+        while let Ok((status, body)) = http_get(node.http, "/readyz") {
+            stopping |= status == 503 && body == "stopping\n";
+            assert_eq!(status, if stopping { 503 } else { 200 }, "{body}");
+        }
+        assert_eq!(node.process.wait().code(), Some(0), "{}", node.process.stderr());
+        if stopping {
+            return;
+        }
+        println!("attempt {attempt}: nobody looked in time");
+    }
+    panic!("a stopping node never said that it is not ready");
+}
+
+#[test]
+fn the_histograms_of_the_running_node_count_each_decision() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).shards(2).start();
+    let load = Load::start(&node, "load", 50);
+    load.wait_for(1_000);
+    let answered = load.stop().answered.len() as u64;
+    let address = node.listen.to_string();
+    let stats = command::json(["stats", "--addr", &address, "--json"]);
+    for stage in ["ingress", "decide", "log_write", "total"] {
+        let stage_stats = &stats["stages"][stage];
+        assert_eq!(stage_stats["count"], answered, "{stage}: {stats:#}");
+        let quantiles: Vec<f64> = ["p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"]
+            .map(|name| stage_stats[name].as_f64().unwrap_or_else(|| panic!("{stage} has no {name}: {stats:#}")))
+            .to_vec();
+        assert!(quantiles.is_sorted(), "{stage}: {quantiles:?}");
+    }
+    assert!(stats["uptime_s"].as_f64().is_some_and(|s| s > 0.0));
+    let counts: u64 = ["0", "1"]
+        .map(|shard| {
+            command::json(["stats", "--addr", &address, "--shard", shard, "--json"])["stages"]["total"]["count"].as_u64()
+        })
+        .into_iter()
+        .flatten()
+        .sum();
+    assert_eq!(counts, answered, "the shards' histograms are the node's");
+    assert!(!command::run(["stats", "--addr", &address, "--shard", "2"]).status.success(), "there is no third shard");
+    node.stop();
+}
+
+#[test]
+fn a_look_up_tells_the_decision_and_masks_on_request() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).start();
+    let (payer, payee) = (cpf(0), document(7));
+    let decision = node.client().decide(&between("order-1", payer, payee, now_ns())).expect("decided");
+    let address = node.listen.to_string();
+    let found = command::json(["lookup", "order-1", "--addr", &address, "--json"]);
+    assert_eq!(found["verdict"], "approve", "{found:#}");
+    assert_eq!(found["lsn"], decision.answer.lsn, "{found:#}");
+    assert!(found.to_string().contains(&payer.to_canonical()), "{found:#}");
+    let masked = command::json(["lookup", "order-1", "--addr", &address, "--json", "--mask"]);
+    assert!(!masked.to_string().contains(&payer.to_canonical()), "{masked:#}");
+    assert_eq!(masked["lsn"], found["lsn"]);
+    let missing = command::run(["lookup", "order-2", "--addr", &address, "--json"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("NOT_FOUND"), "{missing:?}");
+    node.stop();
+}
+
+#[test]
+fn the_programs_log_is_json_and_names_nobody() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).set("log_level", "debug").start();
+    let mut client = node.client();
+    let listed = cpf(100);
+    client.blacklist(&BlacklistChange::add(listed, Scope::Exact)).expect("added");
+    let mut used = vec![listed];
+    for number in 0..200 {
+        let payer = cpf(number * 3);
+        let decision = client.decide(&between(&format!("order-{number}"), payer, listed, now_ns())).expect("decided");
+        assert_eq!(decision.verdict, Verdict::Deny);
+        used.push(payer);
+    }
+    client.lookup("order-1", Some(used[2])).expect("found");
+    client.blacklist(&BlacklistChange::remove(listed, Scope::Exact)).expect("removed");
+    drop(client);
+    let written = node.stop();
+    for line in written.lines() {
+        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(line["level"].is_string() && line["timestamp"].is_string() && line["fields"]["message"].is_string(), "{line}");
+    }
+    assert!(written.contains("blacklist changed"), "the change is told:\n{written}");
+    for key in used {
+        let digits = key.to_canonical();
+        let shown = format!("{}.{}.{}-{}", &digits[..3], &digits[3..6], &digits[6..9], &digits[9..]);
+        assert!(!written.contains(&digits) && !written.contains(&shown), "a document in full:\n{written}");
+        assert!(!written.contains(&key.raw().to_string()), "a document's number:\n{written}");
+    }
+}
