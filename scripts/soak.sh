@@ -85,24 +85,23 @@ echo "process $node_pid on $addr, load on processor $load_core"
 
 # The list, each second.
 swap_lists() {
-  local swaps=0 list
+  local list
   while true; do
     for list in second first; do
       "$catraca" blacklist load "$work/$list.catraca" --addr "$addr" --force >"$work/swap.out" 2>&1 || {
         cp "$work/swap.out" "$work/swap-failed"
         return 1
       }
-      swaps=$((swaps + 1))
-      echo "$swaps" >"$work/swaps"
+      echo >>"$work/swaps"
       sleep 1
     done
   done
 }
 # Connections that come, pay a little and go; and some that say nothing, or nonsense, and go.
 come_and_go() {
-  local turn=0
+  local turn=$((RANDOM * 1000))
   while true; do
-    "$loadgen" --addr "$addr" --connections 16 --in-flight 2 --transactions 320 --core none --seed $((1000 + turn)) \
+    "$loadgen" --addr "$addr" --connections 16 --in-flight 2 --transactions 320 --core none --seed "$turn" \
       --list "$work/load.csv" --listed-share 0.1 --verify >"$work/come.out" 2>&1 || {
       cp "$work/come.out" "$work/come-failed"
       return 1
@@ -110,7 +109,7 @@ come_and_go() {
     (exec 3<>"/dev/tcp/${addr%:*}/${addr##*:}") 2>/dev/null || true
     (exec 3<>"/dev/tcp/${addr%:*}/${addr##*:}" && echo "GET / HTTP/1.1" >&3) 2>/dev/null || true
     turn=$((turn + 1))
-    echo "$turn" >"$work/comings"
+    echo >>"$work/comings"
     sleep 0.2
   done
 }
@@ -179,7 +178,7 @@ done
 read -r kib_after descriptors_after <<<"$(measure)"
 
 heading "Afterwards"
-echo "took $((SECONDS - began)) s; $(cat "$work/comings") times connections came and went in the last cycle, $(cat "$work/swaps") swaps of the list"
+echo "took $((SECONDS - began)) s; $(wc -l <"$work/comings") times connections came and went; $(wc -l <"$work/swaps") swaps of the list"
 echo "memory $((kib_before / 1024)) MiB after the first cycle, $((kib_after / 1024)) MiB at the end; descriptors $descriptors_before, $descriptors_after"
 # A twentieth and 16 MiB: what an allocator keeps back moves by that much.
 if ((kib_after > kib_before + kib_before / 20 + 16 * 1024)); then
