@@ -9,7 +9,7 @@
 #   ./scripts/soak.sh [--transactions 10000000] [--bin-dir DIR] [--keep]
 #
 # It notices a runtime that loses tasks. Tried by setting PREEMPT_TIMER in engine/src/driver/mod.rs to 1 ms and letting yield_to_reactor
-# call `glommio::executor().yield_now()`: of 3,000,000 transactions (unoptimised build, two processors) the first 1.2 million or so came
+# call `glommio::executor().yield_now()`: of 3,000,000 transactions (unoptimised build, two processors) the first 1.5 million or so came
 # through, once with a stall of 262 ms; then, in the open loop, the core stopped answering for good. The node ended itself with status 15
 # ("the core of shard 0 has not moved for 10 s"), 8,192 transactions were unanswered, and the soak failed. A run of 200,000 noticed
 # nothing: give it millions.
