@@ -148,7 +148,7 @@ measure() {
 # One shape: its name, its share of a cycle in thousandths, and what the load generator is told.
 failed=0
 run_shape() {
-  local name=$1 count=$((transactions / cycles * $2 / 1000)) status=0 pauses_pid
+  local name=$1 count=$((transactions * $2 / 1000 / cycles)) status=0 pauses_pid
   shift 2
   [ "$count" -gt 0 ] || count=1
   "$pauses" "$work" >"$work/pauses.json" &
