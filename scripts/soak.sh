@@ -8,11 +8,12 @@
 #
 #   ./scripts/soak.sh [--transactions 10000000] [--bin-dir DIR] [--keep]
 #
-# It notices a runtime that loses tasks. Tried by setting PREEMPT_TIMER in engine/src/driver/mod.rs to 1 ms and letting yield_to_reactor
-# call `glommio::executor().yield_now()`: of 3,000,000 transactions (unoptimised build, two processors) the first 1.5 million or so came
-# through, once with a stall of 262 ms; then, in the open loop, the core stopped answering for good. The node ended itself with status 15
-# ("the core of shard 0 has not moved for 10 s"), 8,192 transactions were unanswered, and the soak failed. A run of 200,000 noticed
-# nothing: give it millions.
+# It notices a runtime that loses tasks. Tried twice with 3,000,000 transactions on an unoptimised build (two processors, others at work),
+# PREEMPT_TIMER in engine/src/driver/mod.rs set to 1 ms and yield_to_reactor calling `glommio::executor().yield_now()`:
+#   - once the core stopped answering for good after 1.5 million: the node ended itself with status 15 ("the core of shard 0 has not moved
+#     for 10 s"), 8,192 transactions were unanswered, and the soak failed;
+#   - once all were answered, with stalls of 376 and 566 ms where the machine's own pauses came to 27 and 24 ms, and the soak failed.
+# As it should be, the same build held for 2,000,000. A broken run of 200,000 showed nothing: give it millions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
