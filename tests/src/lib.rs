@@ -1,1 +1,14 @@
-//! Whole-system tests.
+//! What the tests of the whole system share: starting nodes as real processes, speaking to them byte by byte, loading them, and
+//! reading the log that they leave.
+//!
+//! The tests are in `tests/`; the crate's README.md says what is tested where. Nothing of the product belongs here, and nothing here
+//! may be used by it.
+
+pub mod binary;
+pub mod command;
+pub mod load;
+pub mod logs;
+pub mod node;
+pub mod payments;
+pub mod raw;
+pub mod sandbox;

@@ -317,3 +317,21 @@ fn histogram(correlation: u64, stage: Stage, flags: u16, encoded: &[u8]) -> Vec<
     head.uptime_ns = 5.into();
     [bytemuck::bytes_of(&head), encoded].concat()
 }
+
+#[test]
+fn with_nothing_unanswered_nothing_is_waited_for() {
+    let server = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(10);
+        let submit = peer.submit();
+        peer.verdict(&submit, Verdict::Approve, 0);
+        assert_eq!(peer.read(), None, "the client leaves");
+    })]);
+    let mut client = Client::connect(options(&server)).expect("welcomed");
+    client.decide(&transaction(1)).expect("decided");
+    let began = std::time::Instant::now();
+    assert_eq!(client.receive(), Err(ClientError::NothingInFlight));
+    // Far from both: at once, or when the answered transaction's 2.5 s are over.
+    assert!(began.elapsed() < std::time::Duration::from_secs(2));
+    drop(client);
+    server.finish();
+}

@@ -192,15 +192,29 @@ impl<B: BlockMemory> Journal<B> {
         Ok(())
     }
 
-    /// Whether records wait to be written and nothing is being written.
+    /// The payload of the block that would be written next; `None` without records.
+    #[inline]
+    fn next_payload_len(&self) -> Option<usize> {
+        let open = self.open.as_ref().filter(|open| open.record_count > 0);
+        self.closed.front().or(open).map(|block| block.payload_len)
+    }
+
+    /// Whether a block of this payload fits into the segment in use.
+    #[inline]
+    fn fits(&self, payload_len: usize) -> bool {
+        self.offset + padded_len(payload_len) as u64 <= self.segment_len
+    }
+
+    /// Whether [`Self::next_write`] has a block: records wait, nothing is being written, and there is a segment for them.
     #[inline]
     pub fn wants_write(&self) -> bool {
-        self.in_flight.is_none() && (!self.closed.is_empty() || self.open.as_ref().is_some_and(|open| open.record_count > 0))
+        let has_room = |payload_len| self.fits(payload_len) || self.segment + 1 < self.segments_ready;
+        self.in_flight.is_none() && self.next_payload_len().is_some_and(has_room)
     }
 
     /// Whether every record appended is durable.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && !self.wants_write()
+        self.in_flight.is_none() && self.next_payload_len().is_none()
     }
 
     /// The next block to write, if the disk is free, there is one, and its segment is ready.
@@ -208,12 +222,9 @@ impl<B: BlockMemory> Journal<B> {
         if !self.wants_write() {
             return None;
         }
-        let payload_len = self.closed.front().or(self.open.as_ref())?.payload_len;
+        let payload_len = self.next_payload_len()?;
         let len = padded_len(payload_len);
-        if self.offset + len as u64 > self.segment_len {
-            if self.segment + 1 >= self.segments_ready {
-                return None;
-            }
+        if !self.fits(payload_len) {
             self.segment += 1;
             self.offset = SEGMENT_HEAD_LEN as u64;
         }

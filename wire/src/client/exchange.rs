@@ -176,6 +176,10 @@ impl Exchange {
             if let Some(expired) = self.take_expired() {
                 return Some(expired);
             }
+            if self.unanswered.is_empty() {
+                // The deadline left behind is that of an answered request: nothing is to be waited for.
+                self.earliest_deadline = None;
+            }
             let deadline = self.earliest_deadline?;
             if self.connection.is_none() {
                 if let Err(error) = self.reconnect(deadline)

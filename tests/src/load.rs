@@ -1,0 +1,115 @@
+//! Load on a node from a thread of its own, with every answer kept.
+
+use crate::node::Node;
+use crate::payments;
+use catraca_wire::client::{Client, ClientError, Decision};
+use catraca_wire::frame::{ErrorCode, Transaction};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// A transaction and the decision that the client was told.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered {
+    /// What was asked.
+    pub transaction: Transaction,
+    /// What was answered.
+    pub decision: Decision,
+}
+
+/// What a load thread saw.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Every answered decision, in the order of the answers.
+    pub answered: Vec<Answered>,
+    /// Errors of the server, by code.
+    pub refused: HashMap<ErrorCode, u64>,
+    /// Transactions that were sent and never answered.
+    pub unanswered: Vec<Transaction>,
+}
+
+/// A running load thread.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
+    thread: JoinHandle<Seen>,
+}
+
+impl Load {
+    /// Begins to submit payments whose ids begin with `prefix`, `in_flight` at a time, until told to stop or the connection ends.
+    pub fn start(node: &Node, prefix: &str, in_flight: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let (client, prefix) = (node.client(), prefix.to_owned());
+        let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
+        Self { stop, answered, thread: std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count)) }
+    }
+
+    /// Answered decisions so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits for so many answered decisions.
+    ///
+    /// # Panics
+    /// When the load ends before.
+    pub fn wait_for(&self, count: u64) {
+        while self.answered() < count {
+            assert!(!self.thread.is_finished(), "the load ended after {} answers", self.answered());
+            std::thread::sleep(crate::node::LOOK_AGAIN);
+        }
+    }
+
+    /// Stops sending, receives what is due, and gives what was seen.
+    ///
+    /// # Panics
+    /// When the thread did.
+    pub fn stop(self) -> Seen {
+        self.stop.store(true, Ordering::Relaxed);
+        self.join()
+    }
+
+    /// Waits for the end of the connection, and gives what was seen.
+    ///
+    /// # Panics
+    /// When the thread did.
+    pub fn join(self) -> Seen {
+        self.thread.join().expect("the load thread")
+    }
+}
+
+fn drive(mut client: Client, prefix: &str, in_flight: usize, stop: &AtomicBool, count: &AtomicU64) -> Seen {
+    let mut seen = Seen::default();
+    let mut open = HashMap::new();
+    let mut number = 0;
+    let mut ended = false;
+    loop {
+        while !ended && !stop.load(Ordering::Relaxed) && client.owed() < in_flight {
+            let transaction = payments::payment(&format!("{prefix}-{number}"), number);
+            match client.queue(&transaction) {
+                Ok(correlation) => drop(open.insert(correlation, transaction)),
+                Err(_) => ended = true,
+            }
+            number += 1;
+        }
+        let Ok(reply) = client.receive() else { return seen };
+        let transaction = open.remove(&reply.correlation).expect("each reply belongs to one submission");
+        match reply.result {
+            Ok(decision) => {
+                seen.answered.push(Answered { transaction, decision });
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(ClientError::Refused(error)) => {
+                ended |= error.code == ErrorCode::ShuttingDown;
+                *seen.refused.entry(error.code).or_default() += 1;
+            }
+            Err(ClientError::NoAnswer { .. }) => {
+                ended = true;
+                seen.unanswered.push(transaction);
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+}

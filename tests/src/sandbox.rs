@@ -1,0 +1,42 @@
+//! A poorer machine for one child process: fewer limits, fewer system calls. The only unsafe code of the tests.
+
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Runs the command with a limit, soft and hard: `libc::RLIMIT_MEMLOCK` and the like.
+pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, value: u64) {
+    let apply = move || {
+        let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+        // SAFETY: setrlimit reads one `struct rlimit` that outlives the call, and is async-signal-safe.
+        if unsafe { libc::setrlimit(resource, &raw const limit) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure makes one system call, allocates nothing and takes no lock, as between fork and exec must be.
+    unsafe { command.pre_exec(apply) };
+}
+
+/// Runs the command as on a kernel that refuses one system call with this error.
+pub fn refuse_call(command: &mut Command, call: libc::c_long, error: i32) {
+    let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    // The number of the call is the first word of `struct seccomp_data` (linux/seccomp.h). The tests run on one architecture only, so
+    // that the filter need not look which one it is.
+    let program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | error as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let apply = move || {
+        let mut program = program;
+        let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: prctl with these arguments reads no memory of ours; without new privileges anybody may install a filter.
+        if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel copies the program, which outlives the call.
+        let done = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    // SAFETY: the closure makes two system calls, allocates nothing and takes no lock, as between fork and exec must be.
+    unsafe { command.pre_exec(apply) };
+}
