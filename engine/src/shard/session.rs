@@ -132,7 +132,7 @@ impl Sessions {
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(session) = self.table.get_mut(id.slot as usize) else { return };
-        if session.generation != id.generation || matches!(session.state, State::Free | State::Closing) {
+        if session.generation != id.generation || session.state == State::Free || session.is_closing() {
             return;
         }
         session.out.extend_from_slice(bytes);
@@ -145,30 +145,32 @@ impl Sessions {
     /// Ends a request with these bytes.
     #[inline]
     pub fn answer(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let mut farewell = None;
         if let Some(session) = self.get_mut(id) {
             assert!(session.unanswered > 0, "an answer without a request");
             session.unanswered -= 1;
-            if session.unanswered == 0 {
-                farewell = session.farewell.take();
-            }
         }
         self.send(id, bytes);
-        if let Some(error) = farewell {
-            self.send(id, bytemuck::bytes_of(&*error));
+        if let Some(session) = self.get_mut(id).filter(|session| session.unanswered == 0)
+            && let Some(error) = session.farewell.take()
+        {
+            // The connection is marked for sending already, by the answer before.
+            session.out.extend_from_slice(bytemuck::bytes_of(&*error));
         }
     }
 
     /// Reads nothing more, answers what was asked before, sends an ERROR and closes the connection behind it.
     pub fn close_with(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
         let Some(session) = self.get_mut(id) else { return };
-        session.state = State::Closing;
         session.carry.clear();
         let error = ErrorFrame::new(correlation, code, 0, true, detail);
-        if session.unanswered == 0 {
-            self.send(id, bytemuck::bytes_of(&error));
-        } else {
+        if session.unanswered > 0 {
             session.farewell = Some(Box::new(error));
+            session.state = State::Closing;
+            return;
+        }
+        self.send(id, bytemuck::bytes_of(&error));
+        if let Some(session) = self.get_mut(id) {
+            session.state = State::Closing;
         }
     }
 
