@@ -14,6 +14,7 @@ pub mod fatal;
 pub mod limits;
 pub mod log;
 pub mod mailbox;
+mod memory;
 pub mod node;
 pub mod observe;
 pub mod policy;

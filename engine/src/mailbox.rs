@@ -6,7 +6,7 @@
 use crossbeam::queue::ArrayQueue;
 use futures::task::AtomicWaker;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 /// A queue with many writers and one sleeping reader.
 pub struct Mailbox<T> {
@@ -33,6 +33,11 @@ impl<T> Mailbox<T> {
         self.reader.wake();
     }
 
+    /// Has `waker` woken by the next [`Self::wake`]. Look for messages again after this: one that came before it woke nobody.
+    pub fn register(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+
     /// The next message.
     pub fn pop(&self) -> Option<T> {
         self.queue.pop()
@@ -51,9 +56,9 @@ pub async fn any_message<T, U>(first: &Mailbox<T>, others: &[&Mailbox<U>]) {
         if some() {
             return Poll::Ready(());
         }
-        first.reader.register(context.waker());
+        first.register(context.waker());
         for other in others {
-            other.reader.register(context.waker());
+            other.register(context.waker());
         }
         // A message that came between the look and the registration woke nobody: look again.
         if some() { Poll::Ready(()) } else { Poll::Pending }

@@ -18,6 +18,8 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Show the whole system on this machine: a node, a list, load, and a picture of the latencies.
+    Demo(commands::demo::Args),
     /// Run a node.
     Serve(commands::serve::Args),
     /// Show the running node's latencies by stage.
@@ -32,6 +34,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
+        Command::Demo(args) => commands::demo::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Stats(args) => commands::stats::run(args),
         Command::Lookup(args) => commands::lookup::run(args),

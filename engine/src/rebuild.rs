@@ -48,7 +48,8 @@ pub struct Rebuilt {
     pub records: u64,
 }
 
-struct Builder {
+/// Takes the blocks of all streams, one stream after the other, and holds the state that they amount to. Pure.
+pub struct Builder {
     shards: u16,
     dedupes: Vec<Dedupe>,
     changes: Vec<OverlayChange>,
@@ -57,7 +58,19 @@ struct Builder {
 }
 
 impl Builder {
-    fn take(&mut self, block: &SoundBlock<'_>) {
+    /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this secret.
+    pub fn new(shards: u16, dedupe_entries: usize, secret: [u8; 16]) -> Self {
+        let dedupes = (0..shards).map(|_| Dedupe::new(dedupe_entries, DedupeKey(secret))).collect();
+        Self { shards, dedupes, changes: Vec::new(), loaded: (0, 0), records: 0 }
+    }
+
+    /// The dedupe tables, by shard.
+    pub fn into_dedupes(self) -> Vec<Dedupe> {
+        self.dedupes
+    }
+
+    /// Takes the next block of a stream.
+    pub fn take(&mut self, block: &SoundBlock<'_>) {
         for (head, _) in block.records() {
             self.records += 1;
             match RecordKind::from_wire(head.kind) {
@@ -87,7 +100,7 @@ impl Builder {
             ..AnswerFields::zeroed()
         };
         let fingerprint = dedupe.fingerprint(payer, &head.transaction);
-        dedupe.insert(&fingerprint, head.decided_at_ns.to_native(), block.place.shard, &answer);
+        dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
     }
 }
 
@@ -96,14 +109,7 @@ impl Builder {
 /// # Errors
 /// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that can't be read.
 pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries: usize) -> Result<Rebuilt, Failure> {
-    let secret: [u8; 16] = crate::random::bytes();
-    let mut builder = Builder {
-        shards,
-        dedupes: (0..shards).map(|_| Dedupe::new(dedupe_entries, DedupeKey(secret))).collect(),
-        changes: Vec::new(),
-        loaded: (0, 0),
-        records: 0,
-    };
+    let mut builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
     let fail = |e: crate::log::LogError| Failure::new(e.status(), e.to_string());
     let on_disk = match segment::streams(data_dir.path()) {
         Err(crate::log::LogError::NoLog { .. }) => Vec::new(),

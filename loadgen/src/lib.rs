@@ -1,18 +1,20 @@
 //! Load for catraca: transactions at a rate or at a depth, every answer timed and, if asked, checked.
 //!
-//! The path of a run, each step its own file: [`options`] (what is asked) → `list` and `documents` (who pays whom, and who is listed)
-//! → `plan` (when, in an open loop) → `transactions` (the bytes of a SUBMIT) → `handshake`, `connection`, `poller`, `slots` (the
+//! The path of a run, each step its own file: [`options`] (what is asked) → [`list`] and [`documents`] (who pays whom, and who is listed)
+//! → `plan` (when, in an open loop) → [`transactions`] (the bytes of a SUBMIT) → `handshake`, `connection`, `poller`, `slots` (the
 //! sockets and what is unanswered on each) → [`run()`] (the loop) → `record` (counts, histograms, violations) → [`report`] and the
 //! three ways to show it: [`table`], [`hgrm`], [`plot`]. [`progress`] watches a run from another thread, through a [`monitor`].
+//!
+//! [`list`], [`documents`] and [`transactions`] are public for the load on other systems that catraca is compared with.
 //!
 //! One thread drives everything, without locks, without allocating per transaction and, as soon as several are in flight, without a
 //! system call per transaction. Nothing here knows the engine: it is measured through its protocol alone.
 
 mod connection;
-mod documents;
+pub mod documents;
 mod handshake;
 pub mod hgrm;
-mod list;
+pub mod list;
 pub mod monitor;
 pub mod options;
 mod pin;
@@ -25,7 +27,7 @@ pub mod report;
 pub mod run;
 mod slots;
 pub mod table;
-mod transactions;
+pub mod transactions;
 
 pub use monitor::Monitor;
 pub use options::{LoadError, Options};

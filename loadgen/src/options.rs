@@ -39,9 +39,10 @@ impl Arrivals {
 /// What the thread does while there is nothing to read or send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Wait {
-    /// Ask again at once: keeps a core busy, adds no wake-up to what is measured.
+    /// Ask again at once: adds no wake-up to what is measured, but keeps the core busy. Whatever else must run there (the kernel's own
+    /// threads, a node's log thread) then waits for a scheduler's tick of some milliseconds, which shows as latency of the node.
     Spin,
-    /// Sleep in the kernel until a reply or the next intended time.
+    /// Sleep in the kernel until a reply or shortly before the next intended time.
     Epoll,
 }
 
@@ -130,7 +131,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = Core::Last)]
     pub core: Core,
     /// What to do while there is nothing to read or send.
-    #[arg(long, value_enum, default_value_t = Wait::Spin)]
+    #[arg(long, value_enum, default_value_t = Wait::Epoll)]
     pub wait: Wait,
     /// Without any answer for this long the run ends as stalled, seconds.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
@@ -156,7 +157,7 @@ impl Default for Options {
             verify: false,
             credential_file: None,
             core: Core::Last,
-            wait: Wait::Spin,
+            wait: Wait::Epoll,
             stall_seconds: 10.0,
         }
     }

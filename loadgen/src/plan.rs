@@ -31,6 +31,12 @@ impl Plan {
         self.next_ns as u64
     }
 
+    /// The mean gap between two intended times, nanoseconds.
+    #[inline]
+    pub fn mean_gap_ns(&self) -> f64 {
+        self.mean_gap_ns
+    }
+
     /// How many intended times lie behind.
     #[inline]
     pub fn planned(&self) -> u64 {

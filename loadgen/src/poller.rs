@@ -3,6 +3,7 @@
 use crate::connection::Connection;
 use crate::options::Wait;
 use rustix::event::{Timespec, epoll};
+use std::num::NonZeroU64;
 
 /// Ready connections taken from epoll at once.
 const READY_BATCH: usize = 256;
@@ -22,6 +23,11 @@ impl Poller {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         for (index, connection) in connections.iter().enumerate() {
             epoll::add(&epoll, connection.stream(), epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        }
+        if wait == Wait::Epoll {
+            // The kernel may end a sleep 50 us late to save wake-ups, unless it is told otherwise; that would show as latency. Where it
+            // refuses, sleeps are that much longer and late sends say so.
+            let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         }
         let wants_write = vec![false; connections.len()];
         Ok(Self { epoll, ready: Vec::with_capacity(READY_BATCH), wants_write, sleeps: wait == Wait::Epoll })

@@ -23,6 +23,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const MAX_POLLED_CONNECTIONS: usize = 8;
 /// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
 const MAX_SLEEP_NS: u64 = 50_000_000;
+/// An open loop that may sleep asks again and again for this long before an intended time, nanoseconds: what a wake-up may take.
+const AWAKE_BEFORE_DUE_NS: u64 = 20_000;
+/// With a shorter mean gap than this, nanoseconds, staying awake before each intended time would mean not sleeping at all, and starve
+/// the threads that share the core. Such a loop sleeps between batches instead, at least [`BATCH_SLEEP_NS`].
+const PRECISE_GAP_NS: f64 = 100_000.0;
+/// Shortest sleep between two batches of a fast open loop, nanoseconds: so late a send may be for it, a fiftieth of what counts as late.
+const BATCH_SLEEP_NS: u64 = 20_000;
 /// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
 const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
 
@@ -316,8 +323,11 @@ impl Run {
             }
             return Ok(());
         };
-        let due_ns = self.plan.as_ref().filter(|_| self.sending).map_or(u64::MAX, Plan::next_ns);
-        poller.wait(due_ns.saturating_sub(now_ns).min(MAX_SLEEP_NS)).map_err(|e| (0, Broken(format!("epoll failed ({e})"))))?;
+        let sleep_ns = match &self.plan {
+            Some(plan) if self.sending => open_loop_sleep_ns(plan, now_ns, || self.connections.iter().any(|c| c.room() > 0)),
+            _ => MAX_SLEEP_NS,
+        };
+        poller.wait(sleep_ns).map_err(|e| (0, Broken(format!("epoll failed ({e})"))))?;
         let mut position = 0;
         while let Some((index, writable)) = self.epoll.as_ref().and_then(|poller| poller.ready(position)) {
             position += 1;
@@ -374,7 +384,48 @@ impl Run {
     }
 }
 
+/// How long an open loop may sleep unless a reply comes. `now_ns` is the time up to which it has sent what was due.
+fn open_loop_sleep_ns(plan: &Plan, now_ns: u64, has_room: impl Fn() -> bool) -> u64 {
+    match plan.next_ns().checked_sub(now_ns) {
+        // Something is due and did not go out: either a gathering was full, or only a reply makes room.
+        None | Some(0) => {
+            if has_room() {
+                0
+            } else {
+                MAX_SLEEP_NS
+            }
+        }
+        Some(left_ns) if plan.mean_gap_ns() < PRECISE_GAP_NS => left_ns.clamp(BATCH_SLEEP_NS, MAX_SLEEP_NS),
+        Some(left_ns) => left_ns.saturating_sub(AWAKE_BEFORE_DUE_NS).min(MAX_SLEEP_NS),
+    }
+}
+
 /// Wall clock, nanoseconds since 1970 UTC; 0 on a machine whose clock stands before that.
 fn wall_clock_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Arrivals;
+
+    #[test]
+    fn an_open_loop_sleeps_as_long_as_its_rate_allows() {
+        let sleep_ns = |rate: f64, now_ns: u64, has_room: bool| {
+            let mut plan = Plan::new(rate, Arrivals::Fixed, 1);
+            plan.advance();
+            open_loop_sleep_ns(&plan, now_ns, || has_room)
+        };
+        // A gap of 1 ms: awake for the last 20 us of it.
+        assert_eq!(sleep_ns(1_000.0, 0, true), 980_000);
+        assert_eq!(sleep_ns(1_000.0, 990_000, true), 0);
+        // A gap of 1 us: never awake without pause.
+        assert_eq!(sleep_ns(1e6, 0, true), BATCH_SLEEP_NS);
+        // A gap of 10 s: looks at the monitor in between.
+        assert_eq!(sleep_ns(0.1, 0, true), MAX_SLEEP_NS);
+        // Due and not sent: at once where there is room, else when a reply comes.
+        assert_eq!(sleep_ns(1e6, 5_000, true), 0);
+        assert_eq!(sleep_ns(1e6, 5_000, false), MAX_SLEEP_NS);
+    }
 }

@@ -3,7 +3,7 @@
 //! Bucketised two-choice cuckoo hashing: a key lives in one of two buckets of seven. Each bucket also keeps eight bits that tell
 //! which of the keys that would rather be here had to go to their second bucket, so that nearly every miss reads one cache line.
 
-use super::memory::prefetch;
+use crate::memory::prefetch;
 use bytemuck::{Pod, Zeroable};
 use rend::u64_le;
 

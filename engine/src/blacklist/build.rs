@@ -40,6 +40,11 @@ impl Entry {
         let place = usize::from(source.to_wire()) - 1;
         (place < SNAPSHOT_SOURCES).then_some(Self { document, sources: 1 << place, scope })
     }
+
+    /// The document that is listed.
+    pub const fn document(&self) -> DocumentKey {
+        self.document
+    }
 }
 
 /// Why no snapshot could be built.

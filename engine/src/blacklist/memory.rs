@@ -1,4 +1,4 @@
-//! Memory for a snapshot, and the prefetch instruction. All `unsafe` of the blacklist is in this file.
+//! Memory for a snapshot.
 //!
 //! A snapshot file is read into an anonymous mapping, not mapped itself: a mapped file that somebody truncates or writes to after
 //! the check would kill the node with SIGBUS or change what was checked, and anonymous memory can be had in huge pages, which
@@ -18,18 +18,4 @@ pub(super) fn allocate(len: usize) -> io::Result<MmapMut> {
 /// Ends the writing.
 pub(super) fn seal(memory: MmapMut) -> io::Result<Mmap> {
     memory.make_read_only()
-}
-
-/// Asks the processor to bring the cache line of `value` near. Does nothing where there is no such instruction.
-#[inline]
-pub(super) fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch has no effect but on the cache and faults on no address; SSE is part of x86_64. Besides, the pointer
-        // comes from a reference and is valid.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
 }

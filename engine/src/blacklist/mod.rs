@@ -7,7 +7,7 @@
 //! - [`synthetic`] makes valid invented documents for tests and measurements.
 //!
 //! A look-up takes no lock, allocates nothing and does no I/O. No network, no clock and no runtime in here: times and dates are
-//! handed in. `unsafe` lives in `memory.rs` alone.
+//! handed in.
 
 mod bucket;
 pub mod build;

@@ -59,7 +59,7 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// What the node sent, in the form that the log's own commands print.
-fn stored(found: &StoredDecision) -> StoredRecord {
+pub(super) fn stored(found: &StoredDecision) -> StoredRecord {
     let place = Place {
         shard: found.place.shard,
         segment: found.place.segment,

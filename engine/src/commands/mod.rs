@@ -5,6 +5,7 @@
 
 pub mod blacklist;
 mod connect;
+pub mod demo;
 pub mod log;
 pub mod lookup;
 

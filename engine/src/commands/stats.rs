@@ -49,8 +49,9 @@ pub struct Args {
     hgrm: Option<PathBuf>,
 }
 
-struct Snapshot {
-    uptime: Duration,
+/// What a node has counted.
+pub(super) struct Snapshot {
+    pub(super) uptime: Duration,
     stages: Vec<(Stage, Histogram<u64>)>,
 }
 
@@ -83,7 +84,8 @@ pub fn run(args: Args) -> Outcome {
     }
 }
 
-fn fetch(client: &mut Client, shard: Option<u16>) -> Result<Snapshot, Failure> {
+/// Asks the node.
+pub(super) fn fetch(client: &mut Client, shard: Option<u16>) -> Result<Snapshot, Failure> {
     let answers = client
         .stats(shard.unwrap_or(ALL_SHARDS))
         .map_err(|e| Failure::failed(format!("the node did not send its histograms: {e}")))?;
@@ -109,7 +111,7 @@ fn show(args: &Args, snapshot: &Snapshot, span: Duration) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(snapshot: &Snapshot, span: Duration) -> serde_json::Value {
+pub(super) fn json(snapshot: &Snapshot, span: Duration) -> serde_json::Value {
     let us = |ns: f64| ns / 1_000.0;
     let stages: serde_json::Map<_, _> = snapshot
         .stages
@@ -128,7 +130,7 @@ fn json(snapshot: &Snapshot, span: Duration) -> serde_json::Value {
     serde_json::json!({ "uptime_s": snapshot.uptime.as_secs_f64(), "span_s": span.as_secs_f64(), "stages": stages })
 }
 
-fn table(snapshot: &Snapshot, span: Duration) -> String {
+pub(super) fn table(snapshot: &Snapshot, span: Duration) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     let names = QUANTILES.iter().map(|(name, ..)| *name);

@@ -74,6 +74,10 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
         // Nothing gives way between the read and here, so the shared buffer still holds these bytes.
         for chunk in core.read_buffer.borrow()[..len].chunks(CLOCKED_CHUNK) {
             feed(&core, id, chunk, received_ns);
+            // A long batch must not keep the disk idle, nor durable answers waiting.
+            if core.disk().has_written() {
+                core.disk().progress(&core);
+            }
         }
         core.after_work();
         // A socket that always has data never waits by itself.

@@ -1,7 +1,7 @@
 //! One data core: its tasks, and what follows each piece of work.
 
 use super::connection::Connection;
-use super::disk::DirectBlock;
+use super::disk::{DirectBlock, Disk};
 use super::event::Event;
 use super::{CoreSetup, Links, accept, disk};
 use crate::fatal::{Failure, Status};
@@ -11,7 +11,7 @@ use crate::shard::Shard;
 use crate::shard::journal::Journal;
 use crate::shard::messages::{ConnectionId, Now};
 use glommio::net::TcpListener;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -31,11 +31,19 @@ pub(super) struct Core {
     pub read_buffer: RefCell<Box<[u8]>>,
     /// The journal has something to write, or may go on.
     pub journal: Event,
+    /// Set before any other task runs.
+    disk: OnceCell<Disk>,
     pub links: Arc<Links>,
     clock: quanta::Clock,
 }
 
 impl Core {
+    /// The core's disk.
+    #[inline]
+    pub fn disk(&self) -> &Disk {
+        self.disk.get().expect("the disk is set before any task runs")
+    }
+
     /// Both clocks.
     #[inline]
     pub fn now(&self) -> Now {
@@ -95,6 +103,7 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
         connections: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_LEN].into_boxed_slice()),
         journal: Event::default(),
+        disk: OnceCell::new(),
         links,
         clock,
     });
@@ -102,7 +111,8 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
     glommio::timer::sleep(FIRST_PARK + spin).await;
     let listener = TcpListener::bind(listen)
         .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
-    glommio::spawn_local(disk::write_blocks(Rc::clone(&core), disk)).detach();
+    assert!(core.disk.set(disk).is_ok(), "a core has one disk");
+    glommio::spawn_local(disk::write_blocks(Rc::clone(&core))).detach();
     glommio::spawn_local(take_messages(Rc::clone(&core))).detach();
     glommio::spawn_local(tick(Rc::clone(&core))).detach();
     let _ = started.send(Ok(()));

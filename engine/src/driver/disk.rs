@@ -10,16 +10,19 @@ use super::priority;
 use super::yield_to_reactor;
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::segment_path;
-use crate::mailbox::{Mailbox, any_message};
+use crate::mailbox::Mailbox;
 use crate::shard::journal::{BlockMemory, BlockWrite};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, MAX_BLOCK_LEN};
 use crossbeam::channel::{Receiver, Sender, bounded};
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
+use std::future::poll_fn;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// A piece of memory as direct I/O wants it.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -52,6 +55,8 @@ pub(super) struct Disk {
     /// At most one write is under way, so handing one over never waits.
     jobs: Sender<BlockWrite<DirectBlock>>,
     done: Arc<Mailbox<DirectBlock>>,
+    /// The writing thread has a block.
+    writing: Cell<bool>,
 }
 
 impl Disk {
@@ -76,7 +81,7 @@ impl Disk {
             shard.give_buffer(DirectBlock::new());
         }
         drop(shard);
-        Ok(Self { jobs, done })
+        Ok(Self { jobs, done, writing: Cell::new(false) })
     }
 }
 
@@ -126,35 +131,60 @@ fn open(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
     })
 }
 
-/// Hands blocks to the writing thread as the journal has them, and has answered what became durable.
-pub(super) async fn write_blocks(core: Rc<Core>, disk: Disk) {
-    let others: [&Mailbox<()>; 0] = [];
+/// Moves the log on: hands over the first block of a burst, and waits for the writing thread.
+pub(super) async fn write_blocks(core: Rc<Core>) {
     loop {
         core.journal.wait().await;
         // What else came in this turn goes into the same block.
         yield_to_reactor().await;
-        let mut writing = hand_over(&core, &disk);
-        while writing {
-            any_message(&disk.done, &others).await;
-            let Some(buffer) = disk.done.pop() else { continue };
-            {
-                let mut shard = core.shard.borrow_mut();
-                shard.give_buffer(buffer);
-                shard.written();
-            }
-            // The next block goes to the disk before the last one's answers are made: the disk is what everybody waits for.
-            writing = hand_over(&core, &disk);
-            core.shard.borrow_mut().answer_committed(core.now());
-            core.after_work();
+        core.disk().progress(&core);
+        while core.disk().writing.get() {
+            core.disk().returned().await;
+            core.disk().progress(&core);
         }
-        core.after_work();
     }
 }
 
-/// Gives the disk the next block, if there is one.
-fn hand_over(core: &Core, disk: &Disk) -> bool {
-    let write = core.shard.borrow_mut().next_write(core.now());
-    let Some(write) = write else { return false };
-    assert!(disk.jobs.try_send(write).is_ok(), "one write is under way at a time");
-    true
+impl Disk {
+    /// Waits until the block under way is back, or was taken back by somebody else's [`Self::progress`].
+    async fn returned(&self) {
+        poll_fn(|context| {
+            let returned = || !self.writing.get() || self.has_written();
+            if returned() {
+                return Poll::Ready(());
+            }
+            self.done.register(context.waker());
+            // A block that came back between the look and the registration woke nobody: look again.
+            if returned() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Whether a block has come back; cheap enough to ask in the middle of a batch. An idle disk waits for the batch's end instead, because
+    /// few large blocks cost less than many small ones.
+    #[inline]
+    pub fn has_written(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// Answers what became durable, and gives the disk the next block. The block goes first: the disk is what everybody waits for.
+    pub fn progress(&self, core: &Core) {
+        if self.writing.get() {
+            let Some(buffer) = self.done.pop() else { return };
+            self.writing.set(false);
+            let mut shard = core.shard.borrow_mut();
+            shard.give_buffer(buffer);
+            shard.written();
+        }
+        let mut shard = core.shard.borrow_mut();
+        if let Some(write) = shard.next_write(core.now()) {
+            self.writing.set(true);
+            // Whoever hands a block over: the journal's task waits for its return.
+            core.journal.set();
+            assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");
+        }
+        shard.answer_committed(core.now());
+        drop(shard);
+        core.after_work();
+    }
 }

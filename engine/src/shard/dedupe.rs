@@ -8,6 +8,7 @@
 //! A probe costs one cache line of the index, and the entry's own line when it hits. The window is bounded by entries, not by time:
 //! what falls out of it raises the [`Dedupe::horizon_ns`], and a transaction older than that is refused rather than decided twice.
 
+use crate::memory::{Table, prefetch};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{AnswerFields, TRANSACTION_ID_LEN, TransactionFields};
@@ -80,10 +81,10 @@ pub enum Found {
 pub struct Dedupe {
     secret: DedupeKey,
     content_seed: u64,
-    index: Box<[u64]>,
+    index: Table<u64>,
     /// Shift that takes a 40-bit hash to its home in the index.
     home_shift: u32,
-    ring: Box<[Entry]>,
+    ring: Table<Entry>,
     stamps: Box<[u64]>,
     inserted: u64,
     newest_ns: u64,
@@ -100,10 +101,9 @@ impl Dedupe {
         Self {
             secret,
             content_seed: u64::from_le_bytes(seed),
-            index: vec![0; index_len].into_boxed_slice(),
+            index: table(index_len),
             home_shift: 64 - index_len.trailing_zeros(),
-            // Zeroed by the system page by page as they are first used: a large table costs nothing to start with.
-            ring: bytemuck::zeroed_slice_box(entries),
+            ring: table(entries),
             stamps: vec![0; entries / STAMP_EVERY as usize + 2].into_boxed_slice(),
             inserted: 0,
             newest_ns: 0,
@@ -181,9 +181,10 @@ impl Dedupe {
         }
     }
 
-    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full.
+    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full. `event_time_ns` is the
+    /// transaction's own time, which a resend repeats, so that the horizon tells for sure: not the server's, which may be before it.
     #[inline]
-    pub fn insert(&mut self, fingerprint: &Fingerprint, decided_at_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
+    pub fn insert(&mut self, fingerprint: &Fingerprint, event_time_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
         let position = self.inserted;
         let slot = position & self.slot_mask();
         if position >= self.ring.len() as u64 {
@@ -191,9 +192,9 @@ impl Dedupe {
         }
         if position.is_multiple_of(STAMP_EVERY) {
             let stamp = (position / STAMP_EVERY) as usize % self.stamps.len();
-            self.stamps[stamp] = self.newest_ns.max(decided_at_ns);
+            self.stamps[stamp] = self.newest_ns.max(event_time_ns);
         }
-        self.newest_ns = self.newest_ns.max(decided_at_ns);
+        self.newest_ns = self.newest_ns.max(event_time_ns);
         let lsn = answer.lsn.to_native();
         assert!(lsn < 1 << LSN_BITS, "a stream has at most 2^52 records");
         self.ring[slot as usize] = Entry {
@@ -295,7 +296,7 @@ impl Dedupe {
         (position.0 & self.slot_mask()) as usize
     }
 
-    /// No decision up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
+    /// No transaction that happened up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
     #[inline]
     pub fn horizon_ns(&self) -> u64 {
         self.horizon_ns
@@ -317,16 +318,10 @@ impl Dedupe {
     }
 }
 
-/// Asks for a cache line that will be read soon.
-#[inline(always)]
-fn prefetch<T>(place: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing as far as the program can tell and can't fault; SSE is part of x86_64.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(place).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = place;
+/// The memory of a table; without it the node can't start, like any allocation.
+fn table<T: Pod>(len: usize) -> Table<T> {
+    Table::zeroed(len)
+        .unwrap_or_else(|error| panic!("no memory for {len} entries of the dedupe table: {error}; lower dedupe_entries"))
 }
 
 #[cfg(test)]

@@ -52,13 +52,13 @@ impl Forwards {
         Some(Ticket { slot: index, generation: slot.generation })
     }
 
-    /// Closes a question; gives whom to answer, or `None` if that was done when the budget ended.
-    pub fn close(&mut self, ticket: Ticket) -> Option<Asked> {
+    /// Closes a question; gives whom to answer and until when, or `None` if that was done when the budget ended.
+    pub fn close(&mut self, ticket: Ticket) -> Option<(Asked, u64)> {
         let slot = &mut self.slots[ticket.slot as usize];
         assert_eq!(slot.generation, ticket.generation, "each question gets one reply");
         self.open_per_shard[usize::from(slot.shard)] -= 1;
         self.free.push(ticket.slot);
-        slot.asked.take()
+        Some((slot.asked.take()?, slot.deadline_ns))
     }
 
     pub fn is_empty(&self) -> bool {

@@ -59,6 +59,9 @@ pub struct ShardSettings {
     pub access: Arc<Access>,
 }
 
+/// What is answered when the budget ends, or has ended, before the decision could be given.
+const UNCONFIRMED: Refusal = Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
+
 /// One shard. `B` is the memory that blocks are built in.
 pub struct Shard<B> {
     settings: ShardSettings,
@@ -138,13 +141,14 @@ impl<B: BlockMemory> Shard<B> {
         self.sessions.disconnect(id);
     }
 
-    /// How many bytes may be read from a connection now; 0 means not to read until [`Self::next_dirty`] has named it or it is closed.
+    /// How many bytes may be read from a connection now; 0 means not to read, but to call [`Self::receive`] with none once output of it
+    /// has been sent since the last call.
     pub fn read_allowance(&self, id: ConnectionId) -> usize {
         let Some(session) = self.sessions.get(id) else { return 0 };
-        if !session.may_take() {
+        if !session.may_take() || session.held_back {
             return 0;
         }
-        // Whole frames past the in-flight limit would have to be kept: what is kept stays below one largest frame.
+        // Whole frames past the in-flight limit would have to be kept.
         let frames = if session.state == State::Open { (session.in_flight - session.unanswered) as usize } else { 1 };
         (frames * frame::SubmitFrame::LEN).saturating_sub(session.carry.len()).clamp(HEADER_LEN, limits::READ_BUFFER_LEN)
     }
@@ -185,6 +189,7 @@ impl<B: BlockMemory> Shard<B> {
                     (true, _) if carry.len() < bytes.len() => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
                     (true, ends) => ends,
                 };
+                session.held_back = !carry.is_empty() && !half;
                 session.carry = carry;
             }
         }
@@ -335,7 +340,8 @@ impl<B: BlockMemory> Shard<B> {
                 self.decide_question(Origin::Remote { shard: from, ticket }, &transaction, received_ns, deadline_ns, now);
             }
             MeshMessage::Reply { ticket, outcome } => {
-                let Some(asked) = self.forwards.close(ticket) else { return };
+                let Some((asked, deadline_ns)) = self.forwards.close(ticket) else { return };
+                let outcome = outcome.and_then(|answer| self.in_time(answer, deadline_ns, now));
                 self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, outcome);
             }
         }
@@ -358,6 +364,16 @@ impl<B: BlockMemory> Shard<B> {
                 }
             },
         }
+    }
+
+    /// A decision, if its budget is not over: a late one is not given, whatever it is, because nobody may still count on it.
+    #[inline]
+    fn in_time(&mut self, answer: frame::AnswerFields, deadline_ns: u64, now: Now) -> Result<frame::AnswerFields, Refusal> {
+        if now.mono_ns < deadline_ns {
+            return Ok(answer);
+        }
+        self.counters.deadlines_missed += 1;
+        Err(UNCONFIRMED)
     }
 
     /// Buffers of the largest block's length that the shard would take.
@@ -415,7 +431,8 @@ impl<B: BlockMemory> Shard<B> {
                         self.dedupe.set_receipt(position, written.receipt);
                     }
                     let answer = self.dedupe.answer(position, duplicate);
-                    self.reply(origin, Ok(answer));
+                    let outcome = self.in_time(answer, pending.deadline_ns, now);
+                    self.reply(origin, outcome);
                 }
             }
             if (run.0, run.1) == (pending.appended_ns, pending.received_ns) {
@@ -439,8 +456,8 @@ impl<B: BlockMemory> Shard<B> {
     pub fn tick(&mut self, now: Now) {
         let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
         let mut missed = 0;
-        let unconfirmed = Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
-        let error = |correlation| ErrorFrame::new(correlation, unconfirmed.code, 1, false, unconfirmed.detail);
+        let error =
+            |correlation| ErrorFrame::new(correlation, UNCONFIRMED.code, UNCONFIRMED.retry_after_ms, false, UNCONFIRMED.detail);
         self.outbox.expire(now.mono_ns, |origin| {
             missed += 1;
             match origin {
@@ -448,7 +465,7 @@ impl<B: BlockMemory> Shard<B> {
                     sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
                 }
                 Origin::Remote { shard, ticket } => {
-                    mesh_out.push((shard, MeshMessage::Reply { ticket, outcome: Err(unconfirmed) }));
+                    mesh_out.push((shard, MeshMessage::Reply { ticket, outcome: Err(UNCONFIRMED) }));
                 }
             }
         });

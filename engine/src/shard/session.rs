@@ -27,6 +27,8 @@ pub(super) struct Session {
     pub unanswered: u32,
     /// Bytes of requests not yet processed: half a frame, or what came past the in-flight limit.
     pub carry: Vec<u8>,
+    /// Bytes were kept because no request could be taken: they come first once one can, before anything is read.
+    pub held_back: bool,
     /// When the time-out of the handshake or of the half frame is over, monotonic nanoseconds.
     pub patience_ends_ns: u64,
     pub out: Vec<u8>,
@@ -44,6 +46,7 @@ impl Session {
             in_flight: 0,
             unanswered: 0,
             carry: Vec::new(),
+            held_back: false,
             patience_ends_ns: u64::MAX,
             out: Vec::new(),
             dirty: false,
@@ -125,11 +128,11 @@ impl Sessions {
         self.table.get(id.slot as usize).filter(|s| s.generation == id.generation && s.state != State::Free)
     }
 
-    /// Queues bytes for a connection, if it is still there.
+    /// Queues bytes for a connection, if it is still there. Behind an ERROR that closes it nothing follows.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(session) = self.table.get_mut(id.slot as usize) else { return };
-        if session.generation != id.generation || session.state == State::Free {
+        if session.generation != id.generation || matches!(session.state, State::Free | State::Closing) {
             return;
         }
         session.out.extend_from_slice(bytes);

@@ -151,8 +151,8 @@ impl<B: BlockMemory> Shard<B> {
                 let (stream, lsn) = self.dedupe.address(position);
                 // Records of other streams are from before the last start, and committed.
                 if stream != self.settings.shard || lsn <= self.gate.committed() {
-                    let answer = self.dedupe.answer(position, true);
-                    return self.reply(origin, Ok(answer));
+                    let outcome = self.in_time(self.dedupe.answer(position, true), deadline_ns, now);
+                    return self.reply(origin, outcome);
                 }
                 if self.outbox.is_full() {
                     let refusal = self.overloaded();
@@ -200,8 +200,16 @@ impl<B: BlockMemory> Shard<B> {
             self.counters.deadlines_missed += 1;
             return Err(Refusal::new(ErrorCode::Deadline, "the budget was over before the decision; nothing was recorded"));
         }
-        if transaction.event_time_ns.to_native() < self.dedupe.horizon_ns() {
+        let event_time_ns = transaction.event_time_ns.to_native();
+        let horizon_ns = self.dedupe.horizon_ns();
+        if event_time_ns <= horizon_ns {
             let detail = "event_time_ns: older than the dedupe window, a resend could not be told from a new one";
+            return Err(Refusal::new(ErrorCode::BadField, detail));
+        }
+        // The horizon will be where the newest of what falls out was: times ahead of the clock must not carry it up to the present,
+        // where it would refuse everybody.
+        if horizon_ns > 0 && event_time_ns.saturating_sub(now.wall_ns) > now.wall_ns.saturating_sub(horizon_ns) / 2 {
+            let detail = "event_time_ns: further in the future than the dedupe window allows at this load";
             return Err(Refusal::new(ErrorCode::BadField, detail));
         }
         if self.outbox.is_full() {
@@ -256,7 +264,7 @@ impl<B: BlockMemory> Shard<B> {
             receipt: 0.into(),
             reserved: 0.into(),
         };
-        let position = self.dedupe.insert(&question.fingerprint, now.wall_ns, self.settings.shard, &answer);
+        let position = self.dedupe.insert(&question.fingerprint, event_time_ns, self.settings.shard, &answer);
         Ok((lsn, position))
     }
 }

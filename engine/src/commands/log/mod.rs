@@ -4,7 +4,7 @@
 
 mod export;
 mod show;
-mod verify;
+pub(super) mod verify;
 mod view;
 
 pub(super) use show::explain;

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub const EXAMPLES: &str = "\
@@ -32,18 +32,21 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Report {
+/// What was found, in all streams together and in each.
+#[derive(Debug, Serialize)]
+pub struct Report {
     data_dir: String,
     cluster_id: Option<String>,
-    sound: bool,
+    /// Nothing is damaged.
+    pub sound: bool,
     chain_values_checked: bool,
     blocks: u64,
-    records: u64,
+    /// Records that could be read.
+    pub records: u64,
     streams: Vec<Stream>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Stream {
     shard: u16,
     state: &'static str,
@@ -62,7 +65,7 @@ struct Stream {
     problem: Option<Problem>,
 }
 
-#[derive(Serialize)]
+#[derive(Debug, Serialize)]
 struct Problem {
     file: String,
     offset: u64,
@@ -73,23 +76,28 @@ struct Problem {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
-    let log = LogReader::open(&args.data_dir, key)?;
+    let report = check(&args.data_dir, args.key_file.as_ref())?;
+    let status = if report.sound { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
+    super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
+}
+
+/// Reads all of the log in this data directory.
+pub fn check(data_dir: &Path, key_file: Option<&PathBuf>) -> Result<Report, Failure> {
+    let key = super::chain_key(data_dir, key_file)?;
+    let log = LogReader::open(data_dir, key)?;
     let bar = super::progress(&log, true)?;
     let streams =
         log.shards().iter().map(|&shard| verify(&log, shard, |bytes| bar.inc(bytes))).collect::<Result<Vec<_>, Failure>>()?;
     bar.finish_and_clear();
-    let report = Report {
-        data_dir: args.data_dir.display().to_string(),
+    Ok(Report {
+        data_dir: data_dir.display().to_string(),
         cluster_id: log.cluster_id().map(|id| hex(&id)),
         sound: streams.iter().all(|stream| stream.state != DAMAGED),
         chain_values_checked: key.is_some(),
         blocks: streams.iter().map(|stream| stream.blocks).sum(),
         records: streams.iter().map(|stream| stream.records).sum(),
         streams,
-    };
-    let status = if report.sound { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
-    super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
+    })
 }
 
 const CLEAN: &str = "clean";
@@ -135,7 +143,8 @@ fn verify(log: &LogReader, shard: u16, mut read_bytes: impl FnMut(u64)) -> Resul
     })
 }
 
-fn text(report: &Report) -> String {
+/// The report for a person.
+pub fn text(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["stream", "state", "segments", "blocks", "records", "last lsn", "epoch", "head of the chain"]);

@@ -1,0 +1,122 @@
+//! One shard, one connection, and a disk that has written a block before it was asked.
+
+use crate::Frames;
+use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
+use catraca_engine::limits::BLOCK_BUFFERS;
+use catraca_engine::policy::Policy;
+use catraca_engine::shard::access::Access;
+use catraca_engine::shard::admit::EventTimeLimits;
+use catraca_engine::shard::dedupe::{Dedupe, DedupeKey};
+use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
+use catraca_engine::shard::messages::{ConnectionId, Now};
+use catraca_engine::shard::{Shard, ShardSettings};
+use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::frame::{FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
+use jiff::civil::date;
+use std::sync::Arc;
+
+/// 2026-11-23T12:00:00Z: when the benches begin.
+pub const WALL_NS: u64 = 1_795_435_200_000_000_000;
+/// Key of the chain.
+pub const CHAIN_KEY: [u8; 32] = [0x5a; 32];
+/// Length of a segment, bytes: the default of a node.
+const SEGMENT_LEN: u64 = 128 * 1024 * 1024;
+/// A day, nanoseconds: no transaction of the benches is too old.
+const DAY_NS: u64 = 86_400_000_000_000;
+
+/// A list of the first `entries` documents of [`Frames`].
+pub fn list(entries: u64) -> Arc<Snapshot> {
+    let entry = |document| Entry::new(document, ListSource::Plain, Scope::Exact).expect("plain is a source of lists");
+    let entries = Frames::listed(entries).map(entry).collect();
+    Arc::new(Snapshot::from_entries(entries, date(2026, 11, 22), 1).expect("invented documents spread over a table"))
+}
+
+/// How a machine is set up.
+pub struct Setup {
+    /// The list.
+    pub list: Arc<Snapshot>,
+    /// Entries of the dedupe table.
+    pub dedupe_entries: usize,
+    /// Cluster that the log names.
+    pub cluster_id: [u8; 16],
+}
+
+/// The machine.
+pub struct Machine {
+    shard: Shard<Vec<u8>>,
+    connection: ConnectionId,
+    now: Now,
+    answers: Vec<u8>,
+}
+
+impl Machine {
+    /// A machine whose connection has been welcomed.
+    pub fn new(setup: &Setup) -> Self {
+        let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: setup.cluster_id };
+        let start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: SEGMENT_HEAD_LEN as u64 };
+        let journal = JournalSetup { identity, key: CHAIN_KEY, start, segment_len: SEGMENT_LEN, segments_ready: u32::MAX };
+        let settings = ShardSettings {
+            shard: 0,
+            shards: 1,
+            node_id: [1; 16],
+            connections: 1,
+            in_flight: 4096,
+            event_time: EventTimeLimits { age_ns: DAY_NS, ahead_ns: DAY_NS },
+            access: Arc::new(Access::open()),
+        };
+        let mut shard = Shard::new(
+            settings,
+            Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16])),
+            Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
+            Policy::blacklist_only(),
+            Journal::new(journal),
+        );
+        for _ in 0..BLOCK_BUFFERS {
+            shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
+        }
+        let now = Now { mono_ns: 1_000_000_000, wall_ns: WALL_NS };
+        let connection = shard.connect(now).expect("one connection is allowed");
+        let mut hello = HelloFrame::empty(1);
+        (hello.version_min, hello.version_max) = (1, 1);
+        let mut machine = Self { shard, connection, now, answers: Vec::new() };
+        assert_eq!(machine.decide(bytemuck::bytes_of(&hello)).len(), WelcomeFrame::LEN);
+        machine
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, ns: u64) {
+        self.now.mono_ns += ns;
+        self.now.wall_ns += ns;
+    }
+
+    /// Wall clock, nanoseconds since 1970 UTC.
+    pub fn wall_ns(&self) -> u64 {
+        self.now.wall_ns
+    }
+
+    /// From the bytes of requests to the bytes of their answers. Each block goes through `disk` on its way.
+    #[inline]
+    pub fn decide_through(&mut self, requests: &[u8], mut disk: impl FnMut(&BlockWrite<Vec<u8>>)) -> &[u8] {
+        self.shard.receive(self.connection, requests, self.now.mono_ns, self.now);
+        self.shard.date_decisions(self.now.mono_ns + 1);
+        while let Some(write) = self.shard.next_write(self.now) {
+            disk(&write);
+            self.shard.give_buffer(write.buffer);
+            self.shard.written();
+            self.shard.answer_committed(self.now);
+        }
+        self.shard.control_out().clear();
+        self.answers.clear();
+        while let Some(connection) = self.shard.next_dirty() {
+            let closing = self.shard.take_output(connection, &mut self.answers);
+            assert!(!closing, "the requests of benches are sound");
+        }
+        &self.answers
+    }
+
+    /// The same with a disk that keeps nothing.
+    #[inline]
+    pub fn decide(&mut self, requests: &[u8]) -> &[u8] {
+        self.decide_through(requests, |_| {})
+    }
+}

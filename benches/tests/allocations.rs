@@ -1,0 +1,65 @@
+//! Once warm, deciding allocates nothing: counted, not measured.
+
+use catraca_benches::{Frames, Machine, Setup, list};
+use catraca_engine::shard::dedupe;
+use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The system's allocator, counted.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of the caller's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the pointer came from the system's allocator, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the pointer came from the system's allocator, with this layout.
+        unsafe { System.realloc(pointer, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_warm_shard_allocates_nothing_for_a_decision() {
+    let entries = 10_000;
+    let setup = Setup { list: list(entries), dedupe_entries: dedupe::MIN_ENTRIES, cluster_id: [1; 16] };
+    let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(entries));
+    let mut bytes = vec![0; 512 * SubmitFrame::LEN];
+    let mut round = |machine: &mut Machine, batches: usize, count: usize| {
+        let mut allocations = 0;
+        for _ in 0..batches {
+            machine.pass(1_000_000);
+            frames.fill(&mut bytes, machine.wall_ns());
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            for piece in bytes.chunks(count * SubmitFrame::LEN) {
+                assert_eq!(machine.decide(piece).len(), count * VerdictFrame::LEN);
+            }
+            // Half a frame now, the rest later; and all of it again: duplicates.
+            let cut = 100;
+            assert!(machine.decide(&bytes[..cut]).is_empty());
+            assert_eq!(machine.decide(&bytes[cut..]).len(), 512 * VerdictFrame::LEN);
+            allocations += ALLOCATIONS.load(Ordering::Relaxed) - before;
+        }
+        allocations
+    };
+    // Until the dedupe table forgets, and every buffer has the size that it needs.
+    round(&mut machine, 300, 512);
+    round(&mut machine, 2, 1);
+    assert_eq!(round(&mut machine, 100, 512), 0, "in batches of 512");
+    assert_eq!(round(&mut machine, 10, 1), 0, "one by one");
+}

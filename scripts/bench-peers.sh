@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# The same job on catraca and on Redis, in alternation: two look-ups in a list of a million documents, an idempotency key, one durable
+# record, then the answer. Prints medians and ratios, and beside them what the machine itself takes for one durable write.
+#
+#   ./scripts/bench-peers.sh                              five rounds of 10 s a shape, then a minute of open loop: about 10 minutes
+#   ./scripts/bench-peers.sh --rounds 1 --seconds 2 --open-seconds 5     a quick look
+#   ./scripts/bench-peers.sh --json bench.json            also as JSON, every round in it
+#
+# What is compared: catraca's one data core, and Redis's one thread, on processor 0; the load on processor 1, from one thread that
+# sleeps in epoll while it waits, for both. Redis runs with `appendonly yes`, `appendfsync always`, no snapshots, no rewriting of its
+# file while it is measured; its Lua script is in loadgen/examples/redis_load.rs. Both keep their files in one folder of this disk.
+# Every verdict of both is checked.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+
+rounds=5 seconds=10 open_seconds=60 json="" bin_dir="" documents=1000000
+usage() {
+  echo "usage: bench-peers.sh [--rounds N] [--seconds S] [--open-seconds S, 0 for none] [--documents N] [--json FILE]" >&2
+  echo "                      [--bin-dir DIR  binaries that are built already]" >&2
+  exit 2
+}
+while [ $# -gt 0 ]; do
+  [ $# -ge 2 ] || usage
+  case "$1" in
+    --rounds) rounds=$2 ;;
+    --seconds) seconds=$2 ;;
+    --open-seconds) open_seconds=$2 ;;
+    --documents) documents=$2 ;;
+    --json) json=$2 ;;
+    --bin-dir) bin_dir=$2 ;;
+    *) usage ;;
+  esac
+  shift 2
+done
+
+heading "Setting up"
+setup bench
+[ "$(nproc)" -ge 2 ] || die "two processors are needed: one for the system that is measured, one for the load"
+target=${CARGO_TARGET_DIR:-target}
+if [ -z "$bin_dir" ]; then
+  heading "Building"
+  cargo build --release --locked --package catraca-engine --package catraca-loadgen --bins --examples
+  bin_dir=$target/release
+fi
+catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen redis_load=$bin_dir/examples/redis_load
+for program in "$catraca" "$loadgen" "$redis_load"; do
+  [ -x "$program" ] || die "$program is missing: build it, or leave --bin-dir out"
+done
+
+mkdir -p "$target"
+work=$(mktemp -d "$(realpath "$target")/bench-peers.XXXXXX")
+node_pid="" redis_pid=""
+stop() {
+  local pid
+  for pid in $node_pid $redis_pid; do
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
+  rm -rf "$work"
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+
+heading "This machine"
+python3 scripts/bench-peers/machine.py "$work" "$work/machine.json"
+
+heading "Lists and servers"
+"$catraca" blacklist synth --entries "$documents" --seed 7 --out "$work/list.csv"
+"$catraca" blacklist build --source "plain=$work/list.csv" --out "$work/list.catraca" >/dev/null
+"$catraca" serve --data-dir "$work/node" --shards 1 --cores 0 --listen 127.0.0.1:0 --http 127.0.0.1:0 \
+  --blacklist "$work/list.catraca" 2>"$work/node.log" &
+node_pid=$!
+# Waits for the line that says so, and prints a field of it.
+ready_field() {
+  local tries
+  for ((tries = 0; tries < 600; tries++)); do
+    kill -0 "$node_pid" 2>/dev/null || { cat "$work/node.log" >&2; die "the node did not start"; }
+    if python3 scripts/bench-peers/ready.py "$work/node.log" "$1"; then return 0; fi
+    sleep 0.1
+  done
+  die "the node was not ready after a minute: $work/node.log"
+}
+node_addr=$(ready_field listen)
+node_http=$(ready_field http)
+
+mkdir "$work/redis"
+redis_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+start_redis() {
+  taskset -c 0 redis-server --bind 127.0.0.1 --port "$redis_port" --dir "$work/redis" --daemonize no --save "" \
+    --appendonly yes --appendfsync "$1" --auto-aof-rewrite-percentage 0 --logfile "$work/redis.log" &
+  redis_pid=$!
+  local tries
+  for ((tries = 0; tries < 600; tries++)); do
+    if [ "$(redis-cli -p "$redis_port" ping 2>/dev/null)" = PONG ]; then return 0; fi
+    kill -0 "$redis_pid" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$work/redis.log" >&2
+  die "redis-server did not start"
+}
+start_redis always
+"$redis_load" --addr "127.0.0.1:$redis_port" --list "$work/list.csv" --load
+[ "$(redis-cli -p "$redis_port" config get appendfsync | tail -n 1)" = always ] || die "redis-server does not sync always"
+echo "catraca on $node_addr, $(redis-server --version | cut -d ' ' -f 1-3) on port $redis_port"
+
+# Both must have come to rest: the node prepares segments of its log ahead, Redis frees memory.
+settle() {
+  sleep 1
+}
+run_catraca() {
+  settle
+  "$loadgen" --addr "$node_addr" --connections "$1" --in-flight "$2" --seconds "$seconds" --warmup 1 --core 1 --list "$work/list.csv" \
+    --listed-share 0.01 --verify --seed "$3" --json "$work/run-$1x$2-catraca-$3.json" >"$work/out" 2>&1 || { cat "$work/out" >&2; die "catraca's run failed"; }
+}
+run_redis() {
+  settle
+  "$redis_load" --addr "127.0.0.1:$redis_port" --connections "$1" --in-flight "$2" --seconds "$seconds" --warmup 1 --core 1 \
+    --list "$work/list.csv" --listed-share 0.01 >"$work/run-$1x$2-redis-$3.json" 2>"$work/out" || { cat "$work/out" >&2; die "Redis's run failed"; }
+}
+
+heading "Closed loop: $rounds rounds of $seconds s a shape, in alternation"
+for ((round = 1; round <= rounds; round++)); do
+  for shape in "4 512" "64 1" "1 1"; do
+    # shellcheck disable=SC2086
+    set -- $shape
+    # Who begins changes, so that neither always follows the other.
+    if ((round % 2)); then
+      run_catraca "$1" "$2" "$round"
+      run_redis "$1" "$2" "$round"
+    else
+      run_redis "$1" "$2" "$round"
+      run_catraca "$1" "$2" "$round"
+    fi
+    python3 scripts/bench-peers/table.py round "$work" "$1x$2" "$round"
+  done
+done
+
+if [ "$open_seconds" != 0 ]; then
+  rate=$(python3 scripts/bench-peers/table.py half "$work" 4x512)
+  heading "Open loop: $rate a second for $open_seconds s, half of what the closed loop reached"
+  settle
+  "$loadgen" --addr "$node_addr" --connections 16 --rate "$rate" --seconds "$open_seconds" --warmup 2 --core 1 --list "$work/list.csv" \
+    --listed-share 0.01 --verify --json "$work/open.json" >"$work/out" 2>&1 || { cat "$work/out" >&2; die "the open loop failed"; }
+fi
+curl -sSf "http://$node_http/metrics" >"$work/metrics"
+
+kill -TERM "$node_pid"
+if wait "$node_pid"; then node_status=0; else node_status=$?; fi
+node_pid=""
+[ "$node_status" -eq 0 ] || { tail -n 3 "$work/node.log" >&2; die "the node ended with status $node_status"; }
+kill -TERM "$redis_pid"
+wait "$redis_pid" || true
+redis_pid=""
+
+heading "Medians"
+python3 scripts/bench-peers/table.py result "$work" "$work/result.json"
+if [ -n "$json" ]; then
+  cp "$work/result.json" "$json"
+  echo "JSON: $json"
+fi

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The whole system on this machine: sets up what is missing, builds, and runs `catraca demo` with the arguments given
+# (`./scripts/demo.sh --seconds 20`; `--help` explains). Ctrl-C ends it in order.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+
+heading "Setting up"
+setup
+echo "setup: everything is there"
+heading "Building (the first time takes some minutes)"
+cargo build --release --locked --package catraca-engine --bin catraca
+heading "catraca demo $*"
+exec "${CARGO_TARGET_DIR:-target}/release/catraca" demo "$@"

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs what building, testing and showing catraca need, as far as it is missing. Run it alone, or let the other scripts source it
+# and call `setup`. Does nothing, and needs no network, where everything is there. Knows Debian and what derives from it; elsewhere it
+# says what to install.
+#
+#   ./scripts/setup.sh          what the build, the demo and the tests need
+#   ./scripts/setup.sh bench    also what scripts/bench-peers.sh compares with
+set -euo pipefail
+
+# The version of cargo-nextest that runs the tests, and the compiler that is installed where there is none; an older compiler is
+# refused by cargo itself, with the version that it wants (rust-version in Cargo.toml).
+NEXTEST_VERSION=0.9
+RUSTUP_URL=https://sh.rustup.rs
+
+heading() {
+  printf '\n== %s\n' "$*"
+}
+
+die() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Rust that rustup installed in an earlier run, for a shell that does not know it yet.
+find_cargo() {
+  if ! command -v cargo >/dev/null 2>&1 && [ -f "${CARGO_HOME:-$HOME/.cargo}/env" ]; then
+    # shellcheck disable=SC1091
+    . "${CARGO_HOME:-$HOME/.cargo}/env"
+  fi
+  case ":$PATH:" in
+    *":${CARGO_HOME:-$HOME/.cargo}/bin:"*) ;;
+    *) export PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" ;;
+  esac
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo "$@"
+  else
+    die "'$*' needs root, and there is no sudo: run it as root, then start again"
+  fi
+}
+
+# Packages of Debian: each is named with the command or file that shows that it is there.
+install_packages() {
+  local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
+    "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt")
+  [ "${1:-}" = bench ] && wanted+=("redis-server:redis-server" "util-linux:taskset")
+  local missing=() pair package sign
+  for pair in "${wanted[@]}"; do
+    package=${pair%%:*} sign=${pair#*:}
+    case "$sign" in
+      /*) [ -e "$sign" ] || missing+=("$package") ;;
+      *) command -v "$sign" >/dev/null 2>&1 || missing+=("$package") ;;
+    esac
+  done
+  if [ "${#missing[@]}" -eq 0 ]; then
+    return 0
+  fi
+  command -v apt-get >/dev/null 2>&1 || die "missing: ${missing[*]}. There is no apt-get here: install them your system's way"
+  echo "setup: installing the packages ${missing[*]}"
+  as_root apt-get update -q
+  # Debian starts a service that it installs: the one of redis-server is not wanted, the comparison starts its own.
+  if [[ " ${missing[*]} " == *" redis-server "* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+    as_root chmod +x /usr/sbin/policy-rc.d
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" || {
+      as_root rm -f /usr/sbin/policy-rc.d
+      return 1
+    }
+    as_root rm -f /usr/sbin/policy-rc.d
+  else
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+  fi
+}
+
+install_rust() {
+  find_cargo
+  if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup: installing Rust with rustup, into ${CARGO_HOME:-$HOME/.cargo}"
+    curl --proto '=https' --tlsv1.2 -sSf "$RUSTUP_URL" | sh -s -- -y --profile minimal --component clippy,rustfmt
+    find_cargo
+  fi
+  local component
+  for component in clippy fmt; do
+    cargo "$component" --version >/dev/null 2>&1 && continue
+    echo "setup: installing the tool 'cargo $component'"
+    rustup component add "${component/fmt/rustfmt}" || die "'cargo $component' is missing; install it your system's way"
+  done
+}
+
+install_nextest() {
+  cargo nextest --version >/dev/null 2>&1 && return 0
+  echo "setup: building cargo-nextest, the runner of the tests (once, some minutes)"
+  cargo install --locked --version "^$NEXTEST_VERSION" cargo-nextest
+}
+
+# setup [tests|bench]: the build and the demo need no runner of tests.
+setup() {
+  install_packages "${1:-}"
+  install_rust
+  if [ "${1:-}" = tests ]; then
+    install_nextest
+  fi
+}
+
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+  setup "${1:-tests}"
+  if [ "${1:-}" = bench ]; then
+    install_nextest
+  fi
+  echo "setup: everything is there"
+fi

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: sets up what is missing, then format, lints as errors, all tests. Ends with one line
+# that says what failed, or that all passed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/setup.sh
+. scripts/setup.sh
+
+section="setup"
+finish() {
+  local status=$?
+  local took="$((SECONDS / 60)) min $((SECONDS % 60)) s"
+  if [ "$status" -eq 0 ]; then
+    heading "All passed, in $took"
+  else
+    heading "FAILED in: $section (after $took)"
+  fi
+}
+trap finish EXIT
+
+run_section() {
+  section=$1
+  shift
+  heading "$section"
+  "$@"
+}
+
+run_section "Setting up" setup tests
+run_section "Format" cargo fmt --all --check
+run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+# Tests with real processes run the binaries.
+run_section "Building the binaries" cargo build --workspace --all-features --bins --locked
+run_section "Tests" cargo nextest run --workspace --all-features --locked
+run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
+run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'
