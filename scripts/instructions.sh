@@ -8,7 +8,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
-cargo build --quiet --release -p catraca-benches --bin instructions
+${CARGO:-cargo} build --quiet --release -p catraca-benches --bin instructions
 program=${CARGO_TARGET_DIR:-target}/release/instructions
 few=20480
 many=61440

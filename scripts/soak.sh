@@ -8,7 +8,12 @@
 #
 #   ./scripts/soak.sh [--transactions 10000000] [--bin-dir DIR] [--keep]
 #
-# It notices a runtime that loses tasks. BROKEN_RULE_SEEN
+# It notices a runtime that loses tasks. Tried twice with 3,000,000 transactions on an unoptimised build (two processors, others at work),
+# PREEMPT_TIMER in engine/src/driver/mod.rs set to 1 ms and yield_to_reactor calling `glommio::executor().yield_now()`:
+#   - once the core stopped answering for good after 1.5 million: the node ended itself with status 15 ("the core of shard 0 has not moved
+#     for 10 s"), 8,192 transactions were unanswered, and the soak failed;
+#   - once all were answered, with stalls of 376 and 566 ms where the machine's own pauses came to 27 and 24 ms, and the soak failed.
+# As it should be, the same build held for 2,000,000. A broken run of 200,000 showed nothing: give it millions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh
@@ -85,24 +90,23 @@ echo "process $node_pid on $addr, load on processor $load_core"
 
 # The list, each second.
 swap_lists() {
-  local swaps=0 list
+  local list
   while true; do
     for list in second first; do
       "$catraca" blacklist load "$work/$list.catraca" --addr "$addr" --force >"$work/swap.out" 2>&1 || {
         cp "$work/swap.out" "$work/swap-failed"
         return 1
       }
-      swaps=$((swaps + 1))
-      echo "$swaps" >"$work/swaps"
+      echo >>"$work/swaps"
       sleep 1
     done
   done
 }
 # Connections that come, pay a little and go; and some that say nothing, or nonsense, and go.
 come_and_go() {
-  local turn=0
+  local turn=$((RANDOM * 1000))
   while true; do
-    "$loadgen" --addr "$addr" --connections 16 --in-flight 2 --transactions 320 --core none --seed $((1000 + turn)) \
+    "$loadgen" --addr "$addr" --connections 16 --in-flight 2 --transactions 320 --core none --seed "$turn" \
       --list "$work/load.csv" --listed-share 0.1 --verify >"$work/come.out" 2>&1 || {
       cp "$work/come.out" "$work/come-failed"
       return 1
@@ -110,7 +114,7 @@ come_and_go() {
     (exec 3<>"/dev/tcp/${addr%:*}/${addr##*:}") 2>/dev/null || true
     (exec 3<>"/dev/tcp/${addr%:*}/${addr##*:}" && echo "GET / HTTP/1.1" >&3) 2>/dev/null || true
     turn=$((turn + 1))
-    echo "$turn" >"$work/comings"
+    echo >>"$work/comings"
     sleep 0.2
   done
 }
@@ -145,7 +149,7 @@ measure() {
 # One shape: its name, its share of a cycle in thousandths, and what the load generator is told.
 failed=0
 run_shape() {
-  local name=$1 count=$((transactions / cycles * $2 / 1000)) status=0 pauses_pid
+  local name=$1 count=$((transactions * $2 / 1000 / cycles)) status=0 pauses_pid
   shift 2
   [ "$count" -gt 0 ] || count=1
   "$pauses" "$work" >"$work/pauses.json" &
@@ -179,7 +183,7 @@ done
 read -r kib_after descriptors_after <<<"$(measure)"
 
 heading "Afterwards"
-echo "took $((SECONDS - began)) s; $(cat "$work/comings") times connections came and went in the last cycle, $(cat "$work/swaps") swaps of the list"
+echo "took $((SECONDS - began)) s; $(wc -l <"$work/comings") times connections came and went; $(wc -l <"$work/swaps") swaps of the list"
 echo "memory $((kib_before / 1024)) MiB after the first cycle, $((kib_after / 1024)) MiB at the end; descriptors $descriptors_before, $descriptors_after"
 # A twentieth and 16 MiB: what an allocator keeps back moves by that much.
 if ((kib_after > kib_before + kib_before / 20 + 16 * 1024)); then

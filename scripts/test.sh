@@ -30,6 +30,6 @@ run_section "Format" cargo fmt --all --check
 run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 # Tests with real processes run the binaries.
 run_section "Building the binaries" cargo build --workspace --all-features --bins --locked
-run_section "Tests" cargo nextest run --workspace --all-features --locked
+run_section "Tests" cargo nextest run --no-fail-fast --workspace --all-features --locked
 run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
 run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'

@@ -214,7 +214,8 @@ fn an_id_stands_for_one_content() {
     let now = now_ns();
     let first = between("order-1", document(1), document(2), now);
     let decision = watched.witness.decide(&first).expect("decided");
-    let changes: [(&str, fn(&mut Transaction)); 4] = [
+    type Change = (&'static str, fn(&mut Transaction));
+    let changes: [Change; 4] = [
         ("amount", |t| t.amount_centavos += 1),
         ("payee", |t| t.payee = document(3).to_wire()),
         ("time", |t| t.event_time_ns += 1),

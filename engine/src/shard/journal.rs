@@ -192,29 +192,29 @@ impl<B: BlockMemory> Journal<B> {
         Ok(())
     }
 
-    /// The payload of the block that would be written next; `None` without records.
-    #[inline]
-    fn next_payload_len(&self) -> Option<usize> {
-        let open = self.open.as_ref().filter(|open| open.record_count > 0);
-        self.closed.front().or(open).map(|block| block.payload_len)
-    }
-
-    /// Whether a block of this payload fits into the segment in use.
-    #[inline]
-    fn fits(&self, payload_len: usize) -> bool {
-        self.offset + padded_len(payload_len) as u64 <= self.segment_len
-    }
-
-    /// Whether [`Self::next_write`] has a block: records wait, nothing is being written, and there is a segment for them.
+    /// Whether [`Self::next_write`] has a block: nothing is being written, records wait, and there is a segment for them. Without one
+    /// they wait for [`Self::segments_ready`].
     #[inline]
     pub fn wants_write(&self) -> bool {
-        let has_room = |payload_len| self.fits(payload_len) || self.segment + 1 < self.segments_ready;
-        self.in_flight.is_none() && self.next_payload_len().is_some_and(has_room)
+        self.in_flight.is_none() && self.waiting_len().is_some_and(|len| self.fits(len) || self.segment + 1 < self.segments_ready)
+    }
+
+    /// Length of the block that the oldest waiting records make, if there are any.
+    #[inline]
+    fn waiting_len(&self) -> Option<usize> {
+        let waiting = self.closed.front().or(self.open.as_ref()).filter(|block| block.record_count > 0);
+        waiting.map(|block| padded_len(block.payload_len))
+    }
+
+    /// Whether the segment in use has room for a block.
+    #[inline]
+    fn fits(&self, len: usize) -> bool {
+        self.offset + len as u64 <= self.segment_len
     }
 
     /// Whether every record appended is durable.
     pub fn is_idle(&self) -> bool {
-        self.in_flight.is_none() && self.next_payload_len().is_none()
+        self.in_flight.is_none() && self.waiting_len().is_none()
     }
 
     /// The next block to write, if the disk is free, there is one, and its segment is ready.
@@ -222,9 +222,8 @@ impl<B: BlockMemory> Journal<B> {
         if !self.wants_write() {
             return None;
         }
-        let payload_len = self.next_payload_len()?;
-        let len = padded_len(payload_len);
-        if !self.fits(payload_len) {
+        let len = self.waiting_len()?;
+        if !self.fits(len) {
             self.segment += 1;
             self.offset = SEGMENT_HEAD_LEN as u64;
         }
@@ -298,7 +297,10 @@ mod tests {
             j.written();
         }
         assert_eq!(last, 4095, "the second block does not fit the only segment");
+        assert!(!j.wants_write(), "or the driver would ask for it for ever");
+        assert!(!j.is_idle(), "records wait");
         j.segments_ready(100);
+        assert!(j.wants_write());
         while let Some(write) = j.next_write(0) {
             assert!(write.offset + write.len as u64 <= 2 << 20);
             last = write.last_lsn;

@@ -132,7 +132,8 @@ impl Sessions {
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(session) = self.table.get_mut(id.slot as usize) else { return };
-        if session.generation != id.generation || matches!(session.state, State::Free | State::Closing) {
+        // A closing connection still gets the answers that are due, and its farewell behind them: nothing comes after that.
+        if session.generation != id.generation || session.state == State::Free {
             return;
         }
         session.out.extend_from_slice(bytes);
