@@ -80,8 +80,10 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
             }
         }
         core.after_work();
-        // A socket that always has data never waits by itself.
-        yield_to_reactor().await;
+        // A socket that always has data never waits by itself. One that had less than was asked for does: the next read waits for a poll.
+        if len == allowance {
+            yield_to_reactor().await;
+        }
     }
     connection.peer_done.set(true);
     connection.output.set();
