@@ -3,7 +3,7 @@
 //! A head of 256 bytes, and behind it a bounded extension for what a decision saw beyond the fixed fields. LOG.md gives the offsets.
 
 use crate::document::DocumentKey;
-use crate::frame::{IntoWire, ListSource, Scope, Transaction, TransactionFields, layout, wire_codes};
+use crate::frame::{IntoWire, Scope, Transaction, TransactionFields, layout, wire_codes};
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -57,9 +57,9 @@ layout! {
         score: u16,
         /// A [`Reason`].
         reason: u8,
-        /// [`ListSource`] of the payer's entry; 0 not listed.
+        /// [`crate::frame::ListSource`] of the payer's entry; 0 not listed.
         payer_source: u8,
-        /// [`ListSource`] of the payee's entry; 0 not listed.
+        /// [`crate::frame::ListSource`] of the payee's entry; 0 not listed.
         payee_source: u8,
         /// 0.
         reserved_a: u8,
@@ -127,11 +127,4 @@ impl OverlayChange {
 #[inline]
 pub const fn blacklist_version(snapshot_id: u64, overlay_sequence: u64) -> u64 {
     (snapshot_id & !0xff_ffff) | (overlay_sequence & 0xff_ffff)
-}
-
-impl RecordHead {
-    /// Where an entry that hit came from, for the payer's or payee's source byte.
-    pub fn source(byte: u8) -> Option<ListSource> {
-        ListSource::from_wire(byte)
-    }
 }

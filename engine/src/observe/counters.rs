@@ -62,8 +62,8 @@ counters! {
     pending => "catraca_pending", "Decisions that wait for their record to be committed.";
     /// Entries of the dedupe table.
     dedupe_entries => "catraca_dedupe_entries", "Decisions held to recognise a resend.";
-    /// Wall clock up to which the dedupe table may have forgotten, nanoseconds.
-    dedupe_horizon_ns => "catraca_dedupe_horizon_nanoseconds", "Transactions older than this wall clock are refused, because a resend would not be recognised.";
+    /// Event time up to which the dedupe table may have forgotten, nanoseconds since 1970 UTC; 0 while it has forgotten nothing.
+    dedupe_horizon_ns => "catraca_dedupe_horizon_nanoseconds", "Transactions whose event time lies before this are refused, because a resend would not be recognised; nanoseconds since 1970 UTC.";
     /// Ticks of the core: stands still when the core does.
     ticks => "catraca_core_ticks_total", "Ticks of the data core; stands still when the core is stuck.";
 }
