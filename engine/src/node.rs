@@ -12,7 +12,9 @@ use crate::rebuild::{self, Rebuilt};
 use crate::shard::ShardSettings;
 use crate::shard::admit::EventTimeLimits;
 use crate::shard::journal::{JournalSetup, Start};
+use crate::shard::messages::{ShardState, Standing};
 use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN};
+use catraca_wire::frame::Durability;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -90,9 +92,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
             listen,
             log_dir: data_dir.path().to_owned(),
             clock: clock.clone(),
-            dedupe,
-            lists: Lists::new(snapshot.clone(), overlay.clone()),
-            policy: Policy::blacklist_only(),
+            standing: Standing::primary(Durability::Single),
+            state: ShardState { dedupe, lists: Lists::new(snapshot.clone(), overlay.clone()), policy: Policy::blacklist_only() },
             journal: JournalSetup { identity, key: chain_key, start, segment_len, segments_ready: ready },
             links: Arc::clone(&links),
         };

@@ -12,6 +12,7 @@ pub mod client;
 pub mod document;
 pub mod frame;
 pub mod record;
+pub mod replication;
 pub mod transaction;
 
 pub use document::{DocumentError, DocumentKey, DocumentKind};

@@ -194,6 +194,8 @@ async fn dispatch(
                 | ToControl::RecordRefused) => lists.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
+                // Nobody asks for these without a standby.
+                ToControl::Gated { .. } | ToControl::TookOver(_) => {}
                 ToControl::Drained(shard) => {
                     let _ = drained.send(shard).await;
                 }

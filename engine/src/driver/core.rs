@@ -94,9 +94,8 @@ impl Core {
 /// Runs a core until the process ends; returns only when it can't start.
 pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
     let shard_index = usize::from(setup.settings.shard);
-    let CoreSetup { settings, listen, log_dir, clock, dedupe, lists, policy, journal, links, spin, other_cpus, .. } = setup;
-    let segment = journal.start.segment;
-    let shard = Shard::new(settings, dedupe, lists, policy, Journal::new(journal));
+    let CoreSetup { settings, standing, state, listen, log_dir, clock, journal, links, spin, other_cpus, .. } = setup;
+    let shard = Shard::new(settings, standing, state, Journal::new(journal));
     let core = Rc::new(Core {
         shard: RefCell::new(shard),
         shard_index,
@@ -107,7 +106,7 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
         links,
         clock,
     });
-    let disk = disk::Disk::start(&core, log_dir, segment, &other_cpus)?;
+    let disk = disk::Disk::start(&core, log_dir, &other_cpus)?;
     glommio::timer::sleep(FIRST_PARK + spin).await;
     let listener = TcpListener::bind(listen)
         .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
@@ -144,6 +143,8 @@ async fn take_messages(core: Rc<Core>) {
             while let Some(message) = control.pop() {
                 shard.control(message, now);
             }
+            // The standby's word may be among them.
+            shard.answer_committed(now);
         }
         core.after_work();
         // A new segment may be what the journal waits for.

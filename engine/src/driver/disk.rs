@@ -60,13 +60,12 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Opens the segment that the journal goes on in, starts the writing thread on `cpus`, and gives the shard its buffers.
-    pub fn start(core: &Core, data_dir: PathBuf, segment: u32, cpus: &[usize]) -> Result<Self, Failure> {
+    /// Starts the writing thread on `cpus`, and gives the shard its buffers.
+    pub fn start(core: &Core, data_dir: PathBuf, cpus: &[usize]) -> Result<Self, Failure> {
         let shard = core.shard_index as u16;
-        let file = open(&data_dir, shard, segment)?;
         let (jobs, waiting) = bounded(1);
         let done = Arc::new(Mailbox::new(1));
-        let writer = Writer { data_dir, shard, segment, file, done: Arc::clone(&done) };
+        let writer = Writer { data_dir, shard, file: None, done: Arc::clone(&done) };
         let cpus = cpus.to_vec();
         std::thread::Builder::new()
             .name(format!("log-{shard}"))
@@ -89,8 +88,8 @@ impl Disk {
 struct Writer {
     data_dir: PathBuf,
     shard: u16,
-    segment: u32,
-    file: File,
+    /// The segment in use. None before the first block: a standby's stream is not written from here until it takes over.
+    file: Option<(u32, File)>,
     done: Arc<Mailbox<DirectBlock>>,
 }
 
@@ -99,11 +98,12 @@ impl Writer {
     /// acknowledge what a crash then loses.
     fn run(mut self, jobs: &Receiver<BlockWrite<DirectBlock>>) {
         while let Ok(write) = jobs.recv() {
-            if write.segment != self.segment {
-                self.file = open(&self.data_dir, self.shard, write.segment).unwrap_or_else(|failure| fatal::end(&failure));
-                self.segment = write.segment;
-            }
-            let outcome = self.file.write_at(&write.buffer.bytes()[..write.len], write.offset);
+            let file = match self.file.take() {
+                Some((segment, file)) if segment == write.segment => file,
+                _ => open(&self.data_dir, self.shard, write.segment).unwrap_or_else(|failure| fatal::end(&failure)),
+            };
+            let (_, file) = self.file.insert((write.segment, file));
+            let outcome = file.write_at(&write.buffer.bytes()[..write.len], write.offset);
             let why = match outcome {
                 Ok(len) if len == write.len => {
                     assert!(self.done.push(write.buffer).is_ok(), "one write is under way at a time");
@@ -175,10 +175,12 @@ impl Disk {
             let mut shard = core.shard.borrow_mut();
             shard.give_buffer(buffer);
             shard.written();
+            core.links.feeds[core.shard_index].set_durable(shard.durable_lsn());
         }
         let mut shard = core.shard.borrow_mut();
         if let Some(write) = shard.next_write(core.now()) {
             self.writing.set(true);
+            core.links.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len]);
             // Whoever hands a block over: the journal's task waits for its return.
             core.journal.set();
             assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");

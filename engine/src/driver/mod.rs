@@ -18,12 +18,12 @@ pub mod requirements;
 
 use crate::fatal::{Failure, Status};
 use crate::limits;
+use crate::live_feed::LiveFeed;
 use crate::mailbox::Mailbox;
 use crate::observe::SharedCounters;
 use crate::shard::ShardSettings;
 use crate::shard::journal::JournalSetup;
-use crate::shard::messages::{MeshMessage, ToControl, ToShard};
-use crate::{blacklist::Lists, policy::Policy, shard::dedupe::Dedupe};
+use crate::shard::messages::{MeshMessage, ShardState, Standing, ToControl, ToShard};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +50,8 @@ pub struct Links {
     pub to_control: Mailbox<ToControl>,
     /// Counters of each shard.
     pub counters: Vec<SharedCounters>,
+    /// Blocks of each shard on their way to the standby.
+    pub feeds: Vec<LiveFeed>,
 }
 
 impl Links {
@@ -62,6 +64,7 @@ impl Links {
             to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
             to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),
+            feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
         }
     }
 }
@@ -82,12 +85,10 @@ pub struct CoreSetup {
     pub log_dir: PathBuf,
     /// The monotonic clock, calibrated once for all cores.
     pub clock: quanta::Clock,
+    /// Whether it decides, and what its answers wait for.
+    pub standing: Standing,
     /// State that recovery rebuilt.
-    pub dedupe: Dedupe,
-    /// Lists in force.
-    pub lists: Lists,
-    /// Policy in force.
-    pub policy: Policy,
+    pub state: ShardState,
     /// The stream's journal, positioned where recovery ended.
     pub journal: JournalSetup,
     /// Queues.

@@ -32,7 +32,8 @@ impl Tail {
     pub const START: Self =
         Self { segment: 0, offset: SEGMENT_HEAD_LEN as u64, next_lsn: 1, previous_chain: [0; 32], epoch: 0, sealed_at_ns: 0 };
 
-    pub(super) fn after(block: &SoundBlock<'_>) -> Self {
+    /// Behind a block.
+    pub fn after(block: &SoundBlock<'_>) -> Self {
         Self {
             segment: block.place.segment,
             offset: block.place.block_offset + block.head.padded_len() as u64,
@@ -93,6 +94,46 @@ pub(super) enum Stop {
     Stale(Stale),
     /// Neither continues the log nor may be dropped.
     Damaged(DamageReason),
+}
+
+/// Why bytes that came from the primary are not the next block of this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BlockFault {
+    /// Not all of it is there.
+    #[error("the block is incomplete")]
+    Incomplete,
+    /// A sound block, but not one that can come next.
+    #[error("a block {0}")]
+    Stale(Stale),
+    /// Anything else.
+    #[error(transparent)]
+    Damaged(DamageReason),
+}
+
+/// A block that came from elsewhere, held to all that recovery asks of one on disk: `bytes` are the whole block, which is to go to
+/// `offset` of `segment`.
+///
+/// # Errors
+/// [`BlockFault`].
+pub fn received_block<'a>(
+    bytes: &'a [u8],
+    cluster_id: [u8; 16],
+    shard: u16,
+    tail: &Tail,
+    key: &ChainKey,
+    segment: u32,
+    offset: u64,
+) -> Result<SoundBlock<'a>, BlockFault> {
+    let identity = Identity { cluster_id, shard };
+    let block = block_at(bytes, bytes.len(), 0, segment, &identity, tail, Some(key)).map_err(|stop| match stop {
+        Stop::Full | Stop::ZeroHead | Stop::Incomplete { .. } => BlockFault::Incomplete,
+        Stop::Stale(stale) => BlockFault::Stale(stale),
+        Stop::Damaged(reason) => BlockFault::Damaged(reason),
+    })?;
+    if block.head.padded_len() != bytes.len() {
+        return Err(BlockFault::Damaged(DamageReason::BlockPadding));
+    }
+    Ok(SoundBlock { place: Place { block_offset: offset, ..block.place }, ..block })
 }
 
 /// Who a stream is.

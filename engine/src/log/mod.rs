@@ -16,7 +16,7 @@ pub mod recovery;
 pub mod segment;
 pub mod startup;
 
-pub use check::{Place, SoundBlock, Tail};
+pub use check::{BlockFault, Place, SoundBlock, Tail, received_block};
 pub use error::LogError;
 pub use read::LogReader;
 pub use startup::{RecoveredStream, recover_stream};

@@ -52,6 +52,8 @@ counters! {
     blocks => "catraca_log_blocks_total", "Log blocks made durable.";
     /// Bytes written, padding included.
     log_bytes => "catraca_log_bytes_total", "Bytes of log made durable, padding included.";
+    /// Last log sequence number durable on this node's disk.
+    durable_lsn => "catraca_log_durable_lsn", "Last log sequence number durable on this node's disk.";
     /// Last committed log sequence number.
     committed_lsn => "catraca_log_committed_lsn", "Last committed log sequence number.";
     /// Connections open.

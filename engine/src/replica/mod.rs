@@ -1,48 +1,27 @@
-//! What replication decides without I/O: when a record counts as committed.
+//! Replication without I/O: who reigns, what the standby holds, when a record is committed. Knows no clock, no socket and no disk;
+//! `link/` moves it with those, the simulator in `tests/` with fakes.
 //!
-//! A record is *appended* when it is in a block in memory, *durable* when the write of its block has returned, *committed* when it is
-//! durable everywhere that the node's durability asks for. Only committed records are answered.
+//! ```text
+//! primary                                                      standby
+//! journal ──block──→ disk                                      state: epoch fence, grant
+//!    └──────block──→ Feeder ═══════ connection of a stream ═══→ Follower ──→ disk ──→ dedupe, overlay
+//! CommitGate ←─ack── Feeder ←══════════════════════════════════ ack (durable)
+//! Session: all streams caught up → wait for the standby → GRANT ═→ may be promoted without loss
+//! ```
+//!
+//! Who is primary is decided outside the data path, by an arbiter: today an operator's command. [`ReplicaState`] is all that an
+//! arbiter changes, and its rules hold whoever calls.
 
-/// The highest log sequence number known safe, and what follows for answering. A standby's acknowledgement joins here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitGate {
-    durable_here: u64,
-}
+mod boundaries;
+mod feeder;
+mod follower;
+mod gate;
+mod session;
+mod state;
 
-impl CommitGate {
-    /// A node on its own: everything up to `durable` is committed.
-    pub fn single(durable: u64) -> Self {
-        Self { durable_here: durable }
-    }
-
-    /// This node's disk holds everything up to `lsn`. Never goes back.
-    pub fn durable_here(&mut self, lsn: u64) {
-        assert!(lsn >= self.durable_here, "durability went back from {} to {lsn}", self.durable_here);
-        self.durable_here = lsn;
-    }
-
-    /// The last committed log sequence number.
-    #[inline]
-    pub fn committed(&self) -> u64 {
-        self.durable_here
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_single_node_commits_what_is_durable() {
-        let mut gate = CommitGate::single(4);
-        assert_eq!(gate.committed(), 4);
-        gate.durable_here(9);
-        assert_eq!(gate.committed(), 9);
-    }
-
-    #[test]
-    #[should_panic(expected = "went back")]
-    fn durability_never_goes_back() {
-        CommitGate::single(4).durable_here(3);
-    }
-}
+pub use boundaries::Boundaries;
+pub use feeder::{FeedFault, Feeder};
+pub use follower::{FollowFault, Follower, Next, Placed, Taken};
+pub use gate::CommitGate;
+pub use session::{Session, Step};
+pub use state::{FIRST_EPOCH, Fenced, NotPromotable, Peer, ReplicaState};

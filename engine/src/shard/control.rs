@@ -2,8 +2,10 @@
 
 use super::Shard;
 use super::journal::BlockMemory;
-use super::messages::{Admission, Now, ToControl, ToShard};
+use super::messages::{Admission, Now, ShardState, TakeOver, ToControl, ToShard};
 use super::outbox::{Pending, Waiting};
+use crate::replica::CommitGate;
+use catraca_wire::frame::Role;
 
 impl<B: BlockMemory> Shard<B> {
     /// Takes a message of the control thread.
@@ -44,7 +46,37 @@ impl<B: BlockMemory> Shard<B> {
                 self.tell_when_drained();
             }
             ToShard::SegmentsReady(count) => self.journal.segments_ready(count),
+            ToShard::Durability(durability) => {
+                self.gate.set_durability(durability);
+                self.gate_moved = true;
+                let (shard, committed) = (self.settings.shard, self.gate.committed());
+                self.control_out.push(ToControl::Gated { shard, committed });
+            }
+            ToShard::StandbyAt(lsn) => self.standby_at(lsn),
+            ToShard::StandbyDurable(lsn) => self.standby_durable(lsn),
+            ToShard::PrimaryAt(primary) => self.primary = primary,
+            ToShard::TakeOver(take_over) => self.take_over(*take_over),
         }
+    }
+
+    /// A standby becomes the primary. It has decided nothing yet, so nothing waits and nothing is open.
+    fn take_over(&mut self, take_over: TakeOver) {
+        assert_eq!(self.role, Role::Standby, "a primary is in office already");
+        assert_eq!(self.outbox.len(), 0, "a standby owes no answers");
+        let TakeOver { state, journal, durability } = take_over;
+        self.journal.start_over(journal);
+        self.segment_told = self.journal.segment();
+        self.counters.durable_lsn = self.journal.last_lsn();
+        self.gate = CommitGate::new(durability, self.journal.last_lsn());
+        self.gate_moved = true;
+        self.role = Role::Primary;
+        self.primary = [0; 48];
+        let before = ShardState {
+            dedupe: std::mem::replace(&mut self.dedupe, state.dedupe),
+            lists: std::mem::replace(&mut self.lists, state.lists),
+            policy: std::mem::replace(&mut self.policy, state.policy),
+        };
+        self.control_out.push(ToControl::TookOver(Box::new(before)));
     }
 
     /// While stopping: tells the control thread, once, that everything accepted is answered and handed out.

@@ -126,6 +126,13 @@ impl<B: BlockMemory> Journal<B> {
         }
     }
 
+    /// Goes on elsewhere, with the buffers that it has.
+    pub fn start_over(&mut self, setup: JournalSetup) {
+        assert!(self.is_idle() && self.open.is_none(), "a standby's journal was never written");
+        let spare = std::mem::take(&mut self.spare);
+        *self = Self { spare, ..Self::new(setup) };
+    }
+
     /// Buffers that the journal would like to have more.
     pub fn buffers_wanted(&self) -> usize {
         let held =

@@ -1,8 +1,11 @@
 //! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control thread.
 
-use crate::blacklist::Snapshot;
+use super::dedupe::Dedupe;
+use super::journal::JournalSetup;
+use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
-use catraca_wire::frame::{AnswerFields, BlacklistFrame, ErrorCode, LookupFrame, TransactionFields};
+use crate::policy::Policy;
+use catraca_wire::frame::{AnswerFields, BlacklistFrame, Durability, ErrorCode, LookupFrame, Role, TransactionFields};
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
 
@@ -80,6 +83,34 @@ pub enum MeshMessage {
     },
 }
 
+/// What a shard is to its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it decides.
+    pub role: Role,
+    /// What an answer waits for.
+    pub durability: Durability,
+    /// Where clients reach the primary, `host:port`; zeros where unknown or where this is it.
+    pub primary: [u8; 48],
+}
+
+impl Standing {
+    /// A primary's.
+    pub const fn primary(durability: Durability) -> Self {
+        Self { role: Role::Primary, durability, primary: [0; 48] }
+    }
+}
+
+/// What a shard decides with.
+pub struct ShardState {
+    /// Decisions made before.
+    pub dedupe: Dedupe,
+    /// Lists in force.
+    pub lists: Lists,
+    /// Policy in force.
+    pub policy: Policy,
+}
+
 /// Whether new transactions are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Admission {
@@ -125,6 +156,26 @@ pub enum ToShard {
     Admit(Admission),
     /// Segments below this number are ready.
     SegmentsReady(u32),
+    /// From now on this is asked of an answer; [`ToControl::Gated`] follows.
+    Durability(Durability),
+    /// The standby goes on behind this record of the stream.
+    StandbyAt(u64),
+    /// The standby has this record and all before it durable.
+    StandbyDurable(u64),
+    /// On a standby: where clients reach the primary.
+    PrimaryAt([u8; 48]),
+    /// On a standby: decide from now on, with this; what was here before comes back in [`ToControl::TookOver`].
+    TakeOver(Box<TakeOver>),
+}
+
+/// What makes a standby's shard a primary's.
+pub struct TakeOver {
+    /// What to decide with.
+    pub state: ShardState,
+    /// Where the stream goes on, in the new epoch.
+    pub journal: JournalSetup,
+    /// What an answer waits for.
+    pub durability: Durability,
 }
 
 /// From a shard to the control thread.
@@ -163,6 +214,15 @@ pub enum ToControl {
         /// The segment it is in now.
         segment: u32,
     },
+    /// After [`ToShard::Durability`]: everything up to this record had been committed by then.
+    Gated {
+        /// Shard.
+        shard: u16,
+        /// The last committed record.
+        committed: u64,
+    },
+    /// After [`ToShard::TakeOver`]: what the shard had before, to be freed off the data cores.
+    TookOver(Box<ShardState>),
     /// After [`Admission::Stopping`]: everything accepted is answered and sent.
     Drained(u16),
 }

@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod admit;
+mod answers;
 mod control;
 pub mod dedupe;
 mod forwards;
@@ -27,16 +28,18 @@ use crate::policy::Policy;
 use crate::replica::CommitGate;
 use access::Access;
 use admit::EventTimeLimits;
+use answers::NOT_PRIMARY;
 use catraca_wire::frame::{
-    self, Durability, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
-    PROTOCOL_VERSION, PongFrame, Role, Stage, VerdictFrame, WelcomeFrame,
+    self, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION,
+    PongFrame, Role, Stage, WelcomeFrame,
 };
 use dedupe::Dedupe;
 use forwards::Forwards;
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, ToControl};
-use outbox::{Origin, Outbox, Waiting};
+use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, ShardState, Standing, ToControl};
+use outbox::{Origin, Outbox};
 use session::{Sessions, State};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use submit::Staged;
 
@@ -59,9 +62,6 @@ pub struct ShardSettings {
     pub access: Arc<Access>,
 }
 
-/// What is answered when the budget ends, or has ended, before the decision could be given.
-const UNCONFIRMED: Refusal = Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
-
 /// One shard. `B` is the memory that blocks are built in.
 pub struct Shard<B> {
     settings: ShardSettings,
@@ -70,9 +70,14 @@ pub struct Shard<B> {
     lists: Lists,
     policy: Policy,
     journal: Journal<B>,
+    role: Role,
+    /// Where clients reach the primary, as WELCOME says it.
+    primary: [u8; 48],
     gate: CommitGate,
-    /// The block whose answers are to be made.
-    unanswered: Option<Written>,
+    /// Blocks that are durable here and have records to be answered, oldest first.
+    unanswered: VecDeque<Written>,
+    /// Durability or the standby's place has changed since the last answers were made.
+    gate_moved: bool,
     outbox: Outbox,
     forwards: Forwards,
     admission: Admission,
@@ -98,11 +103,13 @@ pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
 }
 
 impl<B: BlockMemory> Shard<B> {
-    /// A shard with the state that recovery rebuilt.
-    pub fn new(settings: ShardSettings, dedupe: Dedupe, lists: Lists, policy: Policy, journal: Journal<B>) -> Self {
+    /// A shard with the state that recovery rebuilt. A standby's decides nothing until [`ToShard::TakeOver`] gives it its own.
+    pub fn new(settings: ShardSettings, standing: Standing, state: ShardState, journal: Journal<B>) -> Self {
         assert!(settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS);
+        let ShardState { dedupe, lists, policy } = state;
         assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
-        let gate = CommitGate::single(journal.last_lsn());
+        let durable_lsn = journal.last_lsn();
+        let gate = CommitGate::new(standing.durability, durable_lsn);
         let segment_told = journal.segment();
         Self {
             sessions: Sessions::new(settings.connections),
@@ -112,8 +119,11 @@ impl<B: BlockMemory> Shard<B> {
             lists,
             policy,
             journal,
+            role: standing.role,
+            primary: standing.primary,
             gate,
-            unanswered: None,
+            unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
+            gate_moved: false,
             outbox: Outbox::new(),
             admission: Admission::Open,
             drained_told: false,
@@ -124,7 +134,7 @@ impl<B: BlockMemory> Shard<B> {
             undated_since_ns: 0,
             mesh_out: Vec::new(),
             control_out: Vec::new(),
-            counters: Counters::default(),
+            counters: Counters { durable_lsn, ..Counters::default() },
             histograms: StageHistograms::new(),
         }
     }
@@ -288,8 +298,9 @@ impl<B: BlockMemory> Shard<B> {
         let in_flight = if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
         let mut welcome = WelcomeFrame::empty(correlation);
         welcome.version = PROTOCOL_VERSION;
-        welcome.role = Role::Primary.to_wire();
-        welcome.durability = Durability::Single.to_wire();
+        welcome.role = self.role.to_wire();
+        welcome.durability = self.gate.durability().to_wire();
+        welcome.primary = self.primary;
         welcome.epoch = self.journal.identity().epoch.into();
         welcome.node_id = self.settings.node_id;
         welcome.cluster_id = self.journal.identity().cluster_id;
@@ -308,6 +319,8 @@ impl<B: BlockMemory> Shard<B> {
     fn ask_control(&mut self, id: ConnectionId, correlation: u64, allowed: bool, request: ControlRequest) {
         let refusal = if !allowed {
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
+        } else if self.role != Role::Primary && matches!(request, ControlRequest::Blacklist(_)) {
+            NOT_PRIMARY
         } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
             Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "too many look-ups and operations at once")
         } else {
@@ -347,35 +360,6 @@ impl<B: BlockMemory> Shard<B> {
         }
     }
 
-    /// Sends an outcome to whom it belongs.
-    #[inline]
-    fn reply(&mut self, origin: Origin, outcome: Result<frame::AnswerFields, Refusal>) {
-        match origin {
-            Origin::Remote { shard, ticket } => self.mesh_out.push((shard, MeshMessage::Reply { ticket, outcome })),
-            Origin::Local { connection, correlation } => match outcome {
-                Ok(answer) => {
-                    let header = HeaderFields::new(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation);
-                    self.sessions.answer(connection, bytemuck::bytes_of(&VerdictFrame { header, answer }));
-                }
-                Err(refusal) => {
-                    self.counters.refused += 1;
-                    let error = ErrorFrame::new(correlation, refusal.code, refusal.retry_after_ms, false, refusal.detail);
-                    self.sessions.answer(connection, bytemuck::bytes_of(&error));
-                }
-            },
-        }
-    }
-
-    /// A decision, if its budget is not over: a late one is not given, whatever it is, because nobody may still count on it.
-    #[inline]
-    fn in_time(&mut self, answer: frame::AnswerFields, deadline_ns: u64, now: Now) -> Result<frame::AnswerFields, Refusal> {
-        if now.mono_ns < deadline_ns {
-            return Ok(answer);
-        }
-        self.counters.deadlines_missed += 1;
-        Err(UNCONFIRMED)
-    }
-
     /// Buffers of the largest block's length that the shard would take.
     pub fn buffers_wanted(&self) -> usize {
         self.journal.buffers_wanted()
@@ -400,84 +384,6 @@ impl<B: BlockMemory> Shard<B> {
             self.control_out.push(ToControl::SegmentTaken { shard, segment });
         }
         write
-    }
-
-    /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and [`Self::answer_committed`] must follow.
-    pub fn written(&mut self) {
-        let written = self.journal.written();
-        self.gate.durable_here(written.last_lsn);
-        self.counters.blocks += 1;
-        self.counters.log_bytes += written.len as u64;
-        assert!(self.unanswered.replace(written).is_none(), "a block's answers are made before the next is reported");
-    }
-
-    /// Answers what the last [`Self::written`] committed.
-    pub fn answer_committed(&mut self, now: Now) {
-        let Some(written) = self.unanswered.take() else { return };
-        let committed = self.gate.committed();
-        self.counters.committed_lsn = committed;
-        // Neighbours mostly share their times, so each histogram is touched once a run, not once a transaction.
-        let mut run = (0, 0, 0);
-        while let Some(pending) = self.outbox.pop(committed) {
-            match pending.waiting {
-                Waiting::Control => self.control_out.push(ToControl::RecordDurable),
-                Waiting::Expired { position } => {
-                    if let Some(position) = position {
-                        self.dedupe.set_receipt(position, written.receipt);
-                    }
-                }
-                Waiting::Decision { origin, position, duplicate } => {
-                    if !duplicate {
-                        self.dedupe.set_receipt(position, written.receipt);
-                    }
-                    let answer = self.dedupe.answer(position, duplicate);
-                    let outcome = self.in_time(answer, pending.deadline_ns, now);
-                    self.reply(origin, outcome);
-                }
-            }
-            if (run.0, run.1) == (pending.appended_ns, pending.received_ns) {
-                run.2 += 1;
-            } else {
-                self.record_run(run, now.mono_ns);
-                run = (pending.appended_ns, pending.received_ns, 1);
-            }
-        }
-        self.record_run(run, now.mono_ns);
-    }
-
-    fn record_run(&mut self, (appended_ns, received_ns, count): (u64, u64, u64), now_ns: u64) {
-        if count > 0 {
-            self.histograms.record(Stage::LogWrite, now_ns.saturating_sub(appended_ns), count);
-            self.histograms.record(Stage::Total, now_ns.saturating_sub(received_ns), count);
-        }
-    }
-
-    /// Looks at deadlines and time-outs; once a tick.
-    pub fn tick(&mut self, now: Now) {
-        let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
-        let mut missed = 0;
-        let error =
-            |correlation| ErrorFrame::new(correlation, UNCONFIRMED.code, UNCONFIRMED.retry_after_ms, false, UNCONFIRMED.detail);
-        self.outbox.expire(now.mono_ns, |origin| {
-            missed += 1;
-            match origin {
-                Origin::Local { connection, correlation } => {
-                    sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
-                }
-                Origin::Remote { shard, ticket } => {
-                    mesh_out.push((shard, MeshMessage::Reply { ticket, outcome: Err(UNCONFIRMED) }));
-                }
-            }
-        });
-        self.forwards.expire(now.mono_ns, |asked| {
-            missed += 1;
-            sessions.answer(asked.connection, bytemuck::bytes_of(&error(asked.correlation)));
-        });
-        self.counters.deadlines_missed += missed;
-        self.counters.refused += missed;
-        self.counters.bad_frames += self.sessions.expire(now.mono_ns);
-        self.counters.ticks += 1;
-        self.tell_when_drained();
     }
 
     /// The next connection that has output or is to be closed. The driver takes it with [`Self::take_output`].

@@ -2,6 +2,7 @@
 //! of one transaction are hidden behind the work on the others.
 
 use super::admit::{Admitted, admit};
+use super::answers::NOT_PRIMARY;
 use super::dedupe::{Fingerprint, Found};
 use super::forwards::Asked;
 use super::journal::BlockMemory;
@@ -12,7 +13,7 @@ use crate::blacklist::Hit;
 use crate::limits;
 use crate::policy::Facts;
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{AnswerFields, ErrorCode, FixedFrame, Stage, SubmitFrame, TransactionFields, Verdict, view};
+use catraca_wire::frame::{AnswerFields, ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view};
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind, blacklist_version};
 
 /// A SUBMIT that passed admission and waits for its batch.
@@ -46,6 +47,9 @@ impl<B: BlockMemory> Shard<B> {
         let origin = Origin::Local { connection: id, correlation };
         if !may_submit {
             return self.reply(origin, Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT")));
+        }
+        if self.role != Role::Primary {
+            return self.reply(origin, Err(NOT_PRIMARY));
         }
         let Admitted { payer, payee, budget_ns } = match admit(frame, &self.settings.event_time, now.wall_ns) {
             Ok(admitted) => admitted,
@@ -149,7 +153,8 @@ impl<B: BlockMemory> Shard<B> {
             Found::Same(position) => {
                 self.counters.duplicates += 1;
                 let (stream, lsn) = self.dedupe.address(position);
-                // Records of other streams are from before the last start, and committed.
+                // Records of other streams are from before the last start. They are committed: a node whose answers wait for a standby does
+                // not start with another number of shards.
                 if stream != self.settings.shard || lsn <= self.gate.committed() {
                     let outcome = self.in_time(self.dedupe.answer(position, true), deadline_ns, now);
                     return self.reply(origin, outcome);

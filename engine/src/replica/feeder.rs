@@ -1,0 +1,153 @@
+//! The primary's side of one stream: which block goes next, how much may be under way, what an acknowledgement means.
+
+use catraca_wire::block::{BlockHead, Chain, receipt};
+use std::collections::VecDeque;
+
+/// Bytes of blocks sent and not acknowledged, at most: several of the largest blocks, so that the line never runs dry, and little enough
+/// that a standby which fell silent is noticed before much piles up.
+pub const MAX_UNACKNOWLEDGED_LEN: usize = 8 * 1024 * 1024;
+/// The same in blocks.
+pub const MAX_UNACKNOWLEDGED: usize = 1024;
+
+/// The standby said what can't be; the session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FeedFault {
+    /// An acknowledgement of something that was not sent.
+    #[error("the standby acknowledged record {0}, the end of no block that was sent")]
+    UnknownAck(u64),
+    /// The standby holds another block in this place.
+    #[error("the standby holds another block that ends with record {0}")]
+    OtherBlock(u64),
+    /// A block that does not follow the one sent before.
+    #[error("the block that begins with record {found} does not follow record {expected}")]
+    Gap {
+        /// Where the block should begin.
+        expected: u64,
+        /// Where it begins.
+        found: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    last_lsn: u64,
+    receipt: u64,
+    len: usize,
+}
+
+/// The feeding of one stream, from the boundary that both sides hold.
+#[derive(Debug, Clone)]
+pub struct Feeder {
+    next_lsn: u64,
+    chain: Chain,
+    acknowledged: u64,
+    under_way: VecDeque<Sent>,
+    under_way_len: usize,
+}
+
+impl Feeder {
+    /// From behind the record `lsn`, at the end of the block with this chain value.
+    pub fn new(lsn: u64, chain: Chain) -> Self {
+        Self { next_lsn: lsn + 1, chain, acknowledged: lsn, under_way: VecDeque::new(), under_way_len: 0 }
+    }
+
+    /// First record of the block that is to be sent next.
+    pub fn next_lsn(&self) -> u64 {
+        self.next_lsn
+    }
+
+    /// Chain value of the block sent last.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// The last record that is durable at the standby.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Whether another block may be sent now.
+    pub fn has_room(&self) -> bool {
+        self.under_way.len() < MAX_UNACKNOWLEDGED && self.under_way_len < MAX_UNACKNOWLEDGED_LEN
+    }
+
+    /// A block goes out.
+    ///
+    /// # Errors
+    /// [`FeedFault::Gap`] when it is not the next; nothing changed.
+    pub fn sent(&mut self, head: &BlockHead) -> Result<(), FeedFault> {
+        let first_lsn = head.first_lsn.to_native();
+        if first_lsn != self.next_lsn || head.previous_chain != self.chain {
+            return Err(FeedFault::Gap { expected: self.next_lsn, found: first_lsn });
+        }
+        let last_lsn = first_lsn + u64::from(head.record_count.to_native()) - 1;
+        let len = head.padded_len();
+        self.under_way.push_back(Sent { last_lsn, receipt: receipt(&head.chain), len });
+        self.under_way_len += len;
+        self.next_lsn = last_lsn + 1;
+        self.chain = head.chain;
+        Ok(())
+    }
+
+    /// The standby says that its log is durable up to the end of a block; gives that. One that was acknowledged before tells nothing new.
+    ///
+    /// # Errors
+    /// [`FeedFault`]: what it holds is not what was sent.
+    pub fn acknowledge(&mut self, lsn: u64, its_receipt: u64) -> Result<u64, FeedFault> {
+        if lsn <= self.acknowledged {
+            return Ok(self.acknowledged);
+        }
+        let place = self.under_way.iter().position(|sent| sent.last_lsn == lsn).ok_or(FeedFault::UnknownAck(lsn))?;
+        if self.under_way[place].receipt != its_receipt {
+            return Err(FeedFault::OtherBlock(lsn));
+        }
+        for sent in self.under_way.drain(..=place) {
+            self.under_way_len -= sent.len;
+        }
+        self.acknowledged = lsn;
+        Ok(lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytemuck::Zeroable;
+
+    fn head(first_lsn: u64, records: u32, previous: Chain, chain: Chain) -> BlockHead {
+        let mut head = BlockHead::zeroed();
+        head.first_lsn = first_lsn.into();
+        head.record_count = records.into();
+        head.payload_len = (records * 256).into();
+        head.previous_chain = previous;
+        head.chain = chain;
+        head
+    }
+
+    #[test]
+    fn blocks_go_out_in_order_and_come_back_as_sent() {
+        let mut feeder = Feeder::new(4, [4; 32]);
+        assert_eq!(feeder.sent(&head(6, 1, [4; 32], [5; 32])), Err(FeedFault::Gap { expected: 5, found: 6 }));
+        assert_eq!(feeder.sent(&head(5, 1, [9; 32], [5; 32])), Err(FeedFault::Gap { expected: 5, found: 5 }));
+        feeder.sent(&head(5, 2, [4; 32], [5; 32])).expect("next");
+        feeder.sent(&head(7, 1, [5; 32], [6; 32])).expect("next");
+        assert_eq!(feeder.acknowledge(5, 0), Err(FeedFault::UnknownAck(5)), "the middle of a block");
+        assert_eq!(feeder.acknowledge(6, receipt(&[7; 32])), Err(FeedFault::OtherBlock(6)));
+        assert_eq!(feeder.acknowledge(7, receipt(&[6; 32])), Ok(7), "all before it as well");
+        assert_eq!(feeder.acknowledge(6, receipt(&[5; 32])), Ok(7), "said twice, or late");
+        assert_eq!(feeder.acknowledge(8, 0), Err(FeedFault::UnknownAck(8)));
+    }
+
+    #[test]
+    fn what_is_under_way_is_bounded() {
+        let mut feeder = Feeder::new(0, [0; 32]);
+        let mut count = 0;
+        while feeder.has_room() {
+            count += 1;
+            feeder.sent(&head(count, 1, *feeder.chain(), [count as u8; 32])).expect("next");
+        }
+        assert_eq!(count as usize, MAX_UNACKNOWLEDGED);
+        feeder.acknowledge(1, receipt(&[1; 32])).expect("the first");
+        assert!(feeder.has_room());
+    }
+}

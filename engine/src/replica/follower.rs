@@ -1,0 +1,272 @@
+//! The standby's side of one stream: finds where it parts from the primary's, then takes block after block.
+//!
+//! ```text
+//! Next::Probe ⇄ MATCH …  →  Next::Cut (the unshared tail goes into quarantine, the node starts anew)
+//!                   →  Next::Follow  →  BLOCK, BLOCK, …
+//! ```
+
+use super::boundaries::Boundaries;
+use super::state::Fenced;
+use crate::log::{BlockFault, SoundBlock, Tail, received_block};
+use catraca_wire::block::{self, BlockHead, Chain, ChainKey, SEGMENT_HEAD_LEN, receipt};
+
+/// What the search for the common boundary wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Ask the primary for this boundary.
+    Probe {
+        /// Last record before it.
+        lsn: u64,
+        /// Chain value of the block before it.
+        chain: Chain,
+    },
+    /// What lies behind this boundary is not the primary's. Put it into quarantine, clear it, and start the node anew: what was cut has
+    /// been applied to its tables, and only the log tells how they were without it.
+    Cut {
+        /// Where the log is to end.
+        to: Tail,
+    },
+    /// Ask for what comes behind this boundary.
+    Follow {
+        /// Last record before it.
+        lsn: u64,
+        /// Chain value of the block before it.
+        chain: Chain,
+    },
+}
+
+/// Where a block goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Segment.
+    pub segment: u32,
+    /// Where in it, bytes.
+    pub offset: u64,
+    /// Length, padding included, bytes.
+    pub len: usize,
+}
+
+/// What became of a block that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Write it there, durably, then call [`Follower::written`].
+    Write(Placed),
+    /// It is durable here already: acknowledge it again.
+    Known {
+        /// Its last record.
+        lsn: u64,
+        /// Its receipt.
+        receipt: u64,
+    },
+    /// Older than what is remembered: no answer is needed.
+    Old,
+}
+
+/// Why the session must end. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FollowFault {
+    /// The sender's epoch is over.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+    /// The block is not sound, or does not continue this log.
+    #[error("a block that does not continue this log: {0}")]
+    Block(#[from] BlockFault),
+    /// Another block in the place of one that is durable here.
+    #[error("another block than the one held here ends with record {0}")]
+    OtherBlock(u64),
+    /// A message that does not belong here.
+    #[error("a message out of order")]
+    OutOfOrder,
+    /// The primary lacks what it called committed.
+    #[error(
+        "the primary's log ends before record {committed}, which it had called committed: its disk was set back. Nothing was cut here; \
+         promote this node instead"
+    )]
+    LostCommitted {
+        /// What it had called committed.
+        committed: u64,
+    },
+}
+
+/// The search for the last common boundary: by doubling steps from the end back, then by halving.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    /// The highest place known to match.
+    low: usize,
+    /// The lowest place known not to.
+    high: usize,
+    step: usize,
+    /// A match was found by asking.
+    found: bool,
+}
+
+impl Search {
+    fn candidate(&self) -> Option<usize> {
+        if self.high - self.low <= 1 {
+            return None;
+        }
+        Some(if self.found {
+            usize::midpoint(self.low, self.high)
+        } else {
+            self.high.saturating_sub(self.step).max(self.low + 1)
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Searching(Search),
+    /// Nothing more is taken until the node has started anew.
+    Cutting,
+    Following,
+}
+
+/// A block that is being written.
+#[derive(Debug, Clone, Copy)]
+struct Writing {
+    after: Tail,
+    receipt: u64,
+}
+
+/// The following of one stream.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    shard: u16,
+    cluster_id: [u8; 16],
+    key: ChainKey,
+    segment_len: u64,
+    boundaries: Boundaries,
+    epoch: u32,
+    committed: u64,
+    phase: Phase,
+    writing: Option<Writing>,
+}
+
+impl Follower {
+    /// Of a stream whose recovery found these boundaries.
+    pub fn new(shard: u16, cluster_id: [u8; 16], key: ChainKey, segment_len: u64, boundaries: Boundaries) -> Self {
+        Self { shard, cluster_id, key, segment_len, boundaries, epoch: 0, committed: 0, phase: Phase::Following, writing: None }
+    }
+
+    /// A session with the primary of this epoch begins; the node's state has let it in. What the last one left unwritten is forgotten.
+    pub fn begin(&mut self, epoch: u32) -> Next {
+        assert!(epoch >= self.epoch, "the node's state refuses lower epochs");
+        assert!(self.writing.is_none(), "a session ends after the write under way");
+        self.epoch = epoch;
+        let search = Search { low: 0, high: self.boundaries.len(), step: 1, found: false };
+        self.phase = Phase::Searching(search);
+        self.go_on(search)
+    }
+
+    fn go_on(&mut self, search: Search) -> Next {
+        if let Some(place) = search.candidate() {
+            self.phase = Phase::Searching(search);
+            let boundary = self.boundaries.at(place);
+            return Next::Probe { lsn: boundary.next_lsn - 1, chain: boundary.previous_chain };
+        }
+        if search.low + 1 == self.boundaries.len() {
+            self.phase = Phase::Following;
+            let last = self.boundaries.last();
+            return Next::Follow { lsn: last.next_lsn - 1, chain: last.previous_chain };
+        }
+        self.phase = Phase::Cutting;
+        Next::Cut { to: self.boundaries.at(search.low) }
+    }
+
+    /// The primary's answer to the last probe. `primary_tail` is the last durable record of its stream.
+    ///
+    /// # Errors
+    /// [`FollowFault::OutOfOrder`], [`FollowFault::LostCommitted`].
+    pub fn matched(&mut self, matches: bool, primary_tail: u64) -> Result<Next, FollowFault> {
+        let Phase::Searching(mut search) = self.phase else { return Err(FollowFault::OutOfOrder) };
+        let place = search.candidate().ok_or(FollowFault::OutOfOrder)?;
+        if matches {
+            search.low = place;
+            search.found = true;
+        } else {
+            search.high = place.min(self.boundaries.up_to(primary_tail)).max(search.low + 1);
+            search.step *= 2;
+        }
+        let next = self.go_on(search);
+        if let Next::Cut { to } = next
+            && to.next_lsn <= self.committed
+        {
+            return Err(FollowFault::LostCommitted { committed: self.committed });
+        }
+        Ok(next)
+    }
+
+    /// A block came from the primary of an epoch, which had committed everything up to a record.
+    ///
+    /// # Errors
+    /// [`FollowFault`].
+    pub fn take(&mut self, epoch: u32, committed: u64, bytes: &[u8]) -> Result<Taken, FollowFault> {
+        if epoch < self.epoch {
+            return Err(Fenced { theirs: epoch, ours: self.epoch }.into());
+        }
+        if !matches!(self.phase, Phase::Following) || self.writing.is_some() || epoch > self.epoch {
+            return Err(FollowFault::OutOfOrder);
+        }
+        let tail = self.boundaries.last();
+        if let Some(head) = block::sound_head(bytes)
+            && let Some(known) = self.known(head, &tail)
+        {
+            return known;
+        }
+        let block = self.check(bytes, &tail)?;
+        let after = Tail::after(&block);
+        let receipt = receipt(&block.head.chain);
+        self.committed = self.committed.max(committed);
+        self.writing = Some(Writing { after, receipt });
+        Ok(Taken::Write(Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() }))
+    }
+
+    /// The block being written, whose records are to be applied. `bytes` are those that [`Self::take`] has checked.
+    pub fn block_of<'b>(&self, bytes: &'b [u8]) -> Result<SoundBlock<'b>, BlockFault> {
+        self.check(bytes, &self.boundaries.last())
+    }
+
+    fn check<'b>(&self, bytes: &'b [u8], tail: &Tail) -> Result<SoundBlock<'b>, BlockFault> {
+        let len = bytes.len() as u64;
+        let fits = tail.offset + len <= self.segment_len;
+        let (segment, offset) = if fits { (tail.segment, tail.offset) } else { (tail.segment + 1, SEGMENT_HEAD_LEN as u64) };
+        received_block(bytes, self.cluster_id, self.shard, tail, &self.key, segment, offset)
+    }
+
+    /// A block whose records were numbered before: sent twice, or from a connection that is gone.
+    fn known(&self, head: &BlockHead, tail: &Tail) -> Option<Result<Taken, FollowFault>> {
+        let last_lsn = head.first_lsn.to_native().checked_add(u64::from(head.record_count.to_native()))? - 1;
+        if last_lsn >= tail.next_lsn {
+            return None;
+        }
+        Some(match self.boundaries.behind(last_lsn) {
+            Some(boundary) if boundary.previous_chain == head.chain => {
+                Ok(Taken::Known { lsn: last_lsn, receipt: receipt(&head.chain) })
+            }
+            Some(_) => Err(FollowFault::OtherBlock(last_lsn)),
+            None => Ok(Taken::Old),
+        })
+    }
+
+    /// The block is durable: gives what to acknowledge.
+    pub fn written(&mut self) -> (u64, u64) {
+        let writing = self.writing.take().expect("one report for each block that was to be written");
+        self.boundaries.push(writing.after);
+        (writing.after.next_lsn - 1, writing.receipt)
+    }
+
+    /// Where the stream ends, durably.
+    pub fn tail(&self) -> Tail {
+        self.boundaries.last()
+    }
+
+    /// Length of the stream's segments, bytes.
+    pub fn segment_len(&self) -> u64 {
+        self.segment_len
+    }
+
+    /// Last record that the primary is known to have committed.
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+}

@@ -1,0 +1,114 @@
+//! When a record counts as committed.
+//!
+//! A record is *appended* when it is in a block in memory, *durable* when the write of its block has returned, *committed* when it is
+//! durable everywhere that the node's durability asks for. Only committed records are answered.
+
+use catraca_wire::frame::Durability;
+
+/// What one stream has durable here and at the standby, and what follows for answering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitGate {
+    durability: Durability,
+    durable_here: u64,
+    durable_there: u64,
+    committed: u64,
+}
+
+impl CommitGate {
+    /// A stream whose records up to `durable` are on this disk. Where the standby counts, nothing is committed until it has spoken: of
+    /// what an earlier run wrote, this node can't know what the standby holds.
+    pub fn new(durability: Durability, durable: u64) -> Self {
+        let committed = if durability == Durability::Sync { 0 } else { durable };
+        Self { durability, durable_here: durable, durable_there: 0, committed }
+    }
+
+    /// This node's disk holds everything up to `lsn`. Never goes back.
+    pub fn durable_here(&mut self, lsn: u64) {
+        assert!(lsn >= self.durable_here, "durability went back from {} to {lsn}", self.durable_here);
+        self.durable_here = lsn;
+        self.advance();
+    }
+
+    /// A standby goes on behind `lsn`: what it holds begins to count from there, whatever another one held.
+    pub fn standby_at(&mut self, lsn: u64) {
+        self.durable_there = lsn;
+        self.advance();
+    }
+
+    /// The standby's disk holds everything up to `lsn`. A late word of less is ignored.
+    pub fn durable_there(&mut self, lsn: u64) {
+        self.durable_there = self.durable_there.max(lsn);
+        self.advance();
+    }
+
+    /// From now on this is asked of a record. What is committed stays so.
+    pub fn set_durability(&mut self, durability: Durability) {
+        self.durability = durability;
+        self.advance();
+    }
+
+    /// What is asked of a record.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The last committed log sequence number.
+    #[inline]
+    pub fn committed(&self) -> u64 {
+        self.committed
+    }
+
+    fn advance(&mut self) {
+        let safe = match self.durability {
+            Durability::Single | Durability::Solo => self.durable_here,
+            Durability::Sync => self.durable_here.min(self.durable_there),
+        };
+        self.committed = self.committed.max(safe);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_node_commits_what_is_durable() {
+        let mut gate = CommitGate::new(Durability::Single, 4);
+        assert_eq!(gate.committed(), 4);
+        gate.durable_here(9);
+        assert_eq!(gate.committed(), 9);
+    }
+
+    #[test]
+    fn with_a_standby_both_must_hold_it() {
+        let mut gate = CommitGate::new(Durability::Sync, 4);
+        assert_eq!(gate.committed(), 0, "an earlier run's records may never have been shared");
+        gate.standby_at(3);
+        assert_eq!(gate.committed(), 3);
+        gate.durable_there(20);
+        assert_eq!(gate.committed(), 4, "the standby may be ahead of this disk");
+        gate.durable_here(10);
+        assert_eq!(gate.committed(), 10);
+        gate.durable_there(15);
+        gate.durable_here(30);
+        assert_eq!(gate.committed(), 20, "a late word takes nothing back");
+    }
+
+    #[test]
+    fn modes_change_without_taking_back() {
+        let mut gate = CommitGate::new(Durability::Solo, 10);
+        gate.standby_at(5);
+        gate.set_durability(Durability::Sync);
+        assert_eq!(gate.committed(), 10);
+        gate.durable_here(12);
+        assert_eq!(gate.committed(), 10);
+        gate.set_durability(Durability::Solo);
+        assert_eq!(gate.committed(), 12);
+    }
+
+    #[test]
+    #[should_panic(expected = "went back")]
+    fn durability_never_goes_back() {
+        CommitGate::new(Durability::Single, 4).durable_here(3);
+    }
+}

@@ -1,0 +1,155 @@
+//! A standby's time with its primary, seen from the primary: from catching up to holding the grant.
+//!
+//! ```text
+//! CatchingUp ──every stream near the end──→ wait for it (durable), tell all shards
+//! Closing the gap ──every stream holds what its shard had committed by then──→ GRANT
+//! Granting ──GRANTED──→ InSync
+//! ```
+//!
+//! The order is what makes the grant true: first no answer is given without the standby any more, then it is shown to hold every answer
+//! given before, and only then it is told so.
+
+/// A stream this close to its end is worth waiting for, records: well under what a shard may have pending.
+pub const NEAR_RECORDS: u64 = 8_192;
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Make it durable that answers wait for this standby, have every shard do so, and report each with [`Session::gated`].
+    Gate,
+    /// Send GRANT.
+    Grant,
+    /// The standby holds the grant.
+    InSync,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    CatchingUp,
+    Gating,
+    Granting,
+    InSync,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Stream {
+    /// The last record that the standby holds; none before it follows.
+    acknowledged: Option<u64>,
+    /// The last durable record here.
+    durable: u64,
+    /// What the standby must hold before the grant.
+    target: Option<u64>,
+}
+
+/// One session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Its number, which each connection of it names.
+    pub id: u64,
+    /// The standby.
+    pub node_id: [u8; 16],
+    streams: Vec<Stream>,
+    phase: Phase,
+    held: bool,
+}
+
+impl Session {
+    /// Begins a session. `durable` is the last durable record of each stream.
+    pub fn new(id: u64, node_id: [u8; 16], durable: &[u64]) -> Self {
+        let streams = durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
+        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false }
+    }
+
+    /// The standby holds a stream up to a record; this node has it durable up to another.
+    pub fn progress(&mut self, stream: usize, acknowledged: u64, durable: u64) -> Option<Step> {
+        let entry = &mut self.streams[stream];
+        entry.acknowledged = Some(entry.acknowledged.unwrap_or(0).max(acknowledged));
+        entry.durable = entry.durable.max(durable);
+        self.next()
+    }
+
+    /// A shard no longer answers without the standby; it had committed everything up to a record by then.
+    pub fn gated(&mut self, stream: usize, committed: u64) -> Option<Step> {
+        let target = &mut self.streams[stream].target;
+        *target = Some(target.unwrap_or(0).max(committed));
+        self.next()
+    }
+
+    /// The standby has made the grant durable.
+    pub fn granted(&mut self) -> Option<Step> {
+        if self.phase != Phase::Granting {
+            return None;
+        }
+        self.phase = Phase::InSync;
+        Some(Step::InSync)
+    }
+
+    /// No grant is given in this session any more: the operator wants the node alone.
+    pub fn hold(&mut self) {
+        self.held = true;
+        self.phase = Phase::CatchingUp;
+    }
+
+    /// Whether the standby holds the grant.
+    pub fn is_in_sync(&self) -> bool {
+        self.phase == Phase::InSync
+    }
+
+    /// Whether the standby may hold the grant: it was sent.
+    pub fn may_hold_grant(&self) -> bool {
+        matches!(self.phase, Phase::Granting | Phase::InSync)
+    }
+
+    /// Records that the standby is known to lack.
+    pub fn behind(&self) -> u64 {
+        self.streams.iter().map(|s| s.durable.saturating_sub(s.acknowledged.unwrap_or(0))).sum()
+    }
+
+    fn next(&mut self) -> Option<Step> {
+        let near = |s: &Stream| s.acknowledged.is_some_and(|acknowledged| s.durable.saturating_sub(acknowledged) <= NEAR_RECORDS);
+        let holds = |s: &Stream| s.acknowledged.zip(s.target).is_some_and(|(acknowledged, target)| acknowledged >= target);
+        match self.phase {
+            Phase::CatchingUp if !self.held && self.streams.iter().all(near) => {
+                self.phase = Phase::Gating;
+                Some(Step::Gate)
+            }
+            Phase::Gating if self.streams.iter().all(holds) => {
+                self.phase = Phase::Granting;
+                Some(Step::Grant)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grant_comes_after_the_gate_and_after_what_was_answered_before() {
+        let mut session = Session::new(1, [2; 16], &[100_000, 5]);
+        assert_eq!(session.progress(0, 0, 100_000), None);
+        assert_eq!(session.progress(1, 5, 5), None, "one stream is far behind");
+        assert_eq!(session.behind(), 100_000);
+        assert_eq!(session.progress(0, 95_000, 100_100), Some(Step::Gate));
+        assert_eq!(session.granted(), None, "not before it was sent");
+        assert_eq!(session.gated(0, 100_100), None);
+        assert_eq!(session.gated(1, 5), None, "stream 0 lacks answers");
+        assert_eq!(session.progress(0, 100_099, 100_200), None);
+        assert!(!session.may_hold_grant());
+        assert_eq!(session.progress(0, 100_100, 100_300), Some(Step::Grant));
+        assert!(session.may_hold_grant() && !session.is_in_sync());
+        assert_eq!(session.granted(), Some(Step::InSync));
+        assert_eq!(session.granted(), None);
+        assert!(session.is_in_sync());
+    }
+
+    #[test]
+    fn a_held_session_gives_no_grant() {
+        let mut session = Session::new(1, [2; 16], &[5]);
+        session.hold();
+        assert_eq!(session.progress(0, 5, 5), None);
+        assert_eq!(session.behind(), 0);
+    }
+}
