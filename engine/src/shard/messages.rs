@@ -2,7 +2,7 @@
 
 use crate::blacklist::Snapshot;
 use crate::observe::StageHistograms;
-use catraca_wire::frame::{AnswerFields, BlacklistFrame, ErrorCode, LookupFrame, TransactionFields};
+use catraca_wire::frame::{AnswerFields, BlacklistFrame, ClusterFrame, ErrorCode, LookupFrame, TransactionFields};
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
 
@@ -102,6 +102,8 @@ pub enum ControlRequest {
     Blacklist(BlacklistFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
+    /// Describe or change who decides.
+    Cluster(ClusterFrame),
 }
 
 /// From the control thread to a shard.
