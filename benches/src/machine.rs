@@ -8,10 +8,10 @@ use catraca_engine::shard::access::Access;
 use catraca_engine::shard::admit::EventTimeLimits;
 use catraca_engine::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{ConnectionId, Now};
+use catraca_engine::shard::messages::{ConnectionId, Now, ShardState, Standing};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
-use catraca_wire::frame::{FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
+use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
 use jiff::civil::date;
 use std::sync::Arc;
 
@@ -66,9 +66,12 @@ impl Machine {
         };
         let mut shard = Shard::new(
             settings,
-            Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16])),
-            Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
-            Policy::blacklist_only(),
+            Standing::primary(Durability::Single),
+            ShardState {
+                dedupe: Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16])),
+                lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
+                policy: Policy::blacklist_only(),
+            },
             Journal::new(journal),
         );
         for _ in 0..BLOCK_BUFFERS {

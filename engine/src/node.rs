@@ -105,6 +105,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let control = ControlSetup {
         links,
         chain_key,
+        epoch: streams.iter().map(|stream| stream.epoch).fold(FIRST_EPOCH, u32::max),
         http: config.http,
         segment_len,
         segments_ahead: config.segments_ahead,

@@ -4,8 +4,10 @@ mod support;
 
 use catraca_engine::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT};
 use catraca_engine::shard::access::{Access, Permissions};
+use catraca_engine::shard::messages::{ControlRequest, ToControl};
 use catraca_wire::frame::{
-    ErrorCode, FrameKind, HelloFrame, LookupFrame, PingFrame, StatsFrame, SubmitFrame, TransactionFields, WelcomeFrame,
+    ClusterFrame, ClusterOp, ErrorCode, FrameKind, HelloFrame, LookupFrame, PingFrame, StatsFrame, SubmitFrame,
+    TransactionFields, WelcomeFrame,
 };
 use std::time::Duration;
 use support::{Options, Reply, World, payer, submit, transaction};
@@ -108,6 +110,41 @@ fn nothing_follows_the_error_that_closes_although_it_was_not_sent_yet() {
     ));
 }
 
+fn cluster(correlation: u64, op: ClusterOp) -> ClusterFrame {
+    ClusterFrame { op: op.to_wire(), ..ClusterFrame::empty(correlation) }
+}
+
+#[test]
+fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may_change_it() {
+    for (permissions, allowed) in [
+        (Permissions { submit: true, lookup: true, ..Permissions::default() }, [false, false, false]),
+        (Permissions { stats: true, ..Permissions::default() }, [true, false, false]),
+        (Permissions { admin: true, ..Permissions::default() }, [true, true, true]),
+    ] {
+        let mut access = Access::default();
+        access.add(b"secret", permissions);
+        let mut w = World::with(Options { access, ..Options::default() });
+        let c = w.stranger(0);
+        let mut hello = hello();
+        hello.credential[..6].copy_from_slice(b"secret");
+        hello.credential_len = 6;
+        w.send(c, bytemuck::bytes_of(&hello));
+        for (&op, allowed) in ClusterOp::ALL.iter().zip(allowed) {
+            let told = |w: &World| {
+                let asked =
+                    |message: &&ToControl| matches!(message, ToControl::Request { request: ControlRequest::Cluster(_), .. });
+                w.cores[0].told.iter().filter(asked).count()
+            };
+            let (before, correlation) = (told(&w), u64::from(op.to_wire()));
+            w.send(c, bytemuck::bytes_of(&cluster(correlation, op)));
+            w.settle();
+            assert_eq!(told(&w) - before, usize::from(allowed), "{op} with {permissions:?}");
+            let refused = w.clients[c].replies.iter().any(|reply| reply.correlation() == correlation);
+            assert_eq!(refused, !allowed, "{op} with {permissions:?}");
+        }
+    }
+}
+
 #[test]
 fn handshakes_are_checked() {
     let mut access = Access::default();
@@ -145,6 +182,7 @@ fn handshakes_are_checked() {
         (1, bytemuck::bytes_of(&LookupFrame::empty(1)).to_vec()),
         (2, bytemuck::bytes_of(&StatsFrame::empty(2)).to_vec()),
         (3, bytemuck::bytes_of(&catraca_wire::frame::BlacklistFrame::empty(3)).to_vec()),
+        (5, bytemuck::bytes_of(&cluster(5, ClusterOp::Describe)).to_vec()),
     ] {
         w.send(known, &frame);
         assert_eq!(w.clients[known].answer(correlation).error(), ErrorCode::Forbidden);

@@ -97,8 +97,15 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     stats.reserved[5] = 1;
     let mut list = BlacklistFrame::empty(77);
     list.reserved_b[27] = 1;
-    let frames: [&[u8]; 4] =
-        [bytemuck::bytes_of(&reserved), bytemuck::bytes_of(&lookup), bytemuck::bytes_of(&stats), bytemuck::bytes_of(&list)];
+    let mut cluster = ClusterFrame::empty(77);
+    cluster.reserved[0] = 1;
+    let frames: [&[u8]; 5] = [
+        bytemuck::bytes_of(&reserved),
+        bytemuck::bytes_of(&lookup),
+        bytemuck::bytes_of(&stats),
+        bytemuck::bytes_of(&list),
+        bytemuck::bytes_of(&cluster),
+    ];
     for bytes in frames {
         let mut raw = Raw::open(at);
         raw.send_bytes(bytes).expect("taken");

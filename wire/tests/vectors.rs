@@ -134,7 +134,9 @@ fn codes(heading: &str) -> Vec<(u32, String)> {
 
 #[test]
 fn the_code_tables_of_the_page_are_complete() {
-    use catraca_wire::frame::{BlacklistOp, Durability, ErrorCode, FrameKind, ListSource, Role, Scope, Stage, Verdict};
+    use catraca_wire::frame::{
+        BlacklistOp, ClusterOp, Durability, ErrorCode, FrameKind, ListSource, Role, Scope, Stage, Verdict,
+    };
     use catraca_wire::record::Reason;
     use catraca_wire::transaction::{Channel, Rail};
     macro_rules! holds {
@@ -146,7 +148,7 @@ fn the_code_tables_of_the_page_are_complete() {
     holds!(
         "Kinds": FrameKind, "Errors": ErrorCode, "Roles": Role, "Durability": Durability, "Verdicts": Verdict, "Rails": Rail,
         "Channels": Channel, "Reasons": Reason, "List sources": ListSource, "Blacklist operations": BlacklistOp, "Scopes": Scope,
-        "Stages": Stage,
+        "Stages": Stage, "Cluster operations": ClusterOp,
     );
 }
 
@@ -169,7 +171,7 @@ fn the_dumps_of_the_page_are_vectors() {
         assert_eq!(&wire, expected, "{block}");
         seen += 1;
     }
-    assert_eq!(seen, 9, "a dump of the page is no vector");
+    assert_eq!(seen, 11, "a dump of the page is no vector");
 }
 
 #[test]

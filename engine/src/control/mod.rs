@@ -4,6 +4,7 @@
 //! core watching, signals. It talks to each core through bounded mailboxes and never touches a shard's state.
 
 mod answer;
+mod cluster;
 mod http;
 mod lists;
 mod segments;
@@ -35,6 +36,8 @@ pub struct ControlSetup {
     pub data_dir: DataDir,
     /// Key of the log's chain, for look-ups.
     pub chain_key: ChainKey,
+    /// Epoch in which the node decides.
+    pub epoch: u32,
     /// Where HTTP is served.
     pub http: SocketAddr,
     /// Length of a segment, bytes.
@@ -58,6 +61,7 @@ struct Control {
     links: Arc<Links>,
     data_dir: DataDir,
     chain_key: ChainKey,
+    epoch: u32,
     started: Instant,
     admission: Cell<Admission>,
     /// Cores are ticking.
@@ -126,6 +130,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
         links: setup.links,
         data_dir: setup.data_dir,
         chain_key: setup.chain_key,
+        epoch: setup.epoch,
         started: Instant::now(),
         admission: Cell::new(Admission::Open),
         live: Cell::new(true),
@@ -186,6 +191,9 @@ async fn dispatch(
                             tokio::task::spawn_local(answer::stats(Rc::clone(&control), asker, shard, stats.clone()));
                         }
                         ControlRequest::Blacklist(change) => lists.request(asker, change),
+                        ControlRequest::Cluster(request) => {
+                            tokio::task::spawn_local(cluster::request(Rc::clone(&control), asker, request));
+                        }
                     }
                 }
                 message @ (ToControl::SnapshotReleased(_)

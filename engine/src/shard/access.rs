@@ -7,9 +7,9 @@ pub struct Permissions {
     pub submit: bool,
     /// LOOKUP: answers hold personal data in full.
     pub lookup: bool,
-    /// STATS.
+    /// STATS, and CLUSTER to describe.
     pub stats: bool,
-    /// BLACKLIST.
+    /// BLACKLIST and CLUSTER.
     pub admin: bool,
 }
 

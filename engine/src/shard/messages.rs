@@ -5,7 +5,9 @@ use super::journal::JournalSetup;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
-use catraca_wire::frame::{AnswerFields, BlacklistFrame, Durability, ErrorCode, LookupFrame, Role, TransactionFields};
+use catraca_wire::frame::{
+    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, LookupFrame, Role, TransactionFields,
+};
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
 
@@ -133,6 +135,8 @@ pub enum ControlRequest {
     Blacklist(BlacklistFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
+    /// Describe or change who decides.
+    Cluster(ClusterFrame),
 }
 
 /// From the control thread to a shard.

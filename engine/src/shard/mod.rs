@@ -30,8 +30,8 @@ use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
 use catraca_wire::frame::{
-    self, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION,
-    PongFrame, Role, Stage, WelcomeFrame,
+    self, ClusterOp, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
+    PROTOCOL_VERSION, PongFrame, Role, Stage, WelcomeFrame,
 };
 use dedupe::Dedupe;
 use forwards::Forwards;
@@ -275,6 +275,12 @@ impl<B: BlockMemory> Shard<B> {
                 let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
                 self.ask_control(id, correlation, allowed, ControlRequest::Stats(stats.shard.to_native()));
             }
+            Some(FrameKind::Cluster) => {
+                let Some(request) = frame::view::<frame::ClusterFrame>(whole) else { return };
+                let describes = request.op == ClusterOp::Describe.to_wire();
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
+                self.ask_control(id, correlation, allowed, ControlRequest::Cluster(*request));
+            }
             _ => unreachable!("check_header lets only requests through"),
         }
     }
@@ -438,6 +444,7 @@ fn reserved_is_zero(kind: u8, whole: &[u8]) -> bool {
         Some(FrameKind::Lookup) => frame::view::<frame::LookupFrame>(whole).is_some_and(|f| f.reserved == [0; 2]),
         Some(FrameKind::Stats) => frame::view::<frame::StatsFrame>(whole).is_some_and(|f| f.reserved == [0; 6]),
         Some(FrameKind::Ping) => frame::view::<frame::PingFrame>(whole).is_some_and(|f| f.reserved == 0),
+        Some(FrameKind::Cluster) => frame::view::<frame::ClusterFrame>(whole).is_some_and(|f| f.reserved == [0; 6]),
         Some(FrameKind::Blacklist) => {
             frame::view::<frame::BlacklistFrame>(whole).is_some_and(|f| f.reserved_a == 0 && f.reserved_b == [0; 28])
         }

@@ -15,10 +15,10 @@ use catraca_engine::shard::access::Access;
 use catraca_engine::shard::admit::EventTimeLimits;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{Admission, MeshMessage, Now, ToControl, ToShard};
+use catraca_engine::shard::messages::{Admission, MeshMessage, Now, ShardState, Standing, ToControl, ToShard};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
-use catraca_wire::frame::{FixedFrame, HelloFrame, SubmitFrame, TransactionFields};
+use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, SubmitFrame, TransactionFields};
 use catraca_wire::record::RecordHead;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -132,7 +132,8 @@ impl World {
         let (segment_len, segments_ready) = (self.options.segment_len as u64, self.options.segments);
         let journal = Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
         let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
-        let mut shard = Shard::new(settings, dedupe, lists, Policy::blacklist_only(), journal);
+        let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
+        let mut shard = Shard::new(settings, Standing::primary(Durability::Single), state, journal);
         for _ in 0..self.options.buffers {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }

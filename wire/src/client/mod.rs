@@ -26,12 +26,12 @@ mod requests;
 
 pub use error::{ClientError, ProtocolError, ServerError};
 pub use options::{ClientOptions, MAX_IN_FLIGHT};
-pub use reply::{Decision, Histogram, StoredDecision};
+pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 
 use crate::document::DocumentKey;
 use crate::frame::{
-    BlacklistChange, BlacklistFrame, BlacklistStateReply, ErrorCode, FrameKind, LookupFrame, PingFrame, StatsFrame, SubmitFrame,
-    Transaction, TransactionFields, Welcome, transaction_id,
+    BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode, FrameKind, LookupFrame,
+    PingFrame, StatsFrame, SubmitFrame, Transaction, TransactionFields, Welcome, transaction_id,
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
@@ -199,6 +199,18 @@ impl Client {
         frame.shard = shard.into();
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::Histogram, true)? {
             Outcome::Histograms(histograms) => Ok(histograms),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Describes or changes the node's part in its cluster. Sending a change again is safe, so it is, over a lost connection.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with FAILED and the reason when the node would not; else as [`Self::lookup`].
+    pub fn cluster(&mut self, request: &ClusterRequest) -> Result<ClusterState, ClientError> {
+        let frame = ClusterFrame { header: ClusterFrame::empty(0).header, ..ClusterFrame::from(request) };
+        match self.ask(bytemuck::bytes_of(&frame), FrameKind::ClusterState, true)? {
+            Outcome::Answer(Body::ClusterState(state)) => Ok(*state),
             other => Err(mismatch(&other)),
         }
     }

@@ -2,10 +2,10 @@
 
 use super::error::{ProtocolError, ServerError};
 use crate::frame::{
-    Answer, BlacklistStateFrame, BlacklistStateReply, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame,
-    FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, PROTOCOL_VERSION, PongFrame,
-    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
-    VerdictFrame, Welcome, WelcomeFrame, view,
+    Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING,
+    FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD,
+    PROTOCOL_VERSION, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
+    VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -62,6 +62,37 @@ pub struct Histogram {
     pub encoded: Vec<u8>,
 }
 
+/// A node's part in its cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterState {
+    /// Decides, or follows.
+    pub role: Role,
+    /// Where an answered decision is safe.
+    pub durability: Durability,
+    /// The standby holds everything that was ever answered; on a standby: it may be promoted without loss.
+    pub in_sync: bool,
+    /// The other node is connected now.
+    pub connected: bool,
+    /// Epoch in which the node decides, or follows.
+    pub epoch: u32,
+    /// Identity of the node.
+    pub node_id: [u8; 16],
+    /// Identity of the cluster.
+    pub cluster_id: [u8; 16],
+    /// Identity of the other node, where one is known.
+    pub peer_node_id: Option<[u8; 16]>,
+    /// Records that the standby lacks, as far as the node knows.
+    pub behind_records: u64,
+    /// The same in bytes of the log.
+    pub behind_bytes: u64,
+    /// Since the other node was last heard, milliseconds; `None` where it never was.
+    pub silence_ms: Option<u64>,
+    /// Where clients reach the primary, `host:port`; `None` where unknown, or where this is it.
+    pub primary: Option<String>,
+    /// Where the other node replicates, `host:port`; `None` where none is configured.
+    pub peer: Option<String>,
+}
+
 /// What a reply says.
 #[derive(Debug)]
 pub(super) enum Body {
@@ -72,6 +103,7 @@ pub(super) enum Body {
     BlacklistState(BlacklistStateReply),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
+    ClusterState(Box<ClusterState>),
 }
 
 impl Body {
@@ -85,6 +117,7 @@ impl Body {
             Self::BlacklistState(_) => FrameKind::BlacklistState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
+            Self::ClusterState(_) => FrameKind::ClusterState,
         }
     }
 }
@@ -104,6 +137,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
         FrameKind::Error => ErrorFrame::LEN..=ErrorFrame::LEN,
+        FrameKind::ClusterState => ClusterStateFrame::LEN..=ClusterStateFrame::LEN,
         _ => return Err(ProtocolError::Kind(header.kind)),
     };
     let length = header.length.to_native();
@@ -137,6 +171,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
             Body::Pong { server_time_ns: view::<PongFrame>(frame).ok_or_else(wrong_length)?.server_time_ns.to_native() }
         }
         FrameKind::Error => error(view(frame).ok_or_else(wrong_length)?, flags)?,
+        FrameKind::ClusterState => cluster_state(view(frame).ok_or_else(wrong_length)?)?,
         _ => return Err(ProtocolError::Kind(header.kind)),
     };
     Ok((header.correlation.to_native(), body))
@@ -201,6 +236,32 @@ fn histogram(frame: &[u8], flags: u16) -> Result<Body, ProtocolError> {
     Ok(Body::Histogram { histogram, more: flags & FLAG_MORE != 0 })
 }
 
+fn cluster_state(frame: &ClusterStateFrame) -> Result<Body, ProtocolError> {
+    let flag = |what, value: u8| code(what, value, (value <= 1).then_some(value == 1));
+    let silence_ms = frame.silence_ms.to_native();
+    Ok(Body::ClusterState(Box::new(ClusterState {
+        role: code("role", frame.role, Role::from_wire(frame.role))?,
+        durability: code("durability", frame.durability, Durability::from_wire(frame.durability))?,
+        in_sync: flag("in_sync", frame.in_sync)?,
+        connected: flag("connected", frame.connected)?,
+        epoch: frame.epoch.to_native(),
+        node_id: frame.node_id,
+        cluster_id: frame.cluster_id,
+        peer_node_id: (frame.peer_node_id != [0; 16]).then_some(frame.peer_node_id),
+        behind_records: frame.behind_records.to_native(),
+        behind_bytes: frame.behind_bytes.to_native(),
+        silence_ms: (silence_ms != NEVER_HEARD).then_some(silence_ms),
+        primary: address(&frame.primary),
+        peer: address(&frame.peer),
+    })))
+}
+
+/// An address that a server names: printable ASCII, because it is printed and connected to. Anything else counts as none.
+pub(super) fn address(field: &[u8]) -> Option<String> {
+    let text = text_of(field);
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+}
+
 fn error(frame: &ErrorFrame, flags: u16) -> Result<Body, ProtocolError> {
     let number = frame.code.to_native();
     let detail_len = frame.detail_len.to_native();
@@ -248,7 +309,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused(
-            kind in 0u8..16, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
+            kind in 0u8..17, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
         ) {
             // Mostly plausible headers, so that bodies are reached too.
             let length = if honest { frame.len() as u32 } else { length };
@@ -259,8 +320,8 @@ mod tests {
         }
 
         #[test]
-        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..14, fill in proptest::collection::vec(any::<u8>(), 512)) {
-            for length in [24usize, 64, 128, 152, 320] {
+        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..16, fill in proptest::collection::vec(any::<u8>(), 512)) {
+            for length in [24usize, 64, 128, 152, 256, 320] {
                 let mut frame = fill[..length].to_vec();
                 frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
                 frame[4] = kind;

@@ -1,8 +1,10 @@
-//! Building BLACKLIST requests from what a caller has.
+//! Building BLACKLIST and CLUSTER requests from what a caller has.
 
 use super::ClientError;
 use crate::document::DocumentKey;
-use crate::frame::{BlacklistChange, BlacklistFrame, BlacklistOp, MAX_PATH_LEN, Scope, fill};
+use crate::frame::{
+    BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest, MAX_PATH_LEN, Scope, fill,
+};
 
 impl BlacklistChange {
     /// Lists a document.
@@ -35,5 +37,27 @@ impl BlacklistChange {
 
     fn of(op: BlacklistOp) -> Self {
         Self { op: op.to_wire(), ..Self::from(&BlacklistFrame::empty(0)) }
+    }
+}
+
+impl ClusterRequest {
+    /// Changes nothing; asks for the state.
+    pub fn describe() -> Self {
+        Self::of(ClusterOp::Describe, false)
+    }
+
+    /// Makes a standby the primary; `force` although it may lack decisions that were answered, which are lost then.
+    pub fn promote(force: bool) -> Self {
+        Self::of(ClusterOp::Promote, force)
+    }
+
+    /// Lets a primary answer without its standby; `force` where that can't be told: the caller vouches that it will not be promoted
+    /// before it has caught up.
+    pub fn go_solo(force: bool) -> Self {
+        Self::of(ClusterOp::GoSolo, force)
+    }
+
+    fn of(op: ClusterOp, force: bool) -> Self {
+        Self { op: op.to_wire(), force: u8::from(force), ..Self::from(&ClusterFrame::empty(0)) }
     }
 }

@@ -20,6 +20,9 @@ macro_rules! fields {
     }};
 }
 
+#[path = "cluster_vectors.rs"]
+mod cluster;
+
 fn small<T: Copy + Into<u32>>(number: &T) -> Value {
     json!((*number).into())
 }
@@ -381,6 +384,8 @@ pub fn frames() -> Value {
         vector("pong", pong.header, bytemuck::bytes_of(&PongFrame::from(&pong)), fields!(pong; large: server_time_ns;)),
         error("error_longest_detail", 12, ErrorCode::Failed, 0, false, &"ã".repeat(64)),
     ];
+    vectors.extend(cluster::requests());
+    vectors.extend(cluster::states());
     for &code in ErrorCode::ALL {
         let closing = matches!(code, ErrorCode::BadFrame | ErrorCode::UnsupportedVersion | ErrorCode::Unauthenticated);
         let retry_after_ms = if matches!(code, ErrorCode::Overloaded | ErrorCode::RateLimited) { 50 } else { 0 };
