@@ -1,12 +1,14 @@
 //! The log on disk: segments, recovery, reading. `wire/LOG.md` is its specification.
 //!
 //! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. Around them, with I/O:
-//! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`startup`] (the only
+//! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes),
+//! [`cursor`] (raw blocks, to send them on), [`startup`] (the only
 //! place that repairs), [`lookup`] and [`key`]. The writing side is the shard's journal and the driver; nothing here seals a
 //! block.
 
 mod bytes;
 mod check;
+pub mod cursor;
 pub mod damage;
 mod error;
 pub mod key;
