@@ -1,7 +1,7 @@
 //! Options of commands that talk to a running node.
 
 use crate::fatal::Failure;
-use catraca_wire::client::{Client, ClientOptions};
+use catraca_wire::client::{Client, ClientOptions, Wanted};
 use std::path::PathBuf;
 
 /// Where the node is, and who asks.
@@ -28,6 +28,8 @@ impl Connect {
                 std::fs::read_to_string(path).map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
             options.credential = text.lines().next().unwrap_or("").trim().to_owned();
         }
+        // The node that was named, whatever it is: a command says something to it or about it.
+        options.role = Wanted::Any;
         // Slow answers are normal here: a look-up reads the log.
         options.answer_timeout_ms = 60_000;
         Client::connect(options).map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
