@@ -10,18 +10,25 @@ pub struct Connect {
     /// Address of the running node
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
     pub addr: String,
+    #[command(flatten)]
+    pub credential: Credential,
+}
+
+/// Who asks.
+#[derive(clap::Args, Debug)]
+pub struct Credential {
     /// File whose first line is the credential, where the node asks for one
     #[arg(long, value_name = "FILE")]
     pub credential_file: Option<PathBuf>,
 }
 
-impl Connect {
-    /// Connects.
+impl Credential {
+    /// Options for the node at this address.
     ///
     /// # Errors
-    /// When the file can't be read or the node can't be reached; one sentence.
-    pub fn connect(&self) -> Result<Client, Failure> {
-        let mut options = ClientOptions::new(self.addr.clone());
+    /// When the file can't be read; one sentence.
+    pub fn options(&self, addr: &str) -> Result<ClientOptions, Failure> {
+        let mut options = ClientOptions::new(addr);
         options.client_name = format!("catraca {}", env!("CARGO_PKG_VERSION"));
         if let Some(path) = &self.credential_file {
             let text =
@@ -32,6 +39,16 @@ impl Connect {
         options.role = Wanted::Any;
         // Slow answers are normal here: a look-up reads the log.
         options.answer_timeout_ms = 60_000;
-        Client::connect(options).map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
+        Ok(options)
+    }
+}
+
+impl Connect {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the file can't be read or the node can't be reached; one sentence.
+    pub fn connect(&self) -> Result<Client, Failure> {
+        Client::connect(self.credential.options(&self.addr)?).map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
     }
 }

@@ -177,8 +177,7 @@ class Client:
 
     def __init__(self, address: Union[str, Sequence[str]] = "127.0.0.1:7400", *, role: str = "primary", credential: str = "",
                  name: str = "", in_flight: int = 0, connect_timeout_s: float = 2.0, answer_timeout_s: float = 2.5,
-                 reconnect_attempts: int = 10,
-                 reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
+                 reconnect_attempts: int = 10, reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
         addresses = [address] if isinstance(address, str) else list(address)
         if not addresses or role not in ("primary", "any"):
             raise FieldError("give an address, and a role of primary or any")
