@@ -9,6 +9,7 @@ mod bytes;
 mod check;
 pub mod damage;
 mod error;
+pub mod hex;
 pub mod key;
 pub mod lookup;
 pub mod read;

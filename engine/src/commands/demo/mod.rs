@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Outcome {
     say.heading("The log");
     drop(client);
     let ended = node.stop()?;
-    let log = verify::check(&data_dir, None)?;
+    let log = verify::check(&data_dir, None, None)?;
     say.text(&verify::text(&log));
 
     let wrong = wrongs(&report, &example, ended.success(), &log);

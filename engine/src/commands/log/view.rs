@@ -1,6 +1,7 @@
 //! A record as people and programs read it: names for codes, times in words, documents masked.
 
 use crate::log::Place;
+pub use crate::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
@@ -8,7 +9,6 @@ use catraca_wire::frame::{ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DI
 use catraca_wire::record::{Reason, RecordHead, RecordKind, blacklist_version};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 /// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of bits or hashes are hexadecimal
@@ -114,15 +114,6 @@ impl RecordView {
             receipt: format!("{:016x}", receipt(&place.chain)),
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a string can't fail");
-    }
-    text
 }
 
 /// Nanoseconds since 1970 as RFC 3339 in UTC.
