@@ -9,6 +9,7 @@ pub mod command;
 pub mod load;
 pub mod logs;
 pub mod node;
+pub mod pair;
 pub mod payments;
 pub mod raw;
 pub mod sandbox;
