@@ -8,6 +8,7 @@ pub mod binary;
 pub mod command;
 pub mod load;
 pub mod logs;
+pub mod network;
 pub mod node;
 pub mod pair;
 pub mod payments;

@@ -37,6 +37,7 @@ pub struct Seen {
 /// A running load thread.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     thread: JoinHandle<Seen>,
 }
@@ -49,7 +50,8 @@ impl Load {
         let client = node.client();
         let prefix = prefix.to_owned();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
-        Self { stop, answered, thread: std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count)) }
+        let thread = std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count));
+        Self { stop, abandoned: Arc::default(), answered, thread }
     }
 
     /// Begins to submit payments to whichever of these nodes decides, and sends again what has no answer, until told to stop: nothing stays
@@ -58,9 +60,11 @@ impl Load {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
         let prefix = prefix.to_owned();
-        let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
-        let thread = std::thread::spawn(move || persist(&addresses, &prefix, in_flight, &told, &count));
-        Self { stop, answered, thread }
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let flags = [Arc::clone(&stop), Arc::clone(&abandoned)];
+        let count = Arc::clone(&answered);
+        let thread = std::thread::spawn(move || persist(&addresses, &prefix, in_flight, &flags, &count));
+        Self { stop, abandoned, answered, thread }
     }
 
     /// Answered decisions so far.
@@ -86,6 +90,15 @@ impl Load {
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.join()
+    }
+
+    /// Stops at once, whatever is unanswered: for a node that will answer no more.
+    ///
+    /// # Panics
+    /// When the thread did.
+    pub fn abandon(self) -> Seen {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.stop()
     }
 
     /// Waits for the end of the connection, and gives what was seen.
@@ -142,7 +155,13 @@ pub fn pair_options(addresses: &[String]) -> ClientOptions {
     }
 }
 
-fn persist(addresses: &[String], prefix: &str, in_flight: usize, stop: &AtomicBool, count: &AtomicU64) -> Seen {
+fn persist(
+    addresses: &[String],
+    prefix: &str,
+    in_flight: usize,
+    [stop, abandoned]: &[Arc<AtomicBool>; 2],
+    count: &AtomicU64,
+) -> Seen {
     let mut seen = Seen::default();
     let mut open: HashMap<u64, Transaction> = HashMap::new();
     let mut again: Vec<Transaction> = Vec::new();
@@ -151,7 +170,8 @@ fn persist(addresses: &[String], prefix: &str, in_flight: usize, stop: &AtomicBo
     let mut client: Option<Client> = None;
     loop {
         let stopping = stop.load(Ordering::Relaxed);
-        if stopping && open.is_empty() && again.is_empty() {
+        if stopping && (abandoned.load(Ordering::Relaxed) || (open.is_empty() && again.is_empty())) {
+            seen.unanswered.extend(again);
             return seen;
         }
         let Some(connected) = &mut client else {

@@ -1,6 +1,7 @@
 //! A primary and its standby, as processes of their own on fixed ports of this machine.
 
 use crate::load::pair_options;
+use crate::network::Cable;
 use crate::node::{Node, Setup, folder};
 use catraca_wire::client::{Client, ClientError, ClientOptions, ClusterState, Wanted};
 use catraca_wire::frame::{ClusterRequest, Durability, Role};
@@ -120,16 +121,36 @@ pub fn ask(node: &Node, request: &ClusterRequest) -> Result<ClusterState, Client
 /// # Panics
 /// When that does not come.
 pub fn await_in_sync(primary: &Node, standby: &Node) {
-    await_place("in sync", [primary, standby], |[primary, standby]| {
-        primary.role == Role::Primary
-            && standby.role == Role::Standby
-            && primary.durability == Durability::Sync
-            && primary.in_sync
-            && standby.in_sync
-            && primary.connected
-            && standby.connected
-            && primary.epoch == standby.epoch
-    });
+    await_place("in sync", [primary, standby], are_in_sync);
+}
+
+fn are_in_sync([primary, standby]: [&ClusterState; 2]) -> bool {
+    primary.role == Role::Primary
+        && standby.role == Role::Standby
+        && primary.durability == Durability::Sync
+        && primary.epoch == standby.epoch
+        && [primary, standby].iter().all(|node| node.in_sync && node.connected)
+}
+
+/// The same for two nodes at the ends of a cable: the primary first, each with its end.
+///
+/// # Panics
+/// When that does not come.
+pub fn await_in_sync_in(cable: &Cable, nodes: [(usize, &Node); 2]) {
+    let began = Instant::now();
+    loop {
+        let places = nodes.map(|(end, node)| cable.at(end, || ask(node, &ClusterRequest::describe()).ok()));
+        if let [Some(primary), Some(standby)] = &places
+            && are_in_sync([primary, standby])
+        {
+            return;
+        }
+        if began.elapsed() > PATIENCE {
+            let written = nodes.map(|(_, node)| node.process.stderr());
+            panic!("never in sync: {places:#?}\n{}\n{}", written[0], written[1]);
+        }
+        std::thread::sleep(crate::node::LOOK_AGAIN);
+    }
 }
 
 /// Waits until something holds of both nodes' places. A node that starts anew in between is asked again.

@@ -47,6 +47,7 @@ pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, i
         }
     })
     .map_err(|failure| LinkFailure::Fault(failure.message))?;
+    crate::driver::prefer(stream);
     let mut sender = Sender { link, stream, id, feeder: &feeder, cursor, writer, feed };
     let outcome = sender.run();
     if let Some(feed) = feed {
