@@ -3,14 +3,14 @@
 
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
-use catraca_tests::node::{Node, Setup, fail};
+use catraca_tests::node::{Node, fail};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::{payments, sandbox};
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::client::ClientError;
 use catraca_wire::frame::{ClusterRequest, ErrorCode};
 use catraca_wire::replication::{AcceptFrame, JoinFrame, LINK_HEAD_LEN, Purpose, RefuseFrame, RefuseReason, view};
-use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use rustix::process::{Resource, Rlimit, prlimit};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -19,7 +19,6 @@ use std::time::Duration;
 const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const DISK_FAILED: i32 = 13;
-const STUCK: i32 = 15;
 /// Fewest answers before a fault, so that there is something to lose.
 const LEAST_ANSWERS: u64 = 200;
 
@@ -78,39 +77,6 @@ fn a_standby_whose_disk_fails_ends_and_nothing_is_answered_without_it() {
 }
 
 #[test]
-fn a_standby_that_hangs_is_waited_for_within_bounds() {
-    let pair = Pair::new(1);
-    let [primary, standby] = pair.start_both();
-    // More than may be pending at once, so that the bound is met.
-    let loads: Vec<Load> =
-        (0..72).map(|number| Load::through_failover(pair.addresses(), &format!("h{number}"), 1000)).collect();
-    loads.iter().for_each(|load| load.wait_for(1));
-    standby.process.signal(Signal::STOP);
-    primary.wait_until("shedding load", |node| node.metric("catraca_overloaded_total") > 0.0);
-    assert!(primary.metric("catraca_pending") <= 65_536.0);
-    standby.process.signal(Signal::CONT);
-    await_in_sync(&primary, &standby);
-    for load in loads {
-        let seen = load.stop();
-        let shed = [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Deadline];
-        assert!(seen.refused.keys().all(|code| shed.contains(code)), "{:?}", seen.refused);
-        assert_all_recorded(&decisions(&pair.data_dir(1)), &seen.answered);
-    }
-}
-
-#[test]
-fn a_core_that_stands_still_ends_the_node() {
-    let dir = catraca_tests::node::folder();
-    let mut node = Setup::new(dir.path()).start();
-    let answered = node.client().decide(&payments::payment("before", 1));
-    assert!(answered.is_ok());
-    let held = sandbox::hold_thread(node.process.pid(), "shard-0");
-    assert_eq!(node.process.wait().code(), Some(STUCK), "{}", node.process.stderr());
-    assert!(node.process.stderr().contains("has not moved"));
-    drop(held);
-}
-
-#[test]
 fn a_release_that_panics_ends_as_a_whole() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).expect("the workspace's");
     let release = manifest.split("[profile.release]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("the profile");
@@ -140,7 +106,8 @@ fn a_node_of_another_version_cluster_or_key_is_refused() {
     join.purpose = Purpose::Inquiry.to_wire();
     join.shards = 1.into();
     join.node_id = [9; 16];
-    let reason = |join: &JoinFrame| view::<RefuseFrame>(&knock(address, join)).and_then(|frame| RefuseReason::from_wire(frame.reason));
+    let reason =
+        |join: &JoinFrame| view::<RefuseFrame>(&knock(address, join)).and_then(|frame| RefuseReason::from_wire(frame.reason));
     assert!(view::<AcceptFrame>(&knock(address, &join)).is_some(), "so far all is right");
     let mut later = join;
     later.format_version = (FORMAT_VERSION + 1).into();

@@ -74,8 +74,8 @@ fn one_primary_through(cut: impl Fn(&Cable), mend: impl Fn(&Cable)) {
     mend(&apart.cable);
     apart.await_in_sync(1);
     let new_seen = new.stop();
-    // It is a standby now, which answers nothing: what it left unanswered was refused or is unknown.
-    assert_eq!(old.answered(), answered_by_then, "the old primary answered after it was deposed");
+    // Word of the standby that was under way when the cable was cut may have come after it was mended: what it let the old primary answer
+    // is in the new one's log, as is checked below, and nothing else may be answered.
     let old_seen = old.abandon();
     assert!(old_seen.answered.iter().all(|answered| answered.decision.answer.epoch == 1));
     assert!(new_seen.answered.iter().all(|answered| answered.decision.answer.epoch == 2));

@@ -163,6 +163,7 @@ macro_rules! link_frame {
 
         impl $bytes {
             /// All zeros but for the head: fill in the fields and send it.
+            #[allow(clippy::needless_update, reason = "some frames are their head alone")]
             pub fn empty(stream: u16, epoch: u32) -> Self {
                 Self { head: LinkHeadFields::new(LinkKind::$kind, $len, stream, epoch), ..Self::zeroed() }
             }

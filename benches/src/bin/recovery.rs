@@ -31,14 +31,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
-    let data_dir = DataDir::open(path, true)?;
+    let data_dir = DataDir::open(path, true, None)?;
     let written = write(&data_dir, len)?;
     for _ in 0..3 {
         let begun = Instant::now();
         let rebuilt = from_log(&data_dir, &CHAIN_KEY, 1, dedupe::MAX_ENTRIES)?;
         let seconds = begun.elapsed().as_secs_f64();
         let gigabytes = written as f64 / 1e9;
-        println!("{} records, {gigabytes:.3} GB: {seconds:.3} s, {:.2} GB/s", rebuilt.records, gigabytes / seconds);
+        println!("{} records, {gigabytes:.3} GB: {seconds:.3} s, {:.2} GB/s", rebuilt.builder.records(), gigabytes / seconds);
     }
     Ok(())
 }

@@ -237,7 +237,7 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
 pub fn answer(
     stream: TcpStream,
     key: &ChainKey,
-    accept: impl FnOnce(&JoinFrame) -> Result<AcceptFrame, RefuseFrame>,
+    accept: impl FnOnce(&JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>>,
 ) -> Result<(Connection, JoinFrame, AcceptFrame), LinkFailure> {
     let mut connection = Connection::new(stream)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
@@ -245,7 +245,7 @@ pub fn answer(
     let mut accept = match accept(&join) {
         Ok(accept) => accept,
         Err(refuse) => {
-            connection.send(&refuse)?;
+            connection.send(&*refuse)?;
             return Err(refused(&refuse));
         }
     };

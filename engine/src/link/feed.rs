@@ -166,7 +166,7 @@ impl Sender<'_> {
 
     fn send_from_disk(&mut self, epoch: u32) -> Result<(), LinkFailure> {
         let preface = self.preface(epoch);
-        let block = self.cursor.next().map_err(|error| LinkFailure::Fault(error.to_string()))?;
+        let block = self.cursor.next_block().map_err(|error| LinkFailure::Fault(error.to_string()))?;
         let block = block.ok_or_else(|| LinkFailure::Fault("a durable block can't be read back".to_owned()))?;
         deliver(&mut self.writer, self.feeder, preface, block)
     }

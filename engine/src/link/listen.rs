@@ -88,10 +88,10 @@ fn serve_stream(link: &Arc<Link>, connection: Connection, stream: u16, session: 
 }
 
 /// What can be said before the caller has proved anything.
-fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, RefuseFrame> {
+fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>> {
     let setup = &link.setup;
     let state = locked(&link.inner).state.clone();
-    let refuse = |reason, text: String| Err(refusal(state.epoch, reason, &text, ""));
+    let refuse = |reason, text: String| Err(Box::new(refusal(state.epoch, reason, &text, "")));
     if join.format_version.to_native() != FORMAT_VERSION {
         return refuse(
             RefuseReason::Version,

@@ -25,7 +25,7 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
     fs::create_dir_all(&dir).map_err(io("could not make the folder"))?;
     let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(io("could not make the file"))?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
-    while let Some(block) = cursor.next()? {
+    while let Some(block) = cursor.next_block()? {
         file.write_all(block).map_err(io("could not write the file"))?;
     }
     file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(data_dir)).map_err(io("could not sync the file"))?;

@@ -51,7 +51,7 @@ impl BlockCursor {
     ///
     /// # Errors
     /// [`LogError::Io`].
-    pub fn next(&mut self) -> Result<Option<&[u8]>, LogError> {
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>, LogError> {
         loop {
             if let Some(len) = self.ready()? {
                 let start = self.buffer_start() + (self.offset - self.buffered_at) as usize;
@@ -173,7 +173,7 @@ pub fn find_boundary(data_dir: &Path, shard: u16, lsn: u64) -> Result<Option<Fou
     }
     let mut cursor = BlockCursor::new(data_dir, shard, low, SEGMENT_HEAD_LEN as u64);
     loop {
-        let Some(head) = cursor.next()?.and_then(sound_head) else { return Ok(None) };
+        let Some(head) = cursor.next_block()?.and_then(sound_head) else { return Ok(None) };
         let last = head.first_lsn.to_native() + u64::from(head.record_count.to_native()) - 1;
         if last >= lsn {
             let chain = head.chain;
