@@ -16,7 +16,20 @@ pub const RECEIVE_BUFFER_LEN: usize = 128 * 1024 + MAX_SUBMIT_REPLY;
 
 /// Why a connection can't go on. For a person, without the connection's number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken(pub String);
+pub enum Broken {
+    /// The node is gone, or does not decide any more: another one may.
+    Lost(String),
+    /// The node breaks the protocol, or this machine refuses something: another node changes nothing.
+    Final(String),
+}
+
+impl Broken {
+    /// The sentence.
+    pub fn what(&self) -> &str {
+        let (Self::Lost(what) | Self::Final(what)) = self;
+        what
+    }
+}
 
 /// One reply to a SUBMIT, or to nothing in particular.
 #[derive(Debug)]
@@ -40,22 +53,27 @@ pub struct Connection {
     written: usize,
     /// The socket takes no more, because the node is gone. What it said before that is still there to be read, and reading ends the run.
     write_failed: bool,
+    /// Correlations of what is to be sent again, the next one last.
+    again: Vec<u64>,
     /// The start of a reply whose end has not arrived.
     stash: [u8; MAX_SUBMIT_REPLY],
     stashed: usize,
 }
 
 impl Connection {
-    /// Takes over a welcomed socket, which becomes non-blocking.
-    pub fn new(stream: TcpStream, in_flight: u32, template: &SubmitFrame) -> std::io::Result<Self> {
+    /// Takes over a welcomed socket, which becomes non-blocking. What is unanswered in the slots is to be sent again.
+    pub fn new(stream: TcpStream, slots: Slots, template: &SubmitFrame) -> std::io::Result<Self> {
         stream.set_nonblocking(true)?;
+        let mut again = slots.correlations();
+        again.reverse();
         Ok(Self {
             stream,
-            slots: Slots::new(in_flight),
-            frames: vec![*template; MAX_GATHERED.min(in_flight as usize)].into_boxed_slice(),
+            frames: vec![*template; MAX_GATHERED.min(slots.free() + slots.unanswered())].into_boxed_slice(),
+            slots,
             gathered: 0,
             written: 0,
             write_failed: false,
+            again,
             stash: [0; MAX_SUBMIT_REPLY],
             stashed: 0,
         })
@@ -92,6 +110,41 @@ impl Connection {
         self.gathered += 1;
     }
 
+    /// What is unanswered; the socket is closed.
+    pub fn into_slots(self) -> Slots {
+        self.slots
+    }
+
+    /// Sends an unanswered transaction again with the next [`Self::gather_again`], although this connection is sound.
+    pub fn send_again(&mut self, correlation: u64) {
+        self.again.push(correlation);
+    }
+
+    /// Gathers the next transaction that is to be sent again, with the bytes that it had; `None` when there is none, or no room.
+    pub fn gather_again(&mut self, source: &Transactions) -> Option<Sent> {
+        if self.write_failed || self.gathered == self.frames.len() {
+            return None;
+        }
+        while let Some(correlation) = self.again.pop() {
+            let Some(sent) = self.slots.get_mut(correlation) else { continue };
+            sent.again = true;
+            transactions::write(
+                &mut self.frames[self.gathered],
+                &sent.transaction,
+                &source.parties(&sent.transaction),
+                correlation,
+            );
+            self.gathered += 1;
+            return Some(*sent);
+        }
+        None
+    }
+
+    /// Whether something is left for [`Self::gather_again`].
+    pub fn has_again(&self) -> bool {
+        !self.again.is_empty()
+    }
+
     /// Hands what was gathered to the socket; what it does not take stays for the next call.
     pub fn flush(&mut self) {
         while self.gathered > 0 {
@@ -119,11 +172,11 @@ impl Connection {
         buffer[..self.stashed].copy_from_slice(&self.stash[..self.stashed]);
         loop {
             match self.stream.read(&mut buffer[self.stashed..]) {
-                Ok(0) => return Err(Broken("the node closed it".to_owned())),
+                Ok(0) => return Err(Broken::Lost("the node closed it".to_owned())),
                 Ok(len) => return Ok(&buffer[..self.stashed + len]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(&[]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(Broken(format!("it failed ({e})"))),
+                Err(e) => return Err(Broken::Lost(format!("it failed ({e})"))),
             }
         }
     }
@@ -153,7 +206,7 @@ pub fn next_reply<'b>(bytes: &mut &'b [u8]) -> Result<Option<Reply<'b>>, Broken>
         return Ok(view(frame).map(Reply::Error));
     }
     let name = FrameKind::from_wire(kind).map_or_else(|| format!("kind {kind}"), |kind| kind.to_string());
-    Err(Broken(format!("the node sent a {name} of {len} bytes, which answers no SUBMIT")))
+    Err(Broken::Final(format!("the node sent a {name} of {len} bytes, which answers no SUBMIT")))
 }
 
 /// The masked payer and payee of a gathered transaction, for a message.
@@ -195,9 +248,9 @@ mod tests {
     #[test]
     fn what_answers_no_submit_is_refused_before_it_is_whole() {
         let mut header = HeaderFields::new(FrameKind::Pong, 24, 0, 1);
-        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("a PONG").0.contains("PONG of 24 bytes"));
+        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("a PONG").what().contains("PONG of 24 bytes"));
         header.kind = 99;
         header.length = u32::MAX.into();
-        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("nonsense").0.contains("kind 99"));
+        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("nonsense").what().contains("kind 99"));
     }
 }

@@ -10,8 +10,6 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a connect, and each wait of a handshake, may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name that the node's log shows.
 const CLIENT_NAME: &str = "catraca-loadgen";
 /// The longest frame that answers a HELLO.
@@ -19,51 +17,63 @@ const MAX_HANDSHAKE_REPLY: usize = size_of::<ErrorFrame>();
 
 const _: () = assert!(size_of::<WelcomeFrame>() <= MAX_HANDSHAKE_REPLY);
 
+/// Why a node was not taken.
+#[derive(Debug)]
+pub enum NotTaken {
+    /// It follows; the primary that it names, or nothing, and the sentence.
+    Standby(String, LoadError),
+    /// Anything else.
+    Failed(LoadError),
+}
+
 /// Where to connect, and as whom.
 #[derive(Debug)]
 pub struct Target {
-    addr: String,
+    /// As it was given.
+    pub addr: String,
     resolved: Vec<SocketAddr>,
     credential: Vec<u8>,
 }
 
 impl Target {
-    /// Resolves the address and reads the credential.
-    pub fn new(addr: &str, credential_file: Option<&Path>) -> Result<Self, LoadError> {
+    /// Resolves the address.
+    pub fn new(addr: &str, credential: &[u8]) -> Result<Self, LoadError> {
         let resolved: Vec<SocketAddr> = addr
             .to_socket_addrs()
             .map_err(|e| LoadError::Target(format!("`{addr}` is no address to connect to ({e}): give --addr host:port")))?
             .collect();
-        let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
-        Ok(Self { addr: addr.to_owned(), resolved, credential })
+        Ok(Self { addr: addr.to_owned(), resolved, credential: credential.to_vec() })
     }
 
-    /// Opens a connection that may hold `in_flight` unanswered frames (0: as many as the node gives). The socket comes back blocking.
-    pub fn open(&self, in_flight: u32) -> Result<(TcpStream, WelcomeFrame), LoadError> {
-        let mut stream = self.connect()?;
-        let welcome = self.greet(&mut stream, in_flight)?;
+    /// Opens a connection to a primary that may hold `in_flight` unanswered frames (0: as many as the node gives). Connecting, and each
+    /// wait of the handshake, may take `timeout`. The socket comes back blocking.
+    pub fn open(&self, in_flight: u32, timeout: Duration) -> Result<(TcpStream, WelcomeFrame), NotTaken> {
+        let mut stream = self.connect(timeout).map_err(NotTaken::Failed)?;
+        let welcome = self.greet(&mut stream, in_flight, timeout).map_err(NotTaken::Failed)?;
         let granted = welcome.in_flight.to_native();
         if Role::from_wire(welcome.role) != Some(Role::Primary) {
-            let primary = match text_of(&welcome.primary) {
+            let primary = text_of(&welcome.primary);
+            let advice = match primary {
                 "" => "it does not know where the primary is".to_owned(),
                 primary => format!("the primary is at {primary}: give --addr {primary}"),
             };
-            return Err(LoadError::Target(format!("the node at {} does not decide, it is a standby; {primary}", self.addr)));
+            let what = format!("the node at {} does not decide, it is a standby; {advice}", self.addr);
+            return Err(NotTaken::Standby(primary.to_owned(), LoadError::Target(what)));
         }
         if granted < in_flight.max(1) {
-            return Err(LoadError::Target(format!(
+            return Err(NotTaken::Failed(LoadError::Target(format!(
                 "--in-flight is {in_flight} and the node at {} allows {granted} on a connection: ask for less, or open more connections",
                 self.addr
-            )));
+            ))));
         }
         Ok((stream, welcome))
     }
 
-    fn connect(&self) -> Result<TcpStream, LoadError> {
+    fn connect(&self, timeout: Duration) -> Result<TcpStream, LoadError> {
         let mut refused = None;
         for address in &self.resolved {
-            match TcpStream::connect_timeout(address, HANDSHAKE_TIMEOUT) {
-                Ok(stream) => return self.prepare(stream),
+            match TcpStream::connect_timeout(address, timeout) {
+                Ok(stream) => return self.prepare(stream, timeout),
                 Err(e) => refused = Some(e),
             }
         }
@@ -74,11 +84,11 @@ impl Target {
         )))
     }
 
-    fn prepare(&self, stream: TcpStream) -> Result<TcpStream, LoadError> {
+    fn prepare(&self, stream: TcpStream, timeout: Duration) -> Result<TcpStream, LoadError> {
         let set_up = || {
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-            stream.set_write_timeout(Some(HANDSHAKE_TIMEOUT))
+            stream.set_read_timeout(Some(timeout))?;
+            stream.set_write_timeout(Some(timeout))
         };
         match set_up() {
             Ok(()) => Ok(stream),
@@ -86,7 +96,7 @@ impl Target {
         }
     }
 
-    fn greet(&self, stream: &mut TcpStream, in_flight: u32) -> Result<WelcomeFrame, LoadError> {
+    fn greet(&self, stream: &mut TcpStream, in_flight: u32, timeout: Duration) -> Result<WelcomeFrame, LoadError> {
         let mut hello = HelloFrame::empty(0);
         hello.version_min = PROTOCOL_VERSION;
         hello.version_max = PROTOCOL_VERSION;
@@ -100,7 +110,7 @@ impl Target {
         let (kind, len) = exchange.map_err(|e| {
             let why = match e.kind() {
                 ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", HANDSHAKE_TIMEOUT.as_secs()),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", timeout.as_secs()),
                 _ => e.to_string(),
             };
             LoadError::Target(format!(
@@ -143,7 +153,8 @@ fn read_frame(stream: &mut TcpStream, reply: &mut [u8; MAX_HANDSHAKE_REPLY]) -> 
     Ok((FrameKind::from_wire(header.kind), len))
 }
 
-fn read_credential(path: &Path) -> Result<Vec<u8>, LoadError> {
+/// Reads a credential file, without the white space around what it holds.
+pub fn read_credential(path: &Path) -> Result<Vec<u8>, LoadError> {
     let refuse = |what: String| LoadError::File(format!("credential {}: {what}", path.display()));
     let bytes = std::fs::read(path).map_err(|e| refuse(format!("{e}; give a readable file with --credential-file")))?;
     let credential = bytes.trim_ascii();

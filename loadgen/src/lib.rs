@@ -1,8 +1,8 @@
 //! Load for catraca: transactions at a rate or at a depth, every answer timed and, if asked, checked.
 //!
 //! The path of a run, each step its own file: [`options`] (what is asked) → [`list`] and [`documents`] (who pays whom, and who is listed)
-//! → `plan` (when, in an open loop) → [`transactions`] (the bytes of a SUBMIT) → `handshake`, `connection`, `poller`, `slots` (the
-//! sockets and what is unanswered on each) → [`run()`] (the loop) → `record` (counts, histograms, violations) → [`report`] and the
+//! → `plan` (when, in an open loop) → [`transactions`] (the bytes of a SUBMIT) → `nodes`, `handshake`, `connection`, `poller`, `slots`
+//! (the sockets and what is unanswered on each) → [`run()`] (the loop, and what it does when the primary is lost) → `record` (counts, histograms, violations) → [`report`] and the
 //! three ways to show it: [`table`], [`hgrm`], [`plot`]. [`progress`] watches a run from another thread, through a [`monitor`].
 //!
 //! [`list`], [`documents`] and [`transactions`] are public for the load on other systems that catraca is compared with.
@@ -16,6 +16,7 @@ mod handshake;
 pub mod hgrm;
 pub mod list;
 pub mod monitor;
+mod nodes;
 pub mod options;
 mod pin;
 mod plan;

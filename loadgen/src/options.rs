@@ -82,9 +82,13 @@ impl std::fmt::Display for Core {
 /// What a run does. [`Default`] has the values of the command line.
 #[derive(Args, Debug, Clone)]
 pub struct Options {
-    /// Where the node listens for clients, `host:port`.
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_ADDR)]
+    /// Where the node listens for clients, `host:port`; with commas, the nodes of a cluster: the load goes to the primary.
+    #[arg(long, value_name = "ADDR[,ADDR]", default_value = DEFAULT_ADDR)]
     pub addr: String,
+    /// How long to go on when the primary is lost, seconds: the load generator looks for a primary, connects again and sends again what
+    /// is unanswered, with the same bytes. 0: the run ends then [default: 0 with one address, 30 with several].
+    #[arg(long, value_name = "S")]
+    pub failover_timeout: Option<f64>,
     /// Connections to open.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub connections: u32,
@@ -142,6 +146,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             addr: DEFAULT_ADDR.to_owned(),
+            failover_timeout: None,
             connections: 1,
             in_flight: None,
             rate: None,
@@ -200,6 +205,8 @@ pub struct Shape {
     pub warmup_ns: u64,
     /// When measuring ends.
     pub until: Until,
+    /// How long to look for a primary when it is lost, nanoseconds; 0 not at all.
+    pub failover_ns: u64,
 }
 
 /// Why a run could not begin: what, where, and what to do.
@@ -220,6 +227,11 @@ pub enum LoadError {
 }
 
 impl Options {
+    /// The nodes' addresses.
+    pub fn addresses(&self) -> Vec<&str> {
+        self.addr.split(',').map(str::trim).filter(|address| !address.is_empty()).collect()
+    }
+
     /// Settles and checks what the flags say together.
     ///
     /// # Errors
@@ -264,7 +276,13 @@ impl Options {
         };
         let default_warmup = if self.transactions.is_some() { 0.0 } else { 1.0 };
         let warmup_ns = nanoseconds("--warmup", self.warmup.unwrap_or(default_warmup), 0.0)?;
-        Ok(Shape { connections: self.connections, offer, warmup_ns, until })
+        let default_failover = match self.addresses().len() {
+            0 => return refuse("--addr names no node: give host:port".to_owned()),
+            1 => 0.0,
+            _ => 30.0,
+        };
+        let failover_ns = nanoseconds("--failover-timeout", self.failover_timeout.unwrap_or(default_failover), 0.0)?;
+        Ok(Shape { connections: self.connections, offer, warmup_ns, until, failover_ns })
     }
 }
 
@@ -300,6 +318,18 @@ mod tests {
     }
 
     #[test]
+    fn several_addresses_go_through_a_failover() {
+        let of = |addr: &str, failover_timeout| {
+            let options = Options { addr: addr.to_owned(), failover_timeout, ..Options::default() };
+            (options.addresses().len(), options.shape().expect("sound").failover_ns)
+        };
+        assert_eq!(of("a:1", None), (1, 0));
+        assert_eq!(of("a:1, b:1,", None), (2, 30_000_000_000));
+        assert_eq!(of("a:1,b:1", Some(0.0)), (2, 0));
+        assert_eq!(of("a:1", Some(0.5)), (1, 500_000_000));
+    }
+
+    #[test]
     fn each_bound_is_named() {
         let refused = |change: fn(&mut Options)| {
             let mut options = Options::default();
@@ -316,5 +346,7 @@ mod tests {
         assert!(refused(|o| o.warmup = Some(f64::INFINITY)).contains("--warmup"));
         assert!(refused(|o| o.transactions = Some(0)).contains("--transactions"));
         assert!(refused(|o| o.documents = 1).contains("--documents"));
+        assert!(refused(|o| o.failover_timeout = Some(-1.0)).contains("--failover-timeout"));
+        assert!(refused(|o| o.addr = " , ".to_owned()).contains("--addr"));
     }
 }

@@ -26,7 +26,7 @@ pub struct Violations {
     pub answered_twice: u64,
     /// An answer to a correlation that was never sent.
     pub unknown_correlation: u64,
-    /// A repeated transaction without the duplicate flag, or a new one with it.
+    /// A repeated transaction without the duplicate flag, or one sent for the first time with it.
     pub wrong_duplicate_flag: u64,
     /// A repeated transaction with another verdict, stream or sequence number than before.
     pub changed_answer: u64,
@@ -96,6 +96,12 @@ pub struct Recorder {
     pub errors: [u64; ErrorCode::ALL.len() + 1],
     /// Measured transactions that repeated an earlier one.
     pub resent: u64,
+    /// Measured verdicts with the duplicate flag.
+    pub duplicates: u64,
+    /// Measured sends of what had been sent before and was not answered, or only with UNCONFIRMED.
+    pub sent_again: u64,
+    /// Sends of answered ones after a failover, to see whether the answers stand.
+    pub rechecked: u64,
     /// Measured sends over [`LATE_SEND_THRESHOLD_NS`] late.
     pub late_sends: u64,
     /// The latest of all measured sends, nanoseconds.
@@ -124,6 +130,9 @@ impl Recorder {
             verdicts: [0; Verdict::ALL.len() + 1],
             errors: [0; ErrorCode::ALL.len() + 1],
             resent: 0,
+            duplicates: 0,
+            sent_again: 0,
+            rechecked: 0,
             late_sends: 0,
             max_lateness_ns: 0,
             last_answer_ns: 0,
@@ -150,10 +159,12 @@ impl Recorder {
     pub fn verdict(&mut self, connection: usize, sent: &Sent, frame: &VerdictFrame, source: &mut Transactions, now_ns: u64) {
         let answer = &frame.answer;
         let verdict = Verdict::from_wire(answer.verdict);
+        let duplicate = answer.flags & VERDICT_DUPLICATE != 0;
         self.answered_ever += 1;
         if sent.measured {
             self.answered += 1;
             self.last_answer_ns = now_ns;
+            self.duplicates += u64::from(duplicate);
             self.verdicts[verdict.map_or(0, |_| usize::from(answer.verdict))] += 1;
             self.latency.record(now_ns.saturating_sub(sent.intended_ns));
             if self.open_loop {
@@ -169,8 +180,8 @@ impl Recorder {
             self.describe(connection, sent, source, format_args!("{}", verdict.map_or("unknown", Verdict::name)));
         }
         let told = Answered { lsn: answer.lsn.to_native(), shard: answer.shard.to_native(), verdict: answer.verdict };
-        let duplicate = answer.flags & VERDICT_DUPLICATE != 0;
-        if duplicate != sent.transaction.answered.is_some() {
+        // One that went out twice without an answer is a duplicate or not, as the first sending fared.
+        if duplicate != sent.transaction.answered.is_some() && !(duplicate && sent.again) {
             self.violations.wrong_duplicate_flag += 1;
             let what = if duplicate { "a new one came back as a duplicate" } else { "a repeated one came back as new" };
             self.describe(connection, sent, source, format_args!("{what}"));

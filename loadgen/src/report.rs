@@ -34,6 +34,13 @@ pub enum Ended {
     },
 }
 
+/// What a run went through besides its transactions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failovers {
+    pub count: u64,
+    pub longest_gap_ns: u64,
+}
+
 /// Percentiles of a histogram, microseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Percentiles {
@@ -104,6 +111,16 @@ pub struct Report {
     pub sent: u64,
     /// Of these, repetitions of an answered one.
     pub resent: u64,
+    /// Times that the run went on after the primary was lost, stopped or was replaced.
+    pub failovers: u64,
+    /// The longest time without any answer, milliseconds.
+    pub longest_gap_ms: f64,
+    /// Transactions sent again with the same bytes, because the primary was lost before it answered, or answered UNCONFIRMED.
+    pub resent_after_failover: u64,
+    /// Answered transactions asked for again after a failover, where verdicts are verified: in no other figure but the violations.
+    pub rechecked_after_failover: u64,
+    /// Verdicts with the duplicate flag.
+    pub duplicates: u64,
     /// Transactions answered, by a verdict or an error.
     pub answered: u64,
     /// Transactions without an answer when the run ended, those of the warm-up included.
@@ -155,6 +172,7 @@ impl Report {
         ended: Ended,
         sending_ended_ns: u64,
         unsent: u64,
+        failovers: Failovers,
     ) -> Self {
         let (latency, service) = recorder.histograms();
         // A number of transactions is measured up to its last answer; a time is measured whole, and past its end while answers come.
@@ -190,6 +208,11 @@ impl Report {
             refused_list_rows: list.refused_rows,
             sent: recorder.sent,
             resent: recorder.resent,
+            failovers: failovers.count,
+            longest_gap_ms: failovers.longest_gap_ns as f64 / 1e6,
+            resent_after_failover: recorder.sent_again,
+            rechecked_after_failover: recorder.rechecked,
+            duplicates: recorder.duplicates,
             answered: recorder.answered,
             unanswered,
             errors,

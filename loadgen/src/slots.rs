@@ -14,6 +14,8 @@ pub struct Sent {
     pub sent_ns: u64,
     /// Whether it counts in the figures.
     pub measured: bool,
+    /// Whether it went out more than once, because its answer was lost or said nothing: the node may have decided on it before.
+    pub again: bool,
 }
 
 /// Why an answer matches nothing.
@@ -43,7 +45,7 @@ pub struct Slots {
 impl Slots {
     /// For `in_flight` unanswered transactions.
     pub fn new(in_flight: u32) -> Self {
-        let empty = Sent { transaction: Planned::NONE, intended_ns: 0, sent_ns: 0, measured: false };
+        let empty = Sent { transaction: Planned::NONE, intended_ns: 0, sent_ns: 0, measured: false, again: false };
         let slot = Slot { sent: empty, generation: 0, busy: false };
         Self { slots: vec![slot; in_flight as usize].into_boxed_slice(), free: (0..in_flight).rev().collect() }
     }
@@ -76,6 +78,21 @@ impl Slots {
         Some(u64::from(slot.generation) << 32 | u64::from(index))
     }
 
+    /// The slot of something unanswered.
+    pub fn get_mut(&mut self, correlation: u64) -> Option<&mut Sent> {
+        let slot = self.slots.get_mut(correlation as u32 as usize)?;
+        (slot.busy && u64::from(slot.generation) == correlation >> 32).then_some(&mut slot.sent)
+    }
+
+    /// The correlations of everything unanswered, in the order of first sending.
+    pub fn correlations(&self) -> Vec<u64> {
+        let busy = self.slots.iter().enumerate().filter(|(_, slot)| slot.busy);
+        let mut found: Vec<_> =
+            busy.map(|(index, slot)| (slot.sent.transaction.number, u64::from(slot.generation) << 32 | index as u64)).collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, correlation)| correlation).collect()
+    }
+
     /// Takes back what this correlation was given for.
     #[inline]
     pub fn release(&mut self, correlation: u64) -> Result<Sent, Mismatch> {
@@ -100,7 +117,7 @@ mod tests {
 
     #[test]
     fn each_correlation_is_answered_once() {
-        let sent = Sent { transaction: Planned::NONE, intended_ns: 1, sent_ns: 2, measured: true };
+        let sent = Sent { transaction: Planned::NONE, intended_ns: 1, sent_ns: 2, measured: true, again: false };
         let mut slots = Slots::new(2);
         let first = slots.occupy(sent).expect("free");
         let second = slots.occupy(sent).expect("free");
@@ -115,5 +132,9 @@ mod tests {
             assert_eq!(slots.release(unknown).expect_err("never sent"), Mismatch::Unknown);
         }
         assert_eq!(slots.unanswered(), 2);
+        assert!(slots.get_mut(first).is_none() && slots.get_mut(third + (1 << 32)).is_none());
+        slots.get_mut(third).expect("unanswered").transaction.number = 9;
+        slots.get_mut(second).expect("unanswered").transaction.number = 5;
+        assert_eq!(slots.correlations(), [second, third]);
     }
 }

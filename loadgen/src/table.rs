@@ -46,6 +46,18 @@ fn summary(report: &Report) -> Table {
         let late = format!("{} over {threshold}, the latest by {}", grouped(report.late_sends), duration(report.max_lateness_us));
         table.add_row(["late sends".to_owned(), late]);
     }
+    if report.failovers > 0 || report.resent_after_failover > 0 {
+        let gap = duration(report.longest_gap_ms * 1e3);
+        let mut text =
+            format!("{}, {} sent again, {gap} without an answer", report.failovers, grouped(report.resent_after_failover));
+        if report.duplicates > 0 {
+            let _ = write!(text, "; {} had been decided before", grouped(report.duplicates));
+        }
+        if report.rechecked_after_failover > 0 {
+            let _ = write!(text, "; {} answers asked for again", grouped(report.rechecked_after_failover));
+        }
+        table.add_row(["failovers".to_owned(), text]);
+    }
     if report.verified {
         let violations = report.violations.total();
         let outcome = match violations {

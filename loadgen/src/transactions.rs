@@ -78,6 +78,7 @@ pub struct Transactions {
     block: [Drawn; BLOCK],
     /// How many of the block are used up.
     used: usize,
+    keeps_recent: bool,
     recent: Vec<Planned>,
     oldest: usize,
 }
@@ -97,6 +98,7 @@ impl Transactions {
             next_number: 0,
             block: [Drawn { random: 0, payer: 0, payee: 1, parties }; BLOCK],
             used: BLOCK,
+            keeps_recent: resend_share > 0.0,
             recent,
             oldest: 0,
         }
@@ -118,8 +120,7 @@ impl Transactions {
         let low = random & 0xffff_ffff;
         if self.resend_below > 0 && !self.recent.is_empty() && random >> 32 < self.resend_below {
             let again = self.recent[low as usize % self.recent.len()];
-            let parties = Parties { payer: *self.documents.get(again.payer), payee: *self.documents.get(again.payee) };
-            return (again, parties);
+            return (again, self.parties(&again));
         }
         let number = self.next_number;
         self.next_number += 1;
@@ -163,10 +164,26 @@ impl Transactions {
         self.documents.is_listed(transaction.payer) || self.documents.is_listed(transaction.payee)
     }
 
+    /// Keeps answers also where none is repeated by chance: for [`Self::recent`].
+    pub fn keep_recent(&mut self) {
+        self.keeps_recent = true;
+        self.recent.reserve(RECENT);
+    }
+
+    /// The transactions answered last, with their answers.
+    pub fn recent(&self) -> &[Planned] {
+        &self.recent
+    }
+
+    /// The documents of a transaction.
+    pub fn parties(&self, transaction: &Planned) -> Parties {
+        Parties { payer: *self.documents.get(transaction.payer), payee: *self.documents.get(transaction.payee) }
+    }
+
     /// Keeps a new transaction's answer, so that it may be sent again.
     #[inline]
     pub fn remember(&mut self, transaction: &Planned, answered: Answered) {
-        if self.resend_below == 0 {
+        if !self.keeps_recent {
             return;
         }
         let known = Planned { answered: Some(answered), ..*transaction };

@@ -1,5 +1,6 @@
 //! Runs against a fake node that behaves, and against each way in which one does not.
 
+mod failover;
 mod fake;
 
 use catraca_loadgen::options::{Arrivals, Core, Wait};

@@ -1,5 +1,7 @@
 //! A node's place-taker: one blocking thread a connection, its decisions a set look-up, and ways to misbehave.
 
+pub mod cluster;
+
 use bytemuck::Zeroable;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::{

@@ -89,7 +89,7 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
 fn table(answers: &[Answer]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["node", "role", "epoch", "answers are safe on", "standby in sync", "behind", "other node heard"]);
+    table.set_header(["node", "role", "epoch", "durability", "standby in sync", "behind", "other node heard"]);
     for Answer { addr, said } in answers {
         match said {
             Ok(state) => table.add_row([

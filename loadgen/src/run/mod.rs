@@ -1,26 +1,25 @@
 //! The loop that drives a run: send what is due, take what has arrived, until measuring is over and all is answered.
 
-use crate::connection::{Broken, Connection, RECEIVE_BUFFER_LEN, Reply, next_reply};
-use crate::documents::Documents;
-use crate::handshake::Target;
+mod failover;
+mod prepare;
+
+use crate::connection::{Broken, Connection, Reply, next_reply};
 use crate::list::List;
 use crate::monitor::{Monitor, Phase};
-use crate::options::{LoadError, Loop, MAX_UNANSWERED, Options, Shape, Until, Wait};
-use crate::pin;
+use crate::nodes::Nodes;
+use crate::options::{LoadError, Options, Shape, Until, Wait};
 use crate::plan::Plan;
 use crate::poller::Poller;
 use crate::record::Recorder;
-use crate::report::{Ended, Report};
+use crate::report::{Ended, Failovers, Report};
 use crate::slots::Sent;
-use crate::transactions::{Transactions, template};
-use catraca_wire::frame::FLAG_CLOSING;
+use crate::transactions::{Planned, Transactions};
+use catraca_wire::frame::{FLAG_CLOSING, SubmitFrame};
+use failover::Next;
+use prepare::prepare;
 use quanta::{Clock, Instant};
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Up to this many connections each is simply read in turn while spinning; with more, asking epoll which ones are ready costs less.
-const MAX_POLLED_CONNECTIONS: usize = 8;
 /// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
 const MAX_SLEEP_NS: u64 = 50_000_000;
 /// An open loop that may sleep asks again and again for this long before an intended time, nanoseconds: what a wake-up may take.
@@ -30,9 +29,6 @@ const AWAKE_BEFORE_DUE_NS: u64 = 20_000;
 const PRECISE_GAP_NS: f64 = 100_000.0;
 /// Shortest sleep between two batches of a fast open loop, nanoseconds: so late a send may be for it, a fiftieth of what counts as late.
 const BATCH_SLEEP_NS: u64 = 20_000;
-/// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
-const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
-
 /// Drives a run to its end on the calling thread, which it pins. Ends early when `monitor` says so.
 ///
 /// # Errors
@@ -43,69 +39,15 @@ pub fn run(options: &Options, monitor: &Monitor) -> Result<Report, LoadError> {
     outcome
 }
 
-fn prepare(options: &Options) -> Result<Run, LoadError> {
-    let shape = options.shape()?;
-    let target = Target::new(&options.addr, options.credential_file.as_deref())?;
-    let list = match &options.list {
-        Some(path) => List::read(path, jiff::Zoned::now().date())?,
-        None => List::default(),
-    };
-    let mut rng = SmallRng::seed_from_u64(options.seed);
-    let documents = Documents::generate(options.documents, &list, &mut rng)?;
-    pin::allow_descriptors(shape.connections)?;
-    let core = pin::pin(options.core)?;
-    // Two runs with one seed send the same transactions under different ids: the node would take the second for a repetition.
-    let run_id = wall_clock_ns() ^ options.seed.rotate_left(32) ^ u64::from(std::process::id()).rotate_left(48);
-    let template = template(run_id);
-    let asked = match shape.offer {
-        Loop::Closed { in_flight } => in_flight,
-        Loop::Open { .. } => 0,
-    };
-    let mut connections = Vec::with_capacity(shape.connections as usize);
-    for _ in 0..shape.connections {
-        let (stream, welcome) = target.open(asked)?;
-        let in_flight = match shape.offer {
-            Loop::Closed { in_flight } => in_flight,
-            Loop::Open { .. } => {
-                welcome.in_flight.to_native().min(OPEN_LOOP_IN_FLIGHT).min((MAX_UNANSWERED / shape.connections).max(1))
-            }
-        };
-        let connection = Connection::new(stream, in_flight, &template)
-            .map_err(|e| LoadError::Environment(format!("cannot make a socket non-blocking: {e}")))?;
-        connections.push(connection);
-    }
-    let epoll = (options.wait == Wait::Epoll || connections.len() > MAX_POLLED_CONNECTIONS)
-        .then(|| Poller::new(&connections, options.wait))
-        .transpose()
-        .map_err(|e| LoadError::Environment(format!("cannot set up epoll: {e}")))?;
-    let open_loop = matches!(shape.offer, Loop::Open { .. });
-    let plan = match shape.offer {
-        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed)),
-        Loop::Closed { .. } => None,
-    };
-    let clock = Clock::new();
-    Ok(Run {
-        shape,
-        core,
-        list,
-        origin: clock.now(),
-        clock,
-        connections,
-        epoll,
-        plan,
-        next_connection: 0,
-        transactions: Transactions::new(documents, rng, options.listed_share, options.resend_share),
-        recorder: Recorder::new(options.verify, open_loop),
-        received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
-        sending: true,
-        sending_ended_ns: 0,
-        unsent: 0,
-        event_time_ns: 0,
-    })
-}
-
 struct Run {
     shape: Shape,
+    verify: bool,
+    wait: Wait,
+    /// Whether epoll tells which sockets are ready.
+    polled: bool,
+    nodes: Nodes,
+    asked_in_flight: u32,
+    template: SubmitFrame,
     core: Option<usize>,
     list: List,
     clock: Clock,
@@ -125,41 +67,79 @@ struct Run {
     unsent: u64,
     /// Wall clock, nanoseconds since 1970 UTC; read once a batch.
     event_time_ns: u64,
+    /// Told to end early.
+    interrupted: bool,
+    /// When the last answer came, nanoseconds since the origin.
+    last_answer_ns: u64,
+    /// The longest measured time between two answers, nanoseconds.
+    longest_gap_ns: u64,
+    failovers: u64,
+    /// [`Recorder::answered_ever`] when the last failover was over.
+    answered_at_failover: u64,
+    /// UNCONFIRMED answers that were not taken for one: the node is there.
+    refused_to_say: u64,
+    /// Something is to be sent again, before anything new.
+    recovering: bool,
+    /// Answered transactions to ask for again.
+    rechecks: Vec<Planned>,
 }
 
 impl Run {
     fn drive(mut self, options: &Options, monitor: &Monitor) -> Report {
         self.origin = self.clock.now();
-        let ended = match self.turns(options, monitor) {
-            Ok(ended) => ended,
-            Err((index, broken)) => self.broken(index, &broken),
+        let ended = loop {
+            match self.turns(options, monitor) {
+                Ok(ended) => break ended,
+                Err((index, broken)) => {
+                    let lost = matches!(broken, Broken::Lost(_)) && self.shape.failover_ns > 0;
+                    let outcome = if lost { self.fail_over(&broken, index, monitor) } else { Err(self.broken(index, &broken)) };
+                    if let Err(ended) = outcome {
+                        self.answered_until(self.now_ns());
+                        break ended;
+                    }
+                }
+            }
         };
         if self.sending {
             self.stop_sending(self.now_ns());
         }
-        Report::new(options, &self.shape, self.core, &self.list, self.recorder, ended, self.sending_ended_ns, self.unsent)
+        let failovers = Failovers { count: self.failovers, longest_gap_ns: self.longest_gap_ns };
+        Report::new(
+            options,
+            &self.shape,
+            self.core,
+            &self.list,
+            self.recorder,
+            ended,
+            self.sending_ended_ns,
+            self.unsent,
+            failovers,
+        )
     }
 
     fn turns(&mut self, options: &Options, monitor: &Monitor) -> Result<Ended, (usize, Broken)> {
         let stall_ns = (options.stall_seconds * 1e9) as u64;
-        let mut interrupted = false;
-        let mut answered_before = 0;
+        let mut active_before = 0;
         let mut last_progress_ns = 0;
         self.event_time_ns = wall_clock_ns();
         if self.plan.is_none() {
-            for index in 0..self.connections.len() {
-                self.refill(index, self.now_ns())?;
-            }
+            self.refill_all()?;
         }
         loop {
             let now_ns = self.now_ns();
             if self.sending {
-                interrupted = monitor.stopped();
-                if interrupted || self.is_over(now_ns) {
-                    if !interrupted {
+                self.interrupted = monitor.stopped();
+                if self.interrupted || self.is_over(now_ns) {
+                    if !self.interrupted {
                         self.send_rest(now_ns)?;
                     }
                     self.stop_sending(now_ns);
+                }
+            }
+            if self.recovering {
+                self.send_again(now_ns)?;
+                if !self.recovering && self.plan.is_none() {
+                    self.refill_all()?;
                 }
             }
             if self.sending && self.plan.is_some() {
@@ -172,16 +152,21 @@ impl Run {
                 false => Phase::Draining,
             };
             monitor.publish(phase, self.recorder.answered_ever, self.recorder.sent, now_ns);
-            let answered = self.recorder.answered_ever;
-            if answered != answered_before || now_ns < last_progress_ns {
-                answered_before = answered;
+            let active = self.recorder.answered_ever + self.refused_to_say;
+            if active != active_before || now_ns < last_progress_ns {
+                active_before = active;
                 last_progress_ns = now_ns;
             } else if !self.sending || now_ns - last_progress_ns > stall_ns {
                 // Only here, because it looks at every slot.
                 match self.oldest_unanswered_ns() {
-                    None if !self.sending => return Ok(if interrupted { Ended::Interrupted } else { Ended::Completed }),
+                    None if !self.sending && self.rechecks.is_empty() => {
+                        return Ok(if self.interrupted { Ended::Interrupted } else { Ended::Completed });
+                    }
                     None => last_progress_ns = now_ns,
                     Some(sent_ns) if now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > stall_ns => {
+                        if self.shape.failover_ns > 0 {
+                            return Err((0, Broken::Lost(format!("the node answered nothing for {} s", options.stall_seconds))));
+                        }
                         return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: options.stall_seconds });
                     }
                     Some(_) => {}
@@ -235,10 +220,17 @@ impl Run {
         }
     }
 
-    /// Closed loop: sends one for each free slot of a connection.
+    fn refill_all(&mut self) -> Result<(), (usize, Broken)> {
+        for index in 0..self.connections.len() {
+            self.refill(index, self.now_ns())?;
+        }
+        Ok(())
+    }
+
+    /// Closed loop: sends one for each free slot of a connection, unless something else comes first.
     #[inline]
     fn refill(&mut self, index: usize, now_ns: u64) -> Result<(), (usize, Broken)> {
-        if !self.sending {
+        if !self.sending || self.recovering {
             return Ok(());
         }
         let left = self.sends_left(now_ns);
@@ -246,7 +238,7 @@ impl Run {
         let measured = now_ns >= self.shape.warmup_ns;
         for _ in 0..(connection.room() as u64).min(left) {
             let (transaction, parties) = self.transactions.draw(self.event_time_ns);
-            let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured };
+            let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured, again: false };
             self.recorder.sent(&sent);
             connection.gather(sent, &parties);
         }
@@ -257,9 +249,9 @@ impl Run {
         let connection = &mut self.connections[index];
         connection.flush();
         match &mut self.epoll {
-            Some(poller) => {
-                poller.want_write(index, connection).map_err(|e| (index, Broken(format!("epoll refuses its socket ({e})"))))
-            }
+            Some(poller) => poller
+                .want_write(index, connection)
+                .map_err(|e| (index, Broken::Final(format!("epoll refuses its socket ({e})")))),
             None => Ok(()),
         }
     }
@@ -287,7 +279,7 @@ impl Run {
                 break;
             }
             let (transaction, parties) = self.transactions.draw(self.event_time_ns);
-            let sent = Sent { transaction, intended_ns, sent_ns: now_ns, measured };
+            let sent = Sent { transaction, intended_ns, sent_ns: now_ns, measured, again: false };
             self.recorder.sent(&sent);
             self.connections[index].gather(sent, &parties);
             self.next_connection = if index + 1 == count { 0 } else { index + 1 };
@@ -327,7 +319,7 @@ impl Run {
             Some(plan) if self.sending => open_loop_sleep_ns(plan, now_ns, || self.connections.iter().any(|c| c.room() > 0)),
             _ => MAX_SLEEP_NS,
         };
-        poller.wait(sleep_ns).map_err(|e| (0, Broken(format!("epoll failed ({e})"))))?;
+        poller.wait(sleep_ns).map_err(|e| (0, Broken::Final(format!("epoll failed ({e})"))))?;
         let mut position = 0;
         while let Some((index, writable)) = self.epoll.as_ref().and_then(|poller| poller.ready(position)) {
             position += 1;
@@ -349,27 +341,45 @@ impl Run {
         }
         // One time for all that one read brought: they were there together.
         let now_ns = self.clock.now().duration_since(self.origin).as_nanos() as u64;
+        let answered_before = self.recorder.answered_ever;
+        let mut left = None;
         while let Some(reply) = next_reply(&mut bytes).map_err(|broken| (index, broken))? {
             match reply {
                 Reply::Verdict(frame) => match connection.slots.release(frame.header.correlation.to_native()) {
                     Ok(sent) => self.recorder.verdict(index, &sent, frame, &mut self.transactions, now_ns),
                     Err(mismatch) => self.recorder.mismatch(index, frame.header.correlation.to_native(), mismatch),
                 },
-                Reply::Error(frame) => match connection.slots.release(frame.header.correlation.to_native()) {
-                    Ok(sent) => {
-                        self.recorder.error(&sent, frame, now_ns);
-                        if frame.header.flags.to_native() & FLAG_CLOSING != 0 {
-                            self.recorder.notice(frame);
+                Reply::Error(frame) => {
+                    let correlation = frame.header.correlation.to_native();
+                    let closing = frame.header.flags.to_native() & FLAG_CLOSING != 0;
+                    match failover::next(frame, connection.slots.get_mut(correlation), now_ns, self.shape.failover_ns) {
+                        Next::Leave => left = Some(failover::left(frame)),
+                        Next::Ask => {
+                            connection.send_again(correlation);
+                            self.refused_to_say += 1;
+                            self.recovering = true;
                         }
+                        Next::Count => match connection.slots.release(correlation) {
+                            Ok(sent) => {
+                                self.recorder.error(&sent, frame, now_ns);
+                                if closing {
+                                    self.recorder.notice(frame);
+                                }
+                            }
+                            Err(_) if correlation == 0 || closing => self.recorder.notice(frame),
+                            Err(mismatch) => self.recorder.mismatch(index, correlation, mismatch),
+                        },
                     }
-                    Err(_) if frame.header.correlation == 0 || frame.header.flags.to_native() & FLAG_CLOSING != 0 => {
-                        self.recorder.notice(frame);
-                    }
-                    Err(mismatch) => self.recorder.mismatch(index, frame.header.correlation.to_native(), mismatch),
-                },
+                }
             }
         }
         connection.stash(bytes);
+        if self.recorder.answered_ever != answered_before {
+            self.answered_until(now_ns);
+        }
+        if let Some(left) = left {
+            return Err((index, left));
+        }
         if self.plan.is_none() {
             self.event_time_ns = wall_clock_ns();
             let now_ns = self.now_ns();
@@ -378,9 +388,16 @@ impl Run {
         Ok(())
     }
 
+    /// Answers came, or the run ends: measures the time since the last ones.
+    fn answered_until(&mut self, now_ns: u64) {
+        let gap_ns = now_ns.saturating_sub(self.last_answer_ns.max(self.shape.warmup_ns));
+        self.longest_gap_ns = self.longest_gap_ns.max(gap_ns);
+        self.last_answer_ns = now_ns;
+    }
+
     fn broken(&self, index: usize, broken: &Broken) -> Ended {
         let said = self.recorder.notice.as_ref().map_or_else(String::new, |notice| format!("; it said {notice}"));
-        Ended::Broken { connection: index, what: format!("{}{said}", broken.0), unanswered: self.unanswered() }
+        Ended::Broken { connection: index, what: format!("{}{said}", broken.what()), unanswered: self.unanswered() }
     }
 }
 

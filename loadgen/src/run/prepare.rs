@@ -1,0 +1,105 @@
+//! From the options to a run that may begin: files read, documents drawn, connections open.
+
+use super::{Run, wall_clock_ns};
+use crate::connection::{Connection, RECEIVE_BUFFER_LEN};
+use crate::documents::Documents;
+use crate::list::List;
+use crate::nodes::Nodes;
+use crate::options::{LoadError, Loop, MAX_UNANSWERED, Options, Wait};
+use crate::pin;
+use crate::plan::Plan;
+use crate::poller::Poller;
+use crate::record::Recorder;
+use crate::slots::Slots;
+use crate::transactions::{Transactions, template};
+use quanta::Clock;
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::time::Duration;
+
+/// Up to this many connections each is simply read in turn while spinning; with more, asking epoll which ones are ready costs less.
+const MAX_POLLED_CONNECTIONS: usize = 8;
+/// How long a connect, and each wait of a handshake, may take at the start.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
+const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
+
+pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
+    let shape = options.shape()?;
+    let follows = shape.failover_ns > 0;
+    let mut nodes = Nodes::new(&options.addresses(), options.credential_file.as_deref(), follows)?;
+    let list = match &options.list {
+        Some(path) => List::read(path, jiff::Zoned::now().date())?,
+        None => List::default(),
+    };
+    let mut rng = SmallRng::seed_from_u64(options.seed);
+    let documents = Documents::generate(options.documents, &list, &mut rng)?;
+    pin::allow_descriptors(shape.connections)?;
+    let core = pin::pin(options.core)?;
+    // Two runs with one seed send the same transactions under different ids: the node would take the second for a repetition.
+    let run_id = wall_clock_ns() ^ options.seed.rotate_left(32) ^ u64::from(std::process::id()).rotate_left(48);
+    let template = template(run_id);
+    let asked_in_flight = match shape.offer {
+        Loop::Closed { in_flight } => in_flight,
+        Loop::Open { .. } => 0,
+    };
+    let mut connections = Vec::with_capacity(shape.connections as usize);
+    for (stream, welcome) in nodes.connect(shape.connections as usize, asked_in_flight, HANDSHAKE_TIMEOUT)? {
+        let in_flight = match shape.offer {
+            Loop::Closed { in_flight } => in_flight,
+            Loop::Open { .. } => {
+                welcome.in_flight.to_native().min(OPEN_LOOP_IN_FLIGHT).min((MAX_UNANSWERED / shape.connections).max(1))
+            }
+        };
+        let connection = Connection::new(stream, Slots::new(in_flight), &template)
+            .map_err(|e| LoadError::Environment(format!("cannot make a socket non-blocking: {e}")))?;
+        connections.push(connection);
+    }
+    let polled = options.wait == Wait::Epoll || connections.len() > MAX_POLLED_CONNECTIONS;
+    let epoll = polled
+        .then(|| Poller::new(&connections, options.wait))
+        .transpose()
+        .map_err(|e| LoadError::Environment(format!("cannot set up epoll: {e}")))?;
+    let open_loop = matches!(shape.offer, Loop::Open { .. });
+    let plan = match shape.offer {
+        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed)),
+        Loop::Closed { .. } => None,
+    };
+    let clock = Clock::new();
+    let mut transactions = Transactions::new(documents, rng, options.listed_share, options.resend_share);
+    if follows && options.verify {
+        transactions.keep_recent();
+    }
+    Ok(Run {
+        shape,
+        verify: options.verify,
+        wait: options.wait,
+        polled,
+        nodes,
+        asked_in_flight,
+        template,
+        core,
+        list,
+        origin: clock.now(),
+        clock,
+        connections,
+        epoll,
+        plan,
+        next_connection: 0,
+        transactions,
+        recorder: Recorder::new(options.verify, open_loop),
+        received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
+        sending: true,
+        sending_ended_ns: 0,
+        unsent: 0,
+        event_time_ns: 0,
+        interrupted: false,
+        last_answer_ns: 0,
+        longest_gap_ns: 0,
+        failovers: 0,
+        answered_at_failover: u64::MAX,
+        refused_to_say: 0,
+        recovering: false,
+        rechecks: Vec::new(),
+    })
+}
