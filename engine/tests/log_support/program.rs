@@ -37,6 +37,13 @@ pub fn run(dir: &Path, arguments: &[&str]) -> (i32, String, String) {
     ended(command(dir, arguments))
 }
 
+/// `catraca log` with these arguments and no data directory.
+pub fn run_alone(arguments: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+    command.arg("log").args(arguments);
+    ended(command)
+}
+
 fn ended(mut command: Command) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.output().expect("the binary runs");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");

@@ -287,7 +287,7 @@ fn explained(client: &mut Client, list: &DemoList) -> Result<Explained, Failure>
     let record = lookup::stored(&found);
     let view = RecordView::new(&record.head, &record.extension, &record.place, false);
     let mut text = String::new();
-    explain(&mut text, &record, &view, &format!("segment {}", record.place.segment));
+    explain(&mut text, &record, &view, &format!("segment {} offset {}", record.place.segment, record.place.block_offset));
     let json = serde_json::to_value(&view).map_err(|e| failed("the explained payment", &e))?;
     Ok(Explained { text, json, denied: decision.verdict == Verdict::Deny })
 }

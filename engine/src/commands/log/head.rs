@@ -5,7 +5,7 @@ use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
 use crate::log::read::{End, StreamRead};
 use crate::log::{LogReader, Place, SoundBlock};
-use catraca_wire::block::receipt;
+use catraca_wire::block::{Chain, receipt};
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -201,6 +201,21 @@ impl Kept {
     /// Whether it is of this cluster; a log without a readable segment has none.
     pub fn is_of(&self, cluster_id: Option<&[u8; 16]>) -> bool {
         self.cluster_id == cluster_id.map(|id| hex(id))
+    }
+
+    /// What speaks against a block being the kept head of its stream.
+    pub fn against_block(&self, cluster_id: &[u8; 16], shard: u16, last_lsn: u64, chain: &Chain) -> Option<String> {
+        if !self.is_of(Some(cluster_id)) {
+            return Some("the head kept is of another cluster".to_owned());
+        }
+        let Some(kept) = self.stream(shard) else { return Some(format!("the head kept says nothing of stream {shard}")) };
+        if kept.last_lsn != last_lsn {
+            let other = kept.last_lsn;
+            return Some(format!(
+                "the block ends with record {last_lsn}, the head kept with record {other}: it is another block"
+            ));
+        }
+        (kept.chain != hex(chain)).then(|| "the head kept has another chain value for this block".to_owned())
     }
 }
 

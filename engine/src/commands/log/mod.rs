@@ -4,8 +4,10 @@
 
 mod export;
 mod head;
+mod prove;
 mod show;
 pub(super) mod verify;
+mod verify_proof;
 mod view;
 
 pub(super) use show::explain;
@@ -32,12 +34,15 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Check every block, record and link of the chain, and tell what each stream holds.
+    /// Check every block, record and link of the chain, and tell what each stream holds; or check a proof.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Args),
     /// Print where each stream's chain ends: keep it elsewhere, and `verify --head` finds newest blocks cut off.
     #[command(after_help = head::EXAMPLES)]
     Head(head::Args),
+    /// Prove that a record is in its block, to somebody who does not have the log.
+    #[command(after_help = prove::EXAMPLES)]
+    Prove(prove::Args),
     /// Explain every stored decision on a transaction.
     #[command(after_help = show::EXAMPLES)]
     Show(show::Args),
@@ -51,6 +56,7 @@ pub fn run(args: Args) -> Outcome {
     match args.command {
         Command::Verify(args) => verify::run(&args),
         Command::Head(args) => head::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Export(args) => export::run(&args),
     }

@@ -1,6 +1,7 @@
 //! `catraca log verify`: every block, record and link, stream by stream; and whether a head that was kept is still there.
 
 use super::head::{Kept, Search};
+use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{hex, local_and_utc, utc};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
@@ -18,21 +19,34 @@ Examples:
   catraca log verify /var/lib/catraca
   catraca log verify ./copy --key-file ~/keys/chain.key --json
   catraca log verify ./copy --head head-2026-11-23.json           # printed by `catraca log head --json`, and kept elsewhere
+  catraca log verify --proof order-1.proof.json --key-file ~/keys/chain.key --receipt 69e9c1a5d1c3f3e0
 
-With --head: also whether each stream still holds the block that the head names, so that newest blocks cut off are found. Exit
-status: 0 sound (the rest of an unfinished write at the end is told, and no fault), 3 damaged, or the head is not there.";
+With --head: also whether each stream still holds the block that the head names, so that newest blocks cut off are found; with
+--proof: whether that block is the proof's. A receipt is what VERDICT gave, and `catraca lookup` prints. Documents of a proof's
+record are masked unless --unmask is given. Exit status: 0 sound (the rest of an unfinished write at the end is told, and no
+fault), or the proof holds; 3 damaged, the head is not there, or the proof does not hold.";
 
 /// Arguments of `catraca log verify`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Data directory of a node, or a copy of it
-    data_dir: PathBuf,
+    #[arg(required_unless_present = "proof", conflicts_with = "proof")]
+    data_dir: Option<PathBuf>,
+    /// Check this proof, made by `catraca log prove`, instead of a log
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
     /// The chain's key [default: chain.key in the data directory, if there]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// A head that was kept, which must still be there
     #[arg(long, value_name = "FILE")]
     head: Option<PathBuf>,
+    /// The receipt that the proof's block must have, 16 hexadecimal digits
+    #[arg(long, value_name = "RECEIPT", value_parser = parse_receipt, requires = "proof", conflicts_with = "data_dir")]
+    receipt: Option<u64>,
+    /// Print the proof's record with documents in full, and the IP address
+    #[arg(long, requires = "proof", conflicts_with = "data_dir")]
+    unmask: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -84,8 +98,18 @@ struct Problem {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
+    let &Args { unmask, json, receipt, .. } = args;
+    let key_file = args.key_file.as_ref();
+    let data_dir = match (&args.data_dir, &args.proof) {
+        (_, Some(proof)) => {
+            let head = args.head.as_ref();
+            return verify_proof::run(&Question { proof, key_file, receipt, head, unmask, json });
+        }
+        (Some(data_dir), None) => data_dir,
+        (None, None) => return Err(Failure::new(Status::Usage, "name a data directory, or a proof with --proof")),
+    };
     let kept = args.head.as_ref().map(|path| Kept::read(path)).transpose()?;
-    let report = check(&args.data_dir, args.key_file.as_ref(), kept.as_ref())?;
+    let report = check(data_dir, key_file, kept.as_ref())?;
     let holds_head = report.head_missing.as_ref().is_none_or(Vec::is_empty);
     let status = if report.sound && holds_head { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
