@@ -73,6 +73,16 @@ fn the_published_layout_gives_the_expected_figures() {
 }
 
 #[test]
+fn a_pipe_that_gives_little_at_a_time_gives_the_same_list() {
+    let list = b"documento;escopo\r\n12.ABC.345/01DE-35;root\r\n04933228680;exact;more\r\n";
+    let whole = read(list, ListSource::Plain).expect("a list");
+    let (start, rest) = list.split_at(4);
+    let in_two = read_on(start.chain(rest), ListSource::Plain, DAY).expect("the same list");
+    assert_eq!((in_two.tally, &in_two.entries, &in_two.rejects), (whole.tally, &whole.entries, &whole.rejects));
+    assert_eq!((whole.tally.active, whole.tally.wrong_fields, whole.rejects[0].line), (1, 1, 3));
+}
+
+#[test]
 fn the_sample_list_has_every_difficulty() {
     let tally = read(SAMPLE, ListSource::Ceis).expect("a list").tally;
     assert_eq!(tally.rows, 500);

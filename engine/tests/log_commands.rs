@@ -1,9 +1,10 @@
 //! `catraca log verify|show|export` as a person and a program meet them.
 
+mod log_program;
 mod log_support;
 
 use catraca_wire::block::SECTOR_LEN;
-use log_support::program::{command, damage, data_dir, json, run, stream};
+use log_program::{command, damage, data_dir, json, run, stream};
 use std::fs;
 use std::io::Read;
 use std::process::Stdio;

@@ -1,9 +1,10 @@
 //! `catraca log head`, and `catraca log verify --head`: a log that lost its newest blocks, or had them exchanged, is found out.
 
+mod log_program;
 mod log_support;
 
+use log_program::{damage, data_dir, json, run, stream};
 use log_support::TestLog;
-use log_support::program::{damage, data_dir, json, run, stream};
 use std::fs;
 use std::path::Path;
 

@@ -1,8 +1,9 @@
 //! `catraca log prove`, and `catraca log verify --proof` as somebody meets it who has the proof and the key, and no log.
 
+mod log_program;
 mod log_support;
 
-use log_support::program::{damage, data_dir, json, run, run_alone, stream};
+use log_program::{damage, data_dir, json, run, run_alone, stream};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

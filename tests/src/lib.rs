@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod command;
+pub mod fuzz;
 pub mod load;
 pub mod logs;
 pub mod network;
@@ -14,3 +15,9 @@ pub mod pair;
 pub mod payments;
 pub mod raw;
 pub mod sandbox;
+
+// What the engine's own tests drive a shard and write a log with.
+#[path = "../../engine/tests/log_support/mod.rs"]
+mod log_support;
+#[path = "../../engine/tests/support/mod.rs"]
+mod shard_support;

@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub mod program;
-
 use bytemuck::Zeroable;
 use catraca_engine::log::damage::{Damage, Torn};
 use catraca_engine::log::recovery::Recovery;

@@ -91,6 +91,11 @@ impl Client {
         replies
     }
 
+    /// Whether all bytes that came were whole frames.
+    pub fn is_between_frames(&self) -> bool {
+        self.received.is_empty()
+    }
+
     /// All answers to one correlation.
     pub fn answers(&self, correlation: u64) -> Vec<Reply> {
         self.replies.iter().filter(|reply| reply.correlation() == correlation).copied().collect()

@@ -19,7 +19,7 @@ use columns::Columns;
 use csv::ByteRecord;
 use guard::Guard;
 use jiff::civil::Date;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Cursor, Read};
 
 /// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An unclosed quote would otherwise take the
 /// rest of the file for one field.
@@ -172,10 +172,13 @@ pub fn read_list(
     mut reject: impl FnMut(Reject) -> std::io::Result<()>,
 ) -> Result<Tally, ImportError> {
     let mut input = BufReader::with_capacity(guard::SNIFF_LEN, input);
-    let start = input.fill_buf().map_err(ImportError::Io)?;
-    guard::refuse_other_formats(start)?;
-    let delimiter = guard::delimiter(start, source);
-    let crlf = guard::ends_lines_with_crlf(start);
+    let mut start = Vec::new();
+    // Not what one read gives, which from a pipe may be less than the header.
+    input.by_ref().take(guard::SNIFF_LEN as u64).read_to_end(&mut start).map_err(ImportError::Io)?;
+    guard::refuse_other_formats(&start)?;
+    let delimiter = guard::delimiter(&start, source);
+    let crlf = guard::ends_lines_with_crlf(&start);
+    let input = Cursor::new(start).chain(input);
     let mut rows =
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
     let mut record = ByteRecord::new();

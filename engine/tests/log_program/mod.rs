@@ -1,6 +1,8 @@
-//! A data directory on disk, and the program that reads it.
+//! A data directory on disk, and the program that reads it; beside `log_support`.
 
-use super::{CLUSTER, KEY, TestLog};
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use crate::log_support::{CLUSTER, KEY, TestLog};
 use catraca_engine::log::segment;
 use catraca_wire::block::BlockIdentity;
 use std::fs;

@@ -1,0 +1,76 @@
+//! A list as CSV: whatever the file, each of its rows is either an entry or refused for a reason, and none is read twice or lost.
+
+use catraca_engine::blacklist::import::{ImportError, MASKED_TEXT_LEN, Options, Outcome, Reject, Tally, read_list};
+use catraca_engine::blacklist::{Entry, Snapshot};
+use catraca_wire::frame::{ListSource, Scope};
+use jiff::civil::{Date, date};
+use std::io::Read;
+
+const DAY: Date = date(2026, 11, 22);
+const SOURCES: [ListSource; 4] = [ListSource::Ceis, ListSource::Cnep, ListSource::Cepim, ListSource::Plain];
+
+struct Found {
+    tally: Result<Tally, ImportError>,
+    entries: Vec<Entry>,
+    rejects: Vec<Reject>,
+}
+
+/// The first byte is the kind of list, and the length of the pieces in which the rest, the file, is read a second time.
+pub fn body(data: &[u8]) {
+    let Some((&first, file)) = data.split_first() else { return };
+    let source = SOURCES[usize::from(first) % SOURCES.len()];
+    let found = read(file, source);
+    let rows = found.entries.len() + found.rejects.len();
+    assert!(rows <= file.len(), "a row has a byte at least");
+    for reject in &found.rejects {
+        assert!(reject.outcome != Outcome::Active && reject.line > 0, "{reject:?}");
+        let shown = reject.document.chars().filter(|c| c.is_alphanumeric()).count();
+        assert!(shown <= 6 && reject.document.chars().count() <= MASKED_TEXT_LEN, "a document is not masked: {reject:?}");
+    }
+    assert!(found.rejects.is_sorted_by_key(|reject| reject.line), "rows are told in their order");
+    match &found.tally {
+        Ok(tally) => {
+            assert_eq!(tally.rows, rows as u64, "each row is accepted or refused");
+            assert_eq!(tally.active, found.entries.len() as u64);
+            let mut counted = Tally::default();
+            found.rejects.iter().for_each(|reject| counted.add(reject.outcome));
+            found.entries.iter().for_each(|_| counted.add(Outcome::Active));
+            assert_eq!(*tally, counted, "each refusal is counted as what it is told");
+            let snapshot = Snapshot::from_entries(found.entries.clone(), DAY, 1).expect("few entries make a snapshot");
+            assert!(found.entries.iter().all(|entry| snapshot.lookup(entry.document()).is_some()), "an entry is not found again");
+        }
+        Err(error) => assert!(error.to_string().len() < 512, "an error repeats the file: {error}"),
+    }
+
+    // A pipe gives what it has, a file all at once: both are the same list.
+    let again = read(Pieces { rest: file, len: usize::from(first / 4) + 1 }, source);
+    assert_eq!((&again.entries, &again.rejects), (&found.entries, &found.rejects), "read in pieces");
+    let words = |tally: &Result<Tally, ImportError>| tally.as_ref().map(|tally| *tally).map_err(ToString::to_string);
+    assert_eq!(words(&again.tally), words(&found.tally), "read in pieces");
+}
+
+fn read(input: impl Read, source: ListSource) -> Found {
+    let (mut entries, mut rejects) = (Vec::new(), Vec::new());
+    let options = Options { as_of: DAY, sanctions_scope: Scope::Root };
+    let tally = read_list(input, source, &options, &mut entries, |reject| {
+        rejects.push(reject);
+        Ok(())
+    });
+    Found { tally, entries, rejects }
+}
+
+/// Gives a few bytes at a time.
+struct Pieces<'a> {
+    rest: &'a [u8],
+    len: usize,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.len.min(self.rest.len()).min(buffer.len());
+        let (piece, rest) = self.rest.split_at(len);
+        buffer[..len].copy_from_slice(piece);
+        self.rest = rest;
+        Ok(len)
+    }
+}
