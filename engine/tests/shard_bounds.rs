@@ -7,7 +7,7 @@ use catraca_engine::limits::{
 };
 use catraca_engine::shard::dedupe::MIN_ENTRIES;
 use catraca_engine::shard::messages::{Admission, ToControl, ToShard};
-use catraca_wire::frame::{ErrorCode, FixedFrame, LookupFrame, SubmitFrame, TransactionFields, VERDICT_DUPLICATE};
+use catraca_wire::frame::{ErrorCode, FixedFrame, LookupFrame, PingFrame, SubmitFrame, TransactionFields, VERDICT_DUPLICATE};
 use std::time::Duration;
 use support::{NOON_NS, Options, Reply, World, payer, submit, transaction};
 
@@ -188,6 +188,21 @@ fn what_was_kept_is_taken_once_answers_have_gone_out() {
     w.settle();
     assert_eq!(w.clients[c].answer(9_001).verdict().flags, 0);
     assert_eq!(w.clients[c].answer(9_002).verdict().flags, 0);
+}
+
+#[test]
+fn what_is_refused_at_once_makes_room_for_what_came_with_it() {
+    let mut w = World::with(Options { in_flight: 2, ..Options::default() });
+    let c = w.client();
+    w.ask(c, 1, transaction("a", payer(1)));
+    let mut other = transaction("a", payer(1));
+    other.amount_centavos = 2_000.into();
+    let lookup = LookupFrame::empty(2);
+    let (reused, ping) = (submit(3, other), PingFrame::empty(4));
+    // The first two fill what may be in flight; the second is refused when it is decided, and nothing else will come.
+    w.send(c, &[bytemuck::bytes_of(&lookup), bytemuck::bytes_of(&reused), bytemuck::bytes_of(&ping)].concat());
+    assert_eq!(w.clients[c].answer(3).error(), ErrorCode::IdReused);
+    assert_eq!(w.clients[c].answers(4).len(), 1, "PING was left behind");
 }
 
 #[test]

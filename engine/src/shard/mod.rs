@@ -208,37 +208,42 @@ impl<B: BlockMemory> Shard<B> {
     /// Processes whole frames as long as the session takes them; gives how many bytes that were.
     fn process(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) -> usize {
         let mut at = 0;
-        while let Some(session) = self.sessions.get(id).filter(|session| session.may_take()) {
-            let greeting = session.state == State::Greeting;
-            let Some(header) = bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>) else { break };
-            let len = match check_header(header, greeting) {
-                Ok(len) => len,
-                Err((code, detail)) => {
+        loop {
+            while let Some(session) = self.sessions.get(id).filter(|session| session.may_take()) {
+                let greeting = session.state == State::Greeting;
+                let Some(header) = bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>) else { break };
+                let len = match check_header(header, greeting) {
+                    Ok(len) => len,
+                    Err((code, detail)) => {
+                        self.decide_staged(bytes, received_ns, now);
+                        self.break_off(id, header.correlation.to_native(), code, detail);
+                        return bytes.len();
+                    }
+                };
+                let Some(whole) = bytes.get(at..at + len) else { break };
+                if !reserved_is_zero(header.kind, whole) {
                     self.decide_staged(bytes, received_ns, now);
-                    self.break_off(id, header.correlation.to_native(), code, detail);
+                    self.break_off(id, header.correlation.to_native(), ErrorCode::BadFrame, "a reserved field is not 0");
                     return bytes.len();
                 }
-            };
-            let Some(whole) = bytes.get(at..at + len) else { break };
-            if !reserved_is_zero(header.kind, whole) {
-                self.decide_staged(bytes, received_ns, now);
-                self.break_off(id, header.correlation.to_native(), ErrorCode::BadFrame, "a reserved field is not 0");
-                return bytes.len();
-            }
-            if header.kind == FrameKind::Submit.to_wire() {
-                self.stage(id, whole, at, received_ns, now);
-                if self.staged.len() == limits::DECISION_BATCH {
+                if header.kind == FrameKind::Submit.to_wire() {
+                    self.stage(id, whole, at, received_ns, now);
+                    if self.staged.len() == limits::DECISION_BATCH {
+                        self.decide_staged(bytes, received_ns, now);
+                    }
+                } else {
+                    // Answers of other kinds must not overtake what was asked before them.
                     self.decide_staged(bytes, received_ns, now);
+                    self.take_request(id, header, whole, now);
                 }
-            } else {
-                // Answers of other kinds must not overtake what was asked before them.
-                self.decide_staged(bytes, received_ns, now);
-                self.take_request(id, header, whole, now);
+                at += len;
             }
-            at += len;
+            if self.staged.is_empty() {
+                return at;
+            }
+            // What is answered at once makes room in flight for what follows it.
+            self.decide_staged(bytes, received_ns, now);
         }
-        self.decide_staged(bytes, received_ns, now);
-        at
     }
 
     fn break_off(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
