@@ -12,3 +12,4 @@ pub mod node;
 pub mod payments;
 pub mod raw;
 pub mod sandbox;
+pub mod sim;
