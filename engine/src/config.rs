@@ -6,6 +6,7 @@ use crate::log::segment::MIN_SEGMENT_LEN;
 use crate::shard::access::{Access, Permissions};
 use crate::shard::dedupe;
 use catraca_wire::frame::MAX_CREDENTIAL_LEN;
+use catraca_wire::replication::MAX_ADDRESS_LEN;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -56,6 +57,14 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where metrics and health are served over HTTP.
     pub http: SocketAddr,
+    /// Where the other node of the cluster connects.
+    pub replication: SocketAddr,
+    /// `host:port` where the primary takes other nodes: this node is its standby.
+    pub standby_of: Option<String>,
+    /// Name or address under which clients and the other node reach this one; by default what it listens on.
+    pub advertise_host: Option<String>,
+    /// After how long without its standby a primary goes on alone by itself, milliseconds; 0 never.
+    pub solo_after_ms: u64,
     /// Shards, each on a core of its own.
     pub shards: Shards,
     /// Processors to pin the shards to; empty chooses the first ones.
@@ -96,6 +105,10 @@ impl Default for Config {
             data_dir: PathBuf::from("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
+            replication: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            standby_of: None,
+            advertise_host: None,
+            solo_after_ms: 0,
             shards: Shards::Auto(Auto::Auto),
             cores: Vec::new(),
             log_level: "info".to_owned(),
@@ -178,6 +191,20 @@ impl Config {
         range("segments_ahead", u64::from(self.segments_ahead), 1, 1024)?;
         range("spin_us", self.spin_us, 0, 1_000_000)?;
         range("blacklist_max_loss_percent", self.blacklist_max_loss_percent, 0, 100)?;
+        range("solo_after_ms", self.solo_after_ms, 0, 24 * 3600 * 1000)?;
+        if let Some(address) = &self.standby_of {
+            let port = address.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+            if port.is_none() || address.len() > MAX_ADDRESS_LEN {
+                return Err(wrong(format!(
+                    "standby_of is {address:?}: host:port belongs there, at most {MAX_ADDRESS_LEN} characters"
+                )));
+            }
+        }
+        if let Some(host) = &self.advertise_host
+            && (host.is_empty() || host.len() + ":65535".len() > MAX_ADDRESS_LEN)
+        {
+            return Err(wrong(format!("advertise_host is {host:?}: 1 to {} characters", MAX_ADDRESS_LEN - ":65535".len())));
+        }
         if self.clients.is_empty() && !self.listen.ip().is_loopback() {
             let message = format!(
                 "listen is {}, which others can reach, and no [[clients]] are configured: anyone could decide on payments and read personal data; \

@@ -3,9 +3,11 @@
 //! ```text
 //! LOCK            held by the running node
 //! identity.json   cluster and node, format version
+//! replica.json    epoch, role, and what answers wait for
 //! chain.key       key of the log's chain, mode 0600
 //! log/shard-NNNN/ streams
 //! lists/          snapshots taken into use, by id
+//! quarantine/     records that this node had and its primary had not
 //! ```
 
 use crate::fatal::{Failure, Status};
@@ -48,11 +50,11 @@ fn refuse(message: String) -> Failure {
 }
 
 impl DataDir {
-    /// Takes a data directory into use, and makes it where it is missing.
+    /// Takes a data directory into use, and makes it where it is missing. A new one becomes part of `cluster`, or of a new cluster.
     ///
     /// # Errors
     /// [`Status::DataDirectory`]: one sentence that names the directory, what is wrong with it, and what to do.
-    pub fn open(path: &Path, allow_volatile: bool) -> Result<Self, Failure> {
+    pub fn open(path: &Path, allow_volatile: bool, cluster: Option<[u8; 16]>) -> Result<Self, Failure> {
         let shown = path.display();
         let denied = |what: &str, e: std::io::Error| {
             refuse(format!("data directory {shown}: {what}: {e}; check that it is writable, or choose another with --data-dir"))
@@ -81,7 +83,7 @@ impl DataDir {
         for folder in ["log", "lists"] {
             fs::create_dir_all(path.join(folder)).map_err(|e| denied("its folders can't be made", e))?;
         }
-        let identity = identity(path)?;
+        let identity = identity(path, cluster)?;
         let number = |text: &str| {
             parse_id(text).ok_or_else(|| {
                 refuse(format!(
@@ -109,7 +111,7 @@ impl DataDir {
     }
 }
 
-fn identity(path: &Path) -> Result<Identity, Failure> {
+fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure> {
     let file = path.join("identity.json");
     let shown = file.display();
     match fs::read(&file) {
@@ -129,7 +131,9 @@ fn identity(path: &Path) -> Result<Identity, Failure> {
             if streams {
                 return Err(refuse(format!("{shown} is missing beside a log; restore it from a copy")));
             }
-            let identity = Identity { format_version: FORMAT_VERSION, cluster_id: new_id(), node_id: new_id() };
+            let cluster = cluster.unwrap_or_else(crate::random::bytes);
+            let identity =
+                Identity { format_version: FORMAT_VERSION, cluster_id: hex(&cluster), node_id: hex(&crate::random::bytes()) };
             let write = || -> std::io::Result<()> {
                 let making = file.with_extension("json.new");
                 let mut out = File::create(&making)?;
@@ -146,12 +150,13 @@ fn identity(path: &Path) -> Result<Identity, Failure> {
     }
 }
 
-fn new_id() -> String {
-    let id: [u8; 16] = crate::random::bytes();
-    id.iter().map(|b| format!("{b:02x}")).collect()
+/// 16 bytes as 32 hexadecimal digits.
+pub fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn parse_id(text: &str) -> Option<[u8; 16]> {
+/// 16 bytes from 32 hexadecimal digits.
+pub fn parse_id(text: &str) -> Option<[u8; 16]> {
     let mut id = [0; 16];
     if text.len() != 32 || !text.is_ascii() {
         return None;
@@ -197,24 +202,24 @@ mod tests {
     #[test]
     fn an_identity_stays_and_two_nodes_do_not_share() {
         let dir = tempfile::tempdir_in(".").expect("a folder");
-        let first = DataDir::open(dir.path(), true).expect("fresh");
-        let held = DataDir::open(dir.path(), true).err().expect("in use");
+        let first = DataDir::open(dir.path(), true, None).expect("fresh");
+        let held = DataDir::open(dir.path(), true, None).err().expect("in use");
         assert!(held.message.contains("in use by another node"), "{held}");
         let ids = (first.cluster_id, first.node_id);
         drop(first);
-        let again = DataDir::open(dir.path(), true).expect("free again");
+        let again = DataDir::open(dir.path(), true, None).expect("free again");
         assert_eq!((again.cluster_id, again.node_id), ids);
         drop(again);
         let file = dir.path().join("identity.json");
         let text = fs::read_to_string(&file).expect("there").replace("\"format_version\": 1", "\"format_version\": 2");
         fs::write(&file, text).expect("written");
-        let newer = DataDir::open(dir.path(), true).err().expect("another version");
+        let newer = DataDir::open(dir.path(), true, None).err().expect("another version");
         assert!(newer.message.contains("format version 2"), "{newer}");
     }
 
     #[test]
     fn where_nothing_can_be_written_is_said() {
-        let failure = DataDir::open(Path::new("/proc/catraca"), true).err().expect("not writable");
+        let failure = DataDir::open(Path::new("/proc/catraca"), true, None).err().expect("not writable");
         assert_eq!(failure.status, Status::DataDirectory);
         assert!(failure.message.contains("/proc/catraca"), "{failure}");
     }
@@ -222,7 +227,7 @@ mod tests {
     #[test]
     fn memory_is_no_disk() {
         let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { panic!("/dev/shm is expected on Linux") };
-        let failure = DataDir::open(dir.path(), false).err().expect("volatile");
+        let failure = DataDir::open(dir.path(), false, None).err().expect("volatile");
         assert!(failure.message.contains("in memory"), "{failure}");
     }
 }

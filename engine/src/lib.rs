@@ -12,6 +12,7 @@ pub mod data_dir;
 pub mod driver;
 pub mod fatal;
 pub mod limits;
+pub mod link;
 pub mod live_feed;
 pub mod log;
 pub mod mailbox;

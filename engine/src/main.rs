@@ -26,6 +26,12 @@ enum Command {
     Stats(commands::stats::Args),
     /// Ask the running node for a stored decision.
     Lookup(commands::lookup::Args),
+    /// Show who decides, and how far behind the standby is.
+    Status(commands::cluster::status::Args),
+    /// Make a standby the primary.
+    Promote(commands::cluster::promote::Args),
+    /// Let a primary answer without its standby.
+    Solo(commands::cluster::solo::Args),
     /// Build, inspect and change lists of documents.
     Blacklist(commands::blacklist::Args),
     /// Read, verify and export the log.
@@ -38,6 +44,9 @@ fn main() -> ExitCode {
         Command::Serve(args) => commands::serve::run(args),
         Command::Stats(args) => commands::stats::run(args),
         Command::Lookup(args) => commands::lookup::run(args),
+        Command::Status(args) => commands::cluster::status::run(&args),
+        Command::Promote(args) => commands::cluster::promote::run(&args),
+        Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Log(args) => commands::log::run(args),
     };

@@ -3,11 +3,12 @@
 //! The number of shards may have changed since the log was written: every stream is read, and each decision goes to the shard
 //! that owns its payer now.
 
-use crate::blacklist::Overlay;
+use crate::blacklist::{Overlay, OverlayFull};
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
 use crate::log::startup::{RecoveredStream, recover_stream};
-use crate::log::{SoundBlock, segment};
+use crate::log::{SoundBlock, Tail, segment};
+use crate::replica::Boundaries;
 use crate::shard::dedupe::{Dedupe, DedupeKey};
 use crate::shard::owner;
 use bytemuck::Zeroable;
@@ -15,6 +16,9 @@ use catraca_wire::DocumentKey;
 use catraca_wire::block::{ChainKey, receipt};
 use catraca_wire::frame::AnswerFields;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where a stream goes on.
 pub struct Stream {
@@ -37,71 +41,119 @@ pub struct Stream {
 /// What the log told.
 pub struct Rebuilt {
     /// By shard.
-    pub dedupes: Vec<Dedupe>,
-    /// By shard.
     pub streams: Vec<Stream>,
+    /// Block boundaries of each stream on the disk, those of an earlier layout included.
+    pub boundaries: Vec<Boundaries>,
     /// The overlay after all logged changes.
     pub overlay: Overlay,
-    /// Id of the snapshot last loaded on a running node; 0 none.
-    pub snapshot_id: u64,
-    /// Records read.
-    pub records: u64,
+    /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking blocks.
+    pub builder: Builder,
 }
 
-/// Takes the blocks of all streams, one stream after the other, and holds the state that they amount to. Pure.
+/// Takes the blocks of all streams and holds the state that they amount to: while a node starts one stream after the other, while it
+/// follows a primary all streams at once, each from a thread of its own. Knows no I/O.
 pub struct Builder {
     shards: u16,
-    dedupes: Vec<Dedupe>,
-    changes: Vec<OverlayChange>,
+    /// One holder at a time, and each stream mostly of its own shard: never waited for while following.
+    dedupes: Vec<Mutex<Dedupe>>,
+    lists: Mutex<ListChanges>,
+    records: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct ListChanges {
+    overlay: Overlay,
+    /// More changes than fit.
+    full: bool,
+    /// When the newest list was loaded, and its id.
     loaded: (u64, u64),
-    records: u64,
+}
+
+/// A panic in another thread ends the process, so what it held is never seen.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Builder {
     /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this secret.
     pub fn new(shards: u16, dedupe_entries: usize, secret: [u8; 16]) -> Self {
-        let dedupes = (0..shards).map(|_| Dedupe::new(dedupe_entries, DedupeKey(secret))).collect();
-        Self { shards, dedupes, changes: Vec::new(), loaded: (0, 0), records: 0 }
+        let dedupes = (0..shards).map(|_| Mutex::new(Dedupe::new(dedupe_entries, DedupeKey(secret)))).collect();
+        Self { shards, dedupes, lists: Mutex::default(), records: AtomicU64::new(0) }
     }
 
     /// The dedupe tables, by shard.
     pub fn into_dedupes(self) -> Vec<Dedupe> {
-        self.dedupes
+        self.dedupes.into_iter().map(|dedupe| dedupe.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
     }
 
     /// Takes the next block of a stream.
-    pub fn take(&mut self, block: &SoundBlock<'_>) {
+    pub fn take(&self, block: &SoundBlock<'_>) {
+        // A block's decisions are of one shard, unless there were other shards when it was written.
+        let mut held: Option<(u16, MutexGuard<'_, Dedupe>)> = None;
+        let mut records = 0;
         for (head, _) in block.records() {
-            self.records += 1;
+            records += 1;
             match RecordKind::from_wire(head.kind) {
-                Some(RecordKind::Decision) => self.decision(head, block),
-                Some(RecordKind::OverlayChange) => self.changes.extend(OverlayChange::from_record(head)),
+                Some(RecordKind::Decision) => {
+                    let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else { continue };
+                    let shard = owner(payer, self.shards);
+                    let (_, dedupe) = match held.take() {
+                        Some(same) if same.0 == shard => held.insert(same),
+                        // The one held is let go first, so that no two threads wait for each other's.
+                        _ => held.insert((shard, locked(&self.dedupes[usize::from(shard)]))),
+                    };
+                    decision(dedupe, payer, head, block);
+                }
+                Some(RecordKind::OverlayChange) => {
+                    let mut lists = locked(&self.lists);
+                    let ListChanges { overlay, full, .. } = &mut *lists;
+                    *full |= OverlayChange::from_record(head).is_some_and(|change| overlay.apply(&change).is_err());
+                }
                 Some(RecordKind::SnapshotLoaded) => {
-                    self.loaded = self.loaded.max((head.decided_at_ns.to_native(), head.snapshot_id.to_native()));
+                    let mut lists = locked(&self.lists);
+                    lists.loaded = lists.loaded.max((head.decided_at_ns.to_native(), head.snapshot_id.to_native()));
                 }
                 None => {}
             }
         }
+        self.records.fetch_add(records, Ordering::Relaxed);
     }
 
-    fn decision(&mut self, head: &RecordHead, block: &SoundBlock<'_>) {
-        let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else { return };
-        let dedupe = &mut self.dedupes[usize::from(owner(payer, self.shards))];
-        let answer = AnswerFields {
-            verdict: head.verdict,
-            flags: head.flags,
-            score: head.score,
-            policy_version: head.policy_version,
-            blacklist_version: blacklist_version(head.snapshot_id.to_native(), head.overlay_sequence.to_native()).into(),
-            matched_rules: head.matched_rules,
-            epoch: block.place.epoch.into(),
-            lsn: head.lsn,
-            receipt: receipt(&block.place.chain).into(),
-            ..AnswerFields::zeroed()
-        };
-        let fingerprint = dedupe.fingerprint(payer, &head.transaction);
-        dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
+    /// Records taken.
+    pub fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
+
+    /// Id of the list last loaded on a running node; 0 none.
+    pub fn snapshot_id(&self) -> u64 {
+        locked(&self.lists).loaded.1
+    }
+
+    /// The overlay after all changes.
+    ///
+    /// # Errors
+    /// When there are more than fit.
+    pub fn overlay(&self) -> Result<Overlay, OverlayFull> {
+        let lists = locked(&self.lists);
+        if lists.full { Err(OverlayFull) } else { Ok(lists.overlay.clone()) }
+    }
+}
+
+fn decision(dedupe: &mut Dedupe, payer: DocumentKey, head: &RecordHead, block: &SoundBlock<'_>) {
+    let answer = AnswerFields {
+        verdict: head.verdict,
+        flags: head.flags,
+        score: head.score,
+        policy_version: head.policy_version,
+        blacklist_version: blacklist_version(head.snapshot_id.to_native(), head.overlay_sequence.to_native()).into(),
+        matched_rules: head.matched_rules,
+        epoch: block.place.epoch.into(),
+        lsn: head.lsn,
+        receipt: receipt(&block.place.chain).into(),
+        ..AnswerFields::zeroed()
+    };
+    let fingerprint = dedupe.fingerprint(payer, &head.transaction);
+    dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
 }
 
 /// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
@@ -109,7 +161,7 @@ impl Builder {
 /// # Errors
 /// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that can't be read.
 pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries: usize) -> Result<Rebuilt, Failure> {
-    let mut builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
+    let builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
     let fail = |e: crate::log::LogError| Failure::new(e.status(), e.to_string());
     let on_disk = match segment::streams(data_dir.path()) {
         Err(crate::log::LogError::NoLog { .. }) => Vec::new(),
@@ -118,9 +170,15 @@ pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries:
     // Streams of an earlier, wider layout first: their records are older than what today's shards wrote.
     let dormant = on_disk.iter().copied().filter(|&stream| stream >= shards);
     let mut streams = Vec::new();
+    let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
-        let recovered =
-            recover_stream(data_dir.path(), stream, data_dir.cluster_id, key, |block| builder.take(block)).map_err(fail)?;
+        let mut seen = Boundaries::default();
+        let recovered = recover_stream(data_dir.path(), stream, data_dir.cluster_id, key, |block| {
+            builder.take(block);
+            seen.push(Tail::after(block));
+        })
+        .map_err(fail)?;
+        boundaries.insert(stream, seen);
         if let Some(torn) = recovered.repaired {
             tracing::warn!(
                 stream,
@@ -133,14 +191,10 @@ pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries:
             streams.push(going_on(data_dir, stream, &recovered)?);
         }
     }
-    builder.changes.sort_unstable_by_key(|change| change.sequence);
-    let mut overlay = Overlay::new();
-    for change in &builder.changes {
-        overlay
-            .apply(change)
-            .map_err(|e| Failure::new(Status::LogDamaged, format!("the log holds more overlay changes than fit: {e}")))?;
-    }
-    Ok(Rebuilt { dedupes: builder.dedupes, streams, overlay, snapshot_id: builder.loaded.1, records: builder.records })
+    let overlay = builder
+        .overlay()
+        .map_err(|e| Failure::new(Status::LogDamaged, format!("the log holds more overlay changes than fit: {e}")))?;
+    Ok(Rebuilt { streams, boundaries: boundaries.into_values().collect(), overlay, builder })
 }
 
 fn going_on(data_dir: &DataDir, stream: u16, recovered: &RecoveredStream) -> Result<Stream, Failure> {

@@ -7,7 +7,19 @@ use std::process::{Command, Output};
 
 /// A command without anything of the test's environment that would configure it.
 pub fn command() -> Command {
-    let mut command = Command::new(binary::catraca());
+    wrapped(&[])
+}
+
+/// The same, started by another program: `ip netns exec NAME`, say.
+pub fn wrapped(wrapper: &[String]) -> Command {
+    let mut command = match wrapper.split_first() {
+        None => Command::new(binary::catraca()),
+        Some((program, args)) => {
+            let mut command = Command::new(program);
+            command.args(args).arg(binary::catraca());
+            command
+        }
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("CATRACA_") {
             command.env_remove(name);

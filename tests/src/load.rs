@@ -2,12 +2,13 @@
 
 use crate::node::Node;
 use crate::payments;
-use catraca_wire::client::{Client, ClientError, Decision};
+use catraca_wire::client::{Client, ClientError, ClientOptions, Decision};
 use catraca_wire::frame::{ErrorCode, Transaction};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// A transaction and the decision that the client was told.
 #[derive(Debug, Clone, Copy)]
@@ -27,11 +28,16 @@ pub struct Seen {
     pub refused: HashMap<ErrorCode, u64>,
     /// Transactions that were sent and never answered.
     pub unanswered: Vec<Transaction>,
+    /// Transactions sent again because their outcome was unknown.
+    pub resent: u64,
+    /// Longest time without an answer.
+    pub longest_gap: Duration,
 }
 
 /// A running load thread.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
     thread: JoinHandle<Seen>,
 }
@@ -44,7 +50,21 @@ impl Load {
         let client = node.client();
         let prefix = prefix.to_owned();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
-        Self { stop, answered, thread: std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count)) }
+        let thread = std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count));
+        Self { stop, abandoned: Arc::default(), answered, thread }
+    }
+
+    /// Begins to submit payments to whichever of these nodes decides, and sends again what has no answer, until told to stop: nothing stays
+    /// unanswered but what the end cuts off.
+    pub fn through_failover(addresses: Vec<String>, prefix: &str, in_flight: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let answered = Arc::new(AtomicU64::new(0));
+        let prefix = prefix.to_owned();
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let flags = [Arc::clone(&stop), Arc::clone(&abandoned)];
+        let count = Arc::clone(&answered);
+        let thread = std::thread::spawn(move || persist(&addresses, &prefix, in_flight, &flags, &count));
+        Self { stop, abandoned, answered, thread }
     }
 
     /// Answered decisions so far.
@@ -70,6 +90,15 @@ impl Load {
     pub fn stop(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);
         self.join()
+    }
+
+    /// Stops at once, whatever is unanswered: for a node that will answer no more.
+    ///
+    /// # Panics
+    /// When the thread did.
+    pub fn abandon(self) -> Seen {
+        self.abandoned.store(true, Ordering::Relaxed);
+        self.stop()
     }
 
     /// Waits for the end of the connection, and gives what was seen.
@@ -114,3 +143,91 @@ fn drive(mut client: Client, prefix: &str, in_flight: usize, stop: &AtomicBool, 
         }
     }
 }
+
+/// A client for a pair of nodes.
+pub fn pair_options(addresses: &[String]) -> ClientOptions {
+    ClientOptions {
+        addresses: addresses.to_vec(),
+        reconnect_attempts: 1_000,
+        reconnect_max_ms: 50,
+        connect_timeout_ms: 500,
+        ..ClientOptions::new(addresses[0].clone())
+    }
+}
+
+fn persist(
+    addresses: &[String],
+    prefix: &str,
+    in_flight: usize,
+    [stop, abandoned]: &[Arc<AtomicBool>; 2],
+    count: &AtomicU64,
+) -> Seen {
+    let mut seen = Seen::default();
+    let mut open: HashMap<u64, Transaction> = HashMap::new();
+    let mut again: Vec<Transaction> = Vec::new();
+    let mut number = 0;
+    let mut last_answer = Instant::now();
+    let mut client: Option<Client> = None;
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        if stopping && (abandoned.load(Ordering::Relaxed) || (open.is_empty() && again.is_empty())) {
+            seen.unanswered.extend(again);
+            return seen;
+        }
+        let Some(connected) = &mut client else {
+            again.extend(open.drain().map(|(_, transaction)| transaction));
+            client = Client::connect(pair_options(addresses)).ok();
+            std::thread::sleep(crate::node::LOOK_AGAIN);
+            continue;
+        };
+        while connected.owed() < in_flight {
+            let transaction = match again.pop() {
+                Some(transaction) => {
+                    seen.resent += 1;
+                    transaction
+                }
+                None if stopping => break,
+                None => {
+                    number += 1;
+                    payments::payment(&format!("{prefix}-{number}"), number)
+                }
+            };
+            match connected.queue(&transaction) {
+                Ok(correlation) => drop(open.insert(correlation, transaction)),
+                Err(_) => {
+                    again.push(transaction);
+                    break;
+                }
+            }
+        }
+        let Ok(reply) = connected.receive() else {
+            client = None;
+            continue;
+        };
+        let transaction = open.remove(&reply.correlation).expect("each reply belongs to one submission");
+        match reply.result {
+            Ok(decision) => {
+                seen.longest_gap = seen.longest_gap.max(last_answer.elapsed());
+                last_answer = Instant::now();
+                seen.answered.push(Answered { transaction, decision });
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                if let ClientError::Refused(error) = &error {
+                    assert!(RETRIED.contains(&error.code), "{error}");
+                    *seen.refused.entry(error.code).or_default() += 1;
+                }
+                again.push(transaction);
+            }
+        }
+    }
+}
+
+/// What a client in a failover may be told without anything being wrong.
+const RETRIED: [ErrorCode; 5] = [
+    ErrorCode::Unconfirmed,
+    ErrorCode::Overloaded,
+    ErrorCode::Deadline,
+    ErrorCode::NotPrimary,
+    ErrorCode::ShuttingDown,
+];

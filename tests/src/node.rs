@@ -1,7 +1,7 @@
 //! A node as a process of its own: started on free ports, observed through what it writes, stopped, killed, started again.
 
 use crate::binary;
-use crate::command::command;
+use crate::command::wrapped;
 use catraca_wire::client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -32,6 +32,12 @@ pub struct Setup {
     pub args: Vec<String>,
     /// Where clients connect; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where the other node of a pair connects; port 0 takes a free one.
+    pub replication: SocketAddr,
+    /// First processor of its shards.
+    pub first_core: u16,
+    /// Put before the program and its arguments: `ip netns exec`, say.
+    pub wrapper: Vec<String>,
 }
 
 impl Setup {
@@ -44,6 +50,9 @@ impl Setup {
             settings: small.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec(),
             args: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            replication: SocketAddr::from(([127, 0, 0, 1], 0)),
+            first_core: 0,
+            wrapper: Vec::new(),
         }
     }
 
@@ -70,10 +79,11 @@ impl Setup {
 
     /// The command that starts it.
     pub fn command(&self) -> Command {
-        let mut command = command();
-        let cores: Vec<String> = (0..self.shards).map(|core| core.to_string()).collect();
+        let mut command = wrapped(&self.wrapper);
+        let cores: Vec<String> = (0..self.shards).map(|core| (self.first_core + core).to_string()).collect();
         command.arg("serve").arg("--data-dir").arg(&self.data_dir).args(["--http", "127.0.0.1:0", "--cores", &cores.join(",")]);
-        command.args(["--shards", &self.shards.to_string(), "--listen", &self.listen.to_string()]).args(&self.args);
+        command.args(["--shards", &self.shards.to_string(), "--listen", &self.listen.to_string()]);
+        command.args(["--replication", &self.replication.to_string()]).args(&self.args);
         for (key, value) in &self.settings {
             command.env(format!("CATRACA_{}", key.to_uppercase()), value);
         }

@@ -55,3 +55,42 @@ pub fn refuse_call(command: &mut Command, call: libc::c_long, error: i32) {
     // SAFETY: the closure makes two system calls, allocates nothing and takes no lock, as between fork and exec must be.
     unsafe { command.pre_exec(apply) };
 }
+
+/// Holds one thread of a process still, as a core that is stuck would be, until dropped. The rest of the process goes on.
+pub struct HeldThread {
+    let_go: std::sync::mpsc::Sender<()>,
+}
+
+impl HeldThread {
+    /// Nothing is to be done: the thread is let go when this is dropped.
+    pub fn is_held(&self) -> bool {
+        self.let_go.send(()).is_ok()
+    }
+}
+
+/// Stops the thread of this name with the debugger's interface; who stops a thread must be one itself, so a helper does.
+///
+/// # Panics
+/// When there is no such thread, or it may not be traced.
+pub fn hold_thread(process: rustix::process::Pid, name: &str) -> HeldThread {
+    let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
+    let thread = std::fs::read_dir(&tasks).expect("a running process").flatten().find_map(|task| {
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        (comm.trim_end() == name).then(|| task.file_name().to_string_lossy().parse::<libc::pid_t>().ok())?
+    });
+    let thread = thread.unwrap_or_else(|| panic!("no thread {name} in {tasks}"));
+    let (held, holding) = std::sync::mpsc::channel();
+    let (let_go, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        // SAFETY: with these arguments ptrace reads and writes no memory of ours.
+        let outcome = unsafe {
+            let seized = libc::ptrace(libc::PTRACE_SEIZE, thread, 0, 0);
+            if seized == 0 { libc::ptrace(libc::PTRACE_INTERRUPT, thread, 0, 0) } else { seized }
+        };
+        let _ = held.send(if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) });
+        // The kernel lets a thread go when its tracer ends.
+        while wait.recv().is_ok() {}
+    });
+    holding.recv().expect("the helper answers").expect("a child may be traced");
+    HeldThread { let_go }
+}

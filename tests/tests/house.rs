@@ -80,8 +80,8 @@ const RULES: &[Rule] = &[
         words: OUTSIDE_WORLD,
     },
     Rule {
-        name: "recovery is a pure function",
-        within: &["engine/src/log/recovery.rs", "engine/src/log/check.rs", "engine/src/log/damage.rs"],
+        name: "recovery is a pure function, and so are proofs",
+        within: &["engine/src/log/recovery.rs", "engine/src/log/check.rs", "engine/src/log/damage.rs", "engine/src/log/proof.rs"],
         except: &[],
         words: OUTSIDE_WORLD,
     },

@@ -54,7 +54,13 @@ pub fn run(args: Args) -> Outcome {
         return super::log::print(&format!("{text}\n"), ExitCode::SUCCESS);
     }
     let mut text = String::new();
-    explain(&mut text, &record, &view, &format!("segment {} on {}", record.place.segment, args.connect.addr));
+    let place = &record.place;
+    explain(
+        &mut text,
+        &record,
+        &view,
+        &format!("segment {} on {} offset {}", place.segment, args.connect.addr, place.block_offset),
+    );
     super::log::print(&text, ExitCode::SUCCESS)
 }
 

@@ -4,11 +4,11 @@
 //! exit status. Nothing here is on the path of a decision.
 
 pub mod blacklist;
+pub mod cluster;
 mod connect;
 pub mod demo;
 pub mod log;
 pub mod lookup;
-
 pub mod serve;
 pub mod stats;
 

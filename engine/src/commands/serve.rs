@@ -17,6 +17,7 @@ accepted is answered first.
 
 Examples:
   catraca serve --data-dir /var/lib/catraca
+  catraca serve --data-dir /var/lib/catraca --standby-of 10.0.0.1:7401
   catraca serve --config /etc/catraca.toml --check-config
   CATRACA_SPIN_US=0 catraca serve --shards 2 --cores 0,2")]
 pub struct Args {
@@ -32,6 +33,12 @@ pub struct Args {
     /// Where metrics and health are served
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
+    /// Where the other node of the cluster connects
+    #[arg(long, value_name = "ADDR:PORT")]
+    replication: Option<SocketAddr>,
+    /// Be the standby of the primary that takes other nodes there; it needs the primary's chain.key in its data directory
+    #[arg(long, value_name = "HOST:PORT")]
+    standby_of: Option<String>,
     /// Shards, each on a core of its own: a number, or `auto`
     #[arg(long, value_name = "N|auto")]
     shards: Option<String>,
@@ -58,6 +65,8 @@ impl Args {
         set("data_dir", self.data_dir.as_ref().map(text));
         set("listen", self.listen.map(|a| Value::String(a.to_string())));
         set("http", self.http.map(|a| Value::String(a.to_string())));
+        set("replication", self.replication.map(|a| Value::String(a.to_string())));
+        set("standby_of", self.standby_of.clone().map(Value::String));
         set("shards", self.shards.as_ref().map(|s| s.parse().map_or_else(|_| Value::String(s.clone()), Value::Integer)));
         set("cores", self.cores.as_ref().map(|cores| Value::Array(cores.iter().map(|&c| Value::Integer(c)).collect())));
         set("blacklist", self.blacklist.as_ref().map(text));

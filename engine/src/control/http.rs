@@ -1,13 +1,14 @@
 //! HTTP: `/metrics` in the Prometheus text format, `/livez`, `/readyz`.
 
 use super::{Control, stats};
+use crate::link::LinkStatus;
 use crate::observe::Counters;
 use crate::shard::messages::Admission;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use catraca_wire::frame::Stage;
+use catraca_wire::frame::{Durability, Role, Stage};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -57,6 +58,9 @@ async fn answer(path: &str, control: &Control, stats: &stats::Handle) -> Respons
     match path {
         "/livez" if control.live.get() => (StatusCode::OK, "ok\n").into_response(),
         "/livez" => (StatusCode::SERVICE_UNAVAILABLE, "a data core stands still\n").into_response(),
+        "/readyz" if control.link.status().state.role == Role::Standby => {
+            (StatusCode::SERVICE_UNAVAILABLE, "a standby: it answers look-ups, and decides nothing\n").into_response()
+        }
         "/readyz" => match control.admission.get() {
             Admission::Open => (StatusCode::OK, "ready\n").into_response(),
             Admission::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response(),
@@ -74,7 +78,8 @@ async fn metrics(control: &Control, stats: &stats::Handle) -> Result<String, std
     let counters: Vec<Counters> = control.links.counters.iter().map(|c| c.read()).collect();
     let histograms = stats.collect(None).await;
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Shown { counters, histograms, uptime_s: control.started.elapsed().as_secs_f64() }));
+    let uptime_s = control.started.elapsed().as_secs_f64();
+    registry.register_collector(Box::new(Shown { counters, histograms, link: control.link.status(), uptime_s }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -84,6 +89,7 @@ async fn metrics(control: &Control, stats: &stats::Handle) -> Result<String, std
 struct Shown {
     counters: Vec<Counters>,
     histograms: Option<crate::observe::StageHistograms>,
+    link: LinkStatus,
     uptime_s: f64,
 }
 
@@ -128,7 +134,25 @@ impl prometheus_client::collector::Collector for Shown {
             }
         }
         let kind = prometheus_client::metrics::MetricType::Gauge;
+        for (name, help, value) in place(&self.link) {
+            let metric = encoder.encode_descriptor(name, help, None, kind)?;
+            ConstGauge::new(value as i64).encode(metric)?;
+        }
         let uptime = encoder.encode_descriptor("catraca_uptime", "Time since the node started.", Some(&Unit::Seconds), kind)?;
         ConstGauge::new(self.uptime_s).encode(uptime)
     }
+}
+
+/// The node's place in its cluster: name, help text and value of each gauge.
+fn place(link: &LinkStatus) -> [(&'static str, &'static str, u64); 6] {
+    let primary = link.state.role == Role::Primary;
+    let alone = primary && link.state.durability == Durability::Solo;
+    [
+        ("catraca_epoch", "Epoch that the node decides in or follows.", u64::from(link.state.epoch)),
+        ("catraca_primary", "1 if the node decides, 0 if it follows.", u64::from(primary)),
+        ("catraca_solo", "1 while answers wait for this node's disk only although there should be a standby.", u64::from(alone)),
+        ("catraca_peer_connected", "1 while the other node is connected.", u64::from(link.connected)),
+        ("catraca_in_sync", "1 while the standby may be promoted without loss.", u64::from(link.in_sync)),
+        ("catraca_standby_behind_records", "Records that the standby lacks, as far as this node knows.", link.behind_records),
+    ]
 }

@@ -5,6 +5,7 @@
 use super::Control;
 use super::answer::Asker;
 use crate::blacklist::{MAX_OVERLAY_ENTRIES, Overlay, Snapshot};
+use crate::link::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
@@ -47,12 +48,31 @@ struct Lists {
     events: mpsc::UnboundedReceiver<ToControl>,
 }
 
-pub(super) fn start(control: &Rc<Control>, snapshot: Option<Arc<Snapshot>>, overlay: Overlay) -> Handle {
+pub(super) fn start(
+    control: &Rc<Control>,
+    snapshot: Option<Arc<Snapshot>>,
+    overlay: Overlay,
+    list_logged: bool,
+    mut promotions: mpsc::UnboundedReceiver<Promoted>,
+) -> Handle {
     let (requests, mut waiting) = mpsc::unbounded_channel::<(Asker, BlacklistFrame)>();
     let (event_sender, events) = mpsc::unbounded_channel();
     let mut lists = Lists { control: Rc::clone(control), snapshot, overlay, events };
     tokio::task::spawn_local(async move {
-        while let Some((asker, change)) = waiting.recv().await {
+        if !list_logged {
+            lists.log_configured().await;
+        }
+        loop {
+            let (asker, change) = tokio::select! {
+                // Before any change that comes behind it.
+                biased;
+                Some(promoted) = promotions.recv() => {
+                    (lists.snapshot, lists.overlay) = (promoted.snapshot, promoted.overlay);
+                    continue;
+                }
+                Some(request) = waiting.recv() => request,
+                else => return,
+            };
             match lists.change(&change).await {
                 Ok(changed) => {
                     let state = lists.state(asker.correlation, changed);
@@ -125,13 +145,7 @@ impl Lists {
                 return Err(Refused(ErrorCode::Failed, why));
             }
         }
-        let mut record = RecordHead::zeroed();
-        record.kind = RecordKind::SnapshotLoaded.to_wire();
-        record.version = RECORD_VERSION;
-        record.decided_at_ns = wall_ns().into();
-        record.snapshot_id = snapshot.id().into();
-        record.overlay_sequence = self.overlay.sequence().into();
-        self.log(record).await?;
+        self.log(self.loaded(&snapshot)).await?;
         self.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
         for _ in 0..self.control.shards() {
             let released = self.event(|event| matches!(event, ToControl::SnapshotReleased(_))).await;
@@ -142,6 +156,25 @@ impl Lists {
         let old = self.snapshot.replace(snapshot);
         tokio::task::spawn_blocking(move || drop(old));
         Ok(true)
+    }
+
+    /// That a list is in use from now on.
+    fn loaded(&self, snapshot: &Snapshot) -> RecordHead {
+        let mut record = RecordHead::zeroed();
+        record.kind = RecordKind::SnapshotLoaded.to_wire();
+        record.version = RECORD_VERSION;
+        record.decided_at_ns = wall_ns().into();
+        record.snapshot_id = snapshot.id().into();
+        record.overlay_sequence = self.overlay.sequence().into();
+        record
+    }
+
+    /// Puts the configured list into the log, so that a standby has it too.
+    async fn log_configured(&mut self) {
+        let Some(snapshot) = self.snapshot.clone() else { return };
+        if let Err(Refused(_, why)) = self.log(self.loaded(&snapshot)).await {
+            tracing::warn!(why, "the configured list could not be put into the log; the next start tries again");
+        }
     }
 
     /// Has the record logged, and waits until it is committed.

@@ -16,6 +16,7 @@ use crate::data_dir::DataDir;
 use crate::driver::Links;
 use crate::fatal::{Failure, Status};
 use crate::limits::STOP_TIMEOUT;
+use crate::link::{Link, Promoted};
 use crate::mailbox::{Mailbox, any_message};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
@@ -36,8 +37,8 @@ pub struct ControlSetup {
     pub data_dir: DataDir,
     /// Key of the log's chain, for look-ups.
     pub chain_key: ChainKey,
-    /// Epoch in which the node decides.
-    pub epoch: u32,
+    /// The link to the other node.
+    pub link: Arc<Link>,
     /// Where HTTP is served.
     pub http: SocketAddr,
     /// Length of a segment, bytes.
@@ -52,6 +53,8 @@ pub struct ControlSetup {
     pub max_loss_percent: u64,
     /// The snapshot in use.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// The log says that it is; else that is to be put into the log, for the standby and for the next start.
+    pub list_logged: bool,
     /// The overlay in use.
     pub overlay: Overlay,
 }
@@ -61,7 +64,9 @@ struct Control {
     links: Arc<Links>,
     data_dir: DataDir,
     chain_key: ChainKey,
-    epoch: u32,
+    link: Arc<Link>,
+    /// To the task that changes lists: a promotion brings new ones.
+    promoted: mpsc::UnboundedSender<Promoted>,
     started: Instant,
     admission: Cell<Admission>,
     /// Cores are ticking.
@@ -126,18 +131,20 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
     })?;
     let http_address = listener.local_addr().unwrap_or(setup.http);
     let stop = watch::stop_signals().map_err(|e| Failure::new(Status::Environment, format!("signals can't be received: {e}")))?;
+    let (promoted, promotions) = mpsc::unbounded_channel();
     let control = Rc::new(Control {
         links: setup.links,
         data_dir: setup.data_dir,
         chain_key: setup.chain_key,
-        epoch: setup.epoch,
+        link: setup.link,
+        promoted,
         started: Instant::now(),
         admission: Cell::new(Admission::Open),
         live: Cell::new(true),
         disk_reserve_len: setup.disk_reserve_len,
         max_loss_percent: setup.max_loss_percent,
     });
-    let lists = lists::start(&control, setup.snapshot, setup.overlay);
+    let lists = lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
     let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, setup.segments_ready);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
@@ -148,6 +155,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
     ready(http_address);
     stop.await;
     tracing::info!("stopping: answering what was accepted");
+    control.link.stop();
     control.admit(Admission::Stopping).await;
     let wait_all = async {
         for _ in 0..control.shards() {
@@ -161,7 +169,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
         Ok(())
     } else {
         Err(Failure::failed(format!(
-            "stopped after {} ms with answers still waiting for the disk; they were never acknowledged",
+            "stopped after {} ms with answers still waiting for the disk or the standby; they were never acknowledged",
             STOP_TIMEOUT.as_millis()
         )))
     }
@@ -202,8 +210,9 @@ async fn dispatch(
                 | ToControl::RecordRefused) => lists.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
-                // Nobody asks for these without a standby.
-                ToControl::Gated { .. } | ToControl::TookOver(_) => {}
+                ToControl::Gated { shard, committed } => control.link.gated(shard, committed),
+                // Large tables: unmapping them takes its time.
+                ToControl::TookOver(before) => drop(tokio::task::spawn_blocking(move || drop(before))),
                 ToControl::Drained(shard) => {
                     let _ = drained.send(shard).await;
                 }

@@ -35,12 +35,20 @@ const _: () = assert!(align_of::<Page>() == BLOCK_ALIGN && size_of::<Page>() == 
 pub struct DirectBlock(Box<[Page]>);
 
 impl DirectBlock {
-    fn new() -> Self {
+    /// Room for the largest block, zeroed.
+    pub fn new() -> Self {
         Self(bytemuck::zeroed_slice_box(MAX_BLOCK_LEN / BLOCK_ALIGN))
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(&self.0)
+    }
+}
+
+impl Default for DirectBlock {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -100,7 +108,7 @@ impl Writer {
         while let Ok(write) = jobs.recv() {
             let file = match self.file.take() {
                 Some((segment, file)) if segment == write.segment => file,
-                _ => open(&self.data_dir, self.shard, write.segment).unwrap_or_else(|failure| fatal::end(&failure)),
+                _ => open_segment(&self.data_dir, self.shard, write.segment).unwrap_or_else(|failure| fatal::end(&failure)),
             };
             let (_, file) = self.file.insert((write.segment, file));
             let outcome = file.write_at(&write.buffer.bytes()[..write.len], write.offset);
@@ -124,7 +132,11 @@ impl Writer {
     }
 }
 
-fn open(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
+/// Opens a segment to be written as the log is: past the page cache, each write durable when it returns.
+///
+/// # Errors
+/// [`Status::DiskFailed`], naming the file.
+pub fn open_segment(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
     let path = segment_path(data_dir, shard, segment);
     OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path).map_err(|error| {
         Failure::new(Status::DiskFailed, format!("segment {} can't be opened for direct writing: {error}", path.display()))

@@ -31,7 +31,8 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-pub use disk::DirectBlock;
+pub use disk::{DirectBlock, open_segment};
+pub use priority::prefer;
 
 /// Never within a run: see the folder's first lines.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);

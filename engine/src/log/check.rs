@@ -76,6 +76,12 @@ impl<'a> SoundBlock<'a> {
     pub fn records(&self) -> impl Iterator<Item = (&'a RecordHead, &'a [u8])> + use<'a> {
         block::records(self.payload)
     }
+
+    /// Sequence number of its last record.
+    pub fn last_lsn(&self) -> u64 {
+        // At least one record, and the check went through their numbers without an overflow.
+        self.head.first_lsn.to_native() + u64::from(self.head.record_count.to_native()) - 1
+    }
 }
 
 /// Why a place holds no sound block that continues the log.

@@ -58,7 +58,7 @@ pub enum LogError {
 
 impl LogError {
     /// For `map_err`: an I/O error with its path.
-    pub(super) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, action, source }
     }

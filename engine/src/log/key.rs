@@ -37,6 +37,12 @@ pub enum KeyError {
         /// The file.
         path: PathBuf,
     },
+    /// A standby has no key yet.
+    #[error("{}: is missing; a standby needs the primary's: copy its chain.key here, readable by its owner only (chmod 600)", path.display())]
+    Wanted {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is a log, but not its key.
     #[error("{}: is missing, yet a log exists that was written with it; restore it from where it is kept", path.display())]
     Lost {
@@ -55,6 +61,20 @@ pub fn load(path: &Path) -> Result<ChainKey, KeyError> {
         .and_then(|file| file.take(KEY_TEXT_LEN as u64 + 2).read_to_end(&mut text))
         .map_err(|source| KeyError::Io { path: path.to_owned(), action: "read", source })?;
     parse(&text).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })
+}
+
+/// The key of a data directory, which must be there: a standby's is the primary's, brought by a person.
+///
+/// # Errors
+/// All of [`KeyError`].
+pub fn load_existing(data_dir: &Path) -> Result<ChainKey, KeyError> {
+    let path = data_dir.join(KEY_FILE);
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => Err(KeyError::Exposed { path }),
+        Ok(_) => load(&path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KeyError::Wanted { path }),
+        Err(source) => Err(KeyError::Io { path, action: "read", source }),
+    }
 }
 
 /// The key of a data directory; made from the system's random numbers where there is neither a key nor a log.

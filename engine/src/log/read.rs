@@ -10,7 +10,7 @@ use super::damage::{Damage, Torn};
 use super::error::LogError;
 use super::recovery::{Counts, Recovery, Visitor};
 use super::segment;
-use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{self, BLOCK_HEAD_LEN, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -132,6 +132,33 @@ impl LogReader {
             std::thread::sleep(LOOK_PAUSE);
             recovery.look_again();
         }
+    }
+
+    /// Where reading a stream may begin, from the newest place to the oldest: at each segment that begins with a block, as that
+    /// block's head says, and at last at the stream's start. What lies before such a place is not read, so not checked either.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], for the folder; a segment whose first block can't be read is no place to begin.
+    pub fn starts(&self, shard: u16) -> Result<impl Iterator<Item = Tail>, LogError> {
+        let segments = segment::segments(&self.data_dir, shard)?;
+        let later = segments.into_iter().rev().filter(|&segment| segment > 0);
+        Ok(later.filter_map(move |segment| self.start_at(shard, segment)).chain([Tail::START]))
+    }
+
+    fn start_at(&self, shard: u16, segment: u32) -> Option<Tail> {
+        let mut bytes = [0; BLOCK_HEAD_LEN];
+        File::open(self.segment_path(shard, segment))
+            .and_then(|file| file.read_exact_at(&mut bytes, SEGMENT_HEAD_LEN as u64))
+            .ok()?;
+        let head = block::sound_head(&bytes)?;
+        let tail = Tail {
+            segment,
+            next_lsn: head.first_lsn.to_native(),
+            previous_chain: head.previous_chain,
+            epoch: head.epoch.to_native(),
+            ..Tail::START
+        };
+        (head.shard.to_native() == shard && Some(head.cluster_id) == self.cluster_id).then_some(tail)
     }
 
     /// Shows each record of a stream to the visitor, in order: head, extension, place.

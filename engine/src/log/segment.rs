@@ -143,7 +143,7 @@ fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
 }
 
 /// Makes what was created, renamed or removed in a folder durable.
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

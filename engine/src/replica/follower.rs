@@ -7,8 +7,8 @@
 
 use super::boundaries::Boundaries;
 use super::state::Fenced;
-use crate::log::{BlockFault, SoundBlock, Tail, received_block};
-use catraca_wire::block::{self, BlockHead, Chain, ChainKey, SEGMENT_HEAD_LEN, receipt};
+use crate::log::{BlockFault, Place, SoundBlock, Tail, received_block};
+use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, SEGMENT_HEAD_LEN, receipt};
 
 /// What the search for the common boundary wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -221,9 +221,24 @@ impl Follower {
         Ok(Taken::Write(Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() }))
     }
 
-    /// The block being written, whose records are to be applied. `bytes` are those that [`Self::take`] has checked.
+    /// The block being written, whose records are to be applied once it is durable. `bytes` are those that [`Self::take`] has checked.
+    ///
+    /// # Errors
+    /// Never for those bytes.
     pub fn block_of<'b>(&self, bytes: &'b [u8]) -> Result<SoundBlock<'b>, BlockFault> {
-        self.check(bytes, &self.boundaries.last())
+        let writing = self.writing.as_ref().expect("take has asked for a write");
+        let head = block::sound_head(bytes).ok_or(BlockFault::Incomplete)?;
+        assert_eq!(receipt(&head.chain), writing.receipt, "other bytes than those that were checked");
+        let offset = writing.after.offset - bytes.len() as u64;
+        let place = Place {
+            shard: self.shard,
+            segment: writing.after.segment,
+            block_offset: offset,
+            epoch: writing.after.epoch,
+            chain: head.chain,
+        };
+        let payload = &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
+        Ok(SoundBlock { head, payload, place })
     }
 
     fn check<'b>(&self, bytes: &'b [u8], tail: &Tail) -> Result<SoundBlock<'b>, BlockFault> {

@@ -51,13 +51,15 @@ pub struct Session {
     streams: Vec<Stream>,
     phase: Phase,
     held: bool,
+    /// The standby came with the grant of an earlier session.
+    came_granted: bool,
 }
 
 impl Session {
-    /// Begins a session. `durable` is the last durable record of each stream.
-    pub fn new(id: u64, node_id: [u8; 16], durable: &[u64]) -> Self {
+    /// Begins a session. `durable` is the last durable record of each stream; `granted` what the standby said of itself.
+    pub fn new(id: u64, node_id: [u8; 16], durable: &[u64], granted: bool) -> Self {
         let streams = durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
-        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false }
+        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, came_granted: granted }
     }
 
     /// The standby holds a stream up to a record; this node has it durable up to another.
@@ -84,9 +86,10 @@ impl Session {
         Some(Step::InSync)
     }
 
-    /// No grant is given in this session any more: the operator wants the node alone.
+    /// No grant is given in this session any more: the operator wants the node alone. One that was given is to be revoked.
     pub fn hold(&mut self) {
         self.held = true;
+        self.came_granted |= self.may_hold_grant();
         self.phase = Phase::CatchingUp;
     }
 
@@ -95,9 +98,14 @@ impl Session {
         self.phase == Phase::InSync
     }
 
-    /// Whether the standby may hold the grant: it was sent.
+    /// Whether the standby may hold the grant: it was sent, or it came with it.
     pub fn may_hold_grant(&self) -> bool {
-        matches!(self.phase, Phase::Granting | Phase::InSync)
+        self.came_granted || matches!(self.phase, Phase::Granting | Phase::InSync)
+    }
+
+    /// The standby has given the grant back, durably.
+    pub fn revoked(&mut self) {
+        self.came_granted = false;
     }
 
     /// Records that the standby is known to lack.
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_grant_comes_after_the_gate_and_after_what_was_answered_before() {
-        let mut session = Session::new(1, [2; 16], &[100_000, 5]);
+        let mut session = Session::new(1, [2; 16], &[100_000, 5], false);
         assert_eq!(session.progress(0, 0, 100_000), None);
         assert_eq!(session.progress(1, 5, 5), None, "one stream is far behind");
         assert_eq!(session.behind(), 100_000);
@@ -147,9 +155,12 @@ mod tests {
 
     #[test]
     fn a_held_session_gives_no_grant() {
-        let mut session = Session::new(1, [2; 16], &[5]);
+        let mut session = Session::new(1, [2; 16], &[5], true);
         session.hold();
         assert_eq!(session.progress(0, 5, 5), None);
         assert_eq!(session.behind(), 0);
+        assert!(session.may_hold_grant(), "it came with one");
+        session.revoked();
+        assert!(!session.may_hold_grant());
     }
 }

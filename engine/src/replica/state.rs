@@ -94,7 +94,7 @@ impl ReplicaState {
     /// A standby of whoever is found at an address, before it has found anybody.
     pub fn newcomer(shards: u16, epoch: u32, primary_address: String) -> Self {
         let peer = Peer { node_id: [0; 16], replication_address: primary_address, client_address: String::new() };
-        Self { role: Role::Standby, odd_epochs: false, peer: Some(peer), epoch, ..Self::single(shards, epoch) }
+        Self { role: Role::Standby, odd_epochs: false, peer: Some(peer), epoch, ..Self::single(shards, FIRST_EPOCH) }
     }
 
     fn next_epoch(&self) -> u32 {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod program;
+
 use bytemuck::Zeroable;
 use catraca_engine::log::damage::{Damage, Torn};
 use catraca_engine::log::recovery::Recovery;

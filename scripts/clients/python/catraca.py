@@ -10,7 +10,8 @@
 
 It speaks the protocol of wire/PROTOCOL.md, version 1. Many transactions at once: `submit` each, then `receive` as many replies,
 in whatever order they come. When a connection is lost the client connects again and sends again what is unanswered, which is
-safe: the server gives the same transaction the same decision. One client is for one thread at a time.
+safe: the server gives the same transaction the same decision. It does the same when another node has become the primary. One
+client is for one thread at a time.
 """
 
 from __future__ import annotations
@@ -24,22 +25,29 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Deque, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Deque, Dict, Optional, Sequence, Set, Tuple, Union
 
 from catraca_frames import (
-    HEADER, MAX_BUDGET_US, CatracaError, Channel, ConnectError, Decision, DocumentError, ErrorCode, FieldError, Kind, NoAnswer,
-    ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome, canonical_document, decode_reply,
-    end_to_end_id, frame, hello_frame, lookup_frame, masked_document, reply_len, submit_frame, transaction_with_budget)
+    HEADER, MAX_BUDGET_US, CatracaError, Channel, ClusterOp, ClusterState, ConnectError, Decision, DocumentError, ErrorCode,
+    FieldError, Kind, NoAnswer, NoPrimary, ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome,
+    canonical_document, cluster_frame, decode_reply, end_to_end_id, frame, hello_frame, lookup_frame, masked_document, reply_len,
+    submit_frame, transaction_with_budget)
 
 __all__ = [
-    "CatracaError", "Channel", "Client", "ConnectError", "Decision", "DocumentError", "ErrorCode", "FieldError", "NoAnswer",
-    "ProtocolError", "Rail", "Refused", "Reply", "StoredDecision", "Transaction", "Verdict", "Welcome", "canonical_document",
-    "end_to_end_id", "masked_document"]
+    "CatracaError", "Channel", "Client", "ClusterOp", "ClusterState", "ConnectError", "Decision", "DocumentError", "ErrorCode",
+    "FieldError", "NoAnswer", "NoPrimary", "ProtocolError", "Rail", "Refused", "Reply", "StoredDecision", "Transaction", "Verdict",
+    "Welcome", "canonical_document", "end_to_end_id", "masked_document"]
 
 # How long after a transaction's budget its answer is waited for: the way to the server and back.
 ANSWER_GRACE_S = 0.5
 # Unanswered frames kept, whatever the server would allow, and replies not received yet: bounds the memory.
 MAX_IN_FLIGHT = 65_536
+# Addresses learned from WELCOME that are kept beside the configured ones.
+MAX_LEARNED = 4
+# Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
+MAX_HOPS = 4
+# The requests besides SUBMIT, by the type of their answers.
+ASKED_WITH = {StoredDecision: Kind.LOOKUP, int: Kind.PING, ClusterState: Kind.CLUSTER}
 
 
 class _Connection:
@@ -97,6 +105,58 @@ class _Connection:
             self.buffer += data
 
 
+class _Route:
+    """Where to connect next: the configured addresses in turn, and what servers say of the primary."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.addresses = list(addresses)
+        self._configured = len(self.addresses)
+        self._next = 0
+        # Since the last pause; and what each address said last.
+        self._tried: Set[str] = set()
+        self._seen: Dict[str, str] = {}
+
+    @property
+    def address(self) -> str:
+        return self.addresses[self._next]
+
+    @property
+    def is_exhausted(self) -> bool:
+        return self._tried.issuperset(self.addresses)
+
+    def begin_round(self) -> None:
+        self._tried.clear()
+
+    def found(self) -> None:
+        self._seen.clear()
+
+    def failed(self, seen: str) -> None:
+        """Nothing is to be had at this address now: the next one, if possible one that was not tried since the last pause."""
+        self._seen[self.address] = seen
+        self._tried.add(self.address)
+        in_turn = [(self._next + step) % len(self.addresses) for step in range(1, len(self.addresses) + 1)]
+        self._next = next((place for place in in_turn if self.addresses[place] not in self._tried), in_turn[0])
+
+    def standby(self, primary: str) -> bool:
+        """The node here follows, and names this primary. True: that one is next, and was not tried since the last pause."""
+        self.failed("is a standby")
+        if not primary or primary in self._tried:
+            return False
+        if primary not in self.addresses:
+            if len(self.addresses) == self._configured + MAX_LEARNED:
+                self._seen.pop(self.addresses.pop(self._configured), None)
+            self.addresses.append(primary)
+        self._next = self.addresses.index(primary)
+        return True
+
+    def no_primary(self) -> Optional[NoPrimary]:
+        """What the addresses said, where one of them is a standby."""
+        if "is a standby" not in self._seen.values():
+            return None
+        seen = (f"{address} {self._seen[address]}" for address in self.addresses if address in self._seen)
+        return NoPrimary("no primary: " + "; ".join(seen))
+
+
 @dataclass
 class _Unanswered:
     body: bytes
@@ -110,15 +170,21 @@ class _Unanswered:
 class Client:
     """A connection to a catraca server, kept alive over failures; usable with `with`.
 
-    `address` is host:port, or several of them in order of preference. `in_flight` 0 leaves it to the server.
+    `address` is host:port, or several of them in order of preference. `role` "primary" leaves a standby for the node that decides,
+    and follows when another one becomes it; "any" stays with the first that answers, which is enough to look up. `in_flight` 0
+    leaves it to the server.
     """
 
-    def __init__(self, address: Union[str, Sequence[str]] = "127.0.0.1:7400", *, credential: str = "", name: str = "",
-                 in_flight: int = 0, connect_timeout_s: float = 2.0, answer_timeout_s: float = 2.5, reconnect_attempts: int = 10,
-                 reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
-        self._addresses: List[str] = [address] if isinstance(address, str) else list(address)
-        if not self._addresses or not 0 <= in_flight <= MAX_IN_FLIGHT or min(connect_timeout_s, answer_timeout_s) <= 0:
-            raise FieldError(f"give an address, time-outs above 0, and an in_flight of 0 to {MAX_IN_FLIGHT}")
+    def __init__(self, address: Union[str, Sequence[str]] = "127.0.0.1:7400", *, role: str = "primary", credential: str = "",
+                 name: str = "", in_flight: int = 0, connect_timeout_s: float = 2.0, answer_timeout_s: float = 2.5,
+                 reconnect_attempts: int = 10, reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
+        addresses = [address] if isinstance(address, str) else list(address)
+        if not addresses or role not in ("primary", "any"):
+            raise FieldError("give an address, and a role of primary or any")
+        if not 0 <= in_flight <= MAX_IN_FLIGHT or min(connect_timeout_s, answer_timeout_s) <= 0:
+            raise FieldError(f"give time-outs above 0, and an in_flight of 0 to {MAX_IN_FLIGHT}")
+        self._route = _Route(addresses)
+        self._follows = role == "primary"
         self._hello = hello_frame(credential, name, in_flight)
         self._in_flight = in_flight or MAX_IN_FLIGHT
         self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
@@ -130,18 +196,16 @@ class Client:
         self._ready: Deque[Reply] = deque()
         self._carried = 0
         self._next_correlation = 1
-        self._next_address = 0
         self._failures = 0
         self._last_failure = ""
         # No deadline is before this, so that not each answer looks at all.
         self._earliest = float("inf")
-        for place in range(len(self._addresses)):
-            self._next_address = place
+        for attempts_left in reversed(range(len(addresses))):
             try:
-                self._open(self._connect_timeout_s)
+                self._find(float("inf"))
                 return
             except CatracaError as error:
-                if _is_final(error) or place + 1 == len(self._addresses):
+                if _is_final(error) or not attempts_left or self._route.is_exhausted:
                     raise
 
     def __enter__(self) -> "Client":
@@ -172,7 +236,8 @@ class Client:
         return self._send(transaction.encode(), Decision, budget_s)
 
     def receive(self) -> Reply:
-        """The next reply to a submitted transaction, as they come; waits for it."""
+        """The next reply to a submitted transaction, as they come; waits for it. Over a lost connection, after NOT_PRIMARY, and
+        with several addresses after SHUTTING_DOWN, the client connects again and sends again first."""
         if self._ready:
             return self._ready.popleft()
         outcome = self._next_outcome()
@@ -181,8 +246,8 @@ class Client:
         return _reply(*outcome)
 
     def decide(self, transaction: Transaction) -> Decision:
-        """One transaction to its decision, within its budget; tries again over lost connections, and after OVERLOADED and
-        RATE_LIMITED, and with several addresses on another node after NOT_PRIMARY and SHUTTING_DOWN."""
+        """One transaction to its decision, within its budget; tries again as `receive` does, and after OVERLOADED and
+        RATE_LIMITED."""
         budget_end = time.monotonic() + (transaction.budget_us or MAX_BUDGET_US) / 1e6
         budget_us, encoded = 0, transaction.encode()
         while True:
@@ -194,8 +259,6 @@ class Client:
             pause_s = 0.0
             if reply.error.code in (ErrorCode.OVERLOADED, ErrorCode.RATE_LIMITED):
                 pause_s = max(reply.error.retry_after_ms, 1) / 1e3
-            elif reply.error.code in (ErrorCode.NOT_PRIMARY, ErrorCode.SHUTTING_DOWN) and len(self._addresses) > 1:
-                self._lose(reply.error)
             else:
                 raise reply.error
             budget_us = int((budget_end - time.monotonic() - pause_s) * 1e6)
@@ -206,6 +269,11 @@ class Client:
     def lookup(self, transaction_id: str, payer: Optional[str] = None) -> StoredDecision:
         """The stored decision on a transaction; `payer` where ids may repeat between payers. Refused with NOT_FOUND if none."""
         return self._ask(lookup_frame(transaction_id, payer)[HEADER.size:], StoredDecision)
+
+    def cluster(self, op: ClusterOp = ClusterOp.DESCRIBE, force: bool = False) -> ClusterState:
+        """The node's part in its cluster, after the operation; Refused with FAILED where the node would not. `role` "any" asks the
+        node that the address names."""
+        return self._ask(cluster_frame(op, force)[HEADER.size:], ClusterState)
 
     def ping(self) -> int:
         """The server's clock, nanoseconds since 1970 UTC."""
@@ -279,12 +347,20 @@ class Client:
             raise answer
         if entry is None or not entry.sent or not isinstance(answer, (entry.answered_by, Refused)):
             raise ProtocolError(f"the server answered {correlation} with what nothing asked for")
+        if isinstance(answer, Refused) and self._goes_elsewhere(answer.code):
+            # Not answered yet: it goes to another node with the others.
+            raise answer
         self._failures, self._last_failure = 0, ""
         del self._unanswered[correlation]
         self._carried -= 1
         if isinstance(answer, Refused) and answer.closing:
             self._lose(answer)
         return True
+
+    def _goes_elsewhere(self, code: ErrorCode) -> bool:
+        """A node that is no primary may name the one that is, so one address is enough then."""
+        elsewhere = code == ErrorCode.NOT_PRIMARY or code == ErrorCode.SHUTTING_DOWN and len(self._route.addresses) > 1
+        return elsewhere and self._follows and self._attempts > 0
 
     def _take_expired(self) -> Optional[Tuple[int, object]]:
         now = time.monotonic()
@@ -311,8 +387,7 @@ class Client:
             if entry is None:
                 continue
             if entry.budget_end is None:
-                kind = Kind.LOOKUP if entry.answered_by is StoredDecision else Kind.PING
-                data = frame(kind, correlation, entry.body)
+                data = frame(ASKED_WITH[entry.answered_by], correlation, entry.body)
             else:
                 left_us = int((entry.budget_end - time.monotonic()) * 1e6)
                 if left_us <= 0:
@@ -336,18 +411,37 @@ class Client:
         self._carried = 0
         self._failures += 1
         self._last_failure = str(error) or type(error).__name__
-        self._next_address = (self._next_address + 1) % len(self._addresses)
+        if isinstance(error, Refused) and error.code == ErrorCode.NOT_PRIMARY:
+            self._route.standby("")
+        else:
+            self._route.failed(f"failed: {self._last_failure}")
         for entry in self._unanswered.values():
             entry.sent = False
         self._unsent = deque(self._unanswered)
 
-    def _open(self, timeout_s: float) -> None:
-        address = self._addresses[self._next_address]
-        self._connection = _Connection(address, self._hello, timeout_s, self._answer_timeout_s)
-        self._welcome = self._connection.welcome
+    def _find(self, until: float) -> None:
+        """One attempt: the next address, and from there to the primary where a standby names it."""
+        for _ in range(MAX_HOPS + 1):
+            timeout_s = min(self._connect_timeout_s, max(until - time.monotonic(), 0.001))
+            try:
+                connection = _Connection(self._route.address, self._hello, timeout_s, self._answer_timeout_s)
+            except (ConnectError, Refused) as error:
+                self._route.failed(f"failed: {error}")
+                if _is_final(error):
+                    raise
+                raise self._route.no_primary() or error
+            if connection.welcome.primary or not self._follows:
+                self._route.found()
+                self._connection, self._welcome = connection, connection.welcome
+                return
+            connection.socket.close()
+            if not self._route.standby(connection.welcome.primary_address):
+                break
+        raise self._route.no_primary() or NoPrimary("no primary")
 
     def _reconnect(self, until: float) -> None:
-        last: CatracaError = ConnectError(f"no connection to {self._addresses[self._next_address]}: {self._last_failure}")
+        last: CatracaError = self._route.no_primary() or ConnectError(
+            f"no connection to {self._route.address}: {self._last_failure}")
         while self._failures <= self._attempts:
             # None after the first failure, then doubling; half of it chance, so that not all clients arrive at once.
             whole_s = 0.0 if self._failures < 2 else min(self._base_s * 2 ** min(self._failures - 2, 30), self._max_s)
@@ -357,14 +451,14 @@ class Client:
                 time.sleep(max(left_s, 0))
                 raise last
             time.sleep(pause_s)
+            self._route.begin_round()
             try:
-                self._open(min(self._connect_timeout_s, max(until - time.monotonic(), 0.001)))
+                self._find(until)
                 return
             except (ConnectError, Refused) as error:
                 last = error
                 self._failures += 1
                 self._last_failure = str(error)
-                self._next_address = (self._next_address + 1) % len(self._addresses)
                 if _is_final(error):
                     break
         # The next call may try anew, with one attempt's credit used.
@@ -399,10 +493,13 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         epilog="""examples:
   python3 catraca.py --payer 049.332.286-80 --payee 12.ABC.345/01DE-35 --amount 1234
   python3 catraca.py --addr 10.0.0.5:7400 --id order-1 --payer 04933228680 --payee 00000000000191 --amount 100000 --json
+  python3 catraca.py --addr 10.0.0.5:7400,10.0.0.6:7400 --payer 04933228680 --payee 00000000000191 --amount 100000
   CATRACA_CREDENTIAL=token python3 catraca.py --payer 04933228680 --payee 12ABC34501DE35 --amount 1
 
 exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments""")
-    parser.add_argument("--addr", default="127.0.0.1:7400", help="host:port of the server (default: %(default)s)")
+    parser.add_argument("--addr", action="append", metavar="HOST:PORT[,HOST:PORT]",
+                        help="a server; more than one, with commas or by repeating it: the client finds the primary among them "
+                             "(default: 127.0.0.1:7400)")
     parser.add_argument("--payer", required=True, help="CPF or CNPJ of the payer, with or without mask")
     parser.add_argument("--payee", required=True, help="CPF or CNPJ of the payee")
     parser.add_argument("--amount", required=True, type=int, metavar="CENTAVOS", help="amount in centavos: 1234 is R$ 12.34")
@@ -413,6 +510,9 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
                         help="token from the operator; better in the environment, as CATRACA_CREDENTIAL")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
+    addresses = [address for given in options.addr or ["127.0.0.1:7400"] for address in given.split(",") if address]
+    if not addresses:
+        parser.error("--addr names no server")
     try:
         transaction = Transaction(options.id or end_to_end_id(options.ispb), options.payer, options.payee, options.amount,
                                   budget_us=options.budget_ms * 1000)
@@ -420,7 +520,7 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
     except (FieldError, DocumentError) as error:
         parser.error(str(error))
     try:
-        with Client(options.addr, credential=options.credential, name="catraca.py") as client:
+        with Client(addresses, credential=options.credential, name="catraca.py") as client:
             decision = client.decide(transaction)
     except CatracaError as error:
         print(f"catraca.py: {error} (transaction {transaction.id})", file=sys.stderr)

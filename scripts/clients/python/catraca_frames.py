@@ -28,13 +28,15 @@ LOOKUP_BODY = struct.Struct("<32s14s2s")
 RECORD_PLACE = struct.Struct("<IHHII32s")
 RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQ28s")
 PING_BODY = struct.Struct("<Q")
+CLUSTER_BODY = struct.Struct("<BB6s")
+CLUSTER_STATE_BODY = struct.Struct("<BBBBI16s16s16sQQQ48s48s64s")
 ERROR_BODY = struct.Struct("<HHI128s")
 
 
 class Kind(enum.IntEnum):
     """What a frame is."""
     (HELLO, WELCOME, SUBMIT, VERDICT, LOOKUP, RECORD, BLACKLIST, BLACKLIST_STATE, STATS, HISTOGRAM, PING, PONG,
-     ERROR) = range(1, 14)
+     ERROR, CLUSTER, CLUSTER_STATE) = range(1, 16)
 
 
 class ErrorCode(enum.IntEnum):
@@ -46,6 +48,11 @@ class ErrorCode(enum.IntEnum):
 class Verdict(enum.IntEnum):
     """What was decided."""
     APPROVE, REVIEW, DENY = range(1, 4)
+
+
+class ClusterOp(enum.IntEnum):
+    """What a CLUSTER frame asks for."""
+    DESCRIBE, PROMOTE, GO_SOLO = range(1, 4)
 
 
 class Rail(enum.IntEnum):
@@ -85,6 +92,10 @@ class FieldError(CatracaError, ValueError):
 
 class ConnectError(CatracaError, ConnectionError):
     """No server could be reached. Nothing of this call was sent."""
+
+
+class NoPrimary(ConnectError):
+    """No node at the addresses decides. Nothing of this call was sent."""
 
 
 class NoAnswer(CatracaError):
@@ -148,6 +159,12 @@ def end_to_end_id(ispb: str, when: Optional[float] = None, suffix: Optional[str]
 
 def _text(raw: bytes) -> str:
     return raw.rstrip(b"\0").decode("utf-8", "replace")
+
+
+def _address(raw: bytes) -> str:
+    """An address that a server names: printable ASCII, because it is printed and connected to. Anything else counts as none."""
+    text = _text(raw)
+    return text if all("!" <= c <= "~" for c in text) else ""
 
 
 def _checked_id(text: str) -> bytes:
@@ -246,7 +263,7 @@ class Welcome:
          _) = WELCOME_BODY.unpack(body)
         if version != PROTOCOL_VERSION or role not in (1, 2) or durability not in (1, 2, 3) or in_flight == 0:
             raise ProtocolError("the server sent a WELCOME with a value that it can't have")
-        return cls(version, role == 1, durability, epoch, node, cluster, shards, max_frame, in_flight, _text(primary))
+        return cls(version, role == 1, durability, epoch, node, cluster, shards, max_frame, in_flight, _address(primary))
 
 
 @dataclass(frozen=True)
@@ -309,6 +326,33 @@ class StoredDecision:
 
 
 @dataclass(frozen=True)
+class ClusterState:
+    """A node's part in its cluster; `durability` as in Welcome, `silence_ms` None where the other node was never heard."""
+    primary: bool
+    durability: int
+    in_sync: bool
+    connected: bool
+    epoch: int
+    node_id: bytes
+    cluster_id: bytes
+    peer_node_id: bytes
+    behind_records: int
+    behind_bytes: int
+    silence_ms: Optional[int]
+    primary_address: str
+    peer_address: str
+
+    @classmethod
+    def decode(cls, body: bytes) -> "ClusterState":
+        (role, durability, in_sync, connected, epoch, node, cluster, peer_node, records, count, silence_ms, primary, peer,
+         _) = CLUSTER_STATE_BODY.unpack(body)
+        if role not in (1, 2) or durability not in (1, 2, 3) or max(in_sync, connected) > 1:
+            raise ProtocolError("the server sent a CLUSTER_STATE with a value that it can't have")
+        return cls(role == 1, durability, in_sync == 1, connected == 1, epoch, node, cluster, peer_node, records, count,
+                   None if silence_ms == (1 << 64) - 1 else silence_ms, _address(primary), _address(peer))
+
+
+@dataclass(frozen=True)
 class Reply:
     """The answer to one submitted transaction: a decision, or the error instead."""
     correlation: int
@@ -360,8 +404,13 @@ def lookup_frame(transaction_id: str, payer: Optional[str] = None, correlation: 
     return frame(Kind.LOOKUP, correlation, LOOKUP_BODY.pack(_checked_id(transaction_id), document, b""))
 
 
+def cluster_frame(op: ClusterOp = ClusterOp.DESCRIBE, force: bool = False, correlation: int = 0) -> bytes:
+    """CLUSTER as bytes."""
+    return frame(Kind.CLUSTER, correlation, CLUSTER_BODY.pack(op, force, b""))
+
+
 _LENGTHS = {Kind.WELCOME: (128, 128), Kind.VERDICT: (64, 64), Kind.RECORD: (320, MAX_REPLY_LEN), Kind.PONG: (24, 24),
-            Kind.ERROR: (152, 152)}
+            Kind.ERROR: (152, 152), Kind.CLUSTER_STATE: (256, 256)}
 
 
 def reply_len(header: bytes) -> int:
@@ -373,7 +422,7 @@ def reply_len(header: bytes) -> int:
     return length
 
 
-def decode_reply(raw: bytes) -> Tuple[int, Union[Welcome, Decision, StoredDecision, int, Refused]]:
+def decode_reply(raw: bytes) -> Tuple[int, Union[Welcome, Decision, StoredDecision, ClusterState, int, Refused]]:
     """The correlation of a reply and what it says; the server's clock in ns for PONG."""
     length, kind, _, flags, correlation = HEADER.unpack_from(raw)
     if reply_len(raw[:HEADER.size]) != len(raw):
@@ -387,6 +436,8 @@ def decode_reply(raw: bytes) -> Tuple[int, Union[Welcome, Decision, StoredDecisi
         return correlation, StoredDecision.decode(body)
     if kind == Kind.PONG:
         return correlation, PING_BODY.unpack(body)[0]
+    if kind == Kind.CLUSTER_STATE:
+        return correlation, ClusterState.decode(body)
     code, detail_len, retry_after_ms, detail = ERROR_BODY.unpack(body)
     if detail_len > 128 or not 1 <= code <= len(ErrorCode):
         raise ProtocolError(f"the server sent an ERROR with code {code} and {detail_len} bytes of detail")

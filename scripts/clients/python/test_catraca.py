@@ -46,7 +46,7 @@ def of_fields(fields):
 
 class GoldenVectors(unittest.TestCase):
     def test_requests_are_encoded_to_the_byte(self):
-        for vector in vectors("HELLO", "SUBMIT", "LOOKUP", "PING"):
+        for vector in vectors("HELLO", "SUBMIT", "LOOKUP", "PING", "CLUSTER"):
             fields, correlation = vector["fields"], int(vector["header"]["correlation"])
             with self.subTest(vector["name"]):
                 if vector["kind"] == "HELLO":
@@ -58,13 +58,15 @@ class GoldenVectors(unittest.TestCase):
                     raw = frames.submit_frame(of_fields(fields).encode(), correlation)
                 elif vector["kind"] == "LOOKUP":
                     raw = frames.lookup_frame(fields["id"], fields["payer"] or None, correlation)
+                elif vector["kind"] == "CLUSTER":
+                    raw = frames.cluster_frame(fields["op"], fields["force"], correlation)
                 else:
                     raw = frames.frame(frames.Kind.PING, correlation, bytes(8))
                 self.assertEqual(bytes(raw).hex(), vector["hex"])
 
     def test_replies_are_decoded(self):
         seen = 0
-        for vector in vectors("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR"):
+        for vector in vectors("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR", "CLUSTER_STATE"):
             fields, raw = vector["fields"], bytes.fromhex(vector["hex"])
             with self.subTest(vector["name"]):
                 correlation, reply = frames.decode_reply(raw)
@@ -87,8 +89,10 @@ class GoldenVectors(unittest.TestCase):
             self.assertEqual(reply, int(value))
         elif name == "role":
             self.assertEqual(reply.primary, value == 1)
-        elif name == "primary":
-            self.assertEqual(reply.primary_address, value)
+        elif name in ("primary", "peer"):
+            self.assertEqual(getattr(reply, f"{name}_address"), value)
+        elif name == "silence_ms" and int(value) == (1 << 64) - 1:
+            self.assertIsNone(reply.silence_ms)
         elif name == "reason":
             self.assertEqual(reply.reason, {0: "clear", 1: "payer_listed"}[value])
         elif name == "flags" and isinstance(reply, catraca.Decision):
@@ -162,9 +166,9 @@ class Peer:
             data += more
         return data
 
-    def welcome(self, in_flight=8):
+    def welcome(self, in_flight=8, role=1, primary=""):
         hello = self.read()
-        body = struct.pack("<BBBBI16s16sHHII48s12s", 1, 1, 1, 0, 1, b"", b"", 1, 0, 512, in_flight, b"", b"")
+        body = struct.pack("<BBBBI16s16sHHII48s12s", 1, role, 1, 0, 1, b"", b"", 1, 0, 512, in_flight, primary.encode(), b"")
         self.write(frames.frame(frames.Kind.WELCOME, 0, body))
         return hello
 
@@ -194,10 +198,10 @@ def verdict_frame(submitted, verdict=Verdict.APPROVE, flags=0):
     return frames.frame(frames.Kind.VERDICT, correlation, body)
 
 
-class AgainstAFakeServer(unittest.TestCase):
-    def serve(self, *scripts):
+class WithFakeServers(unittest.TestCase):
+    def serve(self, *scripts, port=0):
         """Starts a server with a script for each connection, in order; the address. What failed in a script fails the test."""
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = socket.create_server(("127.0.0.1", port))
         failures = []
 
         def run():
@@ -226,6 +230,8 @@ class AgainstAFakeServer(unittest.TestCase):
     def client(self, *addresses, **options):
         return Client(addresses, **{"reconnect_base_s": 0.001, "reconnect_max_s": 0.004, **options})
 
+
+class AgainstAFakeServer(WithFakeServers):
     def test_a_transaction_is_decided(self):
         def script(peer):
             self.assertEqual(peer.welcome(), frames.hello_frame("sesame", "till-4", 3))
@@ -308,11 +314,13 @@ class AgainstAFakeServer(unittest.TestCase):
     def test_errors_are_typed_and_the_connection_goes_on(self):
         def script(peer):
             peer.welcome()
-            for code in ErrorCode:
+            for code in answers:
                 peer.error(peer.submit()[0], code, 9)
 
+        # NOT_PRIMARY is no answer: test_failover.py.
+        answers = [code for code in ErrorCode if code != ErrorCode.NOT_PRIMARY]
         with self.client(self.serve(script)) as client:
-            for code in ErrorCode:
+            for code in answers:
                 client.submit(transaction())
                 with self.assertRaises(catraca.Refused) as refused:
                     client.receive().result()
@@ -485,6 +493,11 @@ class AgainstARealServer(unittest.TestCase):
             with self.subTest(offset):
                 self.refused(payment, code)
         self.assertGreater(self.client.ping(), 1_700_000_000 * 10**9)
+
+    def test_its_part_in_the_cluster(self):
+        state = self.client.cluster()
+        self.assertTrue(state.primary and state.epoch >= 1)
+        self.assertEqual((state.node_id, state.cluster_id), (self.client.welcome.node_id, self.client.welcome.cluster_id))
 
     def test_nothing_stored(self):
         with self.assertRaises(catraca.Refused) as refused:

@@ -26,6 +26,8 @@ pub(super) enum Broken {
     Protocol(#[from] ProtocolError),
     #[error("the server closes the connection: {0}")]
     Closing(ServerError),
+    #[error("the server does not decide: {0}")]
+    Elsewhere(ServerError),
 }
 
 /// A connection past its handshake.

@@ -83,6 +83,12 @@ pub enum ClientError {
         /// Why not.
         detail: String,
     },
+    /// No node at these addresses decides. Nothing of this call was sent.
+    #[error("no primary: {detail}")]
+    NoPrimary {
+        /// What each address said.
+        detail: String,
+    },
     /// The server refused the request, or the handshake.
     #[error("the server refused: {0}")]
     Refused(ServerError),

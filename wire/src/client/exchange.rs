@@ -6,15 +6,18 @@
 
 use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
-use super::options::{ClientOptions, MAX_IN_FLIGHT};
-use super::reply::{Body, Histogram};
-use crate::frame::{ErrorCode, FrameKind, SubmitFrame, Welcome};
+use super::options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
+use super::reply::{Body, Histogram, address};
+use super::route::Route;
+use crate::frame::{ErrorCode, FrameKind, Role, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// Histograms in one answer, at most: one for each stage, with room for stages to come.
 const MAX_HISTOGRAMS: usize = 64;
+/// Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
+const MAX_HOPS: usize = 4;
 
 /// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent again.
 #[derive(Debug)]
@@ -66,7 +69,7 @@ pub(super) struct Exchange {
     /// No deadline is before this. Saves looking through all at each answer.
     earliest_deadline: Option<Instant>,
     next_correlation: u64,
-    next_address: usize,
+    route: Route,
     /// Failures since the last answer.
     failures: u32,
     last_failure: String,
@@ -74,34 +77,33 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects to the first address that takes us, trying each once.
+    /// Connects to the first address whose node takes us and has the role that is wanted, trying each once.
     pub(super) fn connect(options: ClientOptions) -> Result<Self, ClientError> {
         options.check()?;
-        let mut next_address = 0;
-        loop {
-            let deadline = Instant::now() + Duration::from_millis(options.connect_timeout_ms);
-            let opened = Connection::open(&options.addresses[next_address], &options, deadline);
-            match opened {
-                Ok(connection) => {
-                    return Ok(Self {
-                        welcome: connection.welcome,
-                        connection: Some(connection),
-                        options,
-                        unanswered: BTreeMap::new(),
-                        unsent: VecDeque::new(),
-                        carried: 0,
-                        earliest_deadline: None,
-                        next_correlation: 1,
-                        next_address,
-                        failures: 0,
-                        last_failure: String::new(),
-                        chance: RandomState::new(),
-                    });
-                }
-                Err(error) if is_final(&error) || next_address + 1 == options.addresses.len() => return Err(error),
-                Err(_) => next_address += 1,
+        let mut route = Route::new(&options.addresses);
+        let mut attempts_left = options.addresses.len();
+        let connection = loop {
+            attempts_left -= 1;
+            match find(&mut route, &options, None) {
+                Ok(connection) => break connection,
+                Err(error) if is_final(&error) || attempts_left == 0 || route.is_exhausted() => return Err(error),
+                Err(_) => {}
             }
-        }
+        };
+        Ok(Self {
+            welcome: connection.welcome,
+            connection: Some(connection),
+            options,
+            unanswered: BTreeMap::new(),
+            unsent: VecDeque::new(),
+            carried: 0,
+            earliest_deadline: None,
+            next_correlation: 1,
+            route,
+            failures: 0,
+            last_failure: String::new(),
+            chance: RandomState::new(),
+        })
     }
 
     pub(super) const fn welcome(&self) -> &Welcome {
@@ -164,12 +166,6 @@ impl Exchange {
         }
     }
 
-    /// Gives up the connection for the next address; what is unanswered will be sent there.
-    pub(super) fn leave(&mut self, why: &str) {
-        self.connection = None;
-        self.after_loss(why.to_owned());
-    }
-
     /// Waits until one request has ended; `None` when nothing is unanswered.
     pub(super) fn next_outcome(&mut self) -> Option<(u64, Outcome)> {
         loop {
@@ -218,6 +214,23 @@ impl Exchange {
         if !entry.sent || (kind != entry.answered_by && kind != FrameKind::Error) {
             return Err(unexpected);
         }
+        let leaves = match &body {
+            Body::Error(error) if self.options.goes_elsewhere(error.code, self.route.len()) => {
+                Some(Broken::Elsewhere(error.clone()))
+            }
+            Body::Error(error) if error.closing => Some(Broken::Closing(error.clone())),
+            _ => None,
+        };
+        if let Some(elsewhere @ Broken::Elsewhere(_)) = leaves {
+            if entry.repeatable {
+                // Not answered yet: it goes to another node with the others. And no sign of life: nodes that refuse are paused for.
+                return Err(elsewhere);
+            }
+            self.unanswered.remove(&correlation);
+            self.carried -= 1;
+            self.lose(&elsewhere);
+            return Ok(Some(Outcome::Answer(body)));
+        }
         self.failures = 0;
         self.last_failure.clear();
         let outcome = match body {
@@ -235,10 +248,8 @@ impl Exchange {
         };
         self.unanswered.remove(&correlation);
         self.carried -= 1;
-        if let Outcome::Answer(Body::Error(error)) = &outcome
-            && error.closing
-        {
-            self.lose(&Broken::Closing(error.clone()));
+        if let Some(closing) = leaves {
+            self.lose(&closing);
         }
         Ok(Some(outcome))
     }
@@ -257,7 +268,9 @@ impl Exchange {
         };
         let entry = self.unanswered.remove(&correlation)?;
         if entry.sent && self.connection.take().is_some() {
-            self.after_loss("the server did not answer in time".to_owned());
+            let why = "the server did not answer in time";
+            self.route.failed(why.to_owned());
+            self.after_loss(why.to_owned());
         }
         let detail = if self.last_failure.is_empty() { "the time for it is over".to_owned() } else { self.last_failure.clone() };
         Some((correlation, Outcome::NoAnswer(detail)))
@@ -299,13 +312,18 @@ impl Exchange {
 
     fn lose(&mut self, broken: &Broken) {
         self.connection = None;
+        match broken {
+            Broken::Elsewhere(error) if error.code == ErrorCode::NotPrimary => {
+                self.route.standby(None);
+            }
+            _ => self.route.failed(broken.to_string()),
+        }
         self.after_loss(broken.to_string());
     }
 
     fn after_loss(&mut self, why: String) {
         self.failures += 1;
         self.last_failure = why;
-        self.next_address = (self.next_address + 1) % self.options.addresses.len();
         self.unsent.clear();
         self.carried = 0;
         let now = Instant::now();
@@ -324,12 +342,17 @@ impl Exchange {
     }
 
     /// Connects again, going round the addresses with pauses, until `until` or the attempts are used up.
-    ///
-    /// A place to follow WELCOME's `primary` would be where the next address is chosen.
     fn reconnect(&mut self, until: Instant) -> Result<(), ClientError> {
-        let mut last = ClientError::Connect {
-            address: self.options.addresses[self.next_address].clone(),
-            detail: if self.last_failure.is_empty() { "no time left to connect".to_owned() } else { self.last_failure.clone() },
+        let mut last = match self.route.no_primary() {
+            Some(detail) => ClientError::NoPrimary { detail },
+            None => ClientError::Connect {
+                address: self.route.address().to_owned(),
+                detail: if self.last_failure.is_empty() {
+                    "no time left to connect".to_owned()
+                } else {
+                    self.last_failure.clone()
+                },
+            },
         };
         while self.failures <= self.options.reconnect_attempts {
             let pause = self.options.pause(self.failures, self.chance.hash_one(Instant::now()));
@@ -339,8 +362,8 @@ impl Exchange {
                 return Err(last);
             }
             std::thread::sleep(pause);
-            let deadline = until.min(Instant::now() + Duration::from_millis(self.options.connect_timeout_ms));
-            match Connection::open(&self.options.addresses[self.next_address], &self.options, deadline) {
+            self.route.begin_round();
+            match find(&mut self.route, &self.options, Some(until)) {
                 Ok(connection) => {
                     self.welcome = connection.welcome;
                     self.connection = Some(connection);
@@ -348,7 +371,6 @@ impl Exchange {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    self.next_address = (self.next_address + 1) % self.options.addresses.len();
                     self.last_failure = error.to_string();
                     let stop = is_final(&error);
                     last = error;
@@ -373,6 +395,37 @@ impl Exchange {
         }
         self.earliest_deadline = Some(now);
     }
+}
+
+/// One attempt: the next address, and from there to the primary where a standby names it. Without `until` the time-out for connecting
+/// is the only bound.
+fn find(route: &mut Route, options: &ClientOptions, until: Option<Instant>) -> Result<Connection, ClientError> {
+    for hop in 0.. {
+        let timeout = Instant::now() + Duration::from_millis(options.connect_timeout_ms);
+        match Connection::open(route.address(), options, until.map_or(timeout, |until| until.min(timeout))) {
+            Ok(connection) if options.role == Wanted::Primary && connection.welcome.role == Role::Standby.to_wire() => {
+                let named = route.standby(address(&connection.welcome.primary));
+                if !named || hop == MAX_HOPS {
+                    break;
+                }
+            }
+            Ok(connection) => {
+                route.found();
+                return Ok(connection);
+            }
+            Err(error) => {
+                route.failed(match &error {
+                    ClientError::Connect { detail, .. } => detail.clone(),
+                    other => other.to_string(),
+                });
+                if is_final(&error) || route.no_primary().is_none() {
+                    return Err(error);
+                }
+                break;
+            }
+        }
+    }
+    Err(ClientError::NoPrimary { detail: route.no_primary().unwrap_or_default() })
 }
 
 /// Errors that another attempt can't change.

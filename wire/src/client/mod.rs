@@ -23,9 +23,10 @@ mod exchange;
 mod options;
 mod reply;
 mod requests;
+mod route;
 
 pub use error::{ClientError, ProtocolError, ServerError};
-pub use options::{ClientOptions, MAX_IN_FLIGHT};
+pub use options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
 pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 
 use crate::document::DocumentKey;
@@ -61,11 +62,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the first address that answers, each tried once.
+    /// Connects to the first address whose node has the role that is wanted, each tried once; a standby's word for where the primary
+    /// is comes first.
     ///
     /// # Errors
     /// [`ClientError::Argument`] for options that can't work, [`ClientError::Connect`] when no address answers (the last one's
-    /// reason), [`ClientError::Refused`] when the server refuses the credential or the version.
+    /// reason), [`ClientError::NoPrimary`] when one answers and none decides, [`ClientError::Refused`] when the server refuses the
+    /// credential or the version.
     pub fn connect(options: ClientOptions) -> Result<Self, ClientError> {
         Ok(Self { exchange: Exchange::connect(options)?, ready: VecDeque::new() })
     }
@@ -84,8 +87,9 @@ impl Client {
     /// for an answer first, and keeps it for [`Self::receive`].
     ///
     /// # Errors
-    /// [`ClientError::Backlog`] with [`MAX_UNRECEIVED`] answers owed; [`ClientError::Connect`] or [`ClientError::Refused`] when the
-    /// connection was lost and none can be had. The transaction was not sent then.
+    /// [`ClientError::Backlog`] with [`MAX_UNRECEIVED`] answers owed; [`ClientError::Connect`],
+    /// [`ClientError::NoPrimary`] or [`ClientError::Refused`] when the connection was lost and none can be had. The transaction was
+    /// not sent then.
     pub fn submit(&mut self, transaction: &Transaction) -> Result<u64, ClientError> {
         let correlation = self.queue(transaction)?;
         self.flush();
@@ -112,7 +116,8 @@ impl Client {
     }
 
     /// The next answer to a submitted transaction, in the order in which they come; waits for it. Connects again and sends again as
-    /// it must; a transaction whose time is over ends with [`ClientError::NoAnswer`].
+    /// it must: over a lost connection, and where [`Wanted::Primary`] is set also after NOT_PRIMARY, and with several addresses after
+    /// SHUTTING_DOWN. A transaction whose time is over ends with [`ClientError::NoAnswer`].
     ///
     /// # Errors
     /// [`ClientError::NothingInFlight`] when every answer was received.
@@ -124,13 +129,12 @@ impl Client {
         Ok(reply_of(correlation, outcome))
     }
 
-    /// One transaction to its decision, within its budget: sends again over lost connections, after OVERLOADED and RATE_LIMITED, and
-    /// with several addresses to the next node after NOT_PRIMARY and SHUTTING_DOWN.
+    /// One transaction to its decision, within its budget: sends again over lost connections and to another primary as
+    /// [`Self::receive`] does, and here and with the pause that the server asks for after OVERLOADED and RATE_LIMITED.
     ///
     /// # Errors
     /// [`ClientError::Refused`] for any other error of the server, or when no time is left to try again; [`ClientError::NoAnswer`]
-    /// when the transaction may have been recorded: decide on the same transaction again. [`ClientError::Connect`] and
-    /// [`ClientError::Backlog`] as [`Self::submit`].
+    /// when the transaction may have been recorded: decide on the same transaction again. Else as [`Self::submit`].
     pub fn decide(&mut self, transaction: &Transaction) -> Result<Decision, ClientError> {
         let budget_end = Instant::now() + Duration::from_micros(u64::from(transaction.effective_budget_us()));
         let mut attempt = *transaction;
@@ -141,13 +145,8 @@ impl Client {
                 Err(ClientError::Refused(refused)) => refused,
                 result => return result,
             };
-            let several = self.exchange.options().addresses.len() > 1;
             let pause = match refused.code {
                 ErrorCode::Overloaded | ErrorCode::RateLimited => Duration::from_millis(u64::from(refused.retry_after_ms.max(1))),
-                ErrorCode::NotPrimary | ErrorCode::ShuttingDown if several => {
-                    self.exchange.leave(&refused.to_string());
-                    Duration::ZERO
-                }
                 _ => return Err(ClientError::Refused(refused)),
             };
             let left = budget_end.saturating_duration_since(Instant::now()).saturating_sub(pause);

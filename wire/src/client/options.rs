@@ -1,7 +1,7 @@
 //! How a client behaves: where to connect, who it is, and how long it waits.
 
 use super::ClientError;
-use crate::frame::{MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
+use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
 use std::fmt;
 use std::time::Duration;
 
@@ -9,11 +9,23 @@ use std::time::Duration;
 /// (about 20 MiB).
 pub const MAX_IN_FLIGHT: u32 = 65_536;
 
+/// Which node a client connects to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// The one that decides, wherever it is: the client leaves a standby for the primary, and follows when another node becomes it.
+    #[default]
+    Primary,
+    /// The first that answers: enough to look up, to see figures, and to speak to one node in particular.
+    Any,
+}
+
 /// Options of a [`super::Client`]; begin with [`ClientOptions::new`] and change what differs.
 #[derive(Clone)]
 pub struct ClientOptions {
     /// `host:port` of each node, in order of preference. With several the client goes on to the next when one fails.
     pub addresses: Vec<String>,
+    /// Which of the nodes is wanted.
+    pub role: Wanted,
     /// Token that the operator gave; empty where the server asks for none. At most [`MAX_CREDENTIAL_LEN`] bytes.
     pub credential: String,
     /// Name for the server's log. At most [`MAX_CLIENT_NAME_LEN`] bytes.
@@ -35,11 +47,12 @@ pub struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// Options with the defaults for one address: no credential, connecting within 2 s, an answer within 2.5 s (the largest budget and
+    /// Options with the defaults for one address: the primary is wanted, no credential, connecting within 2 s, an answer within 2.5 s (the largest budget and
     /// half a second for the way), 10 attempts to reconnect with pauses from 50 ms to 2 s.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             addresses: vec![address.into()],
+            role: Wanted::Primary,
             credential: String::new(),
             client_name: String::new(),
             in_flight: 0,
@@ -73,6 +86,13 @@ impl ClientOptions {
         Ok(())
     }
 
+    /// Whether a refusal means to ask another node, with so many addresses known. A node that is no primary may name the one that is,
+    /// so one address is enough then.
+    pub(super) fn goes_elsewhere(&self, code: ErrorCode, addresses: usize) -> bool {
+        let elsewhere = code == ErrorCode::NotPrimary || code == ErrorCode::ShuttingDown && addresses > 1;
+        elsewhere && self.role == Wanted::Primary && self.reconnect_attempts > 0
+    }
+
     /// The pause before the next attempt after so many failures in a row: none after the first, then doubling from the base to the
     /// maximum, of which half is fixed and half chance, so that clients of a node that came back don't all arrive at once.
     pub(super) fn pause(&self, failures: u32, chance: u64) -> Duration {
@@ -88,6 +108,7 @@ impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientOptions")
             .field("addresses", &self.addresses)
+            .field("role", &self.role)
             .field("client_name", &self.client_name)
             .field("in_flight", &self.in_flight)
             .field("connect_timeout_ms", &self.connect_timeout_ms)

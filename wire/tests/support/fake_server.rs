@@ -18,7 +18,12 @@ pub struct FakeServer {
 
 impl FakeServer {
     pub fn start(scripts: Vec<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+        Self::start_at("127.0.0.1:0", scripts)
+    }
+
+    /// The same at an address, where a server was before.
+    pub fn start_at(address: &str, scripts: Vec<Script>) -> Self {
+        let listener = TcpListener::bind(address).expect("loopback has a free port");
         let address = listener.local_addr().expect("bound").to_string();
         let thread = std::thread::spawn(move || {
             for script in scripts {
@@ -55,12 +60,18 @@ impl Peer {
 
     /// Reads HELLO, answers WELCOME, and gives the HELLO.
     pub fn welcome(&mut self, in_flight: u32) -> HelloFrame {
+        self.welcome_as(Role::Primary, "", in_flight)
+    }
+
+    /// The same as a node of this role that names `primary`.
+    pub fn welcome_as(&mut self, role: Role, primary: &str, in_flight: u32) -> HelloFrame {
         let frame = self.read().expect("a HELLO");
         let hello = *view::<HelloFrame>(&frame).expect("HELLO's length");
         assert_eq!(frame[4], FrameKind::Hello.to_wire());
         let mut welcome = WelcomeFrame::empty(hello.header.correlation.to_native());
         welcome.version = PROTOCOL_VERSION;
-        welcome.role = Role::Primary.to_wire();
+        welcome.role = role.to_wire();
+        fill(&mut welcome.primary, primary);
         welcome.durability = Durability::Single.to_wire();
         welcome.shards = 1.into();
         welcome.max_frame = (MAX_REQUEST_LEN as u32).into();

@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Outcome {
     say.heading("The log");
     drop(client);
     let ended = node.stop()?;
-    let log = verify::check(&data_dir, None)?;
+    let log = verify::check(&data_dir, None, None)?;
     say.text(&verify::text(&log));
 
     let wrong = wrongs(&report, &example, ended.success(), &log);
@@ -287,7 +287,7 @@ fn explained(client: &mut Client, list: &DemoList) -> Result<Explained, Failure>
     let record = lookup::stored(&found);
     let view = RecordView::new(&record.head, &record.extension, &record.place, false);
     let mut text = String::new();
-    explain(&mut text, &record, &view, &format!("segment {}", record.place.segment));
+    explain(&mut text, &record, &view, &format!("segment {} offset {}", record.place.segment, record.place.block_offset));
     let json = serde_json::to_value(&view).map_err(|e| failed("the explained payment", &e))?;
     Ok(Explained { text, json, denied: decision.verdict == Verdict::Deny })
 }

@@ -3,8 +3,11 @@
 //! Everything here only reads, and may run beside a node that writes.
 
 mod export;
+mod head;
+mod prove;
 mod show;
 pub(super) mod verify;
+mod verify_proof;
 mod view;
 
 pub(super) use show::explain;
@@ -17,7 +20,8 @@ use crate::log::{LogReader, key};
 use catraca_wire::block::ChainKey;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,9 +34,15 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Check every block, record and link of the chain, and tell what each stream holds.
+    /// Check every block, record and link of the chain, and tell what each stream holds; or check a proof.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Args),
+    /// Print where each stream's chain ends: keep it elsewhere, and `verify --head` finds newest blocks cut off.
+    #[command(after_help = head::EXAMPLES)]
+    Head(head::Args),
+    /// Prove that a record is in its block, to somebody who does not have the log.
+    #[command(after_help = prove::EXAMPLES)]
+    Prove(prove::Args),
     /// Explain every stored decision on a transaction.
     #[command(after_help = show::EXAMPLES)]
     Show(show::Args),
@@ -45,6 +55,8 @@ enum Command {
 pub fn run(args: Args) -> Outcome {
     match args.command {
         Command::Verify(args) => verify::run(&args),
+        Command::Head(args) => head::run(&args),
+        Command::Prove(args) => prove::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Export(args) => export::run(&args),
     }
@@ -59,6 +71,13 @@ fn chain_key(data_dir: &Path, named: Option<&PathBuf>) -> Result<Option<ChainKey
         None => None,
     };
     key.transpose().map_err(|error| Failure::failed(error.to_string()))
+}
+
+/// The beginning of a file, one byte more than `most` at the most: so that a file too long is seen to be, and never read whole.
+fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| Failure::failed(format!("{}: could not be read: {error}", path.display())))
 }
 
 /// Damage with its file, for a person.

@@ -79,8 +79,8 @@ pub fn run(args: &Args) -> Outcome {
     }
     let mut text = String::new();
     for record in &found.records {
-        let file = log.segment_path(record.place.shard, record.place.segment).display().to_string();
-        explain(&mut text, record, &view(record), &file);
+        let file = log.segment_path(record.place.shard, record.place.segment);
+        explain(&mut text, record, &view(record), &format!("{} offset {}", file.display(), record.place.block_offset));
     }
     if found.matches > found.records.len() as u64 {
         writeln!(text, "{} more, older ones are not shown", found.matches - found.records.len() as u64).expect("a string");
@@ -99,8 +99,8 @@ fn damaged(log: &LogReader, found: &Found) -> Vec<String> {
     found.streams.iter().filter_map(damage).collect()
 }
 
-/// Writes a decision for a person: what, why, and where it is proved.
-pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, file: &str) {
+/// Writes a decision for a person: what, why, and in which block it is, which `block` says.
+pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, block: &str) {
     let head = &record.head;
     let why = match Reason::from_wire(head.reason) {
         Some(Reason::Clear) => "nothing spoke against it".to_owned(),
@@ -142,7 +142,7 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, file
             "record",
             format!("shard {}, lsn {}, epoch {}, extension {} bytes", place.shard, view.lsn, place.epoch, record.extension.len()),
         ),
-        ("block", format!("{file} offset {}", place.block_offset)),
+        ("block", block.to_owned()),
         ("chain", view.chain.clone()),
         ("receipt", view.receipt.clone()),
     ];

@@ -1,5 +1,7 @@
-//! `catraca log verify`: every block, record and link, stream by stream.
+//! `catraca log verify`: every block, record and link, stream by stream; and whether a head that was kept is still there.
 
+use super::head::{Kept, Search};
+use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{hex, local_and_utc, utc};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
@@ -16,17 +18,35 @@ pub const EXAMPLES: &str = "\
 Examples:
   catraca log verify /var/lib/catraca
   catraca log verify ./copy --key-file ~/keys/chain.key --json
+  catraca log verify ./copy --head head-2026-11-23.json           # printed by `catraca log head --json`, and kept elsewhere
+  catraca log verify --proof order-1.proof.json --key-file ~/keys/chain.key --receipt 69e9c1a5d1c3f3e0
 
-Exit status: 0 sound (the rest of an unfinished write at the end is told, and no fault), 3 damaged.";
+With --head: also whether each stream still holds the block that the head names, so that newest blocks cut off are found; with
+--proof: whether that block is the proof's. A receipt is what VERDICT gave, and `catraca lookup` prints. Documents of a proof's
+record are masked unless --unmask is given. Exit status: 0 sound (the rest of an unfinished write at the end is told, and no
+fault), or the proof holds; 3 damaged, the head is not there, or the proof does not hold.";
 
 /// Arguments of `catraca log verify`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Data directory of a node, or a copy of it
-    data_dir: PathBuf,
+    #[arg(required_unless_present = "proof", conflicts_with = "proof")]
+    data_dir: Option<PathBuf>,
+    /// Check this proof, made by `catraca log prove`, instead of a log
+    #[arg(long, value_name = "FILE")]
+    proof: Option<PathBuf>,
     /// The chain's key [default: chain.key in the data directory, if there]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// A head that was kept, which must still be there
+    #[arg(long, value_name = "FILE")]
+    head: Option<PathBuf>,
+    /// The receipt that the proof's block must have, 16 hexadecimal digits
+    #[arg(long, value_name = "RECEIPT", value_parser = parse_receipt, requires = "proof", conflicts_with = "data_dir")]
+    receipt: Option<u64>,
+    /// Print the proof's record with documents in full, and the IP address
+    #[arg(long, requires = "proof", conflicts_with = "data_dir")]
+    unmask: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,6 +60,8 @@ pub struct Report {
     /// Nothing is damaged.
     pub sound: bool,
     chain_values_checked: bool,
+    /// Where a kept head was named: what of it the log does not hold.
+    head_missing: Option<Vec<String>>,
     blocks: u64,
     /// Records that could be read.
     pub records: u64,
@@ -76,24 +98,50 @@ struct Problem {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let report = check(&args.data_dir, args.key_file.as_ref())?;
-    let status = if report.sound { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
+    let &Args { unmask, json, receipt, .. } = args;
+    let key_file = args.key_file.as_ref();
+    let data_dir = match (&args.data_dir, &args.proof) {
+        (_, Some(proof)) => {
+            let head = args.head.as_ref();
+            return verify_proof::run(&Question { proof, key_file, receipt, head, unmask, json });
+        }
+        (Some(data_dir), None) => data_dir,
+        (None, None) => return Err(Failure::new(Status::Usage, "name a data directory, or a proof with --proof")),
+    };
+    let kept = args.head.as_ref().map(|path| Kept::read(path)).transpose()?;
+    let report = check(data_dir, key_file, kept.as_ref())?;
+    let holds_head = report.head_missing.as_ref().is_none_or(Vec::is_empty);
+    let status = if report.sound && holds_head { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
 }
 
-/// Reads all of the log in this data directory.
-pub fn check(data_dir: &Path, key_file: Option<&PathBuf>) -> Result<Report, Failure> {
+/// Reads all of the log in this data directory, and looks for a head that was kept.
+pub fn check(data_dir: &Path, key_file: Option<&PathBuf>, kept: Option<&Kept>) -> Result<Report, Failure> {
     let key = super::chain_key(data_dir, key_file)?;
     let log = LogReader::open(data_dir, key)?;
     let bar = super::progress(&log, true)?;
-    let streams =
-        log.shards().iter().map(|&shard| verify(&log, shard, |bytes| bar.inc(bytes))).collect::<Result<Vec<_>, Failure>>()?;
+    let mut missing = Vec::new();
+    let mut streams = Vec::new();
+    for &shard in log.shards() {
+        let mut search = kept.and_then(|kept| kept.stream(shard)).map(Search::new);
+        let stream = verify(&log, shard, |bytes| bar.inc(bytes), &mut search)?;
+        missing.extend(search.and_then(|search| search.missing(stream.last_lsn)));
+        streams.push(stream);
+    }
     bar.finish_and_clear();
+    if let Some(kept) = kept {
+        if !kept.is_of(log.cluster_id().as_ref()) {
+            missing.push("the head kept is of another cluster".to_owned());
+        }
+        let gone = kept.streams().iter().filter(|kept| kept.last_lsn > 0 && !log.shards().contains(&kept.shard));
+        missing.extend(gone.map(|kept| format!("stream {}: it is in the head kept, and not in the log", kept.shard)));
+    }
     Ok(Report {
         data_dir: data_dir.display().to_string(),
         cluster_id: log.cluster_id().map(|id| hex(&id)),
         sound: streams.iter().all(|stream| stream.state != DAMAGED),
         chain_values_checked: key.is_some(),
+        head_missing: kept.map(|_| missing),
         blocks: streams.iter().map(|stream| stream.blocks).sum(),
         records: streams.iter().map(|stream| stream.records).sum(),
         streams,
@@ -104,13 +152,21 @@ const CLEAN: &str = "clean";
 const TORN: &str = "torn_tail";
 const DAMAGED: &str = "damaged";
 
-fn verify(log: &LogReader, shard: u16, mut read_bytes: impl FnMut(u64)) -> Result<Stream, Failure> {
+fn verify(
+    log: &LogReader,
+    shard: u16,
+    mut read_bytes: impl FnMut(u64),
+    search: &mut Option<Search<'_>>,
+) -> Result<Stream, Failure> {
     let mut times_ns = None;
     let read = log.blocks(shard, Tail::START, |block| {
         read_bytes(block.head.padded_len() as u64);
         for (record, _) in block.records() {
             let at = record.decided_at_ns.to_native();
             times_ns = Some((times_ns.map_or(at, |(first, _)| first), at));
+        }
+        if let Some(search) = search {
+            search.block(block);
         }
         ControlFlow::Continue(())
     })?;
@@ -189,6 +245,11 @@ pub fn text(report: &Report) -> String {
               name the key with --key-file."
                 .to_owned(),
         );
+    }
+    match report.head_missing.as_deref() {
+        None => {}
+        Some([]) => line("The log holds the head that was kept.".to_owned()),
+        Some(missing) => missing.iter().for_each(|what| line(format!("THE HEAD KEPT IS NOT THERE: {what}."))),
     }
     let found = if report.sound { "sound" } else { "DAMAGED; records behind the damage were not read" };
     line(format!("{}: {} records in {} blocks, {found}", report.data_dir, report.records, report.blocks));

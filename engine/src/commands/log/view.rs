@@ -1,6 +1,7 @@
 //! A record as people and programs read it: names for codes, times in words, documents masked.
 
 use crate::log::Place;
+pub use crate::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
@@ -8,7 +9,6 @@ use catraca_wire::frame::{ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DI
 use catraca_wire::record::{Reason, RecordHead, RecordKind, blacklist_version};
 use jiff::Timestamp;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 
 /// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of bits or hashes are hexadecimal
@@ -18,8 +18,9 @@ pub struct RecordView {
     pub shard: u16,
     pub lsn: u64,
     pub epoch: u32,
-    pub segment: u32,
-    pub block_offset: u64,
+    /// None where the record is known from a proof alone, which does not tell where its block lies.
+    pub segment: Option<u32>,
+    pub block_offset: Option<u64>,
     pub kind: &'static str,
     pub decided_at: String,
     pub decided_at_ns: u64,
@@ -70,8 +71,8 @@ impl RecordView {
             shard: place.shard,
             lsn: head.lsn.to_native(),
             epoch: place.epoch,
-            segment: place.segment,
-            block_offset: place.block_offset,
+            segment: Some(place.segment),
+            block_offset: Some(place.block_offset),
             kind: kind.map_or("unknown", RecordKind::name),
             decided_at: utc(head.decided_at_ns.to_native()),
             decided_at_ns: head.decided_at_ns.to_native(),
@@ -114,15 +115,6 @@ impl RecordView {
             receipt: format!("{:016x}", receipt(&place.chain)),
         }
     }
-}
-
-/// Lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a string can't fail");
-    }
-    text
 }
 
 /// Nanoseconds since 1970 as RFC 3339 in UTC.

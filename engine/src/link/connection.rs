@@ -1,0 +1,284 @@
+//! One connection between two nodes: whole frames over a blocking socket, and the handshake that says who is who.
+
+use catraca_wire::block::ChainKey;
+use catraca_wire::frame::text_of;
+use catraca_wire::replication::{
+    AcceptFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover, RefuseFrame,
+    RefuseReason, WelcomeFrame, check_head, proof, view,
+};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// Time for a connection to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time for the whole handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time that the other side may take nothing.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a read waits before its thread looks around.
+pub const READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bytes read at once: a large block, or many small ones.
+const READ_LEN: usize = 2 * 1024 * 1024;
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkFailure {
+    /// The socket.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The other side closed it.
+    #[error("the other node closed the connection")]
+    Closed,
+    /// It does not speak the protocol.
+    #[error("the other side broke the protocol: {0}")]
+    Frame(#[from] LinkError),
+    /// A frame that does not belong here.
+    #[error("the other side sent {0} where it does not belong")]
+    Unexpected(LinkKind),
+    /// It was refused.
+    #[error("refused: {text}")]
+    Refused {
+        /// Why.
+        reason: RefuseReason,
+        /// The same for a person.
+        text: String,
+        /// Where the primary takes other nodes, where the other side knows.
+        primary: Option<String>,
+    },
+    /// It can't prove that it has the chain's key.
+    #[error("the other node has another chain key: the file chain.key of both data directories must be the same")]
+    Key,
+    /// It said nothing for too long.
+    #[error("the other node was silent for {0} ms")]
+    Silent(u128),
+    /// The log or the state machine says no.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// The writing half of a connection.
+#[derive(Debug)]
+pub struct Writer(TcpStream);
+
+impl Writer {
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// [`LinkFailure::Io`].
+    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), LinkFailure> {
+        Ok(self.0.write_all(bytemuck::bytes_of(frame))?)
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl Connection {
+    /// Over a socket.
+    ///
+    /// # Errors
+    /// When the socket can't be set up.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(READ_TIMEOUT))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        Ok(Self { stream, buffer: vec![0; READ_LEN].into_boxed_slice(), start: 0, end: 0 })
+    }
+
+    /// Another handle on the socket, to write to it or to end it.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn handle(&self) -> io::Result<TcpStream> {
+        self.stream.try_clone()
+    }
+
+    /// Its writing half, for whoever looks at frames of the reading half meanwhile.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn writer(&self) -> io::Result<Writer> {
+        Ok(Writer(self.handle()?))
+    }
+
+    /// The address of the other side.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// [`LinkFailure::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), LinkFailure> {
+        Ok(self.stream.write_all(bytes)?)
+    }
+
+    /// Sends a frame.
+    ///
+    /// # Errors
+    /// [`LinkFailure::Io`].
+    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), LinkFailure> {
+        self.write(bytemuck::bytes_of(frame))
+    }
+
+    /// The next whole frame; `None` when none came for [`READ_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`LinkFailure`]; the connection is of no use then.
+    pub fn next(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+        loop {
+            let have = self.end - self.start;
+            let mut want = LINK_HEAD_LEN;
+            if have >= LINK_HEAD_LEN {
+                let head = &self.buffer[self.start..self.start + LINK_HEAD_LEN];
+                let (kind, length) = check_head(bytemuck::from_bytes(head))?;
+                if have >= length {
+                    let frame = self.start..self.start + length;
+                    self.start += length;
+                    return Ok(Some((kind, &self.buffer[frame])));
+                }
+                want = length;
+            }
+            if self.start == self.end {
+                (self.start, self.end) = (0, 0);
+            } else if self.start + want > self.buffer.len() {
+                self.buffer.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, have);
+            }
+            match self.stream.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(LinkFailure::Closed),
+                Ok(read) => self.end += read,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Waits for a frame of this kind until a time.
+    fn expect<F: LinkFrame>(&mut self, until: Instant) -> Result<F, LinkFailure> {
+        loop {
+            if let Some((kind, frame)) = self.next()? {
+                if let Some(refuse) = view::<RefuseFrame>(frame) {
+                    return Err(refused(refuse));
+                }
+                return view::<F>(frame).copied().ok_or(LinkFailure::Unexpected(kind));
+            }
+            if Instant::now() >= until {
+                return Err(LinkFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
+            }
+        }
+    }
+}
+
+fn refused(frame: &RefuseFrame) -> LinkFailure {
+    let primary = Some(text_of(&frame.primary).to_owned()).filter(|address| !address.is_empty());
+    match RefuseReason::from_wire(frame.reason) {
+        Some(reason) => LinkFailure::Refused { reason, text: text_of(&frame.text).to_owned(), primary },
+        None => LinkFailure::Fault("refused for a reason that this build does not know".to_owned()),
+    }
+}
+
+/// A refusal as a frame.
+pub fn refusal(epoch: u32, reason: RefuseReason, text: &str, primary: &str) -> RefuseFrame {
+    let mut frame = RefuseFrame::empty(0, epoch);
+    frame.reason = reason.to_wire();
+    catraca_wire::frame::fill(&mut frame.primary, primary);
+    let mut len = text.len().min(frame.text.len());
+    while !text.is_char_boundary(len) {
+        len -= 1;
+    }
+    catraca_wire::frame::fill(&mut frame.text, &text[..len]);
+    frame
+}
+
+/// Calls a node and says who we are; gives the connection and who answered, once both have proved that they have the chain's key.
+///
+/// # Errors
+/// [`LinkFailure`].
+pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connection, AcceptFrame), LinkFailure> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut stream = None;
+    for socket in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&socket, CONNECT_TIMEOUT) {
+            Ok(connected) => {
+                stream = Some(connected);
+                break;
+            }
+            Err(error) => last = error,
+        }
+    }
+    let mut connection = Connection::new(stream.ok_or(last)?)?;
+    let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    connection.send(join)?;
+    let accept: AcceptFrame = connection.expect(until)?;
+    if proof(key, Prover::Listener, join, &accept) != accept.proof {
+        return Err(LinkFailure::Key);
+    }
+    let mut own = ProofFrame::empty(0, join.head.epoch.to_native());
+    own.proof = proof(key, Prover::Dialer, join, &accept);
+    connection.send(&own)?;
+    connection.expect::<WelcomeFrame>(until)?;
+    Ok((connection, accept))
+}
+
+/// Answers a call up to the point where the caller is known: what it wants, and who it has proved to be. WELCOME or REFUSE is to follow.
+///
+/// # Errors
+/// [`LinkFailure`].
+pub fn answer(
+    stream: TcpStream,
+    key: &ChainKey,
+    accept: impl FnOnce(&JoinFrame) -> Result<AcceptFrame, RefuseFrame>,
+) -> Result<(Connection, JoinFrame, AcceptFrame), LinkFailure> {
+    let mut connection = Connection::new(stream)?;
+    let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    let join: JoinFrame = connection.expect(until)?;
+    let mut accept = match accept(&join) {
+        Ok(accept) => accept,
+        Err(refuse) => {
+            connection.send(&refuse)?;
+            return Err(refused(&refuse));
+        }
+    };
+    accept.proof = proof(key, Prover::Listener, &join, &accept);
+    connection.send(&accept)?;
+    let theirs: ProofFrame = connection.expect(until)?;
+    if theirs.proof != proof(key, Prover::Dialer, &join, &accept) {
+        connection.send(&refusal(
+            accept.head.epoch.to_native(),
+            RefuseReason::Key,
+            "the proof is wrong: another chain key",
+            "",
+        ))?;
+        return Err(LinkFailure::Key);
+    }
+    Ok((connection, join, accept))
+}
+
+/// Ends a socket for all threads that hold it.
+pub fn end(stream: &TcpStream) {
+    // An error means that the other side was faster.
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// The head of a frame.
+pub fn head_of(frame: &[u8]) -> &LinkHeadFields {
+    bytemuck::from_bytes(&frame[..LINK_HEAD_LEN])
+}
+
+/// What another node said about where it is found, made good with the address that it calls from where it named none.
+pub fn reachable(advertised: &str, from: Option<SocketAddr>) -> String {
+    match (advertised.parse::<SocketAddr>(), from) {
+        (Ok(own), Some(from)) if own.ip().is_unspecified() => SocketAddr::new(from.ip(), own.port()).to_string(),
+        _ => advertised.to_owned(),
+    }
+}

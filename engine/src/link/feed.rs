@@ -1,0 +1,212 @@
+//! One stream to the standby: finds where both logs part, then sends block after block, new ones from the data core's feed and older ones
+//! from the disk.
+
+use super::connection::{Connection, LinkFailure, head_of};
+use super::{Link, locked};
+use crate::live_feed::LiveFeed;
+use crate::log::cursor::{BlockCursor, find_boundary};
+use crate::replica::Feeder;
+use crate::shard::messages::ToShard;
+use catraca_wire::block::{Chain, sound_head};
+use catraca_wire::replication::{
+    AckFrame, BlockPrefaceFields, FollowFrame, LinkHeadFields, LinkKind, MatchFrame, ProbeFrame, view,
+};
+use std::io::{IoSlice, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// How long the sender sleeps with nothing to send; it is woken before.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long it waits for a block that the feed left out to be durable.
+const GAP: Duration = Duration::from_millis(1);
+
+/// Serves a stream's connection until the session ends.
+pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, id: u64) -> Result<(), LinkFailure> {
+    if !link.adopt(id, connection.handle()?) {
+        return Err(LinkFailure::Closed);
+    }
+    let writer = connection.handle()?;
+    let Some((feeder, cursor)) = find_start(link, &mut connection, stream, id)? else { return Ok(()) };
+    let start = feeder.acknowledged();
+    let is_live = stream < link.setup.shards;
+    if is_live {
+        link.tell(usize::from(stream), ToShard::StandbyAt(start));
+    }
+    link.progress(id, stream, start);
+    let feeder = Arc::new(Mutex::new(feeder));
+    let feed = is_live.then(|| &link.links.feeds[usize::from(stream)]);
+    let (acks, shared) = (Arc::clone(link), Arc::clone(&feeder));
+    link.spawn("acks", move || {
+        crate::driver::prefer(stream);
+        if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
+            super::primary::end_session(&acks, id, &format!("stream {stream}: {failure}"));
+        }
+        if is_live {
+            acks.links.feeds[usize::from(stream)].wake();
+        }
+    })
+    .map_err(|failure| LinkFailure::Fault(failure.message))?;
+    crate::driver::prefer(stream);
+    let mut sender = Sender { link, stream, id, feeder: &feeder, cursor, writer, feed };
+    let outcome = sender.run();
+    if let Some(feed) = feed {
+        feed.attach(false);
+    }
+    outcome
+}
+
+/// Answers probes until the standby asks for what follows; `None` when the session is over.
+fn find_start(
+    link: &Link,
+    connection: &mut Connection,
+    stream: u16,
+    id: u64,
+) -> Result<Option<(Feeder, BlockCursor)>, LinkFailure> {
+    let epoch = locked(&link.inner).state.epoch;
+    while link.is_current(id) {
+        let durable = link.durable_lsn(stream);
+        let find = |lsn: u64, chain: &Chain| {
+            if lsn > durable {
+                return Ok(None);
+            }
+            let found = find_boundary(&link.setup.data_dir, stream, lsn).map_err(|e| LinkFailure::Fault(e.to_string()))?;
+            Ok::<_, LinkFailure>(found.filter(|found| found.chain == *chain))
+        };
+        let Some((kind, frame)) = connection.next()? else { continue };
+        if let Some(probe) = view::<ProbeFrame>(frame) {
+            let mut reply = MatchFrame::empty(stream, epoch);
+            reply.matches = u8::from(find(probe.lsn.to_native(), &probe.chain)?.is_some());
+            reply.tail_lsn = durable.into();
+            connection.send(&reply)?;
+        } else if let Some(follow) = view::<FollowFrame>(frame) {
+            let lsn = follow.lsn.to_native();
+            let found = find(lsn, &follow.chain)?;
+            let found = found
+                .ok_or_else(|| LinkFailure::Fault(format!("the standby wants what follows record {lsn}, which is not here")))?;
+            return Ok(Some((Feeder::new(lsn, found.chain), found.cursor)));
+        } else {
+            return Err(LinkFailure::Unexpected(kind));
+        }
+    }
+    Ok(None)
+}
+
+fn take_acks(link: &Link, connection: &mut Connection, feeder: &Mutex<Feeder>, stream: u16, id: u64) -> Result<(), LinkFailure> {
+    let is_live = stream < link.setup.shards;
+    while link.is_current(id) {
+        let Some((kind, frame)) = connection.next()? else { continue };
+        let ack = view::<AckFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+        let acknowledged = locked(feeder)
+            .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
+            .map_err(|fault| LinkFailure::Fault(fault.to_string()))?;
+        if is_live {
+            link.tell(usize::from(stream), ToShard::StandbyDurable(acknowledged));
+            link.links.feeds[usize::from(stream)].wake();
+        }
+        link.progress(id, stream, acknowledged);
+    }
+    Ok(())
+}
+
+struct Sender<'l> {
+    link: &'l Link,
+    stream: u16,
+    id: u64,
+    feeder: &'l Mutex<Feeder>,
+    /// At the next block to send.
+    cursor: BlockCursor,
+    writer: TcpStream,
+    feed: Option<&'l LiveFeed>,
+}
+
+impl Sender<'_> {
+    fn run(&mut self) -> Result<(), LinkFailure> {
+        let epoch = locked(&self.link.inner).state.epoch;
+        // One sender a stream: the session before this one has let go, or will as soon as its socket is seen to be closed.
+        let parker = self.feed.map(LiveFeed::parker);
+        let rest = |time| match &parker {
+            Some(parker) => parker.park_timeout(time),
+            None => std::thread::sleep(GAP),
+        };
+        let mut held: Option<Vec<u8>> = None;
+        while self.link.is_current(self.id) {
+            let (has_room, next) = {
+                let feeder = locked(self.feeder);
+                (feeder.has_room(), feeder.next_lsn())
+            };
+            if !has_room {
+                rest(IDLE);
+                continue;
+            }
+            if let (Some(feed), Some(block)) = (self.feed, held.take().or_else(|| self.feed.and_then(LiveFeed::pop))) {
+                let first = sound_head(&block).map_or(0, |head| head.first_lsn.to_native());
+                if first > next {
+                    // Blocks were left out before it: they come from the disk first.
+                    held = Some(block);
+                } else {
+                    if first == next {
+                        self.send(epoch, &block)?;
+                        self.cursor.pass(block.len() as u64, self.link.setup.segment_len);
+                    }
+                    feed.recycle(block);
+                    continue;
+                }
+            }
+            if self.link.durable_lsn(self.stream) >= next {
+                self.send_from_disk(epoch)?;
+            } else if let Some(feed) = self.feed.filter(|feed| !feed.is_attached()) {
+                feed.attach(true);
+            } else {
+                rest(if held.is_some() { GAP } else { IDLE });
+            }
+        }
+        Ok(())
+    }
+
+    fn send_from_disk(&mut self, epoch: u32) -> Result<(), LinkFailure> {
+        let preface = self.preface(epoch);
+        let block = self.cursor.next().map_err(|error| LinkFailure::Fault(error.to_string()))?;
+        let block = block.ok_or_else(|| LinkFailure::Fault("a durable block can't be read back".to_owned()))?;
+        deliver(&mut self.writer, self.feeder, preface, block)
+    }
+
+    fn send(&mut self, epoch: u32, block: &[u8]) -> Result<(), LinkFailure> {
+        let preface = self.preface(epoch);
+        deliver(&mut self.writer, self.feeder, preface, block)
+    }
+
+    fn preface(&self, epoch: u32) -> BlockPrefaceFields {
+        let mut preface = BlockPrefaceFields::empty(self.stream, epoch);
+        preface.durable_lsn = self.link.durable_lsn(self.stream).into();
+        let committed = self.feed.map_or(0, |_| self.link.links.counters[usize::from(self.stream)].read().committed_lsn);
+        preface.committed_lsn = committed.into();
+        preface
+    }
+}
+
+fn deliver(
+    writer: &mut TcpStream,
+    feeder: &Mutex<Feeder>,
+    mut preface: BlockPrefaceFields,
+    block: &[u8],
+) -> Result<(), LinkFailure> {
+    let head = sound_head(block).ok_or_else(|| LinkFailure::Fault("a block of this log is unsound".to_owned()))?;
+    locked(feeder).sent(head).map_err(|fault| LinkFailure::Fault(fault.to_string()))?;
+    let length = size_of::<BlockPrefaceFields>() + block.len();
+    let (stream, epoch) = {
+        let head = head_of(bytemuck::bytes_of(&preface));
+        (head.stream.to_native(), head.epoch.to_native())
+    };
+    preface.head = LinkHeadFields::new(LinkKind::Block, length, stream, epoch);
+    // In one call, and so mostly in one packet.
+    let mut slices = [IoSlice::new(bytemuck::bytes_of(&preface)), IoSlice::new(block)];
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        match writer.write_vectored(rest)? {
+            0 => return Err(LinkFailure::Closed),
+            written => IoSlice::advance_slices(&mut rest, written),
+        }
+    }
+    Ok(())
+}

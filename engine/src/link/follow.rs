@@ -1,0 +1,174 @@
+//! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so that nothing is handed over on the way;
+//! then the records go into the tables that a promotion needs.
+
+use super::connection::{LinkFailure, dial};
+use super::standby::{Course, Following};
+use super::{Link, quarantine, restart};
+use crate::driver::{self, DirectBlock};
+use crate::fatal::{self, Failure, Status};
+use crate::log::segment::{self, NewSegment, segment_path};
+use crate::replica::{FollowFault, Follower, Next, Taken};
+use crate::shard::journal::BlockMemory;
+use crate::shard::messages::ToControl;
+use catraca_wire::replication::{AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, SystemTime};
+
+/// How often it is looked whether the next segment is ready.
+const SEGMENT_POLL: Duration = Duration::from_millis(1);
+
+/// A stream of a standby.
+pub(super) struct Stream {
+    pub follower: Follower,
+    file: Option<(u32, File)>,
+    memory: DirectBlock,
+}
+
+impl Stream {
+    pub fn new(follower: Follower) -> Self {
+        Self { follower, file: None, memory: DirectBlock::new() }
+    }
+}
+
+/// Follows a stream until the session ends.
+pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u16) -> Result<(), LinkFailure> {
+    let join = link.join_frame(Purpose::Stream, number, course.session);
+    let (mut connection, _) = dial(&course.address, &join, &link.setup.key)?;
+    course.adopt(connection.handle()?);
+    driver::prefer(number);
+    let stream = following.stream(number);
+    let mut stream = super::locked(&stream);
+    let mut next = stream.follower.begin(course.epoch);
+    loop {
+        match next {
+            Next::Probe { lsn, chain } => {
+                let mut probe = ProbeFrame::empty(number, course.epoch);
+                (probe.lsn, probe.chain) = (lsn.into(), chain);
+                connection.send(&probe)?;
+                next = loop {
+                    course.check()?;
+                    let Some((kind, frame)) = connection.next()? else { continue };
+                    let reply = view::<MatchFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+                    break stream.follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
+                };
+            }
+            Next::Cut { to } => cut(link, number, &to, &stream.follower),
+            Next::Follow { lsn, chain } => {
+                let mut follow = FollowFrame::empty(number, course.epoch);
+                (follow.lsn, follow.chain) = (lsn.into(), chain);
+                connection.send(&follow)?;
+                break;
+            }
+        }
+    }
+    let mut writer = connection.writer()?;
+    loop {
+        course.check()?;
+        let Some((kind, frame)) = connection.next()? else { continue };
+        if kind != LinkKind::Block {
+            return Err(LinkFailure::Unexpected(kind));
+        }
+        let (preface, block) = frame.split_at(size_of::<BlockPrefaceFields>());
+        let preface: &BlockPrefaceFields = bytemuck::from_bytes(preface);
+        let epoch = preface.head.epoch.to_native();
+        let durable = preface.durable_lsn.to_native();
+        let mut ack = AckFrame::empty(number, course.epoch);
+        match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
+            Taken::Write(place) => {
+                write(link, number, &mut stream, place.segment, place.offset, block);
+                let sound = stream.follower.block_of(block).map_err(|e| LinkFailure::Fault(e.to_string()))?;
+                let (lsn, receipt) = stream.follower.written();
+                (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
+                writer.send(&ack)?;
+                following.builder.take(&sound);
+                following.note(number, lsn, durable);
+            }
+            Taken::Known { lsn, receipt } => {
+                (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
+                writer.send(&ack)?;
+            }
+            Taken::Old => {}
+        }
+    }
+}
+
+fn fault(fault: FollowFault) -> LinkFailure {
+    if let FollowFault::LostCommitted { .. } = fault {
+        tracing::error!(%fault, "this standby does not follow");
+    }
+    LinkFailure::Fault(fault.to_string())
+}
+
+/// Cuts off what the primary does not have, and starts the node anew without it.
+fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> ! {
+    let end = follower.tail();
+    match quarantine::cut(&link.setup.data_dir, number, to, &end) {
+        Ok(kept) => {
+            tracing::warn!(
+                stream = number,
+                records = end.next_lsn - to.next_lsn,
+                kept = %kept.display(),
+                "this node held records that its primary lacks: they were never acknowledged by both, and are kept aside"
+            );
+            restart::now()
+        }
+        Err(error) => {
+            fatal::end(&Failure::new(Status::DiskFailed, format!("what the primary lacks could not be put aside: {error}")))
+        }
+    }
+}
+
+/// Writes a block, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown.
+fn write(link: &Link, number: u16, stream: &mut Stream, segment: u32, offset: u64, block: &[u8]) {
+    let data_dir = &link.setup.data_dir;
+    if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
+        prepare(link, number, segment);
+        let file = driver::open_segment(data_dir, number, segment).unwrap_or_else(|failure| fatal::end(&failure));
+        stream.file = Some((segment, file));
+    }
+    let Some((_, file)) = &stream.file else { unreachable!("opened above") };
+    let memory = &mut stream.memory.bytes_mut()[..block.len()];
+    memory.copy_from_slice(block);
+    let why = match file.write_at(memory, offset) {
+        Ok(len) if len == block.len() => return,
+        Ok(len) => format!("only {len} of {} bytes were written", block.len()),
+        Err(error) => error.to_string(),
+    };
+    let path = segment_path(data_dir, number, segment);
+    let message = format!(
+        "writing the log failed at {} offset {offset}: {why}; nothing was acknowledged after it: check the disk, then start again",
+        path.display()
+    );
+    fatal::end(&Failure::new(Status::DiskFailed, message));
+}
+
+/// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout has nobody who prepares ahead.
+fn prepare(link: &Link, number: u16, index: u32) {
+    let path = segment_path(&link.setup.data_dir, number, index);
+    if number < link.setup.shards {
+        let mut news = ToControl::SegmentTaken { shard: number, segment: index };
+        while let Err(back) = link.links.to_control.push(news) {
+            news = back;
+            std::thread::sleep(SEGMENT_POLL);
+        }
+        link.links.to_control.wake();
+        while !path.exists() {
+            std::thread::sleep(SEGMENT_POLL);
+        }
+        return;
+    }
+    if !path.exists() {
+        let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let new = NewSegment {
+            cluster_id: link.setup.cluster_id,
+            shard: number,
+            index,
+            segment_len: link.setup.segment_len,
+            created_at_ns: created_at.as_nanos() as u64,
+        };
+        if let Err(error) = segment::create(&link.setup.data_dir, &new) {
+            fatal::end(&Failure::new(Status::DiskFailed, error.to_string()));
+        }
+    }
+}

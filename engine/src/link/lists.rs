@@ -1,0 +1,86 @@
+//! List files from the primary to its standby: the log says by id which list was loaded, the file comes over a connection of its own.
+
+use super::connection::{Connection, LinkFailure, dial};
+use super::standby::{Course, Following};
+use super::{Link, SILENCE};
+use crate::blacklist::Snapshot;
+use crate::control::lists_kept_path;
+use crate::log::segment::sync_dir;
+use catraca_wire::replication::{LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Longest list that is taken, bytes: 100 million entries take 1.2 GB.
+const MAX_LIST_LEN: u64 = 16 << 30;
+
+/// Sends a list.
+pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<(), LinkFailure> {
+    let path = lists_kept_path(&link.setup.data_dir.join("lists"), id);
+    let mut file = File::open(path)?;
+    let list_len = file.metadata()?.len();
+    let mut part = vec![0; MAX_PART_LEN];
+    let mut offset = 0;
+    while offset < list_len {
+        let len = file.read(&mut part)?;
+        if len == 0 {
+            return Err(LinkFailure::Closed);
+        }
+        let mut preface = ListPartPrefaceFields::empty(0, 0);
+        preface.head = LinkHeadFields::new(LinkKind::ListPart, size_of::<ListPartPrefaceFields>() + len, 0, 0);
+        (preface.list_len, preface.offset) = (list_len.into(), offset.into());
+        connection.write(bytemuck::bytes_of(&preface))?;
+        connection.write(&part[..len])?;
+        offset += len as u64;
+    }
+    Ok(())
+}
+
+/// Fetches a list that the log says is in use, and keeps it once it has proved sound.
+pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64) -> Result<(), LinkFailure> {
+    let mut join = link.join_frame(Purpose::List, 0, course.session);
+    join.list_id = id.into();
+    let (mut connection, _) = dial(&course.address, &join, &link.setup.key)?;
+    course.adopt(connection.handle()?);
+    let folder = link.setup.data_dir.join("lists");
+    let kept = lists_kept_path(&folder, id);
+    let making = kept.with_extension("snap.new");
+    let mut file = File::create(&making)?;
+    let mut have = 0;
+    let mut heard = Instant::now();
+    loop {
+        course.check()?;
+        let Some((kind, frame)) = connection.next()? else {
+            if heard.elapsed() > SILENCE {
+                return Err(LinkFailure::Silent(SILENCE.as_millis()));
+            }
+            continue;
+        };
+        heard = Instant::now();
+        if kind != LinkKind::ListPart {
+            return Err(LinkFailure::Unexpected(kind));
+        }
+        let (preface, bytes) = frame.split_at(size_of::<ListPartPrefaceFields>());
+        let preface: &ListPartPrefaceFields = bytemuck::from_bytes(preface);
+        let list_len = preface.list_len.to_native();
+        if preface.offset.to_native() != have || list_len > MAX_LIST_LEN || have + bytes.len() as u64 > list_len {
+            return Err(LinkFailure::Fault("the parts of a list do not fit together".to_owned()));
+        }
+        file.write_all(bytes)?;
+        have += bytes.len() as u64;
+        if have == list_len {
+            break;
+        }
+    }
+    file.sync_all()?;
+    let check = |path| Snapshot::open(path).map_err(|error| LinkFailure::Fault(error.to_string()));
+    if check(&making)?.id() != id {
+        return Err(LinkFailure::Fault("the list that came is another one".to_owned()));
+    }
+    std::fs::rename(&making, &kept)?;
+    sync_dir(&folder)?;
+    following.hold_list(Arc::new(check(&kept)?));
+    tracing::info!(id = format_args!("{id:016x}"), bytes = have, "the list in use has come from the primary");
+    Ok(())
+}

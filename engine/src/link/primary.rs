@@ -1,0 +1,290 @@
+//! A primary's side of a session, and its own place: whether its answers wait, and whether it still reigns.
+
+use super::connection::{self, Connection, LinkFailure, dial};
+use super::{BEAT_EVERY, Inner, Link, SILENCE, WISH_TIMEOUT, locked, mode_text};
+use crate::replica::{Peer, Session, Step};
+use crate::shard::messages::ToShard;
+use catraca_wire::frame::{Durability, Role, text_of};
+use catraca_wire::replication::{BeatFrame, GrantFrame, LinkKind, Purpose, RevokeFrame};
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often a primary without a standby looks around.
+const WATCH_EVERY: Duration = Duration::from_millis(200);
+/// How often it asks the other node whether another reign has begun.
+const INQUIRE_EVERY: Duration = Duration::from_secs(1);
+/// How often an operator's wish looks whether the standby has answered.
+const WISH_POLL: Duration = Duration::from_millis(5);
+
+/// A session under way.
+pub(super) struct Standing {
+    pub session: Session,
+    peer: Peer,
+    /// The connection from node to node, for writing.
+    node: TcpStream,
+    /// All connections of the session, to end them.
+    sockets: Vec<TcpStream>,
+}
+
+impl Standing {
+    fn end(&self) {
+        self.sockets.iter().for_each(connection::end);
+        connection::end(&self.node);
+    }
+}
+
+/// Serves the connection from node to node of a new session.
+pub(super) fn serve(
+    link: &Arc<Link>,
+    mut connection: Connection,
+    caller: Peer,
+    id: u64,
+    granted: bool,
+) -> Result<(), LinkFailure> {
+    let mut node = connection.handle()?;
+    {
+        let mut inner = locked(&link.inner);
+        if inner.session.as_ref().is_some_and(|other| other.peer.node_id != caller.node_id) {
+            return Err(LinkFailure::Fault("another standby is connected".to_owned()));
+        }
+        if inner.state.role != Role::Primary {
+            return Err(LinkFailure::Fault("this node is no primary any more".to_owned()));
+        }
+        if let Some(before) = inner.session.take() {
+            before.end();
+        }
+        let epoch = inner.state.epoch;
+        if granted && inner.state.durability != Durability::Sync {
+            // What it was promised has ended while it was away: it is told before anything else.
+            node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)))?;
+        }
+        let durable: Vec<u64> = (0..link.streams()).map(|stream| link.durable_lsn(stream)).collect();
+        let session = Session::new(id, caller.node_id, &durable, granted);
+        inner.session = Some(Standing { session, peer: caller.clone(), node: connection.handle()?, sockets: Vec::new() });
+        link.set_current(id);
+    }
+    tracing::info!(standby = caller.replication_address, in_sync = granted, "a standby has connected");
+    let outcome = talk(link, &mut connection, &mut node, id);
+    end_session(link, id, &outcome.as_ref().err().map_or(String::new(), ToString::to_string));
+    outcome
+}
+
+fn talk(link: &Link, connection: &mut Connection, node: &mut TcpStream, id: u64) -> Result<(), LinkFailure> {
+    let mut heard = Instant::now();
+    let mut said = Instant::now();
+    while link.is_current(id) {
+        if let Some((kind, _)) = connection.next()? {
+            heard = Instant::now();
+            let mut inner = locked(&link.inner);
+            inner.last_heard = Some(heard);
+            let Some(standing) = inner.session.as_mut().filter(|standing| standing.session.id == id) else { break };
+            match kind {
+                LinkKind::Granted => {
+                    let step = standing.session.granted();
+                    link.act(&mut inner, step);
+                }
+                LinkKind::Revoked => standing.session.revoked(),
+                LinkKind::Beat => {}
+                other => return Err(LinkFailure::Unexpected(other)),
+            }
+        }
+        if heard.elapsed() > SILENCE {
+            return Err(LinkFailure::Silent(SILENCE.as_millis()));
+        }
+        if said.elapsed() > BEAT_EVERY {
+            said = Instant::now();
+            let epoch = locked(&link.inner).state.epoch;
+            node.write_all(bytemuck::bytes_of(&BeatFrame::empty(0, epoch)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a session, if it is still the one under way.
+pub(super) fn end_session(link: &Link, id: u64, why: &str) {
+    let mut inner = locked(&link.inner);
+    if inner.session.as_ref().is_none_or(|standing| standing.session.id != id) {
+        return;
+    }
+    link.set_current(0);
+    if let Some(standing) = inner.session.take() {
+        standing.end();
+    }
+    inner.alone_since = Instant::now();
+    if !link.is_stopping() {
+        tracing::warn!(why, mode = mode_text(inner.state.durability), "the standby is gone");
+    }
+}
+
+impl Link {
+    /// Before a primary decides anything: asks the other node, if there is one, whether it reigns now. If so, this does not return.
+    pub fn check_reign(&self) {
+        let state = locked(&self.inner).state.clone();
+        if let (Role::Primary, Some(peer)) = (state.role, state.peer) {
+            inquire(self, &peer);
+        }
+    }
+
+    /// A connection belongs to a session; `false` when that is over.
+    pub(super) fn adopt(&self, id: u64, socket: TcpStream) -> bool {
+        let mut inner = locked(&self.inner);
+        match inner.session.as_mut().filter(|standing| standing.session.id == id) {
+            Some(standing) => {
+                standing.sockets.push(socket);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The standby holds a stream up to a record.
+    pub(super) fn progress(&self, id: u64, stream: u16, acknowledged: u64) {
+        let durable = self.durable_lsn(stream);
+        let mut inner = locked(&self.inner);
+        inner.last_heard = Some(Instant::now());
+        let Some(standing) = inner.session.as_mut().filter(|standing| standing.session.id == id) else { return };
+        let step = standing.session.progress(usize::from(stream), acknowledged, durable);
+        self.act(&mut inner, step);
+    }
+
+    /// A shard's answers wait for the standby from now on; it had committed everything up to a record by then.
+    pub fn gated(&self, shard: u16, committed: u64) {
+        let mut inner = locked(&self.inner);
+        let Some(standing) = inner.session.as_mut() else { return };
+        let step = standing.session.gated(usize::from(shard), committed);
+        self.act(&mut inner, step);
+    }
+
+    fn act(&self, inner: &mut Inner, step: Option<Step>) {
+        let Some(standing) = inner.session.as_mut() else { return };
+        match step {
+            None => {}
+            Some(Step::Gate) => {
+                let state = inner.state.with_standby(standing.peer.clone());
+                if state != inner.state {
+                    self.persist(inner, state);
+                }
+                tracing::info!("the standby has caught up: answers wait for it from now on");
+                for shard in 0..usize::from(self.setup.shards) {
+                    self.tell(shard, ToShard::Durability(Durability::Sync));
+                }
+                // No shard writes these any more: all of them was committed long ago.
+                for stream in self.setup.shards..self.streams() {
+                    let durable = self.durable_lsn(stream);
+                    let next = inner.session.as_mut().and_then(|standing| standing.session.gated(usize::from(stream), durable));
+                    self.act(inner, next);
+                }
+            }
+            Some(Step::Grant) => {
+                // A connection that is gone ends the session by itself.
+                let _ = standing.node.write_all(bytemuck::bytes_of(&GrantFrame::empty(0, inner.state.epoch)));
+            }
+            Some(Step::InSync) => tracing::info!("the standby is in sync: it may be promoted without loss"),
+        }
+    }
+
+    /// Has this primary answer alone, on an operator's wish.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn go_solo(&self, standby_is_down: bool) -> Result<(), String> {
+        let mut inner = locked(&self.inner);
+        if inner.state.role != Role::Primary {
+            return Err("this node is a standby: it answers nothing".to_owned());
+        }
+        match inner.state.durability {
+            Durability::Solo => return Ok(()),
+            Durability::Single => return Err("this node has no standby: it decides alone already".to_owned()),
+            Durability::Sync => {}
+        }
+        let epoch = inner.state.epoch;
+        match inner.session.as_mut() {
+            Some(standing) => {
+                standing.session.hold();
+                if standing.session.may_hold_grant() {
+                    let _ = standing.node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)));
+                    drop(inner);
+                    let told = self.wait_for_revoked();
+                    if !told && !standby_is_down {
+                        return Err("the standby did not confirm that it knows: look after it, or --standby-is-down".to_owned());
+                    }
+                    inner = locked(&self.inner);
+                }
+            }
+            None if !standby_is_down => {
+                return Err("the standby can't be told: --standby-is-down is your word that it will not be promoted".to_owned());
+            }
+            None => {}
+        }
+        self.leave_standby(&mut inner, "an operator's command");
+        Ok(())
+    }
+
+    fn wait_for_revoked(&self) -> bool {
+        let until = Instant::now() + WISH_TIMEOUT;
+        while Instant::now() < until {
+            match &locked(&self.inner).session {
+                Some(standing) if !standing.session.may_hold_grant() => return true,
+                Some(_) => {}
+                None => return false,
+            }
+            std::thread::sleep(WISH_POLL);
+        }
+        false
+    }
+
+    /// Records that answers wait for nobody, then has the shards do so.
+    fn leave_standby(&self, inner: &mut Inner, why: &str) {
+        if inner.state.role != Role::Primary || inner.state.durability != Durability::Sync {
+            return;
+        }
+        let state = inner.state.alone();
+        self.persist(inner, state);
+        tracing::warn!(why, "this node answers ALONE: decisions are on its own disk only, until a standby has caught up");
+        for shard in 0..usize::from(self.setup.shards) {
+            self.tell(shard, ToShard::Durability(Durability::Solo));
+        }
+    }
+}
+
+/// Looks after a primary that has no standby: goes alone after the configured time, and asks the other node whether a later reign has
+/// begun.
+pub(super) fn watch(link: &Arc<Link>) {
+    let mut inquired = Instant::now();
+    loop {
+        std::thread::sleep(WATCH_EVERY);
+        let peer = {
+            let mut inner = locked(&link.inner);
+            if inner.state.role != Role::Primary || inner.session.is_some() || link.is_stopping() {
+                continue;
+            }
+            if !link.setup.solo_after.is_zero() && inner.alone_since.elapsed() >= link.setup.solo_after {
+                link.leave_standby(&mut inner, "solo_after_ms is over");
+            }
+            inner.state.peer.clone()
+        };
+        if inquired.elapsed() < INQUIRE_EVERY {
+            continue;
+        }
+        inquired = Instant::now();
+        if let Some(peer) = peer {
+            inquire(link, &peer);
+        }
+    }
+}
+
+/// Asks the other node whether it reigns now; if so, this one does not return.
+fn inquire(link: &Link, peer: &Peer) {
+    let join = link.join_frame(Purpose::Inquiry, 0, 0);
+    match dial(&peer.replication_address, &join, &link.setup.key) {
+        Ok((connection, accept)) if accept.role == Role::Primary.to_wire() => {
+            let client_address = connection::reachable(text_of(&accept.client_address), connection.peer_address());
+            let by = Peer { node_id: accept.node_id, client_address, ..peer.clone() };
+            link.depose(accept.head.epoch.to_native(), Some(by));
+        }
+        Ok(_) => {}
+        Err(failure) => tracing::debug!(%failure, "the other node does not answer"),
+    }
+}

@@ -1,0 +1,485 @@
+//! A standby: calls its primary for as long as it is one, holds what a promotion needs, and is promoted.
+
+use super::connection::{self, LinkFailure, dial, reachable};
+use super::follow::{self, Stream};
+use super::{BEAT_EVERY, Link, LinkSetup, SILENCE, address_field, introduction, lists, locked};
+use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::fatal::{Failure, Status};
+use crate::log::segment;
+use crate::policy::Policy;
+use crate::rebuild::Builder;
+use crate::replica::{Boundaries, Follower, NotPromotable, Peer};
+use crate::shard::journal::{JournalSetup, Start};
+use crate::shard::messages::{ShardState, TakeOver, ToShard};
+use catraca_wire::block::BlockIdentity;
+use catraca_wire::frame::{Role, text_of};
+use catraca_wire::replication::{AcceptFrame, BeatFrame, GrantedFrame, LinkKind, Purpose, RefuseReason, RevokedFrame};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Pause between two calls: short, because a primary that comes back can't answer anybody before.
+const CALL_PAUSE: Duration = Duration::from_millis(200);
+/// How often the progress of catching up is told.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// Most streams that a primary may have: a record's address gives the stream 12 bits.
+const MAX_STREAMS: u16 = 1 << 12;
+
+/// What a standby starts with.
+pub struct FollowingSetup {
+    /// State that recovery rebuilt, and that goes on growing.
+    pub builder: Builder,
+    /// Block boundaries of each stream.
+    pub boundaries: Vec<Boundaries>,
+    /// List in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Where the configuration says that the primary is.
+    pub primary: Option<String>,
+}
+
+/// What a standby holds.
+pub struct Following {
+    pub(super) builder: Builder,
+    streams: Mutex<Vec<Arc<Mutex<Stream>>>>,
+    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    primary: Option<String>,
+    /// By stream: the last record here, and the last that the primary is known to have.
+    seen: Mutex<Vec<(u64, u64)>>,
+    connected: AtomicBool,
+    setup: LinkSetup,
+}
+
+/// The running threads of a standby.
+pub(super) struct Handle {
+    following: Arc<Following>,
+    stop: Arc<AtomicBool>,
+    course: Arc<Mutex<Option<Arc<Course>>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Handle {
+    pub fn is_connected(&self) -> bool {
+        self.following.connected.load(Ordering::Relaxed)
+    }
+
+    pub fn behind(&self) -> u64 {
+        self.following.behind()
+    }
+}
+
+/// What a promotion gives the control thread.
+pub struct Promoted {
+    /// The new epoch.
+    pub epoch: u32,
+    /// List in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Overlay in use.
+    pub overlay: Overlay,
+}
+
+/// One session, seen from the standby.
+pub(super) struct Course {
+    pub session: u64,
+    pub epoch: u32,
+    pub address: String,
+    over: AtomicBool,
+    sockets: Mutex<Vec<TcpStream>>,
+}
+
+impl Course {
+    /// A socket belongs to the session and ends with it.
+    pub fn adopt(&self, socket: TcpStream) {
+        let mut sockets = locked(&self.sockets);
+        if self.over.load(Ordering::Relaxed) {
+            connection::end(&socket);
+        }
+        sockets.push(socket);
+    }
+
+    /// Whether the session goes on.
+    pub fn check(&self) -> Result<(), LinkFailure> {
+        if self.over.load(Ordering::Relaxed) { Err(LinkFailure::Closed) } else { Ok(()) }
+    }
+
+    fn end(&self) {
+        let sockets = locked(&self.sockets);
+        self.over.store(true, Ordering::Relaxed);
+        sockets.iter().for_each(connection::end);
+    }
+}
+
+impl Following {
+    fn new(setup: FollowingSetup, link: &LinkSetup) -> Self {
+        let FollowingSetup { builder, boundaries, snapshot, primary } = setup;
+        let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, 0)).collect();
+        let streams = boundaries.into_iter().enumerate().map(|(stream, boundaries)| new_stream(link, stream as u16, boundaries));
+        Self {
+            streams: Mutex::new(streams.collect()),
+            builder,
+            snapshot: Mutex::new(snapshot),
+            primary,
+            seen: Mutex::new(seen),
+            connected: AtomicBool::new(false),
+            setup: link.clone(),
+        }
+    }
+
+    /// A stream, made if it is new here.
+    pub(super) fn stream(&self, number: u16) -> Arc<Mutex<Stream>> {
+        let mut streams = locked(&self.streams);
+        while streams.len() <= usize::from(number) {
+            let stream = streams.len() as u16;
+            streams.push(new_stream(&self.setup, stream, Boundaries::default()));
+            locked(&self.seen).push((0, 0));
+        }
+        Arc::clone(&streams[usize::from(number)])
+    }
+
+    /// A stream has come this far, and the primary that far.
+    pub(super) fn note(&self, number: u16, lsn: u64, durable: u64) {
+        if let Some(seen) = locked(&self.seen).get_mut(usize::from(number)) {
+            *seen = (lsn, durable);
+        }
+    }
+
+    fn behind(&self) -> u64 {
+        locked(&self.seen).iter().map(|(here, there)| there.saturating_sub(*here)).sum()
+    }
+
+    /// A list has come.
+    pub(super) fn hold_list(&self, snapshot: Arc<Snapshot>) {
+        *locked(&self.snapshot) = Some(snapshot);
+    }
+
+    /// The list that the log says is in use, if it is not here.
+    fn missing_list(&self) -> Option<u64> {
+        let wanted = self.builder.snapshot_id();
+        let held = locked(&self.snapshot).as_ref().map_or(0, |snapshot| snapshot.id());
+        (wanted != 0 && wanted != held).then_some(wanted)
+    }
+}
+
+fn new_stream(link: &LinkSetup, number: u16, boundaries: Boundaries) -> Arc<Mutex<Stream>> {
+    let follower = Follower::new(number, link.cluster_id, link.key, link.segment_len, boundaries);
+    Arc::new(Mutex::new(Stream::new(follower)))
+}
+
+/// What a primary says of itself to a node that knows nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Introduced {
+    /// Cluster.
+    pub cluster_id: [u8; 16],
+    /// Length of its segments, bytes.
+    pub segment_len: u64,
+}
+
+/// Asks the primary who it is, for as long as that takes: a new standby takes its cluster from it.
+///
+/// # Errors
+/// What waiting does not change: another key, another number of shards, another version.
+pub fn introduce(address: &str, setup: &LinkSetup) -> Result<Introduced, Failure> {
+    let mut told = String::new();
+    loop {
+        let refuse = |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
+        match dial(address, &introduction(setup, Purpose::Inquiry, 0, 0), &setup.key) {
+            Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
+                tell_once(&mut told, address, "it is a standby itself; promote it, or name its primary");
+            }
+            Ok((_, accept)) if accept.shards.to_native() != setup.shards => {
+                return Err(refuse(format!("it has {} shards, this node {}: set `shards` alike", accept.shards, setup.shards)));
+            }
+            Ok((_, accept)) => {
+                return Ok(Introduced { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
+            }
+            Err(failure @ (LinkFailure::Key | LinkFailure::Frame(_))) => return Err(refuse(failure.to_string())),
+            Err(failure @ LinkFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
+                return Err(refuse(failure.to_string()));
+            }
+            Err(failure) => tell_once(&mut told, address, &failure.to_string()),
+        }
+        std::thread::sleep(CALL_PAUSE);
+    }
+}
+
+fn tell_once(told: &mut String, address: &str, why: &str) {
+    if told != why {
+        tracing::warn!(primary = address, why, "waiting for the primary");
+        why.clone_into(told);
+    }
+}
+
+impl Link {
+    /// Begins to follow the primary.
+    ///
+    /// # Errors
+    /// [`Status::Environment`] when the thread can't start.
+    pub fn follow(self: &Arc<Self>, setup: FollowingSetup) -> Result<(), Failure> {
+        let following = Arc::new(Following::new(setup, &self.setup));
+        self.follow_with(following)
+    }
+
+    fn follow_with(self: &Arc<Self>, following: Arc<Following>) -> Result<(), Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let course = Arc::new(Mutex::new(None));
+        let (link, held, stopped, under_way) = (Arc::clone(self), Arc::clone(&following), Arc::clone(&stop), Arc::clone(&course));
+        let body = move || {
+            crate::driver::run_on(&link.setup.cpus);
+            call_for_ever(&link, &held, &stopped, &under_way);
+        };
+        let thread = std::thread::Builder::new()
+            .name("standby".to_owned())
+            .spawn(body)
+            .map_err(|e| Failure::new(Status::Environment, format!("the standby's thread can't start: {e}")))?;
+        locked(&self.inner).following = Some(Handle { following, stop, course, thread });
+        Ok(())
+    }
+
+    /// Makes this standby the primary, on an operator's wish.
+    ///
+    /// # Errors
+    /// Why not, in words; nothing has changed then.
+    pub fn promote(self: &Arc<Self>, force: bool) -> Result<Promoted, String> {
+        let handle = {
+            let mut inner = locked(&self.inner);
+            let Some(handle) = &inner.following else {
+                return Err(NotPromotable::Already(inner.state.epoch).to_string());
+            };
+            inner.state.promoted(force).map_err(|why| self.why_not(why, handle))?;
+            if let Some(id) = handle.following.missing_list().filter(|_| !force) {
+                return Err(format!("the list {id:016x}, which the log says is in use, has not come yet; wait, or --force"));
+            }
+            inner.following.take()
+        };
+        let Some(Handle { following, stop, course, thread }) = handle else { return Err("a promotion is under way".to_owned()) };
+        // First nothing more is taken and acknowledged, then the new epoch is durable, and only then does anybody decide.
+        stop.store(true, Ordering::Relaxed);
+        if let Some(course) = locked(&course).as_ref() {
+            course.end();
+        }
+        if thread.join().is_err() {
+            crate::fatal::end(&Failure::failed("the standby's thread panicked"));
+        }
+        let promoted = {
+            let mut inner = locked(&self.inner);
+            match inner.state.promoted(force) {
+                Ok(state) => {
+                    self.persist(&mut inner, state.clone());
+                    state
+                }
+                Err(why) => {
+                    // The primary took its word back in the meantime.
+                    drop(inner);
+                    self.follow_with(following).map_err(|failure| failure.message)?;
+                    return Err(why.to_string());
+                }
+            }
+        };
+        let following = Arc::into_inner(following).expect("the thread that shared it has ended");
+        let overlay = following.builder.overlay().map_err(|error| error.to_string())?;
+        let snapshot = following.snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let streams = following.streams.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
+        let shards = usize::from(self.setup.shards);
+        *locked(&self.dormant) = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
+        for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
+            let tail = &tails[shard];
+            let start = Start {
+                next_lsn: tail.next_lsn,
+                previous_chain: tail.previous_chain,
+                segment: tail.segment,
+                offset: tail.offset,
+            };
+            let ready = segment::segments(&self.setup.data_dir, shard as u16).map_err(|e| e.to_string())?.len() as u32;
+            let identity = BlockIdentity { shard: shard as u16, epoch: promoted.epoch, cluster_id: self.setup.cluster_id };
+            let journal =
+                JournalSetup { identity, key: self.setup.key, start, segment_len: self.setup.segment_len, segments_ready: ready };
+            let state =
+                ShardState { dedupe, lists: Lists::new(snapshot.clone(), overlay.clone()), policy: Policy::blacklist_only() };
+            self.links.feeds[shard].set_durable(tail.next_lsn - 1);
+            self.tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability: promoted.durability })));
+        }
+        tracing::warn!(
+            epoch = promoted.epoch,
+            force,
+            "this node is the PRIMARY now; it answers alone until a standby has caught up"
+        );
+        Ok(Promoted { epoch: promoted.epoch, snapshot, overlay })
+    }
+
+    fn why_not(&self, why: NotPromotable, handle: &Handle) -> String {
+        let behind = handle.behind();
+        let connected = if handle.is_connected() { "connected" } else { "not connected" };
+        format!("{why}; {connected}, at least {behind} records behind. --force may lose them")
+    }
+}
+
+/// Calls the primary again and again, until this node is promoted.
+fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool, under_way: &Mutex<Option<Arc<Course>>>) {
+    let mut told = String::new();
+    let mut attempt = 0;
+    let mut hint = None;
+    while !stop.load(Ordering::Relaxed) {
+        let known = locked(&link.inner).state.peer.clone().map(|peer| peer.replication_address);
+        let addresses: Vec<String> = [hint.take(), known, following.primary.clone()].into_iter().flatten().collect();
+        let Some(address) = addresses.get(attempt % addresses.len().max(1)) else { return };
+        match session(link, following, address, stop, under_way) {
+            Ok(()) => told.clear(),
+            Err(failure) => {
+                if let LinkFailure::Refused { primary, .. } = &failure {
+                    hint = primary.clone().filter(|primary| *primary != link.setup.replication_address);
+                }
+                if !stop.load(Ordering::Relaxed) && !link.is_stopping() {
+                    tell_once(&mut told, address, &failure.to_string());
+                }
+            }
+        }
+        following.connected.store(false, Ordering::Relaxed);
+        *locked(under_way) = None;
+        attempt += 1;
+        if !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(CALL_PAUSE);
+        }
+    }
+}
+
+/// One session, from the call to its end.
+fn session(
+    link: &Arc<Link>,
+    following: &Arc<Following>,
+    address: &str,
+    stop: &AtomicBool,
+    under_way: &Mutex<Option<Arc<Course>>>,
+) -> Result<(), LinkFailure> {
+    let join = link.join_frame(Purpose::Node, 0, 0);
+    let (mut node, accept) = dial(address, &join, &link.setup.key)?;
+    let streams = accept.streams.to_native();
+    if accept.shards.to_native() != link.setup.shards || !(link.setup.shards..=MAX_STREAMS).contains(&streams) {
+        return Err(LinkFailure::Fault(format!("the primary has {} shards and {streams} streams", accept.shards)));
+    }
+    let epoch = accept.head.epoch.to_native();
+    submit_to(link, &accept, address, &node)?;
+    let course = Arc::new(Course {
+        session: accept.session.to_native(),
+        epoch,
+        address: address.to_owned(),
+        over: AtomicBool::new(false),
+        sockets: Mutex::new(vec![node.handle()?]),
+    });
+    *locked(under_way) = Some(Arc::clone(&course));
+    if stop.load(Ordering::Relaxed) {
+        return Err(LinkFailure::Closed);
+    }
+    following.connected.store(true, Ordering::Relaxed);
+    tracing::info!(primary = address, epoch, "following");
+    let first_failure = Mutex::new(None);
+    let end = |failure: LinkFailure| {
+        locked(&first_failure).get_or_insert(failure);
+        course.end();
+    };
+    let talked = std::thread::scope(|scope| {
+        for stream in 0..streams {
+            let (course, end) = (&course, &end);
+            scope.spawn(move || {
+                if let Err(failure) = follow::run(link, following, course, stream) {
+                    end(LinkFailure::Fault(format!("stream {stream}: {failure}")));
+                }
+            });
+        }
+        let talked = talk(link, following, &course, &mut node, epoch, |id| {
+            let (course, end) = (&course, &end);
+            scope.spawn(move || {
+                if let Err(failure) = lists::fetch(link, following, course, id) {
+                    end(LinkFailure::Fault(format!("list {id:016x}: {failure}")));
+                }
+            });
+        });
+        course.end();
+        talked
+    });
+    // What went wrong first; what followed from it says less.
+    let first = locked(&first_failure).take();
+    first.map_or(talked, Err)
+}
+
+/// Puts this node under a primary's reign, durably, before anything of it is taken.
+fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection::Connection) -> Result<(), LinkFailure> {
+    let client_address = reachable(text_of(&accept.client_address), node.peer_address());
+    let primary =
+        Peer { node_id: accept.node_id, replication_address: address.to_owned(), client_address: client_address.clone() };
+    let mut inner = locked(&link.inner);
+    if inner.state.role != Role::Standby {
+        return Err(LinkFailure::Closed);
+    }
+    let may_leave = accept.solo_after_ms.to_native() > 0;
+    let state = inner
+        .state
+        .following(accept.head.epoch.to_native(), primary, accept.odd_epochs == 1, may_leave)
+        .map_err(|fenced| LinkFailure::Fault(fenced.to_string()))?;
+    if state != inner.state {
+        link.persist(&mut inner, state);
+    }
+    drop(inner);
+    for shard in 0..usize::from(link.setup.shards) {
+        link.tell(shard, ToShard::PrimaryAt(address_field(&client_address)));
+    }
+    Ok(())
+}
+
+/// The connection from node to node: life signs and grants.
+fn talk(
+    link: &Link,
+    following: &Following,
+    course: &Course,
+    node: &mut connection::Connection,
+    epoch: u32,
+    fetch: impl Fn(u64),
+) -> Result<(), LinkFailure> {
+    let mut writer = node.writer()?;
+    let mut heard = Instant::now();
+    let mut said = Instant::now();
+    let mut shown = Instant::now();
+    let mut fetching = None;
+    loop {
+        course.check()?;
+        if let Some((kind, frame)) = node.next()? {
+            let theirs = connection::head_of(frame).epoch.to_native();
+            heard = Instant::now();
+            let mut inner = locked(&link.inner);
+            inner.last_heard = Some(heard);
+            match kind {
+                LinkKind::Beat => {}
+                LinkKind::Grant | LinkKind::Revoke => {
+                    let granted = kind == LinkKind::Grant;
+                    let state = inner.state.with_grant(theirs, granted).map_err(|e| LinkFailure::Fault(e.to_string()))?;
+                    link.persist(&mut inner, state);
+                    drop(inner);
+                    tracing::info!(in_sync = granted, epoch, "the primary's word");
+                    if granted {
+                        writer.send(&GrantedFrame::empty(0, epoch))?;
+                    } else {
+                        writer.send(&RevokedFrame::empty(0, epoch))?;
+                    }
+                }
+                other => return Err(LinkFailure::Unexpected(other)),
+            }
+        }
+        if heard.elapsed() > SILENCE {
+            return Err(LinkFailure::Silent(SILENCE.as_millis()));
+        }
+        if said.elapsed() > BEAT_EVERY {
+            said = Instant::now();
+            writer.send(&BeatFrame::empty(0, epoch))?;
+        }
+        if let Some(id) = following.missing_list().filter(|id| fetching != Some(*id)) {
+            fetching = Some(id);
+            fetch(id);
+        }
+        let behind = following.behind();
+        if behind > 0 && shown.elapsed() > TELL_EVERY {
+            shown = Instant::now();
+            tracing::info!(behind_records = behind, "catching up");
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! A node's life: check, recover, start the cores, the link to the other node and the control thread, run until told to stop.
+
+mod address;
+mod place;
+
+use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::config::Config;
+use crate::control::{self, ControlSetup};
+use crate::data_dir::DataDir;
+use crate::driver::{self, CoreSetup, Links, requirements};
+use crate::fatal::{Failure, Status};
+use crate::link::{FollowingSetup, Link, LinkSetup, advertised, restart};
+use crate::log::segment::{self, NewSegment};
+use crate::policy::Policy;
+use crate::rebuild::{self, Rebuilt, Stream};
+use crate::shard::admit::EventTimeLimits;
+use crate::shard::dedupe::{self, Dedupe, DedupeKey};
+use crate::shard::journal::{JournalSetup, Start};
+use crate::shard::messages::{ShardState, Standing};
+use crate::shard::{ShardSettings, access::Access};
+use address::free_address;
+use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::frame::Role;
+use place::Place;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting, with the exit status and one sentence.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    let began = Instant::now();
+    restart::prepare()?;
+    let cpus = config.layout()?;
+    let shards = cpus.len() as u16;
+    requirements::check(&cpus, config.max_connections)?;
+    let access = Arc::new(config.access()?);
+    let listen = free_address(config.listen)?;
+    let calls = take_calls(config.replication)?;
+    let replication = calls.local_addr().unwrap_or(config.replication);
+    let addresses =
+        (advertised(config.advertise_host.as_deref(), replication), advertised(config.advertise_host.as_deref(), listen));
+    let Place { data_dir, key, mut state, segment_len: introduced_len } = place::find(config, shards, &addresses)?;
+    let rebuilt = rebuild::from_log(&data_dir, &key, shards, config.dedupe_entries)?;
+    let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
+    let (records, loaded_id) = (builder.records(), builder.snapshot_id());
+    place::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0))?;
+    let follows = state.role == Role::Standby;
+    let snapshot = if follows {
+        standby_snapshot(&data_dir, config.blacklist.as_deref(), loaded_id)?
+    } else {
+        choose_snapshot(&data_dir, config.blacklist.as_deref(), loaded_id)?
+    };
+    // Everything but the data cores runs on the processors that they leave, where there are any.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
+    // All segments of a data directory have one length: the setting counts when the first is made, and a standby's are its primary's.
+    let segment_len = streams.iter().find_map(|stream| stream.segment_len).or(introduced_len).unwrap_or(config.segment_len());
+    if segment_len != config.segment_len() {
+        tracing::warn!(segment_mib = segment_len >> 20, "the log's segments keep their length; segment_mib is not used");
+    }
+    let links = Arc::new(Links::new(usize::from(shards)));
+    let dormant = boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
+    let setup = LinkSetup {
+        data_dir: data_dir.path().to_owned(),
+        cluster_id: data_dir.cluster_id,
+        node_id: data_dir.node_id,
+        key,
+        shards,
+        segment_len,
+        replication_address: addresses.0,
+        client_address: addresses.1,
+        solo_after: Duration::from_millis(config.solo_after_ms),
+        cpus: other_cpus.clone(),
+    };
+    let link = Link::new(setup, Arc::clone(&links), state.clone(), dormant);
+    link.check_reign();
+    let mut segments_ready = Vec::with_capacity(usize::from(shards));
+    for (shard, stream) in streams.iter().enumerate() {
+        if stream.segments == 0 {
+            prepare_first(&data_dir, shard as u16, segment_len)?;
+        }
+        segments_ready.push(stream.segments.max(1));
+        links.feeds[shard].set_durable(stream.next_lsn - 1);
+    }
+    let mut setups = CoreSetups {
+        config,
+        access,
+        listen,
+        other_cpus: other_cpus.clone(),
+        clock: quanta::Clock::new(),
+        links: Arc::clone(&links),
+        key,
+        segment_len,
+        epoch: state.epoch,
+        data_dir: &data_dir,
+        shards,
+    };
+    let standing = Standing { role: state.role, durability: state.durability, primary: [0; 48] };
+    let lists = || Lists::new(snapshot.clone(), overlay.clone());
+    let (started, starts) = sync_channel(usize::from(shards));
+    let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
+        let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
+        driver::start(setups.core(shard, cpus[shard], &streams[shard], segments_ready[shard], standing, state), started.clone())
+    };
+    let following = if follows {
+        for shard in 0..usize::from(shards) {
+            // Decides nothing: what it will decide with grows beside it.
+            start(shard, Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey([0; 16])), Lists::default())?;
+        }
+        Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone(), primary: config.standby_of.clone() })
+    } else {
+        for (shard, dedupe) in builder.into_dedupes().into_iter().enumerate() {
+            start(shard, dedupe, lists())?;
+        }
+        None
+    };
+    for _ in 0..shards {
+        starts.recv().map_err(|_| Failure::new(Status::Environment, "a core ended while it started"))??;
+    }
+    link.start(calls)?;
+    if let Some(following) = following {
+        link.follow(following)?;
+    }
+    let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
+    let control = ControlSetup {
+        links,
+        link,
+        chain_key: key,
+        http: config.http,
+        segment_len,
+        segments_ahead: config.segments_ahead,
+        segments_ready,
+        disk_reserve_len: config.disk_reserve_len(),
+        max_loss_percent: config.blacklist_max_loss_percent,
+        snapshot: snapshot.clone().filter(|_| !follows),
+        list_logged: list_logged || follows,
+        overlay: if follows { Overlay::new() } else { overlay },
+        data_dir,
+    };
+    driver::run_on(&other_cpus);
+    let list = snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
+    drop(snapshot);
+    control::run(control, |http| {
+        tracing::info!(
+            %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
+            records, blacklist = list, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
+        );
+    })
+}
+
+/// What the cores have in common.
+struct CoreSetups<'a> {
+    config: &'a Config,
+    access: Arc<Access>,
+    listen: SocketAddr,
+    other_cpus: Vec<usize>,
+    clock: quanta::Clock,
+    links: Arc<Links>,
+    key: ChainKey,
+    segment_len: u64,
+    epoch: u32,
+    data_dir: &'a DataDir,
+    shards: u16,
+}
+
+impl CoreSetups<'_> {
+    fn core(
+        &mut self,
+        shard: usize,
+        cpu: usize,
+        stream: &Stream,
+        ready: u32,
+        standing: Standing,
+        state: ShardState,
+    ) -> CoreSetup {
+        let config = self.config;
+        let identity = BlockIdentity { shard: shard as u16, epoch: self.epoch, cluster_id: self.data_dir.cluster_id };
+        let start = Start {
+            next_lsn: stream.next_lsn,
+            previous_chain: stream.previous_chain,
+            segment: stream.segment,
+            offset: stream.offset.max(SEGMENT_HEAD_LEN as u64),
+        };
+        let settings = ShardSettings {
+            shard: shard as u16,
+            shards: self.shards,
+            node_id: self.data_dir.node_id,
+            connections: config.max_connections.div_ceil(usize::from(self.shards)),
+            in_flight: config.in_flight,
+            event_time: EventTimeLimits {
+                age_ns: Duration::from_secs(config.event_max_age_s).as_nanos() as u64,
+                ahead_ns: Duration::from_secs(config.event_max_ahead_s).as_nanos() as u64,
+            },
+            access: Arc::clone(&self.access),
+        };
+        CoreSetup {
+            settings,
+            standing,
+            state,
+            cpu,
+            other_cpus: self.other_cpus.clone(),
+            spin: Duration::from_micros(config.spin_us),
+            listen: self.listen,
+            log_dir: self.data_dir.path().to_owned(),
+            clock: self.clock.clone(),
+            journal: JournalSetup { identity, key: self.key, start, segment_len: self.segment_len, segments_ready: ready },
+            links: Arc::clone(&self.links),
+        }
+    }
+}
+
+/// The socket for the other node's calls.
+fn take_calls(replication: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(replication).map_err(|error| {
+        let message = format!(
+            "can't listen on {replication} for the other node: {error}; stop the other process, or choose another with --replication"
+        );
+        Failure::new(Status::Config, message)
+    })
+}
+
+fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
+    let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let new =
+        NewSegment { cluster_id: data_dir.cluster_id, shard, index: 0, segment_len, created_at_ns: created_at.as_nanos() as u64 };
+    segment::create(data_dir.path(), &new).map(drop).map_err(|e| Failure::new(e.status(), e.to_string()))
+}
+
+/// A standby's list: the one that the log says is in use, or else the configured one. One that is missing comes from the primary.
+fn standby_snapshot(data_dir: &DataDir, configured: Option<&Path>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
+    if loaded_id == 0 {
+        return choose_snapshot(data_dir, configured, 0);
+    }
+    let path = control::lists_kept_path(&data_dir.lists_dir(), loaded_id);
+    Ok(Snapshot::open(&path).ok().map(Arc::new))
+}
+
+/// The newer of the configured snapshot and the last one loaded: neither an old file in the configuration nor an old load wins.
+fn choose_snapshot(data_dir: &DataDir, configured: Option<&Path>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
+    let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
+    let loaded = match loaded_id {
+        0 => None,
+        id => {
+            let path = control::lists_kept_path(&data_dir.lists_dir(), id);
+            Some(Snapshot::open(&path).map_err(|e| unusable(format!("the list that the log says is in use: {e}")))?)
+        }
+    };
+    let configured = configured.map(|path| control::take_in_list(path, &data_dir.lists_dir())).transpose().map_err(unusable)?;
+    let chosen = match (loaded, configured) {
+        (Some(loaded), Some(configured)) if loaded.built_at_ns() > configured.built_at_ns() => {
+            tracing::warn!("the configured blacklist is older than the one last loaded, which stays in use");
+            Some(loaded)
+        }
+        (_, Some(configured)) => Some(configured),
+        (loaded, None) => loaded,
+    };
+    Ok(chosen.map(Arc::new))
+}

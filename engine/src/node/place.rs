@@ -1,0 +1,114 @@
+//! A node's place in its cluster when it starts: whose data directory it is, which epoch it is in, whether it decides or follows.
+
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::fatal::{Failure, Status};
+use crate::link::{LinkSetup, introduce, state_file};
+use crate::log::{key, segment};
+use crate::replica::ReplicaState;
+use catraca_wire::block::ChainKey;
+use catraca_wire::frame::{Durability, Role};
+use std::time::Duration;
+
+/// What was found.
+pub(super) struct Place {
+    pub data_dir: DataDir,
+    pub key: ChainKey,
+    pub state: ReplicaState,
+    /// Length of the primary's segments, where this node has none yet, bytes.
+    pub segment_len: Option<u64>,
+}
+
+/// Takes the data directory into use and finds the node's place; a new standby waits for its primary to learn its cluster. `addresses` are
+/// where others reach this node: for nodes, for clients.
+pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -> Result<Place, Failure> {
+    let path = &config.data_dir;
+    let saved = state_file::load(path)?;
+    let configured = config.standby_of.as_deref();
+    let follows = match &saved {
+        // Where it stands is what it was last told, by a promotion or by another node's; the configuration says where it began.
+        Some(state) => state.role == Role::Standby || (state.peer.is_none() && configured.is_some()),
+        None => configured.is_some(),
+    };
+    let no_log = !segment::streams(path).is_ok_and(|streams| {
+        streams.iter().any(|&stream| segment::segments(path, stream).is_ok_and(|segments| !segments.is_empty()))
+    });
+    let unusable = |e: key::KeyError| Failure::new(Status::DataDirectory, e.to_string());
+    let (mut cluster, mut segment_len) = (None, None);
+    if follows && no_log {
+        std::fs::create_dir_all(path)
+            .map_err(|e| Failure::new(Status::DataDirectory, format!("data directory {} can't be made: {e}", path.display())))?;
+        let key = key::load_existing(path).map_err(unusable)?;
+        let known = saved.as_ref().and_then(|state| state.peer.as_ref()).map(|peer| peer.replication_address.as_str());
+        if let Some(primary) = configured.or(known) {
+            let introduced = introduce(primary, &stranger(config, shards, key, addresses))?;
+            (cluster, segment_len) = (Some(introduced.cluster_id), Some(introduced.segment_len));
+        }
+    }
+    let data_dir = DataDir::open(path, config.allow_volatile_data_dir, cluster)?;
+    let key = if follows { key::load_existing(path) } else { key::load_or_create(path) }.map_err(unusable)?;
+    let mut state = match saved {
+        Some(state) if follows && state.role == Role::Primary => {
+            let primary = configured.unwrap_or_default().to_owned();
+            tracing::warn!(
+                primary,
+                "this node decided alone until now; it becomes a standby, and what its primary lacks is put aside"
+            );
+            ReplicaState { odd_epochs: state.odd_epochs, ..ReplicaState::newcomer(shards, state.epoch, primary) }
+        }
+        Some(state) => state,
+        None if follows => ReplicaState::newcomer(shards, 0, configured.unwrap_or_default().to_owned()),
+        // A log from before there was this file is of the first epoch.
+        None => ReplicaState::single(shards, 0),
+    };
+    if state.shards != shards && state.role == Role::Primary && state.durability == Durability::Sync {
+        let message = format!(
+            "shards is {shards}, but answers wait for a standby with {}: run `catraca solo` first, then start both nodes with the new number",
+            state.shards
+        );
+        return Err(Failure::new(Status::Config, message));
+    }
+    state.shards = shards;
+    if state.role == Role::Primary && configured.is_some() {
+        tracing::warn!(epoch = state.epoch, "this node was made the primary; standby_of says only where it began");
+    }
+    state_file::save(path, &state).map_err(|e| {
+        Failure::new(Status::DataDirectory, format!("{}: {} can't be written: {e}", path.display(), state_file::STATE_FILE))
+    })?;
+    Ok(Place { data_dir, key, state, segment_len })
+}
+
+/// The log can't be of a later epoch than the node knows of. A primary would decide in an epoch that is over; a standby learns.
+pub(super) fn hold_to_log(data_dir: &DataDir, state: &mut ReplicaState, log_epoch: u32) -> Result<(), Failure> {
+    if log_epoch <= state.epoch {
+        return Ok(());
+    }
+    let path = data_dir.path().join(state_file::STATE_FILE);
+    if state.role == Role::Primary {
+        let message = format!(
+            "{}: says epoch {}, and the log has epoch {log_epoch}: the file was lost, or set back to an old copy; restore it",
+            path.display(),
+            state.epoch
+        );
+        return Err(Failure::new(Status::DataDirectory, message));
+    }
+    *state = ReplicaState { epoch: log_epoch, in_sync: false, ..state.clone() };
+    state_file::save(data_dir.path(), state)
+        .map_err(|e| Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display())))
+}
+
+/// This node to a primary that it asks for its cluster.
+fn stranger(config: &Config, shards: u16, key: ChainKey, addresses: &(String, String)) -> LinkSetup {
+    LinkSetup {
+        data_dir: config.data_dir.clone(),
+        cluster_id: [0; 16],
+        node_id: crate::random::bytes(),
+        key,
+        shards,
+        segment_len: 0,
+        replication_address: addresses.0.clone(),
+        client_address: addresses.1.clone(),
+        solo_after: Duration::ZERO,
+        cpus: Vec::new(),
+    }
+}
