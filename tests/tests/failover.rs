@@ -22,7 +22,9 @@ const LEAST_ANSWERS: u64 = 50;
 const LONGEST_LOAD_US: u64 = 60_000;
 
 fn rounds() -> u64 {
-    std::env::var("CATRACA_FAILOVER_ROUNDS").ok().map_or(ROUNDS, |text| text.parse().expect("CATRACA_FAILOVER_ROUNDS is a number"))
+    std::env::var("CATRACA_FAILOVER_ROUNDS")
+        .ok()
+        .map_or(ROUNDS, |text| text.parse().expect("CATRACA_FAILOVER_ROUNDS is a number"))
 }
 
 fn promote(node: &Node) {
@@ -174,11 +176,8 @@ fn a_standby_serves_look_ups_and_refuses_to_decide() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
     let decided = primary.client().decide(&payments::payment("seen", 1)).expect("decided");
-    let mut reader = Client::connect(ClientOptions {
-        role: catraca_wire::client::Wanted::Any,
-        ..standby.client_options()
-    })
-    .expect("a standby takes connections");
+    let mut reader = Client::connect(ClientOptions { role: catraca_wire::client::Wanted::Any, ..standby.client_options() })
+        .expect("a standby takes connections");
     assert_eq!(reader.welcome().role, Role::Standby.to_wire());
     let found = reader.lookup("seen", None).expect("replicated before it was answered");
     assert_eq!(found.record.lsn, decided.answer.lsn);

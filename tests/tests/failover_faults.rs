@@ -82,8 +82,7 @@ fn a_standby_that_hangs_is_waited_for_within_bounds() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
     // More than may be pending at once, so that the bound is met.
-    let loads: Vec<Load> =
-        (0..72).map(|number| Load::through_failover(pair.addresses(), &format!("h{number}"), 1000)).collect();
+    let loads: Vec<Load> = (0..72).map(|number| Load::through_failover(pair.addresses(), &format!("h{number}"), 1000)).collect();
     loads.iter().for_each(|load| load.wait_for(1));
     standby.process.signal(Signal::STOP);
     primary.wait_until("shedding load", |node| node.metric("catraca_overloaded_total") > 0.0);
@@ -140,7 +139,8 @@ fn a_node_of_another_version_cluster_or_key_is_refused() {
     join.purpose = Purpose::Inquiry.to_wire();
     join.shards = 1.into();
     join.node_id = [9; 16];
-    let reason = |join: &JoinFrame| view::<RefuseFrame>(&knock(address, join)).and_then(|frame| RefuseReason::from_wire(frame.reason));
+    let reason =
+        |join: &JoinFrame| view::<RefuseFrame>(&knock(address, join)).and_then(|frame| RefuseReason::from_wire(frame.reason));
     assert!(view::<AcceptFrame>(&knock(address, &join)).is_some(), "so far all is right");
     let mut later = join;
     later.format_version = (FORMAT_VERSION + 1).into();

@@ -81,7 +81,7 @@ fn main() -> ExitCode {
                     cuts.fetch_add(report.cuts, Ordering::Relaxed);
                     bar.inc(1);
                     if let Some(what) = &report.failure {
-                        bar.println(format!("seed {seed} FAILED: {what}"));
+                        bar.suspend(|| println!("seed {seed} FAILED: {what}"));
                         over.store(!options.keep_going, Ordering::Relaxed);
                         failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((seed, report));
                     }

@@ -7,8 +7,8 @@ use super::world::{MS, Sim};
 use bytemuck::Zeroable;
 use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VerdictFrame,
-    WelcomeFrame, transaction_id, view,
+    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VerdictFrame, WelcomeFrame,
+    transaction_id, view,
 };
 use std::collections::BTreeMap;
 
@@ -31,6 +31,8 @@ struct Wanted {
     refused: bool,
     /// The same id with another amount: to be refused.
     forged: bool,
+    /// There is a forged one of it. A primary that nobody follows may have taken that, and refuse the first for it until it is deposed.
+    copied: bool,
 }
 
 /// A client.
@@ -68,11 +70,6 @@ impl Client {
     /// What has neither been answered nor refused.
     pub fn open(&self) -> usize {
         self.wanted.values().filter(|wanted| !wanted.answered && !wanted.refused).count()
-    }
-
-    /// What was answered.
-    pub fn answered(&self) -> usize {
-        self.wanted.values().filter(|wanted| wanted.answered).count()
     }
 
     fn lost_connection(&mut self, now_ns: u64) {
@@ -149,7 +146,8 @@ impl Sim {
         transaction.amount_centavos = amount.into();
         transaction.event_time_ns = (super::clock::NOON_NS + self.now_ns).into();
         transaction.budget_us = budget_us.into();
-        let wanted = Wanted { transaction, asked: None, try_at_ns: 0, answered: false, refused: false, forged: false };
+        let wanted =
+            Wanted { transaction, asked: None, try_at_ns: 0, answered: false, refused: false, forged: false, copied: false };
         me.wanted.insert(number, wanted);
     }
 
@@ -176,6 +174,7 @@ impl Sim {
         let number = answered[self.rng.index(answered.len())];
         if self.rng.permille(200) {
             let me = &mut self.clients[client];
+            me.wanted.entry(number).and_modify(|wanted| wanted.copied = true);
             let mut forged = me.wanted[&number].clone();
             forged.transaction.amount_centavos = 2_000_000.into();
             (forged.forged, forged.answered, forged.asked) = (true, false, None);
@@ -276,6 +275,7 @@ impl Sim {
         wanted.try_at_ns = now_ns + pause;
         match code {
             Some(ErrorCode::IdReused) if wanted.forged => wanted.refused = true,
+            Some(ErrorCode::IdReused) if wanted.copied => {}
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
             Some(ErrorCode::Overloaded) => self.checks.overloaded += 1,
             Some(ErrorCode::DiskFull) => self.checks.disk_full += 1,

@@ -214,7 +214,7 @@ impl Sim {
                     let time = self.rng.between(1, 20) * MS;
                     self.wake_in(node, time, Wake::SegmentsMade { core: usize::from(shard) });
                 }
-                ToControl::Gated { shard, committed } => self.gated(node, usize::from(shard), committed),
+                ToControl::Gated { shard, answered } => self.gated(node, usize::from(shard), answered),
                 _ => {}
             }
         }

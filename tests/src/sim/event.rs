@@ -45,7 +45,6 @@ pub(super) enum Wake {
     SegmentsMade {
         core: usize,
     },
-    Restart,
 }
 
 /// How a fault ends.

@@ -52,7 +52,7 @@ pub(super) struct Accept {
 pub(super) enum Link {
     Join(Join),
     Accept(Accept),
-    Refuse { reason: RefuseReason, epoch: u32 },
+    Refuse { reason: RefuseReason },
     Probe { lsn: u64, chain: Chain },
     Match { matches: bool, tail: u64 },
     Follow { lsn: u64, chain: Chain },

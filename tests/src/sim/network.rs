@@ -80,10 +80,6 @@ impl Network {
         let me = |end: &End| matches!(end, End::Node { node: n, .. } if *n == node);
         self.conns[conn].ends.iter().position(me).expect("a node asks for its own connections only")
     }
-
-    pub fn reaches(&self, from: usize, to: usize) -> bool {
-        self.up[from][to]
-    }
 }
 
 impl Sim {

@@ -11,7 +11,6 @@ use catraca_engine::shard::messages::ToShard;
 use catraca_wire::block::sound_head;
 use catraca_wire::frame::{Durability, Role};
 use catraca_wire::replication::RefuseReason;
-use std::collections::VecDeque;
 use std::rc::Rc;
 
 /// One stream of a session.
@@ -19,8 +18,6 @@ use std::rc::Rc;
 pub(super) struct Feed {
     pub conn: Option<usize>,
     pub feeder: Option<Feeder>,
-    /// Came before anything may be fed.
-    waiting: VecDeque<Link>,
 }
 
 /// A session.
@@ -30,8 +27,6 @@ pub(super) struct Active {
     pub peer: Peer,
     pub heard_ns: u64,
     streams: Vec<Feed>,
-    /// REVOKE was sent, and nothing is fed before REVOKED.
-    revoking: bool,
     /// The operator wants the node alone once the grant is given back.
     going_alone: bool,
     /// No grant in this session.
@@ -72,11 +67,7 @@ impl Sim {
             }
         } else if let Some(stream) = active.streams.iter().position(|feed| feed.conn == Some(conn)) {
             active.heard_ns = now_ns;
-            if active.revoking {
-                active.streams[stream].waiting.push_back(link);
-            } else {
-                self.stream_receives(node, stream, conn, link);
-            }
+            self.stream_receives(node, stream, conn, link);
         }
     }
 
@@ -109,9 +100,9 @@ impl Sim {
             }
         };
         if let Some(reason) = refused {
-            let (epoch, ours) = (join.epoch, state.epoch);
+            let epoch = join.epoch;
             self.note(format_args!("node {node} refuses a connection: {reason}"));
-            self.send_link(node, conn, Link::Refuse { reason, epoch: ours });
+            self.send_link(node, conn, Link::Refuse { reason });
             self.drop_link(node, conn);
             if reason == RefuseReason::Epoch {
                 self.change(node, Change::Deposed { epoch, by: None });
@@ -119,11 +110,11 @@ impl Sim {
             return;
         }
         let reply = accept(session_id);
-        let revoking = join.in_sync && state.durability != Durability::Sync;
+        let revoke = join.in_sync && state.durability != Durability::Sync;
         let epoch = state.epoch;
         self.end_session(node, "the standby has dialed anew");
         let durable = self.tails(node);
-        let session = Session::new(session_id, join.node_id, &durable);
+        let session = Session::new(session_id, join.node_id, &durable, join.in_sync);
         let streams = durable.iter().map(|_| Feed::default()).collect();
         self.process(node).primary.active = Some(Active {
             session,
@@ -131,7 +122,6 @@ impl Sim {
             peer: peer(join.node, join.node_id),
             heard_ns: now_ns,
             streams,
-            revoking,
             going_alone: false,
             held: false,
         });
@@ -141,7 +131,7 @@ impl Sim {
             if join.in_sync { ", in sync" } else { "" }
         ));
         self.send_link(node, conn, reply);
-        if revoking {
+        if revoke {
             self.send_link(node, conn, Link::Revoke { epoch });
         }
     }
@@ -269,37 +259,30 @@ impl Sim {
             return standby_is_down;
         };
         active.held = true;
+        active.session.hold();
         if active.session.may_hold_grant() {
-            (active.revoking, active.going_alone) = (true, true);
-            active.session.hold();
+            active.going_alone = true;
             let conn = active.conn;
             self.send_link(node, conn, Link::Revoke { epoch });
-        } else if active.revoking {
-            active.going_alone = true;
         } else {
-            active.session.hold();
             self.change(node, Change::Alone);
         }
         true
     }
 
+    /// A standby that the operator left out comes back when it dials anew.
+    pub(super) fn end_held_session(&mut self, node: usize) {
+        let process = self.nodes[node].process.as_ref();
+        if process.and_then(|process| process.primary.active.as_ref()).is_some_and(|active| active.held) {
+            self.end_session(node, "the operator wants the standby back");
+        }
+    }
+
     fn revoked(&mut self, node: usize) {
         let Some(active) = self.process(node).primary.active.as_mut() else { return };
-        if !std::mem::take(&mut active.revoking) {
-            return;
-        }
-        let alone = std::mem::take(&mut active.going_alone);
-        let mut waiting = Vec::new();
-        for (stream, feed) in active.streams.iter_mut().enumerate() {
-            waiting.extend(feed.waiting.drain(..).map(|link| (stream, feed.conn, link)));
-        }
-        if alone {
+        active.session.revoked();
+        if !active.session.may_hold_grant() && std::mem::take(&mut active.going_alone) {
             self.change(node, Change::Alone);
-        }
-        for (stream, conn, link) in waiting {
-            if let Some(conn) = conn {
-                self.stream_receives(node, stream, conn, link);
-            }
         }
     }
 

@@ -196,7 +196,11 @@ impl Sim {
                     Err(fault) => return self.follow_fault(node, &fault),
                 },
                 Link::Block { epoch, committed, bytes } => match of.follower.take(epoch, committed, &bytes) {
-                    Ok(Taken::Write(placed)) => self.write_followed(node, stream, placed, bytes),
+                    Ok(Taken::Write(placed)) => {
+                        if !self.write_followed(node, stream, placed, bytes) {
+                            return;
+                        }
+                    }
                     Ok(Taken::Known { lsn, receipt }) => {
                         if let Some(conn) = conn {
                             self.send_link(node, conn, Link::Ack { lsn, receipt });
@@ -217,7 +221,7 @@ impl Sim {
         self.stop_following(node, &fault.to_string());
     }
 
-    fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, bytes: Rc<[u8]>) {
+    fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, bytes: Rc<[u8]>) -> bool {
         let reused = self.broken(Broken::ReusedSegment);
         let id = self.new_id();
         let host = &mut self.nodes[node];
@@ -225,13 +229,15 @@ impl Sim {
         let disk = &mut host.disk;
         while disk.streams[stream].segments.len() <= placed.segment as usize {
             if !disk.has_room() {
-                return self.disk_failed(node);
+                self.disk_failed(node);
+                return false;
             }
             disk.streams[stream].add_segment(CLUSTER, stream as u16, SEGMENT_LEN, reused);
         }
         disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&bytes), reused);
         self.process(node).standby.streams[stream].writing = Some((bytes, attempt));
         self.end_later(node, stream, id);
+        true
     }
 
     /// A block that came is durable: its records are applied, and it is acknowledged.
@@ -242,7 +248,7 @@ impl Sim {
         let Some((bytes, attempt)) = of.writing.take() else { return };
         let block = of.follower.block_of(&bytes).expect("it was checked before it was written");
         process.cores[stream].blocks.push(BlockRef::of(&block));
-        if let Some(builder) = process.builder.as_mut().filter(|_| !empty_dedupe) {
+        if let Some(builder) = process.builder.as_ref().filter(|_| !empty_dedupe) {
             builder.take(&block);
         }
         let (lsn, receipt) = of.follower.written();

@@ -17,7 +17,6 @@ use std::fmt::Arguments;
 use std::rc::Rc;
 
 pub(super) const MS: u64 = 1_000_000;
-pub(super) const SECOND: u64 = 1_000_000_000;
 
 /// One machine.
 pub(super) struct Node {
@@ -177,7 +176,6 @@ impl Sim {
     fn wake(&mut self, node: usize, wake: Wake) {
         match wake {
             Wake::Booted => self.booted(node),
-            Wake::Restart => self.restart(node),
             _ if self.nodes[node].process.is_none() => {}
             Wake::Tick => self.tick(node),
             Wake::Beat => self.beat(node),
@@ -275,6 +273,7 @@ impl Sim {
             self.resume(node);
             self.start(node);
             self.make_all_segments(node);
+            self.end_held_session(node);
         }
     }
 }
