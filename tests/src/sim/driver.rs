@@ -123,6 +123,7 @@ impl Sim {
         block.under_way = None;
         self.progress(node, stream);
         self.session_progress(node, stream);
+        self.answer_probe(node, stream);
     }
 
     /// Moves what a shard has for others to their queues.

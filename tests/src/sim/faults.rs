@@ -197,7 +197,8 @@ impl Sim {
     /// Whether everything that was answered is safe without this node.
     pub(super) fn is_spare(&self, node: usize) -> bool {
         let (this, other) = (&self.nodes[node], &self.nodes[1 - node]);
-        if other.rotten || other.damaged {
+        let going_alone = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
+        if other.rotten || other.damaged || going_alone {
             return false;
         }
         match self.leader() {

@@ -56,11 +56,13 @@ pub enum Broken {
     EmptyDedupe,
     /// Takes a used segment for a new one.
     ReusedSegment,
+    /// Tells the standby that a block is not here while it is on its way to the disk.
+    EarlyMatch,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 7] = [
+    pub const ALL: [(&str, Self); 8] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -68,6 +70,7 @@ impl Broken {
         ("truncated-damage", Self::TruncatedDamage),
         ("empty-dedupe", Self::EmptyDedupe),
         ("reused-segment", Self::ReusedSegment),
+        ("early-match", Self::EarlyMatch),
     ];
 }
 

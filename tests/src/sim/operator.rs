@@ -15,6 +15,8 @@ pub(super) struct Operator {
     promised_at: [u64; NODES],
     /// Since when each node does not answer.
     missing_since_ns: [Option<u64>; NODES],
+    /// When a primary was last told to go alone: its standby may have given the grant back, and the primary not gone yet.
+    pub solo_at_ns: Option<u64>,
     patience_ns: u64,
     solo_patience_ns: u64,
     /// Of a thousand looks, those at which a healthy primary is believed dead, or sent alone.
@@ -29,6 +31,7 @@ impl Operator {
             promised: [false; NODES],
             promised_at: [0; NODES],
             missing_since_ns: [None; NODES],
+            solo_at_ns: None,
             patience_ns: rng.between(100, 1_500) * MS,
             solo_patience_ns: rng.between(300, 4_000) * MS,
             rash_permille: rng.between(0, 12),
@@ -67,6 +70,7 @@ impl Sim {
         if standby_is_down && (promoting || self.leader() != Some(node)) {
             return false;
         }
+        self.operator.solo_at_ns = Some(self.now_ns);
         if standby_is_down {
             self.operator.promised[standby] = true;
             self.operator.promised_at[standby] = self.next_id;

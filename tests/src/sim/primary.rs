@@ -1,5 +1,6 @@
 //! A primary's side of replication: sessions, feeding, grants; and asking whether somebody else reigns by now.
 
+use super::Broken;
 use super::durable::Change;
 use super::event::Wake;
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
@@ -8,7 +9,7 @@ use super::node::durable_tail;
 use super::world::Sim;
 use catraca_engine::replica::{Feeder, Peer, Session, Step};
 use catraca_engine::shard::messages::ToShard;
-use catraca_wire::block::sound_head;
+use catraca_wire::block::{Chain, sound_head};
 use catraca_wire::frame::{Durability, Role};
 use catraca_wire::replication::RefuseReason;
 use std::rc::Rc;
@@ -18,6 +19,8 @@ use std::rc::Rc;
 pub(super) struct Feed {
     pub conn: Option<usize>,
     pub feeder: Option<Feeder>,
+    /// A probe waits for what was handed to the disk when it came, up to a record, to be durable.
+    probe: Option<(u64, Chain, u64)>,
 }
 
 /// A session.
@@ -67,7 +70,7 @@ impl Sim {
             }
         } else if let Some(stream) = active.streams.iter().position(|feed| feed.conn == Some(conn)) {
             active.heard_ns = now_ns;
-            self.stream_receives(node, stream, conn, link);
+            self.stream_receives(node, stream, link);
         }
     }
 
@@ -146,14 +149,14 @@ impl Sim {
         }
     }
 
-    fn stream_receives(&mut self, node: usize, stream: usize, conn: usize, link: Link) {
+    fn stream_receives(&mut self, node: usize, stream: usize, link: Link) {
         match link {
             Link::Probe { lsn, chain } => {
-                let blocks = &self.process(node).cores[stream].blocks;
-                let tail = durable_tail(blocks);
-                let there = |block: &super::node::BlockRef| block.last_lsn == lsn && block.chain == chain && lsn <= tail;
-                let matches = lsn == 0 || blocks.iter().rev().any(there);
-                self.send_link(node, conn, Link::Match { matches, tail });
+                let process = self.process(node);
+                let handed = process.cores[stream].blocks.last().map_or(0, |block| block.last_lsn);
+                let Some(active) = process.primary.active.as_mut() else { return };
+                active.streams[stream].probe = Some((lsn, chain, handed));
+                self.answer_probe(node, stream);
             }
             Link::Follow { lsn, chain } => {
                 let tail = self.tails(node)[stream];
@@ -178,6 +181,23 @@ impl Sim {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Answers a probe once everything that had been handed to the disk when it came is durable. The standby may hold such a block, and
+    /// have acknowledged it in an earlier session: told that it is not here, it would cut it off while that word still counts.
+    pub(super) fn answer_probe(&mut self, node: usize, stream: usize) {
+        let early = self.broken(Broken::EarlyMatch);
+        let process = self.process(node);
+        let blocks = &process.cores[stream].blocks;
+        let tail = durable_tail(blocks);
+        let Some(active) = process.primary.active.as_mut() else { return };
+        let feed = &mut active.streams[stream];
+        let Some((lsn, chain, _)) = feed.probe.take_if(|(_, _, handed)| early || *handed <= tail) else { return };
+        let there = |block: &super::node::BlockRef| block.last_lsn == lsn && block.chain == chain && lsn <= tail;
+        let matches = lsn == 0 || blocks.iter().rev().any(there);
+        if let Some(conn) = feed.conn {
+            self.send_link(node, conn, Link::Match { matches, tail });
         }
     }
 
@@ -310,7 +330,7 @@ impl Sim {
     pub(super) fn inquiry_answered(&mut self, node: usize, conn: usize, accept: Accept) {
         self.process(node).primary.inquiry = None;
         self.drop_link(node, conn);
-        let lower_is_taken = self.broken(super::Broken::LowerEpoch);
+        let lower_is_taken = self.broken(Broken::LowerEpoch);
         let state = &self.process(node).state;
         if accept.role == Role::Primary && (accept.epoch > state.epoch || lower_is_taken && accept.epoch < state.epoch) {
             self.note(format_args!("node {node} learns that node {} reigns in epoch {}", accept.node, accept.epoch));
