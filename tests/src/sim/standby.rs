@@ -271,13 +271,15 @@ impl Sim {
         let blocks = &self.process(node).cores[stream].blocks;
         let gone = blocks.iter().filter(|block| block.first_lsn >= to.next_lsn);
         let ranges: Vec<_> = gone.map(|block| (block.segment, block.offset, block.offset + block.len as u64)).collect();
+        let coarse = self.broken(Broken::CoarseCut);
         let disk = &mut self.nodes[node].disk;
         for &(segment, from, end) in &ranges {
             let bytes = disk.streams[stream].segments[segment as usize][from as usize..end as usize].to_vec();
             disk.quarantine.push((stream as u16, bytes));
         }
+        let steps = if coarse { merged(&ranges) } else { ranges };
         self.checks.cuts += 1;
-        self.process(node).standby.cut = Some(Cut { stream, ranges });
+        self.process(node).standby.cut = Some(Cut { stream, ranges: steps });
         self.stop_following(node, "its log must be cut");
         self.wake_in(node, MS, Wake::CutStep);
     }
@@ -332,4 +334,16 @@ impl Sim {
         self.process(node).standby.promoting = None;
         self.wake_in(node, DIAL_PAUSE_NS, Wake::Dial);
     }
+}
+
+/// Ranges that touch each other as one.
+fn merged(ranges: &[(u32, u64, u64)]) -> Vec<(u32, u64, u64)> {
+    let mut all: Vec<(u32, u64, u64)> = Vec::new();
+    for &(segment, from, to) in ranges {
+        match all.last_mut() {
+            Some(last) if last.0 == segment && last.2 == from => last.2 = to,
+            _ => all.push((segment, from, to)),
+        }
+    }
+    all
 }
