@@ -21,6 +21,7 @@ pub struct LiveFeed {
     /// Memory to use again, so that a warm feed allocates nothing.
     spare: ArrayQueue<Vec<u8>>,
     waiting_len: AtomicUsize,
+    handed_lsn: AtomicU64,
     durable_lsn: AtomicU64,
     wake: Unparker,
     parker: Mutex<Parker>,
@@ -34,6 +35,7 @@ impl Default for LiveFeed {
             queue: ArrayQueue::new(MAX_BLOCKS),
             spare: ArrayQueue::new(MAX_BLOCKS),
             waiting_len: AtomicUsize::new(0),
+            handed_lsn: AtomicU64::new(0),
             durable_lsn: AtomicU64::new(0),
             wake: parker.unparker().clone(),
             parker: Mutex::new(parker),
@@ -42,9 +44,10 @@ impl Default for LiveFeed {
 }
 
 impl LiveFeed {
-    /// A block goes to the disk; on the data core.
+    /// A block that ends with this record goes to the disk; on the data core.
     #[inline]
-    pub fn push(&self, block: &[u8]) {
+    pub fn push(&self, block: &[u8], last_lsn: u64) {
+        self.handed_lsn.store(last_lsn, Ordering::Release);
         if !self.attached.load(Ordering::Relaxed) || self.waiting_len.load(Ordering::Relaxed) + block.len() > MAX_LEN {
             return;
         }
@@ -67,6 +70,11 @@ impl LiveFeed {
     /// The last durable record: what may be read from the disk.
     pub fn durable_lsn(&self) -> u64 {
         self.durable_lsn.load(Ordering::Acquire)
+    }
+
+    /// The last record handed to the disk in this run; 0 before the first.
+    pub fn handed_lsn(&self) -> u64 {
+        self.handed_lsn.load(Ordering::Acquire)
     }
 
     /// Begins to copy blocks, or ends it and drops what waits.
@@ -115,11 +123,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_left_out() {
         let feed = LiveFeed::default();
-        feed.push(&[1; 4096]);
+        feed.push(&[1; 4096], 1);
+        assert_eq!(feed.handed_lsn(), 1);
         assert!(feed.pop().is_none(), "nobody is attached");
         feed.attach(true);
         let block = vec![7; 1 << 20];
-        (0..100).for_each(|_| feed.push(&block));
+        (0..100).for_each(|lsn| feed.push(&block, 2 + lsn));
         let mut count = 0;
         while let Some(copy) = feed.pop() {
             assert_eq!(copy, block);
@@ -127,7 +136,7 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 16);
-        feed.push(&block);
+        feed.push(&block, 102);
         feed.attach(false);
         assert!(feed.pop().is_none());
     }

@@ -15,6 +15,7 @@ pub mod pair;
 pub mod payments;
 pub mod raw;
 pub mod sandbox;
+pub mod sim;
 
 // What the engine's own tests drive a shard and write a log with.
 #[path = "../../engine/tests/log_support/mod.rs"]

@@ -192,7 +192,7 @@ impl Disk {
         let mut shard = core.shard.borrow_mut();
         if let Some(write) = shard.next_write(core.now()) {
             self.writing.set(true);
-            core.links.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len]);
+            core.links.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len], write.last_lsn);
             // Whoever hands a block over: the journal's task waits for its return.
             core.journal.set();
             assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");

@@ -65,6 +65,10 @@ fn find_start(
 ) -> Result<Option<(Feeder, BlockCursor)>, LinkFailure> {
     let epoch = locked(&link.inner).state.epoch;
     while link.is_current(id) {
+        let Some((kind, frame)) = connection.next()? else { continue };
+        if !wait_for_handed(link, stream, id) {
+            break;
+        }
         let durable = link.durable_lsn(stream);
         let find = |lsn: u64, chain: &Chain| {
             if lsn > durable {
@@ -73,7 +77,6 @@ fn find_start(
             let found = find_boundary(&link.setup.data_dir, stream, lsn).map_err(|e| LinkFailure::Fault(e.to_string()))?;
             Ok::<_, LinkFailure>(found.filter(|found| found.chain == *chain))
         };
-        let Some((kind, frame)) = connection.next()? else { continue };
         if let Some(probe) = view::<ProbeFrame>(frame) {
             let mut reply = MatchFrame::empty(stream, epoch);
             reply.matches = u8::from(find(probe.lsn.to_native(), &probe.chain)?.is_some());
@@ -90,6 +93,20 @@ fn find_start(
         }
     }
     Ok(None)
+}
+
+/// Waits until everything handed to the disk so far is durable; `false` when the session is over. The standby may hold such a block, and
+/// have acknowledged it in the session before this one: were it told that the block is not here, it would cut it off, while here the old
+/// word still stood and answered from the block as soon as the disk was done.
+fn wait_for_handed(link: &Link, stream: u16, id: u64) -> bool {
+    let handed = if stream < link.setup.shards { link.links.feeds[usize::from(stream)].handed_lsn() } else { 0 };
+    while link.durable_lsn(stream) < handed {
+        if !link.is_current(id) {
+            return false;
+        }
+        std::thread::sleep(GAP);
+    }
+    true
 }
 
 fn take_acks(link: &Link, connection: &mut Connection, feeder: &Mutex<Feeder>, stream: u16, id: u64) -> Result<(), LinkFailure> {

@@ -149,11 +149,11 @@ impl Link {
         self.act(&mut inner, step);
     }
 
-    /// A shard's answers wait for the standby from now on; it had committed everything up to a record by then.
-    pub fn gated(&self, shard: u16, committed: u64) {
+    /// A shard's answers wait for the standby from now on; it may have answered everything up to a record by then.
+    pub fn gated(&self, shard: u16, answered: u64) {
         let mut inner = locked(&self.inner);
         let Some(standing) = inner.session.as_mut() else { return };
-        let step = standing.session.gated(usize::from(shard), committed);
+        let step = standing.session.gated(usize::from(shard), answered);
         self.act(&mut inner, step);
     }
 

@@ -12,6 +12,8 @@ pub struct CommitGate {
     durable_here: u64,
     durable_there: u64,
     committed: u64,
+    /// What an earlier run wrote, and may have answered.
+    inherited: u64,
 }
 
 impl CommitGate {
@@ -19,7 +21,7 @@ impl CommitGate {
     /// what an earlier run wrote, this node can't know what the standby holds.
     pub fn new(durability: Durability, durable: u64) -> Self {
         let committed = if durability == Durability::Sync { 0 } else { durable };
-        Self { durability, durable_here: durable, durable_there: 0, committed }
+        Self { durability, durable_here: durable, durable_there: 0, committed, inherited: durable }
     }
 
     /// This node's disk holds everything up to `lsn`. Never goes back.
@@ -58,6 +60,12 @@ impl CommitGate {
         self.committed
     }
 
+    /// The last record that may ever have been answered. What an earlier run wrote counts, whatever this one has committed of it: that run
+    /// may have answered it alone, before answers waited for a standby.
+    pub fn may_be_answered(&self) -> u64 {
+        self.committed.max(self.inherited)
+    }
+
     fn advance(&mut self) {
         let safe = match self.durability {
             Durability::Single | Durability::Solo => self.durable_here,
@@ -92,6 +100,16 @@ mod tests {
         gate.durable_there(15);
         gate.durable_here(30);
         assert_eq!(gate.committed(), 20, "a late word takes nothing back");
+    }
+
+    #[test]
+    fn what_an_earlier_run_wrote_may_have_been_answered() {
+        let mut gate = CommitGate::new(Durability::Sync, 40);
+        gate.standby_at(3);
+        assert_eq!((gate.committed(), gate.may_be_answered()), (3, 40));
+        gate.durable_there(50);
+        gate.durable_here(50);
+        assert_eq!((gate.committed(), gate.may_be_answered()), (50, 50));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CatchingUp ──every stream near the end──→ wait for it (durable), tell all shards
-//! Closing the gap ──every stream holds what its shard had committed by then──→ GRANT
+//! Closing the gap ──every stream holds what its shard may have answered by then──→ GRANT
 //! Granting ──GRANTED──→ InSync
 //! ```
 //!
@@ -70,10 +70,10 @@ impl Session {
         self.next()
     }
 
-    /// A shard no longer answers without the standby; it had committed everything up to a record by then.
-    pub fn gated(&mut self, stream: usize, committed: u64) -> Option<Step> {
+    /// A shard no longer answers without the standby; it may have answered everything up to a record by then.
+    pub fn gated(&mut self, stream: usize, answered: u64) -> Option<Step> {
         let target = &mut self.streams[stream].target;
-        *target = Some(target.unwrap_or(0).max(committed));
+        *target = Some(target.unwrap_or(0).max(answered));
         self.next()
     }
 

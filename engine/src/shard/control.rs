@@ -49,8 +49,8 @@ impl<B: BlockMemory> Shard<B> {
             ToShard::Durability(durability) => {
                 self.gate.set_durability(durability);
                 self.gate_moved = true;
-                let (shard, committed) = (self.settings.shard, self.gate.committed());
-                self.control_out.push(ToControl::Gated { shard, committed });
+                let (shard, answered) = (self.settings.shard, self.gate.may_be_answered());
+                self.control_out.push(ToControl::Gated { shard, answered });
             }
             ToShard::StandbyAt(lsn) => self.standby_at(lsn),
             ToShard::StandbyDurable(lsn) => self.standby_durable(lsn),

@@ -218,12 +218,12 @@ pub enum ToControl {
         /// The segment it is in now.
         segment: u32,
     },
-    /// After [`ToShard::Durability`]: everything up to this record had been committed by then.
+    /// After [`ToShard::Durability`]: nothing behind this record had been answered by then, in this run or an earlier one.
     Gated {
         /// Shard.
         shard: u16,
-        /// The last committed record.
-        committed: u64,
+        /// The last record that may have been answered.
+        answered: u64,
     },
     /// After [`ToShard::TakeOver`]: what the shard had before, to be freed off the data cores.
     TookOver(Box<ShardState>),

@@ -1,0 +1,284 @@
+//! What moves the shards of a node: the same steps in the same order as `engine/src/driver`, each when its event is due.
+
+use super::disk::DiskFault;
+use super::event::{Event, Wake};
+use super::network::Payload;
+use super::node::{BlockRef, Core};
+use super::world::{MS, Sim};
+use super::{Broken, checks};
+use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
+use catraca_wire::frame::{FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view};
+use std::rc::Rc;
+
+impl Sim {
+    /// A node's clocks.
+    pub(super) fn clock(&self, node: usize) -> Now {
+        self.nodes[node].clock.now(self.now_ns)
+    }
+
+    /// A client's connection comes in.
+    pub(super) fn accept_client(&mut self, node: usize, conn: usize) {
+        let now = self.clock(node);
+        let core = self.rng.index(usize::from(self.plan.shards));
+        let process = self.process(node);
+        match process.cores[core].shard.connect(now) {
+            Some(id) => {
+                process.clients.insert(conn, (core, id));
+            }
+            None => self.hang_up(conn, 1),
+        }
+    }
+
+    pub(super) fn client_gone(&mut self, node: usize, conn: usize) {
+        let process = self.process(node);
+        if let Some((core, id)) = process.clients.remove(&conn) {
+            process.cores[core].shard.disconnect(id);
+            process.due.retain(|(of, _), _| *of != conn);
+        }
+    }
+
+    /// Bytes of a client: whole frames.
+    pub(super) fn client_bytes(&mut self, node: usize, conn: usize, bytes: &[u8]) {
+        let now = self.clock(node);
+        let process = self.process(node);
+        let Some(&(core, id)) = process.clients.get(&conn) else { return };
+        for submit in submits(bytes) {
+            let budget_us = match submit.transaction.budget_us.to_native() {
+                0 => MAX_BUDGET_US,
+                budget => budget,
+            };
+            let key = (conn, submit.header.correlation.to_native());
+            process.due.insert(key, now.mono_ns + u64::from(budget_us) * 1_000);
+        }
+        process.cores[core].shard.receive(id, bytes, now.mono_ns, now);
+        self.progress(node, core);
+    }
+
+    /// Gives the disk the next block, if it may have one, and moves on what the shard has for others.
+    pub(super) fn progress(&mut self, node: usize, core: usize) {
+        self.begin_write(node, core);
+        let now = self.clock(node);
+        self.process(node).cores[core].shard.answer_committed(now);
+        self.after_work(node, core);
+        self.feed(node, core);
+    }
+
+    fn begin_write(&mut self, node: usize, core: usize) {
+        let now = self.clock(node);
+        let reused = self.broken(Broken::ReusedSegment);
+        let id = self.new_id();
+        let host = &mut self.nodes[node];
+        let Some(process) = host.process.as_mut() else { return };
+        let Core { shard, writing, blocks, .. } = &mut process.cores[core];
+        if host.disk.streams[core].is_busy() || writing.is_some() {
+            return;
+        }
+        let Some(write) = shard.next_write(now) else { return };
+        let bytes: Rc<[u8]> = Rc::from(&write.buffer[..write.len]);
+        let block = BlockRef::of_write(&write, Rc::clone(&bytes));
+        blocks.push(block);
+        host.disk.streams[core].begin(id, write.segment, write.offset, bytes, reused);
+        let (segment, offset, last_lsn) = (write.segment, write.offset, write.last_lsn);
+        *writing = Some(write.buffer);
+        self.note(format_args!("node {node}/{core} writes up to {last_lsn} at {segment}:{offset}"));
+        self.end_later(node, core, id);
+        if self.broken(Broken::AckBeforeSync) {
+            self.process(node).cores[core].shard.written();
+        }
+    }
+
+    /// The disk ends what it was given after the time that it takes.
+    pub(super) fn end_later(&mut self, node: usize, stream: usize, id: u64) {
+        let time = self.rng.between(40_000, self.nodes[node].disk.slowest_ns);
+        self.after(time, Event::Disk { node, stream, id });
+    }
+
+    /// The disk has ended what it did, whether anybody is there to see it or not.
+    pub(super) fn disk_ends(&mut self, node: usize, stream: usize, id: u64) {
+        let disk = &mut self.nodes[node].disk;
+        if !disk.streams[stream].is_busy() {
+            return;
+        }
+        let Some(ended) = disk.streams[stream].finish(id, disk.fault, &mut self.rng) else { return };
+        disk.fault = None;
+        self.wake_in(node, 0, Wake::Written { stream, failed: ended.is_err() });
+    }
+
+    /// The process sees that a write has ended.
+    pub(super) fn written(&mut self, node: usize, stream: usize, failed: bool) {
+        if failed {
+            return self.disk_failed(node);
+        }
+        if self.process(node).standby.writes(stream) {
+            return self.follower_written(node, stream);
+        }
+        let early = self.broken(Broken::AckBeforeSync);
+        let core = &mut self.process(node).cores[stream];
+        let Some(buffer) = core.writing.take() else { return };
+        core.shard.give_buffer(buffer);
+        if !early {
+            core.shard.written();
+        }
+        let block = core.blocks.last_mut().expect("one was being written");
+        block.under_way = None;
+        self.progress(node, stream);
+        self.session_progress(node, stream);
+        self.answer_probe(node, stream);
+    }
+
+    /// Moves what a shard has for others to their queues.
+    pub(super) fn after_work(&mut self, node: usize, core: usize) {
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let shard = &mut process.cores[core].shard;
+        let mesh_before = process.mesh.len();
+        process.mesh.extend(shard.mesh_out().drain(..).map(|(to, message)| (usize::from(to), core, message)));
+        let mesh = process.mesh.len() > mesh_before;
+        let control_before = process.control.len();
+        process.control.extend(shard.control_out().drain(..));
+        let control = process.control.len() > control_before;
+        if mesh {
+            let time = self.rng.between(1_000, 100_000);
+            self.wake_in(node, time, Wake::Mesh);
+        }
+        if control {
+            let time = self.rng.between(1_000, 2 * MS);
+            self.wake_in(node, time, Wake::Control);
+        }
+        while let Some(id) = self.process(node).cores[core].shard.next_dirty() {
+            let process = self.process(node);
+            let conn = process.clients.iter().find(|(_, of)| **of == (core, id)).map(|(conn, _)| *conn);
+            let mut bytes = Vec::new();
+            let closing = process.cores[core].shard.take_output(id, &mut bytes);
+            let Some(conn) = conn else { continue };
+            self.answers_leave(node, conn, &bytes);
+            self.send(conn, 1, Payload::Bytes(bytes));
+            if closing {
+                self.hang_up(conn, 1);
+                self.client_gone(node, conn);
+            }
+        }
+    }
+
+    /// Looks at answers on their way out.
+    fn answers_leave(&mut self, node: usize, conn: usize, bytes: &[u8]) {
+        let now = self.clock(node);
+        let reign = self.process(node).reign;
+        for (header, whole) in frames(bytes) {
+            let correlation = header.correlation.to_native();
+            let due = self.process(node).due.remove(&(conn, correlation));
+            if header.kind != FrameKind::Verdict.to_wire() {
+                continue;
+            }
+            let Some(verdict) = view::<VerdictFrame>(whole) else { continue };
+            let Some(epoch) = reign else {
+                self.checks.fail(format!("node {node} answers although it is a standby"));
+                return;
+            };
+            self.checks.acknowledges(epoch, node);
+            if due.is_some_and(|due| now.mono_ns >= due) {
+                self.checks.fail(format!("node {node} gives a verdict after the budget: {:?}", verdict.answer));
+            }
+            self.note(format_args!(
+                "node {node} answers {}/{} of epoch {} to {conn}:{correlation}",
+                verdict.answer.shard, verdict.answer.lsn, verdict.answer.epoch
+            ));
+        }
+    }
+
+    /// A message of the control thread for a core, which reads it a little later.
+    pub(super) fn mail(&mut self, node: usize, core: usize, message: ToShard) {
+        self.process(node).cores[core].mail.push_back(message);
+        let time = self.rng.between(1_000, MS);
+        self.wake_in(node, time, Wake::Mail { core });
+    }
+
+    pub(super) fn read_mail(&mut self, node: usize, core: usize) {
+        let now = self.clock(node);
+        let lone = self.broken(Broken::AckBeforeStandby);
+        let Core { shard, mail, .. } = &mut self.process(node).cores[core];
+        for message in std::mem::take(mail) {
+            match message {
+                ToShard::Durability(_) if lone => {
+                    shard.control(ToShard::Durability(catraca_wire::frame::Durability::Solo), now);
+                }
+                message => shard.control(message, now),
+            }
+        }
+        self.progress(node, core);
+    }
+
+    /// The control thread reads what the cores told it.
+    pub(super) fn read_control(&mut self, node: usize) {
+        for told in std::mem::take(&mut self.process(node).control) {
+            match told {
+                ToControl::SegmentTaken { shard, .. } => {
+                    let time = self.rng.between(1, 20) * MS;
+                    self.wake_in(node, time, Wake::SegmentsMade { core: usize::from(shard) });
+                }
+                ToControl::Gated { shard, answered } => self.gated(node, usize::from(shard), answered),
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn carry_mesh(&mut self, node: usize) {
+        let now = self.clock(node);
+        while let Some((to, from, message)) = self.process(node).mesh.pop_front() {
+            self.process(node).cores[to].shard.mesh(from as u16, message, now);
+            self.progress(node, to);
+        }
+    }
+
+    /// Opens or ends admission, when that has changed.
+    pub(super) fn tell_room(&mut self, node: usize, full: bool) {
+        let process = self.process(node);
+        if process.state.role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
+            return;
+        }
+        self.note(format_args!("node {node} has {} room on its disk", if full { "no" } else { "again" }));
+        let admission = if full { Admission::DiskFull } else { Admission::Open };
+        for core in 0..usize::from(self.plan.shards) {
+            self.mail(node, core, ToShard::Admit(admission));
+        }
+    }
+
+    /// Deadlines and time-outs.
+    pub(super) fn tick(&mut self, node: usize) {
+        let now = self.clock(node);
+        for core in 0..usize::from(self.plan.shards) {
+            let shard = &mut self.process(node).cores[core].shard;
+            shard.tick(now);
+            let counters = shard.counters();
+            self.checks.bounded(&counters);
+            self.progress(node, core);
+        }
+        // What a sibling answers at its tick comes over the mesh.
+        let overdue = |due: u64| now.mono_ns.saturating_sub(due) > checks::LATE_NS;
+        let process = self.process(node);
+        if let Some((&(conn, correlation), _)) = process.due.iter().find(|(_, due)| overdue(**due)) {
+            self.checks.fail(format!("node {node} let {conn}:{correlation} go unanswered past its budget"));
+        }
+        self.wake_in(node, 10 * MS, Wake::Tick);
+    }
+
+    /// The next write on a node ends with an error.
+    pub(super) fn fault_of_disk(&mut self, node: usize) {
+        let fault = if self.rng.permille(500) { DiskFault::Io } else { DiskFault::NoSpace };
+        self.break_disk(node, fault);
+    }
+}
+
+/// The frames of bytes that hold whole ones.
+pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = (&HeaderFields, &[u8])> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let header = view::<HeaderFields>(rest.get(..HEADER_LEN)?)?;
+        let whole = rest.get(..header.length.to_native() as usize)?;
+        rest = &rest[whole.len()..];
+        Some((header, whole))
+    })
+}
+
+fn submits(bytes: &[u8]) -> impl Iterator<Item = &SubmitFrame> {
+    frames(bytes).filter(|(header, _)| header.kind == FrameKind::Submit.to_wire()).filter_map(|(_, whole)| view(whole))
+}

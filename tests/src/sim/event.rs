@@ -1,0 +1,115 @@
+//! What can happen, and when: the queue of a run.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// Something that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// A message is due, sent from this end of a connection.
+    Deliver { conn: usize, from: usize },
+    /// Something is due in a run of a node's process.
+    Node { node: usize, incarnation: u64, wake: Wake },
+    /// A disk ends what it does.
+    Disk { node: usize, stream: usize, id: u64 },
+    /// A client looks around.
+    Client(usize),
+    /// The next fault.
+    Fault,
+    /// A fault ends.
+    Mend(Mend),
+    /// The operator looks around.
+    Operator,
+}
+
+/// What is due in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    Booted,
+    Tick,
+    Beat,
+    Mail {
+        core: usize,
+    },
+    Control,
+    Mesh,
+    /// The process sees that a write has ended.
+    Written {
+        stream: usize,
+        failed: bool,
+    },
+    Persisted,
+    Dial,
+    Inquire,
+    CutStep,
+    SegmentsMade {
+        core: usize,
+    },
+}
+
+/// How a fault ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mend {
+    Start(usize),
+    Resume(usize),
+    Line {
+        from: usize,
+        to: usize,
+    },
+    SlowDisk(usize),
+    SlowNetwork,
+    Room(usize),
+    Clock(usize),
+    /// A flapping line changes; so often still.
+    Flap {
+        from: usize,
+        to: usize,
+        times: u8,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Due {
+    at_ns: u64,
+    /// Of what is due at once, what was asked for first comes first.
+    order: u64,
+    pub event: Event,
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The heap gives the greatest: the earliest.
+        (other.at_ns, other.order).cmp(&(self.at_ns, self.order))
+    }
+}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Everything that is going to happen.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    heap: std::collections::BinaryHeap<Due>,
+    order: u64,
+}
+
+impl Queue {
+    pub fn push(&mut self, at_ns: u64, event: Event) {
+        self.order += 1;
+        self.heap.push(Due { at_ns, order: self.order, event });
+    }
+
+    /// The next thing to happen, and when, up to a time.
+    pub fn pop(&mut self, until_ns: u64) -> Option<(u64, Event)> {
+        if self.heap.peek()?.at_ns > until_ns {
+            return None;
+        }
+        self.heap.pop().map(|due| (due.at_ns, due.event))
+    }
+}
+
+/// What waits for a stopped process.
+pub(super) type Deferred = VecDeque<Event>;

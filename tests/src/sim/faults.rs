@@ -1,0 +1,268 @@
+//! What goes wrong, and when: drawn from the run's chance, within what the promises allow.
+
+use super::event::{Event, Mend};
+use super::network::NODES;
+use super::node::read_log;
+use super::rng::Rng;
+use super::world::{MS, Sim};
+use catraca_wire::frame::{Durability, Role};
+
+/// What may go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    PowerCut,
+    BothPowerCuts,
+    Stop,
+    Part,
+    PartOneWay,
+    Flap,
+    PartClient,
+    Reset,
+    SlowNetwork,
+    SlowDisk,
+    WriteError,
+    DiskFull,
+    Clock,
+    Rot,
+    Wipe,
+    KillInPromotion,
+}
+
+/// Each with its weight.
+const FAULTS: [(Fault, u64); 17] = [
+    (Fault::Kill, 12),
+    (Fault::PowerCut, 10),
+    (Fault::BothPowerCuts, 3),
+    (Fault::Stop, 10),
+    (Fault::Part, 8),
+    (Fault::PartOneWay, 6),
+    (Fault::Flap, 4),
+    (Fault::PartClient, 4),
+    (Fault::Reset, 14),
+    (Fault::SlowNetwork, 8),
+    (Fault::SlowDisk, 8),
+    (Fault::WriteError, 6),
+    (Fault::DiskFull, 3),
+    (Fault::Clock, 5),
+    (Fault::Rot, 6),
+    (Fault::Wipe, 2),
+    (Fault::KillInPromotion, 5),
+];
+
+/// How hard a run is disturbed.
+pub(super) struct Faults {
+    /// Between two faults at most, milliseconds.
+    longest_pause_ms: u64,
+    /// No more of them.
+    pub over: bool,
+    /// Some runs know some faults only.
+    mask: u64,
+}
+
+impl Faults {
+    pub fn new(rng: &mut Rng) -> Self {
+        let mask = if rng.permille(500) { u64::MAX } else { rng.bits() | 1 };
+        Self { longest_pause_ms: rng.between(60, 1_500), over: false, mask }
+    }
+
+    fn draw(&self, rng: &mut Rng) -> Fault {
+        let known = || FAULTS.iter().enumerate().filter(|(index, _)| self.mask >> index & 1 == 1).map(|(_, fault)| fault);
+        let mut pick = rng.between(1, known().map(|(_, weight)| weight).sum());
+        for (fault, weight) in known() {
+            match pick.checked_sub(*weight) {
+                None | Some(0) => return *fault,
+                Some(rest) => pick = rest,
+            }
+        }
+        Fault::Kill
+    }
+}
+
+impl Sim {
+    pub(super) fn next_fault(&mut self) {
+        if self.faults.over {
+            return;
+        }
+        let pause = self.rng.between(10, self.faults.longest_pause_ms) * MS;
+        self.after(pause, Event::Fault);
+        let fault = self.faults.draw(&mut self.rng);
+        let node = self.rng.index(NODES);
+        let short = self.rng.between(20, 1_500) * MS;
+        let long = self.rng.between(100, 3_000) * MS;
+        match fault {
+            Fault::Kill => {
+                self.kill(node);
+                self.after(short, Event::Mend(Mend::Start(node)));
+            }
+            Fault::PowerCut => {
+                self.cut_power(node);
+                self.after(short, Event::Mend(Mend::Start(node)));
+            }
+            Fault::BothPowerCuts => {
+                for node in 0..NODES {
+                    self.cut_power(node);
+                    let time = self.rng.between(20, 1_500) * MS;
+                    self.after(time, Event::Mend(Mend::Start(node)));
+                }
+            }
+            Fault::Stop => {
+                self.pause(node);
+                self.after(long, Event::Mend(Mend::Resume(node)));
+            }
+            Fault::Part => {
+                for (from, to) in [(0, 1), (1, 0)] {
+                    self.set_line(from, to, false);
+                    self.after(long, Event::Mend(Mend::Line { from, to }));
+                }
+            }
+            Fault::PartOneWay => {
+                self.set_line(node, 1 - node, false);
+                self.after(long, Event::Mend(Mend::Line { from: node, to: 1 - node }));
+            }
+            Fault::Flap => self.mend_flap(node, 1 - node),
+            Fault::PartClient => {
+                let client = NODES + self.rng.index(self.clients.len());
+                let (from, to) = if self.rng.permille(500) { (node, client) } else { (client, node) };
+                self.set_line(from, to, false);
+                self.after(long, Event::Mend(Mend::Line { from, to }));
+            }
+            Fault::Reset => {
+                let pick = self.rng.bits() >> 1;
+                self.reset_some(pick);
+            }
+            Fault::SlowNetwork => {
+                self.net.slowest_ns = self.rng.between(1, 80) * MS;
+                self.net.lost_permille = self.rng.between(0, 50);
+                self.net.twice_permille = self.rng.between(0, 100);
+                self.note(format_args!("the network is slow: {} ms", self.net.slowest_ns / MS));
+                self.after(long, Event::Mend(Mend::SlowNetwork));
+            }
+            Fault::SlowDisk => {
+                let slowest = self.rng.between(5, 600) * MS;
+                self.nodes[node].disk.slowest_ns = slowest;
+                self.note(format_args!("node {node}: writes take up to {} ms", slowest / MS));
+                self.after(long, Event::Mend(Mend::SlowDisk(node)));
+            }
+            Fault::WriteError => self.fault_of_disk(node),
+            Fault::DiskFull => self.fill_disk(node, long),
+            Fault::Clock => {
+                let jump = self.rng.between(0, 480_000) as i64 - 240_000;
+                self.nodes[node].clock.jump(jump * MS as i64);
+                let now_ns = self.now_ns;
+                let drift = self.nodes[node].clock.drift(now_ns, &mut self.rng);
+                self.note(format_args!("node {node}: its clock jumps by {jump} ms and drifts by {drift} ppb"));
+                self.after(long, Event::Mend(Mend::Clock(node)));
+            }
+            Fault::Rot => self.rot_somewhere(node, short),
+            Fault::Wipe => {
+                let standby = self.nodes[node].disk.state.role == Role::Standby;
+                if standby && self.leader() == Some(1 - node) && self.is_spare(node) {
+                    self.wipe(node);
+                }
+            }
+            Fault::KillInPromotion => {
+                if self.leader() == Some(1 - node) && self.may_promote(node) && self.promote(node, false) {
+                    let time = self.rng.between(10_000, 8 * MS);
+                    self.run_on(time);
+                    self.kill(node);
+                    self.after(short, Event::Mend(Mend::Start(node)));
+                }
+            }
+        }
+    }
+
+    /// Lets a moment pass within an event.
+    fn run_on(&mut self, time_ns: u64) {
+        let until = self.now_ns + time_ns;
+        while let Some((at, event)) = self.queue.pop(until) {
+            self.now_ns = at;
+            self.handle(event);
+        }
+        self.now_ns = until;
+    }
+
+    fn mend_flap(&mut self, from: usize, to: usize) {
+        let times = self.rng.between(2, 12) as u8;
+        self.after(0, Event::Mend(Mend::Flap { from, to, times }));
+    }
+
+    fn fill_disk(&mut self, node: usize, time_ns: u64) {
+        let disk = &mut self.nodes[node].disk;
+        disk.capacity = disk.streams.iter().map(|stream| stream.segments.len()).sum();
+        self.note(format_args!("node {node}: its disk has no more room"));
+        self.after(time_ns, Event::Mend(Mend::Room(node)));
+    }
+
+    /// Whether everything that was answered is safe without this node.
+    pub(super) fn is_spare(&self, node: usize) -> bool {
+        let (this, other) = (&self.nodes[node], &self.nodes[1 - node]);
+        let going_alone = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
+        if other.rotten || other.damaged || going_alone {
+            return false;
+        }
+        match self.leader() {
+            // What a standby holds its primary holds.
+            Some(leader) if leader != node => true,
+            Some(_) => {
+                let (mine, its) = (&this.disk.state, &other.disk.state);
+                mine.durability == Durability::Sync && its.in_sync && its.epoch == mine.epoch && self.may_promote(1 - node)
+            }
+            None => false,
+        }
+    }
+
+    /// Damages what is at rest on a node's disk, while the node is down.
+    fn rot_somewhere(&mut self, node: usize, time_ns: u64) {
+        self.kill(node);
+        self.after(time_ns, Event::Mend(Mend::Start(node)));
+        if self.is_spare(node) {
+            self.rot(node);
+        }
+    }
+
+    /// Alters one block of a node that is down, but so that it can be told: the newest is not lost as a whole.
+    pub fn rot(&mut self, node: usize) -> bool {
+        let stream = self.rng.index(usize::from(self.plan.shards));
+        let mut blocks = Vec::new();
+        let sound = read_log(&self.nodes[node].disk, |of, block| {
+            if usize::from(of) == stream {
+                blocks.push((block.place.segment as usize, block.place.block_offset as usize, block.head.padded_len()));
+            }
+        });
+        if sound.is_err() || blocks.len() < 3 || self.nodes[node].process.is_some() || self.nodes[node].booting {
+            return false;
+        }
+        let which = self.rng.index(blocks.len() - 1);
+        let (segment, from, len) = blocks[which];
+        let kind = self.rng.index(4);
+        let disk = &mut self.nodes[node].disk.streams[stream];
+        let what = match kind {
+            0 => {
+                let bit = self.rng.index(len * 8);
+                disk.segments[segment][from + bit / 8] ^= 1 << (bit % 8);
+                "a bit of it has flipped"
+            }
+            1 => {
+                disk.segments[segment][from..from + len].fill(0);
+                "it was never written"
+            }
+            2 => {
+                let (other_segment, other, other_len) = blocks[(which + 1) % blocks.len()];
+                let len = len.min(other_len);
+                let bytes = disk.segments[other_segment][other..other + len].to_vec();
+                disk.segments[segment][from..from + len].copy_from_slice(&bytes);
+                "another block lies in its place"
+            }
+            _ => {
+                // The length in its head: no part of a head can be torn.
+                let byte = from + 44 + self.rng.index(4);
+                disk.segments[segment][byte] ^= 0x80;
+                "its length has changed"
+            }
+        };
+        self.note(format_args!("node {node}: block {which} of stream {stream}, at {segment}:{from}: {what}"));
+        self.nodes[node].rotten = true;
+        true
+    }
+}

@@ -1,0 +1,170 @@
+//! The simulator: the real shards, journals, recovery and replication of two nodes under a seeded scheduler, with fake disks, a fake
+//! network, fake clocks, and clients that send again what was not answered. One seed is one run, bit for bit.
+//!
+//! ```text
+//! faults, operator ──→ world (queue of events, one source of chance)
+//!                        ├─ node: start, recovery, end      ├─ driver: moves the shards
+//!                        ├─ durable: changes of its state   ├─ primary, standby: move the replication
+//!                        ├─ disk, network, clock            └─ client
+//!                        └─ checks: what must hold          trace: what happened
+//! ```
+//!
+//! Nothing here decides anything that the program decides in a pure part; what `engine/src/driver` and `engine/src/link` do around
+//! those is done here in the same order.
+
+mod checks;
+mod client;
+mod clock;
+mod disk;
+mod driver;
+mod durable;
+mod event;
+mod faults;
+mod link;
+mod network;
+mod node;
+mod operator;
+mod primary;
+mod rng;
+mod standby;
+mod trace;
+mod world;
+
+pub use checks::Checks;
+pub use disk::DiskFault;
+pub use trace::Trace;
+pub use world::Sim;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+/// A promise broken on purpose, to see that the simulator notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Broken {
+    /// Answers before the record is durable here.
+    AckBeforeSync,
+    /// Answers before the standby has the record.
+    AckBeforeStandby,
+    /// Keeps the epoch in memory only.
+    EpochInMemory,
+    /// Takes the word of a lower epoch.
+    LowerEpoch,
+    /// Cuts the log at damage in its middle.
+    TruncatedDamage,
+    /// Starts with an empty dedupe table.
+    EmptyDedupe,
+    /// Takes a used segment for a new one.
+    ReusedSegment,
+    /// Tells the standby that a block is not here while it is on its way to the disk.
+    EarlyMatch,
+    /// Clears what it cuts off in steps of several blocks.
+    CoarseCut,
+}
+
+impl Broken {
+    /// All of them, each with its name on the command line.
+    pub const ALL: [(&str, Self); 9] = [
+        ("ack-before-sync", Self::AckBeforeSync),
+        ("ack-before-standby", Self::AckBeforeStandby),
+        ("epoch-in-memory", Self::EpochInMemory),
+        ("lower-epoch", Self::LowerEpoch),
+        ("truncated-damage", Self::TruncatedDamage),
+        ("empty-dedupe", Self::EmptyDedupe),
+        ("reused-segment", Self::ReusedSegment),
+        ("early-match", Self::EarlyMatch),
+        ("coarse-cut", Self::CoarseCut),
+    ];
+}
+
+/// What kind of run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// All chance follows from it.
+    pub seed: u64,
+    /// Shards of each node.
+    pub shards: u16,
+    /// Clients.
+    pub clients: usize,
+    /// How eager they are, of a thousand.
+    pub pace_permille: u64,
+    /// Block buffers of each shard.
+    pub buffers: usize,
+    /// Faults are drawn.
+    pub faults: bool,
+    /// An operator acts by itself.
+    pub operator: bool,
+    /// How long it is disturbed, milliseconds.
+    pub time_ms: u64,
+    /// What is broken on purpose.
+    pub broken: Option<Broken>,
+}
+
+impl Plan {
+    /// The run of a seed: everything may happen.
+    pub fn of_seed(seed: u64) -> Self {
+        Self {
+            seed,
+            shards: if seed % 4 == 3 { 2 } else { 1 },
+            clients: 3 + (seed % 3) as usize,
+            pace_permille: 150 + seed % 7 * 60,
+            buffers: 4,
+            faults: true,
+            operator: true,
+            time_ms: 3_000 + seed % 5 * 1_500,
+            broken: None,
+        }
+    }
+
+    /// A run in which only happens what a test asks for.
+    pub fn directed(seed: u64) -> Self {
+        Self { faults: false, operator: false, shards: 1, clients: 3, pace_permille: 300, ..Self::of_seed(seed) }
+    }
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    /// What was broken, if anything was.
+    pub failure: Option<String>,
+    /// Stands for everything that happened.
+    pub hash: u64,
+    /// The last lines of the trace.
+    pub trace: Vec<String>,
+    /// Transactions that were answered.
+    pub answers: usize,
+    /// Promotions carried out.
+    pub promotions: u64,
+    /// Tails cut off.
+    pub cuts: u64,
+}
+
+/// Runs a plan to its end. A panic of the code under test is a failure like any other.
+pub fn run(plan: Plan, echo: bool) -> Report {
+    let trace = Rc::new(RefCell::new(Trace::new(echo)));
+    let kept = Rc::clone(&trace);
+    let outcome = catch_unwind(AssertUnwindSafe(move || {
+        let mut sim = Sim::new(plan, kept);
+        sim.run_for_ms(plan.time_ms);
+        if sim.checks.failure().is_none() {
+            sim.finish();
+        }
+        sim.checks
+    }));
+    let (checks, panicked) = match outcome {
+        Ok(checks) => (checks, None),
+        Err(payload) => {
+            let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+            (Checks::default(), Some(format!("panicked: {}", text.unwrap_or("without a word"))))
+        }
+    };
+    let trace = trace.borrow();
+    Report {
+        failure: panicked.or_else(|| checks.failure().map(str::to_owned)),
+        hash: trace.hash(),
+        trace: trace.lines().map(str::to_owned).collect(),
+        answers: checks.answers(),
+        promotions: checks.promotions,
+        cuts: checks.cuts,
+    }
+}

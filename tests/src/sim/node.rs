@@ -1,0 +1,422 @@
+//! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
+
+use super::disk::NodeDisk;
+use super::event::{Event, Wake};
+use super::link::{address, node_at};
+use super::network::NODES;
+use super::primary::PrimaryLink;
+use super::standby::StandbyLink;
+use super::world::{MS, Sim};
+use super::{Broken, Plan};
+use catraca_engine::blacklist::{Lists, Overlay};
+use catraca_engine::log::damage::{Damage, Torn};
+use catraca_engine::log::recovery::Recovery;
+use catraca_engine::log::{SoundBlock, Tail};
+use catraca_engine::policy::Policy;
+use catraca_engine::rebuild::Builder;
+use catraca_engine::replica::{Boundaries, ReplicaState};
+use catraca_engine::shard::access::Access;
+use catraca_engine::shard::admit::EventTimeLimits;
+use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
+use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
+use catraca_engine::shard::messages::{ConnectionId, MeshMessage, ShardState, Standing, ToControl, ToShard};
+use catraca_engine::shard::{Shard, ShardSettings};
+use catraca_wire::block::{BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::frame::{Durability, Role};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub(super) const KEY: ChainKey = [0x5a; 32];
+pub(super) const CLUSTER: [u8; 16] = *b"cluster of tests";
+const SECRET: [u8; 16] = [7; 16];
+/// As short as a segment may be for the journal, so that runs go over several.
+pub(super) const SEGMENT_LEN: usize = SEGMENT_HEAD_LEN + MAX_BLOCK_LEN;
+/// Segments made ahead of the one in use.
+const SEGMENTS_AHEAD: usize = 2;
+
+/// Where a block of a stream is.
+#[derive(Debug, Clone)]
+pub(super) struct BlockRef {
+    pub last_lsn: u64,
+    pub first_lsn: u64,
+    pub chain: Chain,
+    pub segment: u32,
+    pub offset: u64,
+    pub len: usize,
+    /// Its bytes, while it is being written.
+    pub under_way: Option<Rc<[u8]>>,
+}
+
+/// One data core.
+pub(super) struct Core {
+    pub shard: Shard<Vec<u8>>,
+    pub mail: VecDeque<ToShard>,
+    /// The buffer of the block being written.
+    pub writing: Option<Vec<u8>>,
+    /// All blocks of the stream.
+    pub blocks: Vec<BlockRef>,
+    /// Segments that the journal knows of.
+    pub segments_told: u32,
+}
+
+/// A running process.
+pub(super) struct Process {
+    pub cores: Vec<Core>,
+    /// Messages between cores: to, from.
+    pub mesh: VecDeque<(usize, usize, MeshMessage)>,
+    pub control: VecDeque<ToControl>,
+    /// Connections of clients: core and the shard's name for it.
+    pub clients: BTreeMap<usize, (usize, ConnectionId)>,
+    /// When each transaction that was taken must be answered, on this node's clock.
+    pub due: BTreeMap<(usize, u64), u64>,
+    /// As it is on the disk.
+    pub state: ReplicaState,
+    pub changes: VecDeque<super::durable::Change>,
+    pub persisting: Option<(ReplicaState, super::durable::Change)>,
+    pub primary: PrimaryLink,
+    pub standby: StandbyLink,
+    /// New transactions are refused for want of room.
+    pub full: bool,
+    /// The epoch in which its shards decide, if they do.
+    pub reign: Option<u32>,
+    /// A standby's tables.
+    pub builder: Option<Builder>,
+}
+
+/// What recovery found of one stream.
+struct Found {
+    tail: Tail,
+    torn: Option<Torn>,
+    damage: Option<Damage>,
+}
+
+/// The disk of a node that was never started, or wiped so many times.
+pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
+    let state = match (node, wiped) {
+        (0, 0) => ReplicaState::single(shards, 1),
+        _ => ReplicaState::newcomer(shards, 0, address(1 - node)),
+    };
+    NodeDisk::new([node as u8 + 1 + 16 * wiped; 16], state, shards)
+}
+
+/// Recovers a stream, and shows its blocks.
+fn recover(stream: u16, segments: &[Vec<u8>], visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Found {
+    let mut recovery = Recovery::new(Some(CLUSTER), stream, Some(&KEY));
+    let mut damage = None;
+    for (index, bytes) in segments.iter().enumerate() {
+        let fed = recovery.feed(index as u32, bytes, &mut |block| {
+            visit(block);
+            ControlFlow::Continue(())
+        });
+        if let Err(found) = fed {
+            damage = Some(found);
+            break;
+        }
+    }
+    Found { tail: *recovery.tail(), torn: recovery.torn(), damage }
+}
+
+/// The records that a reader of a disk finds, each with its stream, epoch and receipt.
+pub(super) fn read_log(disk: &NodeDisk, mut visit: impl FnMut(u16, &SoundBlock<'_>)) -> Result<(), String> {
+    for (stream, on_disk) in disk.streams.iter().enumerate() {
+        let found = recover(stream as u16, &on_disk.segments, &mut |block| visit(stream as u16, block));
+        if let Some(damage) = found.damage {
+            return Err(format!("stream {stream} is damaged at {}: {}", damage.at, damage.reason));
+        }
+    }
+    Ok(())
+}
+
+fn block_ref(block: &SoundBlock<'_>) -> BlockRef {
+    let first_lsn = block.head.first_lsn.to_native();
+    BlockRef {
+        first_lsn,
+        last_lsn: first_lsn + u64::from(block.head.record_count.to_native()) - 1,
+        chain: block.head.chain,
+        segment: block.place.segment,
+        offset: block.place.block_offset,
+        len: block.head.padded_len(),
+        under_way: None,
+    }
+}
+
+impl BlockRef {
+    pub fn of(block: &SoundBlock<'_>) -> Self {
+        block_ref(block)
+    }
+
+    pub fn of_write(write: &BlockWrite<Vec<u8>>, bytes: Rc<[u8]>) -> Self {
+        let head = catraca_wire::block::sound_head(&bytes).expect("just sealed");
+        Self {
+            first_lsn: head.first_lsn.to_native(),
+            last_lsn: write.last_lsn,
+            chain: head.chain,
+            segment: write.segment,
+            offset: write.offset,
+            len: write.len,
+            under_way: Some(bytes),
+        }
+    }
+}
+
+impl Sim {
+    /// Starts a node that is down. What is torn is cleared first, which takes its time.
+    pub fn start(&mut self, node: usize) {
+        let host = &mut self.nodes[node];
+        if host.process.is_some() || host.booting || host.damaged {
+            return;
+        }
+        host.powered = true;
+        host.booting = true;
+        host.incarnation += 1;
+        self.note(format_args!(
+            "node {node} starts as {} of epoch {}",
+            self.nodes[node].disk.state.role, self.nodes[node].disk.state.epoch
+        ));
+        for stream in 0..usize::from(self.plan.shards) {
+            let id = self.new_id();
+            let disk = &mut self.nodes[node].disk.streams[stream];
+            let mut found = recover(stream as u16, &disk.segments, &mut |_| {});
+            if let Some(damage) = found.damage.take() {
+                if self.plan.broken == Some(Broken::TruncatedDamage) {
+                    truncate(&mut disk.segments, &found.tail);
+                    continue;
+                }
+                return self.refuse_to_start(node, stream, &damage);
+            }
+            if let Some(torn) = found.torn {
+                disk.begin_zero(id, torn.segment, torn.from, torn.to);
+                self.note(format_args!("node {node}: stream {stream} is torn: {torn}"));
+            }
+        }
+        let time = self.rng.between(2, 40) * MS;
+        self.wake_in(node, time, Wake::Booted);
+    }
+
+    fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
+        self.note(format_args!("node {node}: stream {stream} is damaged: {} {}", damage.at, damage.reason));
+        let host = &mut self.nodes[node];
+        (host.booting, host.damaged) = (false, true);
+        for disk in &mut host.disk.streams {
+            disk.cut_power(&mut self.rng);
+        }
+        if !self.nodes[node].rotten {
+            self.checks.fail(format!("node {node}: a crash alone damaged the log: {} {}", damage.at, damage.reason));
+        }
+    }
+
+    /// Recovery is over: the process runs.
+    pub(super) fn booted(&mut self, node: usize) {
+        let Plan { shards, broken, .. } = self.plan;
+        let host = &mut self.nodes[node];
+        host.booting = false;
+        let state = host.disk.state.clone();
+        let builder = Builder::new(shards, dedupe::MIN_ENTRIES, SECRET);
+        let mut recovered = Vec::new();
+        for stream in 0..shards {
+            let disk = &mut host.disk.streams[usize::from(stream)];
+            disk.finish_zero();
+            let (mut blocks, mut boundaries) = (Vec::new(), Boundaries::default());
+            let found = recover(stream, &disk.segments, &mut |block| {
+                if broken != Some(Broken::EmptyDedupe) {
+                    builder.take(block);
+                }
+                blocks.push(block_ref(block));
+                boundaries.push(Tail::after(block));
+            });
+            assert!(
+                found.torn.is_none() && found.damage.is_none(),
+                "what was repaired is sound: {:?} {:?}",
+                found.torn,
+                found.damage
+            );
+            recovered.push((found.tail, blocks, boundaries));
+        }
+        let primary = state.role == Role::Primary;
+        let mut builder = Some(builder);
+        let mut dedupes = if primary { builder.take().map(Builder::into_dedupes).unwrap_or_default() } else { Vec::new() };
+        let mut process = Process {
+            cores: Vec::new(),
+            mesh: VecDeque::new(),
+            control: VecDeque::new(),
+            clients: BTreeMap::new(),
+            due: BTreeMap::new(),
+            changes: VecDeque::new(),
+            persisting: None,
+            primary: PrimaryLink::default(),
+            standby: StandbyLink::default(),
+            full: false,
+            reign: primary.then_some(state.epoch),
+            builder,
+            state: state.clone(),
+        };
+        let mut standing = Standing { role: state.role, ..Standing::primary(state.durability) };
+        if broken == Some(Broken::AckBeforeStandby) {
+            standing.durability = Durability::Solo;
+        }
+        for (stream, (tail, blocks, boundaries)) in recovered.into_iter().enumerate() {
+            let stream = stream as u16;
+            let dedupe = if primary { dedupes.remove(0) } else { Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey(SECRET)) };
+            let ready = host.disk.streams[usize::from(stream)].segments.len() as u32;
+            let journal = Journal::new(journal_setup(stream, state.epoch, &tail, ready));
+            let mut shard = Shard::new(settings(&self.plan, host.disk.node_id, stream), standing, shard_state(dedupe), journal);
+            for _ in 0..self.plan.buffers {
+                shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
+            }
+            process.standby.add_stream(stream, boundaries);
+            process.cores.push(Core { shard, mail: VecDeque::new(), writing: None, blocks, segments_told: ready });
+        }
+        host.process = Some(process);
+        let epoch = state.epoch;
+        self.note(format_args!(
+            "node {node} runs as {} of epoch {epoch}, {} {:?}",
+            state.role,
+            state.durability,
+            self.tails(node)
+        ));
+        self.make_all_segments(node);
+        self.wake_in(node, 10 * MS, Wake::Tick);
+        self.wake_in(node, 5 * MS, Wake::Beat);
+        self.wake_in(node, 0, if primary { Wake::Inquire } else { Wake::Dial });
+    }
+
+    /// The last durable record of each stream of a running node.
+    pub(super) fn tails(&self, node: usize) -> Vec<u64> {
+        let Some(process) = &self.nodes[node].process else { return Vec::new() };
+        process.cores.iter().map(|core| durable_tail(&core.blocks)).collect()
+    }
+
+    /// The process is over: its memory is lost, its writes may be there or not.
+    pub(super) fn end_process(&mut self, node: usize, announced: bool, how: &str) {
+        let host = &mut self.nodes[node];
+        if host.process.is_none() && !host.booting {
+            return;
+        }
+        host.booting = false;
+        host.incarnation += 1;
+        host.paused = false;
+        host.deferred.clear();
+        for disk in &mut host.disk.streams {
+            disk.cut_power(&mut self.rng);
+        }
+        let process = host.process.take();
+        if let Some((state, _)) = process.as_ref().and_then(|process| process.persisting.as_ref())
+            && self.rng.permille(500)
+        {
+            // The rename was done, and only the word of it is lost.
+            host.disk.state = super::durable::on_disk(&self.plan, &host.disk.state, state);
+        }
+        self.note(format_args!("node {node} is {how}"));
+        for conn in 0..self.net.conns.len() {
+            for end in 0..2 {
+                use super::network::End;
+                let entry = &self.net.conns[conn];
+                let mine = matches!(entry.ends[end], End::Node { node: n, incarnation } if n == node && incarnation.is_some());
+                if mine && entry.open[end] {
+                    if announced { self.hang_up(conn, end) } else { self.vanish(conn, end) }
+                }
+            }
+        }
+    }
+
+    /// The process ends itself and starts anew.
+    pub(super) fn restart(&mut self, node: usize) {
+        self.end_process(node, true, "starting anew");
+        self.start(node);
+    }
+
+    /// A node ends because its disk failed; whoever looks after it starts it again.
+    pub(super) fn disk_failed(&mut self, node: usize) {
+        self.end_process(node, true, "ended: its disk failed");
+        let pause = self.rng.between(50, 1500) * MS;
+        self.after(pause, Event::Mend(super::event::Mend::Start(node)));
+    }
+
+    /// Makes the segments that a stream will need, as far as the disk has room.
+    pub(super) fn make_segments(&mut self, node: usize, core: usize) {
+        let reuse = self.broken(Broken::ReusedSegment);
+        let host = &mut self.nodes[node];
+        let Some(process) = host.process.as_mut() else { return };
+        let in_use = process.cores[core].blocks.last().map_or(0, |block| block.segment as usize);
+        let primary = process.state.role == Role::Primary;
+        let mut made = 0;
+        while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD && host.disk.has_room() {
+            host.disk.streams[core].add_segment(CLUSTER, core as u16, SEGMENT_LEN, reuse);
+            made += 1;
+        }
+        let ready = host.disk.streams[core].segments.len() as u32;
+        let nearly_full = ready as usize <= in_use + 1;
+        if primary {
+            let told = std::mem::replace(&mut process.cores[core].segments_told, ready);
+            if told != ready || made > 0 {
+                self.mail(node, core, ToShard::SegmentsReady(ready));
+            }
+            self.tell_room(node, nearly_full);
+        }
+    }
+
+    pub(super) fn make_all_segments(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() {
+            (0..usize::from(self.plan.shards)).for_each(|core| self.make_segments(node, core));
+        }
+    }
+
+    /// Empties a node's disk: it comes back as somebody else, with nothing.
+    pub fn wipe(&mut self, node: usize) {
+        self.end_process(node, true, "wiped");
+        let wiped = self.nodes[node].disk.node_id[0] / 16 + 1;
+        let disk = new_disk(node, self.plan.shards, wiped);
+        let host = &mut self.nodes[node];
+        host.disk = disk;
+        (host.damaged, host.rotten) = (false, false);
+        self.operator.promised[node] = false;
+        self.start(node);
+    }
+
+    /// The node that this one knows as its peer.
+    pub(super) fn peer_of(&self, node: usize) -> usize {
+        let state = &self.nodes[node].disk.state;
+        state.peer.as_ref().map_or(1 - node, |peer| node_at(&peer.replication_address)).min(NODES - 1)
+    }
+}
+
+/// The last durable record of a stream.
+pub(super) fn durable_tail(blocks: &[BlockRef]) -> u64 {
+    blocks.iter().rev().find(|block| block.under_way.is_none()).map_or(0, |block| block.last_lsn)
+}
+
+pub(super) fn journal_setup(stream: u16, epoch: u32, tail: &Tail, segments_ready: u32) -> JournalSetup {
+    JournalSetup {
+        identity: BlockIdentity { shard: stream, epoch, cluster_id: CLUSTER },
+        key: KEY,
+        start: Start { next_lsn: tail.next_lsn, previous_chain: tail.previous_chain, segment: tail.segment, offset: tail.offset },
+        segment_len: SEGMENT_LEN as u64,
+        segments_ready,
+    }
+}
+
+pub(super) fn shard_state(dedupe: Dedupe) -> ShardState {
+    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy: Policy::blacklist_only() }
+}
+
+fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {
+    ShardSettings {
+        shard,
+        shards: plan.shards,
+        node_id,
+        connections: 64,
+        in_flight: 16_384,
+        event_time: EventTimeLimits { age_ns: 24 * 3_600_000_000_000, ahead_ns: 300_000_000_000 },
+        access: Arc::new(Access::open()),
+    }
+}
+
+/// What the broken variant does with damage: drops everything behind it.
+fn truncate(segments: &mut [Vec<u8>], tail: &Tail) {
+    for (index, bytes) in segments.iter_mut().enumerate().skip(tail.segment as usize) {
+        let from = if index == tail.segment as usize { tail.offset as usize } else { SEGMENT_HEAD_LEN };
+        bytes[from..].fill(0);
+    }
+}

@@ -1,0 +1,126 @@
+//! The operator: promotes a standby when the primary seems dead (and may be wrong about that), lets a primary go on alone, empties a
+//! damaged disk. Sane, and never more than that: who is told that a standby is down for good is not betrayed afterwards.
+
+use super::event::Event;
+use super::network::NODES;
+use super::rng::Rng;
+use super::world::{MS, Sim};
+use catraca_wire::frame::{Durability, Role};
+
+/// What the operator remembers.
+pub(super) struct Operator {
+    /// The primary went alone on the word that this node is not promoted before it has caught up.
+    pub promised: [bool; NODES],
+    /// Sessions up to this number are from before the word was given.
+    promised_at: [u64; NODES],
+    /// Since when each node does not answer.
+    missing_since_ns: [Option<u64>; NODES],
+    /// When a primary was last told to go alone: its standby may have given the grant back, and the primary not gone yet.
+    pub solo_at_ns: Option<u64>,
+    patience_ns: u64,
+    solo_patience_ns: u64,
+    /// Of a thousand looks, those at which a healthy primary is believed dead, or sent alone.
+    rash_permille: u64,
+    /// Only what must be done for the nodes to agree.
+    pub helping: bool,
+}
+
+impl Operator {
+    pub fn new(rng: &mut Rng) -> Self {
+        Self {
+            promised: [false; NODES],
+            promised_at: [0; NODES],
+            missing_since_ns: [None; NODES],
+            solo_at_ns: None,
+            patience_ns: rng.between(100, 1_500) * MS,
+            solo_patience_ns: rng.between(300, 4_000) * MS,
+            rash_permille: rng.between(0, 12),
+            helping: false,
+        }
+    }
+
+    /// A standby holds the grant of a session.
+    pub fn granted(&mut self, node: usize, session: u64) {
+        if session > self.promised_at[node] {
+            self.promised[node] = false;
+        }
+    }
+}
+
+impl Sim {
+    /// Makes a standby the primary; `false` where that is refused or makes no sense.
+    pub fn promote(&mut self, node: usize, force: bool) -> bool {
+        let host = &self.nodes[node];
+        if host.paused || host.process.is_none() {
+            return false;
+        }
+        let done = self.take_office(node, force);
+        self.checks.forced |= force && done;
+        done
+    }
+
+    /// Lets a primary answer alone. `standby_is_down` is the operator's word that the standby is not promoted before it has caught up.
+    pub fn solo(&mut self, node: usize, standby_is_down: bool) -> bool {
+        let host = &self.nodes[node];
+        if host.paused || host.process.is_none() {
+            return false;
+        }
+        let standby = 1 - node;
+        let promoting = self.nodes[standby].process.as_ref().is_some_and(|process| process.standby.is_promoting());
+        if standby_is_down && (promoting || self.leader() != Some(node)) {
+            return false;
+        }
+        self.operator.solo_at_ns = Some(self.now_ns);
+        if standby_is_down {
+            self.operator.promised[standby] = true;
+            self.operator.promised_at[standby] = self.next_id;
+        }
+        self.note(format_args!("node {node} is to go alone{}", if standby_is_down { ": its standby is down" } else { "" }));
+        self.go_alone(node, standby_is_down)
+    }
+
+    /// Whether the operator would promote a node without force.
+    pub(super) fn may_promote(&self, node: usize) -> bool {
+        !self.operator.promised[node] && self.nodes[node].disk.state.role == Role::Standby
+    }
+
+    pub(super) fn operator_looks(&mut self) {
+        let pause = self.rng.between(40, 160) * MS;
+        self.after(pause, Event::Operator);
+        if !self.plan.operator && !self.operator.helping {
+            return;
+        }
+        let now_ns = self.now_ns;
+        for node in 0..NODES {
+            let host = &self.nodes[node];
+            let there = host.process.is_some() && !host.paused;
+            let since = &mut self.operator.missing_since_ns[node];
+            *since = if there { None } else { Some(since.unwrap_or(now_ns)) };
+        }
+        let Some(leader) = self.leader() else { return };
+        let standby = 1 - leader;
+        if self.nodes[standby].damaged && !self.nodes[leader].damaged {
+            return self.wipe(standby);
+        }
+        let missing = |sim: &Self, node: usize, patience_ns: u64| {
+            sim.operator.missing_since_ns[node].is_some_and(|since| now_ns - since > patience_ns)
+        };
+        let rash = !self.operator.helping && self.rng.permille(self.operator.rash_permille);
+        let patience_ns = self.operator.patience_ns;
+        if (missing(self, leader, patience_ns) || rash || self.nodes[leader].damaged) && self.may_promote(standby) {
+            self.promote(standby, false);
+            return;
+        }
+        let state = &self.nodes[leader].disk.state;
+        let waits = state.durability == Durability::Sync;
+        let stranger = state.peer.as_ref().is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
+        let running = self.nodes[leader].process.as_ref();
+        let lone = running.is_some_and(|process| process.primary.active.is_none());
+        let gone = missing(self, standby, self.operator.solo_patience_ns) && !self.operator.helping;
+        if waits && lone && (gone || stranger) {
+            self.solo(leader, true);
+        } else if !self.operator.helping && waits && self.rng.permille(self.operator.rash_permille) {
+            self.solo(leader, false);
+        }
+    }
+}
