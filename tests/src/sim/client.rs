@@ -7,7 +7,7 @@ use super::world::{MS, Sim};
 use bytemuck::Zeroable;
 use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VerdictFrame, WelcomeFrame,
+    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VERDICT_DUPLICATE, VerdictFrame, WelcomeFrame,
     transaction_id, view,
 };
 use std::collections::BTreeMap;
@@ -262,6 +262,9 @@ impl Sim {
             return self.checks.fail(format!("client {client}: an id used again with other content was decided: {answer:?}"));
         }
         let transaction = wanted.transaction;
+        if answer.flags & VERDICT_DUPLICATE != 0 {
+            self.checks.count("answers to resends");
+        }
         self.checks.answered((client, number), transaction, answer);
     }
 
@@ -274,12 +277,15 @@ impl Sim {
         wanted.asked = None;
         wanted.try_at_ns = now_ns + pause;
         match code {
-            Some(ErrorCode::IdReused) if wanted.forged => wanted.refused = true,
+            Some(ErrorCode::IdReused) if wanted.forged => {
+                wanted.refused = true;
+                self.checks.count("other content refused");
+            }
             Some(ErrorCode::IdReused) if wanted.copied => {}
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
-            Some(ErrorCode::Overloaded) => self.checks.overloaded += 1,
-            Some(ErrorCode::DiskFull) => self.checks.disk_full += 1,
-            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => self.checks.unconfirmed += 1,
+            Some(ErrorCode::Overloaded) => self.checks.count("overloaded"),
+            Some(ErrorCode::DiskFull) => self.checks.count("refused for want of room"),
+            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => self.checks.count("unconfirmed"),
             other => self.checks.fail(format!("client {client} got {other:?} to {number}")),
         }
         // A short budget may never be met: another attempt gets more time. It is no part of what makes two the same.

@@ -69,6 +69,7 @@ impl Sim {
             process.persisting = Some((new, change));
             let time = self.rng.between(100_000, 4 * MS);
             self.wake_in(node, time, Wake::Persisted);
+            self.io_step(node);
         }
     }
 
@@ -110,6 +111,7 @@ impl Sim {
                 Ok(new) => Some(new),
                 Err(why) => {
                     self.note(format_args!("node {node} is not promoted: {why}"));
+                    self.checks.count("refused promotions");
                     self.go_on_following(node);
                     None
                 }
@@ -123,7 +125,11 @@ impl Sim {
 
     /// A change is durable.
     pub(super) fn persisted(&mut self, node: usize) {
+        if self.state_write_fails(node) {
+            return;
+        }
         let Some((state, change)) = self.process(node).persisting.take() else { return };
+        self.io_step(node);
         let disk = &mut self.nodes[node].disk;
         disk.state = on_disk(&self.plan, &disk.state, &state);
         self.note(format_args!(
@@ -140,11 +146,23 @@ impl Sim {
         }
     }
 
+    /// A failing disk fails here, too: the process ends, and may find the change made or not.
+    fn state_write_fails(&mut self, node: usize) -> bool {
+        let fault = &mut self.nodes[node].disk.fault;
+        if fault.take_if(|fault| !fault.lies()).is_none() {
+            return false;
+        }
+        self.checks.count("state write error");
+        self.disk_failed(node);
+        true
+    }
+
     /// What a durable change allows.
     fn follow_up(&mut self, node: usize, change: Change) {
         match change {
             Change::Follow { attempt, .. } => self.open_streams(node, attempt),
             Change::Grant { attempt, granted, .. } => {
+                self.checks.count(if granted { "grants" } else { "revocations" });
                 if granted {
                     let session = self.process(node).standby.session;
                     self.operator.granted(node, session);
@@ -161,10 +179,14 @@ impl Sim {
                     active.session.hold();
                     active.held = true;
                 }
+                self.checks.count("gone alone");
                 self.mail_all(node, Durability::Solo, 0);
             }
             Change::Promote { .. } => self.take_over(node),
-            Change::Deposed { .. } => self.restart(node),
+            Change::Deposed { .. } => {
+                self.checks.count("depositions");
+                self.restart(node);
+            }
         }
     }
 
@@ -188,7 +210,7 @@ impl Sim {
             let take_over = TakeOver { state: shard_state(dedupe), journal, durability: Durability::Solo };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }
-        self.checks.promotions += 1;
+        self.checks.count("promotions");
         self.make_all_segments(node);
         self.wake_in(node, MS, Wake::Inquire);
     }

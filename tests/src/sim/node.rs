@@ -1,6 +1,7 @@
 //! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
 
-use super::disk::NodeDisk;
+use super::disk::{Cut, NodeDisk};
+use super::durable::Change;
 use super::event::{Event, Wake};
 use super::link::{address, node_at};
 use super::network::NODES;
@@ -73,8 +74,8 @@ pub(super) struct Process {
     pub due: BTreeMap<(usize, u64), u64>,
     /// As it is on the disk.
     pub state: ReplicaState,
-    pub changes: VecDeque<super::durable::Change>,
-    pub persisting: Option<(ReplicaState, super::durable::Change)>,
+    pub changes: VecDeque<Change>,
+    pub persisting: Option<(ReplicaState, Change)>,
     pub primary: PrimaryLink,
     pub standby: StandbyLink,
     /// New transactions are refused for want of room.
@@ -83,6 +84,15 @@ pub(super) struct Process {
     pub reign: Option<u32>,
     /// A standby's tables.
     pub builder: Option<Builder>,
+}
+
+impl Process {
+    /// Whether it is on its way to answer alone.
+    pub fn is_going_alone(&self) -> bool {
+        self.primary.is_going_alone()
+            || self.changes.iter().any(|change| matches!(change, Change::Alone))
+            || matches!(self.persisting, Some((_, Change::Alone)))
+    }
 }
 
 /// What recovery found of one stream.
@@ -188,8 +198,13 @@ impl Sim {
             }
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
+                self.checks.count("torn ends repaired");
                 self.note(format_args!("node {node}: stream {stream} is torn: {torn}"));
+                self.io_step(node);
             }
+        }
+        if self.nodes[node].disk.streams.iter().any(|disk| disk.hole) && !self.broken(Broken::TruncatedDamage) {
+            return self.checks.fail(format!("node {node} starts although something is missing in the middle of its log"));
         }
         let time = self.rng.between(2, 40) * MS;
         self.wake_in(node, time, Wake::Booted);
@@ -198,11 +213,13 @@ impl Sim {
     fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
         self.note(format_args!("node {node}: stream {stream} is damaged: {} {}", damage.at, damage.reason));
         let host = &mut self.nodes[node];
+        let rotten = host.disk.is_rotten();
         (host.booting, host.damaged) = (false, true);
         for disk in &mut host.disk.streams {
-            disk.cut_power(&mut self.rng);
+            disk.cut(&mut self.rng);
         }
-        if !self.nodes[node].rotten {
+        self.checks.count("damaged logs refused");
+        if !rotten {
             self.checks.fail(format!("node {node}: a crash alone damaged the log: {} {}", damage.at, damage.reason));
         }
     }
@@ -218,6 +235,7 @@ impl Sim {
         for stream in 0..shards {
             let disk = &mut host.disk.streams[usize::from(stream)];
             disk.finish_zero();
+            disk.soiled = false;
             let (mut blocks, mut boundaries) = (Vec::new(), Boundaries::default());
             let found = recover(stream, &disk.segments, &mut |block| {
                 if broken != Some(Broken::EmptyDedupe) {
@@ -294,12 +312,22 @@ impl Sim {
         if host.process.is_none() && !host.booting {
             return;
         }
-        host.booting = false;
+        if std::mem::take(&mut host.booting) {
+            self.checks.count("death while starting");
+        }
         host.incarnation += 1;
         host.paused = false;
         host.deferred.clear();
+        let cutting = host.process.as_ref().is_some_and(|process| process.standby.is_cutting());
         for disk in &mut host.disk.streams {
-            disk.cut_power(&mut self.rng);
+            let Some(cut) = disk.cut(&mut self.rng) else { continue };
+            self.checks.count(match cut {
+                Cut::Dropped => "write dropped",
+                Cut::Torn => "write torn",
+                Cut::Kept => "write kept unreported",
+                Cut::Zeroing if cutting => "death while cutting",
+                Cut::Zeroing => "repair cut off",
+            });
         }
         let process = host.process.take();
         if let Some((state, _)) = process.as_ref().and_then(|process| process.persisting.as_ref())
@@ -329,6 +357,7 @@ impl Sim {
 
     /// A node ends because its disk failed; whoever looks after it starts it again.
     pub(super) fn disk_failed(&mut self, node: usize) {
+        self.checks.count("ended: disk failed");
         self.end_process(node, true, "ended: its disk failed");
         let pause = self.rng.between(50, 1500) * MS;
         self.after(pause, Event::Mend(super::event::Mend::Start(node)));
@@ -344,6 +373,7 @@ impl Sim {
         let mut made = 0;
         while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD && host.disk.has_room() {
             host.disk.streams[core].add_segment(CLUSTER, core as u16, SEGMENT_LEN, reuse);
+            self.checks.count("segments");
             made += 1;
         }
         let ready = host.disk.streams[core].segments.len() as u32;
@@ -366,11 +396,12 @@ impl Sim {
     /// Empties a node's disk: it comes back as somebody else, with nothing.
     pub fn wipe(&mut self, node: usize) {
         self.end_process(node, true, "wiped");
+        self.checks.count(if self.nodes[node].damaged { "emptied by the operator" } else { "wipe" });
         let wiped = self.nodes[node].disk.node_id[0] / 16 + 1;
         let disk = new_disk(node, self.plan.shards, wiped);
         let host = &mut self.nodes[node];
         host.disk = disk;
-        (host.damaged, host.rotten) = (false, false);
+        host.damaged = false;
         self.operator.promised[node] = false;
         self.start(node);
     }

@@ -62,7 +62,7 @@ impl Sim {
     /// Lets a primary answer alone. `standby_is_down` is the operator's word that the standby is not promoted before it has caught up.
     pub fn solo(&mut self, node: usize, standby_is_down: bool) -> bool {
         let host = &self.nodes[node];
-        if host.paused || host.process.is_none() {
+        if host.paused || host.process.is_none() || host.disk.is_rotten() {
             return false;
         }
         let standby = 1 - node;
@@ -81,7 +81,9 @@ impl Sim {
 
     /// Whether the operator would promote a node without force.
     pub(super) fn may_promote(&self, node: usize) -> bool {
-        !self.operator.promised[node] && self.nodes[node].disk.state.role == Role::Standby
+        let host = &self.nodes[node];
+        // Of a disk that lies nobody knows; a run that promoted its node would lose what two faults at once may lose.
+        !self.operator.promised[node] && host.disk.state.role == Role::Standby && !host.disk.is_rotten()
     }
 
     pub(super) fn operator_looks(&mut self) {

@@ -43,6 +43,10 @@ pub(super) struct PrimaryLink {
 }
 
 impl PrimaryLink {
+    pub fn is_going_alone(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.going_alone)
+    }
+
     pub fn holds(&self, conn: usize) -> bool {
         let Some(active) = &self.active else { return false };
         active.conn == conn || active.streams.iter().any(|feed| feed.conn == Some(conn))
@@ -105,6 +109,7 @@ impl Sim {
         if let Some(reason) = refused {
             let epoch = join.epoch;
             self.note(format_args!("node {node} refuses a connection: {reason}"));
+            self.checks.count("refused calls");
             self.send_link(node, conn, Link::Refuse { reason });
             self.drop_link(node, conn);
             if reason == RefuseReason::Epoch {
@@ -133,6 +138,7 @@ impl Sim {
             join.node,
             if join.in_sync { ", in sync" } else { "" }
         ));
+        self.checks.count("sessions");
         self.send_link(node, conn, reply);
         if revoke {
             if let Some(active) = self.process(node).primary.active.as_mut() {
@@ -234,7 +240,7 @@ impl Sim {
         match step {
             Step::Gate => self.change(node, Change::WithStandby { session }),
             Step::Grant => self.send_link(node, conn, Link::Grant { epoch }),
-            Step::InSync => self.checks.in_sync += 1,
+            Step::InSync => {}
         }
     }
 

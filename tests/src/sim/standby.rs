@@ -2,7 +2,7 @@
 
 use super::Broken;
 use super::durable::Change;
-use super::event::Wake;
+use super::event::{Event, Mend, Wake};
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
 use super::network::{End, Payload};
 use super::node::{BlockRef, CLUSTER, KEY, SEGMENT_LEN};
@@ -50,6 +50,15 @@ impl StandbyLink {
 
     pub fn holds(&self, conn: usize) -> bool {
         self.conn == Some(conn) || self.streams.iter().any(|stream| stream.conn == Some(conn))
+    }
+
+    /// How many frames wait on each stream for the write before them.
+    pub fn inbox_lens(&self) -> impl Iterator<Item = usize> {
+        self.streams.iter().map(|stream| stream.inbox.len())
+    }
+
+    pub fn is_cutting(&self) -> bool {
+        self.cut.is_some()
     }
 
     pub fn is_promoting(&self) -> bool {
@@ -215,9 +224,6 @@ impl Sim {
     }
 
     fn follow_fault(&mut self, node: usize, fault: &catraca_engine::replica::FollowFault) {
-        if matches!(fault, catraca_engine::replica::FollowFault::LostCommitted { .. }) {
-            self.checks.lost_committed += 1;
-        }
         self.stop_following(node, &fault.to_string());
     }
 
@@ -236,6 +242,7 @@ impl Sim {
         }
         disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&bytes), reused);
         self.process(node).standby.streams[stream].writing = Some((bytes, attempt));
+        self.io_step(node);
         self.end_later(node, stream, id);
         true
     }
@@ -278,7 +285,7 @@ impl Sim {
             disk.quarantine.push((stream as u16, bytes));
         }
         let steps = if coarse { merged(&ranges) } else { ranges };
-        self.checks.cuts += 1;
+        self.checks.count("cuts");
         self.process(node).standby.cut = Some(Cut { stream, ranges: steps });
         self.stop_following(node, "its log must be cut");
         self.wake_in(node, MS, Wake::CutStep);
@@ -298,6 +305,13 @@ impl Sim {
                 disk.begin_zero(id, segment, from, to);
                 let time = self.rng.between(100_000, 3 * MS);
                 self.wake_in(node, time, Wake::CutStep);
+                if self.faults.kills_in_cut[node] && self.rng.permille(300) {
+                    self.faults.kills_in_cut[node] = false;
+                    let pause = self.rng.between(1, 500) * MS;
+                    self.after(time / 2, Event::Mend(Mend::Kill(node)));
+                    self.after(pause, Event::Mend(Mend::Start(node)));
+                }
+                self.io_step(node);
             }
             None => self.restart(node),
         }
@@ -311,6 +325,7 @@ impl Sim {
         }
         if let Err(why) = process.state.promoted(force) {
             self.note(format_args!("node {node} is not promoted: {why}"));
+            self.checks.count("refused promotions");
             return false;
         }
         self.note(format_args!("node {node} is to be promoted{}", if force { " by force" } else { "" }));
