@@ -1,8 +1,8 @@
 //! What must hold, during a run and after it.
 
 use super::network::NODES;
-use super::tally::Tally;
 use super::node::read_log;
+use super::tally::Tally;
 use super::world::Sim;
 use catraca_wire::block::receipt;
 use catraca_wire::frame::{AnswerFields, Durability, Role, TransactionFields, VERDICT_DUPLICATE};

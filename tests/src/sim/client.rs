@@ -7,8 +7,8 @@ use super::world::{MS, Sim};
 use bytemuck::Zeroable;
 use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VERDICT_DUPLICATE, VerdictFrame, WelcomeFrame,
-    transaction_id, view,
+    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VERDICT_DUPLICATE,
+    VerdictFrame, WelcomeFrame, transaction_id, view,
 };
 use std::collections::BTreeMap;
 

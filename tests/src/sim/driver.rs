@@ -348,7 +348,6 @@ impl Sim {
         }
         self.wake_in(node, 10 * MS, Wake::Tick);
     }
-
 }
 
 /// The frames of bytes that hold whole ones.
