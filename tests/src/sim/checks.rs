@@ -26,6 +26,8 @@ pub struct Checks {
     pub tally: Tally,
     /// Verdicts that each node has sent.
     pub(super) verdicts: [u64; NODES],
+    /// The highest record that each node has given a verdict of.
+    pub(super) last_answered: [u64; NODES],
 }
 
 /// A record of a log.
@@ -66,8 +68,9 @@ impl Checks {
     }
 
     /// A node answers in an epoch.
-    pub(super) fn acknowledges(&mut self, epoch: u32, node: usize) {
+    pub(super) fn acknowledges(&mut self, epoch: u32, node: usize, lsn: u64) {
         self.verdicts[node] += 1;
+        self.last_answered[node] = self.last_answered[node].max(lsn);
         let first = *self.reigns.entry(epoch).or_insert(node);
         if first != node {
             self.fail(format!("nodes {first} and {node} both acknowledge in epoch {epoch}"));

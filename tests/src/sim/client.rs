@@ -19,6 +19,9 @@ const PAYERS: u64 = 40;
 /// What a client waits beyond a budget before it gives a connection up.
 const GRACE_NS: u64 = 150 * MS;
 
+/// Of a thousand answers that say nothing, those after which a client tries the other node.
+const ELSEWHERE_PERMILLE: u64 = 60;
+
 /// A transaction that a client wants decided.
 #[derive(Debug, Clone)]
 struct Wanted {
@@ -224,6 +227,10 @@ impl Sim {
             Payload::Open | Payload::Link(_) => return,
         };
         for (header, whole) in frames(&bytes) {
+            if self.clients[client].conn != Some(conn) {
+                // It has left, and reads no more.
+                return;
+            }
             let correlation = header.correlation.to_native();
             match FrameKind::from_wire(header.kind) {
                 Some(FrameKind::Welcome) => {
@@ -271,6 +278,7 @@ impl Sim {
     fn not_decided(&mut self, client: usize, correlation: u64, code: Option<ErrorCode>) {
         let now_ns = self.now_ns;
         let pause = self.rng.between(2, 60) * MS;
+        let mut elsewhere = false;
         let me = &mut self.clients[client];
         let Some(number) = me.by_correlation.remove(&correlation) else { return };
         let Some(wanted) = me.wanted.get_mut(&number) else { return };
@@ -285,12 +293,18 @@ impl Sim {
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
             Some(ErrorCode::Overloaded) => self.checks.count("overloaded"),
             Some(ErrorCode::DiskFull) => self.checks.count("refused for want of room"),
-            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => self.checks.count("unconfirmed"),
+            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => {
+                self.checks.count("unconfirmed");
+                elsewhere = self.rng.permille(ELSEWHERE_PERMILLE);
+            }
             other => self.checks.fail(format!("client {client} got {other:?} to {number}")),
         }
         // A short budget may never be met: another attempt gets more time. It is no part of what makes two the same.
         if let Some(wanted) = self.clients[client].wanted.get_mut(&number) {
             wanted.transaction.budget_us = 0.into();
+        }
+        if let Some(conn) = self.clients[client].conn.filter(|_| elsewhere) {
+            self.leave(client, conn);
         }
     }
 }

@@ -248,7 +248,7 @@ impl Sim {
                 self.checks.fail(format!("node {node} answers although it is a standby"));
                 return;
             };
-            self.checks.acknowledges(epoch, node);
+            self.checks.acknowledges(epoch, node, verdict.answer.lsn.to_native());
             if due.is_some_and(|due| now.mono_ns >= due) {
                 self.checks.fail(format!("node {node} gives a verdict after the budget: {:?}", verdict.answer));
             }

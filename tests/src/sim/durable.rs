@@ -30,8 +30,10 @@ pub(super) enum Change {
     WithStandby {
         session: u64,
     },
-    /// Answers wait for nobody.
-    Alone,
+    /// Answers wait for nobody; `by_word` whatever the standby holds, because the operator says that it is not promoted.
+    Alone {
+        by_word: bool,
+    },
     Promote {
         force: bool,
     },
@@ -102,10 +104,13 @@ impl Sim {
                 let active = process.primary.active.as_ref().filter(|active| active.session.id == *session && !active.held)?;
                 Some(state.with_standby(active.peer.clone()))
             }
-            Change::Alone => {
-                // A session that began meanwhile may be with a standby that holds the grant: the next attempt takes it back first.
+            Change::Alone { by_word } => {
+                // A session that began meanwhile may be with a standby that holds the grant: it calls anew, and is told.
                 let held = process.primary.active.as_ref().is_some_and(|active| active.session.may_hold_grant());
-                (state.role == Role::Primary && !held).then(|| state.alone())
+                if held && *by_word {
+                    self.end_session(node, "the standby must be told that it is left behind");
+                }
+                (state.role == Role::Primary && (*by_word || !held)).then(|| state.alone())
             }
             Change::Promote { force } => match state.promoted(*force) {
                 Ok(new) => Some(new),
@@ -174,7 +179,7 @@ impl Sim {
                 }
             }
             Change::WithStandby { session } => self.mail_all(node, Durability::Sync, session),
-            Change::Alone => {
+            Change::Alone { .. } => {
                 if let Some(active) = self.process(node).primary.active.as_mut() {
                     active.session.hold();
                     active.held = true;

@@ -54,7 +54,7 @@ const FAULTS: [(Fault, u64); 20] = [
     (Fault::SlowDisk, 8),
     (Fault::WriteError, 6),
     (Fault::WriteLie, 6),
-    (Fault::DiskFull, 3),
+    (Fault::DiskFull, 5),
     (Fault::Clock, 5),
     (Fault::Rot, 6),
     (Fault::Wipe, 2),
@@ -167,7 +167,7 @@ impl Sim {
                 let fault = if self.rng.permille(400) { DiskFault::Lost } else { DiskFault::Misdirected };
                 self.break_disk(node, fault);
             }
-            Fault::DiskFull => self.fill_disk(node, long),
+            Fault::DiskFull => self.fill_disk(node, 3 * long),
             Fault::Clock => {
                 let jump = self.rng.between(0, 480_000) as i64 - 240_000;
                 self.checks.count("clock jump");

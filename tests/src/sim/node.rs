@@ -2,7 +2,7 @@
 
 use super::disk::{Cut, NodeDisk};
 use super::durable::Change;
-use super::event::{Event, Wake};
+use super::event::{Event, Mend, Wake};
 use super::link::{address, node_at};
 use super::network::NODES;
 use super::primary::PrimaryLink;
@@ -90,8 +90,8 @@ impl Process {
     /// Whether it is on its way to answer alone.
     pub fn is_going_alone(&self) -> bool {
         self.primary.is_going_alone()
-            || self.changes.iter().any(|change| matches!(change, Change::Alone))
-            || matches!(self.persisting, Some((_, Change::Alone)))
+            || self.changes.iter().any(|change| matches!(change, Change::Alone { .. }))
+            || matches!(self.persisting, Some((_, Change::Alone { .. })))
     }
 }
 
@@ -208,6 +208,11 @@ impl Sim {
         }
         let time = self.rng.between(2, 40) * MS;
         self.wake_in(node, time, Wake::Booted);
+        let clears = self.nodes[node].disk.streams.iter().any(super::disk::StreamDisk::is_busy);
+        if clears && self.plan.faults && !self.faults.over && self.rng.permille(250) {
+            self.after(time / 2, Event::Mend(Mend::Kill(node)));
+            self.after(time, Event::Mend(Mend::Start(node)));
+        }
     }
 
     fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
@@ -360,7 +365,7 @@ impl Sim {
         self.checks.count("ended: disk failed");
         self.end_process(node, true, "ended: its disk failed");
         let pause = self.rng.between(50, 1500) * MS;
-        self.after(pause, Event::Mend(super::event::Mend::Start(node)));
+        self.after(pause, Event::Mend(Mend::Start(node)));
     }
 
     /// Makes the segments that a stream will need, as far as the disk has room.

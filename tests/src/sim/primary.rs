@@ -30,8 +30,8 @@ pub(super) struct Active {
     pub peer: Peer,
     pub heard_ns: u64,
     streams: Vec<Feed>,
-    /// The operator wants the node alone once the grant is given back.
-    going_alone: bool,
+    /// The operator wants the node alone once the grant is given back; `true` where that is to be whatever the standby says.
+    going_alone: Option<bool>,
     /// No grant in this session.
     pub held: bool,
 }
@@ -44,7 +44,7 @@ pub(super) struct PrimaryLink {
 
 impl PrimaryLink {
     pub fn is_going_alone(&self) -> bool {
-        self.active.as_ref().is_some_and(|active| active.going_alone)
+        self.active.as_ref().is_some_and(|active| active.going_alone.is_some())
     }
 
     pub fn holds(&self, conn: usize) -> bool {
@@ -130,7 +130,7 @@ impl Sim {
             peer: peer(join.node, join.node_id),
             heard_ns: now_ns,
             streams,
-            going_alone: false,
+            going_alone: None,
             held: false,
         });
         self.note(format_args!(
@@ -155,6 +155,9 @@ impl Sim {
         self.drop_link(node, active.conn);
         for conn in active.streams.iter().filter_map(|feed| feed.conn) {
             self.drop_link(node, conn);
+        }
+        if active.going_alone == Some(true) {
+            self.change(node, Change::Alone { by_word: true });
         }
     }
 
@@ -284,19 +287,19 @@ impl Sim {
         }
         let Some(active) = self.process(node).primary.active.as_mut() else {
             if standby_is_down {
-                self.change(node, Change::Alone);
+                self.change(node, Change::Alone { by_word: true });
             }
             return standby_is_down;
         };
         active.held = true;
         active.session.hold();
         if active.session.may_hold_grant() {
-            active.going_alone = true;
+            active.going_alone = Some(standby_is_down);
             active.session.revoke();
             let conn = active.conn;
             self.send_link(node, conn, Link::Revoke { epoch });
         } else {
-            self.change(node, Change::Alone);
+            self.change(node, Change::Alone { by_word: standby_is_down });
         }
         true
     }
@@ -312,8 +315,10 @@ impl Sim {
     fn revoked(&mut self, node: usize) {
         let Some(active) = self.process(node).primary.active.as_mut() else { return };
         active.session.revoked();
-        if !active.session.may_hold_grant() && std::mem::take(&mut active.going_alone) {
-            self.change(node, Change::Alone);
+        if !active.session.may_hold_grant()
+            && let Some(by_word) = active.going_alone.take()
+        {
+            self.change(node, Change::Alone { by_word });
         }
     }
 

@@ -153,6 +153,11 @@ impl Sim {
         self.checks.verdicts[node]
     }
 
+    /// The highest record that a node has given a verdict of.
+    pub fn last_answered(&self, node: usize) -> u64 {
+        self.checks.last_answered[node]
+    }
+
     /// How many transactions clients wait for.
     pub fn open(&self) -> usize {
         self.clients.iter().map(super::client::Client::open).sum()
