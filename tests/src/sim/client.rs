@@ -265,7 +265,7 @@ impl Sim {
         let Some(wanted) = me.wanted.get_mut(&number) else { return };
         wanted.asked = None;
         wanted.answered = true;
-        if wanted.forged {
+        if wanted.forged && !self.checks.forced {
             return self.checks.fail(format!("client {client}: an id used again with other content was decided: {answer:?}"));
         }
         let transaction = wanted.transaction;
@@ -289,7 +289,8 @@ impl Sim {
                 wanted.refused = true;
                 self.checks.count("other content refused");
             }
-            Some(ErrorCode::IdReused) if wanted.copied => {}
+            // Where the first was lost, the forged one may have come in its place for good.
+            Some(ErrorCode::IdReused) if wanted.copied => wanted.refused = self.checks.forced,
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
             Some(ErrorCode::Overloaded) => self.checks.count("overloaded"),
             Some(ErrorCode::DiskFull) => self.checks.count("refused for want of room"),

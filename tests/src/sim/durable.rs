@@ -19,6 +19,7 @@ pub(super) enum Change {
         epoch: u32,
         primary: Peer,
         odd_epochs: bool,
+        may_leave: bool,
     },
     /// The grant comes, or goes.
     Grant {
@@ -82,13 +83,13 @@ impl Sim {
         let state = process.state.clone();
         let current = |attempt: u64| process.standby.conn.is_some() && process.standby.attempt == attempt;
         match change {
-            Change::Follow { attempt, epoch, primary, odd_epochs } => {
+            Change::Follow { attempt, epoch, primary, odd_epochs, may_leave } => {
                 if !current(*attempt) || state.role != Role::Standby {
                     return None;
                 }
                 let unfenced = ReplicaState { epoch: state.epoch.min(*epoch), ..state.clone() };
                 let of = if lower_is_taken { &unfenced } else { &state };
-                match of.following(*epoch, primary.clone(), *odd_epochs, false) {
+                match of.following(*epoch, primary.clone(), *odd_epochs, *may_leave) {
                     Ok(new) => Some(new),
                     Err(fenced) => {
                         self.note(format_args!("node {node}: {fenced}"));

@@ -44,6 +44,7 @@ pub(super) struct Accept {
     pub epoch: u32,
     pub role: Role,
     pub odd_epochs: bool,
+    pub may_leave: bool,
     pub session: u64,
 }
 
@@ -136,6 +137,8 @@ impl Sim {
             } else {
                 self.send_link(node, conn, Link::Beat);
             }
+        } else if process.state.role == Role::Primary {
+            self.leave_by_itself(node);
         } else if let Some(conn) = process.standby.conn {
             if silent(process.standby.heard_ns) {
                 self.stop_following(node, "the primary is silent");

@@ -98,6 +98,10 @@ pub struct Plan {
     pub faults: bool,
     /// An operator acts by itself.
     pub operator: bool,
+    /// The operator may use force, and so lose what was answered: the checks of that are not made once it has.
+    pub force: bool,
+    /// After this time without its standby a primary goes on alone by itself, milliseconds; 0 never.
+    pub solo_after_ms: u64,
     /// How long it is disturbed, milliseconds.
     pub time_ms: u64,
     /// What is broken on purpose.
@@ -117,6 +121,8 @@ impl Plan {
             buffers: [4, 4, 4, 1, 2][(seed / 3 % 5) as usize],
             faults: true,
             operator: true,
+            force: seed % 10 == 9,
+            solo_after_ms: if seed % 9 == 4 { 200 + seed % 8 * 200 } else { 0 },
             time_ms: 3_000 + seed % 5 * 1_500,
             broken: None,
             kill_at: None,
@@ -125,7 +131,17 @@ impl Plan {
 
     /// A run in which only happens what a test asks for.
     pub fn directed(seed: u64) -> Self {
-        Self { faults: false, operator: false, buffers: 4, shards: 1, clients: 3, pace_permille: 300, ..Self::of_seed(seed) }
+        Self {
+            faults: false,
+            operator: false,
+            force: false,
+            solo_after_ms: 0,
+            buffers: 4,
+            shards: 1,
+            clients: 3,
+            pace_permille: 300,
+            ..Self::of_seed(seed)
+        }
     }
 }
 

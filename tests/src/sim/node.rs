@@ -232,6 +232,7 @@ impl Sim {
     /// Recovery is over: the process runs.
     pub(super) fn booted(&mut self, node: usize) {
         let Plan { shards, broken, .. } = self.plan;
+        let now_ns = self.now_ns;
         let host = &mut self.nodes[node];
         host.booting = false;
         let state = host.disk.state.clone();
@@ -268,7 +269,7 @@ impl Sim {
             due: BTreeMap::new(),
             changes: VecDeque::new(),
             persisting: None,
-            primary: PrimaryLink::default(),
+            primary: PrimaryLink::new(now_ns),
             standby: StandbyLink::default(),
             full: false,
             reign: primary.then_some(state.epoch),

@@ -55,7 +55,10 @@ impl Sim {
             return false;
         }
         let done = self.take_office(node, force);
-        self.checks.forced |= force && done;
+        if force && done {
+            self.checks.forced = true;
+            self.checks.count("promotions by force");
+        }
         done
     }
 
@@ -83,7 +86,8 @@ impl Sim {
     pub(super) fn may_promote(&self, node: usize) -> bool {
         let host = &self.nodes[node];
         // Of a disk that lies nobody knows; a run that promoted its node would lose what two faults at once may lose.
-        !self.operator.promised[node] && host.disk.state.role == Role::Standby && !host.disk.is_rotten()
+        let state = &host.disk.state;
+        !self.operator.promised[node] && state.role == Role::Standby && !state.primary_may_leave && !host.disk.is_rotten()
     }
 
     pub(super) fn operator_looks(&mut self) {
@@ -111,6 +115,12 @@ impl Sim {
         let patience_ns = self.operator.patience_ns;
         if (missing(self, leader, patience_ns) || rash || self.nodes[leader].damaged) && self.may_promote(standby) {
             self.promote(standby, false);
+            return;
+        }
+        let sound = !self.nodes[standby].disk.is_rotten() && !self.nodes[standby].damaged;
+        let forces = self.plan.force && !self.operator.helping && sound && self.nodes[standby].disk.state.role == Role::Standby;
+        if forces && (missing(self, leader, patience_ns) || rash) {
+            self.promote(standby, true);
             return;
         }
         let state = &self.nodes[leader].disk.state;

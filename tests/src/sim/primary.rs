@@ -6,7 +6,7 @@ use super::event::Wake;
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
 use super::network::{End, Payload};
 use super::node::durable_tail;
-use super::world::Sim;
+use super::world::{MS, Sim};
 use catraca_engine::replica::{Feeder, Peer, Session, Step};
 use catraca_engine::shard::messages::ToShard;
 use catraca_wire::block::{Chain, sound_head};
@@ -39,10 +39,17 @@ pub(super) struct Active {
 #[derive(Default)]
 pub(super) struct PrimaryLink {
     pub active: Option<Active>,
+    /// When it last had a standby, or began.
+    alone_since_ns: u64,
     pub inquiry: Option<usize>,
 }
 
 impl PrimaryLink {
+    /// Of a process that begins now.
+    pub fn new(now_ns: u64) -> Self {
+        Self { alone_since_ns: now_ns, ..Self::default() }
+    }
+
     pub fn is_going_alone(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.going_alone.is_some())
     }
@@ -81,12 +88,13 @@ impl Sim {
     fn join(&mut self, node: usize, conn: usize, join: Join) {
         let now_ns = self.now_ns;
         let session_id = self.new_id();
+        let may_leave = self.plan.solo_after_ms > 0;
         let node_id = self.nodes[node].disk.node_id;
         let process = self.process(node);
         let state = &process.state;
         let accept = |session| {
             let (epoch, role, odd_epochs) = (state.epoch, state.role, state.odd_epochs);
-            Link::Accept(Accept { node, node_id, epoch, role, odd_epochs, session })
+            Link::Accept(Accept { node, node_id, epoch, role, odd_epochs, may_leave, session })
         };
         let refused = match join.purpose {
             Purpose::Inquiry => {
@@ -150,7 +158,9 @@ impl Sim {
 
     /// A session is over on this side.
     pub(super) fn end_session(&mut self, node: usize, why: &str) {
+        let now_ns = self.now_ns;
         let Some(active) = self.process(node).primary.active.take() else { return };
+        self.process(node).primary.alone_since_ns = now_ns;
         self.note(format_args!("node {node} ends session {}: {why}", active.session.id));
         self.drop_link(node, active.conn);
         for conn in active.streams.iter().filter_map(|feed| feed.conn) {
@@ -276,6 +286,17 @@ impl Sim {
                 Some(Err(fault)) => return self.end_session(node, &fault.to_string()),
                 None => return self.end_session(node, "a block of this log is unsound"),
             }
+        }
+    }
+
+    /// A primary that has been without its standby for long enough goes on alone, if it is set up to.
+    pub(super) fn leave_by_itself(&mut self, node: usize) {
+        let (after_ns, now_ns) = (self.plan.solo_after_ms * MS, self.now_ns);
+        let process = self.process(node);
+        let waits = process.state.durability == Durability::Sync && !process.is_going_alone();
+        if after_ns > 0 && waits && now_ns - process.primary.alone_since_ns >= after_ns {
+            self.checks.count("gone alone by itself");
+            self.change(node, Change::Alone { by_word: true });
         }
     }
 

@@ -156,7 +156,10 @@ impl Sim {
         standby.session = accept.session;
         let attempt = standby.attempt;
         let primary = peer(accept.node, accept.node_id);
-        self.change(node, Change::Follow { attempt, epoch: accept.epoch, primary, odd_epochs: accept.odd_epochs });
+        self.change(
+            node,
+            Change::Follow { attempt, epoch: accept.epoch, primary, odd_epochs: accept.odd_epochs, may_leave: accept.may_leave },
+        );
     }
 
     /// The primary's epoch is durable here: each stream gets its connection.

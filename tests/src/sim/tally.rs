@@ -45,17 +45,19 @@ pub const FAULTS: [&str; 38] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 20] = [
+pub const OUTCOMES: [&str; 22] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
     "refused for want of room",
     "other content refused",
     "promotions",
+    "promotions by force",
     "refused promotions",
     "grants",
     "revocations",
     "gone alone",
+    "gone alone by itself",
     "depositions",
     "sessions",
     "refused calls",
