@@ -21,11 +21,17 @@ fn a_node_without_a_standby_describes_itself_and_has_nothing_to_change() {
     assert_eq!(part["node_id"], hex(client.welcome().node_id));
     assert_eq!(part["cluster_id"], hex(client.welcome().cluster_id));
 
-    for args in [&["promote"][..], &["promote", "--force"], &["solo"], &["solo", "--standby-is-down"]] {
+    let refusals = [
+        (&["promote"][..], "is the primary already"),
+        (&["promote", "--force"], "is the primary already"),
+        (&["solo"], "has no standby"),
+        (&["solo", "--standby-is-down"], "has no standby"),
+    ];
+    for (args, why) in refusals {
         let output = command::run([args, &["--addr", &address]].concat());
         assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
         let sentence = String::from_utf8(output.stderr).expect("text");
-        assert!(sentence.contains("no standby") && sentence.lines().count() == 1, "{args:?}: {sentence}");
+        assert!(sentence.contains(why) && sentence.lines().count() == 1, "{args:?}: {sentence}");
     }
 
     // Who is not there is said beside who is, and the status tells.

@@ -210,7 +210,7 @@ async fn dispatch(
                 | ToControl::RecordRefused) => lists.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
-                ToControl::Gated { shard, answered } => control.link.gated(shard, answered),
+                ToControl::Gated { shard, session, answered } => control.link.gated(shard, session, answered),
                 // Large tables: unmapping them takes its time.
                 ToControl::TookOver(before) => drop(tokio::task::spawn_blocking(move || drop(before))),
                 ToControl::Drained(shard) => {

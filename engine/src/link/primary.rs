@@ -56,12 +56,13 @@ pub(super) fn serve(
             before.end();
         }
         let epoch = inner.state.epoch;
+        let durable: Vec<u64> = (0..link.streams()).map(|stream| link.durable_lsn(stream)).collect();
+        let mut session = Session::new(id, caller.node_id, &durable, granted);
         if granted && inner.state.durability != Durability::Sync {
             // What it was promised has ended while it was away: it is told before anything else.
+            session.revoke();
             node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)))?;
         }
-        let durable: Vec<u64> = (0..link.streams()).map(|stream| link.durable_lsn(stream)).collect();
-        let session = Session::new(id, caller.node_id, &durable, granted);
         inner.session = Some(Standing { session, peer: caller.clone(), node: connection.handle()?, sockets: Vec::new() });
         link.set_current(id);
     }
@@ -150,9 +151,10 @@ impl Link {
     }
 
     /// A shard's answers wait for the standby from now on; it may have answered everything up to a record by then.
-    pub fn gated(&self, shard: u16, answered: u64) {
+    pub fn gated(&self, shard: u16, session: u64, answered: u64) {
         let mut inner = locked(&self.inner);
-        let Some(standing) = inner.session.as_mut() else { return };
+        // Between an earlier session's request and this one's the shard may have answered alone.
+        let Some(standing) = inner.session.as_mut().filter(|standing| standing.session.id == session) else { return };
         let step = standing.session.gated(usize::from(shard), answered);
         self.act(&mut inner, step);
     }
@@ -167,8 +169,9 @@ impl Link {
                     self.persist(inner, state);
                 }
                 tracing::info!("the standby has caught up: answers wait for it from now on");
+                let session = inner.session.as_ref().map_or(0, |standing| standing.session.id);
                 for shard in 0..usize::from(self.setup.shards) {
-                    self.tell(shard, ToShard::Durability(Durability::Sync));
+                    self.tell(shard, ToShard::Durability { durability: Durability::Sync, session });
                 }
                 // No shard writes these any more: all of them was committed long ago.
                 for stream in self.setup.shards..self.streams() {
@@ -191,42 +194,41 @@ impl Link {
     /// Why not, in words.
     pub fn go_solo(&self, standby_is_down: bool) -> Result<(), String> {
         let mut inner = locked(&self.inner);
-        if inner.state.role != Role::Primary {
-            return Err("this node is a standby: it answers nothing".to_owned());
-        }
-        match inner.state.durability {
-            Durability::Solo => return Ok(()),
-            Durability::Single => return Err("this node has no standby: it decides alone already".to_owned()),
-            Durability::Sync => {}
-        }
-        let epoch = inner.state.epoch;
-        match inner.session.as_mut() {
-            Some(standing) => {
-                standing.session.hold();
-                if standing.session.may_hold_grant() {
-                    let _ = standing.node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)));
-                    drop(inner);
-                    let told = self.wait_for_revoked();
-                    if !told && !standby_is_down {
-                        return Err("the standby did not confirm that it knows: look after it, or --standby-is-down".to_owned());
-                    }
-                    inner = locked(&self.inner);
-                }
+        match (inner.state.role, inner.state.durability) {
+            (Role::Standby, _) => return Err("this node is a standby: it answers nothing".to_owned()),
+            (Role::Primary, Durability::Solo) => return Ok(()),
+            (Role::Primary, Durability::Single) => {
+                return Err("this node has no standby: it decides alone already".to_owned());
             }
-            None if !standby_is_down => {
-                return Err("the standby can't be told: --standby-is-down is your word that it will not be promoted".to_owned());
+            (Role::Primary, Durability::Sync) => {}
+        }
+        let told = match hold_session(&mut inner) {
+            Some(id) => {
+                drop(inner);
+                let told = self.wait_for_revoked(id);
+                inner = locked(&self.inner);
+                // Meanwhile that session may have ended, and another one have begun that was never held back.
+                told && session_of(&inner, id).is_some_and(|session| !session.may_hold_grant())
             }
-            None => {}
+            None => inner.session.is_some(),
+        };
+        if !told && !standby_is_down {
+            // A session that is held back would never again come in sync: the standby calls anew.
+            if let Some(standing) = &inner.session {
+                standing.end();
+                return Err("the standby did not confirm that it knows: look after it, or --standby-is-down".to_owned());
+            }
+            return Err("the standby can't be told: --standby-is-down is your word that it will not be promoted".to_owned());
         }
         self.leave_standby(&mut inner, "an operator's command");
         Ok(())
     }
 
-    fn wait_for_revoked(&self) -> bool {
+    fn wait_for_revoked(&self, id: u64) -> bool {
         let until = Instant::now() + WISH_TIMEOUT;
         while Instant::now() < until {
-            match &locked(&self.inner).session {
-                Some(standing) if !standing.session.may_hold_grant() => return true,
+            match session_of(&locked(&self.inner), id) {
+                Some(session) if !session.may_hold_grant() => return true,
                 Some(_) => {}
                 None => return false,
             }
@@ -240,13 +242,36 @@ impl Link {
         if inner.state.role != Role::Primary || inner.state.durability != Durability::Sync {
             return;
         }
+        // Whatever session there is by now: it must not come to grant what ends here.
+        if let Some(standing) = inner.session.as_mut() {
+            standing.session.hold();
+        }
         let state = inner.state.alone();
         self.persist(inner, state);
         tracing::warn!(why, "this node answers ALONE: decisions are on its own disk only, until a standby has caught up");
         for shard in 0..usize::from(self.setup.shards) {
-            self.tell(shard, ToShard::Durability(Durability::Solo));
+            self.tell(shard, ToShard::Durability { durability: Durability::Solo, session: 0 });
         }
     }
+}
+
+fn session_of(inner: &Inner, id: u64) -> Option<&Session> {
+    inner.session.as_ref().map(|standing| &standing.session).filter(|session| session.id == id)
+}
+
+/// Has the session, if there is one, give no grant any more, and takes back what its standby may hold; the session whose REVOKED is to be
+/// waited for.
+fn hold_session(inner: &mut Inner) -> Option<u64> {
+    let epoch = inner.state.epoch;
+    let standing = inner.session.as_mut()?;
+    standing.session.hold();
+    if !standing.session.may_hold_grant() {
+        return None;
+    }
+    standing.session.revoke();
+    // A connection that is gone ends the session by itself.
+    let _ = standing.node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)));
+    Some(standing.session.id)
 }
 
 /// Looks after a primary that has no standby: goes alone after the configured time, and asks the other node whether a later reign has

@@ -51,15 +51,18 @@ pub struct Session {
     streams: Vec<Stream>,
     phase: Phase,
     held: bool,
-    /// The standby came with the grant of an earlier session.
-    came_granted: bool,
+    /// The standby may hold the grant whatever phase this is: it came with that of an earlier session, or this one's was held back after
+    /// it had been sent.
+    may_keep_grant: bool,
+    /// REVOKEs without their REVOKED yet.
+    revokes_open: u32,
 }
 
 impl Session {
     /// Begins a session. `durable` is the last durable record of each stream; `granted` what the standby said of itself.
     pub fn new(id: u64, node_id: [u8; 16], durable: &[u64], granted: bool) -> Self {
         let streams = durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
-        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, came_granted: granted }
+        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, may_keep_grant: granted, revokes_open: 0 }
     }
 
     /// The standby holds a stream up to a record; this node has it durable up to another.
@@ -89,7 +92,7 @@ impl Session {
     /// No grant is given in this session any more: the operator wants the node alone. One that was given is to be revoked.
     pub fn hold(&mut self) {
         self.held = true;
-        self.came_granted |= self.may_hold_grant();
+        self.may_keep_grant = self.may_hold_grant();
         self.phase = Phase::CatchingUp;
     }
 
@@ -100,12 +103,21 @@ impl Session {
 
     /// Whether the standby may hold the grant: it was sent, or it came with it.
     pub fn may_hold_grant(&self) -> bool {
-        self.came_granted || matches!(self.phase, Phase::Granting | Phase::InSync)
+        self.may_keep_grant || matches!(self.phase, Phase::Granting | Phase::InSync)
     }
 
-    /// The standby has given the grant back, durably.
+    /// REVOKE is sent.
+    pub fn revoke(&mut self) {
+        self.revokes_open += 1;
+    }
+
+    /// The standby has given back, durably, what it held when a REVOKE reached it. Only the answer to the last one says that it holds
+    /// nothing: between an earlier one and that, a GRANT may have reached it. A word that nobody asked for says nothing.
     pub fn revoked(&mut self) {
-        self.came_granted = false;
+        if self.revokes_open == 1 {
+            self.may_keep_grant = false;
+        }
+        self.revokes_open = self.revokes_open.saturating_sub(1);
     }
 
     /// Records that the standby is known to lack.
@@ -160,6 +172,24 @@ mod tests {
         assert_eq!(session.progress(0, 5, 5), None);
         assert_eq!(session.behind(), 0);
         assert!(session.may_hold_grant(), "it came with one");
+        session.revoked();
+        assert!(session.may_hold_grant(), "nobody has asked for it yet");
+        session.revoke();
+        session.revoked();
+        assert!(!session.may_hold_grant());
+    }
+
+    #[test]
+    fn the_answer_to_an_earlier_revoke_does_not_stand_for_a_later_grant() {
+        let mut session = Session::new(1, [2; 16], &[5], true);
+        session.revoke();
+        assert_eq!(session.progress(0, 5, 5), Some(Step::Gate));
+        assert_eq!(session.gated(0, 5), Some(Step::Grant));
+        session.hold();
+        session.revoke();
+        session.revoked();
+        assert!(session.may_hold_grant(), "GRANT followed the REVOKE that this answers");
+        assert_eq!(session.granted(), None, "nor does a late GRANTED end the holding");
         session.revoked();
         assert!(!session.may_hold_grant());
     }

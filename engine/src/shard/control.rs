@@ -46,11 +46,11 @@ impl<B: BlockMemory> Shard<B> {
                 self.tell_when_drained();
             }
             ToShard::SegmentsReady(count) => self.journal.segments_ready(count),
-            ToShard::Durability(durability) => {
+            ToShard::Durability { durability, session } => {
                 self.gate.set_durability(durability);
                 self.gate_moved = true;
                 let (shard, answered) = (self.settings.shard, self.gate.may_be_answered());
-                self.control_out.push(ToControl::Gated { shard, answered });
+                self.control_out.push(ToControl::Gated { shard, session, answered });
             }
             ToShard::StandbyAt(lsn) => self.standby_at(lsn),
             ToShard::StandbyDurable(lsn) => self.standby_durable(lsn),

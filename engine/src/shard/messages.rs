@@ -161,7 +161,12 @@ pub enum ToShard {
     /// Segments below this number are ready.
     SegmentsReady(u32),
     /// From now on this is asked of an answer; [`ToControl::Gated`] follows.
-    Durability(Durability),
+    Durability {
+        /// What is asked.
+        durability: Durability,
+        /// The session that it is for, to be named in the reply; 0 for none.
+        session: u64,
+    },
     /// The standby goes on behind this record of the stream.
     StandbyAt(u64),
     /// The standby has this record and all before it durable.
@@ -222,6 +227,8 @@ pub enum ToControl {
     Gated {
         /// Shard.
         shard: u16,
+        /// The session named in the request.
+        session: u64,
         /// The last record that may have been answered.
         answered: u64,
     },

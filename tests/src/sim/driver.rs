@@ -198,8 +198,9 @@ impl Sim {
         let Core { shard, mail, .. } = &mut self.process(node).cores[core];
         for message in std::mem::take(mail) {
             match message {
-                ToShard::Durability(_) if lone => {
-                    shard.control(ToShard::Durability(catraca_wire::frame::Durability::Solo), now);
+                ToShard::Durability { session, .. } if lone => {
+                    let durability = catraca_wire::frame::Durability::Solo;
+                    shard.control(ToShard::Durability { durability, session }, now);
                 }
                 message => shard.control(message, now),
             }
@@ -215,7 +216,7 @@ impl Sim {
                     let time = self.rng.between(1, 20) * MS;
                     self.wake_in(node, time, Wake::SegmentsMade { core: usize::from(shard) });
                 }
-                ToControl::Gated { shard, answered } => self.gated(node, usize::from(shard), answered),
+                ToControl::Gated { shard, session, answered } => self.gated(node, usize::from(shard), session, answered),
                 _ => {}
             }
         }

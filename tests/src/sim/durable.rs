@@ -155,16 +155,22 @@ impl Sim {
                     self.send_link(node, conn, if granted { Link::Granted } else { Link::Revoked });
                 }
             }
-            Change::WithStandby { .. } => self.mail_all(node, Durability::Sync),
-            Change::Alone => self.mail_all(node, Durability::Solo),
+            Change::WithStandby { session } => self.mail_all(node, Durability::Sync, session),
+            Change::Alone => {
+                if let Some(active) = self.process(node).primary.active.as_mut() {
+                    active.session.hold();
+                    active.held = true;
+                }
+                self.mail_all(node, Durability::Solo, 0);
+            }
             Change::Promote { .. } => self.take_over(node),
             Change::Deposed { .. } => self.restart(node),
         }
     }
 
-    fn mail_all(&mut self, node: usize, durability: Durability) {
+    fn mail_all(&mut self, node: usize, durability: Durability, session: u64) {
         for core in 0..usize::from(self.plan.shards) {
-            self.mail(node, core, ToShard::Durability(durability));
+            self.mail(node, core, ToShard::Durability { durability, session });
         }
     }
 

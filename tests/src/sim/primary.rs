@@ -135,6 +135,9 @@ impl Sim {
         ));
         self.send_link(node, conn, reply);
         if revoke {
+            if let Some(active) = self.process(node).primary.active.as_mut() {
+                active.session.revoke();
+            }
             self.send_link(node, conn, Link::Revoke { epoch });
         }
     }
@@ -210,9 +213,10 @@ impl Sim {
         self.steps(node, step);
     }
 
-    pub(super) fn gated(&mut self, node: usize, stream: usize, committed: u64) {
-        let Some(active) = self.process(node).primary.active.as_mut() else { return };
-        let step = active.session.gated(stream, committed);
+    pub(super) fn gated(&mut self, node: usize, stream: usize, session: u64, answered: u64) {
+        let active = self.process(node).primary.active.as_mut();
+        let Some(active) = active.filter(|active| active.session.id == session) else { return };
+        let step = active.session.gated(stream, answered);
         self.steps(node, step);
     }
 
@@ -282,6 +286,7 @@ impl Sim {
         active.session.hold();
         if active.session.may_hold_grant() {
             active.going_alone = true;
+            active.session.revoke();
             let conn = active.conn;
             self.send_link(node, conn, Link::Revoke { epoch });
         } else {
