@@ -46,7 +46,7 @@ as_root() {
 # Packages of Debian: each is named with the command or file that shows that it is there.
 install_packages() {
   local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
-    "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt")
+    "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   [ "${1:-}" = bench ] && wanted+=("redis-server:redis-server" "util-linux:taskset")
   local missing=() pair package sign
   for pair in "${wanted[@]}"; do

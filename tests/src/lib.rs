@@ -6,6 +6,7 @@
 
 pub mod binary;
 pub mod command;
+pub mod disk;
 pub mod fuzz;
 pub mod load;
 pub mod logs;

@@ -1,8 +1,8 @@
 //! Machines that lack something: each lack is one exit status and one clear sentence, and nothing answered is lost over it.
 //!
-//! File systems are mounted in a mount namespace of the node's own (`unshare`), which ends with it: as root, or in a user namespace
-//! where the kernel allows that.
+//! File systems are those of `catraca_tests::disk`.
 
+use catraca_tests::disk::{ballast, inside, mounted};
 use catraca_tests::load::{Answered, Load};
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
 use catraca_tests::node::{Node, Process, Setup, fail, folder};
@@ -11,8 +11,7 @@ use catraca_tests::sandbox;
 use catraca_wire::client::{Client, ClientError};
 use catraca_wire::frame::ErrorCode;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Exit statuses, as `catraca_engine::fatal::Status` has them.
 const CONFIG: i32 = 10;
@@ -28,36 +27,6 @@ fn assert_refused((status, text): (i32, String), expected: i32, words: &[&str]) 
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }
     assert!(!text.contains("panicked"), "{text}");
-}
-
-/// The node's command with a file system of its own over the data directory.
-fn mounted(setup: &Setup, kind: &str, options: &str) -> Command {
-    std::fs::create_dir_all(&setup.data_dir).expect("the folder's parent is writable");
-    let node = setup.command();
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command.args(["--mount", "sh", "-c", "mount -t \"$1\" -o \"$2\" none \"$3\" && shift 3 && exec \"$@\"", "sh", kind, options]);
-    command.arg(&setup.data_dir).arg(node.get_program()).args(node.get_args());
-    for (name, value) in node.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
-    command
-}
-
-/// A path as the process sees it.
-fn inside(process: &Process, path: &Path) -> PathBuf {
-    let root = PathBuf::from(format!("/proc/{}/root", process.pid().as_raw_nonzero()));
-    root.join(path.strip_prefix("/").expect("an absolute path"))
-}
-
-/// Fills a disk with a file, as far as it goes or to this length.
-fn ballast(path: &Path, len: usize) {
-    std::fs::write(path, vec![1; len]).expect("there was so much room");
 }
 
 #[test]

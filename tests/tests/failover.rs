@@ -20,6 +20,8 @@ const ROUNDS: u64 = 4;
 const LEAST_ANSWERS: u64 = 50;
 /// Longest time under load before a death: many block writes, so that it comes at any point of one.
 const LONGEST_LOAD_US: u64 = 60_000;
+/// Deaths that one pair goes through: its log is read whole after each.
+const DEATHS_OF_A_PAIR: u64 = 10;
 
 fn rounds() -> u64 {
     std::env::var("CATRACA_FAILOVER_ROUNDS")
@@ -46,8 +48,9 @@ fn assert_equal_logs(pair: &Pair) {
     [0, 1].into_iter().for_each(|index| assert_verified(&pair.data_dir(index), true));
 }
 
-/// Kills the primary under load again and again, promotes the standby each time, and lets the killed one come back as standby.
-fn kill_and_promote(rounds: u64, shards: u16, seed: u64) {
+/// Kills the primary under load again and again, promotes the standby each time, and lets the killed one come back as standby. Gives
+/// how many decisions were answered, and the longest time without an answer.
+fn kill_and_promote(rounds: u64, shards: u16, seed: u64) -> (usize, Duration) {
     let pair = Pair::new(shards);
     let [mut primary, mut standby] = pair.start_both();
     let mut random = SmallRng::seed_from_u64(seed);
@@ -78,17 +81,23 @@ fn kill_and_promote(rounds: u64, shards: u16, seed: u64) {
     standby.stop();
     assert_all_recorded(&decisions(&pair.data_dir(serving)), &all);
     assert_equal_logs(&pair);
-    println!("{} answered decisions over {rounds} deaths; longest time without an answer {longest_gap:?}", all.len());
+    (all.len(), longest_gap)
 }
 
 #[test]
 fn no_answered_decision_is_lost_when_the_primary_is_killed() {
-    kill_and_promote(rounds(), 1, 1);
+    let rounds = rounds();
+    let (mut answered, mut longest_gap) = (0, Duration::ZERO);
+    for first in (0..rounds).step_by(DEATHS_OF_A_PAIR as usize) {
+        let (more, gap) = kill_and_promote(DEATHS_OF_A_PAIR.min(rounds - first), 1, first);
+        (answered, longest_gap) = (answered + more, longest_gap.max(gap));
+        println!("{answered} decisions answered, so far; longest time without an answer {longest_gap:?}");
+    }
 }
 
 #[test]
 fn nor_with_two_shards() {
-    kill_and_promote(rounds().div_ceil(4), 2, 2);
+    kill_and_promote(ROUNDS.div_ceil(4), 2, 2);
 }
 
 #[test]

@@ -1,24 +1,28 @@
 //! What goes wrong with one of two nodes besides its death: a disk that refuses, a standby that hangs, a core that stands still, a node that
 //! does not belong.
 
+use catraca_tests::disk::{ballast, inside, mounted};
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
-use catraca_tests::node::{Node, fail};
+use catraca_tests::node::{Node, Process, Setup, fail, folder};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
+use catraca_tests::raw::Raw;
 use catraca_tests::{payments, sandbox};
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::client::ClientError;
-use catraca_wire::frame::{ClusterRequest, ErrorCode};
+use catraca_wire::frame::{ClusterRequest, ErrorCode, VerdictFrame};
 use catraca_wire::replication::{AcceptFrame, JoinFrame, LINK_HEAD_LEN, Purpose, RefuseFrame, RefuseReason, view};
-use rustix::process::{Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, Signal, prlimit};
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Exit statuses, as `catraca_engine::fatal::Status` has them.
 const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const DISK_FAILED: i32 = 13;
+const STUCK: i32 = 15;
 /// Fewest answers before a fault, so that there is something to lose.
 const LEAST_ANSWERS: u64 = 200;
 
@@ -30,7 +34,7 @@ fn pair_with_a_weak_disk(weak: usize) -> (Pair, [Node; 2]) {
         if index == weak {
             sandbox::ignore_file_size_signal(&mut command);
         }
-        Node::of(catraca_tests::node::Process::spawn(&mut command), pair.setups[index].clone())
+        Node::of(Process::spawn(&mut command), pair.setups[index].clone())
     };
     let first = start(0);
     pair.share_key();
@@ -74,6 +78,155 @@ fn a_standby_whose_disk_fails_ends_and_nothing_is_answered_without_it() {
     let seen = load.stop();
     assert_all_recorded(&decisions(&pair.data_dir(1)), &seen.answered);
     assert_same_answers(&mut primary.client(), &seen.answered);
+}
+
+/// More than may be pending in one shard.
+const FLOOD: u64 = 80_000;
+/// Connections that it comes on.
+const FLOOD_CONNECTIONS: u64 = 5;
+/// As `catraca_engine::limits` has it.
+const MAX_PENDING: f64 = 65_536.0;
+
+/// A pair whose clients may have many open at once.
+fn wide_pair() -> (Pair, [Node; 2]) {
+    let pair = Pair::new(1).set("in_flight", FLOOD / FLOOD_CONNECTIONS);
+    let nodes = pair.start_both();
+    (pair, nodes)
+}
+
+/// Sends more than may be pending while `hold` holds something still, and sees that what is too much is shed at once, and everything
+/// answered within its budget. Gives what was decided.
+fn flood<H>(primary: &Node, hold: impl FnOnce() -> H, let_go: impl FnOnce(H)) -> Vec<u64> {
+    let mut connections: Vec<Raw> = (0..FLOOD_CONNECTIONS).map(|_| Raw::open(primary.listen)).collect();
+    let held = hold();
+    let began = Instant::now();
+    for (number, raw) in connections.iter_mut().enumerate() {
+        let first = number as u64 * FLOOD / FLOOD_CONNECTIONS;
+        let frames: Vec<u8> = (first..first + FLOOD / FLOOD_CONNECTIONS)
+            .flat_map(|id| bytemuck::bytes_of(&payments::submit(id, &payments::payment(&format!("flood-{id}"), id))).to_vec())
+            .collect();
+        raw.send_bytes(&frames).expect("the node reads as much as it said it would");
+    }
+    primary.wait_until("shedding load", |node| node.metric("catraca_overloaded_total") > 0.0);
+    assert!(primary.metric("catraca_pending") <= MAX_PENDING, "more is pending than may be");
+    let mut decided = Vec::new();
+    let mut refused = HashMap::new();
+    let mut held = Some((held, let_go));
+    for raw in &mut connections {
+        for _ in 0..FLOOD / FLOOD_CONNECTIONS {
+            let reply = raw.receive().expect("an answer in time").expect("an answer, not the end");
+            match reply.error() {
+                Some((code, _)) => *refused.entry(code).or_insert(0) += 1,
+                None => {
+                    assert!(reply.get::<VerdictFrame>().is_some(), "{reply:?}");
+                    decided.push(reply.correlation());
+                }
+            }
+        }
+        // What holds still is let go once the first connection has all its answers: they did not wait for it.
+        if let Some((held, let_go)) = held.take() {
+            assert!(
+                refused.contains_key(&ErrorCode::Unconfirmed) && decided.is_empty(),
+                "{refused:?}, {} decided",
+                decided.len()
+            );
+            assert!(began.elapsed() < SLOWEST_ANSWERS, "the answers took {:?}", began.elapsed());
+            let_go(held);
+        }
+    }
+    let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed];
+    assert!(refused.keys().all(|code| known.contains(code)), "{refused:?}");
+    assert!(refused.contains_key(&ErrorCode::Overloaded), "{refused:?}");
+    decided
+}
+
+/// The budget of 2 s, and what sending and receiving a flood takes an unoptimised program: an answer that waited for what is held would
+/// never come.
+const SLOWEST_ANSWERS: Duration = Duration::from_secs(20);
+
+/// Once both agree: what was decided has one record, in both logs.
+fn settle(pair: &Pair, [primary, standby]: [Node; 2], decided: &[u64]) {
+    await_in_sync(&primary, &standby);
+    primary.stop();
+    standby.stop();
+    let logs = [0, 1].map(|index| decisions(&pair.data_dir(index)));
+    assert!(logs[0] == logs[1], "the logs differ");
+    assert_all_recorded(&logs[0], []);
+    let recorded: HashSet<_> = logs[0].values().map(|(record, _)| record.transaction.id).collect();
+    assert!(!recorded.is_empty(), "what was pending is recorded");
+    for id in decided {
+        let transaction = payments::payment(&format!("flood-{id}"), *id);
+        assert!(recorded.contains(&transaction.id), "flood-{id} was decided and is not in the log");
+    }
+}
+
+#[test]
+fn a_standby_that_hangs_is_waited_for_within_bounds() {
+    let (pair, [primary, standby]) = wide_pair();
+    let decided = flood(&primary, || standby.process.signal(Signal::STOP), |()| standby.process.signal(Signal::CONT));
+    settle(&pair, [primary, standby], &decided);
+}
+
+#[test]
+fn a_standby_whose_disk_is_slow_is_waited_for_within_bounds() {
+    let (pair, [primary, standby]) = wide_pair();
+    let hold = || sandbox::hold_thread(standby.process.pid(), "stream-0");
+    let decided = flood(&primary, hold, drop);
+    settle(&pair, [primary, standby], &decided);
+}
+
+#[test]
+fn a_primary_whose_disk_is_slow_sheds_what_is_too_much() {
+    let (pair, [primary, standby]) = wide_pair();
+    let hold = || sandbox::hold_thread(primary.process.pid(), "log-0");
+    let decided = flood(&primary, hold, drop);
+    settle(&pair, [primary, standby], &decided);
+}
+
+#[test]
+fn a_standby_whose_disk_fills_up_ends_admission_before_anything_waits_for_it() {
+    let pair = Pair::new(1).set("allow_volatile_data_dir", true).set("disk_reserve_mib", 16);
+    let primary = pair.start(0);
+    pair.share_key();
+    let standby = Node::of(Process::spawn(&mut mounted(&pair.setups[1], "tmpfs", "size=64m")), pair.setups[1].clone());
+    await_in_sync(&primary, &standby);
+    let mut client = primary.client();
+    let before = payments::payment("before", 1);
+    client.decide(&before).expect("both have room");
+    let file = inside(&standby.process, &standby.setup.data_dir).join("ballast");
+    ballast(&file, 40 * 1024 * 1024);
+    primary.wait_until("the standby's full disk was noticed", |node| {
+        node.http_get("/readyz") == (503, "the standby's disk is nearly full\n".to_owned())
+    });
+    let mut number = 0;
+    primary.wait_until("what is new is refused", |_| {
+        number += 1;
+        match client.decide(&payments::payment(&format!("full-{number}"), number)) {
+            Ok(_) => false,
+            Err(ClientError::Refused(error)) => {
+                assert_eq!(error.code, ErrorCode::DiskFull, "{}", error.detail);
+                true
+            }
+            Err(other) => panic!("{other}"),
+        }
+    });
+    assert!(client.decide(&before).is_ok_and(|again| again.duplicate), "what is old is answered");
+    std::fs::remove_file(&file).expect("there");
+    primary.wait_until("it decides again", |_| client.decide(&payments::payment(&format!("full-{number}"), number)).is_ok());
+}
+
+#[test]
+fn a_core_that_stands_still_ends_the_node() {
+    let dir = folder();
+    let mut node = Setup::new(dir.path()).start();
+    node.client().decide(&payments::payment("before", 1)).expect("decided");
+    let held = sandbox::hold_thread(node.process.pid(), "shard-0-1");
+    node.process.wait_for_line("why it ends", |line| {
+        line["fields"]["message"].as_str().is_some_and(|message| message.contains("has not moved"))
+    });
+    // A thread that is held keeps what is left of its process in the kernel's books.
+    drop(held);
+    assert_eq!(node.process.wait().code(), Some(STUCK), "{}", node.process.stderr());
 }
 
 #[test]

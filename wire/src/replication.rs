@@ -346,7 +346,12 @@ link_frame! {
 
 link_frame! {
     /// Still here.
-    Beat as BeatFrame, Beat, 16; {}
+    Beat as BeatFrame, Beat, 24; {
+        /// 1 when the sender's disk is nearly full: a primary takes nothing new then, before what it answers waits for room there.
+        disk_full: u8,
+        /// 0.
+        reserved: [u8; 7],
+    }
 }
 
 link_frame! {
@@ -374,9 +379,8 @@ pub const fn length_bounds(kind: LinkKind) -> (usize, usize) {
         LinkKind::Follow => exactly(size_of::<FollowFrame>()),
         LinkKind::Block => (size_of::<BlockPrefaceFields>() + BLOCK_HEAD_LEN, size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN),
         LinkKind::Ack => exactly(size_of::<AckFrame>()),
-        LinkKind::Welcome | LinkKind::Grant | LinkKind::Granted | LinkKind::Revoke | LinkKind::Revoked | LinkKind::Beat => {
-            exactly(LINK_HEAD_LEN)
-        }
+        LinkKind::Beat => exactly(size_of::<BeatFrame>()),
+        LinkKind::Welcome | LinkKind::Grant | LinkKind::Granted | LinkKind::Revoke | LinkKind::Revoked => exactly(LINK_HEAD_LEN),
         LinkKind::ListPart => (size_of::<ListPartPrefaceFields>() + 1, size_of::<ListPartPrefaceFields>() + MAX_PART_LEN),
     }
 }
@@ -462,7 +466,7 @@ mod tests {
             let under = LinkHeadFields::new(kind, least - 1, 0, 1);
             assert_eq!(check_head(&under), Err(LinkError::Length { kind, length: least - 1 }));
         }
-        let mut head = LinkHeadFields::new(LinkKind::Beat, 16, 0, 1);
+        let mut head = LinkHeadFields::new(LinkKind::Grant, 16, 0, 1);
         head.kind = 99;
         assert_eq!(check_head(&head), Err(LinkError::Kind(99)));
         head.version = 2;

@@ -63,6 +63,9 @@ async fn answer(path: &str, control: &Control, stats: &stats::Handle) -> Respons
         }
         "/readyz" => match control.admission.get() {
             Admission::Open => (StatusCode::OK, "ready\n").into_response(),
+            Admission::DiskFull if control.link.standby_disk_full() => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the standby's disk is nearly full\n").into_response()
+            }
             Admission::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response(),
             Admission::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
         },

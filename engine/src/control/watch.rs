@@ -26,17 +26,21 @@ pub(super) fn stop_signals() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Ends admission while the disk is nearly full, and opens it again when there is room.
+/// Ends admission while the disk is nearly full, here or at the standby that answers wait for, and opens it again when there is room.
 pub(super) async fn disk(control: Rc<Control>) {
     loop {
         match rustix::fs::statvfs(control.data_dir.path()) {
             Ok(stat) => {
                 let free_len = stat.f_bavail * stat.f_frsize;
-                let admission = if free_len < control.disk_reserve_len { Admission::DiskFull } else { Admission::Open };
+                let full_here = free_len < control.disk_reserve_len;
+                control.link.set_disk_full(full_here);
+                let full_there = control.link.standby_disk_full();
+                let admission = if full_here || full_there { Admission::DiskFull } else { Admission::Open };
                 if admission != control.admission.get() && control.admission.get() != Admission::Stopping {
                     tracing::warn!(
                         free_mib = free_len >> 20,
                         reserve_mib = control.disk_reserve_len >> 20,
+                        full_at_the_standby = full_there,
                         ?admission,
                         "disk space"
                     );

@@ -80,9 +80,11 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
                 let sound = stream.follower.block_of(block).map_err(|e| LinkFailure::Fault(e.to_string()))?;
                 let (lsn, receipt) = stream.follower.written();
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
-                writer.send(&ack)?;
+                // The primary waits for this; the tables need it whether the primary is still there or not, for the log has it now.
+                let sent = writer.send(&ack);
                 following.builder.take(&sound);
                 following.note(number, lsn, durable);
+                sent?;
             }
             Taken::Known { lsn, receipt } => {
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());

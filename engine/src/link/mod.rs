@@ -29,7 +29,7 @@ use crate::replica::{Peer, ReplicaState};
 use crate::shard::messages::ToShard;
 use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Durability, Role, fill};
-use catraca_wire::replication::{JoinFrame, Purpose};
+use catraca_wire::replication::{BeatFrame, JoinFrame, Purpose};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -98,6 +98,8 @@ pub struct Link {
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
     current: AtomicU64,
     stopping: AtomicBool,
+    /// This node's disk is nearly full, which its life signs say.
+    disk_full: AtomicBool,
 }
 
 struct Inner {
@@ -127,6 +129,7 @@ impl Link {
             sessions,
             current: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            disk_full: AtomicBool::new(false),
         })
     }
 
@@ -171,6 +174,17 @@ impl Link {
     /// The node is stopping: nothing of what follows is worth a warning.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// This node's disk is nearly full, or has room again.
+    pub fn set_disk_full(&self, full: bool) {
+        self.disk_full.store(full, Ordering::Relaxed);
+    }
+
+    fn beat(&self, epoch: u32) -> BeatFrame {
+        let mut beat = BeatFrame::empty(0, epoch);
+        beat.disk_full = u8::from(self.disk_full.load(Ordering::Relaxed));
+        beat
     }
 
     /// Streams on the disk: the shards' own, and those of an earlier, wider layout.

@@ -5,7 +5,7 @@ use super::{BEAT_EVERY, Inner, Link, SILENCE, WISH_TIMEOUT, locked, mode_text};
 use crate::replica::{Peer, Session, Step};
 use crate::shard::messages::ToShard;
 use catraca_wire::frame::{Durability, Role, text_of};
-use catraca_wire::replication::{BeatFrame, GrantFrame, LinkKind, Purpose, RevokeFrame};
+use catraca_wire::replication::{BeatFrame, GrantFrame, LinkKind, Purpose, RevokeFrame, view};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) struct Standing {
     peer: Peer,
     /// The connection from node to node, for writing.
     node: TcpStream,
+    /// The standby's disk is nearly full, by its last life sign.
+    disk_full: bool,
     /// All connections of the session, to end them.
     sockets: Vec<TcpStream>,
 }
@@ -63,7 +65,8 @@ pub(super) fn serve(
             session.revoke();
             node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)))?;
         }
-        inner.session = Some(Standing { session, peer: caller.clone(), node: connection.handle()?, sockets: Vec::new() });
+        inner.session =
+            Some(Standing { session, peer: caller.clone(), node: connection.handle()?, disk_full: false, sockets: Vec::new() });
         link.set_current(id);
     }
     tracing::info!(standby = caller.replication_address, in_sync = granted, "a standby has connected");
@@ -76,7 +79,7 @@ fn talk(link: &Link, connection: &mut Connection, node: &mut TcpStream, id: u64)
     let mut heard = Instant::now();
     let mut said = Instant::now();
     while link.is_current(id) {
-        if let Some((kind, _)) = connection.next()? {
+        if let Some((kind, frame)) = connection.next()? {
             heard = Instant::now();
             let mut inner = locked(&link.inner);
             inner.last_heard = Some(heard);
@@ -87,7 +90,10 @@ fn talk(link: &Link, connection: &mut Connection, node: &mut TcpStream, id: u64)
                     link.act(&mut inner, step);
                 }
                 LinkKind::Revoked => standing.session.revoked(),
-                LinkKind::Beat => {}
+                LinkKind::Beat => {
+                    let full = view::<BeatFrame>(frame).is_some_and(|beat| beat.disk_full == 1);
+                    standing.disk_full = full;
+                }
                 other => return Err(LinkFailure::Unexpected(other)),
             }
         }
@@ -97,7 +103,7 @@ fn talk(link: &Link, connection: &mut Connection, node: &mut TcpStream, id: u64)
         if said.elapsed() > BEAT_EVERY {
             said = Instant::now();
             let epoch = locked(&link.inner).state.epoch;
-            node.write_all(bytemuck::bytes_of(&BeatFrame::empty(0, epoch)))?;
+            node.write_all(bytemuck::bytes_of(&link.beat(epoch)))?;
         }
     }
     Ok(())
@@ -126,6 +132,12 @@ impl Link {
         if let (Role::Primary, Some(peer)) = (state.role, state.peer) {
             inquire(self, &peer);
         }
+    }
+
+    /// Answers wait for a standby whose disk is nearly full.
+    pub fn standby_disk_full(&self) -> bool {
+        let inner = locked(&self.inner);
+        inner.state.durability == Durability::Sync && inner.session.as_ref().is_some_and(|standing| standing.disk_full)
     }
 
     /// A connection belongs to a session; `false` when that is over.

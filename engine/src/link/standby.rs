@@ -13,11 +13,11 @@ use crate::shard::journal::{JournalSetup, Start};
 use crate::shard::messages::{ShardState, TakeOver, ToShard};
 use catraca_wire::block::BlockIdentity;
 use catraca_wire::frame::{Role, text_of};
-use catraca_wire::replication::{AcceptFrame, BeatFrame, GrantedFrame, LinkKind, Purpose, RefuseReason, RevokedFrame};
+use catraca_wire::replication::{AcceptFrame, GrantedFrame, LinkKind, Purpose, RefuseReason, RevokedFrame};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Scope};
 use std::time::{Duration, Instant};
 
 /// Pause between two calls: short, because a primary that comes back can't answer anybody before.
@@ -374,26 +374,17 @@ fn session(
     following.connected.store(true, Ordering::Relaxed);
     tracing::info!(primary = address, epoch, "following");
     let first_failure = Mutex::new(None);
-    let end = |failure: LinkFailure| {
+    let end = &|failure: LinkFailure| {
         locked(&first_failure).get_or_insert(failure);
         course.end();
     };
     let talked = std::thread::scope(|scope| {
+        let course = &course;
         for stream in 0..streams {
-            let (course, end) = (&course, &end);
-            scope.spawn(move || {
-                if let Err(failure) = follow::run(link, following, course, stream) {
-                    end(LinkFailure::Fault(format!("stream {stream}: {failure}")));
-                }
-            });
+            start(scope, format!("stream-{stream}"), end, move || follow::run(link, following, course, stream));
         }
-        let talked = talk(link, following, &course, &mut node, epoch, |id| {
-            let (course, end) = (&course, &end);
-            scope.spawn(move || {
-                if let Err(failure) = lists::fetch(link, following, course, id) {
-                    end(LinkFailure::Fault(format!("list {id:016x}: {failure}")));
-                }
-            });
+        let talked = talk(link, following, course, &mut node, epoch, |id| {
+            start(scope, format!("list-{id:016x}"), end, move || lists::fetch(link, following, course, id));
         });
         course.end();
         talked
@@ -401,6 +392,24 @@ fn session(
     // What went wrong first; what followed from it says less.
     let first = locked(&first_failure).take();
     first.map_or(talked, Err)
+}
+
+/// Starts a thread of the session. Whatever goes wrong with it, that it can't start included, ends the session.
+fn start<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    end: &'scope (impl Fn(LinkFailure) + Sync),
+    body: impl FnOnce() -> Result<(), LinkFailure> + Send + 'scope,
+) {
+    let what = name.clone();
+    let run = move || {
+        if let Err(failure) = body() {
+            end(LinkFailure::Fault(format!("{what}: {failure}")));
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name(name.clone()).spawn_scoped(scope, run) {
+        end(LinkFailure::Fault(format!("the thread {name} can't start: {error}")));
+    }
 }
 
 /// Puts this node under a primary's reign, durably, before anything of it is taken.
@@ -470,7 +479,7 @@ fn talk(
         }
         if said.elapsed() > BEAT_EVERY {
             said = Instant::now();
-            writer.send(&BeatFrame::empty(0, epoch))?;
+            writer.send(&link.beat(epoch))?;
         }
         if let Some(id) = following.missing_list().filter(|id| fetching != Some(*id)) {
             fetching = Some(id);

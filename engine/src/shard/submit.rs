@@ -193,7 +193,7 @@ impl<B: BlockMemory> Shard<B> {
         match self.admission {
             Admission::Open => {}
             Admission::DiskFull => {
-                let detail = "the server's disk is nearly full; nothing was recorded";
+                let detail = "the server's disk, or its standby's, is nearly full; nothing was recorded";
                 return Err(Refusal::retry(ErrorCode::DiskFull, limits::DISK_FULL_RETRY_MS, detail));
             }
             Admission::Stopping => {

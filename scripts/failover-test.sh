@@ -1,0 +1,17 @@
+#!/bin/sh
+# Kills the primary of a pair under load N times (200 unless told otherwise), promotes the standby each time, lets the killed node come
+# back as its standby, and looks each time that nothing which was answered is lost, changed or done twice.
+#
+#   ./scripts/failover-test.sh 20
+set -eu
+cd "$(dirname "$0")/.."
+rounds="${1:-200}"
+case "$rounds" in
+    '' | *[!0-9]*)
+        echo "usage: $0 [ROUNDS]" >&2
+        exit 2
+        ;;
+esac
+cargo build --package catraca-engine --bin catraca
+CATRACA_FAILOVER_ROUNDS="$rounds" exec cargo test --package catraca-tests --test failover -- --nocapture --exact \
+    no_answered_decision_is_lost_when_the_primary_is_killed
