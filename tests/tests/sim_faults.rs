@@ -215,16 +215,18 @@ fn sim_error_while_the_place_in_the_cluster_is_written_ends_the_node() {
 
 #[test]
 fn sim_full_disk_refuses_what_is_new_before_it_loses_anything() {
-    let mut sim = Sim::in_sync(Plan { clients: 5, pace_permille: 700, ..quick(1) });
-    sim.fill_disk(0, 20_000_000_000);
-    assert!(sim.run_until(15_000, |sim| sim.times("refused for want of room") > 50), "{}", sim.story());
-    assert!(sim.runs(0), "it goes on");
-    assert_eq!(sim.times("ended: disk failed"), 0);
-    assert_eq!(sim.times("disk full"), 1);
-    // What was answered before is still answered to whoever asks again.
-    let resends = sim.times("answers to resends");
-    assert!(sim.run_until(2_000, |sim| sim.times("answers to resends") > resends), "{}", sim.story());
-    sim.end();
+    for node in 0..2 {
+        let mut sim = Sim::in_sync(Plan { clients: 5, pace_permille: 700, ..quick(1) });
+        sim.fill_disk(node, 20_000_000_000);
+        assert!(sim.run_until(15_000, |sim| sim.times("refused for want of room") > 50), "{}", sim.story());
+        assert!(sim.runs(0) && sim.runs(1), "both go on");
+        assert_eq!(sim.times("ended: disk failed"), 0);
+        assert_eq!((sim.times("disk full"), sim.times("standby out of room")), (1, node as u64));
+        // What was answered before is still answered to whoever asks again.
+        let resends = sim.times("answers to resends");
+        assert!(sim.run_until(2_000, |sim| sim.times("answers to resends") > resends), "{}", sim.story());
+        sim.end();
+    }
 }
 
 #[test]

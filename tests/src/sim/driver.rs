@@ -9,7 +9,9 @@ use super::{Broken, checks};
 use catraca_engine::limits;
 use catraca_engine::replica::MAX_UNACKNOWLEDGED;
 use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
-use catraca_wire::frame::{FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view};
+use catraca_wire::frame::{
+    Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view,
+};
 use std::rc::Rc;
 
 impl Sim {
@@ -320,12 +322,20 @@ impl Sim {
     }
 
     /// Opens or ends admission, when that has changed.
-    pub(super) fn tell_room(&mut self, node: usize, full: bool) {
+    pub(super) fn tell_room(&mut self, node: usize) {
+        let full_here = self.is_short_of_room(node);
         let process = self.process(node);
+        let standby_full = process.primary.active.as_ref().is_some_and(|active| active.standby_full);
+        let full_there = process.state.durability == Durability::Sync && standby_full;
+        let full = full_here || full_there;
         if process.state.role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
             return;
         }
-        self.note(format_args!("node {node} has {} room on its disk", if full { "no" } else { "again" }));
+        if full_there && !full_here {
+            self.checks.count("standby out of room");
+        }
+        let whose = if full_there { "its standby's" } else { "its" };
+        self.note(format_args!("node {node} has {} room on {whose} disk", if full { "no" } else { "again" }));
         let admission = if full { Admission::DiskFull } else { Admission::Open };
         for core in 0..usize::from(self.plan.shards) {
             self.mail(node, core, ToShard::Admit(admission));
@@ -340,6 +350,7 @@ impl Sim {
             self.progress(node, core);
         }
         self.queues_are_bounded(node);
+        self.tell_room(node);
         // What a sibling answers at its tick comes over the mesh.
         let overdue = |due: u64| now.mono_ns.saturating_sub(due) > checks::LATE_NS;
         let process = self.process(node);

@@ -383,14 +383,21 @@ impl Sim {
             made += 1;
         }
         let ready = host.disk.streams[core].segments.len() as u32;
-        let nearly_full = ready as usize <= in_use + 1;
         if primary {
             let told = std::mem::replace(&mut process.cores[core].segments_told, ready);
             if told != ready || made > 0 {
                 self.mail(node, core, ToShard::SegmentsReady(ready));
             }
-            self.tell_room(node, nearly_full);
+            self.tell_room(node);
         }
+    }
+
+    /// Whether a running node's disk has no more room, and soon none at all.
+    pub(super) fn is_short_of_room(&self, node: usize) -> bool {
+        let host = &self.nodes[node];
+        let in_use = |core: &Core| core.blocks.last().map_or(0, |block| block.segment as usize);
+        let cores = host.process.iter().flat_map(|process| &process.cores);
+        !host.disk.has_room() && cores.zip(&host.disk.streams).any(|(core, disk)| disk.segments.len() <= in_use(core) + 1)
     }
 
     pub(super) fn make_all_segments(&mut self, node: usize) {

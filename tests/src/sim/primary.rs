@@ -34,6 +34,8 @@ pub(super) struct Active {
     going_alone: Option<bool>,
     /// No grant in this session.
     pub held: bool,
+    /// By the standby's last life sign its disk is nearly full.
+    pub standby_full: bool,
 }
 
 #[derive(Default)]
@@ -77,6 +79,7 @@ impl Sim {
                     }
                 }
                 Link::Revoked => self.revoked(node),
+                Link::Beat { full } => active.standby_full = full,
                 _ => {}
             }
         } else if let Some(stream) = active.streams.iter().position(|feed| feed.conn == Some(conn)) {
@@ -140,6 +143,7 @@ impl Sim {
             streams,
             going_alone: None,
             held: false,
+            standby_full: false,
         });
         self.note(format_args!(
             "node {node} begins session {session_id} with node {}{}",

@@ -246,6 +246,7 @@ impl Sim {
         disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&bytes), reused);
         self.process(node).standby.streams[stream].writing = Some((bytes, attempt));
         self.io_step(node);
+        self.make_segments(node, stream);
         self.end_later(node, stream, id);
         true
     }

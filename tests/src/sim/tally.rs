@@ -45,7 +45,7 @@ pub const FAULTS: [&str; 38] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 22] = [
+pub const OUTCOMES: [&str; 23] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
@@ -66,6 +66,7 @@ pub const OUTCOMES: [&str; 22] = [
     "damaged logs refused",
     "emptied by the operator",
     "ended: disk failed",
+    "standby out of room",
     "segments",
     "forwards",
 ];
