@@ -171,7 +171,7 @@ impl StreamDisk {
     pub fn cut(&mut self, rng: &mut Rng) -> Option<Cut> {
         if let Some(late) = self.late.take() {
             // It comes at last.
-            let last = std::mem::replace(&mut self.under_way, Some(late));
+            let last = self.under_way.replace(late);
             self.keep(|_| true);
             self.under_way = last;
         }
