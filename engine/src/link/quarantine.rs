@@ -2,19 +2,31 @@
 //! to know what was decided and never answered.
 
 use crate::log::cursor::BlockCursor;
-use crate::log::segment::{segment_path, segments, sync_dir};
+use crate::log::segment::{segment_path, sync_dir};
 use crate::log::{LogError, Tail};
-use catraca_wire::block::{MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::block::MAX_BLOCK_LEN;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Folder of a data directory.
 pub const QUARANTINE_DIR: &str = "quarantine";
 
+/// Mode of what is kept: it names payers, as the log does.
+const FILE_MODE: u32 = 0o640;
+
+/// A block of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BlockPlace {
+    segment: u32,
+    offset: u64,
+    len: usize,
+}
+
 /// Cuts a stream at a boundary. The file that keeps what was cut off is durable before anything is cleared; the clearing goes from the back,
-/// so that one that is interrupted leaves a shorter log, or one that ends torn.
+/// block by block, each durable before the next: so one that is interrupted, by a power cut even, leaves a shorter log whose last block may
+/// be incomplete, which is what recovery knows how to end. Cleared in larger steps, a block could be gone and one behind it still stand.
 ///
 /// # Errors
 /// Whatever the disk says.
@@ -23,18 +35,25 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
     let path = free_name(&dir, &format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch));
     let io = |what: &'static str| LogError::io(&path, what);
     fs::create_dir_all(&dir).map_err(io("could not make the folder"))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(io("could not make the file"))?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&path).map_err(io("could not make the file"))?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
+    let mut places = Vec::new();
     while let Some(block) = cursor.next_block()? {
         file.write_all(block).map_err(io("could not write the file"))?;
+        let len = block.len();
+        let (segment, behind) = cursor.place();
+        places.push(BlockPlace { segment, offset: behind - len as u64, len });
+    }
+    let reached = cursor.place();
+    if reached != (end.segment, end.offset) {
+        return Err(LogError::io(&path, "could not read all that is to be cut off")(io::Error::other(format!(
+            "the log was read up to segment {} offset {}, and ends at segment {} offset {}",
+            reached.0, reached.1, end.segment, end.offset
+        ))));
     }
     file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(data_dir)).map_err(io("could not sync the file"))?;
-    for index in segments(data_dir, shard)?.into_iter().rev().take_while(|&index| index >= to.segment) {
-        let from = if index == to.segment { to.offset } else { SEGMENT_HEAD_LEN as u64 };
-        let until = if index > end.segment { continue } else { (index == end.segment).then_some(end.offset) };
-        let segment = segment_path(data_dir, shard, index);
-        clear(&segment, from, until).map_err(LogError::io(&segment, "could not clear what is in quarantine"))?;
-    }
+    clear(data_dir, shard, &places)?;
     Ok(path)
 }
 
@@ -44,15 +63,23 @@ fn free_name(dir: &Path, stem: &str) -> PathBuf {
     if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
-fn clear(path: &Path, from: u64, until: Option<u64>) -> io::Result<()> {
-    let file: File = OpenOptions::new().write(true).open(path)?;
+fn clear(data_dir: &Path, shard: u16, places: &[BlockPlace]) -> Result<(), LogError> {
     let zeros = vec![0; MAX_BLOCK_LEN];
-    let mut to = until.unwrap_or(file.metadata()?.len());
-    while to > from {
-        let len = (to - from).min(MAX_BLOCK_LEN as u64);
-        to -= len;
-        file.write_all_at(&zeros[..len as usize], to)?;
-        file.sync_all()?;
+    let mut open: Option<(u32, PathBuf, File)> = None;
+    for place in places.iter().rev() {
+        let (segment, path, file) = match open.take() {
+            Some(same) if same.0 == place.segment => same,
+            _ => {
+                let path = segment_path(data_dir, shard, place.segment);
+                let file =
+                    OpenOptions::new().write(true).open(&path).map_err(LogError::io(&path, "could not open the segment"))?;
+                (place.segment, path, file)
+            }
+        };
+        file.write_all_at(&zeros[..place.len], place.offset)
+            .and_then(|()| file.sync_all())
+            .map_err(LogError::io(&path, "could not clear what is in quarantine"))?;
+        open = Some((segment, path, file));
     }
     Ok(())
 }
