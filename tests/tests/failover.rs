@@ -126,6 +126,28 @@ fn a_killed_standby_stops_the_answers_until_it_is_back() {
 }
 
 #[test]
+fn a_standby_whose_log_was_emptied_is_not_in_sync_whatever_it_was_told_before() {
+    let pair = Pair::new(1);
+    let [primary, standby] = pair.start_both();
+    let mut client = primary.client();
+    client.decide(&payments::payment("before", 1)).expect("decided");
+    standby.stop();
+    // The grant is of when nothing had been decided yet: the next one is of a log that holds something.
+    let standby = pair.start(1);
+    await_in_sync(&primary, &standby);
+    standby.stop();
+    std::fs::remove_dir_all(pair.data_dir(1).join("log")).expect("a folder");
+    let standby = pair.start(1);
+    standby.process.wait_for_line("that the grant is void", |line| {
+        line["fields"]["message"].as_str().is_some_and(|message| message.contains("not in sync until it has caught up"))
+    });
+    await_in_sync(&primary, &standby);
+    primary.kill();
+    promote(&standby);
+    assert!(standby.client().lookup("before", None).is_ok());
+}
+
+#[test]
 fn a_primary_that_slept_through_a_promotion_answers_nothing_more() {
     let pair = Pair::new(1);
     let [first, second] = pair.start_both();

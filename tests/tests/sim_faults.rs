@@ -175,6 +175,25 @@ fn sim_primary_whose_disk_was_set_back_is_not_followed() {
     assert_eq!(tally.times("promotions"), 1);
 }
 
+#[test]
+fn sim_standby_whose_disk_was_set_back_is_not_promotable() {
+    let mut sim = Sim::in_sync(quick(2));
+    sim.run_for_ms(300);
+    // Another grant, to the log as it is now.
+    sim.kill(1);
+    start_again(&mut sim, 1);
+    sim.await_in_sync();
+    sim.run_for_ms(10);
+    sim.kill(1);
+    sim.set_back(1, 25);
+    start_again(&mut sim, 1);
+    assert!(sim.has_told("its log is not the one that its grant was given to"), "{}", sim.story());
+    assert!(!sim.promote(1, false), "answers may be missing there");
+    sim.await_in_sync();
+    assert_eq!(sim.times("refused promotions"), 1);
+    sim.end();
+}
+
 fn failing_write(node: usize, fault: DiskFault, counted: &'static str) {
     for seed in 1..=6 {
         let mut sim = Sim::in_sync(quick(seed));

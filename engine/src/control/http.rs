@@ -61,6 +61,9 @@ async fn answer(path: &str, control: &Control, stats: &stats::Handle) -> Respons
         "/readyz" if control.link.status().state.role == Role::Standby => {
             (StatusCode::SERVICE_UNAVAILABLE, "a standby: it answers look-ups, and decides nothing\n").into_response()
         }
+        "/readyz" if control.link.waits_for_standby() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the standby is gone: answers wait for it, or for `catraca solo`\n").into_response()
+        }
         "/readyz" => match control.admission.get() {
             Admission::Open => (StatusCode::OK, "ready\n").into_response(),
             Admission::DiskFull if control.link.standby_disk_full() => {

@@ -8,6 +8,7 @@ use catraca_wire::replication::{
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 /// Time for a connection to come about.
@@ -18,6 +19,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a read waits before its thread looks around.
 pub const READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long a caller waits before it asks whether it should.
+const LOOK_AROUND: Duration = Duration::from_millis(10);
 /// Bytes read at once: a large block, or many small ones.
 const READ_LEN: usize = 2 * 1024 * 1024;
 
@@ -228,6 +231,30 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     connection.send(&own)?;
     connection.expect::<WelcomeFrame>(until)?;
     Ok((connection, accept))
+}
+
+/// The same, given up as soon as `go_on` says no: whoever has to wait for this end must not wait for a node that hangs. What was begun then
+/// ends by itself within the time of a handshake.
+///
+/// # Errors
+/// [`LinkFailure`].
+pub fn dial_while(
+    go_on: impl Fn() -> bool,
+    address: &str,
+    join: &JoinFrame,
+    key: &ChainKey,
+) -> Result<(Connection, AcceptFrame), LinkFailure> {
+    let (outcome, dialed) = std::sync::mpsc::sync_channel(1);
+    let (to, join, key) = (address.to_owned(), *join, *key);
+    let body = move || drop(outcome.send(dial(&to, &join, &key)));
+    std::thread::Builder::new().name("dial".to_owned()).spawn(body)?;
+    loop {
+        match dialed.recv_timeout(LOOK_AROUND) {
+            Ok(outcome) => return outcome,
+            Err(RecvTimeoutError::Timeout) if go_on() => {}
+            Err(_) => return Err(LinkFailure::Closed),
+        }
+    }
 }
 
 /// Answers a call up to the point where the caller is known: what it wants, and who it has proved to be. WELCOME or REFUSE is to follow.

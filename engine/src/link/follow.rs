@@ -1,7 +1,7 @@
 //! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so that nothing is handed over on the way;
 //! then the records go into the tables that a promotion needs.
 
-use super::connection::{LinkFailure, dial};
+use super::connection::{LinkFailure, dial_while};
 use super::standby::{Course, Following};
 use super::{Link, quarantine, restart};
 use crate::driver::{self, DirectBlock};
@@ -34,7 +34,7 @@ impl Stream {
 /// Follows a stream until the session ends.
 pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u16) -> Result<(), LinkFailure> {
     let join = link.join_frame(Purpose::Stream, number, course.session);
-    let (mut connection, _) = dial(&course.address, &join, &link.setup.key)?;
+    let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
     course.adopt(connection.handle()?);
     driver::prefer(number);
     let stream = following.stream(number);

@@ -60,7 +60,9 @@ fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
     match admit(link, &join, purpose, stream) {
         Ok(()) => connection.send(&WelcomeFrame::empty(stream, epoch))?,
         Err((reason, text)) => {
-            let primary = locked(&link.inner).state.peer.clone().map_or_else(String::new, |peer| peer.replication_address);
+            let state = locked(&link.inner).state.clone();
+            let primary =
+                state.peer.filter(|_| state.role == Role::Standby).map_or_else(String::new, |peer| peer.replication_address);
             connection.send(&refusal(epoch, reason, &text, &primary))?;
             if reason == RefuseReason::Epoch {
                 // It has proved to be of this cluster, so it does know of a later reign.
@@ -129,6 +131,9 @@ fn admit(link: &Link, join: &JoinFrame, purpose: Option<Purpose>, stream: u16) -
     let in_session = |id: u64| inner.session.as_ref().is_some_and(|session| session.session.id == id);
     match purpose {
         Some(Purpose::Inquiry) => Ok(()),
+        Some(Purpose::Node) if inner.session.as_ref().is_some_and(|session| session.session.node_id != join.node_id) => {
+            Err((RefuseReason::Taken, "another standby is connected: stop it first".to_owned()))
+        }
         Some(Purpose::Node) => {
             let shards = join.shards.to_native();
             inner.state.admits(&join.node_id, join.head.epoch.to_native(), shards).map_err(|reason| {
@@ -137,7 +142,7 @@ fn admit(link: &Link, join: &JoinFrame, purpose: Option<Purpose>, stream: u16) -
                         format!("the primary has {} shards and the standby {shards}: they must be equal", inner.state.shards)
                     }
                     RefuseReason::Taken => {
-                        "another standby's acknowledgements count: `catraca solo` on the primary gives its place away".to_owned()
+                        "another standby's acknowledgements count: `catraca solo --standby-is-down` on the primary gives its place away".to_owned()
                     }
                     RefuseReason::Epoch => "the caller has seen a later epoch than this node's".to_owned(),
                     other => other.to_string(),

@@ -1,6 +1,6 @@
 //! List files from the primary to its standby: the log says by id which list was loaded, the file comes over a connection of its own.
 
-use super::connection::{Connection, LinkFailure, dial};
+use super::connection::{Connection, LinkFailure, dial_while};
 use super::standby::{Course, Following};
 use super::{Link, SILENCE};
 use crate::blacklist::Snapshot;
@@ -41,7 +41,7 @@ pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<
 pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64) -> Result<(), LinkFailure> {
     let mut join = link.join_frame(Purpose::List, 0, course.session);
     join.list_id = id.into();
-    let (mut connection, _) = dial(&course.address, &join, &link.setup.key)?;
+    let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
     course.adopt(connection.handle()?);
     let folder = link.setup.data_dir.join("lists");
     let kept = lists_kept_path(&folder, id);

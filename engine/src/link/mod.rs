@@ -6,6 +6,7 @@
 //! listen       on every node: takes the other node's calls      primary      sessions with a standby, its own place
 //! feed         on a primary: one stream to the standby          standby      following, promotion
 //! follow       on a standby: one stream from the primary        quarantine   what is cut off is kept
+//! promote      a standby becomes the primary
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
 //! ```
 //!
@@ -18,6 +19,7 @@ mod follow;
 mod listen;
 mod lists;
 mod primary;
+mod promote;
 mod quarantine;
 pub mod restart;
 mod standby;
@@ -36,7 +38,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use standby::{Following, FollowingSetup, Promoted, introduce};
+pub use promote::Promoted;
+pub use standby::{Following, FollowingSetup, introduce};
 
 /// How often each side of a session says that it is there.
 const BEAT_EVERY: Duration = Duration::from_millis(500);

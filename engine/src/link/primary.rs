@@ -134,6 +134,12 @@ impl Link {
         }
     }
 
+    /// Answers wait for a standby that is not connected.
+    pub fn waits_for_standby(&self) -> bool {
+        let inner = locked(&self.inner);
+        inner.state.role == Role::Primary && inner.state.durability == Durability::Sync && inner.session.is_none()
+    }
+
     /// Answers wait for a standby whose disk is nearly full.
     pub fn standby_disk_full(&self) -> bool {
         let inner = locked(&self.inner);

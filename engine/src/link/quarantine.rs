@@ -1,21 +1,25 @@
 //! What a standby has and its primary has not: copied into a file of its own, then cleared from the log. Never deleted: a person may want
 //! to know what was decided and never answered.
 
-use crate::log::clearing::{ClearStep, Clearing};
+use crate::log::clearing::Clearing;
 use crate::log::cursor::BlockCursor;
 use crate::log::segment::{segment_path, sync_dir};
 use crate::log::{LogError, Tail};
 use catraca_wire::block::MAX_BLOCK_LEN;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Folder of a data directory.
 pub const QUARANTINE_DIR: &str = "quarantine";
 
-/// Cuts a stream at a boundary. The file that keeps what was cut off is durable before anything is cleared; the clearing goes block by
-/// block from the back, so that one that is interrupted leaves a shorter log, or one that ends torn.
+/// Mode of what is kept: it names payers, as the log does.
+const FILE_MODE: u32 = 0o640;
+
+/// Cuts a stream at a boundary. The file that keeps what was cut off is durable before anything is cleared; the clearing goes from the back,
+/// block by block, each durable before the next: so one that is interrupted, by a power cut even, leaves a shorter log whose last block may
+/// be incomplete, which is what recovery knows how to end. Cleared in larger steps, a block could be gone and one behind it still stand.
 ///
 /// # Errors
 /// Whatever the disk says.
@@ -24,25 +28,25 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
     let path = free_name(&dir, &format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch));
     let io = |what: &'static str| LogError::io(&path, what);
     fs::create_dir_all(&dir).map_err(io("could not make the folder"))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&path).map_err(io("could not make the file"))?;
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&path).map_err(io("could not make the file"))?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
     let mut clearing = Clearing::default();
     while let Some(block) = cursor.next_block()? {
-        let len = block.len() as u64;
         file.write_all(block).map_err(io("could not write the file"))?;
+        let len = block.len() as u64;
         let (segment, behind) = cursor.place();
         clearing.block(segment, behind - len, len);
     }
-    if clearing.end() != Some((end.segment, end.offset)) {
-        let changed = io::Error::other("the log does not end where it did");
-        return Err(io("could not copy all that is to be cleared")(changed));
+    let reached = cursor.place();
+    if reached != (end.segment, end.offset) {
+        return Err(LogError::io(&path, "could not read all that is to be cut off")(io::Error::other(format!(
+            "the log was read up to segment {} offset {}, and ends at segment {} offset {}",
+            reached.0, reached.1, end.segment, end.offset
+        ))));
     }
     file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(data_dir)).map_err(io("could not sync the file"))?;
-    let mut open: Option<(u32, File)> = None;
-    for step in clearing {
-        let segment = segment_path(data_dir, shard, step.segment);
-        clear(&mut open, &segment, step).map_err(LogError::io(&segment, "could not clear what is in quarantine"))?;
-    }
+    clear(data_dir, shard, clearing)?;
     Ok(path)
 }
 
@@ -52,14 +56,23 @@ fn free_name(dir: &Path, stem: &str) -> PathBuf {
     if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
-fn clear(open: &mut Option<(u32, File)>, path: &Path, step: ClearStep) -> io::Result<()> {
-    static ZEROS: [u8; MAX_BLOCK_LEN] = [0; MAX_BLOCK_LEN];
-    let file = match open.take() {
-        Some((segment, file)) if segment == step.segment => file,
-        _ => OpenOptions::new().write(true).open(path)?,
-    };
-    file.write_all_at(&ZEROS[..(step.to - step.from) as usize], step.from)?;
-    file.sync_data()?;
-    *open = Some((step.segment, file));
+fn clear(data_dir: &Path, shard: u16, clearing: Clearing) -> Result<(), LogError> {
+    let zeros = vec![0; MAX_BLOCK_LEN];
+    let mut open: Option<(u32, PathBuf, File)> = None;
+    for step in clearing {
+        let (segment, path, file) = match open.take() {
+            Some(same) if same.0 == step.segment => same,
+            _ => {
+                let path = segment_path(data_dir, shard, step.segment);
+                let file =
+                    OpenOptions::new().write(true).open(&path).map_err(LogError::io(&path, "could not open the segment"))?;
+                (step.segment, path, file)
+            }
+        };
+        file.write_all_at(&zeros[..(step.to - step.from) as usize], step.from)
+            .and_then(|()| file.sync_all())
+            .map_err(LogError::io(&path, "could not clear what is in quarantine"))?;
+        open = Some((segment, path, file));
+    }
     Ok(())
 }

@@ -15,12 +15,19 @@ static RESTARTER: OnceLock<SyncSender<()>> = OnceLock::new();
 /// # Errors
 /// [`Status::Environment`] when the thread can't start.
 pub fn prepare() -> Result<(), Failure> {
+    // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name is all that this is.
+    let _ = rustix::thread::set_name(c"catraca");
     let (sender, asked) = sync_channel::<()>(1);
     std::thread::Builder::new()
         .name("restart".to_owned())
         .spawn(move || {
             if asked.recv().is_ok() {
-                let error = Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec();
+                let mut arguments = std::env::args_os();
+                let mut command = Command::new("/proc/self/exe");
+                if let Some(name) = arguments.next() {
+                    command.arg0(name);
+                }
+                let error = command.args(arguments).exec();
                 fatal::end(&Failure::failed(format!("the program can't start anew ({error}); start it again")));
             }
         })

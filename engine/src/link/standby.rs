@@ -1,17 +1,13 @@
 //! A standby: calls its primary for as long as it is one, holds what a promotion needs, and is promoted.
 
-use super::connection::{self, LinkFailure, dial, reachable};
+use super::connection::{self, LinkFailure, dial, dial_while, reachable};
 use super::follow::{self, Stream};
 use super::{BEAT_EVERY, Link, LinkSetup, SILENCE, address_field, introduction, lists, locked};
-use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::blacklist::Snapshot;
 use crate::fatal::{Failure, Status};
-use crate::log::segment;
-use crate::policy::Policy;
 use crate::rebuild::Builder;
-use crate::replica::{Boundaries, Follower, NotPromotable, Peer};
-use crate::shard::journal::{JournalSetup, Start};
-use crate::shard::messages::{ShardState, TakeOver, ToShard};
-use catraca_wire::block::BlockIdentity;
+use crate::replica::{Boundaries, Follower, Peer};
+use crate::shard::messages::ToShard;
 use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{AcceptFrame, GrantedFrame, LinkKind, Purpose, RefuseReason, RevokedFrame};
 use std::net::TcpStream;
@@ -42,8 +38,8 @@ pub struct FollowingSetup {
 /// What a standby holds.
 pub struct Following {
     pub(super) builder: Builder,
-    streams: Mutex<Vec<Arc<Mutex<Stream>>>>,
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    pub(super) streams: Mutex<Vec<Arc<Mutex<Stream>>>>,
+    pub(super) snapshot: Mutex<Option<Arc<Snapshot>>>,
     primary: Option<String>,
     /// By stream: the last record here, and the last that the primary is known to have.
     seen: Mutex<Vec<(u64, u64)>>,
@@ -53,10 +49,10 @@ pub struct Following {
 
 /// The running threads of a standby.
 pub(super) struct Handle {
-    following: Arc<Following>,
-    stop: Arc<AtomicBool>,
-    course: Arc<Mutex<Option<Arc<Course>>>>,
-    thread: JoinHandle<()>,
+    pub following: Arc<Following>,
+    pub stop: Arc<AtomicBool>,
+    pub course: Arc<Mutex<Option<Arc<Course>>>>,
+    pub thread: JoinHandle<()>,
 }
 
 impl Handle {
@@ -67,16 +63,6 @@ impl Handle {
     pub fn behind(&self) -> u64 {
         self.following.behind()
     }
-}
-
-/// What a promotion gives the control thread.
-pub struct Promoted {
-    /// The new epoch.
-    pub epoch: u32,
-    /// List in use.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// Overlay in use.
-    pub overlay: Overlay,
 }
 
 /// One session, seen from the standby.
@@ -103,7 +89,7 @@ impl Course {
         if self.over.load(Ordering::Relaxed) { Err(LinkFailure::Closed) } else { Ok(()) }
     }
 
-    fn end(&self) {
+    pub fn end(&self) {
         let sockets = locked(&self.sockets);
         self.over.store(true, Ordering::Relaxed);
         sockets.iter().for_each(connection::end);
@@ -144,6 +130,11 @@ impl Following {
         }
     }
 
+    /// The last record here of each stream.
+    fn last_lsns(&self) -> Vec<u64> {
+        locked(&self.seen).iter().map(|(here, _)| *here).collect()
+    }
+
     fn behind(&self) -> u64 {
         locked(&self.seen).iter().map(|(here, there)| there.saturating_sub(*here)).sum()
     }
@@ -154,7 +145,7 @@ impl Following {
     }
 
     /// The list that the log says is in use, if it is not here.
-    fn missing_list(&self) -> Option<u64> {
+    pub(super) fn missing_list(&self) -> Option<u64> {
         let wanted = self.builder.snapshot_id();
         let held = locked(&self.snapshot).as_ref().map_or(0, |snapshot| snapshot.id());
         (wanted != 0 && wanted != held).then_some(wanted)
@@ -220,7 +211,7 @@ impl Link {
         self.follow_with(following)
     }
 
-    fn follow_with(self: &Arc<Self>, following: Arc<Following>) -> Result<(), Failure> {
+    pub(super) fn follow_with(self: &Arc<Self>, following: Arc<Following>) -> Result<(), Failure> {
         let stop = Arc::new(AtomicBool::new(false));
         let course = Arc::new(Mutex::new(None));
         let (link, held, stopped, under_way) = (Arc::clone(self), Arc::clone(&following), Arc::clone(&stop), Arc::clone(&course));
@@ -234,84 +225,6 @@ impl Link {
             .map_err(|e| Failure::new(Status::Environment, format!("the standby's thread can't start: {e}")))?;
         locked(&self.inner).following = Some(Handle { following, stop, course, thread });
         Ok(())
-    }
-
-    /// Makes this standby the primary, on an operator's wish.
-    ///
-    /// # Errors
-    /// Why not, in words; nothing has changed then.
-    pub fn promote(self: &Arc<Self>, force: bool) -> Result<Promoted, String> {
-        let handle = {
-            let mut inner = locked(&self.inner);
-            let Some(handle) = &inner.following else {
-                return Err(NotPromotable::Already(inner.state.epoch).to_string());
-            };
-            inner.state.promoted(force).map_err(|why| self.why_not(why, handle))?;
-            if let Some(id) = handle.following.missing_list().filter(|_| !force) {
-                return Err(format!("the list {id:016x}, which the log says is in use, has not come yet; wait, or --force"));
-            }
-            inner.following.take()
-        };
-        let Some(Handle { following, stop, course, thread }) = handle else { return Err("a promotion is under way".to_owned()) };
-        // First nothing more is taken and acknowledged, then the new epoch is durable, and only then does anybody decide.
-        stop.store(true, Ordering::Relaxed);
-        if let Some(course) = locked(&course).as_ref() {
-            course.end();
-        }
-        if thread.join().is_err() {
-            crate::fatal::end(&Failure::failed("the standby's thread panicked"));
-        }
-        let promoted = {
-            let mut inner = locked(&self.inner);
-            match inner.state.promoted(force) {
-                Ok(state) => {
-                    self.persist(&mut inner, state.clone());
-                    state
-                }
-                Err(why) => {
-                    // The primary took its word back in the meantime.
-                    drop(inner);
-                    self.follow_with(following).map_err(|failure| failure.message)?;
-                    return Err(why.to_string());
-                }
-            }
-        };
-        let following = Arc::into_inner(following).expect("the thread that shared it has ended");
-        let overlay = following.builder.overlay().map_err(|error| error.to_string())?;
-        let snapshot = following.snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let streams = following.streams.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
-        let shards = usize::from(self.setup.shards);
-        *locked(&self.dormant) = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
-        for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
-            let tail = &tails[shard];
-            let start = Start {
-                next_lsn: tail.next_lsn,
-                previous_chain: tail.previous_chain,
-                segment: tail.segment,
-                offset: tail.offset,
-            };
-            let ready = segment::segments(&self.setup.data_dir, shard as u16).map_err(|e| e.to_string())?.len() as u32;
-            let identity = BlockIdentity { shard: shard as u16, epoch: promoted.epoch, cluster_id: self.setup.cluster_id };
-            let journal =
-                JournalSetup { identity, key: self.setup.key, start, segment_len: self.setup.segment_len, segments_ready: ready };
-            let state =
-                ShardState { dedupe, lists: Lists::new(snapshot.clone(), overlay.clone()), policy: Policy::blacklist_only() };
-            self.links.feeds[shard].set_durable(tail.next_lsn - 1);
-            self.tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability: promoted.durability })));
-        }
-        tracing::warn!(
-            epoch = promoted.epoch,
-            force,
-            "this node is the PRIMARY now; it answers alone until a standby has caught up"
-        );
-        Ok(Promoted { epoch: promoted.epoch, snapshot, overlay })
-    }
-
-    fn why_not(&self, why: NotPromotable, handle: &Handle) -> String {
-        let behind = handle.behind();
-        let connected = if handle.is_connected() { "connected" } else { "not connected" };
-        format!("{why}; {connected}, at least {behind} records behind. --force may lose them")
     }
 }
 
@@ -338,8 +251,9 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
         following.connected.store(false, Ordering::Relaxed);
         *locked(under_way) = None;
         attempt += 1;
+        // A promotion does not wait for the next call.
         if !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(CALL_PAUSE);
+            std::thread::park_timeout(CALL_PAUSE);
         }
     }
 }
@@ -353,7 +267,7 @@ fn session(
     under_way: &Mutex<Option<Arc<Course>>>,
 ) -> Result<(), LinkFailure> {
     let join = link.join_frame(Purpose::Node, 0, 0);
-    let (mut node, accept) = dial(address, &join, &link.setup.key)?;
+    let (mut node, accept) = dial_while(|| !stop.load(Ordering::Relaxed), address, &join, &link.setup.key)?;
     let streams = accept.streams.to_native();
     if accept.shards.to_native() != link.setup.shards || !(link.setup.shards..=MAX_STREAMS).contains(&streams) {
         return Err(LinkFailure::Fault(format!("the primary has {} shards and {streams} streams", accept.shards)));
@@ -462,6 +376,7 @@ fn talk(
                 LinkKind::Grant | LinkKind::Revoke => {
                     let granted = kind == LinkKind::Grant;
                     let state = inner.state.with_grant(theirs, granted).map_err(|e| LinkFailure::Fault(e.to_string()))?;
+                    let state = state.granted_to(if granted { following.last_lsns() } else { Vec::new() });
                     link.persist(&mut inner, state);
                     drop(inner);
                     tracing::info!(in_sync = granted, epoch, "the primary's word");

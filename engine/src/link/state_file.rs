@@ -31,6 +31,7 @@ struct Stored {
     durability: String,
     odd_epochs: bool,
     in_sync: bool,
+    granted_at: Vec<u64>,
     primary_may_leave: bool,
     shards: u16,
     peer: Option<StoredPeer>,
@@ -44,6 +45,7 @@ fn stored(state: &ReplicaState) -> Stored {
         durability: state.durability.name().to_owned(),
         odd_epochs: state.odd_epochs,
         in_sync: state.in_sync,
+        granted_at: state.granted_at.clone(),
         primary_may_leave: state.primary_may_leave,
         shards: state.shards,
         peer: state.peer.as_ref().map(|peer| StoredPeer {
@@ -69,6 +71,7 @@ fn state(stored: Stored) -> Option<ReplicaState> {
         durability: *Durability::ALL.iter().find(|durability| durability.name() == stored.durability)?,
         odd_epochs: stored.odd_epochs,
         in_sync: stored.in_sync,
+        granted_at: stored.granted_at,
         primary_may_leave: stored.primary_may_leave,
         shards: stored.shards,
         peer,

@@ -26,11 +26,6 @@ impl Clearing {
         debug_assert!(self.blocks.last().is_none_or(|last| (last.segment, last.to) <= (segment, from)));
         self.blocks.push(ClearStep { segment, from, to: from + len });
     }
-
-    /// Where the last block ends: segment and offset; `None` without any.
-    pub fn end(&self) -> Option<(u32, u64)> {
-        self.blocks.last().map(|last| (last.segment, last.to))
-    }
 }
 
 impl Iterator for Clearing {

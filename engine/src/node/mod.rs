@@ -48,7 +48,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let rebuilt = rebuild::from_log(&data_dir, &key, shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
-    place::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0))?;
+    let last_lsns: Vec<u64> = boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
+    place::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0), &last_lsns)?;
     let follows = state.role == Role::Standby;
     let snapshot = if follows {
         standby_snapshot(&data_dir, config.blacklist.as_deref(), loaded_id)?

@@ -78,8 +78,27 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     Ok(Place { data_dir, key, state, segment_len })
 }
 
-/// The log can't be of a later epoch than the node knows of. A primary would decide in an epoch that is over; a standby learns.
-pub(super) fn hold_to_log(data_dir: &DataDir, state: &mut ReplicaState, log_epoch: u32) -> Result<(), Failure> {
+/// Holds what the node knows of its place to its log, whose streams end with these records.
+///
+/// The log can't be of a later epoch than the node knows of: a primary would decide in an epoch that is over; a standby learns. Nor can
+/// the grant outlive a log that it was given to.
+pub(super) fn hold_to_log(
+    data_dir: &DataDir,
+    state: &mut ReplicaState,
+    log_epoch: u32,
+    last_lsns: &[u64],
+) -> Result<(), Failure> {
+    let save = |state: &ReplicaState| {
+        let path = data_dir.path().join(state_file::STATE_FILE);
+        state_file::save(data_dir.path(), state)
+            .map_err(|e| Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display())))
+    };
+    let found = state.found(last_lsns);
+    if found != *state {
+        tracing::warn!("the log lacks what it held when this node came in sync; it is not in sync until it has caught up again");
+        save(&found)?;
+        *state = found;
+    }
     if log_epoch <= state.epoch {
         return Ok(());
     }
@@ -93,8 +112,7 @@ pub(super) fn hold_to_log(data_dir: &DataDir, state: &mut ReplicaState, log_epoc
         return Err(Failure::new(Status::DataDirectory, message));
     }
     *state = ReplicaState { epoch: log_epoch, in_sync: false, ..state.clone() };
-    state_file::save(data_dir.path(), state)
-        .map_err(|e| Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display())))
+    save(state)
 }
 
 /// This node to a primary that it asks for its cluster.

@@ -41,6 +41,8 @@ pub struct ReplicaState {
     pub odd_epochs: bool,
     /// On a standby: it holds the primary's grant.
     pub in_sync: bool,
+    /// On a standby: the last record of each stream when the grant came. A log that ends before is not the one it was given to.
+    pub granted_at: Vec<u64>,
     /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the connection is lost.
     pub primary_may_leave: bool,
     /// Shards when this was written.
@@ -69,10 +71,10 @@ pub enum NotPromotable {
     #[error("this node has never been connected to a primary: there is nothing to take over")]
     Empty,
     /// It may lack answered decisions.
-    #[error("this node is not in sync: decisions that were answered may be missing here")]
+    #[error("not in sync: answered decisions may be missing here")]
     NotInSync,
     /// Its primary may have left it behind.
-    #[error("the primary may go on alone by itself (solo_after_ms), so answered decisions may be missing here")]
+    #[error("its primary may have gone on alone (solo_after_ms)")]
     MayBeLeft,
 }
 
@@ -85,6 +87,7 @@ impl ReplicaState {
             durability: Durability::Single,
             odd_epochs: true,
             in_sync: false,
+            granted_at: Vec::new(),
             primary_may_leave: false,
             shards,
             peer: None,
@@ -164,6 +167,21 @@ impl ReplicaState {
             return Err(Fenced { theirs: epoch, ours: self.epoch });
         }
         Ok(Self { in_sync: granted, ..self.clone() })
+    }
+
+    /// With the grant, if it holds that, given to a log whose streams end with these records.
+    #[must_use]
+    pub fn granted_to(&self, last_lsns: Vec<u64>) -> Self {
+        Self { granted_at: last_lsns, ..self.clone() }
+    }
+
+    /// With the log that was found at the start, whose streams end with these records. The grant goes where that is not the log it was
+    /// given to, or lacks something of it: its disk was emptied, or set back to an old copy.
+    #[must_use]
+    pub fn found(&self, last_lsns: &[u64]) -> Self {
+        let lacks = |(stream, granted): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *granted;
+        let in_sync = self.in_sync && !self.granted_at.iter().enumerate().any(lacks);
+        Self { in_sync, ..self.clone() }
     }
 
     /// Whether this primary takes a node as its standby.
@@ -276,6 +294,17 @@ mod tests {
         assert_eq!(leaving.promoted(false), Err(NotPromotable::MayBeLeft));
         let empty = ReplicaState::newcomer(1, 0, String::new());
         assert_eq!(empty.promoted(true), Err(NotPromotable::Empty));
+    }
+
+    #[test]
+    fn a_grant_goes_with_the_log_that_it_was_given_to() {
+        let (_, b) = pair();
+        let granted = b.granted_to(vec![7, 0]);
+        assert!(granted.found(&[7, 0]).in_sync && granted.found(&[9, 4, 1]).in_sync);
+        for less in [&[6, 0][..], &[], &[0, 100]] {
+            assert_eq!(granted.found(less).promoted(false), Err(NotPromotable::NotInSync), "{less:?}");
+        }
+        assert!(!granted.with_grant(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
     }
 
     #[test]

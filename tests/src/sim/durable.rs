@@ -99,7 +99,11 @@ impl Sim {
                 }
             }
             Change::Grant { attempt, epoch, granted } => {
-                (current(*attempt) && state.role == Role::Standby).then(|| state.with_grant(*epoch, *granted).ok())?
+                if !current(*attempt) || state.role != Role::Standby {
+                    return None;
+                }
+                let held = if *granted { self.tails(node) } else { Vec::new() };
+                state.with_grant(*epoch, *granted).ok().map(|state| state.granted_to(held))
             }
             Change::WithStandby { session } => {
                 let active = process.primary.active.as_ref().filter(|active| active.session.id == *session && !active.held)?;
@@ -181,9 +185,9 @@ impl Sim {
             }
             Change::WithStandby { session } => self.mail_all(node, Durability::Sync, session),
             Change::Alone { .. } => {
-                if let Some(active) = self.process(node).primary.active.as_mut() {
-                    active.session.hold();
-                    active.held = true;
+                // A session that nobody wants held back began while this was being written, where the program would have had it wait.
+                if self.process(node).primary.active.as_ref().is_some_and(|active| !active.held) {
+                    self.end_session(node, "answers wait for it no more");
                 }
                 self.checks.count("gone alone");
                 self.mail_all(node, Durability::Solo, 0);

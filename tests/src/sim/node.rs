@@ -258,6 +258,11 @@ impl Sim {
             );
             recovered.push((found.tail, blocks, boundaries));
         }
+        let last_lsns: Vec<u64> = recovered.iter().map(|(tail, ..)| tail.next_lsn - 1).collect();
+        let found = state.found(&last_lsns);
+        let void = found != state;
+        host.disk.state = found.clone();
+        let state = found;
         let primary = state.role == Role::Primary;
         let mut builder = Some(builder);
         let mut dedupes = if primary { builder.take().map(Builder::into_dedupes).unwrap_or_default() } else { Vec::new() };
@@ -300,6 +305,9 @@ impl Sim {
             state.durability,
             self.tails(node)
         ));
+        if void {
+            self.note(format_args!("node {node}: its log is not the one that its grant was given to"));
+        }
         self.make_all_segments(node);
         self.wake_in(node, 10 * MS, Wake::Tick);
         self.wake_in(node, 5 * MS, Wake::Beat);

@@ -13,7 +13,8 @@ answered: it becomes the primary of a new epoch, and the node that was it can't 
 that may lack something refuses, and says how far behind it is. With --force it is promoted all the same: decisions that were \
 answered, and that only the lost primary has, are lost then, and the same transaction sent again may be decided in another \
 way.
-The credential needs the permission `admin`. Exit status: 0 it is the primary now, 1 it is not.
+The credential needs the permission `admin`. Exit status: 0 it is the primary now, 1 it was not promoted, as one that is the primary already is \
+not; `catraca status` tells.
 
 Examples:
   catraca status --addr node-a:7400,node-b:7400

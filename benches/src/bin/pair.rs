@@ -1,0 +1,292 @@
+//! What a standby costs, and how fast it takes over: one node and a pair in alternation under the same load, then the standby's catching up,
+//! then deaths of the primary.
+//!
+//! `cargo build --release && cargo run --release -p catraca-benches --bin pair -- DIRECTORY [ROUNDS [SECONDS]]` runs so many rounds (3) of
+//! so many seconds a shape (2) on data directories below DIRECTORY, which it removes. It needs two processors: the primary's data core has
+//! the first; the standby, whose data core sleeps, and the load share the second.
+
+use catraca_engine::blacklist::synthetic;
+use catraca_wire::client::{Client, ClientOptions, ClusterState, Wanted};
+use catraca_wire::frame::{ClusterRequest, Role, Transaction};
+use serde_json::Value;
+use std::error::Error;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Connections, and transactions in flight on each.
+const SHAPES: [(usize, usize); 3] = [(1, 1), (64, 1), (4, 512)];
+/// Seconds of load that make the log which a standby catches up with.
+const CATCH_UP_SECONDS: f64 = 3.0;
+/// Deaths of a primary.
+const DEATHS: usize = 5;
+/// Seed of the invented documents.
+const SEED: u64 = 7;
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let parent = arguments.next().ok_or("usage: pair DIRECTORY [ROUNDS [SECONDS]]")?;
+    let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
+    let seconds: f64 = arguments.next().map_or(Ok(2.0), |text| text.parse())?;
+    let path = Path::new(&parent).join(format!("pair-{}", std::process::id()));
+    fs::create_dir_all(&path)?;
+    let outcome = costs(&path, rounds, seconds).and_then(|()| catching_up(&path)).and_then(|()| promotions(&path));
+    fs::remove_dir_all(&path)?;
+    outcome
+}
+
+/// Throughput and latency with a standby and without, in alternation.
+fn costs(path: &Path, rounds: usize, seconds: f64) -> Outcome<()> {
+    let mut seen: [[Vec<Figures>; 2]; SHAPES.len()] = Default::default();
+    for round in 0..rounds {
+        // Who begins changes, so that neither always follows the other.
+        for with_standby in [round % 2 == 1, round % 2 == 0] {
+            let folder = path.join("cost");
+            let primary = Node::start(&folder.join("a"), 0, None)?;
+            let standby = if with_standby { Some(follow(&primary, &folder.join("b"))?) } else { None };
+            for (shape, (connections, in_flight)) in SHAPES.into_iter().enumerate() {
+                let figures = load(&primary, connections, in_flight, seconds)?;
+                println!(
+                    "round {}: {connections} × {in_flight} {}: {:.0}/s, p50 {:.0} µs, p99 {:.0} µs",
+                    round + 1,
+                    if with_standby { "with a standby" } else { "alone" },
+                    figures.per_second,
+                    figures.p50_us,
+                    figures.p99_us
+                );
+                seen[shape][usize::from(with_standby)].push(figures);
+            }
+            drop((primary, standby));
+            fs::remove_dir_all(&folder)?;
+        }
+    }
+    println!("\nMedians of {rounds} rounds of {seconds} s:");
+    for ((connections, in_flight), [alone, pair]) in SHAPES.into_iter().zip(&seen) {
+        let [alone, pair] = [alone, pair].map(|figures| {
+            let of = |what: fn(&Figures) -> f64| median(figures.iter().map(what).collect());
+            Figures { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
+        });
+        println!(
+            "{connections} × {in_flight}: alone {:.0}/s, p50 {:.0} µs, p99 {:.0} µs; with a standby {:.0}/s, p50 {:.0} µs, p99 {:.0} µs; \
+             throughput × {:.2}, p50 × {:.2}",
+            alone.per_second,
+            alone.p50_us,
+            alone.p99_us,
+            pair.per_second,
+            pair.p50_us,
+            pair.p99_us,
+            pair.per_second / alone.per_second,
+            pair.p50_us / alone.p50_us
+        );
+    }
+    Ok(())
+}
+
+/// How fast an empty standby takes a log: one of large blocks, and one of small ones.
+fn catching_up(path: &Path) -> Outcome<()> {
+    println!();
+    for (connections, in_flight) in [(4, 512), (64, 1)] {
+        let folder = path.join("catch-up");
+        let primary = Node::start(&folder.join("a"), 0, None)?;
+        load(&primary, connections, in_flight, CATCH_UP_SECONDS)?;
+        let bytes = primary.metric("catraca_log_bytes_total")?;
+        let blocks = primary.metric("catraca_log_blocks_total")?;
+        let begun = Instant::now();
+        let standby = follow(&primary, &folder.join("b"))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        println!(
+            "catching up with {:.0} MB in {blocks} blocks of {:.0} KiB, start and introduction included: {seconds:.2} s, {:.0} MB/s",
+            bytes / 1e6,
+            bytes / blocks / 1024.0,
+            bytes / 1e6 / seconds
+        );
+        drop((primary, standby));
+        fs::remove_dir_all(&folder)?;
+    }
+    Ok(())
+}
+
+/// From the operator's command, after the primary's death under load, to the first decision of the new one.
+fn promotions(path: &Path) -> Outcome<()> {
+    let folder = path.join("promotion");
+    let (mut names, mut cpus) = (["a", "b"], [0, 1]);
+    let mut primary = Node::start(&folder.join("a"), 0, None)?;
+    let mut standby = follow(&primary, &folder.join("b"))?;
+    let mut times = Vec::new();
+    println!();
+    for death in 0..DEATHS {
+        let over = AtomicBool::new(false);
+        let address = standby.client.clone();
+        let (first, last) = (primary.client.clone(), &over);
+        let ms = std::thread::scope(|scope| -> Outcome<f64> {
+            scope.spawn(move || {
+                let Ok(mut client) = Client::connect(options(&first)) else { return };
+                let mut number = 0;
+                while !last.load(Ordering::Relaxed) && client.decide(&payment(&format!("{death}-{number}"))).is_ok() {
+                    number += 1;
+                }
+            });
+            std::thread::sleep(Duration::from_millis(300));
+            primary.kill()?;
+            over.store(true, Ordering::Relaxed);
+            let begun = Instant::now();
+            ask(&address, &ClusterRequest::promote(false))?;
+            Client::connect(options(&address))?.decide(&payment(&format!("first-{death}")))?;
+            Ok(begun.elapsed().as_secs_f64() * 1e3)
+        })?;
+        println!("promotion {}: {ms:.1} ms from the command to the first answer", death + 1);
+        times.push(ms);
+        names.swap(0, 1);
+        cpus.swap(0, 1);
+        primary = standby;
+        standby = Node::start(&folder.join(names[1]), cpus[1], None)?;
+        await_in_sync(&primary.client)?;
+    }
+    drop(standby);
+    println!("median {:.1} ms", median(times));
+    Ok(())
+}
+
+/// What a load saw.
+struct Figures {
+    per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+}
+
+fn load(node: &Node, connections: usize, in_flight: usize, seconds: f64) -> Outcome<Figures> {
+    let output = Command::new(program("catraca-loadgen")?)
+        .args(["--addr", &node.client, "--warmup", "1", "--core", "1", "--json", "-"])
+        .args(["--connections", &connections.to_string(), "--in-flight", &in_flight.to_string()])
+        .args(["--seconds", &seconds.to_string()])
+        .stderr(Stdio::null())
+        .output()?;
+    let result: Value = serde_json::from_slice(&output.stdout)?;
+    let number = |value: &Value| value.as_f64().ok_or_else(|| format!("the load generator gave {result}"));
+    let latency = &result["latency_us"];
+    Ok(Figures {
+        per_second: number(&result["throughput_per_s"])?,
+        p50_us: number(&latency["p50"])?,
+        p99_us: number(&latency["p99"])?,
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn program(name: &str) -> Outcome<PathBuf> {
+    let path = std::env::current_exe()?.with_file_name(name);
+    if path.exists() { Ok(path) } else { Err(format!("{} is missing: `cargo build --release` first", path.display()).into()) }
+}
+
+/// A running node; killed when dropped.
+struct Node {
+    process: Child,
+    folder: PathBuf,
+    client: String,
+    replication: String,
+    http: String,
+}
+
+impl Node {
+    fn start(folder: &Path, cpu: usize, standby_of: Option<&str>) -> Outcome<Self> {
+        fs::create_dir_all(folder)?;
+        // A node that comes back must be found where it was.
+        let port_file = folder.with_extension("ports");
+        let ports = fs::read_to_string(&port_file).unwrap_or_else(|_| "127.0.0.1:0 127.0.0.1:0".to_owned());
+        let (listen, replication) = ports.split_once(' ').ok_or("two addresses")?;
+        let mut command = Command::new(program("catraca")?);
+        command.arg("serve").arg("--data-dir").arg(folder).args(["--shards", "1", "--cores", &cpu.to_string()]);
+        command.args(["--http", "127.0.0.1:0", "--listen", listen, "--replication", replication]);
+        if let Some(primary) = standby_of {
+            command.args(["--standby-of", primary]).env("CATRACA_SPIN_US", "0");
+        }
+        command.env("CATRACA_DEDUPE_ENTRIES", "1048576").env("CATRACA_DISK_RESERVE_MIB", "64");
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(process.stderr.take().ok_or("standard error is piped")?).lines();
+        let mut last = String::new();
+        let ready = loop {
+            let Some(line) = lines.next().transpose()? else { return Err(format!("the node did not start: {last}").into()) };
+            let parsed: Value = serde_json::from_str(&line).unwrap_or_default();
+            if parsed["fields"]["message"] == "ready" {
+                break parsed;
+            }
+            last = line;
+        };
+        std::thread::spawn(move || lines.for_each(drop));
+        let field = |name: &str| ready["fields"][name].as_str().unwrap_or_default().to_owned();
+        let (client, replication) = (field("listen"), field("replication"));
+        fs::write(&port_file, format!("{client} {replication}"))?;
+        Ok(Self { process, folder: folder.to_owned(), client, replication, http: field("http") })
+    }
+
+    fn kill(&mut self) -> Outcome<()> {
+        self.process.kill()?;
+        self.process.wait()?;
+        Ok(())
+    }
+
+    /// The sum of a metric over its labels.
+    fn metric(&self, name: &str) -> Outcome<f64> {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(&self.http)?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let values: Vec<f64> = samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        if values.is_empty() { Err(format!("no metric {name}").into()) } else { Ok(values.iter().sum()) }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Starts an empty standby, and waits until it is in sync.
+fn follow(primary: &Node, folder: &Path) -> Outcome<Node> {
+    fs::create_dir_all(folder)?;
+    fs::copy(primary.folder.join("chain.key"), folder.join("chain.key"))?;
+    let standby = Node::start(folder, 1, Some(&primary.replication))?;
+    await_in_sync(&primary.client)?;
+    Ok(standby)
+}
+
+fn await_in_sync(primary: &str) -> Outcome<()> {
+    let begun = Instant::now();
+    while !ask(primary, &ClusterRequest::describe()).is_ok_and(|state| state.role == Role::Primary && state.in_sync) {
+        if begun.elapsed() > PATIENCE {
+            return Err("the standby does not come in sync".into());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
+}
+
+fn options(address: &str) -> ClientOptions {
+    ClientOptions { reconnect_attempts: 0, ..ClientOptions::new(address) }
+}
+
+fn ask(address: &str, request: &ClusterRequest) -> Outcome<ClusterState> {
+    Ok(Client::connect(ClientOptions { role: Wanted::Any, answer_timeout_ms: 20_000, ..options(address) })?.cluster(request)?)
+}
+
+fn payment(id: &str) -> Transaction {
+    let event_time_ns = catraca_wire::client::now_ns();
+    let [payer, payee] = [0, 1].map(|number| synthetic::document(SEED, number).to_canonical());
+    Transaction::pix(id, &payer, &payee, 12_34, event_time_ns).expect("a valid payment")
+}
