@@ -263,6 +263,10 @@ impl Link {
         // Whatever session there is by now: it must not come to grant what ends here.
         if let Some(standing) = inner.session.as_mut() {
             standing.session.hold();
+            if standing.session.may_hold_grant() {
+                // It came during the wait for another session's word: it calls anew, and is told that it is left behind.
+                standing.end();
+            }
         }
         let state = inner.state.alone();
         self.persist(inner, state);

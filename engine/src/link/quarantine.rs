@@ -1,6 +1,7 @@
 //! What a standby has and its primary has not: copied into a file of its own, then cleared from the log. Never deleted: a person may want
 //! to know what was decided and never answered.
 
+use crate::log::clearing::Clearing;
 use crate::log::cursor::BlockCursor;
 use crate::log::segment::{segment_path, sync_dir};
 use crate::log::{LogError, Tail};
@@ -16,14 +17,6 @@ pub const QUARANTINE_DIR: &str = "quarantine";
 /// Mode of what is kept: it names payers, as the log does.
 const FILE_MODE: u32 = 0o640;
 
-/// A block of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct BlockPlace {
-    segment: u32,
-    offset: u64,
-    len: usize,
-}
-
 /// Cuts a stream at a boundary. The file that keeps what was cut off is durable before anything is cleared; the clearing goes from the back,
 /// block by block, each durable before the next: so one that is interrupted, by a power cut even, leaves a shorter log whose last block may
 /// be incomplete, which is what recovery knows how to end. Cleared in larger steps, a block could be gone and one behind it still stand.
@@ -38,12 +31,12 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&path).map_err(io("could not make the file"))?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
-    let mut places = Vec::new();
+    let mut clearing = Clearing::default();
     while let Some(block) = cursor.next_block()? {
         file.write_all(block).map_err(io("could not write the file"))?;
-        let len = block.len();
+        let len = block.len() as u64;
         let (segment, behind) = cursor.place();
-        places.push(BlockPlace { segment, offset: behind - len as u64, len });
+        clearing.block(segment, behind - len, len);
     }
     let reached = cursor.place();
     if reached != (end.segment, end.offset) {
@@ -53,7 +46,7 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
         ))));
     }
     file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(data_dir)).map_err(io("could not sync the file"))?;
-    clear(data_dir, shard, &places)?;
+    clear(data_dir, shard, clearing)?;
     Ok(path)
 }
 
@@ -63,20 +56,20 @@ fn free_name(dir: &Path, stem: &str) -> PathBuf {
     if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
-fn clear(data_dir: &Path, shard: u16, places: &[BlockPlace]) -> Result<(), LogError> {
+fn clear(data_dir: &Path, shard: u16, clearing: Clearing) -> Result<(), LogError> {
     let zeros = vec![0; MAX_BLOCK_LEN];
     let mut open: Option<(u32, PathBuf, File)> = None;
-    for place in places.iter().rev() {
+    for step in clearing {
         let (segment, path, file) = match open.take() {
-            Some(same) if same.0 == place.segment => same,
+            Some(same) if same.0 == step.segment => same,
             _ => {
-                let path = segment_path(data_dir, shard, place.segment);
+                let path = segment_path(data_dir, shard, step.segment);
                 let file =
                     OpenOptions::new().write(true).open(&path).map_err(LogError::io(&path, "could not open the segment"))?;
-                (place.segment, path, file)
+                (step.segment, path, file)
             }
         };
-        file.write_all_at(&zeros[..place.len], place.offset)
+        file.write_all_at(&zeros[..(step.to - step.from) as usize], step.from)
             .and_then(|()| file.sync_all())
             .map_err(LogError::io(&path, "could not clear what is in quarantine"))?;
         open = Some((segment, path, file));

@@ -1,12 +1,14 @@
 //! The log on disk: segments, recovery, reading. `wire/LOG.md` is its specification.
 //!
 //! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. [`proof`], pure too, takes out of
-//! a block what proves one of its records. Around them, with I/O: [`segment`] (names and making of files), `bytes` (files in
-//! memory), [`read`] (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs
-//! a tail), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver and the link; nothing here seals a block.
+//! a block what proves one of its records; [`clearing`] is the order in which blocks are zeroed. Around them, with I/O: [`segment`]
+//! (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`cursor`] (raw blocks, to send them
+//! on), [`startup`] (the only place that repairs a tail), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver
+//! and the link; nothing here seals a block.
 
 mod bytes;
 mod check;
+pub mod clearing;
 pub mod cursor;
 pub mod damage;
 mod error;

@@ -20,7 +20,7 @@ mod session;
 mod state;
 
 pub use boundaries::Boundaries;
-pub use feeder::{FeedFault, Feeder};
+pub use feeder::{FeedFault, Feeder, MAX_UNACKNOWLEDGED};
 pub use follower::{FollowFault, Follower, Next, Placed, Taken};
 pub use gate::CommitGate;
 pub use session::{Session, Step};

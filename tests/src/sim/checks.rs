@@ -2,8 +2,8 @@
 
 use super::network::NODES;
 use super::node::read_log;
+use super::tally::Tally;
 use super::world::Sim;
-use catraca_engine::observe::Counters;
 use catraca_wire::block::receipt;
 use catraca_wire::frame::{AnswerFields, Durability, Role, TransactionFields, VERDICT_DUPLICATE};
 use catraca_wire::record::{RecordHead, RecordKind};
@@ -22,22 +22,12 @@ pub struct Checks {
     reigns: BTreeMap<u32, usize>,
     /// Decisions may be lost: somebody used force.
     pub forced: bool,
-    /// Promotions that were carried out.
-    pub promotions: u64,
-    /// Times that a standby came to hold the grant.
-    pub in_sync: u64,
-    /// Tails that went into quarantine.
-    pub cuts: u64,
-    /// Times that a standby found its primary's disk set back.
-    pub lost_committed: u64,
-    /// Requests refused because a bound was reached.
-    pub overloaded: u64,
-    /// Requests refused for want of room on the disk.
-    pub disk_full: u64,
-    /// Requests of unknown outcome.
-    pub unconfirmed: u64,
-    /// Logs refused because what was at rest was damaged.
-    pub damaged: u64,
+    /// How often what happened.
+    pub tally: Tally,
+    /// Verdicts that each node has sent.
+    pub(super) verdicts: [u64; NODES],
+    /// The highest record that each node has given a verdict of.
+    pub(super) last_answered: [u64; NODES],
 }
 
 /// A record of a log.
@@ -58,6 +48,11 @@ impl Checks {
         self.failure.as_deref()
     }
 
+    /// Something happened once more.
+    pub(super) fn count(&mut self, what: &'static str) {
+        self.tally.count(what);
+    }
+
     /// How many transactions clients have answers to.
     pub fn answers(&self) -> usize {
         self.answered.len()
@@ -73,16 +68,18 @@ impl Checks {
     }
 
     /// A node answers in an epoch.
-    pub(super) fn acknowledges(&mut self, epoch: u32, node: usize) {
+    pub(super) fn acknowledges(&mut self, epoch: u32, node: usize, lsn: u64) {
+        self.verdicts[node] += 1;
+        self.last_answered[node] = self.last_answered[node].max(lsn);
         let first = *self.reigns.entry(epoch).or_insert(node);
         if first != node {
             self.fail(format!("nodes {first} and {node} both acknowledge in epoch {epoch}"));
         }
     }
 
-    pub(super) fn bounded(&mut self, counters: &Counters) {
-        if counters.pending > catraca_engine::limits::MAX_PENDING as u64 {
-            self.fail(format!("{} transactions are pending", counters.pending));
+    pub(super) fn bounded(&mut self, what: &str, len: usize, bound: usize) {
+        if len > bound {
+            self.fail(format!("{len} {what}, {bound} is the bound"));
         }
     }
 }

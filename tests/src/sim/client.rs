@@ -7,8 +7,8 @@ use super::world::{MS, Sim};
 use bytemuck::Zeroable;
 use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VerdictFrame, WelcomeFrame,
-    transaction_id, view,
+    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VERDICT_DUPLICATE,
+    VerdictFrame, WelcomeFrame, transaction_id, view,
 };
 use std::collections::BTreeMap;
 
@@ -18,6 +18,9 @@ const DOCUMENTS_SEED: u64 = 11;
 const PAYERS: u64 = 40;
 /// What a client waits beyond a budget before it gives a connection up.
 const GRACE_NS: u64 = 150 * MS;
+
+/// Of a thousand answers that say nothing, those after which a client tries the other node.
+const ELSEWHERE_PERMILLE: u64 = 60;
 
 /// A transaction that a client wants decided.
 #[derive(Debug, Clone)]
@@ -224,6 +227,10 @@ impl Sim {
             Payload::Open | Payload::Link(_) => return,
         };
         for (header, whole) in frames(&bytes) {
+            if self.clients[client].conn != Some(conn) {
+                // It has left, and reads no more.
+                return;
+            }
             let correlation = header.correlation.to_native();
             match FrameKind::from_wire(header.kind) {
                 Some(FrameKind::Welcome) => {
@@ -258,33 +265,47 @@ impl Sim {
         let Some(wanted) = me.wanted.get_mut(&number) else { return };
         wanted.asked = None;
         wanted.answered = true;
-        if wanted.forged {
+        if wanted.forged && !self.checks.forced {
             return self.checks.fail(format!("client {client}: an id used again with other content was decided: {answer:?}"));
         }
         let transaction = wanted.transaction;
+        if answer.flags & VERDICT_DUPLICATE != 0 {
+            self.checks.count("answers to resends");
+        }
         self.checks.answered((client, number), transaction, answer);
     }
 
     fn not_decided(&mut self, client: usize, correlation: u64, code: Option<ErrorCode>) {
         let now_ns = self.now_ns;
         let pause = self.rng.between(2, 60) * MS;
+        let mut elsewhere = false;
         let me = &mut self.clients[client];
         let Some(number) = me.by_correlation.remove(&correlation) else { return };
         let Some(wanted) = me.wanted.get_mut(&number) else { return };
         wanted.asked = None;
         wanted.try_at_ns = now_ns + pause;
         match code {
-            Some(ErrorCode::IdReused) if wanted.forged => wanted.refused = true,
-            Some(ErrorCode::IdReused) if wanted.copied => {}
+            Some(ErrorCode::IdReused) if wanted.forged => {
+                wanted.refused = true;
+                self.checks.count("other content refused");
+            }
+            // Where the first was lost, the forged one may have come in its place for good.
+            Some(ErrorCode::IdReused) if wanted.copied => wanted.refused = self.checks.forced,
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
-            Some(ErrorCode::Overloaded) => self.checks.overloaded += 1,
-            Some(ErrorCode::DiskFull) => self.checks.disk_full += 1,
-            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => self.checks.unconfirmed += 1,
+            Some(ErrorCode::Overloaded) => self.checks.count("overloaded"),
+            Some(ErrorCode::DiskFull) => self.checks.count("refused for want of room"),
+            Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => {
+                self.checks.count("unconfirmed");
+                elsewhere = self.rng.permille(ELSEWHERE_PERMILLE);
+            }
             other => self.checks.fail(format!("client {client} got {other:?} to {number}")),
         }
         // A short budget may never be met: another attempt gets more time. It is no part of what makes two the same.
         if let Some(wanted) = self.clients[client].wanted.get_mut(&number) {
             wanted.transaction.budget_us = 0.into();
+        }
+        if let Some(conn) = self.clients[client].conn.filter(|_| elsewhere) {
+            self.leave(client, conn);
         }
     }
 }

@@ -1,13 +1,17 @@
 //! What moves the shards of a node: the same steps in the same order as `engine/src/driver`, each when its event is due.
 
-use super::disk::DiskFault;
-use super::event::{Event, Wake};
+use super::disk::{DiskFault, USUAL_NS};
+use super::event::{Event, Mend, Wake};
 use super::network::Payload;
 use super::node::{BlockRef, Core};
 use super::world::{MS, Sim};
 use super::{Broken, checks};
+use catraca_engine::limits;
+use catraca_engine::replica::MAX_UNACKNOWLEDGED;
 use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
-use catraca_wire::frame::{FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view};
+use catraca_wire::frame::{
+    Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view,
+};
 use std::rc::Rc;
 
 impl Sim {
@@ -81,6 +85,7 @@ impl Sim {
         let (segment, offset, last_lsn) = (write.segment, write.offset, write.last_lsn);
         *writing = Some(write.buffer);
         self.note(format_args!("node {node}/{core} writes up to {last_lsn} at {segment}:{offset}"));
+        self.io_step(node);
         self.end_later(node, core, id);
         if self.broken(Broken::AckBeforeSync) {
             self.process(node).cores[core].shard.written();
@@ -90,18 +95,86 @@ impl Sim {
     /// The disk ends what it was given after the time that it takes.
     pub(super) fn end_later(&mut self, node: usize, stream: usize, id: u64) {
         let time = self.rng.between(40_000, self.nodes[node].disk.slowest_ns);
+        if time > USUAL_NS {
+            self.checks.count("slow write");
+        }
         self.after(time, Event::Disk { node, stream, id });
     }
 
     /// The disk has ended what it did, whether anybody is there to see it or not.
     pub(super) fn disk_ends(&mut self, node: usize, stream: usize, id: u64) {
-        let disk = &mut self.nodes[node].disk;
-        if !disk.streams[stream].is_busy() {
+        if !self.nodes[node].disk.streams[stream].is_under_way(id) {
             return;
         }
-        let Some(ended) = disk.streams[stream].finish(id, disk.fault, &mut self.rng) else { return };
-        disk.fault = None;
+        // A disk may lie where another copy is safe, and nowhere else: what both have lost nobody brings back.
+        let may_lie = self.is_spare(node);
+        let mut fault = self.nodes[node].disk.fault.take().filter(|fault| may_lie || !fault.lies());
+        match fault {
+            Some(DiskFault::Misdirected) => {
+                if self.misdirect(node, stream) {
+                    self.note(format_args!("node {node}/{stream}: the write went elsewhere"));
+                    self.io_step(node);
+                    return self.wake_in(node, 0, Wake::Written { stream, failed: false });
+                }
+                fault = None;
+            }
+            Some(DiskFault::Lost) => {
+                self.note(format_args!("node {node}/{stream}: the write is reported done, and is not"));
+            }
+            Some(DiskFault::Io) => self.checks.count("write error"),
+            Some(DiskFault::NoSpace) => self.checks.count("write without room"),
+            None => {}
+        }
+        let on_disk = &mut self.nodes[node].disk.streams[stream];
+        let was_whole = !on_disk.hole;
+        let ended = on_disk.finish(fault, &mut self.rng);
+        if was_whole && on_disk.hole {
+            self.checks.count("write lost");
+            self.look_after(node);
+        }
+        self.io_step(node);
         self.wake_in(node, 0, Wake::Written { stream, failed: ended.is_err() });
+    }
+
+    /// The write under way ends in another place: of its own stream, or of another.
+    fn misdirect(&mut self, node: usize, stream: usize) -> bool {
+        let host = &mut self.nodes[node];
+        let other = (stream + 1) % host.disk.streams.len();
+        let stray = host.disk.streams[stream].write_under_way();
+        if other != stream
+            && let Some(stray) = stray
+            && host.disk.streams[other].take_stray(stray)
+        {
+            self.checks.count("write into another stream");
+            // In its own place it is lost.
+            let lost = self.nodes[node].disk.streams[stream].finish(Some(DiskFault::Lost), &mut self.rng);
+            return lost.is_ok();
+        }
+        let Some(process) = &host.process else { return false };
+        let written = process.cores[stream].blocks.iter().filter(|block| block.under_way.is_none());
+        let places: Vec<(u32, u64)> = written.map(|block| (block.segment, block.offset)).collect();
+        let done = host.disk.streams[stream].misdirect(&places, &mut self.rng);
+        if done {
+            self.checks.count("write misdirected");
+            self.look_after(node);
+        }
+        done
+    }
+
+    /// A node whose log has a hole is started anew before long, so that it is found.
+    fn look_after(&mut self, node: usize) {
+        let pause = self.rng.between(0, 1_500) * MS;
+        self.after(pause, Event::Mend(Mend::Kill(node)));
+        self.after(pause + 50 * MS, Event::Mend(Mend::Start(node)));
+    }
+
+    /// A node has begun or ended something with its disk: where a directed run may kill it.
+    pub(super) fn io_step(&mut self, node: usize) {
+        self.nodes[node].io_steps += 1;
+        if self.plan.kill_at == Some((node, self.nodes[node].io_steps)) {
+            self.after(0, Event::Mend(Mend::Kill(node)));
+            self.after(30 * MS, Event::Mend(Mend::Start(node)));
+        }
     }
 
     /// The process sees that a write has ended.
@@ -133,6 +206,9 @@ impl Sim {
         let mesh_before = process.mesh.len();
         process.mesh.extend(shard.mesh_out().drain(..).map(|(to, message)| (usize::from(to), core, message)));
         let mesh = process.mesh.len() > mesh_before;
+        for _ in mesh_before..process.mesh.len() {
+            self.checks.count("forwards");
+        }
         let control_before = process.control.len();
         process.control.extend(shard.control_out().drain(..));
         let control = process.control.len() > control_before;
@@ -174,7 +250,7 @@ impl Sim {
                 self.checks.fail(format!("node {node} answers although it is a standby"));
                 return;
             };
-            self.checks.acknowledges(epoch, node);
+            self.checks.acknowledges(epoch, node, verdict.answer.lsn.to_native());
             if due.is_some_and(|due| now.mono_ns >= due) {
                 self.checks.fail(format!("node {node} gives a verdict after the budget: {:?}", verdict.answer));
             }
@@ -230,13 +306,36 @@ impl Sim {
         }
     }
 
+    fn queues_are_bounded(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        for core in &process.cores {
+            self.checks.bounded("transactions are pending", core.shard.counters().pending as usize, limits::MAX_PENDING);
+            self.checks.bounded("messages wait for a shard", core.mail.len(), limits::CONTROL_QUEUE_LEN);
+        }
+        self.checks.bounded("messages wait for the control thread", process.control.len(), limits::CONTROL_QUEUE_LEN);
+        let cores = process.cores.len();
+        self.checks.bounded("questions and answers between cores", process.mesh.len(), 2 * cores * limits::MESH_QUEUE_LEN);
+        for inbox in process.standby.inbox_lens() {
+            // What comes twice is read twice.
+            self.checks.bounded("frames wait for a stream's disk", inbox, 2 * MAX_UNACKNOWLEDGED);
+        }
+    }
+
     /// Opens or ends admission, when that has changed.
-    pub(super) fn tell_room(&mut self, node: usize, full: bool) {
+    pub(super) fn tell_room(&mut self, node: usize) {
+        let full_here = self.is_short_of_room(node);
         let process = self.process(node);
+        let standby_full = process.primary.active.as_ref().is_some_and(|active| active.standby_full);
+        let full_there = process.state.durability == Durability::Sync && standby_full;
+        let full = full_here || full_there;
         if process.state.role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
             return;
         }
-        self.note(format_args!("node {node} has {} room on its disk", if full { "no" } else { "again" }));
+        if full_there && !full_here {
+            self.checks.count("standby out of room");
+        }
+        let whose = if full_there { "its standby's" } else { "its" };
+        self.note(format_args!("node {node} has {} room on {whose} disk", if full { "no" } else { "again" }));
         let admission = if full { Admission::DiskFull } else { Admission::Open };
         for core in 0..usize::from(self.plan.shards) {
             self.mail(node, core, ToShard::Admit(admission));
@@ -247,12 +346,11 @@ impl Sim {
     pub(super) fn tick(&mut self, node: usize) {
         let now = self.clock(node);
         for core in 0..usize::from(self.plan.shards) {
-            let shard = &mut self.process(node).cores[core].shard;
-            shard.tick(now);
-            let counters = shard.counters();
-            self.checks.bounded(&counters);
+            self.process(node).cores[core].shard.tick(now);
             self.progress(node, core);
         }
+        self.queues_are_bounded(node);
+        self.tell_room(node);
         // What a sibling answers at its tick comes over the mesh.
         let overdue = |due: u64| now.mono_ns.saturating_sub(due) > checks::LATE_NS;
         let process = self.process(node);
@@ -260,12 +358,6 @@ impl Sim {
             self.checks.fail(format!("node {node} let {conn}:{correlation} go unanswered past its budget"));
         }
         self.wake_in(node, 10 * MS, Wake::Tick);
-    }
-
-    /// The next write on a node ends with an error.
-    pub(super) fn fault_of_disk(&mut self, node: usize) {
-        let fault = if self.rng.permille(500) { DiskFault::Io } else { DiskFault::NoSpace };
-        self.break_disk(node, fault);
     }
 }
 

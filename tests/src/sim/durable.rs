@@ -19,6 +19,7 @@ pub(super) enum Change {
         epoch: u32,
         primary: Peer,
         odd_epochs: bool,
+        may_leave: bool,
     },
     /// The grant comes, or goes.
     Grant {
@@ -30,8 +31,10 @@ pub(super) enum Change {
     WithStandby {
         session: u64,
     },
-    /// Answers wait for nobody.
-    Alone,
+    /// Answers wait for nobody; `by_word` whatever the standby holds, because the operator says that it is not promoted.
+    Alone {
+        by_word: bool,
+    },
     Promote {
         force: bool,
     },
@@ -69,6 +72,7 @@ impl Sim {
             process.persisting = Some((new, change));
             let time = self.rng.between(100_000, 4 * MS);
             self.wake_in(node, time, Wake::Persisted);
+            self.io_step(node);
         }
     }
 
@@ -79,13 +83,13 @@ impl Sim {
         let state = process.state.clone();
         let current = |attempt: u64| process.standby.conn.is_some() && process.standby.attempt == attempt;
         match change {
-            Change::Follow { attempt, epoch, primary, odd_epochs } => {
+            Change::Follow { attempt, epoch, primary, odd_epochs, may_leave } => {
                 if !current(*attempt) || state.role != Role::Standby {
                     return None;
                 }
                 let unfenced = ReplicaState { epoch: state.epoch.min(*epoch), ..state.clone() };
                 let of = if lower_is_taken { &unfenced } else { &state };
-                match of.following(*epoch, primary.clone(), *odd_epochs, false) {
+                match of.following(*epoch, primary.clone(), *odd_epochs, *may_leave) {
                     Ok(new) => Some(new),
                     Err(fenced) => {
                         self.note(format_args!("node {node}: {fenced}"));
@@ -95,21 +99,29 @@ impl Sim {
                 }
             }
             Change::Grant { attempt, epoch, granted } => {
-                (current(*attempt) && state.role == Role::Standby).then(|| state.with_grant(*epoch, *granted).ok())?
+                if !current(*attempt) || state.role != Role::Standby {
+                    return None;
+                }
+                let held = if *granted { self.tails(node) } else { Vec::new() };
+                state.with_grant(*epoch, *granted).ok().map(|state| state.granted_to(held))
             }
             Change::WithStandby { session } => {
                 let active = process.primary.active.as_ref().filter(|active| active.session.id == *session && !active.held)?;
                 Some(state.with_standby(active.peer.clone()))
             }
-            Change::Alone => {
-                // A session that began meanwhile may be with a standby that holds the grant: the next attempt takes it back first.
+            Change::Alone { by_word } => {
+                // A session that began meanwhile may be with a standby that holds the grant: it calls anew, and is told.
                 let held = process.primary.active.as_ref().is_some_and(|active| active.session.may_hold_grant());
-                (state.role == Role::Primary && !held).then(|| state.alone())
+                if held && *by_word {
+                    self.end_session(node, "the standby must be told that it is left behind");
+                }
+                (state.role == Role::Primary && (*by_word || !held)).then(|| state.alone())
             }
             Change::Promote { force } => match state.promoted(*force) {
                 Ok(new) => Some(new),
                 Err(why) => {
                     self.note(format_args!("node {node} is not promoted: {why}"));
+                    self.checks.count("refused promotions");
                     self.go_on_following(node);
                     None
                 }
@@ -123,7 +135,11 @@ impl Sim {
 
     /// A change is durable.
     pub(super) fn persisted(&mut self, node: usize) {
+        if self.state_write_fails(node) {
+            return;
+        }
         let Some((state, change)) = self.process(node).persisting.take() else { return };
+        self.io_step(node);
         let disk = &mut self.nodes[node].disk;
         disk.state = on_disk(&self.plan, &disk.state, &state);
         self.note(format_args!(
@@ -140,11 +156,23 @@ impl Sim {
         }
     }
 
+    /// A failing disk fails here, too: the process ends, and may find the change made or not.
+    fn state_write_fails(&mut self, node: usize) -> bool {
+        let fault = &mut self.nodes[node].disk.fault;
+        if fault.take_if(|fault| !fault.lies()).is_none() {
+            return false;
+        }
+        self.checks.count("state write error");
+        self.disk_failed(node);
+        true
+    }
+
     /// What a durable change allows.
     fn follow_up(&mut self, node: usize, change: Change) {
         match change {
             Change::Follow { attempt, .. } => self.open_streams(node, attempt),
             Change::Grant { attempt, granted, .. } => {
+                self.checks.count(if granted { "grants" } else { "revocations" });
                 if granted {
                     let session = self.process(node).standby.session;
                     self.operator.granted(node, session);
@@ -156,15 +184,19 @@ impl Sim {
                 }
             }
             Change::WithStandby { session } => self.mail_all(node, Durability::Sync, session),
-            Change::Alone => {
-                if let Some(active) = self.process(node).primary.active.as_mut() {
-                    active.session.hold();
-                    active.held = true;
+            Change::Alone { .. } => {
+                // A session that nobody wants held back began while this was being written, where the program would have had it wait.
+                if self.process(node).primary.active.as_ref().is_some_and(|active| !active.held) {
+                    self.end_session(node, "answers wait for it no more");
                 }
+                self.checks.count("gone alone");
                 self.mail_all(node, Durability::Solo, 0);
             }
             Change::Promote { .. } => self.take_over(node),
-            Change::Deposed { .. } => self.restart(node),
+            Change::Deposed { .. } => {
+                self.checks.count("depositions");
+                self.restart(node);
+            }
         }
     }
 
@@ -188,7 +220,7 @@ impl Sim {
             let take_over = TakeOver { state: shard_state(dedupe), journal, durability: Durability::Solo };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }
-        self.checks.promotions += 1;
+        self.checks.count("promotions");
         self.make_all_segments(node);
         self.wake_in(node, MS, Wake::Inquire);
     }

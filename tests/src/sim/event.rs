@@ -51,6 +51,7 @@ pub(super) enum Wake {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {
     Start(usize),
+    Kill(usize),
     Resume(usize),
     Line {
         from: usize,

@@ -1,11 +1,17 @@
 //! What goes wrong, and when: drawn from the run's chance, within what the promises allow.
 
+use super::disk::DiskFault;
 use super::event::{Event, Mend};
 use super::network::NODES;
 use super::node::read_log;
 use super::rng::Rng;
+use super::scenario::PromotionStep;
 use super::world::{MS, Sim};
 use catraca_wire::frame::{Durability, Role};
+
+/// How a promotion is watched on its way: in steps of this length, so many at most.
+const MOMENT_NS: u64 = 20_000;
+const MOMENTS: usize = 2_000;
 
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +25,21 @@ enum Fault {
     Flap,
     PartClient,
     Reset,
+    ClientReset,
     SlowNetwork,
     SlowDisk,
     WriteError,
+    WriteLie,
     DiskFull,
     Clock,
     Rot,
     Wipe,
     KillInPromotion,
+    KillInCut,
 }
 
 /// Each with its weight.
-const FAULTS: [(Fault, u64); 17] = [
+const FAULTS: [(Fault, u64); 20] = [
     (Fault::Kill, 12),
     (Fault::PowerCut, 10),
     (Fault::BothPowerCuts, 3),
@@ -40,14 +49,17 @@ const FAULTS: [(Fault, u64); 17] = [
     (Fault::Flap, 4),
     (Fault::PartClient, 4),
     (Fault::Reset, 14),
+    (Fault::ClientReset, 4),
     (Fault::SlowNetwork, 8),
     (Fault::SlowDisk, 8),
     (Fault::WriteError, 6),
-    (Fault::DiskFull, 3),
+    (Fault::WriteLie, 6),
+    (Fault::DiskFull, 5),
     (Fault::Clock, 5),
     (Fault::Rot, 6),
     (Fault::Wipe, 2),
-    (Fault::KillInPromotion, 5),
+    (Fault::KillInPromotion, 6),
+    (Fault::KillInCut, 3),
 ];
 
 /// How hard a run is disturbed.
@@ -58,12 +70,14 @@ pub(super) struct Faults {
     pub over: bool,
     /// Some runs know some faults only.
     mask: u64,
+    /// A node is killed in the middle of its next cut.
+    pub kills_in_cut: [bool; NODES],
 }
 
 impl Faults {
     pub fn new(rng: &mut Rng) -> Self {
         let mask = if rng.permille(500) { u64::MAX } else { rng.bits() | 1 };
-        Self { longest_pause_ms: rng.between(60, 1_500), over: false, mask }
+        Self { longest_pause_ms: rng.between(60, 1_500), over: false, mask, kills_in_cut: [false; NODES] }
     }
 
     fn draw(&self, rng: &mut Rng) -> Fault {
@@ -111,26 +125,27 @@ impl Sim {
                 self.after(long, Event::Mend(Mend::Resume(node)));
             }
             Fault::Part => {
+                self.checks.count("partition");
                 for (from, to) in [(0, 1), (1, 0)] {
                     self.set_line(from, to, false);
                     self.after(long, Event::Mend(Mend::Line { from, to }));
                 }
             }
             Fault::PartOneWay => {
+                self.checks.count("one-way partition");
                 self.set_line(node, 1 - node, false);
                 self.after(long, Event::Mend(Mend::Line { from: node, to: 1 - node }));
             }
             Fault::Flap => self.mend_flap(node, 1 - node),
             Fault::PartClient => {
+                self.checks.count("client cut off");
                 let client = NODES + self.rng.index(self.clients.len());
                 let (from, to) = if self.rng.permille(500) { (node, client) } else { (client, node) };
                 self.set_line(from, to, false);
                 self.after(long, Event::Mend(Mend::Line { from, to }));
             }
-            Fault::Reset => {
-                let pick = self.rng.bits() >> 1;
-                self.reset_some(pick);
-            }
+            Fault::Reset => self.reset_some(false),
+            Fault::ClientReset => self.reset_some(true),
             Fault::SlowNetwork => {
                 self.net.slowest_ns = self.rng.between(1, 80) * MS;
                 self.net.lost_permille = self.rng.between(0, 50);
@@ -144,10 +159,19 @@ impl Sim {
                 self.note(format_args!("node {node}: writes take up to {} ms", slowest / MS));
                 self.after(long, Event::Mend(Mend::SlowDisk(node)));
             }
-            Fault::WriteError => self.fault_of_disk(node),
-            Fault::DiskFull => self.fill_disk(node, long),
+            Fault::WriteError => {
+                let fault = if self.rng.permille(500) { DiskFault::Io } else { DiskFault::NoSpace };
+                self.break_disk(node, fault);
+            }
+            Fault::WriteLie => {
+                let fault = if self.rng.permille(400) { DiskFault::Lost } else { DiskFault::Misdirected };
+                self.break_disk(node, fault);
+            }
+            Fault::DiskFull => self.fill_disk(node, 3 * long),
             Fault::Clock => {
                 let jump = self.rng.between(0, 480_000) as i64 - 240_000;
+                self.checks.count("clock jump");
+                self.checks.count("clock drift");
                 self.nodes[node].clock.jump(jump * MS as i64);
                 let now_ns = self.now_ns;
                 let drift = self.nodes[node].clock.drift(now_ns, &mut self.rng);
@@ -162,14 +186,50 @@ impl Sim {
                 }
             }
             Fault::KillInPromotion => {
-                if self.leader() == Some(1 - node) && self.may_promote(node) && self.promote(node, false) {
-                    let time = self.rng.between(10_000, 8 * MS);
-                    self.run_on(time);
-                    self.kill(node);
-                    self.after(short, Event::Mend(Mend::Start(node)));
+                let step = PromotionStep::ALL[self.rng.index(PromotionStep::ALL.len())];
+                if self.leader() == Some(1 - node) && self.may_promote(node) {
+                    if step == PromotionStep::Stopping {
+                        self.await_write(node);
+                    }
+                    if self.may_promote(node) && self.promote(node, false) {
+                        self.kill_in_promotion(node, step);
+                        self.after(short, Event::Mend(Mend::Start(node)));
+                    }
                 }
             }
+            Fault::KillInCut => self.faults.kills_in_cut[node] = true,
         }
+    }
+
+    /// Kills a node that is being promoted once it has come to a step, or has gone past it. The step at which it was killed.
+    pub fn kill_in_promotion(&mut self, node: usize, step: PromotionStep) -> Option<PromotionStep> {
+        for _ in 0..MOMENTS {
+            if self.promotion_step(node).is_none_or(|reached| reached >= step) {
+                break;
+            }
+            self.run_on(MOMENT_NS);
+        }
+        let reached = self.promotion_step(node);
+        if let Some(reached) = reached {
+            self.checks.count(reached.name());
+        }
+        self.kill(node);
+        reached
+    }
+
+    /// Waits until a standby writes a block that came, if it soon does.
+    pub fn await_write(&mut self, node: usize) -> bool {
+        let writes = |sim: &Self| {
+            let process = sim.nodes[node].process.as_ref();
+            process.is_some_and(|process| (0..process.cores.len()).any(|stream| process.standby.writes(stream)))
+        };
+        for _ in 0..MOMENTS {
+            if writes(self) {
+                return true;
+            }
+            self.run_on(MOMENT_NS);
+        }
+        false
     }
 
     /// Lets a moment pass within an event.
@@ -183,13 +243,16 @@ impl Sim {
     }
 
     fn mend_flap(&mut self, from: usize, to: usize) {
+        self.checks.count("flapping line");
         let times = self.rng.between(2, 12) as u8;
         self.after(0, Event::Mend(Mend::Flap { from, to, times }));
     }
 
-    fn fill_disk(&mut self, node: usize, time_ns: u64) {
+    /// A node's disk takes no more segments for a time.
+    pub fn fill_disk(&mut self, node: usize, time_ns: u64) {
         let disk = &mut self.nodes[node].disk;
         disk.capacity = disk.streams.iter().map(|stream| stream.segments.len()).sum();
+        self.checks.count("disk full");
         self.note(format_args!("node {node}: its disk has no more room"));
         self.after(time_ns, Event::Mend(Mend::Room(node)));
     }
@@ -197,8 +260,10 @@ impl Sim {
     /// Whether everything that was answered is safe without this node.
     pub(super) fn is_spare(&self, node: usize) -> bool {
         let (this, other) = (&self.nodes[node], &self.nodes[1 - node]);
-        let going_alone = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
-        if other.rotten || other.damaged || going_alone {
+        let asked = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
+        let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        let going_alone = asked || processes.into_iter().any(super::node::Process::is_going_alone);
+        if other.disk.is_rotten() || other.damaged || going_alone {
             return false;
         }
         match self.leader() {
@@ -221,8 +286,27 @@ impl Sim {
         }
     }
 
+    /// The newest blocks of a node that is down are gone, as where its disk was restored from an older copy: no start can tell.
+    pub fn set_back(&mut self, node: usize, blocks: usize) {
+        let mut all = Vec::new();
+        let read = read_log(&self.nodes[node].disk, |of, block| {
+            all.push((of, block.place.segment as usize, block.place.block_offset as usize, block.head.padded_len()));
+        });
+        assert!(read.is_ok() && all.len() > blocks && !self.runs(node), "a sound log of a node that is down");
+        for &(stream, segment, from, len) in &all[all.len() - blocks..] {
+            self.nodes[node].disk.streams[usize::from(stream)].segments[segment][from..from + len].fill(0);
+        }
+        self.note(format_args!("node {node}: its last {blocks} blocks are gone"));
+    }
+
     /// Alters one block of a node that is down, but so that it can be told: the newest is not lost as a whole.
     pub fn rot(&mut self, node: usize) -> bool {
+        let kind = self.rng.index(4);
+        self.rot_as(node, kind)
+    }
+
+    /// The same, in one of four ways: a bit has flipped, it was never written, another lies in its place, its length has changed.
+    pub fn rot_as(&mut self, node: usize, kind: usize) -> bool {
         let stream = self.rng.index(usize::from(self.plan.shards));
         let mut blocks = Vec::new();
         let sound = read_log(&self.nodes[node].disk, |of, block| {
@@ -235,8 +319,9 @@ impl Sim {
         }
         let which = self.rng.index(blocks.len() - 1);
         let (segment, from, len) = blocks[which];
-        let kind = self.rng.index(4);
+        self.checks.count(["bit rot", "block zeroed", "block exchanged", "bad length"][kind]);
         let disk = &mut self.nodes[node].disk.streams[stream];
+        disk.hole = true;
         let what = match kind {
             0 => {
                 let bit = self.rng.index(len * 8);
@@ -262,7 +347,6 @@ impl Sim {
             }
         };
         self.note(format_args!("node {node}: block {which} of stream {stream}, at {segment}:{from}: {what}"));
-        self.nodes[node].rotten = true;
         true
     }
 }

@@ -44,6 +44,7 @@ pub(super) struct Accept {
     pub epoch: u32,
     pub role: Role,
     pub odd_epochs: bool,
+    pub may_leave: bool,
     pub session: u64,
 }
 
@@ -52,17 +53,42 @@ pub(super) struct Accept {
 pub(super) enum Link {
     Join(Join),
     Accept(Accept),
-    Refuse { reason: RefuseReason },
-    Probe { lsn: u64, chain: Chain },
-    Match { matches: bool, tail: u64 },
-    Follow { lsn: u64, chain: Chain },
-    Block { epoch: u32, committed: u64, bytes: Rc<[u8]> },
-    Ack { lsn: u64, receipt: u64 },
-    Grant { epoch: u32 },
+    Refuse {
+        reason: RefuseReason,
+    },
+    Probe {
+        lsn: u64,
+        chain: Chain,
+    },
+    Match {
+        matches: bool,
+        tail: u64,
+    },
+    Follow {
+        lsn: u64,
+        chain: Chain,
+    },
+    Block {
+        epoch: u32,
+        committed: u64,
+        bytes: Rc<[u8]>,
+    },
+    Ack {
+        lsn: u64,
+        receipt: u64,
+    },
+    Grant {
+        epoch: u32,
+    },
     Granted,
-    Revoke { epoch: u32 },
+    Revoke {
+        epoch: u32,
+    },
     Revoked,
-    Beat,
+    /// A life sign; whether the sender's disk is nearly full.
+    Beat {
+        full: bool,
+    },
 }
 
 /// A node as its peer knows it.
@@ -127,6 +153,7 @@ impl Sim {
     /// Life signs, and what follows from their absence.
     pub(super) fn beat(&mut self, node: usize) {
         let now_ns = self.now_ns;
+        let full = self.is_short_of_room(node);
         let process = self.process(node);
         let silent = |heard: u64| now_ns.saturating_sub(heard) > SILENCE_NS;
         if let Some(active) = &process.primary.active {
@@ -134,13 +161,15 @@ impl Sim {
             if silent(active.heard_ns) {
                 self.end_session(node, "the standby is silent");
             } else {
-                self.send_link(node, conn, Link::Beat);
+                self.send_link(node, conn, Link::Beat { full });
             }
+        } else if process.state.role == Role::Primary {
+            self.leave_by_itself(node);
         } else if let Some(conn) = process.standby.conn {
             if silent(process.standby.heard_ns) {
                 self.stop_following(node, "the primary is silent");
             } else {
-                self.send_link(node, conn, Link::Beat);
+                self.send_link(node, conn, Link::Beat { full });
             }
         }
         self.wake_in(node, BEAT_NS, Wake::Beat);

@@ -26,12 +26,16 @@ mod node;
 mod operator;
 mod primary;
 mod rng;
+mod scenario;
 mod standby;
+mod tally;
 mod trace;
 mod world;
 
 pub use checks::Checks;
 pub use disk::DiskFault;
+pub use scenario::PromotionStep;
+pub use tally::{FAULTS, OUTCOMES, Tally};
 pub use trace::Trace;
 pub use world::Sim;
 
@@ -94,10 +98,16 @@ pub struct Plan {
     pub faults: bool,
     /// An operator acts by itself.
     pub operator: bool,
+    /// The operator may use force, and so lose what was answered: the checks of that are not made once it has.
+    pub force: bool,
+    /// After this time without its standby a primary goes on alone by itself, milliseconds; 0 never.
+    pub solo_after_ms: u64,
     /// How long it is disturbed, milliseconds.
     pub time_ms: u64,
     /// What is broken on purpose.
     pub broken: Option<Broken>,
+    /// A node, and the step of its input and output at which it is killed, counted from 1.
+    pub kill_at: Option<(usize, u64)>,
 }
 
 impl Plan {
@@ -108,17 +118,30 @@ impl Plan {
             shards: if seed % 4 == 3 { 2 } else { 1 },
             clients: 3 + (seed % 3) as usize,
             pace_permille: 150 + seed % 7 * 60,
-            buffers: 4,
+            buffers: [4, 4, 4, 1, 2][(seed / 3 % 5) as usize],
             faults: true,
             operator: true,
+            force: seed % 10 == 9,
+            solo_after_ms: if seed % 9 == 4 { 200 + seed % 8 * 200 } else { 0 },
             time_ms: 3_000 + seed % 5 * 1_500,
             broken: None,
+            kill_at: None,
         }
     }
 
     /// A run in which only happens what a test asks for.
     pub fn directed(seed: u64) -> Self {
-        Self { faults: false, operator: false, shards: 1, clients: 3, pace_permille: 300, ..Self::of_seed(seed) }
+        Self {
+            faults: false,
+            operator: false,
+            force: false,
+            solo_after_ms: 0,
+            buffers: 4,
+            shards: 1,
+            clients: 3,
+            pace_permille: 300,
+            ..Self::of_seed(seed)
+        }
     }
 }
 
@@ -133,10 +156,8 @@ pub struct Report {
     pub trace: Vec<String>,
     /// Transactions that were answered.
     pub answers: usize,
-    /// Promotions carried out.
-    pub promotions: u64,
-    /// Tails cut off.
-    pub cuts: u64,
+    /// How often what happened.
+    pub tally: Tally,
 }
 
 /// Runs a plan to its end. A panic of the code under test is a failure like any other.
@@ -164,7 +185,6 @@ pub fn run(plan: Plan, echo: bool) -> Report {
         hash: trace.hash(),
         trace: trace.lines().map(str::to_owned).collect(),
         answers: checks.answers(),
-        promotions: checks.promotions,
-        cuts: checks.cuts,
+        tally: checks.tally,
     }
 }

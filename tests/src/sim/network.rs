@@ -11,6 +11,11 @@ use std::collections::VecDeque;
 /// Hosts 0 and 1 are the nodes, the clients follow.
 pub(super) const NODES: usize = 2;
 
+/// A usual message takes up to this long, nanoseconds.
+pub(super) const USUAL_NS: u64 = 300_000;
+/// One that takes longer than this is slow.
+const SLOW_NS: u64 = 1_000_000;
+
 /// One end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -72,7 +77,7 @@ pub(super) struct Network {
 impl Network {
     pub fn new(clients: usize) -> Self {
         let hosts = NODES + clients;
-        Self { conns: Vec::new(), up: vec![vec![true; hosts]; hosts], slowest_ns: 300_000, lost_permille: 0, twice_permille: 0 }
+        Self { conns: Vec::new(), up: vec![vec![true; hosts]; hosts], slowest_ns: USUAL_NS, lost_permille: 0, twice_permille: 0 }
     }
 
     /// Which end of a connection a run of a process is, if it holds it.
@@ -102,9 +107,16 @@ impl Sim {
         let mut delay_ns = self.rng.between(20_000, self.net.slowest_ns);
         if self.rng.permille(self.net.lost_permille) {
             delay_ns += self.rng.between(40, 250) * 1_000_000;
+            self.checks.count("message lost");
         }
         let may_repeat = matches!(payload, Payload::Link(Link::Block { .. } | Link::Ack { .. }));
         let twice = may_repeat && self.net.twice_permille > 0 && self.rng.permille(self.net.twice_permille);
+        if twice {
+            self.checks.count("message twice");
+        }
+        if delay_ns > SLOW_NS {
+            self.checks.count("message slow");
+        }
         for _ in 0..=u8::from(twice) {
             let entry = &mut self.net.conns[conn];
             let at = (self.now_ns + delay_ns).max(entry.last_ns[from] + 1);
@@ -132,6 +144,7 @@ impl Sim {
         let (sender, receiver) = (entry.ends[from], entry.ends[1 - from]);
         if !self.net.up[sender.host()][receiver.host()] {
             self.net.conns[conn].stalled[from] = true;
+            self.checks.count("message held up");
             return;
         }
         if let End::Node { node, incarnation } = receiver {
@@ -207,14 +220,16 @@ impl Sim {
         }
     }
 
-    /// Breaks one open connection between the nodes, if there is any.
-    pub(super) fn reset_some(&mut self, rng_pick: u64) {
-        let between = |conn: &Conn| conn.ends.iter().all(|end| end.host() < NODES) && conn.open == [true; 2];
-        let open: Vec<usize> = (0..self.net.conns.len()).filter(|&conn| between(&self.net.conns[conn])).collect();
+    /// Breaks one open connection between the nodes, or of a client, if there is any.
+    pub(super) fn reset_some(&mut self, of_clients: bool) {
+        let of_client = |conn: &Conn| conn.ends.iter().any(|end| end.host() >= NODES);
+        let fits = |conn: &Conn| conn.open == [true; 2] && of_client(conn) == of_clients;
+        let open: Vec<usize> = (0..self.net.conns.len()).filter(|&conn| fits(&self.net.conns[conn])).collect();
         if open.is_empty() {
             return;
         }
-        let conn = open[rng_pick as usize % open.len()];
+        let conn = open[self.rng.index(open.len())];
+        self.checks.count(if of_clients { "client reset" } else { "reset" });
         self.note(format_args!("connection {conn} is reset"));
         for from in 0..2 {
             self.net.conns[conn].queues[from].clear();

@@ -1,7 +1,8 @@
 //! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
 
-use super::disk::NodeDisk;
-use super::event::{Event, Wake};
+use super::disk::{Cut, NodeDisk};
+use super::durable::Change;
+use super::event::{Event, Mend, Wake};
 use super::link::{address, node_at};
 use super::network::NODES;
 use super::primary::PrimaryLink;
@@ -73,8 +74,8 @@ pub(super) struct Process {
     pub due: BTreeMap<(usize, u64), u64>,
     /// As it is on the disk.
     pub state: ReplicaState,
-    pub changes: VecDeque<super::durable::Change>,
-    pub persisting: Option<(ReplicaState, super::durable::Change)>,
+    pub changes: VecDeque<Change>,
+    pub persisting: Option<(ReplicaState, Change)>,
     pub primary: PrimaryLink,
     pub standby: StandbyLink,
     /// New transactions are refused for want of room.
@@ -83,6 +84,15 @@ pub(super) struct Process {
     pub reign: Option<u32>,
     /// A standby's tables.
     pub builder: Option<Builder>,
+}
+
+impl Process {
+    /// Whether it is on its way to answer alone.
+    pub fn is_going_alone(&self) -> bool {
+        self.primary.is_going_alone()
+            || self.changes.iter().any(|change| matches!(change, Change::Alone { .. }))
+            || matches!(self.persisting, Some((_, Change::Alone { .. })))
+    }
 }
 
 /// What recovery found of one stream.
@@ -188,21 +198,33 @@ impl Sim {
             }
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
+                self.checks.count("torn ends repaired");
                 self.note(format_args!("node {node}: stream {stream} is torn: {torn}"));
+                self.io_step(node);
             }
+        }
+        if self.nodes[node].disk.streams.iter().any(|disk| disk.hole) && !self.broken(Broken::TruncatedDamage) {
+            return self.checks.fail(format!("node {node} starts although something is missing in the middle of its log"));
         }
         let time = self.rng.between(2, 40) * MS;
         self.wake_in(node, time, Wake::Booted);
+        let clears = self.nodes[node].disk.streams.iter().any(super::disk::StreamDisk::is_busy);
+        if clears && self.plan.faults && !self.faults.over && self.rng.permille(250) {
+            self.after(time / 2, Event::Mend(Mend::Kill(node)));
+            self.after(time, Event::Mend(Mend::Start(node)));
+        }
     }
 
     fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
         self.note(format_args!("node {node}: stream {stream} is damaged: {} {}", damage.at, damage.reason));
         let host = &mut self.nodes[node];
+        let rotten = host.disk.is_rotten();
         (host.booting, host.damaged) = (false, true);
         for disk in &mut host.disk.streams {
-            disk.cut_power(&mut self.rng);
+            disk.cut(&mut self.rng);
         }
-        if !self.nodes[node].rotten {
+        self.checks.count("damaged logs refused");
+        if !rotten {
             self.checks.fail(format!("node {node}: a crash alone damaged the log: {} {}", damage.at, damage.reason));
         }
     }
@@ -210,6 +232,7 @@ impl Sim {
     /// Recovery is over: the process runs.
     pub(super) fn booted(&mut self, node: usize) {
         let Plan { shards, broken, .. } = self.plan;
+        let now_ns = self.now_ns;
         let host = &mut self.nodes[node];
         host.booting = false;
         let state = host.disk.state.clone();
@@ -218,6 +241,7 @@ impl Sim {
         for stream in 0..shards {
             let disk = &mut host.disk.streams[usize::from(stream)];
             disk.finish_zero();
+            disk.soiled = false;
             let (mut blocks, mut boundaries) = (Vec::new(), Boundaries::default());
             let found = recover(stream, &disk.segments, &mut |block| {
                 if broken != Some(Broken::EmptyDedupe) {
@@ -234,6 +258,11 @@ impl Sim {
             );
             recovered.push((found.tail, blocks, boundaries));
         }
+        let last_lsns: Vec<u64> = recovered.iter().map(|(tail, ..)| tail.next_lsn - 1).collect();
+        let found = state.found(&last_lsns);
+        let void = found != state;
+        host.disk.state = found.clone();
+        let state = found;
         let primary = state.role == Role::Primary;
         let mut builder = Some(builder);
         let mut dedupes = if primary { builder.take().map(Builder::into_dedupes).unwrap_or_default() } else { Vec::new() };
@@ -245,7 +274,7 @@ impl Sim {
             due: BTreeMap::new(),
             changes: VecDeque::new(),
             persisting: None,
-            primary: PrimaryLink::default(),
+            primary: PrimaryLink::new(now_ns),
             standby: StandbyLink::default(),
             full: false,
             reign: primary.then_some(state.epoch),
@@ -276,6 +305,9 @@ impl Sim {
             state.durability,
             self.tails(node)
         ));
+        if void {
+            self.note(format_args!("node {node}: its log is not the one that its grant was given to"));
+        }
         self.make_all_segments(node);
         self.wake_in(node, 10 * MS, Wake::Tick);
         self.wake_in(node, 5 * MS, Wake::Beat);
@@ -294,12 +326,22 @@ impl Sim {
         if host.process.is_none() && !host.booting {
             return;
         }
-        host.booting = false;
+        if std::mem::take(&mut host.booting) {
+            self.checks.count("death while starting");
+        }
         host.incarnation += 1;
         host.paused = false;
         host.deferred.clear();
+        let cutting = host.process.as_ref().is_some_and(|process| process.standby.is_cutting());
         for disk in &mut host.disk.streams {
-            disk.cut_power(&mut self.rng);
+            let Some(cut) = disk.cut(&mut self.rng) else { continue };
+            self.checks.count(match cut {
+                Cut::Dropped => "write dropped",
+                Cut::Torn => "write torn",
+                Cut::Kept => "write kept unreported",
+                Cut::Zeroing if cutting => "death while cutting",
+                Cut::Zeroing => "repair cut off",
+            });
         }
         let process = host.process.take();
         if let Some((state, _)) = process.as_ref().and_then(|process| process.persisting.as_ref())
@@ -329,9 +371,10 @@ impl Sim {
 
     /// A node ends because its disk failed; whoever looks after it starts it again.
     pub(super) fn disk_failed(&mut self, node: usize) {
+        self.checks.count("ended: disk failed");
         self.end_process(node, true, "ended: its disk failed");
         let pause = self.rng.between(50, 1500) * MS;
-        self.after(pause, Event::Mend(super::event::Mend::Start(node)));
+        self.after(pause, Event::Mend(Mend::Start(node)));
     }
 
     /// Makes the segments that a stream will need, as far as the disk has room.
@@ -344,17 +387,25 @@ impl Sim {
         let mut made = 0;
         while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD && host.disk.has_room() {
             host.disk.streams[core].add_segment(CLUSTER, core as u16, SEGMENT_LEN, reuse);
+            self.checks.count("segments");
             made += 1;
         }
         let ready = host.disk.streams[core].segments.len() as u32;
-        let nearly_full = ready as usize <= in_use + 1;
         if primary {
             let told = std::mem::replace(&mut process.cores[core].segments_told, ready);
             if told != ready || made > 0 {
                 self.mail(node, core, ToShard::SegmentsReady(ready));
             }
-            self.tell_room(node, nearly_full);
+            self.tell_room(node);
         }
+    }
+
+    /// Whether a running node's disk has no more room, and soon none at all.
+    pub(super) fn is_short_of_room(&self, node: usize) -> bool {
+        let host = &self.nodes[node];
+        let in_use = |core: &Core| core.blocks.last().map_or(0, |block| block.segment as usize);
+        let cores = host.process.iter().flat_map(|process| &process.cores);
+        !host.disk.has_room() && cores.zip(&host.disk.streams).any(|(core, disk)| disk.segments.len() <= in_use(core) + 1)
     }
 
     pub(super) fn make_all_segments(&mut self, node: usize) {
@@ -366,11 +417,12 @@ impl Sim {
     /// Empties a node's disk: it comes back as somebody else, with nothing.
     pub fn wipe(&mut self, node: usize) {
         self.end_process(node, true, "wiped");
+        self.checks.count(if self.nodes[node].damaged { "emptied by the operator" } else { "wipe" });
         let wiped = self.nodes[node].disk.node_id[0] / 16 + 1;
         let disk = new_disk(node, self.plan.shards, wiped);
         let host = &mut self.nodes[node];
         host.disk = disk;
-        (host.damaged, host.rotten) = (false, false);
+        host.damaged = false;
         self.operator.promised[node] = false;
         self.start(node);
     }

@@ -55,14 +55,17 @@ impl Sim {
             return false;
         }
         let done = self.take_office(node, force);
-        self.checks.forced |= force && done;
+        if force && done {
+            self.checks.forced = true;
+            self.checks.count("promotions by force");
+        }
         done
     }
 
     /// Lets a primary answer alone. `standby_is_down` is the operator's word that the standby is not promoted before it has caught up.
     pub fn solo(&mut self, node: usize, standby_is_down: bool) -> bool {
         let host = &self.nodes[node];
-        if host.paused || host.process.is_none() {
+        if host.paused || host.process.is_none() || host.disk.is_rotten() {
             return false;
         }
         let standby = 1 - node;
@@ -81,7 +84,10 @@ impl Sim {
 
     /// Whether the operator would promote a node without force.
     pub(super) fn may_promote(&self, node: usize) -> bool {
-        !self.operator.promised[node] && self.nodes[node].disk.state.role == Role::Standby
+        let host = &self.nodes[node];
+        // Of a disk that lies nobody knows; a run that promoted its node would lose what two faults at once may lose.
+        let state = &host.disk.state;
+        !self.operator.promised[node] && state.role == Role::Standby && !state.primary_may_leave && !host.disk.is_rotten()
     }
 
     pub(super) fn operator_looks(&mut self) {
@@ -109,6 +115,12 @@ impl Sim {
         let patience_ns = self.operator.patience_ns;
         if (missing(self, leader, patience_ns) || rash || self.nodes[leader].damaged) && self.may_promote(standby) {
             self.promote(standby, false);
+            return;
+        }
+        let sound = !self.nodes[standby].disk.is_rotten() && !self.nodes[standby].damaged;
+        let forces = self.plan.force && !self.operator.helping && sound && self.nodes[standby].disk.state.role == Role::Standby;
+        if forces && (missing(self, leader, patience_ns) || rash) {
+            self.promote(standby, true);
             return;
         }
         let state = &self.nodes[leader].disk.state;

@@ -6,7 +6,7 @@ use super::event::Wake;
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
 use super::network::{End, Payload};
 use super::node::durable_tail;
-use super::world::Sim;
+use super::world::{MS, Sim};
 use catraca_engine::replica::{Feeder, Peer, Session, Step};
 use catraca_engine::shard::messages::ToShard;
 use catraca_wire::block::{Chain, sound_head};
@@ -30,19 +30,32 @@ pub(super) struct Active {
     pub peer: Peer,
     pub heard_ns: u64,
     streams: Vec<Feed>,
-    /// The operator wants the node alone once the grant is given back.
-    going_alone: bool,
+    /// The operator wants the node alone once the grant is given back; `true` where that is to be whatever the standby says.
+    going_alone: Option<bool>,
     /// No grant in this session.
     pub held: bool,
+    /// By the standby's last life sign its disk is nearly full.
+    pub standby_full: bool,
 }
 
 #[derive(Default)]
 pub(super) struct PrimaryLink {
     pub active: Option<Active>,
+    /// When it last had a standby, or began.
+    alone_since_ns: u64,
     pub inquiry: Option<usize>,
 }
 
 impl PrimaryLink {
+    /// Of a process that begins now.
+    pub fn new(now_ns: u64) -> Self {
+        Self { alone_since_ns: now_ns, ..Self::default() }
+    }
+
+    pub fn is_going_alone(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.going_alone.is_some())
+    }
+
     pub fn holds(&self, conn: usize) -> bool {
         let Some(active) = &self.active else { return false };
         active.conn == conn || active.streams.iter().any(|feed| feed.conn == Some(conn))
@@ -66,6 +79,7 @@ impl Sim {
                     }
                 }
                 Link::Revoked => self.revoked(node),
+                Link::Beat { full } => active.standby_full = full,
                 _ => {}
             }
         } else if let Some(stream) = active.streams.iter().position(|feed| feed.conn == Some(conn)) {
@@ -77,12 +91,13 @@ impl Sim {
     fn join(&mut self, node: usize, conn: usize, join: Join) {
         let now_ns = self.now_ns;
         let session_id = self.new_id();
+        let may_leave = self.plan.solo_after_ms > 0;
         let node_id = self.nodes[node].disk.node_id;
         let process = self.process(node);
         let state = &process.state;
         let accept = |session| {
             let (epoch, role, odd_epochs) = (state.epoch, state.role, state.odd_epochs);
-            Link::Accept(Accept { node, node_id, epoch, role, odd_epochs, session })
+            Link::Accept(Accept { node, node_id, epoch, role, odd_epochs, may_leave, session })
         };
         let refused = match join.purpose {
             Purpose::Inquiry => {
@@ -105,6 +120,7 @@ impl Sim {
         if let Some(reason) = refused {
             let epoch = join.epoch;
             self.note(format_args!("node {node} refuses a connection: {reason}"));
+            self.checks.count("refused calls");
             self.send_link(node, conn, Link::Refuse { reason });
             self.drop_link(node, conn);
             if reason == RefuseReason::Epoch {
@@ -125,14 +141,16 @@ impl Sim {
             peer: peer(join.node, join.node_id),
             heard_ns: now_ns,
             streams,
-            going_alone: false,
+            going_alone: None,
             held: false,
+            standby_full: false,
         });
         self.note(format_args!(
             "node {node} begins session {session_id} with node {}{}",
             join.node,
             if join.in_sync { ", in sync" } else { "" }
         ));
+        self.checks.count("sessions");
         self.send_link(node, conn, reply);
         if revoke {
             if let Some(active) = self.process(node).primary.active.as_mut() {
@@ -144,11 +162,16 @@ impl Sim {
 
     /// A session is over on this side.
     pub(super) fn end_session(&mut self, node: usize, why: &str) {
+        let now_ns = self.now_ns;
         let Some(active) = self.process(node).primary.active.take() else { return };
+        self.process(node).primary.alone_since_ns = now_ns;
         self.note(format_args!("node {node} ends session {}: {why}", active.session.id));
         self.drop_link(node, active.conn);
         for conn in active.streams.iter().filter_map(|feed| feed.conn) {
             self.drop_link(node, conn);
+        }
+        if active.going_alone == Some(true) {
+            self.change(node, Change::Alone { by_word: true });
         }
     }
 
@@ -234,7 +257,7 @@ impl Sim {
         match step {
             Step::Gate => self.change(node, Change::WithStandby { session }),
             Step::Grant => self.send_link(node, conn, Link::Grant { epoch }),
-            Step::InSync => self.checks.in_sync += 1,
+            Step::InSync => {}
         }
     }
 
@@ -270,6 +293,17 @@ impl Sim {
         }
     }
 
+    /// A primary that has been without its standby for long enough goes on alone, if it is set up to.
+    pub(super) fn leave_by_itself(&mut self, node: usize) {
+        let (after_ns, now_ns) = (self.plan.solo_after_ms * MS, self.now_ns);
+        let process = self.process(node);
+        let waits = process.state.durability == Durability::Sync && !process.is_going_alone();
+        if after_ns > 0 && waits && now_ns - process.primary.alone_since_ns >= after_ns {
+            self.checks.count("gone alone by itself");
+            self.change(node, Change::Alone { by_word: true });
+        }
+    }
+
     /// The operator wants the node alone; `true` when it will be, or is.
     pub(super) fn go_alone(&mut self, node: usize, standby_is_down: bool) -> bool {
         let epoch = self.process(node).state.epoch;
@@ -278,19 +312,19 @@ impl Sim {
         }
         let Some(active) = self.process(node).primary.active.as_mut() else {
             if standby_is_down {
-                self.change(node, Change::Alone);
+                self.change(node, Change::Alone { by_word: true });
             }
             return standby_is_down;
         };
         active.held = true;
         active.session.hold();
         if active.session.may_hold_grant() {
-            active.going_alone = true;
+            active.going_alone = Some(standby_is_down);
             active.session.revoke();
             let conn = active.conn;
             self.send_link(node, conn, Link::Revoke { epoch });
         } else {
-            self.change(node, Change::Alone);
+            self.change(node, Change::Alone { by_word: standby_is_down });
         }
         true
     }
@@ -306,8 +340,10 @@ impl Sim {
     fn revoked(&mut self, node: usize) {
         let Some(active) = self.process(node).primary.active.as_mut() else { return };
         active.session.revoked();
-        if !active.session.may_hold_grant() && std::mem::take(&mut active.going_alone) {
-            self.change(node, Change::Alone);
+        if !active.session.may_hold_grant()
+            && let Some(by_word) = active.going_alone.take()
+        {
+            self.change(node, Change::Alone { by_word });
         }
     }
 

@@ -2,12 +2,13 @@
 
 use super::Broken;
 use super::durable::Change;
-use super::event::Wake;
+use super::event::{Event, Mend, Wake};
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
 use super::network::{End, Payload};
 use super::node::{BlockRef, CLUSTER, KEY, SEGMENT_LEN};
 use super::world::{MS, Sim};
 use catraca_engine::log::Tail;
+use catraca_engine::log::clearing::{ClearStep, Clearing};
 use catraca_engine::replica::{Boundaries, Follower, Next, Placed, Taken};
 use catraca_wire::frame::Role;
 use std::collections::VecDeque;
@@ -25,8 +26,7 @@ pub(super) struct FollowStream {
 /// What is being cut off: bytes still to be zeroed, the last first.
 pub(super) struct Cut {
     stream: usize,
-    /// Segment, from, to.
-    ranges: Vec<(u32, u64, u64)>,
+    steps: Clearing,
 }
 
 #[derive(Default)]
@@ -50,6 +50,15 @@ impl StandbyLink {
 
     pub fn holds(&self, conn: usize) -> bool {
         self.conn == Some(conn) || self.streams.iter().any(|stream| stream.conn == Some(conn))
+    }
+
+    /// How many frames wait on each stream for the write before them.
+    pub fn inbox_lens(&self) -> impl Iterator<Item = usize> {
+        self.streams.iter().map(|stream| stream.inbox.len())
+    }
+
+    pub fn is_cutting(&self) -> bool {
+        self.cut.is_some()
     }
 
     pub fn is_promoting(&self) -> bool {
@@ -147,7 +156,10 @@ impl Sim {
         standby.session = accept.session;
         let attempt = standby.attempt;
         let primary = peer(accept.node, accept.node_id);
-        self.change(node, Change::Follow { attempt, epoch: accept.epoch, primary, odd_epochs: accept.odd_epochs });
+        self.change(
+            node,
+            Change::Follow { attempt, epoch: accept.epoch, primary, odd_epochs: accept.odd_epochs, may_leave: accept.may_leave },
+        );
     }
 
     /// The primary's epoch is durable here: each stream gets its connection.
@@ -215,9 +227,6 @@ impl Sim {
     }
 
     fn follow_fault(&mut self, node: usize, fault: &catraca_engine::replica::FollowFault) {
-        if matches!(fault, catraca_engine::replica::FollowFault::LostCommitted { .. }) {
-            self.checks.lost_committed += 1;
-        }
         self.stop_following(node, &fault.to_string());
     }
 
@@ -236,6 +245,8 @@ impl Sim {
         }
         disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&bytes), reused);
         self.process(node).standby.streams[stream].writing = Some((bytes, attempt));
+        self.io_step(node);
+        self.make_segments(node, stream);
         self.end_later(node, stream, id);
         true
     }
@@ -270,16 +281,20 @@ impl Sim {
         self.note(format_args!("node {node}/{stream} cuts its log behind {}", to.next_lsn - 1));
         let blocks = &self.process(node).cores[stream].blocks;
         let gone = blocks.iter().filter(|block| block.first_lsn >= to.next_lsn);
-        let ranges: Vec<_> = gone.map(|block| (block.segment, block.offset, block.offset + block.len as u64)).collect();
+        let places: Vec<_> = gone.map(|block| (block.segment, block.offset, block.len as u64)).collect();
         let coarse = self.broken(Broken::CoarseCut);
         let disk = &mut self.nodes[node].disk;
-        for &(segment, from, end) in &ranges {
-            let bytes = disk.streams[stream].segments[segment as usize][from as usize..end as usize].to_vec();
+        let mut steps = Clearing::default();
+        for &(segment, from, len) in &places {
+            let bytes = disk.streams[stream].segments[segment as usize][from as usize..(from + len) as usize].to_vec();
             disk.quarantine.push((stream as u16, bytes));
+            steps.block(segment, from, len);
         }
-        let steps = if coarse { merged(&ranges) } else { ranges };
-        self.checks.cuts += 1;
-        self.process(node).standby.cut = Some(Cut { stream, ranges: steps });
+        if coarse {
+            steps = merged(&places);
+        }
+        self.checks.count("cuts");
+        self.process(node).standby.cut = Some(Cut { stream, steps });
         self.stop_following(node, "its log must be cut");
         self.wake_in(node, MS, Wake::CutStep);
     }
@@ -288,16 +303,23 @@ impl Sim {
     pub(super) fn cut_step(&mut self, node: usize) {
         let id = self.new_id();
         let Some(cut) = self.process(node).standby.cut.as_mut() else { return };
-        let (stream, next) = (cut.stream, cut.ranges.pop());
+        let (stream, next) = (cut.stream, cut.steps.next());
         let busy = self.process(node).standby.writes(stream);
         assert!(!busy, "a stream is not written while it is cut");
         let disk = &mut self.nodes[node].disk.streams[stream];
         disk.finish_zero();
         match next {
-            Some((segment, from, to)) => {
+            Some(ClearStep { segment, from, to }) => {
                 disk.begin_zero(id, segment, from, to);
                 let time = self.rng.between(100_000, 3 * MS);
                 self.wake_in(node, time, Wake::CutStep);
+                if self.faults.kills_in_cut[node] && self.rng.permille(300) {
+                    self.faults.kills_in_cut[node] = false;
+                    let pause = self.rng.between(1, 500) * MS;
+                    self.after(time / 2, Event::Mend(Mend::Kill(node)));
+                    self.after(pause, Event::Mend(Mend::Start(node)));
+                }
+                self.io_step(node);
             }
             None => self.restart(node),
         }
@@ -311,6 +333,7 @@ impl Sim {
         }
         if let Err(why) = process.state.promoted(force) {
             self.note(format_args!("node {node} is not promoted: {why}"));
+            self.checks.count("refused promotions");
             return false;
         }
         self.note(format_args!("node {node} is to be promoted{}", if force { " by force" } else { "" }));
@@ -336,14 +359,16 @@ impl Sim {
     }
 }
 
-/// Ranges that touch each other as one.
-fn merged(ranges: &[(u32, u64, u64)]) -> Vec<(u32, u64, u64)> {
+/// The broken variant's steps: blocks that touch each other at once.
+fn merged(blocks: &[(u32, u64, u64)]) -> Clearing {
     let mut all: Vec<(u32, u64, u64)> = Vec::new();
-    for &(segment, from, to) in ranges {
+    for &(segment, from, len) in blocks {
         match all.last_mut() {
-            Some(last) if last.0 == segment && last.2 == from => last.2 = to,
-            _ => all.push((segment, from, to)),
+            Some(last) if last.0 == segment && last.1 + last.2 == from => last.2 += len,
+            _ => all.push((segment, from, len)),
         }
     }
-    all
+    let mut steps = Clearing::default();
+    all.into_iter().for_each(|(segment, from, len)| steps.block(segment, from, len));
+    steps
 }

@@ -3,7 +3,7 @@
 use super::checks::Checks;
 use super::client::Client;
 use super::clock::Clock;
-use super::disk::{DiskFault, NodeDisk};
+use super::disk::{DiskFault, NodeDisk, USUAL_NS};
 use super::event::{Deferred, Event, Mend, Queue, Wake};
 use super::faults::Faults;
 use super::network::{NODES, Network};
@@ -31,8 +31,8 @@ pub(super) struct Node {
     pub booting: bool,
     /// It refused to start: its log is damaged.
     pub damaged: bool,
-    /// Somebody has damaged what was at rest on its disk.
-    pub rotten: bool,
+    /// Reads and writes of its disk so far: what was begun, and what has ended.
+    pub io_steps: u64,
     pub deferred: Deferred,
 }
 
@@ -67,7 +67,7 @@ impl Sim {
                 process: None,
                 booting: false,
                 damaged: false,
-                rotten: false,
+                io_steps: 0,
                 deferred: Deferred::new(),
             })
             .collect();
@@ -203,8 +203,9 @@ impl Sim {
                     self.after(pause, Event::Mend(Mend::Flap { from, to, times: times - 1 }));
                 }
             }
-            Mend::SlowDisk(node) => self.nodes[node].disk.slowest_ns = 2 * MS,
-            Mend::SlowNetwork => self.net.slowest_ns = 300_000,
+            Mend::SlowDisk(node) => self.nodes[node].disk.slowest_ns = USUAL_NS,
+            Mend::Kill(node) => self.kill(node),
+            Mend::SlowNetwork => self.net.slowest_ns = super::network::USUAL_NS,
             Mend::Room(node) => {
                 self.nodes[node].disk.capacity = usize::MAX;
                 self.make_all_segments(node);
@@ -216,6 +217,7 @@ impl Sim {
     /// SIGSTOP: the process gets no time; what is sent to it waits in its sockets.
     pub fn pause(&mut self, node: usize) {
         if self.nodes[node].process.is_some() && !self.nodes[node].paused {
+            self.checks.count("stop");
             self.note(format_args!("node {node} is stopped"));
             self.nodes[node].paused = true;
         }
@@ -233,18 +235,26 @@ impl Sim {
 
     /// SIGKILL: memory is lost; the machine goes on and closes the connections.
     pub fn kill(&mut self, node: usize) {
+        self.count_end(node, "kill");
         self.end_process(node, true, "killed");
+    }
+
+    fn count_end(&mut self, node: usize, how: &'static str) {
+        if self.nodes[node].process.is_some() || self.nodes[node].booting {
+            self.checks.count(how);
+        }
     }
 
     /// The power goes.
     pub fn cut_power(&mut self, node: usize) {
+        self.count_end(node, "power cut");
         self.end_process(node, false, "without power");
         self.nodes[node].powered = false;
     }
 
     /// The next write to a node's disk fails.
     pub fn break_disk(&mut self, node: usize, fault: DiskFault) {
-        self.note(format_args!("node {node}: the next write fails with {fault:?}"));
+        self.note(format_args!("node {node}: the next write meets {fault:?}"));
         self.nodes[node].disk.fault = Some(fault);
     }
 
@@ -264,13 +274,17 @@ impl Sim {
         self.note(format_args!("everything is mended"));
         self.faults.over = true;
         self.mend_lines();
-        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (300_000, 0, 0);
+        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (super::network::USUAL_NS, 0, 0);
         for node in 0..NODES {
             self.nodes[node].disk.fault = None;
-            self.nodes[node].disk.slowest_ns = 2 * MS;
+            self.nodes[node].disk.slowest_ns = USUAL_NS;
             self.nodes[node].disk.capacity = usize::MAX;
             self.nodes[node].clock.set_right();
             self.resume(node);
+            if self.nodes[node].disk.is_rotten() {
+                // Somebody sees that its disk is not well, and looks.
+                self.kill(node);
+            }
             self.start(node);
             self.make_all_segments(node);
             self.end_held_session(node);

@@ -1,0 +1,137 @@
+//! Simulated runs in which anything may go wrong, and proof that the simulator would notice: runs repeat bit for bit, every kind of fault
+//! is met, and each promise that is broken on purpose is found within a stated number of seeds.
+
+use catraca_tests::sim::{self, Broken, Plan, Sim, Tally};
+use std::ops::RangeInclusive;
+
+fn run(seed: u64, broken: Option<Broken>) -> sim::Report {
+    sim::run(Plan { broken, ..Plan::of_seed(seed) }, false)
+}
+
+fn keeps_every_promise(seeds: RangeInclusive<u64>) -> Tally {
+    let mut tally = Tally::default();
+    for seed in seeds {
+        let report = run(seed, None);
+        let what = report.failure.unwrap_or_default();
+        let trace = &report.trace[report.trace.len().saturating_sub(40)..];
+        assert!(what.is_empty(), "seed {seed}: {what}\n{}\nAgain: scripts/sim.sh 1 {seed} --trace", trace.join("\n"));
+        tally.merge(&report.tally);
+    }
+    tally
+}
+
+// In three tests, so that they share the processors.
+#[test]
+fn seeds_1_to_120_keep_every_promise_and_meet_every_fault() {
+    let tally = keeps_every_promise(1..=120);
+    assert_eq!(tally.never(), [""; 0], "a fault that never happens tests nothing");
+}
+
+#[test]
+fn seeds_121_to_210_keep_every_promise() {
+    keeps_every_promise(121..=210);
+}
+
+#[test]
+fn seeds_211_to_300_keep_every_promise() {
+    keeps_every_promise(211..=300);
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    for seed in 1..=8 {
+        let (first, second) = (run(seed, None), run(seed, None));
+        assert_eq!(first.hash, second.hash, "seed {seed} went two ways");
+        assert_eq!(first.trace, second.trace);
+        assert_ne!(first.hash, run(seed + 1000, None).hash, "another seed is another run");
+    }
+}
+
+/// Variants that seeds find, and the number of seeds within which they must.
+const FOUND_BY_SEEDS: [(&str, u64); 7] = [
+    ("ack-before-sync", 20),
+    ("ack-before-standby", 20),
+    ("epoch-in-memory", 40),
+    ("lower-epoch", 60),
+    ("truncated-damage", 60),
+    ("empty-dedupe", 20),
+    ("reused-segment", 80),
+];
+/// Variants that take a certain moment, which a directed run looks for, and the number of its seeds within which they must be found.
+const FOUND_BY_DIRECTED_SEEDS: [(&str, Directed, u64); 2] =
+    [("early-match", calls_anew_during_a_write, 40), ("coarse-cut", dies_while_cutting, 120)];
+
+type Directed = fn(Plan) -> (Sim, bool);
+
+fn variant(name: &str) -> Broken {
+    let (_, broken) = Broken::ALL.iter().find(|(known, _)| *known == name).expect("a variant");
+    *broken
+}
+
+#[test]
+fn broken_promises_are_found_within_so_many_seeds() {
+    for (name, limit) in FOUND_BY_SEEDS {
+        let found = (1..=limit).find(|&seed| run(seed, Some(variant(name))).failure.is_some());
+        assert!(found.is_some(), "{name} was not found within {limit} seeds");
+        println!("{name}: seed {}", found.unwrap_or_default());
+    }
+}
+
+#[test]
+fn broken_promises_that_take_a_certain_moment_are_found_too() {
+    assert_eq!(FOUND_BY_SEEDS.len() + FOUND_BY_DIRECTED_SEEDS.len(), Broken::ALL.len(), "each variant is in one of the tables");
+    for (name, directed, limit) in FOUND_BY_DIRECTED_SEEDS {
+        let of = |seed, broken| directed(Plan { broken, ..Plan::directed(seed) });
+        let found = (1..=limit).find(|&seed| of(seed, Some(variant(name))).0.verdict().is_some());
+        assert!(found.is_some(), "{name} was not found within {limit} seeds");
+        println!("{name}: directed seed {}", found.unwrap_or_default());
+        // The same runs, with nothing broken.
+        let mut met = 0;
+        for seed in 1..=limit {
+            let (sim, is_met) = of(seed, None);
+            met += u64::from(is_met);
+            sim.end();
+        }
+        assert!(met >= 5, "{name}: the moment came {met} times");
+    }
+}
+
+/// The standby calls anew while a block that it holds is still being written at the primary, which then dies as soon as it has answered.
+fn calls_anew_during_a_write(plan: Plan) -> (Sim, bool) {
+    let mut sim = Sim::in_sync(plan);
+    sim.slow_disk(0, 600);
+    let ahead = |sim: &Sim| sim.durable(1) > sim.durable(0);
+    if !sim.run_until(1_000, ahead) {
+        return (sim, false);
+    }
+    sim.reset();
+    let sessions = sim.times("sessions");
+    sim.run_until(400, |sim| sim.times("sessions") > sessions);
+    let met = sim.times("sessions") > sessions && ahead(&sim);
+    if sim.run_until(100, |sim| sim.times("cuts") > 0) {
+        sim.part_nodes(true);
+        sim.run_until(1_000, |sim| sim.last_answered(0) > sim.durable(1).first().copied().unwrap_or(u64::MAX));
+    }
+    sim.kill(0);
+    sim.run_until(100, |sim| sim.runs(1));
+    sim.promote(1, false);
+    (sim, met)
+}
+
+/// A primary that comes back with records of its own loses its power while it cuts them off.
+fn dies_while_cutting(plan: Plan) -> (Sim, bool) {
+    let mut sim = Sim::in_sync(Plan { pace_permille: 100, ..plan });
+    sim.part_nodes(true);
+    sim.run_for_ms(200);
+    sim.kill(0);
+    sim.promote(1, false);
+    sim.run_for_ms(20);
+    sim.part_nodes(false);
+    sim.start(0);
+    sim.run_until(4_000, |sim| sim.times("cuts") > 0);
+    sim.run_for_ms(1 + plan.seed % 5);
+    sim.cut_power(0);
+    let met = sim.times("death while cutting") > 0;
+    sim.start(0);
+    (sim, met)
+}
