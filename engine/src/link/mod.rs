@@ -162,7 +162,9 @@ impl Link {
         let inner = locked(&self.inner);
         let state = inner.state.clone();
         let (connected, in_sync, behind_records) = match (&inner.session, &inner.following) {
-            (Some(session), _) => (true, session.session.is_in_sync(), session.session.behind()),
+            (Some(session), _) => {
+                (true, session.session.is_in_sync(), session.session.behind(|stream| self.durable_lsn(stream as u16)))
+            }
             (None, Some(following)) => (following.is_connected(), state.in_sync, following.behind()),
             (None, None) => (false, false, 0),
         };

@@ -335,17 +335,18 @@ fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection
     if inner.state.role != Role::Standby {
         return Err(LinkFailure::Closed);
     }
+    let epoch = accept.head.epoch.to_native();
     let may_leave = accept.solo_after_ms.to_native() > 0;
     let state = inner
         .state
-        .following(accept.head.epoch.to_native(), primary, accept.odd_epochs == 1, may_leave)
+        .following(epoch, primary, accept.odd_epochs == 1, may_leave)
         .map_err(|fenced| LinkFailure::Fault(fenced.to_string()))?;
     if state != inner.state {
         link.persist(&mut inner, state);
     }
     drop(inner);
     for shard in 0..usize::from(link.setup.shards) {
-        link.tell(shard, ToShard::PrimaryAt(address_field(&client_address)));
+        link.tell(shard, ToShard::PrimaryAt { address: address_field(&client_address), epoch });
     }
     Ok(())
 }

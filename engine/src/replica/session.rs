@@ -120,9 +120,10 @@ impl Session {
         self.revokes_open = self.revokes_open.saturating_sub(1);
     }
 
-    /// Records that the standby is known to lack.
-    pub fn behind(&self) -> u64 {
-        self.streams.iter().map(|s| s.durable.saturating_sub(s.acknowledged.unwrap_or(0))).sum()
+    /// Records that the standby is known to lack, with what each stream has durable by now.
+    pub fn behind(&self, durable: impl Fn(usize) -> u64) -> u64 {
+        let streams = self.streams.iter().enumerate();
+        streams.map(|(stream, s)| durable(stream).max(s.durable).saturating_sub(s.acknowledged.unwrap_or(0))).sum()
     }
 
     fn next(&mut self) -> Option<Step> {
@@ -151,7 +152,8 @@ mod tests {
         let mut session = Session::new(1, [2; 16], &[100_000, 5], false);
         assert_eq!(session.progress(0, 0, 100_000), None);
         assert_eq!(session.progress(1, 5, 5), None, "one stream is far behind");
-        assert_eq!(session.behind(), 100_000);
+        assert_eq!(session.behind(|_| 0), 100_000);
+        assert_eq!(session.behind(|stream| [100_010, 5][stream]), 100_010, "what came since nothing was acknowledged");
         assert_eq!(session.progress(0, 95_000, 100_100), Some(Step::Gate));
         assert_eq!(session.granted(), None, "not before it was sent");
         assert_eq!(session.gated(0, 100_100), None);
@@ -170,7 +172,7 @@ mod tests {
         let mut session = Session::new(1, [2; 16], &[5], true);
         session.hold();
         assert_eq!(session.progress(0, 5, 5), None);
-        assert_eq!(session.behind(), 0);
+        assert_eq!(session.behind(|_| 5), 0);
         assert!(session.may_hold_grant(), "it came with one");
         session.revoked();
         assert!(session.may_hold_grant(), "nobody has asked for it yet");

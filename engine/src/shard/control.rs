@@ -54,7 +54,7 @@ impl<B: BlockMemory> Shard<B> {
             }
             ToShard::StandbyAt(lsn) => self.standby_at(lsn),
             ToShard::StandbyDurable(lsn) => self.standby_durable(lsn),
-            ToShard::PrimaryAt(primary) => self.primary = primary,
+            ToShard::PrimaryAt { address, epoch } => (self.primary, self.primary_epoch) = (address, epoch),
             ToShard::TakeOver(take_over) => self.take_over(*take_over),
         }
     }

@@ -172,7 +172,12 @@ pub enum ToShard {
     /// The standby has this record and all before it durable.
     StandbyDurable(u64),
     /// On a standby: where clients reach the primary.
-    PrimaryAt([u8; 48]),
+    PrimaryAt {
+        /// Where it takes clients.
+        address: [u8; 48],
+        /// Its epoch.
+        epoch: u32,
+    },
     /// On a standby: decide from now on, with this; what was here before comes back in [`ToControl::TookOver`].
     TakeOver(Box<TakeOver>),
 }

@@ -73,6 +73,8 @@ pub struct Shard<B> {
     role: Role,
     /// Where clients reach the primary, as WELCOME says it.
     primary: [u8; 48],
+    /// On a standby: the epoch of its primary, once it has been heard; 0 before.
+    primary_epoch: u32,
     gate: CommitGate,
     /// Blocks that are durable here and have records to be answered, oldest first.
     unanswered: VecDeque<Written>,
@@ -121,6 +123,7 @@ impl<B: BlockMemory> Shard<B> {
             journal,
             role: standing.role,
             primary: standing.primary,
+            primary_epoch: 0,
             gate,
             unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
             gate_moved: false,
@@ -312,7 +315,10 @@ impl<B: BlockMemory> Shard<B> {
         welcome.role = self.role.to_wire();
         welcome.durability = self.gate.durability().to_wire();
         welcome.primary = self.primary;
-        welcome.epoch = self.journal.identity().epoch.into();
+        welcome.epoch = match self.role {
+            Role::Primary => self.journal.identity().epoch.into(),
+            Role::Standby => self.primary_epoch.max(self.journal.identity().epoch).into(),
+        };
         welcome.node_id = self.settings.node_id;
         welcome.cluster_id = self.journal.identity().cluster_id;
         welcome.shards = self.settings.shards.into();

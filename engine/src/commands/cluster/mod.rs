@@ -96,7 +96,7 @@ fn table(answers: &[Answer]) -> String {
                 addr.clone(),
                 state.role.to_string(),
                 state.epoch.to_string(),
-                state.durability.to_string(),
+                durability(state),
                 in_sync(state).to_owned(),
                 behind(state),
                 heard(state),
@@ -120,11 +120,18 @@ fn in_sync(state: &ClusterState) -> &'static str {
     }
 }
 
+/// What answers wait for; a standby gives none.
+fn durability(state: &ClusterState) -> String {
+    if state.role == Role::Standby { "-".to_owned() } else { state.durability.to_string() }
+}
+
 fn behind(state: &ClusterState) -> String {
-    match (has_peer(state), state.behind_records, state.behind_bytes) {
+    match (has_peer(state), state.connected, state.behind_records) {
         (false, ..) => "-".to_owned(),
-        (true, 0, 0) => "nothing".to_owned(),
-        (true, records, bytes) => format!("{records} records, {bytes} bytes"),
+        (true, false, 0) => "unknown".to_owned(),
+        (true, false, records) => format!("at least {records} records"),
+        (true, true, 0) => "nothing".to_owned(),
+        (true, true, records) => format!("{records} records"),
     }
 }
 
@@ -189,7 +196,11 @@ mod tests {
         let said = |state: &ClusterState| (in_sync(state), behind(state), heard(state));
         assert_eq!(said(&alone()), ("no standby", "-".to_owned(), "-".to_owned()));
         assert_eq!(said(&primary), ("yes", "nothing".to_owned(), "12 ms ago, connected".to_owned()));
-        assert_eq!(said(&standby()), ("no", "7 records, 4096 bytes".to_owned(), "61 s ago, not connected".to_owned()));
+        assert_eq!(said(&standby()), ("no", "at least 7 records".to_owned(), "61 s ago, not connected".to_owned()));
+        let connected = ClusterState { connected: true, ..standby() };
+        assert_eq!((behind(&connected), durability(&connected)), ("7 records".to_owned(), "-".to_owned()));
+        let lost = ClusterState { connected: false, ..primary };
+        assert_eq!((behind(&lost), durability(&lost)), ("unknown".to_owned(), "single".to_owned()));
         let never = ClusterState { silence_ms: None, ..standby() };
         assert_eq!(heard(&never), "never, not connected");
         let answers = [
@@ -197,7 +208,7 @@ mod tests {
             Answer { addr: "c:7400".to_owned(), said: Err("nobody there".to_owned()) },
         ];
         let text = table(&answers);
-        for part in ["b:7400", "standby", "sync", "7 records", "c:7400", "nobody there"] {
+        for part in ["b:7400", "standby", "at least 7 records", "c:7400", "nobody there"] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
     }
