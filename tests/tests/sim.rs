@@ -22,19 +22,19 @@ fn keeps_every_promise(seeds: RangeInclusive<u64>) -> Tally {
 
 // In three tests, so that they share the processors.
 #[test]
-fn seeds_1_to_120_keep_every_promise_and_meet_every_fault() {
-    let tally = keeps_every_promise(1..=120);
+fn seeds_1_to_100_keep_every_promise_and_meet_every_fault() {
+    let tally = keeps_every_promise(1..=100);
     assert_eq!(tally.never(), [""; 0], "a fault that never happens tests nothing");
 }
 
 #[test]
-fn seeds_121_to_210_keep_every_promise() {
-    keeps_every_promise(121..=210);
+fn seeds_101_to_200_keep_every_promise() {
+    keeps_every_promise(101..=200);
 }
 
 #[test]
-fn seeds_211_to_300_keep_every_promise() {
-    keeps_every_promise(211..=300);
+fn seeds_201_to_300_keep_every_promise() {
+    keeps_every_promise(201..=300);
 }
 
 #[test]
