@@ -107,8 +107,7 @@ impl Sim {
             return;
         }
         // A disk may lie where another copy is safe, and nowhere else: what both have lost nobody brings back.
-        let may_lie = self.is_spare(node);
-        let mut fault = self.nodes[node].disk.fault.take().filter(|fault| may_lie || !fault.lies());
+        let mut fault = self.nodes[node].disk.fault.take().filter(|fault| !fault.lies() || self.is_spare(node));
         match fault {
             Some(DiskFault::Misdirected) => {
                 if self.misdirect(node, stream) {

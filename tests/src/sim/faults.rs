@@ -3,7 +3,7 @@
 use super::disk::DiskFault;
 use super::event::{Event, Mend};
 use super::network::NODES;
-use super::node::read_log;
+use super::node::{disk_tails, read_log};
 use super::rng::Rng;
 use super::scenario::PromotionStep;
 use super::world::{MS, Sim};
@@ -271,7 +271,9 @@ impl Sim {
             Some(leader) if leader != node => true,
             Some(_) => {
                 let (mine, its) = (&this.disk.state, &other.disk.state);
-                mine.durability == Durability::Sync && its.in_sync && its.epoch == mine.epoch && self.may_promote(1 - node)
+                // A standby that is ahead of its primary since the grant will be cut, and is no longer granted then.
+                let granted = its.found(&disk_tails(&this.disk)).in_sync;
+                mine.durability == Durability::Sync && granted && its.epoch == mine.epoch && self.may_promote(1 - node)
             }
             None => false,
         }

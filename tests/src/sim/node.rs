@@ -128,6 +128,12 @@ fn recover(stream: u16, segments: &[Vec<u8>], visit: &mut dyn FnMut(&SoundBlock<
     Found { tail: *recovery.tail(), torn: recovery.torn(), damage }
 }
 
+/// The last record of each stream on a disk.
+pub(super) fn disk_tails(disk: &NodeDisk) -> Vec<u64> {
+    let streams = disk.streams.iter().enumerate();
+    streams.map(|(stream, on_disk)| recover(stream as u16, &on_disk.segments, &mut |_| {}).tail.next_lsn - 1).collect()
+}
+
 /// The records that a reader of a disk finds, each with its stream, epoch and receipt.
 pub(super) fn read_log(disk: &NodeDisk, mut visit: impl FnMut(u16, &SoundBlock<'_>)) -> Result<(), String> {
     for (stream, on_disk) in disk.streams.iter().enumerate() {

@@ -313,11 +313,11 @@ impl Sim {
                 disk.begin_zero(id, segment, from, to);
                 let time = self.rng.between(100_000, 3 * MS);
                 self.wake_in(node, time, Wake::CutStep);
-                if self.faults.kills_in_cut[node] && self.rng.permille(300) {
+                if self.faults.kills_in_cut[node] && !self.faults.over && self.rng.permille(300) {
                     self.faults.kills_in_cut[node] = false;
                     let pause = self.rng.between(1, 500) * MS;
                     self.after(time / 2, Event::Mend(Mend::Kill(node)));
-                    self.after(pause, Event::Mend(Mend::Start(node)));
+                    self.after(time + pause, Event::Mend(Mend::Start(node)));
                 }
                 self.io_step(node);
             }
