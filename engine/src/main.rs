@@ -18,7 +18,7 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Show the whole system on this machine: a node, a list, load, and a picture of the latencies.
+    /// Show the whole system on this machine: two nodes, load, the primary's death, and every answer found again in both logs.
     Demo(commands::demo::Args),
     /// Run a node.
     Serve(commands::serve::Args),

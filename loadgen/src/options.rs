@@ -140,6 +140,9 @@ pub struct Options {
     /// Without any answer for this long the run ends as stalled, seconds.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub stall_seconds: f64,
+    /// Keep every answer in the report, for a comparison with the log: 24 bytes each.
+    #[arg(skip)]
+    pub keep_answers: bool,
 }
 
 impl Default for Options {
@@ -164,6 +167,7 @@ impl Default for Options {
             core: Core::Last,
             wait: Wait::Epoll,
             stall_seconds: 10.0,
+            keep_answers: false,
         }
     }
 }

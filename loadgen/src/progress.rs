@@ -11,6 +11,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Draws on standard error until the run is done; clears the bar then. Draws nothing where standard error is no terminal.
 pub fn show(options: &Options, monitor: &Monitor) {
+    show_below(options, monitor, || None);
+}
+
+/// The same, below lines that are printed on standard output as they come.
+pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMut() -> Option<String>) {
     let Ok(shape) = options.shape() else { return };
     let bar = ProgressBar::new(1_000);
     bar.set_style(
@@ -22,6 +27,9 @@ pub fn show(options: &Options, monitor: &Monitor) {
     let mut looked = Instant::now();
     loop {
         let phase = monitor.phase();
+        while let Some(line) = next_line() {
+            bar.suspend(|| println!("{line}"));
+        }
         if phase == Phase::Done {
             break;
         }

@@ -1,5 +1,6 @@
 //! What came of the transactions: counts, histograms of latency and service time, and every promise that an answer broke.
 
+use crate::answers::{Answers, Kept};
 use crate::connection::masked_parties;
 use crate::slots::{Mismatch, Sent};
 use crate::transactions::{Answered, Transactions};
@@ -114,11 +115,13 @@ pub struct Recorder {
     pub examples: Vec<String>,
     /// What the node last said that concerned no transaction.
     pub notice: Option<String>,
+    /// The answers themselves, where they are asked for.
+    pub answers: Option<Answers>,
 }
 
 impl Recorder {
     /// Nothing yet.
-    pub fn new(verify: bool, open_loop: bool) -> Self {
+    pub fn new(verify: bool, open_loop: bool, answers: Option<Answers>) -> Self {
         Self {
             verify,
             open_loop,
@@ -139,6 +142,7 @@ impl Recorder {
             violations: Violations::default(),
             examples: Vec::new(),
             notice: None,
+            answers,
         }
     }
 
@@ -187,7 +191,14 @@ impl Recorder {
             self.describe(connection, sent, source, format_args!("{what}"));
         }
         match sent.transaction.answered {
-            None => source.remember(&sent.transaction, told),
+            None => {
+                source.remember(&sent.transaction, told);
+                if let Some(answers) = &mut self.answers {
+                    let receipt = answer.receipt.to_native();
+                    let kept = Kept { lsn: told.lsn, receipt, shard: told.shard, verdict: told.verdict };
+                    answers.keep(sent.transaction.number, kept, duplicate);
+                }
+            }
             Some(before) if before == told => {}
             Some(before) => {
                 self.violations.changed_answer += 1;

@@ -1,5 +1,6 @@
 //! What a run found: the figures, as a struct and as JSON.
 
+use crate::answers::Answers;
 use crate::list::List;
 use crate::options::{Loop, Options, Shape, Until};
 use crate::record::{LATE_SEND_THRESHOLD_NS, Recorder, Violations};
@@ -159,6 +160,9 @@ pub struct Report {
     /// Service time, nanoseconds.
     #[serde(skip)]
     pub service: Histogram<u64>,
+    /// Every answer, those of the warm-up too, where [`Options::keep_answers`] asked for them.
+    #[serde(skip)]
+    pub answers: Option<Answers>,
 }
 
 impl Report {
@@ -231,6 +235,7 @@ impl Report {
             failure,
             latency,
             service,
+            answers: recorder.answers,
         }
     }
 

@@ -226,6 +226,21 @@ pub fn write(frame: &mut SubmitFrame, transaction: &Planned, parties: &Parties, 
 const _: () = assert!(TRANSACTION_ID_LEN == 2 * PREFIX_LEN);
 const _: () = assert!(size_of::<SubmitFrame>() == 192 && size_of::<Submit>() >= 192);
 
+/// The number of a transaction of this run, from its id; `None` for an id of something else.
+pub(crate) fn number_of(run_id: u64, id: &[u8]) -> Option<u64> {
+    let (prefix, digits) = id.split_at_checked(PREFIX_LEN)?;
+    let number = u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    (prefix == hex(run_id) && digits == hex(number)).then_some(number)
+}
+
+#[cfg(test)]
+pub(crate) fn id_of(run_id: u64, number: u64) -> [u8; TRANSACTION_ID_LEN] {
+    let mut id = [0; TRANSACTION_ID_LEN];
+    id[..PREFIX_LEN].copy_from_slice(&hex(run_id));
+    id[PREFIX_LEN..].copy_from_slice(&hex(number));
+    id
+}
+
 /// 16 hexadecimal digits, all at once: bytes of a register instead of a loop over digits, because it runs for every transaction.
 #[inline]
 fn hex(number: u64) -> [u8; PREFIX_LEN] {

@@ -15,7 +15,7 @@ pub struct Connect {
 }
 
 /// Who asks.
-#[derive(clap::Args, Debug)]
+#[derive(clap::Args, Debug, Default)]
 pub struct Credential {
     /// File whose first line is the credential, where the node asks for one
     #[arg(long, value_name = "FILE")]

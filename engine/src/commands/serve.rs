@@ -4,6 +4,7 @@ use super::Outcome;
 use crate::config::Config;
 use crate::fatal::{Failure, Status};
 use crate::{node, observe};
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ pub struct Args {
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
+    /// Be killed when the process of this id, which started this one, ends
+    #[arg(long, value_name = "PID", hide = true)]
+    end_with: Option<i32>,
 }
 
 impl Args {
@@ -76,6 +80,9 @@ impl Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
+    if let Some(parent) = args.end_with {
+        end_with(parent)?;
+    }
     let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
     if args.check_config {
         config.layout()?;
@@ -87,4 +94,15 @@ pub fn run(args: Args) -> Outcome {
     node::run(&config)?;
     // The cores run until the process ends; what they were told to finish is finished.
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the kernel kill this process when its parent ends, however it does: nothing that was answered is lost, and nothing stays behind.
+fn end_with(parent: i32) -> Result<(), Failure> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|e| Failure::new(Status::Environment, format!("can't follow process {parent}: {e}")))?;
+    // It may have ended before it was followed.
+    match getppid() {
+        Some(pid) if pid.as_raw_pid() == parent => Ok(()),
+        _ => Err(Failure::failed(format!("process {parent} is not the one that started this one, or it has ended"))),
+    }
 }

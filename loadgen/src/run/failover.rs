@@ -78,6 +78,9 @@ impl Run {
         self.resume(slots, opened).map_err(give_up)?;
         if self.recorder.answered_ever != self.answered_at_failover {
             self.failovers += 1;
+            if let Some(answers) = &mut self.recorder.answers {
+                answers.primary_was_lost();
+            }
         }
         self.answered_at_failover = self.recorder.answered_ever;
         self.recorder.notice = None;

@@ -1,6 +1,7 @@
 //! From the options to a run that may begin: files read, documents drawn, connections open.
 
 use super::{Run, wall_clock_ns};
+use crate::answers::Answers;
 use crate::connection::{Connection, RECEIVE_BUFFER_LEN};
 use crate::documents::Documents;
 use crate::list::List;
@@ -87,7 +88,7 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         plan,
         next_connection: 0,
         transactions,
-        recorder: Recorder::new(options.verify, open_loop),
+        recorder: Recorder::new(options.verify, open_loop, options.keep_answers.then(|| Answers::new(run_id))),
         received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
         sending: true,
         sending_ended_ns: 0,

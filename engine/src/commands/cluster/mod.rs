@@ -19,9 +19,9 @@ use std::process::ExitCode;
 
 /// What an address said: a node's part, or why there is none to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Answer {
-    addr: String,
-    said: Result<ClusterState, String>,
+pub(super) struct Answer {
+    pub(super) addr: String,
+    pub(super) said: Result<ClusterState, String>,
 }
 
 /// An answer for a program. The names are stable.
@@ -86,7 +86,7 @@ fn json(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 /// The answers as a table, one row a node.
-fn table(answers: &[Answer]) -> String {
+pub(super) fn table(answers: &[Answer]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["node", "role", "epoch", "durability", "standby in sync", "behind", "other node heard"]);
@@ -145,9 +145,13 @@ fn heard(state: &ClusterState) -> String {
     }
 }
 
-/// Asks one node for a change, and shows its part afterwards; `not_done` begins the sentence when it would not.
-fn change(connect: &Connect, request: &ClusterRequest, as_json: bool, not_done: &str) -> Outcome {
-    let state = connect.connect()?.cluster(request).map_err(|e| Failure::failed(format!("{not_done}: {e}")))?;
+/// Asks one node for a change; `not_done` begins the sentence when it would not.
+fn change(connect: &Connect, request: &ClusterRequest, not_done: &str) -> Result<ClusterState, Failure> {
+    connect.connect()?.cluster(request).map_err(|e| Failure::failed(format!("{not_done}: {e}")))
+}
+
+/// Shows a node's part after a change.
+fn show(connect: &Connect, state: ClusterState, as_json: bool) -> Outcome {
     let answer = Answer { addr: connect.addr.clone(), said: Ok(state) };
     let text = if as_json { json(&View::from(&answer))? } else { table(&[answer]) };
     print(&text, ExitCode::SUCCESS)

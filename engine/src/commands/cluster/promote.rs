@@ -1,8 +1,10 @@
 //! `catraca promote`: makes a standby the primary.
 
-use super::change;
+use super::{change, show};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
+use crate::fatal::Failure;
+use catraca_wire::client::ClusterState;
 use catraca_wire::frame::ClusterRequest;
 
 /// Arguments of `catraca promote`.
@@ -33,5 +35,13 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    change(&args.connect, &ClusterRequest::promote(args.force), args.json, "not promoted")
+    show(&args.connect, promote(&args.connect, args.force)?, args.json)
+}
+
+/// Promotes the node.
+///
+/// # Errors
+/// When it can't be reached, or refuses.
+pub(in crate::commands) fn promote(connect: &Connect, force: bool) -> Result<ClusterState, Failure> {
+    change(connect, &ClusterRequest::promote(force), "not promoted")
 }

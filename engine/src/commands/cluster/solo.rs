@@ -1,6 +1,6 @@
 //! `catraca solo`: lets a primary answer without its standby.
 
-use super::change;
+use super::{change, show};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use catraca_wire::frame::ClusterRequest;
@@ -31,5 +31,6 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    change(&args.connect, &ClusterRequest::go_solo(args.standby_is_down), args.json, "the node does not answer alone")
+    let state = change(&args.connect, &ClusterRequest::go_solo(args.standby_is_down), "the node does not answer alone")?;
+    show(&args.connect, state, args.json)
 }

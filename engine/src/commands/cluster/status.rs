@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// What one node says; an error of its own is shown beside the others' answers.
-fn ask(addr: &str, credential: &Credential) -> Result<Result<ClusterState, ClientError>, Failure> {
+pub(in crate::commands) fn ask(addr: &str, credential: &Credential) -> Result<Result<ClusterState, ClientError>, Failure> {
     let mut options = credential.options(addr)?;
     options.answer_timeout_ms = ANSWER_TIMEOUT_MS;
     Ok(Client::connect(options).and_then(|mut client| client.cluster(&ClusterRequest::describe())))

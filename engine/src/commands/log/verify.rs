@@ -6,7 +6,8 @@ use super::view::{hex, local_and_utc, utc};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
 use crate::log::read::End;
-use crate::log::{LogReader, Tail};
+use crate::log::{LogReader, Place, Tail};
+use catraca_wire::record::RecordHead;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -109,14 +110,19 @@ pub fn run(args: &Args) -> Outcome {
         (None, None) => return Err(Failure::new(Status::Usage, "name a data directory, or a proof with --proof")),
     };
     let kept = args.head.as_ref().map(|path| Kept::read(path)).transpose()?;
-    let report = check(data_dir, key_file, kept.as_ref())?;
+    let report = check(data_dir, key_file, kept.as_ref(), |_, _| {})?;
     let holds_head = report.head_missing.as_ref().is_none_or(Vec::is_empty);
     let status = if report.sound && holds_head { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
 }
 
-/// Reads all of the log in this data directory, and looks for a head that was kept.
-pub fn check(data_dir: &Path, key_file: Option<&PathBuf>, kept: Option<&Kept>) -> Result<Report, Failure> {
+/// Reads all of the log in this data directory, shows each sound record to the visitor, and looks for a head that was kept.
+pub fn check(
+    data_dir: &Path,
+    key_file: Option<&PathBuf>,
+    kept: Option<&Kept>,
+    mut visitor: impl FnMut(&RecordHead, &Place),
+) -> Result<Report, Failure> {
     let key = super::chain_key(data_dir, key_file)?;
     let log = LogReader::open(data_dir, key)?;
     let bar = super::progress(&log, true)?;
@@ -124,7 +130,7 @@ pub fn check(data_dir: &Path, key_file: Option<&PathBuf>, kept: Option<&Kept>) -
     let mut streams = Vec::new();
     for &shard in log.shards() {
         let mut search = kept.and_then(|kept| kept.stream(shard)).map(Search::new);
-        let stream = verify(&log, shard, |bytes| bar.inc(bytes), &mut search)?;
+        let stream = verify(&log, shard, |bytes| bar.inc(bytes), &mut visitor, &mut search)?;
         missing.extend(search.and_then(|search| search.missing(stream.last_lsn)));
         streams.push(stream);
     }
@@ -156,6 +162,7 @@ fn verify(
     log: &LogReader,
     shard: u16,
     mut read_bytes: impl FnMut(u64),
+    visitor: &mut impl FnMut(&RecordHead, &Place),
     search: &mut Option<Search<'_>>,
 ) -> Result<Stream, Failure> {
     let mut times_ns = None;
@@ -164,6 +171,7 @@ fn verify(
         for (record, _) in block.records() {
             let at = record.decided_at_ns.to_native();
             times_ns = Some((times_ns.map_or(at, |(first, _)| first), at));
+            visitor(record, &block.place);
         }
         if let Some(search) = search {
             search.block(block);
@@ -197,6 +205,13 @@ fn verify(
         chain_head: hex(&read.tail.previous_chain),
         problem,
     })
+}
+
+impl Report {
+    /// Where each stream ends: its number, last record, epoch and chain value. Equal for logs that hold the same.
+    pub fn heads(&self) -> Vec<(u16, u64, u32, &str)> {
+        self.streams.iter().map(|stream| (stream.shard, stream.last_lsn, stream.epoch, stream.chain_head.as_str())).collect()
+    }
 }
 
 /// The report for a person.
