@@ -21,6 +21,8 @@ pub struct LiveFeed {
     /// Memory to use again, so that a warm feed allocates nothing.
     spare: ArrayQueue<Vec<u8>>,
     waiting_len: AtomicUsize,
+    /// Bytes of the memory to use again, so that what grew once for large blocks does not stay by the hundred.
+    spare_len: AtomicUsize,
     handed_lsn: AtomicU64,
     durable_lsn: AtomicU64,
     wake: Unparker,
@@ -35,6 +37,7 @@ impl Default for LiveFeed {
             queue: ArrayQueue::new(MAX_BLOCKS),
             spare: ArrayQueue::new(MAX_BLOCKS),
             waiting_len: AtomicUsize::new(0),
+            spare_len: AtomicUsize::new(0),
             handed_lsn: AtomicU64::new(0),
             durable_lsn: AtomicU64::new(0),
             wake: parker.unparker().clone(),
@@ -52,6 +55,7 @@ impl LiveFeed {
             return;
         }
         let mut copy = self.spare.pop().unwrap_or_default();
+        self.spare_len.fetch_sub(copy.capacity(), Ordering::Relaxed);
         copy.clear();
         copy.extend_from_slice(block);
         self.waiting_len.fetch_add(block.len(), Ordering::Relaxed);
@@ -101,8 +105,14 @@ impl LiveFeed {
 
     /// Gives a block's memory back.
     pub fn recycle(&self, block: Vec<u8>) {
-        // Full: it is freed, which costs the sender and not the core.
-        let _ = self.spare.push(block);
+        // Enough: it is freed, which costs the sender and not the core.
+        let len = block.capacity();
+        if self.spare_len.load(Ordering::Relaxed) + len <= MAX_LEN {
+            self.spare_len.fetch_add(len, Ordering::Relaxed);
+            if self.spare.push(block).is_err() {
+                self.spare_len.fetch_sub(len, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Wakes the sender.

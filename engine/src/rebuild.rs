@@ -65,8 +65,8 @@ struct ListChanges {
     overlay: Overlay,
     /// More changes than fit.
     full: bool,
-    /// When the newest list was loaded, and its id.
-    loaded: (u64, u64),
+    /// Id of the list last loaded; 0 none.
+    loaded: u64,
 }
 
 /// A panic in another thread ends the process, so what it held is never seen.
@@ -110,8 +110,8 @@ impl Builder {
                     *full |= OverlayChange::from_record(head).is_some_and(|change| overlay.apply(&change).is_err());
                 }
                 Some(RecordKind::SnapshotLoaded) => {
-                    let mut lists = locked(&self.lists);
-                    lists.loaded = lists.loaded.max((head.decided_at_ns.to_native(), head.snapshot_id.to_native()));
+                    // All of these are in one stream, so the last one counts, whatever the clocks of two nodes said.
+                    locked(&self.lists).loaded = head.snapshot_id.to_native();
                 }
                 None => {}
             }
@@ -126,7 +126,7 @@ impl Builder {
 
     /// Id of the list last loaded on a running node; 0 none.
     pub fn snapshot_id(&self) -> u64 {
-        locked(&self.lists).loaded.1
+        locked(&self.lists).loaded
     }
 
     /// The overlay after all changes.
@@ -194,7 +194,10 @@ pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries:
     let overlay = builder
         .overlay()
         .map_err(|e| Failure::new(Status::LogDamaged, format!("the log holds more overlay changes than fit: {e}")))?;
-    Ok(Rebuilt { streams, boundaries: boundaries.into_values().collect(), overlay, builder })
+    // A standby makes the folder of a stream with its first block: one that is still empty may lie below one that is not.
+    let count = boundaries.last_key_value().map_or(0, |(last, _)| last + 1);
+    let boundaries = (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();
+    Ok(Rebuilt { streams, boundaries, overlay, builder })
 }
 
 fn going_on(data_dir: &DataDir, stream: u16, recovered: &RecoveredStream) -> Result<Stream, Failure> {

@@ -3,6 +3,7 @@
 mod log_support;
 
 use catraca_engine::fatal::{Failure, Status};
+use catraca_engine::log::cursor::BlockCursor;
 use catraca_engine::log::damage::{DamageReason, TornReason};
 use catraca_engine::log::read::End;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
@@ -46,6 +47,24 @@ fn a_new_stream_starts_at_the_beginning() {
         let refused = segment::create(dir.path(), &NewSegment { index: 1, segment_len, ..new });
         assert!(matches!(refused, Err(LogError::SegmentLen(len)) if len == segment_len));
     }
+}
+
+#[test]
+fn a_block_that_was_read_while_it_was_written_is_read_again() {
+    let dir = folder();
+    let mut log = TestLog::new(64 * 1024);
+    let blocks = [log.plain(3), log.block(&[vec![7; 6_000]])];
+    log.write(dir.path());
+    // The second block's first sectors are on the disk, its last ones not yet.
+    let path = segment::segment_path(dir.path(), 0, 0);
+    let file = OpenOptions::new().write(true).open(&path).expect("written");
+    let late = blocks[1].offset + SECTOR_LEN;
+    file.write_all_at(&vec![0; blocks[1].len - SECTOR_LEN], late as u64).expect("writable");
+    let mut cursor = BlockCursor::new(dir.path(), 0, 0, SEGMENT_HEAD_LEN as u64);
+    assert_eq!(cursor.next_durable().expect("readable"), Some(log.bytes_of(&blocks[0])));
+    file.write_all_at(&log.bytes_of(&blocks[1])[SECTOR_LEN..], late as u64).expect("writable");
+    assert_eq!(cursor.next_durable().expect("readable"), Some(log.bytes_of(&blocks[1])), "durable by now");
+    assert_eq!(cursor.next_durable().expect("readable"), None);
 }
 
 #[test]

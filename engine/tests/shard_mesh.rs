@@ -34,6 +34,17 @@ fn the_owner_decides_wherever_the_connection_is() {
 }
 
 #[test]
+fn a_shard_that_a_promotion_has_not_reached_yet_decides_for_no_sibling() {
+    let mut w = World::with(Options { shards: 2, standbys_from: 1, ..Options::default() });
+    let c = w.client_of(0);
+    let own = w.ask(c, 1, transaction("own", payer_of(0, 2, 0)));
+    assert_eq!(own.verdict().shard, 0);
+    let forwarded = w.ask(c, 2, transaction("forwarded", payer_of(1, 2, 0)));
+    assert_eq!(forwarded.error(), ErrorCode::NotPrimary);
+    assert_eq!(w.records().len(), 1, "its table and its place in the log are those of when the standby started");
+}
+
+#[test]
 fn a_question_is_answered_once_after_its_budget_or_its_asker_is_gone() {
     let mut w = World::of_shards(2);
     let (a, b) = (w.client_of(0), w.client_of(0));

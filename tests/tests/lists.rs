@@ -4,10 +4,11 @@ use catraca_tests::command;
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_verified, decisions};
 use catraca_tests::node::{Node, Setup, folder};
+use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::payments::{between, document, payment};
 use catraca_wire::DocumentKey;
 use catraca_wire::client::now_ns;
-use catraca_wire::frame::{BlacklistChange, Verdict};
+use catraca_wire::frame::{BlacklistChange, ClusterRequest, Verdict};
 use catraca_wire::record::{Reason, blacklist_version};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
@@ -105,6 +106,48 @@ fn a_loaded_list_is_in_force_until_another_takes_its_place() {
         assert_eq!(verdict(&node, name, document(number)), (expected, blacklist_version(id(&newer), 2)), "{name}");
     }
     node.stop();
+}
+
+#[test]
+fn a_promoted_standby_decides_with_the_lists_of_its_primary() {
+    let pair = Pair::new(1);
+    let files = [build(pair.folder(), "one", 0..1_000), build(pair.folder(), "two", 500..1_500)];
+    let primary = pair.start(0);
+    // Loaded before the standby is there, and while it is.
+    blacklist(&primary, &["load", &files[0].display().to_string()]);
+    pair.share_key();
+    let standby = pair.start(1);
+    await_in_sync(&primary, &standby);
+    let newer = blacklist(&primary, &["load", &files[1].display().to_string()]);
+    blacklist(&primary, &["add", &document(10).to_canonical()]);
+    let kept = pair.data_dir(1).join("lists");
+    standby.wait_until("the list has come", |_| {
+        let wanted = format!("{:016x}", id(&newer));
+        std::fs::read_dir(&kept).is_ok_and(|mut files| {
+            files.any(|file| {
+                file.is_ok_and(|file| {
+                    let name = file.file_name().to_string_lossy().into_owned();
+                    name.contains(&wanted) && !name.ends_with(".new")
+                })
+            })
+        })
+    });
+    primary.kill();
+    standby.wait_until("promoted", |node| ask(node, &ClusterRequest::promote(false)).is_ok());
+    for (name, number, expected) in
+        [("of the old list", 11, Verdict::Approve), ("of the new one", 1_200, Verdict::Deny), ("by hand", 10, Verdict::Deny)]
+    {
+        assert_eq!(verdict(&standby, name, document(number)), (expected, blacklist_version(id(&newer), 1)), "{name}");
+    }
+    // It goes on with what it took over.
+    let state = blacklist(&standby, &["remove", &document(10).to_canonical()]);
+    assert_eq!((id(&state), &state["overlay_sequence"]), (id(&newer), &2.into()));
+    assert_eq!(verdict(&standby, "no more by hand", document(10)).0, Verdict::Approve);
+    let returned = pair.start(0);
+    await_in_sync(&standby, &returned);
+    standby.kill();
+    ask(&returned, &ClusterRequest::promote(false)).expect("in sync");
+    assert_eq!(verdict(&returned, "still not", document(10)), (Verdict::Approve, blacklist_version(id(&newer), 2)));
 }
 
 #[test]

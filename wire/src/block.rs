@@ -202,6 +202,13 @@ pub fn sound_head(bytes: &[u8]) -> Option<&BlockHead> {
     .then_some(head)
 }
 
+/// Whether a whole block's records are those that its head has the check sum of.
+pub fn payload_is_sound(block: &[u8]) -> bool {
+    let records = |head: &BlockHead| block.get(BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize);
+    sound_head(block)
+        .is_some_and(|head| records(head).is_some_and(|records| crc32c::crc32c(records) == head.payload_crc.to_native()))
+}
+
 impl BlockHead {
     /// The check sum that the head should have.
     pub fn expected_header_crc(&self) -> u32 {

@@ -9,7 +9,7 @@ use crate::link::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{BlacklistFrame, BlacklistOp, BlacklistStateFrame, ErrorCode, Scope};
+use catraca_wire::frame::{BlacklistFrame, BlacklistOp, BlacklistStateFrame, ErrorCode, Role, Scope};
 use catraca_wire::record::{OverlayChange, RECORD_VERSION, RecordHead, RecordKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -58,21 +58,18 @@ pub(super) fn start(
     let (requests, mut waiting) = mpsc::unbounded_channel::<(Asker, BlacklistFrame)>();
     let (event_sender, events) = mpsc::unbounded_channel();
     let mut lists = Lists { control: Rc::clone(control), snapshot, overlay, events };
+    let follows = control.link.status().state.role == Role::Standby;
     tokio::task::spawn_local(async move {
-        if !list_logged {
-            lists.log_configured().await;
+        let mut list_logged = list_logged;
+        if follows {
+            // A standby's shards pass no change on. Once promoted they do at once, so what the promotion gave must be here first.
+            let Some(promoted) = promotions.recv().await else { return };
+            (lists.snapshot, lists.overlay, list_logged) = (promoted.snapshot, promoted.overlay, promoted.list_logged);
         }
-        loop {
-            let (asker, change) = tokio::select! {
-                // Before any change that comes behind it.
-                biased;
-                Some(promoted) = promotions.recv() => {
-                    (lists.snapshot, lists.overlay) = (promoted.snapshot, promoted.overlay);
-                    continue;
-                }
-                Some(request) = waiting.recv() => request,
-                else => return,
-            };
+        if !list_logged {
+            lists.log_in_use().await;
+        }
+        while let Some((asker, change)) = waiting.recv().await {
             match lists.change(&change).await {
                 Ok(changed) => {
                     let state = lists.state(asker.correlation, changed);
@@ -145,7 +142,7 @@ impl Lists {
                 return Err(Refused(ErrorCode::Failed, why));
             }
         }
-        self.log(self.loaded(&snapshot)).await?;
+        self.log(self.loaded(Some(&snapshot))).await?;
         self.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
         for _ in 0..self.control.shards() {
             let released = self.event(|event| matches!(event, ToControl::SnapshotReleased(_))).await;
@@ -158,22 +155,22 @@ impl Lists {
         Ok(true)
     }
 
-    /// That a list is in use from now on.
-    fn loaded(&self, snapshot: &Snapshot) -> RecordHead {
+    /// That a list is in use from now on, or none.
+    fn loaded(&self, snapshot: Option<&Snapshot>) -> RecordHead {
         let mut record = RecordHead::zeroed();
         record.kind = RecordKind::SnapshotLoaded.to_wire();
         record.version = RECORD_VERSION;
         record.decided_at_ns = wall_ns().into();
-        record.snapshot_id = snapshot.id().into();
+        record.snapshot_id = snapshot.map_or(0, Snapshot::id).into();
         record.overlay_sequence = self.overlay.sequence().into();
         record
     }
 
-    /// Puts the configured list into the log, so that a standby has it too.
-    async fn log_configured(&mut self) {
-        let Some(snapshot) = self.snapshot.clone() else { return };
-        if let Err(Refused(_, why)) = self.log(self.loaded(&snapshot)).await {
-            tracing::warn!(why, "the configured list could not be put into the log; the next start tries again");
+    /// Puts the list in use into the log, which says another one, so that a standby and the next start have it too.
+    async fn log_in_use(&mut self) {
+        let snapshot = self.snapshot.clone();
+        if let Err(Refused(_, why)) = self.log(self.loaded(snapshot.as_deref())).await {
+            tracing::warn!(why, "the list in use could not be put into the log; the next start tries again");
         }
     }
 

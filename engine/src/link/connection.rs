@@ -81,6 +81,8 @@ pub struct Connection {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// Until when the handshake must be whole, while it is not.
+    handshake_until: Option<Instant>,
 }
 
 impl Connection {
@@ -92,7 +94,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        Ok(Self { stream, buffer: vec![0; READ_LEN].into_boxed_slice(), start: 0, end: 0 })
+        Ok(Self { stream, buffer: vec![0; READ_LEN].into_boxed_slice(), start: 0, end: 0, handshake_until: None })
     }
 
     /// Another handle on the socket, to write to it or to end it.
@@ -158,6 +160,10 @@ impl Connection {
             }
             match self.stream.read(&mut self.buffer[self.end..]) {
                 Ok(0) => return Err(LinkFailure::Closed),
+                // A byte now and then does not make a handshake.
+                Ok(_) if self.handshake_until.is_some_and(|until| Instant::now() >= until) => {
+                    return Err(LinkFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
+                }
                 Ok(read) => self.end += read,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -221,6 +227,7 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     }
     let mut connection = Connection::new(stream.ok_or(last)?)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    connection.handshake_until = Some(until);
     connection.send(join)?;
     let accept: AcceptFrame = connection.expect(until)?;
     if proof(key, Prover::Listener, join, &accept) != accept.proof {
@@ -230,6 +237,7 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     own.proof = proof(key, Prover::Dialer, join, &accept);
     connection.send(&own)?;
     connection.expect::<WelcomeFrame>(until)?;
+    connection.handshake_until = None;
     Ok((connection, accept))
 }
 
@@ -268,6 +276,7 @@ pub fn answer(
 ) -> Result<(Connection, JoinFrame, AcceptFrame), LinkFailure> {
     let mut connection = Connection::new(stream)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
+    connection.handshake_until = Some(until);
     let join: JoinFrame = connection.expect(until)?;
     let mut accept = match accept(&join) {
         Ok(accept) => accept,
@@ -288,6 +297,7 @@ pub fn answer(
         ))?;
         return Err(LinkFailure::Key);
     }
+    connection.handshake_until = None;
     Ok((connection, join, accept))
 }
 

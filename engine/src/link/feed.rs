@@ -175,7 +175,9 @@ impl Sender<'_> {
             } else if let Some(feed) = self.feed.filter(|feed| !feed.is_attached()) {
                 feed.attach(true);
             } else {
-                rest(if held.is_some() { GAP } else { IDLE });
+                // One that was handed over before the feed was attached comes from the disk, as soon as it is there.
+                let missed = self.feed.is_some_and(|feed| feed.handed_lsn() >= next);
+                rest(if held.is_some() || missed { GAP } else { IDLE });
             }
         }
         Ok(())
@@ -183,7 +185,7 @@ impl Sender<'_> {
 
     fn send_from_disk(&mut self, epoch: u32) -> Result<(), LinkFailure> {
         let preface = self.preface(epoch);
-        let block = self.cursor.next_block().map_err(|error| LinkFailure::Fault(error.to_string()))?;
+        let block = self.cursor.next_durable().map_err(|error| LinkFailure::Fault(error.to_string()))?;
         let block = block.ok_or_else(|| LinkFailure::Fault("a durable block can't be read back".to_owned()))?;
         deliver(&mut self.writer, self.feeder, preface, block)
     }

@@ -3,7 +3,7 @@
 
 use super::connection::{LinkFailure, dial_while};
 use super::standby::{Course, Following};
-use super::{Link, quarantine, restart};
+use super::{Link, quarantine};
 use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::{self, NewSegment, segment_path};
@@ -76,14 +76,18 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
         let mut ack = AckFrame::empty(number, course.epoch);
         match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
             Taken::Write(place) => {
-                write(link, number, &mut stream, place.segment, place.offset, block);
+                if let Err(over) = write(link, course, number, &mut stream, place.segment, place.offset, block) {
+                    stream.follower.not_written();
+                    return Err(over);
+                }
                 let sound = stream.follower.block_of(block).map_err(|e| LinkFailure::Fault(e.to_string()))?;
                 let (lsn, receipt) = stream.follower.written();
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
+                // A grant that follows the acknowledgement is of a log that reaches to here.
+                following.note(number, lsn, durable);
                 // The primary waits for this; the tables need it whether the primary is still there or not, for the log has it now.
                 let sent = writer.send(&ack);
                 following.builder.take(&sound);
-                following.note(number, lsn, durable);
                 sent?;
             }
             Taken::Known { lsn, receipt } => {
@@ -113,7 +117,7 @@ fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> 
                 kept = %kept.display(),
                 "this node held records that its primary lacks: they were never acknowledged by both, and are kept aside"
             );
-            restart::now()
+            link.start_anew()
         }
         Err(error) => {
             fatal::end(&Failure::new(Status::DiskFailed, format!("what the primary lacks could not be put aside: {error}")))
@@ -121,11 +125,20 @@ fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> 
     }
 }
 
-/// Writes a block, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown.
-fn write(link: &Link, number: u16, stream: &mut Stream, segment: u32, offset: u64, block: &[u8]) {
+/// Writes a block, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown. An error means
+/// that the session was over before anything was written.
+fn write(
+    link: &Link,
+    course: &Course,
+    number: u16,
+    stream: &mut Stream,
+    segment: u32,
+    offset: u64,
+    block: &[u8],
+) -> Result<(), LinkFailure> {
     let data_dir = &link.setup.data_dir;
     if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
-        prepare(link, number, segment);
+        prepare(link, course, number, segment)?;
         let file = driver::open_segment(data_dir, number, segment).unwrap_or_else(|failure| fatal::end(&failure));
         stream.file = Some((segment, file));
     }
@@ -133,7 +146,7 @@ fn write(link: &Link, number: u16, stream: &mut Stream, segment: u32, offset: u6
     let memory = &mut stream.memory.bytes_mut()[..block.len()];
     memory.copy_from_slice(block);
     let why = match file.write_at(memory, offset) {
-        Ok(len) if len == block.len() => return,
+        Ok(len) if len == block.len() => return Ok(()),
         Ok(len) => format!("only {len} of {} bytes were written", block.len()),
         Err(error) => error.to_string(),
     };
@@ -146,7 +159,7 @@ fn write(link: &Link, number: u16, stream: &mut Stream, segment: u32, offset: u6
 }
 
 /// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout has nobody who prepares ahead.
-fn prepare(link: &Link, number: u16, index: u32) {
+fn prepare(link: &Link, course: &Course, number: u16, index: u32) -> Result<(), LinkFailure> {
     let path = segment_path(&link.setup.data_dir, number, index);
     if number < link.setup.shards {
         let mut news = ToControl::SegmentTaken { shard: number, segment: index };
@@ -155,10 +168,17 @@ fn prepare(link: &Link, number: u16, index: u32) {
             std::thread::sleep(SEGMENT_POLL);
         }
         link.links.to_control.wake();
+        // On a full disk it does not come: a promotion must not wait for it.
         while !path.exists() {
+            course.check()?;
             std::thread::sleep(SEGMENT_POLL);
         }
-        return;
+        // It is seen before its name is durable, and what is written to it is acknowledged.
+        let folder = path.parent().expect("a segment lies in its stream's folder");
+        if let Err(error) = segment::sync_dir(folder) {
+            fatal::end(&Failure::new(Status::DiskFailed, format!("{} can't be synced: {error}", folder.display())));
+        }
+        return Ok(());
     }
     if !path.exists() {
         let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -173,4 +193,5 @@ fn prepare(link: &Link, number: u16, index: u32) {
             fatal::end(&Failure::new(Status::DiskFailed, error.to_string()));
         }
     }
+    Ok(())
 }

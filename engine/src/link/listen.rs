@@ -63,16 +63,17 @@ fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
             let state = locked(&link.inner).state.clone();
             let primary =
                 state.peer.filter(|_| state.role == Role::Standby).map_or_else(String::new, |peer| peer.replication_address);
-            connection.send(&refusal(epoch, reason, &text, &primary))?;
+            let sent = connection.send(&refusal(epoch, reason, &text, &primary));
             if reason == RefuseReason::Epoch {
                 // It has proved to be of this cluster, so it does know of a later reign.
                 link.depose(theirs, Some(caller).filter(|_| join.role == Role::Primary.to_wire()));
             }
+            sent?;
             return Err(LinkFailure::Fault(text));
         }
     }
     match purpose {
-        Some(Purpose::Node) => primary::serve(link, connection, caller, accept.session.to_native(), join.in_sync == 1),
+        Some(Purpose::Node) => primary::serve(link, connection, caller, accept.session.to_native(), &join),
         Some(Purpose::Stream) => serve_stream(link, connection, stream, join.session.to_native()),
         Some(Purpose::List) => lists::serve(link, connection, join.list_id.to_native()),
         Some(Purpose::Inquiry) | None => Ok(()),

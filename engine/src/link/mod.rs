@@ -253,8 +253,17 @@ impl Link {
         let mut inner = locked(&self.inner);
         let Some(state) = inner.state.deposed(epoch, by) else { return };
         self.persist(&mut inner, state);
+        drop(inner);
         tracing::warn!(epoch, "another node is the primary of a later epoch: this one becomes its standby and starts anew");
-        restart::now();
+        self.start_anew();
+    }
+
+    /// Replaces this run of the program by another, unless it is about to end: then that goes on, and this thread rests.
+    fn start_anew(&self) -> ! {
+        while self.is_stopping() {
+            std::thread::park();
+        }
+        restart::now()
     }
 }
 

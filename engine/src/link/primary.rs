@@ -2,10 +2,10 @@
 
 use super::connection::{self, Connection, LinkFailure, dial};
 use super::{BEAT_EVERY, Inner, Link, SILENCE, WISH_TIMEOUT, locked, mode_text};
-use crate::replica::{Peer, Session, Step};
+use crate::replica::{Peer, ReplicaState, Session, Step};
 use crate::shard::messages::ToShard;
 use catraca_wire::frame::{Durability, Role, text_of};
-use catraca_wire::replication::{BeatFrame, GrantFrame, LinkKind, Purpose, RevokeFrame, view};
+use catraca_wire::replication::{BeatFrame, GrantFrame, JoinFrame, LinkKind, Purpose, RevokeFrame, view};
 use std::io::Write;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -43,19 +43,22 @@ pub(super) fn serve(
     mut connection: Connection,
     caller: Peer,
     id: u64,
-    granted: bool,
+    join: &JoinFrame,
 ) -> Result<(), LinkFailure> {
-    let mut node = connection.handle()?;
+    let granted = join.in_sync == 1;
+    let (mut node, writer) = (connection.handle()?, connection.handle()?);
     {
         let mut inner = locked(&link.inner);
         if inner.session.as_ref().is_some_and(|other| other.peer.node_id != caller.node_id) {
             return Err(LinkFailure::Fault("another standby is connected".to_owned()));
         }
-        if inner.state.role != Role::Primary {
-            return Err(LinkFailure::Fault("this node is no primary any more".to_owned()));
-        }
+        // Asked before WELCOME too; since then this node may have been deposed, or have come to wait for another standby.
+        let admitted = inner.state.admits(&join.node_id, join.head.epoch.to_native(), join.shards.to_native());
+        admitted.map_err(|reason| LinkFailure::Fault(reason.to_string()))?;
         if let Some(before) = inner.session.take() {
             before.end();
+            link.set_current(0);
+            inner.alone_since = Instant::now();
         }
         let epoch = inner.state.epoch;
         let durable: Vec<u64> = (0..link.streams()).map(|stream| link.durable_lsn(stream)).collect();
@@ -65,8 +68,7 @@ pub(super) fn serve(
             session.revoke();
             node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)))?;
         }
-        inner.session =
-            Some(Standing { session, peer: caller.clone(), node: connection.handle()?, disk_full: false, sockets: Vec::new() });
+        inner.session = Some(Standing { session, peer: caller.clone(), node: writer, disk_full: false, sockets: Vec::new() });
         link.set_current(id);
     }
     tracing::info!(standby = caller.replication_address, in_sync = granted, "a standby has connected");
@@ -182,7 +184,9 @@ impl Link {
         match step {
             None => {}
             Some(Step::Gate) => {
-                let state = inner.state.with_standby(standing.peer.clone());
+                // The standby has been told, durably, before it opened the streams whose word this is.
+                let may_leave = !self.setup.solo_after.is_zero();
+                let state = ReplicaState { primary_may_leave: may_leave, ..inner.state.with_standby(standing.peer.clone()) };
                 if state != inner.state {
                     self.persist(inner, state);
                 }
@@ -307,7 +311,9 @@ pub(super) fn watch(link: &Arc<Link>) {
             if inner.state.role != Role::Primary || inner.session.is_some() || link.is_stopping() {
                 continue;
             }
-            if !link.setup.solo_after.is_zero() && inner.alone_since.elapsed() >= link.setup.solo_after {
+            // Not before the standby knows that this may happen: it would be promoted without a word.
+            let may_leave = inner.state.primary_may_leave && !link.setup.solo_after.is_zero();
+            if may_leave && inner.alone_since.elapsed() >= link.setup.solo_after {
                 link.leave_standby(&mut inner, "solo_after_ms is over");
             }
             inner.state.peer.clone()

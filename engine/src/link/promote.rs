@@ -1,6 +1,6 @@
 //! A standby becomes the primary: it stops following, makes the new epoch durable, and hands its tables to the data cores.
 
-use super::standby::Handle;
+use super::standby::{Following, Handle};
 use super::{Link, locked};
 use crate::blacklist::{Lists, Overlay, Snapshot};
 use crate::fatal::Failure;
@@ -10,6 +10,7 @@ use crate::replica::NotPromotable;
 use crate::shard::journal::{JournalSetup, Start};
 use crate::shard::messages::{ShardState, TakeOver, ToShard};
 use catraca_wire::block::BlockIdentity;
+use catraca_wire::frame::Role;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,8 @@ pub struct Promoted {
     pub epoch: u32,
     /// List in use.
     pub snapshot: Option<Arc<Snapshot>>,
+    /// The log says so.
+    pub list_logged: bool,
     /// Overlay in use.
     pub overlay: Overlay,
 }
@@ -31,16 +34,17 @@ impl Link {
     pub fn promote(self: &Arc<Self>, force: bool) -> Result<Promoted, String> {
         let handle = {
             let mut inner = locked(&self.inner);
+            if inner.following.is_none() && inner.state.role == Role::Standby {
+                return Err("a promotion is under way".to_owned());
+            }
             let Some(handle) = &inner.following else {
                 return Err(NotPromotable::Already(inner.state.epoch).to_string());
             };
             inner.state.promoted(force).map_err(|why| self.why_not(why, handle))?;
-            if let Some(id) = handle.following.missing_list().filter(|_| !force) {
-                return Err(format!("the list {id:016x}, which the log says is in use, has not come yet; wait, or --force"));
-            }
+            without_list(&handle.following).filter(|_| !force).map_or(Ok(()), Err)?;
             inner.following.take()
         };
-        let Some(Handle { following, stop, course, thread }) = handle else { return Err("a promotion is under way".to_owned()) };
+        let Handle { following, stop, course, thread } = handle.expect("looked at under the same lock");
         // First nothing more is taken and acknowledged, then the new epoch is durable, and only then does anybody decide.
         stop.store(true, Ordering::Relaxed);
         if let Some(course) = locked(&course).as_ref() {
@@ -50,27 +54,27 @@ impl Link {
         if thread.join().is_err() {
             crate::fatal::end(&Failure::failed("the standby's thread panicked"));
         }
-        let weighed = {
-            let mut inner = locked(&self.inner);
-            // The primary may have taken its word back in the meantime.
-            let promoted = inner.state.promoted(force).map_err(|why| why.to_string());
-            let weighed = promoted.and_then(|state| Ok((state, following.builder.overlay().map_err(|error| error.to_string())?)));
-            if let Ok((state, _)) = &weighed {
-                self.persist(&mut inner, state.clone());
-            }
-            weighed
-        };
+        // Held until every shard has been told: a session that began before would see streams that end where this run began, and its
+        // requests to the shards would come before the new epoch does.
+        let mut inner = locked(&self.inner);
+        // The primary may have taken its word back in the meantime, or have loaded another list.
+        let promoted = inner.state.promoted(force).map_err(|why| why.to_string());
+        let promoted = promoted.and_then(|state| without_list(&following).filter(|_| !force).map_or(Ok(state), Err));
+        let weighed = promoted.and_then(|state| Ok((state, following.builder.overlay().map_err(|error| error.to_string())?)));
         let (promoted, overlay) = match weighed {
             Ok(weighed) => weighed,
             Err(why) => {
+                drop(inner);
                 self.follow_with(following).map_err(|failure| failure.message)?;
                 return Err(why);
             }
         };
+        self.persist(&mut inner, promoted.clone());
         let following = Arc::into_inner(following).expect("the thread that shared it has ended");
         let snapshot = following.snapshot.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let streams = following.streams.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
+        let list_logged = following.builder.snapshot_id() == snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
         let shards = usize::from(self.setup.shards);
         *locked(&self.dormant) = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
         for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
@@ -93,12 +97,13 @@ impl Link {
             self.links.feeds[shard].set_durable(tail.next_lsn - 1);
             self.tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability: promoted.durability })));
         }
+        drop(inner);
         tracing::warn!(
             epoch = promoted.epoch,
             force,
             "this node is the PRIMARY now; it answers alone until a standby has caught up"
         );
-        Ok(Promoted { epoch: promoted.epoch, snapshot, overlay })
+        Ok(Promoted { epoch: promoted.epoch, snapshot, list_logged, overlay })
     }
 
     fn why_not(&self, why: NotPromotable, handle: &Handle) -> String {
@@ -111,4 +116,10 @@ impl Link {
             NotPromotable::Already(_) | NotPromotable::Empty => why.to_string(),
         }
     }
+}
+
+/// Why this standby should not decide yet, where that is so: the list in use is not here.
+fn without_list(following: &Following) -> Option<String> {
+    let id = following.missing_list()?;
+    Some(format!("the list {id:016x}, which the log says is in use, has not come yet; wait, or --force"))
 }

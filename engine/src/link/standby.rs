@@ -139,9 +139,12 @@ impl Following {
         locked(&self.seen).iter().map(|(here, there)| there.saturating_sub(*here)).sum()
     }
 
-    /// A list has come.
+    /// A list has come. One that the log has replaced meanwhile is not held.
     pub(super) fn hold_list(&self, snapshot: Arc<Snapshot>) {
-        *locked(&self.snapshot) = Some(snapshot);
+        let mut held = locked(&self.snapshot);
+        if self.builder.snapshot_id() == snapshot.id() {
+            *held = Some(snapshot);
+        }
     }
 
     /// The list that the log says is in use, if it is not here.
@@ -271,6 +274,10 @@ fn session(
     let streams = accept.streams.to_native();
     if accept.shards.to_native() != link.setup.shards || !(link.setup.shards..=MAX_STREAMS).contains(&streams) {
         return Err(LinkFailure::Fault(format!("the primary has {} shards and {streams} streams", accept.shards)));
+    }
+    if locked(&following.seen).iter().skip(usize::from(streams)).any(|(here, _)| *here > 0) {
+        let why = "this node's log has streams that the primary's has not: build it anew";
+        return Err(LinkFailure::Fault(why.to_owned()));
     }
     let epoch = accept.head.epoch.to_native();
     submit_to(link, &accept, address, &node)?;

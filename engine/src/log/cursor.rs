@@ -4,7 +4,7 @@
 use super::check::Tail;
 use super::error::LogError;
 use super::segment;
-use catraca_wire::block::{BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, sound_head};
+use catraca_wire::block::{BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -71,6 +71,20 @@ impl BlockCursor {
             self.offset = SEGMENT_HEAD_LEN as u64;
             (self.file, self.buffered_len) = (None, 0);
         }
+    }
+
+    /// The next block, which is known to be durable by now. What is read goes far past what was durable then, so a block may have come
+    /// into the buffer while it was written: then it is read once more.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn next_durable(&mut self) -> Result<Option<&[u8]>, LogError> {
+        let Some((len, sound)) = self.next_block()?.map(|block| (block.len(), payload_is_sound(block))) else { return Ok(None) };
+        self.offset -= len as u64;
+        if !sound {
+            self.buffered_len = 0;
+        }
+        self.next_block()
     }
 
     /// Goes over a block of this length without reading it; `segment_len` is the length of the stream's segments.

@@ -46,6 +46,12 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
         }
     }
     let data_dir = DataDir::open(path, config.allow_volatile_data_dir, cluster)?;
+    // Only now nobody else has it: a run that was about to end may have changed its place since.
+    if state_file::load(path)? != saved {
+        let message =
+            format!("{}: the node's place changed while this started; start again", path.join(state_file::STATE_FILE).display());
+        return Err(Failure::new(Status::DataDirectory, message));
+    }
     let key = if follows { key::load_existing(path) } else { key::load_or_create(path) }.map_err(unusable)?;
     let mut state = match saved {
         Some(state) if follows && state.role == Role::Primary => {

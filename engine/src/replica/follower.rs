@@ -221,6 +221,11 @@ impl Follower {
         Ok(Taken::Write(Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() }))
     }
 
+    /// The write that was asked for was not begun, and will not be.
+    pub fn not_written(&mut self) {
+        assert!(self.writing.take().is_some(), "nothing is to be written");
+    }
+
     /// The block being written, whose records are to be applied once it is durable. `bytes` are those that [`Self::take`] has checked.
     ///
     /// # Errors

@@ -43,7 +43,8 @@ pub struct ReplicaState {
     pub in_sync: bool,
     /// On a standby: the last record of each stream when the grant came. A log that ends before is not the one it was given to.
     pub granted_at: Vec<u64>,
-    /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the connection is lost.
+    /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the connection is lost. On a primary:
+    /// its standby has been told so.
     pub primary_may_leave: bool,
     /// Shards when this was written.
     pub shards: u16,
@@ -228,6 +229,7 @@ impl ReplicaState {
             role: Role::Standby,
             durability: Durability::Single,
             in_sync: false,
+            primary_may_leave: false,
             peer: by.or_else(|| self.peer.clone()),
             ..self.clone()
         })

@@ -7,7 +7,8 @@ use super::outbox::{Origin, Waiting};
 use catraca_wire::frame::{AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame};
 
 /// What is answered when the budget ends, or has ended, before the decision could be given.
-const UNCONFIRMED: Refusal = Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
+pub(super) const UNCONFIRMED: Refusal =
+    Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
 /// What a standby answers to whoever wants something decided or changed.
 pub(super) const NOT_PRIMARY: Refusal = Refusal::new(
     ErrorCode::NotPrimary,

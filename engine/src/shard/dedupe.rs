@@ -276,6 +276,12 @@ impl Dedupe {
         }
     }
 
+    /// Whether the entry at a position is still held after so many more insertions.
+    #[inline]
+    pub fn outlasts(&self, position: Position, insertions: usize) -> bool {
+        position.0 + self.ring.len() as u64 >= self.inserted + insertions as u64
+    }
+
     /// The stream and log sequence number of the entry at a position.
     #[inline]
     pub fn address(&self, position: Position) -> (u16, u64) {

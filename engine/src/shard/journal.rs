@@ -130,7 +130,9 @@ impl<B: BlockMemory> Journal<B> {
     pub fn start_over(&mut self, setup: JournalSetup) {
         assert!(self.is_idle() && self.open.is_none(), "a standby's journal was never written");
         let spare = std::mem::take(&mut self.spare);
-        *self = Self { spare, ..Self::new(setup) };
+        // Word of a segment that came ready meanwhile may have been faster than this.
+        let segments_ready = self.segments_ready.max(setup.segments_ready);
+        *self = Self { spare, ..Self::new(JournalSetup { segments_ready, ..setup }) };
     }
 
     /// Buffers that the journal would like to have more.

@@ -367,7 +367,12 @@ impl<B: BlockMemory> Shard<B> {
     pub fn mesh(&mut self, from: u16, message: MeshMessage, now: Now) {
         match message {
             MeshMessage::Question { ticket, received_ns, deadline_ns, transaction } => {
-                self.decide_question(Origin::Remote { shard: from, ticket }, &transaction, received_ns, deadline_ns, now);
+                let origin = Origin::Remote { shard: from, ticket };
+                if self.role != Role::Primary {
+                    // A promotion reaches one shard after the other: a sibling may decide already.
+                    return self.reply(origin, Err(NOT_PRIMARY));
+                }
+                self.decide_question(origin, &transaction, received_ns, deadline_ns, now);
             }
             MeshMessage::Reply { ticket, outcome } => {
                 let Some((asked, deadline_ns)) = self.forwards.close(ticket) else { return };
@@ -395,6 +400,7 @@ impl<B: BlockMemory> Shard<B> {
     /// The next block to make durable; [`Self::written`] must follow, or the node must end.
     pub fn next_write(&mut self, now: Now) -> Option<BlockWrite<B>> {
         let write = self.journal.next_write(now.wall_ns);
+        assert!(write.is_none() || self.role == Role::Primary, "a standby's stream is its primary's");
         if self.journal.segment() != self.segment_told {
             self.segment_told = self.journal.segment();
             let (shard, segment) = (self.settings.shard, self.segment_told);

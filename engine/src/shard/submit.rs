@@ -2,7 +2,7 @@
 //! of one transaction are hidden behind the work on the others.
 
 use super::admit::{Admitted, admit};
-use super::answers::NOT_PRIMARY;
+use super::answers::{NOT_PRIMARY, UNCONFIRMED};
 use super::dedupe::{Fingerprint, Found};
 use super::forwards::Asked;
 use super::journal::BlockMemory;
@@ -162,6 +162,10 @@ impl<B: BlockMemory> Shard<B> {
                 if self.outbox.is_full() {
                     let refusal = self.overloaded();
                     return self.reply(origin, Err(refusal));
+                }
+                if !self.dedupe.outlasts(position, limits::MAX_PENDING) {
+                    // What is decided while it waits could push it out of the table. Only what an earlier run wrote can be as old as that.
+                    return self.reply(origin, Err(UNCONFIRMED));
                 }
                 // It waits for all that is appended, which its record is part of: so the outbox stays in order.
                 (self.journal.last_lsn(), position, true)

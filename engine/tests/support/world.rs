@@ -18,7 +18,7 @@ use catraca_engine::shard::journal::{Journal, JournalSetup, Start};
 use catraca_engine::shard::messages::{Admission, MeshMessage, Now, ShardState, Standing, ToControl, ToShard};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
-use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, SubmitFrame, TransactionFields};
+use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, Role, SubmitFrame, TransactionFields};
 use catraca_wire::record::RecordHead;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -47,6 +47,8 @@ pub struct Options {
     pub event_time: EventTimeLimits,
     pub access: Access,
     pub lists: Lists,
+    /// Shards from this one on are a standby's still: a promotion has not reached them.
+    pub standbys_from: u16,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             event_time: EventTimeLimits { age_ns: 24 * 3_600_000_000_000, ahead_ns: 300_000_000_000 },
             access: Access::open(),
             lists: Lists::new(None, Overlay::new()),
+            standbys_from: u16::MAX,
         }
     }
 }
@@ -133,7 +136,11 @@ impl World {
         let journal = Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
         let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
-        let mut shard = Shard::new(settings, Standing::primary(Durability::Single), state, journal);
+        let mut standing = Standing::primary(Durability::Single);
+        if shard >= self.options.standbys_from {
+            standing.role = Role::Standby;
+        }
+        let mut shard = Shard::new(settings, standing, state, journal);
         for _ in 0..self.options.buffers {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
