@@ -15,6 +15,7 @@
 mod connection;
 mod feed;
 mod follow;
+pub mod frames;
 mod listen;
 mod lists;
 mod primary;
