@@ -1,7 +1,7 @@
 //! A primary's stream to its standby: only the next block goes out, and an acknowledgement counts for what was sent.
 
 use super::super::input::Input;
-use super::{OWN, STREAMS};
+use super::STREAMS;
 use catraca_engine::replica::{FeedFault, Feeder};
 use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, receipt};
 
@@ -16,15 +16,16 @@ pub fn run(input: &mut Input<'_>) {
     while !input.is_empty() {
         let how = input.byte();
         if how & 1 == 0 {
-            let stream = if how & 2 == 0 { genuine } else { &STREAMS[input.below(OWN)] };
+            let stream = if how & 2 == 0 { genuine } else { &STREAMS[input.below(STREAMS.len())] };
             let index = if how & 4 == 0 { sent.min(stream.blocks.len() - 1) } else { input.below(stream.blocks.len()) };
             let bytes = &stream.blocks[index];
-            let comes_next = genuine.boundaries[sent] == stream.boundaries[index];
+            let head: &BlockHead = bytemuck::from_bytes(&bytes[..BLOCK_HEAD_LEN]);
+            let tail = &genuine.boundaries[sent];
+            let comes_next = (head.first_lsn.to_native(), head.previous_chain) == (tail.next_lsn, tail.previous_chain);
             // From where they part both streams have a block that could come next; the genuine one is fed.
             if comes_next && genuine.blocks.get(sent) != Some(bytes) {
                 continue;
             }
-            let head: &BlockHead = bytemuck::from_bytes(&bytes[..BLOCK_HEAD_LEN]);
             assert_eq!(feeder.sent(head).is_ok(), comes_next, "block {index} after {sent}");
             sent += usize::from(comes_next);
         } else {

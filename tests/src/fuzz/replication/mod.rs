@@ -26,7 +26,7 @@ struct Stream {
 }
 
 /// The genuine stream, one that parts from it (written with the same key, as by a primary that was never acknowledged), and those of another
-/// cluster, another shard and another key. Sizes from one record to many, over several segments and epochs.
+/// cluster, another shard and another key. The fork's first block ends with the same record as the genuine one. Sizes from one record to many, over several segments and epochs.
 static STREAMS: LazyLock<[Stream; 5]> = LazyLock::new(|| {
     let genuine = BlockIdentity { shard: 0, epoch: 1, cluster_id: CLUSTER };
     let counts = [1, 30, 100, 15, 80, 60, 3, 90, 14, 50, 2, 40];
@@ -41,7 +41,7 @@ static STREAMS: LazyLock<[Stream; 5]> = LazyLock::new(|| {
     };
     [
         written(genuine, KEY, &counts, 3),
-        written(genuine, KEY, &[&counts[..SHARED], &[7, 61, 33]].concat(), 2),
+        written(genuine, KEY, &[&counts[..SHARED], &[80, 61, 33]].concat(), 2),
         written(BlockIdentity { cluster_id: [9; 16], ..genuine }, KEY, &counts, 3),
         written(BlockIdentity { shard: 1, ..genuine }, KEY, &counts, 3),
         written(genuine, [9; 32], &counts, 3),

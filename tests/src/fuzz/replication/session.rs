@@ -31,6 +31,8 @@ struct Pair {
     session: Session,
     gate: bool,
     held: bool,
+    /// The primary went alone on an operator's word that the standby will not be promoted, and that has not been told yet.
+    word: bool,
     known: [Known; STREAMS],
     orders: VecDeque<Order>,
     words: VecDeque<Order>,
@@ -53,6 +55,7 @@ pub fn run(input: &mut Input<'_>) {
         reigning: 0,
         gate: false,
         held: false,
+        word: false,
         known: [Known::default(); STREAMS],
         orders: VecDeque::new(),
         words: VecDeque::new(),
@@ -61,7 +64,7 @@ pub fn run(input: &mut Input<'_>) {
     pair.connect(input);
     while !input.is_empty() {
         let epochs = [pair.primary.epoch, pair.standby.epoch];
-        match input.byte() % 12 {
+        match input.byte() % 13 {
             0 => pair.connect(input),
             1 | 2 => pair.progress(input),
             3 | 4 => pair.gated(input),
@@ -71,10 +74,12 @@ pub fn run(input: &mut Input<'_>) {
             8 => pair.primary_hears(),
             9 => pair.unasked(input),
             10 => pair.strangers(input),
+            11 => pair.go_alone_on_a_word(input),
             _ => pair.promote(input),
         }
         let now = [pair.primary.epoch, pair.standby.epoch];
         assert!(now[0] >= epochs[0] && now[1] >= epochs[1].min(epochs[0]), "epochs go back: {epochs:?}, {now:?}");
+        pair.word &= pair.standby.in_sync;
         pair.check();
     }
 }
@@ -163,10 +168,18 @@ impl Pair {
         }
     }
 
+    /// As an operator may have it where the standby can't be told; it calls anew when it is back.
+    fn go_alone_on_a_word(&mut self, input: &mut Input<'_>) {
+        self.primary = self.primary.alone();
+        self.word = true;
+        self.connect(input);
+    }
+
     fn standby_hears(&mut self) {
         if let Some(order) = self.orders.pop_front() {
             let standby = self.standby.with_grant(self.primary.epoch, order == Order::Grant);
             self.standby = standby.expect("of its primary's epoch");
+            self.word = false;
             self.words.push_back(order);
         }
     }
@@ -202,6 +215,8 @@ impl Pair {
         let past = input.below(self.standby.epoch as usize) as u32;
         assert!(self.standby.following(past, peer(self.reigning), true, false).is_err());
         assert!(self.standby.fence(past).is_err() && self.standby.with_grant(past, true).is_err());
+        let later = self.standby.following(self.primary.epoch + 1, peer(self.reigning), true, false).expect("a later epoch");
+        assert!(!later.in_sync, "a new epoch ends the grant of the one before");
         assert_eq!(self.primary.deposed(past, None), None);
         assert_eq!(self.primary.deposed(self.primary.epoch, None), None);
         let stranger = self.primary.admits(&[7; 16], past, STREAMS as u16);
@@ -214,6 +229,9 @@ impl Pair {
     /// An operator promotes the standby; the primary learns of it, and comes back as its standby.
     fn promote(&mut self, input: &mut Input<'_>) {
         let forced = input.byte() & 7 == 0;
+        if self.word && !forced {
+            return;
+        }
         let new = match self.standby.promoted(forced) {
             Ok(new) => new,
             Err(error) => {
@@ -235,11 +253,15 @@ impl Pair {
         self.connect(input);
     }
 
+    fn may_hold(&self) -> bool {
+        self.standby.in_sync || self.orders.contains(&Order::Grant)
+    }
+
     fn check(&self) {
-        let may_hold = self.standby.in_sync || self.orders.contains(&Order::Grant);
+        let may_hold = self.may_hold();
         assert!(!may_hold || self.session.may_hold_grant(), "the standby may hold a grant, and the primary takes it for free");
         assert!(!self.session.is_in_sync() || self.session.may_hold_grant());
-        assert!(!may_hold || self.primary.durability == Durability::Sync, "a grant while answers wait for nobody");
+        assert!(self.word || !may_hold || self.primary.durability == Durability::Sync, "a grant while answers wait for nobody");
         let behind = self.known.iter().map(|known| known.durable.saturating_sub(known.acknowledged.unwrap_or(0))).sum::<u64>();
         assert_eq!(self.session.behind(), behind);
         assert_eq!((self.primary.role, self.standby.role), (Role::Primary, Role::Standby));
