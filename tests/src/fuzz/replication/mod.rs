@@ -47,7 +47,7 @@ static STREAMS: LazyLock<[Stream; 5]> = LazyLock::new(|| {
         written(genuine, [9; 32], &counts, 3),
     ]
 });
-/// Of these, the streams that a standby of this cluster can hold.
+/// The first ones: those that a standby of this cluster can hold.
 const OWN: usize = 2;
 
 impl Stream {
