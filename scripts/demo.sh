@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole system on this machine: sets up what is missing, builds, and runs `catraca demo` with the arguments given
-# (`./scripts/demo.sh --seconds 20`; `--help` explains). Ctrl-C ends it in order.
+# Two nodes under load, the death of one, and both logs compared, on this machine: sets up what is missing, builds, and runs
+# `catraca demo` with the arguments given (`./scripts/demo.sh --seconds 20`; `--help` explains). Ctrl-C ends it in order.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/setup.sh

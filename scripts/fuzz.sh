@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Fuzzes what takes bytes from outside: sessions, logs, snapshots, lists, proofs (tests/src/fuzz), as many targets at a time as there
-# are processors. Sets up what is missing, a nightly compiler and cargo-fuzz among it.
+# Fuzzes what takes bytes from outside: sessions, logs, snapshots, lists, proofs, replication (tests/src/fuzz), as many targets at a
+# time as there are processors. Sets up what is missing, a nightly compiler and cargo-fuzz among it.
 #
 #   ./scripts/fuzz.sh 60            all targets, 60 seconds each
 #   ./scripts/fuzz.sh 600 session   one of them
@@ -62,10 +62,10 @@ report() {
   before=$(coverage "$target" INITED)
   after=$(grep -oE ' cov: [0-9]+' "$log" | tail -n 1 | grep -oE '[0-9]+') || after=$before
   if [ "$status" -eq 0 ]; then
-    printf '%-10s %10s executions, coverage %s, %s of it new\n' "$target" "${runs:-?}" "${after:-?}" "$((${after:-0} - ${before:-0}))"
+    printf '%-11s %10s executions, coverage %s, %s of it new\n' "$target" "${runs:-?}" "${after:-?}" "$((${after:-0} - ${before:-0}))"
     return 0
   fi
-  printf '%-10s FAILED after %s executions\n' "$target" "${runs:-?}"
+  printf '%-11s FAILED after %s executions\n' "$target" "${runs:-?}"
   if [ -z "$found" ]; then
     tail -n 20 "$log"
     return 1

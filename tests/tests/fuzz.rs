@@ -67,6 +67,11 @@ fn proofs() {
 }
 
 #[test]
+fn replication() {
+    kept_and_made_inputs_hold("replication");
+}
+
+#[test]
 fn sessions() {
     kept_and_made_inputs_hold("session");
 }

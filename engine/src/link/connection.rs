@@ -1,10 +1,11 @@
 //! One connection between two nodes: whole frames over a blocking socket, and the handshake that says who is who.
 
+use super::frames::Frames;
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::text_of;
 use catraca_wire::replication::{
     AcceptFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover, RefuseFrame,
-    RefuseReason, WelcomeFrame, check_head, proof, view,
+    RefuseReason, WelcomeFrame, proof, view,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -21,8 +22,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a caller waits before it asks whether it should.
 const LOOK_AROUND: Duration = Duration::from_millis(10);
-/// Bytes read at once: a large block, or many small ones.
-const READ_LEN: usize = 2 * 1024 * 1024;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -78,9 +77,7 @@ impl Writer {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
+    frames: Frames,
     /// Until when the handshake must be whole, while it is not.
     handshake_until: Option<Instant>,
 }
@@ -94,7 +91,7 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        Ok(Self { stream, buffer: vec![0; READ_LEN].into_boxed_slice(), start: 0, end: 0, handshake_until: None })
+        Ok(Self { stream, frames: Frames::default(), handshake_until: None })
     }
 
     /// Another handle on the socket, to write to it or to end it.
@@ -139,37 +136,23 @@ impl Connection {
     /// # Errors
     /// [`LinkFailure`]; the connection is of no use then.
     pub fn next(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
-        loop {
-            let have = self.end - self.start;
-            let mut want = LINK_HEAD_LEN;
-            if have >= LINK_HEAD_LEN {
-                let head = &self.buffer[self.start..self.start + LINK_HEAD_LEN];
-                let (kind, length) = check_head(bytemuck::from_bytes(head))?;
-                if have >= length {
-                    let frame = self.start..self.start + length;
-                    self.start += length;
-                    return Ok(Some((kind, &self.buffer[frame])));
-                }
-                want = length;
+        let found = loop {
+            if let Some(found) = self.frames.find()? {
+                break found;
             }
-            if self.start == self.end {
-                (self.start, self.end) = (0, 0);
-            } else if self.start + want > self.buffer.len() {
-                self.buffer.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, have);
-            }
-            match self.stream.read(&mut self.buffer[self.end..]) {
+            match self.stream.read(self.frames.room()) {
                 Ok(0) => return Err(LinkFailure::Closed),
                 // A byte now and then does not make a handshake.
                 Ok(_) if self.handshake_until.is_some_and(|until| Instant::now() >= until) => {
                     return Err(LinkFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
                 }
-                Ok(read) => self.end += read,
+                Ok(read) => self.frames.filled(read),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
-        }
+        };
+        Ok(Some((found.kind, self.frames.bytes(&found))))
     }
 
     /// Waits for a frame of this kind until a time.

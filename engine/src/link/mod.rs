@@ -16,6 +16,7 @@
 mod connection;
 mod feed;
 mod follow;
+pub mod frames;
 mod listen;
 mod lists;
 mod primary;

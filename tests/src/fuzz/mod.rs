@@ -11,6 +11,7 @@ mod list;
 mod log;
 pub mod mutate;
 mod proof;
+mod replication;
 mod session;
 mod snapshot;
 
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "list", body: list::body, mutations: 3_000 },
     Target { name: "log", body: log::body, mutations: 400 },
     Target { name: "proof", body: proof::body, mutations: 1_500 },
+    Target { name: "replication", body: replication::body, mutations: 1_500 },
     Target { name: "session", body: session::body, mutations: 300 },
     Target { name: "snapshot", body: snapshot::body, mutations: 1_500 },
 ];
