@@ -96,7 +96,8 @@ pub fn run(args: Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets the kernel kill this process when its parent ends, however it does: nothing that was answered is lost, and nothing stays behind.
+/// Lets the kernel kill this process when its parent ends, however it does: nothing that was answered is lost, and nothing stays
+/// behind.
 fn end_with(parent: i32) -> Result<(), Failure> {
     set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|e| Failure::new(Status::Environment, format!("can't follow process {parent}: {e}")))?;

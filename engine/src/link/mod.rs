@@ -8,6 +8,7 @@
 //! follow       on a standby: one stream from the primary        quarantine   what is cut off is kept
 //! promote      a standby becomes the primary
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
+//! frames       whole frames out of bytes, without a socket
 //! ```
 //!
 //! A session is one connection from node to node (life signs, grants) and one for each stream. Whatever goes wrong with one of them ends

@@ -8,9 +8,9 @@ use crate::shard_support::{Client, Options, Reply, World, payer, submit, transac
 use catraca_engine::limits::{HANDSHAKE_TIMEOUT, MAX_PENDING, MAX_UNREAD_ANSWERS_LEN, READ_BUFFER_LEN};
 use catraca_engine::shard::messages::{ToControl, ToShard};
 use catraca_wire::frame::{
-    BlacklistFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, LookupFrame, MAX_CLIENT_NAME_LEN,
-    MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PongFrame, StatsFrame, SubmitFrame, VerdictFrame, WelcomeFrame, request_len,
-    view,
+    BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, LookupFrame,
+    MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PongFrame, StatsFrame, SubmitFrame, VerdictFrame,
+    WelcomeFrame, request_len, view,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -128,12 +128,13 @@ impl Run {
     fn request(&mut self, input: &mut Input<'_>) -> Vec<u8> {
         self.next_correlation += 1;
         let correlation = self.next_correlation;
-        match input.byte() % 6 {
+        match input.byte() % 7 {
             0 => bytemuck::bytes_of(&PingFrame::empty(correlation)).to_vec(),
             1 => bytemuck::bytes_of(&LookupFrame::empty(correlation)).to_vec(),
             2 => bytemuck::bytes_of(&StatsFrame::empty(correlation)).to_vec(),
             3 => bytemuck::bytes_of(&BlacklistFrame::empty(correlation)).to_vec(),
             4 => bytemuck::bytes_of(&hello()).to_vec(),
+            5 => bytemuck::bytes_of(&ClusterFrame::empty(correlation)).to_vec(),
             _ => bytemuck::bytes_of(&self.payment(input)).to_vec(),
         }
     }
@@ -307,6 +308,7 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
         Some(FrameKind::Lookup) => view::<LookupFrame>(whole).is_some_and(|frame| frame.reserved == [0; 2]),
         Some(FrameKind::Stats) => view::<StatsFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6]),
         Some(FrameKind::Ping) => view::<PingFrame>(whole).is_some_and(|frame| frame.reserved == 0),
+        Some(FrameKind::Cluster) => view::<ClusterFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6]),
         Some(FrameKind::Blacklist) => {
             view::<BlacklistFrame>(whole).is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 28])
         }

@@ -1,4 +1,5 @@
-//! What happens to the nodes while the load runs: the primary dies, the standby is promoted, the dead one comes back as the standby.
+//! What happens to the nodes while the load runs: the primary dies, the standby is promoted, the dead one comes back as the
+//! standby.
 
 use super::node::Node;
 use super::pair::Pair;

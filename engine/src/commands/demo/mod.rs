@@ -1,8 +1,8 @@
 //! `catraca demo`: the whole system on loopback, with load, the death of its primary, and a picture of the latencies.
 //!
-//! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them while `failover.rs` kills and promotes,
-//! `audit.rs` looks for every answer in the logs, `summary.rs` says what came of it; `stage.rs` has what all use. Here is the order of
-//! events and what a person reads of them.
+//! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them while `failover.rs` kills and
+//! promotes, `audit.rs` looks for every answer in the logs, `summary.rs` says what came of it; `stage.rs` has what all use. Here
+//! is the order of events and what a person reads of them.
 
 mod audit;
 mod failover;
@@ -120,7 +120,10 @@ pub fn run(args: &Args) -> Outcome {
     pair.show_status(&say)?;
 
     say.heading("Where the time went, in the primary until it died");
-    say.text("From its own histograms, since it started: from a request's arrival to the decision (ingress, decide), to the record on both disks (log_write), to the answer (total).");
+    say.text(
+        "From its own histograms, since it started: from a request's arrival to the decision (ingress, decide), to the record on both \
+         disks (log_write), to the answer (total).",
+    );
     say.text(&stats::table(&drill.stages, drill.stages.uptime));
 
     say.heading("The explained payment, asked of the node that was promoted");

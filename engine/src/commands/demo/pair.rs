@@ -102,7 +102,8 @@ pub fn setups(folder: &Path, layout: &Layout, ports: &Ports) -> [Setup; 2] {
     })
 }
 
-/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its standby's word for what is in flight.
+/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its standby's word for what is in
+/// flight.
 pub struct Pair {
     /// Decides.
     pub primary: Node,

@@ -14,7 +14,8 @@ pub struct Summary {
     /// Decisions answered until the primary was lost, and after it.
     acknowledged_before: u64,
     acknowledged_after: u64,
-    /// In the worse of both logs: answers that are missing, that are there in another way, and transactions that were decided twice.
+    /// In the worse of both logs: answers that are missing, that are there in another way, and transactions that were decided
+    /// twice.
     lost: u64,
     different: u64,
     double: u64,

@@ -1,5 +1,5 @@
-//! A standby's stream: whatever the primary sends, only the genuine next block of the session's epoch is written, each boundary that is
-//! asked for is one that is held, and what is said to be durable is.
+//! A standby's stream: whatever the primary sends, only the genuine next block of the session's epoch is written, each boundary
+//! that is asked for is one that is held, and what is said to be durable is.
 
 use super::super::input::{Input, spoil};
 use super::{OWN, SEGMENT_LEN, STREAMS};

@@ -1,5 +1,5 @@
-//! Two nodes and the words between them about the grant, in any order and with connections lost: what the primary believes of the standby
-//! is never less than the standby may hold, and who is promoted without force lacks nothing that was answered.
+//! Two nodes and the words between them about the grant, in any order and with connections lost: what the primary believes of the
+//! standby is never less than the standby may hold, and who is promoted without force lacks nothing that was answered.
 
 use super::super::input::Input;
 use catraca_engine::replica::{NotPromotable, Peer, ReplicaState, Session, Step};
