@@ -267,8 +267,8 @@ impl Sim {
             return false;
         }
         match self.leader() {
-            // What a standby holds its primary holds.
-            Some(leader) if leader != node => true,
+            // What a standby holds its primary holds, as long as it stays a standby.
+            Some(leader) if leader != node => !this.process.as_ref().is_some_and(|process| process.standby.is_promoting()),
             Some(_) => {
                 let (mine, its) = (&this.disk.state, &other.disk.state);
                 // A standby that is ahead of its primary since the grant will be cut, and is no longer granted then.
