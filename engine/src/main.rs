@@ -10,7 +10,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Decides on payments: approve, review or deny, in microseconds, durably, and explainably.
 #[derive(Parser, Debug)]
-#[command(name = "catraca", version, about, max_term_width = 100)]
+#[command(
+    name = "catraca",
+    version,
+    about = "Decides on payments: approve, review or deny, durably and explainably.",
+    max_term_width = 100
+)]
 struct CommandLine {
     #[command(subcommand)]
     command: Command,

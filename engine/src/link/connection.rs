@@ -212,7 +212,11 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
     connection.handshake_until = Some(until);
     connection.send(join)?;
-    let accept: AcceptFrame = connection.expect(until)?;
+    let accept: AcceptFrame = match connection.expect(until) {
+        // Who says so has not proved to be of the cluster yet, and a primary does not say it so early.
+        Err(LinkFailure::Refused { reason: RefuseReason::Taken, text, .. }) => return Err(LinkFailure::Fault(text)),
+        other => other?,
+    };
     if proof(key, Prover::Listener, join, &accept) != accept.proof {
         return Err(LinkFailure::Key);
     }

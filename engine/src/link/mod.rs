@@ -146,7 +146,9 @@ impl Link {
         let link = Arc::clone(self);
         self.spawn("replication", move || listen::take_calls(&link, &listener))?;
         let link = Arc::clone(self);
-        self.spawn("peer", move || primary::watch(&link))
+        self.spawn("solo-watch", move || primary::watch(&link))?;
+        let link = Arc::clone(self);
+        self.spawn("peer", move || primary::inquire_again(&link))
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {

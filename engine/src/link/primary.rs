@@ -186,7 +186,9 @@ impl Link {
             Some(Step::Gate) => {
                 // The standby has been told, durably, before it opened the streams whose word this is.
                 let may_leave = !self.setup.solo_after.is_zero();
-                let state = ReplicaState { primary_may_leave: may_leave, ..inner.state.with_standby(standing.peer.clone()) };
+                let had = (0..self.streams()).map(|stream| self.durable_lsn(stream)).collect();
+                let state = inner.state.with_standby(standing.peer.clone()).granted_to(had);
+                let state = ReplicaState { primary_may_leave: may_leave, ..state };
                 if state != inner.state {
                     self.persist(inner, state);
                 }
@@ -300,32 +302,39 @@ fn hold_session(inner: &mut Inner) -> Option<u64> {
     Some(standing.session.id)
 }
 
-/// Looks after a primary that has no standby: goes alone after the configured time, and asks the other node whether a later reign has
-/// begun.
+/// Looks after a primary that has no standby: goes alone after the configured time.
 pub(super) fn watch(link: &Arc<Link>) {
-    let mut inquired = Instant::now();
     loop {
         std::thread::sleep(WATCH_EVERY);
-        let peer = {
-            let mut inner = locked(&link.inner);
-            if inner.state.role != Role::Primary || inner.session.is_some() || link.is_stopping() {
-                continue;
-            }
-            // Not before the standby knows that this may happen: it would be promoted without a word.
-            let may_leave = inner.state.primary_may_leave && !link.setup.solo_after.is_zero();
-            if may_leave && inner.alone_since.elapsed() >= link.setup.solo_after {
-                link.leave_standby(&mut inner, "solo_after_ms is over");
-            }
-            inner.state.peer.clone()
-        };
-        if inquired.elapsed() < INQUIRE_EVERY {
+        let mut inner = locked(&link.inner);
+        if !is_without_standby(link, &inner) {
             continue;
         }
-        inquired = Instant::now();
+        // Not before the standby knows that this may happen: it would be promoted without a word.
+        let may_leave = inner.state.primary_may_leave && !link.setup.solo_after.is_zero();
+        if may_leave && inner.alone_since.elapsed() >= link.setup.solo_after {
+            link.leave_standby(&mut inner, "solo_after_ms is over");
+        }
+    }
+}
+
+/// While a primary has no standby, asks the other node whether a later reign has begun. In a thread of its own, because a node that hangs
+/// lets it wait.
+pub(super) fn inquire_again(link: &Arc<Link>) {
+    loop {
+        std::thread::sleep(INQUIRE_EVERY);
+        let peer = {
+            let inner = locked(&link.inner);
+            if is_without_standby(link, &inner) { inner.state.peer.clone() } else { None }
+        };
         if let Some(peer) = peer {
             inquire(link, &peer);
         }
     }
+}
+
+fn is_without_standby(link: &Link, inner: &Inner) -> bool {
+    inner.state.role == Role::Primary && inner.session.is_none() && !link.is_stopping()
 }
 
 /// Asks the other node whether it reigns now; if so, this one does not return.

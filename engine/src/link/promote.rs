@@ -108,10 +108,14 @@ impl Link {
 
     fn why_not(&self, why: NotPromotable, handle: &Handle) -> String {
         let behind = handle.behind();
-        let connected = if handle.is_connected() { "connected" } else { "not connected" };
+        let behind = match (handle.is_connected(), behind) {
+            (true, records) => format!("connected, {records} records behind"),
+            (false, 0) => "not connected, how far behind is not known".to_owned(),
+            (false, records) => format!("not connected, at least {records} records behind"),
+        };
         match why {
             NotPromotable::NotInSync | NotPromotable::MayBeLeft => {
-                format!("{why}; {connected}, at least {behind} behind; --force may lose them")
+                format!("{why}; {behind}; --force may lose them")
             }
             NotPromotable::Already(_) | NotPromotable::Empty => why.to_string(),
         }

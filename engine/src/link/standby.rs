@@ -243,6 +243,9 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
         match session(link, following, address, stop, under_way) {
             Ok(()) => told.clear(),
             Err(failure) => {
+                if let LinkFailure::Refused { reason: RefuseReason::Taken, .. } = &failure {
+                    give_up_grant(link);
+                }
                 if let LinkFailure::Refused { primary, .. } = &failure {
                     hint = primary.clone().filter(|primary| *primary != link.setup.replication_address);
                 }
@@ -254,10 +257,32 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
         following.connected.store(false, Ordering::Relaxed);
         *locked(under_way) = None;
         attempt += 1;
-        // A promotion does not wait for the next call.
-        if !stop.load(Ordering::Relaxed) {
-            std::thread::park_timeout(CALL_PAUSE);
+        // A promotion does not wait for the next call; anything else that wakes a thread does.
+        let until = Instant::now() + CALL_PAUSE;
+        while !stop.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
         }
+    }
+}
+
+/// The primary waits for another standby now, and does not count on this one any more.
+fn give_up_grant(link: &Link) {
+    let mut inner = locked(&link.inner);
+    if inner.state.role == Role::Standby && inner.state.in_sync {
+        tracing::warn!("another standby has this node's place: it is not in sync any more");
+        let state = inner.state.replaced();
+        link.persist(&mut inner, state);
+    }
+}
+
+/// Keeps what the primary has called committed: after a start this node must not cut it off because the primary has lost it.
+fn keep_committed(link: &Link, following: &Following, epoch: u32) {
+    let streams = locked(&following.streams).clone();
+    let committed = streams.iter().map(|stream| locked(stream).follower.committed()).collect();
+    let mut inner = locked(&link.inner);
+    let state = inner.state.knowing(committed);
+    if inner.state.role == Role::Standby && inner.state.epoch == epoch && state != inner.state {
+        link.persist(&mut inner, state);
     }
 }
 
@@ -288,6 +313,9 @@ fn session(
         over: AtomicBool::new(false),
         sockets: Mutex::new(vec![node.handle()?]),
     });
+    for (stream, committed) in locked(&link.inner).state.committed.iter().enumerate() {
+        locked(&following.stream(stream as u16)).follower.remember(*committed);
+    }
     *locked(under_way) = Some(Arc::clone(&course));
     if stop.load(Ordering::Relaxed) {
         return Err(LinkFailure::Closed);
@@ -310,6 +338,9 @@ fn session(
         course.end();
         talked
     });
+    if !stop.load(Ordering::Relaxed) {
+        keep_committed(link, following, epoch);
+    }
     // What went wrong first; what followed from it says less.
     let first = locked(&first_failure).take();
     first.map_or(talked, Err)

@@ -32,6 +32,7 @@ struct Stored {
     odd_epochs: bool,
     in_sync: bool,
     granted_at: Vec<u64>,
+    committed: Vec<u64>,
     primary_may_leave: bool,
     shards: u16,
     peer: Option<StoredPeer>,
@@ -46,6 +47,7 @@ fn stored(state: &ReplicaState) -> Stored {
         odd_epochs: state.odd_epochs,
         in_sync: state.in_sync,
         granted_at: state.granted_at.clone(),
+        committed: state.committed.clone(),
         primary_may_leave: state.primary_may_leave,
         shards: state.shards,
         peer: state.peer.as_ref().map(|peer| StoredPeer {
@@ -72,6 +74,7 @@ fn state(stored: Stored) -> Option<ReplicaState> {
         odd_epochs: stored.odd_epochs,
         in_sync: stored.in_sync,
         granted_at: stored.granted_at,
+        committed: stored.committed,
         primary_may_leave: stored.primary_may_leave,
         shards: stored.shards,
         peer,

@@ -33,9 +33,22 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     let no_log = !segment::streams(path).is_ok_and(|streams| {
         streams.iter().any(|&stream| segment::segments(path, stream).is_ok_and(|segments| !segments.is_empty()))
     });
+    let refuse = |why: &str| Failure::new(Status::DataDirectory, format!("{}: {why}", path.display()));
+    if saved.is_none() && !no_log {
+        return Err(refuse(
+            "there is a log, and replica.json, which says what this node is to it, is missing: restore it (LOG.md, replica.json)",
+        ));
+    }
+    let had_standby = |state: &ReplicaState| state.role == Role::Primary && state.durability != Durability::Single;
+    if no_log && !follows && saved.as_ref().is_some_and(had_standby) {
+        return Err(refuse(
+            "the log is gone: promote the standby, and build this node anew behind it (LOG.md, Building a node anew)",
+        ));
+    }
+    let demoted = follows && saved.as_ref().is_some_and(|state| state.role == Role::Primary);
     let unusable = |e: key::KeyError| Failure::new(Status::DataDirectory, e.to_string());
     let (mut cluster, mut segment_len) = (None, None);
-    if follows && no_log {
+    if follows && (no_log || demoted) {
         std::fs::create_dir_all(path)
             .map_err(|e| Failure::new(Status::DataDirectory, format!("data directory {} can't be made: {e}", path.display())))?;
         let key = key::load_existing(path).map_err(unusable)?;
@@ -46,6 +59,10 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
         }
     }
     let data_dir = DataDir::open(path, config.allow_volatile_data_dir, cluster)?;
+    if demoted && cluster.is_some_and(|cluster| cluster != data_dir.cluster_id) {
+        let message = "standby_of names a node of another cluster, and this node has a log of its own: check the address, or give it a new data_dir";
+        return Err(Failure::new(Status::Config, message.to_owned()));
+    }
     // Only now nobody else has it: a run that was about to end may have changed its place since.
     if state_file::load(path)? != saved {
         let message =
@@ -99,6 +116,13 @@ pub(super) fn hold_to_log(
         state_file::save(data_dir.path(), state)
             .map_err(|e| Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display())))
     };
+    if state.role == Role::Primary && state.lacks(last_lsns) {
+        let message = format!(
+            "{}: its log lacks records that it had when its standby came in sync: promote the standby, and build this node anew behind it",
+            data_dir.path().display()
+        );
+        return Err(Failure::new(Status::DataDirectory, message));
+    }
     let found = state.found(last_lsns);
     if found != *state {
         tracing::warn!("the log lacks what it held when this node came in sync; it is not in sync until it has caught up again");

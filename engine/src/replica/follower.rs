@@ -221,6 +221,11 @@ impl Follower {
         Ok(Taken::Write(Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() }))
     }
 
+    /// What an earlier run was told to be committed, in the epoch that is followed.
+    pub fn remember(&mut self, committed: u64) {
+        self.committed = self.committed.max(committed);
+    }
+
     /// The write that was asked for was not begun, and will not be.
     pub fn not_written(&mut self) {
         assert!(self.writing.take().is_some(), "nothing is to be written");

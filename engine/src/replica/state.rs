@@ -41,8 +41,12 @@ pub struct ReplicaState {
     pub odd_epochs: bool,
     /// On a standby: it holds the primary's grant.
     pub in_sync: bool,
-    /// On a standby: the last record of each stream when the grant came. A log that ends before is not the one it was given to.
+    /// The last record of each stream when the grant came, or, on a primary, when its answers began to wait. A log that ends before is
+    /// not that log.
     pub granted_at: Vec<u64>,
+    /// On a standby: by stream, a record that its primary had called committed in this epoch, as far as that was kept. A primary whose log
+    /// ends before it has lost something.
+    pub committed: Vec<u64>,
     /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the connection is lost. On a primary:
     /// its standby has been told so.
     pub primary_may_leave: bool,
@@ -89,6 +93,7 @@ impl ReplicaState {
             odd_epochs: true,
             in_sync: false,
             granted_at: Vec::new(),
+            committed: Vec::new(),
             primary_may_leave: false,
             shards,
             peer: None,
@@ -128,6 +133,8 @@ impl ReplicaState {
             role: Role::Primary,
             durability: Durability::Solo,
             in_sync: false,
+            granted_at: Vec::new(),
+            committed: Vec::new(),
             primary_may_leave: false,
             ..self.clone()
         })
@@ -144,6 +151,7 @@ impl ReplicaState {
             epoch,
             odd_epochs: !odd_epochs,
             in_sync: self.in_sync && epoch == self.epoch,
+            committed: if epoch == self.epoch { self.committed.clone() } else { Vec::new() },
             primary_may_leave: may_leave,
             peer: Some(primary),
             ..self.clone()
@@ -180,9 +188,25 @@ impl ReplicaState {
     /// given to, or lacks something of it: its disk was emptied, or set back to an old copy.
     #[must_use]
     pub fn found(&self, last_lsns: &[u64]) -> Self {
-        let lacks = |(stream, granted): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *granted;
-        let in_sync = self.in_sync && !self.granted_at.iter().enumerate().any(lacks);
-        Self { in_sync, ..self.clone() }
+        Self { in_sync: self.in_sync && !self.lacks(last_lsns), ..self.clone() }
+    }
+
+    /// Whether a log whose streams end with these records lacks something that it had.
+    pub fn lacks(&self, last_lsns: &[u64]) -> bool {
+        let lacks = |(stream, had): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *had;
+        self.granted_at.iter().enumerate().any(lacks)
+    }
+
+    /// Without the grant: the primary has given this node's place to another one.
+    #[must_use]
+    pub fn replaced(&self) -> Self {
+        Self { in_sync: false, ..self.clone() }
+    }
+
+    /// With what the primary has called committed by now.
+    #[must_use]
+    pub fn knowing(&self, committed: Vec<u64>) -> Self {
+        Self { committed, ..self.clone() }
     }
 
     /// Whether this primary takes a node as its standby.
@@ -229,6 +253,8 @@ impl ReplicaState {
             role: Role::Standby,
             durability: Durability::Single,
             in_sync: false,
+            granted_at: Vec::new(),
+            committed: Vec::new(),
             primary_may_leave: false,
             peer: by.or_else(|| self.peer.clone()),
             ..self.clone()
@@ -307,6 +333,22 @@ mod tests {
             assert_eq!(granted.found(less).promoted(false), Err(NotPromotable::NotInSync), "{less:?}");
         }
         assert!(!granted.with_grant(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
+    }
+
+    #[test]
+    fn what_a_primary_called_committed_is_remembered_within_its_epoch() {
+        let (a, b) = pair();
+        let b = b.knowing(vec![40]);
+        assert_eq!(b.following(1, peer(1), true, false).expect("its primary").committed, [40]);
+        assert!(
+            b.following(3, peer(1), true, false).expect("higher").committed.is_empty(),
+            "another reign may have lost them by force"
+        );
+        assert!(b.promoted(false).expect("granted").committed.is_empty());
+        let a = a.granted_to(vec![30]);
+        assert!(a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]), "a primary's log that ends before its standby was granted");
+        assert!(!a.deposed(2, None).expect("higher").lacks(&[]), "what it had alone may be cut off");
+        assert_eq!(b.replaced().promoted(false), Err(NotPromotable::NotInSync));
     }
 
     #[test]

@@ -35,8 +35,9 @@ enum View<'a> {
         epoch: u32,
         in_sync: bool,
         connected: bool,
-        behind_records: u64,
-        behind_bytes: u64,
+        /// `null` where it is not known: another node belongs to it and is not connected.
+        behind_records: Option<u64>,
+        behind_bytes: Option<u64>,
         silence_ms: Option<u64>,
         primary: Option<&'a str>,
         peer: Option<&'a str>,
@@ -52,6 +53,7 @@ enum View<'a> {
 
 impl<'a> From<&'a Answer> for View<'a> {
     fn from(Answer { addr, said }: &'a Answer) -> Self {
+        let is_known = |number: u64| said.as_ref().is_ok_and(|state| number > 0 || state.connected || !has_peer(state));
         match said {
             Ok(state) => Self::Part {
                 addr,
@@ -60,8 +62,8 @@ impl<'a> From<&'a Answer> for View<'a> {
                 epoch: state.epoch,
                 in_sync: state.in_sync,
                 connected: state.connected,
-                behind_records: state.behind_records,
-                behind_bytes: state.behind_bytes,
+                behind_records: Some(state.behind_records).filter(|&records| is_known(records)),
+                behind_bytes: Some(state.behind_bytes).filter(|&bytes| is_known(bytes)),
                 silence_ms: state.silence_ms,
                 primary: state.primary.as_deref(),
                 peer: state.peer.as_deref(),
