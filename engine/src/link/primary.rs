@@ -229,10 +229,10 @@ impl Link {
         let told = match hold_session(&mut inner) {
             Some(id) => {
                 drop(inner);
-                let told = self.wait_for_revoked(id);
+                self.wait_for_revoked(id);
                 inner = locked(&self.inner);
                 // Meanwhile that session may have ended, and another one have begun that was never held back.
-                told && session_of(&inner, id).is_some_and(|session| !session.may_hold_grant())
+                session_of(&inner, id).is_some_and(|session| !session.may_hold_grant())
             }
             None => inner.session.is_some(),
         };
@@ -248,17 +248,12 @@ impl Link {
         Ok(())
     }
 
-    fn wait_for_revoked(&self, id: u64) -> bool {
+    /// Waits until the standby of a session has given back what it held, the session is over, or the time is.
+    fn wait_for_revoked(&self, id: u64) {
         let until = Instant::now() + WISH_TIMEOUT;
-        while Instant::now() < until {
-            match session_of(&locked(&self.inner), id) {
-                Some(session) if !session.may_hold_grant() => return true,
-                Some(_) => {}
-                None => return false,
-            }
+        while Instant::now() < until && session_of(&locked(&self.inner), id).is_some_and(Session::may_hold_grant) {
             std::thread::sleep(WISH_POLL);
         }
-        false
     }
 
     /// Records that answers wait for nobody, then has the shards do so.

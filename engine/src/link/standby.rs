@@ -270,7 +270,7 @@ fn give_up_grant(link: &Link) {
     let mut inner = locked(&link.inner);
     if inner.state.role == Role::Standby && inner.state.in_sync {
         tracing::warn!("another standby has this node's place: it is not in sync any more");
-        let state = inner.state.replaced();
+        let state = inner.state.with_grant(inner.state.epoch, false).expect("it is this node's own epoch");
         link.persist(&mut inner, state);
     }
 }

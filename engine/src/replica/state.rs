@@ -197,12 +197,6 @@ impl ReplicaState {
         self.granted_at.iter().enumerate().any(lacks)
     }
 
-    /// Without the grant: the primary has given this node's place to another one.
-    #[must_use]
-    pub fn replaced(&self) -> Self {
-        Self { in_sync: false, ..self.clone() }
-    }
-
     /// With what the primary has called committed by now.
     #[must_use]
     pub fn knowing(&self, committed: Vec<u64>) -> Self {
@@ -348,7 +342,6 @@ mod tests {
         let a = a.granted_to(vec![30]);
         assert!(a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]), "a primary's log that ends before its standby was granted");
         assert!(!a.deposed(2, None).expect("higher").lacks(&[]), "what it had alone may be cut off");
-        assert_eq!(b.replaced().promoted(false), Err(NotPromotable::NotInSync));
     }
 
     #[test]
