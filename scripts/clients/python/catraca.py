@@ -137,6 +137,11 @@ class _Route:
         in_turn = [(self._next + step) % len(self.addresses) for step in range(1, len(self.addresses) + 1)]
         self._next = next((place for place in in_turn if self.addresses[place] not in self._tried), in_turn[0])
 
+    def cut_off(self, seen: str) -> None:
+        """The caller's time ended in the middle of the attempt, which tells nothing of the node: that it follows stays known."""
+        follows = self._seen.get(self.address) == "is a standby"
+        self.failed("is a standby" if follows else seen)
+
     def standby(self, primary: str) -> bool:
         """The node here follows, and names this primary. True: that one is next, and was not tried since the last pause."""
         self.failed("is a standby")
@@ -426,7 +431,8 @@ class Client:
             try:
                 connection = _Connection(self._route.address, self._hello, timeout_s, self._answer_timeout_s)
             except (ConnectError, Refused) as error:
-                self._route.failed(f"failed: {error}")
+                leave = self._route.cut_off if time.monotonic() >= until else self._route.failed
+                leave(f"failed: {error}")
                 if _is_final(error):
                     raise
                 raise self._route.no_primary() or error

@@ -414,10 +414,15 @@ fn find(route: &mut Route, options: &ClientOptions, until: Option<Instant>) -> R
                 return Ok(connection);
             }
             Err(error) => {
-                route.failed(match &error {
+                let why = match &error {
                     ClientError::Connect { detail, .. } => detail.clone(),
                     other => other.to_string(),
-                });
+                };
+                if until.is_some_and(|until| time_left(until).is_none()) {
+                    route.cut_off(why);
+                } else {
+                    route.failed(why);
+                }
                 if is_final(&error) || route.no_primary().is_none() {
                     return Err(error);
                 }

@@ -75,6 +75,14 @@ impl Route {
         self.leave(Seen::Failed(why));
     }
 
+    /// The caller's time ended in the middle of the attempt, which tells nothing of the node: that it follows, if it said so, stays known.
+    pub(super) fn cut_off(&mut self, why: String) {
+        match self.places[self.next].seen {
+            Seen::Standby => self.leave(Seen::Standby),
+            Seen::Nothing | Seen::Failed(_) => self.leave(Seen::Failed(why)),
+        }
+    }
+
     /// The node here follows, and names this primary. `true`: that one is next, and was not tried in this round.
     pub(super) fn standby(&mut self, primary: Option<String>) -> bool {
         self.leave(Seen::Standby);
@@ -143,6 +151,22 @@ mod tests {
         assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: refused; c:1 is a standby"));
         route.found();
         assert_eq!(route.no_primary(), None);
+    }
+
+    #[test]
+    fn an_attempt_that_was_cut_off_says_no_more_than_the_address_did() {
+        let mut route = route(&["a:1", "b:1"]);
+        route.standby(None);
+        route.cut_off("no WELCOME in time".to_owned());
+        assert!(route.is_exhausted(), "both were tried");
+        assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: no WELCOME in time"));
+        route.begin_round();
+        route.cut_off("no WELCOME in time".to_owned());
+        assert_eq!(route.address(), "b:1", "it was tried all the same");
+        assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: no WELCOME in time"));
+        route.standby(None);
+        route.failed("refused".to_owned());
+        assert_eq!(route.no_primary().as_deref(), Some("a:1: refused; b:1 is a standby"), "a node that is gone follows nobody");
     }
 
     #[test]
