@@ -6,6 +6,7 @@
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
+use crate::log::recovery::LastWrite;
 use crate::log::startup::{RecoveredStream, recover_stream};
 use crate::log::{SoundBlock, Tail, segment};
 use crate::replica::Boundaries;
@@ -160,7 +161,13 @@ fn decision(dedupe: &mut Dedupe, payer: DocumentKey, head: &RecordHead, block: &
 ///
 /// # Errors
 /// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that can't be read.
-pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries: usize) -> Result<Rebuilt, Failure> {
+pub fn from_log(
+    data_dir: &DataDir,
+    key: &ChainKey,
+    last_write: LastWrite,
+    shards: u16,
+    dedupe_entries: usize,
+) -> Result<Rebuilt, Failure> {
     let builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
     let fail = |e: crate::log::LogError| Failure::new(e.status(), e.to_string());
     let on_disk = match segment::streams(data_dir.path()) {
@@ -173,7 +180,7 @@ pub fn from_log(data_dir: &DataDir, key: &ChainKey, shards: u16, dedupe_entries:
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
         let mut seen = Boundaries::default();
-        let recovered = recover_stream(data_dir.path(), stream, data_dir.cluster_id, key, |block| {
+        let recovered = recover_stream(data_dir.path(), stream, data_dir.cluster_id, key, last_write, |block| {
             builder.take(block);
             seen.push(Tail::after(block));
         })

@@ -6,6 +6,7 @@ use catraca_engine::fatal::{Failure, Status};
 use catraca_engine::log::cursor::BlockCursor;
 use catraca_engine::log::damage::{DamageReason, TornReason};
 use catraca_engine::log::read::End;
+use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
 use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, lookup, recover_stream};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN};
@@ -23,7 +24,7 @@ fn folder() -> tempfile::TempDir {
 
 fn recover(data_dir: &Path) -> Result<(RecoveredStream, u64), LogError> {
     let mut records = 0;
-    recover_stream(data_dir, 0, CLUSTER, &KEY, |block| records += block.records().count() as u64)
+    recover_stream(data_dir, 0, CLUSTER, &KEY, LastWrite::Block, |block| records += block.records().count() as u64)
         .map(|recovered| (recovered, records))
 }
 
@@ -181,7 +182,7 @@ fn files_missing_empty_and_foreign_are_refused() {
     }
     assert_eq!(recover(dir.path()).expect("sound").0.segments, 4);
 
-    let other = recover_stream(dir.path(), 0, [9; 16], &KEY, |_| {});
+    let other = recover_stream(dir.path(), 0, [9; 16], &KEY, LastWrite::Block, |_| {});
     assert!(matches!(other, Err(LogError::Damaged { damage, .. }) if damage.reason == DamageReason::SegmentCluster));
 }
 

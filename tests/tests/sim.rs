@@ -48,7 +48,7 @@ fn a_seed_is_one_run() {
 }
 
 /// Variants that seeds find, and the number of seeds within which they must.
-const FOUND_BY_SEEDS: [(&str, u64); 7] = [
+const FOUND_BY_SEEDS: [(&str, u64); 8] = [
     ("ack-before-sync", 20),
     ("ack-before-standby", 20),
     ("epoch-in-memory", 40),
@@ -56,6 +56,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 7] = [
     ("truncated-damage", 60),
     ("empty-dedupe", 20),
     ("reused-segment", 80),
+    ("blocks-with-grant", 60),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds within which they must be found.
 const FOUND_BY_DIRECTED_SEEDS: [(&str, Directed, u64); 2] =

@@ -5,6 +5,7 @@
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
 use catraca_engine::data_dir::DataDir;
+use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, NewSegment};
 use catraca_engine::rebuild::from_log;
 use catraca_engine::shard::dedupe;
@@ -35,7 +36,7 @@ fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
     let written = write(&data_dir, len)?;
     for _ in 0..3 {
         let begun = Instant::now();
-        let rebuilt = from_log(&data_dir, &CHAIN_KEY, 1, dedupe::MAX_ENTRIES)?;
+        let rebuilt = from_log(&data_dir, &CHAIN_KEY, LastWrite::Block, 1, dedupe::MAX_ENTRIES)?;
         let seconds = begun.elapsed().as_secs_f64();
         let gigabytes = written as f64 / 1e9;
         println!("{} records, {gigabytes:.3} GB: {seconds:.3} s, {:.2} GB/s", rebuilt.builder.records(), gigabytes / seconds);

@@ -155,6 +155,15 @@ impl Connection {
         Ok(Some((found.kind, self.frames.bytes(&found))))
     }
 
+    /// The frame that [`Self::next`] will give, if it has come already; nothing is read for it.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn ready(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+        let found = self.frames.peek()?;
+        Ok(found.map(|found| (found.kind, self.frames.bytes(&found))))
+    }
+
     /// Waits for a frame of this kind until a time.
     fn expect<F: LinkFrame>(&mut self, until: Instant) -> Result<F, LinkFailure> {
         loop {

@@ -1,13 +1,13 @@
 //! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so that nothing is handed over on the way;
-//! then the records go into the tables that a promotion needs.
+//! then the records go into the tables that a promotion needs. While the standby catches up, what has come meanwhile is written at once.
 
-use super::connection::{LinkFailure, dial_while};
+use super::connection::{Connection, LinkFailure, dial_while};
 use super::standby::{Course, Following};
 use super::{Link, quarantine};
 use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::{self, NewSegment, segment_path};
-use crate::replica::{FollowFault, Follower, Next, Taken};
+use crate::replica::{FollowFault, Follower, Next, Placed, Taken};
 use crate::shard::journal::BlockMemory;
 use crate::shard::messages::ToControl;
 use catraca_wire::replication::{AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view};
@@ -69,25 +69,35 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
         if kind != LinkKind::Block {
             return Err(LinkFailure::Unexpected(kind));
         }
-        let (preface, block) = frame.split_at(size_of::<BlockPrefaceFields>());
-        let preface: &BlockPrefaceFields = bytemuck::from_bytes(preface);
+        let (preface, block) = preface_of(frame);
         let epoch = preface.head.epoch.to_native();
         let durable = preface.durable_lsn.to_native();
         let mut ack = AckFrame::empty(number, course.epoch);
         match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
             Taken::Write(place) => {
-                if let Err(over) = write(link, course, number, &mut stream, place.segment, place.offset, block) {
+                let stream = &mut *stream;
+                stream.memory.bytes_mut()[..block.len()].copy_from_slice(block);
+                if let Err(over) = prepare(link, course, number, stream, place.segment) {
                     stream.follower.not_written();
                     return Err(over);
                 }
-                let sound = stream.follower.block_of(block).map_err(|e| LinkFailure::Fault(e.to_string()))?;
+                let mut group = Group { len: place.len, durable };
+                {
+                    // Held until the write is done: the grant may not come before the last write of several blocks has ended.
+                    let catching_up = following.catching_up();
+                    if *catching_up {
+                        gather(&mut connection, stream, &mut group);
+                    }
+                    write(link, number, stream, &Placed { len: group.len, ..place });
+                }
+                let sound = stream.follower.blocks_of(&stream.memory.bytes()[..group.len]);
                 let (lsn, receipt) = stream.follower.written();
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
                 // A grant that follows the acknowledgement is of a log that reaches to here.
-                following.note(number, lsn, durable);
+                following.note(number, lsn, group.durable);
                 // The primary waits for this; the tables need it whether the primary is still there or not, for the log has it now.
                 let sent = writer.send(&ack);
-                following.builder.take(&sound);
+                sound.for_each(|block| following.builder.take(&block));
                 sent?;
             }
             Taken::Known { lsn, receipt } => {
@@ -125,41 +135,63 @@ fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> 
     }
 }
 
-/// Writes a block, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown. An error means
-/// that the session was over before anything was written.
-fn write(
-    link: &Link,
-    course: &Course,
-    number: u16,
-    stream: &mut Stream,
-    segment: u32,
-    offset: u64,
-    block: &[u8],
-) -> Result<(), LinkFailure> {
-    let data_dir = &link.setup.data_dir;
-    if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
-        prepare(link, course, number, segment)?;
-        let file = driver::open_segment(data_dir, number, segment).unwrap_or_else(|failure| fatal::end(&failure));
-        stream.file = Some((segment, file));
+/// What is written at once.
+struct Group {
+    /// Bytes of it.
+    len: usize,
+    /// The last record that the primary is known to have.
+    durable: u64,
+}
+
+/// Puts what has come behind the block to be written into the same write, as far as it goes there. What does not is left to be taken by
+/// itself.
+fn gather(connection: &mut Connection, stream: &mut Stream, group: &mut Group) {
+    while let Ok(Some((LinkKind::Block, frame))) = connection.ready() {
+        let (preface, block) = preface_of(frame);
+        let joined = stream.follower.join(preface.head.epoch.to_native(), preface.committed_lsn.to_native(), block);
+        let Some(len) = joined else { break };
+        stream.memory.bytes_mut()[group.len..len].copy_from_slice(block);
+        *group = Group { len, durable: preface.durable_lsn.to_native() };
+        let Ok(Some(_)) = connection.next() else { unreachable!("the frame that was looked at can be taken") };
     }
-    let Some((_, file)) = &stream.file else { unreachable!("opened above") };
-    let memory = &mut stream.memory.bytes_mut()[..block.len()];
-    memory.copy_from_slice(block);
-    let why = match file.write_at(memory, offset) {
-        Ok(len) if len == block.len() => return Ok(()),
-        Ok(len) => format!("only {len} of {} bytes were written", block.len()),
+}
+
+fn preface_of(frame: &[u8]) -> (&BlockPrefaceFields, &[u8]) {
+    let (preface, block) = frame.split_at(size_of::<BlockPrefaceFields>());
+    (bytemuck::from_bytes(preface), block)
+}
+
+/// Writes what lies in the stream's memory, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is
+/// unknown.
+fn write(link: &Link, number: u16, stream: &Stream, place: &Placed) {
+    let Some((segment, file)) = &stream.file else { unreachable!("it was prepared") };
+    assert_eq!(*segment, place.segment, "the segment that was prepared is the one to write");
+    let why = match file.write_at(&stream.memory.bytes()[..place.len], place.offset) {
+        Ok(len) if len == place.len => return,
+        Ok(len) => format!("only {len} of {} bytes were written", place.len),
         Err(error) => error.to_string(),
     };
-    let path = segment_path(data_dir, number, segment);
+    let path = segment_path(&link.setup.data_dir, number, place.segment);
     let message = format!(
-        "writing the log failed at {} offset {offset}: {why}; nothing was acknowledged after it: check the disk, then start again",
-        path.display()
+        "writing the log failed at {} offset {}: {why}; nothing was acknowledged after it: check the disk, then start again",
+        path.display(),
+        place.offset
     );
     fatal::end(&Failure::new(Status::DiskFailed, message));
 }
 
+/// Has a segment open for writing. An error means that the session was over before it was there.
+fn prepare(link: &Link, course: &Course, number: u16, stream: &mut Stream, segment: u32) -> Result<(), LinkFailure> {
+    if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
+        wait_for_segment(link, course, number, segment)?;
+        let file = driver::open_segment(&link.setup.data_dir, number, segment).unwrap_or_else(|failure| fatal::end(&failure));
+        stream.file = Some((segment, file));
+    }
+    Ok(())
+}
+
 /// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout has nobody who prepares ahead.
-fn prepare(link: &Link, course: &Course, number: u16, index: u32) -> Result<(), LinkFailure> {
+fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Result<(), LinkFailure> {
     let path = segment_path(&link.setup.data_dir, number, index);
     if number < link.setup.shards {
         let mut news = ToControl::SegmentTaken { shard: number, segment: index };

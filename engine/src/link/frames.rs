@@ -36,14 +36,24 @@ impl Frames {
     /// # Errors
     /// [`LinkError`]; nothing that comes later means anything then.
     pub fn find(&mut self) -> Result<Option<Found>, LinkError> {
+        let found = self.peek()?;
+        if let Some(found) = &found {
+            self.start = found.bytes.end;
+        }
+        Ok(found)
+    }
+
+    /// The same, and leaves it there.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn peek(&mut self) -> Result<Option<Found>, LinkError> {
         let have = &self.buffer[self.start..self.end];
         self.want = LINK_HEAD_LEN;
         if let Some(head) = have.get(..LINK_HEAD_LEN) {
             let (kind, length) = check_head(bytemuck::from_bytes(head))?;
             if have.len() >= length {
-                let bytes = self.start..self.start + length;
-                self.start += length;
-                return Ok(Some(Found { kind, bytes }));
+                return Ok(Some(Found { kind, bytes: self.start..self.start + length }));
             }
             self.want = length;
         }

@@ -12,7 +12,7 @@ use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{AcceptFrame, GrantedFrame, LinkKind, Purpose, RefuseReason, RevokedFrame};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::{JoinHandle, Scope};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ pub struct Following {
     /// By stream: the last record here, and the last that the primary is known to have.
     seen: Mutex<Vec<(u64, u64)>>,
     connected: AtomicBool,
+    /// This node's durable place says that it catches up. Read by a stream while it writes several blocks at once.
+    catching_up: RwLock<bool>,
     setup: LinkSetup,
 }
 
@@ -108,6 +110,7 @@ impl Following {
             primary,
             seen: Mutex::new(seen),
             connected: AtomicBool::new(false),
+            catching_up: RwLock::new(false),
             setup: link.clone(),
         }
     }
@@ -128,6 +131,16 @@ impl Following {
         if let Some(seen) = locked(&self.seen).get_mut(usize::from(number)) {
             *seen = (lsn, durable);
         }
+    }
+
+    /// Whether several blocks may be written at once, for as long as what this gives is held.
+    pub(super) fn catching_up(&self) -> RwLockReadGuard<'_, bool> {
+        self.catching_up.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether several blocks may be written at once from now on; waits for what is being written.
+    fn set_catching_up(&self, catching_up: bool) {
+        *self.catching_up.write().unwrap_or_else(PoisonError::into_inner) = catching_up;
     }
 
     /// The last record here of each stream.
@@ -305,7 +318,7 @@ fn session(
         return Err(LinkFailure::Fault(why.to_owned()));
     }
     let epoch = accept.head.epoch.to_native();
-    submit_to(link, &accept, address, &node)?;
+    following.set_catching_up(submit_to(link, &accept, address, &node)?);
     let course = Arc::new(Course {
         session: accept.session.to_native(),
         epoch,
@@ -364,8 +377,8 @@ fn start<'scope>(
     }
 }
 
-/// Puts this node under a primary's reign, durably, before anything of it is taken.
-fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection::Connection) -> Result<(), LinkFailure> {
+/// Puts this node under a primary's reign, durably, before anything of it is taken. Whether it catches up.
+fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection::Connection) -> Result<bool, LinkFailure> {
     let client_address = reachable(text_of(&accept.client_address), node.peer_address());
     let primary =
         Peer { node_id: accept.node_id, replication_address: address.to_owned(), client_address: client_address.clone() };
@@ -379,6 +392,7 @@ fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection
         .state
         .following(epoch, primary, accept.odd_epochs == 1, may_leave)
         .map_err(|fenced| LinkFailure::Fault(fenced.to_string()))?;
+    let catching_up = state.catching_up;
     if state != inner.state {
         link.persist(&mut inner, state);
     }
@@ -386,7 +400,7 @@ fn submit_to(link: &Link, accept: &AcceptFrame, address: &str, node: &connection
     for shard in 0..usize::from(link.setup.shards) {
         link.tell(shard, ToShard::PrimaryAt { address: address_field(&client_address), epoch });
     }
-    Ok(())
+    Ok(catching_up)
 }
 
 /// The connection from node to node: life signs and grants.
@@ -408,6 +422,10 @@ fn talk(
         if let Some((kind, frame)) = node.next()? {
             let theirs = connection::head_of(frame).epoch.to_native();
             heard = Instant::now();
+            if kind == LinkKind::Grant {
+                // Before the grant is durable: behind it no crash may leave a hole.
+                following.set_catching_up(false);
+            }
             let mut inner = locked(&link.inner);
             inner.last_heard = Some(heard);
             match kind {

@@ -47,6 +47,9 @@ pub enum TornReason {
     /// The head was written, some sectors behind it were not.
     #[error("a block of which sectors were never written")]
     SectorsNotWritten,
+    /// Several blocks of one write, of which sectors were never written.
+    #[error("several blocks of one write, of which sectors were never written")]
+    BlocksNotWritten,
     /// The bytes of this place belong to a block that was here before.
     #[error("a stale block of earlier use ({0})")]
     Stale(Stale),

@@ -8,7 +8,7 @@ use super::bytes::SegmentBytes;
 use super::check::{Place, SoundBlock, Tail};
 use super::damage::{Damage, Torn};
 use super::error::LogError;
-use super::recovery::{Counts, Recovery, Visitor};
+use super::recovery::{Counts, LastWrite, Recovery, Visitor};
 use super::segment;
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
@@ -56,6 +56,7 @@ pub struct LogReader {
     shards: Vec<u16>,
     key: Option<ChainKey>,
     cluster_id: Option<[u8; 16]>,
+    last_write: LastWrite,
 }
 
 impl LogReader {
@@ -77,7 +78,13 @@ impl LogReader {
                 break;
             }
         }
-        Ok(Self { data_dir: data_dir.to_owned(), shards, key, cluster_id })
+        Ok(Self { data_dir: data_dir.to_owned(), shards, key, cluster_id, last_write: LastWrite::Block })
+    }
+
+    /// With another last write than one block.
+    #[must_use]
+    pub fn with_last_write(self, last_write: LastWrite) -> Self {
+        Self { last_write, ..self }
     }
 
     /// The streams, ascending.
@@ -120,7 +127,7 @@ impl LogReader {
         from: Tail,
         mut visitor: impl FnMut(&SoundBlock<'_>) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
-        let mut recovery = Recovery::resume(self.cluster_id, shard, self.key.as_ref(), from);
+        let mut recovery = Recovery::resume(self.cluster_id, shard, self.key.as_ref(), from).with_last_write(self.last_write);
         let mut looks = 0;
         loop {
             let before = *recovery.tail();

@@ -28,6 +28,16 @@ pub enum SegmentEnd {
     Stopped,
 }
 
+/// What the one write that may have been under way was made of: at most 1 MiB ([`MAX_BLOCK_LEN`]) in one segment either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LastWrite {
+    /// One block: whatever has a sound block behind it was durable.
+    #[default]
+    Block,
+    /// One block or several, as a standby writes them while it catches up: a hole in it may have sound blocks behind it.
+    Blocks,
+}
+
 /// One segment to walk.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentWalk<'a> {
@@ -45,6 +55,8 @@ pub struct SegmentWalk<'a> {
     pub shard: u16,
     /// Key of the chain; without it links are checked, values are not.
     pub key: Option<&'a ChainKey>,
+    /// What may be unfinished at the end.
+    pub last_write: LastWrite,
 }
 
 /// Walks the blocks of one segment from where `tail` stands, moves `tail` over each sound one and shows it to the visitor. Says
@@ -63,7 +75,10 @@ pub fn walk_segment(walk: &SegmentWalk<'_>, tail: &mut Tail, visitor: &mut Visit
                     return SegmentEnd::Stopped;
                 }
             }
-            Err(stop) => return judge(stop, bytes, offset, walk.segment, &identity, tail),
+            Err(stop) => {
+                let end = judge(stop, bytes, offset, walk.segment, &identity, tail);
+                return if walk.last_write == LastWrite::Blocks { unfinished_blocks(end, bytes, walk.segment) } else { end };
+            }
         }
     }
 }
@@ -105,12 +120,31 @@ fn judge(stop: Stop, bytes: &[u8], offset: usize, segment: u32, identity: &Ident
     }
 }
 
+/// Where the last write was of several blocks: a hole is the rest of it, if nothing stands farther behind than one write reaches.
+fn unfinished_blocks(end: SegmentEnd, bytes: &[u8], segment: u32) -> SegmentEnd {
+    let SegmentEnd::Damaged(Damage { at, reason }) = end else { return end };
+    let (DamageReason::LostBlock { .. }
+    | DamageReason::TornButContinued { .. }
+    | DamageReason::StaleButContinued { .. }
+    | DamageReason::Remains { .. }) = reason
+    else {
+        return end;
+    };
+    let from = at.offset;
+    let to = usize::try_from(from).ok().and_then(|from| check::end_of_remains(bytes, from));
+    match to.filter(|to| to - from <= MAX_BLOCK_LEN as u64) {
+        Some(to) => SegmentEnd::TornTail(Torn { segment, from, to, reason: TornReason::BlocksNotWritten }),
+        None => end,
+    }
+}
+
 /// Recovery of one stream: takes its segments in order, then tells how the stream ends.
 #[derive(Debug, Clone)]
 pub struct Recovery<'k> {
     shard: u16,
     cluster_id: Option<[u8; 16]>,
     key: Option<&'k ChainKey>,
+    last_write: LastWrite,
     next_segment: u32,
     tail: Tail,
     torn: Option<Torn>,
@@ -136,7 +170,14 @@ impl<'k> Recovery<'k> {
 
     /// From where an earlier recovery stood: the first segment to feed is `tail.segment`.
     pub fn resume(cluster_id: Option<[u8; 16]>, shard: u16, key: Option<&'k ChainKey>, tail: Tail) -> Self {
-        Self { shard, cluster_id, key, next_segment: tail.segment, tail, torn: None, counts: Counts::default() }
+        let (next_segment, last_write) = (tail.segment, LastWrite::Block);
+        Self { shard, cluster_id, key, last_write, next_segment, tail, torn: None, counts: Counts::default() }
+    }
+
+    /// With another last write than one block.
+    #[must_use]
+    pub fn with_last_write(self, last_write: LastWrite) -> Self {
+        Self { last_write, ..self }
     }
 
     /// Takes the next segment. Each sound block goes to the visitor before it is known how the segment ends.
@@ -161,6 +202,7 @@ impl<'k> Recovery<'k> {
             cluster_id: head.cluster_id,
             shard: self.shard,
             key: self.key,
+            last_write: self.last_write,
         };
 
         let flow = match self.torn {
@@ -214,7 +256,7 @@ impl<'k> Recovery<'k> {
         if let Some(found) = check::continuation(walk.bytes, start, &identity, self.tail.next_lsn).map(spot) {
             let reason = match torn.reason {
                 TornReason::HeadNotWritten => DamageReason::LostBlock { found },
-                TornReason::SectorsNotWritten => DamageReason::TornButContinued { found },
+                TornReason::SectorsNotWritten | TornReason::BlocksNotWritten => DamageReason::TornButContinued { found },
                 TornReason::Stale(_) => DamageReason::StaleButContinued { found },
             };
             return Err(Damage { at: Spot { segment: torn.segment, offset: torn.from }, reason });

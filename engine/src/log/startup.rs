@@ -6,7 +6,7 @@ use super::check::SoundBlock;
 use super::damage::Torn;
 use super::error::LogError;
 use super::read::{End, pass};
-use super::recovery::{Counts, Recovery};
+use super::recovery::{Counts, LastWrite, Recovery};
 use super::segment;
 use catraca_wire::block::{Chain, ChainKey, MAX_BLOCK_LEN};
 use std::fs::OpenOptions;
@@ -48,9 +48,10 @@ pub fn recover_stream(
     shard: u16,
     cluster_id: [u8; 16],
     key: &ChainKey,
+    last_write: LastWrite,
     mut visitor: impl FnMut(&SoundBlock<'_>),
 ) -> Result<RecoveredStream, LogError> {
-    let mut recovery = Recovery::new(Some(cluster_id), shard, Some(key));
+    let mut recovery = Recovery::new(Some(cluster_id), shard, Some(key)).with_last_write(last_write);
     let end = pass(data_dir, shard, &mut recovery, &mut |block| {
         visitor(block);
         ControlFlow::Continue(())
@@ -81,7 +82,7 @@ pub fn recover_stream(
     })
 }
 
-/// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the rest of one block at `from`.
+/// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the rest of one write at `from`.
 fn zero(path: &Path, torn: &Torn) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     // A file that is shorter was refused before; this keeps it from growing all the same.

@@ -45,7 +45,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let addresses =
         (advertised(config.advertise_host.as_deref(), replication), advertised(config.advertise_host.as_deref(), listen));
     let Place { data_dir, key, mut state, segment_len: introduced_len } = place::find(config, shards, &addresses)?;
-    let rebuilt = rebuild::from_log(&data_dir, &key, shards, config.dedupe_entries)?;
+    let rebuilt = rebuild::from_log(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
     let last_lsns: Vec<u64> = boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();

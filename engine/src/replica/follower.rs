@@ -4,11 +4,14 @@
 //! Next::Probe ⇄ MATCH …  →  Next::Cut (the unshared tail goes into quarantine, the node starts anew)
 //!                   →  Next::Follow  →  BLOCK, BLOCK, …
 //! ```
+//!
+//! Blocks are written one at a time, each durable before the next is begun. A standby without the grant may have several that lie one behind
+//! the other in one write ([`Follower::join`]): it has far to go, and a durable write takes much longer than its bytes do.
 
 use super::boundaries::Boundaries;
 use super::state::Fenced;
 use crate::log::{BlockFault, Place, SoundBlock, Tail, received_block};
-use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, SEGMENT_HEAD_LEN, receipt};
+use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, receipt};
 
 /// What the search for the common boundary wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub enum Next {
     },
 }
 
-/// Where a block goes.
+/// Where a block goes, or several that lie one behind the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
     /// Segment.
@@ -49,7 +52,7 @@ pub struct Placed {
 /// What became of a block that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// Write it there, durably, then call [`Follower::written`].
+    /// Write it there, durably, alone or with what [`Follower::join`] lets in, then call [`Follower::written`].
     Write(Placed),
     /// It is durable here already: acknowledge it again.
     Known {
@@ -121,13 +124,6 @@ enum Phase {
     Following,
 }
 
-/// A block that is being written.
-#[derive(Debug, Clone, Copy)]
-struct Writing {
-    after: Tail,
-    receipt: u64,
-}
-
 /// The following of one stream.
 #[derive(Debug, Clone)]
 pub struct Follower {
@@ -139,13 +135,17 @@ pub struct Follower {
     epoch: u32,
     committed: u64,
     phase: Phase,
-    writing: Option<Writing>,
+    /// What is being written: one block, or several that lie one behind the other.
+    writing: Option<Placed>,
+    /// Where the log will end behind each of them.
+    ends: Vec<Tail>,
 }
 
 impl Follower {
     /// Of a stream whose recovery found these boundaries.
     pub fn new(shard: u16, cluster_id: [u8; 16], key: ChainKey, segment_len: u64, boundaries: Boundaries) -> Self {
-        Self { shard, cluster_id, key, segment_len, boundaries, epoch: 0, committed: 0, phase: Phase::Following, writing: None }
+        let (phase, writing, ends) = (Phase::Following, None, Vec::new());
+        Self { shard, cluster_id, key, segment_len, boundaries, epoch: 0, committed: 0, phase, writing, ends }
     }
 
     /// A session with the primary of this epoch begins; the node's state has let it in. What the last one left unwritten is forgotten.
@@ -214,11 +214,34 @@ impl Follower {
             return known;
         }
         let block = self.check(bytes, &tail)?;
-        let after = Tail::after(&block);
-        let receipt = receipt(&block.head.chain);
+        let place = Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() };
         self.committed = self.committed.max(committed);
-        self.writing = Some(Writing { after, receipt });
-        Ok(Taken::Write(Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() }))
+        let end = Tail::after(&block);
+        self.writing = Some(place);
+        self.ends.push(end);
+        Ok(Taken::Write(place))
+    }
+
+    /// The block that came behind the one to be written goes into the same write: gives how long that is now. `None` where it must come
+    /// by itself, through [`Self::take`], which also tells what is wrong with it.
+    ///
+    /// Only for a node whose durable place says that it catches up: after a crash there may be a hole in what was written.
+    pub fn join(&mut self, epoch: u32, committed: u64, bytes: &[u8]) -> Option<usize> {
+        let Placed { segment, offset, len } = self.writing?;
+        let tail = *self.ends.last()?;
+        if epoch != self.epoch || len + bytes.len() > MAX_BLOCK_LEN {
+            return None;
+        }
+        let block = self.check(bytes, &tail).ok()?;
+        if (block.place.segment, block.place.block_offset) != (segment, offset + len as u64) {
+            return None;
+        }
+        let end = Tail::after(&block);
+        self.committed = self.committed.max(committed);
+        self.ends.push(end);
+        let len = len + bytes.len();
+        self.writing = Some(Placed { segment, offset, len });
+        Some(len)
     }
 
     /// What an earlier run was told to be committed, in the epoch that is followed.
@@ -226,29 +249,27 @@ impl Follower {
         self.committed = self.committed.max(committed);
     }
 
-    /// The write that was asked for was not begun, and will not be.
+    /// The write that was asked for, with all that joined it, was not begun, and will not be.
     pub fn not_written(&mut self) {
         assert!(self.writing.take().is_some(), "nothing is to be written");
+        self.ends.clear();
     }
 
-    /// The block being written, whose records are to be applied once it is durable. `bytes` are those that [`Self::take`] has checked.
-    ///
-    /// # Errors
-    /// Never for those bytes.
-    pub fn block_of<'b>(&self, bytes: &'b [u8]) -> Result<SoundBlock<'b>, BlockFault> {
-        let writing = self.writing.as_ref().expect("take has asked for a write");
-        let head = block::sound_head(bytes).ok_or(BlockFault::Incomplete)?;
-        assert_eq!(receipt(&head.chain), writing.receipt, "other bytes than those that were checked");
-        let offset = writing.after.offset - bytes.len() as u64;
-        let place = Place {
-            shard: self.shard,
-            segment: writing.after.segment,
-            block_offset: offset,
-            epoch: writing.after.epoch,
-            chain: head.chain,
-        };
-        let payload = &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
-        Ok(SoundBlock { head, payload, place })
+    /// The blocks being written, oldest first, whose records are to be applied once they are durable. `bytes` are those that [`Self::take`]
+    /// and [`Self::join`] have checked, one behind the other.
+    pub fn blocks_of<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = SoundBlock<'b>> + use<'b> {
+        let Placed { segment, offset, len } = self.writing.expect("take has asked for a write");
+        assert_eq!(len, bytes.len(), "other bytes than those that were checked");
+        let (shard, mut at) = (self.shard, 0);
+        std::iter::from_fn(move || {
+            let bytes = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            let head = block::sound_head(bytes).expect("these bytes were checked");
+            let place =
+                Place { shard, segment, block_offset: offset + at as u64, epoch: head.epoch.to_native(), chain: head.chain };
+            at += head.padded_len();
+            let payload = &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
+            Some(SoundBlock { head, payload, place })
+        })
     }
 
     fn check<'b>(&self, bytes: &'b [u8], tail: &Tail) -> Result<SoundBlock<'b>, BlockFault> {
@@ -273,11 +294,14 @@ impl Follower {
         })
     }
 
-    /// The block is durable: gives what to acknowledge.
+    /// The write is durable: gives what to acknowledge, the last record and the receipt of its block.
     pub fn written(&mut self) -> (u64, u64) {
-        let writing = self.writing.take().expect("one report for each block that was to be written");
-        self.boundaries.push(writing.after);
-        (writing.after.next_lsn - 1, writing.receipt)
+        assert!(self.writing.take().is_some(), "one report for each write that was asked for");
+        for end in self.ends.drain(..) {
+            self.boundaries.push(end);
+        }
+        let end = self.boundaries.last();
+        (end.next_lsn - 1, receipt(&end.previous_chain))
     }
 
     /// Where the stream ends, durably.

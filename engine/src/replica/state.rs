@@ -11,6 +11,7 @@
 //!   that was ever answered and that nothing more will be answered without it. The primary goes alone only after the standby has given
 //!   the grant back, or on an operator's word that the standby will not be promoted.
 
+use crate::log::recovery::LastWrite;
 use catraca_wire::frame::{Durability, Role};
 use catraca_wire::replication::RefuseReason;
 
@@ -41,6 +42,9 @@ pub struct ReplicaState {
     pub odd_epochs: bool,
     /// On a standby: it holds the primary's grant.
     pub in_sync: bool,
+    /// On a standby that catches up: it may write several blocks at once, so that a crash can leave a hole with sound blocks behind it.
+    /// Durable before the first such write; never together with the grant.
+    pub catching_up: bool,
     /// The last record of each stream when the grant came, or, on a primary, when its answers began to wait. A log that ends before is
     /// not that log.
     pub granted_at: Vec<u64>,
@@ -92,6 +96,7 @@ impl ReplicaState {
             durability: Durability::Single,
             odd_epochs: true,
             in_sync: false,
+            catching_up: false,
             granted_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
@@ -133,6 +138,7 @@ impl ReplicaState {
             role: Role::Primary,
             durability: Durability::Solo,
             in_sync: false,
+            catching_up: false,
             granted_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
@@ -147,15 +153,22 @@ impl ReplicaState {
     pub fn following(&self, epoch: u32, primary: Peer, odd_epochs: bool, may_leave: bool) -> Result<Self, Fenced> {
         assert_eq!(self.role, Role::Standby, "only a standby follows");
         self.fence(epoch)?;
+        let in_sync = self.in_sync && epoch == self.epoch;
         Ok(Self {
             epoch,
             odd_epochs: !odd_epochs,
-            in_sync: self.in_sync && epoch == self.epoch,
+            in_sync,
+            catching_up: !in_sync,
             committed: if epoch == self.epoch { self.committed.clone() } else { Vec::new() },
             primary_may_leave: may_leave,
             peer: Some(primary),
             ..self.clone()
         })
+    }
+
+    /// What may be unfinished at the end of this node's log after a crash.
+    pub fn last_write(&self) -> LastWrite {
+        if self.catching_up { LastWrite::Blocks } else { LastWrite::Block }
     }
 
     /// Refuses what comes from a lower epoch.
@@ -175,7 +188,8 @@ impl ReplicaState {
         if epoch != self.epoch {
             return Err(Fenced { theirs: epoch, ours: self.epoch });
         }
-        Ok(Self { in_sync: granted, ..self.clone() })
+        // With the grant, blocks are written one at a time, and a log that ends otherwise is damaged.
+        Ok(Self { in_sync: granted, catching_up: self.catching_up && !granted, ..self.clone() })
     }
 
     /// With the grant, if it holds that, given to a log whose streams end with these records.
@@ -247,6 +261,7 @@ impl ReplicaState {
             role: Role::Standby,
             durability: Durability::Single,
             in_sync: false,
+            catching_up: false,
             granted_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
@@ -300,6 +315,7 @@ mod tests {
         let (_, b) = pair();
         let later = b.following(4, peer(1), true, false).expect("higher");
         assert!(b.in_sync && !later.in_sync);
+        assert!(!b.catching_up && later.catching_up, "it may lack much of the new reign's log");
         assert_eq!(later.following(3, peer(1), true, false), Err(Fenced { theirs: 3, ours: 4 }));
         assert_eq!(later.with_grant(3, true), Err(Fenced { theirs: 3, ours: 4 }));
         assert_eq!(later.fence(4), Ok(()));
@@ -327,6 +343,21 @@ mod tests {
             assert_eq!(granted.found(less).promoted(false), Err(NotPromotable::NotInSync), "{less:?}");
         }
         assert!(!granted.with_grant(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
+    }
+
+    #[test]
+    fn several_blocks_at_once_are_written_only_without_the_grant() {
+        let new = ReplicaState::newcomer(1, 0, "127.0.0.1:7401".to_owned());
+        assert_eq!(new.last_write(), LastWrite::Block, "its log was written by whoever it was before");
+        let behind = new.following(1, peer(1), true, false).expect("new");
+        assert_eq!(behind.last_write(), LastWrite::Blocks);
+        assert_eq!(behind.with_grant(1, true).expect("its epoch").last_write(), LastWrite::Block);
+        assert_eq!(behind.promoted(true).expect("forced").last_write(), LastWrite::Block);
+        let granted = behind.with_grant(1, true).expect("its epoch");
+        assert_eq!(granted.following(1, peer(1), true, false).expect("the same").last_write(), LastWrite::Block);
+        let revoked = granted.with_grant(1, false).expect("its epoch");
+        assert_eq!(revoked.last_write(), LastWrite::Block, "until a session begins without it");
+        assert_eq!(revoked.following(1, peer(1), true, false).expect("the same").last_write(), LastWrite::Blocks);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use bytemuck::Zeroable;
 use catraca_engine::log::damage::{Damage, Torn};
-use catraca_engine::log::recovery::Recovery;
+use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{Tail, segment};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, SegmentHead};
@@ -198,8 +198,13 @@ impl Recovered {
 
 /// Recovers a stream from the bytes of its segments.
 pub fn recover(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
+    recover_after(LastWrite::Block, segments, key)
+}
+
+/// The same, whatever the last write was of.
+pub fn recover_after(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
     let mut records = Vec::new();
-    let mut recovery = Recovery::new(Some(CLUSTER), 0, key);
+    let mut recovery = Recovery::new(Some(CLUSTER), 0, key).with_last_write(last_write);
     let mut end = Ok(());
     for (index, bytes) in segments.iter().enumerate() {
         let fed = recovery.feed(index as u32, bytes, &mut |block| {

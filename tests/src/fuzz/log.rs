@@ -2,8 +2,8 @@
 
 use super::input::{Input, spoil};
 use crate::log_support::{CLUSTER, KEY, NOON_NS, Recovered, TestLog};
-use catraca_engine::log::damage::Torn;
-use catraca_engine::log::recovery::Recovery;
+use catraca_engine::log::damage::{Torn, TornReason};
+use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{Place, Tail};
 use catraca_wire::block::{ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, SegmentHead};
 use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RecordHead};
@@ -63,7 +63,7 @@ fn spoilt(input: &mut Input<'_>) -> Vec<Vec<u8>> {
 
 /// Recovers, and checks all that must hold of any recovery.
 fn check(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
-    let found = recover(segments, key);
+    let found = recover(LastWrite::Block, segments, key);
     let records = found.records.len() as u64;
     assert_eq!(found.tail.next_lsn, records + 1, "records are numbered without gaps");
     for (at, (head, extension)) in (1..).zip(&found.records) {
@@ -76,6 +76,17 @@ fn check(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
     if let Ok(Some(torn)) = found.end {
         assert_repairs(segments, key, &found, &torn);
     }
+    // What a standby may have left that was catching up: the same is sound, and only a hole ends otherwise.
+    let behind = recover(LastWrite::Blocks, segments, key);
+    assert_eq!((&behind.records, &behind.tail), (&found.records, &found.tail));
+    match behind.end {
+        Ok(Some(torn)) if torn.reason == TornReason::BlocksNotWritten => {
+            assert!(found.end.is_err(), "{torn} where the rule of one block finds no damage");
+            assert_repairs(segments, key, &behind, &torn);
+        }
+        // The damage may be called otherwise: where it was taken for a hole at first, what lies in later segments tells.
+        end => assert!(end == found.end || end.is_err() && found.end.is_err(), "{end:?}, {:?}", found.end),
+    }
     found
 }
 
@@ -86,14 +97,14 @@ fn assert_repairs(segments: &[Vec<u8>], key: Option<&ChainKey>, found: &Recovere
     assert!((torn.segment, torn.from) >= (tail.segment, tail.offset), "{torn} reaches into what is sound");
     let mut repaired = segments.to_vec();
     repaired[torn.segment as usize][torn.from as usize..torn.to as usize].fill(0);
-    let again = recover(&repaired, key);
+    let again = recover(LastWrite::Block, &repaired, key);
     assert_eq!((again.end, &again.records, &again.tail), (Ok(None), &found.records, tail), "{torn} is not repaired by zeros");
 }
 
-fn recover(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
+fn recover(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
     let mut records: Vec<(RecordHead, Vec<u8>)> = Vec::new();
     let mut places: Vec<Place> = Vec::new();
-    let mut recovery = Recovery::new(Some(CLUSTER), 0, key);
+    let mut recovery = Recovery::new(Some(CLUSTER), 0, key).with_last_write(last_write);
     let mut end = Ok(());
     for (index, bytes) in segments.iter().enumerate() {
         let fed = recovery.feed(index as u32, bytes, &mut |block| {

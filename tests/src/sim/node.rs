@@ -1,6 +1,6 @@
 //! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
 
-use super::disk::{Cut, NodeDisk};
+use super::disk::{Cut, NodeDisk, StreamDisk};
 use super::durable::Change;
 use super::event::{Event, Mend, Wake};
 use super::link::{address, node_at};
@@ -10,8 +10,8 @@ use super::standby::StandbyLink;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
 use catraca_engine::blacklist::{Lists, Overlay};
-use catraca_engine::log::damage::{Damage, Torn};
-use catraca_engine::log::recovery::Recovery;
+use catraca_engine::log::damage::{Damage, Torn, TornReason};
+use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{SoundBlock, Tail};
 use catraca_engine::policy::Policy;
 use catraca_engine::rebuild::Builder;
@@ -112,10 +112,10 @@ pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
 }
 
 /// Recovers a stream, and shows its blocks.
-fn recover(stream: u16, segments: &[Vec<u8>], visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Found {
-    let mut recovery = Recovery::new(Some(CLUSTER), stream, Some(&KEY));
+fn recover(stream: u16, disk: &StreamDisk, last_write: LastWrite, visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Found {
+    let mut recovery = Recovery::new(Some(CLUSTER), stream, Some(&KEY)).with_last_write(last_write);
     let mut damage = None;
-    for (index, bytes) in segments.iter().enumerate() {
+    for (index, bytes) in disk.segments.iter().enumerate() {
         let fed = recovery.feed(index as u32, bytes, &mut |block| {
             visit(block);
             ControlFlow::Continue(())
@@ -130,14 +130,14 @@ fn recover(stream: u16, segments: &[Vec<u8>], visit: &mut dyn FnMut(&SoundBlock<
 
 /// The last record of each stream on a disk.
 pub(super) fn disk_tails(disk: &NodeDisk) -> Vec<u64> {
-    let streams = disk.streams.iter().enumerate();
-    streams.map(|(stream, on_disk)| recover(stream as u16, &on_disk.segments, &mut |_| {}).tail.next_lsn - 1).collect()
+    let (streams, last_write) = (disk.streams.iter().enumerate(), disk.state.last_write());
+    streams.map(|(stream, on_disk)| recover(stream as u16, on_disk, last_write, &mut |_| {}).tail.next_lsn - 1).collect()
 }
 
 /// The records that a reader of a disk finds, each with its stream, epoch and receipt.
 pub(super) fn read_log(disk: &NodeDisk, mut visit: impl FnMut(u16, &SoundBlock<'_>)) -> Result<(), String> {
     for (stream, on_disk) in disk.streams.iter().enumerate() {
-        let found = recover(stream as u16, &on_disk.segments, &mut |block| visit(stream as u16, block));
+        let found = recover(stream as u16, on_disk, disk.state.last_write(), &mut |block| visit(stream as u16, block));
         if let Some(damage) = found.damage {
             return Err(format!("stream {stream} is damaged at {}: {}", damage.at, damage.reason));
         }
@@ -193,8 +193,10 @@ impl Sim {
         ));
         for stream in 0..usize::from(self.plan.shards) {
             let id = self.new_id();
-            let disk = &mut self.nodes[node].disk.streams[stream];
-            let mut found = recover(stream as u16, &disk.segments, &mut |_| {});
+            let disk = &mut self.nodes[node].disk;
+            let last_write = disk.state.last_write();
+            let disk = &mut disk.streams[stream];
+            let mut found = recover(stream as u16, disk, last_write, &mut |_| {});
             if let Some(damage) = found.damage.take() {
                 if self.plan.broken == Some(Broken::TruncatedDamage) {
                     truncate(&mut disk.segments, &found.tail);
@@ -204,6 +206,11 @@ impl Sim {
             }
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
+                if torn.reason == TornReason::BlocksNotWritten {
+                    // Whatever was missing lay in what is cleared, and comes from the primary again.
+                    disk.hole = false;
+                    self.checks.count("holes repaired");
+                }
                 self.checks.count("torn ends repaired");
                 self.note(format_args!("node {node}: stream {stream} is torn: {torn}"));
                 self.io_step(node);
@@ -249,7 +256,7 @@ impl Sim {
             disk.finish_zero();
             disk.soiled = false;
             let (mut blocks, mut boundaries) = (Vec::new(), Boundaries::default());
-            let found = recover(stream, &disk.segments, &mut |block| {
+            let found = recover(stream, disk, state.last_write(), &mut |block| {
                 if broken != Some(Broken::EmptyDedupe) {
                     builder.take(block);
                 }

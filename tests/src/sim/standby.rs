@@ -19,8 +19,15 @@ pub(super) struct FollowStream {
     pub follower: Follower,
     conn: Option<usize>,
     inbox: VecDeque<Link>,
-    /// The block being written, and whose session it came in.
-    writing: Option<(Rc<[u8]>, u64)>,
+    writing: Option<Writing>,
+}
+
+/// What a follower has on its way to the disk: one block, or several one behind the other.
+struct Writing {
+    bytes: Rc<[u8]>,
+    blocks: usize,
+    /// In which attempt to follow it came.
+    attempt: u64,
 }
 
 /// What is being cut off: bytes still to be zeroed, the last first.
@@ -40,6 +47,10 @@ pub(super) struct StandbyLink {
     /// Following has ended for good, or until a promotion is refused: forced or not.
     promoting: Option<bool>,
     cut: Option<Cut>,
+    /// Several blocks may be written at once.
+    catching_up: bool,
+    /// A grant of this attempt and epoch, for which the last such write is to end first.
+    grant_waits: Option<(u64, u32)>,
 }
 
 impl StandbyLink {
@@ -142,9 +153,26 @@ impl Sim {
         match link {
             Link::Accept(accept) => self.accepted(node, accept),
             Link::Refuse { reason, .. } => self.stop_following(node, reason.name()),
-            Link::Grant { epoch } => self.change(node, Change::Grant { attempt, epoch, granted: true }),
+            Link::Grant { epoch } => {
+                standby.catching_up = false;
+                standby.grant_waits = Some((attempt, epoch));
+                self.take_grant(node);
+            }
             Link::Revoke { epoch } => self.change(node, Change::Grant { attempt, epoch, granted: false }),
             _ => {}
+        }
+    }
+
+    /// Takes the grant that came, once no write of several blocks is under way any more.
+    fn take_grant(&mut self, node: usize) {
+        let patient = !self.broken(Broken::BlocksWithGrant);
+        let standby = &mut self.process(node).standby;
+        let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
+        if patient && standby.streams.iter().any(several) {
+            return;
+        }
+        if let Some((attempt, epoch)) = standby.grant_waits.take() {
+            self.change(node, Change::Grant { attempt, epoch, granted: true });
         }
     }
 
@@ -172,6 +200,7 @@ impl Sim {
         if process.standby.attempt != attempt || process.standby.conn.is_none() {
             return;
         }
+        process.standby.catching_up = process.state.catching_up;
         let session = process.standby.session;
         for stream in 0..usize::from(self.plan.shards) {
             let conn = self.dial(End::Node { node, incarnation }, peer_node);
@@ -209,7 +238,9 @@ impl Sim {
                 },
                 Link::Block { epoch, committed, bytes } => match of.follower.take(epoch, committed, &bytes) {
                     Ok(Taken::Write(placed)) => {
-                        if !self.write_followed(node, stream, placed, bytes) {
+                        let writing = self.gather(node, stream, bytes);
+                        let placed = Placed { len: writing.bytes.len(), ..placed };
+                        if !self.write_followed(node, stream, placed, writing) {
                             return;
                         }
                     }
@@ -226,16 +257,40 @@ impl Sim {
         }
     }
 
+    /// Puts what waits behind a block into the same write, where that is allowed.
+    fn gather(&mut self, node: usize, stream: usize, first: Rc<[u8]>) -> Writing {
+        let always = self.broken(Broken::BlocksWithGrant);
+        let standby = &mut self.process(node).standby;
+        let attempt = standby.attempt;
+        let of = &mut standby.streams[stream];
+        let (mut gathered, mut blocks) = (Vec::new(), 1);
+        while standby.catching_up || always {
+            let Some(Link::Block { epoch, committed, bytes }) = of.inbox.front() else { break };
+            if of.follower.join(*epoch, *committed, bytes).is_none() {
+                break;
+            }
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(bytes);
+            blocks += 1;
+            of.inbox.pop_front();
+        }
+        if blocks == 1 {
+            return Writing { bytes: first, blocks, attempt };
+        }
+        self.checks.count("several blocks at once");
+        Writing { bytes: gathered.into(), blocks, attempt }
+    }
+
     fn follow_fault(&mut self, node: usize, fault: &catraca_engine::replica::FollowFault) {
         self.stop_following(node, &fault.to_string());
     }
 
-    fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, bytes: Rc<[u8]>) -> bool {
+    fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, writing: Writing) -> bool {
         let reused = self.broken(Broken::ReusedSegment);
         let id = self.new_id();
-        let host = &mut self.nodes[node];
-        let attempt = host.process.as_ref().map_or(0, |process| process.standby.attempt);
-        let disk = &mut host.disk;
+        let disk = &mut self.nodes[node].disk;
         while disk.streams[stream].segments.len() <= placed.segment as usize {
             if !disk.has_room() {
                 self.disk_failed(node);
@@ -243,24 +298,25 @@ impl Sim {
             }
             disk.streams[stream].add_segment(CLUSTER, stream as u16, SEGMENT_LEN, reused);
         }
-        disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&bytes), reused);
-        self.process(node).standby.streams[stream].writing = Some((bytes, attempt));
+        disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&writing.bytes), reused);
+        self.process(node).standby.streams[stream].writing = Some(writing);
         self.io_step(node);
         self.make_segments(node, stream);
         self.end_later(node, stream, id);
         true
     }
 
-    /// A block that came is durable: its records are applied, and it is acknowledged.
+    /// What came is durable: its records are applied, and it is acknowledged.
     pub(super) fn follower_written(&mut self, node: usize, stream: usize) {
         let empty_dedupe = self.broken(Broken::EmptyDedupe);
         let process = self.process(node);
         let of = &mut process.standby.streams[stream];
-        let Some((bytes, attempt)) = of.writing.take() else { return };
-        let block = of.follower.block_of(&bytes).expect("it was checked before it was written");
-        process.cores[stream].blocks.push(BlockRef::of(&block));
-        if let Some(builder) = process.builder.as_ref().filter(|_| !empty_dedupe) {
-            builder.take(&block);
+        let Some(Writing { bytes, attempt, .. }) = of.writing.take() else { return };
+        for block in of.follower.blocks_of(&bytes) {
+            process.cores[stream].blocks.push(BlockRef::of(&block));
+            if let Some(builder) = process.builder.as_ref().filter(|_| !empty_dedupe) {
+                builder.take(&block);
+            }
         }
         let (lsn, receipt) = of.follower.written();
         let conn = of.conn.filter(|_| attempt == process.standby.attempt);
@@ -268,6 +324,7 @@ impl Sim {
         if let Some(conn) = conn {
             self.send_link(node, conn, Link::Ack { lsn, receipt });
         }
+        self.take_grant(node);
         if self.process(node).standby.promoting.is_some() {
             self.promote_when_idle(node);
         } else {

@@ -45,7 +45,7 @@ pub const FAULTS: [&str; 38] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 23] = [
+pub const OUTCOMES: [&str; 25] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
@@ -62,7 +62,9 @@ pub const OUTCOMES: [&str; 23] = [
     "sessions",
     "refused calls",
     "cuts",
+    "several blocks at once",
     "torn ends repaired",
+    "holes repaired",
     "damaged logs refused",
     "emptied by the operator",
     "ended: disk failed",

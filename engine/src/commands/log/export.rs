@@ -1,10 +1,11 @@
 //! `catraca log export`: the records for other programs, one line each, in bounded memory.
 
+use super::open;
 use super::view::RecordView;
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
+use crate::log::Tail;
 use crate::log::read::End;
-use crate::log::{LogReader, Tail};
 use clap::ValueEnum;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -77,7 +78,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
-    let log = LogReader::open(&args.data_dir, key)?;
+    let log = open(&args.data_dir, key)?;
     // The bar and the records would write over each other on one terminal.
     let bar = super::progress(&log, args.out.is_some() || !io::stdout().is_terminal())?;
 

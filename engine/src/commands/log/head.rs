@@ -1,5 +1,6 @@
 //! `catraca log head`: where each stream's chain ends, to be kept where the log is not; and what a kept head says of a log.
 
+use super::open;
 use super::view::{hex, utc};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
@@ -66,7 +67,7 @@ struct Stream {
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
-    let log = LogReader::open(&args.data_dir, key)?;
+    let log = open(&args.data_dir, key)?;
     let streams = log.shards().iter().map(|&shard| stream(&log, shard)).collect::<Result<Vec<_>, Failure>>()?;
     let damaged = streams.iter().any(|stream| stream.damage.is_some());
     let report = Report {

@@ -15,8 +15,10 @@ pub(super) use view::RecordView;
 
 use super::Outcome;
 use crate::fatal::Failure;
+use crate::link::state_file;
 use crate::log::damage::Damage;
-use crate::log::{LogReader, key};
+use crate::log::recovery::LastWrite;
+use crate::log::{LogError, LogReader, key};
 use catraca_wire::block::ChainKey;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -60,6 +62,14 @@ pub fn run(args: Args) -> Outcome {
         Command::Show(args) => show::run(&args),
         Command::Export(args) => export::run(&args),
     }
+}
+
+/// The log of a data directory. What a standby left that crashed while it caught up is not damaged: its place tells.
+fn open(data_dir: &Path, key: Option<ChainKey>) -> Result<LogReader, LogError> {
+    // A copy may come without the file, and whoever reads a log is not to be stopped by it.
+    let place = state_file::load(data_dir).ok().flatten();
+    let last_write = place.map_or_else(LastWrite::default, |place| place.last_write());
+    Ok(LogReader::open(data_dir, key)?.with_last_write(last_write))
 }
 
 /// The key to check the chain with: from the file named, else from the data directory, else none.

@@ -1,5 +1,6 @@
 //! `catraca log prove`: the proof that one record is in its block, for somebody who does not have the log.
 
+use super::open;
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
 use crate::log::proof::Proof;
@@ -49,7 +50,7 @@ pub fn run(args: &Args) -> Outcome {
             args.data_dir.display()
         )));
     };
-    let log = LogReader::open(&args.data_dir, Some(key))?;
+    let log = open(&args.data_dir, Some(key))?;
     let stream = stream(&log, args.stream)?;
     let start = log.starts(stream)?.find(|start| start.next_lsn <= args.lsn);
     let Some(start) = start else { return Err(Failure::new(Status::Usage, "--lsn: sequence numbers begin with 1")) };

@@ -1,5 +1,6 @@
 //! `catraca log show`: why a transaction was decided as it was.
 
+use super::open;
 use super::view::{RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
@@ -60,7 +61,7 @@ pub fn run(args: &Args) -> Outcome {
     let payer = args.payer.as_deref().map(DocumentKey::parse).transpose();
     let payer = payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
-    let log = LogReader::open(&args.data_dir, key)?;
+    let log = open(&args.data_dir, key)?;
     let found = lookup::find(&log, &id, payer.as_ref(), MAX_FOUND)?;
     let damaged = damaged(&log, &found);
     for place in &damaged {

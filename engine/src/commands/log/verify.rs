@@ -1,6 +1,7 @@
 //! `catraca log verify`: every block, record and link, stream by stream; and whether a head that was kept is still there.
 
 use super::head::{Kept, Search};
+use super::open;
 use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{hex, local_and_utc, utc};
 use crate::commands::Outcome;
@@ -124,7 +125,7 @@ pub fn check(
     mut visitor: impl FnMut(&RecordHead, &Place),
 ) -> Result<Report, Failure> {
     let key = super::chain_key(data_dir, key_file)?;
-    let log = LogReader::open(data_dir, key)?;
+    let log = open(data_dir, key)?;
     let bar = super::progress(&log, true)?;
     let mut missing = Vec::new();
     let mut streams = Vec::new();

@@ -170,8 +170,8 @@ impl Model {
                 let (segment, offset) = (placed.segment, placed.offset + placed.len as u64);
                 assert_eq!((segment, offset, placed.len), (next.segment, next.offset, bytes.len()));
                 assert_eq!(self.follower.take(epoch, committed, &bytes), Err(FollowFault::OutOfOrder), "one at a time");
-                let block = self.follower.block_of(&bytes).expect("the bytes that were checked");
-                assert_eq!(Tail::after(&block), next);
+                let ends: Vec<Tail> = self.follower.blocks_of(&bytes).map(|block| Tail::after(&block)).collect();
+                assert_eq!(ends, [next]);
                 assert_eq!(self.follower.written(), (next.next_lsn - 1, receipt(&next.previous_chain)));
                 self.held.push(next);
                 self.committed = self.committed.max(committed);
