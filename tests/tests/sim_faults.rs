@@ -62,6 +62,27 @@ fn sim_power_cut_of_both_nodes_at_once() {
 }
 
 #[test]
+fn sim_power_cut_of_a_standby_that_catches_up() {
+    let tally = sum((1..=30).map(|seed| {
+        let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..quick(seed) });
+        sim.kill(1);
+        assert!(sim.solo(0, true), "its standby is down");
+        sim.run_for_ms(200);
+        sim.slow_disk(1, 20);
+        sim.start(1);
+        let several = |sim: &Sim| sim.times("several blocks at once") > 0;
+        assert!(sim.run_until(2_000, several), "{}", sim.story());
+        sim.run_for_ms(1 + seed % 10);
+        sim.cut_power(1);
+        start_again(&mut sim, 1);
+        assert!(!sim.is_stopped_by_damage(1), "{}", sim.story());
+        assert!(sim.run_until(4_000, |sim| sim.times("grants") > 1), "it catches up all the same\n{}", sim.story());
+        sim.end()
+    }));
+    assert!(tally.times("holes repaired") > 0 && tally.times("torn ends repaired") > tally.times("holes repaired"), "{tally:?}");
+}
+
+#[test]
 fn sim_torn_end_is_cleared_even_if_the_clearing_is_cut_off() {
     let tally = sum((1..=40).map(|seed| {
         let mut sim = Sim::in_sync(quick(seed));

@@ -440,6 +440,7 @@ fn talk(
                     if granted {
                         writer.send(&GrantedFrame::empty(0, epoch))?;
                     } else {
+                        following.set_catching_up(true);
                         writer.send(&RevokedFrame::empty(0, epoch))?;
                     }
                 }

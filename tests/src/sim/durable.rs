@@ -177,8 +177,12 @@ impl Sim {
                     let session = self.process(node).standby.session;
                     self.operator.granted(node, session);
                 }
-                let standby = &self.process(node).standby;
+                let process = self.process(node);
+                let standby = &mut process.standby;
                 let conn = standby.conn.filter(|_| standby.attempt == attempt);
+                if conn.is_some() {
+                    standby.catching_up = process.state.catching_up;
+                }
                 if let Some(conn) = conn {
                     self.send_link(node, conn, if granted { Link::Granted } else { Link::Revoked });
                 }

@@ -62,15 +62,13 @@ pub enum Broken {
     ReusedSegment,
     /// Tells the standby that a block is not here while it is on its way to the disk.
     EarlyMatch,
-    /// Clears what it cuts off in steps of several blocks.
-    CoarseCut,
     /// A standby writes several blocks at once although it holds the grant.
     BlocksWithGrant,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 10] = [
+    pub const ALL: [(&str, Self); 9] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -79,7 +77,6 @@ impl Broken {
         ("empty-dedupe", Self::EmptyDedupe),
         ("reused-segment", Self::ReusedSegment),
         ("early-match", Self::EarlyMatch),
-        ("coarse-cut", Self::CoarseCut),
         ("blocks-with-grant", Self::BlocksWithGrant),
     ];
 }

@@ -48,7 +48,7 @@ pub(super) struct StandbyLink {
     promoting: Option<bool>,
     cut: Option<Cut>,
     /// Several blocks may be written at once.
-    catching_up: bool,
+    pub catching_up: bool,
     /// A grant of this attempt and epoch, for which the last such write is to end first.
     grant_waits: Option<(u64, u32)>,
 }
@@ -264,8 +264,8 @@ impl Sim {
         let attempt = standby.attempt;
         let of = &mut standby.streams[stream];
         let (mut gathered, mut blocks) = (Vec::new(), 1);
-        while standby.catching_up || always {
-            let Some(Link::Block { epoch, committed, bytes }) = of.inbox.front() else { break };
+        let together = standby.catching_up || always;
+        while let Some(Link::Block { epoch, committed, bytes }) = of.inbox.front().filter(|_| together) {
             if of.follower.join(*epoch, *committed, bytes).is_none() {
                 break;
             }
@@ -339,16 +339,12 @@ impl Sim {
         let blocks = &self.process(node).cores[stream].blocks;
         let gone = blocks.iter().filter(|block| block.first_lsn >= to.next_lsn);
         let places: Vec<_> = gone.map(|block| (block.segment, block.offset, block.len as u64)).collect();
-        let coarse = self.broken(Broken::CoarseCut);
         let disk = &mut self.nodes[node].disk;
         let mut steps = Clearing::default();
         for &(segment, from, len) in &places {
             let bytes = disk.streams[stream].segments[segment as usize][from as usize..(from + len) as usize].to_vec();
             disk.quarantine.push((stream as u16, bytes));
             steps.block(segment, from, len);
-        }
-        if coarse {
-            steps = merged(&places);
         }
         self.checks.count("cuts");
         self.process(node).standby.cut = Some(Cut { stream, steps });
@@ -414,18 +410,4 @@ impl Sim {
         self.process(node).standby.promoting = None;
         self.wake_in(node, DIAL_PAUSE_NS, Wake::Dial);
     }
-}
-
-/// The broken variant's steps: blocks that touch each other at once.
-fn merged(blocks: &[(u32, u64, u64)]) -> Clearing {
-    let mut all: Vec<(u32, u64, u64)> = Vec::new();
-    for &(segment, from, len) in blocks {
-        match all.last_mut() {
-            Some(last) if last.0 == segment && last.1 + last.2 == from => last.2 += len,
-            _ => all.push((segment, from, len)),
-        }
-    }
-    let mut steps = Clearing::default();
-    all.into_iter().for_each(|(segment, from, len)| steps.block(segment, from, len));
-    steps
 }
