@@ -55,7 +55,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 8] = [
     ("lower-epoch", 60),
     ("truncated-damage", 60),
     ("empty-dedupe", 20),
-    ("reused-segment", 80),
+    ("reused-segment", 160),
     ("blocks-with-grant", 60),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds within which they must be found.
