@@ -19,6 +19,7 @@ pub mod mailbox;
 mod memory;
 pub mod node;
 pub mod observe;
+mod pages;
 pub mod policy;
 mod random;
 pub mod rebuild;

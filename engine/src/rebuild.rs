@@ -10,7 +10,7 @@ use crate::log::recovery::LastWrite;
 use crate::log::startup::{RecoveredStream, recover_stream};
 use crate::log::{SoundBlock, Tail, segment};
 use crate::replica::Boundaries;
-use crate::shard::dedupe::{Dedupe, DedupeKey};
+use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use crate::shard::owner;
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
@@ -50,6 +50,10 @@ pub struct Rebuilt {
     /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking blocks.
     pub builder: Builder,
 }
+
+/// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long enough to hide a cache miss behind the
+/// others, short enough that what was fetched is still in the first-level cache.
+const BATCH: usize = 16;
 
 /// Takes the blocks of all streams and holds the state that they amount to: while a node starts one stream after the other, while it
 /// follows a primary all streams at once, each from a thread of its own. Knows no I/O.
@@ -91,6 +95,7 @@ impl Builder {
     pub fn take(&self, block: &SoundBlock<'_>) {
         // A block's decisions are of one shard, unless there were other shards when it was written.
         let mut held: Option<(u16, MutexGuard<'_, Dedupe>)> = None;
+        let mut ahead = Ahead::default();
         let mut records = 0;
         for (head, _) in block.records() {
             records += 1;
@@ -100,10 +105,15 @@ impl Builder {
                     let shard = owner(payer, self.shards);
                     let (_, dedupe) = match held.take() {
                         Some(same) if same.0 == shard => held.insert(same),
-                        // The one held is let go first, so that no two threads wait for each other's.
-                        _ => held.insert((shard, locked(&self.dedupes[usize::from(shard)]))),
+                        before => {
+                            // The one held is let go first, so that no two threads wait for each other's.
+                            if let Some((_, mut dedupe)) = before {
+                                ahead.finish(&mut dedupe, block);
+                            }
+                            held.insert((shard, locked(&self.dedupes[usize::from(shard)])))
+                        }
                     };
-                    decision(dedupe, payer, head, block);
+                    ahead.decision(dedupe, payer, head, block);
                 }
                 Some(RecordKind::OverlayChange) => {
                     let mut lists = locked(&self.lists);
@@ -116,6 +126,9 @@ impl Builder {
                 }
                 None => {}
             }
+        }
+        if let Some((_, mut dedupe)) = held {
+            ahead.finish(&mut dedupe, block);
         }
         self.records.fetch_add(records, Ordering::Relaxed);
     }
@@ -140,7 +153,32 @@ impl Builder {
     }
 }
 
-fn decision(dedupe: &mut Dedupe, payer: DocumentKey, head: &RecordHead, block: &SoundBlock<'_>) {
+/// Decisions on their way into one shard's table, oldest first: hashed, and their places fetched, so that the cache misses of several
+/// overlap.
+#[derive(Default)]
+struct Ahead<'b> {
+    waiting: [Option<(Fingerprint, &'b RecordHead)>; BATCH],
+    next: usize,
+}
+
+impl<'b> Ahead<'b> {
+    fn decision(&mut self, dedupe: &mut Dedupe, payer: DocumentKey, head: &'b RecordHead, block: &SoundBlock<'_>) {
+        let fingerprint = dedupe.fingerprint(payer, &head.transaction);
+        dedupe.prefetch(&fingerprint);
+        let oldest = self.waiting[self.next].replace((fingerprint, head));
+        self.next = (self.next + 1) % BATCH;
+        insert(dedupe, oldest, block);
+    }
+
+    fn finish(&mut self, dedupe: &mut Dedupe, block: &SoundBlock<'_>) {
+        for step in 0..BATCH {
+            insert(dedupe, self.waiting[(self.next + step) % BATCH].take(), block);
+        }
+    }
+}
+
+fn insert(dedupe: &mut Dedupe, decision: Option<(Fingerprint, &RecordHead)>, block: &SoundBlock<'_>) {
+    let Some((fingerprint, head)) = decision else { return };
     let answer = AnswerFields {
         verdict: head.verdict,
         flags: head.flags,
@@ -153,7 +191,6 @@ fn decision(dedupe: &mut Dedupe, payer: DocumentKey, head: &RecordHead, block: &
         receipt: receipt(&block.place.chain).into(),
         ..AnswerFields::zeroed()
     };
-    let fingerprint = dedupe.fingerprint(payer, &head.transaction);
     dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
 }
 

@@ -11,9 +11,9 @@ use super::yield_to_reactor;
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::segment_path;
 use crate::mailbox::Mailbox;
+use crate::pages::Pages;
 use crate::shard::journal::{BlockMemory, BlockWrite};
-use bytemuck::{Pod, Zeroable};
-use catraca_wire::block::{BLOCK_ALIGN, MAX_BLOCK_LEN};
+use catraca_wire::block::MAX_BLOCK_LEN;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -24,25 +24,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 
-/// A piece of memory as direct I/O wants it.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(4096))]
-struct Page([u8; BLOCK_ALIGN]);
-
-const _: () = assert!(align_of::<Page>() == BLOCK_ALIGN && size_of::<Page>() == BLOCK_ALIGN);
-
 /// A block's memory, aligned for direct I/O. Made when the core starts, and used again and again.
-pub struct DirectBlock(Box<[Page]>);
+pub struct DirectBlock(Pages);
 
 impl DirectBlock {
     /// Room for the largest block, zeroed.
     pub fn new() -> Self {
-        Self(bytemuck::zeroed_slice_box(MAX_BLOCK_LEN / BLOCK_ALIGN))
+        Self(Pages::new(MAX_BLOCK_LEN))
     }
 
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        self.0.bytes()
     }
 }
 
@@ -54,7 +47,7 @@ impl Default for DirectBlock {
 
 impl BlockMemory for DirectBlock {
     fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        self.0.bytes_mut()
     }
 }
 

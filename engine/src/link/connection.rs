@@ -136,11 +136,23 @@ impl Connection {
     /// # Errors
     /// [`LinkFailure`]; the connection is of no use then.
     pub fn next(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+        self.next_into(Frames::room)
+    }
+
+    /// The same, and reads nothing of the frames behind it: a block that comes so lies aligned, at the price of a second system call.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_alone(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+        self.next_into(Frames::room_for_one)
+    }
+
+    fn next_into(&mut self, room: fn(&mut Frames) -> &mut [u8]) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
         let found = loop {
             if let Some(found) = self.frames.find()? {
                 break found;
             }
-            match self.stream.read(self.frames.room()) {
+            match self.stream.read(room(&mut self.frames)) {
                 Ok(0) => return Err(LinkFailure::Closed),
                 // A byte now and then does not make a handshake.
                 Ok(_) if self.handshake_until.is_some_and(|until| Instant::now() >= until) => {

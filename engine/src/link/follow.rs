@@ -7,6 +7,7 @@ use super::{Link, quarantine};
 use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::{self, NewSegment, segment_path};
+use crate::pages::is_aligned;
 use crate::replica::{FollowFault, Follower, Next, Placed, Taken};
 use crate::shard::journal::BlockMemory;
 use crate::shard::messages::ToControl;
@@ -65,7 +66,9 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
     let mut writer = connection.writer()?;
     loop {
         course.check()?;
-        let Some((kind, frame)) = connection.next()? else { continue };
+        // With the grant blocks are written one by one, from where they lie.
+        let came = if *following.catching_up() { connection.next()? } else { connection.next_alone()? };
+        let Some((kind, frame)) = came else { continue };
         if kind != LinkKind::Block {
             return Err(LinkFailure::Unexpected(kind));
         }
@@ -76,21 +79,25 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
         match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
             Taken::Write(place) => {
                 let stream = &mut *stream;
-                stream.memory.bytes_mut()[..block.len()].copy_from_slice(block);
                 if let Err(over) = prepare(link, course, number, stream, place.segment) {
                     stream.follower.not_written();
                     return Err(over);
                 }
                 let mut group = Group { len: place.len, durable };
-                {
-                    // Held until the write is done: the grant may not come before the last write of several blocks has ended.
-                    let catching_up = following.catching_up();
+                // Held until the write is done: the grant may not come before the last write of several blocks has ended.
+                let catching_up = following.catching_up();
+                let bytes = if *catching_up || !is_aligned(block) {
+                    stream.memory.bytes_mut()[..block.len()].copy_from_slice(block);
                     if *catching_up {
                         gather(&mut connection, stream, &mut group);
                     }
-                    write(link, number, stream, &Placed { len: group.len, ..place });
-                }
-                let sound = stream.follower.blocks_of(&stream.memory.bytes()[..group.len]);
+                    &stream.memory.bytes()[..group.len]
+                } else {
+                    block
+                };
+                write(link, number, stream.file.as_ref(), &place, bytes);
+                drop(catching_up);
+                let sound = stream.follower.blocks_of(bytes);
                 let (lsn, receipt) = stream.follower.written();
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
                 // A grant that follows the acknowledgement is of a log that reaches to here.
@@ -161,14 +168,13 @@ fn preface_of(frame: &[u8]) -> (&BlockPrefaceFields, &[u8]) {
     (bytemuck::from_bytes(preface), block)
 }
 
-/// Writes what lies in the stream's memory, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is
-/// unknown.
-fn write(link: &Link, number: u16, stream: &Stream, place: &Placed) {
-    let Some((segment, file)) = &stream.file else { unreachable!("it was prepared") };
+/// Writes blocks from their place on, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown.
+fn write(link: &Link, number: u16, file: Option<&(u32, File)>, place: &Placed, bytes: &[u8]) {
+    let Some((segment, file)) = file else { unreachable!("it was prepared") };
     assert_eq!(*segment, place.segment, "the segment that was prepared is the one to write");
-    let why = match file.write_at(&stream.memory.bytes()[..place.len], place.offset) {
-        Ok(len) if len == place.len => return,
-        Ok(len) => format!("only {len} of {} bytes were written", place.len),
+    let why = match file.write_at(bytes, place.offset) {
+        Ok(len) if len == bytes.len() => return,
+        Ok(len) => format!("only {len} of {} bytes were written", bytes.len()),
         Err(error) => error.to_string(),
     };
     let path = segment_path(&link.setup.data_dir, number, place.segment);

@@ -27,9 +27,14 @@ pub fn run(input: &mut Input<'_>) {
                 found += 1;
             }
             Ok(None) => {
-                let room = frames.room();
+                let how = input.byte();
+                let alone = how % 2 == 1;
+                let room = if alone { frames.room_for_one() } else { frames.room() };
                 assert!(!room.is_empty() && room.len() <= BUFFER_LEN);
-                let piece = match input.byte() {
+                if let Some((_, start, len)) = wanted.get(found).filter(|_| alone) {
+                    assert!(at + room.len() <= start + len, "room for more than frame {found}");
+                }
+                let piece = match how {
                     0 => BUFFER_LEN,
                     small @ 1..=100 => usize::from(small),
                     large => usize::from(large) << 12,
