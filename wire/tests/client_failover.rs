@@ -247,3 +247,63 @@ fn a_blacklist_change_that_a_standby_refused_is_the_callers_to_repeat() {
     first.finish();
     second.finish();
 }
+
+/// A node that takes everything and confirms nothing: its standby is gone.
+fn cut_off(answers: usize) -> Script {
+    script(move |mut peer| {
+        peer.welcome(8);
+        for _ in 0..answers {
+            let submit = peer.submit();
+            peer.error(submit.header.correlation.to_native(), ErrorCode::Unconfirmed, 0, false);
+        }
+        // What came since and was not answered goes with the client.
+        while peer.read().is_some() {}
+    })
+}
+
+#[test]
+fn a_primary_that_confirms_nothing_is_left_where_there_is_another() {
+    let first = FakeServer::start(vec![cut_off(1)]);
+    let second = FakeServer::start(vec![primary(2, 0)]);
+    let mut client = Client::connect(both(&first, &second)).expect("welcomed");
+    for amount in [1, 2] {
+        client.submit(&transaction(amount)).expect("sent");
+    }
+    let refused = client.receive().expect("a reply").result.expect_err("not confirmed");
+    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed), "{refused}");
+    // The one behind it was not answered, and goes along.
+    assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, 2);
+    assert_eq!(client.decide(&transaction(3)).expect("decided").answer.lsn, 3);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn one_that_confirms_nothing_is_kept_where_there_is_no_other() {
+    let first = FakeServer::start(vec![script(|mut peer| {
+        peer.welcome(8);
+        for _ in 0..20 {
+            let submit = peer.submit();
+            peer.error(submit.header.correlation.to_native(), ErrorCode::Unconfirmed, 0, false);
+        }
+        let submit = peer.submit();
+        peer.verdict(&submit, Verdict::Approve, 0);
+    })]);
+    let looks = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&looks);
+    let standby = script(move |mut peer| {
+        peer.welcome_as(Role::Standby, "", 8);
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let second = FakeServer::start(vec![standby]);
+    let mut client = Client::connect(both(&first, &second)).expect("welcomed");
+    for amount in 1..=20 {
+        let error = client.decide(&transaction(amount)).expect_err("not confirmed");
+        assert!(matches!(&error, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed), "{error}");
+    }
+    assert_eq!(client.decide(&transaction(21)).expect("decided").answer.lsn, 21);
+    first.finish();
+    second.finish();
+    assert_eq!(looks.load(Ordering::Relaxed), 1, "now and then, not each time");
+}

@@ -25,7 +25,7 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Deque, Dict, Optional, Sequence, Set, Tuple, Union
+from typing import Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
 
 from catraca_frames import (
     HEADER, MAX_BUDGET_US, CatracaError, Channel, ClusterOp, ClusterState, ConnectError, Decision, DocumentError, ErrorCode,
@@ -46,6 +46,9 @@ MAX_IN_FLIGHT = 65_536
 MAX_LEARNED = 4
 # Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 MAX_HOPS = 4
+# How often it is looked whether there is another primary while the one in use can't confirm, and how long that may take.
+LOOK_EVERY_S = 1.0
+LOOK_TIME_S = 0.2
 # The requests besides SUBMIT, by the type of their answers.
 ASKED_WITH = {StoredDecision: Kind.LOOKUP, int: Kind.PING, ClusterState: Kind.CLUSTER}
 
@@ -123,6 +126,14 @@ class _Route:
     @property
     def is_exhausted(self) -> bool:
         return self._tried.issuperset(self.addresses)
+
+    @property
+    def others(self) -> List[str]:
+        return [address for address in self.addresses if address != self.address]
+
+    def found_at(self, address: str) -> None:
+        self._next = self.addresses.index(address)
+        self.found()
 
     def begin_round(self) -> None:
         self._tried.clear()
@@ -203,6 +214,9 @@ class Client:
         self._next_correlation = 1
         self._failures = 0
         self._last_failure = ""
+        # The node in use could not confirm something: it may have been replaced without knowing it.
+        self._doubtful = False
+        self._next_look = 0.0
         # No deadline is before this, so that not each answer looks at all.
         self._earliest = float("inf")
         for attempts_left in reversed(range(len(addresses))):
@@ -300,6 +314,7 @@ class Client:
             outcome = self._next_outcome()
             if outcome is not None:
                 self._ready.append(_reply(*outcome))
+        self._look_elsewhere()
         now = time.monotonic()
         wait_s = self._answer_timeout_s if budget_s is None else min(self._answer_timeout_s, budget_s + ANSWER_GRACE_S)
         if self._connection is None:
@@ -324,6 +339,7 @@ class Client:
 
     def _next_outcome(self) -> Optional[Tuple[int, object]]:
         """Waits until one request has ended: its correlation, and the answer or a CatracaError."""
+        self._look_elsewhere()
         while self._unanswered:
             expired = self._take_expired()
             if expired is not None:
@@ -356,6 +372,7 @@ class Client:
             # Not answered yet: it goes to another node with the others.
             raise answer
         self._failures, self._last_failure = 0, ""
+        self._doubtful |= isinstance(answer, Refused) and answer.code == ErrorCode.UNCONFIRMED
         del self._unanswered[correlation]
         self._carried -= 1
         if isinstance(answer, Refused) and answer.closing:
@@ -444,6 +461,26 @@ class Client:
             if not self._route.standby(connection.welcome.primary_address):
                 break
         raise self._route.no_primary() or NoPrimary("no primary")
+
+    def _look_elsewhere(self) -> None:
+        """After UNCONFIRMED: a primary that is cut off from its standby does not hear of that one's promotion, so the other addresses
+        are asked, now and then. One that is a primary as well gets everything unanswered."""
+        now = time.monotonic()
+        if not self._doubtful or now < self._next_look or self._connection is None or not self._follows:
+            return
+        self._doubtful, self._next_look = False, now + LOOK_EVERY_S
+        for address in self._route.others:
+            left_s = max(now + LOOK_TIME_S - time.monotonic(), 0.001)
+            try:
+                connection = _Connection(address, self._hello, left_s, self._answer_timeout_s)
+            except (ConnectError, Refused):
+                continue  # Whatever is wrong there, here is a node that answers.
+            if connection.welcome.primary:
+                self._lose(ConnectError(f"{address} is the primary by now"))
+                self._route.found_at(address)
+                self._failures, self._connection, self._welcome = 0, connection, connection.welcome
+                return
+            connection.socket.close()
 
     def _reconnect(self, until: float) -> None:
         last: CatracaError = self._route.no_primary() or ConnectError(

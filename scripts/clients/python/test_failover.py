@@ -69,6 +69,33 @@ class Failover(test_catraca.WithFakeServers):
             answers = [(decision.lsn, decision.duplicate) for decision in (client.receive().result() for _ in range(4))]
             self.assertEqual(answers, [(2, False), (1, False), (3, False), (4, True)])
 
+    def test_a_primary_that_confirms_nothing_is_left_where_there_is_another(self):
+        def cut_off(peer):
+            peer.welcome()
+            peer.error(peer.submit()[0], ErrorCode.UNCONFIRMED)
+            # What came since and was not answered goes with the client.
+            while peer.read():
+                pass
+
+        with self.client(self.serve(cut_off), self.serve(primary(2))) as client:
+            for amount in (1, 2):
+                client.submit(transaction(amount))
+            self.assertEqual(client.receive().error.code, ErrorCode.UNCONFIRMED)
+            self.assertEqual([client.receive().result().lsn, client.decide(transaction(3)).lsn], [2, 3])
+
+    def test_one_that_confirms_nothing_is_kept_where_there_is_no_other(self):
+        def unconfirming(peer):
+            peer.welcome()
+            for _ in range(10):
+                peer.error(peer.submit()[0], ErrorCode.UNCONFIRMED)
+            peer.verdict(peer.submit())
+
+        with self.client(self.serve(unconfirming), self.serve(self.standby())) as client:
+            for amount in range(1, 11):
+                with self.assertRaises(catraca.Refused):
+                    client.decide(transaction(amount))
+            self.assertEqual(client.decide(transaction(11)).lsn, 11)
+
     def test_a_stopping_node_is_left_where_there_is_another(self):
         def stopping(peer):
             peer.welcome()

@@ -19,6 +19,11 @@ const MAX_HISTOGRAMS: usize = 64;
 /// Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 const MAX_HOPS: usize = 4;
 
+/// How often it is looked whether there is another primary while the one in use can't confirm.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long that may take. It is a node that answers, or it is none.
+const LOOK_TIME: Duration = Duration::from_millis(200);
+
 /// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent again.
 #[derive(Debug)]
 pub(super) enum Request {
@@ -73,6 +78,9 @@ pub(super) struct Exchange {
     /// Failures since the last answer.
     failures: u32,
     last_failure: String,
+    /// The node in use could not confirm something: it may have been replaced without knowing it.
+    doubtful: bool,
+    next_look: Instant,
     chance: RandomState,
 }
 
@@ -102,6 +110,8 @@ impl Exchange {
             route,
             failures: 0,
             last_failure: String::new(),
+            doubtful: false,
+            next_look: Instant::now(),
             chance: RandomState::new(),
         })
     }
@@ -139,6 +149,7 @@ impl Exchange {
         repeatable: bool,
         deadline: Instant,
     ) -> Result<u64, ClientError> {
+        self.look_elsewhere();
         if self.connection.is_none() {
             self.reconnect(deadline)?;
         }
@@ -168,6 +179,7 @@ impl Exchange {
 
     /// Waits until one request has ended; `None` when nothing is unanswered.
     pub(super) fn next_outcome(&mut self) -> Option<(u64, Outcome)> {
+        self.look_elsewhere();
         loop {
             if let Some(expired) = self.take_expired() {
                 return Some(expired);
@@ -233,6 +245,7 @@ impl Exchange {
         }
         self.failures = 0;
         self.last_failure.clear();
+        self.doubtful |= matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
         let outcome = match body {
             Body::Histogram { histogram, more } => {
                 if entry.histograms.len() == MAX_HISTOGRAMS {
@@ -383,6 +396,34 @@ impl Exchange {
         // The next call may try anew, with one attempt's credit used.
         self.failures = self.failures.min(1);
         Err(last)
+    }
+
+    /// After UNCONFIRMED: a primary that is cut off from its standby does not hear of that one's promotion, so the other addresses are asked,
+    /// now and then. One that is a primary as well gets everything unanswered.
+    fn look_elsewhere(&mut self) {
+        let now = Instant::now();
+        let changes = |entry: &Unanswered| entry.sent && !entry.repeatable;
+        if !self.doubtful
+            || now < self.next_look
+            || self.connection.is_none()
+            || self.options.role != Wanted::Primary
+            || self.unanswered.values().any(changes)
+        {
+            return;
+        }
+        (self.doubtful, self.next_look) = (false, now + LOOK_EVERY);
+        for address in self.route.others() {
+            // Whatever is wrong there, here is a node that answers.
+            let Ok(connection) = Connection::open(&address, &self.options, now + LOOK_TIME) else { continue };
+            if connection.welcome.role == Role::Primary.to_wire() {
+                self.after_loss(format!("{address} is the primary by now"));
+                self.failures = 0;
+                self.route.found_at(&address);
+                self.welcome = connection.welcome;
+                self.connection = Some(connection);
+                return;
+            }
+        }
     }
 
     /// Lets everything unanswered end now.

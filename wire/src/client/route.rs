@@ -46,6 +46,20 @@ impl Route {
         &self.places[self.next].address
     }
 
+    /// All but the one to connect to now.
+    pub(super) fn others(&self) -> Vec<String> {
+        let others = self.places.iter().enumerate().filter(|(place, _)| *place != self.next);
+        others.map(|(_, place)| place.address.clone()).collect()
+    }
+
+    /// The node at this known address takes us.
+    pub(super) fn found_at(&mut self, address: &str) {
+        if let Some(place) = self.places.iter().position(|place| place.address == address) {
+            self.next = place;
+        }
+        self.found();
+    }
+
     /// How many addresses are known.
     pub(super) fn len(&self) -> usize {
         self.places.len()
