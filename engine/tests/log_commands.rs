@@ -3,6 +3,8 @@
 mod log_program;
 mod log_support;
 
+use catraca_engine::link::state_file;
+use catraca_engine::replica::{Peer, ReplicaState};
 use catraca_wire::block::SECTOR_LEN;
 use log_program::{command, damage, data_dir, json, run, stream};
 use std::fs;
@@ -153,4 +155,58 @@ fn export_ends_quietly_when_the_pipe_closes_and_loudly_on_damage() {
     assert_eq!(status, 3);
     assert!(stderr.contains("00000001.seg offset 4096"), "{stderr}");
     assert!(text.lines().count() > 600 && text.lines().count() < 1200);
+}
+
+#[test]
+fn what_was_put_aside_is_exported_too() {
+    let dir = data_dir();
+    let log = stream(0);
+    let folder = dir.path().join("quarantine");
+    fs::create_dir(&folder).expect("own");
+    let kept = folder.join("shard-0000-lsn-541-600-epoch-1.blocks");
+    let bytes = log.blocks[18..].iter().flat_map(|block| log.bytes_of(block).to_vec()).collect::<Vec<u8>>();
+    fs::write(&kept, &bytes).expect("own");
+    let export = ["export", "--format", "ndjson"];
+    let (status, text, stderr) = run(&kept, &export);
+    assert_eq!(status, 0, "{stderr}");
+    let records: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(records.len(), 60);
+    assert_eq!((&records[0]["lsn"], &records[59]["lsn"]), (&541.into(), &600.into()));
+    assert_eq!((&records[0]["transaction_id"], &records[0]["segment"]), (&"T00000541".into(), &().into()));
+    assert!(!text.contains("12345654"), "documents are masked");
+
+    // Cut short, spoilt, and with no key.
+    fs::write(&kept, &bytes[..bytes.len() - 1]).expect("own");
+    let (status, text, stderr) = run(&kept, &export);
+    assert_eq!((status, text.lines().count()), (3, 30));
+    assert!(stderr.contains("30 records written") && stderr.contains("the block is incomplete"), "{stderr}");
+    let mut spoilt = bytes;
+    spoilt[600] ^= 1;
+    fs::write(&kept, &spoilt).expect("own");
+    let (status, _, stderr) = run(&kept, &export);
+    assert_eq!(status, 3);
+    assert!(stderr.contains("offset 0: ") && stderr.contains("check sum"), "{stderr}");
+    fs::remove_file(dir.path().join("chain.key")).expect("own");
+    let (status, _, stderr) = run(&kept, &export);
+    assert_eq!(status, 2);
+    assert!(stderr.contains("--key-file"), "{stderr}");
+}
+
+#[test]
+fn the_hole_that_a_standby_left_while_it_caught_up_is_no_damage() {
+    let dir = data_dir();
+    let log = stream(0);
+    let [hole, .., last] = log.blocks[16..] else { unreachable!("twenty blocks") };
+    assert_eq!(hole.segment, last.segment, "one write is of one segment");
+    damage(dir.path(), 0, hole.segment as u32, |bytes| bytes[hole.offset..hole.offset + SECTOR_LEN].fill(0));
+    assert_eq!(run(dir.path(), &["verify"]).0, 3);
+    let standby = ReplicaState::newcomer(2, 0, "127.0.0.1:7401".to_owned());
+    let primary = Peer { node_id: [7; 16], replication_address: "127.0.0.1:7401".to_owned(), client_address: String::new() };
+    let behind = standby.following(1, primary, true, false).expect("it has seen nothing");
+    state_file::save(dir.path(), &behind).expect("own");
+    let (status, text, _) = run(dir.path(), &["verify"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("several blocks of one write"), "{text}");
+    state_file::save(dir.path(), &behind.with_grant(1, true).expect("its epoch")).expect("own");
+    assert_eq!(run(dir.path(), &["verify"]).0, 3, "with the grant it is");
 }

@@ -3,7 +3,7 @@
 //! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. [`proof`], pure too, takes out of
 //! a block what proves one of its records; [`clearing`] is the order in which blocks are zeroed. Around them, with I/O: [`segment`]
 //! (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`cursor`] (raw blocks, to send them
-//! on), [`startup`] (the only place that repairs a tail), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver
+//! on), [`startup`] (the only place that repairs a tail), [`kept`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver
 //! and the link; nothing here seals a block.
 
 mod bytes;
@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod damage;
 mod error;
 pub mod hex;
+pub mod kept;
 pub mod key;
 pub mod lookup;
 pub mod proof;

@@ -4,9 +4,9 @@ use super::{Answer, View, json, table};
 use crate::commands::Outcome;
 use crate::commands::connect::Credential;
 use crate::commands::log::print;
-use crate::fatal::Failure;
+use crate::fatal::{Failure, Status};
 use catraca_wire::client::{Client, ClientError, ClusterState};
-use catraca_wire::frame::ClusterRequest;
+use catraca_wire::frame::{ClusterRequest, Role};
 use std::process::ExitCode;
 
 /// How long a node may take to say what it is: it knows without looking anything up.
@@ -18,7 +18,10 @@ const ANSWER_TIMEOUT_MS: u64 = 5_000;
 Asks each node for its part in the cluster: who decides, in which epoch, where answers are safe, whether the standby holds \
 everything that was answered (then it may be promoted without loss), how far behind it is, and when the nodes last heard of \
 each other. Each node says what it knows itself: ask both, and compare.
-The credential needs one of the permissions `stats` and `admin`. Exit status: 0 every node answered, 1 one did not.
+Two nodes that both decide are named: of a pair the one of the lower epoch was replaced, does not know it yet, and can't \
+confirm anything unless it is `solo`.
+The credential needs one of the permissions `stats` and `admin`. Exit status: 0 every node answered, 1 one did not, 3 more \
+than one decides.
 
 Examples:
   catraca status
@@ -42,13 +45,38 @@ pub fn run(args: &Args) -> Outcome {
         let said = ask(addr, &args.credential)?.map_err(|error| error.to_string());
         answers.push(Answer { addr: addr.clone(), said });
     }
-    let status = if answers.iter().all(|answer| answer.said.is_ok()) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     let text = if args.json {
         json(&serde_json::json!({ "nodes": answers.iter().map(View::from).collect::<Vec<_>>() }))?
     } else {
         table(&answers)
     };
-    print(&text, status)
+    if let Some(warning) = rivals(&answers) {
+        print(&text, ExitCode::SUCCESS)?;
+        return Err(Failure::new(Status::Found, warning));
+    }
+    let all_answered = answers.iter().all(|answer| answer.said.is_ok());
+    print(&text, if all_answered { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What there is to say where more than one node of a cluster decides.
+fn rivals(answers: &[Answer]) -> Option<String> {
+    let mut primaries: Vec<(&str, &ClusterState)> = answers
+        .iter()
+        .filter_map(|answer| Some((answer.addr.as_str(), answer.said.as_ref().ok()?)))
+        .filter(|(_, state)| state.role == Role::Primary)
+        .collect();
+    // One node may be asked under two names; nodes of several clusters, all at once.
+    primaries.sort_by_key(|(_, state)| (state.cluster_id, state.node_id));
+    primaries.dedup_by_key(|(_, state)| state.node_id);
+    let (old, new) = primaries
+        .array_windows()
+        .map(|&[a, b]| if a.1.epoch <= b.1.epoch { (a, b) } else { (b, a) })
+        .find(|(a, b)| a.1.cluster_id == b.1.cluster_id)?;
+    Some(format!(
+        "two nodes decide: {} in epoch {} and {} in epoch {}. The first was replaced and does not know it yet; it can't confirm anything unless \
+         it is `solo`: see that the two reach each other, or stop it",
+        old.0, old.1.epoch, new.0, new.1.epoch
+    ))
 }
 
 /// What one node says; an error of its own is shown beside the others' answers.
@@ -56,4 +84,41 @@ pub(in crate::commands) fn ask(addr: &str, credential: &Credential) -> Result<Re
     let mut options = credential.options(addr)?;
     options.answer_timeout_ms = ANSWER_TIMEOUT_MS;
     Ok(Client::connect(options).and_then(|mut client| client.cluster(&ClusterRequest::describe())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::frame::Durability;
+
+    #[test]
+    fn two_that_decide_are_named_with_the_one_that_was_replaced_first() {
+        let node = |addr: &str, id: u8, role, epoch| Answer {
+            addr: addr.to_owned(),
+            said: Ok(ClusterState {
+                role,
+                durability: Durability::Sync,
+                in_sync: false,
+                connected: false,
+                epoch,
+                node_id: [id; 16],
+                cluster_id: [1; 16],
+                peer_node_id: None,
+                behind_records: 0,
+                behind_bytes: 0,
+                silence_ms: None,
+                primary: None,
+                peer: None,
+            }),
+        };
+        let (old, new) = (node("a:1", 9, Role::Primary, 1), node("b:1", 2, Role::Primary, 2));
+        let down = Answer { addr: "c:1".to_owned(), said: Err("nobody there".to_owned()) };
+        let warning = rivals(&[new.clone(), down, old.clone()]).expect("two decide");
+        assert!(warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first"), "{warning}");
+        assert_eq!(rivals(&[old.clone(), node("b:1", 2, Role::Standby, 2)]), None);
+        assert_eq!(rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]), None, "one node under two names");
+        let mut stranger = new;
+        stranger.said.as_mut().expect("it answered").cluster_id = [2; 16];
+        assert_eq!(rivals(&[old, stranger]), None, "two clusters");
+    }
 }

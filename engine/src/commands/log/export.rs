@@ -1,22 +1,23 @@
 //! `catraca log export`: the records for other programs, one line each, in bounded memory.
 
-use super::open;
 use super::view::RecordView;
+use super::{chain_key, open};
 use crate::commands::Outcome;
 use crate::fatal::{Failure, Status};
-use crate::log::Tail;
 use crate::log::read::End;
+use crate::log::{SoundBlock, Tail, kept};
 use clap::ValueEnum;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::ops::{ControlFlow, Range};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub const EXAMPLES: &str = "\
 Examples:
   catraca log export /var/lib/catraca --format ndjson | head
   catraca log export ./copy --format csv --out decisions.csv --from 2026-11-01 --to 2026-12-01
+  catraca log export /var/lib/catraca/quarantine/shard-0000-lsn-7-9-epoch-1.blocks --format ndjson
 
 Times: RFC 3339 (2026-11-23T09:00:00-03:00), or a date or date and time in this machine's zone. --to is not included.
 Documents are masked, and the IP address left out, unless --unmask is given. The file named by --out appears when it is
@@ -28,8 +29,9 @@ const BUFFER_LEN: usize = 256 * 1024;
 /// Arguments of `catraca log export`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Data directory of a node, or a copy of it
-    data_dir: PathBuf,
+    /// Data directory of a node, a copy of it, or a file of its `quarantine` folder
+    #[arg(value_name = "PATH")]
+    source: PathBuf,
     /// How each record is written
     #[arg(long, value_enum)]
     format: Format,
@@ -42,7 +44,7 @@ pub struct Args {
     /// Only records decided before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<u64>,
-    /// The chain's key [default: chain.key in the data directory, if there]
+    /// The chain's key [default: chain.key in the data directory, if there; a file of a quarantine can't be read without]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Write documents in full, and the IP address
@@ -77,55 +79,31 @@ pub fn run(args: &Args) -> Outcome {
     if from > to {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
-    let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
-    let log = open(&args.data_dir, key)?;
-    // The bar and the records would write over each other on one terminal.
-    let bar = super::progress(&log, args.out.is_some() || !io::stdout().is_terminal())?;
-
     let partial = args.out.as_ref().map(|out| out.with_extension("partial"));
     let target: Box<dyn Write> = match &partial {
         Some(path) => Box::new(File::create(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?),
         None => Box::new(io::stdout().lock()),
     };
-    let mut sink = Sink::new(args.format, BufWriter::with_capacity(BUFFER_LEN, target));
-    let mut written = 0u64;
-    let mut damaged = Vec::new();
-    let mut failed: io::Result<()> = Ok(());
-    for &shard in log.shards() {
-        let read = log.blocks(shard, Tail::START, |block| {
-            bar.inc(block.head.padded_len() as u64);
-            for (head, extension) in block.records() {
-                if !(from..to).contains(&head.decided_at_ns.to_native()) {
-                    continue;
-                }
-                failed = sink.write(&RecordView::new(head, extension, &block.place, args.unmask));
-                if failed.is_err() {
-                    return ControlFlow::Break(());
-                }
-                written += 1;
-            }
-            ControlFlow::Continue(())
-        })?;
-        if let End::Damaged(damage) = read.end {
-            damaged.push(super::located(&log, shard, &damage));
+    let sink = Sink::new(args.format, BufWriter::with_capacity(BUFFER_LEN, target));
+    let mut export = Export { sink, times: from..to, unmask: args.unmask, written: 0, failed: Ok(()) };
+    let read = if args.source.is_file() { export.kept(args) } else { export.log(args) };
+    let Export { mut sink, written, failed, .. } = export;
+    let discard = || {
+        if let Some(partial) = &partial {
+            // The error that matters is the one that stopped the export.
+            let _ = fs::remove_file(partial);
         }
-        if failed.is_err() {
-            break;
-        }
-    }
+    };
+    let damaged = read.inspect_err(|_| discard())?;
     let ended = failed.and_then(|()| sink.finish()).and_then(|()| match (&partial, &args.out) {
         (Some(partial), Some(out)) => fs::rename(partial, out),
         _ => Ok(()),
     });
-    bar.finish_and_clear();
     match ended {
         // Who reads the pipe has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe && args.out.is_none() => return Ok(ExitCode::SUCCESS),
         Err(error) => {
-            if let Some(partial) = &partial {
-                // The error that matters is the one that stopped the export.
-                let _ = fs::remove_file(partial);
-            }
+            discard();
             return Err(Failure::failed(format!("could not write the export: {error}")));
         }
         Ok(()) => {}
@@ -135,6 +113,68 @@ pub fn run(args: &Args) -> Outcome {
     }
     let places = damaged.join("; ");
     Err(Failure::new(Status::Found, format!("{written} records written, but the log is damaged: {places}")))
+}
+
+/// What is written, and how far it has come.
+struct Export<W: Write> {
+    sink: Sink<W>,
+    times: Range<u64>,
+    unmask: bool,
+    written: u64,
+    failed: io::Result<()>,
+}
+
+impl<W: Write> Export<W> {
+    /// All streams of a log. Gives where it is damaged.
+    fn log(&mut self, args: &Args) -> Result<Vec<String>, Failure> {
+        let log = open(&args.source, chain_key(&args.source, args.key_file.as_ref())?)?;
+        // The bar and the records would write over each other on one terminal.
+        let bar = super::progress(&log, args.out.is_some() || !io::stdout().is_terminal())?;
+        let mut damaged = Vec::new();
+        for &shard in log.shards() {
+            let read = log.blocks(shard, Tail::START, |block| {
+                bar.inc(block.head.padded_len() as u64);
+                self.block(block, true)
+            })?;
+            if let End::Damaged(damage) = read.end {
+                damaged.push(super::located(&log, shard, &damage));
+            }
+            if self.failed.is_err() {
+                break;
+            }
+        }
+        bar.finish_and_clear();
+        Ok(damaged)
+    }
+
+    /// A file of a quarantine, which lies in a folder of the data directory.
+    fn kept(&mut self, args: &Args) -> Result<Vec<String>, Failure> {
+        let data_dir = args.source.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+        let key = chain_key(data_dir, args.key_file.as_ref())?;
+        let key =
+            key.ok_or_else(|| Failure::new(Status::Usage, "no chain.key beside its folder: name the key with --key-file"))?;
+        let stopped = kept::blocks(&args.source, &key, |block| self.block(block, false))?;
+        Ok(stopped.map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display())).into_iter().collect())
+    }
+
+    /// A block, whose place in the log is known or not.
+    fn block(&mut self, block: &SoundBlock<'_>, placed: bool) -> ControlFlow<()> {
+        for (head, extension) in block.records() {
+            if !self.times.contains(&head.decided_at_ns.to_native()) {
+                continue;
+            }
+            let mut view = RecordView::new(head, extension, &block.place, self.unmask);
+            if !placed {
+                (view.segment, view.block_offset) = (None, None);
+            }
+            self.failed = self.sink.write(&view);
+            if self.failed.is_err() {
+                return ControlFlow::Break(());
+            }
+            self.written += 1;
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Where records go, in one of the formats.
