@@ -28,7 +28,8 @@ fn options(addr: String, list: &tempfile::NamedTempFile) -> Options {
         documents: 500,
         verify: true,
         core: Core::None,
-        stall_seconds: 0.3,
+        // Longer than a busy machine leaves a node that is well alone.
+        stall_seconds: 1.5,
         ..Options::default()
     }
 }
@@ -63,7 +64,7 @@ fn a_run_goes_on_where_the_primary_is() {
             let possible = decided_before..=report.resent_after_failover;
             assert!(possible.contains(&report.duplicates), "{fate:?}: {} of {possible:?}", report.duplicates);
             if fate == Fate::Freezes {
-                assert!(report.longest_gap_ms > 300.0, "the stall and what follows: {}", report.longest_gap_ms);
+                assert!(report.longest_gap_ms > 1_500.0, "the stall and what follows: {}", report.longest_gap_ms);
             }
             let text = table::render(&report);
             assert!(text.contains("failovers") && text.contains("sent again"), "{text}");
@@ -145,7 +146,7 @@ fn a_run_gives_up_when_nobody_decides() {
 
 #[test]
 fn without_failover_the_run_ends_as_ever() {
-    for (fate, what) in [(Fate::Dies, "transactions unanswered: "), (Fate::Freezes, "answered none for 0.3 s")] {
+    for (fate, what) in [(Fate::Dies, "transactions unanswered: "), (Fate::Freezes, "answered none for 1.5 s")] {
         let cluster = start(fate);
         let report = go(&cluster, |options| options.failover_timeout = Some(0.0));
         let failure = report.failure.expect("lost");
