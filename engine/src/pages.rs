@@ -10,7 +10,6 @@ struct Page([u8; BLOCK_ALIGN]);
 const _: () = assert!(align_of::<Page>() == BLOCK_ALIGN && size_of::<Page>() == BLOCK_ALIGN);
 
 /// Pages of memory.
-#[derive(Clone)]
 pub struct Pages(Box<[Page]>);
 
 impl Pages {

@@ -228,6 +228,7 @@ pub fn from_log(
                 stream,
                 segment = torn.segment,
                 from = torn.from,
+                what = %torn.reason,
                 "the last write before the stop was not finished; it was never acknowledged and has been cleared"
             );
         }

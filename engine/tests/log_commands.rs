@@ -183,9 +183,10 @@ fn what_was_put_aside_is_exported_too() {
     let mut spoilt = bytes;
     spoilt[600] ^= 1;
     fs::write(&kept, &spoilt).expect("own");
-    let (status, _, stderr) = run(&kept, &export);
-    assert_eq!(status, 3);
+    let (status, text, stderr) = run(&kept, &export);
+    assert_eq!((status, text.lines().count()), (3, 30), "the sound one is found behind it");
     assert!(stderr.contains("offset 0: ") && stderr.contains("check sum"), "{stderr}");
+    assert_eq!(stderr.matches("offset").count(), 1, "{stderr}");
     fs::remove_file(dir.path().join("chain.key")).expect("own");
     let (status, _, stderr) = run(&kept, &export);
     assert_eq!(status, 2);

@@ -8,7 +8,7 @@ use catraca_engine::log::damage::{DamageReason, TornReason};
 use catraca_engine::log::read::End;
 use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
-use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, lookup, recover_stream};
+use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, kept, lookup, recover_stream};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::transaction_id;
 use log_support::{CLUSTER, KEY, NOON_NS, TestLog, decision};
@@ -288,4 +288,29 @@ fn no_log_is_told() {
     let error = LogReader::open(dir.path(), None).expect_err("nothing there");
     assert!(matches!(error, LogError::NoLog { .. }));
     assert_eq!(Failure::from(error).status, Status::DataDirectory);
+}
+
+#[test]
+fn whole_blocks_behind_a_hole_are_put_aside_before_they_are_cleared() {
+    let dir = folder();
+    let mut log = TestLog::new(64 * 1024);
+    log.plain(3);
+    let [hole, behind, last] = [log.plain(2), log.plain(4), log.plain(1)];
+    log.segments[0][hole.offset..hole.offset + SECTOR_LEN].fill(0);
+    log.write(dir.path());
+    let after = |last_write| recover_stream(dir.path(), 0, CLUSTER, &KEY, last_write, |_| {});
+    let error = after(LastWrite::Block).expect_err("damage on any other node");
+    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+    let recovered = after(LastWrite::Blocks).expect("a standby that caught up");
+    assert_eq!((recovered.next_lsn, recovered.offset), (4, hole.offset as u64));
+    let again = after(LastWrite::Block).expect("cleared");
+    assert_eq!((again.next_lsn, again.repaired), (4, None));
+    let kept = dir.path().join(format!("quarantine/shard-0000-segment-00000000-offset-{}-torn.blocks", hole.offset));
+    let mut found = Vec::new();
+    let faults = kept::blocks(&kept, &KEY, |block| {
+        found.push((block.head.first_lsn.to_native(), block.records().count() as u64));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(faults.expect("readable").len(), 1, "the hole");
+    assert_eq!(found, [(behind.first_lsn, behind.records), (last.first_lsn, last.records)]);
 }

@@ -59,7 +59,8 @@ const FOUND_BY_SEEDS: [(&str, u64); 8] = [
     ("blocks-with-grant", 60),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds within which they must be found.
-const FOUND_BY_DIRECTED_SEEDS: [(&str, Directed, u64); 1] = [("early-match", calls_anew_during_a_write, 40)];
+const FOUND_BY_DIRECTED_SEEDS: [(&str, Directed, u64); 2] =
+    [("early-match", calls_anew_during_a_write, 40), ("grant-during-blocks", granted_during_a_write, 40)];
 
 type Directed = fn(Plan) -> (Sim, bool);
 
@@ -115,5 +116,21 @@ fn calls_anew_during_a_write(plan: Plan) -> (Sim, bool) {
     sim.kill(0);
     sim.run_until(100, |sim| sim.runs(1));
     sim.promote(1, false);
+    (sim, met)
+}
+
+/// The grant reaches a standby while it writes several blocks at once, and its power goes as soon as it holds the grant.
+fn granted_during_a_write(plan: Plan) -> (Sim, bool) {
+    let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..plan });
+    sim.kill(1);
+    sim.solo(0, true);
+    sim.run_for_ms(100 + plan.seed % 100);
+    sim.slow_disk(1, 60);
+    sim.start(1);
+    let grants = sim.times("grants");
+    sim.run_until(4_000, |sim| sim.times("grants") > grants);
+    let met = sim.times("grants that waited") > 0;
+    sim.cut_power(1);
+    sim.start(1);
     (sim, met)
 }

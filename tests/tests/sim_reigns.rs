@@ -204,6 +204,31 @@ fn sim_primary_goes_alone_only_after_the_grant_is_given_back() {
 }
 
 #[test]
+fn sim_grant_that_waits_for_a_write_is_taken_before_it_is_given_back() {
+    let mut met = 0;
+    for seed in 1..=30 {
+        let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..quick(seed) });
+        sim.kill(1);
+        assert!(sim.solo(0, true), "its standby is down");
+        sim.run_for_ms(100 + seed);
+        sim.slow_disk(1, 60);
+        sim.start(1);
+        let revocations = sim.times("revocations");
+        if !sim.run_until(4_000, |sim| sim.times("grants that waited") > 0) {
+            sim.end();
+            continue;
+        }
+        met += 1;
+        assert!(sim.solo(0, false));
+        assert!(sim.run_until(4_000, |sim| sim.durability(0) == Durability::Solo), "{}", sim.story());
+        assert!(sim.times("revocations") > revocations, "{}", sim.story());
+        assert!(!sim.promote(1, false), "answers may be given without it");
+        sim.end();
+    }
+    assert!(met >= 5, "the moment came {met} times");
+}
+
+#[test]
 fn sim_clients_that_ask_again_after_an_unknown_outcome_get_the_same_decision() {
     for seed in 1..=6 {
         let mut sim = Sim::in_sync(quick(seed));

@@ -3,19 +3,13 @@
 
 use crate::log::clearing::Clearing;
 use crate::log::cursor::BlockCursor;
-use crate::log::segment::{segment_path, sync_dir};
-use crate::log::{LogError, Tail};
+use crate::log::segment::segment_path;
+use crate::log::{LogError, Tail, kept};
 use catraca_wire::block::MAX_BLOCK_LEN;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-
-/// Folder of a data directory.
-pub const QUARANTINE_DIR: &str = "quarantine";
-
-/// Mode of what is kept: it names payers, as the log does.
-const FILE_MODE: u32 = 0o640;
 
 /// Cuts a stream at a boundary. The file that keeps what was cut off is durable before anything is cleared; the clearing goes from the back,
 /// block by block, each durable before the next: so one that is interrupted, by a power cut even, leaves a shorter log whose last block may
@@ -24,16 +18,12 @@ const FILE_MODE: u32 = 0o640;
 /// # Errors
 /// Whatever the disk says.
 pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf, LogError> {
-    let dir = data_dir.join(QUARANTINE_DIR);
-    let path = free_name(&dir, &format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch));
-    let io = |what: &'static str| LogError::io(&path, what);
-    fs::create_dir_all(&dir).map_err(io("could not make the folder"))?;
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(FILE_MODE).open(&path).map_err(io("could not make the file"))?;
+    let stem = format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch);
+    let (path, mut file) = kept::create(data_dir, &stem)?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
     let mut clearing = Clearing::default();
     while let Some(block) = cursor.next_block()? {
-        file.write_all(block).map_err(io("could not write the file"))?;
+        file.write_all(block).map_err(LogError::io(&path, "could not write the file"))?;
         let len = block.len() as u64;
         let (segment, behind) = cursor.place();
         clearing.block(segment, behind - len, len);
@@ -45,15 +35,9 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
             reached.0, reached.1, end.segment, end.offset
         ))));
     }
-    file.sync_all().and_then(|()| sync_dir(&dir)).and_then(|()| sync_dir(data_dir)).map_err(io("could not sync the file"))?;
+    kept::sync(data_dir, &path, &file)?;
     clear(data_dir, shard, clearing)?;
     Ok(path)
-}
-
-fn free_name(dir: &Path, stem: &str) -> PathBuf {
-    let first = dir.join(format!("{stem}.blocks"));
-    let mut others = (2u32..).map(|count| dir.join(format!("{stem}-{count}.blocks")));
-    if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
 fn clear(data_dir: &Path, shard: u16, clearing: Clearing) -> Result<(), LogError> {

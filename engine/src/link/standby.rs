@@ -44,7 +44,7 @@ pub struct Following {
     /// By stream: the last record here, and the last that the primary is known to have.
     seen: Mutex<Vec<(u64, u64)>>,
     connected: AtomicBool,
-    /// This node's durable place says that it catches up. Read by a stream while it writes several blocks at once.
+    /// This node's durable place says that it catches up. Each stream reads it to know how to read and write, and holds it while it writes.
     catching_up: RwLock<bool>,
     setup: LinkSetup,
 }
@@ -440,8 +440,9 @@ fn talk(
                     if granted {
                         writer.send(&GrantedFrame::empty(0, epoch))?;
                     } else {
-                        following.set_catching_up(true);
                         writer.send(&RevokedFrame::empty(0, epoch))?;
+                        // Waits for what is being written, which REVOKED need not.
+                        following.set_catching_up(true);
                     }
                 }
                 other => return Err(LinkFailure::Unexpected(other)),

@@ -31,7 +31,8 @@ struct Stored {
     durability: String,
     odd_epochs: bool,
     in_sync: bool,
-    #[serde(default)]
+    /// Left out where it is false, as earlier builds wrote the file, and read it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     catching_up: bool,
     granted_at: Vec<u64>,
     committed: Vec<u64>,

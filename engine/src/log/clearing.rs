@@ -1,7 +1,7 @@
 //! In which order the blocks at a stream's end are zeroed, so that a crash at any moment leaves a log that ends sound or torn.
 //!
 //! From the back, one block at a time, each durable before the next. Several at once would not do: of one write any sectors may come
-//! first, and a block that is gone before a later one is damage, which stops the node.
+//! first, and a block that is gone before a later one is damage, which stops the node (LOG.md has the one exception).
 
 /// Bytes to be zeroed, durably, before the next are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,16 +1,55 @@
-//! Reading what a node has put aside of its log (`quarantine/`): blocks one behind the other, each held to all that recovery asks of it.
+//! What a node has put aside of its log (`quarantine/`): making such a file, and reading it. Blocks lie in it one behind the other, as they
+//! lay in the log; where they were cut off by a hole, the hole as well.
 
 use super::check::{BlockFault, SoundBlock, Tail, received_block};
 use super::damage::DamageReason;
 use super::error::LogError;
-use catraca_wire::block::{BLOCK_HEAD_LEN, ChainKey, MAX_BLOCK_LEN, sound_head};
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use super::segment::sync_dir;
+use catraca_wire::block::{BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-/// Shows each block of a file to the visitor, in order; a block's offset is that in the file. Gives where and why the file can't be read
-/// further, if it can't.
+/// Folder of a data directory.
+pub const QUARANTINE_DIR: &str = "quarantine";
+
+/// Mode of what is kept: it names payers, as the log does.
+const FILE_MODE: u32 = 0o640;
+
+/// A new file of the quarantine, whose name begins with `stem`.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn create(data_dir: &Path, stem: &str) -> Result<(PathBuf, File), LogError> {
+    let dir = data_dir.join(QUARANTINE_DIR);
+    let path = free_name(&dir, stem);
+    let mut options = OpenOptions::new();
+    let made = fs::create_dir_all(&dir).and_then(|()| options.write(true).create_new(true).mode(FILE_MODE).open(&path));
+    let file = made.map_err(LogError::io(&path, "could not make the file"))?;
+    Ok((path, file))
+}
+
+/// Makes a new file durable, with its name.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn sync(data_dir: &Path, path: &Path, file: &File) -> Result<(), LogError> {
+    file.sync_all()
+        .and_then(|()| sync_dir(&data_dir.join(QUARANTINE_DIR)))
+        .and_then(|()| sync_dir(data_dir))
+        .map_err(LogError::io(path, "could not sync the file"))
+}
+
+fn free_name(dir: &Path, stem: &str) -> PathBuf {
+    let first = dir.join(format!("{stem}.blocks"));
+    let mut others = (2u32..).map(|count| dir.join(format!("{stem}-{count}.blocks")));
+    if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
+}
+
+/// Shows each sound block of a file to the visitor, in order; a block's offset is that in the file. Gives each place where there is none
+/// or one that does not follow, and why; it is looked for the next one behind it.
 ///
 /// # Errors
 /// [`LogError::Io`].
@@ -18,39 +57,46 @@ pub fn blocks(
     path: &Path,
     key: &ChainKey,
     mut visitor: impl FnMut(&SoundBlock<'_>) -> ControlFlow<()>,
-) -> Result<Option<(u64, BlockFault)>, LogError> {
+) -> Result<Vec<(u64, BlockFault)>, LogError> {
     let io = |error| LogError::io(path, "could not read the file")(error);
     let mut file = BufReader::with_capacity(MAX_BLOCK_LEN, File::open(path).map_err(io)?);
     let mut buffer = vec![0; MAX_BLOCK_LEN];
-    let mut tail = None;
-    let mut offset = 0;
+    let (mut tail, mut offset, mut faults) = (None, 0, Vec::new());
     loop {
-        match read_full(&mut file, &mut buffer[..BLOCK_HEAD_LEN]).map_err(io)? {
-            0 => return Ok(None),
-            BLOCK_HEAD_LEN => {}
-            _ => return Ok(Some((offset, BlockFault::Incomplete))),
+        let mut have = read_full(&mut file, &mut buffer[..BLOCK_HEAD_LEN]).map_err(io)?;
+        if have == 0 {
+            return Ok(faults);
         }
-        let Some(head) = sound_head(&buffer[..BLOCK_HEAD_LEN]).copied() else {
-            return Ok(Some((offset, BlockFault::Damaged(DamageReason::BlockHead))));
+        let len = sound_head(&buffer[..have]).map_or(BLOCK_HEAD_LEN, BlockHead::padded_len);
+        have += read_full(&mut file, &mut buffer[BLOCK_HEAD_LEN..len]).map_err(io)?;
+        let block = if have < len { Err(BlockFault::Incomplete) } else { sound(&buffer[..len], tail.as_ref(), key, offset) };
+        let fault = match block {
+            Ok(block) if visitor(&block).is_break() => return Ok(faults),
+            Ok(block) => {
+                (tail, offset) = (Some(Tail::after(&block)), offset + len as u64);
+                continue;
+            }
+            Err(fault) => fault,
         };
-        let len = head.padded_len();
-        if read_full(&mut file, &mut buffer[BLOCK_HEAD_LEN..len]).map_err(io)? < len - BLOCK_HEAD_LEN {
-            return Ok(Some((offset, BlockFault::Incomplete)));
+        // Of a hole the first place is enough.
+        if tail.is_some() || faults.is_empty() {
+            faults.push((offset, fault));
         }
-        // The first one says where it was; the others must follow it.
-        let before = tail.unwrap_or(Tail {
-            next_lsn: head.first_lsn.to_native(),
-            previous_chain: head.previous_chain,
-            epoch: head.epoch.to_native(),
-            ..Tail::START
-        });
-        match received_block(&buffer[..len], head.cluster_id, head.shard.to_native(), &before, key, 0, offset) {
-            Ok(block) if visitor(&block).is_break() => return Ok(None),
-            Ok(block) => tail = Some(Tail::after(&block)),
-            Err(fault) => return Ok(Some((offset, fault))),
-        }
-        offset += len as u64;
+        (tail, offset) = (None, offset + BLOCK_ALIGN as u64);
+        file.seek(SeekFrom::Start(offset)).map_err(io)?;
     }
+}
+
+/// The block, if it is sound and follows the one before it; the first one says itself where it was.
+fn sound<'b>(bytes: &'b [u8], before: Option<&Tail>, key: &ChainKey, offset: u64) -> Result<SoundBlock<'b>, BlockFault> {
+    let head = sound_head(bytes).ok_or(BlockFault::Damaged(DamageReason::BlockHead))?;
+    let first = Tail {
+        next_lsn: head.first_lsn.to_native(),
+        previous_chain: head.previous_chain,
+        epoch: head.epoch.to_native(),
+        ..Tail::START
+    };
+    received_block(bytes, head.cluster_id, head.shard.to_native(), before.unwrap_or(&first), key, 0, offset)
 }
 
 /// Fills as much as there is: how much.

@@ -2,7 +2,8 @@
 //!
 //! Pure: no I/O, no clock, no allocation. [`walk_segment`] judges one segment, [`Recovery`] a stream of them. The rules and the
 //! assumptions about the medium that they rest on are in LOG.md, "Recovery"; the short form: what lacks sectors and has nothing
-//! sound behind it was never acknowledged and may be dropped, everything else that is not a sound block stops the node.
+//! sound behind it was never acknowledged and may be dropped, everything else that is not a sound block stops the node. Of a standby that
+//! catches up, several blocks may be one write ([`LastWrite::Blocks`]), and sound ones stand behind a hole in it.
 
 use super::check::{self, Identity, SoundBlock, Stop, Tail};
 use super::damage::{Damage, DamageReason, Spot, Torn, TornReason};

@@ -3,14 +3,15 @@
 //! Only for who holds the lock of the data directory: it writes.
 
 use super::check::SoundBlock;
-use super::damage::Torn;
+use super::damage::{Torn, TornReason};
 use super::error::LogError;
+use super::kept;
 use super::read::{End, pass};
 use super::recovery::{Counts, LastWrite, Recovery};
 use super::segment;
 use catraca_wire::block::{Chain, ChainKey, MAX_BLOCK_LEN};
-use std::fs::OpenOptions;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -60,6 +61,9 @@ pub fn recover_stream(
         End::Clean | End::Stopped => None,
         End::Torn(torn) => {
             let path = segment::segment_path(data_dir, shard, torn.segment);
+            if torn.reason == TornReason::BlocksNotWritten {
+                keep(data_dir, shard, &path, &torn)?;
+            }
             zero(&path, &torn).map_err(LogError::io(&path, "could not clear the rest of an unfinished write"))?;
             Some(torn)
         }
@@ -80,6 +84,18 @@ pub fn recover_stream(
         counts: recovery.counts(),
         repaired,
     })
+}
+
+/// Puts aside what is to be zeroed: whole blocks may be in it, and should the primary be lost as well, nobody else has them.
+fn keep(data_dir: &Path, shard: u16, path: &Path, torn: &Torn) -> Result<(), LogError> {
+    // A file that is shorter was refused before.
+    let mut bytes = vec![0; (torn.to - torn.from) as usize];
+    let segment = File::open(path).and_then(|segment| segment.read_exact_at(&mut bytes, torn.from));
+    segment.map_err(LogError::io(path, "could not read the rest of an unfinished write"))?;
+    let stem = format!("shard-{shard:04}-segment-{:08}-offset-{}-torn", torn.segment, torn.from);
+    let (kept, mut file) = kept::create(data_dir, &stem)?;
+    file.write_all(&bytes).map_err(LogError::io(&kept, "could not write the file"))?;
+    kept::sync(data_dir, &kept, &file)
 }
 
 /// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the rest of one write at `from`.

@@ -185,6 +185,7 @@ impl Sim {
                 }
                 if let Some(conn) = conn {
                     self.send_link(node, conn, if granted { Link::Granted } else { Link::Revoked });
+                    self.word_taken(node);
                 }
             }
             Change::WithStandby { session } => self.mail_all(node, Durability::Sync, session),

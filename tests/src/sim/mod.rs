@@ -64,11 +64,13 @@ pub enum Broken {
     EarlyMatch,
     /// A standby writes several blocks at once although it holds the grant.
     BlocksWithGrant,
+    /// A standby takes the grant while it still writes several blocks at once.
+    GrantDuringBlocks,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 9] = [
+    pub const ALL: [(&str, Self); 10] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -78,6 +80,7 @@ impl Broken {
         ("reused-segment", Self::ReusedSegment),
         ("early-match", Self::EarlyMatch),
         ("blocks-with-grant", Self::BlocksWithGrant),
+        ("grant-during-blocks", Self::GrantDuringBlocks),
     ];
 }
 

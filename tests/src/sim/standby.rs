@@ -49,8 +49,11 @@ pub(super) struct StandbyLink {
     cut: Option<Cut>,
     /// Several blocks may be written at once.
     pub catching_up: bool,
-    /// A grant of this attempt and epoch, for which the last such write is to end first.
-    grant_waits: Option<(u64, u32)>,
+    /// The primary's words about the grant that are still to be carried out, one after the other: the attempt in which each came, its epoch, and
+    /// whether it gives the grant.
+    words: VecDeque<(u64, u32, bool)>,
+    /// One of them is on its way to the disk.
+    word_under_way: bool,
 }
 
 impl StandbyLink {
@@ -114,6 +117,8 @@ impl Sim {
         let standby = &mut self.process(node).standby;
         let Some(conn) = standby.conn.take() else { return };
         standby.attempt += 1;
+        standby.words.clear();
+        standby.word_under_way = false;
         let mut conns = vec![conn];
         for stream in &mut standby.streams {
             stream.inbox.clear();
@@ -153,27 +158,36 @@ impl Sim {
         match link {
             Link::Accept(accept) => self.accepted(node, accept),
             Link::Refuse { reason, .. } => self.stop_following(node, reason.name()),
-            Link::Grant { epoch } => {
-                standby.catching_up = false;
-                standby.grant_waits = Some((attempt, epoch));
-                self.take_grant(node);
+            Link::Grant { epoch } | Link::Revoke { epoch } => {
+                standby.words.push_back((attempt, epoch, matches!(link, Link::Grant { .. })));
+                self.take_word(node);
             }
-            Link::Revoke { epoch } => self.change(node, Change::Grant { attempt, epoch, granted: false }),
             _ => {}
         }
     }
 
-    /// Takes the grant that came, once no write of several blocks is under way any more.
-    fn take_grant(&mut self, node: usize) {
-        let patient = !self.broken(Broken::BlocksWithGrant);
+    /// Takes the next word about the grant; the grant itself once no write of several blocks is under way any more.
+    fn take_word(&mut self, node: usize) {
+        let patient = !self.broken(Broken::GrantDuringBlocks);
         let standby = &mut self.process(node).standby;
-        let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
-        if patient && standby.streams.iter().any(several) {
-            return;
+        let Some(&(attempt, epoch, granted)) = standby.words.front().filter(|_| !standby.word_under_way) else { return };
+        if granted {
+            standby.catching_up = false;
+            let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
+            if patient && standby.streams.iter().any(several) {
+                self.checks.count("grants that waited");
+                return;
+            }
         }
-        if let Some((attempt, epoch)) = standby.grant_waits.take() {
-            self.change(node, Change::Grant { attempt, epoch, granted: true });
-        }
+        standby.words.pop_front();
+        standby.word_under_way = true;
+        self.change(node, Change::Grant { attempt, epoch, granted });
+    }
+
+    /// A word about the grant is durable, or void.
+    pub(super) fn word_taken(&mut self, node: usize) {
+        self.process(node).standby.word_under_way = false;
+        self.take_word(node);
     }
 
     fn accepted(&mut self, node: usize, accept: Accept) {
@@ -324,7 +338,7 @@ impl Sim {
         if let Some(conn) = conn {
             self.send_link(node, conn, Link::Ack { lsn, receipt });
         }
-        self.take_grant(node);
+        self.take_word(node);
         if self.process(node).standby.promoting.is_some() {
             self.promote_when_idle(node);
         } else {

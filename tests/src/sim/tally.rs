@@ -45,7 +45,7 @@ pub const FAULTS: [&str; 38] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 25] = [
+pub const OUTCOMES: [&str; 26] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
@@ -63,6 +63,7 @@ pub const OUTCOMES: [&str; 25] = [
     "refused calls",
     "cuts",
     "several blocks at once",
+    "grants that waited",
     "torn ends repaired",
     "holes repaired",
     "damaged logs refused",

@@ -153,8 +153,8 @@ impl<W: Write> Export<W> {
         let key = chain_key(data_dir, args.key_file.as_ref())?;
         let key =
             key.ok_or_else(|| Failure::new(Status::Usage, "no chain.key beside its folder: name the key with --key-file"))?;
-        let stopped = kept::blocks(&args.source, &key, |block| self.block(block, false))?;
-        Ok(stopped.map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display())).into_iter().collect())
+        let faults = kept::blocks(&args.source, &key, |block| self.block(block, false))?;
+        Ok(faults.into_iter().map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display())).collect())
     }
 
     /// A block, whose place in the log is known or not.

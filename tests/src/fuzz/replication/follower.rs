@@ -6,7 +6,7 @@ use super::{OWN, SEGMENT_LEN, STREAMS};
 use crate::log_support::{CLUSTER, KEY};
 use catraca_engine::log::Tail;
 use catraca_engine::replica::{Boundaries, FollowFault, Follower, Next, Taken};
-use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, receipt};
+use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, MAX_BLOCK_LEN, receipt};
 
 /// Questions after which a search over so few boundaries is over: there and back by powers of two.
 const MAX_PROBES: usize = 16;
@@ -142,11 +142,10 @@ impl Model {
     }
 
     /// A block: any of any stream, the next one more often than not, whole or spoilt, in any epoch.
-    fn block(&mut self, input: &mut Input<'_>) {
-        let how = input.byte();
+    fn any_block(&self, held: usize, how: u8, input: &mut Input<'_>) -> (u32, Vec<u8>) {
         let stream = if how & 1 == 0 { input.below(OWN) } else { input.below(STREAMS.len()) };
         let blocks = &STREAMS[stream].blocks;
-        let index = if how & 2 == 0 { (self.held.len() - 1).min(blocks.len() - 1) } else { input.below(blocks.len()) };
+        let index = if how & 2 == 0 { (held - 1).min(blocks.len() - 1) } else { input.below(blocks.len()) };
         let mut bytes = blocks[index].clone();
         match how / 4 % 4 {
             0 => {
@@ -161,45 +160,82 @@ impl Model {
             1 => self.epoch + 1,
             _ => self.epoch,
         };
+        (epoch, bytes)
+    }
+
+    /// One that comes while nothing is being written.
+    fn block(&mut self, input: &mut Input<'_>) {
+        let how = input.byte();
+        let (epoch, bytes) = self.any_block(self.held.len(), how, input);
         let committed = if how & 128 == 0 { input.number() % 1_000 } else { 0 };
         let before = format!("{:?}", self.follower);
         match self.follower.take(epoch, committed, &bytes) {
             Ok(Taken::Write(placed)) => {
                 assert!(self.following && epoch == self.epoch, "a block of another session");
-                let next = self.genuine_next(&bytes).expect("a block is written that does not come next, or that nobody sealed");
+                let next = genuine_next(self.held.last(), &bytes)
+                    .expect("a block is written that does not come next, or that nobody sealed");
                 let (segment, offset) = (placed.segment, placed.offset + placed.len as u64);
                 assert_eq!((segment, offset, placed.len), (next.segment, next.offset, bytes.len()));
                 assert_eq!(self.follower.take(epoch, committed, &bytes), Err(FollowFault::OutOfOrder), "one at a time");
-                let ends: Vec<Tail> = self.follower.blocks_of(&bytes).map(|block| Tail::after(&block)).collect();
-                assert_eq!(ends, [next]);
-                assert_eq!(self.follower.written(), (next.next_lsn - 1, receipt(&next.previous_chain)));
-                self.held.push(next);
                 self.committed = self.committed.max(committed);
+                self.write(next, bytes, input);
             }
             Ok(Taken::Known { lsn, receipt: told }) => {
                 let is = |boundary: &&Tail| boundary.next_lsn == lsn + 1;
                 let boundary = self.held.iter().find(is).expect("only what is durable is acknowledged");
                 assert_eq!(told, receipt(&boundary.previous_chain), "with the receipt of what is held");
             }
-            Ok(Taken::Old) => assert!(self.genuine_next(&bytes).is_none()),
+            Ok(Taken::Old) => assert!(genuine_next(self.held.last(), &bytes).is_none()),
             Err(fault) => {
                 assert_eq!(format!("{:?}", self.follower), before, "a fault changes nothing: {fault}");
                 assert_eq!(epoch < self.epoch, matches!(fault, FollowFault::Fenced(_)));
-                let wanted = self.following && epoch == self.epoch && self.genuine_next(&bytes).is_some();
+                let wanted = self.following && epoch == self.epoch && genuine_next(self.held.last(), &bytes).is_some();
                 assert!(!wanted, "the next block is refused: {fault}");
             }
         }
     }
 
-    /// The boundary behind these bytes, if they are the block of a primary that comes next here.
-    fn genuine_next(&self, bytes: &[u8]) -> Option<Tail> {
-        let tail = self.held.last().expect("the start");
-        let of = |stream: &'static super::Stream| {
-            let place = stream.boundaries[..stream.blocks.len()].iter().position(|boundary| boundary == tail)?;
-            (stream.blocks[place] == bytes).then(|| stream.boundaries[place + 1])
-        };
-        STREAMS[..OWN].iter().find_map(of)
+    /// What comes meanwhile joins the write, or leaves no trace; then all of it is durable, or none.
+    fn write(&mut self, first: Tail, mut bytes: Vec<u8>, input: &mut Input<'_>) {
+        let mut ends = vec![first];
+        while input.byte() % 4 == 1 {
+            let how = input.byte();
+            let (epoch, block) = self.any_block(self.held.len() + ends.len(), how, input);
+            let before = format!("{:?}", self.follower);
+            let next = genuine_next(ends.last(), &block).filter(|next| {
+                let last = ends.last().expect("the first");
+                let lies_behind = (next.segment, next.offset) == (last.segment, last.offset + block.len() as u64);
+                epoch == self.epoch && lies_behind && bytes.len() + block.len() <= MAX_BLOCK_LEN
+            });
+            let joined = self.follower.join(epoch, 0, &block);
+            assert_eq!(joined, next.map(|_| bytes.len() + block.len()));
+            match next {
+                Some(next) => {
+                    ends.push(next);
+                    bytes.extend_from_slice(&block);
+                }
+                None => assert_eq!(format!("{:?}", self.follower), before, "what does not join changes nothing"),
+            }
+        }
+        if input.byte() % 8 == 1 {
+            return self.follower.not_written();
+        }
+        let seen: Vec<Tail> = self.follower.blocks_of(&bytes).map(|block| Tail::after(&block)).collect();
+        assert_eq!(seen, ends);
+        let last = ends.last().expect("the first");
+        assert_eq!(self.follower.written(), (last.next_lsn - 1, receipt(&last.previous_chain)));
+        self.held.extend(ends);
     }
+}
+
+/// The boundary behind these bytes, if they are the block of a primary that comes next behind `tail`.
+fn genuine_next(tail: Option<&Tail>, bytes: &[u8]) -> Option<Tail> {
+    let tail = tail.expect("the start");
+    let of = |stream: &'static super::Stream| {
+        let place = stream.boundaries[..stream.blocks.len()].iter().position(|boundary| boundary == tail)?;
+        (stream.blocks[place] == bytes).then(|| stream.boundaries[place + 1])
+    };
+    STREAMS[..OWN].iter().find_map(of)
 }
 
 /// A head altered by somebody who makes its check sum right, and lacks the key.
