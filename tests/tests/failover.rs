@@ -119,6 +119,8 @@ fn a_killed_standby_stops_the_answers_until_it_is_back() {
     load.wait_for(before + LEAST_ANSWERS);
     let seen = load.stop();
     assert_same_answers(&mut client, &seen.answered);
+    let answered = seen.answered.iter().map(|answered| answered.decision.answer.lsn).max().unwrap_or(0);
+    standby.wait_until("its log's end shows", |node| node.metric("catraca_log_durable_lsn") >= answered as f64);
     primary.stop();
     standby.stop();
     assert_all_recorded(&decisions(&pair.data_dir(1)), &seen.answered);

@@ -81,7 +81,11 @@ async fn answer(path: &str, control: &Control, stats: &stats::Handle) -> Respons
 }
 
 async fn metrics(control: &Control, stats: &stats::Handle) -> Result<String, std::fmt::Error> {
-    let counters: Vec<Counters> = control.links.counters.iter().map(|c| c.read()).collect();
+    let mut counters: Vec<Counters> = control.links.counters.iter().map(|c| c.read()).collect();
+    // A standby's cores write nothing: its log grows by what it follows.
+    for (counters, durable) in counters.iter_mut().zip(control.link.followed().into_iter().flatten()) {
+        counters.durable_lsn = durable;
+    }
     let histograms = stats.collect(None).await;
     let mut registry = Registry::default();
     let uptime_s = control.started.elapsed().as_secs_f64();

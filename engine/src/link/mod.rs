@@ -175,6 +175,11 @@ impl Link {
         LinkStatus { state, connected, in_sync, behind_records, last_heard: inner.last_heard }
     }
 
+    /// On a standby: the last record of each stream that is durable here.
+    pub fn followed(&self) -> Option<Vec<u64>> {
+        locked(&self.inner).following.as_ref().map(|handle| handle.following.last_lsns())
+    }
+
     /// The setup.
     pub fn setup(&self) -> &LinkSetup {
         &self.setup

@@ -144,7 +144,7 @@ impl Following {
     }
 
     /// The last record here of each stream.
-    fn last_lsns(&self) -> Vec<u64> {
+    pub(super) fn last_lsns(&self) -> Vec<u64> {
         locked(&self.seen).iter().map(|(here, _)| *here).collect()
     }
 
