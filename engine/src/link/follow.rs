@@ -40,29 +40,7 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
     driver::prefer(number);
     let stream = following.stream(number);
     let mut stream = super::locked(&stream);
-    let mut next = stream.follower.begin(course.epoch);
-    loop {
-        match next {
-            Next::Probe { lsn, chain } => {
-                let mut probe = ProbeFrame::empty(number, course.epoch);
-                (probe.lsn, probe.chain) = (lsn.into(), chain);
-                connection.send(&probe)?;
-                next = loop {
-                    course.check()?;
-                    let Some((kind, frame)) = connection.next()? else { continue };
-                    let reply = view::<MatchFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
-                    break stream.follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
-                };
-            }
-            Next::Cut { to } => cut(link, number, &to, &stream.follower),
-            Next::Follow { lsn, chain } => {
-                let mut follow = FollowFrame::empty(number, course.epoch);
-                (follow.lsn, follow.chain) = (lsn.into(), chain);
-                connection.send(&follow)?;
-                break;
-            }
-        }
-    }
+    find_boundary(link, course, number, &mut connection, &mut stream.follower)?;
     let mut writer = connection.writer()?;
     loop {
         course.check()?;
@@ -112,6 +90,39 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
                 writer.send(&ack)?;
             }
             Taken::Old => {}
+        }
+    }
+}
+
+/// Finds the last boundary that both logs have, and asks for what comes behind it.
+fn find_boundary(
+    link: &Link,
+    course: &Course,
+    number: u16,
+    connection: &mut Connection,
+    follower: &mut Follower,
+) -> Result<(), LinkFailure> {
+    let mut next = follower.begin(course.epoch);
+    loop {
+        match next {
+            Next::Probe { lsn, chain } => {
+                let mut probe = ProbeFrame::empty(number, course.epoch);
+                (probe.lsn, probe.chain) = (lsn.into(), chain);
+                connection.send(&probe)?;
+                next = loop {
+                    course.check()?;
+                    let Some((kind, frame)) = connection.next()? else { continue };
+                    let reply = view::<MatchFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+                    break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
+                };
+            }
+            Next::Cut { to } => cut(link, number, &to, follower),
+            Next::Follow { lsn, chain } => {
+                let mut follow = FollowFrame::empty(number, course.epoch);
+                (follow.lsn, follow.chain) = (lsn.into(), chain);
+                connection.send(&follow)?;
+                return Ok(());
+            }
         }
     }
 }
