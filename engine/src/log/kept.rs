@@ -7,7 +7,7 @@ use super::error::LogError;
 use super::segment::sync_dir;
 use catraca_wire::block::{BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -60,16 +60,17 @@ pub fn blocks(
 ) -> Result<Vec<(u64, BlockFault)>, LogError> {
     let io = |error| LogError::io(path, "could not read the file")(error);
     let mut file = BufReader::with_capacity(MAX_BLOCK_LEN, File::open(path).map_err(io)?);
-    let mut buffer = vec![0; MAX_BLOCK_LEN];
+    let mut buffer = Vec::with_capacity(MAX_BLOCK_LEN);
     let (mut tail, mut offset, mut faults) = (None, 0, Vec::new());
     loop {
-        let mut have = read_full(&mut file, &mut buffer[..BLOCK_HEAD_LEN]).map_err(io)?;
-        if have == 0 {
+        buffer.clear();
+        (&mut file).take(BLOCK_HEAD_LEN as u64).read_to_end(&mut buffer).map_err(io)?;
+        if buffer.is_empty() {
             return Ok(faults);
         }
-        let len = sound_head(&buffer[..have]).map_or(BLOCK_HEAD_LEN, BlockHead::padded_len);
-        have += read_full(&mut file, &mut buffer[BLOCK_HEAD_LEN..len]).map_err(io)?;
-        let block = if have < len { Err(BlockFault::Incomplete) } else { sound(&buffer[..len], tail.as_ref(), key, offset) };
+        let len = sound_head(&buffer).map_or(BLOCK_HEAD_LEN, BlockHead::padded_len);
+        (&mut file).take((len - BLOCK_HEAD_LEN) as u64).read_to_end(&mut buffer).map_err(io)?;
+        let block = if buffer.len() < len { Err(BlockFault::Incomplete) } else { sound(&buffer, tail.as_ref(), key, offset) };
         let fault = match block {
             Ok(block) if visitor(&block).is_break() => return Ok(faults),
             Ok(block) => {
@@ -97,18 +98,4 @@ fn sound<'b>(bytes: &'b [u8], before: Option<&Tail>, key: &ChainKey, offset: u64
         ..Tail::START
     };
     received_block(bytes, head.cluster_id, head.shard.to_native(), before.unwrap_or(&first), key, 0, offset)
-}
-
-/// Fills as much as there is: how much.
-fn read_full(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < into.len() {
-        match file.read(&mut into[filled..]) {
-            Ok(0) => break,
-            Ok(read) => filled += read,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
