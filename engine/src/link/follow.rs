@@ -40,7 +40,7 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
     driver::prefer(number);
     let stream = following.stream(number);
     let mut stream = super::locked(&stream);
-    find_boundary(link, course, number, &mut connection, &mut stream.follower)?;
+    find_boundary(link, following, course, number, &mut connection, &mut stream.follower)?;
     let mut writer = connection.writer()?;
     loop {
         course.check()?;
@@ -97,6 +97,7 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
 /// Finds the last boundary that both logs have, and asks for what comes behind it.
 fn find_boundary(
     link: &Link,
+    following: &Following,
     course: &Course,
     number: u16,
     connection: &mut Connection,
@@ -116,7 +117,7 @@ fn find_boundary(
                     break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
                 };
             }
-            Next::Cut { to } => cut(link, number, &to, follower),
+            Next::Cut { to } => cut(link, following, number, &to, follower),
             Next::Follow { lsn, chain } => {
                 let mut follow = FollowFrame::empty(number, course.epoch);
                 (follow.lsn, follow.chain) = (lsn.into(), chain);
@@ -135,8 +136,9 @@ fn fault(fault: FollowFault) -> LinkFailure {
 }
 
 /// Cuts off what the primary does not have, and starts the node anew without it.
-fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> ! {
+fn cut(link: &Link, following: &Following, number: u16, to: &crate::log::Tail, follower: &Follower) -> ! {
     let end = follower.tail();
+    following.bind_grant(link, number, to.next_lsn - 1);
     match quarantine::cut(&link.setup.data_dir, number, to, &end) {
         Ok(kept) => {
             tracing::warn!(

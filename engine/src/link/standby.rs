@@ -148,6 +148,18 @@ impl Following {
         locked(&self.seen).iter().map(|(here, _)| *here).collect()
     }
 
+    /// A stream is about to be cut, and then to end with this record. A grant that is held goes with that log: should a start find less,
+    /// because a write that the disk had called done was lost, nothing behind it would tell any more.
+    pub(super) fn bind_grant(&self, link: &Link, number: u16, last_lsn: u64) {
+        let mut ends = self.last_lsns();
+        ends[usize::from(number)] = last_lsn;
+        let mut inner = locked(&link.inner);
+        if inner.state.role == Role::Standby && inner.state.in_sync {
+            let state = inner.state.granted_to(ends);
+            link.persist(&mut inner, state);
+        }
+    }
+
     fn behind(&self) -> u64 {
         locked(&self.seen).iter().map(|(here, there)| there.saturating_sub(*here)).sum()
     }

@@ -128,6 +128,12 @@ fn recover(stream: u16, disk: &StreamDisk, last_write: LastWrite, visit: &mut dy
     Found { tail: *recovery.tail(), torn: recovery.torn(), damage }
 }
 
+/// Whether nothing stands behind the last sound block of a stream.
+pub(super) fn ends_clean(stream: u16, disk: &StreamDisk) -> bool {
+    let found = recover(stream, disk, LastWrite::Block, &mut |_| {});
+    found.torn.is_none() && found.damage.is_none()
+}
+
 /// The last record of each stream on a disk.
 pub(super) fn disk_tails(disk: &NodeDisk) -> Vec<u64> {
     let (streams, last_write) = (disk.streams.iter().enumerate(), disk.state.last_write());

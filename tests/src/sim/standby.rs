@@ -5,7 +5,7 @@ use super::durable::Change;
 use super::event::{Event, Mend, Wake};
 use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
 use super::network::{End, Payload};
-use super::node::{BlockRef, CLUSTER, KEY, SEGMENT_LEN};
+use super::node::{BlockRef, CLUSTER, KEY, SEGMENT_LEN, ends_clean};
 use super::world::{MS, Sim};
 use catraca_engine::log::Tail;
 use catraca_engine::log::clearing::{ClearStep, Clearing};
@@ -361,9 +361,21 @@ impl Sim {
             steps.block(segment, from, len);
         }
         self.checks.count("cuts");
+        self.bind_grant(node, stream, to.next_lsn - 1);
         self.process(node).standby.cut = Some(Cut { stream, steps });
         self.stop_following(node, "its log must be cut");
         self.wake_in(node, MS, Wake::CutStep);
+    }
+
+    /// The grant, if it is held, goes with the log that the cut leaves.
+    fn bind_grant(&mut self, node: usize, stream: usize, last_lsn: u64) {
+        let mut ends = self.tails(node);
+        ends[stream] = last_lsn;
+        if self.process(node).state.in_sync {
+            let state = self.process(node).state.granted_to(ends);
+            self.nodes[node].disk.state = state.clone();
+            self.process(node).state = state;
+        }
     }
 
     /// The next block is zeroed; behind the last the node starts anew.
@@ -388,7 +400,11 @@ impl Sim {
                 }
                 self.io_step(node);
             }
-            None => self.restart(node),
+            None => {
+                // A write that was lost, and that only what is cut off by now lay behind, is lost at the end: nothing tells of it any more.
+                disk.hole &= !ends_clean(stream as u16, disk);
+                self.restart(node);
+            }
         }
     }
 
