@@ -114,6 +114,7 @@ fn find_boundary(
                     course.check()?;
                     let Some((kind, frame)) = connection.next()? else { continue };
                     let reply = view::<MatchFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+                    following.told(number, reply.tail_lsn.to_native());
                     break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
                 };
             }
@@ -145,7 +146,8 @@ fn cut(link: &Link, following: &Following, number: u16, to: &crate::log::Tail, f
                 stream = number,
                 records = end.next_lsn - to.next_lsn,
                 kept = %kept.display(),
-                "this node held records that its primary lacks: they were never acknowledged by both, and are kept aside"
+                "this node held records that its primary lacks: they are kept aside. Both nodes never acknowledged them; if this one answered \
+                 alone (solo), clients may have been answered"
             );
             link.start_anew()
         }

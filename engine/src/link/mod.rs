@@ -8,7 +8,7 @@
 //! follow       on a standby: one stream from the primary        quarantine   what is cut off is kept
 //! promote      a standby becomes the primary
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
-//! frames       whole frames out of bytes, without a socket
+//! frames       whole frames out of bytes, without a socket       newcomer     what a new standby asks first
 //! ```
 //!
 //! A session is one connection from node to node (life signs, grants) and one for each stream. Whatever goes wrong with one of them ends
@@ -20,6 +20,7 @@ mod follow;
 pub mod frames;
 mod listen;
 mod lists;
+mod newcomer;
 mod primary;
 mod promote;
 mod quarantine;
@@ -40,8 +41,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use newcomer::introduce;
 pub use promote::Promoted;
-pub use standby::{Following, FollowingSetup, introduce};
+pub use standby::{Following, FollowingSetup};
 
 /// How often each side of a session says that it is there.
 const BEAT_EVERY: Duration = Duration::from_millis(500);

@@ -1,8 +1,8 @@
 //! A standby: calls its primary for as long as it is one, holds what a promotion needs, and is promoted.
 
-use super::connection::{self, LinkFailure, dial, dial_while, reachable};
+use super::connection::{self, LinkFailure, dial_while, reachable};
 use super::follow::{self, Stream};
-use super::{BEAT_EVERY, Link, LinkSetup, SILENCE, address_field, introduction, lists, locked};
+use super::{BEAT_EVERY, Link, LinkSetup, SILENCE, address_field, lists, locked};
 use crate::blacklist::Snapshot;
 use crate::fatal::{Failure, Status};
 use crate::rebuild::Builder;
@@ -17,7 +17,7 @@ use std::thread::{JoinHandle, Scope};
 use std::time::{Duration, Instant};
 
 /// Pause between two calls: short, because a primary that comes back can't answer anybody before.
-const CALL_PAUSE: Duration = Duration::from_millis(200);
+pub(super) const CALL_PAUSE: Duration = Duration::from_millis(200);
 /// How often the progress of catching up is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Most streams that a primary may have: a record's address gives the stream 12 bits.
@@ -41,8 +41,8 @@ pub struct Following {
     pub(super) streams: Mutex<Vec<Arc<Mutex<Stream>>>>,
     pub(super) snapshot: Mutex<Option<Arc<Snapshot>>>,
     primary: Option<String>,
-    /// By stream: the last record here, and the last that the primary is known to have.
-    seen: Mutex<Vec<(u64, u64)>>,
+    /// By stream: the last record here, and the last that the primary is known to have, once it has said so in this session.
+    seen: Mutex<Vec<(u64, Option<u64>)>>,
     connected: AtomicBool,
     /// This node's durable place says that it catches up. Each stream reads it to know how to read and write, and holds it while it writes.
     catching_up: RwLock<bool>,
@@ -58,8 +58,10 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// Whether a session is under way, in which the primary has said how far its log goes.
     pub fn is_connected(&self) -> bool {
-        self.following.connected.load(Ordering::Relaxed)
+        let all_told = locked(&self.following.seen).iter().all(|(_, there)| there.is_some());
+        all_told && self.following.connected.load(Ordering::Relaxed)
     }
 
     pub fn behind(&self) -> u64 {
@@ -101,7 +103,7 @@ impl Course {
 impl Following {
     fn new(setup: FollowingSetup, link: &LinkSetup) -> Self {
         let FollowingSetup { builder, boundaries, snapshot, primary } = setup;
-        let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, 0)).collect();
+        let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, None)).collect();
         let streams = boundaries.into_iter().enumerate().map(|(stream, boundaries)| new_stream(link, stream as u16, boundaries));
         Self {
             streams: Mutex::new(streams.collect()),
@@ -121,7 +123,7 @@ impl Following {
         while streams.len() <= usize::from(number) {
             let stream = streams.len() as u16;
             streams.push(new_stream(&self.setup, stream, Boundaries::default()));
-            locked(&self.seen).push((0, 0));
+            locked(&self.seen).push((0, None));
         }
         Arc::clone(&streams[usize::from(number)])
     }
@@ -129,8 +131,25 @@ impl Following {
     /// A stream has come this far, and the primary that far.
     pub(super) fn note(&self, number: u16, lsn: u64, durable: u64) {
         if let Some(seen) = locked(&self.seen).get_mut(usize::from(number)) {
-            *seen = (lsn, durable);
+            *seen = (lsn, Some(durable));
         }
+    }
+
+    /// The primary has said how far a stream of its goes.
+    pub(super) fn told(&self, number: u16, durable: u64) {
+        if let Some((_, there)) = locked(&self.seen).get_mut(usize::from(number)) {
+            *there = Some(durable);
+        }
+    }
+
+    /// A session begins: how far the primary's log goes is not known any more.
+    fn nothing_told(&self) {
+        locked(&self.seen).iter_mut().for_each(|(_, there)| *there = None);
+    }
+
+    /// The grant has come: this node has all that the primary has answered, where it has said nothing else.
+    fn all_told(&self) {
+        locked(&self.seen).iter_mut().for_each(|(here, there)| *there = there.or(Some(*here)));
     }
 
     /// Whether several blocks may be written at once, for as long as what this gives is held.
@@ -161,7 +180,7 @@ impl Following {
     }
 
     fn behind(&self) -> u64 {
-        locked(&self.seen).iter().map(|(here, there)| there.saturating_sub(*here)).sum()
+        locked(&self.seen).iter().filter_map(|(here, there)| there.map(|there| there.saturating_sub(*here))).sum()
     }
 
     /// A list has come. One that the log has replaced meanwhile is not held.
@@ -185,44 +204,8 @@ fn new_stream(link: &LinkSetup, number: u16, boundaries: Boundaries) -> Arc<Mute
     Arc::new(Mutex::new(Stream::new(follower)))
 }
 
-/// What a primary says of itself to a node that knows nothing yet.
-#[derive(Debug, Clone, Copy)]
-pub struct Introduced {
-    /// Cluster.
-    pub cluster_id: [u8; 16],
-    /// Length of its segments, bytes.
-    pub segment_len: u64,
-}
-
-/// Asks the primary who it is, for as long as that takes: a new standby takes its cluster from it.
-///
-/// # Errors
-/// What waiting does not change: another key, another number of shards, another version.
-pub fn introduce(address: &str, setup: &LinkSetup) -> Result<Introduced, Failure> {
-    let mut told = String::new();
-    loop {
-        let refuse = |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
-        match dial(address, &introduction(setup, Purpose::Inquiry, 0, 0), &setup.key) {
-            Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
-                tell_once(&mut told, address, "it is a standby itself; promote it, or name its primary");
-            }
-            Ok((_, accept)) if accept.shards.to_native() != setup.shards => {
-                return Err(refuse(format!("it has {} shards, this node {}: set `shards` alike", accept.shards, setup.shards)));
-            }
-            Ok((_, accept)) => {
-                return Ok(Introduced { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
-            }
-            Err(failure @ (LinkFailure::Key | LinkFailure::Frame(_))) => return Err(refuse(failure.to_string())),
-            Err(failure @ LinkFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
-                return Err(refuse(failure.to_string()));
-            }
-            Err(failure) => tell_once(&mut told, address, &failure.to_string()),
-        }
-        std::thread::sleep(CALL_PAUSE);
-    }
-}
-
-fn tell_once(told: &mut String, address: &str, why: &str) {
+/// Says why it waits, each time that is something else.
+pub(super) fn tell_once(told: &mut String, address: &str, why: &str) {
     if told != why {
         tracing::warn!(primary = address, why, "waiting for the primary");
         why.clone_into(told);
@@ -345,6 +328,7 @@ fn session(
     if stop.load(Ordering::Relaxed) {
         return Err(LinkFailure::Closed);
     }
+    following.nothing_told();
     following.connected.store(true, Ordering::Relaxed);
     tracing::info!(primary = address, epoch, "following");
     let first_failure = Mutex::new(None);
@@ -450,6 +434,7 @@ fn talk(
                     drop(inner);
                     tracing::info!(in_sync = granted, epoch, "the primary's word");
                     if granted {
+                        following.all_told();
                         writer.send(&GrantedFrame::empty(0, epoch))?;
                     } else {
                         writer.send(&RevokedFrame::empty(0, epoch))?;

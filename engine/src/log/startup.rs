@@ -95,7 +95,9 @@ fn keep(data_dir: &Path, shard: u16, path: &Path, torn: &Torn) -> Result<(), Log
     let stem = format!("shard-{shard:04}-segment-{:08}-offset-{}-torn", torn.segment, torn.from);
     let (kept, mut file) = kept::create(data_dir, &stem)?;
     file.write_all(&bytes).map_err(LogError::io(&kept, "could not write the file"))?;
-    kept::sync(data_dir, &kept, &file)
+    kept::sync(data_dir, &kept, &file)?;
+    tracing::warn!(stream = shard, kept = %kept.display(), "what lay behind a hole in the log is kept aside; it comes from the primary again");
+    Ok(())
 }
 
 /// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the rest of one write at `from`.

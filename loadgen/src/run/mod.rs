@@ -20,6 +20,9 @@ use prepare::prepare;
 use quanta::{Clock, Instant};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// With a failover to go through, a node that answered nothing for so long is left for the other one: the longest budget, and the way there
+/// and back.
+const SILENCE_SECONDS: f64 = 2.5;
 /// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
 const MAX_SLEEP_NS: u64 = 50_000_000;
 /// An open loop that may sleep asks again and again for this long before an intended time, nanoseconds: what a wake-up may take.
@@ -118,7 +121,9 @@ impl Run {
     }
 
     fn turns(&mut self, options: &Options, monitor: &Monitor) -> Result<Ended, (usize, Broken)> {
-        let stall_ns = (options.stall_seconds * 1e9) as u64;
+        let may_leave = self.shape.failover_ns > 0;
+        let stall_seconds = if may_leave { options.stall_seconds.min(SILENCE_SECONDS) } else { options.stall_seconds };
+        let stall_ns = (stall_seconds * 1e9) as u64;
         let mut active_before = 0;
         let mut last_progress_ns = 0;
         self.event_time_ns = wall_clock_ns();
@@ -164,10 +169,10 @@ impl Run {
                     }
                     None => last_progress_ns = now_ns,
                     Some(sent_ns) if now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > stall_ns => {
-                        if self.shape.failover_ns > 0 {
-                            return Err((0, Broken::Lost(format!("the node answered nothing for {} s", options.stall_seconds))));
+                        if may_leave {
+                            return Err((0, Broken::Lost(format!("the node answered nothing for {stall_seconds} s"))));
                         }
-                        return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: options.stall_seconds });
+                        return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: stall_seconds });
                     }
                     Some(_) => {}
                 }

@@ -549,6 +549,8 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
     parser.add_argument("--id", help="id of the transaction (default: a new EndToEndId)")
     parser.add_argument("--ispb", default="00000000", help="ISPB for the new EndToEndId (default: %(default)s)")
     parser.add_argument("--budget-ms", type=int, default=2000, help="time for the answer, 1 to 2000 ms (default: %(default)s)")
+    parser.add_argument("--event-time-ns", type=int, metavar="NS",
+                        help="when the payer acted, nanoseconds since 1970 UTC (default: now); the same again to send one again")
     parser.add_argument("--credential", default=os.environ.get("CATRACA_CREDENTIAL", ""),
                         help="token from the operator; better in the environment, as CATRACA_CREDENTIAL")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -556,9 +558,12 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
     addresses = [address for given in options.addr or ["127.0.0.1:7400"] for address in given.split(",") if address]
     if not addresses:
         parser.error("--addr names no server")
+    if not 1 <= options.budget_ms * 1000 <= MAX_BUDGET_US:
+        parser.error(f"--budget-ms is {options.budget_ms}: give 1 to {MAX_BUDGET_US // 1000}")
+    event_time_ns = time.time_ns() if options.event_time_ns is None else options.event_time_ns
     try:
         transaction = Transaction(options.id or end_to_end_id(options.ispb), options.payer, options.payee, options.amount,
-                                  budget_us=options.budget_ms * 1000)
+                                  event_time_ns=event_time_ns, budget_us=options.budget_ms * 1000)
         transaction.encode()
     except (FieldError, DocumentError) as error:
         parser.error(str(error))
@@ -566,10 +571,12 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
         with Client(addresses, credential=options.credential, name="catraca.py") as client:
             decision = client.decide(transaction)
     except CatracaError as error:
-        print(f"catraca.py: {error} (transaction {transaction.id})", file=sys.stderr)
+        print(f"catraca.py: {error} (to send it again: --id {transaction.id} --event-time-ns {event_time_ns})", file=sys.stderr)
         return 1
     if options.json:
-        print(json.dumps({"id": transaction.id, **decision.__dict__, "verdict": decision.verdict.name.lower()}))
+        # As text, because many programs read a JSON number as a float.
+        print(json.dumps({"id": transaction.id, **decision.__dict__, "verdict": decision.verdict.name.lower(),
+                          "receipt": f"{decision.receipt:016x}"}))
         return 0
     listed = [who for bit, who in ((1, "payer"), (2, "payee")) if decision.matched_rules & bit]
     print(f"{decision.verdict.name.lower()}: transaction {transaction.id}, score {decision.score}"

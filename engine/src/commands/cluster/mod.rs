@@ -111,7 +111,7 @@ pub(super) fn table(answers: &[Answer]) -> String {
 
 /// Whether another node belongs to this one, as far as it knows.
 fn has_peer(state: &ClusterState) -> bool {
-    state.role == Role::Standby || state.peer.is_some() || state.peer_node_id.is_some()
+    state.role == Role::Standby || state.connected || state.peer.is_some() || state.peer_node_id.is_some()
 }
 
 fn in_sync(state: &ClusterState) -> &'static str {

@@ -6,7 +6,7 @@ use crate::commands::connect::Credential;
 use crate::commands::log::print;
 use crate::fatal::{Failure, Status};
 use catraca_wire::client::{Client, ClientError, ClusterState};
-use catraca_wire::frame::{ClusterRequest, Role};
+use catraca_wire::frame::{ClusterRequest, Durability, Role};
 use std::process::ExitCode;
 
 /// How long a node may take to say what it is: it knows without looking anything up.
@@ -18,8 +18,7 @@ const ANSWER_TIMEOUT_MS: u64 = 5_000;
 Asks each node for its part in the cluster: who decides, in which epoch, where answers are safe, whether the standby holds \
 everything that was answered (then it may be promoted without loss), how far behind it is, and when the nodes last heard of \
 each other. Each node says what it knows itself: ask both, and compare.
-Two nodes that both decide are named: of a pair the one of the lower epoch was replaced, does not know it yet, and can't \
-confirm anything unless it is `solo`.
+Two nodes of a cluster that both decide are named, with what to do.
 The credential needs one of the permissions `stats` and `admin`. Exit status: 0 every node answered, 1 one did not, 3 more \
 than one decides.
 
@@ -65,16 +64,23 @@ fn rivals(answers: &[Answer]) -> Option<String> {
         .filter_map(|answer| Some((answer.addr.as_str(), answer.said.as_ref().ok()?)))
         .filter(|(_, state)| state.role == Role::Primary)
         .collect();
-    // One node may be asked under two names; nodes of several clusters, all at once.
+    // One node may be asked under two names, and then says the same twice; nodes of several clusters, all at once.
     primaries.sort_by_key(|(_, state)| (state.cluster_id, state.node_id));
-    primaries.dedup_by_key(|(_, state)| state.node_id);
+    let same = |a: &ClusterState, b: &ClusterState| {
+        let of = |state: &ClusterState| (state.node_id, state.epoch, state.durability, state.in_sync, state.connected);
+        of(a) == of(b)
+    };
+    primaries.dedup_by(|(_, a), (_, b)| same(a, b));
     let (old, new) = primaries
         .array_windows()
         .map(|&[a, b]| if a.1.epoch <= b.1.epoch { (a, b) } else { (b, a) })
         .find(|(a, b)| a.1.cluster_id == b.1.cluster_id)?;
+    let what = match old.1.durability {
+        Durability::Sync => "can't confirm anything: see that the two reach each other, or stop it",
+        Durability::Solo | Durability::Single => "answers alone, and what it answers is not in the other's log: stop it",
+    };
     Some(format!(
-        "two nodes decide: {} in epoch {} and {} in epoch {}. The first was replaced and does not know it yet; it can't confirm anything unless \
-         it is `solo`: see that the two reach each other, or stop it",
+        "two nodes decide: {} in epoch {} and {} in epoch {}. The first one {what}",
         old.0, old.1.epoch, new.0, new.1.epoch
     ))
 }
@@ -89,7 +95,6 @@ pub(in crate::commands) fn ask(addr: &str, credential: &Credential) -> Result<Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use catraca_wire::frame::Durability;
 
     #[test]
     fn two_that_decide_are_named_with_the_one_that_was_replaced_first() {
@@ -114,7 +119,11 @@ mod tests {
         let (old, new) = (node("a:1", 9, Role::Primary, 1), node("b:1", 2, Role::Primary, 2));
         let down = Answer { addr: "c:1".to_owned(), said: Err("nobody there".to_owned()) };
         let warning = rivals(&[new.clone(), down, old.clone()]).expect("two decide");
-        assert!(warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first"), "{warning}");
+        assert!(warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first one can't confirm"), "{warning}");
+        let mut alone = old.clone();
+        alone.said.as_mut().expect("it answered").durability = Durability::Solo;
+        assert!(rivals(&[alone.clone(), new.clone()]).expect("two decide").contains("answers alone"));
+        assert!(rivals(&[old.clone(), alone]).is_some(), "a copy of a node is another node");
         assert_eq!(rivals(&[old.clone(), node("b:1", 2, Role::Standby, 2)]), None);
         assert_eq!(rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]), None, "one node under two names");
         let mut stranger = new;

@@ -1,0 +1,45 @@
+//! What a node that has no place yet asks its primary.
+
+use super::connection::{LinkFailure, dial};
+use super::standby::{CALL_PAUSE, tell_once};
+use super::{LinkSetup, introduction};
+use crate::fatal::{Failure, Status};
+use catraca_wire::frame::Role;
+use catraca_wire::replication::{Purpose, RefuseReason};
+
+/// What a primary says of itself to a node that knows nothing yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Introduced {
+    /// Cluster.
+    pub cluster_id: [u8; 16],
+    /// Length of its segments, bytes.
+    pub segment_len: u64,
+}
+
+/// Asks the primary who it is, for as long as that takes: a new standby takes its cluster from it.
+///
+/// # Errors
+/// What waiting does not change: another key, another number of shards, another version.
+pub fn introduce(address: &str, setup: &LinkSetup) -> Result<Introduced, Failure> {
+    let mut told = String::new();
+    loop {
+        let refuse = |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
+        match dial(address, &introduction(setup, Purpose::Inquiry, 0, 0), &setup.key) {
+            Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
+                tell_once(&mut told, address, "it is a standby itself: name its primary");
+            }
+            Ok((_, accept)) if accept.shards.to_native() != setup.shards => {
+                return Err(refuse(format!("it has {} shards, this node {}: set `shards` alike", accept.shards, setup.shards)));
+            }
+            Ok((_, accept)) => {
+                return Ok(Introduced { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
+            }
+            Err(failure @ (LinkFailure::Key | LinkFailure::Frame(_))) => return Err(refuse(failure.to_string())),
+            Err(failure @ LinkFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
+                return Err(refuse(failure.to_string()));
+            }
+            Err(failure) => tell_once(&mut told, address, &failure.to_string()),
+        }
+        std::thread::sleep(CALL_PAUSE);
+    }
+}
