@@ -207,6 +207,8 @@ mod tests {
         assert_eq!((behind(&connected), durability(&connected)), ("7 records".to_owned(), "-".to_owned()));
         let lost = ClusterState { connected: false, ..primary };
         assert_eq!((behind(&lost), durability(&lost)), ("unknown".to_owned(), "single".to_owned()));
+        let first = ClusterState { connected: true, behind_records: 9, ..alone() };
+        assert_eq!((in_sync(&first), behind(&first)), ("no", "9 records".to_owned()), "its first standby catches up");
         let never = ClusterState { silence_ms: None, ..standby() };
         assert_eq!(heard(&never), "never, not connected");
         let answers = [
