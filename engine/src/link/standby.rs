@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 pub(super) const CALL_PAUSE: Duration = Duration::from_millis(200);
 /// How often the progress of catching up is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
+/// A primary that has said nothing of a stream by then has nothing in it: its first block comes at once.
+const TOLD_AFTER: Duration = Duration::from_secs(1);
 /// Most streams that a primary may have: a record's address gives the stream 12 bits.
 const MAX_STREAMS: u16 = 1 << 12;
 
@@ -44,6 +46,8 @@ pub struct Following {
     /// By stream: the last record here, and the last that the primary is known to have, once it has said so in this session.
     seen: Mutex<Vec<(u64, Option<u64>)>>,
     connected: AtomicBool,
+    /// When the session began.
+    begun: Mutex<Instant>,
     /// This node's durable place says that it catches up. Each stream reads it to know how to read and write, and holds it while it writes.
     catching_up: RwLock<bool>,
     setup: LinkSetup,
@@ -61,7 +65,8 @@ impl Handle {
     /// Whether a session is under way, in which the primary has said how far its log goes.
     pub fn is_connected(&self) -> bool {
         let all_told = locked(&self.following.seen).iter().all(|(_, there)| there.is_some());
-        all_told && self.following.connected.load(Ordering::Relaxed)
+        let has_nothing = locked(&self.following.begun).elapsed() > TOLD_AFTER;
+        self.following.connected.load(Ordering::Relaxed) && (all_told || has_nothing)
     }
 
     pub fn behind(&self) -> u64 {
@@ -112,6 +117,7 @@ impl Following {
             primary,
             seen: Mutex::new(seen),
             connected: AtomicBool::new(false),
+            begun: Mutex::new(Instant::now()),
             catching_up: RwLock::new(false),
             setup: link.clone(),
         }
@@ -144,6 +150,7 @@ impl Following {
 
     /// A session begins: how far the primary's log goes is not known any more.
     fn nothing_told(&self) {
+        *locked(&self.begun) = Instant::now();
         locked(&self.seen).iter_mut().for_each(|(_, there)| *there = None);
     }
 
