@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A small client of catraca for Python 3.9 and later, with nothing but the standard library: this file and catraca_frames.py.
+"""A small client of catraca for Python 3.9 and later, with nothing but the standard library: this file,
+catraca_connection.py and catraca_frames.py.
 
     from catraca import Client, Transaction, Verdict
 
@@ -20,17 +21,17 @@ import argparse
 import json
 import os
 import random
-import socket
 import sys
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Deque, Dict, List, Optional, Sequence, Set, Tuple, Union
+from typing import Deque, Dict, Optional, Sequence, Tuple, Union
 
+from catraca_connection import Connection, Route
 from catraca_frames import (
     HEADER, MAX_BUDGET_US, CatracaError, Channel, ClusterOp, ClusterState, ConnectError, Decision, DocumentError, ErrorCode,
     FieldError, Kind, NoAnswer, NoPrimary, ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome,
-    canonical_document, cluster_frame, decode_reply, end_to_end_id, frame, hello_frame, lookup_frame, masked_document, reply_len,
+    canonical_document, cluster_frame, end_to_end_id, frame, hello_frame, lookup_frame, masked_document,
     submit_frame, transaction_with_budget)
 
 __all__ = [
@@ -42,8 +43,6 @@ __all__ = [
 ANSWER_GRACE_S = 0.5
 # Unanswered frames kept, whatever the server would allow, and replies not received yet: bounds the memory.
 MAX_IN_FLIGHT = 65_536
-# Addresses learned from WELCOME that are kept beside the configured ones.
-MAX_LEARNED = 4
 # Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 MAX_HOPS = 4
 # How often it is looked whether there is another primary while the one in use can't confirm, and how long that may take.
@@ -51,126 +50,6 @@ LOOK_EVERY_S = 1.0
 LOOK_TIME_S = 0.2
 # The requests besides SUBMIT, by the type of their answers.
 ASKED_WITH = {StoredDecision: Kind.LOOKUP, int: Kind.PING, ClusterState: Kind.CLUSTER}
-
-
-class _Connection:
-    """One TCP connection past its handshake."""
-
-    def __init__(self, address: str, hello: bytes, connect_timeout_s: float, answer_timeout_s: float) -> None:
-        deadline = time.monotonic() + connect_timeout_s
-        host, _, port = address.rpartition(":")
-        try:
-            self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=connect_timeout_s)
-        except (OSError, ValueError, OverflowError) as error:
-            raise ConnectError(f"no connection to {address}: {error}") from error
-        self.answer_timeout_s = answer_timeout_s
-        self.buffer = bytearray()
-        try:
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.write(hello)
-            reply = self.next(deadline)
-            if reply is None or reply[0] != 0 or not isinstance(reply[1], (Welcome, Refused)):
-                raise ProtocolError("no WELCOME came")
-            if isinstance(reply[1], Refused):
-                raise reply[1]
-            self.welcome: Welcome = reply[1]
-        except (OSError, ProtocolError) as error:
-            self.socket.close()
-            raise ConnectError(f"no connection to {address}: {error}") from error
-        except BaseException:
-            self.socket.close()
-            raise
-
-    def write(self, data: bytes) -> None:
-        self.socket.settimeout(self.answer_timeout_s)
-        self.socket.sendall(data)
-
-    def next(self, deadline: float) -> Optional[Tuple[int, object]]:
-        """The next reply; None when the deadline comes first."""
-        while True:
-            needed = HEADER.size
-            if len(self.buffer) >= needed:
-                needed = reply_len(bytes(self.buffer[:needed]))
-                if len(self.buffer) >= needed:
-                    raw = bytes(self.buffer[:needed])
-                    del self.buffer[:needed]
-                    return decode_reply(raw)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self.socket.settimeout(left)
-            try:
-                data = self.socket.recv(65536)
-            except socket.timeout:
-                continue
-            if not data:
-                raise ConnectionError("the server closed the connection")
-            self.buffer += data
-
-
-class _Route:
-    """Where to connect next: the configured addresses in turn, and what servers say of the primary."""
-
-    def __init__(self, addresses: Sequence[str]) -> None:
-        self.addresses = list(addresses)
-        self._configured = len(self.addresses)
-        self._next = 0
-        # Since the last pause; and what each address said last.
-        self._tried: Set[str] = set()
-        self._seen: Dict[str, str] = {}
-
-    @property
-    def address(self) -> str:
-        return self.addresses[self._next]
-
-    @property
-    def is_exhausted(self) -> bool:
-        return self._tried.issuperset(self.addresses)
-
-    @property
-    def others(self) -> List[str]:
-        return [address for address in self.addresses if address != self.address]
-
-    def found_at(self, address: str) -> None:
-        self._next = self.addresses.index(address)
-        self.found()
-
-    def begin_round(self) -> None:
-        self._tried.clear()
-
-    def found(self) -> None:
-        self._seen.clear()
-
-    def failed(self, seen: str) -> None:
-        """Nothing is to be had at this address now: the next one, if possible one that was not tried since the last pause."""
-        self._seen[self.address] = seen
-        self._tried.add(self.address)
-        in_turn = [(self._next + step) % len(self.addresses) for step in range(1, len(self.addresses) + 1)]
-        self._next = next((place for place in in_turn if self.addresses[place] not in self._tried), in_turn[0])
-
-    def cut_off(self, seen: str) -> None:
-        """The caller's time ended in the middle of the attempt, which tells nothing of the node: that it follows stays known."""
-        follows = self._seen.get(self.address) == "is a standby"
-        self.failed("is a standby" if follows else seen)
-
-    def standby(self, primary: str) -> bool:
-        """The node here follows, and names this primary. True: that one is next, and was not tried since the last pause."""
-        self.failed("is a standby")
-        if not primary or primary in self._tried:
-            return False
-        if primary not in self.addresses:
-            if len(self.addresses) == self._configured + MAX_LEARNED:
-                self._seen.pop(self.addresses.pop(self._configured), None)
-            self.addresses.append(primary)
-        self._next = self.addresses.index(primary)
-        return True
-
-    def no_primary(self) -> Optional[NoPrimary]:
-        """What the addresses said, where one of them is a standby."""
-        if "is a standby" not in self._seen.values():
-            return None
-        seen = (f"{address} {self._seen[address]}" for address in self.addresses if address in self._seen)
-        return NoPrimary("no primary: " + "; ".join(seen))
 
 
 @dataclass
@@ -199,13 +78,13 @@ class Client:
             raise FieldError("give an address, and a role of primary or any")
         if not 0 <= in_flight <= MAX_IN_FLIGHT or min(connect_timeout_s, answer_timeout_s) <= 0:
             raise FieldError(f"give time-outs above 0, and an in_flight of 0 to {MAX_IN_FLIGHT}")
-        self._route = _Route(addresses)
+        self._route = Route(addresses)
         self._follows = role == "primary"
         self._hello = hello_frame(credential, name, in_flight)
         self._in_flight = in_flight or MAX_IN_FLIGHT
         self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
         self._attempts, self._base_s, self._max_s = reconnect_attempts, reconnect_base_s, reconnect_max_s
-        self._connection: Optional[_Connection] = None
+        self._connection: Optional[Connection] = None
         # By correlation, in the order in which they were submitted (a dict keeps it).
         self._unanswered: Dict[int, _Unanswered] = {}
         self._unsent: Deque[int] = deque()
@@ -446,7 +325,7 @@ class Client:
         for _ in range(MAX_HOPS + 1):
             timeout_s = min(self._connect_timeout_s, max(until - time.monotonic(), 0.001))
             try:
-                connection = _Connection(self._route.address, self._hello, timeout_s, self._answer_timeout_s)
+                connection = Connection(self._route.address, self._hello, timeout_s, self._answer_timeout_s)
             except (ConnectError, Refused) as error:
                 leave = self._route.cut_off if time.monotonic() >= until else self._route.failed
                 leave(f"failed: {error}")
@@ -472,7 +351,7 @@ class Client:
         for address in self._route.others:
             left_s = max(now + LOOK_TIME_S - time.monotonic(), 0.001)
             try:
-                connection = _Connection(address, self._hello, left_s, self._answer_timeout_s)
+                connection = Connection(address, self._hello, left_s, self._answer_timeout_s)
             except (ConnectError, Refused):
                 continue  # Whatever is wrong there, here is a node that answers.
             if connection.welcome.primary:

@@ -11,25 +11,20 @@ import os
 import pathlib
 import socket
 import struct
-import threading
 import time
 import unittest
 
 import catraca
 import catraca_frames as frames
 from catraca import Client, ErrorCode, Transaction, Verdict
+from fake_server import PAYEE, PAYER, WithFakeServers, transaction, verdict_frame
 
 VECTORS = pathlib.Path(__file__).resolve().parents[3] / "wire" / "vectors"
-PAYER, PAYEE = "049.332.286-80", "12.ABC.345/01DE-35"
 
 
 def vectors(*kinds):
     with open(VECTORS / "frames.json", encoding="utf-8") as file:
         return [vector for vector in json.load(file) if vector["kind"] in kinds]
-
-
-def transaction(amount=1):
-    return Transaction(f"order-{amount}", PAYER, PAYEE, amount, event_time_ns=7)
 
 
 def of_fields(fields):
@@ -142,93 +137,6 @@ class Documents(unittest.TestCase):
                        {"payer_ispb": "123"}, {"pix_key": b"x"}, {"ip": "nowhere"}, {"device": -1}):
             with self.subTest(change), self.assertRaises(catraca.FieldError):
                 Transaction(**{"id": "a", "payer": PAYER, "payee": PAYEE, "amount_centavos": 1, **change}).encode()
-
-
-class Peer:
-    """The server's end of a connection."""
-
-    def __init__(self, connection):
-        self.connection = connection
-
-    def read(self):
-        header = self.exactly(16)
-        return header and header + self.exactly(struct.unpack_from("<I", header)[0] - 16)
-
-    def exactly(self, count):
-        data = b""
-        while len(data) < count:
-            try:
-                more = self.connection.recv(count - len(data))
-            except ConnectionError:
-                more = b""
-            if not more:
-                return b""
-            data += more
-        return data
-
-    def welcome(self, in_flight=8, role=1, primary=""):
-        hello = self.read()
-        body = struct.pack("<BBBBI16s16sHHII48s12s", 1, role, 1, 0, 1, b"", b"", 1, 0, 512, in_flight, primary.encode(), b"")
-        self.write(frames.frame(frames.Kind.WELCOME, 0, body))
-        return hello
-
-    def submit(self):
-        raw = self.read()
-        assert len(raw) == 192 and raw[4] == 3, raw
-        return struct.unpack_from("<Q", raw, 8)[0], Transaction.decode(raw[16:188])
-
-    def write(self, data):
-        with contextlib.suppress(OSError):
-            self.connection.sendall(data)
-
-    def verdict(self, submitted, verdict=Verdict.APPROVE, flags=0):
-        self.write(verdict_frame(submitted, verdict, flags))
-
-    def error(self, correlation, code, retry_after_ms=0, closing=False):
-        body = struct.pack("<HHI128s", code, 8, retry_after_ms, b"a reason")
-        raw = bytearray(frames.frame(frames.Kind.ERROR, correlation, body))
-        raw[6] = closing
-        self.write(bytes(raw))
-
-
-def verdict_frame(submitted, verdict=Verdict.APPROVE, flags=0):
-    """The answer to a SUBMIT; its lsn is the amount, so that a test can tell whose it is."""
-    correlation, payment = submitted
-    body = struct.pack("<BBHIQQHIQQH", verdict, flags, 0, 0, 0, 0, 0, 0, payment.amount_centavos, 0, 0)
-    return frames.frame(frames.Kind.VERDICT, correlation, body)
-
-
-class WithFakeServers(unittest.TestCase):
-    def serve(self, *scripts, port=0):
-        """Starts a server with a script for each connection, in order; the address. What failed in a script fails the test."""
-        listener = socket.create_server(("127.0.0.1", port))
-        failures = []
-
-        def run():
-            try:
-                for script in scripts:
-                    connection, _ = listener.accept()
-                    connection.settimeout(20)
-                    with connection:
-                        script(Peer(connection))
-            except BaseException as failure:  # Any: it is raised again where the test ends.
-                failures.append(failure)
-            listener.close()
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-
-        def finish():
-            thread.join(20)
-            self.assertFalse(thread.is_alive(), "a script waits for ever")
-            for failure in failures:
-                raise failure
-
-        self.addCleanup(finish)
-        return "%s:%d" % listener.getsockname()
-
-    def client(self, *addresses, **options):
-        return Client(addresses, **{"reconnect_base_s": 0.001, "reconnect_max_s": 0.004, **options})
 
 
 class AgainstAFakeServer(WithFakeServers):

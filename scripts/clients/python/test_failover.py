@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import socket
 import struct
 import threading
 import time
@@ -9,9 +10,9 @@ import unittest
 
 import catraca
 import catraca_frames as frames
-import test_catraca
 from catraca import ClusterOp, ErrorCode, Verdict
-from test_catraca import transaction
+from catraca_connection import Route
+from fake_server import PAYEE, PAYER, WithFakeServers, transaction
 
 STANDBY = 2
 
@@ -25,7 +26,7 @@ def primary(answers=1, flags=0):
     return script
 
 
-class Failover(test_catraca.WithFakeServers):
+class Failover(WithFakeServers):
     def standby(self, named=""):
         """A standby that names a primary, and waits until the client leaves."""
         def script(peer):
@@ -147,7 +148,7 @@ class Failover(test_catraca.WithFakeServers):
             # The scripts that are left over end with a connection each.
             with contextlib.suppress(OSError):
                 while True:
-                    test_catraca.socket.create_connection((host, int(port))).close()
+                    socket.create_connection((host, int(port))).close()
 
     def test_a_primary_that_is_gone_and_back_gets_what_is_unanswered(self):
         def gone(peer):
@@ -190,7 +191,7 @@ class Failover(test_catraca.WithFakeServers):
             self.assertEqual(refused.exception.code, ErrorCode.NOT_PRIMARY)
 
     def test_learned_addresses_are_few_and_the_configured_ones_stay(self):
-        route = catraca._Route(["a:1"])
+        route = Route(["a:1"])
         for number in range(50):
             route.begin_round()
             self.assertTrue(route.standby(f"x:{number}"))
@@ -198,7 +199,7 @@ class Failover(test_catraca.WithFakeServers):
         self.assertEqual(route.addresses, ["a:1", "x:46", "x:47", "x:48", "x:49"])
 
     def test_the_command_line_takes_several_addresses(self):
-        payment = ["--payer", test_catraca.PAYER, "--payee", test_catraca.PAYEE, "--amount", "12"]
+        payment = ["--payer", PAYER, "--payee", PAYEE, "--amount", "12"]
         for form in (lambda a, b: ["--addr", f"{a},{b}"], lambda a, b: ["--addr", a, "--addr", b]):
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
