@@ -164,7 +164,8 @@ mod tests {
     use super::*;
     use catraca_wire::frame::Durability;
 
-    fn alone() -> ClusterState {
+    /// A node on its own.
+    pub(super) fn alone() -> ClusterState {
         ClusterState {
             role: Role::Primary,
             durability: Durability::Single,

@@ -76,6 +76,7 @@ fn rivals(answers: &[Answer]) -> Option<String> {
         .map(|&[a, b]| if a.1.epoch <= b.1.epoch { (a, b) } else { (b, a) })
         .find(|(a, b)| a.1.cluster_id == b.1.cluster_id)?;
     let what = match old.1.durability {
+        _ if old.1.node_id == new.1.node_id => "and the other are copies of one node: stop the one that should not be",
         Durability::Sync => "can't confirm anything: see that the two reach each other, or stop it",
         Durability::Solo | Durability::Single => "answers alone, and what it answers is not in the other's log: stop it",
     };
@@ -94,36 +95,23 @@ pub(in crate::commands) fn ask(addr: &str, credential: &Credential) -> Result<Re
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::alone;
     use super::*;
 
     #[test]
     fn two_that_decide_are_named_with_the_one_that_was_replaced_first() {
         let node = |addr: &str, id: u8, role, epoch| Answer {
             addr: addr.to_owned(),
-            said: Ok(ClusterState {
-                role,
-                durability: Durability::Sync,
-                in_sync: false,
-                connected: false,
-                epoch,
-                node_id: [id; 16],
-                cluster_id: [1; 16],
-                peer_node_id: None,
-                behind_records: 0,
-                behind_bytes: 0,
-                silence_ms: None,
-                primary: None,
-                peer: None,
-            }),
+            said: Ok(ClusterState { role, epoch, durability: Durability::Sync, node_id: [id; 16], ..alone() }),
         };
         let (old, new) = (node("a:1", 9, Role::Primary, 1), node("b:1", 2, Role::Primary, 2));
         let down = Answer { addr: "c:1".to_owned(), said: Err("nobody there".to_owned()) };
         let warning = rivals(&[new.clone(), down, old.clone()]).expect("two decide");
         assert!(warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first one can't confirm"), "{warning}");
-        let mut alone = old.clone();
-        alone.said.as_mut().expect("it answered").durability = Durability::Solo;
-        assert!(rivals(&[alone.clone(), new.clone()]).expect("two decide").contains("answers alone"));
-        assert!(rivals(&[old.clone(), alone]).is_some(), "a copy of a node is another node");
+        let mut solo = old.clone();
+        solo.said.as_mut().expect("it answered").durability = Durability::Solo;
+        assert!(rivals(&[solo.clone(), new.clone()]).expect("two decide").contains("answers alone"));
+        assert!(rivals(&[old.clone(), solo]).expect("two decide").contains("copies of one node"));
         assert_eq!(rivals(&[old.clone(), node("b:1", 2, Role::Standby, 2)]), None);
         assert_eq!(rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]), None, "one node under two names");
         let mut stranger = new;
