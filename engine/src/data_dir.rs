@@ -11,11 +11,11 @@
 //! ```
 
 use crate::fatal::{Failure, Status};
+use crate::whole_file;
 use catraca_wire::block::{BLOCK_ALIGN, FORMAT_VERSION};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// `f_type` of tmpfs (linux/magic.h): what is written there is gone after a restart.
@@ -83,6 +83,9 @@ impl DataDir {
         for folder in ["log", "lists"] {
             fs::create_dir_all(path.join(folder)).map_err(|e| denied("its folders can't be made", e))?;
         }
+        for folder in [path, &path.join("lists")] {
+            whole_file::clear_leftovers(folder);
+        }
         let identity = identity(path, cluster)?;
         let number = |text: &str| {
             parse_id(text).ok_or_else(|| {
@@ -134,16 +137,10 @@ fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure>
             let cluster = cluster.unwrap_or_else(crate::random::bytes);
             let identity =
                 Identity { format_version: FORMAT_VERSION, cluster_id: hex(&cluster), node_id: hex(&crate::random::bytes()) };
-            let write = || -> std::io::Result<()> {
-                let making = file.with_extension("json.new");
-                let mut out = File::create(&making)?;
-                serde_json::to_writer_pretty(&mut out, &identity)?;
-                out.write_all(b"\n")?;
-                out.sync_all()?;
-                fs::rename(&making, &file)?;
-                File::open(path)?.sync_all()
-            };
-            write().map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
+            let mut text = serde_json::to_vec_pretty(&identity).map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
+            text.push(b'\n');
+            whole_file::write_durably(&file, whole_file::PUBLIC, &text)
+                .map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
             Ok(identity)
         }
         Err(error) => Err(refuse(format!("{shown} can't be read: {error}"))),

@@ -4,6 +4,8 @@
 //! `driver/` alone knows glommio, `control/` alone knows tokio; `shard/`, `policy/` and `log`'s recovery do no I/O and read no
 //! clock. A test in `tests/` holds the house to this.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod blacklist;
 pub mod commands;
 pub mod config;
@@ -25,3 +27,4 @@ mod random;
 pub mod rebuild;
 pub mod replica;
 pub mod shard;
+pub mod whole_file;

@@ -1,7 +1,11 @@
 //! The `catraca` binary: reads the command line and dispatches.
 
-use catraca_engine::commands;
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+use catraca_engine::commands::{self, Outcome, output};
+use catraca_engine::fatal::Status;
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 /// Memory allocator of the whole process.
@@ -44,7 +48,27 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match CommandLine::parse().command {
+    let outcome = CommandLine::try_parse().map_or_else(|said| explain(&said), |line| run(line.command));
+    outcome.unwrap_or_else(|failure| {
+        output::note(&failure.to_string());
+        ExitCode::from(failure.status as u8)
+    })
+}
+
+/// What the parser of the command line has to say: what is wrong with it, or the help that was asked for.
+fn explain(said: &clap::Error) -> Outcome {
+    if said.use_stderr() {
+        // Whether anybody hears it changes nothing.
+        let _ = said.print();
+        return Ok(ExitCode::from(Status::Usage as u8));
+    }
+    let help = said.render();
+    let text = if std::io::stdout().is_terminal() { help.ansi().to_string() } else { help.to_string() };
+    output::print(&text, ExitCode::SUCCESS)
+}
+
+fn run(command: Command) -> Outcome {
+    match command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Stats(args) => commands::stats::run(args),
@@ -54,9 +78,5 @@ fn main() -> ExitCode {
         Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Log(args) => commands::log::run(args),
-    };
-    outcome.unwrap_or_else(|failure| {
-        eprintln!("catraca: {failure}");
-        ExitCode::from(failure.status as u8)
-    })
+    }
 }

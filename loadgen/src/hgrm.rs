@@ -5,6 +5,7 @@
 use crate::options::LoadError;
 use crate::record::SIGNIFICANT_DIGITS;
 use crate::report::Report;
+use crate::whole_file;
 use hdrhistogram::Histogram;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ pub fn write(report: &Report, path: &Path) -> Result<Vec<PathBuf>, LoadError> {
         files.push((service_path(path), &report.service));
     }
     for (path, histogram) in &files {
-        std::fs::write(path, render(histogram))
+        whole_file::write(path, &render(histogram))
             .map_err(|e| LoadError::File(format!("cannot write {}: {e}; give another file with --hgrm", path.display())))?;
     }
     Ok(files.into_iter().map(|(path, _)| path).collect())

@@ -31,6 +31,7 @@ pub mod run;
 mod slots;
 pub mod table;
 pub mod transactions;
+pub mod whole_file;
 
 pub use answers::Answers;
 pub use monitor::Monitor;

@@ -1,6 +1,8 @@
 //! The `catraca-loadgen` binary: flags in, report out.
 
-use catraca_loadgen::{LoadError, Monitor, Options, Report, hgrm, plot, progress, run, table};
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+use catraca_loadgen::{LoadError, Monitor, Options, Report, hgrm, plot, progress, run, table, whole_file};
 use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use std::time::Duration;
 
 /// Exit status of a run that ended as asked and found answers that break a promise.
 const STATUS_VIOLATIONS: u8 = 3;
+/// Exit status of wrong flags.
+const STATUS_USAGE: u8 = 2;
 /// How often the main thread looks for Ctrl-C.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -38,23 +42,42 @@ const EXIT_STATUSES: &str =
     "Exit status: 0 done; 1 failed, stalled or disconnected; 2 wrong flags; 3 done, but answers broke a promise.";
 
 fn main() -> ExitCode {
-    let command_line = CommandLine::parse();
+    let command_line = match CommandLine::try_parse() {
+        Ok(command_line) => command_line,
+        Err(said) => return explain(&said),
+    };
     let outcome = watched_run(&command_line.options).and_then(|report| {
         show(&command_line, &report)?;
         Ok(report)
     });
     match outcome {
         Ok(Report { failure: Some(failure), .. }) => {
-            eprintln!("catraca-loadgen: {failure}");
+            note(&format!("catraca-loadgen: {failure}"));
             ExitCode::FAILURE
         }
         Ok(report) if report.violations.total() > 0 => ExitCode::from(STATUS_VIOLATIONS),
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("catraca-loadgen: {error}");
-            ExitCode::from(if matches!(error, LoadError::Options(_)) { 2 } else { 1 })
+            note(&format!("catraca-loadgen: {error}"));
+            ExitCode::from(if matches!(error, LoadError::Options(_)) { STATUS_USAGE } else { 1 })
         }
     }
+}
+
+/// What the parser of the flags has to say: what is wrong with them, or the help that was asked for.
+fn explain(said: &clap::Error) -> ExitCode {
+    match said.print() {
+        Err(error) if !said.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
+            note(&format!("catraca-loadgen: cannot write to standard output: {error}"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(if said.use_stderr() { STATUS_USAGE } else { 0 }),
+    }
+}
+
+/// Says something beside the report, on standard error. Whether anybody hears it changes nothing.
+fn note(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Runs on a thread of its own, which gets pinned, while other threads draw the bar and listen for Ctrl-C. A second Ctrl-C kills.
@@ -85,19 +108,24 @@ fn show(command_line: &CommandLine, report: &Report) -> Result<(), LoadError> {
     let to_stdout = command_line.json.as_deref() == Some(Path::new("-"));
     let cannot = |what: &str, e: std::io::Error| LoadError::File(format!("cannot write {what}: {e}"));
     let text = if to_stdout { report.to_json() } else { table::render(report) };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|e| cannot("to standard output", e))?;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // A reader that has seen enough and closed the pipe is no failure.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        other => other.map_err(|e| cannot("to standard output", e))?,
+    }
     if let Some(path) = command_line.json.as_deref().filter(|_| !to_stdout) {
-        std::fs::write(path, report.to_json()).map_err(|e| cannot(&path.display().to_string(), e))?;
-        eprintln!("JSON: {}", path.display());
+        whole_file::write(path, &report.to_json()).map_err(|e| cannot(&path.display().to_string(), e))?;
+        note(&format!("JSON: {}", path.display()));
     }
     if let Some(path) = &command_line.hgrm {
         for file in hgrm::write(report, path)? {
-            eprintln!("distribution: {}", file.display());
+            note(&format!("distribution: {}", file.display()));
         }
     }
     if let Some(path) = &command_line.plot {
         plot::draw(report, path)?;
-        eprintln!("plot: {}", path.display());
+        note(&format!("plot: {}", path.display()));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use crate::options::LoadError;
 use crate::report::Report;
 use crate::table::{duration, grouped};
+use crate::whole_file;
 use hdrhistogram::Histogram;
 use plotters::prelude::*;
 use std::path::Path;
@@ -29,7 +30,7 @@ type Line = Vec<(f64, f64)>;
 /// [`LoadError::File`] with the file and the reason.
 pub fn draw(report: &Report, path: &Path) -> Result<(), LoadError> {
     let svg = render(report).map_err(|e| LoadError::File(format!("cannot draw the plot: {e}")))?;
-    std::fs::write(path, svg)
+    whole_file::write(path, &svg)
         .map_err(|e| LoadError::File(format!("cannot write {}: {e}; give another file with --plot", path.display())))
 }
 

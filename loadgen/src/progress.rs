@@ -11,11 +11,11 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// Draws on standard error until the run is done; clears the bar then. Draws nothing where standard error is no terminal.
 pub fn show(options: &Options, monitor: &Monitor) {
-    show_below(options, monitor, || None);
+    show_below(options, monitor, || None, |_| {});
 }
 
-/// The same, below lines that are printed on standard output as they come.
-pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMut() -> Option<String>) {
+/// The same, below lines that are printed as they come.
+pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMut() -> Option<String>, print: impl Fn(&str)) {
     let Ok(shape) = options.shape() else { return };
     let bar = ProgressBar::new(1_000);
     bar.set_style(
@@ -28,7 +28,7 @@ pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMu
     loop {
         let phase = monitor.phase();
         while let Some(line) = next_line() {
-            bar.suspend(|| println!("{line}"));
+            bar.suspend(|| print(&line));
         }
         if phase == Phase::Done {
             break;

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -125,6 +125,15 @@ pub fn fail(command: &mut Command) -> (i32, String) {
 /// When it can't be made.
 pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("node-").tempdir_in(binary::scratch_dir()).expect("a folder in the target folder")
+}
+
+/// An address of this machine that nobody uses at the moment.
+///
+/// # Panics
+/// When there is none.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address")
 }
 
 /// What a process has written to standard error so far.

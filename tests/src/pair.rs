@@ -2,11 +2,10 @@
 
 use crate::load::pair_options;
 use crate::network::Cable;
-use crate::node::{Node, Setup, folder};
+use crate::node::{Node, Setup, folder, free_address};
 use catraca_wire::client::{Client, ClientError, ClientOptions, ClusterState, Wanted};
 use catraca_wire::frame::{ClusterRequest, Durability, Role};
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -19,11 +18,6 @@ pub struct Pair {
     /// How they are started.
     pub setups: [Setup; 2],
     dir: TempDir,
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
-    listener.local_addr().expect("a bound socket has an address")
 }
 
 impl Pair {

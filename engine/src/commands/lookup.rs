@@ -3,6 +3,7 @@
 use super::Outcome;
 use super::connect::Connect;
 use super::log::{RecordView, explain};
+use super::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::Place;
 use crate::log::lookup::StoredRecord;
@@ -50,8 +51,7 @@ pub fn run(args: Args) -> Outcome {
     let record = stored(&found);
     let view = RecordView::new(&record.head, &record.extension, &record.place, !args.mask);
     if args.json {
-        let text = serde_json::to_string_pretty(&view).map_err(|e| Failure::failed(e.to_string()))?;
-        return super::log::print(&format!("{text}\n"), ExitCode::SUCCESS);
+        return print(&json(&view), ExitCode::SUCCESS);
     }
     let mut text = String::new();
     let place = &record.place;
@@ -61,7 +61,7 @@ pub fn run(args: Args) -> Outcome {
         &view,
         &format!("segment {} on {} offset {}", place.segment, args.connect.addr, place.block_offset),
     );
-    super::log::print(&text, ExitCode::SUCCESS)
+    print(&text, ExitCode::SUCCESS)
 }
 
 /// What the node sent, in the form that the log's own commands print.

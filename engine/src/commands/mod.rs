@@ -9,6 +9,7 @@ mod connect;
 pub mod demo;
 pub mod log;
 pub mod lookup;
+pub mod output;
 pub mod serve;
 pub mod stats;
 

@@ -1,6 +1,7 @@
 //! `catraca serve`: runs a node.
 
 use super::Outcome;
+use super::output::print;
 use crate::config::Config;
 use crate::fatal::{Failure, Status};
 use crate::{node, observe};
@@ -87,8 +88,7 @@ pub fn run(args: Args) -> Outcome {
     if args.check_config {
         config.layout()?;
         config.access()?;
-        println!("the configuration is right");
-        return Ok(ExitCode::SUCCESS);
+        return print("the configuration is right\n", ExitCode::SUCCESS);
     }
     observe::logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
     node::run(&config)?;

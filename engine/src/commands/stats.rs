@@ -2,21 +2,24 @@
 
 use super::Outcome;
 use super::connect::Connect;
+use super::output::{self, Reader};
 use crate::fatal::Failure;
+use crate::whole_file::{PUBLIC, WholeFile};
 use catraca_wire::client::Client;
 use catraca_wire::frame::{ALL_SHARDS, Stage};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How often `--watch` asks again.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Clears a terminal, and begins at its top.
+const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 /// Columns of the table, and fields of the JSON.
 const QUANTILES: [(&str, &str, f64); 5] =
     [("p50", "p50", 0.5), ("p90", "p90", 0.9), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999), ("p99.99", "p99_99", 0.9999)];
@@ -65,7 +68,7 @@ pub fn run(args: Args) -> Outcome {
         }
     }
     if !args.watch {
-        return show(&args, &last, last.uptime);
+        return output::print(&text(&args, &last, last.uptime), ExitCode::SUCCESS);
     }
     loop {
         std::thread::sleep(WATCH_EVERY);
@@ -77,9 +80,11 @@ pub fn run(args: Args) -> Outcome {
         }
         let span = next.uptime.saturating_sub(last.uptime);
         if std::io::stdout().is_terminal() && !args.json {
-            print!("\x1b[2J\x1b[H");
+            output::write(CLEAR_SCREEN)?;
         }
-        show(&args, &next, span)?;
+        if output::write(&text(&args, &next, span))? == Reader::Gone {
+            return Ok(ExitCode::SUCCESS);
+        }
         last = whole;
     }
 }
@@ -101,14 +106,8 @@ pub(super) fn fetch(client: &mut Client, shard: Option<u16>) -> Result<Snapshot,
     Ok(Snapshot { uptime: Duration::from_nanos(uptime_ns), stages })
 }
 
-fn show(args: &Args, snapshot: &Snapshot, span: Duration) -> Outcome {
-    let text = if args.json { format!("{}\n", json(snapshot, span)) } else { table(snapshot, span) };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // The reader has seen enough.
-        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
-        other => other.map_err(|e| Failure::failed(format!("standard output: {e}")))?,
-    }
-    Ok(ExitCode::SUCCESS)
+fn text(args: &Args, snapshot: &Snapshot, span: Duration) -> String {
+    if args.json { format!("{}\n", json(snapshot, span)) } else { table(snapshot, span) }
 }
 
 pub(super) fn json(snapshot: &Snapshot, span: Duration) -> serde_json::Value {
@@ -168,7 +167,7 @@ fn duration(ns: f64) -> String {
 fn write_hgrm(prefix: &Path, stage: Stage, histogram: &Histogram<u64>) -> Result<(), Failure> {
     let path = PathBuf::from(format!("{}-{}.hgrm", prefix.display(), stage.name()));
     let write = || -> std::io::Result<()> {
-        let mut out = BufWriter::new(File::create(&path)?);
+        let mut out = WholeFile::create(&path, PUBLIC)?;
         writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
         let mut counted = 0;
         for value in histogram.iter_quantiles(5) {
@@ -183,7 +182,7 @@ fn write_hgrm(prefix: &Path, stage: Stage, histogram: &Histogram<u64>) -> Result
         }
         writeln!(out, "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]", histogram.mean() / 1e3, histogram.stdev() / 1e3)?;
         writeln!(out, "#[Max     = {:12.3}, Total count    = {:12}]", histogram.max() as f64 / 1e3, histogram.len())?;
-        out.flush()
+        out.finish()
     };
     write().map_err(|e| Failure::failed(format!("{}: {e}", path.display())))
 }

@@ -11,6 +11,7 @@ use crate::pages::is_aligned;
 use crate::replica::{FollowFault, Follower, Next, Placed, Taken};
 use crate::shard::journal::BlockMemory;
 use crate::shard::messages::ToControl;
+use crate::whole_file;
 use catraca_wire::replication::{AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -228,7 +229,7 @@ fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Re
         }
         // It is seen before its name is durable, and what is written to it is acknowledged.
         let folder = path.parent().expect("a segment lies in its stream's folder");
-        if let Err(error) = segment::sync_dir(folder) {
+        if let Err(error) = whole_file::sync_dir(folder) {
             fatal::end(&Failure::new(Status::DiskFailed, format!("{} can't be synced: {error}", folder.display())));
         }
         return Ok(());

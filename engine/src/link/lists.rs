@@ -5,10 +5,11 @@ use super::standby::{Course, Following};
 use super::{Link, SILENCE};
 use crate::blacklist::Snapshot;
 use crate::control::lists_kept_path;
-use crate::log::segment::sync_dir;
+use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::replication::{LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose};
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,8 +46,7 @@ pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64
     course.adopt(connection.handle()?);
     let folder = link.setup.data_dir.join("lists");
     let kept = lists_kept_path(&folder, id);
-    let making = kept.with_extension("snap.new");
-    let mut file = File::create(&making)?;
+    let mut file = WholeFile::create(&kept, GROUP)?;
     let mut have = 0;
     let mut heard = Instant::now();
     loop {
@@ -73,13 +73,12 @@ pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64
             break;
         }
     }
-    file.sync_all()?;
-    let check = |path| Snapshot::open(path).map_err(|error| LinkFailure::Fault(error.to_string()));
-    if check(&making)?.id() != id {
+    file.flush()?;
+    let check = |path: &Path| Snapshot::open(path).map_err(|error| LinkFailure::Fault(error.to_string()));
+    if check(file.making())?.id() != id {
         return Err(LinkFailure::Fault("the list that came is another one".to_owned()));
     }
-    std::fs::rename(&making, &kept)?;
-    sync_dir(&folder)?;
+    file.finish_durably()?;
     following.hold_list(Arc::new(check(&kept)?));
     tracing::info!(id = format_args!("{id:016x}"), bytes = have, "the list in use has come from the primary");
     Ok(())

@@ -2,13 +2,13 @@
 
 use crate::data_dir::{hex, parse_id};
 use crate::fatal::{Failure, Status};
-use crate::log::segment::sync_dir;
 use crate::replica::{Peer, ReplicaState};
+use crate::whole_file;
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::frame::{Durability, Role};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 /// Name of the file in a data directory.
@@ -116,15 +116,9 @@ pub fn load(data_dir: &Path) -> Result<Option<ReplicaState>, Failure> {
 /// # Errors
 /// Whatever the disk says; the old state or the new one is there then.
 pub fn save(data_dir: &Path, state: &ReplicaState) -> io::Result<()> {
-    let path = data_dir.join(STATE_FILE);
-    let making = path.with_extension("json.new");
     let mut text = serde_json::to_vec_pretty(&stored(state)).map_err(io::Error::other)?;
     text.push(b'\n');
-    let mut file = File::create(&making)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    fs::rename(&making, &path)?;
-    sync_dir(data_dir)
+    whole_file::write_durably(&data_dir.join(STATE_FILE), whole_file::PUBLIC, &text)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::check::{BlockFault, SoundBlock, Tail, received_block};
 use super::damage::DamageReason;
 use super::error::LogError;
-use super::segment::sync_dir;
+use crate::whole_file::{GROUP, sync_dir};
 use catraca_wire::block::{BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom};
@@ -15,9 +15,6 @@ use std::path::{Path, PathBuf};
 /// Folder of a data directory.
 pub const QUARANTINE_DIR: &str = "quarantine";
 
-/// Mode of what is kept: it names payers, as the log does.
-const FILE_MODE: u32 = 0o640;
-
 /// A new file of the quarantine, whose name begins with `stem`.
 ///
 /// # Errors
@@ -26,7 +23,7 @@ pub fn create(data_dir: &Path, stem: &str) -> Result<(PathBuf, File), LogError> 
     let dir = data_dir.join(QUARANTINE_DIR);
     let path = free_name(&dir, stem);
     let mut options = OpenOptions::new();
-    let made = fs::create_dir_all(&dir).and_then(|()| options.write(true).create_new(true).mode(FILE_MODE).open(&path));
+    let made = fs::create_dir_all(&dir).and_then(|()| options.write(true).create_new(true).mode(GROUP).open(&path));
     let file = made.map_err(LogError::io(&path, "could not make the file"))?;
     Ok((path, file))
 }

@@ -1,11 +1,12 @@
 //! `chain.key`: the key of the log's chain, 64 hexadecimal characters and a newline, readable by its owner only.
 
 use super::segment;
+use crate::whole_file;
 use catraca_wire::block::ChainKey;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Name of the key's file in a data directory.
@@ -96,28 +97,21 @@ pub fn load_or_create(data_dir: &Path) -> Result<ChainKey, KeyError> {
             if has_log {
                 return Err(KeyError::Lost { path });
             }
-            create(data_dir, &path).map_err(|source| KeyError::Io { path, action: "create", source })
+            create(&path).map_err(|source| KeyError::Io { path, action: "create", source })
         }
         Err(source) => Err(KeyError::Io { path, action: "read", source }),
     }
 }
 
-fn create(data_dir: &Path, path: &Path) -> io::Result<ChainKey> {
+fn create(path: &Path) -> io::Result<ChainKey> {
     let mut key: ChainKey = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut key)?;
-    let making = path.with_extension("key.new");
     let mut text = String::with_capacity(KEY_TEXT_LEN + 1);
     for byte in key {
         write!(text, "{byte:02x}").expect("writing to a string can't fail");
     }
     text.push('\n');
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&making)?;
-    // The mode above holds for a new file only; one left from a crash keeps its own.
-    file.set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&making, path)?;
-    segment::sync_dir(data_dir)?;
+    whole_file::write_durably(path, whole_file::PRIVATE, text.as_bytes())?;
     Ok(key)
 }
 

@@ -3,8 +3,9 @@
 //! A segment gets its name only when it is whole: filled, synced, then renamed. So a short segment is never a crash's work.
 
 use super::error::LogError;
+use crate::whole_file::sync_dir;
 use catraca_wire::block::{BLOCK_ALIGN, SegmentHead};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -140,11 +141,6 @@ fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
         .and_then(|()| sync_dir(&log))
         .and_then(|()| sync_dir(data_dir))
         .map_err(LogError::io(dir, "could not make the folder"))
-}
-
-/// Makes what was created, renamed or removed in a folder durable.
-pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
 
 fn fill(path: &Path, new: &NewSegment) -> io::Result<()> {

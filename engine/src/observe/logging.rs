@@ -11,7 +11,8 @@ pub fn start(level: &str) -> Result<(), String> {
     // Glommio says much at `info` about each ring; only its warnings matter to an operator.
     let filter = EnvFilter::try_new(format!("{level},glommio=warn"))
         .map_err(|error| format!("log level {level:?} is not understood: {error}; use error, warn, info, debug or trace"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that nobody can take is dropped: saying so on the same closed pipe would end the process.
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second start in one process (the demo, tests) keeps the first.
     let _ = if std::io::stderr().is_terminal() { builder.with_target(false).try_init() } else { builder.json().try_init() };
     Ok(())

@@ -1,15 +1,17 @@
 //! `catraca blacklist build`: lists in, one snapshot file out.
 
 use super::guard::Previous;
-use super::{print_lines, snapshot_json, snapshot_lines};
+use super::{snapshot_json, snapshot_lines};
 use crate::blacklist::import::{Options, Reject, Tally, read_list};
 use crate::blacklist::{Entry, Snapshot};
 use crate::commands::Outcome;
+use crate::commands::output::{self, json, print};
 use crate::fatal::Failure;
+use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::frame::{ListSource, Scope};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::civil::Date;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -109,8 +111,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         .save(&args.out)
         .map_err(|error| Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display())))?;
     spinner.finish_and_clear();
-    report(args, &snapshot, &tallies, previous.as_ref());
-    Ok(ExitCode::SUCCESS)
+    print(&report(args, &snapshot, &tallies, previous.as_ref()), ExitCode::SUCCESS)
 }
 
 /// A slip of the hand must not cost the list that is read.
@@ -162,17 +163,16 @@ fn spinner(message: &'static str) -> ProgressBar {
 /// The file of rejects.
 struct Rejects {
     path: PathBuf,
-    rows: csv::Writer<File>,
+    rows: csv::Writer<WholeFile>,
 }
 
 impl Rejects {
     fn create(path: &Path) -> Result<Self, Failure> {
-        let file = File::create(path);
-        let mut rejects = file
-            .map(|file| Self { path: path.to_path_buf(), rows: csv::Writer::from_writer(file) })
-            .map_err(|error| Failure::failed(format!("{}: the file of rejects can't be written: {error}", path.display())))?;
-        rejects.rows.write_record(["source", "line", "reason", "document"]).map_err(|error| rejects.failure(&error.into()))?;
-        Ok(rejects)
+        // It names people, if masked.
+        let file = WholeFile::create(path, GROUP);
+        let mut rows = csv::Writer::from_writer(file.map_err(|error| Self::failure(path, &error))?);
+        rows.write_record(["source", "line", "reason", "document"]).map_err(|error| Self::failure(path, &error.into()))?;
+        Ok(Self { path: path.to_path_buf(), rows })
     }
 
     fn write(&mut self, kind: ListSource, reject: &Reject) -> io::Result<()> {
@@ -180,35 +180,36 @@ impl Rejects {
         Ok(self.rows.write_record([kind.name(), &line, &reason, &reject.document])?)
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
-        self.rows.flush().map_err(|error| self.failure(&error))
+    fn finish(self) -> Result<(), Failure> {
+        let path = self.path;
+        let file = self.rows.into_inner().map_err(|error| Self::failure(&path, error.error()))?;
+        file.finish().map_err(|error| Self::failure(&path, &error))
     }
 
-    fn failure(&self, error: &io::Error) -> Failure {
-        Failure::failed(format!("{}: the file of rejects can't be written: {error}", self.path.display()))
+    fn failure(path: &Path, error: &io::Error) -> Failure {
+        Failure::failed(format!("{}: the file of rejects can't be written: {error}", path.display()))
     }
 }
 
-fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<&Previous>) {
+fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<&Previous>) -> String {
     let mut total = Tally::default();
     tallies.iter().for_each(|tally| total.merge(tally));
     if args.json {
         let sources = args.sources.iter().zip(tallies).map(|(source, tally)| {
             let mut value = tally_json(tally);
-            value["source"] = json!(source.kind.name());
-            value["file"] = json!(source.path.to_string_lossy());
+            value["source"] = serde_json::json!(source.kind.name());
+            value["file"] = serde_json::json!(source.path.to_string_lossy());
             value
         });
         let sources: Vec<_> = sources.collect();
         let mut value = tally_json(&total);
-        value["as_of"] = json!(snapshot.as_of().to_string());
-        value["distinct_active_documents"] = json!(snapshot.counts().documents);
-        value["alphanumeric_active_documents"] = json!(snapshot.counts().alphanumeric);
-        value["previous_documents"] = json!(previous.map(Previous::documents));
-        value["sources"] = json!(sources);
+        value["as_of"] = serde_json::json!(snapshot.as_of().to_string());
+        value["distinct_active_documents"] = serde_json::json!(snapshot.counts().documents);
+        value["alphanumeric_active_documents"] = serde_json::json!(snapshot.counts().alphanumeric);
+        value["previous_documents"] = serde_json::json!(previous.map(Previous::documents));
+        value["sources"] = serde_json::json!(sources);
         value["snapshot"] = snapshot_json(snapshot);
-        println!("{value:#}");
-        return;
+        return json(&value);
     }
     let mut lines = vec![("rows".to_owned(), total.rows.to_string()), ("  active".to_owned(), total.active.to_string())];
     let reasons = [
@@ -226,11 +227,11 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
     lines.extend(reasons.iter().filter(|(_, count)| *count > 0).map(|(name, count)| (format!("  {name}"), count.to_string())));
     lines.extend(snapshot_lines(snapshot));
     lines.push(("written to".to_owned(), args.out.display().to_string()));
-    print_lines(&lines);
+    output::lines(&lines)
 }
 
 fn tally_json(tally: &Tally) -> Value {
-    json!({
+    serde_json::json!({
         "rows": tally.rows,
         "active_rows": tally.active,
         "expired_rows": tally.expired,

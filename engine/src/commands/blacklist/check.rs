@@ -1,8 +1,9 @@
 //! `catraca blacklist check`: asks a snapshot file about documents.
 
-use super::{open, print_lines};
+use super::open;
 use crate::blacklist::import::masked_text;
 use crate::commands::Outcome;
+use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &Args) -> Outcome {
     let snapshot = open(&args.file)?;
     let answers: Vec<_> = keys.iter().map(|&key| (key, snapshot.lookup(key))).collect();
     let listed = answers.iter().any(|(_, hit)| hit.is_some());
-    if args.json {
+    let text = if args.json {
         let documents = answers.iter().map(|(key, hit)| {
             serde_json::json!({
                 "document": key.to_string(),
@@ -47,13 +48,13 @@ pub(super) fn run(args: &Args) -> Outcome {
         });
         let documents: Vec<_> = documents.collect();
         let snapshot_id = format!("{:016x}", snapshot.id());
-        println!("{:#}", serde_json::json!({ "snapshot_id": snapshot_id, "listed": listed, "documents": documents }));
+        json(&serde_json::json!({ "snapshot_id": snapshot_id, "listed": listed, "documents": documents }))
     } else {
         let line = |(key, hit): &(DocumentKey, Option<crate::blacklist::Hit>)| {
             let answer = hit.map_or_else(|| "not listed".to_owned(), |hit| format!("listed by {}, {}", hit.source, hit.scope));
             (key.to_string(), answer)
         };
-        print_lines(&answers.iter().map(line).collect::<Vec<_>>());
-    }
-    Ok(if listed { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS })
+        lines(&answers.iter().map(line).collect::<Vec<_>>())
+    };
+    print(&text, if listed { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS })
 }

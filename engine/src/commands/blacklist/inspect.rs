@@ -1,7 +1,8 @@
 //! `catraca blacklist inspect`: what is in a snapshot file.
 
-use super::{open, print_lines, snapshot_json, snapshot_lines};
+use super::{open, snapshot_json, snapshot_lines};
 use crate::commands::Outcome;
+use crate::commands::output::{json, lines, print};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,10 +19,6 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let snapshot = open(&args.file)?;
-    if args.json {
-        println!("{:#}", snapshot_json(&snapshot));
-    } else {
-        print_lines(&snapshot_lines(&snapshot));
-    }
-    Ok(ExitCode::SUCCESS)
+    let text = if args.json { json(&snapshot_json(&snapshot)) } else { lines(&snapshot_lines(&snapshot)) };
+    print(&text, ExitCode::SUCCESS)
 }

@@ -100,11 +100,3 @@ fn snapshot_lines(snapshot: &Snapshot) -> Vec<(String, String)> {
     lines.push(("size".to_owned(), format!("{} bytes, {per_document:.1} for each document", snapshot.bytes().len())));
     lines
 }
-
-/// Prints lines of a name and a value, the values in one column.
-fn print_lines(lines: &[(String, String)]) {
-    let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    for (name, value) in lines {
-        println!("{name:width$}  {value}");
-    }
-}

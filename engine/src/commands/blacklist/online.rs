@@ -1,8 +1,8 @@
 //! `catraca blacklist load|add|remove|status`: the blacklist of a running node.
 
-use super::print_lines;
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
+use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{BlacklistChange, BlacklistStateReply, Scope};
@@ -110,28 +110,25 @@ impl ChangeArgs {
 fn ask(connect: &Connect, change: &BlacklistChange, json: bool) -> Outcome {
     let mut client = connect.connect()?;
     let state = client.blacklist(change).map_err(|e| Failure::failed(format!("the blacklist was not changed: {e}")))?;
-    show(&state, json);
-    Ok(ExitCode::SUCCESS)
+    print(&text(&state, json), ExitCode::SUCCESS)
 }
 
-fn show(state: &BlacklistStateReply, json: bool) {
+fn text(state: &BlacklistStateReply, as_json: bool) -> String {
     let id = format!("{:016x}", state.snapshot_id);
-    if json {
-        let fields = serde_json::json!({
+    if as_json {
+        return json(&serde_json::json!({
             "changed": state.changed == 1,
             "snapshot_id": id,
             "snapshot_entries": state.snapshot_entries,
             "snapshot_built_ns": state.snapshot_built_ns,
             "overlay_sequence": state.overlay_sequence,
             "overlay_entries": state.overlay_entries,
-        });
-        println!("{fields:#}");
-        return;
+        }));
     }
     let snapshot = if state.snapshot_id == 0 { "none".to_owned() } else { format!("{id}, {} entries", state.snapshot_entries) };
-    print_lines(&[
+    lines(&[
         ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
         ("snapshot".to_owned(), snapshot),
         ("overlay".to_owned(), format!("{} entries, {} changes", state.overlay_entries, state.overlay_sequence)),
-    ]);
+    ])
 }

@@ -2,9 +2,10 @@
 
 use crate::blacklist::synthetic::{MAX_SYNTHETIC, document};
 use crate::commands::Outcome;
+use crate::commands::output::print;
 use crate::fatal::Failure;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use crate::whole_file::{PUBLIC, WholeFile};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -31,15 +32,14 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     write(&args.out, args.seed, args.entries)
         .map_err(|error| Failure::failed(format!("{}: the list can't be written: {error}", args.out.display())))?;
-    println!("{}: {} documents", args.out.display(), args.entries);
-    Ok(ExitCode::SUCCESS)
+    print(&format!("{}: {} documents\n", args.out.display(), args.entries), ExitCode::SUCCESS)
 }
 
 fn write(path: &Path, seed: u64, entries: u64) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let mut out = WholeFile::create(path, PUBLIC)?;
     writeln!(out, "document,scope,reason,valid_from,valid_until")?;
     for number in 0..entries {
         writeln!(out, "{},exact,synthetic,,", document(seed, number).to_canonical())?;
     }
-    out.into_inner()?.sync_all()
+    out.finish()
 }

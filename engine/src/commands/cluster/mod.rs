@@ -7,7 +7,7 @@ pub mod status;
 
 use super::Outcome;
 use super::connect::Connect;
-use super::log::print;
+use super::output::{json, print};
 use crate::fatal::Failure;
 use catraca_wire::client::ClusterState;
 use catraca_wire::frame::{ClusterRequest, Role};
@@ -83,10 +83,6 @@ fn hex(id: &[u8; 16]) -> String {
     })
 }
 
-fn json(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|e| Failure::failed(e.to_string()))
-}
-
 /// The answers as a table, one row a node.
 pub(super) fn table(answers: &[Answer]) -> String {
     let mut table = Table::new();
@@ -155,7 +151,7 @@ fn change(connect: &Connect, request: &ClusterRequest, not_done: &str) -> Result
 /// Shows a node's part after a change.
 fn show(connect: &Connect, state: ClusterState, as_json: bool) -> Outcome {
     let answer = Answer { addr: connect.addr.clone(), said: Ok(state) };
-    let text = if as_json { json(&View::from(&answer))? } else { table(&[answer]) };
+    let text = if as_json { json(&View::from(&answer)) } else { table(&[answer]) };
     print(&text, ExitCode::SUCCESS)
 }
 

@@ -55,7 +55,7 @@ pub fn put(
         let run = scope.spawn(|| catraca_loadgen::run(&options, &monitor));
         if bar {
             let (shown, monitor) = (&shown, &monitor);
-            scope.spawn(move || progress::show_below(shown, monitor, || lines.try_recv().ok()));
+            scope.spawn(move || progress::show_below(shown, monitor, || lines.try_recv().ok(), |line| say.text(line)));
         }
         // The bar's thread prints where there is a bar, or both would write over each other.
         let tell = |line: String| if bar { drop(line_sender.send(line)) } else { say.text(&line) };

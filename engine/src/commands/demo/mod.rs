@@ -14,6 +14,7 @@ mod stage;
 mod summary;
 
 use super::log::{RecordView, explain, verify};
+use super::output::json;
 use super::{Outcome, lookup, stats};
 use crate::fatal::Failure;
 use audit::{Audit, Auditor};
@@ -70,7 +71,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 pub fn run(args: &Args) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let folder = stage::folder(args.data_dir.as_deref())?;
-    let say = Say { quiet: args.json };
+    let say = Say::new(args.json);
 
     say.heading("A list");
     let list = list::build(&folder)?;
@@ -161,7 +162,7 @@ pub fn run(args: &Args) -> Outcome {
             "explained": first.json,
             "logs": logs.iter().map(|(log, _)| log).collect::<Vec<_>>(),
         });
-        println!("{result:#}");
+        say.print(&json(&result));
     } else {
         say.heading("Summary");
         say.text(&summary.table());
@@ -174,6 +175,7 @@ pub fn run(args: &Args) -> Outcome {
             say.text("All held: every answer is in both logs as it was given, both are sound, and they are equal.");
         }
     }
+    say.finish()?;
     if wrong.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::failed(format!("not as promised: {}", wrong.join("; ")))) }
 }
 

@@ -1,10 +1,11 @@
 //! What the demo plays on: its folder, what a person reads of it, and Ctrl-C.
 
+use crate::commands::output;
 use crate::fatal::Failure;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// `f_type` of tmpfs (linux/magic.h), where a log would not survive a restart.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -13,9 +14,28 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 pub struct Say {
     /// A program reads.
     pub quiet: bool,
+    /// Why something could not be printed, the first time.
+    unwritten: Mutex<Option<Failure>>,
 }
 
 impl Say {
+    /// To a person, or to nobody.
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, unwritten: Mutex::default() }
+    }
+
+    /// Prints what either reads. The demo goes on when it can't be printed, so that its nodes end in order: [`Self::finish`] tells.
+    pub fn print(&self, text: &str) {
+        if let Err(failure) = output::write(text) {
+            self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+        }
+    }
+
+    /// Fails if anything could not be printed. A closed pipe is no failure.
+    pub fn finish(self) -> Result<(), Failure> {
+        self.unwritten.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
     /// Begins a part.
     pub fn heading(&self, text: &str) {
         self.text(&format!("\n== {text}"));
@@ -24,7 +44,7 @@ impl Say {
     /// A paragraph or a table.
     pub fn text(&self, text: &str) {
         if !self.quiet {
-            println!("{}", text.trim_end());
+            self.print(&format!("{}\n", text.trim_end()));
         }
     }
 

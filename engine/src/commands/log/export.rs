@@ -2,12 +2,12 @@
 
 use super::view::RecordView;
 use super::{chain_key, open};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, output};
 use crate::fatal::{Failure, Status};
 use crate::log::read::End;
 use crate::log::{SoundBlock, Tail, kept};
+use crate::whole_file::{GROUP, WholeFile};
 use clap::ValueEnum;
-use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
@@ -79,34 +79,21 @@ pub fn run(args: &Args) -> Outcome {
     if from > to {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
-    let partial = args.out.as_ref().map(|out| out.with_extension("partial"));
-    let target: Box<dyn Write> = match &partial {
-        Some(path) => Box::new(File::create(path).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?),
-        None => Box::new(io::stdout().lock()),
+    let file = |path: &PathBuf| WholeFile::create(path, GROUP).map(Target::File);
+    let target = args.out.as_ref().map_or_else(|| Ok(Target::Stdout(BufWriter::with_capacity(BUFFER_LEN, io::stdout()))), file);
+    let cannot = |error: io::Error| match &args.out {
+        Some(out) => Failure::failed(format!("{}: the export can't be written: {error}", out.display())),
+        None => output::failure(&error),
     };
-    let sink = Sink::new(args.format, BufWriter::with_capacity(BUFFER_LEN, target));
+    let sink = Sink::new(args.format, target.map_err(cannot)?);
     let mut export = Export { sink, times: from..to, unmask: args.unmask, written: 0, failed: Ok(()) };
     let read = if args.source.is_file() { export.kept(args) } else { export.log(args) };
-    let Export { mut sink, written, failed, .. } = export;
-    let discard = || {
-        if let Some(partial) = &partial {
-            // The error that matters is the one that stopped the export.
-            let _ = fs::remove_file(partial);
-        }
-    };
-    let damaged = read.inspect_err(|_| discard())?;
-    let ended = failed.and_then(|()| sink.finish()).and_then(|()| match (&partial, &args.out) {
-        (Some(partial), Some(out)) => fs::rename(partial, out),
-        _ => Ok(()),
-    });
-    match ended {
+    let Export { sink, written, failed, .. } = export;
+    let damaged = read?;
+    match failed.and_then(|()| sink.into_target()).and_then(Target::finish) {
         // Who reads the pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && args.out.is_none() => return Ok(ExitCode::SUCCESS),
-        Err(error) => {
-            discard();
-            return Err(Failure::failed(format!("could not write the export: {error}")));
-        }
-        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && args.out.is_none() => {}
+        other => other.map_err(cannot)?,
     }
     if damaged.is_empty() {
         return Ok(ExitCode::SUCCESS);
@@ -177,6 +164,37 @@ impl<W: Write> Export<W> {
     }
 }
 
+/// Where bytes go.
+enum Target {
+    Stdout(BufWriter<io::Stdout>),
+    File(WholeFile),
+}
+
+impl Target {
+    fn finish(self) -> io::Result<()> {
+        match self {
+            Self::Stdout(mut stdout) => stdout.flush(),
+            Self::File(file) => file.finish(),
+        }
+    }
+}
+
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stdout(stdout) => stdout.write(bytes),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Stdout(stdout) => stdout.flush(),
+            Self::File(file) => file.flush(),
+        }
+    }
+}
+
 /// Where records go, in one of the formats.
 enum Sink<W: Write> {
     Ndjson(W),
@@ -204,10 +222,14 @@ impl<W: Write> Sink<W> {
         }
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    fn into_target(self) -> io::Result<W> {
         match self {
-            Self::Ndjson(target) => target.flush(),
-            Self::Csv(target) => target.flush(),
+            Self::Ndjson(target) => Ok(target),
+            Self::Csv(mut target) => {
+                // Here, because what `into_inner` fails with can't be taken out of its error.
+                target.flush()?;
+                target.into_inner().map_err(|error| io::Error::from(error.error().kind()))
+            }
         }
     }
 }

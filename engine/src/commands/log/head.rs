@@ -3,6 +3,7 @@
 use super::open;
 use super::view::{hex, utc};
 use crate::commands::Outcome;
+use crate::commands::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::read::{End, StreamRead};
 use crate::log::{LogReader, Place, SoundBlock};
@@ -78,7 +79,7 @@ pub fn run(args: &Args) -> Outcome {
         streams,
     };
     let status = if damaged { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
-    super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
+    print(&if args.json { json(&report) } else { text(&report) }, status)
 }
 
 /// The head of one stream.

@@ -23,9 +23,8 @@ use catraca_wire::block::ChainKey;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Arguments of `catraca log`.
 #[derive(clap::Args, Debug)]
@@ -104,22 +103,4 @@ fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
     let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     Ok(ProgressBar::new(log.total_bytes()?).with_style(style))
-}
-
-/// Prints a result. A reader that has seen enough and closed the pipe is no failure.
-pub(super) fn print(text: &str, status: ExitCode) -> Outcome {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("could not write the result: {error}")))
-        }
-        _ => Ok(status),
-    }
-}
-
-/// A result as indented JSON and a newline.
-fn json(result: &impl serde::Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(result).expect("results have string keys and finite numbers only");
-    text.push('\n');
-    text
 }

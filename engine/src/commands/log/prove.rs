@@ -2,15 +2,14 @@
 
 use super::open;
 use crate::commands::Outcome;
+use crate::commands::output::{note, print};
 use crate::fatal::{Failure, Status};
 use crate::log::proof::Proof;
 use crate::log::read::End;
 use crate::log::{LogError, LogReader};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use crate::whole_file;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub const EXAMPLES: &str = "\
@@ -77,11 +76,12 @@ pub fn run(args: &Args) -> Outcome {
     // A proof that its own check refuses must not leave the house.
     proof.verify(&key).map_err(|error| Failure::failed(format!("the proof made does not hold: {error}; report this")))?;
     let others = proof.disclosed_records() - 1;
-    eprintln!("catraca: the proof holds record {} in full, and {others} other records of its block in full or in part", args.lsn);
+    note(&format!("the proof holds record {} in full, and {others} other records of its block in full or in part", args.lsn));
     let text = proof.to_text();
     match &args.out {
-        None => super::print(&text, ExitCode::SUCCESS),
-        Some(out) => write(out, &text)
+        None => print(&text, ExitCode::SUCCESS),
+        // For its owner's eyes only.
+        Some(out) => whole_file::write(out, whole_file::PRIVATE, text.as_bytes())
             .map(|()| ExitCode::SUCCESS)
             .map_err(|error| Failure::failed(format!("{}: could not write the proof: {error}", out.display()))),
     }
@@ -99,17 +99,4 @@ fn stream(log: &LogReader, asked: Option<u16>) -> Result<u16, Failure> {
         (None, [only]) => Ok(*only),
         (None, _) => wrong("which one must be said".to_owned()),
     }
-}
-
-/// Writes the file under its name when it is whole, for its owner's eyes only.
-fn write(out: &Path, text: &str) -> io::Result<()> {
-    let partial = out.with_extension("partial");
-    // One left from a crash keeps its mode, so it goes first.
-    match fs::remove_file(&partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
-    file.write_all(text.as_bytes())?;
-    fs::rename(&partial, out)
 }

@@ -3,6 +3,7 @@
 use super::open;
 use super::view::{RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
+use crate::commands::output::{json, note, print};
 use crate::fatal::{Failure, Status};
 use crate::log::LogReader;
 use crate::log::lookup::{self, Found, MAX_FOUND, StoredRecord};
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> Outcome {
     let found = lookup::find(&log, &id, payer.as_ref(), MAX_FOUND)?;
     let damaged = damaged(&log, &found);
     for place in &damaged {
-        eprintln!("catraca: not all of the log could be read: {place}");
+        note(&format!("not all of the log could be read: {place}"));
     }
     if found.records.is_empty() && !args.json {
         let not_found = if damaged.is_empty() { "no stored decision has" } else { "no decision that could be read has" };
@@ -76,7 +77,7 @@ pub fn run(args: &Args) -> Outcome {
     if args.json {
         let decisions = found.records.iter().map(view).collect();
         let report = Report { matches: found.matches, chain_values_checked: key.is_some(), damaged, decisions };
-        return super::print(&super::json(&report), status);
+        return print(&json(&report), status);
     }
     let mut text = String::new();
     for record in &found.records {
@@ -89,7 +90,7 @@ pub fn run(args: &Args) -> Outcome {
     if key.is_none() {
         text.push_str("note: without the chain's key the blocks' chain values were not checked; name the key with --key-file.\n");
     }
-    super::print(&text, status)
+    print(&text, status)
 }
 
 fn damaged(log: &LogReader, found: &Found) -> Vec<String> {

@@ -5,6 +5,7 @@ use super::open;
 use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{hex, local_and_utc, utc};
 use crate::commands::Outcome;
+use crate::commands::output::{self, print};
 use crate::fatal::{Failure, Status};
 use crate::log::read::End;
 use crate::log::{LogReader, Place, Tail};
@@ -114,7 +115,7 @@ pub fn run(args: &Args) -> Outcome {
     let report = check(data_dir, key_file, kept.as_ref(), |_, _| {})?;
     let holds_head = report.head_missing.as_ref().is_none_or(Vec::is_empty);
     let status = if report.sound && holds_head { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
-    super::print(&if args.json { super::json(&report) } else { text(&report) }, status)
+    print(&if args.json { output::json(&report) } else { text(&report) }, status)
 }
 
 /// Reads all of the log in this data directory, shows each sound record to the visitor, and looks for a head that was kept.

@@ -3,6 +3,7 @@
 use super::head::Kept;
 use super::view::{RecordView, hex, utc};
 use crate::commands::Outcome;
+use crate::commands::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::lookup::StoredRecord;
 use crate::log::proof::{MAX_PROOF_LEN, Proof, Proved};
@@ -84,19 +85,19 @@ pub fn run(question: &Question<'_>) -> Outcome {
             let record = stored(&chain, &proved);
             let view = view(&chain, &proved, &record, question);
             let text = if question.json {
-                super::json(&Report { proof: file, holds: true, reason: None, proved: Some(view) })
+                json(&Report { proof: file, holds: true, reason: None, proved: Some(view) })
             } else {
                 text(&file, &view, &record)
             };
-            super::print(&text, ExitCode::SUCCESS)
+            print(&text, ExitCode::SUCCESS)
         }
         Err(reason) => {
             let text = if question.json {
-                super::json(&Report { proof: file, holds: false, reason: Some(reason), proved: None })
+                json(&Report { proof: file, holds: false, reason: Some(reason), proved: None })
             } else {
                 format!("{file}: DOES NOT HOLD: {reason}.\n")
             };
-            super::print(&text, ExitCode::from(Status::Found as u8))
+            print(&text, ExitCode::from(Status::Found as u8))
         }
     }
 }

@@ -1,0 +1,226 @@
+//! Files that have their name only when they are whole: written beside their place under another name, then renamed over it.
+//!
+//! At every moment, and after any crash, the name holds the old file or the whole new one. [`WholeFile::finish_durably`] makes the new
+//! one survive a power cut as well.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Mode of files that anybody on the machine may read.
+pub const PUBLIC: u32 = 0o644;
+/// Mode of files that name people: for the owner and the group.
+pub const GROUP: u32 = 0o640;
+/// Mode of secrets: for the owner alone.
+pub const PRIVATE: u32 = 0o600;
+
+/// Bytes gathered before they are written.
+const BUFFER_LEN: usize = 256 * 1024;
+
+/// A file being made. Dropped before it is finished, it leaves nothing behind.
+#[derive(Debug)]
+pub struct WholeFile {
+    /// `None` once finished.
+    out: Option<BufWriter<File>>,
+    /// What is written, and what it becomes. The same where the place is a device or a pipe, which can't be replaced.
+    making: PathBuf,
+    path: PathBuf,
+}
+
+impl WholeFile {
+    /// Begins a file that will be at `path`, with `mode` less what the umask takes. Where there is a link, the file that it leads to is
+    /// replaced; a device or a pipe is written as it is.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let special = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+        if special {
+            let file = OpenOptions::new().write(true).open(path)?;
+            return Ok(Self { out: Some(buffered(file)), making: path.to_owned(), path: path.to_owned() });
+        }
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if path.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        }
+        let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+        let making = folder(&path).join(temporary_name(name));
+        // Left by a killed process that had our number; `create_new` refuses to follow a link that somebody put there.
+        match fs::remove_file(&making) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&making)?;
+        Ok(Self { out: Some(buffered(file)), making, path })
+    }
+
+    /// Where the bytes lie before the file is finished: to be checked, for example.
+    pub fn making(&self) -> &Path {
+        &self.making
+    }
+
+    /// Gives the file its name.
+    ///
+    /// # Errors
+    /// What the system says; what was under the name is there still.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.take_place(false)
+    }
+
+    /// Gives the file its name, and returns when content and name would survive a power cut.
+    ///
+    /// # Errors
+    /// What the system says; the old file or the whole new one is there then.
+    pub fn finish_durably(mut self) -> io::Result<()> {
+        self.take_place(true)
+    }
+
+    fn take_place(&mut self, durably: bool) -> io::Result<()> {
+        if let Some(out) = &mut self.out {
+            out.flush()?;
+            if durably {
+                out.get_ref().sync_all()?;
+            }
+        }
+        if self.is_special() {
+            self.out = None;
+            return Ok(());
+        }
+        fs::rename(&self.making, &self.path)?;
+        self.out = None;
+        if durably { sync_dir(folder(&self.path)) } else { Ok(()) }
+    }
+
+    fn is_special(&self) -> bool {
+        self.making == self.path
+    }
+}
+
+impl Write for WholeFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.as_mut().map_or(Ok(0), |out| out.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.as_mut().map_or(Ok(()), Write::flush)
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        let Some(out) = self.out.take() else { return };
+        // What is gathered is of no use any more.
+        drop(out.into_parts());
+        if !self.is_special() {
+            // Best effort: whatever ended the writing is the error that matters.
+            let _ = fs::remove_file(&self.making);
+        }
+    }
+}
+
+/// Writes a whole file with this content; see [`WholeFile::create`].
+///
+/// # Errors
+/// What the system says; what was under the name is there still.
+pub fn write(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(path, mode)?;
+    file.write_all(content)?;
+    file.finish()
+}
+
+/// The same, and returns when content and name would survive a power cut.
+///
+/// # Errors
+/// What the system says; the old file or the whole new one is there then.
+pub fn write_durably(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = WholeFile::create(path, mode)?;
+    file.write_all(content)?;
+    file.finish_durably()
+}
+
+/// Removes what a killed process left half-made in a folder that nobody else writes to.
+pub fn clear_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let made_here = name.to_str().is_some_and(|name| {
+            let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).and_then(|name| name.rsplit_once('.'));
+            number.is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+        });
+        if made_here {
+            // Best effort: it takes space, and nothing else.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes what was created, renamed or removed in a folder durable.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn buffered(file: File) -> BufWriter<File> {
+    BufWriter::with_capacity(BUFFER_LEN, file)
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// `.NAME.PID.tmp`: hidden, and of this process alone.
+fn temporary_name(name: &std::ffi::OsStr) -> PathBuf {
+    let mut temporary = OsString::from(".");
+    temporary.push(name);
+    temporary.push(format!(".{}.tmp", std::process::id()));
+    temporary.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("a folder");
+        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_file_has_its_name_only_when_it_is_whole() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("out");
+        fs::write(&path, "old").expect("written");
+        let mut file = WholeFile::create(&path, PRIVATE).expect("begun");
+        file.write_all(b"half").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "old");
+        drop(file);
+        assert_eq!(names(dir.path()), ["out"], "nothing is left behind");
+        write_durably(&path, PRIVATE, b"new").expect("written");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "new");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
+        fs::write(dir.path().join(".out.4711.tmp"), "half").expect("written");
+        clear_leftovers(dir.path());
+        assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_written_as_it_is() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (target, link) = (dir.path().join("target"), dir.path().join("link"));
+        fs::write(&target, "old").expect("written");
+        symlink(&target, &link).expect("a link");
+        write(&link, PUBLIC, b"new").expect("written");
+        assert_eq!(fs::read_to_string(&target).expect("there"), "new");
+        assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        write(Path::new("/dev/null"), PUBLIC, b"gone").expect("a device takes it");
+        let full = write(Path::new("/dev/full"), PUBLIC, b"no room").expect_err("full");
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        let folder = write(dir.path(), PUBLIC, b"").expect_err("a folder");
+        assert_eq!(folder.kind(), io::ErrorKind::IsADirectory);
+    }
+}
