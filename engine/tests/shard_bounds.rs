@@ -61,8 +61,23 @@ fn a_decision_is_never_given_late_although_no_tick_came_between() {
     assert!(w.begin_write(0));
     w.pass(Duration::from_micros(50_000));
     assert!(w.finish_write(0));
-    assert_eq!(w.clients[c].answer(1).error(), ErrorCode::Unconfirmed);
+    assert_eq!(w.clients[c].answer(1).error(), ErrorCode::Late, "that it is safe is known, and told");
     assert_ne!(w.ask(c, 2, t).verdict().receipt, 0);
+    assert_eq!(w.records().len(), 1);
+}
+
+#[test]
+fn a_resend_of_what_is_safe_whose_budget_is_over_tells_that_it_is_late() {
+    let mut w = World::new();
+    let c = w.client();
+    let t = transaction("a", payer(1));
+    let first = w.ask(c, 1, t).verdict();
+    // Its bytes lay in the server for longer than its budget.
+    w.feed_late(c, bytemuck::bytes_of(&submit(2, with_budget(t, 1_000))), Duration::from_micros(1_000));
+    assert_eq!(w.clients[c].answer(2), error(2, ErrorCode::Late, 0));
+    let again = w.ask(c, 3, t).verdict();
+    assert_eq!((again.lsn, again.receipt, again.flags), (first.lsn, first.receipt, VERDICT_DUPLICATE));
+    assert_eq!(w.records().len(), 1);
 }
 
 #[test]
@@ -279,6 +294,14 @@ fn event_times_have_limits_and_connections_a_number() {
     assert_eq!(w.ask(c, 2, at("b", NOON_NS + limits.ahead_ns + 1)).error(), ErrorCode::BadField);
     assert_eq!(w.ask(c, 3, at("c", NOON_NS - limits.age_ns)).verdict().flags, 0);
     assert_eq!(w.ask(c, 4, at("d", NOON_NS - limits.age_ns - 1)).error(), ErrorCode::BadField);
+    // What is remembered is answered first: only what is new is judged by its time.
+    w.pass(Duration::from_secs(4));
+    let old = at("c", NOON_NS - limits.age_ns);
+    assert_eq!(w.ask(c, 5, old).verdict().flags, VERDICT_DUPLICATE, "it was in time when it was new");
+    let other = TransactionFields { amount_centavos: 7.into(), ..old };
+    assert_eq!(w.ask(c, 6, other).error(), ErrorCode::IdReused);
+    assert_eq!(w.ask(c, 7, at("e", NOON_NS - limits.age_ns)).error(), ErrorCode::BadField);
+    assert_eq!(w.records().len(), 2);
     let _second = w.client();
     let now = w.now;
     assert!(w.cores[0].shard.connect(now).is_none());

@@ -71,7 +71,7 @@ fn a_broken_frame_ends_the_connection_and_nothing_else() {
         ("an unknown kind", |f| f.header.kind = 99, ErrorCode::BadFrame),
         ("a server's kind", |f| f.header.kind = FrameKind::Verdict.to_wire(), ErrorCode::BadFrame),
         ("flags", |f| f.header.flags = 1.into(), ErrorCode::BadFrame),
-        ("version", |f| f.header.version = 2, ErrorCode::BadFrame),
+        ("version", |f| f.header.version = 2, ErrorCode::UnsupportedVersion),
         ("a reserved field", |f| f.reserved = 1.into(), ErrorCode::BadFrame),
     ];
     for (what, breaking, code) in breakings {
@@ -165,7 +165,11 @@ fn handshakes_are_checked() {
         assert!(w.clients[c].closed);
     };
     refused(|h| (h.version_min, h.version_max) = (2, 9), ErrorCode::UnsupportedVersion);
-    refused(|h| (h.version_min, h.version_max) = (1, 0), ErrorCode::UnsupportedVersion);
+    refused(|h| (h.version_min, h.version_max) = (0, 0), ErrorCode::UnsupportedVersion);
+    refused(|h| (h.version_min, h.version_max) = (1, 0), ErrorCode::BadFrame);
+    refused(|h| h.header.version = 2, ErrorCode::UnsupportedVersion);
+    refused(|h| h.credential[1] = b'x', ErrorCode::BadFrame);
+    refused(|h| (h.client_name_len, h.client_name[0]) = (1, 0xff), ErrorCode::BadFrame);
     refused(|h| h.credential_len = 65, ErrorCode::BadFrame);
     refused(|h| h.client_name_len = 41, ErrorCode::BadFrame);
     refused(|h| (h.credential_len, h.credential[0]) = (1, b'x'), ErrorCode::Unauthenticated);

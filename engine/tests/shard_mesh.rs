@@ -81,7 +81,7 @@ fn an_answer_that_comes_over_the_mesh_too_late_is_not_given() {
     w.finish_write(1);
     w.pass(Duration::from_millis(20));
     assert!(w.carry(1, 0));
-    assert_eq!(w.clients[c].answer(1).error(), ErrorCode::Unconfirmed);
+    assert_eq!(w.clients[c].answer(1).error(), ErrorCode::Late, "it is safe, and too late");
     assert_eq!(w.ask(c, 2, t).verdict().flags, VERDICT_DUPLICATE);
 }
 

@@ -5,7 +5,7 @@ mod support;
 use catraca_engine::shard::messages::Admission;
 use catraca_wire::frame::{AnswerFields, ErrorCode, SubmitFrame, TransactionFields, VERDICT_DUPLICATE};
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 use support::{Options, Reply, Tear, World, payer, submit, transaction};
 
@@ -94,6 +94,8 @@ struct Run {
     judged: HashMap<usize, usize>,
     /// The decision that stands for a transaction: what its first verdict said.
     decisions: HashMap<([u8; 32], [u8; 14]), (TransactionFields, AnswerFields)>,
+    /// What was said to be decided and safe, but late.
+    late: HashSet<([u8; 32], [u8; 14])>,
 }
 
 fn content(t: &TransactionFields) -> TransactionFields {
@@ -104,7 +106,15 @@ impl Run {
     fn new(shards: u16) -> Self {
         let mut world = World::with(Options { shards, in_flight: 16, buffers: 3, ..Options::default() });
         let clients = std::array::from_fn(|n| world.client_of(n % usize::from(shards)));
-        Self { world, clients, sent: HashMap::new(), next_correlation: 10, judged: HashMap::new(), decisions: HashMap::new() }
+        Self {
+            world,
+            clients,
+            sent: HashMap::new(),
+            next_correlation: 10,
+            judged: HashMap::new(),
+            decisions: HashMap::new(),
+            late: HashSet::new(),
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -173,9 +183,12 @@ impl Run {
                         assert_eq!((*of, *decision), (content(&sent.transaction), first), "one decision for one transaction");
                     }
                     Reply::Error { code, closing, .. } => {
-                        use ErrorCode::{Deadline, DiskFull, IdReused, Overloaded, Unconfirmed};
+                        use ErrorCode::{Deadline, DiskFull, IdReused, Late, Overloaded, Unconfirmed};
+                        if *code == Late {
+                            self.late.insert(key);
+                        }
                         assert!(
-                            !closing && matches!(code, Deadline | DiskFull | IdReused | Overloaded | Unconfirmed),
+                            !closing && matches!(code, Deadline | DiskFull | IdReused | Late | Overloaded | Unconfirmed),
                             "{reply:?}"
                         );
                     }
@@ -219,6 +232,9 @@ impl Run {
             let record = seen.get(key).expect("a decision that was given is in the log");
             assert_eq!(content(&record.transaction), *of);
             assert_eq!((record.lsn, record.verdict), (decision.lsn, decision.verdict));
+        }
+        for key in &self.late {
+            assert!(seen.contains_key(key), "what was said to be decided late is in the log");
         }
         // A record without a verdict was given UNCONFIRMED, or its asker or the power went before.
         // Sent again, it has its decision now; and after one more restart the same.

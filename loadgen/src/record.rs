@@ -262,4 +262,4 @@ impl Recorder {
 
 const _: () = assert!(Verdict::ALL.len() == Verdict::Deny as usize, "codes run from 1 without gaps, so they index the counts");
 const _: () =
-    assert!(ErrorCode::ALL.len() == ErrorCode::Failed as usize, "codes run from 1 without gaps, so they index the counts");
+    assert!(ErrorCode::ALL.len() == ErrorCode::Late as usize, "codes run from 1 without gaps, so they index the counts");

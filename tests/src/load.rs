@@ -224,5 +224,11 @@ fn persist(
 }
 
 /// What a client in a failover may be told without anything being wrong.
-const RETRIED: [ErrorCode; 5] =
-    [ErrorCode::Unconfirmed, ErrorCode::Overloaded, ErrorCode::Deadline, ErrorCode::NotPrimary, ErrorCode::ShuttingDown];
+const RETRIED: [ErrorCode; 6] = [
+    ErrorCode::Unconfirmed,
+    ErrorCode::Late,
+    ErrorCode::Overloaded,
+    ErrorCode::Deadline,
+    ErrorCode::NotPrimary,
+    ErrorCode::ShuttingDown,
+];

@@ -56,7 +56,7 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
         bytes[offset] = value;
         bytes
     };
-    let cases: Vec<(&str, Vec<u8>)> = vec![
+    let bad: Vec<(&str, Vec<u8>)> = vec![
         ("a length below the header's", altered(0, 15)),
         ("a length above the kind's", altered(0, 25)),
         ("a length above the largest frame", altered(2, 1)),
@@ -64,8 +64,6 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
         ("an unknown kind", altered(4, 99)),
         ("kind 0", altered(4, 0)),
         ("a kind that only servers send", altered(4, FrameKind::Pong.to_wire())),
-        ("another version", altered(5, 2)),
-        ("version 0", altered(5, 0)),
         ("flags", altered(6, 1)),
         ("a reserved field of PING", altered(20, 1)),
         ("a second HELLO", {
@@ -74,19 +72,22 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
             bytemuck::bytes_of(&frame).to_vec()
         }),
     ];
-    for (number, (what, bytes)) in (0..).zip(&cases) {
+    let versions = [("version 0", 0), ("version 2", 2), ("version 255", 255)];
+    let versions = versions.map(|(what, version)| (what, altered(5, version), ErrorCode::UnsupportedVersion));
+    let bad = bad.into_iter().map(|(what, bytes)| (what, bytes, ErrorCode::BadFrame));
+    for (number, (what, bytes, code)) in (0..).zip(bad.chain(versions)) {
         let mut raw = Raw::open(at);
         // Two sound frames before: they are answered all the same, also the one that waits for the disk.
         raw.send(&submit(5, &payment(&format!("before-{number}"), number))).expect("taken");
         raw.send(&PingFrame::empty(6)).expect("taken");
-        raw.send_bytes(bytes).expect("taken");
+        raw.send_bytes(&bytes).expect("taken");
         // Never read; the connection may even be closed already.
         let _ = raw.send(&PingFrame::empty(8));
         let replies = raw.rest();
         assert!(replies.iter().any(|reply| reply.correlation() == 5 && reply.kind() == FrameKind::Verdict), "{what}");
         assert!(replies.iter().any(|reply| reply.correlation() == 6 && reply.kind() == FrameKind::Pong), "{what}");
         assert!(replies.iter().all(|reply| reply.correlation() != 8), "{what}: went on reading");
-        assert_broken_off(&replies, ErrorCode::BadFrame, 77, what);
+        assert_broken_off(&replies, code, 77, what);
         watched.assert_serves(what);
     }
     let mut reserved = submit(77, &payment("reserved", 1));
@@ -133,6 +134,9 @@ fn a_frame_cut_anywhere_costs_nothing() {
     watched.node.stop();
 }
 
+/// Makes a HELLO unsound.
+type Breaking = fn(&mut HelloFrame);
+
 #[test]
 fn a_handshake_must_be_one() {
     let mut watched = Watched::start(|setup| setup);
@@ -153,7 +157,25 @@ fn a_handshake_must_be_one() {
     cases.push(("a credential where none is known", bytemuck::bytes_of(&hello("x")).to_vec(), ErrorCode::Unauthenticated, 0));
     let text = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let correlation = u64::from_le_bytes(text[8..16].try_into().expect("8 bytes"));
-    cases.push(("another protocol", text.to_vec(), ErrorCode::BadFrame, correlation));
+    // Its version is what comes first in what it says.
+    cases.push(("another protocol", text.to_vec(), ErrorCode::UnsupportedVersion, correlation));
+    for (what, version) in [("HELLO of version 0", 0), ("HELLO of version 2", 2), ("HELLO of version 255", 255)] {
+        let mut frame = hello("");
+        frame.header.version = version;
+        cases.push((what, bytemuck::bytes_of(&frame).to_vec(), ErrorCode::UnsupportedVersion, 0));
+    }
+    let unsound: [(&str, Breaking); 5] = [
+        ("no range of versions", |hello| (hello.version_min, hello.version_max) = (2, 1)),
+        ("bytes behind the credential", |hello| hello.credential[63] = b'x'),
+        ("bytes behind the name", |hello| hello.client_name[0] = b'x'),
+        ("a name that is not UTF-8", |hello| (hello.client_name[0], hello.client_name_len) = (0xff, 1)),
+        ("flags of HELLO", |hello| hello.header.flags = 1.into()),
+    ];
+    for (what, unsound) in unsound {
+        let mut frame = hello("");
+        unsound(&mut frame);
+        cases.push((what, bytemuck::bytes_of(&frame).to_vec(), ErrorCode::BadFrame, 0));
+    }
     for (what, bytes, code, correlation) in cases {
         let mut raw = Raw::connect(at).expect("connects");
         raw.send_bytes(&bytes).expect("taken");

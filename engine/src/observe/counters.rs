@@ -42,7 +42,7 @@ counters! {
     refused => "catraca_refused_total", "Requests refused with an ERROR.";
     /// Transactions refused because a bounded queue was full.
     overloaded => "catraca_overloaded_total", "Transactions refused because a bounded queue was full.";
-    /// Transactions answered UNCONFIRMED or DEADLINE.
+    /// Transactions answered UNCONFIRMED, LATE or DEADLINE.
     deadlines_missed => "catraca_deadlines_missed_total", "Transactions whose budget ran out before their decision was safe.";
     /// Frames that broke the protocol.
     bad_frames => "catraca_bad_frames_total", "Connections closed for breaking the protocol.";

@@ -6,9 +6,12 @@ use super::messages::{MeshMessage, Now, Refusal, ToControl};
 use super::outbox::{Origin, Waiting};
 use catraca_wire::frame::{AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame};
 
-/// What is answered when the budget ends, or has ended, before the decision could be given.
+/// What is answered when the budget ends before the decision is known to be safe.
 pub(super) const UNCONFIRMED: Refusal =
     Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
+/// What is answered in place of a decision that is safe and whose budget is over.
+pub(super) const LATE: Refusal =
+    Refusal::new(ErrorCode::Late, "decided and safe, but after the budget; send it again to get the decision");
 /// What a standby answers to whoever wants something decided or changed.
 pub(super) const NOT_PRIMARY: Refusal = Refusal::new(
     ErrorCode::NotPrimary,
@@ -35,14 +38,15 @@ impl<B: BlockMemory> Shard<B> {
         }
     }
 
-    /// A decision, if its budget is not over: a late one is not given, whatever it is, because nobody may still count on it.
+    /// A decision that is known to be safe, if its budget is not over: a late one is not given, whatever it is, because nobody may still
+    /// count on it. That there is one is told.
     #[inline]
     pub(super) fn in_time(&mut self, answer: AnswerFields, deadline_ns: u64, now: Now) -> Result<AnswerFields, Refusal> {
         if now.mono_ns < deadline_ns {
             return Ok(answer);
         }
         self.counters.deadlines_missed += 1;
-        Err(UNCONFIRMED)
+        Err(LATE)
     }
 
     /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and [`Self::answer_committed`] must follow.

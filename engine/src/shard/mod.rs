@@ -230,7 +230,7 @@ impl<B: BlockMemory> Shard<B> {
                     return bytes.len();
                 }
                 if header.kind == FrameKind::Submit.to_wire() {
-                    self.stage(id, whole, at, received_ns, now);
+                    self.stage(id, whole, at, received_ns);
                     if self.staged.len() == limits::DECISION_BATCH {
                         self.decide_staged(bytes, received_ns, now);
                     }
@@ -295,16 +295,14 @@ impl<B: BlockMemory> Shard<B> {
 
     fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
         let correlation = hello.header.correlation.to_native();
+        if let Err(detail) = check_hello(hello) {
+            return self.break_off(id, correlation, ErrorCode::BadFrame, detail);
+        }
         if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
             let detail = format!("this server speaks protocol version {PROTOCOL_VERSION} only");
             return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
         }
-        let Some(credential) = hello.credential.get(..usize::from(hello.credential_len)) else {
-            return self.break_off(id, correlation, ErrorCode::BadFrame, "HELLO: credential_len is above 64");
-        };
-        if usize::from(hello.client_name_len) > frame::MAX_CLIENT_NAME_LEN {
-            return self.break_off(id, correlation, ErrorCode::BadFrame, "HELLO: client_name_len is above 40");
-        }
+        let credential = &hello.credential[..usize::from(hello.credential_len)];
         let Some(permissions) = self.settings.access.identify(credential) else {
             return self.break_off(id, correlation, ErrorCode::Unauthenticated, "the credential is missing or unknown");
         };
@@ -469,15 +467,40 @@ fn reserved_is_zero(kind: u8, whole: &[u8]) -> bool {
     }
 }
 
+/// Whether HELLO is sound in itself, whatever it asks for; else what is wrong with it.
+fn check_hello(hello: &HelloFrame) -> Result<(), &'static str> {
+    let is_zero = |rest: &[u8]| rest.iter().all(|&byte| byte == 0);
+    if hello.version_min > hello.version_max {
+        return Err("HELLO: version_min is above version_max");
+    }
+    let Some((_, rest)) = hello.credential.split_at_checked(usize::from(hello.credential_len)) else {
+        return Err("HELLO: credential_len is above 64");
+    };
+    if !is_zero(rest) {
+        return Err("HELLO: bytes behind credential_len are not 0");
+    }
+    let Some((name, rest)) = hello.client_name.split_at_checked(usize::from(hello.client_name_len)) else {
+        return Err("HELLO: client_name_len is above 40");
+    };
+    if !is_zero(rest) {
+        return Err("HELLO: bytes behind client_name_len are not 0");
+    }
+    if std::str::from_utf8(name).is_err() {
+        return Err("HELLO: client_name is not UTF-8");
+    }
+    Ok(())
+}
+
 /// The length of the frame that this header begins, or why the connection can't go on.
 #[inline]
 fn check_header(header: &HeaderFields, greeting: bool) -> Result<usize, (ErrorCode, &'static str)> {
     let bad = |detail| Err((ErrorCode::BadFrame, detail));
+    // First of all: what another version means by the rest is not known here.
+    if header.version != PROTOCOL_VERSION {
+        return Err((ErrorCode::UnsupportedVersion, "header: this server speaks protocol version 1 only"));
+    }
     let Some(kind) = FrameKind::from_wire(header.kind) else { return bad("unknown frame kind") };
     let Some(len) = frame::request_len(kind) else { return bad("a kind that only servers send") };
-    if header.version != PROTOCOL_VERSION {
-        return bad("header: the version is not the one agreed on");
-    }
     if header.length.to_native() as usize != len {
         return bad("the length is not that of this kind");
     }

@@ -38,7 +38,7 @@ struct Question {
 impl<B: BlockMemory> Shard<B> {
     /// First pass: checks the frame, and asks for the memory that deciding will touch.
     #[inline]
-    pub(super) fn stage(&mut self, id: ConnectionId, whole: &[u8], at: usize, received_ns: u64, now: Now) {
+    pub(super) fn stage(&mut self, id: ConnectionId, whole: &[u8], at: usize, received_ns: u64) {
         let Some(frame) = view::<SubmitFrame>(whole) else { return };
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.unanswered += 1;
@@ -51,7 +51,7 @@ impl<B: BlockMemory> Shard<B> {
         if self.role != Role::Primary {
             return self.reply(origin, Err(NOT_PRIMARY));
         }
-        let Admitted { payer, payee, budget_ns } = match admit(frame, &self.settings.event_time, now.wall_ns) {
+        let Admitted { payer, payee, budget_ns } = match admit(frame) {
             Ok(admitted) => admitted,
             Err(refusal) => return self.reply(origin, Err(refusal)),
         };
@@ -194,6 +194,8 @@ impl<B: BlockMemory> Shard<B> {
         deadline_ns: u64,
         now: Now,
     ) -> Result<(u64, super::dedupe::Position), Refusal> {
+        let event_time_ns = transaction.event_time_ns.to_native();
+        self.settings.event_time.check(event_time_ns, self.dedupe.horizon_ns(), now.wall_ns)?;
         match self.admission {
             Admission::Open => {}
             Admission::DiskFull => {
@@ -208,18 +210,6 @@ impl<B: BlockMemory> Shard<B> {
         if now.mono_ns >= deadline_ns {
             self.counters.deadlines_missed += 1;
             return Err(Refusal::new(ErrorCode::Deadline, "the budget was over before the decision; nothing was recorded"));
-        }
-        let event_time_ns = transaction.event_time_ns.to_native();
-        let horizon_ns = self.dedupe.horizon_ns();
-        if event_time_ns <= horizon_ns {
-            let detail = "event_time_ns: older than the dedupe window, a resend could not be told from a new one";
-            return Err(Refusal::new(ErrorCode::BadField, detail));
-        }
-        // The horizon will be where the newest of what falls out was: times ahead of the clock must not carry it up to the present,
-        // where it would refuse everybody.
-        if horizon_ns > 0 && event_time_ns.saturating_sub(now.wall_ns) > now.wall_ns.saturating_sub(horizon_ns) / 2 {
-            let detail = "event_time_ns: further in the future than the dedupe window allows at this load";
-            return Err(Refusal::new(ErrorCode::BadField, detail));
         }
         if self.outbox.is_full() {
             return Err(self.overloaded());

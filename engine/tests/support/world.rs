@@ -244,8 +244,14 @@ impl World {
 
     /// Bytes arrive that were asked for earlier, when more could be taken than now.
     pub fn feed(&mut self, client: usize, bytes: &[u8]) {
+        self.feed_late(client, bytes, Duration::ZERO);
+    }
+
+    /// The same for bytes that came so long ago.
+    pub fn feed_late(&mut self, client: usize, bytes: &[u8], ago: Duration) {
         let Client { core, id, .. } = self.clients[client];
-        self.cores[core].shard.receive(id, bytes, self.now.mono_ns, self.now);
+        let received_ns = self.now.mono_ns - ago.as_nanos() as u64;
+        self.cores[core].shard.receive(id, bytes, received_ns, self.now);
         self.after_work(core);
     }
 

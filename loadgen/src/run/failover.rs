@@ -33,7 +33,7 @@ pub(super) fn next(error: &ErrorFrame, sent: Option<&mut Sent>, now_ns: u64, fai
     let Some(sent) = sent.filter(|_| failover_ns > 0) else { return Next::Count };
     match ErrorCode::from_wire(error.code.to_native()) {
         Some(ErrorCode::NotPrimary | ErrorCode::ShuttingDown) => Next::Leave,
-        Some(ErrorCode::Unconfirmed) if now_ns.saturating_sub(sent.sent_ns) < failover_ns => Next::Ask,
+        Some(ErrorCode::Unconfirmed | ErrorCode::Late) if now_ns.saturating_sub(sent.sent_ns) < failover_ns => Next::Ask,
         _ => Next::Count,
     }
 }

@@ -42,7 +42,7 @@ class Kind(enum.IntEnum):
 class ErrorCode(enum.IntEnum):
     """Why the server refused; PROTOCOL.md says for each whether anything was recorded, and what to do next."""
     (BAD_FRAME, BAD_DOCUMENT, BAD_FIELD, UNSUPPORTED_VERSION, UNAUTHENTICATED, FORBIDDEN, NOT_PRIMARY, OVERLOADED, DEADLINE,
-     UNCONFIRMED, ID_REUSED, RATE_LIMITED, DISK_FULL, SHUTTING_DOWN, NOT_FOUND, FAILED) = range(1, 17)
+     UNCONFIRMED, ID_REUSED, RATE_LIMITED, DISK_FULL, SHUTTING_DOWN, NOT_FOUND, FAILED, LATE) = range(1, 18)
 
 
 class Verdict(enum.IntEnum):

@@ -19,6 +19,8 @@ const CONVERGE_MS: u64 = 30_000;
 pub struct Checks {
     failure: Option<String>,
     answered: BTreeMap<(usize, u64), (TransactionFields, AnswerFields)>,
+    /// What a node said of that it is decided and safe, although too late to say how.
+    late: BTreeMap<(usize, u64), TransactionFields>,
     reigns: BTreeMap<u32, usize>,
     /// Decisions may be lost: somebody used force.
     pub forced: bool,
@@ -65,6 +67,10 @@ impl Checks {
             let what = format!("client {} got two answers to {}: {first:?}, then {plain:?}", which.0, which.1);
             self.fail(what);
         }
+    }
+
+    pub(super) fn told_late(&mut self, which: (usize, u64), transaction: TransactionFields) {
+        self.late.insert(which, transaction);
     }
 
     /// A node answers in an epoch.
@@ -147,6 +153,11 @@ impl Sim {
         }
         if self.checks.forced {
             return Ok(());
+        }
+        for ((client, number), transaction) in &self.checks.late {
+            if !ids.contains(&(transaction.payer, transaction.id)) {
+                return Err(format!("client {client}'s transaction {number} was said to be decided late, and is in no log"));
+            }
         }
         for ((client, number), (transaction, answer)) in &self.checks.answered {
             let place = (answer.shard.to_native(), answer.lsn.to_native());

@@ -294,6 +294,11 @@ impl Sim {
             Some(ErrorCode::BadField) => wanted.refused = !wanted.answered,
             Some(ErrorCode::Overloaded) => self.checks.count("overloaded"),
             Some(ErrorCode::DiskFull) => self.checks.count("refused for want of room"),
+            Some(ErrorCode::Late) => {
+                self.checks.count("late, but decided");
+                let transaction = wanted.transaction;
+                self.checks.told_late((client, number), transaction);
+            }
             Some(ErrorCode::Unconfirmed | ErrorCode::Deadline | ErrorCode::ShuttingDown) => {
                 self.checks.count("unconfirmed");
                 elsewhere = self.rng.permille(ELSEWHERE_PERMILLE);

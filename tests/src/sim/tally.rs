@@ -45,10 +45,11 @@ pub const FAULTS: [&str; 38] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 26] = [
+pub const OUTCOMES: [&str; 27] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
+    "late, but decided",
     "refused for want of room",
     "other content refused",
     "promotions",

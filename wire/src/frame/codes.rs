@@ -106,6 +106,8 @@ wire_codes! {
         NotFound = 15 => "NOT_FOUND",
         /// The operation failed on the server for the reason in the detail; nothing changed.
         Failed = 16 => "FAILED",
+        /// The decision is recorded and safe, and came after the budget. Send it again to get it.
+        Late = 17 => "LATE",
     }
 }
 
