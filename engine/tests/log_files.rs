@@ -5,6 +5,7 @@ mod log_support;
 use catraca_engine::fatal::{Failure, Status};
 use catraca_engine::log::cursor::BlockCursor;
 use catraca_engine::log::damage::{DamageReason, TornReason};
+use catraca_engine::log::lookup::{OwnLog, Query, find_newest};
 use catraca_engine::log::read::End;
 use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
@@ -280,6 +281,50 @@ fn a_look_up_finds_all_streams_newest_first() {
     let found = lookup::find(&reader, &id, None, 10).expect("readable");
     assert_eq!(found.matches, 1);
     assert!(matches!(found.streams[1].1.end, End::Damaged(_)) && found.streams[0].1.end == End::Clean);
+}
+
+#[test]
+fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
+    let dir = folder();
+    for shard in [0u16, 1] {
+        let mut log = TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 2, cluster_id: CLUSTER });
+        for _ in 0..20 {
+            log.plain(30);
+        }
+        log.write(dir.path());
+    }
+    let own = OwnLog { data_dir: dir.path().to_owned(), cluster_id: CLUSTER, key: KEY };
+    let id = |number: u32| transaction_id(&format!("T{number:08}")).expect("an id");
+    let payer = |number: u64| decision(number).transaction.payer;
+    let queries = [
+        Query { id: id(421), payer: None },
+        Query { id: id(421), payer: Some(payer(421)) },
+        Query { id: id(421), payer: Some(payer(422)) },
+        Query { id: id(1), payer: None },
+        Query { id: id(451), payer: None },
+        Query { id: id(9_999), payer: None },
+    ];
+    let lsns = |ends: &[u64]| {
+        let found = find_newest(&own, ends, &queries).expect("readable");
+        found.iter().map(|found| found.as_ref().map(|r| (r.place.shard, r.head.lsn.to_native()))).collect::<Vec<_>>()
+    };
+    let plain = lookup::find(&LogReader::open(dir.path(), Some(KEY)).expect("a log"), &queries[0].id, None, 1).expect("readable");
+    assert_eq!(find_newest(&own, &[600, 600], &queries[..1]).expect("readable")[0].as_ref(), plain.records.first());
+    assert_eq!(lsns(&[600, 600]), [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]);
+    // Blocks have 30 records: what is not durable yet is not looked at.
+    assert_eq!(lsns(&[420, 600]), [Some((1, 421)), Some((1, 421)), None, Some((0, 1)), Some((1, 451)), None]);
+    assert_eq!(lsns(&[0, 0]), [None; 6]);
+    assert_eq!(lsns(&[30]), [None, None, None, Some((0, 1)), None, None]);
+
+    // Not even a look: whatever lies there.
+    let path = segment::segment_path(dir.path(), 1, 0);
+    let whole = fs::read(&path).expect("readable");
+    let mut damaged = whole.clone();
+    damaged[2 * SEGMENT_HEAD_LEN + 30 * 256..].fill(0xaa);
+    fs::write(&path, &damaged).expect("own");
+    assert_eq!(lsns(&[600, 30]), [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]);
+    let error = find_newest(&own, &[600, 60], &queries).expect_err("what should be there is not");
+    assert!(matches!(&error, LogError::Damaged { damage, .. } if damage.at.segment == 0), "{error}");
 }
 
 #[test]

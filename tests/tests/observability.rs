@@ -2,10 +2,12 @@
 
 use catraca_tests::command;
 use catraca_tests::load::Load;
-use catraca_tests::node::{Setup, folder, http_get};
+use catraca_tests::node::{Node, Setup, folder, http_get};
 use catraca_tests::payments::{between, cpf, document, payment};
+use catraca_tests::raw::Raw;
 use catraca_wire::client::now_ns;
-use catraca_wire::frame::{BlacklistChange, Scope, Verdict};
+use catraca_wire::frame::{BlacklistChange, ErrorCode, FrameKind, LookupFrame, Scope, Verdict, fill, view};
+use catraca_wire::record::RecordHead;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -126,6 +128,43 @@ fn a_look_up_tells_the_decision_and_masks_on_request() {
     let missing = command::run(["lookup", "order-2", "--addr", &address, "--json"]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("NOT_FOUND"), "{missing:?}");
+    node.stop();
+}
+
+/// Bytes that a node's system calls have read so far, whether from the disk or not.
+fn bytes_read(node: &Node) -> u64 {
+    let path = format!("/proc/{}/io", node.process.pid().as_raw_nonzero());
+    let text = std::fs::read_to_string(path).expect("a running process tells");
+    let count = text.lines().find_map(|line| line.strip_prefix("rchar: "));
+    count.and_then(|count| count.parse().ok()).expect("a number")
+}
+
+#[test]
+fn look_ups_read_what_is_written_and_not_the_rest_of_the_segments() {
+    /// As many as a shard lets through at once.
+    const AT_ONCE: u64 = 64;
+    let dir = folder();
+    let node = Setup::new(dir.path()).set("segment_mib", 128).start();
+    let decision = node.client().decide(&payment("order-1", 1)).expect("decided");
+    let before = bytes_read(&node);
+    let mut raw = Raw::open(node.listen);
+    for correlation in 1..=AT_ONCE {
+        let mut frame = LookupFrame::empty(correlation);
+        fill(&mut frame.id, if correlation % 2 == 0 { "order-1" } else { "order-2" });
+        raw.send(&frame).expect("taken");
+    }
+    for _ in 1..=AT_ONCE {
+        let reply = raw.receive().expect("a reply").expect("a reply, not the end");
+        if reply.correlation() % 2 == 0 {
+            assert_eq!(reply.kind(), FrameKind::Record);
+            let record: &RecordHead = view(&reply.0[64..320]).expect("a record");
+            assert_eq!(record.lsn.to_native(), decision.answer.lsn);
+        } else {
+            assert_eq!(reply.error(), Some((ErrorCode::NotFound, false)));
+        }
+    }
+    let read = bytes_read(&node) - before;
+    assert!(read < AT_ONCE * 256 * 1024, "{read} bytes were read for {AT_ONCE} look-ups in a log of one block");
     node.stop();
 }
 

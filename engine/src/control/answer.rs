@@ -1,10 +1,10 @@
 //! Answers to what clients ask besides decisions: whole frames, built here, handed to the shard that has the connection.
 
 use super::Control;
-use super::stats;
-use crate::log::lookup;
-use crate::log::read::LogReader;
+use super::{lookups, stats};
+use crate::log::lookup::{Query, StoredRecord};
 use crate::shard::messages::{ConnectionId, ToShard};
+use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::{
     ALL_SHARDS, ErrorCode, ErrorFrame, FLAG_MORE, FrameKind, HeaderFields, HistogramHeadFields, LookupFrame, MAX_REPLY_LEN,
@@ -35,37 +35,29 @@ impl Asker {
 }
 
 /// Answers a LOOKUP from the log's files.
-pub(super) async fn lookup(control: Rc<Control>, asker: Asker, frame: LookupFrame) {
+pub(super) async fn lookup(control: Rc<Control>, asker: Asker, frame: LookupFrame, lookups: lookups::Handle) {
     if !is_transaction_id(&frame.id) {
         return asker
             .refuse(&control, ErrorCode::BadField, "id: 1 to 32 printable ASCII characters, left-aligned, zero-filled")
             .await;
     }
     let payer = (frame.payer != [0; DOCUMENT_LEN]).then_some(frame.payer);
-    let (dir, key) = (control.data_dir.path().to_owned(), control.chain_key);
-    // Reads files for as long as that takes: on a thread for blocking work.
-    let found = tokio::task::spawn_blocking(move || {
-        let log = LogReader::open(&dir, Some(key))?;
-        lookup::find(&log, &frame.id, payer.as_ref(), 1)
-    })
-    .await;
-    match found {
-        Ok(Ok(found)) => match found.records.first() {
-            Some(record) => asker.answer(&control, record_frame(asker.correlation, record)).await,
-            None => asker.refuse(&control, ErrorCode::NotFound, "no stored decision has that id").await,
-        },
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a look-up failed");
+    if payer.is_some_and(|payer| DocumentKey::from_wire(&payer).is_err()) {
+        return asker
+            .refuse(&control, ErrorCode::BadDocument, "payer: not a valid CPF or CNPJ in canonical form, nor zeros")
+            .await;
+    }
+    match lookups.find(Query { id: frame.id, payer }).await {
+        Some(Ok(Some(record))) => asker.answer(&control, record_frame(asker.correlation, &record)).await,
+        Some(Ok(None)) => asker.refuse(&control, ErrorCode::NotFound, "no stored decision has that id").await,
+        Some(Err(_)) => {
             asker.refuse(&control, ErrorCode::Failed, "the log can't be read; the server's own log says why").await;
         }
-        Err(error) => {
-            tracing::error!(%error, "a look-up was cut off");
-            asker.refuse(&control, ErrorCode::Failed, "the look-up was cut off").await;
-        }
+        None => asker.refuse(&control, ErrorCode::Failed, "the look-up was cut off").await,
     }
 }
 
-fn record_frame(correlation: u64, record: &lookup::StoredRecord) -> Vec<u8> {
+fn record_frame(correlation: u64, record: &StoredRecord) -> Vec<u8> {
     let length = size_of::<RecordPlaceFields>() + size_of_val(&record.head) + record.extension.len();
     let place = RecordPlaceFields {
         header: HeaderFields::new(FrameKind::Record, length, 0, correlation),

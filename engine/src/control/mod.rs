@@ -7,6 +7,7 @@ mod answer;
 mod cluster;
 mod http;
 mod lists;
+mod lookups;
 mod segments;
 mod stats;
 mod watch;
@@ -17,6 +18,7 @@ use crate::driver::Links;
 use crate::fatal::{Failure, Status};
 use crate::limits::STOP_TIMEOUT;
 use crate::link::{Link, Promoted};
+use crate::log::lookup::OwnLog;
 use crate::mailbox::{Mailbox, any_message};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
@@ -63,7 +65,6 @@ pub struct ControlSetup {
 struct Control {
     links: Arc<Links>,
     data_dir: DataDir,
-    chain_key: ChainKey,
     link: Arc<Link>,
     /// To the task that changes lists: a promotion brings new ones.
     promoted: mpsc::UnboundedSender<Promoted>,
@@ -135,7 +136,6 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
     let control = Rc::new(Control {
         links: setup.links,
         data_dir: setup.data_dir,
-        chain_key: setup.chain_key,
         link: setup.link,
         promoted,
         started: Instant::now(),
@@ -146,9 +146,12 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
     });
     let lists = lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
+    let own_log =
+        OwnLog { data_dir: control.data_dir.path().to_owned(), cluster_id: control.data_dir.cluster_id, key: setup.chain_key };
+    let lookups = lookups::start(own_log, Arc::clone(&control.link));
     let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, setup.segments_ready);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
-    tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), segments, drained));
+    tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), lookups, segments, drained));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
     tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
@@ -180,6 +183,7 @@ async fn dispatch(
     control: Rc<Control>,
     lists: lists::Handle,
     stats: stats::Handle,
+    lookups: lookups::Handle,
     segments: segments::Handle,
     drained: mpsc::Sender<u16>,
 ) {
@@ -193,7 +197,7 @@ async fn dispatch(
                     let asker = answer::Asker { shard, connection, correlation };
                     match request {
                         ControlRequest::Lookup(lookup) => {
-                            tokio::task::spawn_local(answer::lookup(Rc::clone(&control), asker, lookup));
+                            tokio::task::spawn_local(answer::lookup(Rc::clone(&control), asker, lookup, lookups.clone()));
                         }
                         ControlRequest::Stats(shard) => {
                             tokio::task::spawn_local(answer::stats(Rc::clone(&control), asker, shard, stats.clone()));

@@ -182,6 +182,11 @@ impl Link {
         locked(&self.inner).following.as_ref().map(|handle| handle.following.last_lsns())
     }
 
+    /// The last record of each stream that is durable here, whether it was written here or followed.
+    pub fn durable_ends(&self) -> Vec<u64> {
+        self.followed().unwrap_or_else(|| (0..self.streams()).map(|stream| self.durable_lsn(stream)).collect())
+    }
+
     /// The setup.
     pub fn setup(&self) -> &LinkSetup {
         &self.setup

@@ -10,8 +10,11 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Bytes read at once: several of the largest blocks.
+/// Most bytes read at once: several of the largest blocks.
 const READ_LEN: usize = 4 * MAX_BLOCK_LEN;
+/// Bytes read at first, and again after nothing was found: at the end of a log what lies behind is unwritten, and there are logs of a few
+/// blocks. Each further reading doubles it.
+const FIRST_READ_LEN: usize = 64 * 1024;
 
 /// A place in a stream, with the bytes that follow it.
 pub struct BlockCursor {
@@ -25,6 +28,8 @@ pub struct BlockCursor {
     /// Where in the segment the buffered bytes begin, and how many there are.
     buffered_at: u64,
     buffered_len: usize,
+    /// Bytes that the next reading asks for.
+    read_len: usize,
 }
 
 impl BlockCursor {
@@ -39,6 +44,7 @@ impl BlockCursor {
             buffer: Vec::new(),
             buffered_at: 0,
             buffered_len: 0,
+            read_len: FIRST_READ_LEN,
         }
     }
 
@@ -87,6 +93,12 @@ impl BlockCursor {
         self.next_block()
     }
 
+    /// The block given last once more, whose length was `len`.
+    pub fn given(&self, len: usize) -> &[u8] {
+        let start = self.buffer_start() + (self.offset - self.buffered_at) as usize;
+        &self.buffer[start - len..start]
+    }
+
     /// Goes over a block of this length without reading it; `segment_len` is the length of the stream's segments.
     pub fn pass(&mut self, len: u64, segment_len: u64) {
         if self.offset + len > segment_len {
@@ -113,11 +125,18 @@ impl BlockCursor {
         if let Some(len) = whole(self.buffered()) {
             return Ok(Some(len));
         }
-        self.fill()?;
-        Ok(whole(self.buffered()))
+        self.fill(FIRST_READ_LEN)?;
+        let have = self.buffered();
+        if let Some(len) = sound_head(have).map(BlockHead::padded_len).filter(|&len| len > have.len()) {
+            // Longer than what was read.
+            self.fill(len)?;
+        }
+        let found = whole(self.buffered());
+        self.read_len = if found.is_some() { (2 * self.read_len).min(READ_LEN) } else { FIRST_READ_LEN };
+        Ok(found)
     }
 
-    fn fill(&mut self) -> Result<(), LogError> {
+    fn fill(&mut self, least: usize) -> Result<(), LogError> {
         let path = segment::segment_path(&self.data_dir, self.shard, self.segment);
         let file = match self.file.take() {
             Some(file) => file,
@@ -132,8 +151,9 @@ impl BlockCursor {
         }
         let start = self.buffer_start();
         self.buffered_at = self.offset;
+        let len = self.read_len.max(least).min(READ_LEN);
         self.buffered_len = file
-            .read_at(&mut self.buffer[start..start + READ_LEN], self.offset)
+            .read_at(&mut self.buffer[start..start + len], self.offset)
             .map_err(LogError::io(&path, "could not read the segment"))?;
         self.file = Some(file);
         Ok(())

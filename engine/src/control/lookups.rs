@@ -1,0 +1,70 @@
+//! Look-ups in the log's files, on a thread of their own: one reading at a time, which answers all that wait when it begins.
+//!
+//! Reading takes as long as the log is long, so it must take nothing from decisions: the thread runs on the processors that the data
+//! cores leave, behind everything else there.
+
+use crate::link::Link;
+use crate::log::LogError;
+use crate::log::lookup::{OwnLog, Query, StoredRecord, find_newest};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::oneshot;
+
+/// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves it a tenth of a busy processor.
+const NICENESS: i32 = 10;
+
+/// A found record, or why the log could not be read.
+pub(super) type Answer = Result<Option<StoredRecord>, Arc<LogError>>;
+
+struct Asked {
+    query: Query,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub(super) struct Handle(Sender<Asked>);
+
+impl Handle {
+    /// The newest decision that fits. At most as many wait as the shards let through.
+    pub async fn find(&self, query: Query) -> Option<Answer> {
+        let (reply, answered) = oneshot::channel();
+        self.0.send(Asked { query, reply }).ok()?;
+        answered.await.ok()
+    }
+}
+
+/// Starts the thread, which inherits the processors of the calling one.
+pub(super) fn start(log: OwnLog, link: Arc<Link>) -> Handle {
+    let (sender, asked) = channel();
+    std::thread::Builder::new()
+        .name("look-ups".to_owned())
+        .spawn(move || {
+            // Of this thread alone. Where it is not allowed the thread is as urgent as others, and everything works.
+            let _ = rustix::process::nice(NICENESS);
+            run(&log, &link, &asked);
+        })
+        .expect("the process could start its other threads a moment ago");
+    Handle(sender)
+}
+
+fn run(log: &OwnLog, link: &Link, asked: &Receiver<Asked>) {
+    while let Ok(first) = asked.recv() {
+        let mut batch = vec![first];
+        batch.extend(asked.try_iter());
+        let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
+        let found = find_newest(log, &link.durable_ends(), &queries).map_err(Arc::new);
+        if let Err(error) = &found {
+            tracing::error!(%error, "look-ups failed");
+        }
+        let mut found = found.map(Vec::into_iter);
+        for asked in batch {
+            let answer = match &mut found {
+                Ok(records) => Ok(records.next().flatten()),
+                Err(error) => Err(Arc::clone(error)),
+            };
+            // Who asked may be gone.
+            let _ = asked.reply.send(answer);
+        }
+    }
+}
