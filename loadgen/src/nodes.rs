@@ -21,6 +21,8 @@ pub struct Nodes {
     credential: Vec<u8>,
     /// Where to look first.
     next: usize,
+    /// The node in use.
+    current: usize,
     /// Whether to go where a standby says that the primary is.
     follows: bool,
 }
@@ -31,7 +33,7 @@ impl Nodes {
         let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
         let targets = addresses.iter().map(|address| Target::new(address, &credential)).collect::<Result<Vec<_>, _>>()?;
         let most = targets.len() + MAX_LEARNED;
-        Ok(Self { targets, most, credential, next: 0, follows })
+        Ok(Self { targets, most, credential, next: 0, current: 0, follows })
     }
 
     /// Opens `count` connections to the primary, each for `in_flight` unanswered frames. Each node is tried once: the last one used is
@@ -45,7 +47,10 @@ impl Nodes {
             let opened: Result<Opened, NotTaken> = (0..count).map(|_| target.open(in_flight, timeout)).collect();
             self.next = (at + 1) % self.targets.len();
             let (named, error) = match opened {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => {
+                    self.current = at;
+                    return Ok(opened);
+                }
                 Err(NotTaken::Standby(primary, error)) => (self.place_of(&primary), error),
                 Err(NotTaken::Failed(error)) => (None, error),
             };
@@ -55,6 +60,16 @@ impl Nodes {
                 None => return Err(error),
             }
         }
+    }
+
+    /// Whether another node than the one in use says that it decides. Each may take `timeout` to say so.
+    pub fn another_decides(&mut self, timeout: Duration) -> bool {
+        let others = (0..self.targets.len()).filter(|&place| place != self.current);
+        let found = others.into_iter().find(|&place| self.targets[place].open(0, timeout).is_ok());
+        if let Some(place) = found {
+            self.next = place;
+        }
+        found.is_some()
     }
 
     /// Where a named primary is among the nodes; it is taken among them while there is room and its name has an address.

@@ -137,8 +137,8 @@ pub struct Options {
     /// What to do while there is nothing to read or send.
     #[arg(long, value_enum, default_value_t = Wait::Epoll)]
     pub wait: Wait,
-    /// Without any answer for this long the run ends as stalled, seconds; with a failover to go through, it leaves the node after 2.5 s at
-    /// the latest.
+    /// Without any answer for this long the run ends as stalled, seconds; with a failover to go through, it looks for another primary after
+    /// half a second, and leaves the node after 2.5 s at the latest.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub stall_seconds: f64,
     /// Keep every answer in the report, for a comparison with the log: 24 bytes each.

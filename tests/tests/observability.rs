@@ -155,7 +155,7 @@ fn look_ups_read_what_is_written_and_not_the_rest_of_the_segments() {
     }
     for _ in 1..=AT_ONCE {
         let reply = raw.receive().expect("a reply").expect("a reply, not the end");
-        if reply.correlation() % 2 == 0 {
+        if reply.correlation().is_multiple_of(2) {
             assert_eq!(reply.kind(), FrameKind::Record);
             let record: &RecordHead = view(&reply.0[64..320]).expect("a record");
             assert_eq!(record.lsn.to_native(), decision.answer.lsn);

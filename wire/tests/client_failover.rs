@@ -279,6 +279,52 @@ fn a_primary_that_confirms_nothing_is_left_where_there_is_another() {
     second.finish();
 }
 
+/// A node that takes everything and says nothing: it hangs.
+fn silent() -> Script {
+    script(|mut peer| {
+        peer.welcome(8);
+        while peer.read().is_some() {}
+    })
+}
+
+#[test]
+fn a_primary_that_hangs_is_left_where_there_is_another() {
+    let first = FakeServer::start(vec![silent()]);
+    let second = FakeServer::start(vec![primary(3, 0)]);
+    let mut client = Client::connect(both(&first, &second)).expect("welcomed");
+    for amount in [1, 2] {
+        client.submit(&transaction(amount)).expect("sent");
+    }
+    // Both go along, in the old order and within their budgets.
+    for lsn in [1, 2] {
+        assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, lsn);
+    }
+    assert_eq!(client.decide(&transaction(3)).expect("decided").answer.lsn, 3);
+    drop(client);
+    first.finish();
+    second.finish();
+}
+
+#[test]
+fn a_primary_that_is_slow_is_kept_where_there_is_no_other() {
+    let (told, looked) = std::sync::mpsc::channel();
+    let first = FakeServer::start(vec![script(move |mut peer| {
+        peer.welcome(8);
+        let submit = peer.submit();
+        // However long the client takes to look.
+        looked.recv().expect("the client looks at the other address");
+        peer.verdict(&submit, Verdict::Approve, 0);
+    })]);
+    let second = FakeServer::start(vec![script(move |mut peer| {
+        peer.welcome_as(Role::Standby, "", 8);
+        told.send(()).expect("somebody waits for it");
+    })]);
+    let mut client = Client::connect(both(&first, &second)).expect("welcomed");
+    assert_eq!(client.decide(&transaction(1)).expect("decided").answer.lsn, 1);
+    first.finish();
+    second.finish();
+}
+
 #[test]
 fn one_that_confirms_nothing_is_kept_where_there_is_no_other() {
     let first = FakeServer::start(vec![script(|mut peer| {

@@ -20,9 +20,15 @@ use prepare::prepare;
 use quanta::{Clock, Instant};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// With a failover to go through, a node that answered nothing for so long is left for the other one: the longest budget, and the way there
-/// and back.
+/// With a failover to go through, a node that answered nothing for so long is left, whether another one decides or not: the longest
+/// budget, and the way there and back.
 const SILENCE_SECONDS: f64 = 2.5;
+/// A node that answered nothing for so long, nanoseconds, is left at once where another one decides. PROTOCOL.md, "Following the primary".
+const DOUBT_NS: u64 = 500_000_000;
+/// How often it is looked for another one, nanoseconds.
+const LOOK_EVERY_NS: u64 = 1_000_000_000;
+/// How long another node may take to say that it decides.
+const LOOK_TIME: Duration = Duration::from_millis(200);
 /// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
 const MAX_SLEEP_NS: u64 = 50_000_000;
 /// An open loop that may sleep asks again and again for this long before an intended time, nanoseconds: what a wake-up may take.
@@ -124,8 +130,10 @@ impl Run {
         let may_leave = self.shape.failover_ns > 0;
         let stall_seconds = if may_leave { options.stall_seconds.min(SILENCE_SECONDS) } else { options.stall_seconds };
         let stall_ns = (stall_seconds * 1e9) as u64;
+        let looks_from_ns = if may_leave { DOUBT_NS.min(stall_ns) } else { stall_ns };
         let mut active_before = 0;
         let mut last_progress_ns = 0;
+        let mut next_look_ns = 0;
         self.event_time_ns = wall_clock_ns();
         if self.plan.is_none() {
             self.refill_all()?;
@@ -161,7 +169,7 @@ impl Run {
             if active != active_before || now_ns < last_progress_ns {
                 active_before = active;
                 last_progress_ns = now_ns;
-            } else if !self.sending || now_ns - last_progress_ns > stall_ns {
+            } else if !self.sending || now_ns - last_progress_ns > looks_from_ns {
                 // Only here, because it looks at every slot.
                 match self.oldest_unanswered_ns() {
                     None if !self.sending && self.rechecks.is_empty() => {
@@ -173,6 +181,16 @@ impl Run {
                             return Err((0, Broken::Lost(format!("the node answered nothing for {stall_seconds} s"))));
                         }
                         return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: stall_seconds });
+                    }
+                    Some(sent_ns)
+                        if may_leave
+                            && now_ns >= next_look_ns
+                            && now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > DOUBT_NS =>
+                    {
+                        next_look_ns = now_ns + LOOK_EVERY_NS;
+                        if self.nodes.another_decides(LOOK_TIME) {
+                            return Err((0, Broken::Lost("the node is silent, and another one decides".to_owned())));
+                        }
                     }
                     Some(_) => {}
                 }

@@ -53,7 +53,11 @@ fn a_run_goes_on_where_the_primary_is() {
     for wait in [Wait::Epoll, Wait::Spin] {
         for fate in [Fate::Dies, Fate::DiesAlone { hellos: 9 }, Fate::Demoted, Fate::Stops, Fate::Freezes] {
             let cluster = start(fate);
-            let report = go(&cluster, |options| options.wait = wait);
+            let report = go(&cluster, |options| {
+                options.wait = wait;
+                // A node that hangs is left where another one decides, not only when the run would call it stalled.
+                options.stall_seconds = 600.0;
+            });
             assert_sound(&cluster, &report);
             assert_eq!(report.failovers, 1, "{fate:?}");
             assert_eq!(report.errors.len(), 0, "{fate:?}: {:?}", report.errors);
@@ -64,7 +68,7 @@ fn a_run_goes_on_where_the_primary_is() {
             let possible = decided_before..=report.resent_after_failover;
             assert!(possible.contains(&report.duplicates), "{fate:?}: {} of {possible:?}", report.duplicates);
             if fate == Fate::Freezes {
-                assert!(report.longest_gap_ms > 1_500.0, "the stall and what follows: {}", report.longest_gap_ms);
+                assert!(report.longest_gap_ms > 500.0, "half a second, and what follows: {}", report.longest_gap_ms);
             }
             let text = table::render(&report);
             assert!(text.contains("failovers") && text.contains("sent again"), "{text}");

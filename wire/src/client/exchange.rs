@@ -19,6 +19,9 @@ const MAX_HISTOGRAMS: usize = 64;
 /// Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 const MAX_HOPS: usize = 4;
 
+/// After so long without anything from a node that owes answers it is looked whether there is another primary: many times what a busy
+/// node takes, a quarter of the longest budget.
+const SILENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether there is another primary while the one in use can't confirm.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long that may take. It is a node that answers, or it is none.
@@ -78,9 +81,11 @@ pub(super) struct Exchange {
     /// Failures since the last answer.
     failures: u32,
     last_failure: String,
-    /// The node in use could not confirm something: it may have been replaced without knowing it.
+    /// The node in use could not confirm something, or says nothing: it may have been replaced without knowing it.
     doubtful: bool,
     next_look: Instant,
+    /// When the node in use last said something, or began to owe an answer.
+    quiet_since: Instant,
     chance: RandomState,
 }
 
@@ -112,6 +117,7 @@ impl Exchange {
             last_failure: String::new(),
             doubtful: false,
             next_look: Instant::now(),
+            quiet_since: Instant::now(),
             chance: RandomState::new(),
         })
     }
@@ -199,15 +205,23 @@ impl Exchange {
             }
             self.send_unsent();
             self.flush();
+            let until = self.next_doubt().map_or(deadline, |doubt| doubt.min(deadline));
             let Some(connection) = &mut self.connection else { continue };
-            match connection.next(deadline) {
+            match connection.next(until) {
                 // Deadlines are looked at above.
-                Ok(None) => {}
-                Ok(Some((correlation, body))) => match self.accept(correlation, body) {
-                    Ok(Some(outcome)) => return Some((correlation, outcome)),
-                    Ok(None) => {}
-                    Err(broken) => self.lose(&broken),
-                },
+                Ok(None) if until == deadline => {}
+                Ok(None) => {
+                    self.doubtful = true;
+                    self.look_elsewhere();
+                }
+                Ok(Some((correlation, body))) => {
+                    self.quiet_since = Instant::now();
+                    match self.accept(correlation, body) {
+                        Ok(Some(outcome)) => return Some((correlation, outcome)),
+                        Ok(None) => {}
+                        Err(broken) => self.lose(&broken),
+                    }
+                }
                 Err(broken) => self.lose(&broken),
             }
         }
@@ -315,6 +329,9 @@ impl Exchange {
             };
             entry.sent = true;
             entry.sent_before = true;
+            if self.carried == 0 {
+                self.quiet_since = Instant::now();
+            }
             self.carried += 1;
             if let Err(broken) = queued {
                 self.lose(&broken);
@@ -398,20 +415,25 @@ impl Exchange {
         Err(last)
     }
 
-    /// After UNCONFIRMED: a primary that is cut off from its standby does not hear of that one's promotion, so the other addresses are asked,
-    /// now and then. One that is a primary as well gets everything unanswered.
+    /// When the silence of the node in use becomes a reason to look elsewhere; `None` where there is nowhere else to look.
+    fn next_doubt(&self) -> Option<Instant> {
+        let elsewhere = self.carried > 0 && self.options.role == Wanted::Primary && self.route.len() > 1;
+        elsewhere.then(|| (self.quiet_since + SILENCE).max(self.next_look))
+    }
+
+    /// After UNCONFIRMED, and in silence: a primary that is cut off from its standby does not hear of that one's promotion, and one that
+    /// hangs hears nothing, so the other addresses are asked, now and then. One that is a primary as well gets everything unanswered.
     fn look_elsewhere(&mut self) {
         let now = Instant::now();
-        let changes = |entry: &Unanswered| entry.sent && !entry.repeatable;
-        if !self.doubtful
-            || now < self.next_look
-            || self.connection.is_none()
-            || self.options.role != Wanted::Primary
-            || self.unanswered.values().any(changes)
-        {
+        if !self.doubtful || now < self.next_look || self.connection.is_none() || self.options.role != Wanted::Primary {
             return;
         }
-        (self.doubtful, self.next_look) = (false, now + LOOK_EVERY);
+        self.next_look = now + LOOK_EVERY;
+        let changes = |entry: &Unanswered| entry.sent && !entry.repeatable;
+        if self.unanswered.values().any(changes) {
+            return;
+        }
+        self.doubtful = false;
         for address in self.route.others() {
             // Whatever is wrong there, here is a node that answers.
             let Ok(connection) = Connection::open(&address, &self.options, now + LOOK_TIME) else { continue };
