@@ -11,8 +11,8 @@ catraca_connection.py and catraca_frames.py.
 
 It speaks the protocol of wire/PROTOCOL.md, version 1. Many transactions at once: `submit` each, then `receive` as many replies,
 in whatever order they come. When a connection is lost the client connects again and sends again what is unanswered, which is
-safe: the server gives the same transaction the same decision. It does the same when another node has become the primary. One
-client is for one thread at a time.
+safe: the server gives the same transaction the same decision. It does the same when another node has become the primary, and looks
+for one when the node in use is silent or can't confirm. One client is for one thread at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Deque, Dict, Optional, Sequence, Tuple, Union
 
-from catraca_connection import Connection, Route
+from catraca_connection import Connection, Lookout, Route, host_and_port
 from catraca_frames import (
     HEADER, MAX_BUDGET_US, CatracaError, Channel, ClusterOp, ClusterState, ConnectError, Decision, DocumentError, ErrorCode,
     FieldError, Kind, NoAnswer, NoPrimary, ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome,
@@ -45,9 +45,14 @@ ANSWER_GRACE_S = 0.5
 MAX_IN_FLIGHT = 65_536
 # Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 MAX_HOPS = 4
-# How often it is looked whether there is another primary while the one in use can't confirm, and how long that may take.
+# How long nothing at all comes from a node that owes something until it is looked whether there is another primary: far above the
+# pauses of a healthy disk, and a quarter of the longest budget. A connection attempt has as long where there is another address.
+SILENCE_S = 0.5
+# How often that is looked at most, and how long an address has for its WELCOME: less, so that one round is over before the next.
 LOOK_EVERY_S = 1.0
-LOOK_TIME_S = 0.2
+LOOK_TIME_S = 0.5
+# How soon it is seen what came of a look: it is over in a few milliseconds mostly.
+LOOK_STEP_S = 0.01
 # The requests besides SUBMIT, by the type of their answers.
 ASKED_WITH = {StoredDecision: Kind.LOOKUP, int: Kind.PING, ClusterState: Kind.CLUSTER}
 
@@ -59,7 +64,8 @@ class _Unanswered:
     deadline: float
     budget_end: Optional[float] = None
     sent: bool = False
-    sent_before: bool = False
+    # Some of its budget is over when it is sent: it was sent before, or waited for a connection.
+    shortened: bool = False
 
 
 class Client:
@@ -67,12 +73,13 @@ class Client:
 
     `address` is host:port, or several of them in order of preference. `role` "primary" leaves a standby for the node that decides,
     and follows when another one becomes it; "any" stays with the first that answers, which is enough to look up. `in_flight` 0
-    leaves it to the server.
+    leaves it to the server. `lazy` leaves connecting to the first request, which waits for a primary as long as for its answer.
     """
 
     def __init__(self, address: Union[str, Sequence[str]] = "127.0.0.1:7400", *, role: str = "primary", credential: str = "",
                  name: str = "", in_flight: int = 0, connect_timeout_s: float = 2.0, answer_timeout_s: float = 2.5,
-                 reconnect_attempts: int = 10, reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0) -> None:
+                 reconnect_attempts: int = 10, reconnect_base_s: float = 0.05, reconnect_max_s: float = 2.0,
+                 lazy: bool = False) -> None:
         addresses = [address] if isinstance(address, str) else list(address)
         if not addresses or role not in ("primary", "any"):
             raise FieldError("give an address, and a role of primary or any")
@@ -85,19 +92,26 @@ class Client:
         self._connect_timeout_s, self._answer_timeout_s = connect_timeout_s, answer_timeout_s
         self._attempts, self._base_s, self._max_s = reconnect_attempts, reconnect_base_s, reconnect_max_s
         self._connection: Optional[Connection] = None
+        self._welcome: Optional[Welcome] = None
         # By correlation, in the order in which they were submitted (a dict keeps it).
         self._unanswered: Dict[int, _Unanswered] = {}
         self._unsent: Deque[int] = deque()
+        # Requests that have ended, and nobody was told; and replies that came while another one was waited for.
+        self._ended: Deque[Tuple[int, object]] = deque()
         self._ready: Deque[Reply] = deque()
         self._carried = 0
         self._next_correlation = 1
         self._failures = 0
         self._last_failure = ""
-        # The node in use could not confirm something: it may have been replaced without knowing it.
+        # The node in use could not confirm something, or says nothing: it may have been replaced.
         self._doubtful = False
+        self._silent = False
+        self._lookout = Lookout(self._hello, answer_timeout_s)
         self._next_look = 0.0
         # No deadline is before this, so that not each answer looks at all.
         self._earliest = float("inf")
+        if lazy:
+            return
         for attempts_left in reversed(range(len(addresses))):
             try:
                 self._find(float("inf"))
@@ -117,14 +131,16 @@ class Client:
         if self._connection:
             self._connection.socket.close()
         self._connection = None
+        self._lookout.forget()
         self._unanswered.clear()
         self._unsent.clear()
+        self._ended.clear()
         self._ready.clear()
 
     @property
     def owed(self) -> int:
         """How many replies `receive` still owes."""
-        return len(self._unanswered) + len(self._ready)
+        return len(self._unanswered) + len(self._ended) + len(self._ready)
 
     def submit(self, transaction: Transaction) -> int:
         """Sends a transaction and gives the correlation of its Reply; waits for answers first where too many are unanswered."""
@@ -180,6 +196,8 @@ class Client:
     @property
     def welcome(self) -> Welcome:
         """What the server said of itself, on the latest connection."""
+        if self._welcome is None:
+            raise CatracaError("there was no connection yet")
         return self._welcome
 
     def _ask(self, body: bytes, answered_by: type):
@@ -189,19 +207,20 @@ class Client:
         return outcome
 
     def _send(self, body: bytes, answered_by: type, budget_s: Optional[float]) -> int:
-        while len(self._unanswered) >= min(self._in_flight, self._welcome.in_flight):
+        while len(self._unanswered) >= self._limit:
             outcome = self._next_outcome()
             if outcome is not None:
                 self._ready.append(_reply(*outcome))
         self._look_elsewhere()
         now = time.monotonic()
         wait_s = self._answer_timeout_s if budget_s is None else min(self._answer_timeout_s, budget_s + ANSWER_GRACE_S)
-        if self._connection is None:
-            self._reconnect(now + wait_s)
+        waits = self._connection is None
+        if waits:
+            self._reconnect(now + (wait_s if budget_s is None else min(wait_s, budget_s)))
         correlation = self._next_correlation
         self._next_correlation += 1
         budget_end = None if budget_s is None else now + budget_s
-        self._unanswered[correlation] = _Unanswered(body, answered_by, now + wait_s, budget_end)
+        self._unanswered[correlation] = _Unanswered(body, answered_by, now + wait_s, budget_end, shortened=waits)
         self._earliest = min(self._earliest, now + wait_s)
         self._unsent.append(correlation)
         self._send_unsent()
@@ -218,11 +237,13 @@ class Client:
 
     def _next_outcome(self) -> Optional[Tuple[int, object]]:
         """Waits until one request has ended: its correlation, and the answer or a CatracaError."""
-        self._look_elsewhere()
-        while self._unanswered:
-            expired = self._take_expired()
-            if expired is not None:
-                return expired
+        while not self._ended:
+            if not self._unanswered:
+                return None
+            self._look_elsewhere()
+            self._end_expired()
+            if self._ended:
+                break
             if self._connection is None:
                 try:
                     self._reconnect(self._earliest)
@@ -234,12 +255,37 @@ class Client:
             if self._connection is None:
                 continue
             try:
-                reply = self._connection.next(self._earliest)
+                reply = self._connection.next(self._wake_at())
+                quiet_s = time.monotonic() - self._connection.quiet_since
+                self._silent = reply is None and self._carried > 0 and quiet_s >= SILENCE_S
                 if reply is not None and self._matches(*reply):
                     return reply
             except (OSError, ProtocolError, Refused) as error:
                 self._lose(error)
-        return None
+        return self._ended.popleft()
+
+    def _wake_at(self) -> float:
+        """Until when an answer is waited for before something else is to be done."""
+        now = time.monotonic()
+        # An address that hangs longer than its round has no say in it any more.
+        if self._lookout.is_asking and now < self._next_look:
+            return min(self._earliest, self._next_look, now + LOOK_STEP_S)
+        if self._carried == 0:
+            return self._earliest
+        look_at = self._next_look if self._doubtful else max(self._next_look, self._connection.quiet_since + SILENCE_S)
+        return min(self._earliest, look_at)
+
+    def _read_what_came(self) -> None:
+        """Answers that lie there already, however late they are read."""
+        try:
+            while self._connection is not None:
+                reply = self._connection.next(0)
+                if reply is None:
+                    return
+                if self._matches(*reply):
+                    self._ended.append(reply)
+        except (OSError, ProtocolError, Refused) as error:
+            self._lose(error)
 
     def _matches(self, correlation: int, answer: object) -> bool:
         entry = self._unanswered.get(correlation)
@@ -263,26 +309,29 @@ class Client:
         elsewhere = code == ErrorCode.NOT_PRIMARY or code == ErrorCode.SHUTTING_DOWN and len(self._route.addresses) > 1
         return elsewhere and self._follows and self._attempts > 0
 
-    def _take_expired(self) -> Optional[Tuple[int, object]]:
+    def _end_expired(self) -> None:
         now = time.monotonic()
         if now < self._earliest:
-            return None
-        for correlation, entry in self._unanswered.items():
-            if entry.deadline <= now:
-                break
-        else:
-            self._earliest = min((entry.deadline for entry in self._unanswered.values()), default=float("inf"))
-            return None
-        del self._unanswered[correlation]
-        if entry.sent and self._connection is not None:
+            return
+        self._read_what_came()
+        expired = [(correlation, entry) for correlation, entry in self._unanswered.items() if entry.deadline <= now]
+        for correlation, _ in expired:
+            del self._unanswered[correlation]
+        if self._connection is not None and any(entry.sent for _, entry in expired):
             # It went out and got nothing: the connection is dead, although nobody told us.
             self._lose(NoAnswer("the server did not answer in time"))
         why = self._last_failure or "the time for it is over"
-        return correlation, NoAnswer(f"no answer: {why}; it may have been done, so send it again as it was")
+        for correlation, _ in expired:
+            error = NoAnswer(f"no answer: {why}; it may have been done, so send it again as it was")
+            self._ended.append((correlation, error))
+        self._earliest = min((entry.deadline for entry in self._unanswered.values()), default=float("inf"))
+
+    @property
+    def _limit(self) -> int:
+        return min(self._in_flight, self._welcome.in_flight) if self._welcome else self._in_flight
 
     def _send_unsent(self) -> None:
-        limit = min(self._in_flight, self._welcome.in_flight)
-        while self._connection is not None and self._carried < limit and self._unsent:
+        while self._connection is not None and self._carried < self._limit and self._unsent:
             correlation = self._unsent.popleft()
             entry = self._unanswered.get(correlation)
             if entry is None:
@@ -295,10 +344,12 @@ class Client:
                     # Sent now it could be decided after its budget: it is over.
                     entry.deadline = self._earliest = time.monotonic()
                     continue
-                if entry.sent_before:
+                if entry.shortened:
                     entry.body = transaction_with_budget(entry.body, min(left_us, MAX_BUDGET_US))
                 data = submit_frame(entry.body, correlation)
-            entry.sent = entry.sent_before = True
+            entry.sent = entry.shortened = True
+            if self._carried == 0:
+                self._connection.quiet_since = time.monotonic()
             self._carried += 1
             try:
                 self._connection.write(data)
@@ -309,6 +360,8 @@ class Client:
         if self._connection is not None:
             self._connection.socket.close()
         self._connection = None
+        self._lookout.forget()
+        self._silent = False
         self._carried = 0
         self._failures += 1
         self._last_failure = str(error) or type(error).__name__
@@ -323,7 +376,7 @@ class Client:
     def _find(self, until: float) -> None:
         """One attempt: the next address, and from there to the primary where a standby names it."""
         for _ in range(MAX_HOPS + 1):
-            timeout_s = min(self._connect_timeout_s, max(until - time.monotonic(), 0.001))
+            timeout_s = min(self._connect_timeout_s, self._patience_s(until), max(until - time.monotonic(), 0.001))
             try:
                 connection = Connection(self._route.address, self._hello, timeout_s, self._answer_timeout_s)
             except (ConnectError, Refused) as error:
@@ -341,25 +394,38 @@ class Client:
                 break
         raise self._route.no_primary() or NoPrimary("no primary")
 
+    def _patience_s(self, until: float) -> float:
+        """Within a request's time one address that hangs must not use up what another one could answer in. Where none answered so
+        soon, all get longer."""
+        count = len(self._route.addresses)
+        if count == 1 or until == float("inf"):
+            return self._connect_timeout_s
+        return SILENCE_S * 2 ** min(self._failures // count, 30)
+
     def _look_elsewhere(self) -> None:
-        """After UNCONFIRMED: a primary that is cut off from its standby does not hear of that one's promotion, so the other addresses
-        are asked, now and then. One that is a primary as well gets everything unanswered."""
-        now = time.monotonic()
-        if not self._doubtful or now < self._next_look or self._connection is None or not self._follows:
+        """After UNCONFIRMED, because a primary that is cut off from its standby does not hear of that one's promotion, and while
+        nothing comes: the other addresses are asked, now and then, beside the waiting. One that is a primary as well gets everything
+        unanswered."""
+        if self._connection is None or not self._follows:
             return
-        self._doubtful, self._next_look = False, now + LOOK_EVERY_S
-        for address in self._route.others:
-            left_s = max(now + LOOK_TIME_S - time.monotonic(), 0.001)
-            try:
-                connection = Connection(address, self._hello, left_s, self._answer_timeout_s)
-            except (ConnectError, Refused):
-                continue  # Whatever is wrong there, here is a node that answers.
-            if connection.welcome.primary:
-                self._lose(ConnectError(f"{address} is the primary by now"))
-                self._route.found_at(address)
-                self._failures, self._connection, self._welcome = 0, connection, connection.welcome
-                return
-            connection.socket.close()
+        now = time.monotonic()
+        if now < self._next_look:
+            found = self._lookout.take()
+            if found:
+                self._go_to(*found)
+        elif self._doubtful or self._silent:
+            self._doubtful, self._next_look = False, now + LOOK_EVERY_S
+            self._lookout.ask(self._route.others, self._welcome.epoch, LOOK_TIME_S)
+        else:
+            # The caller was away meanwhile: what was found then may be no primary any more.
+            self._lookout.forget()
+
+    def _go_to(self, address: str, connection: Connection) -> None:
+        self._read_what_came()
+        self._lose(ConnectError(f"{address} is the primary by now"))
+        self._route.found_at(address)
+        self._failures, self._doubtful = 0, False
+        self._connection, self._welcome = connection, connection.welcome
 
     def _reconnect(self, until: float) -> None:
         last: CatracaError = self._route.no_primary() or ConnectError(
@@ -437,6 +503,11 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
     addresses = [address for given in options.addr or ["127.0.0.1:7400"] for address in given.split(",") if address]
     if not addresses:
         parser.error("--addr names no server")
+    for address in addresses:
+        try:
+            host_and_port(address)
+        except ValueError as error:
+            parser.error(f"--addr: {error}")
     if not 1 <= options.budget_ms * 1000 <= MAX_BUDGET_US:
         parser.error(f"--budget-ms is {options.budget_ms}: give 1 to {MAX_BUDGET_US // 1000}")
     event_time_ns = time.time_ns() if options.event_time_ns is None else options.event_time_ns
@@ -447,7 +518,8 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
     except (FieldError, DocumentError) as error:
         parser.error(str(error))
     try:
-        with Client(addresses, credential=options.credential, name="catraca.py") as client:
+        # Lazy, so that the time in which there is no primary is waited for within the budget, as in the middle of a connection.
+        with Client(addresses, credential=options.credential, name="catraca.py", lazy=True) as client:
             decision = client.decide(transaction)
     except CatracaError as error:
         print(f"catraca.py: {error} (to send it again: --id {transaction.id} --event-time-ns {event_time_ns})", file=sys.stderr)

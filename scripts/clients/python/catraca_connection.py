@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
@@ -12,18 +13,28 @@ from catraca_frames import HEADER, ConnectError, NoPrimary, ProtocolError, Refus
 MAX_LEARNED = 4
 
 
+def host_and_port(address: str) -> Tuple[str, int]:
+    """The parts of `host:port`, IPv6 in brackets; ValueError for what is none."""
+    host, _, port = address.rpartition(":")
+    host = host.strip("[]")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 1 << 16):
+        raise ValueError(f"{address!r} is no host:port")
+    return host, int(port)
+
+
 class Connection:
     """One TCP connection past its handshake."""
 
     def __init__(self, address: str, hello: bytes, connect_timeout_s: float, answer_timeout_s: float) -> None:
         deadline = time.monotonic() + connect_timeout_s
-        host, _, port = address.rpartition(":")
         try:
-            self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=connect_timeout_s)
-        except (OSError, ValueError, OverflowError) as error:
+            self.socket = socket.create_connection(host_and_port(address), timeout=connect_timeout_s)
+        except (OSError, ValueError) as error:
             raise ConnectError(f"no connection to {address}: {error}") from error
         self.answer_timeout_s = answer_timeout_s
         self.buffer = bytearray()
+        # When something came last, or was asked of a node that owed nothing: silence counts from here.
+        self.quiet_since = time.monotonic()
         try:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.write(hello)
@@ -45,7 +56,7 @@ class Connection:
         self.socket.sendall(data)
 
     def next(self, deadline: float) -> Optional[Tuple[int, object]]:
-        """The next reply; None when the deadline comes first."""
+        """The next reply; None when the deadline comes first. What has come already is read after the deadline too."""
         while True:
             needed = HEADER.size
             if len(self.buffer) >= needed:
@@ -54,17 +65,83 @@ class Connection:
                     raw = bytes(self.buffer[:needed])
                     del self.buffer[:needed]
                     return decode_reply(raw)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return None
-            self.socket.settimeout(left)
+            left = max(deadline - time.monotonic(), 0)
+            self.socket.settimeout(left)  # 0 takes what is there, and does not wait.
             try:
                 data = self.socket.recv(65536)
-            except socket.timeout:
-                continue
+            except (socket.timeout, BlockingIOError):
+                if left:
+                    continue
+                return None
             if not data:
                 raise ConnectionError("the server closed the connection")
+            self.quiet_since = time.monotonic()
             self.buffer += data
+
+
+class Lookout:
+    """Asks addresses whether one of them is a primary, aside from the caller: however slow they are, they take none of its time.
+
+    Each has a thread, because the name of a host can take longer to resolve than any time that it is given.
+    """
+
+    def __init__(self, hello: bytes, answer_timeout_s: float) -> None:
+        self._hello, self._answer_timeout_s = hello, answer_timeout_s
+        self._lock = threading.Lock()
+        self._asked: Set[str] = set()
+        # Answers to an earlier round count for nothing.
+        self._round = 0
+        self._found: Optional[Tuple[str, Connection]] = None
+
+    @property
+    def is_asking(self) -> bool:
+        with self._lock:
+            return bool(self._asked) or self._found is not None
+
+    def ask(self, addresses: Sequence[str], least_epoch: int, time_s: float) -> None:
+        """Begins a round. One that decides in an epoch below `least_epoch` was replaced, and does not know it: it does not count."""
+        self.forget()
+        for address in addresses:
+            with self._lock:
+                # A thread for each address at most, also where one hangs over many rounds.
+                if address in self._asked:
+                    continue
+                self._asked.add(address)
+            thread = threading.Thread(target=self._ask, args=(address, least_epoch, time_s, self._round), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # No thread is to be had: then nobody looks this time.
+                with self._lock:
+                    self._asked.discard(address)
+
+    def take(self) -> Optional[Tuple[str, Connection]]:
+        """A primary that was found in this round, and its connection; the caller owns it then."""
+        with self._lock:
+            found, self._found = self._found, None
+        return found
+
+    def forget(self) -> None:
+        """Ends the round."""
+        with self._lock:
+            self._round += 1
+        found = self.take()
+        if found:
+            found[1].socket.close()
+
+    def _ask(self, address: str, least_epoch: int, time_s: float, of_round: int) -> None:
+        connection: Optional[Connection] = None
+        try:
+            connection = Connection(address, self._hello, time_s, self._answer_timeout_s)
+        except (ConnectError, Refused):
+            pass  # Whatever is wrong there, it is no primary to go to.
+        finally:
+            with self._lock:
+                self._asked.discard(address)
+                if connection and connection.welcome.primary and connection.welcome.epoch >= least_epoch \
+                        and of_round == self._round and self._found is None:
+                    self._found, connection = (address, connection), None
+            if connection:
+                connection.socket.close()
 
 
 class Route:

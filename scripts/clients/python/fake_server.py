@@ -38,9 +38,9 @@ class Peer:
             data += more
         return data
 
-    def welcome(self, in_flight=8, role=1, primary=""):
+    def welcome(self, in_flight=8, role=1, primary="", epoch=1):
         hello = self.read()
-        body = struct.pack("<BBBBI16s16sHHII48s12s", 1, role, 1, 0, 1, b"", b"", 1, 0, 512, in_flight, primary.encode(), b"")
+        body = struct.pack("<BBBBI16s16sHHII48s12s", 1, role, 1, 0, epoch, b"", b"", 1, 0, 512, in_flight, primary.encode(), b"")
         self.write(frames.frame(frames.Kind.WELCOME, 0, body))
         return hello
 
@@ -93,6 +93,49 @@ class WithFakeServers(unittest.TestCase):
         def finish():
             thread.join(20)
             self.assertFalse(thread.is_alive(), "a script waits for ever")
+            for failure in failures:
+                raise failure
+
+        self.addCleanup(finish)
+        return "%s:%d" % listener.getsockname()
+
+    def serve_all(self, script):
+        """Starts a server with one script for all connections, as many as come; the address."""
+        listener = socket.create_server(("127.0.0.1", 0))
+        failures, threads, connections = [], [], []
+
+        def handle(connection):
+            connection.settimeout(20)
+            with connection:
+                try:
+                    script(Peer(connection))
+                except BaseException as failure:  # As in `serve`.
+                    failures.append(failure)
+
+        def accept():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                connections.append(connection)
+                threads.append(threading.Thread(target=handle, args=(connection,), daemon=True))
+                threads[-1].start()
+
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+
+        def finish():
+            listener.shutdown(socket.SHUT_RDWR)
+            accepting.join(20)
+            for connection in connections:
+                # A client may have gone without a word, and a look of one may still wait.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in [accepting, *threads]:
+                thread.join(20)
+                self.assertFalse(thread.is_alive(), "a script waits for ever")
+            listener.close()
             for failure in failures:
                 raise failure
 

@@ -148,7 +148,8 @@ class Failover(WithFakeServers):
             # The scripts that are left over end with a connection each.
             with contextlib.suppress(OSError):
                 while True:
-                    socket.create_connection((host, int(port))).close()
+                    with socket.create_connection((host, int(port))) as connection:
+                        connection.recv(1)  # One after the other: past its backlog a listener makes them wait for a second.
 
     def test_a_primary_that_is_gone_and_back_gets_what_is_unanswered(self):
         def gone(peer):
