@@ -361,7 +361,8 @@ ADDRESS = os.environ.get("CATRACA_ADDR", "")
 @unittest.skipUnless(ADDRESS, "CATRACA_ADDR names no server (host:port), so nothing is tested against a real one")
 class AgainstARealServer(unittest.TestCase):
     def setUp(self):
-        self.client = Client(ADDRESS, credential=os.environ.get("CATRACA_CREDENTIAL", ""), name="test_catraca.py")
+        self.client = Client(ADDRESS, credential=os.environ.get("CATRACA_CREDENTIAL", ""), name="test_catraca.py",
+                             answer_timeout_s=30)  # A look-up takes as long as it takes, and longer on a busy machine.
         self.addCleanup(self.client.close)
 
     def payment(self, **fields):
