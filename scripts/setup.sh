@@ -4,7 +4,7 @@
 # says what to install.
 #
 #   ./scripts/setup.sh          what the build, the demo and the tests need
-#   ./scripts/setup.sh bench    also what scripts/bench-peers.sh compares with
+#   ./scripts/setup.sh bench    what the build and scripts/bench-peers.sh need, and the runner of the tests
 set -euo pipefail
 
 # The version of cargo-nextest that runs the tests, and the compiler that is installed where there is none; an older compiler is
@@ -43,11 +43,19 @@ as_root() {
   fi
 }
 
+apt_install() {
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
 # Packages of Debian: each is named with the command or file that shows that it is there.
 install_packages() {
   local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
-  [ "${1:-}" = bench ] && wanted+=("redis-server:redis-server" "util-linux:taskset")
+  case "${1:-}" in
+    # promtool, which checks the metrics and the alerts, comes with the server only.
+    tests) wanted+=("prometheus:promtool") ;;
+    bench) wanted+=("redis-server:redis-server" "util-linux:taskset") ;;
+  esac
   local missing=() pair package sign
   for pair in "${wanted[@]}"; do
     package=${pair%%:*} sign=${pair#*:}
@@ -62,17 +70,25 @@ install_packages() {
   command -v apt-get >/dev/null 2>&1 || die "missing: ${missing[*]}. There is no apt-get here: install them your system's way"
   echo "setup: installing the packages ${missing[*]}"
   as_root apt-get update -q
-  # Debian starts a service that it installs: the one of redis-server is not wanted, the comparison starts its own.
-  if [[ " ${missing[*]} " == *" redis-server "* ]] && [ ! -e /usr/sbin/policy-rc.d ]; then
+  # Debian starts a service that it installs, now and whenever the machine starts. Neither is wanted of these: the comparison starts a
+  # Redis of its own, and of Prometheus only promtool is used.
+  local service services=() status=0
+  for service in redis-server prometheus; do
+    [[ " ${missing[*]} " == *" $service "* ]] && services+=("$service")
+  done
+  if [ "${#services[@]}" -eq 0 ] || [ -e /usr/sbin/policy-rc.d ]; then
+    apt_install "${missing[@]}"
+  else
     printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
     as_root chmod +x /usr/sbin/policy-rc.d
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}" || {
-      as_root rm -f /usr/sbin/policy-rc.d
-      return 1
-    }
+    apt_install "${missing[@]}" || status=$?
     as_root rm -f /usr/sbin/policy-rc.d
-  else
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+    [ "$status" -eq 0 ] || return "$status"
+  fi
+  if command -v systemctl >/dev/null 2>&1; then
+    for service in "${services[@]}"; do
+      as_root systemctl disable --quiet "$service" || echo "setup: the service $service starts with the machine: disable it" >&2
+    done
   fi
 }
 
@@ -91,10 +107,15 @@ install_rust() {
   done
 }
 
+# install_tool NAME VERSION: built in a folder that cargo deletes afterwards, not in the project's.
+install_tool() {
+  env -u CARGO_TARGET_DIR cargo install --locked --version "^$2" "$1"
+}
+
 install_nextest() {
   cargo nextest --version >/dev/null 2>&1 && return 0
   echo "setup: building cargo-nextest, the runner of the tests (once, some minutes)"
-  cargo install --locked --version "^$NEXTEST_VERSION" cargo-nextest
+  install_tool cargo-nextest "$NEXTEST_VERSION"
 }
 
 # setup [tests|bench]: the build and the demo need no runner of tests.
