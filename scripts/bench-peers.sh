@@ -11,7 +11,8 @@
 # file while it is measured; its Lua script is in loadgen/examples/redis_load.rs. Both keep their files in one folder of this disk.
 # Every verdict of both is checked.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
 
@@ -28,8 +29,8 @@ while [ $# -gt 0 ]; do
     --seconds) seconds=$2 ;;
     --open-seconds) open_seconds=$2 ;;
     --documents) documents=$2 ;;
-    --json) json=$2 ;;
-    --bin-dir) bin_dir=$2 ;;
+    --json) from_caller "$2" && json=$path ;;
+    --bin-dir) from_caller "$2" && bin_dir=$path ;;
     *) usage ;;
   esac
   shift 2
@@ -38,19 +39,18 @@ done
 heading "Setting up"
 setup bench
 [ "$(nproc)" -ge 2 ] || die "two processors are needed: one for the system that is measured, one for the load"
-target=${CARGO_TARGET_DIR:-target}
 if [ -z "$bin_dir" ]; then
   heading "Building"
   cargo build --release --locked --package catraca-engine --package catraca-loadgen --bins --examples
-  bin_dir=$target/release
+  bin_dir=$CARGO_TARGET_DIR/release
 fi
 catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen redis_load=$bin_dir/examples/redis_load
 for program in "$catraca" "$loadgen" "$redis_load"; do
   [ -x "$program" ] || die "$program is missing: build it, or leave --bin-dir out"
 done
 
-mkdir -p "$target"
-work=$(mktemp -d "$(realpath "$target")/bench-peers.XXXXXX")
+mkdir -p "$CARGO_TARGET_DIR"
+work=$(mktemp -d "$CARGO_TARGET_DIR/bench-peers.XXXXXX")
 node_pid="" redis_pid=""
 stop() {
   local pid

@@ -4,7 +4,8 @@
 #
 #   ./scripts/failover-test.sh 20
 set -eu
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 rounds="${1:-200}"
 case "$rounds" in
     '' | *[!0-9]*)

@@ -6,9 +6,10 @@
 #   ./scripts/fuzz.sh 600 session   one of them
 #
 # Prints a line for each target; exit status 1 if one found something, with the input and how to have it again. What is learned is
-# kept in target/fuzz/corpus and goes on from there the next time; the seeds in tests/fuzz/corpus stay as they are.
+# kept in fuzz/corpus of the target folder and goes on from there the next time; the seeds in tests/fuzz/corpus stay as they are.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
 
@@ -17,10 +18,10 @@ CARGO_FUZZ_VERSION=0.13
 MAX_LEN=16384
 MAX_SECONDS=10
 MAX_MIB=1024
-OUT=target/fuzz
+OUT=$CARGO_TARGET_DIR/fuzz
 
 usage() {
-  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+  sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' scripts/fuzz.sh
   exit 2
 }
 
@@ -31,7 +32,7 @@ setup_fuzz() {
   rustup run nightly rustc --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
   if ! cargo fuzz --version >/dev/null 2>&1; then
     echo "setup: building cargo-fuzz (once, about a minute)"
-    cargo install --locked --version "^$CARGO_FUZZ_VERSION" cargo-fuzz
+    install_tool cargo-fuzz "$CARGO_FUZZ_VERSION"
   fi
 }
 
@@ -72,8 +73,8 @@ report() {
   fi
   grep -m 1 -A 3 'panicked at' "$log" || tail -n 20 "$log"
   printf '  the input:  %s\n' "$found"
-  printf '  once more:  cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir %s/build --sanitizer none %s %s\n' "$OUT" "$target" "$found"
-  printf '  for good:   cp %s tests/fuzz/corpus/%s/ && cargo nextest run -p catraca-tests --test fuzz\n' "$found" "$target"
+  printf '  once more:  cargo +nightly fuzz run --fuzz-dir tests/fuzz --target-dir %q --sanitizer none %s %q\n' "$OUT/build" "$target" "$found"
+  printf '  for good:   cp %q tests/fuzz/corpus/%s/ && cargo nextest run -p catraca-tests --test fuzz\n' "$found" "$target"
   return 1
 }
 

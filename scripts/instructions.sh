@@ -6,10 +6,11 @@
 #
 # Needs valgrind (Debian: apt-get install valgrind).
 set -eu
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 command -v valgrind >/dev/null || { echo "valgrind is missing: apt-get install valgrind" >&2; exit 1; }
-${CARGO:-cargo} build --quiet --release -p catraca-benches --bin instructions
-program=${CARGO_TARGET_DIR:-target}/release/instructions
+"${CARGO:-cargo}" build --quiet --release -p catraca-benches --bin instructions
+program=$CARGO_TARGET_DIR/release/instructions
 few=20480
 many=61440
 
@@ -22,6 +23,9 @@ count() {
 for batch in 512 1; do
     a=$(count "$few" "$batch")
     b=$(count "$many" "$batch")
-    [ -n "$a" ] && [ -n "$b" ] || { echo "valgrind gave no count" >&2; exit 1; }
+    if [ -z "$a" ] || [ -z "$b" ]; then
+        echo "valgrind gave no count" >&2
+        exit 1
+    fi
     echo "batches of $batch: $(((b - a) / (many - few))) instructions per transaction"
 done

@@ -4,7 +4,8 @@
 #
 #   ./scripts/kill-test.sh 500
 set -eu
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 rounds="${1:-100}"
 case "$rounds" in
     '' | *[!0-9]*)

@@ -15,7 +15,8 @@
 #   - once all were answered, with stalls of 376 and 566 ms where the machine's own pauses came to 27 and 24 ms, and the soak failed.
 # As it should be, the same build held for 2,000,000. A broken run of 200,000 showed nothing: give it millions.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
 
@@ -24,7 +25,7 @@ cycles=10
 while [ $# -gt 0 ]; do
   case "$1" in
     --transactions) transactions=${2:?} && shift 2 ;;
-    --bin-dir) bin_dir=${2:?} && shift 2 ;;
+    --bin-dir) from_caller "${2:?}" && bin_dir=$path && shift 2 ;;
     --keep) keep=yes && shift ;;
     [0-9]*) transactions=$1 && shift ;;
     *) echo "usage: soak.sh [--transactions N] [--bin-dir DIR] [--keep]" >&2 && exit 2 ;;
@@ -34,11 +35,10 @@ done
 
 heading "Setting up"
 setup
-target=${CARGO_TARGET_DIR:-target}
 if [ -z "$bin_dir" ]; then
   heading "Building"
   cargo build --release --locked --package catraca-engine --package catraca-loadgen --bins --examples
-  bin_dir=$target/release
+  bin_dir=$CARGO_TARGET_DIR/release
 fi
 catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen pauses=$bin_dir/examples/machine_pauses
 for program in "$catraca" "$loadgen" "$pauses"; do
@@ -46,8 +46,8 @@ for program in "$catraca" "$loadgen" "$pauses"; do
 done
 load_core=$(($(nproc) - 1))
 
-mkdir -p "$target"
-work=$(mktemp -d "$(realpath "$target")/soak.XXXXXX")
+mkdir -p "$CARGO_TARGET_DIR"
+work=$(mktemp -d "$CARGO_TARGET_DIR/soak.XXXXXX")
 node_pid="" helper_pids=""
 stop() {
   local status=$? pid

@@ -2,7 +2,8 @@
 # Everything that must hold before a change lands: sets up what is missing, then format, lints as errors, all tests. Ends with one line
 # that says what failed, or that all passed.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
 

@@ -38,7 +38,8 @@ def file_system(folder):
     best = ("", "unknown", "unknown")
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         for line in mounts:
-            device, point, kind = line.split()[:3]
+            # Spaces within one of the three are written as octal.
+            device, point, kind = (part.replace("\\040", " ") for part in line.split()[:3])
             inside = point == "/" or folder == point or folder.startswith(point + "/")
             if inside and len(point) >= len(best[0]):
                 best = (point, device, kind)
