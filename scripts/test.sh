@@ -33,4 +33,5 @@ run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets 
 run_section "Building the binaries" cargo build --workspace --all-features --bins --locked
 run_section "Tests" cargo nextest run --no-fail-fast --workspace --all-features --locked
 run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
+run_section "Scripts" python3 scripts/test_scripts.py
 run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'

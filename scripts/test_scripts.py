@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Tests of the scripts here, without building anything: python3 scripts/test_scripts.py, nothing to install.
+
+Each script runs in a copy of the project, whose path has a space, with tools on its PATH that only write down how they were called. The
+fake cargo makes fake programs where the real one would. So it shows whether a script and cargo mean the same folder, whatever
+CARGO_TARGET_DIR says and wherever the caller stands.
+"""
+
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+PROJECT = pathlib.Path(__file__).resolve().parents[1]
+# What the scripts read of the project besides their own folder.
+NEEDED = ["Cargo.lock", "Cargo.toml", "tests/fuzz/Cargo.toml"]
+# Nothing here takes long: who runs into this waits for something that does not come.
+FOR_EVER_S = 300
+
+# Every fake is this program: the tools under their names in the first folder of PATH, and what the fake cargo builds.
+FAKE = r"""#!/bin/bash
+# In one write, because several run at a time.
+printf -v call '%q ' "$0" "$PWD" "${CARGO_TARGET_DIR-}" "$@"
+echo "$call" >>"$FAKE_CALLS"
+
+# The value of an option in the arguments.
+option() {
+  local wanted=$1
+  shift
+  while [ $# -gt 0 ]; do
+    if [ "$1" = "$wanted" ]; then echo "$2"; return; fi
+    shift
+  done
+}
+until_told() {
+  "$FAKE_SLEEP" 60 &
+  trap "kill $!; exit 0" TERM
+  echo "$1" >&"$2"
+  wait
+}
+report='{"rate": 1, "seconds": 1, "connections": 1, "sent": 9, "answered": 9, "resent": 0, "unsent": 0, "throughput_per_s": 5,
+  "latency_us": {"p50": 1, "p99": 1, "p99_9": 1, "max": 1}, "service_us": {}, "late_sends": 0, "late_threshold_us": 1,
+  "max_lateness_us": 1, "errors": {}, "violations": {}, "failure": null}'
+
+name=${0##*/}
+case "$name $*" in
+  "cargo build"*)
+    profile=$(option --profile "$@")
+    case " $* " in *" --release "*) profile=release ;; esac
+    made=${CARGO_TARGET_DIR:-target}/${profile:-debug}
+    mkdir -p "$made/examples"
+    for program in catraca catraca-loadgen sim instructions examples/redis_load examples/machine_pauses; do
+      cp "$0" "$made/$program"
+    done
+    ;;
+  "cargo install"* | apt-get*) exit 9 ;;
+  "cargo +nightly fuzz"*)
+    target=$(option --target-dir "$@")
+    mkdir -p "$target"
+    if [ "$3" = run ]; then
+      printf '#1 INITED cov: 5 ft: 1\n#2 NEW cov: 7 ft: 1\nstat::number_of_executed_units: 2\n'
+    fi
+    ;;
+  "catraca blacklist synth"*) printf 'document,since,until\nx,,\n' >"$(option --out "$@")" ;;
+  "catraca blacklist build"*) : >"$(option --out "$@")" ;;
+  "catraca serve"*) until_told '{"fields": {"message": "ready", "listen": "127.0.0.1:1", "http": "127.0.0.1:2"}}' 2 ;;
+  "catraca log verify"*) echo '{"sound": true, "records": 1000000, "streams": [{"state": "clean"}]}' ;;
+  "catraca-loadgen"*)
+    json=$(option --json "$@")
+    # The soak ends the measuring of pauses after a load: not before that has begun.
+    if [ -n "$(option --resend-share "$@")" ]; then
+      until [ -s "${json%/*}/pauses.json" ]; do "$FAKE_SLEEP" 0.001; done
+    fi
+    if [ -n "$json" ]; then echo "$report" >"$json"; fi
+    ;;
+  "machine_pauses"*) until_told '{"wake_ms": [1], "durable_write_ms": 1}' 1 ;;
+  "redis_load"*" --load") ;;
+  "redis_load"*) echo "$report" ;;
+  "redis-server --version") echo "Redis server v=0" ;;
+  "redis-server"*) until_told ready 1 ;;
+  "redis-cli"*ping) echo PONG ;;
+  "redis-cli"*) printf 'appendfsync\nalways\n' ;;
+  "curl"*) echo "catraca_deadlines_missed_total 0" ;;
+  "nproc"*) echo 2 ;;
+  "valgrind"*) "${@:3}" && echo "==1== Collected : $(($4 * 100))" >&2 ;;
+  "taskset"*) exec "${@:3}" ;;
+  "sleep"*) exec "$FAKE_SLEEP" 0.01 ;;
+  # The tests of the copy are not what is tested here.
+  "python3"*unittest* | "python3"*test_scripts*) ;;
+  "python3"*) exec "$FAKE_PYTHON" "$@" ;;
+esac
+"""
+TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
+         " python3").split()
+
+# How each script is called, and the programs that it must find where cargo put them.
+SCRIPTS = {
+    "bench-peers.sh": (["--rounds", "1", "--seconds", "1", "--open-seconds", "1", "--json", "my figures.json"],
+                       {"catraca", "catraca-loadgen", "redis_load"}),
+    "demo.sh": (["--data-dir", "my demo"], {"catraca"}),
+    "failover-test.sh": (["2"], set()),
+    "fuzz.sh": (["1"], set()),
+    "instructions.sh": ([], {"instructions"}),
+    "kill-test.sh": (["2"], set()),
+    "setup.sh": ([], set()),
+    "sim.sh": (["3", "--broken", "two words"], {"sim"}),
+    "soak.sh": (["--transactions", "10000"], {"catraca", "catraca-loadgen", "machine_pauses"}),
+    "test.sh": ([], set()),
+}
+# Sourced by the others, never run.
+SOURCED = {"project.sh"}
+
+
+class Call:
+    """How a fake was called."""
+
+    def __init__(self, line):
+        self.program, self.folder, self.target, *self.arguments = shlex.split(line)
+        self.name = os.path.basename(self.program)
+
+
+class Place:
+    """A copy of the project, somebody else's folder beside it, and the fakes."""
+
+    def __init__(self, root):
+        self.root = root
+        self.project, self.elsewhere, self.tools = root / "the project", root / "some where", root / "the tools"
+        shutil.copytree(PROJECT / "scripts", self.project / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        for path in NEEDED:
+            (self.project / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(PROJECT / path, self.project / path)
+        for folder in (self.elsewhere, self.tools, root / "home"):
+            folder.mkdir()
+        self.fakes(self.tools, TOOLS)
+        self.before = self.files()
+
+    @staticmethod
+    def fakes(folder, names):
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(FAKE)
+            path.chmod(0o755)
+
+    def files(self):
+        return {path for path in self.root.rglob("*") if not path.is_dir()}
+
+    def run(self, command, folder, target=None):
+        """Runs it there; its exit status and output, and the calls of fakes."""
+        calls = self.root / "home" / "calls"
+        environment = {
+            "PATH": f"{self.tools}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.root / "home"), "FAKE_CALLS": str(calls),
+            "FAKE_SLEEP": shutil.which("sleep"), "FAKE_PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1",
+            # Where cd would go first.
+            "CDPATH": str(self.root / "home"), "LC_ALL": "C.UTF-8", "TMPDIR": str(self.root / "home")}
+        if target is not None:
+            environment["CARGO_TARGET_DIR"] = str(target)
+        ran = subprocess.run([str(part) for part in command], cwd=folder, env=environment, stdin=subprocess.DEVNULL, check=False,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=FOR_EVER_S)
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        return ran, [Call(line) for line in lines]
+
+
+class Scripts(unittest.TestCase):
+    def place(self):
+        folder = tempfile.TemporaryDirectory(prefix="catraca scripts ")
+        self.addCleanup(folder.cleanup)
+        return Place(pathlib.Path(os.path.realpath(folder.name)))
+
+    def check(self, place, name, command, folder, target, given):
+        """The script ends well, and nothing was built, run or left but in the target folder."""
+        arguments, programs = SCRIPTS[name]
+        ran, calls = place.run([*command, *arguments], folder, given)
+        self.assertEqual(ran.returncode, 0, f"{ran.stdout}\n{[call.__dict__ for call in calls]}")
+        cargo = [call for call in calls if call.name == "cargo"]
+        # setup.sh is run from where the caller stands, and builds nothing of the project.
+        for call in cargo if name != "setup.sh" else []:
+            self.assertEqual((call.folder, call.target), (str(place.project), str(target)), call.arguments)
+        built = [call for call in calls if not call.program.startswith(str(place.tools))]
+        self.assertEqual({call.name for call in built if call.program.startswith(f"{target}/")}, programs)
+        self.assertEqual([call.program for call in built if not call.program.startswith(f"{target}/")], [])
+        allowed = {place.root / "home" / "calls", folder / "my figures.json", place.project / "tests/fuzz/Cargo.lock"}
+        stray = {path for path in place.files() - place.before - allowed if target not in path.parents}
+        self.assertEqual(stray, set())
+        self.assertEqual([str(path) for pattern in ("soak.*", "bench-peers.*") for path in target.glob(pattern)], [])
+        return calls
+
+    def ways(self, name):
+        """The script, called with and without CARGO_TARGET_DIR."""
+        place = self.place()
+        calls = self.check(place, name, [f"./scripts/{name}"], place.project, place.project / "target", None)
+        yield place, place.project, place.project / "target", calls
+        for target, given in ((lambda place: place.root / "my target", lambda target: target),
+                              (lambda place: place.elsewhere / "my target", lambda _: "my target")):
+            place = self.place()
+            folder, command = place.elsewhere, [pathlib.Path("..", "the project", "scripts", name)]
+            calls = self.check(place, name, command, folder, target(place), given(target(place)))
+            yield place, folder, target(place), calls
+
+    def test_every_script_is_tested(self):
+        self.assertEqual({path.name for path in (PROJECT / "scripts").glob("*.sh")}, set(SCRIPTS) | SOURCED)
+
+    def test_the_target_folder_is_the_same_for_all(self):
+        for name in sorted(set(SCRIPTS) - {"demo.sh", "bench-peers.sh", "fuzz.sh", "sim.sh"}):
+            with self.subTest(name):
+                self.assertEqual(len(list(self.ways(name))), 3)
+
+    def test_the_simulator_gets_its_arguments(self):
+        for _, _, _, calls in self.ways("sim.sh"):
+            self.assertEqual([call.arguments for call in calls if call.name == "sim"], [["3", "--broken", "two words"]])
+
+    def test_the_demo_runs_where_its_caller_stands(self):
+        for _, folder, _, calls in self.ways("demo.sh"):
+            demo = [(call.folder, call.arguments) for call in calls if call.name == "catraca"]
+            self.assertEqual(demo, [(str(folder), ["demo", "--data-dir", "my demo"])])
+
+    def test_the_comparison_leaves_its_figures_where_its_caller_stands(self):
+        for _, folder, _, _ in self.ways("bench-peers.sh"):
+            self.assertIn("throughput_ratio", (folder / "my figures.json").read_text())
+
+    def test_fuzzing_builds_and_learns_in_the_target_folder(self):
+        for place, _, target, calls in self.ways("fuzz.sh"):
+            runs = [call.arguments for call in calls if call.arguments[:3] == ["+nightly", "fuzz", "run"]]
+            self.assertGreater(len(runs), 3)
+            for run in runs:
+                self.assertEqual(run[run.index("--target-dir") + 1], f"{target}/fuzz/build")
+                fuzzed = run[run.index("none") + 1]
+                self.assertIn(f"{target}/fuzz/corpus/{fuzzed}", run)
+                self.assertIn(f"-artifact_prefix={target}/fuzz/findings/{fuzzed}/", run)
+
+    def test_programs_that_the_caller_names_are_used(self):
+        for name, programs in (("soak.sh", ["catraca", "catraca-loadgen", "examples/machine_pauses"]),
+                               ("bench-peers.sh", ["catraca", "catraca-loadgen", "examples/redis_load"])):
+            with self.subTest(name):
+                place = self.place()
+                place.fakes(place.elsewhere / "my own", programs)
+                arguments, _ = SCRIPTS[name]
+                ran, calls = place.run([place.project / "scripts" / name, *arguments, "--bin-dir", "my own"], place.elsewhere)
+                self.assertEqual(ran.returncode, 0, ran.stdout)
+                self.assertFalse([call.arguments for call in calls if call.name == "cargo" and "build" in call.arguments])
+                used = {call.program for call in calls if not call.program.startswith(str(place.tools))}
+                self.assertEqual(used, {str(place.elsewhere / "my own" / program) for program in programs})
+
+    def test_wrong_arguments_are_explained_from_everywhere(self):
+        for name, argument, said in (("fuzz.sh", "soon", "all targets, 60 seconds each"), ("soak.sh", "--soon", "usage: soak.sh"),
+                                     ("bench-peers.sh", "--soon", "usage: bench-peers.sh"), ("kill-test.sh", "soon", "usage: "),
+                                     ("failover-test.sh", "soon", "usage: ")):
+            with self.subTest(name):
+                place = self.place()
+                ran, calls = place.run([pathlib.Path("..", "the project", "scripts", name), argument], place.elsewhere)
+                self.assertEqual(ran.returncode, 2, ran.stdout)
+                self.assertIn(said, ran.stdout)
+                self.assertEqual([call.arguments for call in calls if call.name == "cargo"], [])
+
+    def test_the_sections_of_the_whole_test_run(self):
+        place = self.place()
+        ran, calls = place.run([place.project / "scripts/test.sh"], place.elsewhere)
+        self.assertIn("All passed", ran.stdout)
+        self.assertTrue({"fmt", "clippy", "build", "nextest", "test"} <= {call.arguments[0] for call in calls if call.name == "cargo"})
+        (place.tools / "python3").write_text("#!/bin/sh\nexit 3\n")
+        ran, _ = place.run([place.project / "scripts/test.sh"], place.elsewhere)
+        self.assertEqual(ran.returncode, 3)
+        self.assertIn("FAILED in: Python client", ran.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
