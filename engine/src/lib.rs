@@ -27,4 +27,5 @@ mod random;
 pub mod rebuild;
 pub mod replica;
 pub mod shard;
+pub mod socket;
 pub mod whole_file;

@@ -34,6 +34,8 @@ pub struct Setup {
     pub listen: SocketAddr,
     /// Where the other node of a pair connects; port 0 takes a free one.
     pub replication: SocketAddr,
+    /// Where metrics and health are; port 0 takes a free one.
+    pub http: SocketAddr,
     /// First processor of its shards.
     pub first_core: u16,
     /// Put before the program and its arguments: `ip netns exec`, say.
@@ -51,6 +53,7 @@ impl Setup {
             args: Vec::new(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             replication: SocketAddr::from(([127, 0, 0, 1], 0)),
+            http: SocketAddr::from(([127, 0, 0, 1], 0)),
             first_core: 0,
             wrapper: Vec::new(),
         }
@@ -81,7 +84,12 @@ impl Setup {
     pub fn command(&self) -> Command {
         let mut command = wrapped(&self.wrapper);
         let cores: Vec<String> = (0..self.shards).map(|core| (self.first_core + core).to_string()).collect();
-        command.arg("serve").arg("--data-dir").arg(&self.data_dir).args(["--http", "127.0.0.1:0", "--cores", &cores.join(",")]);
+        command.arg("serve").arg("--data-dir").arg(&self.data_dir).args([
+            "--http",
+            &self.http.to_string(),
+            "--cores",
+            &cores.join(","),
+        ]);
         command.args(["--shards", &self.shards.to_string(), "--listen", &self.listen.to_string()]);
         command.args(["--replication", &self.replication.to_string()]).args(&self.args);
         for (key, value) in &self.settings {

@@ -162,7 +162,7 @@ fn a_port_in_use_is_named() {
         .args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--http", &address.to_string(), "--data-dir"])
         .arg(dir.path());
     command.env("CATRACA_SEGMENT_MIB", "4").env("CATRACA_DEDUPE_ENTRIES", "131072").env("CATRACA_SPIN_US", "0");
-    assert_refused(fail(&mut command), CONFIG, &["HTTP", &address.to_string()]);
+    assert_refused(fail(&mut command), CONFIG, &["--http", &address.to_string()]);
 }
 
 #[test]

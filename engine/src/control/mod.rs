@@ -23,7 +23,7 @@ use crate::mailbox::{Mailbox, any_message};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
 use std::cell::Cell;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub struct ControlSetup {
     /// The link to the other node.
     pub link: Arc<Link>,
     /// Where HTTP is served.
-    pub http: SocketAddr,
+    pub http: TcpListener,
     /// Length of a segment, bytes.
     pub segment_len: u64,
     /// Segments of each shard kept ready ahead of the one in use.
@@ -113,11 +113,11 @@ impl Control {
     }
 }
 
-/// Runs the control thread until the node is told to stop.
+/// Runs the control thread until the node is told to stop. `ready` is called when everything that answers is there.
 ///
 /// # Errors
 /// When HTTP can't be served, or stopping took too long.
-pub fn run(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+pub fn run(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -126,11 +126,9 @@ pub fn run(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<(), Fa
     local.block_on(&runtime, serve(setup, ready))
 }
 
-async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
-    let listener = tokio::net::TcpListener::bind(setup.http).await.map_err(|e| {
-        Failure::new(Status::Config, format!("can't serve HTTP on {}: {e}; is another process there?", setup.http))
-    })?;
-    let http_address = listener.local_addr().unwrap_or(setup.http);
+async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
+    let listener = setup.http.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(setup.http));
+    let listener = listener.map_err(|e| Failure::new(Status::Environment, format!("HTTP can't be served: {e}")))?;
     let stop = watch::stop_signals().map_err(|e| Failure::new(Status::Environment, format!("signals can't be received: {e}")))?;
     let (promoted, promotions) = mpsc::unbounded_channel();
     let control = Rc::new(Control {
@@ -155,7 +153,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
     tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
-    ready(http_address);
+    ready()?;
     stop.await;
     tracing::info!("stopping: answering what was accepted");
     control.link.stop();
@@ -166,6 +164,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce(SocketAddr)) -> Result<()
         }
     };
     let in_time = tokio::time::timeout(STOP_TIMEOUT, wait_all).await.is_ok();
+    control.links.switch_listening();
     tokio::time::sleep(FLUSH_GRACE).await;
     if in_time {
         tracing::info!("stopped");

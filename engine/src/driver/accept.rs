@@ -5,7 +5,7 @@ use super::core::Core;
 use catraca_wire::frame::{ErrorCode, ErrorFrame};
 use futures::AsyncWriteExt;
 use glommio::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,10 +14,18 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// What a refused connection is asked to wait, milliseconds.
 const RETRY_MS: u32 = 1_000;
 
-pub(super) async fn accept_for_ever(core: Rc<Core>, listener: TcpListener) {
+/// Glommio's listener over a socket that listens already.
+pub(super) fn listener(socket: OwnedFd) -> TcpListener {
+    // SAFETY: the descriptor is that of a listening socket, and is given away here: nobody else closes it.
+    unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
+}
+
+/// Accepts until the process ends. The listener is kept to the end.
+pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok(stream) => take(&core, stream).await,
+            Err(_) if core.listening_ended.get() => std::future::pending().await,
             Err(error) => {
                 tracing::warn!(%error, shard = core.shard_index, "a connection could not be accepted; raise the limit of descriptors");
                 glommio::timer::sleep(BACK_OFF).await;

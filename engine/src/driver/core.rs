@@ -6,12 +6,13 @@ use super::event::Event;
 use super::{CoreSetup, Links, accept, disk};
 use crate::fatal::{Failure, Status};
 use crate::limits::{READ_BUFFER_LEN, TICK};
-use crate::mailbox::any_message;
+use crate::mailbox::{Mailbox, any_message};
 use crate::shard::Shard;
 use crate::shard::journal::Journal;
 use crate::shard::messages::{ConnectionId, Now};
-use glommio::net::TcpListener;
-use std::cell::{OnceCell, RefCell};
+use crate::socket;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -31,6 +32,8 @@ pub(super) struct Core {
     pub read_buffer: RefCell<Box<[u8]>>,
     /// The journal has something to write, or may go on.
     pub journal: Event,
+    /// No connection is taken any more.
+    pub listening_ended: Cell<bool>,
     /// Set before any other task runs.
     disk: OnceCell<Disk>,
     pub links: Arc<Links>,
@@ -102,21 +105,46 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
         connections: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_LEN].into_boxed_slice()),
         journal: Event::default(),
+        listening_ended: Cell::new(false),
         disk: OnceCell::new(),
         links,
         clock,
     });
     let disk = disk::Disk::start(&core, log_dir, &other_cpus)?;
     glommio::timer::sleep(FIRST_PARK + spin).await;
-    let listener = TcpListener::bind(listen)
-        .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
     assert!(core.disk.set(disk).is_ok(), "a core has one disk");
     glommio::spawn_local(disk::write_blocks(Rc::clone(&core))).detach();
     glommio::spawn_local(take_messages(Rc::clone(&core))).detach();
     glommio::spawn_local(tick(Rc::clone(&core))).detach();
     let _ = started.send(Ok(()));
-    accept::accept_for_ever(core, listener).await;
+    switched(&core).await;
+    let listening =
+        socket::bind(listen, true).and_then(|socket| socket::listen(&socket).and_then(|()| Ok((socket.try_clone()?, socket))));
+    let (kept, socket) = listening
+        .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
+    let listener = accept::listener(socket);
+    let _ = started.send(Ok(()));
+    glommio::spawn_local(stop_listening(Rc::clone(&core), kept)).detach();
+    accept::accept(core, listener).await;
     Ok(())
+}
+
+/// Waits until the control thread has listening begin, or end.
+async fn switched(core: &Core) {
+    let switch = &core.links.listens[core.shard_index];
+    let others: [&Mailbox<()>; 0] = [];
+    any_message(switch, &others).await;
+    let _ = switch.pop();
+}
+
+/// At the end of a stop. The kernel takes some time to end the rings of a process that is gone, and until then it would go on taking
+/// connections for it, which nobody answers.
+async fn stop_listening(core: Rc<Core>, listener: OwnedFd) {
+    switched(&core).await;
+    core.listening_ended.set(true);
+    if let Err(error) = rustix::net::shutdown(&listener, rustix::net::Shutdown::Both) {
+        tracing::debug!(%error, "listening could not be ended");
+    }
 }
 
 /// Takes what siblings and the control thread send.

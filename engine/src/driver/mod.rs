@@ -53,9 +53,19 @@ pub struct Links {
     pub counters: Vec<SharedCounters>,
     /// Blocks of each shard on their way to the standby.
     pub feeds: Vec<LiveFeed>,
+    /// To each core, twice: everything that answers is there, listen; and, at the end of a stop, listen no more.
+    pub listens: Vec<Mailbox<()>>,
 }
 
 impl Links {
+    /// Tells each core to begin listening, or to end it.
+    pub fn switch_listening(&self) {
+        for listens in &self.listens {
+            assert!(listens.push(()).is_ok(), "each core has taken what it was told before");
+            listens.wake();
+        }
+    }
+
     /// The queues of a node with this many shards.
     pub fn new(shards: usize) -> Self {
         // A sibling's questions and its replies share a queue: room for both at their most.
@@ -66,6 +76,7 @@ impl Links {
             to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),
             feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
+            listens: (0..shards).map(|_| Mailbox::new(1)).collect(),
         }
     }
 }
@@ -96,7 +107,8 @@ pub struct CoreSetup {
     pub links: Arc<Links>,
 }
 
-/// Starts a core on a thread of its own, which runs until the process ends. `started` gets a message when it listens, or can't.
+/// Starts a core on a thread of its own, which runs until the process ends. `started` gets a message when it runs, or can't, and another
+/// one when it listens, or can't: it does so once [`Links::listens`] says so.
 ///
 /// # Errors
 /// When the executor can't be made: no such processor, no ring, too little lockable memory.

@@ -1,7 +1,10 @@
-//! Addresses to listen on.
+//! Addresses to listen on: taken before anything else, so that one in use is told at once; listened on last of all, so that nobody's
+//! connection is taken before there is somebody to answer it.
 
 use crate::fatal::{Failure, Status};
+use crate::socket;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 /// How long a connection to somebody else's listener may take.
@@ -11,29 +14,48 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Finds out whether somebody listens on the address already: the cores' own sockets would share it silently, because glommio always
-/// sets `SO_REUSEPORT`. Asking for a connection tells, and unlike binding it is not disturbed by what an earlier run left in TIME_WAIT.
-/// Port 0 becomes a free one.
-pub(super) fn free_address(listen: SocketAddr) -> Result<SocketAddr, Failure> {
-    let refuse = |why: String| {
-        Failure::new(
-            Status::Config,
-            format!("can't listen on {listen}: {why}; stop the other process, or choose another with --listen"),
-        )
-    };
-    if listen.port() == 0 {
-        return TcpListener::bind(listen).and_then(|listener| listener.local_addr()).map_err(|e| refuse(e.to_string()));
+/// An address that is this process's, where nobody listens yet: connections are refused.
+pub(super) struct Reserved {
+    socket: OwnedFd,
+    /// The address, with its port.
+    pub address: SocketAddr,
+    option: &'static str,
+}
+
+impl Reserved {
+    /// Takes the address that `option` of the command line gives; port 0 becomes a free one. With `shared` the cores may listen on it
+    /// with sockets of their own.
+    pub fn take(address: SocketAddr, shared: bool, option: &'static str) -> Result<Self, Failure> {
+        let taken = socket::bind(address, shared).and_then(|socket| Ok((socket::address(&socket)?, socket)));
+        let (address, socket) = taken.map_err(|error| refusal(address, option, &error.to_string()))?;
+        Ok(Self { socket, address, option })
     }
+
+    /// Begins to listen.
+    pub fn listen(self) -> Result<TcpListener, Failure> {
+        socket::listen(&self.socket).map_err(|error| refusal(self.address, self.option, &error.to_string()))?;
+        Ok(self.socket.into())
+    }
+}
+
+fn refusal(address: SocketAddr, option: &str, why: &str) -> Failure {
+    let message = format!("can't listen on {address}: {why}; stop the other process, or choose another with --{option}");
+    Failure::new(Status::Config, message)
+}
+
+/// The address of the clients' port. The cores' own sockets would share it silently with another process, because glommio always sets
+/// `SO_REUSEPORT`: asking for a connection tells.
+pub(super) fn take_shared(listen: SocketAddr, option: &'static str) -> Result<Reserved, Failure> {
     let mut reachable = listen;
     if listen.ip().is_unspecified() {
         reachable.set_ip(if listen.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
     }
     let began = Instant::now();
-    while TcpStream::connect_timeout(&reachable, PROBE_TIMEOUT).is_ok() {
+    while listen.port() != 0 && TcpStream::connect_timeout(&reachable, PROBE_TIMEOUT).is_ok() {
         if began.elapsed() > PATIENCE {
-            return Err(refuse("somebody answers there already".to_owned()));
+            return Err(refusal(listen, option, "somebody answers there already"));
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-    Ok(listen)
+    Reserved::take(listen, true, option)
 }

@@ -18,11 +18,11 @@ use crate::shard::dedupe::{self, Dedupe, DedupeKey};
 use crate::shard::journal::{JournalSetup, Start};
 use crate::shard::messages::{ShardState, Standing};
 use crate::shard::{ShardSettings, access::Access};
-use address::free_address;
+use address::{Reserved, take_shared};
 use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::Role;
 use place::Place;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -39,9 +39,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let shards = cpus.len() as u16;
     requirements::check(&cpus, config.max_connections)?;
     let access = Arc::new(config.access()?);
-    let listen = free_address(config.listen)?;
-    let calls = take_calls(config.replication)?;
-    let replication = calls.local_addr().unwrap_or(config.replication);
+    let clients = take_shared(config.listen, "listen")?;
+    let calls = Reserved::take(config.replication, false, "replication")?;
+    let scrapes = Reserved::take(config.http, false, "http")?;
+    let (listen, replication, http) = (clients.address, calls.address, scrapes.address);
     let addresses =
         (advertised(config.advertise_host.as_deref(), replication), advertised(config.advertise_host.as_deref(), listen));
     let Place { data_dir, key, mut state, segment_len: introduced_len } = place::find(config, shards, &addresses)?;
@@ -103,7 +104,8 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     };
     let standing = Standing { role: state.role, durability: state.durability, primary: [0; 48] };
     let lists = || Lists::new(snapshot.clone(), overlay.clone());
-    let (started, starts) = sync_channel(usize::from(shards));
+    // Each core tells twice: that it runs, and that it listens.
+    let (started, starts) = sync_channel(2 * usize::from(shards));
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
         driver::start(setups.core(shard, cpus[shard], &streams[shard], segments_ready[shard], standing, state), started.clone())
@@ -120,19 +122,23 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         }
         None
     };
-    for _ in 0..shards {
-        starts.recv().map_err(|_| Failure::new(Status::Environment, "a core ended while it started"))??;
-    }
-    link.start(calls)?;
+    let all_cores = || -> Result<(), Failure> {
+        for _ in 0..shards {
+            starts.recv().map_err(|_| Failure::new(Status::Environment, "a core ended while it started"))??;
+        }
+        Ok(())
+    };
+    all_cores()?;
+    link.start(calls.listen()?)?;
     if let Some(following) = following {
         link.follow(following)?;
     }
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
-        links,
+        links: Arc::clone(&links),
         link,
         chain_key: key,
-        http: config.http,
+        http: scrapes.listen()?,
         segment_len,
         segments_ahead: config.segments_ahead,
         segments_ready,
@@ -146,11 +152,15 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     driver::run_on(&other_cpus);
     let list = snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
     drop(snapshot);
-    control::run(control, |http| {
+    control::run(control, || {
+        links.switch_listening();
+        all_cores()?;
+        drop(clients);
         tracing::info!(
             %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
             records, blacklist = list, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
         );
+        Ok(())
     })
 }
 
@@ -213,16 +223,6 @@ impl CoreSetups<'_> {
             links: Arc::clone(&self.links),
         }
     }
-}
-
-/// The socket for the other node's calls.
-fn take_calls(replication: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(replication).map_err(|error| {
-        let message = format!(
-            "can't listen on {replication} for the other node: {error}; stop the other process, or choose another with --replication"
-        );
-        Failure::new(Status::Config, message)
-    })
 }
 
 fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
