@@ -6,8 +6,9 @@
 
 use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
+use super::find::{find, is_final};
 use super::options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
-use super::reply::{Body, Histogram, address};
+use super::reply::{Body, Histogram};
 use super::route::Route;
 use crate::frame::{ErrorCode, FrameKind, Role, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
@@ -16,9 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Histograms in one answer, at most: one for each stage, with room for stages to come.
 const MAX_HISTOGRAMS: usize = 64;
-/// Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
-const MAX_HOPS: usize = 4;
-
 /// After so long without anything from a node that owes answers it is looked whether there is another primary: many times what a busy
 /// node takes, a quarter of the longest budget.
 const SILENCE: Duration = Duration::from_millis(500);
@@ -458,47 +456,4 @@ impl Exchange {
         }
         self.earliest_deadline = Some(now);
     }
-}
-
-/// One attempt: the next address, and from there to the primary where a standby names it. Without `until` the time-out for connecting
-/// is the only bound.
-fn find(route: &mut Route, options: &ClientOptions, until: Option<Instant>) -> Result<Connection, ClientError> {
-    for hop in 0.. {
-        let timeout = Instant::now() + Duration::from_millis(options.connect_timeout_ms);
-        match Connection::open(route.address(), options, until.map_or(timeout, |until| until.min(timeout))) {
-            Ok(connection) if options.role == Wanted::Primary && connection.welcome.role == Role::Standby.to_wire() => {
-                let named = route.standby(address(&connection.welcome.primary));
-                if !named || hop == MAX_HOPS {
-                    break;
-                }
-            }
-            Ok(connection) => {
-                route.found();
-                return Ok(connection);
-            }
-            Err(error) => {
-                let why = match &error {
-                    ClientError::Connect { detail, .. } => detail.clone(),
-                    other => other.to_string(),
-                };
-                if until.is_some_and(|until| time_left(until).is_none()) {
-                    route.cut_off(why);
-                } else {
-                    route.failed(why);
-                }
-                if is_final(&error) || route.no_primary().is_none() {
-                    return Err(error);
-                }
-                break;
-            }
-        }
-    }
-    Err(ClientError::NoPrimary { detail: route.no_primary().unwrap_or_default() })
-}
-
-/// Errors that another attempt can't change.
-fn is_final(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused(refused) if matches!(
-        refused.code, ErrorCode::Unauthenticated | ErrorCode::UnsupportedVersion | ErrorCode::BadFrame
-    ))
 }

@@ -20,6 +20,7 @@
 mod connection;
 mod error;
 mod exchange;
+mod find;
 mod options;
 mod reply;
 mod requests;
