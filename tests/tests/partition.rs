@@ -12,6 +12,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const LEAST_ANSWERS: u64 = 100;
+/// Unanswered payments of each load.
+const IN_FLIGHT: usize = 64;
 
 struct Apart {
     cable: Cable,
@@ -50,7 +52,7 @@ impl Apart {
         let address = self.nodes[end].listen.to_string();
         let prefix = prefix.to_owned();
         // A thread's network is that of the thread which started it.
-        self.cable.at(end, move || Load::through_failover(vec![address], &prefix, 64))
+        self.cable.at(end, move || Load::through_failover(vec![address], &prefix, IN_FLIGHT))
     }
 
     fn promote(&self, end: usize) {
@@ -70,7 +72,10 @@ fn one_primary_through(cut: impl Fn(&Cable), mend: impl Fn(&Cable)) {
     let answered_by_then = old.answered();
     let new = apart.load(1, "new");
     new.wait_for(LEAST_ANSWERS);
-    assert_eq!(old.answered(), answered_by_then, "the old primary answered beside the new one");
+    // What was answered before may be counted late. What is asked after it needs the standby: it is never answered, so the old primary
+    // gives no more answers than it owed.
+    let more = old.answered() - answered_by_then;
+    assert!(more <= IN_FLIGHT as u64, "the old primary gave {more} answers beside the new one");
     mend(&apart.cable);
     apart.await_in_sync(1);
     let new_seen = new.stop();
