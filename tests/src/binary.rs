@@ -62,6 +62,8 @@ fn build() {
     let profile = profile_dir().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace_dir()).args(["build", "--package", "catraca-engine", "--bin", "catraca"]);
+    // Wherever the tests themselves were built.
+    cargo.arg("--target-dir").arg(profile_dir().parent().expect("a profile lies in the target folder"));
     if profile != "debug" {
         cargo.args(["--profile", &profile]);
     }

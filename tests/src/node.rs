@@ -5,7 +5,6 @@ use crate::command::wrapped;
 use catraca_wire::client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -347,16 +346,34 @@ impl Node {
 /// # Errors
 /// Those of the connection.
 pub fn http_get(address: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    let Reply { status, body, .. } = http(address, "GET", path, "")?;
+    Ok((status, body))
+}
+
+/// What came over HTTP.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// The fields before the body, lower case.
+    pub head: String,
+    /// The body.
+    pub body: String,
+}
+
+/// Asks over HTTP, with these header fields besides (each with its line end).
+///
+/// # Errors
+/// Those of the connection.
+pub fn http(address: SocketAddr, method: &str, path: &str, fields: &str) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let mut request = String::new();
-    write!(request, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")
-        .expect("writing to a string can't fail");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes())?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
     let status = reply.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or_else(|| std::io::Error::other(format!("no status in {reply:?}")))?;
-    let body = reply.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    Ok((status, body.to_owned()))
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
+    Ok(Reply { status, head: head.to_lowercase(), body: body.to_owned() })
 }

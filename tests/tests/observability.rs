@@ -1,16 +1,18 @@
 //! What an operator sees of a node: metrics, health, histograms, look-ups, and a log that names nobody.
 
-use catraca_tests::command;
 use catraca_tests::load::Load;
-use catraca_tests::node::{Node, Setup, folder, http_get};
+use catraca_tests::node::{Node, Setup, folder, http, http_get};
 use catraca_tests::payments::{between, cpf, document, payment};
 use catraca_tests::raw::Raw;
+use catraca_tests::{binary, command};
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{BlacklistChange, ErrorCode, FrameKind, LookupFrame, Scope, Verdict, fill, view};
 use catraca_wire::record::RecordHead;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::HashSet;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 #[test]
 fn metrics_are_well_formed_and_move() {
@@ -33,7 +35,8 @@ fn metrics_are_well_formed_and_move() {
     node.wait_until("about half belongs to the other shard", |node| node.metric("catraca_forwarded_total") > 0.0);
     node.wait_until("bytes of the log are counted", |node| node.metric("catraca_log_bytes_total") >= 4096.0);
 
-    let (_, text) = node.http_get("/metrics");
+    let accept = "Accept: application/openmetrics-text; version=1.0.0\r\n";
+    let text = http(node.http, "GET", "/metrics", accept).expect("an answer").body;
     assert!(text.ends_with("# EOF\n"), "the format's own end is missing");
     let mut described = HashSet::new();
     let mut samples = HashSet::new();
@@ -49,11 +52,116 @@ fn metrics_are_well_formed_and_move() {
         assert!(value.parse::<f64>().is_ok_and(f64::is_finite), "{line}");
         assert!(samples.insert(series.to_owned()), "twice: {line}");
         let name = series.split('{').next().unwrap_or(series);
-        assert!(name.starts_with("catraca_") && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
-        assert!(described.contains(name) || described.contains(name.trim_end_matches("_total")), "not described: {line}");
+        assert!(
+            ["catraca_", "process_"].iter().any(|p| name.starts_with(p))
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        );
+        let plain = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        assert!(described.contains(name) || described.contains(plain), "not described: {line}");
     }
-    assert!(samples.iter().any(|series| series.starts_with("catraca_stage_latency_seconds{")), "{text}");
+    assert!(samples.iter().any(|series| series.starts_with("catraca_build_info{")), "{text}");
     node.stop();
+}
+
+/// The lines of the text format that have this name, each with its labels and its value.
+fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+    text.lines().filter_map(move |line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let labels = series.strip_prefix(name)?;
+        (labels.is_empty() || labels.starts_with('{')).then(|| (labels, value.parse().expect("a number")))
+    })
+}
+
+#[test]
+fn latencies_are_histograms_that_count_every_decision() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).shards(2).start();
+    let load = Load::start(&node, "load", 50);
+    load.wait_for(1_000);
+    let answered = load.stop().answered.len() as f64;
+    let (_, text) = node.http_get("/metrics");
+    for stage in ["ingress", "decide", "log_write", "total"] {
+        let of = format!("stage=\"{stage}\"");
+        let buckets: Vec<(f64, f64)> = samples(&text, "catraca_stage_latency_seconds_bucket")
+            .filter(|(labels, _)| labels.contains(&of))
+            .map(|(labels, count)| {
+                let bound = labels.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a bound");
+                (if bound == "+Inf" { f64::INFINITY } else { bound.parse().expect("a number") }, count)
+            })
+            .collect();
+        assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{stage}: {buckets:?}");
+        assert!(buckets.first().is_some_and(|(bound, _)| *bound == 0.000_05), "{stage}: {buckets:?}");
+        assert!([2.0, 2.5].iter().all(|wanted| buckets.iter().any(|(bound, _)| bound == wanted)), "{stage}: {buckets:?}");
+        assert_eq!(buckets.last(), Some(&(f64::INFINITY, answered)), "{stage}");
+        let one = |name| {
+            let found: Vec<f64> = samples(&text, name).filter(|(labels, _)| labels.contains(&of)).map(|(_, v)| v).collect();
+            assert_eq!(found.len(), 1, "{name} of {stage}");
+            found[0]
+        };
+        assert_eq!(one("catraca_stage_latency_seconds_count"), answered);
+        let sum = one("catraca_stage_latency_seconds_sum");
+        assert!(sum > 0.0 && sum < answered * 60.0, "{stage}: {sum}");
+    }
+    node.stop();
+}
+
+#[test]
+fn metrics_come_in_the_form_that_is_asked_for() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).start();
+    let form = |accept: &str| {
+        let reply = http(node.http, "GET", "/metrics", accept).expect("an answer");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        let form = reply.head.lines().find_map(|line| line.strip_prefix("content-type: ")).expect("a type").to_owned();
+        assert_eq!(reply.body.ends_with("# EOF\n"), form.starts_with("application/openmetrics-text"), "{accept}");
+        form
+    };
+    let (text, open_metrics) =
+        ("text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(form(""), text);
+    assert_eq!(form("Accept: */*\r\n"), text);
+    assert_eq!(form("Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n"), open_metrics);
+    for path in ["/metrics", "/livez", "/readyz"] {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let reply = http(node.http, method, path, "Content-Length: 0\r\n").expect("an answer");
+            assert_eq!(reply.status, 405, "{method} {path}: {reply:?}");
+            assert!(reply.head.contains("allow: get, head"), "{reply:?}");
+        }
+        let reply = http(node.http, "HEAD", path, "").expect("an answer");
+        assert_eq!((reply.status, reply.body.as_str()), (200, ""), "{path}");
+    }
+    node.stop();
+}
+
+/// Runs `promtool` (Debian's package prometheus, which scripts/setup.sh installs) with this input; it must find nothing to say.
+fn promtool(args: &[&str], input: &str) {
+    let mut command = Command::new("promtool");
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("promtool is there: run scripts/setup.sh");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    assert!(output.status.success(), "promtool {args:?}: {output:?}\n{input}");
+    assert!(output.stderr.is_empty(), "promtool {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_metrics_of_a_loaded_node() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).shards(2).start();
+    let load = Load::start(&node, "load", 50);
+    load.wait_for(1_000);
+    let (_, text) = node.http_get("/metrics");
+    promtool(&["check", "metrics"], &text);
+    load.stop();
+    node.stop();
+}
+
+#[test]
+fn promtool_finds_nothing_wrong_with_the_alerts() {
+    let folder = binary::workspace_dir().join("scripts/monitoring");
+    for (check, file) in [("check", "catraca-alerts.yml"), ("test", "catraca-alerts-test.yml")] {
+        promtool(&[check, "rules", &folder.join(file).display().to_string()], "");
+    }
 }
 
 #[test]

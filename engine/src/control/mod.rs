@@ -5,9 +5,11 @@
 
 mod answer;
 mod cluster;
+mod exposition;
 mod http;
 mod lists;
 mod lookups;
+mod metrics;
 mod segments;
 mod stats;
 mod watch;

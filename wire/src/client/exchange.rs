@@ -435,7 +435,8 @@ impl Exchange {
         for address in self.route.others() {
             // Whatever is wrong there, here is a node that answers.
             let Ok(connection) = Connection::open(&address, &self.options, now + LOOK_TIME) else { continue };
-            if connection.welcome.role == Role::Primary.to_wire() {
+            // One of an earlier epoch is the one that was replaced.
+            if connection.welcome.role == Role::Primary.to_wire() && connection.welcome.epoch >= self.welcome.epoch {
                 self.after_loss(format!("{address} is the primary by now"));
                 self.failures = 0;
                 self.route.found_at(&address);
