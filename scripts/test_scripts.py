@@ -40,6 +40,7 @@ until_told() {
   "$FAKE_SLEEP" 60 &
   trap "kill $!; exit 0" TERM
   echo "$1" >&"$2"
+  if [ -n "${3:-}" ]; then : >"$3"; fi
   wait
 }
 report='{"rate": 1, "seconds": 1, "connections": 1, "sent": 9, "answered": 9, "resent": 0, "unsent": 0, "throughput_per_s": 5,
@@ -71,13 +72,14 @@ case "$name $*" in
   "catraca log verify"*) echo '{"sound": true, "records": 1000000, "streams": [{"state": "clean"}]}' ;;
   "catraca-loadgen"*)
     json=$(option --json "$@")
-    # The soak ends the measuring of pauses after a load: not before that has begun.
+    # The soak ends the measuring of pauses after a load: not before that is ready to be ended.
     if [ -n "$(option --resend-share "$@")" ]; then
-      until [ -s "${json%/*}/pauses.json" ]; do "$FAKE_SLEEP" 0.001; done
+      until [ -e "${json%/*}/measuring" ]; do "$FAKE_SLEEP" 0.001; done
+      rm "${json%/*}/measuring"
     fi
     if [ -n "$json" ]; then echo "$report" >"$json"; fi
     ;;
-  "machine_pauses"*) until_told '{"wake_ms": [1], "durable_write_ms": 1}' 1 ;;
+  "machine_pauses"*) until_told '{"wake_ms": [1], "durable_write_ms": 1}' 1 "$1/measuring" ;;
   "redis_load"*" --load") ;;
   "redis_load"*) echo "$report" ;;
   "redis-server --version") echo "Redis server v=0" ;;
@@ -91,6 +93,7 @@ case "$name $*" in
   "sleep"*) exec "$FAKE_SLEEP" 0.01 ;;
   # The tests of the copy are not what is tested here.
   "python3"*unittest* | "python3"*test_scripts*) ;;
+  "python3"*soak_judge*) if [ -n "$FAKE_JUDGE" ]; then exec "$FAKE_PYTHON" "$@"; fi ;;
   "python3"*) exec "$FAKE_PYTHON" "$@" ;;
 esac
 """
@@ -149,12 +152,13 @@ class Place:
     def files(self):
         return {path for path in self.root.rglob("*") if not path.is_dir()}
 
-    def run(self, command, folder, target=None):
-        """Runs it there; its exit status and output, and the calls of fakes."""
+    def run(self, command, folder, target=None, judge=False):
+        """Runs it there; its exit status and output, and the calls of fakes. The soak's judge is started 61 times: once is enough."""
         calls = self.root / "home" / "calls"
         environment = {
             "PATH": f"{self.tools}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.root / "home"), "FAKE_CALLS": str(calls),
-            "FAKE_SLEEP": shutil.which("sleep"), "FAKE_PYTHON": sys.executable, "PYTHONDONTWRITEBYTECODE": "1",
+            "FAKE_SLEEP": shutil.which("sleep"), "FAKE_PYTHON": sys.executable, "FAKE_JUDGE": "yes" if judge else "",
+            "PYTHONDONTWRITEBYTECODE": "1",
             # Where cd would go first.
             "CDPATH": str(self.root / "home"), "LC_ALL": "C.UTF-8", "TMPDIR": str(self.root / "home")}
         if target is not None:
@@ -239,7 +243,8 @@ class Scripts(unittest.TestCase):
                 place = self.place()
                 place.fakes(place.elsewhere / "my own", programs)
                 arguments, _ = SCRIPTS[name]
-                ran, calls = place.run([place.project / "scripts" / name, *arguments, "--bin-dir", "my own"], place.elsewhere)
+                ran, calls = place.run([place.project / "scripts" / name, *arguments, "--bin-dir", "my own"], place.elsewhere,
+                                       judge=True)
                 self.assertEqual(ran.returncode, 0, ran.stdout)
                 self.assertFalse([call.arguments for call in calls if call.name == "cargo" and "build" in call.arguments])
                 used = {call.program for call in calls if not call.program.startswith(str(place.tools))}
@@ -264,7 +269,7 @@ class Scripts(unittest.TestCase):
         (place.tools / "python3").write_text("#!/bin/sh\nexit 3\n")
         ran, _ = place.run([place.project / "scripts/test.sh"], place.elsewhere)
         self.assertEqual(ran.returncode, 3)
-        self.assertIn("FAILED in: Python client", ran.stdout)
+        self.assertIn("FAILED in: Scripts", ran.stdout)
 
 
 if __name__ == "__main__":
