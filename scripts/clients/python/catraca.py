@@ -270,7 +270,7 @@ class Client:
         # An address that hangs longer than its round has no say in it any more.
         if self._lookout.is_asking and now < self._next_look:
             return min(self._earliest, self._next_look, now + LOOK_STEP_S)
-        if self._carried == 0:
+        if self._carried == 0 or not self._follows:
             return self._earliest
         look_at = self._next_look if self._doubtful else max(self._next_look, self._connection.quiet_since + SILENCE_S)
         return min(self._earliest, look_at)

@@ -141,6 +141,32 @@ class Silence(WithFakeServers):
                 self.assertEqual(client.receive().result().lsn, amount)
         self.assertEqual(asked, [])
 
+    def test_waiting_in_silence_is_no_work(self):
+        """Whoever looks, and whoever does not, sleeps until there is something to do."""
+        def slow(peer):
+            peer.welcome()
+            submitted = peer.submit()
+            time.sleep(0.3)
+            peer.error(submitted[0], ErrorCode.UNCONFIRMED)
+            submitted = peer.submit()
+            time.sleep(0.3)
+            peer.verdict(submitted)
+
+        for role in ("any", "primary"):
+            reads = []
+
+            def counted(connection, deadline, read=catraca_connection.Connection.next, reads=reads):
+                reads.append(deadline)
+                return read(connection, deadline)
+
+            with self.subTest(role), mock.patch.object(catraca_connection.Connection, "next", counted), impatient():
+                with self.client(self.serve(slow), self.serve_all(node(lambda: False)), role=role) as client:
+                    client.submit(transaction(1))
+                    self.assertEqual(client.receive().error.code, ErrorCode.UNCONFIRMED)
+                    self.assertEqual(client.decide(transaction(2)).lsn, 2)
+                # A look is watched for its time at most, one step after the other.
+                self.assertLess(len(reads), 200)
+
     def test_a_primary_of_an_earlier_epoch_is_no_primary_to_go_to(self):
         looked = threading.Event()
 
