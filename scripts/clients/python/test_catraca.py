@@ -337,6 +337,28 @@ class AgainstAFakeServer(WithFakeServers):
             with self.subTest(name), self.client(self.serve(first, second)) as client:
                 self.assertEqual(client.decide(transaction()).verdict, Verdict.DENY)
 
+    def test_a_welcome_that_cannot_be_is_none(self):
+        def changed(at, value):
+            def nonsense(peer):
+                peer.read()
+                body = struct.pack("<BBBBI16s16sHHII48s12s", 1, 1, 1, 0, 1, b"", b"", 1, 0, 512, 8, b"", b"")
+                raw = bytearray(frames.frame(frames.Kind.WELCOME, 0, body))
+                raw[at] = value
+                peer.write(bytes(raw))
+                self.assertFalse(peer.read(), "nothing is sent to who can't be trusted")
+            return nonsense
+
+        def sound(peer):
+            peer.welcome()
+            peer.verdict(peer.submit())
+
+        # The length, the kind, the header's version, the correlation; the version, role and durability, and no in_flight.
+        for at, value in ((0, 129), (3, 255), (4, 4), (4, 99), (5, 2), (8, 1), (16, 2), (17, 0), (17, 3), (18, 4), (64, 0)):
+            with self.subTest(at=at, value=value):
+                addresses = self.serve(changed(at, value)), self.serve(sound)
+                with self.client(*addresses) as client:
+                    self.assertEqual(client.decide(transaction(3)).lsn, 3)
+
     def test_the_command_line(self):
         def script(peer):
             peer.welcome()
