@@ -5,6 +5,7 @@ use crate::limits::{MAX_PENDING, MAX_SHARDS};
 use crate::log::segment::MIN_SEGMENT_LEN;
 use crate::shard::access::{Access, Permissions};
 use crate::shard::dedupe;
+use catraca_wire::address::{Host, host_and_port};
 use catraca_wire::frame::MAX_CREDENTIAL_LEN;
 use catraca_wire::replication::MAX_ADDRESS_LEN;
 use serde::Deserialize;
@@ -193,17 +194,18 @@ impl Config {
         range("blacklist_max_loss_percent", self.blacklist_max_loss_percent, 0, 100)?;
         range("solo_after_ms", self.solo_after_ms, 0, 24 * 3600 * 1000)?;
         if let Some(address) = &self.standby_of {
-            let port = address.rsplit_once(':').and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
-            if port.is_none() || address.len() > MAX_ADDRESS_LEN {
-                return Err(wrong(format!(
-                    "standby_of is {address:?}: host:port belongs there, at most {MAX_ADDRESS_LEN} characters"
-                )));
+            host_and_port(address).map_err(|why| wrong(format!("standby_of is {address:?}, host:port belongs there: {why}")))?;
+            if address.len() > MAX_ADDRESS_LEN {
+                return Err(wrong(format!("standby_of is {address:?}: at most {MAX_ADDRESS_LEN} characters")));
             }
         }
-        if let Some(host) = &self.advertise_host
-            && (host.is_empty() || host.len() + ":65535".len() > MAX_ADDRESS_LEN)
-        {
-            return Err(wrong(format!("advertise_host is {host:?}: 1 to {} characters", MAX_ADDRESS_LEN - ":65535".len())));
+        if let Some(host) = &self.advertise_host {
+            let parsed =
+                Host::parse(host).map_err(|why| wrong(format!("advertise_host is {host:?}, a host belongs there: {why}")))?;
+            if parsed.with_port(u16::MAX).len() > MAX_ADDRESS_LEN {
+                let most = MAX_ADDRESS_LEN - ":65535".len();
+                return Err(wrong(format!("advertise_host is {host:?}: at most {most} characters")));
+            }
         }
         if self.clients.is_empty() && !self.listen.ip().is_loopback() {
             let message = format!(
@@ -335,6 +337,13 @@ mod tests {
             ("dedupe_entries = 200000", vec![], "power of two"),
             ("listen = '0.0.0.0:7400'", vec![], "no [[clients]]"),
             ("shards = 65", vec![], "shards is 65"),
+            ("advertise_host = 'db a'", vec![], "advertise_host is \"db a\""),
+            ("advertise_host = ''", vec![], "advertise_host"),
+            ("advertise_host = 'db-a:7400'", vec![], "a host belongs there"),
+            ("standby_of = 'db a:7401'", vec![], "standby_of is \"db a:7401\""),
+            ("standby_of = '::1:7401'", vec![], "brackets"),
+            ("standby_of = 'db-a'", vec![], "a port from 1 to 65535"),
+            ("standby_of = 'db-a:0'", vec![], "a port from 1 to 65535"),
         ] {
             let failure = load(file, &environment, "").expect_err(file);
             assert_eq!(failure.status, Status::Config);

@@ -6,7 +6,7 @@ use catraca_wire::client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -139,7 +139,15 @@ pub fn folder() -> TempDir {
 /// # Panics
 /// When there is none.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    free_address_on(IpAddr::from([127, 0, 0, 1]))
+}
+
+/// The same on one of its addresses.
+///
+/// # Panics
+/// When there is none, or the address is not the machine's.
+pub fn free_address_on(ip: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).expect("the address is this machine's and has a free port");
     listener.local_addr().expect("a bound socket has an address")
 }
 

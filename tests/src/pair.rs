@@ -2,10 +2,11 @@
 
 use crate::load::pair_options;
 use crate::network::Cable;
-use crate::node::{Node, Setup, folder, free_address};
+use crate::node::{Node, Setup, folder, free_address_on};
 use catraca_wire::client::{Client, ClientError, ClientOptions, ClusterState, Wanted};
 use catraca_wire::frame::{ClusterRequest, Durability, Role};
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -23,11 +24,20 @@ pub struct Pair {
 impl Pair {
     /// Two nodes that were never started, the second one the standby of the first.
     pub fn new(shards: u16) -> Self {
+        Self::on(IpAddr::from([127, 0, 0, 1]), shards)
+    }
+
+    /// The same, on another address of this machine.
+    ///
+    /// # Panics
+    /// When the machine does not have the address.
+    pub fn on(ip: IpAddr, shards: u16) -> Self {
         let dir = folder();
         let setups = [0, 1].map(|index| {
             let mut setup = Setup::new(&dir.path().join(["a", "b"][index])).shards(shards);
-            setup.listen = free_address();
-            setup.replication = free_address();
+            setup.listen = free_address_on(ip);
+            setup.replication = free_address_on(ip);
+            setup.http.set_ip(ip);
             setup.first_core = if shards == 1 { index as u16 } else { 0 };
             setup
         });

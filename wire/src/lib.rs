@@ -6,6 +6,7 @@
 //!
 //! The blocking client lives behind the feature `client` and is the only module that opens a socket.
 
+pub mod address;
 pub mod block;
 #[cfg(feature = "client")]
 pub mod client;

@@ -32,6 +32,7 @@ use crate::driver::Links;
 use crate::fatal::{self, Failure, Status};
 use crate::replica::{Peer, ReplicaState};
 use crate::shard::messages::ToShard;
+use catraca_wire::address::Host;
 use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{BeatFrame, JoinFrame, Purpose};
@@ -314,7 +315,8 @@ fn mode_text(durability: Durability) -> &'static str {
     }
 }
 
-/// The address that a socket listens on, for others.
+/// The address that a socket listens on, for others. `host` was checked with the configuration.
 pub fn advertised(host: Option<&str>, listen: SocketAddr) -> String {
-    host.map_or_else(|| listen.to_string(), |host| format!("{host}:{}", listen.port()))
+    let host = host.and_then(|host| Host::parse(host).ok()).unwrap_or(Host::Ip(listen.ip()));
+    host.with_port(listen.port())
 }

@@ -1,6 +1,7 @@
 //! How a client behaves: where to connect, who it is, and how long it waits.
 
 use super::ClientError;
+use crate::address::host_and_port;
 use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
 use std::fmt;
 use std::time::Duration;
@@ -70,6 +71,11 @@ impl ClientOptions {
         let wrong = |text: &str| Err(ClientError::Argument(text.to_owned()));
         if self.addresses.is_empty() {
             return wrong("give at least one address, as host:port");
+        }
+        for address in &self.addresses {
+            if let Err(why) = host_and_port(address) {
+                return wrong(&format!("{address:?} is no address: {why}"));
+            }
         }
         if self.credential.len() > MAX_CREDENTIAL_LEN {
             return wrong(&format!("a credential has at most {MAX_CREDENTIAL_LEN} bytes"));

@@ -1,6 +1,7 @@
 //! From the bytes of a reply to its meaning, with every length and code checked. Pure: no socket here.
 
 use super::error::{ProtocolError, ServerError};
+use crate::address::host_and_port;
 use crate::frame::{
     Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING,
     FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD,
@@ -259,7 +260,7 @@ fn cluster_state(frame: &ClusterStateFrame) -> Result<Body, ProtocolError> {
 /// An address that a server names: printable ASCII, because it is printed and connected to. Anything else counts as none.
 pub(super) fn address(field: &[u8]) -> Option<String> {
     let text = text_of(field);
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| text.to_owned())
+    host_and_port(text).is_ok().then(|| text.to_owned())
 }
 
 fn error(frame: &ErrorFrame, flags: u16) -> Result<Body, ProtocolError> {
