@@ -96,6 +96,9 @@ pub struct Config {
     pub blacklist_max_loss_percent: u64,
     /// Allow a data directory whose contents do not survive a restart (tmpfs). For tests only.
     pub allow_volatile_data_dir: bool,
+    /// This data directory is a copy, and is the node from now on. A flag only: left in a file it would hide the next copy.
+    #[serde(skip)]
+    pub adopt_copy: bool,
     /// Who may connect. Empty: anyone may do everything, which is allowed on loopback only.
     pub clients: Vec<ClientConfig>,
 }
@@ -127,6 +130,7 @@ impl Default for Config {
             blacklist: None,
             blacklist_max_loss_percent: 20,
             allow_volatile_data_dir: false,
+            adopt_copy: false,
             clients: Vec::new(),
         }
     }

@@ -5,8 +5,10 @@ use crate::command::wrapped;
 use catraca_wire::client::{Client, ClientOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,6 +17,8 @@ use tempfile::TempDir;
 
 /// Longest wait for anything a node does. A node that needs longer is broken, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Ports that tests fix beforehand: below those that the kernel gives to outgoing connections, of which there are many in a test run.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Pause between two looks at something that has no event to wait for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -147,8 +151,18 @@ pub fn free_address() -> SocketAddr {
 /// # Panics
 /// When there is none, or the address is not the machine's.
 pub fn free_address_on(ip: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((ip, 0)).expect("the address is this machine's and has a free port");
-    listener.local_addr().expect("a bound socket has an address")
+    // Counted up over all tests and runs, so that no two take the same one before they listen on it.
+    let path = binary::scratch_dir().join("next-port");
+    let mut counter = File::options().create(true).truncate(false).read(true).write(true).open(path).expect("the scratch folder");
+    rustix::fs::flock(&counter, rustix::fs::FlockOperation::LockExclusive).expect("a lock on a file just opened");
+    let mut text = String::new();
+    counter.read_to_string(&mut text).expect("text");
+    let first = text.trim().parse().ok().filter(|port| PORTS.contains(port)).unwrap_or(PORTS.start);
+    let port = (first..PORTS.end).chain(PORTS.start..first).find(|&port| TcpListener::bind((ip, port)).is_ok());
+    let port = port.expect("the address is this machine's and has a free port");
+    counter.set_len(0).expect("written");
+    counter.write_all_at((port + 1).to_string().as_bytes(), 0).expect("written");
+    SocketAddr::new(ip, port)
 }
 
 /// What a process has written to standard error so far.

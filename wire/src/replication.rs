@@ -95,6 +95,8 @@ wire_codes! {
         Session = 9 => "the session is over",
         /// The listener has no such stream or list.
         Unknown = 10 => "no such stream or list",
+        /// Another program with the dialer's identity is connected: one data directory is a copy of the other.
+        Twin = 11 => "another node of the same identity is connected",
     }
 }
 
@@ -200,8 +202,10 @@ link_frame! {
         replication_address: [u8; MAX_ADDRESS_LEN],
         /// Where this node takes clients, `host:port`.
         client_address: [u8; MAX_ADDRESS_LEN],
+        /// Random, chosen when the dialer's program started: tells a node that comes back from another one of the same identity.
+        run: [u8; 16],
         /// 0.
-        reserved_b: [u8; 56],
+        reserved_b: [u8; 40],
     }
 }
 

@@ -44,7 +44,7 @@ macro_rules! assert_layout {
 fn every_layout_is_on_the_page() {
     assert_layout!("Head (16", LinkHeadFields: 0; length, kind, version, stream, epoch, reserved);
     assert_layout!("JOIN (", JoinFrame: 16; format_version, shards, purpose, in_sync, role, reserved_a, session, list_id, cluster_id,
-        node_id, nonce, replication_address, client_address, reserved_b);
+        node_id, nonce, replication_address, client_address, run, reserved_b);
     assert_layout!("ACCEPT (", AcceptFrame: 16; format_version, shards, streams, role, odd_epochs, segment_len, session,
         solo_after_ms, cluster_id, node_id, nonce, proof, client_address, reserved);
     assert_layout!("PROOF (", ProofFrame: 16; proof);

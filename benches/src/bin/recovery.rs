@@ -4,7 +4,7 @@
 //! directory below DIRECTORY, then starts from it as a node does, three times, and removes it.
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
-use catraca_engine::data_dir::DataDir;
+use catraca_engine::data_dir::{DataDir, Options};
 use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, NewSegment};
 use catraca_engine::rebuild::from_log;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
-    let data_dir = DataDir::open(path, true, None)?;
+    let data_dir = DataDir::open(path, Options { allow_volatile: true, adopt_copy: true }, None)?;
     let written = write(&data_dir, len)?;
     for _ in 0..3 {
         let begun = Instant::now();

@@ -50,6 +50,9 @@ pub struct Args {
     /// Blacklist snapshot to take into use, if it is newer than the last one loaded
     #[arg(long, value_name = "FILE")]
     blacklist: Option<PathBuf>,
+    /// The data directory is a copy, and is the node from now on: the original will not run again
+    #[arg(long)]
+    adopt_copy: bool,
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
@@ -84,7 +87,8 @@ pub fn run(args: Args) -> Outcome {
     if let Some(parent) = args.end_with {
         end_with(parent)?;
     }
-    let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
+    let mut config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
+    config.adopt_copy = args.adopt_copy;
     if args.check_config {
         config.layout()?;
         config.access()?;

@@ -135,6 +135,17 @@ fn admit(link: &Link, join: &JoinFrame, purpose: Option<Purpose>, stream: u16) -
         Some(Purpose::Node) if inner.session.as_ref().is_some_and(|session| session.session.node_id != join.node_id) => {
             Err((RefuseReason::Taken, "another standby is connected: stop it first".to_owned()))
         }
+        Some(Purpose::Node) if inner.session.as_ref().is_some_and(|standing| standing.has_twin(join, inner.last_heard)) => {
+            let there = inner.session.as_ref().map_or("", |standing| standing.address());
+            tracing::warn!(
+                connected = there,
+                caller = text_of(&join.replication_address),
+                "two standbys of one identity: one data directory is a copy of the other; the second is refused"
+            );
+            let text =
+                format!("a standby of the same identity is connected from {there}: is one data directory a copy of the other?");
+            Err((RefuseReason::Twin, text))
+        }
         Some(Purpose::Node) => {
             let shards = join.shards.to_native();
             inner.state.admits(&join.node_id, join.head.epoch.to_native(), shards).map_err(|reason| {

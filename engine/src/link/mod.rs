@@ -64,6 +64,8 @@ pub struct LinkSetup {
     pub cluster_id: [u8; 16],
     /// Node.
     pub node_id: [u8; 16],
+    /// Random, of this run of the program.
+    pub run: [u8; 16],
     /// Key of the chain, which both nodes prove to have.
     pub key: ChainKey,
     /// Shards of the node.
@@ -293,6 +295,7 @@ fn introduction(setup: &LinkSetup, purpose: Purpose, stream: u16, epoch: u32) ->
     join.role = Role::Standby.to_wire();
     join.cluster_id = setup.cluster_id;
     join.node_id = setup.node_id;
+    join.run = setup.run;
     join.nonce = crate::random::bytes();
     fill(&mut join.replication_address, &setup.replication_address);
     fill(&mut join.client_address, &setup.client_address);

@@ -22,6 +22,8 @@ const WISH_POLL: Duration = Duration::from_millis(5);
 pub(super) struct Standing {
     pub session: Session,
     peer: Peer,
+    /// The run of the standby's program.
+    run: [u8; 16],
     /// The connection from node to node, for writing.
     node: TcpStream,
     /// The standby's disk is nearly full, by its last life sign.
@@ -31,6 +33,18 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// Whether the caller has the identity of the standby that is connected, without being it come back: one that was not heard for so
+    /// long may have lost the connection before this node knows.
+    pub fn has_twin(&self, join: &JoinFrame, last_heard: Option<Instant>) -> bool {
+        let alive = last_heard.is_some_and(|heard| heard.elapsed() < 2 * BEAT_EVERY);
+        alive && self.session.node_id == join.node_id && self.run != join.run
+    }
+
+    /// Where the standby takes other nodes.
+    pub fn address(&self) -> &str {
+        &self.peer.replication_address
+    }
+
     fn end(&self) {
         self.sockets.iter().for_each(connection::end);
         connection::end(&self.node);
@@ -52,6 +66,9 @@ pub(super) fn serve(
         if inner.session.as_ref().is_some_and(|other| other.peer.node_id != caller.node_id) {
             return Err(LinkFailure::Fault("another standby is connected".to_owned()));
         }
+        if inner.session.as_ref().is_some_and(|other| other.has_twin(join, inner.last_heard)) {
+            return Err(LinkFailure::Fault("another node of the same identity is connected".to_owned()));
+        }
         // Asked before WELCOME too; since then this node may have been deposed, or have come to wait for another standby.
         let admitted = inner.state.admits(&join.node_id, join.head.epoch.to_native(), join.shards.to_native());
         admitted.map_err(|reason| LinkFailure::Fault(reason.to_string()))?;
@@ -68,7 +85,9 @@ pub(super) fn serve(
             session.revoke();
             node.write_all(bytemuck::bytes_of(&RevokeFrame::empty(0, epoch)))?;
         }
-        inner.session = Some(Standing { session, peer: caller.clone(), node: writer, disk_full: false, sockets: Vec::new() });
+        inner.session =
+            Some(Standing { session, peer: caller.clone(), run: join.run, node: writer, disk_full: false, sockets: Vec::new() });
+        inner.last_heard = Some(Instant::now());
         link.set_current(id);
     }
     tracing::info!(standby = caller.replication_address, in_sync = granted, "a standby has connected");

@@ -71,6 +71,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         data_dir: data_dir.path().to_owned(),
         cluster_id: data_dir.cluster_id,
         node_id: data_dir.node_id,
+        run: crate::random::bytes(),
         key,
         shards,
         segment_len,

@@ -1,7 +1,7 @@
 //! A node's place in its cluster when it starts: whose data directory it is, which epoch it is in, whether it decides or follows.
 
 use crate::config::Config;
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
 use crate::fatal::{Failure, Status};
 use crate::link::{LinkSetup, introduce, state_file};
 use crate::log::{key, segment};
@@ -58,7 +58,11 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
             (cluster, segment_len) = (Some(introduced.cluster_id), Some(introduced.segment_len));
         }
     }
-    let data_dir = DataDir::open(path, config.allow_volatile_data_dir, cluster)?;
+    let data_dir = DataDir::open(
+        path,
+        data_dir::Options { allow_volatile: config.allow_volatile_data_dir, adopt_copy: config.adopt_copy },
+        cluster,
+    )?;
     if demoted && cluster.is_some_and(|cluster| cluster != data_dir.cluster_id) {
         let message = "standby_of names a node of another cluster, and this node has a log of its own: check the address, or give it a new data_dir";
         return Err(Failure::new(Status::Config, message.to_owned()));
@@ -151,6 +155,7 @@ fn stranger(config: &Config, shards: u16, key: ChainKey, addresses: &(String, St
         data_dir: config.data_dir.clone(),
         cluster_id: [0; 16],
         node_id: crate::random::bytes(),
+        run: crate::random::bytes(),
         key,
         shards,
         segment_len: 0,
