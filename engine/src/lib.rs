@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod blacklist;
+pub mod calendar;
 pub mod commands;
 pub mod config;
 pub mod control;

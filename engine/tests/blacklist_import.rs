@@ -1,6 +1,6 @@
 //! Lists as files: what is found in them, and what is said of those that can't be read.
 
-use catraca_engine::blacklist::import::{ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list};
+use catraca_engine::blacklist::import::{Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list};
 use catraca_engine::blacklist::{Entry, Hit, Snapshot};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
@@ -20,7 +20,7 @@ struct Found {
 
 fn read_on(list: impl Read, source: ListSource, as_of: Date) -> Result<Found, ImportError> {
     let (mut entries, mut rejects) = (Vec::new(), Vec::new());
-    let options = Options { as_of, sanctions_scope: Scope::Root };
+    let options = Options { as_of, sanctions_scope: Scope::Root, ignore_columns: false };
     let tally = read_list(list, source, &options, &mut entries, |reject| {
         rejects.push(reject);
         Ok(())
@@ -79,7 +79,7 @@ fn a_pipe_that_gives_little_at_a_time_gives_the_same_list() {
     let (start, rest) = list.split_at(4);
     let in_two = read_on(start.chain(rest), ListSource::Plain, DAY).expect("the same list");
     assert_eq!((in_two.tally, &in_two.entries, &in_two.rejects), (whole.tally, &whole.entries, &whole.rejects));
-    assert_eq!((whole.tally.active, whole.tally.wrong_fields, whole.rejects[0].line), (1, 1, 3));
+    assert_eq!((whole.tally.active, whole.tally.doubtful_fields, whole.rejects[0].line), (2, 1, 3));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_sample_list_has_every_difficulty() {
     let tally = read(SAMPLE, ListSource::Ceis).expect("a list").tally;
     assert_eq!(tally.rows, 500);
     assert!(tally.active > 350, "{tally:?}");
-    for count in [tally.expired, tally.future, tally.masked_document, tally.document_check_digit, tally.bad_date] {
+    for count in [tally.expired, tally.future, tally.masked_document, tally.document_check_digit, tally.assumed_begun] {
         assert!(count > 0, "{tally:?}");
     }
     assert!(SAMPLE.contains(&0x96), "the dash that only cp1252 has");
@@ -116,11 +116,12 @@ fn a_plain_list_counts_each_reason() {
         i,04933228680,exact,31/02/2026,\r\n\
         j,04933228680,exact\r\n\
         k,00000000000191,exact,,2026-11-21\r\n\
-        l,00000000000191,exact,2026-11-23,\r\n";
+        l,00000000000191,exact,2026-11-23,\r\n\
+        m,00000000000192,exact\r\n";
     let read = read(list, ListSource::Plain).expect("a list");
     let expected = Tally {
-        rows: 12,
-        active: 2,
+        rows: 13,
+        active: 5,
         expired: 1,
         future: 1,
         masked_document: 1,
@@ -128,13 +129,22 @@ fn a_plain_list_counts_each_reason() {
         document_character: 1,
         document_check_digit: 1,
         document_repeated_digit: 1,
-        bad_date: 1,
-        bad_scope: 1,
+        document_wrong_kind: 0,
         wrong_fields: 1,
+        doubtful: 3,
+        assumed_open: 0,
+        assumed_begun: 1,
+        assumed_root: 1,
+        doubtful_fields: 1,
     };
     assert_eq!(read.tally, expected);
     let first = &read.rejects[0];
-    let wrong = Reject { line: 5, outcome: Outcome::Document(DocumentError::CheckDigit), document: "***332286**".to_owned() };
+    let wrong = Reject {
+        line: 5,
+        outcome: Outcome::Document(DocumentError::CheckDigit),
+        doubts: Doubts::default(),
+        document: "***332286**".to_owned(),
+    };
     assert_eq!(first, &wrong, "the line is counted with the newlines inside fields");
     let snapshot = snapshot(read);
     assert_eq!(snapshot.lookup(key("12ABC34501DE35")), Some(Hit { source: ListSource::Plain, scope: Scope::Root }));
@@ -152,6 +162,16 @@ fn cepim_has_no_dates_and_cnep_one_column_more() {
     let cnep = "CPF OU CNPJ DO SANCIONADO;VALOR DA MULTA;DATA INICIO SANCAO;DATA FINAL SANCAO\n00000000000191;1,00;01/01/2020;\n";
     let snapshot = snapshot(read(cnep, ListSource::Cnep).expect("a list"));
     assert_eq!(snapshot.lookup(key("00000000000191")), Some(Hit { source: ListSource::Cnep, scope: Scope::Root }));
+}
+
+#[test]
+fn an_entity_of_cepim_stands_in_it_once_for_each_agreement() {
+    let row = |agreement: u32| format!("\"00.000.000/0001-91\";\"ENTIDADE INVENTADA\";\"{agreement}\";\"X\";\"Y\"\r\n");
+    let header = "\"CNPJ ENTIDADE\";\"NOME ENTIDADE\";\"NUMERO CONVENIO\";\"ORGAO CONCEDENTE\";\"MOTIVO DO IMPEDIMENTO\"\r\n";
+    let list = format!("{header}{}", (0..40).map(row).collect::<String>());
+    let read = read(list, ListSource::Cepim).expect("a list");
+    assert_eq!((read.tally.rows, read.tally.active, read.rejects.len()), (40, 40, 0));
+    assert_eq!(snapshot(read).counts().documents, 1);
 }
 
 #[test]
@@ -243,7 +263,7 @@ fn errors_of_reading_and_of_the_rejects_are_passed_on() {
     let list = b"document\n04933228680\n".chain(Failing);
     let error = read_on(list, ListSource::Plain, DAY).map(|read| read.tally).expect_err("a failing disk");
     assert!(error.to_string().contains("on fire"), "{error}");
-    let options = Options { as_of: DAY, sanctions_scope: Scope::Root };
+    let options = Options { as_of: DAY, sanctions_scope: Scope::Root, ignore_columns: false };
     let full = |_| Err(std::io::Error::other("no space"));
     let error = read_list(&b"document\n1\n"[..], ListSource::Plain, &options, &mut Vec::new(), full).expect_err("full");
     assert!(matches!(error, ImportError::Rejects(_)), "{error}");
@@ -255,7 +275,8 @@ proptest! {
         let header: &[u8] = if published { b"CNPJ ENTIDADE;X\n" } else { b"document,scope\n" };
         let source = if published { ListSource::Cepim } else { ListSource::Plain };
         if let Ok(read) = read([header, &bytes].concat(), source) {
-            prop_assert_eq!(read.tally.rows, read.entries.len() as u64 + read.rejects.len() as u64);
+            prop_assert_eq!(read.tally.active, read.entries.len() as u64);
+            prop_assert_eq!(read.tally.rows - read.tally.active + read.tally.doubtful, read.rejects.len() as u64);
         }
         let _ = read(&bytes, source);
     }

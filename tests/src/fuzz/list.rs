@@ -1,6 +1,7 @@
-//! A list as CSV: whatever the file, each of its rows is either an entry or refused for a reason, and none is read twice or lost.
+//! A list as CSV: whatever the file, each of its rows counts or is refused for a reason, none is read twice or lost, and none that counts
+//! in doubt goes untold.
 
-use catraca_engine::blacklist::import::{ImportError, MASKED_TEXT_LEN, Options, Outcome, Reject, Tally, read_list};
+use catraca_engine::blacklist::import::{Doubts, ImportError, MASKED_TEXT_LEN, Options, Outcome, Reject, Tally, read_list};
 use catraca_engine::blacklist::{Entry, Snapshot};
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::{Date, date};
@@ -20,22 +21,22 @@ pub fn body(data: &[u8]) {
     let Some((&first, file)) = data.split_first() else { return };
     let source = SOURCES[usize::from(first) % SOURCES.len()];
     let found = read(file, source);
-    let rows = found.entries.len() + found.rejects.len();
-    assert!(rows <= file.len(), "a row has a byte at least");
+    assert!(found.entries.len() + found.rejects.len() <= 2 * file.len(), "a document has a byte at least, and so has a row");
     for reject in &found.rejects {
-        assert!(reject.outcome != Outcome::Active && reject.line > 0, "{reject:?}");
+        assert_eq!(reject.outcome == Outcome::Active, reject.doubts.any(), "{reject:?}");
+        assert!(reject.line > 0, "{reject:?}");
         let shown = reject.document.chars().filter(|c| c.is_alphanumeric()).count();
         assert!(shown <= 6 && reject.document.chars().count() <= MASKED_TEXT_LEN, "a document is not masked: {reject:?}");
     }
     assert!(found.rejects.is_sorted_by_key(|reject| reject.line), "rows are told in their order");
     match &found.tally {
         Ok(tally) => {
-            assert_eq!(tally.rows, rows as u64, "each row is accepted or refused");
-            assert_eq!(tally.active, found.entries.len() as u64);
+            assert_eq!(tally.rows - tally.active + tally.doubtful, found.rejects.len() as u64, "each row is accepted or told");
+            assert!(tally.active <= found.entries.len() as u64, "a row counts without an entry");
             let mut counted = Tally::default();
-            found.rejects.iter().for_each(|reject| counted.add(reject.outcome));
-            found.entries.iter().for_each(|_| counted.add(Outcome::Active));
-            assert_eq!(*tally, counted, "each refusal is counted as what it is told");
+            found.rejects.iter().for_each(|reject| counted.add(reject.outcome, reject.doubts));
+            (tally.doubtful..tally.active).for_each(|_| counted.add(Outcome::Active, Doubts::default()));
+            assert_eq!(*tally, counted, "each refusal and doubt is counted as what it is told");
             let snapshot = Snapshot::from_entries(found.entries.clone(), DAY, 1).expect("few entries make a snapshot");
             assert!(found.entries.iter().all(|entry| snapshot.lookup(entry.document()).is_some()), "an entry is not found again");
         }
@@ -51,7 +52,7 @@ pub fn body(data: &[u8]) {
 
 fn read(input: impl Read, source: ListSource) -> Found {
     let (mut entries, mut rejects) = (Vec::new(), Vec::new());
-    let options = Options { as_of: DAY, sanctions_scope: Scope::Root };
+    let options = Options { as_of: DAY, sanctions_scope: Scope::Root, ignore_columns: false };
     let tally = read_list(input, source, &options, &mut entries, |reject| {
         rejects.push(reject);
         Ok(())

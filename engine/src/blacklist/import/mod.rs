@@ -2,23 +2,30 @@
 //!
 //! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries found. A row that can't be used is
 //! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
-//! Layouts (which column is found by which name) are in `columns.rs`, dates and the reading of one row in `row.rs`, the guards
-//! against files that are something else or were cut in `guard.rs`.
+//! A row that names a sound document is never refused for anything else: what can't be read of it is taken the way that lists more.
+//! Layouts (which column is found by which name) are in `columns.rs`, the reading of one row in `row.rs`, its dates in `day.rs`, the
+//! guards against files that are something else or were cut in `guard.rs`, counts and what is tolerated of them in `tally.rs`.
 
 mod columns;
+mod day;
 mod guard;
 mod row;
+mod tally;
+mod text;
 
-pub use row::{MASKED_TEXT_LEN, Outcome, masked_text};
+pub use row::{Doubts, MASKED_TEXT_LEN, Outcome, masked_text};
+pub use tally::{
+    Intolerable, PLAIN_DOUBTFUL, PLAIN_REJECTS_PERCENT, PUBLISHED_DOUBTFUL_PERCENT, PUBLISHED_REJECTS_PERCENT, Tally, Tolerance,
+};
 
 use super::Entry;
 use super::build::MAX_ENTRIES;
-use catraca_wire::DocumentError;
 use catraca_wire::frame::{ListSource, Scope};
 use columns::Columns;
 use csv::ByteRecord;
 use guard::Guard;
 use jiff::civil::Date;
+use row::Row;
 use std::io::{BufReader, Cursor, Read};
 
 /// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An unclosed quote would otherwise take the
@@ -32,86 +39,19 @@ pub struct Options {
     pub as_of: Date,
     /// How far an entry of CEIS, CNEP or CEPIM reaches; a plain list says so itself, or means [`Scope::Exact`].
     pub sanctions_scope: Scope,
+    /// Take a plain list that has columns of unknown names; they are not read.
+    pub ignore_columns: bool,
 }
 
-/// What was found in a list, or in several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tally {
-    /// Rows but for the header.
-    pub rows: u64,
-    /// Rows that count on the day.
-    pub active: u64,
-    /// Rows whose last day has passed.
-    pub expired: u64,
-    /// Rows whose first day has not come.
-    pub future: u64,
-    /// Rows with a document partly hidden.
-    pub masked_document: u64,
-    /// Rows with neither 11 nor 14 characters for a document.
-    pub document_length: u64,
-    /// Rows with a character in the document that can't be there.
-    pub document_character: u64,
-    /// Rows with wrong check digits.
-    pub document_check_digit: u64,
-    /// Rows with one digit repeated for a document.
-    pub document_repeated_digit: u64,
-    /// Rows with a date that is none.
-    pub bad_date: u64,
-    /// Rows with an unknown scope.
-    pub bad_scope: u64,
-    /// Rows with more or fewer fields than the header.
-    pub wrong_fields: u64,
-}
-
-impl Tally {
-    /// Rows with a document that is none, for whatever reason but a mask.
-    pub const fn invalid_document(&self) -> u64 {
-        self.document_length + self.document_character + self.document_check_digit + self.document_repeated_digit
-    }
-
-    /// Counts one row.
-    pub const fn add(&mut self, outcome: Outcome) {
-        self.rows += 1;
-        let counter = match outcome {
-            Outcome::Active => &mut self.active,
-            Outcome::Expired => &mut self.expired,
-            Outcome::Future => &mut self.future,
-            Outcome::Document(DocumentError::Masked) => &mut self.masked_document,
-            Outcome::Document(DocumentError::Length) => &mut self.document_length,
-            Outcome::Document(DocumentError::Character) => &mut self.document_character,
-            Outcome::Document(DocumentError::CheckDigit) => &mut self.document_check_digit,
-            Outcome::Document(DocumentError::RepeatedDigit) => &mut self.document_repeated_digit,
-            Outcome::BadDate => &mut self.bad_date,
-            Outcome::BadScope => &mut self.bad_scope,
-            Outcome::WrongFields => &mut self.wrong_fields,
-        };
-        *counter += 1;
-    }
-
-    /// Adds another list's counts.
-    pub const fn merge(&mut self, other: &Self) {
-        self.rows += other.rows;
-        self.active += other.active;
-        self.expired += other.expired;
-        self.future += other.future;
-        self.masked_document += other.masked_document;
-        self.document_length += other.document_length;
-        self.document_character += other.document_character;
-        self.document_check_digit += other.document_check_digit;
-        self.document_repeated_digit += other.document_repeated_digit;
-        self.bad_date += other.bad_date;
-        self.bad_scope += other.bad_scope;
-        self.wrong_fields += other.wrong_fields;
-    }
-}
-
-/// A row that does not count.
+/// A row that does not count, or counts in doubt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reject {
     /// Line of the file where the row begins, from 1.
     pub line: u64,
-    /// Why.
+    /// What became of it.
     pub outcome: Outcome,
+    /// What could not be read of it, if it counts.
+    pub doubts: Doubts,
     /// What stood in the document's column, masked.
     pub document: String,
 }
@@ -137,6 +77,21 @@ pub enum ImportError {
         /// The kind of list.
         kind: ListSource,
     },
+    /// A plain list has columns that nobody knows.
+    #[error(
+        "columns that no plain list has: {names}; its columns are document (or cpf, cnpj), scope, reason, valid_from, valid_until: \
+         correct the names, or --ignore-columns to build without these"
+    )]
+    UnknownColumns {
+        /// Their names, or their places.
+        names: String,
+    },
+    /// Two columns have one name.
+    #[error("two columns are named \"{name}\", and which one counts can't be told; leave one out")]
+    SameColumn {
+        /// The name.
+        name: &'static str,
+    },
     /// A header and nothing else.
     #[error("no rows behind the header; download or export it again")]
     NoRows,
@@ -160,7 +115,7 @@ pub enum ImportError {
     Rejects(#[source] std::io::Error),
 }
 
-/// Reads one list, adds its active entries to `entries`, and hands each row that doesn't count to `reject`.
+/// Reads one list, adds its active entries to `entries`, and hands each row that doesn't count, or counts in doubt, to `reject`.
 ///
 /// # Errors
 /// What [`ImportError`] lists; `entries` then holds what was read before.
@@ -183,15 +138,16 @@ pub fn read_list(
         csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
     let mut record = ByteRecord::new();
     let mut line = next_row(&mut rows, &mut record, false)?.ok_or(ImportError::NoRows)?;
-    let columns = Columns::find(&record, source)?;
+    let columns = Columns::find(&record, source, options.ignore_columns)?;
     let mut tally = Tally::default();
     // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
     let mut at_marker = false;
     let mut last_is_short = false;
     while let Some(begins) = next_row(&mut rows, &mut record, crlf)? {
         if at_marker {
-            tally.add(Outcome::WrongFields);
-            reject(Reject { line, outcome: Outcome::WrongFields, document: String::new() }).map_err(ImportError::Rejects)?;
+            let (outcome, doubts) = (Outcome::WrongFields, Doubts::default());
+            tally.add(outcome, doubts);
+            reject(Reject { line, outcome, doubts, document: String::new() }).map_err(ImportError::Rejects)?;
         }
         at_marker = guard::is_end_marker(&record);
         if at_marker {
@@ -199,16 +155,15 @@ pub fn read_list(
             continue;
         }
         line = begins;
-        let (outcome, entry) = row::read(&record, &columns, source, options);
+        if entries.len() + columns.documents.len() > MAX_ENTRIES {
+            return Err(ImportError::TooMany);
+        }
+        let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, entries);
         last_is_short = record.len() < columns.width;
-        tally.add(outcome);
-        match entry {
-            Some(_) if entries.len() >= MAX_ENTRIES => return Err(ImportError::TooMany),
-            Some(entry) => entries.push(entry),
-            None => {
-                let document = masked_text(record.get(columns.document).unwrap_or_default());
-                reject(Reject { line, outcome, document }).map_err(ImportError::Rejects)?;
-            }
+        tally.add(outcome, doubts);
+        if outcome != Outcome::Active || doubts.any() {
+            let document = masked_text(record.get(column).unwrap_or_default());
+            reject(Reject { line, outcome, doubts, document }).map_err(ImportError::Rejects)?;
         }
     }
     // Without the marker the last row swallowed it: its quote was never closed. A row without its line end is whole if it has all

@@ -1,12 +1,16 @@
-//! One row: its document, its dates, its scope, and what becomes of it.
+//! One row: its documents, its dates, its scope, and what becomes of it.
+//!
+//! What can't be read of a row that names a document never makes the document free: an end that can't be read is none, a start has
+//! passed, a scope is the wider one. Such rows are taken, and counted with their [`Doubts`].
 
 use super::Options;
 use super::columns::Columns;
+use super::day::Day;
+use super::text::{decoded, meant};
 use crate::blacklist::Entry;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
 use csv::ByteRecord;
-use jiff::civil::Date;
 use std::fmt;
 
 /// Characters of a refused document's text that are shown, masked.
@@ -23,11 +27,9 @@ pub enum Outcome {
     Future,
     /// Its document is none, or masked.
     Document(DocumentError),
-    /// A date is none.
-    BadDate,
-    /// Its scope is neither `exact` nor `root`.
-    BadScope,
-    /// It has more or fewer fields than the header.
+    /// Its document is sound, and not of the kind that its column holds.
+    WrongKind,
+    /// It has more or fewer fields than the header, and names no sound document.
     WrongFields,
 }
 
@@ -43,68 +45,140 @@ impl fmt::Display for Outcome {
             Self::Document(DocumentError::Character) => "document_character",
             Self::Document(DocumentError::CheckDigit) => "document_check_digit",
             Self::Document(DocumentError::RepeatedDigit) => "document_repeated_digit",
-            Self::BadDate => "bad_date",
-            Self::BadScope => "bad_scope",
+            Self::WrongKind => "document_wrong_kind",
             Self::WrongFields => "wrong_fields",
         })
     }
 }
 
-/// Reads a row. The entry is there exactly if the outcome is [`Outcome::Active`].
-pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, options: &Options) -> (Outcome, Option<Entry>) {
-    match entry(record, columns, source, options) {
-        Ok(entry) => (Outcome::Active, Some(entry)),
-        Err(outcome) => (outcome, None),
+/// What could not be read of a row that is taken all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Doubts {
+    /// Its end: it is taken as having none.
+    pub open: bool,
+    /// Its start: it is taken as having begun.
+    pub begun: bool,
+    /// Its scope: it is taken as reaching the whole company.
+    pub root: bool,
+    /// Its fields are more or fewer than the header's, so that none but the document is used.
+    pub fields: bool,
+}
+
+impl Doubts {
+    /// Whether there is any.
+    pub const fn any(self) -> bool {
+        self.open || self.begun || self.root || self.fields
     }
 }
 
-fn entry(record: &ByteRecord, columns: &Columns, source: ListSource, options: &Options) -> Result<Entry, Outcome> {
-    if record.len() != columns.width {
-        return Err(Outcome::WrongFields);
+/// Their names, as in the file of rejects.
+impl fmt::Display for Doubts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [
+            (self.open, "assumed_open"),
+            (self.begun, "assumed_begun"),
+            (self.root, "assumed_root"),
+            (self.fields, "wrong_fields"),
+        ];
+        let names: Vec<_> = names.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
+        f.write_str(&names.join("+"))
     }
-    let field = |column: usize| record.get(column).unwrap_or_default().trim_ascii();
-    // A document is ASCII; anything else has a character that can't be there.
-    let text = std::str::from_utf8(field(columns.document)).map_err(|_| Outcome::Document(DocumentError::Character))?;
-    let document = DocumentKey::parse(text).map_err(Outcome::Document)?;
-    let scope = match columns.scope.map(field) {
-        None => {
-            if source == ListSource::Plain {
-                Scope::Exact
-            } else {
-                options.sanctions_scope
-            }
+}
+
+/// A row that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) outcome: Outcome,
+    pub(super) doubts: Doubts,
+    /// Column of the document that the outcome speaks of.
+    pub(super) column: usize,
+}
+
+/// Reads a row, and adds an entry for each of its sound documents if it counts on the day.
+///
+/// A row with several documents of which one can't be read is refused for that one; the others are taken.
+pub(super) fn read(
+    record: &ByteRecord,
+    columns: &Columns,
+    source: ListSource,
+    options: &Options,
+    entries: &mut Vec<Entry>,
+) -> Row {
+    let field = |column: usize| decoded(record.get(column).unwrap_or_default());
+    let wrong_fields = record.len() != columns.width;
+    let mut row = Row { outcome: Outcome::Active, doubts: Doubts::default(), column: columns.documents[0].at };
+    let scope;
+    if wrong_fields {
+        row.doubts.fields = true;
+        scope = if source == ListSource::Plain { Scope::Root } else { options.sanctions_scope };
+    } else {
+        scope = match columns.scope {
+            Some(column) => read_scope(meant(&field(column))).unwrap_or_else(|| {
+                row.doubts.root = true;
+                Scope::Root
+            }),
+            None if source == ListSource::Plain => Scope::Exact,
+            None => options.sanctions_scope,
+        };
+        let day = |column: Option<usize>| match column.map_or(Day::None, |column| Day::read(meant(&field(column)))) {
+            Day::None => (None, false),
+            Day::On(date) => (Some(date), false),
+            Day::Unreadable => (None, true),
+        };
+        let (from, begun) = day(columns.from);
+        let (until, open) = day(columns.until);
+        (row.doubts.begun, row.doubts.open) = (begun, open);
+        if until.is_some_and(|until| until < options.as_of) {
+            row.outcome = Outcome::Expired;
+        } else if from.is_some_and(|from| from > options.as_of) {
+            row.outcome = Outcome::Future;
         }
-        Some(b"") => Scope::Exact,
-        Some(text) if text.eq_ignore_ascii_case(b"exact") => Scope::Exact,
-        Some(text) if text.eq_ignore_ascii_case(b"root") => Scope::Root,
-        Some(_) => return Err(Outcome::BadScope),
-    };
-    let from = columns.from.map_or(Ok(None), |column| date(field(column)))?;
-    let until = columns.until.map_or(Ok(None), |column| date(field(column)))?;
-    if until.is_some_and(|until| until < options.as_of) {
-        return Err(Outcome::Expired);
     }
-    if from.is_some_and(|from| from > options.as_of) {
-        return Err(Outcome::Future);
+    let takes = row.outcome == Outcome::Active;
+    let (mut named, mut refused) = (0, None);
+    for column in &columns.documents {
+        let text = field(column.at);
+        let text = meant(&text);
+        if text.is_empty() {
+            continue;
+        }
+        let document = if is_number(text) { Err(DocumentError::Character) } else { DocumentKey::parse(text) };
+        match document.map_err(Outcome::Document).and_then(|document| match column.kind {
+            Some(kind) if kind != document.kind() => Err(Outcome::WrongKind),
+            _ => Ok(document),
+        }) {
+            Ok(document) => {
+                named += 1;
+                // Only the overlay is no source of a list, and nobody can name it as one.
+                entries.extend(Entry::new(document, source, scope).filter(|_| takes));
+            }
+            Err(outcome) => refused = refused.or(Some((outcome, column.at))),
+        }
     }
-    // Only the overlay is no source of a list, and nobody can name it as one.
-    Entry::new(document, source, scope).ok_or(Outcome::BadScope)
+    match refused {
+        _ if wrong_fields && named == 0 => row.outcome = Outcome::WrongFields,
+        Some((outcome, column)) => (row.outcome, row.column) = (outcome, column),
+        None if named == 0 => row.outcome = Outcome::Document(DocumentError::Length),
+        None => {}
+    }
+    if row.outcome != Outcome::Active {
+        row.doubts = Doubts::default();
+    }
+    row
 }
 
-/// A date as published (`dd/MM/yyyy`) or as ISO has it (`yyyy-MM-dd`); an empty one sets no bound.
-fn date(text: &[u8]) -> Result<Option<Date>, Outcome> {
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0i16, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i16::from(digit - b'0')))
-    };
-    let (year, month, day) = match text {
-        [] => return Ok(None),
-        [d1, d2, b'/', m1, m2, b'/', year @ ..] if year.len() == 4 => (number(year), number(&[*m1, *m2]), number(&[*d1, *d2])),
-        [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] => (number(&[*y1, *y2, *y3, *y4]), number(&[*m1, *m2]), number(&[*d1, *d2])),
-        _ => return Err(Outcome::BadDate),
-    };
-    let (Some(year), Some(month), Some(day)) = (year, month, day) else { return Err(Outcome::BadDate) };
-    // Two digits fit an i8.
-    Date::new(year, month as i8, day as i8).map(Some).map_err(|_| Outcome::BadDate)
+/// Whether a spreadsheet made a number with a fraction out of it (`4933228680.0`, `1.4112E13`): without its dot it could be another
+/// document. A mask has two dots, or others beside them.
+fn is_number(text: &str) -> bool {
+    text.bytes().filter(|&byte| byte == b'.').count() == 1 && !text.contains(['-', '/'])
+}
+
+/// A scope's name; nothing means this document.
+fn read_scope(text: &str) -> Option<Scope> {
+    match text {
+        "" => Some(Scope::Exact),
+        text => Scope::ALL.iter().copied().find(|scope| scope.name().eq_ignore_ascii_case(text)),
+    }
 }
 
 /// What stood where a document should, fit to be shown: only the fourth to ninth letter or digit, as in the usual mask of a CPF, and
@@ -129,25 +203,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_strict() {
-        let day = |year, month, day| Ok(Some(Date::new(year, month, day).expect("a date")));
-        assert_eq!(date(b""), Ok(None));
-        assert_eq!(date(b"29/02/2024"), day(2024, 2, 29));
-        assert_eq!(date(b"2026-11-22"), day(2026, 11, 22));
-        assert_eq!(date(b"31/12/9999"), day(9999, 12, 31));
-        for bad in [
-            "29/02/2023",
-            "1/2/2024",
-            "2024/01/01",
-            "00/01/2024",
-            "aa/bb/cccc",
-            "2026-13-01",
-            "22-11-2026",
-            "22/11/26",
-            "+1/01/2024",
-        ] {
-            assert_eq!(date(bad.as_bytes()), Err(Outcome::BadDate), "{bad}");
-        }
+    fn a_number_is_told_from_a_mask() {
+        assert!(["4933228680.0", "1.4112015000E13"].into_iter().all(is_number));
+        let documents =
+            ["049.332.286-80", "049.332.28680", "12.ABC.345/01DE-35", "04933228680", "049332286-80", "12ABC345/01DE.35"];
+        assert!(!documents.into_iter().any(is_number));
     }
 
     #[test]

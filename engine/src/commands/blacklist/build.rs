@@ -2,8 +2,9 @@
 
 use super::guard::Previous;
 use super::{snapshot_json, snapshot_lines};
-use crate::blacklist::import::{Options, Reject, Tally, read_list};
+use crate::blacklist::import::{Options, Reject, Tally, Tolerance, read_list};
 use crate::blacklist::{Entry, Snapshot};
+use crate::calendar::{DEFAULT_ZONE, Zone};
 use crate::commands::Outcome;
 use crate::commands::output::{self, json, print};
 use crate::fatal::Failure;
@@ -23,29 +24,45 @@ const MAX_LOSS_PERCENT: u8 = 20;
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Kinds of list: ceis, cnep and cepim as the Portal da Transparência publishes them; plain, a CSV of your own with\n\
-                        the columns document,scope,reason,valid_from,valid_until (only the first is needed; scope is exact or root,\n\
-                        dates are yyyy-MM-dd or dd/MM/yyyy, both ends included).\n\n\
-                        Examples:\n  catraca blacklist build --source ceis=20261122_CEIS.csv --source cnep=20261122_CNEP.csv --out list.catraca\n  \
-                        catraca blacklist build --source plain=own.csv --as-of 2026-11-22 --rejects refused.csv --out own.catraca"
-)]
+#[command(after_help = "\
+Kinds of list: ceis, cnep and cepim as the Portal da Transparência publishes them; plain, a CSV of your own with the columns
+document,scope,reason,valid_from,valid_until (only the first is needed; cnpj and cpf may stand for it, or both; scope is exact or
+root, dates are yyyy-MM-dd or dd/MM/yyyy, both ends included).
+
+What can't be read of a row never makes its document free: an end that can't be read is none, a start has passed, an unknown scope is
+root. Such rows are doubtful. A row whose document can't be read is refused. Too many of either, and nothing is built.
+
+Examples:
+  catraca blacklist build --source ceis=20261122_CEIS.csv --source cnep=20261122_CNEP.csv --out list.catraca
+  catraca blacklist build --source plain=own.csv --as-of 2026-11-22 --rejects refused.csv --out own.catraca")]
 pub(super) struct Args {
     /// A list: its kind (ceis, cnep, cepim, plain), `=`, its file; may be given several times
     #[arg(long = "source", required = true, value_name = "KIND=FILE", value_parser = parse_source)]
     sources: Vec<Source>,
-    /// Take the entries that count on this day [default: today, local time]
+    /// Take the entries that count on this day [default: today in the time zone]
     #[arg(long, value_name = "YYYY-MM-DD")]
     as_of: Option<Date>,
+    /// Time zone whose day it is
+    #[arg(long, value_name = "ZONE", default_value = DEFAULT_ZONE, value_parser = parse_zone)]
+    time_zone: Zone,
     /// Snapshot file to write; replaced whole or not at all
     #[arg(long)]
     out: PathBuf,
-    /// Write the rows that don't count to this CSV: kind, line, reason, the document masked
+    /// Write the rows that don't count, or count in doubt, to this CSV: kind, line, reason, the document masked
     #[arg(long)]
     rejects: Option<PathBuf>,
     /// How far entries of ceis, cnep and cepim reach: `root`, every branch of the company, or `exact`
     #[arg(long, default_value = "root", value_parser = parse_scope)]
     sanctions_scope: Scope,
+    /// Rows of a list that may be doubtful [default: none of a plain list, 2 in 100 of the others]
+    #[arg(long, value_name = "N")]
+    max_doubtful: Option<u64>,
+    /// Share of a list's rows that may name a document that can't be read [default: 1 in a plain list, 20 in the others]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    max_rejects: Option<u8>,
+    /// Build from a plain list although it has columns of unknown names, which are not read
+    #[arg(long)]
+    ignore_columns: bool,
     /// Snapshot to hold the new one against [default: the file --out replaces]
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
@@ -80,11 +97,16 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::ALL.iter().copied().find(|scope| scope.name() == text).ok_or_else(|| "exact or root".to_owned())
 }
 
+fn parse_zone(text: &str) -> Result<Zone, String> {
+    Zone::named(text).map_err(|error| error.to_string())
+}
+
 pub(super) fn run(args: &Args) -> Outcome {
-    let as_of = args.as_of.unwrap_or_else(|| jiff::Zoned::now().date());
+    let built_at_ns = now_ns();
+    let as_of = args.as_of.unwrap_or_else(|| args.time_zone.date_at(built_at_ns));
     refuse_overwriting_sources(args)?;
     let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out)? };
-    let options = Options { as_of, sanctions_scope: args.sanctions_scope };
+    let options = Options { as_of, sanctions_scope: args.sanctions_scope, ignore_columns: args.ignore_columns };
     let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
     let mut entries = Vec::new();
     let mut tallies = Vec::with_capacity(args.sources.len());
@@ -94,8 +116,13 @@ pub(super) fn run(args: &Args) -> Outcome {
     if let Some(rejects) = rejects {
         rejects.finish()?;
     }
+    let tolerance = Tolerance { rejects_percent: args.max_rejects, doubtful: args.max_doubtful };
+    for (source, tally) in args.sources.iter().zip(&tallies) {
+        let failure = |error| Failure::failed(format!("{}: {error}", source.path.display()));
+        tolerance.hold(source.kind, tally).map_err(failure)?;
+    }
     let spinner = spinner("building and writing");
-    let snapshot = Snapshot::from_entries(entries, as_of, now_ns()).map_err(|error| Failure::failed(error.to_string()))?;
+    let snapshot = Snapshot::from_entries(entries, as_of, built_at_ns).map_err(|error| Failure::failed(error.to_string()))?;
     let documents = snapshot.counts().documents;
     if !args.force {
         if documents == 0 {
@@ -176,7 +203,8 @@ impl Rejects {
     }
 
     fn write(&mut self, kind: ListSource, reject: &Reject) -> io::Result<()> {
-        let (line, reason) = (reject.line.to_string(), reject.outcome.to_string());
+        let reason = if reject.doubts.any() { reject.doubts.to_string() } else { reject.outcome.to_string() };
+        let line = reject.line.to_string();
         Ok(self.rows.write_record([kind.name(), &line, &reason, &reject.document])?)
     }
 
@@ -204,6 +232,7 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
         let sources: Vec<_> = sources.collect();
         let mut value = tally_json(&total);
         value["as_of"] = serde_json::json!(snapshot.as_of().to_string());
+        value["time_zone"] = serde_json::json!(args.time_zone.name());
         value["distinct_active_documents"] = serde_json::json!(snapshot.counts().documents);
         value["alphanumeric_active_documents"] = serde_json::json!(snapshot.counts().alphanumeric);
         value["previous_documents"] = serde_json::json!(previous.map(Previous::documents));
@@ -220,11 +249,16 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
         ("document with a wrong character", total.document_character),
         ("document with wrong check digits", total.document_check_digit),
         ("document of one repeated digit", total.document_repeated_digit),
-        ("bad date", total.bad_date),
-        ("bad scope", total.bad_scope),
+        ("document of another kind than its column's", total.document_wrong_kind),
         ("wrong number of fields", total.wrong_fields),
+        ("active, but doubtful", total.doubtful),
+        ("  taken as without end", total.assumed_open),
+        ("  taken as begun", total.assumed_begun),
+        ("  taken as the whole company", total.assumed_root),
+        ("  wrong number of fields", total.doubtful_fields),
     ];
     lines.extend(reasons.iter().filter(|(_, count)| *count > 0).map(|(name, count)| (format!("  {name}"), count.to_string())));
+    lines.push(("time zone".to_owned(), args.time_zone.to_string()));
     lines.extend(snapshot_lines(snapshot));
     lines.push(("written to".to_owned(), args.out.display().to_string()));
     output::lines(&lines)
@@ -243,9 +277,13 @@ fn tally_json(tally: &Tally) -> Value {
             "character": tally.document_character,
             "check_digit": tally.document_check_digit,
             "repeated_digit": tally.document_repeated_digit,
+            "wrong_kind": tally.document_wrong_kind,
         },
-        "bad_date_rows": tally.bad_date,
-        "bad_scope_rows": tally.bad_scope,
         "wrong_fields_rows": tally.wrong_fields,
+        "doubtful_rows": tally.doubtful,
+        "assumed_open": tally.assumed_open,
+        "assumed_begun": tally.assumed_begun,
+        "assumed_root": tally.assumed_root,
+        "doubtful_fields_rows": tally.doubtful_fields,
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::blacklist::import::{Options, Tally, read_list};
 use crate::blacklist::{Entry, Snapshot};
+use crate::calendar::{DEFAULT_ZONE, Zone};
 use crate::fatal::Failure;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ListSource, Scope};
@@ -27,8 +28,9 @@ pub struct DemoList {
 
 /// Builds the snapshot and writes both files.
 pub fn build(folder: &Path) -> Result<DemoList, Failure> {
-    let as_of = jiff::Zoned::now().date();
-    let options = Options { as_of, sanctions_scope: Scope::Root };
+    let zone = Zone::named(DEFAULT_ZONE).map_err(|e| Failure::failed(e.to_string()))?;
+    let as_of = zone.date_at(now_ns());
+    let options = Options { as_of, sanctions_scope: Scope::Root, ignore_columns: false };
     let mut entries = Vec::new();
     let tally = read_list(SAMPLE, ListSource::Ceis, &options, &mut entries, |_| Ok(()))
         .map_err(|e| Failure::failed(format!("the bundled list: {e}")))?;
