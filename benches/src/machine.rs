@@ -2,6 +2,7 @@
 
 use crate::Frames;
 use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
+use catraca_engine::calendar::Zone;
 use catraca_engine::limits::BLOCK_BUFFERS;
 use catraca_engine::policy::Policy;
 use catraca_engine::shard::access::Access;
@@ -63,6 +64,7 @@ impl Machine {
             in_flight: 4096,
             event_time: EventTimeLimits { age_ns: DAY_NS, ahead_ns: DAY_NS },
             access: Arc::new(Access::open()),
+            zone: Zone::default(),
         };
         let mut shard = Shard::new(
             settings,

@@ -6,6 +6,42 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use std::fmt;
+use std::sync::Arc;
+
+/// Day 0 of [`day_number`].
+const EPOCH: Date = jiff::civil::date(1970, 1, 1);
+
+/// The number of a day: days since 1970-01-01, from 1 to 65,535 (2149-06-06); days outside are taken as the nearest of these. 0 stands
+/// for no day.
+pub fn day_number(date: Date) -> u16 {
+    // The whole calendar is less than 8 million days.
+    let days = EPOCH.until(date).map_or(0, |span| span.get_days());
+    days.clamp(1, i32::from(u16::MAX)) as u16
+}
+
+/// The day of a number; 0 gives 1970-01-01, which no day has.
+pub fn day_of(number: u16) -> Date {
+    EPOCH.saturating_add(jiff::Span::new().days(number))
+}
+
+/// A day in a zone: its number, and when it begins and ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalDay {
+    /// [`day_number`] of its date.
+    pub number: u16,
+    /// Its first moment, nanoseconds since 1970 UTC.
+    pub begins_ns: u64,
+    /// The first moment behind it.
+    pub ends_ns: u64,
+}
+
+impl LocalDay {
+    /// Whether a moment is in it.
+    #[inline]
+    pub const fn holds(&self, wall_ns: u64) -> bool {
+        self.begins_ns <= wall_ns && wall_ns < self.ends_ns
+    }
+}
 
 /// The zone whose days count where nobody names another: Brasília time.
 pub const DEFAULT_ZONE: &str = "America/Sao_Paulo";
@@ -21,7 +57,7 @@ pub struct UnknownZone {
 /// A time zone, which says what day it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Zone {
-    name: String,
+    name: Arc<str>,
     rules: TimeZone,
 }
 
@@ -34,7 +70,7 @@ impl Zone {
         let rules = TimeZone::get(name).or_else(|_| TimeZoneDatabase::bundled().get(name));
         let known = rules.ok().filter(|rules| !rules.is_unknown());
         let rules = known.ok_or_else(|| UnknownZone { name: name.to_owned() })?;
-        Ok(Self { name: name.to_owned(), rules })
+        Ok(Self { name: name.into(), rules })
     }
 
     /// Its name.
@@ -47,6 +83,33 @@ impl Zone {
         // A u64 of nanoseconds ends in the year 2554, which a time stamp holds.
         let moment = Timestamp::from_nanosecond(i128::from(wall_ns)).unwrap_or(Timestamp::MAX);
         self.rules.to_datetime(moment).date()
+    }
+
+    /// The day at a moment. Allocates nothing, and costs some hundred nanoseconds: kept for as long as it holds.
+    #[cold]
+    pub fn day_at(&self, wall_ns: u64) -> LocalDay {
+        let date = self.date_at(wall_ns);
+        let begins = |date: Date| {
+            let begins = date.to_zoned(self.rules.clone()).ok()?.timestamp();
+            u64::try_from(begins.as_nanosecond()).ok()
+        };
+        let number = day_number(date);
+        let day = date
+            .tomorrow()
+            .ok()
+            .and_then(|tomorrow| Some(LocalDay { number, begins_ns: begins(date).unwrap_or(0), ends_ns: begins(tomorrow)? }));
+        // Where clocks are put back over midnight a date has two pieces: then it is asked for anew each time.
+        day.filter(|day| day.holds(wall_ns)).unwrap_or(LocalDay {
+            number,
+            begins_ns: wall_ns,
+            ends_ns: wall_ns.saturating_add(1),
+        })
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Self {
+        Self::named(DEFAULT_ZONE).expect("the program's own table has it")
     }
 }
 
@@ -74,6 +137,44 @@ mod tests {
         let moment = Timestamp::from_second(1_795_656_600).expect("a moment").as_nanosecond() as u64;
         assert_eq!(zone.date_at(moment), date(2026, 11, 25));
         assert_eq!(Zone::named("UTC").expect("a zone").date_at(moment), date(2026, 11, 26));
+    }
+
+    #[test]
+    fn a_day_lasts_from_midnight_to_midnight_of_its_zone() {
+        let moment = 1_795_656_600_000_000_000;
+        let hour = 3_600_000_000_000;
+        let day = Zone::default().day_at(moment);
+        assert_eq!((day_of(day.number), day.ends_ns - day.begins_ns), (date(2026, 11, 25), 24 * hour));
+        assert!(day.holds(day.begins_ns) && !day.holds(day.begins_ns - 1) && !day.holds(day.ends_ns));
+        assert_eq!(day.begins_ns % (24 * hour), 3 * hour, "three hours behind UTC");
+        // Clocks were put on an hour at midnight of 2018-11-04, and back over midnight of 2018-02-18.
+        let on = Zone::default().day_at(Timestamp::from_second(1_541_340_000).expect("a moment").as_nanosecond() as u64);
+        assert_eq!((day_of(on.number), on.ends_ns - on.begins_ns), (date(2018, 11, 4), 23 * hour));
+        let back = Zone::default().day_at(Timestamp::from_second(1_518_912_000).expect("a moment").as_nanosecond() as u64);
+        assert_eq!((day_of(back.number), back.ends_ns - back.begins_ns), (date(2018, 2, 17), 25 * hour));
+        let last = Zone::default().day_at(u64::MAX);
+        assert_eq!(last.number, u16::MAX, "past the days that have a number");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_cached_day_says_what_the_calendar_does(seconds in 0u64..4_000_000_000, later in 0u64..100_000, zone in 0usize..4) {
+            let zone = Zone::named([DEFAULT_ZONE, "America/Noronha", "Australia/Lord_Howe", "Europe/Lisbon"][zone]).expect("a zone");
+            let (wall_ns, later) = (seconds * 1_000_000_000 + 1, (seconds + later) * 1_000_000_000);
+            let day = zone.day_at(wall_ns);
+            proptest::prop_assert!(day.holds(wall_ns));
+            if day.holds(later) {
+                proptest::prop_assert_eq!(day.number, day_number(zone.date_at(later)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_has_a_number_and_the_number_a_day() {
+        for (number, day) in [(1, date(1970, 1, 2)), (20_782, date(2026, 11, 25)), (u16::MAX, date(2149, 6, 6))] {
+            assert_eq!((day_number(day), day_of(number)), (number, day));
+        }
+        assert_eq!((day_number(date(1950, 1, 1)), day_number(date(9999, 12, 31))), (1, u16::MAX));
     }
 
     #[test]

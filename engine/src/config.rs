@@ -1,5 +1,6 @@
 //! The configuration: defaults < TOML file < `CATRACA_*` environment < flags. Unknown keys are errors, everywhere.
 
+use crate::calendar::{DEFAULT_ZONE, Zone};
 use crate::fatal::{Failure, Status};
 use crate::limits::{MAX_PENDING, MAX_SHARDS};
 use crate::log::segment::MIN_SEGMENT_LEN;
@@ -94,6 +95,8 @@ pub struct Config {
     pub blacklist: Option<PathBuf>,
     /// Share of its entries that a newly loaded list may lose against the one in use, percent.
     pub blacklist_max_loss_percent: u64,
+    /// Time zone whose days the dates of list entries mean, a name of the IANA table.
+    pub time_zone: String,
     /// Allow a data directory whose contents do not survive a restart (tmpfs). For tests only.
     pub allow_volatile_data_dir: bool,
     /// This data directory is a copy, and is the node from now on. A flag only: left in a file it would hide the next copy.
@@ -129,6 +132,7 @@ impl Default for Config {
             spin_us: 1_000,
             blacklist: None,
             blacklist_max_loss_percent: 20,
+            time_zone: DEFAULT_ZONE.to_owned(),
             allow_volatile_data_dir: false,
             adopt_copy: false,
             clients: Vec::new(),
@@ -173,6 +177,14 @@ impl Config {
         Ok(config)
     }
 
+    /// The time zone named.
+    ///
+    /// # Errors
+    /// [`Status::Config`] for a name that none has.
+    pub fn zone(&self) -> Result<Zone, Failure> {
+        Zone::named(&self.time_zone).map_err(|error| wrong(format!("time_zone: {error}")))
+    }
+
     fn check(&self) -> Result<(), Failure> {
         let range = |name: &str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
@@ -196,6 +208,7 @@ impl Config {
         range("segments_ahead", u64::from(self.segments_ahead), 1, 1024)?;
         range("spin_us", self.spin_us, 0, 1_000_000)?;
         range("blacklist_max_loss_percent", self.blacklist_max_loss_percent, 0, 100)?;
+        self.zone()?;
         range("solo_after_ms", self.solo_after_ms, 0, 24 * 3600 * 1000)?;
         if let Some(address) = &self.standby_of {
             host_and_port(address).map_err(|why| wrong(format!("standby_of is {address:?}, host:port belongs there: {why}")))?;

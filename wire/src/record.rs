@@ -75,8 +75,10 @@ layout! {
         overlay_sequence: u64,
         /// One bit for each rule that matched.
         matched_rules: u64,
+        /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of before there was such a day.
+        list_day: u16,
         /// 0.
-        reserved_b: [u8; 28],
+        reserved_b: [u8; 26],
         /// The transaction, as it was submitted; zeros but for the payer's field in an overlay change, which holds the document.
         transaction: Transaction,
     }

@@ -4,6 +4,7 @@ mod address;
 mod place;
 
 use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::calendar::Zone;
 use crate::config::Config;
 use crate::control::{self, ControlSetup};
 use crate::data_dir::DataDir;
@@ -39,6 +40,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let shards = cpus.len() as u16;
     requirements::check(&cpus, config.max_connections)?;
     let access = Arc::new(config.access()?);
+    let zone = config.zone()?;
     let clients = take_shared(config.listen, "listen")?;
     let calls = Reserved::take(config.replication, false, "replication")?;
     let scrapes = Reserved::take(config.http, false, "http")?;
@@ -93,6 +95,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let mut setups = CoreSetups {
         config,
         access,
+        zone: zone.clone(),
         listen,
         other_cpus: other_cpus.clone(),
         clock: quanta::Clock::new(),
@@ -159,7 +162,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         drop(clients);
         tracing::info!(
             %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
-            records, blacklist = list, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
+            records, blacklist = list, time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
         );
         Ok(())
     })
@@ -169,6 +172,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
 struct CoreSetups<'a> {
     config: &'a Config,
     access: Arc<Access>,
+    zone: Zone,
     listen: SocketAddr,
     other_cpus: Vec<usize>,
     clock: quanta::Clock,
@@ -209,6 +213,7 @@ impl CoreSetups<'_> {
                 ahead_ns: Duration::from_secs(config.event_max_ahead_s).as_nanos() as u64,
             },
             access: Arc::clone(&self.access),
+            zone: self.zone.clone(),
         };
         CoreSetup {
             settings,

@@ -23,6 +23,7 @@ mod session;
 mod submit;
 
 use crate::blacklist::Lists;
+use crate::calendar::{LocalDay, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 use crate::policy::Policy;
@@ -62,6 +63,8 @@ pub struct ShardSettings {
     pub event_time: EventTimeLimits,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Whose days the dates of list entries mean.
+    pub zone: Zone,
 }
 
 /// One shard. `B` is the memory that blocks are built in.
@@ -70,6 +73,8 @@ pub struct Shard<B> {
     sessions: Sessions,
     dedupe: Dedupe,
     lists: Lists,
+    /// The day it was at the last decision.
+    today: LocalDay,
     policy: Policy,
     journal: Journal<B>,
     role: Role,
@@ -121,6 +126,7 @@ impl<B: BlockMemory> Shard<B> {
             settings,
             dedupe,
             lists,
+            today: LocalDay::default(),
             policy,
             journal,
             role: standing.role,

@@ -214,6 +214,10 @@ impl<B: BlockMemory> Shard<B> {
         if self.outbox.is_full() {
             return Err(self.overloaded());
         }
+        if !self.today.holds(now.wall_ns) {
+            self.today = self.settings.zone.day_at(now.wall_ns);
+        }
+        let list_day = self.today.number;
         let payer = self.lists.lookup(question.payer);
         let payee = self.lists.lookup(question.payee);
         let decision = self.policy.decide(&Facts { transaction, payer, payee });
@@ -237,7 +241,8 @@ impl<B: BlockMemory> Shard<B> {
                 snapshot_id: snapshot_id.into(),
                 overlay_sequence: overlay_sequence.into(),
                 matched_rules: decision.matched_rules.into(),
-                reserved_b: [0; 28],
+                list_day: list_day.into(),
+                reserved_b: [0; 26],
                 transaction: *transaction,
             };
         };

@@ -6,6 +6,7 @@
 use super::client::{Client, Reply};
 use super::disk::{Disk, Tear};
 use catraca_engine::blacklist::{Lists, Overlay};
+use catraca_engine::calendar::Zone;
 use catraca_engine::limits::{BLOCK_BUFFERS, MESH_QUEUE_LEN};
 use catraca_engine::log::SoundBlock;
 use catraca_engine::log::recovery::Recovery;
@@ -99,6 +100,7 @@ fn settings(options: &Options, shard: u16) -> ShardSettings {
         in_flight: options.in_flight,
         event_time: options.event_time,
         access: Arc::new(options.access.clone()),
+        zone: Zone::default(),
     }
 }
 

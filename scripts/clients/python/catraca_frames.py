@@ -26,7 +26,7 @@ TRANSACTION = struct.Struct("<32s14s14sqQIBBHQQ16sQ16s8s8s16s")
 VERDICT_BODY = struct.Struct("<BBHIQQHIQQH")
 LOOKUP_BODY = struct.Struct("<32s14s2s")
 RECORD_PLACE = struct.Struct("<IHHII32s")
-RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQ28s")
+RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQH26s")
 PING_BODY = struct.Struct("<Q")
 CLUSTER_BODY = struct.Struct("<BB6s")
 CLUSTER_STATE_BODY = struct.Struct("<BBBBI16s16s16sQQQ48s48s64s")
@@ -291,7 +291,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class StoredDecision:
-    """A stored decision with its transaction, documents in full: personal data."""
+    """A stored decision with its transaction, documents in full: personal data. `list_day` is in days since 1970-01-01; 0 unknown."""
     verdict: Verdict
     reason: str
     flags: int
@@ -304,6 +304,7 @@ class StoredDecision:
     snapshot_id: int
     overlay_sequence: int
     matched_rules: int
+    list_day: int
     shard: int
     epoch: int
     segment: int
@@ -316,13 +317,13 @@ class StoredDecision:
     def decode(cls, body: bytes) -> "StoredDecision":
         epoch, shard, extension_len, segment, block_offset, chain = RECORD_PLACE.unpack_from(body)
         (kind, _, record_extension_len, verdict, flags, score, reason, payer_source, payee_source, _, policy, lsn, decided_at,
-         snapshot, overlay, rules, _) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
+         snapshot, overlay, rules, list_day, _) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
         extension = body[304:]
         if kind != 1 or not extension_len == record_extension_len == len(extension):
             raise ProtocolError("the server sent a RECORD that is no decision, or of another length than it says")
         transaction = Transaction.decode(body[RECORD_PLACE.size + RECORD_HEAD.size:304])
         return cls(_verdict(verdict), REASONS.get(reason, str(reason)), flags, score, payer_source, payee_source, policy, lsn,
-                   decided_at, snapshot, overlay, rules, shard, epoch, segment, block_offset, chain, transaction, extension)
+                   decided_at, snapshot, overlay, rules, list_day, shard, epoch, segment, block_offset, chain, transaction, extension)
 
 
 @dataclass(frozen=True)

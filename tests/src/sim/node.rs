@@ -10,6 +10,7 @@ use super::standby::StandbyLink;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
 use catraca_engine::blacklist::{Lists, Overlay};
+use catraca_engine::calendar::Zone;
 use catraca_engine::log::damage::{Damage, Torn, TornReason};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{SoundBlock, Tail};
@@ -481,6 +482,7 @@ fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {
         in_flight: 16_384,
         event_time: EventTimeLimits { age_ns: 24 * 3_600_000_000_000, ahead_ns: 300_000_000_000 },
         access: Arc::new(Access::open()),
+        zone: Zone::default(),
     }
 }
 

@@ -71,6 +71,8 @@ fn document(text: &str) -> [u8; 14] {
 
 /// 2026-11-22 12:34:56 UTC: the invented moment of all vectors.
 const MOMENT_NS: u64 = 1_795_350_896_000_000_000;
+/// 2026-11-22.
+const LIST_DAY: u16 = 20_779;
 
 fn plain_transaction() -> Transaction {
     Transaction::pix("order-1", "04933228680", "12ABC34501DE35", 1, MOMENT_NS).expect("valid")
@@ -215,14 +217,15 @@ fn decision_record(lsn: u64, what: Transaction, verdict: Verdict, reason: Reason
         snapshot_id: 0x1122_3344_5566_7788,
         overlay_sequence: 3,
         matched_rules: u64::from(listed),
-        reserved_b: [0; 28],
+        list_day: LIST_DAY,
+        reserved_b: [0; 26],
         transaction: what,
     }
 }
 
 fn record(record: &Record) -> Value {
     let mut fields = fields!(record;
-        small: kind, version, extension_len, verdict, flags, score, reason, payer_source, payee_source, reserved_a, policy_version;
+        small: kind, version, extension_len, verdict, flags, score, reason, payer_source, payee_source, reserved_a, policy_version, list_day;
         large: lsn, decided_at_ns, snapshot_id, overlay_sequence, matched_rules;
         bytes: reserved_b;
     );

@@ -136,8 +136,11 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         (
             "blacklist",
             format!(
-                "snapshot {}, overlay change {} (version {})",
-                view.snapshot_id, view.overlay_sequence, view.blacklist_version
+                "snapshot {}, overlay change {} (version {}), as of {}",
+                view.snapshot_id,
+                view.overlay_sequence,
+                view.blacklist_version,
+                view.list_day.as_deref().unwrap_or("an unrecorded day")
             ),
         ),
         (

@@ -1,5 +1,6 @@
 //! A record as people and programs read it: names for codes, times in words, documents masked.
 
+use crate::calendar::day_of;
 use crate::log::Place;
 pub use crate::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
@@ -45,6 +46,8 @@ pub struct RecordView {
     pub snapshot_id: String,
     pub overlay_sequence: u64,
     pub blacklist_version: String,
+    /// The local day on which the lists were judged; none in records of before there was such a day.
+    pub list_day: Option<String>,
     pub payer_ispb: Option<String>,
     pub payee_ispb: Option<String>,
     pub payer_account: Option<String>,
@@ -102,6 +105,7 @@ impl RecordView {
             snapshot_id: format!("{snapshot_id:016x}"),
             overlay_sequence,
             blacklist_version: format!("{:016x}", blacklist_version(snapshot_id, overlay_sequence)),
+            list_day: (is_decision && head.list_day != 0).then(|| day_of(head.list_day.to_native()).to_string()),
             payer_ispb: Some(text_of(&transaction.payer_ispb).to_owned()).filter(|text| !text.is_empty()),
             payee_ispb: Some(text_of(&transaction.payee_ispb).to_owned()).filter(|text| !text.is_empty()),
             payer_account: hash(transaction.payer_account.to_native()),
