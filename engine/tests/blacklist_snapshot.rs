@@ -1,17 +1,13 @@
-//! Snapshots, overlay and look-up through the public API: what hits, what doesn't, and what no damaged file gets past.
+//! Snapshots and look-ups through the public API: what hits, what doesn't, and what no damaged file gets past.
 
 use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{
-    Counts, Entry, Hit, Lists, MAX_BUCKETS, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull, Snapshot, SnapshotError,
-};
+use catraca_engine::blacklist::{Counts, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
 use catraca_wire::frame::{ListSource, Scope};
-use catraca_wire::record::OverlayChange;
 use catraca_wire::{DocumentKey, DocumentKind};
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const DAY: Date = date(2026, 11, 22);
 const BUILT_AT_NS: u64 = 1_795_305_600_000_000_000;
@@ -261,94 +257,6 @@ proptest! {
             let expected = expected.or_else(|| roots.get(&asked.cnpj_root()?).map(hit(Scope::Root)));
             prop_assert_eq!(snapshot.lookup(asked), expected);
         }
-    }
-}
-
-fn change(document: &str, scope: Scope, listed: bool, sequence: u64) -> OverlayChange {
-    OverlayChange { document: key(document), scope, listed, sequence }
-}
-
-#[test]
-fn the_overlay_speaks_before_the_snapshot() {
-    let listed = snapshot(vec![
-        entry(key("ABCDEFGH000195"), ListSource::Ceis, Scope::Root),
-        entry(key("04933228680"), ListSource::Plain, Scope::Exact),
-    ]);
-    let mut lists = Lists::default();
-    assert_eq!((lists.snapshot_id(), lists.overlay_sequence(), lists.lookup(key("04933228680"))), (0, 0, None));
-    assert!(lists.swap(Some(Arc::new(listed))).is_none());
-    assert!(lists.lookup(key("04933228680")).is_some() && lists.lookup(key("ABCDEFGH000276")).is_some());
-
-    let apply = |lists: &mut Lists, document, scope, listed, sequence| {
-        lists.apply(&change(document, scope, listed, sequence)).expect("room");
-        assert_eq!(lists.overlay_sequence(), sequence);
-    };
-    apply(&mut lists, "04933228680", Scope::Root, false, 1);
-    assert_eq!(lists.lookup(key("04933228680")), None);
-    // One branch out of a listed company, then the company out, then in again: the last word stands for every branch.
-    apply(&mut lists, "ABCDEFGH000276", Scope::Exact, false, 2);
-    assert_eq!(lists.lookup(key("ABCDEFGH000276")), None);
-    assert_eq!(lists.lookup(key("ABCDEFGH000195")).map(|hit| hit.source), Some(ListSource::Ceis));
-    apply(&mut lists, "ABCDEFGH000195", Scope::Root, false, 3);
-    assert_eq!(lists.lookup(key("ABCDEFGH000195")), None);
-    apply(&mut lists, "ABCDEFGH000276", Scope::Root, true, 4);
-    let hit = Some(Hit { source: ListSource::Overlay, scope: Scope::Root });
-    assert_eq!((lists.lookup(key("ABCDEFGH000195")), lists.lookup(key("ABCDEFGH000276"))), (hit, hit));
-    apply(&mut lists, "04933228680", Scope::Exact, true, 5);
-    assert_eq!(lists.lookup(key("04933228680")), Some(Hit { source: ListSource::Overlay, scope: Scope::Exact }));
-
-    let old = lists.swap(None).expect("the one before");
-    assert_eq!(old.entries(), 2);
-    assert_eq!(lists.lookup(key("ABCDEFGH000195")), hit, "the overlay outlives the snapshot");
-    lists.prefetch(key("ABCDEFGH000195"));
-}
-
-#[test]
-fn the_overlay_is_bounded() {
-    let mut overlay = Overlay::new();
-    for number in 0..MAX_OVERLAY_ENTRIES as u64 {
-        let change = OverlayChange { document: document(3, number), scope: Scope::Exact, listed: true, sequence: number + 1 };
-        overlay.apply(&change).expect("room");
-    }
-    let sequence = overlay.sequence();
-    let mut change = OverlayChange { document: document(4, 1), scope: Scope::Exact, listed: true, sequence: sequence + 1 };
-    assert_eq!(overlay.apply(&change), Err(OverlayFull));
-    assert_eq!((overlay.len(), overlay.sequence()), (MAX_OVERLAY_ENTRIES, sequence));
-    // What it holds may still be changed.
-    change.document = document(3, 7);
-    change.listed = false;
-    assert_eq!(overlay.apply(&change), Ok(()));
-    assert_eq!(overlay.lookup(document(3, 7)), Some(None));
-}
-
-proptest! {
-    #[test]
-    fn the_order_of_changes_and_checkpoints_do_not_matter(
-        raws in proptest::collection::vec((0usize..6, any::<bool>(), any::<bool>()), 0..30),
-        order in any::<u64>(),
-    ) {
-        let documents =
-            ["ABCDEFGH000195", "ABCDEFGH000276", "12ABC34501DE35", "04933228680", "00000000000191", "37635419000120"];
-        let changes: Vec<_> = raws
-            .iter()
-            .enumerate()
-            .map(|(n, &(at, root, listed))| change(documents[at], if root { Scope::Root } else { Scope::Exact }, listed, n as u64 + 1))
-            .collect();
-        let mut straight = Overlay::new();
-        changes.iter().for_each(|change| straight.apply(change).expect("room"));
-        let mut shuffled: Vec<_> = changes.iter().chain(&changes).copied().collect();
-        shuffled.sort_by_key(|change| change.sequence.wrapping_mul(order | 1));
-        let mut other = Overlay::new();
-        shuffled.iter().for_each(|change| other.apply(change).expect("room"));
-        let mut restored = Overlay::new();
-        straight.changes().iter().for_each(|change| restored.apply(change).expect("room"));
-        for document in documents {
-            let said = straight.lookup(key(document));
-            prop_assert_eq!(said, other.lookup(key(document)));
-            prop_assert_eq!(said, restored.lookup(key(document)));
-        }
-        prop_assert_eq!(straight.changes(), other.changes());
-        prop_assert_eq!(straight.sequence(), restored.sequence());
     }
 }
 

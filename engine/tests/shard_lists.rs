@@ -2,9 +2,15 @@
 
 mod support;
 
+use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
 use catraca_engine::calendar::{Zone, day_number};
+use catraca_engine::policy::{RULE_PAYEE_LISTED, RULE_PAYER_ALLOWED, RULE_PAYER_LISTED};
+use catraca_engine::shard::messages::ToShard;
+use catraca_wire::frame::{ListSource, Scope, Verdict};
+use catraca_wire::record::{OverlayChange, OverlayOp, Reason};
 use jiff::civil::{Date, date};
-use support::{NOON_NS, World, payer, transaction};
+use std::sync::Arc;
+use support::{NOON_NS, Options, World, payee, payer, transaction};
 
 /// 2026-11-23, 23:59:59 in São Paulo, which is 02:59:59 of the next day in UTC.
 const LAST_SECOND_NS: u64 = NOON_NS + (15 * 3600 - 1) * 1_000_000_000;
@@ -35,4 +41,39 @@ fn a_record_names_the_local_day_of_its_decision() {
         assert_eq!(Zone::default().day_at(wall_ns).number, day(local), "{name}");
     }
     assert_eq!(w.records().len(), moments.len());
+}
+
+#[test]
+fn an_allowed_payer_passes_until_midnight_and_the_record_says_why() {
+    let entry = Entry::new(payer(1), ListSource::Ceis, Scope::Exact).expect("a source of lists");
+    let snapshot = Snapshot::from_entries(vec![entry], date(2026, 11, 22), 1).expect("a small list");
+    let lists = Lists::new(Some(Arc::new(snapshot)), Overlay::new());
+    let mut w = World::with(Options { lists, ..Options::default() });
+    let c = w.client();
+    let change = |document, op, sequence| OverlayChange { document, scope: Scope::Exact, op, sequence };
+    w.ask(c, 0, transaction("listed", payer(1)));
+    w.control(0, ToShard::ApplyOverlay(change(payer(1), OverlayOp::Allow { until_day: day(date(2026, 11, 23)) }, 1)));
+    w.ask(c, 1, transaction("allowed", payer(1)));
+    w.now.wall_ns = LAST_SECOND_NS;
+    w.ask(c, 2, transaction("last-second", payer(1)));
+    w.now.wall_ns += SECOND_NS;
+    w.ask(c, 3, transaction("midnight", payer(1)));
+    w.now.wall_ns -= SECOND_NS;
+    w.control(0, ToShard::ApplyOverlay(change(payee(), OverlayOp::List, 2)));
+    w.ask(c, 4, transaction("listed-payee", payer(1)));
+    let (deny, approve) = (Verdict::Deny, Verdict::Approve);
+    let expected = [
+        (deny, Reason::PayerListed, RULE_PAYER_LISTED, ListSource::Ceis.to_wire(), 0),
+        (approve, Reason::Allowed, RULE_PAYER_ALLOWED, 0, 0),
+        (approve, Reason::Allowed, RULE_PAYER_ALLOWED, 0, 0),
+        (deny, Reason::PayerListed, RULE_PAYER_LISTED, ListSource::Ceis.to_wire(), 0),
+        (deny, Reason::PayeeListed, RULE_PAYER_ALLOWED | RULE_PAYEE_LISTED, 0, ListSource::Overlay.to_wire()),
+    ];
+    let records = w.records();
+    assert_eq!(records.len(), expected.len());
+    for (n, (record, (verdict, reason, rules, payer_source, payee_source))) in records.iter().zip(expected).enumerate() {
+        assert_eq!((record.verdict, record.reason), (verdict.to_wire(), reason.to_wire()), "{n}");
+        assert_eq!(record.matched_rules.to_native(), rules, "{n}");
+        assert_eq!((record.payer_source, record.payee_source), (payer_source, payee_source), "{n}");
+    }
 }

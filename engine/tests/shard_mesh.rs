@@ -7,7 +7,7 @@ use catraca_engine::limits::MESH_QUEUE_LEN;
 use catraca_engine::shard::messages::{ToControl, ToShard};
 use catraca_engine::shard::owner;
 use catraca_wire::frame::{ErrorCode, ListSource, Scope, SubmitFrame, TransactionFields, VERDICT_DUPLICATE, Verdict};
-use catraca_wire::record::{OverlayChange, Reason, RecordKind, blacklist_version};
+use catraca_wire::record::{OverlayChange, OverlayOp, Reason, RecordKind, blacklist_version};
 use jiff::civil::date;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,7 +164,7 @@ fn a_decision_sees_one_list_and_names_it() {
     assert_eq!(ask(&mut w, 1, "c"), (Some(Verdict::Approve), blacklist_version(new.id(), 0)));
     assert_eq!(ask(&mut w, 2, "d"), (Some(Verdict::Deny), blacklist_version(new.id(), 0)));
     assert_eq!(ask(&mut w, 1, "a"), (Some(Verdict::Deny), blacklist_version(old.id(), 0)), "decided is decided");
-    let change = OverlayChange { document: payee(), scope: Scope::Exact, listed: true, sequence: 1 };
+    let change = OverlayChange { document: payee(), scope: Scope::Exact, op: OverlayOp::List, sequence: 1 };
     let mut record = change.to_record(w.now.wall_ns);
     record.lsn = 0.into();
     w.control(0, ToShard::AppendRecord(Box::new(record)));

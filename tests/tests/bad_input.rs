@@ -97,7 +97,7 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     let mut stats = StatsFrame::empty(77);
     stats.reserved[5] = 1;
     let mut list = BlacklistFrame::empty(77);
-    list.reserved_b[27] = 1;
+    list.reserved_b[25] = 1;
     let mut cluster = ClusterFrame::empty(77);
     cluster.reserved[0] = 1;
     let frames: [&[u8]; 5] = [

@@ -1,5 +1,6 @@
 //! Lists on a running node: loaded, changed, refused; under load, over restarts.
 
+use catraca_engine::calendar::Zone;
 use catraca_tests::command;
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_verified, decisions};
@@ -74,6 +75,64 @@ fn single_entries_count_at_once_and_survive_restarts() {
     assert_eq!(state["overlay_sequence"], 2, "{state:#}");
     node.stop();
     assert_verified(&dir.path().join("data"), true);
+}
+
+/// A day as the command line takes it, some days after today in the node's zone.
+fn day_from_today(days: i64) -> String {
+    let today = Zone::default().date_at(now_ns());
+    today.checked_add(jiff::Span::new().days(days)).expect("near").to_string()
+}
+
+#[test]
+fn an_allowed_document_passes_over_restarts_and_failover_until_it_is_listed_again() {
+    let pair = Pair::new(1);
+    let list = build(pair.folder(), "list", 0..1_000);
+    let primary = pair.start(0);
+    blacklist(&primary, &["load", &list.display().to_string()]);
+    let listed = document(10);
+    let canonical = listed.to_canonical();
+    for (until, says) in [(day_from_today(400), "until_day"), (day_from_today(-3), "until_day")] {
+        let sentence = refused(&primary, &["allow", &canonical, "--until", &until]);
+        assert!(sentence.contains(says), "{until}: {sentence}");
+    }
+    assert_eq!(verdict(&primary, "before", listed).0, Verdict::Deny);
+    let state = blacklist(&primary, &["allow", &canonical, "--until", &day_from_today(2)]);
+    assert_eq!((&state["changed"], &state["overlay_sequence"]), (&true.into(), &1.into()));
+    assert_eq!(verdict(&primary, "allowed", listed).0, Verdict::Approve);
+    primary.kill();
+    let primary = pair.start(0);
+    assert_eq!(verdict(&primary, "restarted", listed).0, Verdict::Approve);
+    pair.share_key();
+    let standby = pair.start(1);
+    await_in_sync(&primary, &standby);
+    primary.kill();
+    // The list may still be on its way.
+    standby.wait_until("promoted", |node| ask(node, &ClusterRequest::promote(false)).is_ok());
+    assert_eq!(verdict(&standby, "promoted", listed).0, Verdict::Approve);
+    // Yesterday is over: that ends it. So does listing the document.
+    blacklist(&standby, &["allow", &canonical, "--until", &day_from_today(-1)]);
+    assert_eq!(verdict(&standby, "ended", listed).0, Verdict::Deny);
+    blacklist(&standby, &["allow", &canonical, "--until", &day_from_today(0)]);
+    assert_eq!(verdict(&standby, "allowed again", listed).0, Verdict::Approve);
+    blacklist(&standby, &["add", &canonical]);
+    assert_eq!(verdict(&standby, "listed again", listed).0, Verdict::Deny);
+    standby.stop();
+    let data = pair.data_dir(1).display().to_string();
+    let shown = command::run(["log", "show", &data, "--transaction", "promoted"]);
+    let shown = String::from_utf8(shown.stdout).expect("text");
+    assert!(shown.contains("APPROVE, because who is listed is allowed"), "{shown}");
+    let exported = command::run(["log", "export", &data, "--format", "ndjson"]);
+    let exported: Vec<Value> = String::from_utf8(exported.stdout)
+        .expect("text")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
+    let allowed: Vec<_> = exported.iter().filter(|record| record["verdict"] == "allowed").collect();
+    assert_eq!(allowed.len(), 3, "{exported:#?}");
+    assert_eq!(allowed[0]["allowed_until"], day_from_today(2));
+    let today = day_from_today(0);
+    let decisions = exported.iter().filter(|record| record["kind"] == "decision");
+    assert!(decisions.clone().all(|record| record["list_day"] == *today) && decisions.count() >= 6);
 }
 
 #[test]

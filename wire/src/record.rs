@@ -19,7 +19,7 @@ wire_codes! {
     RecordKind: u8 {
         /// A decision on a transaction.
         Decision = 1 => "decision",
-        /// A document listed in or unlisted from the overlay.
+        /// A document listed, unlisted or allowed in the overlay.
         OverlayChange = 2 => "overlay_change",
         /// A blacklist snapshot taken into use.
         SnapshotLoaded = 3 => "snapshot_loaded",
@@ -37,6 +37,8 @@ wire_codes! {
         PayeeListed = 2 => "payee_listed",
         /// Both are listed.
         BothListed = 3 => "both_listed",
+        /// A party is listed, and allowed all the same; nothing else spoke against it.
+        Allowed = 4 => "allowed",
     }
 }
 
@@ -49,7 +51,7 @@ layout! {
         version: u8,
         /// Bytes of extension that follow the head; a multiple of 8, at most [`MAX_EXTENSION_LEN`].
         extension_len: u16,
-        /// A [`crate::frame::Verdict`]; for an overlay change 1 listed, 0 unlisted.
+        /// A [`crate::frame::Verdict`]; for an overlay change 1 listed, 0 unlisted, 2 allowed.
         verdict: u8,
         /// The verdict's flags, never [`crate::frame::VERDICT_DUPLICATE`]; for an overlay change a [`Scope`].
         flags: u8,
@@ -75,7 +77,8 @@ layout! {
         overlay_sequence: u64,
         /// One bit for each rule that matched.
         matched_rules: u64,
-        /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of before there was such a day.
+        /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of before there was such a day. For an
+        /// overlay change that allows its last day, else 0.
         list_day: u16,
         /// 0.
         reserved_b: [u8; 26],
@@ -86,15 +89,40 @@ layout! {
 
 const _: () = assert!(size_of::<TransactionFields>() + 84 == RECORD_LEN);
 
+/// What a change does to whom it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OverlayOp {
+    /// Takes earlier listings back.
+    Unlist,
+    /// Lists.
+    List,
+    /// Outranks earlier listings and every snapshot.
+    Allow {
+        /// Through this day, in days since 1970-01-01.
+        until_day: u16,
+    },
+}
+
+impl OverlayOp {
+    /// Its name in print.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unlist => "unlisted",
+            Self::List => "listed",
+            Self::Allow { .. } => "allowed",
+        }
+    }
+}
+
 /// A change to the overlay, out of its record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OverlayChange {
-    /// The document listed or unlisted.
+    /// The document that it names.
     pub document: DocumentKey,
     /// How far it reaches.
     pub scope: Scope,
-    /// Listed, or unlisted.
-    pub listed: bool,
+    /// What it does.
+    pub op: OverlayOp,
     /// Its number; they run from 1 without gaps over the life of a data directory.
     pub sequence: u64,
 }
@@ -105,7 +133,11 @@ impl OverlayChange {
         let mut head = RecordHead::zeroed();
         head.kind = RecordKind::OverlayChange.to_wire();
         head.version = RECORD_VERSION;
-        head.verdict = u8::from(self.listed);
+        (head.verdict, head.list_day) = match self.op {
+            OverlayOp::Unlist => (0, 0.into()),
+            OverlayOp::List => (1, 0.into()),
+            OverlayOp::Allow { until_day } => (2, until_day.into()),
+        };
         head.flags = self.scope.to_wire();
         head.decided_at_ns = decided_at_ns.into_wire();
         head.overlay_sequence = self.sequence.into_wire();
@@ -119,7 +151,12 @@ impl OverlayChange {
         Some(Self {
             document: DocumentKey::from_wire(&head.transaction.payer).ok()?,
             scope: Scope::from_wire(head.flags)?,
-            listed: head.verdict == 1,
+            op: match head.verdict {
+                0 => OverlayOp::Unlist,
+                1 => OverlayOp::List,
+                2 => OverlayOp::Allow { until_day: head.list_day.to_native() },
+                _ => return None,
+            },
             sequence: head.overlay_sequence.to_native(),
         })
     }

@@ -1,6 +1,6 @@
 //! What a data core holds: its handle on the snapshot, and its overlay.
 
-use super::{Hit, Overlay, OverlayFull, Snapshot};
+use super::{Listing, Overlay, OverlayFull, Scopes, Snapshot};
 use catraca_wire::DocumentKey;
 use catraca_wire::record::OverlayChange;
 use std::sync::Arc;
@@ -18,13 +18,18 @@ impl Lists {
         Self { snapshot, overlay }
     }
 
-    /// Whether the document is listed. The overlay speaks first: what it lists hits and what it unlists doesn't, whatever the
-    /// snapshot says, for the document and for its root.
+    /// What is known of the document on a day: days since 1970-01-01. The overlay speaks first: with its own listings, then with which of
+    /// the snapshot's it takes back, and last with whether it allows the document whatever lists it.
     #[inline]
-    pub fn lookup(&self, key: DocumentKey) -> Option<Hit> {
-        match self.overlay.lookup(key) {
-            Some(answer) => answer,
-            None => self.snapshot.as_ref()?.lookup(key),
+    pub fn lookup(&self, key: DocumentKey, day: u16) -> Listing {
+        let in_snapshot = |scopes| self.snapshot.as_ref().and_then(|snapshot| snapshot.lookup_within(key, day, scopes));
+        let Some(word) = self.overlay.word(key) else {
+            return in_snapshot(Scopes::ALL).map_or(Listing::Free, Listing::Listed);
+        };
+        match word.listed().or_else(|| in_snapshot(word.standing())) {
+            None => Listing::Free,
+            Some(hit) if word.allows(day) => Listing::Allowed(hit),
+            Some(hit) => Listing::Listed(hit),
         }
     }
 

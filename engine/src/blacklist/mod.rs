@@ -2,7 +2,7 @@
 //!
 //! - [`import`] reads public and private lists (CSV) into [`Entry`]s; slow, off the data cores.
 //! - [`build`] turns entries into a [`Snapshot`]: an immutable table of 64-byte buckets, one file, one content hash.
-//! - [`Overlay`] holds the few documents listed or unlisted while the node runs.
+//! - [`Overlay`] holds the few documents listed, unlisted or allowed while the node runs.
 //! - [`Lists`] is what a core holds: a snapshot and an overlay, asked with [`Lists::lookup`].
 //! - [`synthetic`] makes valid invented documents for tests and measurements.
 //!
@@ -23,7 +23,7 @@ pub mod synthetic;
 pub use build::{BuildError, Entry};
 pub use format::{Counts, MAX_BUCKETS, SnapshotError};
 pub use lists::Lists;
-pub use overlay::{MAX_OVERLAY_ENTRIES, Overlay, OverlayFull};
+pub use overlay::{MAX_ALLOW_DAYS, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull};
 pub use snapshot::Snapshot;
 
 use catraca_wire::DocumentKey;
@@ -36,6 +36,46 @@ pub struct Hit {
     pub source: ListSource,
     /// [`Scope::Root`] if the company is listed whatever the branch, else [`Scope::Exact`].
     pub scope: Scope,
+}
+
+/// What is known of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Listing {
+    /// Not listed.
+    #[default]
+    Free,
+    /// Listed.
+    Listed(Hit),
+    /// Listed, and allowed on the running node all the same.
+    Allowed(Hit),
+}
+
+impl Listing {
+    /// The listing that counts.
+    #[inline]
+    pub const fn counts(self) -> Option<Hit> {
+        match self {
+            Self::Listed(hit) => Some(hit),
+            Self::Free | Self::Allowed(_) => None,
+        }
+    }
+
+    /// Whether it is listed and allowed all the same.
+    #[inline]
+    pub const fn is_allowed(self) -> bool {
+        matches!(self, Self::Allowed(_))
+    }
+}
+
+/// Which entries of a snapshot are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Scopes {
+    exact: bool,
+    root: bool,
+}
+
+impl Scopes {
+    const ALL: Self = Self { exact: true, root: true };
 }
 
 /// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and 30 low bits, a CNPJ's is below

@@ -1,19 +1,29 @@
-//! Documents listed or unlisted on the running node, over the snapshot.
+//! Documents listed, unlisted or allowed on the running node, over the snapshot.
 //!
-//! Each core has its own plain copy, kept equal by applying the same logged changes. Changes may come in any order and more than
-//! once (recovery reads the streams of several shards): for each document and each root the highest sequence number stands.
+//! Each core has its own plain copy, kept equal by applying the same logged changes. For each document and each company it holds the
+//! sequence number of the last change of each kind: the highest stands, so that changes may come in any order and more than once
+//! (recovery reads the streams of several shards). How they compose (PROTOCOL.md, "How changes compose"):
+//!
+//! 1. Listing counts for everybody it reaches until it is taken back.
+//! 2. Unlisting takes back earlier listings of its own scope, and the snapshot's; of one document also those of its company. It never
+//!    takes back a narrower listing.
+//! 3. A later listing counts again.
+//! 4. An allowance outranks every earlier listing and every snapshot through its last day. A later listing ends it.
 
-use super::{Hit, root_key};
+use super::{Hit, Scopes, root_key};
 use crate::blacklist::bucket::mix;
 use catraca_wire::DocumentKey;
+use catraca_wire::document::ORDERS_PER_ROOT;
 use catraca_wire::frame::{ListSource, Scope};
-use catraca_wire::record::OverlayChange;
+use catraca_wire::record::{OverlayChange, OverlayOp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// Most documents and roots in an overlay: what people change by hand between two lists, with room for a script gone wrong; about
-/// 3 MB for each core. More belongs into a list.
+/// 4 MB for each core. More belongs into a list.
 pub const MAX_OVERLAY_ENTRIES: usize = 65_536;
+/// Days ahead that an allowance may reach, so that none is forgotten: a year, whatever year it is.
+pub const MAX_ALLOW_DAYS: u16 = 366;
 
 /// The overlay holds [`MAX_OVERLAY_ENTRIES`] and the change names another document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +51,55 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// The listed and unlisted documents. Look-ups neither allocate nor lock; [`Overlay::apply`] may allocate.
+/// Sequence numbers of the last changes of a document, or of a company; 0 where there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Last {
+    listed: u64,
+    unlisted: u64,
+    allowed: u64,
+    /// Last day of the allowance.
+    until_day: u16,
+}
+
+/// The listed, unlisted and allowed documents. Look-ups neither allocate nor lock; [`Overlay::apply`] may allocate.
 #[derive(Clone, Default)]
 pub struct Overlay {
     /// By table key: a document's, or a root's.
-    changes: HashMap<u64, OverlayChange, BuildHasherDefault<KeyHasher>>,
+    last: HashMap<u64, Last, BuildHasherDefault<KeyHasher>>,
     sequence: u64,
+}
+
+/// What the overlay says of a document.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word {
+    exact: Last,
+    root: Last,
+}
+
+impl Word {
+    /// The overlay's own listing, if it has one that was not taken back.
+    pub(super) fn listed(&self) -> Option<Hit> {
+        let hit = |scope| Some(Hit { source: ListSource::Overlay, scope });
+        if self.exact.listed > self.exact.unlisted {
+            hit(Scope::Exact)
+        } else if self.root.listed > self.root.unlisted.max(self.exact.unlisted) {
+            hit(Scope::Root)
+        } else {
+            None
+        }
+    }
+
+    /// Which of the snapshot's listings were not taken back.
+    pub(super) const fn standing(&self) -> Scopes {
+        let exact = self.exact.unlisted == 0;
+        Scopes { exact, root: exact && self.root.unlisted == 0 }
+    }
+
+    /// Whether the document is allowed on a day, whatever lists it.
+    pub(super) fn allows(&self, day: u16) -> bool {
+        let listed = self.exact.listed.max(self.root.listed);
+        [self.exact, self.root].iter().any(|last| last.allowed > listed && day <= last.until_day)
+    }
 }
 
 impl Overlay {
@@ -55,8 +108,8 @@ impl Overlay {
         Self::default()
     }
 
-    /// Takes in a change. One with a lower sequence number than the document's (or root's) last is without effect, so that applying
-    /// changes again, or in another order, ends in the same overlay.
+    /// Takes in a change. One with a lower sequence number than the last of its kind is without effect, so that applying changes
+    /// again, or in another order, ends in the same overlay.
     ///
     /// # Errors
     /// [`OverlayFull`], and then nothing has changed.
@@ -66,41 +119,32 @@ impl Overlay {
             // A CPF has no branches: its root is itself.
             Scope::Root => root_key(change.document).unwrap_or(change.document.raw()),
         };
-        let full = self.changes.len() >= MAX_OVERLAY_ENTRIES;
-        match self.changes.get_mut(&key) {
-            Some(last) if last.sequence >= change.sequence => {}
-            Some(last) => *last = *change,
-            None if full => return Err(OverlayFull),
-            None => {
-                self.changes.insert(key, *change);
+        if self.last.len() >= MAX_OVERLAY_ENTRIES && !self.last.contains_key(&key) {
+            return Err(OverlayFull);
+        }
+        let last = self.last.entry(key).or_default();
+        match change.op {
+            OverlayOp::List => last.listed = last.listed.max(change.sequence),
+            OverlayOp::Unlist => last.unlisted = last.unlisted.max(change.sequence),
+            OverlayOp::Allow { until_day } if change.sequence > last.allowed => {
+                (last.allowed, last.until_day) = (change.sequence, until_day);
             }
+            OverlayOp::Allow { .. } => {}
         }
         self.sequence = self.sequence.max(change.sequence);
         Ok(())
     }
 
-    /// What the overlay says of a document: `Some(Some(_))` listed, `Some(None)` unlisted, `None` nothing. Where it speaks of the
-    /// document and of its root, the later word stands.
+    /// What the overlay says of a document; `None` if nothing.
     #[inline]
-    pub fn lookup(&self, key: DocumentKey) -> Option<Option<Hit>> {
+    pub(super) fn word(&self, key: DocumentKey) -> Option<Word> {
         // By far the most look-ups: nothing was changed by hand.
-        if self.changes.is_empty() {
+        if self.last.is_empty() {
             return None;
         }
-        let exact = self.changes.get(&key.raw());
-        let root = root_key(key).and_then(|root| self.changes.get(&root));
-        let last = match (exact, root) {
-            (Some(exact), Some(root)) => {
-                if exact.sequence > root.sequence {
-                    exact
-                } else {
-                    root
-                }
-            }
-            (exact, root) => exact.or(root)?,
-        };
-        let scope = if key.cnpj_root().is_none() { Scope::Exact } else { last.scope };
-        Some(last.listed.then_some(Hit { source: ListSource::Overlay, scope }))
+        let exact = self.last.get(&key.raw()).copied();
+        let root = root_key(key).and_then(|root| self.last.get(&root)).copied();
+        (exact.is_some() || root.is_some()).then(|| Word { exact: exact.unwrap_or_default(), root: root.unwrap_or_default() })
     }
 
     /// The highest sequence number applied; 0 without any.
@@ -110,18 +154,32 @@ impl Overlay {
 
     /// Documents and roots that it speaks of.
     pub fn len(&self) -> usize {
-        self.changes.len()
+        self.last.len()
     }
 
     /// Whether it speaks of none.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
+        self.last.is_empty()
     }
 
-    /// The changes that still stand, in order of their sequence numbers: applied to an empty overlay they make this one. For
-    /// checkpoints; allocates.
+    /// The changes that still stand, in order of their sequence numbers: applied to an empty overlay they make this one. A company is
+    /// named by the first of its branches. For checkpoints; allocates.
     pub fn changes(&self) -> Vec<OverlayChange> {
-        let mut changes: Vec<_> = self.changes.values().copied().collect();
+        let mut changes = Vec::new();
+        for (&key, last) in &self.last {
+            let exact = DocumentKey::from_raw(key).map(|document| (document, Scope::Exact));
+            let named =
+                exact.or_else(|| Some((DocumentKey::from_raw((key & !super::ROOT_TAG) * ORDERS_PER_ROOT + 1)?, Scope::Root)));
+            // A key came out of a document, and so gives one.
+            let Some((document, scope)) = named else { continue };
+            let ops = [
+                (OverlayOp::List, last.listed),
+                (OverlayOp::Unlist, last.unlisted),
+                (OverlayOp::Allow { until_day: last.until_day }, last.allowed),
+            ];
+            let made = ops.into_iter().filter(|(_, sequence)| *sequence > 0);
+            changes.extend(made.map(|(op, sequence)| OverlayChange { document, scope, op, sequence }));
+        }
         changes.sort_unstable_by_key(|change| change.sequence);
         changes
     }

@@ -3,7 +3,7 @@
 use super::bucket::{Bucket, Place, Table};
 use super::build::{self, BuildError, Entry};
 use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
-use super::{Hit, ROOT_TAG, memory, root_key};
+use super::{Hit, ROOT_TAG, Scopes, memory, root_key};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::Date;
@@ -149,10 +149,16 @@ impl Snapshot {
     /// Whether the document is listed: itself, else, for a CNPJ, its root. Reads one cache line for each of the two, two at most.
     #[inline]
     pub fn lookup(&self, key: DocumentKey) -> Option<Hit> {
-        if let Some(sources) = self.exact().find(key.raw()) {
+        self.lookup_within(key, 0, Scopes::ALL)
+    }
+
+    /// [`Self::lookup`] among some of the entries.
+    #[inline]
+    pub(super) fn lookup_within(&self, key: DocumentKey, _day: u16, scopes: Scopes) -> Option<Hit> {
+        if let Some(sources) = self.exact().find(key.raw()).filter(|_| scopes.exact) {
             return Some(Hit { source: first_source(sources), scope: Scope::Exact });
         }
-        let sources = self.roots().find(root_key(key)?)?;
+        let sources = self.roots().find(root_key(key)?).filter(|_| scopes.root)?;
         Some(Hit { source: first_source(sources), scope: Scope::Root })
     }
 

@@ -4,13 +4,14 @@
 
 use super::Control;
 use super::answer::Asker;
-use crate::blacklist::{MAX_OVERLAY_ENTRIES, Overlay, Snapshot};
+use super::list_request::{ListRequest, Refused};
+use crate::blacklist::{Overlay, Snapshot};
+use crate::calendar::day_of;
 use crate::link::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
 use bytemuck::Zeroable;
-use catraca_wire::DocumentKey;
-use catraca_wire::frame::{BlacklistFrame, BlacklistOp, BlacklistStateFrame, ErrorCode, Role, Scope};
-use catraca_wire::record::{OverlayChange, RECORD_VERSION, RecordHead, RecordKind};
+use catraca_wire::frame::{BlacklistFrame, BlacklistStateFrame, ErrorCode, Role};
+use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_VERSION, RecordHead, RecordKind};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,9 +38,6 @@ impl Handle {
         let _ = self.events.send(event);
     }
 }
-
-/// Why a change was not made.
-struct Refused(ErrorCode, String);
 
 struct Lists {
     control: Rc<Control>,
@@ -70,7 +68,7 @@ pub(super) fn start(
             lists.log_in_use().await;
         }
         while let Some((asker, change)) = waiting.recv().await {
-            match lists.change(&change).await {
+            match lists.change(asker, &change).await {
                 Ok(changed) => {
                     let state = lists.state(asker.correlation, changed);
                     asker.answer(&lists.control, bytemuck::bytes_of(&state).to_vec()).await;
@@ -83,40 +81,36 @@ pub(super) fn start(
 }
 
 impl Lists {
-    async fn change(&mut self, frame: &BlacklistFrame) -> Result<bool, Refused> {
-        let field = |what: &str| Refused(ErrorCode::BadField, what.to_owned());
-        match BlacklistOp::from_wire(frame.op).ok_or_else(|| field("op: unknown code"))? {
-            BlacklistOp::Describe => Ok(false),
-            op @ (BlacklistOp::Add | BlacklistOp::Remove) => {
-                let document = DocumentKey::from_wire(&frame.document).map_err(|_| {
-                    Refused(ErrorCode::BadDocument, "document: not a valid CPF or CNPJ in canonical form".to_owned())
-                })?;
-                let scope = Scope::from_wire(frame.scope).ok_or_else(|| field("scope: 1 exact or 2 root"))?;
-                self.list(document, scope, op == BlacklistOp::Add).await
+    async fn change(&mut self, asker: Asker, frame: &BlacklistFrame) -> Result<bool, Refused> {
+        let today = self.control.zone.day_at(wall_ns()).number;
+        match ListRequest::read(frame, today)? {
+            ListRequest::Describe => Ok(false),
+            ListRequest::Change { document, scope, op } => {
+                self.list(asker, OverlayChange { document, scope, op, sequence: self.overlay.sequence() + 1 }).await
             }
-            BlacklistOp::Load => {
-                let path =
-                    frame.path.get(..usize::from(frame.path_len.to_native())).ok_or_else(|| field("path_len: at most 256"))?;
-                let path = std::str::from_utf8(path).map_err(|_| field("path: must be UTF-8"))?;
-                self.load(PathBuf::from(path), frame.force == 1).await
-            }
+            ListRequest::Load { path, force } => self.load(path, force).await,
         }
     }
 
-    async fn list(&mut self, document: DocumentKey, scope: Scope, listed: bool) -> Result<bool, Refused> {
-        let change = OverlayChange { document, scope, listed, sequence: self.overlay.sequence() + 1 };
+    async fn list(&mut self, asker: Asker, change: OverlayChange) -> Result<bool, Refused> {
         let mut next = self.overlay.clone();
-        if next.apply(&change).is_err() {
-            let why = format!("the overlay holds {MAX_OVERLAY_ENTRIES} documents, its most: build a list and load it");
-            return Err(Refused(ErrorCode::Failed, why));
-        }
+        next.apply(&change).map_err(|full| Refused(ErrorCode::Failed, full.to_string()))?;
         self.log(change.to_record(wall_ns())).await?;
         self.control.tell_all(|| ToShard::ApplyOverlay(change)).await;
         for _ in 0..self.control.shards() {
             self.event(|event| matches!(event, ToControl::OverlayApplied(sequence) if *sequence == change.sequence)).await;
         }
         self.overlay = next;
-        tracing::info!(%document, listed, %scope, sequence = change.sequence, "blacklist changed");
+        let OverlayChange { document, scope, op, sequence } = change;
+        let until = match op {
+            OverlayOp::Allow { until_day } => Some(day_of(until_day)),
+            OverlayOp::List | OverlayOp::Unlist => None,
+        };
+        // Whose credential it was only the shard knows; the connection is that of its own log lines.
+        tracing::info!(
+            %document, change = op.name(), %scope, until = until.map(tracing::field::display), sequence,
+            shard = asker.shard, connection = asker.connection.slot, "blacklist changed"
+        );
         Ok(true)
     }
 

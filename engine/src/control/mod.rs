@@ -7,6 +7,7 @@ mod answer;
 mod cluster;
 mod exposition;
 mod http;
+mod list_request;
 mod lists;
 mod lookups;
 mod metrics;
@@ -15,6 +16,7 @@ mod stats;
 mod watch;
 
 use crate::blacklist::{Overlay, Snapshot};
+use crate::calendar::Zone;
 use crate::data_dir::DataDir;
 use crate::driver::Links;
 use crate::fatal::{Failure, Status};
@@ -61,6 +63,8 @@ pub struct ControlSetup {
     pub list_logged: bool,
     /// The overlay in use.
     pub overlay: Overlay,
+    /// Whose days the dates of entries mean.
+    pub zone: Zone,
 }
 
 /// What the tasks of the control thread share.
@@ -76,6 +80,7 @@ struct Control {
     live: Cell<bool>,
     disk_reserve_len: u64,
     max_loss_percent: u64,
+    zone: Zone,
 }
 
 /// Pause before a full mailbox is tried again: its core takes everything in it each loop.
@@ -143,6 +148,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
         live: Cell::new(true),
         disk_reserve_len: setup.disk_reserve_len,
         max_loss_percent: setup.max_loss_percent,
+        zone: setup.zone,
     });
     let lists = lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);

@@ -151,6 +151,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
         snapshot: snapshot.clone().filter(|_| !follows),
         list_logged: list_logged || follows,
         overlay: if follows { Overlay::new() } else { overlay },
+        zone: zone.clone(),
         data_dir,
     };
     driver::run_on(&other_cpus);

@@ -3,7 +3,7 @@
 //! The one rule so far is the blacklist. Rules of risk, windows and external answers join as further facts and further rules behind
 //! [`Policy::decide`], which stays the only place where a verdict is chosen.
 
-use crate::blacklist::Hit;
+use crate::blacklist::Listing;
 use catraca_wire::frame::{TransactionFields, Verdict};
 use catraca_wire::record::Reason;
 
@@ -11,16 +11,20 @@ use catraca_wire::record::Reason;
 pub const RULE_PAYER_LISTED: u64 = 1 << 0;
 /// Bit of `matched_rules`: the payee is listed.
 pub const RULE_PAYEE_LISTED: u64 = 1 << 1;
+/// Bit of `matched_rules`: the payer is listed, and allowed all the same.
+pub const RULE_PAYER_ALLOWED: u64 = 1 << 2;
+/// Bit of `matched_rules`: the payee is listed, and allowed all the same.
+pub const RULE_PAYEE_ALLOWED: u64 = 1 << 3;
 
 /// What a decision may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The transaction as submitted; validated.
     pub transaction: &'a TransactionFields,
-    /// The payer's entry in the blacklist.
-    pub payer: Option<Hit>,
-    /// The payee's entry in the blacklist.
-    pub payee: Option<Hit>,
+    /// What the blacklist knows of the payer.
+    pub payer: Listing,
+    /// What the blacklist knows of the payee.
+    pub payee: Listing,
 }
 
 /// What was decided, and what settled it.
@@ -59,14 +63,20 @@ impl Policy {
     /// Decides. The same facts and version always give the same decision.
     #[inline]
     pub fn decide(&self, facts: &Facts<'_>) -> Decision {
-        let (reason, matched_rules) = match (facts.payer, facts.payee) {
-            (None, None) => {
-                return Decision { verdict: Verdict::Approve, reason: Reason::Clear, score: 0, matched_rules: 0 };
-            }
-            (Some(_), None) => (Reason::PayerListed, RULE_PAYER_LISTED),
-            (None, Some(_)) => (Reason::PayeeListed, RULE_PAYEE_LISTED),
-            (Some(_), Some(_)) => (Reason::BothListed, RULE_PAYER_LISTED | RULE_PAYEE_LISTED),
+        let rule = |listing, listed, allowed| match listing {
+            Listing::Free => 0,
+            Listing::Listed(_) => listed,
+            Listing::Allowed(_) => allowed,
         };
-        Decision { verdict: Verdict::Deny, reason, score: LISTED_SCORE, matched_rules }
+        let matched_rules =
+            rule(facts.payer, RULE_PAYER_LISTED, RULE_PAYER_ALLOWED) | rule(facts.payee, RULE_PAYEE_LISTED, RULE_PAYEE_ALLOWED);
+        let (verdict, reason, score) = match (facts.payer.counts(), facts.payee.counts()) {
+            (None, None) if matched_rules == 0 => (Verdict::Approve, Reason::Clear, 0),
+            (None, None) => (Verdict::Approve, Reason::Allowed, 0),
+            (Some(_), None) => (Verdict::Deny, Reason::PayerListed, LISTED_SCORE),
+            (None, Some(_)) => (Verdict::Deny, Reason::PayeeListed, LISTED_SCORE),
+            (Some(_), Some(_)) => (Verdict::Deny, Reason::BothListed, LISTED_SCORE),
+        };
+        Decision { verdict, reason, score, matched_rules }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn reserved_is_zero(kind: u8, whole: &[u8]) -> bool {
         Some(FrameKind::Ping) => frame::view::<frame::PingFrame>(whole).is_some_and(|f| f.reserved == 0),
         Some(FrameKind::Cluster) => frame::view::<frame::ClusterFrame>(whole).is_some_and(|f| f.reserved == [0; 6]),
         Some(FrameKind::Blacklist) => {
-            frame::view::<frame::BlacklistFrame>(whole).is_some_and(|f| f.reserved_a == 0 && f.reserved_b == [0; 28])
+            frame::view::<frame::BlacklistFrame>(whole).is_some_and(|f| f.reserved_a == 0 && f.reserved_b == [0; 26])
         }
         _ => true,
     }

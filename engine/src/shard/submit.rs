@@ -9,7 +9,7 @@ use super::journal::BlockMemory;
 use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::{Shard, owner};
-use crate::blacklist::Hit;
+use crate::blacklist::Listing;
 use crate::limits;
 use crate::policy::Facts;
 use catraca_wire::DocumentKey;
@@ -218,8 +218,8 @@ impl<B: BlockMemory> Shard<B> {
             self.today = self.settings.zone.day_at(now.wall_ns);
         }
         let list_day = self.today.number;
-        let payer = self.lists.lookup(question.payer);
-        let payee = self.lists.lookup(question.payee);
+        let payer = self.lists.lookup(question.payer, list_day);
+        let payee = self.lists.lookup(question.payee, list_day);
         let decision = self.policy.decide(&Facts { transaction, payer, payee });
         let (snapshot_id, overlay_sequence) = (self.lists.snapshot_id(), self.lists.overlay_sequence());
         let policy_version = self.policy.version();
@@ -232,8 +232,8 @@ impl<B: BlockMemory> Shard<B> {
                 flags: 0,
                 score: decision.score.into(),
                 reason: decision.reason.to_wire(),
-                payer_source: payer.map_or(0, source_of),
-                payee_source: payee.map_or(0, source_of),
+                payer_source: source_of(payer),
+                payee_source: source_of(payee),
                 reserved_a: 0,
                 policy_version: policy_version.into(),
                 lsn: 0.into(),
@@ -274,6 +274,6 @@ impl<B: BlockMemory> Shard<B> {
 }
 
 #[inline]
-fn source_of(hit: Hit) -> u8 {
-    hit.source.to_wire()
+fn source_of(listing: Listing) -> u8 {
+    listing.counts().map_or(0, |hit| hit.source.to_wire())
 }

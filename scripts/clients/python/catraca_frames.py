@@ -65,7 +65,7 @@ class Channel(enum.IntEnum):
     OTHER, APP, WEB, API, BRANCH, ATM = range(6)
 
 
-REASONS = {0: "clear", 1: "payer_listed", 2: "payee_listed", 3: "both_listed"}
+REASONS = {0: "clear", 1: "payer_listed", 2: "payee_listed", 3: "both_listed", 4: "allowed"}
 
 
 class CatracaError(Exception):

@@ -310,7 +310,7 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
         Some(FrameKind::Ping) => view::<PingFrame>(whole).is_some_and(|frame| frame.reserved == 0),
         Some(FrameKind::Cluster) => view::<ClusterFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6]),
         Some(FrameKind::Blacklist) => {
-            view::<BlacklistFrame>(whole).is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 28])
+            view::<BlacklistFrame>(whole).is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 26])
         }
         _ => false,
     }

@@ -12,9 +12,14 @@ impl BlacklistChange {
         Self { scope: scope.to_wire(), document: document.to_wire(), ..Self::of(BlacklistOp::Add) }
     }
 
-    /// Unlists a document: it no longer hits, whatever the snapshot says.
+    /// Unlists a document: earlier listings of the scope, and the snapshot's, no longer count.
     pub fn remove(document: DocumentKey, scope: Scope) -> Self {
         Self { scope: scope.to_wire(), document: document.to_wire(), ..Self::of(BlacklistOp::Remove) }
+    }
+
+    /// Lets a document pass through `until_day` (days since 1970-01-01), whatever lists it.
+    pub fn allow(document: DocumentKey, scope: Scope, until_day: u16) -> Self {
+        Self { scope: scope.to_wire(), document: document.to_wire(), until_day, ..Self::of(BlacklistOp::Allow) }
     }
 
     /// Takes a snapshot file on the server's machine into use; `force` although it loses more entries than the server allows.

@@ -150,12 +150,14 @@ wire_codes! {
     BlacklistOp: u8 {
         /// List a document.
         Add = 1 => "add",
-        /// Unlist a document: it no longer hits, whatever the snapshot says.
+        /// Unlist a document: earlier listings of the scope, and the snapshot's, no longer count.
         Remove = 2 => "remove",
         /// Take a snapshot file on the server's machine into use.
         Load = 3 => "load",
         /// Only tell the state.
         Describe = 4 => "describe",
+        /// Let a document pass until a day, whatever lists it.
+        Allow = 5 => "allow",
     }
 }
 

@@ -231,9 +231,9 @@ frame! {
     BlacklistChange as BlacklistFrame, Blacklist, 320; {
         /// A [`BlacklistOp`].
         op: u8,
-        /// A [`Scope`], for add and remove; else 0.
+        /// A [`Scope`], for add, remove and allow; else 0.
         scope: u8,
-        /// Document, for add and remove; else zeros.
+        /// Document, for add, remove and allow; else zeros.
         document: [u8; DOCUMENT_LEN],
         /// 1: load although the list loses more entries than the server allows; else 0.
         force: u8,
@@ -243,8 +243,10 @@ frame! {
         path_len: u16,
         /// UTF-8 path on the server's machine, for load; else zeros.
         path: [u8; MAX_PATH_LEN],
+        /// Last day of an allowance, in days since 1970-01-01, for allow; else 0.
+        until_day: u16,
         /// 0.
-        reserved_b: [u8; 28],
+        reserved_b: [u8; 26],
     }
 }
 

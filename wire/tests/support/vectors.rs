@@ -6,7 +6,7 @@
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, BlockIdentity, SegmentHead};
 use catraca_wire::document::DocumentKey;
 use catraca_wire::frame::*;
-use catraca_wire::record::{OverlayChange, RECORD_LEN, RECORD_VERSION, Reason, Record, RecordHead, RecordKind};
+use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_LEN, RECORD_VERSION, Reason, Record, RecordHead, RecordKind};
 use catraca_wire::transaction::{Channel, Rail};
 use serde_json::{Map, Value, json};
 
@@ -252,7 +252,7 @@ fn record_reply(name: &str, correlation: u64, stored: Record, extension: &[u8]) 
     vector(name, place.header, &wire, fields)
 }
 
-fn blacklist(name: &str, op: BlacklistOp, scope: u8, listed: Option<&str>, force: u8, path: &str) -> Value {
+fn blacklist(name: &str, op: BlacklistOp, scope: u8, listed: Option<&str>, force: u8, path: &str, until_day: u16) -> Value {
     let change = BlacklistChange {
         header: of(FrameKind::Blacklist, BlacklistFrame::LEN, 0, 9),
         op: op.to_wire(),
@@ -262,10 +262,11 @@ fn blacklist(name: &str, op: BlacklistOp, scope: u8, listed: Option<&str>, force
         reserved_a: 0,
         path_len: path.len() as u16,
         path: filled(path),
-        reserved_b: [0; 28],
+        until_day,
+        reserved_b: [0; 26],
     };
     let fields = fields!(change;
-        small: op, scope, force, reserved_a, path_len;
+        small: op, scope, force, reserved_a, path_len, until_day;
         text: document, path;
         bytes: reserved_b;
     );
@@ -373,11 +374,12 @@ pub fn frames() -> Value {
             decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8),
             b"\x01\x02\x03\x04\x05\x06\x07\x08",
         ),
-        blacklist("blacklist_add", BlacklistOp::Add, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, ""),
-        blacklist("blacklist_remove", BlacklistOp::Remove, Scope::Exact.to_wire(), Some("04933228680"), 0, ""),
-        blacklist("blacklist_load", BlacklistOp::Load, 0, None, 1, "/var/lib/catraca/listas/março.snapshot"),
-        blacklist("blacklist_load_longest", BlacklistOp::Load, 0, None, 0, &"/".repeat(MAX_PATH_LEN)),
-        blacklist("blacklist_describe", BlacklistOp::Describe, 0, None, 0, ""),
+        blacklist("blacklist_add", BlacklistOp::Add, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, "", 0),
+        blacklist("blacklist_remove", BlacklistOp::Remove, Scope::Exact.to_wire(), Some("04933228680"), 0, "", 0),
+        blacklist("blacklist_load", BlacklistOp::Load, 0, None, 1, "/var/lib/catraca/listas/março.snapshot", 0),
+        blacklist("blacklist_load_longest", BlacklistOp::Load, 0, None, 0, &"/".repeat(MAX_PATH_LEN), 0),
+        blacklist("blacklist_allow", BlacklistOp::Allow, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, "", LIST_DAY + 30),
+        blacklist("blacklist_describe", BlacklistOp::Describe, 0, None, 0, "", 0),
         blacklist_state(),
         stats("stats_one_shard", 0),
         stats("stats_all_shards", ALL_SHARDS),
@@ -409,7 +411,7 @@ pub fn log() -> Value {
     let change = OverlayChange {
         document: DocumentKey::parse("12ABC34501DE35").expect("valid"),
         scope: Scope::Root,
-        listed: true,
+        op: OverlayOp::List,
         sequence: 4,
     };
     let mut change_head = change.to_record(MOMENT_NS);

@@ -34,6 +34,8 @@ enum Command {
     Add(online::ChangeArgs),
     /// Unlist a document on a running node
     Remove(online::ChangeArgs),
+    /// Let a document pass until a day, whatever lists it
+    Allow(online::AllowArgs),
     /// Say which blacklist a running node uses
     Status(online::StatusArgs),
     /// Write an invented plain list, for measurements and load tests
@@ -49,6 +51,7 @@ pub fn run(args: Args) -> Outcome {
         Command::Load(args) => online::load(&args),
         Command::Add(args) => online::add(&args),
         Command::Remove(args) => online::remove(&args),
+        Command::Allow(args) => online::allow(&args),
         Command::Status(args) => online::status(&args),
         Command::Synth(args) => synth::run(&args),
     }

@@ -1,11 +1,13 @@
-//! `catraca blacklist load|add|remove|status`: the blacklist of a running node.
+//! `catraca blacklist load|add|remove|allow|status`: the blacklist of a running node.
 
+use crate::calendar::day_number;
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{BlacklistChange, BlacklistStateReply, Scope};
+use jiff::civil::Date;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -42,8 +44,9 @@ pub(super) struct LoadArgs {
 /// Arguments of `add` and `remove`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The change is logged like a decision before it takes effect, and survives restarts and new lists. A document that is removed no
-longer hits, whatever the list says. The credential needs the permission `admin`.
+The change is logged like a decision before it takes effect, and survives restarts and new lists. To remove a document takes back
+what listed it or its company, and the list's entries; to remove a company (--scope root) takes back what listed the company, and
+leaves what listed one of its branches alone. Adding again lists again. The credential needs the permission `admin`.
 
 Examples:
   catraca blacklist add 049.332.286-80
@@ -61,6 +64,24 @@ pub(super) struct ChangeArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Arguments of `allow`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Through the day named the document passes whatever lists it, lists that are loaded later included; then what lists it counts again.
+Adding the document, or its company, ends it at once; so does allowing it until yesterday. Logged like a decision before it takes
+effect, and survives restarts. The credential needs the permission `admin`.
+
+Examples:
+  catraca blacklist allow 12.ABC.345/01DE-35 --until 2026-12-31
+  catraca blacklist allow 12.ABC.345/01DE-35 --until 2026-12-31 --scope root --addr 127.0.0.1:7400")]
+pub(super) struct AllowArgs {
+    #[command(flatten)]
+    change: ChangeArgs,
+    /// Last day, in the node's time zone; at most 366 days ahead
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    until: Date,
 }
 
 /// Arguments of `status`.
@@ -89,6 +110,11 @@ pub(super) fn add(args: &ChangeArgs) -> Outcome {
 pub(super) fn remove(args: &ChangeArgs) -> Outcome {
     let (document, scope) = args.entry()?;
     ask(&args.connect, &BlacklistChange::remove(document, scope), args.json)
+}
+
+pub(super) fn allow(args: &AllowArgs) -> Outcome {
+    let (document, scope) = args.change.entry()?;
+    ask(&args.change.connect, &BlacklistChange::allow(document, scope, day_number(args.until)), args.change.json)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Outcome {

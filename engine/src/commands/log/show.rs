@@ -112,6 +112,7 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
             let list = |source: Option<&'static str>| source.unwrap_or("unknown list");
             format!("payer ({}) and payee ({}) are listed", list(view.payer_source), list(view.payee_source))
         }
+        Some(Reason::Allowed) => "who is listed is allowed by an entry made on the running node".to_owned(),
         None => format!("reason {}, which this build does not know", head.reason),
     };
     let party = |document: &Option<String>, source: Option<&str>| {

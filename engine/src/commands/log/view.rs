@@ -7,7 +7,7 @@ use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::{ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of};
-use catraca_wire::record::{Reason, RecordHead, RecordKind, blacklist_version};
+use catraca_wire::record::{OverlayChange, OverlayOp, Reason, RecordHead, RecordKind, blacklist_version};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv6Addr;
@@ -48,6 +48,8 @@ pub struct RecordView {
     pub blacklist_version: String,
     /// The local day on which the lists were judged; none in records of before there was such a day.
     pub list_day: Option<String>,
+    /// The last day of an allowance.
+    pub allowed_until: Option<String>,
     pub payer_ispb: Option<String>,
     pub payee_ispb: Option<String>,
     pub payer_account: Option<String>,
@@ -67,7 +69,11 @@ impl RecordView {
         let kind = RecordKind::from_wire(head.kind);
         let transaction = &head.transaction;
         let is_decision = kind == Some(RecordKind::Decision);
-        let is_change = kind == Some(RecordKind::OverlayChange);
+        let change = OverlayChange::from_record(head);
+        let until_day = change.and_then(|change| match change.op {
+            OverlayOp::Allow { until_day } => Some(until_day),
+            OverlayOp::List | OverlayOp::Unlist => None,
+        });
         let snapshot_id = head.snapshot_id.to_native();
         let overlay_sequence = head.overlay_sequence.to_native();
         Self {
@@ -82,12 +88,11 @@ impl RecordView {
             transaction_id: Some(text_of(&transaction.id).to_owned()).filter(|id| !id.is_empty()),
             verdict: match kind {
                 Some(RecordKind::Decision) => Verdict::from_wire(head.verdict).map_or("unknown", Verdict::name),
-                Some(RecordKind::OverlayChange) if head.verdict == 1 => "listed",
-                Some(RecordKind::OverlayChange) => "unlisted",
+                Some(RecordKind::OverlayChange) => change.map_or("unknown", |change| change.op.name()),
                 _ => "",
             },
             flags: if is_decision { flag_names(head.flags) } else { String::new() },
-            scope: Scope::from_wire(head.flags).filter(|_| is_change).map(Scope::name),
+            scope: Scope::from_wire(head.flags).filter(|_| change.is_some()).map(Scope::name),
             score: head.score.to_native(),
             reason: Reason::from_wire(head.reason).filter(|_| is_decision).map(Reason::name),
             payer: document(&transaction.payer, unmask),
@@ -106,6 +111,7 @@ impl RecordView {
             overlay_sequence,
             blacklist_version: format!("{:016x}", blacklist_version(snapshot_id, overlay_sequence)),
             list_day: (is_decision && head.list_day != 0).then(|| day_of(head.list_day.to_native()).to_string()),
+            allowed_until: until_day.map(|day| day_of(day).to_string()),
             payer_ispb: Some(text_of(&transaction.payer_ispb).to_owned()).filter(|text| !text.is_empty()),
             payee_ispb: Some(text_of(&transaction.payee_ispb).to_owned()).filter(|text| !text.is_empty()),
             payer_account: hash(transaction.payer_account.to_native()),
