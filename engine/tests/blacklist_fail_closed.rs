@@ -234,6 +234,67 @@ fn doubtful_rows_are_in_the_file_of_rejects_and_in_the_table() {
 }
 
 #[test]
+fn an_entry_carries_its_dates_and_its_reason() {
+    let folder = Folder::new();
+    let list = format!(
+        "document,valid_from,valid_until,reason\n{CPF},,26/11/2026,a court order\n{CNPJ},2026-11-27,,fraud\n00000000000191,,2026-11-24,\n"
+    );
+    let counted = folder.built("plain", list.as_bytes(), &[]);
+    for (name, count) in [("active_rows", 1), ("future_rows", 1), ("expired_rows", 1), ("distinct_active_documents", 1)] {
+        assert_eq!(counted[name], count, "{name}");
+    }
+    assert_eq!((&counted["snapshot"]["entries"], &counted["snapshot"]["future_documents"]), (&2.into(), &1.into()));
+    let list = folder.path("list.catraca").display().to_string();
+    for (on, expected) in [("2026-11-25", [true, false]), ("2026-11-26", [true, false]), ("2026-11-27", [false, true])] {
+        let answer = catraca(&["check", &list, CPF, CNPJ, "--on", on, "--json"]);
+        let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
+        let listed = [0, 1].map(|n| answer["documents"][n]["listed"] == true);
+        assert_eq!((listed, &answer["on"], &answer["time_zone"]), (expected, &on.into(), &"America/Sao_Paulo".into()), "{on}");
+    }
+    let answer = catraca(&["check", &list, CPF, CNPJ, "--on", "2026-11-26"]);
+    let text = String::from_utf8(answer.stdout).expect("text");
+    assert!(text.contains("listed by plain, exact, until 2026-11-26: a court order\n"), "{text}");
+    assert!(text.contains("not listed; will be by plain, exact, from 2026-11-27: fraud\n"), "{text}");
+    assert_eq!(catraca(&["check", &list, CPF, CNPJ, "--on", "2027-01-01"]).status.code(), Some(3));
+    assert_eq!(catraca(&["check", &list, CPF, "--on", "2027-01-01"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_list_that_is_yet_to_begin_lists_nobody_today() {
+    let folder = Folder::new();
+    let list = format!("document,valid_from\n{CPF},2026-11-26\n");
+    assert!(folder.refused("plain", list.as_bytes(), &[]).contains("nobody would be listed"));
+    let counted = folder.built("plain", list.as_bytes(), &["--force"]);
+    assert_eq!((&counted["active_rows"], &counted["snapshot"]["future_documents"]), (&0.into(), &1.into()));
+}
+
+#[test]
+fn the_date_of_a_list_is_in_its_name_or_unknown() {
+    let folder = Folder::new();
+    let (out, list) = (folder.path("out").display().to_string(), ceis("01/01/2020", ""));
+    let build = |names: &[&str]| -> Value {
+        let sources: Vec<String> = names
+            .iter()
+            .flat_map(|name| {
+                std::fs::write(folder.path(name), &list).expect("written");
+                ["--source".to_owned(), format!("ceis={}", folder.path(name).display())]
+            })
+            .collect();
+        let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+        let output = catraca(&[&["build", "--out", &out, "--json"][..], &sources].concat());
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    };
+    for (names, date) in [
+        (&["20261122_CEIS.csv"][..], Value::from("2026-11-22")),
+        (&["20261122_CEIS.csv", "20261120_CEIS.csv"], Value::from("2026-11-20")),
+        (&["20261122_CEIS.csv", "more.csv"], Value::Null),
+        (&["20261322_CEIS.csv"], Value::Null),
+    ] {
+        assert_eq!(build(names)["snapshot"]["source_dates"]["ceis"], date, "{names:?}");
+    }
+}
+
+#[test]
 fn an_unknown_time_zone_is_refused() {
     let output = Folder::new().build("plain", b"document\n04933228680\n", &["--time-zone", "Brasilia"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -1,7 +1,8 @@
 //! Lists as files: what is found in them, and what is said of those that can't be read.
 
 use catraca_engine::blacklist::import::{Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list};
-use catraca_engine::blacklist::{Entry, Hit, Snapshot};
+use catraca_engine::blacklist::{Draft, Hit, Snapshot};
+use catraca_engine::calendar::day_number;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
 use jiff::civil::{Date, date};
@@ -14,18 +15,18 @@ const SAMPLE: &[u8] = include_bytes!("../../scripts/sample/ceis-sample.csv");
 
 struct Found {
     tally: Tally,
-    entries: Vec<Entry>,
+    draft: Draft,
     rejects: Vec<Reject>,
 }
 
 fn read_on(list: impl Read, source: ListSource, as_of: Date) -> Result<Found, ImportError> {
-    let (mut entries, mut rejects) = (Vec::new(), Vec::new());
+    let (mut draft, mut rejects) = (Draft::default(), Vec::new());
     let options = Options { as_of, sanctions_scope: Scope::Root, ignore_columns: false };
-    let tally = read_list(list, source, &options, &mut entries, |reject| {
+    let tally = read_list(list, source, &options, &mut draft, |reject| {
         rejects.push(reject);
         Ok(())
     })?;
-    Ok(Found { tally, entries, rejects })
+    Ok(Found { tally, draft, rejects })
 }
 
 fn read(list: impl AsRef<[u8]>, source: ListSource) -> Result<Found, ImportError> {
@@ -40,7 +41,7 @@ fn refusal(list: impl AsRef<[u8]>, source: ListSource) -> String {
 }
 
 fn snapshot(read: Found) -> Snapshot {
-    Snapshot::from_entries(read.entries, DAY, 1).expect("built")
+    Snapshot::build(read.draft, DAY, 1).expect("built")
 }
 
 fn key(text: &str) -> DocumentKey {
@@ -67,7 +68,7 @@ fn the_published_layout_gives_the_expected_figures() {
         assert!(documents.len() >= 40);
         for text in documents {
             let document = key(text.as_str().expect("text"));
-            assert_eq!(snapshot.lookup(document).is_some(), hits, "{name}: {document}");
+            assert_eq!(snapshot.lookup(document, day_number(DAY)).is_some(), hits, "{name}: {document}");
         }
     }
 }
@@ -78,7 +79,7 @@ fn a_pipe_that_gives_little_at_a_time_gives_the_same_list() {
     let whole = read(list, ListSource::Plain).expect("a list");
     let (start, rest) = list.split_at(4);
     let in_two = read_on(start.chain(rest), ListSource::Plain, DAY).expect("the same list");
-    assert_eq!((in_two.tally, &in_two.entries, &in_two.rejects), (whole.tally, &whole.entries, &whole.rejects));
+    assert_eq!((in_two.tally, &in_two.draft.entries, &in_two.rejects), (whole.tally, &whole.draft.entries, &whole.rejects));
     assert_eq!((whole.tally.active, whole.tally.doubtful_fields, whole.rejects[0].line), (2, 1, 3));
 }
 
@@ -147,9 +148,15 @@ fn a_plain_list_counts_each_reason() {
     };
     assert_eq!(first, &wrong, "the line is counted with the newlines inside fields");
     let snapshot = snapshot(read);
-    assert_eq!(snapshot.lookup(key("12ABC34501DE35")), Some(Hit { source: ListSource::Plain, scope: Scope::Root }));
-    assert_eq!(snapshot.lookup(key("04933228680")), Some(Hit { source: ListSource::Plain, scope: Scope::Exact }));
-    assert_eq!(snapshot.lookup(key("00000000000191")), None);
+    assert_eq!(
+        snapshot.lookup(key("12ABC34501DE35"), day_number(DAY)),
+        Some(Hit { source: ListSource::Plain, scope: Scope::Root })
+    );
+    assert_eq!(
+        snapshot.lookup(key("04933228680"), day_number(DAY)),
+        Some(Hit { source: ListSource::Plain, scope: Scope::Exact })
+    );
+    assert_eq!(snapshot.lookup(key("00000000000191"), day_number(DAY)), None);
 }
 
 #[test]
@@ -161,7 +168,10 @@ fn cepim_has_no_dates_and_cnep_one_column_more() {
     assert_eq!(read(cp1252, ListSource::Cepim).expect("a list").tally.active, 1);
     let cnep = "CPF OU CNPJ DO SANCIONADO;VALOR DA MULTA;DATA INICIO SANCAO;DATA FINAL SANCAO\n00000000000191;1,00;01/01/2020;\n";
     let snapshot = snapshot(read(cnep, ListSource::Cnep).expect("a list"));
-    assert_eq!(snapshot.lookup(key("00000000000191")), Some(Hit { source: ListSource::Cnep, scope: Scope::Root }));
+    assert_eq!(
+        snapshot.lookup(key("00000000000191"), day_number(DAY)),
+        Some(Hit { source: ListSource::Cnep, scope: Scope::Root })
+    );
 }
 
 #[test]
@@ -265,7 +275,7 @@ fn errors_of_reading_and_of_the_rejects_are_passed_on() {
     assert!(error.to_string().contains("on fire"), "{error}");
     let options = Options { as_of: DAY, sanctions_scope: Scope::Root, ignore_columns: false };
     let full = |_| Err(std::io::Error::other("no space"));
-    let error = read_list(&b"document\n1\n"[..], ListSource::Plain, &options, &mut Vec::new(), full).expect_err("full");
+    let error = read_list(&b"document\n1\n"[..], ListSource::Plain, &options, &mut Draft::default(), full).expect_err("full");
     assert!(matches!(error, ImportError::Rejects(_)), "{error}");
 }
 
@@ -275,7 +285,7 @@ proptest! {
         let header: &[u8] = if published { b"CNPJ ENTIDADE;X\n" } else { b"document,scope\n" };
         let source = if published { ListSource::Cepim } else { ListSource::Plain };
         if let Ok(read) = read([header, &bytes].concat(), source) {
-            prop_assert_eq!(read.tally.active, read.entries.len() as u64);
+            prop_assert_eq!(read.tally.active, read.draft.entries.len() as u64);
             prop_assert_eq!(read.tally.rows - read.tally.active + read.tally.doubtful, read.rejects.len() as u64);
         }
         let _ = read(&bytes, source);

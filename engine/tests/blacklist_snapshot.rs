@@ -1,7 +1,8 @@
 //! Snapshots and look-ups through the public API: what hits, what doesn't, and what no damaged file gets past.
 
 use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Counts, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
+use catraca_engine::blacklist::{Counts, Draft, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
+use catraca_engine::calendar::day_number;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentKey, DocumentKind};
 use jiff::civil::{Date, date};
@@ -28,12 +29,18 @@ fn synthetic(entries: u64) -> Snapshot {
     snapshot((0..entries).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect())
 }
 
-/// A small snapshot with all kinds of entries, saved.
+/// A small snapshot with all kinds of entries, saved: two documents with dates, two of its reasons too rare for a slot.
 fn saved(folder: &Path) -> (PathBuf, Vec<u8>) {
     let mut entries: Vec<_> = (0..40).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect();
     entries.extend((40..60).map(|number| entry(document(1, number), ListSource::Ceis, Scope::Root)));
+    let mut draft = Draft::from(entries);
+    for at in 0..9 {
+        draft.entries[at] = draft.entries[at].because(draft.reasons.number(&format!("reason {at}")));
+    }
+    draft.entries[38] = draft.entries[38].between(None, Some(DAY));
+    draft.entries[39] = draft.entries[39].between(Some(DAY), None);
     let path = folder.join("list.catraca");
-    snapshot(entries).save(&path).expect("saved");
+    Snapshot::build(draft, DAY, BUILT_AT_NS).expect("built").save(&path).expect("saved");
     let bytes = std::fs::read(&path).expect("read");
     (path, bytes)
 }
@@ -50,12 +57,12 @@ fn every_listed_document_hits_and_no_other() {
         let snapshot = synthetic(entries);
         assert_eq!(snapshot.entries(), entries);
         for number in 0..entries {
-            let hit = snapshot.lookup(document(1, number));
+            let hit = snapshot.lookup(document(1, number), day_number(DAY));
             assert_eq!(hit, Some(Hit { source: ListSource::Plain, scope: Scope::Exact }), "{number} of {entries}");
         }
         for number in entries..entries + 1_000 {
             snapshot.prefetch(document(1, number));
-            assert_eq!(snapshot.lookup(document(1, number)), None, "{number} of {entries}");
+            assert_eq!(snapshot.lookup(document(1, number), day_number(DAY)), None, "{number} of {entries}");
         }
     }
 }
@@ -69,15 +76,18 @@ fn a_root_hits_every_branch_and_an_exact_entry_one() {
         entry(key("00000000000191"), ListSource::Ceis, Scope::Root),
     ]);
     let root = Some(Hit { source: ListSource::Cnep, scope: Scope::Root });
-    assert_eq!(snapshot.lookup(key("ABCDEFGH000195")), root);
-    assert_eq!(snapshot.lookup(key("ABCDEFGH000276")), root);
-    assert_eq!(snapshot.lookup(key("12ABC34501DE35")), Some(Hit { source: ListSource::Plain, scope: Scope::Exact }));
+    assert_eq!(snapshot.lookup(key("ABCDEFGH000195"), day_number(DAY)), root);
+    assert_eq!(snapshot.lookup(key("ABCDEFGH000276"), day_number(DAY)), root);
+    assert_eq!(
+        snapshot.lookup(key("12ABC34501DE35"), day_number(DAY)),
+        Some(Hit { source: ListSource::Plain, scope: Scope::Exact })
+    );
     let sibling = DocumentKey::from_raw(key("12ABC34501DE35").raw() + 1).expect("a key");
-    assert_eq!(snapshot.lookup(sibling), None);
+    assert_eq!(snapshot.lookup(sibling, day_number(DAY)), None);
     // A CPF has no branches, and the root of zeros is a root like any other.
-    assert_eq!(snapshot.lookup(key("04933228680")), Some(Hit { source: ListSource::Ceis, scope: Scope::Exact }));
+    assert_eq!(snapshot.lookup(key("04933228680"), day_number(DAY)), Some(Hit { source: ListSource::Ceis, scope: Scope::Exact }));
     let branch = DocumentKey::from_raw(77).expect("a branch of root zero");
-    assert_eq!(snapshot.lookup(branch), Some(Hit { source: ListSource::Ceis, scope: Scope::Root }));
+    assert_eq!(snapshot.lookup(branch, day_number(DAY)), Some(Hit { source: ListSource::Ceis, scope: Scope::Root }));
 }
 
 #[test]
@@ -90,9 +100,19 @@ fn counts_are_of_distinct_documents() {
         entry(key("04933228680"), ListSource::Ceis, Scope::Exact),
         entry(key("04933228680"), ListSource::Ceis, Scope::Exact),
     ]);
-    let expected = Counts { entries: 3, roots: 1, documents: 3, cpf: 1, cnpj: 2, alphanumeric: 2, by_source: [1, 2, 0, 2] };
+    let expected = Counts {
+        entries: 3,
+        roots: 1,
+        spans: 0,
+        future: 0,
+        documents: 3,
+        cpf: 1,
+        cnpj: 2,
+        alphanumeric: 2,
+        by_source: [1, 2, 0, 2],
+    };
     assert_eq!(snapshot.counts(), expected);
-    assert_eq!(snapshot.lookup(key("04933228680")).map(|hit| hit.source), Some(ListSource::Ceis));
+    assert_eq!(snapshot.lookup(key("04933228680"), day_number(DAY)).map(|hit| hit.source), Some(ListSource::Ceis));
     assert_eq!((snapshot.as_of(), snapshot.built_at_ns()), (DAY, BUILT_AT_NS));
 }
 
@@ -119,11 +139,11 @@ fn a_saved_snapshot_opens_to_the_same() {
     let opened = Snapshot::open(&path).expect("sound");
     assert_eq!(opened.bytes(), built.bytes());
     assert_eq!((opened.id(), opened.counts(), opened.as_of()), (built.id(), built.counts(), built.as_of()));
-    assert!((0..10_000).all(|number| opened.lookup(document(1, number)).is_some()));
+    assert!((0..10_000).all(|number| opened.lookup(document(1, number), day_number(DAY)).is_some()));
     assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "a temporary file was left");
     // An empty list is a list.
     synthetic(0).save(&path).expect("saved");
-    assert_eq!(Snapshot::open(&path).expect("sound").lookup(document(1, 1)), None);
+    assert_eq!(Snapshot::open(&path).expect("sound").lookup(document(1, 1), day_number(DAY)), None);
 }
 
 #[test]
@@ -156,7 +176,7 @@ fn every_truncation_and_any_tail_is_refused() {
 
 /// Recomputes both hashes, as somebody would who wants to be believed.
 fn rehashed(mut bytes: Vec<u8>) -> Vec<u8> {
-    let content = blake3::Hasher::new().update(&bytes[88..200]).update(&bytes[4096..]).finalize();
+    let content = blake3::Hasher::new().update(&bytes[88..232]).update(&bytes[4096..]).finalize();
     bytes[48..80].copy_from_slice(content.as_bytes());
     bytes[16..48].fill(0);
     let header = blake3::hash(&bytes[..4096]);
@@ -176,19 +196,57 @@ fn sound_hashes_do_not_excuse_nonsense() {
         assert!(error.contains(expected), "{expected}: {error}");
     };
     change(8, 9 | 4096 << 32, "format version 9");
+    // Who was listed on one day: its dates can't be made up.
+    change(8, 1 | 4096 << 32, "format version 1, and this program reads 2; build it again");
     change(88, 20_261_322, "as-of date");
     change(104, MAX_BUCKETS + 1, "more buckets");
     change(112, u64::MAX, "more buckets");
     change(104, 1, "bytes where");
     change(120, 41, "counts other entries");
+    change(136, u64::MAX, "more dated lines");
+    change(136, 3, "bytes where");
+    change(144, 10 << 32 | 9, "bytes where");
+    change(144, u64::MAX, "more reasons");
+    let spans = bytes.len() - 9 * 10 - 4 * 16;
+    change(spans, 1, "not there");
+    change(spans + 16, 1, "out of their order");
+    let line = |from: u64, until: u64, source: u64, reason: u64| from | until << 16 | source << 32 | reason << 48;
+    change(spans + 8, line(0, 0, 9, 1), "known source");
+    change(spans + 8, line(0, 0, 4 | 1 << 8, 1), "known source");
+    change(spans + 8, line(0, 0, 4, 10), "known source");
+    change(spans + 8, line(0, 0, 4, 0), "without dates");
+    // Two of the four have dates, which their documents' slots say; two are there for their reasons.
+    let outcomes = |value: u64| -> Vec<String> {
+        let forged = (0..4).map(|n| {
+            let mut forged = bytes.clone();
+            forged[spans + 16 * n + 8..][..8].copy_from_slice(&value.to_le_bytes());
+            rewrite(&path, &rehashed(forged)).map_or_else(|error| error.to_string(), |_| String::new())
+        });
+        forged.collect()
+    };
+    let refused = |value, expected: &str| outcomes(value).iter().filter(|error| error.contains(expected)).count();
+    assert_eq!(refused(line(7, 0, 4, 1), "does not say that it has dates"), 2);
+    assert_eq!(refused(line(0, 0, 4, 1), "without dates"), 2);
+    let texts = bytes.len() - 9 * 10;
+    change(texts, 0, "a length that none has");
+    change(texts, 0x000a, "no text");
+    change(texts + 9 * 9, 0xffff_ffff, "reason");
     change(300, 1, "reserved bytes");
     change(96, 12_345, "nobody looks for it");
     change(4096, 1 << 63 | 111_111_111, "no document has");
     let sources = 4096 + 56;
-    let mut forged = bytes.clone();
-    forged[sources] = 0x10;
-    let error = rewrite(&path, &rehashed(forged)).expect_err("an unknown source");
-    assert!(error.to_string().contains("without a known source"), "{error}");
+    for (byte, expected) in [
+        (0x20, "without a known source"),
+        (0x10, "dates that are not there"),
+        (0xe8, ""),
+        (0x28 | 0x10, "dates that are not there"),
+        (0x21, "reason that is not there"),
+    ] {
+        let mut forged = bytes.clone();
+        forged[sources] = byte;
+        let error = rewrite(&path, &rehashed(forged)).map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{byte:x}: {error}");
+    }
 }
 
 #[test]
@@ -223,7 +281,7 @@ proptest! {
         }
         if let Ok(snapshot) = rewrite(&path, &rehashed(bytes)) {
             for number in 0..100 {
-                let _ = snapshot.lookup(document(1, number));
+                let _ = snapshot.lookup(document(1, number), day_number(DAY));
             }
         }
     }
@@ -255,7 +313,7 @@ proptest! {
             let hit = |scope| move |&source: &u8| Hit { source: ListSource::ALL[usize::from(source)], scope };
             let expected = exact.get(&asked).map(hit(Scope::Exact));
             let expected = expected.or_else(|| roots.get(&asked.cnpj_root()?).map(hit(Scope::Root)));
-            prop_assert_eq!(snapshot.lookup(asked), expected);
+            prop_assert_eq!(snapshot.lookup(asked, day_number(DAY)), expected);
         }
     }
 }

@@ -6,6 +6,7 @@ use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
 use catraca_engine::calendar::{Zone, day_number};
 use catraca_engine::policy::{RULE_PAYEE_LISTED, RULE_PAYER_ALLOWED, RULE_PAYER_LISTED};
 use catraca_engine::shard::messages::ToShard;
+use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope, Verdict};
 use catraca_wire::record::{OverlayChange, OverlayOp, Reason};
 use jiff::civil::{Date, date};
@@ -75,5 +76,53 @@ fn an_allowed_payer_passes_until_midnight_and_the_record_says_why() {
         assert_eq!((record.verdict, record.reason), (verdict.to_wire(), reason.to_wire()), "{n}");
         assert_eq!(record.matched_rules.to_native(), rules, "{n}");
         assert_eq!((record.payer_source, record.payee_source), (payer_source, payee_source), "{n}");
+    }
+}
+
+#[test]
+fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
+    let entry = |n, from: Option<Date>, until: Option<Date>| {
+        let entry = Entry::new(payer(n), ListSource::Ceis, Scope::Exact).expect("a source of lists");
+        entry.between(from, until)
+    };
+    let (today, tomorrow) = (date(2026, 11, 23), date(2026, 11, 24));
+    // Built once, the day before.
+    let entries = vec![
+        entry(0, None, Some(today)),
+        entry(1, Some(tomorrow), None),
+        entry(2, Some(today), Some(today)),
+        entry(3, None, None),
+        entry(4, Some(date(2020, 1, 1)), Some(date(2030, 1, 1))),
+    ];
+    let snapshot = Arc::new(Snapshot::from_entries(entries, date(2026, 11, 22), 1).expect("a small list"));
+    let lists = Lists::new(Some(Arc::clone(&snapshot)), Overlay::new());
+    let mut w = World::with(Options { shards: 2, lists, ..Options::default() });
+    let c = w.client();
+    let mut correlation = 0;
+    let mut denied = |w: &mut World, name: &str| -> Vec<bool> {
+        let ask = |n: u64| {
+            correlation += 1;
+            let answer = w.ask(c, correlation, transaction(&format!("{name}{n}"), payer(n))).verdict();
+            answer.verdict == Verdict::Deny.to_wire()
+        };
+        (0..6).map(ask).collect()
+    };
+    w.now.wall_ns = LAST_SECOND_NS;
+    assert_eq!(denied(&mut w, "today"), [true, false, true, true, true, false]);
+    w.now.wall_ns += SECOND_NS;
+    assert_eq!(denied(&mut w, "tomorrow"), [false, true, false, true, true, false]);
+    w.now.wall_ns -= SECOND_NS;
+    assert_eq!(denied(&mut w, "again"), [true, false, true, true, true, false], "a clock that is set back");
+    // What a decision saw can be looked up again with what its record names.
+    let records = w.records();
+    assert_eq!(records.len(), 18);
+    for record in records {
+        assert_eq!(record.snapshot_id, snapshot.id());
+        let source = |document: &[u8; 14]| {
+            let document = DocumentKey::from_wire(document).expect("recorded");
+            snapshot.lookup(document, record.list_day.to_native()).map_or(0, |hit| hit.source.to_wire())
+        };
+        let again = (source(&record.transaction.payer), source(&record.transaction.payee));
+        assert_eq!(again, (record.payer_source, record.payee_source));
     }
 }

@@ -318,3 +318,37 @@ fn a_node_whose_list_is_damaged_says_so_and_does_not_decide_without_it() {
     assert_eq!(status, 10, "{text}");
     assert!(text.contains("blacklist") && text.contains(".snap"), "{text}");
 }
+
+#[test]
+fn a_node_whose_list_is_of_an_earlier_format_starts_with_one_that_was_built_again_and_not_without() {
+    let dir = folder();
+    let list = build(dir.path(), "list", 0..1_000);
+    let setup = Setup::new(&dir.path().join("data"));
+    let node = setup.start();
+    let state = blacklist(&node, &["load", &list.display().to_string()]);
+    node.stop();
+    // What an earlier build kept says so at its beginning, and that is all that is looked at.
+    let kept = dir.path().join("data/lists").join(format!("{:016x}.snap", id(&state)));
+    let mut bytes = std::fs::read(&kept).expect("kept");
+    bytes[8] = 1;
+    std::fs::remove_file(&kept).expect("there");
+    std::fs::write(&kept, &bytes).expect("written");
+    let (status, text) = setup.fail();
+    assert_eq!(status, 10, "{text}");
+    for says in ["format version 1", "blacklist build", "--blacklist"] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let earlier = dir.path().join("earlier.catraca");
+    std::fs::write(&earlier, bytes).expect("written");
+    let (status, text) = Setup::new(&dir.path().join("data")).set("blacklist", earlier.display()).fail();
+    assert!(status == 10 && text.contains("format version 1"), "{text}");
+    let again = build(dir.path(), "again", 0..1_200);
+    let node = Setup::new(&dir.path().join("data")).set("blacklist", again.display()).start();
+    assert_eq!(blacklist(&node, &["status"])["snapshot_entries"], 1_200);
+    assert_eq!(verdict(&node, "listed", document(1_100)).0, Verdict::Deny);
+    node.stop();
+    // It is in the log, and needs no naming from then on.
+    let node = setup.start();
+    assert_eq!(blacklist(&node, &["status"])["snapshot_entries"], 1_200);
+    node.stop();
+}

@@ -12,13 +12,22 @@ pub(super) const BUCKET_SLOTS: usize = 7;
 /// Size of a bucket: a cache line.
 pub(super) const BUCKET_LEN: usize = 64;
 
+/// In a slot's byte: bit `n - 1` for each list with code `n` that names the key without dates.
+pub(super) const SOURCES: u8 = 0b1111;
+/// In a slot's byte: the key has lines with dates, among the spans.
+pub(super) const DATED: u8 = 1 << 4;
+/// In a slot's byte, from this bit on: the number of the undated plain line's reason, if it is one of the most frequent; else 0.
+pub(super) const REASON_SHIFT: u32 = 5;
+/// Reasons that fit the byte.
+pub(super) const INLINE_REASONS: u16 = 7;
+
 /// A cache line of the table, in memory as in the file.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct Bucket {
     /// Table keys, filled from the front; 0 is a free slot (no document has key 0).
     pub(super) keys: [u64_le; BUCKET_SLOTS],
-    /// For each key, bit `n - 1` for each list with code `n` that names it.
+    /// For each key its lines in a byte: [`SOURCES`], [`DATED`], and from [`REASON_SHIFT`] on the reason.
     pub(super) sources: [u8; BUCKET_SLOTS],
     /// Bit [`Place::overflow_bit`] of each key whose first choice is this bucket and that lives in its second.
     pub(super) overflow: u8,

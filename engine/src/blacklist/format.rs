@@ -1,20 +1,26 @@
 //! The snapshot file, byte by byte, and what is refused.
 //!
-//! A header page of 4096 bytes ([`Header`], then zeros), the buckets of the exact table, the buckets of the root table. All
-//! integers are little-endian. Two BLAKE3 hashes cover every byte: `content_hash` the content fields and both tables, so that the
-//! same list has the same id whenever it was built; `header_hash` the header page, `content_hash` included.
+//! A header page of 4096 bytes ([`Header`], then zeros), the buckets of the exact table, the buckets of the root table, the spans
+//! (lines with dates, sorted), the reasons (each its length in two bytes, and its text in UTF-8). All integers are little-endian; a
+//! day is the number of days since 1970-01-01. Two BLAKE3 hashes cover every byte: `content_hash` the content fields and all behind
+//! the header page, so that the same list has the same id whenever it was built; `header_hash` the header page, `content_hash`
+//! included.
 
 use super::bucket::BUCKET_LEN;
+use super::build::MAX_ENTRIES;
+use super::entry::{MAX_REASON_LEN, MAX_REASONS};
+use super::span::SPAN_LEN;
 use bytemuck::{Pod, Zeroable};
 use jiff::civil::Date;
-use rend::{u32_le, u64_le};
+use rend::{u16_le, u32_le, u64_le};
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// First bytes of a snapshot file.
 pub(super) const MAGIC: [u8; 8] = *b"CATRLIST";
-/// Version of the layout below.
-pub(super) const FORMAT_VERSION: u32 = 1;
+/// Version of the layout below. Version 1 had no dates: it held who was listed on one day.
+pub(super) const FORMAT_VERSION: u32 = 2;
 /// The header fills a page, so that the buckets behind it are aligned to cache lines and pages.
 pub(super) const HEADER_LEN: usize = 4096;
 /// Most buckets in one table: 2^25 of 64 bytes are 2 GiB and hold 200 million keys, twice what is promised; a header that claims
@@ -22,6 +28,8 @@ pub(super) const HEADER_LEN: usize = 4096;
 pub const MAX_BUCKETS: u64 = 1 << 25;
 /// Lists that an entry can come from in a snapshot: codes 1 to 4.
 pub(super) const SNAPSHOT_SOURCES: usize = 4;
+/// Bytes before each reason: its length.
+pub(super) const REASON_HEAD_LEN: usize = 2;
 
 /// The header, at the start of its page.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -47,7 +55,7 @@ pub(super) struct Header {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Content {
-    /// The day whose active entries these are, as the decimal number yyyymmdd.
+    /// The day before which no line has ended, as the decimal number yyyymmdd; the counts are of this day.
     pub(super) as_of: u32_le,
     /// 0.
     pub(super) reserved: u32_le,
@@ -61,7 +69,17 @@ pub(super) struct Content {
     pub(super) exact_entries: u64_le,
     /// Keys in the root table.
     pub(super) root_entries: u64_le,
-    /// Distinct documents listed.
+    /// Spans.
+    pub(super) spans: u64_le,
+    /// Reasons.
+    pub(super) reasons: u32_le,
+    /// Bytes of the reasons.
+    pub(super) reasons_len: u32_le,
+    /// By source: the day of which its list is; 0 unknown.
+    pub(super) source_days: [u16_le; SNAPSHOT_SOURCES],
+    /// Distinct documents whose first line begins after the day.
+    pub(super) future: u64_le,
+    /// Distinct documents listed on the day.
     pub(super) documents: u64_le,
     /// Of these, CPFs.
     pub(super) cpf: u64_le,
@@ -73,15 +91,20 @@ pub(super) struct Content {
     pub(super) by_source: [u64_le; SNAPSHOT_SOURCES],
 }
 
-const _: () = assert!(size_of::<Header>() == 200 && HEADER_LEN.is_multiple_of(BUCKET_LEN));
+const _: () = assert!(size_of::<Header>() == 232 && HEADER_LEN.is_multiple_of(BUCKET_LEN));
 
-/// How much is in a snapshot. A document listed by two sources counts once in the totals and once for each source.
+/// How much is in a snapshot, on the day of which it is. A document listed by two sources counts once in the totals and once for each
+/// source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Keys in the tables: documents listed exactly, and roots.
     pub entries: u64,
     /// Of the entries, CNPJ roots.
     pub roots: u64,
+    /// Lines with dates, or with a rare reason.
+    pub spans: u64,
+    /// Distinct documents that will be listed, and are not yet.
+    pub future: u64,
     /// Distinct documents.
     pub documents: u64,
     /// Of the documents, CPFs.
@@ -177,6 +200,12 @@ impl Header {
             Some("reserved bytes in use")
         } else if content.exact_buckets.to_native() > MAX_BUCKETS || content.root_buckets.to_native() > MAX_BUCKETS {
             Some("more buckets than the format allows")
+        } else if content.spans.to_native() > MAX_ENTRIES as u64 {
+            Some("more dated lines than the format allows")
+        } else if content.reasons.to_native() as usize > MAX_REASONS
+            || content.reasons_len.to_native() as usize > MAX_REASONS * (REASON_HEAD_LEN + MAX_REASON_LEN)
+        {
+            Some("more reasons than the format allows")
         } else if date_of(content.as_of.to_native()).is_none() {
             Some("as-of date")
         } else {
@@ -193,7 +222,17 @@ impl Header {
 
     /// Bytes of the whole file.
     pub(super) fn file_len(&self) -> u64 {
-        HEADER_LEN as u64 + (self.content.exact_buckets.to_native() + self.content.root_buckets.to_native()) * BUCKET_LEN as u64
+        self.places().reasons.end as u64
+    }
+
+    /// Where the parts of the file are. The counts were checked: 4 GiB of buckets, 3.2 GB of spans, 11 MB of reasons at most.
+    pub(super) fn places(&self) -> Places {
+        let content = &self.content;
+        let buckets = content.exact_buckets.to_native() as usize + content.root_buckets.to_native() as usize;
+        let buckets_end = HEADER_LEN + buckets * BUCKET_LEN;
+        let spans_end = buckets_end + content.spans.to_native() as usize * SPAN_LEN;
+        let reasons_end = spans_end + content.reasons_len.to_native() as usize;
+        Places { buckets: HEADER_LEN..buckets_end, spans: buckets_end..spans_end, reasons: spans_end..reasons_end }
     }
 
     /// The counts in print.
@@ -202,6 +241,8 @@ impl Header {
         Counts {
             entries: content.exact_entries.to_native() + content.root_entries.to_native(),
             roots: content.root_entries.to_native(),
+            spans: content.spans.to_native(),
+            future: content.future.to_native(),
             documents: content.documents.to_native(),
             cpf: content.cpf.to_native(),
             cnpj: content.cnpj.to_native(),
@@ -209,6 +250,14 @@ impl Header {
             by_source: content.by_source.map(u64_le::to_native),
         }
     }
+}
+
+/// Where the parts of a file are.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    pub(super) buckets: Range<usize>,
+    pub(super) spans: Range<usize>,
+    pub(super) reasons: Range<usize>,
 }
 
 /// A date as the decimal number yyyymmdd; years before 0 count as 0, since no list has them.

@@ -1,7 +1,8 @@
 //! The blacklist: which documents are listed, and how a data core asks.
 //!
-//! - [`import`] reads public and private lists (CSV) into [`Entry`]s; slow, off the data cores.
-//! - [`build`] turns entries into a [`Snapshot`]: an immutable table of 64-byte buckets, one file, one content hash.
+//! - [`import`] reads public and private lists (CSV) into a [`Draft`] of entries; slow, off the data cores.
+//! - [`build`] turns it into a [`Snapshot`]: an immutable table of 64-byte buckets, the dates of those entries that have some, one file,
+//!   one content hash.
 //! - [`Overlay`] holds the few documents listed, unlisted or allowed while the node runs.
 //! - [`Lists`] is what a core holds: a snapshot and an overlay, asked with [`Lists::lookup`].
 //! - [`synthetic`] makes valid invented documents for tests and measurements.
@@ -11,6 +12,8 @@
 
 mod bucket;
 pub mod build;
+mod check;
+mod entry;
 mod format;
 pub mod import;
 mod lists;
@@ -18,13 +21,15 @@ mod memory;
 mod overlay;
 mod save;
 mod snapshot;
+mod span;
 pub mod synthetic;
 
-pub use build::{BuildError, Entry};
+pub use build::BuildError;
+pub use entry::{Draft, Entry, MAX_REASON_LEN, MAX_REASONS, Reasons};
 pub use format::{Counts, MAX_BUCKETS, SnapshotError};
 pub use lists::Lists;
 pub use overlay::{MAX_ALLOW_DAYS, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull};
-pub use snapshot::Snapshot;
+pub use snapshot::{Line, Snapshot};
 
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};

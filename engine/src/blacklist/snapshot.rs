@@ -1,9 +1,11 @@
 //! The immutable snapshot: opened with every byte checked, asked without a lock.
 
-use super::bucket::{Bucket, Place, Table};
-use super::build::{self, BuildError, Entry};
+use super::bucket::{Bucket, DATED, REASON_SHIFT, SOURCES, Table};
+use super::build::{self, BuildError};
+use super::entry::{Draft, Entry, counts_on};
 use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
-use super::{Hit, ROOT_TAG, Scopes, memory, root_key};
+use super::span::{self, Span};
+use super::{Hit, Scopes, check, memory, root_key};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::Date;
@@ -14,9 +16,6 @@ use std::path::Path;
 
 /// Bytes read and hashed at a time: small enough to be hashed out of the processor's cache, large enough for BLAKE3's widest code.
 const READ_CHUNK: usize = 512 * 1024;
-/// 36^8: one past the largest CNPJ root.
-const CNPJ_ROOTS: u64 = 36u64.pow(8);
-
 /// An immutable list. Share it as `Arc<Snapshot>`; dropping the last handle unmaps it, which takes milliseconds: do it off the cores.
 pub struct Snapshot {
     /// The whole file's bytes.
@@ -26,6 +25,33 @@ pub struct Snapshot {
     /// Where the root table begins, in buckets behind the header.
     exact_buckets: usize,
     seed: u64,
+    /// Where the buckets end and the spans begin, and where these end, bytes.
+    buckets_end: usize,
+    spans_end: usize,
+    /// In order of their numbers, from 1.
+    reasons: Vec<Box<str>>,
+}
+
+/// A line of a list that names a document: for people, who want to know why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Line<'a> {
+    /// Whose list.
+    pub source: ListSource,
+    /// How far it reaches.
+    pub scope: Scope,
+    /// First day, in days since 1970-01-01; 0 always.
+    pub from: u16,
+    /// Last day; 0 without end.
+    pub until: u16,
+    /// The reason that the list gives.
+    pub reason: Option<&'a str>,
+}
+
+impl Line<'_> {
+    /// Whether it counts on a day.
+    pub const fn counts_on(&self, day: u16) -> bool {
+        counts_on(self.from, self.until, day)
+    }
 }
 
 impl Snapshot {
@@ -72,8 +98,10 @@ impl Snapshot {
         if *hasher.finalize().as_bytes() != header.content_hash {
             return Err(SnapshotError::Damaged { path: owned(), part: "tables" });
         }
-        let snapshot = Self::sealed(memory::seal(image).map_err(io_error)?, header);
-        snapshot.check_slots().map_err(|what| SnapshotError::Nonsense { path: owned(), what })?;
+        let nonsense = |what| SnapshotError::Nonsense { path: owned(), what };
+        let reasons = check::reasons(&image[header.places().reasons], &header.content).map_err(nonsense)?;
+        let snapshot = Self::sealed(memory::seal(image).map_err(io_error)?, header, reasons);
+        check::tables(snapshot.exact(), snapshot.roots(), snapshot.spans(), &header.content).map_err(nonsense)?;
         Ok(snapshot)
     }
 
@@ -82,16 +110,26 @@ impl Snapshot {
     /// # Errors
     /// Too many entries, or no memory for them.
     pub fn from_entries(entries: Vec<Entry>, as_of: Date, built_at_ns: u64) -> Result<Self, BuildError> {
-        build::build(entries, as_of, built_at_ns)
+        Self::build(entries.into(), as_of, built_at_ns)
+    }
+
+    /// Builds one in memory out of entries, their reasons, and the days of their sources.
+    ///
+    /// # Errors
+    /// Too many entries, or no memory for them.
+    pub fn build(draft: Draft, as_of: Date, built_at_ns: u64) -> Result<Self, BuildError> {
+        build::build(draft, as_of, built_at_ns)
     }
 
     /// Over a finished image whose header was checked or just made.
-    pub(super) fn sealed(image: Mmap, header: Header) -> Self {
+    pub(super) fn sealed(image: Mmap, header: Header, reasons: Vec<Box<str>>) -> Self {
         let [a, b, c, d, e, f, g, h, ..] = header.content_hash;
         // 0 means "no snapshot" in records and frames.
         let id = u64::from_le_bytes([a, b, c, d, e, f, g, h]).max(1);
         let exact_buckets = header.content.exact_buckets.to_native() as usize;
-        Self { image, header, id, exact_buckets, seed: header.content.seed.to_native() }
+        let places = header.places();
+        let (buckets_end, spans_end) = (places.buckets.end, places.spans.end);
+        Self { image, header, id, exact_buckets, seed: header.content.seed.to_native(), buckets_end, spans_end, reasons }
     }
 
     /// The first eight bytes of the content hash, little-endian; never 0. The same list has the same id, whenever it was built.
@@ -114,10 +152,15 @@ impl Snapshot {
         self.header.built_at_ns.to_native()
     }
 
-    /// The day whose active entries these are.
+    /// The day before which no line has ended. The counts are of this day.
     pub fn as_of(&self) -> Date {
         // The header was checked, or made from a date.
         date_of(self.header.content.as_of.to_native()).unwrap_or(Date::ZERO)
+    }
+
+    /// The day of which the list of each source is, in order of the codes, in days since 1970-01-01; 0 unknown, or no such list.
+    pub fn source_days(&self) -> [u16; SNAPSHOT_SOURCES] {
+        self.header.content.source_days.map(|day| day.to_native())
     }
 
     /// The content hash, BLAKE3.
@@ -133,7 +176,13 @@ impl Snapshot {
     #[inline]
     fn buckets(&self) -> &[Bucket] {
         // Never fails: the mapping is page-aligned, the header fills a page, and the length was checked to be whole buckets.
-        bytemuck::cast_slice(&self.image[HEADER_LEN..])
+        bytemuck::cast_slice(&self.image[HEADER_LEN..self.buckets_end])
+    }
+
+    #[inline]
+    fn spans(&self) -> &[Span] {
+        // Never fails: buckets end where a span may begin, and the length was checked.
+        bytemuck::cast_slice(&self.image[self.buckets_end..self.spans_end])
     }
 
     #[inline]
@@ -146,20 +195,65 @@ impl Snapshot {
         Table { buckets: &self.buckets()[self.exact_buckets..], seed: self.seed }
     }
 
-    /// Whether the document is listed: itself, else, for a CNPJ, its root. Reads one cache line for each of the two, two at most.
+    /// Whether the document is listed on a day (days since 1970-01-01): itself, else, for a CNPJ, its root. Reads one cache line for each
+    /// of the two, two at most; for a document with dates also its spans.
     #[inline]
-    pub fn lookup(&self, key: DocumentKey) -> Option<Hit> {
-        self.lookup_within(key, 0, Scopes::ALL)
+    pub fn lookup(&self, key: DocumentKey, day: u16) -> Option<Hit> {
+        self.lookup_within(key, day, Scopes::ALL)
     }
 
     /// [`Self::lookup`] among some of the entries.
     #[inline]
-    pub(super) fn lookup_within(&self, key: DocumentKey, _day: u16, scopes: Scopes) -> Option<Hit> {
-        if let Some(sources) = self.exact().find(key.raw()).filter(|_| scopes.exact) {
-            return Some(Hit { source: first_source(sources), scope: Scope::Exact });
+    pub(super) fn lookup_within(&self, key: DocumentKey, day: u16, scopes: Scopes) -> Option<Hit> {
+        let exact = || self.exact().find(key.raw()).and_then(|byte| self.source_on(byte, key.raw(), day));
+        if let Some(source) = scopes.exact.then(exact).flatten() {
+            return Some(Hit { source, scope: Scope::Exact });
         }
-        let sources = self.roots().find(root_key(key)?).filter(|_| scopes.root)?;
-        Some(Hit { source: first_source(sources), scope: Scope::Root })
+        let root = root_key(key).filter(|_| scopes.root)?;
+        let source = self.roots().find(root).and_then(|byte| self.source_on(byte, root, day))?;
+        Some(Hit { source, scope: Scope::Root })
+    }
+
+    /// The list with the lowest code that names a key on a day, out of its byte.
+    #[inline]
+    fn source_on(&self, byte: u8, key: u64, day: u16) -> Option<ListSource> {
+        let mut sources = byte & SOURCES;
+        if byte & DATED != 0 {
+            sources |= span::sources_on(self.spans(), key, day);
+        }
+        ListSource::from_wire(sources.trailing_zeros() as u8 + 1).filter(|_| sources != 0)
+    }
+
+    /// All lines that name a document or its company, whatever their dates: the document's first. Allocates.
+    pub fn lines(&self, key: DocumentKey) -> Vec<Line<'_>> {
+        let mut lines = Vec::new();
+        let tables = [(Scope::Exact, self.exact(), Some(key.raw())), (Scope::Root, self.roots(), root_key(key))];
+        for (scope, table, key) in tables {
+            let Some((key, byte)) = key.and_then(|key| Some((key, table.find(key)?))) else { continue };
+            let spans = span::of(self.spans(), key);
+            let inline = u16::from(byte >> REASON_SHIFT);
+            for source in ListSource::ALL.iter().copied().take(SNAPSHOT_SOURCES) {
+                let bit = 1 << (source.to_wire() - 1);
+                let reason = if source == ListSource::Plain { inline } else { 0 };
+                let spans = spans.iter().filter(|span| span.source == source.to_wire());
+                // An undated line whose reason has no room in the byte is a span as well.
+                if byte & bit != 0 && (reason != 0 || spans.clone().all(Span::is_dated)) {
+                    lines.push(Line { source, scope, from: 0, until: 0, reason: self.reason(reason) });
+                }
+                lines.extend(spans.map(|span| Line {
+                    source,
+                    scope,
+                    from: span.from.to_native(),
+                    until: span.until.to_native(),
+                    reason: self.reason(span.reason.to_native()),
+                }));
+            }
+        }
+        lines
+    }
+
+    fn reason(&self, number: u16) -> Option<&str> {
+        self.reasons.get(usize::from(number).checked_sub(1)?).map(|text| &**text)
     }
 
     /// Brings the cache lines near that a look-up of this document may read. Worth it some hundred nanoseconds ahead.
@@ -170,52 +264,6 @@ impl Snapshot {
             self.roots().prefetch(root);
         }
     }
-
-    /// Checks that each slot is free or holds a document with a source in a bucket where it is looked for, and that the header
-    /// counted them right. So a file with sound hashes that another program made wrongly is refused, too.
-    fn check_slots(&self) -> Result<(), &'static str> {
-        let content = &self.header.content;
-        let exact = count_slots(self.exact(), |key| DocumentKey::from_raw(key).is_some())?;
-        let roots = count_slots(self.roots(), |key| key & ROOT_TAG == ROOT_TAG && key & !ROOT_TAG < CNPJ_ROOTS)?;
-        if exact != content.exact_entries.to_native() || roots != content.root_entries.to_native() {
-            return Err("its header counts other entries than there are");
-        }
-        Ok(())
-    }
-}
-
-/// Counts the keys of a table; refuses what no builder writes.
-fn count_slots(table: Table<'_>, is_key: impl Fn(u64) -> bool) -> Result<u64, &'static str> {
-    let mut keys = 0;
-    for (at, bucket) in table.buckets.iter().enumerate() {
-        for (key, &sources) in bucket.keys.iter().map(|key| key.to_native()).zip(&bucket.sources) {
-            if key == 0 {
-                if sources != 0 {
-                    return Err("a source without a document");
-                }
-                continue;
-            }
-            if !is_key(key) {
-                return Err("a key that no document has");
-            }
-            if sources == 0 || sources >> SNAPSHOT_SOURCES != 0 {
-                return Err("a document without a known source");
-            }
-            let place = Place::of(key, table.seed);
-            if place.first(table.buckets.len()) != at && place.second(table.buckets.len()) != at {
-                return Err("a document where nobody looks for it");
-            }
-            keys += 1;
-        }
-    }
-    Ok(keys)
-}
-
-/// The list with the lowest code in a source byte.
-#[inline]
-fn first_source(sources: u8) -> ListSource {
-    // A stored byte has one of its four low bits set: made so, or checked so.
-    ListSource::from_wire(sources.trailing_zeros() as u8 + 1).unwrap_or(ListSource::Plain)
 }
 
 /// Reads until the buffer is full or the file ends; how much.

@@ -3,7 +3,7 @@
 mod address;
 mod place;
 
-use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::blacklist::{Lists, Overlay, Snapshot, SnapshotError};
 use crate::calendar::Zone;
 use crate::config::Config;
 use crate::control::{self, ControlSetup};
@@ -253,19 +253,29 @@ fn choose_snapshot(data_dir: &DataDir, configured: Option<&Path>, loaded_id: u64
     let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
     let loaded = match loaded_id {
         0 => None,
-        id => {
-            let path = control::lists_kept_path(&data_dir.lists_dir(), id);
-            Some(Snapshot::open(&path).map_err(|e| unusable(format!("the list that the log says is in use: {e}")))?)
-        }
+        id => Some(Snapshot::open(&control::lists_kept_path(&data_dir.lists_dir(), id))),
     };
     let configured = configured.map(|path| control::take_in_list(path, &data_dir.lists_dir())).transpose().map_err(unusable)?;
     let chosen = match (loaded, configured) {
-        (Some(loaded), Some(configured)) if loaded.built_at_ns() > configured.built_at_ns() => {
+        (Some(Ok(loaded)), Some(configured)) if loaded.built_at_ns() > configured.built_at_ns() => {
             tracing::warn!("the configured blacklist is older than the one last loaded, which stays in use");
             Some(loaded)
         }
+        // Written by an earlier build. Whoever built the list again and named it knows.
+        (Some(Err(error @ SnapshotError::Version { .. })), Some(configured)) => {
+            tracing::warn!(%error, "the configured blacklist takes the place of the one last loaded");
+            Some(configured)
+        }
+        (Some(Err(error @ SnapshotError::Version { .. })), None) => {
+            return Err(unusable(format!(
+                "the list that the log says is in use: {error} with `catraca blacklist build`, and start the node with \
+                 --blacklist FILE"
+            )));
+        }
+        (Some(Err(error)), _) => return Err(unusable(format!("the list that the log says is in use: {error}"))),
         (_, Some(configured)) => Some(configured),
-        (loaded, None) => loaded,
+        (Some(Ok(loaded)), None) => Some(loaded),
+        (None, None) => None,
     };
     Ok(chosen.map(Arc::new))
 }

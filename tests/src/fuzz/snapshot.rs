@@ -2,7 +2,7 @@
 
 use super::input::{Input, spoil};
 use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Entry, Hit, Snapshot, SnapshotError};
+use catraca_engine::blacklist::{Draft, Entry, Hit, Snapshot, SnapshotError};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::date;
@@ -15,7 +15,10 @@ const HEADER_LEN: usize = 4096;
 /// Where the header has its hash, the hash of the content, and the fields that count as content (`blacklist/format.rs`).
 const HEADER_HASH: Range<usize> = 16..48;
 const CONTENT_HASH: Range<usize> = 48..80;
-const CONTENT: Range<usize> = 88..200;
+const CONTENT: Range<usize> = 88..232;
+/// The days asked about.
+const DAY: u16 = 20_779;
+const LATER: u16 = DAY + 20;
 /// Documents asked for: listed ones and as many others.
 const ASKED: u64 = 160;
 
@@ -24,9 +27,15 @@ static SOUND: LazyLock<(Vec<u8>, Vec<Option<Hit>>)> = LazyLock::new(|| {
     let sources = [ListSource::Ceis, ListSource::Cnep, ListSource::Cepim, ListSource::Plain];
     let entry = |number: u64| {
         let scope = if number.is_multiple_of(3) { Scope::Root } else { Scope::Exact };
-        Entry::new(document(1, number), sources[number as usize % 4], scope).expect("a source of lists")
+        let entry = Entry::new(document(1, number), sources[number as usize % 4], scope).expect("a source of lists");
+        let until = (number % 4 > 1).then(|| date(2026, 12, 1 + (number % 28) as i8));
+        entry.between(number.is_multiple_of(5).then(|| date(2026, 12, 10)), until)
     };
-    let snapshot = Snapshot::from_entries((0..80).map(entry).collect(), date(2026, 11, 22), 1).expect("few entries");
+    let mut draft = Draft::from((0..80).map(entry).collect::<Vec<_>>());
+    for entry in &mut draft.entries {
+        *entry = entry.because(draft.reasons.number(&format!("reason {}", entry.document().raw() % 12)));
+    }
+    let snapshot = Snapshot::build(draft, date(2026, 11, 22), 1).expect("few entries");
     (snapshot.bytes().to_vec(), answers(&snapshot))
 });
 
@@ -35,7 +44,8 @@ fn asked() -> impl Iterator<Item = DocumentKey> {
 }
 
 fn answers(snapshot: &Snapshot) -> Vec<Option<Hit>> {
-    asked().inspect(|&key| snapshot.prefetch(key)).map(|key| snapshot.lookup(key)).collect()
+    let asked = asked().inspect(|&key| snapshot.prefetch(key));
+    asked.flat_map(|key| [DAY, LATER].map(|day| snapshot.lookup(key, day))).collect()
 }
 
 thread_local! {
@@ -101,7 +111,8 @@ fn forged(file: &[u8]) {
     assert!(snapshot.entries() <= slots as u64 && snapshot.counts().roots <= snapshot.entries());
     assert_ne!(snapshot.id(), 0);
     let hits = answers(&snapshot);
-    assert!(hits.iter().flatten().count() as u64 <= ASKED);
+    assert!(hits.iter().flatten().count() as u64 <= 2 * ASKED);
+    assert!(asked().all(|key| snapshot.lines(key).iter().all(|line| line.source != ListSource::Overlay)));
     assert!(hits.iter().flatten().all(|hit| hit.source != ListSource::Overlay), "a source that no snapshot has");
     if snapshot.entries() == 0 {
         assert!(hits.iter().all(Option::is_none), "an empty list lists somebody");

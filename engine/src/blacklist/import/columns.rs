@@ -40,6 +40,8 @@ pub(super) struct Columns {
     pub(super) documents: Vec<DocumentColumn>,
     /// `exact` or `root`, in plain lists.
     pub(super) scope: Option<usize>,
+    /// Why, in plain lists.
+    pub(super) reason: Option<usize>,
     /// First day that the entry counts.
     pub(super) from: Option<usize>,
     /// Last day that it counts.
@@ -57,6 +59,7 @@ impl Columns {
                 documents: header
                     .document(&["CPF OU CNPJ DO SANCIONADO", "CPF/CNPJ DO SANCIONADO", "CPF CNPJ SANCIONADO"], None)?,
                 scope: None,
+                reason: None,
                 // Without these columns every sanction that ever was would count.
                 from: Some(header.required(&["DATA INÍCIO SANÇÃO", "DATA INÍCIO DA SANÇÃO"])?),
                 until: Some(header.required(&["DATA FINAL SANÇÃO", "DATA FINAL DA SANÇÃO", "DATA FIM SANÇÃO"])?),
@@ -66,6 +69,7 @@ impl Columns {
                 width,
                 documents: header.document(&["CNPJ ENTIDADE", "CNPJ DA ENTIDADE"], Some(DocumentKind::Cnpj))?,
                 scope: None,
+                reason: None,
                 from: None,
                 until: None,
             },
@@ -83,13 +87,13 @@ impl Columns {
                     width,
                     documents,
                     scope: header.at_most_one(&["scope", "escopo"])?,
+                    reason: header.at_most_one(&["reason", "motivo"])?,
                     from: header.at_most_one(&["valid_from"])?,
                     until: header.at_most_one(&["valid_until"])?,
                 };
-                let reason = header.at_most_one(&["reason", "motivo"])?;
                 let known = |at: usize| {
                     columns.documents.iter().any(|document| document.at == at)
-                        || [columns.scope, columns.from, columns.until, reason].contains(&Some(at))
+                        || [columns.scope, columns.reason, columns.from, columns.until].contains(&Some(at))
                 };
                 let unknown: Vec<_> = (0..width).filter(|&at| !known(at)).collect();
                 if !unknown.is_empty() && !ignore_unknown {
@@ -166,10 +170,10 @@ mod tests {
     fn names_match_whatever_their_accents_case_and_encoding() {
         let cp1252 = header(&[b"data final san\xc7\xc3o", b"x", b"CPF / CNPJ do Sancionado ", b"Data_In\xedcio_San\xe7\xe3o"]);
         let found = Columns::find(&cp1252, ListSource::Ceis, false).expect("all there");
-        assert_eq!(found, Columns { width: 4, documents: document(2), scope: None, from: Some(3), until: Some(0) });
+        assert_eq!(found, Columns { width: 4, documents: document(2), scope: None, reason: None, from: Some(3), until: Some(0) });
         let utf8 = header(&["\u{feff}Documento".as_bytes(), b"VALID_UNTIL"]);
         let found = Columns::find(&utf8, ListSource::Plain, false).expect("all there");
-        assert_eq!(found, Columns { width: 2, documents: document(0), scope: None, from: None, until: Some(1) });
+        assert_eq!(found, Columns { width: 2, documents: document(0), scope: None, reason: None, from: None, until: Some(1) });
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads published lists and the operator's own CSV into entries.
+//! Reads published lists and the operator's own CSV into a draft of a snapshot.
 //!
 //! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries found. A row that can't be used is
 //! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
@@ -18,7 +18,7 @@ pub use tally::{
     Intolerable, PLAIN_DOUBTFUL, PLAIN_REJECTS_PERCENT, PUBLISHED_DOUBTFUL_PERCENT, PUBLISHED_REJECTS_PERCENT, Tally, Tolerance,
 };
 
-use super::Entry;
+use super::Draft;
 use super::build::MAX_ENTRIES;
 use catraca_wire::frame::{ListSource, Scope};
 use columns::Columns;
@@ -35,7 +35,7 @@ pub const MAX_ROW_LEN: u64 = 1 << 20;
 /// How to read a list.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Entries count that are active on this day.
+    /// Entries that ended before this day are left out; active are those that count on it.
     pub as_of: Date,
     /// How far an entry of CEIS, CNEP or CEPIM reaches; a plain list says so itself, or means [`Scope::Exact`].
     pub sanctions_scope: Scope,
@@ -115,15 +115,16 @@ pub enum ImportError {
     Rejects(#[source] std::io::Error),
 }
 
-/// Reads one list, adds its active entries to `entries`, and hands each row that doesn't count, or counts in doubt, to `reject`.
+/// Reads one list, adds the entries that have not ended to `draft`, and hands each row that doesn't count on the day, or counts in doubt,
+/// to `reject`.
 ///
 /// # Errors
-/// What [`ImportError`] lists; `entries` then holds what was read before.
+/// What [`ImportError`] lists; `draft` then holds what was read before.
 pub fn read_list(
     input: impl Read,
     source: ListSource,
     options: &Options,
-    entries: &mut Vec<Entry>,
+    draft: &mut Draft,
     mut reject: impl FnMut(Reject) -> std::io::Result<()>,
 ) -> Result<Tally, ImportError> {
     let mut input = BufReader::with_capacity(guard::SNIFF_LEN, input);
@@ -155,10 +156,10 @@ pub fn read_list(
             continue;
         }
         line = begins;
-        if entries.len() + columns.documents.len() > MAX_ENTRIES {
+        if draft.entries.len() + columns.documents.len() > MAX_ENTRIES {
             return Err(ImportError::TooMany);
         }
-        let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, entries);
+        let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, draft);
         last_is_short = record.len() < columns.width;
         tally.add(outcome, doubts);
         if outcome != Outcome::Active || doubts.any() {

@@ -7,7 +7,7 @@ use super::Options;
 use super::columns::Columns;
 use super::day::Day;
 use super::text::{decoded, meant};
-use crate::blacklist::Entry;
+use crate::blacklist::{Draft, Entry};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
 use csv::ByteRecord;
@@ -51,7 +51,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What could not be read of a row that is taken all the same.
+/// What could not be read of a row whose document is taken all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Doubts {
     /// Its end: it is taken as having none.
@@ -94,20 +94,15 @@ pub(super) struct Row {
     pub(super) column: usize,
 }
 
-/// Reads a row, and adds an entry for each of its sound documents if it counts on the day.
+/// Reads a row, and adds an entry for each of its sound documents unless its last day has passed.
 ///
 /// A row with several documents of which one can't be read is refused for that one; the others are taken.
-pub(super) fn read(
-    record: &ByteRecord,
-    columns: &Columns,
-    source: ListSource,
-    options: &Options,
-    entries: &mut Vec<Entry>,
-) -> Row {
+pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, options: &Options, draft: &mut Draft) -> Row {
     let field = |column: usize| decoded(record.get(column).unwrap_or_default());
     let wrong_fields = record.len() != columns.width;
     let mut row = Row { outcome: Outcome::Active, doubts: Doubts::default(), column: columns.documents[0].at };
     let scope;
+    let (mut from, mut until) = (None, None);
     if wrong_fields {
         row.doubts.fields = true;
         scope = if source == ListSource::Plain { Scope::Root } else { options.sanctions_scope };
@@ -125,16 +120,19 @@ pub(super) fn read(
             Day::On(date) => (Some(date), false),
             Day::Unreadable => (None, true),
         };
-        let (from, begun) = day(columns.from);
-        let (until, open) = day(columns.until);
-        (row.doubts.begun, row.doubts.open) = (begun, open);
+        (from, row.doubts.begun) = day(columns.from);
+        (until, row.doubts.open) = day(columns.until);
         if until.is_some_and(|until| until < options.as_of) {
             row.outcome = Outcome::Expired;
         } else if from.is_some_and(|from| from > options.as_of) {
             row.outcome = Outcome::Future;
         }
     }
-    let takes = row.outcome == Outcome::Active;
+    let takes = row.outcome != Outcome::Expired;
+    let reason = match columns.reason {
+        Some(column) if takes && !wrong_fields => draft.reasons.number(&field(column)),
+        _ => 0,
+    };
     let (mut named, mut refused) = (0, None);
     for column in &columns.documents {
         let text = field(column.at);
@@ -150,7 +148,8 @@ pub(super) fn read(
             Ok(document) => {
                 named += 1;
                 // Only the overlay is no source of a list, and nobody can name it as one.
-                entries.extend(Entry::new(document, source, scope).filter(|_| takes));
+                let entry = Entry::new(document, source, scope).filter(|_| takes);
+                draft.entries.extend(entry.map(|entry| entry.between(from, until).because(reason)));
             }
             Err(outcome) => refused = refused.or(Some((outcome, column.at))),
         }
@@ -161,7 +160,7 @@ pub(super) fn read(
         None if named == 0 => row.outcome = Outcome::Document(DocumentError::Length),
         None => {}
     }
-    if row.outcome != Outcome::Active {
+    if named == 0 || !takes {
         row.doubts = Doubts::default();
     }
     row

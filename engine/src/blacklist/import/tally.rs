@@ -41,7 +41,7 @@ pub struct Tally {
     pub document_wrong_kind: u64,
     /// Rows with more or fewer fields than the header and no sound document.
     pub wrong_fields: u64,
-    /// Of the active rows, those of which not all could be read.
+    /// Rows whose document is taken although not all of them could be read.
     pub doubtful: u64,
     /// Of the doubtful rows, those taken as having no end.
     pub assumed_open: u64,

@@ -1,12 +1,12 @@
 //! `catraca blacklist build`: lists in, one snapshot file out.
 
 use super::guard::Previous;
-use super::{snapshot_json, snapshot_lines};
-use crate::blacklist::import::{Options, Reject, Tally, Tolerance, read_list};
-use crate::blacklist::{Entry, Snapshot};
-use crate::calendar::{DEFAULT_ZONE, Zone};
+use super::{parse_zone, snapshot_json, snapshot_lines};
+use crate::blacklist::import::{self, Options, Reject, Tally, Tolerance, read_list};
+use crate::blacklist::{Draft, MAX_REASONS, Snapshot};
+use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::commands::Outcome;
-use crate::commands::output::{self, json, print};
+use crate::commands::output::{self, json, note, print};
 use crate::fatal::Failure;
 use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::frame::{ListSource, Scope};
@@ -21,6 +21,9 @@ use std::time::{Duration, SystemTime};
 
 /// Share of its documents, percent, that a list may lose between two builds: published lists change by a few in a hundred a month.
 const MAX_LOSS_PERCENT: u8 = 20;
+
+/// Digits of a date in the name of a published list: yyyymmdd.
+const DATE_DIGITS: usize = 8;
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
@@ -39,7 +42,7 @@ pub(super) struct Args {
     /// A list: its kind (ceis, cnep, cepim, plain), `=`, its file; may be given several times
     #[arg(long = "source", required = true, value_name = "KIND=FILE", value_parser = parse_source)]
     sources: Vec<Source>,
-    /// Take the entries that count on this day [default: today in the time zone]
+    /// Leave out entries that ended before this day, and count those of it [default: today in the time zone]
     #[arg(long, value_name = "YYYY-MM-DD")]
     as_of: Option<Date>,
     /// Time zone whose day it is
@@ -97,8 +100,12 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::ALL.iter().copied().find(|scope| scope.name() == text).ok_or_else(|| "exact or root".to_owned())
 }
 
-fn parse_zone(text: &str) -> Result<Zone, String> {
-    Zone::named(text).map_err(|error| error.to_string())
+/// The day of which a list is, where its file's name says so: eight digits that are a date, as in `20261122_CEIS.csv`. 0 unknown.
+fn day_in_name(path: &Path) -> u16 {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let dates = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == DATE_DIGITS);
+    let mut dates = dates.filter_map(|digits| Date::strptime("%Y%m%d", digits).ok());
+    dates.next_back().map_or(0, day_number)
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -108,11 +115,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out)? };
     let options = Options { as_of, sanctions_scope: args.sanctions_scope, ignore_columns: args.ignore_columns };
     let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
-    let mut entries = Vec::new();
+    let mut draft = Draft::default();
     let mut tallies = Vec::with_capacity(args.sources.len());
-    for source in &args.sources {
-        tallies.push(read_source(source, &options, &mut entries, rejects.as_mut())?);
+    for (place, source) in args.sources.iter().enumerate() {
+        tallies.push(read_source(source, &options, &mut draft, rejects.as_mut())?);
+        let first_of_source = args.sources[..place].iter().all(|before| before.kind != source.kind);
+        draft.published(source.kind, first_of_source, day_in_name(&source.path));
     }
+    let reasons_not_kept = draft.reasons.not_kept();
     if let Some(rejects) = rejects {
         rejects.finish()?;
     }
@@ -122,7 +132,7 @@ pub(super) fn run(args: &Args) -> Outcome {
         tolerance.hold(source.kind, tally).map_err(failure)?;
     }
     let spinner = spinner("building and writing");
-    let snapshot = Snapshot::from_entries(entries, as_of, built_at_ns).map_err(|error| Failure::failed(error.to_string()))?;
+    let snapshot = Snapshot::build(draft, as_of, built_at_ns).map_err(|error| Failure::failed(error.to_string()))?;
     let documents = snapshot.counts().documents;
     if !args.force {
         if documents == 0 {
@@ -138,6 +148,9 @@ pub(super) fn run(args: &Args) -> Outcome {
         .save(&args.out)
         .map_err(|error| Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display())))?;
     spinner.finish_and_clear();
+    if reasons_not_kept > 0 {
+        note(&format!("more than {MAX_REASONS} different reasons: {reasons_not_kept} entries are listed without theirs"));
+    }
     print(&report(args, &snapshot, &tallies, previous.as_ref()), ExitCode::SUCCESS)
 }
 
@@ -166,7 +179,7 @@ fn now_ns() -> u64 {
 fn read_source(
     source: &Source,
     options: &Options,
-    entries: &mut Vec<Entry>,
+    draft: &mut Draft,
     mut rejects: Option<&mut Rejects>,
 ) -> Result<Tally, Failure> {
     let name = source.path.display();
@@ -176,7 +189,7 @@ fn read_source(
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(len).with_style(style).with_message(format!("{} {name}", source.kind));
     let reject = |reject: Reject| rejects.as_deref_mut().map_or(Ok(()), |rejects| rejects.write(source.kind, &reject));
-    let tally = read_list(bar.wrap_read(file), source.kind, options, entries, reject);
+    let tally = read_list(bar.wrap_read(file), source.kind, options, draft, reject);
     bar.finish_and_clear();
     tally.map_err(|error| Failure::failed(format!("{name}: {error}")))
 }
@@ -203,7 +216,11 @@ impl Rejects {
     }
 
     fn write(&mut self, kind: ListSource, reject: &Reject) -> io::Result<()> {
-        let reason = if reject.doubts.any() { reject.doubts.to_string() } else { reject.outcome.to_string() };
+        let reason = match (reject.outcome, reject.doubts.any()) {
+            (import::Outcome::Active, _) => reject.doubts.to_string(),
+            (outcome, false) => outcome.to_string(),
+            (outcome, true) => format!("{outcome}+{}", reject.doubts),
+        };
         let line = reject.line.to_string();
         Ok(self.rows.write_record([kind.name(), &line, &reason, &reject.document])?)
     }

@@ -1,29 +1,118 @@
 //! `catraca blacklist check`: asks a snapshot file about documents.
 
-use super::open;
+use super::{open, parse_zone};
 use crate::blacklist::import::masked_text;
+use crate::blacklist::{Hit, Line, Snapshot};
+use crate::calendar::{DEFAULT_ZONE, Zone, day_number, day_of};
 use crate::commands::Outcome;
 use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
+use catraca_wire::client::now_ns;
+use jiff::civil::Date;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Documents are printed masked. Exit status: 0 none is listed, 3 at least one is, 1 the question failed.\n\n\
-                        Example:\n  catraca blacklist check list.catraca 12.ABC.345/01DE-35 049.332.286-80"
-)]
+#[command(after_help = "\
+An entry counts from its first day through its last one. Documents are printed masked. Exit status: 0 none is listed, 3 at least one
+is, 1 the question failed.
+
+Examples:
+  catraca blacklist check list.catraca 12.ABC.345/01DE-35 049.332.286-80
+  catraca blacklist check list.catraca 12.ABC.345/01DE-35 --on 2027-01-01 --json")]
 pub(super) struct Args {
     /// Snapshot file, as `blacklist build` made it
     file: PathBuf,
     /// CPFs and CNPJs, with or without mask
     #[arg(required = true, value_name = "DOC")]
     documents: Vec<String>,
+    /// Whether they are listed on this day [default: today in the time zone]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    on: Option<Date>,
+    /// Time zone whose day it is
+    #[arg(long, value_name = "ZONE", default_value = DEFAULT_ZONE, value_parser = parse_zone)]
+    time_zone: Zone,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What a snapshot says of a document.
+struct Answer<'a> {
+    document: DocumentKey,
+    hit: Option<Hit>,
+    /// Everything that names it, the line that makes the hit first.
+    lines: Vec<Line<'a>>,
+}
+
+impl<'a> Answer<'a> {
+    fn of(snapshot: &'a Snapshot, document: DocumentKey, day: u16) -> Self {
+        let hit = snapshot.lookup(document, day);
+        let mut lines = snapshot.lines(document);
+        let makes_hit =
+            |line: &Line<'_>| line.counts_on(day) && hit.is_some_and(|hit| (line.source, line.scope) == (hit.source, hit.scope));
+        lines.sort_by_key(|line| !makes_hit(line));
+        Self { document, hit, lines }
+    }
+
+    fn json(&self, day: u16) -> Value {
+        let hit = self.lines.first().filter(|_| self.hit.is_some()).map(|line| line_json(line, day));
+        let field = |name: &str| hit.as_ref().map_or(Value::Null, |hit| hit[name].clone());
+        json!({
+            "document": self.document.to_string(),
+            "listed": self.hit.is_some(),
+            "source": field("source"),
+            "scope": field("scope"),
+            "from": field("from"),
+            "until": field("until"),
+            "reason": field("reason"),
+            "lines": self.lines.iter().map(|line| line_json(line, day)).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self, day: u16) -> String {
+        match (self.hit, self.lines.first()) {
+            (Some(_), Some(line)) => format!("listed by {}", line_text(line)),
+            (None, Some(line)) => {
+                let when = if line.from > day { "will be" } else { "was" };
+                format!("not listed; {when} by {}", line_text(line))
+            }
+            _ => "not listed".to_owned(),
+        }
+    }
+}
+
+fn date(day: u16) -> Option<String> {
+    (day != 0).then(|| day_of(day).to_string())
+}
+
+fn line_json(line: &Line<'_>, day: u16) -> Value {
+    json!({
+        "source": line.source.name(),
+        "scope": line.scope.name(),
+        "from": date(line.from),
+        "until": date(line.until),
+        "reason": line.reason,
+        "counts": line.counts_on(day),
+    })
+}
+
+fn line_text(line: &Line<'_>) -> String {
+    let mut text = format!("{}, {}", line.source, line.scope);
+    for (word, day) in [(", from ", line.from), (", until ", line.until)] {
+        if let Some(date) = date(day) {
+            text.push_str(word);
+            text.push_str(&date);
+        }
+    }
+    if let Some(reason) = line.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
@@ -35,26 +124,20 @@ pub(super) fn run(args: &Args) -> Outcome {
     });
     let keys = parsed.collect::<Result<Vec<_>, _>>()?;
     let snapshot = open(&args.file)?;
-    let answers: Vec<_> = keys.iter().map(|&key| (key, snapshot.lookup(key))).collect();
-    let listed = answers.iter().any(|(_, hit)| hit.is_some());
+    let on = args.on.unwrap_or_else(|| args.time_zone.date_at(now_ns()));
+    let day = day_number(on);
+    let answers: Vec<_> = keys.iter().map(|&key| Answer::of(&snapshot, key, day)).collect();
+    let listed = answers.iter().any(|answer| answer.hit.is_some());
     let text = if args.json {
-        let documents = answers.iter().map(|(key, hit)| {
-            serde_json::json!({
-                "document": key.to_string(),
-                "listed": hit.is_some(),
-                "source": hit.map(|hit| hit.source.name()),
-                "scope": hit.map(|hit| hit.scope.name()),
-            })
-        });
-        let documents: Vec<_> = documents.collect();
-        let snapshot_id = format!("{:016x}", snapshot.id());
-        json(&serde_json::json!({ "snapshot_id": snapshot_id, "listed": listed, "documents": documents }))
+        json(&json!({
+            "snapshot_id": format!("{:016x}", snapshot.id()),
+            "on": on.to_string(),
+            "time_zone": args.time_zone.name(),
+            "listed": listed,
+            "documents": answers.iter().map(|answer| answer.json(day)).collect::<Vec<_>>(),
+        }))
     } else {
-        let line = |(key, hit): &(DocumentKey, Option<crate::blacklist::Hit>)| {
-            let answer = hit.map_or_else(|| "not listed".to_owned(), |hit| format!("listed by {}, {}", hit.source, hit.scope));
-            (key.to_string(), answer)
-        };
-        lines(&answers.iter().map(line).collect::<Vec<_>>())
+        lines(&answers.iter().map(|answer| (answer.document.to_string(), answer.text(day))).collect::<Vec<_>>())
     };
     print(&text, if listed { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS })
 }

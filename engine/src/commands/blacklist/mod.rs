@@ -9,6 +9,7 @@ mod synth;
 
 use super::Outcome;
 use crate::blacklist::{Counts, Snapshot};
+use crate::calendar::{Zone, day_of};
 use crate::fatal::Failure;
 use catraca_wire::frame::ListSource;
 use std::path::Path;
@@ -57,6 +58,11 @@ pub fn run(args: Args) -> Outcome {
     }
 }
 
+/// A time zone on the command line.
+fn parse_zone(text: &str) -> Result<Zone, String> {
+    Zone::named(text).map_err(|error| error.to_string())
+}
+
 /// Opens a snapshot for a command.
 fn open(path: &Path) -> Result<Snapshot, Failure> {
     Snapshot::open(path).map_err(|error| Failure::failed(error.to_string()))
@@ -64,7 +70,7 @@ fn open(path: &Path) -> Result<Snapshot, Failure> {
 
 /// A snapshot for a program.
 fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
-    let Counts { entries, roots, documents, cpf, cnpj, alphanumeric, by_source } = snapshot.counts();
+    let Counts { entries, roots, spans, future, documents, cpf, cnpj, alphanumeric, by_source } = snapshot.counts();
     let names = ListSource::ALL.iter().map(|source| source.name().to_owned());
     let by_source: serde_json::Map<_, _> = names.zip(by_source.map(Into::into)).collect();
     serde_json::json!({
@@ -78,9 +84,18 @@ fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
         "alphanumeric": alphanumeric,
         "entries": entries,
         "roots": roots,
+        "dated_lines": spans,
+        "future_documents": future,
         "by_source": by_source,
+        "source_dates": source_dates(snapshot),
         "bytes": snapshot.bytes().len(),
     })
+}
+
+/// By source: the date of its list, where it is known.
+fn source_dates(snapshot: &Snapshot) -> serde_json::Map<String, serde_json::Value> {
+    let date = |day: u16| if day == 0 { serde_json::Value::Null } else { day_of(day).to_string().into() };
+    ListSource::ALL.iter().zip(snapshot.source_days()).map(|(source, day)| (source.name().to_owned(), date(day))).collect()
 }
 
 /// A snapshot for a person: lines of a name and a value.
@@ -95,11 +110,18 @@ fn snapshot_lines(snapshot: &Snapshot) -> Vec<(String, String)> {
         ("documents".to_owned(), format!("{} ({} CPF, {} CNPJ)", counts.documents, counts.cpf, counts.cnpj)),
         ("  with letters".to_owned(), counts.alphanumeric.to_string()),
     ];
-    for (source, count) in ListSource::ALL.iter().zip(counts.by_source) {
-        lines.push((format!("  from {source}"), count.to_string()));
+    if counts.future > 0 {
+        lines.push(("  not yet begun".to_owned(), counts.future.to_string()));
+    }
+    for ((source, count), day) in ListSource::ALL.iter().zip(counts.by_source).zip(snapshot.source_days()) {
+        let of = if day == 0 { String::new() } else { format!(", list of {}", day_of(day)) };
+        lines.push((format!("  from {source}"), format!("{count}{of}")));
     }
     let per_document = snapshot.bytes().len() as f64 / counts.documents.max(1) as f64;
-    lines.push(("entries".to_owned(), format!("{} ({} of them company roots)", counts.entries, counts.roots)));
+    lines.push((
+        "entries".to_owned(),
+        format!("{} ({} of them company roots), {} lines with dates", counts.entries, counts.roots, counts.spans),
+    ));
     lines.push(("size".to_owned(), format!("{} bytes, {per_document:.1} for each document", snapshot.bytes().len())));
     lines
 }

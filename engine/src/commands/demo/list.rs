@@ -1,8 +1,8 @@
 //! The demo's list: the bundled sample, built into a snapshot, and as the load generator reads it.
 
 use crate::blacklist::import::{Options, Tally, read_list};
-use crate::blacklist::{Entry, Snapshot};
-use crate::calendar::{DEFAULT_ZONE, Zone};
+use crate::blacklist::{Draft, Entry, Snapshot};
+use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::fatal::Failure;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ListSource, Scope};
@@ -31,10 +31,11 @@ pub fn build(folder: &Path) -> Result<DemoList, Failure> {
     let zone = Zone::named(DEFAULT_ZONE).map_err(|e| Failure::failed(e.to_string()))?;
     let as_of = zone.date_at(now_ns());
     let options = Options { as_of, sanctions_scope: Scope::Root, ignore_columns: false };
-    let mut entries = Vec::new();
-    let tally = read_list(SAMPLE, ListSource::Ceis, &options, &mut entries, |_| Ok(()))
+    let mut draft = Draft::default();
+    let tally = read_list(SAMPLE, ListSource::Ceis, &options, &mut draft, |_| Ok(()))
         .map_err(|e| Failure::failed(format!("the bundled list: {e}")))?;
-    let documents: Vec<_> = entries.iter().map(Entry::document).collect();
+    let active = draft.entries.iter().filter(|entry| entry.counts_on(day_number(as_of)));
+    let documents: Vec<_> = active.map(Entry::document).collect();
     let example = documents.first().ok_or_else(|| Failure::failed(format!("no entry of the bundled list counts on {as_of}")))?;
     let example = example.to_canonical();
     let mut text = String::from("document\n");
@@ -42,7 +43,7 @@ pub fn build(folder: &Path) -> Result<DemoList, Failure> {
         writeln!(text, "{}", document.to_canonical()).expect("writing to a string can't fail");
     }
     let (snapshot_path, listed) = (folder.join("sample.catraca"), folder.join("listed.csv"));
-    let snapshot = Snapshot::from_entries(entries, as_of, now_ns()).map_err(|e| Failure::failed(e.to_string()))?;
+    let snapshot = Snapshot::build(draft, as_of, now_ns()).map_err(|e| Failure::failed(e.to_string()))?;
     snapshot.save(&snapshot_path).map_err(|e| Failure::failed(format!("{}: {e}", snapshot_path.display())))?;
     std::fs::write(&listed, text).map_err(|e| Failure::failed(format!("{}: {e}", listed.display())))?;
     Ok(DemoList { tally, documents: snapshot.counts().documents, snapshot: snapshot_path, listed, example })
@@ -61,7 +62,7 @@ mod tests {
         let listed = std::fs::read_to_string(&list.listed).expect("written");
         assert!(listed.lines().skip(1).all(|line| {
             let key = catraca_wire::DocumentKey::parse(line).expect("a document");
-            snapshot.lookup(key).is_some()
+            snapshot.lookup(key, day_number(snapshot.as_of())).is_some()
         }));
     }
 }
