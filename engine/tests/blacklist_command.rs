@@ -179,3 +179,37 @@ fn synth_repeats_itself() {
     assert_ne!(text(&one), text(&other));
     assert_eq!(text(&one).lines().count(), 1_001);
 }
+
+#[test]
+fn diff_tells_who_came_and_who_went() {
+    let folder = Folder::new();
+    let lists = [
+        (
+            "a",
+            "document,valid_until,reason\n04933228680,,fraud\n00000000000191,2026-11-25,\n12ABC34501DE35,,a mule account\n",
+            "2026-11-25",
+        ),
+        ("b", "document,valid_until,reason\n14112015000156,,fraud\n12ABC34501DE35,2027-01-01,a mule account\n", "2026-11-26"),
+    ];
+    let [a, b] = lists.map(|(name, list, day)| {
+        let source = format!("plain={}", folder.write(&format!("{name}.csv"), list));
+        let out = folder.name(name);
+        assert!(catraca(&["build", "--source", &source, "--as-of", day, "--out", &out]).status.success());
+        out
+    });
+    let output = catraca(&["diff", &a, &b]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let expected = "came     1\n  14.112.015/****-**  plain, exact: fraud\n\
+        went     2, 1 of them had ended\n  00.000.000/****-**  plain, exact, until 2026-11-25\n  ***.332.286-**  plain, exact: fraud\n\
+        changed  1\n  12.ABC.345/****-**  plain, exact: a mule account -> plain, exact, until 2027-01-01: a mule account\n";
+    assert_eq!(text, expected);
+    let output = catraca(&["diff", &a, &b, "--limit", "1", "--json"]);
+    let diff = json(&output);
+    assert_eq!((output.status.code(), &diff["went"]["count"], &diff["went"]["ended"]), (Some(3), &2.into(), &1.into()));
+    assert_eq!(diff["went"]["first"].as_array().map(Vec::len), Some(1));
+    assert_eq!(diff["changed"]["first"][0]["after"][0]["until"], "2027-01-01");
+    assert_eq!(catraca(&["diff", &a, &a]).status.code(), Some(0));
+    let none = catraca(&["diff", &a, &folder.name("none")]);
+    assert!(none.status.code() == Some(1) && stderr(&none).contains("can't be read"), "{none:?}");
+}

@@ -1,7 +1,7 @@
 //! Entries with dates and reasons: what counts on which day, what is kept of each line, and what that takes.
 
 use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Draft, Entry, Hit, Line, Snapshot};
+use catraca_engine::blacklist::{Diff, Draft, Entry, Hit, Line, Named, Side, Snapshot};
 use catraca_engine::calendar::day_number;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
@@ -169,4 +169,49 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn two_snapshots_are_compared_by_who_came_who_went_and_what_changed() {
+    let plain = |text: &str| entry(key(text), ListSource::Plain, Scope::Exact);
+    let company = entry(key("ABCDEFGH000276"), ListSource::Ceis, Scope::Root);
+    let before = snapshot(vec![
+        plain("04933228680"),
+        plain("00000000000191").between(None, Some(DAY)),
+        plain("37635419000120").between(None, Some(date(2026, 12, 31))),
+        plain("12ABC34501DE35"),
+        company,
+    ]);
+    let after = Snapshot::from_entries(
+        vec![
+            plain("37635419000120").between(None, Some(date(2027, 12, 31))),
+            plain("12ABC34501DE35"),
+            plain("ABCDEFGH000195"),
+            company,
+        ],
+        date(2026, 11, 23),
+        1,
+    );
+    let after = after.expect("built");
+    let diff = Diff::between(&before, &after, 10);
+    let named = |text, scope| Named { scope, document: key(text) };
+    let side = |named: Vec<Named>| Side { count: named.len() as u64, first: named };
+    assert_eq!(diff.came, side(vec![named("ABCDEFGH000195", Scope::Exact)]));
+    assert_eq!(diff.went, side(vec![named("00000000000191", Scope::Exact), named("04933228680", Scope::Exact)]));
+    assert_eq!((diff.ended, &diff.changed), (1, &side(vec![named("37635419000120", Scope::Exact)])));
+    // The other way round, and of companies the first branch.
+    let back = Diff::between(&after, &before, 10);
+    assert_eq!((&back.came, &back.went, &back.changed), (&diff.went, &diff.came, &diff.changed));
+    let gone = Diff::between(&before, &snapshot(vec![]), 10);
+    assert!(gone.went.first.contains(&named("ABCDEFGH000195", Scope::Root)) && gone.went.count == 5);
+    assert!(Diff::between(&before, &before, 10).is_empty() && !diff.is_empty());
+    // What is told is bounded, and what is counted is not.
+    let (none, many) =
+        (snapshot(vec![]), snapshot((0..1_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect()));
+    let diff = Diff::between(&none, &many, 7);
+    assert_eq!((diff.came.count, diff.came.first.len()), (1_000, 7));
+    let mut least: Vec<_> = (0..1_000).map(|n| Named { scope: Scope::Exact, document: document(1, n) }).collect();
+    least.sort();
+    assert_eq!(diff.came.first, least[..7]);
+    assert_eq!(Diff::between(&none, &many, 0).came, Side { count: 1_000, first: vec![] });
 }

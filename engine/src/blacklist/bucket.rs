@@ -127,7 +127,12 @@ pub(super) struct Table<'a> {
     pub(super) seed: u64,
 }
 
-impl Table<'_> {
+impl<'a> Table<'a> {
+    /// Its keys, in no order that means anything.
+    pub(super) fn keys(self) -> impl Iterator<Item = u64> + 'a {
+        self.buckets.iter().flat_map(|bucket| bucket.keys).map(u64_le::to_native).filter(|&key| key != 0)
+    }
+
     /// The source byte of `key`, if it is listed. Reads one bucket, two at most.
     #[inline]
     pub(super) fn find(self, key: u64) -> Option<u8> {

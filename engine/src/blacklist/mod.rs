@@ -13,6 +13,7 @@
 mod bucket;
 pub mod build;
 mod check;
+mod diff;
 mod entry;
 mod format;
 pub mod import;
@@ -25,6 +26,7 @@ mod span;
 pub mod synthetic;
 
 pub use build::BuildError;
+pub use diff::{Diff, Named, Side};
 pub use entry::{Draft, Entry, MAX_REASON_LEN, MAX_REASONS, Reasons};
 pub use format::{Counts, MAX_BUCKETS, SnapshotError};
 pub use lists::Lists;
@@ -32,6 +34,7 @@ pub use overlay::{MAX_ALLOW_DAYS, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull};
 pub use snapshot::{Line, Snapshot};
 
 use catraca_wire::DocumentKey;
+use catraca_wire::document::ORDERS_PER_ROOT;
 use catraca_wire::frame::{ListSource, Scope};
 
 /// A document was found listed: by what, and how far that entry reaches.
@@ -86,6 +89,11 @@ impl Scopes {
 /// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and 30 low bits, a CNPJ's is below
 /// 36^12 < 2^63), so that roots and documents can't be taken for each other.
 const ROOT_TAG: u64 = 0b11 << 62;
+
+/// The first branch of the company with this table key; `None` for what is no root's key.
+fn first_branch(key: u64) -> Option<DocumentKey> {
+    if key & ROOT_TAG == ROOT_TAG { DocumentKey::from_raw((key & !ROOT_TAG) * ORDERS_PER_ROOT + 1) } else { None }
+}
 
 /// The table key of a CNPJ's root; `None` for a CPF.
 #[inline]

@@ -10,10 +10,9 @@
 //! 3. A later listing counts again.
 //! 4. An allowance outranks every earlier listing and every snapshot through its last day. A later listing ends it.
 
-use super::{Hit, Scopes, root_key};
+use super::{Hit, Scopes, first_branch, root_key};
 use crate::blacklist::bucket::mix;
 use catraca_wire::DocumentKey;
-use catraca_wire::document::ORDERS_PER_ROOT;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::record::{OverlayChange, OverlayOp};
 use std::collections::HashMap;
@@ -168,8 +167,7 @@ impl Overlay {
         let mut changes = Vec::new();
         for (&key, last) in &self.last {
             let exact = DocumentKey::from_raw(key).map(|document| (document, Scope::Exact));
-            let named =
-                exact.or_else(|| Some((DocumentKey::from_raw((key & !super::ROOT_TAG) * ORDERS_PER_ROOT + 1)?, Scope::Root)));
+            let named = exact.or_else(|| Some((first_branch(key)?, Scope::Root)));
             // A key came out of a document, and so gives one.
             let Some((document, scope)) = named else { continue };
             let ops = [

@@ -5,7 +5,7 @@ use super::build::{self, BuildError};
 use super::entry::{Draft, Entry, counts_on};
 use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
 use super::span::{self, Span};
-use super::{Hit, Scopes, check, memory, root_key};
+use super::{Hit, Named, Scopes, check, first_branch, memory, root_key};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::Date;
@@ -226,30 +226,56 @@ impl Snapshot {
 
     /// All lines that name a document or its company, whatever their dates: the document's first. Allocates.
     pub fn lines(&self, key: DocumentKey) -> Vec<Line<'_>> {
+        let mut lines = self.lines_naming(Named { document: key, scope: Scope::Exact });
+        lines.extend(self.lines_naming(Named { document: key, scope: Scope::Root }));
+        lines
+    }
+
+    /// All lines that name a document itself, or its company itself. Allocates.
+    pub fn lines_naming(&self, named: Named) -> Vec<Line<'_>> {
         let mut lines = Vec::new();
-        let tables = [(Scope::Exact, self.exact(), Some(key.raw())), (Scope::Root, self.roots(), root_key(key))];
-        for (scope, table, key) in tables {
-            let Some((key, byte)) = key.and_then(|key| Some((key, table.find(key)?))) else { continue };
-            let spans = span::of(self.spans(), key);
-            let inline = u16::from(byte >> REASON_SHIFT);
-            for source in ListSource::ALL.iter().copied().take(SNAPSHOT_SOURCES) {
-                let bit = 1 << (source.to_wire() - 1);
-                let reason = if source == ListSource::Plain { inline } else { 0 };
-                let spans = spans.iter().filter(|span| span.source == source.to_wire());
-                // An undated line whose reason has no room in the byte is a span as well.
-                if byte & bit != 0 && (reason != 0 || spans.clone().all(Span::is_dated)) {
-                    lines.push(Line { source, scope, from: 0, until: 0, reason: self.reason(reason) });
-                }
-                lines.extend(spans.map(|span| Line {
-                    source,
-                    scope,
-                    from: span.from.to_native(),
-                    until: span.until.to_native(),
-                    reason: self.reason(span.reason.to_native()),
-                }));
+        let Some((key, byte)) = self.slot(named) else { return lines };
+        let spans = span::of(self.spans(), key);
+        let inline = u16::from(byte >> REASON_SHIFT);
+        for source in ListSource::ALL.iter().copied().take(SNAPSHOT_SOURCES) {
+            let line = |from, until, reason| Line { source, scope: named.scope, from, until, reason: self.reason(reason) };
+            let bit = 1 << (source.to_wire() - 1);
+            let reason = if source == ListSource::Plain { inline } else { 0 };
+            let spans = spans.iter().filter(|span| span.source == source.to_wire());
+            // An undated line whose reason has no room in the byte is a span as well.
+            if byte & bit != 0 && (reason != 0 || spans.clone().all(Span::is_dated)) {
+                lines.push(line(0, 0, reason));
             }
+            lines.extend(spans.map(|span| line(span.from.to_native(), span.until.to_native(), span.reason.to_native())));
         }
         lines
+    }
+
+    /// The table key and the byte of a document's own slot, or of its company's.
+    fn slot(&self, named: Named) -> Option<(u64, u8)> {
+        let (table, key) = match named.scope {
+            Scope::Exact => (self.exact(), named.document.raw()),
+            Scope::Root => (self.roots(), root_key(named.document)?),
+        };
+        Some((key, table.find(key)?))
+    }
+
+    /// Whether it has an entry of the document itself, or of its company itself.
+    pub(super) fn names(&self, named: Named) -> bool {
+        self.slot(named).is_some()
+    }
+
+    /// The lists that name it, where that is all: without dates and without reasons.
+    pub(super) fn bare(&self, named: Named) -> Option<u8> {
+        let (_, byte) = self.slot(named)?;
+        (byte <= SOURCES && self.spans().is_empty()).then_some(byte)
+    }
+
+    /// All documents and companies that it names, in no order that means anything.
+    pub(super) fn named(&self) -> impl Iterator<Item = Named> {
+        let exact = self.exact().keys().filter_map(|key| Some((Scope::Exact, DocumentKey::from_raw(key)?)));
+        let roots = self.roots().keys().filter_map(|key| Some((Scope::Root, first_branch(key)?)));
+        exact.chain(roots).map(|(scope, document)| Named { scope, document })
     }
 
     fn reason(&self, number: u16) -> Option<&str> {

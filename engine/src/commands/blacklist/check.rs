@@ -1,9 +1,9 @@
 //! `catraca blacklist check`: asks a snapshot file about documents.
 
-use super::{open, parse_zone};
+use super::{line_json, line_text, open, parse_zone};
 use crate::blacklist::import::masked_text;
 use crate::blacklist::{Hit, Line, Snapshot};
-use crate::calendar::{DEFAULT_ZONE, Zone, day_number, day_of};
+use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::commands::Outcome;
 use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
@@ -83,36 +83,6 @@ impl<'a> Answer<'a> {
             _ => "not listed".to_owned(),
         }
     }
-}
-
-fn date(day: u16) -> Option<String> {
-    (day != 0).then(|| day_of(day).to_string())
-}
-
-fn line_json(line: &Line<'_>, day: u16) -> Value {
-    json!({
-        "source": line.source.name(),
-        "scope": line.scope.name(),
-        "from": date(line.from),
-        "until": date(line.until),
-        "reason": line.reason,
-        "counts": line.counts_on(day),
-    })
-}
-
-fn line_text(line: &Line<'_>) -> String {
-    let mut text = format!("{}, {}", line.source, line.scope);
-    for (word, day) in [(", from ", line.from), (", until ", line.until)] {
-        if let Some(date) = date(day) {
-            text.push_str(word);
-            text.push_str(&date);
-        }
-    }
-    if let Some(reason) = line.reason {
-        text.push_str(": ");
-        text.push_str(reason);
-    }
-    text
 }
 
 pub(super) fn run(args: &Args) -> Outcome {

@@ -2,13 +2,14 @@
 
 mod build;
 mod check;
+mod diff;
 mod guard;
 mod inspect;
 mod online;
 mod synth;
 
 use super::Outcome;
-use crate::blacklist::{Counts, Snapshot};
+use crate::blacklist::{Counts, Line, Snapshot};
 use crate::calendar::{Zone, day_of};
 use crate::fatal::Failure;
 use catraca_wire::frame::ListSource;
@@ -29,6 +30,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Ask a snapshot file about documents; exit status 3 if any is listed
     Check(check::Args),
+    /// Say who came and who went between two snapshot files; exit status 3 if anybody did
+    Diff(diff::Args),
     /// Take a snapshot file into use on a running node
     Load(online::LoadArgs),
     /// List a document on a running node
@@ -49,6 +52,7 @@ pub fn run(args: Args) -> Outcome {
         Command::Build(args) => build::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Load(args) => online::load(&args),
         Command::Add(args) => online::add(&args),
         Command::Remove(args) => online::remove(&args),
@@ -90,6 +94,39 @@ fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
         "source_dates": source_dates(snapshot),
         "bytes": snapshot.bytes().len(),
     })
+}
+
+/// A day in print, if there is one.
+fn date(day: u16) -> Option<String> {
+    (day != 0).then(|| day_of(day).to_string())
+}
+
+/// A line of a list for a program; `day` is the one asked about.
+fn line_json(line: &Line<'_>, day: u16) -> serde_json::Value {
+    serde_json::json!({
+        "source": line.source.name(),
+        "scope": line.scope.name(),
+        "from": date(line.from),
+        "until": date(line.until),
+        "reason": line.reason,
+        "counts": line.counts_on(day),
+    })
+}
+
+/// A line of a list for a person.
+fn line_text(line: &Line<'_>) -> String {
+    let mut text = format!("{}, {}", line.source, line.scope);
+    for (word, day) in [(", from ", line.from), (", until ", line.until)] {
+        if let Some(date) = date(day) {
+            text.push_str(word);
+            text.push_str(&date);
+        }
+    }
+    if let Some(reason) = line.reason {
+        text.push_str(": ");
+        text.push_str(reason);
+    }
+    text
 }
 
 /// By source: the date of its list, where it is known.
