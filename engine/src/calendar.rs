@@ -89,21 +89,24 @@ impl Zone {
     #[cold]
     pub fn day_at(&self, wall_ns: u64) -> LocalDay {
         let date = self.date_at(wall_ns);
-        let begins = |date: Date| {
-            let begins = date.to_zoned(self.rules.clone()).ok()?.timestamp();
-            u64::try_from(begins.as_nanosecond()).ok()
-        };
         let number = day_number(date);
-        let day = date
-            .tomorrow()
-            .ok()
-            .and_then(|tomorrow| Some(LocalDay { number, begins_ns: begins(date).unwrap_or(0), ends_ns: begins(tomorrow)? }));
+        let day = date.tomorrow().ok().map(|tomorrow| LocalDay {
+            number,
+            begins_ns: self.begin_of(date),
+            ends_ns: self.begin_of(tomorrow),
+        });
         // Where clocks are put back over midnight a date has two pieces: then it is asked for anew each time.
         day.filter(|day| day.holds(wall_ns)).unwrap_or(LocalDay {
             number,
             begins_ns: wall_ns,
             ends_ns: wall_ns.saturating_add(1),
         })
+    }
+
+    /// The first moment of a date, nanoseconds since 1970 UTC; 0 before, and the last that can be told after the year 2554.
+    pub fn begin_of(&self, date: Date) -> u64 {
+        let begins = date.to_zoned(self.rules.clone()).map_or(i128::MAX, |begins| begins.timestamp().as_nanosecond());
+        u64::try_from(begins.max(0)).unwrap_or(u64::MAX)
     }
 }
 

@@ -77,6 +77,13 @@ fn single_entries_count_at_once_and_survive_restarts() {
     assert_verified(&dir.path().join("data"), true);
 }
 
+/// The value of one series on `/metrics`, if it is there.
+fn series(node: &Node, name: &str) -> Option<f64> {
+    let (_, text) = node.http_get("/metrics");
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    value.map(|value| value.parse().expect("a number"))
+}
+
 /// A day as the command line takes it, some days after today in the node's zone.
 fn day_from_today(days: i64) -> String {
     let today = Zone::default().date_at(now_ns());
@@ -151,11 +158,25 @@ fn a_loaded_list_is_in_force_until_another_takes_its_place() {
     let node = setup.start();
     assert_eq!(id(&blacklist(&node, &["status"])), id(&state));
     assert_eq!(verdict(&node, "after a restart", document(10)).0, Verdict::Deny);
+    // What a list is made of and how old it is shows on /metrics, from the start on.
+    for (name, value) in [
+        ("catraca_list_in_use", 1.0),
+        ("catraca_list_entries{source=\"plain\"}", 1_000.0),
+        ("catraca_list_entries{source=\"overlay\"}", 0.0),
+    ] {
+        assert_eq!(series(&node, name), Some(value), "{name}");
+    }
+    let age = series(&node, "catraca_list_age_seconds{source=\"plain\"}").expect("shown");
+    let built = series(&node, "catraca_list_built_timestamp_seconds").expect("shown");
+    let loaded = series(&node, "catraca_list_loaded_timestamp_seconds").expect("shown");
+    assert!((0.0..600.0).contains(&age) && built < loaded, "{age} {built} {loaded}");
+    assert_eq!(series(&node, "catraca_list_source_timestamp_seconds{source=\"plain\"}"), None, "its name has no date");
     // A single entry outlasts a new list, in both directions.
     blacklist(&node, &["remove", &document(700).to_canonical()]);
     blacklist(&node, &["add", &document(10).to_canonical()]);
     let newer = blacklist(&node, &["load", &second.display().to_string()]);
     assert_ne!(id(&newer), id(&state));
+    assert_eq!(series(&node, "catraca_list_entries{source=\"overlay\"}"), Some(2.0));
     for (name, number, expected) in [
         ("no longer listed", 11, Verdict::Approve),
         ("newly listed", 1_200, Verdict::Deny),

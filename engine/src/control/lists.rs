@@ -4,6 +4,7 @@
 
 use super::Control;
 use super::answer::Asker;
+use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
 use crate::blacklist::{Overlay, Snapshot};
 use crate::calendar::day_of;
@@ -64,6 +65,7 @@ pub(super) fn start(
             let Some(promoted) = promotions.recv().await else { return };
             (lists.snapshot, lists.overlay, list_logged) = (promoted.snapshot, promoted.overlay, promoted.list_logged);
         }
+        lists.tell_figures();
         if !list_logged {
             lists.log_in_use().await;
         }
@@ -101,6 +103,8 @@ impl Lists {
             self.event(|event| matches!(event, ToControl::OverlayApplied(sequence) if *sequence == change.sequence)).await;
         }
         self.overlay = next;
+        let figures = self.control.list_figures.get();
+        self.control.list_figures.set(figures.with_overlay(&self.overlay));
         let OverlayChange { document, scope, op, sequence } = change;
         let until = match op {
             OverlayOp::Allow { until_day } => Some(day_of(until_day)),
@@ -145,8 +149,15 @@ impl Lists {
         }
         tracing::info!(id = format_args!("{:016x}", snapshot.id()), entries = snapshot.entries(), "blacklist loaded");
         let old = self.snapshot.replace(snapshot);
+        self.tell_figures();
         tokio::task::spawn_blocking(move || drop(old));
         Ok(true)
+    }
+
+    /// For `/metrics`: the list was just taken into use.
+    fn tell_figures(&self) {
+        let figures = ListFigures::new(self.snapshot.as_deref(), &self.overlay, &self.control.zone, wall_ns());
+        self.control.list_figures.set(figures);
     }
 
     /// That a list is in use from now on, or none.

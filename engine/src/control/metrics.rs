@@ -1,9 +1,10 @@
 //! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster, its build and its process.
 
-use super::{Control, stats};
+use super::{Control, list_metrics, stats};
 use crate::link::LinkStatus;
 use crate::observe::Counters;
 use catraca_wire::block::FORMAT_VERSION;
+use catraca_wire::client::now_ns;
 use catraca_wire::frame::{Durability, PROTOCOL_VERSION, Role, Stage};
 use hdrhistogram::Histogram;
 use procfs::process::LimitValue;
@@ -49,6 +50,7 @@ pub(super) async fn gather(control: &Control, stats: &stats::Handle) -> Result<S
     let uptime_s = control.started.elapsed().as_secs_f64();
     let process = Process::read();
     registry.register_collector(Box::new(Shown { counters, histograms, link: control.link.status(), uptime_s, process }));
+    registry.register_collector(Box::new(list_metrics::Shown { figures: control.list_figures.get(), wall_ns: now_ns() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

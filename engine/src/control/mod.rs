@@ -7,6 +7,7 @@ mod answer;
 mod cluster;
 mod exposition;
 mod http;
+mod list_metrics;
 mod list_request;
 mod lists;
 mod lookups;
@@ -26,6 +27,7 @@ use crate::log::lookup::OwnLog;
 use crate::mailbox::{Mailbox, any_message};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
+use list_metrics::ListFigures;
 use std::cell::Cell;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -81,6 +83,7 @@ struct Control {
     disk_reserve_len: u64,
     max_loss_percent: u64,
     zone: Zone,
+    list_figures: Cell<ListFigures>,
 }
 
 /// Pause before a full mailbox is tried again: its core takes everything in it each loop.
@@ -149,6 +152,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
         disk_reserve_len: setup.disk_reserve_len,
         max_loss_percent: setup.max_loss_percent,
         zone: setup.zone,
+        list_figures: Cell::default(),
     });
     let lists = lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
