@@ -31,7 +31,12 @@ fn the_alerts_name_metrics_that_exist() {
     let rules = std::fs::read_to_string(scripts("monitoring/catraca-alerts.yml")).expect("readable");
     let counters = Counters::default();
     let mut known: Vec<&str> = counters.each().map(|(name, ..)| name).collect();
-    known.extend(["catraca_stage_latency_seconds", "catraca_uptime_seconds"]);
+    known.extend([
+        "catraca_stage_latency_seconds_bucket",
+        "catraca_uptime_seconds",
+        "catraca_list_in_use",
+        "catraca_list_age_seconds",
+    ]);
     known.extend(["catraca_epoch", "catraca_primary", "catraca_solo", "catraca_peer_connected", "catraca_in_sync"]);
     known.push("catraca_standby_behind_records");
     let mut named = 0;

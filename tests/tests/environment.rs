@@ -139,7 +139,7 @@ fn with_no_room_for_another_segment_nothing_that_was_answered_is_lost() {
     node.wait_until("the segments are full", |node| node.metric("catraca_deadlines_missed_total") > 0.0);
     assert!(node.process.stderr().contains("can't be prepared"), "{}", node.process.stderr());
     let seen = load.stop();
-    let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed];
+    let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Late];
     assert!(seen.unanswered.is_empty() && seen.refused.keys().all(|code| known.contains(code)), "{:?}", seen.refused);
     assert_same_answers(&mut node.client(), &seen.answered);
     std::fs::remove_file(data.join("ballast")).expect("there");
@@ -159,7 +159,8 @@ fn a_port_in_use_is_named() {
     assert_refused(setup.fail(), CONFIG, &[&address.to_string(), "--listen"]);
     let mut command = catraca_tests::command::command();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--http", &address.to_string(), "--data-dir"])
+        .args(["serve", "--listen", "127.0.0.1:0", "--replication", "127.0.0.1:0", "--shards", "1"])
+        .args(["--http", &address.to_string(), "--data-dir"])
         .arg(dir.path());
     command.env("CATRACA_SEGMENT_MIB", "4").env("CATRACA_DEDUPE_ENTRIES", "131072").env("CATRACA_SPIN_US", "0");
     assert_refused(fail(&mut command), CONFIG, &["--http", &address.to_string()]);
@@ -224,6 +225,9 @@ fn a_kernel_without_io_uring_is_named() {
 fn a_core_that_is_not_there_is_named() {
     let dir = folder();
     let mut command = catraca_tests::command::command();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--cores", "1000", "--data-dir"]).arg(dir.path());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--replication", "127.0.0.1:0"])
+        .args(["--cores", "1000", "--data-dir"])
+        .arg(dir.path());
     assert_refused(fail(&mut command), ENVIRONMENT, &["processor 1000", "--cores"]);
 }

@@ -134,7 +134,7 @@ fn flood<H>(primary: &Node, hold: impl FnOnce() -> H, let_go: impl FnOnce(H)) ->
             let_go(held);
         }
     }
-    let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed];
+    let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Late];
     assert!(refused.keys().all(|code| known.contains(code)), "{refused:?}");
     assert!(refused.contains_key(&ErrorCode::Overloaded), "{refused:?}");
     decided

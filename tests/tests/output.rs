@@ -72,6 +72,8 @@ fn every_subcommand_prints_safely() {
     let dir = folder();
     let path = |name: &str| dir.path().join(name).display().to_string();
     let (csv, list, data, proof) = (path("list.csv"), path("list.catraca"), path("data"), path("proof.json"));
+    let other = path("other.catraca");
+    let tomorrow = jiff::Zoned::now().date().tomorrow().expect("a day").to_string();
     let source = format!("plain={csv}");
     let listed = document(1).to_canonical();
     std::fs::write(&csv, format!("document\n{listed}\n")).expect("written");
@@ -93,7 +95,12 @@ fn every_subcommand_prints_safely() {
     case("blacklist check", &["blacklist", "check", &list, &listed], 3);
     case("blacklist check", &["blacklist", "check", &list, &listed, "--json"], 3);
     case("blacklist check", &["blacklist", "check", &list, &document(2).to_canonical()], 0);
-    case("blacklist load", &["blacklist", "load", &list, "--addr", &addr], 0);
+    let made = command::run(["blacklist", "build", "--source", &format!("plain={}", path("synth.csv")), "--out", &other]);
+    assert!(made.status.success(), "{made:?}");
+    case("blacklist diff", &["blacklist", "diff", &list, &other], 3);
+    case("blacklist diff", &["blacklist", "diff", &list, &other, "--json"], 3);
+    case("blacklist allow", &["blacklist", "allow", &listed, "--until", &tomorrow, "--addr", &addr], 0);
+    case("blacklist load", &["blacklist", "load", &list, "--addr", &addr, "--force"], 0);
     case("blacklist add", &["blacklist", "add", &listed, "--addr", &addr], 0);
     case("blacklist remove", &["blacklist", "remove", &listed, "--addr", &addr], 0);
     case("blacklist status", &["blacklist", "status", "--addr", &addr], 0);
