@@ -47,6 +47,40 @@ pub(super) enum Wake {
     },
 }
 
+/// A task of a process that the runtime does not poll for long, whatever it waits for: others of its core go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// A core's deadlines and time-outs.
+    Tick,
+    /// What the control thread tells the cores.
+    Mail,
+    /// What cores tell each other.
+    Mesh,
+    /// What cores tell the control thread.
+    Control,
+    /// Preparing segments.
+    Segments,
+    /// Seeing that a write has ended.
+    Written,
+}
+
+impl Task {
+    pub const ALL: [Self; 6] = [Self::Tick, Self::Mail, Self::Mesh, Self::Control, Self::Segments, Self::Written];
+
+    /// Whether this is what the task would do.
+    pub fn does(self, wake: Wake) -> bool {
+        match wake {
+            Wake::Tick => self == Self::Tick,
+            Wake::Mail { .. } => self == Self::Mail,
+            Wake::Mesh => self == Self::Mesh,
+            Wake::Control => self == Self::Control,
+            Wake::SegmentsMade { .. } => self == Self::Segments,
+            Wake::Written { .. } => self == Self::Written,
+            Wake::Booted | Wake::Beat | Wake::Persisted | Wake::Dial | Wake::Inquire | Wake::CutStep => false,
+        }
+    }
+}
+
 /// How a fault ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mend {

@@ -1,7 +1,7 @@
 //! What goes wrong, and when: drawn from the run's chance, within what the promises allow.
 
 use super::disk::DiskFault;
-use super::event::{Event, Mend};
+use super::event::{Event, Mend, Task};
 use super::network::NODES;
 use super::node::{disk_tails, read_log};
 use super::rng::Rng;
@@ -36,10 +36,11 @@ enum Fault {
     Wipe,
     KillInPromotion,
     KillInCut,
+    Starve,
 }
 
 /// Each with its weight.
-const FAULTS: [(Fault, u64); 20] = [
+const FAULTS: [(Fault, u64); 21] = [
     (Fault::Kill, 12),
     (Fault::PowerCut, 10),
     (Fault::BothPowerCuts, 3),
@@ -60,6 +61,7 @@ const FAULTS: [(Fault, u64); 20] = [
     (Fault::Wipe, 2),
     (Fault::KillInPromotion, 6),
     (Fault::KillInCut, 3),
+    (Fault::Starve, 8),
 ];
 
 /// How hard a run is disturbed.
@@ -198,6 +200,14 @@ impl Sim {
                 }
             }
             Fault::KillInCut => self.faults.kills_in_cut[node] = true,
+            Fault::Starve => {
+                let task = Task::ALL[self.rng.index(Task::ALL.len())];
+                let until_ns = self.now_ns + short;
+                let Some(process) = &mut self.nodes[node].process else { return };
+                process.starved = Some((task, until_ns));
+                self.checks.count("task starved");
+                self.note(format_args!("node {node}: its task {task:?} is not polled for {} ms", short / MS));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::disk::{Cut, NodeDisk, StreamDisk};
 use super::durable::Change;
-use super::event::{Event, Mend, Wake};
+use super::event::{Event, Mend, Task, Wake};
 use super::link::{address, node_at};
 use super::network::NODES;
 use super::primary::PrimaryLink;
@@ -85,6 +85,8 @@ pub(super) struct Process {
     pub reign: Option<u32>,
     /// A standby's tables.
     pub builder: Option<Builder>,
+    /// A task that is not polled until then.
+    pub starved: Option<(Task, u64)>,
 }
 
 impl Process {
@@ -299,6 +301,7 @@ impl Sim {
             full: false,
             reign: primary.then_some(state.epoch),
             builder,
+            starved: None,
             state: state.clone(),
         };
         let mut standing = Standing { role: state.role, ..Standing::primary(state.durability) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Faults, by what they did: one that met nothing is not counted.
-pub const FAULTS: [&str; 38] = [
+pub const FAULTS: [&str; 39] = [
     "kill",
     "power cut",
     "write torn",
@@ -42,6 +42,7 @@ pub const FAULTS: [&str; 38] = [
     "death in office",
     "death while cutting",
     "death while starting",
+    "task starved",
 ];
 
 /// What came of them.

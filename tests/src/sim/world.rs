@@ -161,6 +161,8 @@ impl Sim {
                 if host.incarnation != incarnation || !host.powered {
                 } else if host.paused {
                     host.deferred.push_back(event);
+                } else if let Some(until_ns) = self.starved_until(node, wake) {
+                    self.queue.push(until_ns, event);
                 } else {
                     self.wake(node, wake);
                 }
@@ -171,6 +173,12 @@ impl Sim {
             Event::Mend(mend) => self.mend(mend),
             Event::Operator => self.operator_looks(),
         }
+    }
+
+    /// When the task that would do this is polled again, where it is not polled now.
+    fn starved_until(&self, node: usize, wake: Wake) -> Option<u64> {
+        let (task, until_ns) = self.nodes[node].process.as_ref()?.starved?;
+        (self.now_ns < until_ns && task.does(wake)).then_some(until_ns)
     }
 
     fn wake(&mut self, node: usize, wake: Wake) {
