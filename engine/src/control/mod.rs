@@ -159,7 +159,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     let own_log =
         OwnLog { data_dir: control.data_dir.path().to_owned(), cluster_id: control.data_dir.cluster_id, key: setup.chain_key };
     let lookups = lookups::start(own_log, Arc::clone(&control.link));
-    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, setup.segments_ready);
+    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments_ready);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), lookups, segments, drained));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));

@@ -1,13 +1,15 @@
-//! Preparing segments ahead of use: zero-filling takes the disk's time, so a thread of its own does it.
+//! Preparing segments ahead of use: zero-filling takes the disk's time, so a thread of its own does it. How many, and whose next, is
+//! [`Needs`]'s decision.
 
 use super::Control;
 use crate::log::LogError;
+use crate::log::ahead::{LOOK_EVERY, Needs};
 use crate::log::segment::{self, NewSegment};
 use crate::shard::messages::ToShard;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, SystemTime};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Pause after a segment could not be made: someone has to free space.
 const RETRY: Duration = Duration::from_millis(500);
@@ -27,22 +29,19 @@ struct Preparer {
     data_dir: std::path::PathBuf,
     cluster_id: [u8; 16],
     segment_len: u64,
-    ahead: u32,
-    /// By shard: segments that exist, and the one in use.
-    ready: Vec<u32>,
-    in_use: Vec<u32>,
+    needs: Needs,
+    looked: Instant,
 }
 
-pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, ready: Vec<u32>) -> Handle {
+pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, ready: &[u32]) -> Handle {
     let (sender, receiver) = channel();
     let mut preparer = Preparer {
         links: Arc::clone(&control.links),
         data_dir: control.data_dir.path().to_owned(),
         cluster_id: control.data_dir.cluster_id,
         segment_len,
-        ahead,
-        in_use: ready.iter().map(|count| count.saturating_sub(1)).collect(),
-        ready,
+        needs: Needs::new(ready, segment_len, ahead),
+        looked: Instant::now(),
     };
     std::thread::Builder::new()
         .name("segments".to_owned())
@@ -54,30 +53,35 @@ pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, ready: 
 impl Preparer {
     fn run(&mut self, taken: &Receiver<(u16, u32)>) {
         loop {
-            while let Some(shard) = self.most_wanting() {
+            self.look();
+            if let Some(shard) = self.needs.most_wanting() {
                 if let Err(error) = self.prepare(shard) {
                     tracing::error!(%error, "a log segment can't be prepared; transactions are refused once the prepared ones are full");
                     std::thread::sleep(RETRY);
                 }
-                while let Ok(news) = taken.try_recv() {
-                    self.note(news);
+                while let Ok((shard, segment)) = taken.try_recv() {
+                    self.needs.in_use(usize::from(shard), segment);
                 }
+                continue;
             }
-            match taken.recv() {
-                Ok(news) => self.note(news),
-                Err(_) => return,
+            match taken.recv_timeout(LOOK_EVERY) {
+                Ok((shard, segment)) => self.needs.in_use(usize::from(shard), segment),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
             }
         }
     }
 
-    fn note(&mut self, (shard, segment): (u16, u32)) {
-        self.in_use[usize::from(shard)] = segment;
-    }
-
-    /// The shard with the fewest segments left, if it has fewer than it should.
-    fn most_wanting(&self) -> Option<usize> {
-        let left = |shard: usize| self.ready[shard] - 1 - self.in_use[shard].min(self.ready[shard] - 1);
-        (0..self.ready.len()).filter(|&shard| left(shard) < self.ahead).min_by_key(|&shard| left(shard))
+    /// Measures how fast each log grows.
+    fn look(&mut self) {
+        let since = self.looked.elapsed();
+        if since < LOOK_EVERY {
+            return;
+        }
+        self.looked = Instant::now();
+        for (shard, counters) in self.links.counters.iter().enumerate() {
+            self.needs.look(shard, counters.read().log_bytes, since);
+        }
     }
 
     fn prepare(&mut self, shard: usize) -> Result<(), LogError> {
@@ -85,13 +89,13 @@ impl Preparer {
         let new = NewSegment {
             cluster_id: self.cluster_id,
             shard: shard as u16,
-            index: self.ready[shard],
+            index: self.needs.next(shard),
             segment_len: self.segment_len,
             created_at_ns: created_at.as_nanos() as u64,
         };
+        let began = Instant::now();
         segment::create(&self.data_dir, &new)?;
-        self.ready[shard] += 1;
-        let mut message = ToShard::SegmentsReady(self.ready[shard]);
+        let mut message = ToShard::SegmentsReady(self.needs.made(shard, began.elapsed()));
         while let Err(back) = self.links.to_shard[shard].push(message) {
             message = back;
             std::thread::sleep(Duration::from_millis(1));

@@ -1,0 +1,162 @@
+//! How many segments of a stream to keep ready, and whose is made next: by the measured rate of its log and the measured time that a
+//! segment takes to be made, not by a count alone. Pure: times and lengths in, a decision out.
+//!
+//! A stream uses up a segment in `length / rate`, and one is made in `t`. So that none is missing when one is needed, as many must be ready
+//! as are used up while one is made, and as many again because both were measured and neither is steady: a disk that is busy with other
+//! things makes one in five takes. What is used up faster than it can be made runs out whatever is ready; then the shard waits for the disk.
+
+use std::time::Duration;
+
+/// Ready beyond what one making uses up, in makings: the disk may be so much slower than it was.
+const SAFETY: f64 = 3.0;
+/// Most that the measured rate has made ahead, bytes: what is made is taken from the disk for good. More must be configured.
+const MAX_AHEAD_LEN: u64 = 4 << 30;
+/// Weight of the newest rate: one second at full load counts nearly whole after three looks.
+const RISE: f64 = 0.5;
+/// What the rate keeps of itself from look to look when there is less: a pause of a minute does not unlearn it.
+const KEEP: f64 = 0.98;
+/// How often rates are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// One stream.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StreamNeed {
+    /// Segments that exist.
+    ready: u32,
+    /// The one in use.
+    in_use: u32,
+    /// Bytes of log that were written when it was last looked.
+    log_len: u64,
+    /// Bytes a second, lately.
+    rate: f64,
+}
+
+/// All streams of a node.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    streams: Vec<StreamNeed>,
+    segment_len: u64,
+    /// Kept ready at least.
+    least: u32,
+    /// Time that the last segments took to be made; zero before the first.
+    making: Duration,
+}
+
+impl Needs {
+    /// Of streams that have so many segments each, of `segment_len` bytes, with at least `least` of them kept ready ahead of the one in use.
+    pub fn new(ready: &[u32], segment_len: u64, least: u32) -> Self {
+        let stream = |&ready: &u32| StreamNeed { ready, in_use: ready.saturating_sub(1), log_len: 0, rate: 0.0 };
+        Self { streams: ready.iter().map(stream).collect(), segment_len, least, making: Duration::ZERO }
+    }
+
+    /// A stream has moved on to this segment.
+    pub fn in_use(&mut self, stream: usize, segment: u32) {
+        self.streams[stream].in_use = segment;
+    }
+
+    /// So many bytes of a stream's log were written by now, `since` after the last look.
+    pub fn look(&mut self, stream: usize, log_len: u64, since: Duration) {
+        let stream = &mut self.streams[stream];
+        let now = log_len.saturating_sub(stream.log_len) as f64 / since.as_secs_f64().max(1e-3);
+        stream.log_len = log_len;
+        stream.rate = if now > stream.rate { stream.rate + RISE * (now - stream.rate) } else { (KEEP * stream.rate).max(now) };
+    }
+
+    /// Another segment of a stream is there, made in this time. Gives how many there are.
+    pub fn made(&mut self, stream: usize, took: Duration) -> u32 {
+        // The slowest of late: what was slow once may be so again.
+        self.making = took.max(self.making.mul_f64(0.9));
+        self.streams[stream].ready += 1;
+        self.streams[stream].ready
+    }
+
+    /// Number of the next segment of a stream.
+    pub fn next(&self, stream: usize) -> u32 {
+        self.streams[stream].ready
+    }
+
+    /// How many segments of a stream are to be ready ahead of the one in use.
+    pub fn wanted(&self, stream: usize) -> u32 {
+        let used_up = self.streams[stream].rate * self.making.as_secs_f64() / self.segment_len as f64;
+        let most = (MAX_AHEAD_LEN / self.segment_len).min(u64::from(u32::MAX)) as u32;
+        // As a float it fits whatever was measured: `as` stops at the type's end.
+        ((used_up * (1.0 + SAFETY)).ceil() as u32).min(most).max(self.least)
+    }
+
+    /// The stream to make a segment for now: of those that have fewer than they should, the one whose ready ones last for the shortest time.
+    pub fn most_wanting(&self) -> Option<usize> {
+        let left = |stream: usize| (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use);
+        let lasts_s = |stream: usize| f64::from(left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0);
+        let wanting = (0..self.streams.len()).filter(|&stream| left(stream) < self.wanted(stream));
+        wanting.min_by(|&a, &b| lasts_s(a).total_cmp(&lasts_s(b)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// One stream at a steady rate, looked at so often, on a disk that makes a segment in this time.
+    fn at(rate: u64, looks: u64, making: Duration) -> Needs {
+        let mut needs = Needs::new(&[3], 128 * MIB, 2);
+        for look in 1..=looks {
+            needs.look(0, look * rate / 5, LOOK_EVERY);
+        }
+        needs.made(0, making);
+        needs
+    }
+
+    #[test]
+    fn a_quiet_stream_has_what_is_configured() {
+        assert_eq!(at(0, 50, SECOND).wanted(0), 2);
+        assert_eq!(at(MIB, 50, SECOND).wanted(0), 2);
+    }
+
+    #[test]
+    fn a_fast_one_has_what_is_used_up_while_one_is_made_and_more() {
+        // 500 MB/s, and a busy disk: four segments are used up in a second.
+        assert_eq!(at(512 * MIB, 20, SECOND).wanted(0), 16);
+        assert_eq!(at(512 * MIB, 20, SECOND / 4).wanted(0), 4);
+        // A disk that hangs is no reason to fill it.
+        assert_eq!(at(512 * MIB, 20, 3_600 * SECOND).wanted(0), (MAX_AHEAD_LEN / (128 * MIB)) as u32);
+        // What is configured counts where it is more.
+        let mut needs = Needs::new(&[1], 128 * MIB, 100);
+        needs.made(0, 3_600 * SECOND);
+        assert_eq!(needs.wanted(0), 100);
+    }
+
+    #[test]
+    fn a_burst_is_learned_at_once_and_forgotten_slowly() {
+        let mut needs = at(512 * MIB, 3, SECOND);
+        assert!(needs.wanted(0) >= 14, "{}", needs.wanted(0));
+        let log_len = 3 * 512 * MIB / 5;
+        for _ in 0..50 {
+            needs.look(0, log_len, LOOK_EVERY);
+        }
+        assert!((5..14).contains(&needs.wanted(0)), "after ten seconds: {}", needs.wanted(0));
+        for _ in 0..1_000 {
+            needs.look(0, log_len, LOOK_EVERY);
+        }
+        assert_eq!(needs.wanted(0), 2);
+    }
+
+    #[test]
+    fn who_runs_out_first_is_served_first() {
+        let mut needs = Needs::new(&[3, 3], 128 * MIB, 2);
+        // The last one there is counts as the one in use until the stream says otherwise.
+        needs.in_use(0, 2);
+        needs.in_use(1, 1);
+        assert_eq!(needs.most_wanting(), Some(0), "it has none left");
+        needs.made(0, SECOND / 10);
+        // One left each, and the second one is faster.
+        needs.look(1, 500 * MIB, SECOND);
+        assert_eq!(needs.most_wanting(), Some(1));
+        for ready in 4..=7 {
+            assert_eq!(needs.made(1, SECOND / 10), ready);
+        }
+        assert_eq!(needs.most_wanting(), Some(0));
+    }
+}
