@@ -1,6 +1,6 @@
 //! What a data core holds: its handle on the snapshot, and its overlay.
 
-use super::{Listing, Overlay, OverlayFull, Scopes, Snapshot};
+use super::{Listing, Overlay, OverlayFull, Snapshot};
 use catraca_wire::DocumentKey;
 use catraca_wire::record::OverlayChange;
 use std::sync::Arc;
@@ -22,11 +22,29 @@ impl Lists {
     /// the snapshot's it takes back, and last with whether it allows the document whatever lists it.
     #[inline]
     pub fn lookup(&self, key: DocumentKey, day: u16) -> Listing {
-        let in_snapshot = |scopes| self.snapshot.as_ref().and_then(|snapshot| snapshot.lookup_within(key, day, scopes));
-        let Some(word) = self.overlay.word(key) else {
-            return in_snapshot(Scopes::ALL).map_or(Listing::Free, Listing::Listed);
+        // By far the most look-ups: nothing was changed by hand.
+        if self.overlay.is_empty() {
+            return self.in_snapshot(key, day);
+        }
+        self.lookup_changed(key, day)
+    }
+
+    #[inline]
+    fn in_snapshot(&self, key: DocumentKey, day: u16) -> Listing {
+        match self.snapshot.as_ref().and_then(|snapshot| snapshot.lookup(key, day)) {
+            Some(hit) => Listing::Listed(hit),
+            None => Listing::Free,
+        }
+    }
+
+    #[inline(never)]
+    fn lookup_changed(&self, key: DocumentKey, day: u16) -> Listing {
+        let Some(word) = self.overlay.word(key) else { return self.in_snapshot(key, day) };
+        let standing = |snapshot: &Arc<Snapshot>| {
+            let exact = || snapshot.lookup_exact(key, day).filter(|_| word.leaves_exact());
+            exact().or_else(|| snapshot.lookup_root(key, day).filter(|_| word.leaves_root()))
         };
-        match word.listed().or_else(|| in_snapshot(word.standing())) {
+        match word.listed().or_else(|| self.snapshot.as_ref().and_then(standing)) {
             None => Listing::Free,
             Some(hit) if word.allows(day) => Listing::Allowed(hit),
             Some(hit) => Listing::Listed(hit),

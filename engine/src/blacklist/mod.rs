@@ -75,17 +75,6 @@ impl Listing {
     }
 }
 
-/// Which entries of a snapshot are asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Scopes {
-    exact: bool,
-    root: bool,
-}
-
-impl Scopes {
-    const ALL: Self = Self { exact: true, root: true };
-}
-
 /// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and 30 low bits, a CNPJ's is below
 /// 36^12 < 2^63), so that roots and documents can't be taken for each other.
 const ROOT_TAG: u64 = 0b11 << 62;

@@ -10,7 +10,7 @@
 //! 3. A later listing counts again.
 //! 4. An allowance outranks every earlier listing and every snapshot through its last day. A later listing ends it.
 
-use super::{Hit, Scopes, first_branch, root_key};
+use super::{Hit, first_branch, root_key};
 use crate::blacklist::bucket::mix;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
@@ -88,10 +88,14 @@ impl Word {
         }
     }
 
-    /// Which of the snapshot's listings were not taken back.
-    pub(super) const fn standing(&self) -> Scopes {
-        let exact = self.exact.unlisted == 0;
-        Scopes { exact, root: exact && self.root.unlisted == 0 }
+    /// Whether the snapshot's entries of the document itself were not taken back.
+    pub(super) const fn leaves_exact(&self) -> bool {
+        self.exact.unlisted == 0
+    }
+
+    /// Whether the snapshot's entries of its company were not taken back.
+    pub(super) const fn leaves_root(&self) -> bool {
+        self.leaves_exact() && self.root.unlisted == 0
     }
 
     /// Whether the document is allowed on a day, whatever lists it.
@@ -135,12 +139,7 @@ impl Overlay {
     }
 
     /// What the overlay says of a document; `None` if nothing.
-    #[inline]
     pub(super) fn word(&self, key: DocumentKey) -> Option<Word> {
-        // By far the most look-ups: nothing was changed by hand.
-        if self.last.is_empty() {
-            return None;
-        }
         let exact = self.last.get(&key.raw()).copied();
         let root = root_key(key).and_then(|root| self.last.get(&root)).copied();
         (exact.is_some() || root.is_some()).then(|| Word { exact: exact.unwrap_or_default(), root: root.unwrap_or_default() })
@@ -157,6 +156,7 @@ impl Overlay {
     }
 
     /// Whether it speaks of none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.last.is_empty()
     }

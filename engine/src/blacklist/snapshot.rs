@@ -5,7 +5,7 @@ use super::build::{self, BuildError};
 use super::entry::{Draft, Entry, counts_on};
 use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
 use super::span::{self, Span};
-use super::{Hit, Named, Scopes, check, first_branch, memory, root_key};
+use super::{Hit, Named, check, first_branch, memory, root_key};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::Date;
@@ -199,29 +199,37 @@ impl Snapshot {
     /// of the two, two at most; for a document with dates also its spans.
     #[inline]
     pub fn lookup(&self, key: DocumentKey, day: u16) -> Option<Hit> {
-        self.lookup_within(key, day, Scopes::ALL)
+        self.lookup_exact(key, day).or_else(|| self.lookup_root(key, day))
     }
 
-    /// [`Self::lookup`] among some of the entries.
+    /// [`Self::lookup`] among the entries of the document itself.
     #[inline]
-    pub(super) fn lookup_within(&self, key: DocumentKey, day: u16, scopes: Scopes) -> Option<Hit> {
-        let exact = || self.exact().find(key.raw()).and_then(|byte| self.source_on(byte, key.raw(), day));
-        if let Some(source) = scopes.exact.then(exact).flatten() {
-            return Some(Hit { source, scope: Scope::Exact });
-        }
-        let root = root_key(key).filter(|_| scopes.root)?;
-        let source = self.roots().find(root).and_then(|byte| self.source_on(byte, root, day))?;
+    pub(super) fn lookup_exact(&self, key: DocumentKey, day: u16) -> Option<Hit> {
+        let source = self.source_on(self.exact().find(key.raw())?, key.raw(), day)?;
+        Some(Hit { source, scope: Scope::Exact })
+    }
+
+    /// [`Self::lookup`] among the entries of its company.
+    #[inline]
+    pub(super) fn lookup_root(&self, key: DocumentKey, day: u16) -> Option<Hit> {
+        let root = root_key(key)?;
+        let source = self.source_on(self.roots().find(root)?, root, day)?;
         Some(Hit { source, scope: Scope::Root })
     }
 
     /// The list with the lowest code that names a key on a day, out of its byte.
     #[inline]
     fn source_on(&self, byte: u8, key: u64, day: u16) -> Option<ListSource> {
-        let mut sources = byte & SOURCES;
-        if byte & DATED != 0 {
-            sources |= span::sources_on(self.spans(), key, day);
+        if byte & DATED == 0 {
+            return Some(first_source(byte));
         }
-        ListSource::from_wire(sources.trailing_zeros() as u8 + 1).filter(|_| sources != 0)
+        self.dated_source(byte, key, day)
+    }
+
+    #[inline(never)]
+    fn dated_source(&self, byte: u8, key: u64, day: u16) -> Option<ListSource> {
+        let sources = byte & SOURCES | span::sources_on(self.spans(), key, day);
+        (sources != 0).then(|| first_source(sources))
     }
 
     /// All lines that name a document or its company, whatever their dates: the document's first. Allocates.
@@ -290,6 +298,13 @@ impl Snapshot {
             self.roots().prefetch(root);
         }
     }
+}
+
+/// The list with the lowest code in a source byte that has one.
+#[inline]
+fn first_source(byte: u8) -> ListSource {
+    // One of the four low bits is set: made so, or checked so.
+    ListSource::from_wire(byte.trailing_zeros() as u8 + 1).unwrap_or(ListSource::Plain)
 }
 
 /// Reads until the buffer is full or the file ends; how much.
