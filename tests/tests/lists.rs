@@ -106,7 +106,12 @@ fn an_allowed_document_passes_over_restarts_and_failover_until_it_is_listed_agai
     let state = blacklist(&primary, &["allow", &canonical, "--until", &day_from_today(2)]);
     assert_eq!((&state["changed"], &state["overlay_sequence"]), (&true.into(), &1.into()));
     assert_eq!(verdict(&primary, "allowed", listed).0, Verdict::Approve);
-    primary.kill();
+    let said = primary.kill();
+    let audit = said.lines().find(|line| line.contains("blacklist changed")).unwrap_or_else(|| panic!("{said}"));
+    for part in ["allowed", "exact", "connection", &listed.to_string(), &day_from_today(2)] {
+        assert!(audit.contains(part), "{part}: {audit}");
+    }
+    assert!(!said.contains(&canonical), "{said}");
     let primary = pair.start(0);
     assert_eq!(verdict(&primary, "restarted", listed).0, Verdict::Approve);
     pair.share_key();
