@@ -142,6 +142,20 @@ fn a_damaged_previous_list_stops_the_build_unless_forced() {
 }
 
 #[test]
+fn a_previous_list_of_an_earlier_format_is_replaced() {
+    let folder = Folder::new();
+    assert!(folder.build_plain(1_000, "list", &[]).status.success());
+    let mut bytes = std::fs::read(folder.path("list")).expect("the list");
+    bytes[8] = 1;
+    std::fs::write(folder.path("list"), bytes).expect("written");
+    let refused = catraca(&["inspect", &folder.name("list")]);
+    assert!(stderr(&refused).contains("format version 1") && stderr(&refused).contains("build it again"), "{refused:?}");
+    let again = folder.build_plain(10, "list", &[]);
+    assert!(again.status.success() && stderr(&again).contains("format version 1"), "{again:?}");
+    assert!(catraca(&["inspect", &folder.name("list")]).status.success());
+}
+
+#[test]
 fn bad_lists_and_arguments_get_one_sentence() {
     let folder = Folder::new();
     let out = folder.name("list");

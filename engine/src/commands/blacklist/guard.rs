@@ -1,6 +1,7 @@
 //! Refuses a list that lost most of its documents against the last one: mostly a failed download, not an amnesty.
 
-use crate::blacklist::Snapshot;
+use crate::blacklist::{Snapshot, SnapshotError};
+use crate::commands::output::note;
 use crate::fatal::Failure;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +19,18 @@ impl Previous {
             None if out.exists() => out,
             None => return Ok(None),
         };
-        let snapshot = Snapshot::open(path).map_err(|error| {
-            Failure::failed(format!("the new list can't be held against the last one ({error}), or --force to go without"))
-        })?;
-        Ok(Some(Self { path: path.to_path_buf(), documents: snapshot.counts().documents }))
+        match Snapshot::open(path) {
+            Ok(snapshot) => Ok(Some(Self { path: path.to_path_buf(), documents: snapshot.counts().documents })),
+            // This is the build that the error asks for.
+            Err(SnapshotError::Version { found, .. }) => {
+                note(&format!("{}: of format version {found}, so that the new list is not held against it", path.display()));
+                Ok(None)
+            }
+            Err(error) => {
+                let why = format!("the new list can't be held against the last one ({error}), or --force to go without");
+                Err(Failure::failed(why))
+            }
+        }
     }
 
     /// Documents in it.
