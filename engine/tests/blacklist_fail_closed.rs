@@ -122,6 +122,12 @@ fn what_stays_unreadable_is_listed_and_counted_if_it_may_be() {
         // Another branch of the same company.
         assert_eq!(folder.is_listed("14112015000237"), counted_as == "assumed_root", "{text}");
     }
+    // Dates of which one must be wrong: as they stand the entry would never count.
+    let list = format!("document,valid_from,valid_until\n{CPF},2026-12-01,2025-12-31\n");
+    assert!(folder.refused("plain", list.as_bytes(), &[]).contains("--max-doubtful"));
+    let counted = folder.built("plain", list.as_bytes(), &["--max-doubtful", "1"]);
+    assert_eq!((&counted["assumed_open"], &counted["assumed_begun"], &counted["active_rows"]), (&1.into(), &1.into(), &1.into()));
+    assert!(folder.is_listed(CPF));
     // A published list has some by itself; none of its rows is free.
     let counted = folder.built("ceis", ceis("31/02/2024", "Fevereiro").as_bytes(), &[]);
     assert_eq!(
@@ -203,6 +209,18 @@ fn what_a_spreadsheet_did_to_a_document_is_read_or_stops_the_build() {
     let list = |rows: usize| format!("document\n{}1234\n", format!("{CPF}\n").repeat(rows - 1));
     assert!(folder.refused("plain", list(99).as_bytes(), &[]).contains("1 of 99"));
     folder.built("plain", list(100).as_bytes(), &[]);
+}
+
+#[test]
+fn empty_rows_of_a_spreadsheet_name_nobody() {
+    let folder = Folder::new();
+    let counted = folder.built("plain", format!("document;scope;reason\n{CPF};exact;\n;;\n\"\";  ;\n").as_bytes(), &[]);
+    assert_eq!((&counted["rows"], &counted["active_rows"]), (&1.into(), &1.into()));
+    // One with a reason has lost its document.
+    assert!(
+        folder.refused("plain", format!("document;scope;reason\n{CPF};exact;\n;;fraud\n").as_bytes(), &[]).contains("1 of 2")
+    );
+    assert!(folder.refused("plain", b"document;scope\n;\n", &[]).contains("no rows"));
 }
 
 #[test]

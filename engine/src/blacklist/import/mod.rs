@@ -156,11 +156,15 @@ pub fn read_list(
             continue;
         }
         line = begins;
+        last_is_short = record.len() < columns.width;
+        // A spreadsheet's empty rows name nobody.
+        if record.iter().all(|field| field.trim_ascii().is_empty()) {
+            continue;
+        }
         if draft.entries.len() + columns.documents.len() > MAX_ENTRIES {
             return Err(ImportError::TooMany);
         }
         let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, draft);
-        last_is_short = record.len() < columns.width;
         tally.add(outcome, doubts);
         if outcome != Outcome::Active || doubts.any() {
             let document = masked_text(record.get(column).unwrap_or_default());

@@ -1,7 +1,8 @@
 //! One row: its documents, its dates, its scope, and what becomes of it.
 //!
 //! What can't be read of a row that names a document never makes the document free: an end that can't be read is none, a start has
-//! passed, a scope is the wider one. Such rows are taken, and counted with their [`Doubts`].
+//! passed, a scope is the wider one. Dates that contradict each other count as unreadable. Such rows are taken, and counted with their
+//! [`Doubts`].
 
 use super::Options;
 use super::columns::Columns;
@@ -122,6 +123,11 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         };
         (from, row.doubts.begun) = day(columns.from);
         (until, row.doubts.open) = day(columns.until);
+        if from.zip(until).is_some_and(|(from, until)| from > until) {
+            // One of them is wrong, and which can't be told: it would never count.
+            (from, until) = (None, None);
+            (row.doubts.begun, row.doubts.open) = (true, true);
+        }
         if until.is_some_and(|until| until < options.as_of) {
             row.outcome = Outcome::Expired;
         } else if from.is_some_and(|from| from > options.as_of) {
