@@ -109,6 +109,7 @@ SCRIPTS = {
     "fuzz.sh": (["1"], set()),
     "instructions.sh": ([], {"instructions"}),
     "kill-test.sh": (["2"], set()),
+    "segments-test.sh": (["2"], set()),
     "setup.sh": ([], set()),
     "sim.sh": (["3", "--broken", "two words"], {"sim"}),
     "soak.sh": (["--transactions", "10000"], {"catraca", "catraca-loadgen", "machine_pauses"}),

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Puts loads on nodes whose log segments run out, N times each (20 unless told otherwise), with a processor and the disk kept busy by
+# others, and looks each time that the node holds: it sheds within its bounds, goes on at once, and loses nothing.
+#
+#   ./scripts/segments-test.sh 20
+set -eu
+# shellcheck source=scripts/project.sh
+. "$(dirname -- "$0")/project.sh"
+rounds="${1:-20}"
+case "$rounds" in
+    '' | *[!0-9]*)
+        echo "usage: $0 [ROUNDS]" >&2
+        exit 2
+        ;;
+esac
+cargo build --package catraca-engine --bin catraca
+CATRACA_SEGMENT_ROUNDS="$rounds" exec cargo test --package catraca-tests --test segments -- --nocapture --test-threads 1
