@@ -10,7 +10,7 @@ use super::find::{find, is_final};
 use super::options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
 use super::reply::{Body, Histogram};
 use super::route::Route;
-use crate::frame::{ErrorCode, FrameKind, Role, SubmitFrame, Welcome};
+use crate::frame::{ErrorCode, FrameKind, MAX_BUDGET_US, Role, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ const MAX_HISTOGRAMS: usize = 64;
 const SILENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether there is another primary while the one in use can't confirm.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A wait that takes nothing from a budget worth telling the server, microseconds.
+const UNNOTICED_US: u32 = 1_000;
 /// How long that may take. It is a node that answers, or it is none.
 const LOOK_TIME: Duration = Duration::from_millis(200);
 
@@ -318,7 +320,12 @@ impl Exchange {
                         self.earliest_deadline = Some(entry.deadline);
                         continue;
                     };
-                    if entry.sent_before {
+                    let budget_us = match frame.transaction.budget_us.to_native() {
+                        0 => MAX_BUDGET_US,
+                        budget_us => budget_us,
+                    };
+                    // One that waited, for a connection or for room, has less than it began with.
+                    if entry.sent_before || left_us.saturating_add(UNNOTICED_US) < budget_us {
                         frame.transaction.budget_us = left_us.into();
                     }
                     connection.queue(bytemuck::bytes_of(frame))
