@@ -12,13 +12,17 @@ pub struct Plan {
     arrivals: Arrivals,
     rng: SmallRng,
     planned: u64,
+    /// From when on intended times are counted, and how many of them lie behind.
+    measured_from_ns: u64,
+    measured: u64,
     next_ns: f64,
 }
 
 impl Plan {
-    /// A plan for `rate` transactions a second.
-    pub fn new(rate: f64, arrivals: Arrivals, seed: u64) -> Self {
-        let mut plan = Self { mean_gap_ns: 1e9 / rate, arrivals, rng: SmallRng::seed_from_u64(seed), planned: 0, next_ns: 0.0 };
+    /// A plan for `rate` transactions a second, measured from a time on.
+    pub fn new(rate: f64, arrivals: Arrivals, seed: u64, measured_from_ns: u64) -> Self {
+        let rng = SmallRng::seed_from_u64(seed);
+        let mut plan = Self { mean_gap_ns: 1e9 / rate, arrivals, rng, planned: 0, measured_from_ns, measured: 0, next_ns: 0.0 };
         if arrivals == Arrivals::Poisson {
             plan.next_ns = plan.exponential_gap_ns();
         }
@@ -43,9 +47,15 @@ impl Plan {
         self.planned
     }
 
+    /// How many of them are measured: in a run that is over each was sent, or is reported as unsent.
+    pub fn measured(&self) -> u64 {
+        self.measured
+    }
+
     /// Goes on to the one after it.
     #[inline]
     pub fn advance(&mut self) {
+        self.measured += u64::from(self.next_ns() >= self.measured_from_ns);
         self.planned += 1;
         self.next_ns = match self.arrivals {
             // By multiplication, so that rounding does not add up over a long run.
@@ -66,7 +76,7 @@ mod tests {
     use super::*;
 
     fn times(rate: f64, arrivals: Arrivals, seed: u64, count: usize) -> Vec<u64> {
-        let mut plan = Plan::new(rate, arrivals, seed);
+        let mut plan = Plan::new(rate, arrivals, seed, 0);
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
             times.push(plan.next_ns());
@@ -80,6 +90,15 @@ mod tests {
         let times = times(3.0, Arrivals::Fixed, 1, 3_000_001);
         assert_eq!(times[..4], [0, 333_333_333, 666_666_666, 1_000_000_000]);
         assert_eq!(times[3_000_000], 1_000_000 * 1_000_000_000);
+    }
+
+    #[test]
+    fn what_lies_before_the_measured_time_is_not_counted() {
+        let mut plan = Plan::new(1_000.0, Arrivals::Fixed, 1, 3_000_000);
+        for _ in 0..10 {
+            plan.advance();
+        }
+        assert_eq!((plan.planned(), plan.measured()), (10, 7));
     }
 
     #[test]

@@ -142,6 +142,9 @@ pub struct Report {
     pub late_threshold_us: f64,
     /// How late the latest send was, microseconds.
     pub max_lateness_us: f64,
+    /// Open loop: transactions whose intended time was measured: [`Report::sent`] and [`Report::unsent`] together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intended: Option<u64>,
     /// Open loop: planned for the measured time and never sent, because the node held too many unanswered.
     pub unsent: u64,
     /// Whether verdicts were checked against the list.
@@ -175,10 +178,14 @@ impl Report {
         mut recorder: Recorder,
         ended: Ended,
         sending_ended_ns: u64,
+        intended: Option<u64>,
         unsent: u64,
         failovers: Failovers,
     ) -> Self {
         let (latency, service) = recorder.histograms();
+        if let Some(intended) = intended {
+            assert_eq!(recorder.sent + unsent, intended, "each planned transaction was sent, or counts as unsent");
+        }
         // A number of transactions is measured up to its last answer; a time is measured whole, and past its end while answers come.
         let end_ns = match shape.until {
             Until::ElapsedNs(_) => sending_ended_ns.max(recorder.last_answer_ns),
@@ -227,6 +234,7 @@ impl Report {
             late_sends: recorder.late_sends,
             late_threshold_us: LATE_SEND_THRESHOLD_NS as f64 / 1e3,
             max_lateness_us: recorder.max_lateness_ns as f64 / 1e3,
+            intended,
             unsent,
             verified: options.verify,
             violations: recorder.violations,

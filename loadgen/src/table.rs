@@ -36,7 +36,9 @@ fn summary(report: &Report) -> Table {
     table.add_row(["throughput".to_owned(), format!("{} decisions/s", grouped(report.throughput_per_s.round() as u64))]);
     let measured = format!("{}, after {} of warm-up", duration(report.seconds * 1e6), duration(report.warmup_seconds * 1e6));
     table.add_row(["measured".to_owned(), measured]);
-    let answered = format!("{} sent, {} answered", grouped(report.sent), grouped(report.answered));
+    let intended = report.intended.map_or_else(String::new, |intended| format!("{} intended, ", grouped(intended)));
+    let unsent = if report.unsent > 0 { format!("{} never sent, ", grouped(report.unsent)) } else { String::new() };
+    let answered = format!("{intended}{} sent, {unsent}{} answered", grouped(report.sent), grouped(report.answered));
     let resent = if report.resent > 0 { format!(", {} sent again", grouped(report.resent)) } else { String::new() };
     table.add_row(["transactions".to_owned(), answered + &resent]);
     table.add_row(["verdicts".to_owned(), counts(&report.verdicts)]);

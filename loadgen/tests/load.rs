@@ -113,6 +113,7 @@ fn an_open_loop_sends_every_planned_transaction() {
         assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0));
         // Whatever could not be sent in time on a busy machine is reported, and nothing is lost between the two.
         assert!((1_250..1_750).contains(&(report.sent + report.unsent)), "{} + {}", report.sent, report.unsent);
+        assert_eq!(report.intended, Some(report.sent + report.unsent));
         assert_eq!(report.sent, report.answered);
         assert_eq!(report.latency.len(), report.service.len());
         assert!(report.latency.mean() >= report.service.mean());
@@ -127,6 +128,7 @@ fn an_open_loop_limited_by_the_node_is_late_and_says_so() {
     let report = setting.run(|options| {
         options.in_flight = None;
         options.rate = Some(1e6);
+        options.arrivals = Arrivals::Fixed;
         options.connections = 1;
         options.transactions = None;
         // Long enough that something is sent on a machine with much else to do.
@@ -135,6 +137,14 @@ fn an_open_loop_limited_by_the_node_is_late_and_says_so() {
     });
     assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0));
     assert!(report.unsent > 0 && report.late_sends > 0 && report.max_lateness_us > 1_000.0, "{}", report.to_json());
+    // A million a second for a second, of which each was sent or not.
+    assert_eq!(report.intended, Some(1_000_000));
+    assert_eq!(report.sent + report.unsent, 1_000_000);
+    let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
+    assert_eq!(json["intended"], 1_000_000);
+    assert_eq!(json["sent"].as_u64().expect("a number") + json["unsent"].as_u64().expect("a number"), 1_000_000);
+    let text = table::render(&report);
+    assert!(text.contains("1,000,000 intended, ") && text.contains(" never sent, "), "{text}");
     assert!(report.latency.mean() > report.service.mean());
     assert!(table::render(&report).contains("did not keep up"));
 }
@@ -278,6 +288,7 @@ fn the_report_is_shown_in_every_form() {
         assert!(json["service_us"][name].is_f64(), "{name}");
     }
     assert_eq!(json["sent"], 2_000);
+    assert_eq!(json["intended"], 2_000);
     assert!(json.get("in_flight").is_none());
     let files = hgrm::write(&report, &setting.folder.path().join("run.hgrm")).expect("writable");
     assert_eq!(files.len(), 2);
@@ -319,6 +330,7 @@ fn the_program_ends_with_the_status_of_what_happened() {
     assert_eq!(done.status.code(), Some(0), "{done:?}");
     let json: serde_json::Value = serde_json::from_slice(&done.stdout).expect("nothing but JSON on standard output");
     assert_eq!((&json["sent"], &json["in_flight"]), (&200.into(), &64.into()));
+    assert!(json.get("intended").is_none(), "a closed loop plans nothing");
     assert!(done.stderr.is_empty(), "no progress bar without a terminal: {done:?}");
     let violated = program(&Setting::new(64, Mode::ApprovesAll), &[]);
     assert_eq!(violated.status.code(), Some(3), "{violated:?}");

@@ -121,6 +121,7 @@ impl Run {
             self.recorder,
             ended,
             self.sending_ended_ns,
+            self.plan.as_ref().map(Plan::measured),
             self.unsent,
             failovers,
         )
@@ -453,7 +454,7 @@ mod tests {
     #[test]
     fn an_open_loop_sleeps_as_long_as_its_rate_allows() {
         let sleep_ns = |rate: f64, now_ns: u64, has_room: bool| {
-            let mut plan = Plan::new(rate, Arrivals::Fixed, 1);
+            let mut plan = Plan::new(rate, Arrivals::Fixed, 1, 0);
             plan.advance();
             open_loop_sleep_ns(&plan, now_ns, || has_room)
         };

@@ -63,7 +63,7 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         .map_err(|e| LoadError::Environment(format!("cannot set up epoll: {e}")))?;
     let open_loop = matches!(shape.offer, Loop::Open { .. });
     let plan = match shape.offer {
-        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed)),
+        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed, shape.warmup_ns)),
         Loop::Closed { .. } => None,
     };
     let clock = Clock::new();
