@@ -28,5 +28,6 @@ mod random;
 pub mod rebuild;
 pub mod replica;
 pub mod shard;
+pub mod signals;
 pub mod socket;
 pub mod whole_file;

@@ -30,6 +30,22 @@ pub fn ignore_file_size_signal(command: &mut Command) {
     unsafe { command.pre_exec(apply) };
 }
 
+/// Runs the command with a signal held: it waits until the program takes it.
+pub fn hold_signal(command: &mut Command, signal: libc::c_int) {
+    let apply = move || {
+        let mut set = std::mem::MaybeUninit::uninit();
+        // SAFETY: sigemptyset makes a whole set of the memory, the other two read it or change it, and all are async-signal-safe.
+        let error = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            libc::sigaddset(set.as_mut_ptr(), signal);
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut())
+        };
+        if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+    };
+    // SAFETY: the closure makes one system call, allocates nothing and takes no lock, as between fork and exec must be.
+    unsafe { command.pre_exec(apply) };
+}
+
 /// Runs the command as on a kernel that refuses one system call with this error.
 pub fn refuse_call(command: &mut Command, call: libc::c_long, error: i32) {
     let statement = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };

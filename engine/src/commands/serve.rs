@@ -4,6 +4,7 @@ use super::Outcome;
 use super::output::print;
 use crate::config::Config;
 use crate::fatal::{Failure, Status};
+use crate::signals::{self, StopSignals};
 use crate::{node, observe};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use toml::{Table, Value};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Settings come from defaults, then the file, then CATRACA_* in the environment, then flags. SIGTERM or Ctrl-C stops: what was
-accepted is answered first.
+accepted is answered first, and a second one changes nothing.
 
 Examples:
   catraca serve --data-dir /var/lib/catraca
@@ -84,6 +85,7 @@ impl Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
+    signals::hold()?;
     if let Some(parent) = args.end_with {
         end_with(parent)?;
     }
@@ -95,7 +97,7 @@ pub fn run(args: Args) -> Outcome {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
     observe::logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
-    node::run(&config)?;
+    node::run(&config, StopSignals::watch()?)?;
     // The cores run until the process ends; what they were told to finish is finished.
     Ok(ExitCode::SUCCESS)
 }

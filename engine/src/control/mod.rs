@@ -1,7 +1,7 @@
 //! The control thread: everything slow or likely to fail. The only files that know tokio.
 //!
 //! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list changes, segment preparation, disk and
-//! core watching, signals. It talks to each core through bounded mailboxes and never touches a shard's state.
+//! core watching. It talks to each core through bounded mailboxes and never touches a shard's state.
 
 mod answer;
 mod cluster;
@@ -26,6 +26,7 @@ use crate::link::{Link, Promoted};
 use crate::log::lookup::OwnLog;
 use crate::mailbox::{Mailbox, any_message};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
+use crate::signals::StopSignals;
 use catraca_wire::block::ChainKey;
 use list_metrics::ListFigures;
 use std::cell::Cell;
@@ -39,6 +40,8 @@ pub use lists::{kept_path as lists_kept_path, take_in as take_in_list};
 
 /// What the control thread starts with.
 pub struct ControlSetup {
+    /// What tells the node to stop.
+    pub signals: Arc<StopSignals>,
     /// Queues to and from the cores.
     pub links: Arc<Links>,
     /// The data directory, held for as long as the node runs.
@@ -139,7 +142,8 @@ pub fn run(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> 
 async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let listener = setup.http.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(setup.http));
     let listener = listener.map_err(|e| Failure::new(Status::Environment, format!("HTTP can't be served: {e}")))?;
-    let stop = watch::stop_signals().map_err(|e| Failure::new(Status::Environment, format!("signals can't be received: {e}")))?;
+    // What is accepted from now on is answered before the node stops.
+    setup.signals.serve();
     let (promoted, promotions) = mpsc::unbounded_channel();
     let control = Rc::new(Control {
         links: setup.links,
@@ -166,7 +170,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
     tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
     ready()?;
-    stop.await;
+    setup.signals.told().await;
     tracing::info!("stopping: answering what was accepted");
     control.link.stop();
     control.admit(Admission::Stopping).await;

@@ -1,30 +1,16 @@
-//! Watching: signals, free disk space, and whether the cores still move.
+//! Watching: free disk space, and whether the cores still move.
 
 use super::Control;
 use crate::fatal::{Failure, Status};
 use crate::limits::STUCK_AFTER;
 use crate::shard::messages::Admission;
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How often free space is looked at. At a core's full speed this is under 1 GiB of log, the default reserve.
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// How often the cores' ticks are looked at.
 const CORES_EVERY: Duration = Duration::from_secs(1);
-
-/// Resolves at the first SIGTERM or SIGINT.
-pub(super) fn stop_signals() -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    })
-}
 
 /// Ends admission while the disk is nearly full, here or at the standby that answers wait for, and opens it again when there is room.
 pub(super) async fn disk(control: Rc<Control>) {

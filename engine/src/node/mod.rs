@@ -19,6 +19,7 @@ use crate::shard::dedupe::{self, Dedupe, DedupeKey};
 use crate::shard::journal::{JournalSetup, Start};
 use crate::shard::messages::{ShardState, Standing};
 use crate::shard::{ShardSettings, access::Access};
+use crate::signals::StopSignals;
 use address::{Reserved, take_shared};
 use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::Role;
@@ -33,7 +34,7 @@ use std::time::{Duration, Instant, SystemTime};
 ///
 /// # Errors
 /// Whatever keeps it from starting, with the exit status and one sentence.
-pub fn run(config: &Config) -> Result<(), Failure> {
+pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let began = Instant::now();
     restart::prepare()?;
     let cpus = config.layout()?;
@@ -139,6 +140,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
+        signals,
         links: Arc::clone(&links),
         link,
         chain_key: key,
