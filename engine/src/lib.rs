@@ -12,6 +12,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 pub mod data_dir;
+pub mod descriptors;
 pub mod driver;
 pub mod fatal;
 pub mod limits;

@@ -19,6 +19,10 @@ pub const MESH_QUEUE_LEN: usize = 4096;
 pub const MAX_CONTROL_REQUESTS: usize = 64;
 /// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can cause, and the thread's own messages.
 pub const CONTROL_QUEUE_LEN: usize = 1024;
+/// Connections over HTTP at once; more are closed. Some monitors and an operator need a dozen.
+pub const MAX_HTTP_CONNECTIONS: usize = 128;
+/// Calls of other nodes at once: a session's connections twice over, and some strangers. More are closed at once.
+pub const MAX_CALLS: usize = 256;
 /// Bytes of answers that a connection may leave unread before the server stops reading its requests.
 pub const MAX_UNREAD_ANSWERS_LEN: usize = 128 * 1024;
 /// Bytes read from a socket at once: 1,365 SUBMITs. One buffer per core, shared by its connections.

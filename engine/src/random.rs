@@ -1,14 +1,21 @@
-//! Random bytes from the system, for identities and keys.
+//! Random bytes, from the kernel.
 
-use std::fs::File;
-use std::io::Read;
+use rustix::io::Errno;
+use rustix::rand::{GetRandomFlags, getrandom};
 
-/// Bytes that nobody can guess.
+/// So many unpredictable bytes: for keys, identities and nonces. Needs no descriptor, so that it works where there is none left.
 ///
 /// # Panics
-/// Where `/dev/urandom` can't be read: no system that catraca runs on.
+/// Where the kernel has no random bytes: none that catraca runs on.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).expect("Linux has /dev/urandom");
+    let mut filled = 0;
+    while filled < N {
+        match getrandom(&mut bytes[filled..], GetRandomFlags::empty()) {
+            Ok(more) => filled += more,
+            Err(Errno::INTR) => {}
+            Err(error) => panic!("the kernel gives no random bytes: {error}"),
+        }
+    }
     bytes
 }

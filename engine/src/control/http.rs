@@ -1,6 +1,7 @@
 //! HTTP: `/metrics` for Prometheus (`metrics.rs` has what is in it, `exposition.rs` in which form), `/livez`, `/readyz`.
 
 use super::exposition::Format;
+use super::scrapes::Scrapes;
 use super::{Control, metrics, stats};
 use crate::shard::messages::Admission;
 use axum::Router;
@@ -56,7 +57,7 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
             }
         }
     };
-    if let Err(error) = axum::serve(listener, Router::new().fallback(handler)).await {
+    if let Err(error) = axum::serve(Scrapes::new(listener), Router::new().fallback(handler)).await {
         tracing::error!(%error, "HTTP is no longer served");
     }
 }

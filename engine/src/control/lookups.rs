@@ -3,6 +3,7 @@
 //! Reading takes as long as the log is long, so it must take nothing from decisions: the thread runs on the processors that the data
 //! cores leave, behind everything else there.
 
+use crate::descriptors::Seldom;
 use crate::link::Link;
 use crate::log::LogError;
 use crate::log::lookup::{OwnLog, Query, StoredRecord, find_newest};
@@ -49,13 +50,16 @@ pub(super) fn start(log: OwnLog, link: Arc<Link>) -> Handle {
 }
 
 fn run(log: &OwnLog, link: &Link, asked: &Receiver<Asked>) {
+    let failed = Seldom::default();
     while let Ok(first) = asked.recv() {
         let mut batch = vec![first];
         batch.extend(asked.try_iter());
         let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
         let found = find_newest(log, &link.durable_ends(), &queries).map_err(Arc::new);
-        if let Err(error) = &found {
-            tracing::error!(%error, "look-ups failed");
+        if let Err(error) = &found
+            && let Some(readings) = failed.count()
+        {
+            tracing::error!(%error, readings, "look-ups failed");
         }
         let mut found = found.map(Vec::into_iter);
         for asked in batch {

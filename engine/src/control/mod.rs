@@ -12,6 +12,7 @@ mod list_request;
 mod lists;
 mod lookups;
 mod metrics;
+mod scrapes;
 mod segments;
 mod stats;
 mod watch;

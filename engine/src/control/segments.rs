@@ -2,6 +2,7 @@
 //! [`Needs`]'s decision.
 
 use super::Control;
+use crate::descriptors::Seldom;
 use crate::log::LogError;
 use crate::log::ahead::{LOOK_EVERY, Needs};
 use crate::log::segment::{self, NewSegment};
@@ -52,11 +53,18 @@ pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, ready: 
 
 impl Preparer {
     fn run(&mut self, taken: &Receiver<(u16, u32)>) {
+        let failed = Seldom::default();
         loop {
             self.look();
             if let Some(shard) = self.needs.most_wanting() {
                 if let Err(error) = self.prepare(shard) {
-                    tracing::error!(%error, "a log segment can't be prepared; transactions are refused once the prepared ones are full");
+                    if let Some(attempts) = failed.count() {
+                        tracing::error!(
+                            %error,
+                            attempts,
+                            "a log segment can't be prepared; transactions are refused once the prepared ones are full"
+                        );
+                    }
                     std::thread::sleep(RETRY);
                 }
                 while let Ok((shard, segment)) = taken.try_recv() {

@@ -1,6 +1,7 @@
 //! Watching: free disk space, and whether the cores still move.
 
 use super::Control;
+use crate::descriptors::Seldom;
 use crate::fatal::{Failure, Status};
 use crate::limits::STUCK_AFTER;
 use crate::shard::messages::Admission;
@@ -14,6 +15,7 @@ const CORES_EVERY: Duration = Duration::from_secs(1);
 
 /// Ends admission while the disk is nearly full, here or at the standby that answers wait for, and opens it again when there is room.
 pub(super) async fn disk(control: Rc<Control>) {
+    let failed = Seldom::default();
     loop {
         match rustix::fs::statvfs(control.data_dir.path()) {
             Ok(stat) => {
@@ -33,7 +35,11 @@ pub(super) async fn disk(control: Rc<Control>) {
                     control.admit(admission).await;
                 }
             }
-            Err(error) => tracing::error!(%error, "free disk space can't be read"),
+            Err(error) => {
+                if let Some(attempts) = failed.count() {
+                    tracing::error!(%error, attempts, "free disk space can't be read");
+                }
+            }
         }
         tokio::time::sleep(DISK_EVERY).await;
     }

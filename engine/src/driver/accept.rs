@@ -27,7 +27,9 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
             Ok(stream) => take(&core, stream).await,
             Err(_) if core.listening_ended.get() => std::future::pending().await,
             Err(error) => {
-                tracing::warn!(%error, shard = core.shard_index, "a connection could not be accepted; raise the limit of descriptors");
+                if let Some(attempts) = core.links.not_taken.count() {
+                    tracing::warn!(%error, attempts, "a client's connection could not be taken; it waits: raise the limit of descriptors");
+                }
                 glommio::timer::sleep(BACK_OFF).await;
             }
         }

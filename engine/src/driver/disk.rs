@@ -8,6 +8,7 @@
 use super::core::Core;
 use super::priority;
 use super::yield_to_reactor;
+use crate::descriptors::wait_for;
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::segment_path;
 use crate::mailbox::Mailbox;
@@ -18,6 +19,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
 use std::future::poll_fn;
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -101,7 +103,9 @@ impl Writer {
         while let Ok(write) = jobs.recv() {
             let file = match self.file.take() {
                 Some((segment, file)) if segment == write.segment => file,
-                _ => open_segment(&self.data_dir, self.shard, write.segment).unwrap_or_else(|failure| fatal::end(&failure)),
+                // Nothing is written yet: what waits for it is answered UNCONFIRMED when its time is over, and is decided all the same.
+                _ => open_segment(&self.data_dir, self.shard, write.segment, || true)
+                    .unwrap_or_else(|error| fatal::end(&unopened(&self.data_dir, self.shard, write.segment, &error))),
             };
             let (_, file) = self.file.insert((write.segment, file));
             let outcome = file.write_at(&write.buffer.bytes()[..write.len], write.offset);
@@ -125,15 +129,21 @@ impl Writer {
     }
 }
 
-/// Opens a segment to be written as the log is: past the page cache, each write durable when it returns.
+/// Opens a segment to be written as the log is: past the page cache, each write durable when it returns. Where there is no descriptor for
+/// it, it waits for one as long as `goes_on` says so.
 ///
 /// # Errors
-/// [`Status::DiskFailed`], naming the file.
-pub fn open_segment(data_dir: &Path, shard: u16, segment: u32) -> Result<File, Failure> {
+/// What the system says.
+pub fn open_segment(data_dir: &Path, shard: u16, segment: u32, goes_on: impl Fn() -> bool) -> io::Result<File> {
     let path = segment_path(data_dir, shard, segment);
-    OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path).map_err(|error| {
-        Failure::new(Status::DiskFailed, format!("segment {} can't be opened for direct writing: {error}", path.display()))
-    })
+    let open = || OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path);
+    wait_for("the log", goes_on, open)
+}
+
+/// A segment could not be opened: how the node ends.
+pub fn unopened(data_dir: &Path, shard: u16, segment: u32, error: &io::Error) -> Failure {
+    let path = segment_path(data_dir, shard, segment);
+    Failure::new(Status::DiskFailed, format!("segment {} can't be opened for direct writing: {error}", path.display()))
 }
 
 /// Moves the log on: hands over the first block of a burst, and waits for the writing thread.

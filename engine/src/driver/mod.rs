@@ -16,6 +16,7 @@ mod event;
 mod priority;
 pub mod requirements;
 
+use crate::descriptors::Seldom;
 use crate::fatal::{Failure, Status};
 use crate::limits;
 use crate::live_feed::LiveFeed;
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-pub use disk::{DirectBlock, open_segment};
+pub use disk::{DirectBlock, open_segment, unopened};
 pub use priority::prefer;
 
 /// Never within a run: see the folder's first lines.
@@ -55,6 +56,8 @@ pub struct Links {
     pub feeds: Vec<LiveFeed>,
     /// To each core, twice: everything that answers is there, listen; and, at the end of a stop, listen no more.
     pub listens: Vec<Mailbox<()>>,
+    /// Clients' connections that could not be taken, over all cores.
+    pub not_taken: Seldom,
 }
 
 impl Links {
@@ -77,6 +80,7 @@ impl Links {
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),
             feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
             listens: (0..shards).map(|_| Mailbox::new(1)).collect(),
+            not_taken: Seldom::default(),
         }
     }
 }

@@ -1,12 +1,17 @@
 //! What the machine must offer, checked before anything else, so that a lack is one sentence instead of a panic somewhere below.
 
 use crate::fatal::{Failure, Status};
+use crate::limits::{MAX_CALLS, MAX_HTTP_CONNECTIONS};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Lockable memory that each executor needs for its rings, bytes.
 const LOCKABLE_PER_CORE: u64 = 512 * 1024;
-/// Descriptors that the node needs besides its clients' connections.
-const OWN_DESCRIPTORS: u64 = 256;
+/// Descriptors of each data core: its rings and events, its sockets to listen with, its segment, and the files that are read beside it.
+const DESCRIPTORS_PER_CORE: u64 = 24;
+/// Descriptors of everything else but connections: the control thread, lists, look-ups.
+const OTHER_DESCRIPTORS: u64 = 64;
+/// Descriptors of a connection between nodes: it is read by one handle and written by another.
+const DESCRIPTORS_PER_CALL: u64 = 2;
 
 /// Checks io_uring, lockable memory, processors and descriptors.
 ///
@@ -36,7 +41,14 @@ pub fn check(cpus: &[usize], connections: usize) -> Result<(), Failure> {
             needed / 1024
         ));
     }
-    descriptors(connections as u64 + OWN_DESCRIPTORS)
+    descriptors(descriptors_needed(cpus.len(), connections))
+}
+
+/// So many that no port has to go without, whatever the others are asked to hold.
+fn descriptors_needed(cores: usize, connections: usize) -> u64 {
+    let calls = MAX_CALLS as u64 * DESCRIPTORS_PER_CALL;
+    let own = cores as u64 * DESCRIPTORS_PER_CORE + OTHER_DESCRIPTORS;
+    connections as u64 + calls + MAX_HTTP_CONNECTIONS as u64 + own
 }
 
 /// Raises the soft limit of descriptors to what is needed.

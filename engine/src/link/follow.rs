@@ -4,6 +4,7 @@
 use super::connection::{Connection, LinkFailure, dial_while};
 use super::standby::{Course, Following};
 use super::{Link, quarantine};
+use crate::descriptors::{Exhaustible, wait_for};
 use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::{self, NewSegment, segment_path};
@@ -206,8 +207,12 @@ fn write(link: &Link, number: u16, file: Option<&(u32, File)>, place: &Placed, b
 fn prepare(link: &Link, course: &Course, number: u16, stream: &mut Stream, segment: u32) -> Result<(), LinkFailure> {
     if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
         wait_for_segment(link, course, number, segment)?;
-        let file = driver::open_segment(&link.setup.data_dir, number, segment).unwrap_or_else(|failure| fatal::end(&failure));
-        stream.file = Some((segment, file));
+        let data_dir = &link.setup.data_dir;
+        match driver::open_segment(data_dir, number, segment, || course.check().is_ok()) {
+            Ok(file) => stream.file = Some((segment, file)),
+            Err(error) if error.is_exhaustion() => return Err(error.into()),
+            Err(error) => fatal::end(&driver::unopened(data_dir, number, segment, &error)),
+        }
     }
     Ok(())
 }
@@ -229,7 +234,11 @@ fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Re
         }
         // It is seen before its name is durable, and what is written to it is acknowledged.
         let folder = path.parent().expect("a segment lies in its stream's folder");
-        if let Err(error) = whole_file::sync_dir(folder) {
+        let synced = wait_for("the log", || course.check().is_ok(), || whole_file::sync_dir(folder));
+        if let Err(error) = synced {
+            if error.is_exhaustion() {
+                return Err(error.into());
+            }
             fatal::end(&Failure::new(Status::DiskFailed, format!("{} can't be synced: {error}", folder.display())));
         }
         return Ok(());
@@ -243,7 +252,11 @@ fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Re
             segment_len: link.setup.segment_len,
             created_at_ns: created_at.as_nanos() as u64,
         };
-        if let Err(error) = segment::create(&link.setup.data_dir, &new) {
+        let made = wait_for("the log", || course.check().is_ok(), || segment::create(&link.setup.data_dir, &new));
+        if let Err(error) = made {
+            if error.is_exhaustion() {
+                return Err(LinkFailure::Fault(error.to_string()));
+            }
             fatal::end(&Failure::new(Status::DiskFailed, error.to_string()));
         }
     }

@@ -2,6 +2,8 @@
 
 use super::connection::{self, Connection, LinkFailure, reachable, refusal};
 use super::{Link, feed, lists, locked, primary};
+use crate::descriptors::Seldom;
+use crate::limits::MAX_CALLS;
 use crate::replica::Peer;
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::frame::{Role, fill, text_of};
@@ -11,24 +13,28 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// Calls at once: a session's connections twice over, and some strangers. More are closed at once.
-const MAX_CALLS: usize = 256;
 /// Pause when no call can be taken: out of descriptors, say.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Takes calls until the process ends.
 pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
     let calls = Arc::new(AtomicUsize::new(0));
+    let (not_taken, too_many) = (Seldom::default(), Seldom::default());
     loop {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a call of another node could not be taken");
+                if let Some(attempts) = not_taken.count() {
+                    tracing::warn!(%error, attempts, "a call of another node could not be taken; it waits");
+                }
                 std::thread::sleep(BACK_OFF);
                 continue;
             }
         };
         if calls.load(Ordering::Relaxed) >= MAX_CALLS {
+            if let Some(closed) = too_many.count() {
+                tracing::warn!(closed, most = MAX_CALLS, "too many calls on the port for other nodes: these were closed");
+            }
             continue;
         }
         calls.fetch_add(1, Ordering::Relaxed);
@@ -41,7 +47,9 @@ pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
         });
         if let Err(failure) = spawned {
             calls.fetch_sub(1, Ordering::Relaxed);
-            tracing::warn!(%failure, "a call of another node could not be taken");
+            if let Some(attempts) = not_taken.count() {
+                tracing::warn!(%failure, attempts, "a call of another node could not be taken");
+            }
         }
     }
 }

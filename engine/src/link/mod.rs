@@ -28,6 +28,7 @@ pub mod restart;
 mod standby;
 pub mod state_file;
 
+use crate::descriptors::{Exhaustible, wait_for};
 use crate::driver::Links;
 use crate::fatal::{self, Failure, Status};
 use crate::replica::{Peer, ReplicaState};
@@ -36,6 +37,7 @@ use catraca_wire::address::Host;
 use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{BeatFrame, JoinFrame, Purpose};
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +56,8 @@ const SILENCE: Duration = Duration::from_millis(3_000);
 const MAILBOX_RETRY: Duration = Duration::from_millis(1);
 /// How long an operator's wish may wait for the other node's word.
 const WISH_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long it is waited for a descriptor that a step of the node's place needs: others wait for that step, the control thread too.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who this node is to the other one.
 #[derive(Debug, Clone)]
@@ -228,13 +232,24 @@ impl Link {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Makes a state durable and then this node's own. A disk that refuses ends the node: it must not act on what it would forget.
+    /// Waits until there is a descriptor, for as long as `goes_on` says so: before a lock is taken under which [`Self::persist`] needs one.
+    fn await_descriptor(&self, goes_on: impl Fn() -> bool) {
+        let goes_on = || goes_on() && !self.is_stopping();
+        // Where it can't be opened for another reason the step itself says so.
+        let _ = wait_for(state_file::STATE_FILE, goes_on, || File::open(&self.setup.data_dir));
+    }
+
+    /// Makes a state durable and then this node's own. A disk that refuses ends the node: it must not act on what it would forget. So does
+    /// the want of a descriptor that lasts: who waits here keeps others from what they need to stop the node.
     fn persist(&self, inner: &mut Inner, state: ReplicaState) {
         assert!(state.epoch >= inner.state.epoch, "an epoch never goes back");
-        if let Err(error) = state_file::save(&self.setup.data_dir, &state) {
+        let began = Instant::now();
+        let patient = || began.elapsed() < DESCRIPTOR_PATIENCE && !self.is_stopping();
+        if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&self.setup.data_dir, &state)) {
             let path = self.setup.data_dir.join(state_file::STATE_FILE);
             let message = format!("{} can't be written: {error}; nothing follows from what could not be kept", path.display());
-            fatal::end(&Failure::new(Status::DiskFailed, message));
+            let status = if error.is_exhaustion() { Status::Environment } else { Status::DiskFailed };
+            fatal::end(&Failure::new(status, message));
         }
         inner.state = state;
     }
@@ -269,6 +284,7 @@ impl Link {
 
     /// A higher epoch than this primary's exists: it is one no longer. Never returns when that is so.
     fn depose(&self, epoch: u32, by: Option<Peer>) {
+        self.await_descriptor(|| true);
         let mut inner = locked(&self.inner);
         let Some(state) = inner.state.deposed(epoch, by) else { return };
         self.persist(&mut inner, state);

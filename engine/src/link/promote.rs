@@ -1,8 +1,9 @@
 //! A standby becomes the primary: it stops following, makes the new epoch durable, and hands its tables to the data cores.
 
 use super::standby::{Following, Handle};
-use super::{Link, locked};
+use super::{DESCRIPTOR_PATIENCE, Link, locked};
 use crate::blacklist::{Lists, Overlay, Snapshot};
+use crate::descriptors::wait_for;
 use crate::fatal::Failure;
 use crate::log::segment;
 use crate::policy::Policy;
@@ -13,6 +14,7 @@ use catraca_wire::block::BlockIdentity;
 use catraca_wire::frame::Role;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// What a promotion gives the control thread.
 pub struct Promoted {
@@ -86,7 +88,9 @@ impl Link {
                 offset: tail.offset,
             };
             // The new epoch has begun: a node that can't go on ends, and finds itself the primary when it starts again.
-            let segments = segment::segments(&self.setup.data_dir, shard as u16)
+            let began = Instant::now();
+            let patient = || began.elapsed() < DESCRIPTOR_PATIENCE;
+            let segments = wait_for("the log", patient, || segment::segments(&self.setup.data_dir, shard as u16))
                 .unwrap_or_else(|error| crate::fatal::end(&Failure::new(error.status(), error.to_string())));
             let ready = segments.len() as u32;
             let identity = BlockIdentity { shard: shard as u16, epoch: promoted.epoch, cluster_id: self.setup.cluster_id };

@@ -179,6 +179,7 @@ impl Following {
     pub(super) fn bind_grant(&self, link: &Link, number: u16, last_lsn: u64) {
         let mut ends = self.last_lsns();
         ends[usize::from(number)] = last_lsn;
+        link.await_descriptor(|| true);
         let mut inner = locked(&link.inner);
         if inner.state.role == Role::Standby && inner.state.in_sync {
             let state = inner.state.granted_to(ends);
@@ -259,7 +260,7 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
             Ok(()) => told.clear(),
             Err(failure) => {
                 if let LinkFailure::Refused { reason: RefuseReason::Taken, .. } = &failure {
-                    give_up_grant(link);
+                    give_up_grant(link, || !stop.load(Ordering::Relaxed));
                 }
                 if let LinkFailure::Refused { primary, .. } = &failure {
                     hint = primary.clone().filter(|primary| *primary != link.setup.replication_address);
@@ -281,7 +282,8 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
 }
 
 /// The primary waits for another standby now, and does not count on this one any more.
-fn give_up_grant(link: &Link) {
+fn give_up_grant(link: &Link, goes_on: impl Fn() -> bool) {
+    link.await_descriptor(goes_on);
     let mut inner = locked(&link.inner);
     if inner.state.role == Role::Standby && inner.state.in_sync {
         tracing::warn!("another standby has this node's place: it is not in sync any more");
@@ -291,9 +293,10 @@ fn give_up_grant(link: &Link) {
 }
 
 /// Keeps what the primary has called committed: after a start this node must not cut it off because the primary has lost it.
-fn keep_committed(link: &Link, following: &Following, epoch: u32) {
+fn keep_committed(link: &Link, following: &Following, epoch: u32, goes_on: impl Fn() -> bool) {
     let streams = locked(&following.streams).clone();
     let committed = streams.iter().map(|stream| locked(stream).follower.committed()).collect();
+    link.await_descriptor(goes_on);
     let mut inner = locked(&link.inner);
     let state = inner.state.knowing(committed);
     if inner.state.role == Role::Standby && inner.state.epoch == epoch && state != inner.state {
@@ -355,7 +358,7 @@ fn session(
         talked
     });
     if !stop.load(Ordering::Relaxed) {
-        keep_committed(link, following, epoch);
+        keep_committed(link, following, epoch, || !stop.load(Ordering::Relaxed));
     }
     // What went wrong first; what followed from it says less.
     let first = locked(&first_failure).take();
@@ -428,6 +431,9 @@ fn talk(
             if kind == LinkKind::Grant {
                 // Before the grant is durable: behind it no crash may leave a hole.
                 following.set_catching_up(false);
+            }
+            if matches!(kind, LinkKind::Grant | LinkKind::Revoke) {
+                link.await_descriptor(|| course.check().is_ok());
             }
             let mut inner = locked(&link.inner);
             inner.last_heard = Some(heard);
