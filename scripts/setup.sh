@@ -52,8 +52,8 @@ install_packages() {
   local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
-    # promtool, which checks the metrics and the alerts, comes with the server only.
-    tests) wanted+=("prometheus:promtool") ;;
+    # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
+    tests) wanted+=("prometheus:promtool" "faketime:faketime") ;;
     bench) wanted+=("redis-server:redis-server" "util-linux:taskset") ;;
   esac
   local missing=() pair package sign

@@ -47,6 +47,35 @@ fn sim_clocks_jump_and_drift() {
     }
 }
 
+#[test]
+fn sim_clock_set_an_hour_back_and_forth_two_under_load() {
+    for seed in 1..=6 {
+        let mut sim = Sim::in_sync(quick(seed));
+        let served = |sim: &mut Sim, node: usize| {
+            let before = sim.verdicts(node);
+            sim.run_for_ms(300);
+            sim.verdicts(node) - before
+        };
+        for hours in [-1, 2, -1] {
+            sim.set_clock_by_hours(0, hours);
+            // An hour ahead everything is of an age that may be; an hour behind, what is new comes from too far in the future.
+            let verdicts = served(&mut sim, 0);
+            assert!(hours == -1 || verdicts > 0, "seed {seed}: nothing is decided with the clock set by {hours} h");
+        }
+        assert!(served(&mut sim, 0) > 0, "seed {seed}: nothing is decided with the clock set right");
+        // The one that takes over has another time of day than the one before.
+        sim.set_clock_by_hours(1, 1);
+        sim.kill(0);
+        assert!(sim.promote(1, false));
+        assert!(served(&mut sim, 1) > 0, "seed {seed}: nothing is decided an hour ahead");
+        sim.set_clock_by_hours(1, -2);
+        sim.start(0);
+        sim.run_for_ms(300);
+        let tally = sim.end();
+        assert_eq!((tally.times("clock set by hours"), tally.times("promotions")), (5, 1));
+    }
+}
+
 /// Kills the node that is being promoted at a step; it comes back, and either reigns or follows, but never as a second one.
 fn dies_in_promotion(step: PromotionStep, old_is_alive: bool) {
     let mut met = 0;

@@ -95,6 +95,8 @@ pub(super) enum Mend {
     SlowNetwork,
     Room(usize),
     Clock(usize),
+    /// A clock that was set back by an hour is set forth by two.
+    ClockForth(usize),
     /// A flapping line changes; so often still.
     Flap {
         from: usize,

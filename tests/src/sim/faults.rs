@@ -13,6 +13,9 @@ use catraca_wire::frame::{Durability, Role};
 const MOMENT_NS: u64 = 20_000;
 const MOMENTS: usize = 2_000;
 
+/// Of so many jumps of a clock one is by hours: most transactions are refused for their age then, and a run is to meet other things too.
+const HOURS_IN: i64 = 3;
+
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -178,6 +181,10 @@ impl Sim {
                 let now_ns = self.now_ns;
                 let drift = self.nodes[node].clock.drift(now_ns, &mut self.rng);
                 self.note(format_args!("node {node}: its clock jumps by {jump} ms and drifts by {drift} ppb"));
+                if jump % HOURS_IN == 0 {
+                    self.set_clock_by_hours(node, -1);
+                    self.after(long / 2, Event::Mend(Mend::ClockForth(node)));
+                }
                 self.after(long, Event::Mend(Mend::Clock(node)));
             }
             Fault::Rot => self.rot_somewhere(node, short),
@@ -256,6 +263,13 @@ impl Sim {
         self.checks.count("flapping line");
         let times = self.rng.between(2, 12) as u8;
         self.after(0, Event::Mend(Mend::Flap { from, to, times }));
+    }
+
+    /// Somebody sets a node's clock of the day, by whole hours.
+    pub fn set_clock_by_hours(&mut self, node: usize, hours: i64) {
+        self.checks.count("clock set by hours");
+        self.note(format_args!("node {node}: its clock is set by {hours} hours"));
+        self.nodes[node].clock.jump(hours * 3_600_000 * MS as i64);
     }
 
     /// A node's disk takes no more segments for a time.

@@ -34,6 +34,7 @@ pub const FAULTS: [&str; 39] = [
     "client cut off",
     "stop",
     "clock jump",
+    "clock set by hours",
     "clock drift",
     "wipe",
     "death before the write under way ended",

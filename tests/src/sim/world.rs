@@ -219,6 +219,7 @@ impl Sim {
                 self.make_all_segments(node);
             }
             Mend::Clock(node) => self.nodes[node].clock.set_right(),
+            Mend::ClockForth(node) => self.set_clock_by_hours(node, 2),
         }
     }
 
