@@ -60,6 +60,12 @@ fn wait_until_told(process: &Process, what: &str) {
     process.wait_for_line(what, |line| line.to_string().contains(what));
 }
 
+/// Waits until the segments that are kept ready are there, so that the next one lacks nothing but a descriptor.
+fn await_segments(node: &Node) {
+    let last = node.setup.data_dir.join("log/shard-0000/00000002.seg");
+    node.wait_until("all segments are prepared", |_| last.exists());
+}
+
 /// A node of the same cluster asks who is there: whether it is answered.
 fn calls(address: SocketAddr) -> bool {
     let mut join = JoinFrame::empty(0, 0);
@@ -130,6 +136,7 @@ fn ports_without_descriptors_come_back_by_themselves() {
 fn the_next_segment_of_the_log_waits_for_a_descriptor() {
     let dir = folder();
     let node = Setup::new(dir.path()).start();
+    await_segments(&node);
     let load = Load::start(&node, "load", 256);
     load.wait_for(1);
     let shortage = Shortage::begin(&node);
@@ -151,6 +158,7 @@ fn the_next_segment_of_the_log_waits_for_a_descriptor() {
 fn a_standby_waits_for_descriptors_and_comes_back_in_sync() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
+    await_segments(&standby);
     let load = Load::through_failover(pair.addresses(), "load", 256);
     load.wait_for(1);
     // Its log needs the next segment.
