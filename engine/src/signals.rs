@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last.
+//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last, and the word of the node itself that another run of the program
+//! is to take its place: one thread takes both, so that they have an order.
 //!
 //! They are blocked before any other thread exists, and one thread takes them. A blocked signal waits: for that thread, for the program
 //! that replaces this one when a node starts anew, and for the first process of a container too, for which the kernel throws away what is
@@ -6,19 +7,24 @@
 
 use crate::fatal::{Failure, Status};
 use crate::mailbox::{Mailbox, any_message};
+use rustix::process::{Signal, getpid, kill_process};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The signals that stop a node.
-const STOPPING: [libc::c_int; 2] = [libc::SIGTERM, libc::SIGINT];
+/// The signals that are taken: two stop a node, and with the third it wakes the thread that takes them.
+const TAKEN: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 
-fn stopping_set() -> libc::sigset_t {
+/// Another run is wanted. Somebody else's SIGUSR1 means nothing.
+static ANOTHER_RUN: AtomicBool = AtomicBool::new(false);
+
+fn taken_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset makes a whole set of the memory that it is given, and sigaddset changes one that is whole.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
-        for signal in STOPPING {
+        for signal in TAKEN {
             libc::sigaddset(set.as_mut_ptr(), signal);
         }
         set.assume_init()
@@ -30,7 +36,7 @@ fn stopping_set() -> libc::sigset_t {
 /// # Errors
 /// [`Status::Environment`].
 pub fn hold() -> Result<(), Failure> {
-    let set = stopping_set();
+    let set = taken_set();
     // SAFETY: pthread_sigmask reads one set, and writes none where it is given no place for it.
     let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
     if error == 0 {
@@ -42,13 +48,22 @@ pub fn hold() -> Result<(), Failure> {
 
 /// Waits for one of the signals.
 fn wait() -> io::Result<libc::c_int> {
-    let set = stopping_set();
+    let set = taken_set();
     let mut signal = 0;
     // SAFETY: sigwait reads one set and writes one number, both of which outlive the call.
     match unsafe { libc::sigwait(&raw const set, &raw mut signal) } {
         0 => Ok(signal),
         error => Err(io::Error::from_raw_os_error(error)),
     }
+}
+
+/// Asks the thread that takes signals to begin another run of the program.
+///
+/// # Errors
+/// What the system says.
+pub fn ask_for_another_run() -> io::Result<()> {
+    ANOTHER_RUN.store(true, Ordering::Release);
+    Ok(kill_process(getpid(), Signal::USR1)?)
 }
 
 /// What becomes of a signal.
@@ -59,25 +74,33 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes the signals from now on, those that have waited first.
+    /// Takes the signals from now on, those that have waited first, on a thread that passes on the processors and the priority of the calling
+    /// one. `run_anew` begins another run, when that is asked for.
     ///
     /// # Errors
     /// [`Status::Environment`] when the thread can't start.
-    pub fn watch() -> Result<Arc<Self>, Failure> {
+    pub fn watch(run_anew: fn() -> !) -> Result<Arc<Self>, Failure> {
         let signals = Arc::new(Self { serves: Mutex::new(false), told: Mailbox::new(1) });
         let taking = Arc::clone(&signals);
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || taking.take())
+            .spawn(move || taking.take(run_anew))
             .map_err(|e| Failure::new(Status::Environment, format!("the thread for signals can't start: {e}")))?;
         Ok(signals)
     }
 
-    fn take(&self) {
+    fn take(&self, run_anew: fn() -> !) {
+        let mut stopping = false;
         loop {
-            if let Err(error) = wait() {
-                tracing::error!(%error, "signals can't be received any more; SIGKILL ends this node, and loses nothing");
-                return;
+            match wait() {
+                // A node that stops is not to come back.
+                Ok(libc::SIGUSR1) if ANOTHER_RUN.load(Ordering::Acquire) && !stopping => run_anew(),
+                Ok(libc::SIGUSR1) => continue,
+                Ok(_) => stopping = true,
+                Err(error) => {
+                    tracing::error!(%error, "signals can't be received any more; SIGKILL ends this node, and loses nothing");
+                    return;
+                }
             }
             let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
             if !*serves {

@@ -3,9 +3,9 @@
 use catraca_tests::load::{Load, Seen};
 use catraca_tests::logs::{assert_all_recorded, assert_verified, decisions};
 use catraca_tests::node::{LOOK_AGAIN, Process, Setup, folder, free_address};
-use catraca_tests::pair::{Pair, await_in_sync};
+use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::sandbox;
-use catraca_wire::frame::ErrorCode;
+use catraca_wire::frame::{ClusterRequest, ErrorCode};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -192,5 +192,24 @@ fn a_standby_that_catches_up_is_stopped_by_a_term_and_goes_on_from_there() {
     for index in [0, 1] {
         assert_verified(&pair.data_dir(index), true);
         assert_all_recorded(&decisions(&pair.data_dir(index)), &seen.answered);
+    }
+}
+
+#[test]
+fn a_term_while_a_deposed_primary_starts_anew_is_not_lost() {
+    for delay_ms in [0, 1, 5, 20, 50] {
+        let pair = Pair::new(1);
+        let [mut primary, standby] = pair.start_both();
+        ask(&standby, &ClusterRequest::promote(false)).expect("in sync");
+        primary.process.wait_for_line("starts anew", |line| {
+            line["fields"]["message"].as_str().is_some_and(|message| message.contains("starts anew"))
+        });
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        primary.process.signal(Signal::TERM);
+        assert_stopped(&mut primary.process);
+        standby.stop();
+        for index in [0, 1] {
+            assert_verified(&pair.data_dir(index), false);
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::Outcome;
 use super::output::print;
 use crate::config::Config;
 use crate::fatal::{Failure, Status};
+use crate::link::restart;
 use crate::signals::{self, StopSignals};
 use crate::{node, observe};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
@@ -97,7 +98,7 @@ pub fn run(args: Args) -> Outcome {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
     observe::logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
-    node::run(&config, StopSignals::watch()?)?;
+    node::run(&config, StopSignals::watch(restart::run_anew)?)?;
     // The cores run until the process ends; what they were told to finish is finished.
     Ok(ExitCode::SUCCESS)
 }

@@ -10,7 +10,7 @@ use crate::control::{self, ControlSetup};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, Links, requirements};
 use crate::fatal::{Failure, Status};
-use crate::link::{FollowingSetup, Link, LinkSetup, advertised, restart};
+use crate::link::{FollowingSetup, Link, LinkSetup, advertised};
 use crate::log::segment::{self, NewSegment};
 use crate::policy::Policy;
 use crate::rebuild::{self, Rebuilt, Stream};
@@ -36,7 +36,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Whatever keeps it from starting, with the exit status and one sentence.
 pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let began = Instant::now();
-    restart::prepare()?;
+    // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name is all that this is.
+    let _ = rustix::thread::set_name(c"catraca");
     let cpus = config.layout()?;
     let shards = cpus.len() as u16;
     requirements::check(&cpus, config.max_connections)?;
