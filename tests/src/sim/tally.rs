@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Faults, by what they did: one that met nothing is not counted.
-pub const FAULTS: [&str; 39] = [
+pub const FAULTS: [&str; 40] = [
     "kill",
     "power cut",
     "write torn",
