@@ -58,6 +58,8 @@ pub struct DataDir {
     pub cluster_id: [u8; 16],
     /// Node.
     pub node_id: [u8; 16],
+    /// It was a copy until now, and is the node on the operator's word: its log may be older than what the node knew.
+    pub adopted: bool,
     _lock: File,
 }
 
@@ -106,7 +108,7 @@ impl DataDir {
         for folder in ["log", "lists"] {
             fs::create_dir_all(path.join(folder)).map_err(|e| denied("its folders can't be made", e))?;
         }
-        bind(&mut lock, path, adopt_copy)?;
+        let adopted = bind(&mut lock, path, adopt_copy)?;
         for folder in [path, &path.join("lists")] {
             whole_file::clear_leftovers(folder);
         }
@@ -123,6 +125,7 @@ impl DataDir {
             path: path.to_owned(),
             cluster_id: number(&identity.cluster_id)?,
             node_id: number(&identity.node_id)?,
+            adopted,
             _lock: lock,
         })
     }
@@ -146,9 +149,9 @@ fn copied(path: &Path) -> String {
     )
 }
 
-/// Binds the identity to the LOCK file: to its inode and the time of its birth, which no copy keeps, and which stay over restarts, mounts
+/// Binds the identity to the LOCK file, and gives whether a copy was adopted: to its inode and the time of its birth, which no copy keeps, and which stay over restarts, mounts
 /// and renames. A file system id is no part of it: that of xfs follows the device's number, which another boot may change.
-fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<(), Failure> {
+fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<bool, Failure> {
     let denied = |e: std::io::Error| refuse(format!("{}: {e}", path.join("LOCK").display()));
     let stat =
         rustix::fs::statx(&*lock, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).map_err(|e| denied(e.into()))?;
@@ -167,7 +170,7 @@ fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<(), Failure> {
                 "--adopt-copy is of no use here: this data directory is no copy. Leave it out, or it hides the next one"
             );
         }
-        return Ok(());
+        return Ok(false);
     }
     // An empty one is new, or from before identities were bound.
     if !found.is_empty() {
@@ -181,7 +184,8 @@ fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<(), Failure> {
         lock.write_all_at(own.as_bytes(), 0)?;
         lock.sync_all()
     };
-    write().map_err(denied)
+    write().map_err(denied)?;
+    Ok(adopt_copy)
 }
 
 fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure> {

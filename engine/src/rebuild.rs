@@ -21,6 +21,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Why the logged changes of the blacklist make no overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum OverlayFault {
+    /// More than fit.
+    #[error(transparent)]
+    Full(OverlayFull),
+    /// One is of a kind that this program does not know.
+    #[error("it holds a change of the blacklist that this program can't read: use the program that wrote it, or a newer one")]
+    Unreadable,
+}
+
 /// Where a stream goes on.
 pub struct Stream {
     /// Sequence number of the next record.
@@ -70,6 +81,8 @@ struct ListChanges {
     overlay: Overlay,
     /// More changes than fit.
     full: bool,
+    /// A change that this program does not understand: it may list somebody.
+    unreadable: bool,
     /// Id of the list last loaded; 0 none.
     loaded: u64,
 }
@@ -117,8 +130,11 @@ impl Builder {
                 }
                 Some(RecordKind::OverlayChange) => {
                     let mut lists = locked(&self.lists);
-                    let ListChanges { overlay, full, .. } = &mut *lists;
-                    *full |= OverlayChange::from_record(head).is_some_and(|change| overlay.apply(&change).is_err());
+                    let ListChanges { overlay, full, unreadable, .. } = &mut *lists;
+                    match OverlayChange::from_record(head) {
+                        Some(change) => *full |= overlay.apply(&change).is_err(),
+                        None => *unreadable = true,
+                    }
                 }
                 Some(RecordKind::SnapshotLoaded) => {
                     // All of these are in one stream, so the last one counts, whatever the clocks of two nodes said.
@@ -146,10 +162,14 @@ impl Builder {
     /// The overlay after all changes.
     ///
     /// # Errors
-    /// When there are more than fit.
-    pub fn overlay(&self) -> Result<Overlay, OverlayFull> {
+    /// When there are more than fit, or one that can't be read: without it somebody listed could be free.
+    pub fn overlay(&self) -> Result<Overlay, OverlayFault> {
         let lists = locked(&self.lists);
-        if lists.full { Err(OverlayFull) } else { Ok(lists.overlay.clone()) }
+        match (lists.full, lists.unreadable) {
+            (true, _) => Err(OverlayFault::Full(OverlayFull)),
+            (_, true) => Err(OverlayFault::Unreadable),
+            (false, false) => Ok(lists.overlay.clone()),
+        }
     }
 }
 
@@ -236,9 +256,7 @@ pub fn from_log(
             streams.push(going_on(data_dir, stream, &recovered)?);
         }
     }
-    let overlay = builder
-        .overlay()
-        .map_err(|e| Failure::new(Status::LogDamaged, format!("the log holds more overlay changes than fit: {e}")))?;
+    let overlay = builder.overlay().map_err(|e| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}")))?;
     // A standby makes the folder of a stream with its first block: one that is still empty may lie below one that is not.
     let count = boundaries.last_key_value().map_or(0, |(last, _)| last + 1);
     let boundaries = (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();

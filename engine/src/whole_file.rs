@@ -41,17 +41,12 @@ impl WholeFile {
             let file = OpenOptions::new().write(true).open(path)?;
             return Ok(Self { out: Some(buffered(file)), making: path.to_owned(), path: path.to_owned() });
         }
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = target_of(path);
         if path.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
         let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
         let making = folder(&path).join(temporary_name(name));
-        // Left by a killed process that had our number; `create_new` refuses to follow a link that somebody put there.
-        match fs::remove_file(&making) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&making)?;
         Ok(Self { out: Some(buffered(file)), making, path })
     }
@@ -80,13 +75,13 @@ impl WholeFile {
     fn take_place(&mut self, durably: bool) -> io::Result<()> {
         if let Some(out) = &mut self.out {
             out.flush()?;
-            if durably {
-                out.get_ref().sync_all()?;
-            }
         }
         if self.is_special() {
             self.out = None;
             return Ok(());
+        }
+        if let Some(out) = self.out.as_ref().filter(|_| durably) {
+            out.get_ref().sync_all()?;
         }
         fs::rename(&self.making, &self.path)?;
         self.out = None;
@@ -147,7 +142,7 @@ pub fn clear_leftovers(dir: &Path) {
         let name = entry.file_name();
         let made_here = name.to_str().is_some_and(|name| {
             let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).and_then(|name| name.rsplit_once('.'));
-            number.is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+            number.is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
         });
         if made_here {
             // Best effort: it takes space, and nothing else.
@@ -172,11 +167,23 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// `.NAME.PID.tmp`: hidden, and of this process alone.
+/// Where a path leads: through a link, also to a file that is not there yet.
+fn target_of(path: &Path) -> PathBuf {
+    if let Ok(target) = fs::canonicalize(path) {
+        return target;
+    }
+    match fs::read_link(path) {
+        Ok(target) => folder(path).join(target),
+        Err(_) => path.to_owned(),
+    }
+}
+
+/// `.NAME.RANDOM.tmp`: hidden, and of this file alone, also where several machines write to one folder.
 fn temporary_name(name: &std::ffi::OsStr) -> PathBuf {
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(format!(".{}.tmp", std::process::id()));
+    let random: u64 = u64::from_le_bytes(crate::random::bytes());
+    temporary.push(format!(".{random:016x}.tmp"));
     temporary.into()
 }
 
@@ -203,7 +210,7 @@ mod tests {
         write_durably(&path, PRIVATE, b"new").expect("written");
         assert_eq!(fs::read_to_string(&path).expect("there"), "new");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
-        fs::write(dir.path().join(".out.4711.tmp"), "half").expect("written");
+        fs::write(dir.path().join(".out.0123456789abcdef.tmp"), "half").expect("written");
         clear_leftovers(dir.path());
         assert_eq!(names(dir.path()), ["out"]);
     }
@@ -217,7 +224,12 @@ mod tests {
         write(&link, PUBLIC, b"new").expect("written");
         assert_eq!(fs::read_to_string(&target).expect("there"), "new");
         assert!(fs::symlink_metadata(&link).expect("there").is_symlink());
+        let later = dir.path().join("later");
+        symlink("not-there-yet", &later).expect("a link");
+        write(&later, PUBLIC, b"first").expect("written");
+        assert_eq!(fs::read_to_string(dir.path().join("not-there-yet")).expect("where the link leads"), "first");
         write(Path::new("/dev/null"), PUBLIC, b"gone").expect("a device takes it");
+        write_durably(Path::new("/dev/null"), PUBLIC, b"gone").expect("it can't be synced, nor need be");
         let full = write(Path::new("/dev/full"), PUBLIC, b"no room").expect_err("full");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         let folder = write(dir.path(), PUBLIC, b"").expect_err("a folder");

@@ -21,8 +21,9 @@ pub struct Nodes {
     credential: Vec<u8>,
     /// Where to look first.
     next: usize,
-    /// The node in use.
+    /// The node in use, and the epoch that it said.
     current: usize,
+    epoch: u32,
     /// Whether to go where a standby says that the primary is.
     follows: bool,
 }
@@ -33,7 +34,7 @@ impl Nodes {
         let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
         let targets = addresses.iter().map(|address| Target::new(address, &credential)).collect::<Result<Vec<_>, _>>()?;
         let most = targets.len() + MAX_LEARNED;
-        Ok(Self { targets, most, credential, next: 0, current: 0, follows })
+        Ok(Self { targets, most, credential, next: 0, current: 0, epoch: 0, follows })
     }
 
     /// Opens `count` connections to the primary, each for `in_flight` unanswered frames. Each node is tried once: the last one used is
@@ -49,6 +50,7 @@ impl Nodes {
             let (named, error) = match opened {
                 Ok(opened) => {
                     self.current = at;
+                    self.epoch = opened.first().map_or(0, |(_, welcome)| welcome.epoch.to_native());
                     return Ok(opened);
                 }
                 Err(NotTaken::Standby(primary, error)) => (self.place_of(&primary), error),
@@ -62,10 +64,12 @@ impl Nodes {
         }
     }
 
-    /// Whether another node than the one in use says that it decides. Each may take `timeout` to say so.
+    /// Whether another node than the one in use says that it decides, in no earlier epoch. Each may take `timeout` to say so.
     pub fn another_decides(&mut self, timeout: Duration) -> bool {
         let others = (0..self.targets.len()).filter(|&place| place != self.current);
-        let found = others.into_iter().find(|&place| self.targets[place].open(0, timeout).is_ok());
+        let found = others.into_iter().find(|&place| {
+            self.targets[place].open(0, timeout).is_ok_and(|(_, welcome)| welcome.epoch.to_native() >= self.epoch)
+        });
         if let Some(place) = found {
             self.next = place;
         }

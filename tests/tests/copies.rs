@@ -59,11 +59,27 @@ fn a_second_standby_of_one_identity_is_refused() {
     client.decide(&payment("order-2", 2)).expect("decided on both");
     let (there, copied) = (place(&standby), place(&twin));
     assert!(there.in_sync && there.connected && place(&primary).in_sync, "{there:?}");
-    assert!(!copied.connected, "{copied:?}");
+    // It may lack what the first one has got since: it is not promotable.
+    assert!(!copied.connected && !copied.in_sync, "{copied:?}");
     drop(client);
     // With the first one gone the copy has its place, and catches up.
     standby.stop();
     primary.wait_until("the copy is in sync", |primary| place(primary).in_sync && place(&twin).in_sync);
     pair.client().decide(&payment("order-3", 3)).expect("decided on both");
     [twin, primary].into_iter().for_each(|node| drop(node.stop()));
+}
+
+#[test]
+fn a_copy_of_a_primary_with_a_standby_is_not_adopted() {
+    let pair = Pair::new(1);
+    let [primary, standby] = pair.start_both();
+    pair.client().decide(&payment("order-1", 1)).expect("decided");
+    primary.kill();
+    let mut copied = pair.setups[0].clone().arg("--adopt-copy");
+    copied.data_dir = pair.folder().join("copy");
+    copy(&pair.data_dir(0), &copied.data_dir);
+    let (status, text) = copied.fail();
+    assert_eq!(status, 11, "{text}");
+    assert!(text.contains("promote the standby"), "{text}");
+    standby.stop();
 }

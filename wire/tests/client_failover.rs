@@ -306,6 +306,23 @@ fn a_primary_that_hangs_is_left_where_there_is_another() {
 }
 
 #[test]
+fn an_answer_that_lies_there_is_taken_before_anybody_is_asked() {
+    let first = FakeServer::start(vec![primary(2, 0)]);
+    let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    other.set_nonblocking(true).expect("a listener");
+    let addresses = vec![first.address.clone(), other.local_addr().expect("bound").to_string()];
+    let mut client = Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
+    client.submit(&transaction(1)).expect("sent");
+    // The caller is away for longer than a silence lasts.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, 1);
+    assert!(other.accept().is_err(), "nobody else was asked");
+    assert_eq!(client.decide(&transaction(2)).expect("decided").answer.lsn, 2);
+    drop(client);
+    first.finish();
+}
+
+#[test]
 fn a_primary_that_is_slow_is_kept_where_there_is_no_other() {
     let (told, looked) = std::sync::mpsc::channel();
     let first = FakeServer::start(vec![script(move |mut peer| {

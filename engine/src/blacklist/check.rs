@@ -2,7 +2,7 @@
 //! So a file with sound hashes that another program made wrongly is refused, too.
 
 use super::ROOT_TAG;
-use super::bucket::{DATED, Place, REASON_SHIFT, SOURCES, Table};
+use super::bucket::{DATED, REASON_SHIFT, SOURCES, Table};
 use super::entry::MAX_REASON_LEN;
 use super::format::{Content, REASON_HEAD_LEN, SNAPSHOT_SOURCES};
 use super::span::Span;
@@ -91,7 +91,7 @@ struct Slots {
 /// Counts the keys of a table; refuses what no builder writes.
 fn slots(table: Table<'_>, is_key: impl Fn(u64) -> bool, reasons: u32) -> Result<Slots, &'static str> {
     let mut found = Slots { keys: 0, dated: 0 };
-    for (at, bucket) in table.buckets.iter().enumerate() {
+    for bucket in table.buckets {
         for (key, &byte) in bucket.keys.iter().map(|key| key.to_native()).zip(&bucket.sources) {
             if key == 0 {
                 if byte != 0 {
@@ -109,8 +109,8 @@ fn slots(table: Table<'_>, is_key: impl Fn(u64) -> bool, reasons: u32) -> Result
             if reason > reasons || (reason != 0 && byte & PLAIN == 0) {
                 return Err("a document with a reason that is not there");
             }
-            let place = Place::of(key, table.seed);
-            if place.first(table.buckets.len()) != at && place.second(table.buckets.len()) != at {
+            // As a look-up finds it: in one of its two places, in the second one only where the first says so, and once.
+            if table.find(key) != Some(byte) {
                 return Err("a document where nobody looks for it");
             }
             found.keys += 1;

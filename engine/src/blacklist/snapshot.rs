@@ -147,6 +147,16 @@ impl Snapshot {
         self.header.counts()
     }
 
+    /// Of the entries, those that count on a day. Looks at all of them: some tenths of a second for 100 million.
+    pub fn entries_on(&self, day: u16) -> u64 {
+        let of = |buckets: &[Bucket]| {
+            let slots = buckets.iter().flat_map(|bucket| bucket.keys.iter().zip(&bucket.sources));
+            let slots = slots.map(|(key, &byte)| (key.to_native(), byte));
+            slots.filter(|&(key, byte)| key != 0 && self.source_on(byte, key, day).is_some()).count() as u64
+        };
+        of(self.buckets())
+    }
+
     /// When it was built, nanoseconds since 1970 UTC.
     pub const fn built_at_ns(&self) -> u64 {
         self.header.built_at_ns.to_native()

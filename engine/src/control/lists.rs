@@ -130,14 +130,8 @@ impl Lists {
             if old.id() == snapshot.id() {
                 return Ok(false);
             }
-            let most = self.control.max_loss_percent;
-            if !force && u128::from(snapshot.entries()) * 100 < u128::from(old.entries()) * u128::from(100 - most) {
-                let why = format!(
-                    "{} entries instead of {}: more than {most} % lost; force it if that is right",
-                    snapshot.entries(),
-                    old.entries()
-                );
-                return Err(Refused(ErrorCode::Failed, why));
+            if !force {
+                self.hold_against(old, &snapshot).await?;
             }
         }
         self.log(self.loaded(Some(&snapshot))).await?;
@@ -152,6 +146,22 @@ impl Lists {
         self.tell_figures();
         tokio::task::spawn_blocking(move || drop(old));
         Ok(true)
+    }
+
+    /// Refuses a list that names too few against the one in use, as both count today: entries that have ended or not begun list nobody.
+    async fn hold_against(&self, old: &Arc<Snapshot>, new: &Arc<Snapshot>) -> Result<(), Refused> {
+        let today = self.control.zone.day_at(wall_ns()).number;
+        let (before, after) = (Arc::clone(old), Arc::clone(new));
+        let counted = tokio::task::spawn_blocking(move || (before.entries_on(today), after.entries_on(today))).await;
+        let (before, after) =
+            counted.map_err(|error| Refused(ErrorCode::Failed, format!("the list could not be counted: {error}")))?;
+        let most = self.control.max_loss_percent;
+        if u128::from(after) * 100 < u128::from(before) * u128::from(100 - most) || (after == 0 && before > 0) {
+            let why =
+                format!("{after} entries instead of {before} count today: more than {most} % lost; force it if that is right");
+            return Err(Refused(ErrorCode::Failed, why));
+        }
+        Ok(())
     }
 
     /// For `/metrics`: the list was just taken into use.

@@ -9,10 +9,14 @@ use crate::log::LogError;
 use crate::log::lookup::{OwnLog, Query, StoredRecord, find_newest};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves it a tenth of a busy processor.
 const NICENESS: i32 = 10;
+
+/// Between two looks whether a promotion is over; it takes milliseconds.
+const PROMOTION_PAUSE: Duration = Duration::from_millis(10);
 
 /// A found record, or why the log could not be read.
 pub(super) type Answer = Result<Option<StoredRecord>, Arc<LogError>>;
@@ -55,7 +59,14 @@ fn run(log: &OwnLog, link: &Link, asked: &Receiver<Asked>) {
         let mut batch = vec![first];
         batch.extend(asked.try_iter());
         let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
-        let found = find_newest(log, &link.durable_ends(), &queries).map_err(Arc::new);
+        let ends = loop {
+            match link.durable_ends() {
+                Some(ends) => break ends,
+                // What was followed is being taken over: nobody may be told that it is not there.
+                None => std::thread::sleep(PROMOTION_PAUSE),
+            }
+        };
+        let found = find_newest(log, &ends, &queries).map_err(Arc::new);
         if let Err(error) = &found
             && let Some(readings) = failed.count()
         {

@@ -57,8 +57,8 @@ pub struct ControlSetup {
     pub segment_len: u64,
     /// Segments of each shard kept ready ahead of the one in use.
     pub segments_ahead: u32,
-    /// Segments of each shard that exist already.
-    pub segments_ready: Vec<u32>,
+    /// Segments of each shard that exist already, and the one that it uses.
+    pub segments: Vec<(u32, u32)>,
     /// Free space below which admission ends, bytes.
     pub disk_reserve_len: u64,
     /// Share of its entries that a list may lose, percent.
@@ -164,7 +164,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     let own_log =
         OwnLog { data_dir: control.data_dir.path().to_owned(), cluster_id: control.data_dir.cluster_id, key: setup.chain_key };
     let lookups = lookups::start(own_log, Arc::clone(&control.link));
-    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments_ready);
+    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), lookups, segments, drained));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));

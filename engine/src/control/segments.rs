@@ -34,14 +34,14 @@ struct Preparer {
     looked: Instant,
 }
 
-pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, ready: &[u32]) -> Handle {
+pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, streams: &[(u32, u32)]) -> Handle {
     let (sender, receiver) = channel();
     let mut preparer = Preparer {
         links: Arc::clone(&control.links),
         data_dir: control.data_dir.path().to_owned(),
         cluster_id: control.data_dir.cluster_id,
         segment_len,
-        needs: Needs::new(ready, segment_len, ahead),
+        needs: Needs::new(streams, segment_len, ahead),
         looked: Instant::now(),
     };
     std::thread::Builder::new()

@@ -189,9 +189,14 @@ impl Link {
         locked(&self.inner).following.as_ref().map(|handle| handle.following.last_lsns())
     }
 
-    /// The last record of each stream that is durable here, whether it was written here or followed.
-    pub fn durable_ends(&self) -> Vec<u64> {
-        self.followed().unwrap_or_else(|| (0..self.streams()).map(|stream| self.durable_lsn(stream)).collect())
+    /// The last record of each stream that is durable here, whether it was written here or followed; `None` in the middle of a promotion.
+    pub fn durable_ends(&self) -> Option<Vec<u64>> {
+        let inner = locked(&self.inner);
+        match &inner.following {
+            Some(handle) => Some(handle.following.last_lsns()),
+            None if inner.state.role == Role::Standby => None,
+            None => Some((0..self.streams()).map(|stream| self.durable_lsn(stream)).collect()),
+        }
     }
 
     /// The setup.
@@ -284,7 +289,8 @@ impl Link {
 
     /// A higher epoch than this primary's exists: it is one no longer. Never returns when that is so.
     fn depose(&self, epoch: u32, by: Option<Peer>) {
-        self.await_descriptor(|| true);
+        // Without a wait: a node that knows of a later epoch gives no more answers, also where it has no descriptor left to write that
+        // down with. It ends then, and learns of the epoch again.
         let mut inner = locked(&self.inner);
         let Some(state) = inner.state.deposed(epoch, by) else { return };
         self.persist(&mut inner, state);

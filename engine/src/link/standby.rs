@@ -259,7 +259,7 @@ fn call_for_ever(link: &Arc<Link>, following: &Arc<Following>, stop: &AtomicBool
         match session(link, following, address, stop, under_way) {
             Ok(()) => told.clear(),
             Err(failure) => {
-                if let LinkFailure::Refused { reason: RefuseReason::Taken, .. } = &failure {
+                if let LinkFailure::Refused { reason: RefuseReason::Taken | RefuseReason::Twin, .. } = &failure {
                     give_up_grant(link, || !stop.load(Ordering::Relaxed));
                 }
                 if let LinkFailure::Refused { primary, .. } = &failure {

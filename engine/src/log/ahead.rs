@@ -29,6 +29,8 @@ pub struct StreamNeed {
     log_len: u64,
     /// Bytes a second, lately.
     rate: f64,
+    /// When it got its last segment, counted in segments of all streams.
+    served: u64,
 }
 
 /// All streams of a node.
@@ -40,13 +42,16 @@ pub struct Needs {
     least: u32,
     /// Time that the last segments took to be made; zero before the first.
     making: Duration,
+    /// Segments made.
+    made: u64,
 }
 
 impl Needs {
-    /// Of streams that have so many segments each, of `segment_len` bytes, with at least `least` of them kept ready ahead of the one in use.
-    pub fn new(ready: &[u32], segment_len: u64, least: u32) -> Self {
-        let stream = |&ready: &u32| StreamNeed { ready, in_use: ready.saturating_sub(1), log_len: 0, rate: 0.0 };
-        Self { streams: ready.iter().map(stream).collect(), segment_len, least, making: Duration::ZERO }
+    /// Of streams that have so many segments each and use this one of them, of `segment_len` bytes, with at least `least` of them kept ready
+    /// ahead of it.
+    pub fn new(streams: &[(u32, u32)], segment_len: u64, least: u32) -> Self {
+        let stream = |&(ready, in_use): &(u32, u32)| StreamNeed { ready, in_use, log_len: 0, rate: 0.0, served: 0 };
+        Self { streams: streams.iter().map(stream).collect(), segment_len, least, making: Duration::ZERO, made: 0 }
     }
 
     /// A stream has moved on to this segment.
@@ -66,8 +71,10 @@ impl Needs {
     pub fn made(&mut self, stream: usize, took: Duration) -> u32 {
         // The slowest of late: what was slow once may be so again.
         self.making = took.max(self.making.mul_f64(0.9));
-        self.streams[stream].ready += 1;
-        self.streams[stream].ready
+        self.made += 1;
+        let stream = &mut self.streams[stream];
+        (stream.ready, stream.served) = (stream.ready + 1, self.made);
+        stream.ready
     }
 
     /// Number of the next segment of a stream.
@@ -83,12 +90,13 @@ impl Needs {
         ((used_up * (1.0 + SAFETY)).ceil() as u32).min(most).max(self.least)
     }
 
-    /// The stream to make a segment for now: of those that have fewer than they should, the one whose ready ones last for the shortest time.
+    /// The stream to make a segment for now: of those that have fewer than they should, the one whose ready ones last for the shortest time;
+    /// of equals the one that got its last one longest ago, so that none is left out while the disk can't keep up.
     pub fn most_wanting(&self) -> Option<usize> {
         let left = |stream: usize| (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use);
         let lasts_s = |stream: usize| f64::from(left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0);
         let wanting = (0..self.streams.len()).filter(|&stream| left(stream) < self.wanted(stream));
-        wanting.min_by(|&a, &b| lasts_s(a).total_cmp(&lasts_s(b)))
+        wanting.min_by(|&a, &b| lasts_s(a).total_cmp(&lasts_s(b)).then(self.streams[a].served.cmp(&self.streams[b].served)))
     }
 }
 
@@ -101,7 +109,7 @@ mod tests {
 
     /// One stream at a steady rate, looked at so often, on a disk that makes a segment in this time.
     fn at(rate: u64, looks: u64, making: Duration) -> Needs {
-        let mut needs = Needs::new(&[3], 128 * MIB, 2);
+        let mut needs = Needs::new(&[(3, 2)], 128 * MIB, 2);
         for look in 1..=looks {
             needs.look(0, look * rate / 5, LOOK_EVERY);
         }
@@ -123,7 +131,7 @@ mod tests {
         // A disk that hangs is no reason to fill it.
         assert_eq!(at(512 * MIB, 20, 3_600 * SECOND).wanted(0), (MAX_AHEAD_LEN / (128 * MIB)) as u32);
         // What is configured counts where it is more.
-        let mut needs = Needs::new(&[1], 128 * MIB, 100);
+        let mut needs = Needs::new(&[(1, 0)], 128 * MIB, 100);
         needs.made(0, 3_600 * SECOND);
         assert_eq!(needs.wanted(0), 100);
     }
@@ -145,8 +153,8 @@ mod tests {
 
     #[test]
     fn who_runs_out_first_is_served_first() {
-        let mut needs = Needs::new(&[3, 3], 128 * MIB, 2);
-        // The last one there is counts as the one in use until the stream says otherwise.
+        let mut needs = Needs::new(&[(3, 0), (3, 0)], 128 * MIB, 2);
+        assert_eq!(needs.most_wanting(), None, "what an earlier run prepared is there");
         needs.in_use(0, 2);
         needs.in_use(1, 1);
         assert_eq!(needs.most_wanting(), Some(0), "it has none left");
@@ -158,5 +166,19 @@ mod tests {
             assert_eq!(needs.made(1, SECOND / 10), ready);
         }
         assert_eq!(needs.most_wanting(), Some(0));
+    }
+
+    #[test]
+    fn none_is_left_out_where_the_disk_can_not_keep_up() {
+        let mut needs = Needs::new(&[(1, 0); 8], 128 * MIB, 2);
+        let mut served = [0; 8];
+        for _ in 0..80 {
+            let stream = needs.most_wanting().expect("all want one");
+            served[stream] += 1;
+            // It takes it at once.
+            let ready = needs.made(stream, SECOND);
+            needs.in_use(stream, ready - 1);
+        }
+        assert_eq!(served, [10; 8]);
     }
 }

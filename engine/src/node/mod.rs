@@ -148,7 +148,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         http: scrapes.listen()?,
         segment_len,
         segments_ahead: config.segments_ahead,
-        segments_ready,
+        segments: segments_ready.iter().zip(&streams).map(|(&ready, stream)| (ready, stream.segment)).collect(),
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
         snapshot: snapshot.clone().filter(|_| !follows),

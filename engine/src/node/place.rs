@@ -88,6 +88,9 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
         // A log from before there was this file is of the first epoch.
         None => ReplicaState::single(shards, 0),
     };
+    if data_dir.adopted {
+        state = adopted(path, state)?;
+    }
     if state.shards != shards && state.role == Role::Primary && state.durability == Durability::Sync {
         let message = format!(
             "shards is {shards}, but answers wait for a standby with {}: run `catraca solo` first, then start both nodes with the new number",
@@ -103,6 +106,23 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
         Failure::new(Status::DataDirectory, format!("{}: {} can't be written: {e}", path.display(), state_file::STATE_FILE))
     })?;
     Ok(Place { data_dir, key, state, segment_len })
+}
+
+/// What a node is whose data directory is a copy: it may be older than what others were told of the original.
+fn adopted(path: &std::path::Path, state: ReplicaState) -> Result<ReplicaState, Failure> {
+    if state.role == Role::Standby {
+        let epoch = state.epoch;
+        return Ok(state.with_grant(epoch, false).expect("it is this node's own epoch"));
+    }
+    if state.durability != Durability::Single {
+        let message = format!(
+            "{}: a copy of a primary may lack what its standby holds: promote the standby, and build this node anew behind it (LOG.md, \
+             Building a node anew)",
+            path.display()
+        );
+        return Err(Failure::new(Status::DataDirectory, message));
+    }
+    Ok(state)
 }
 
 /// Holds what the node knows of its place to its log, whose streams end with these records.

@@ -123,6 +123,7 @@ impl Input {
     }
 
     fn next(&mut self, stream: &mut TcpStream, deadline: Instant) -> Result<Option<(u64, Body)>, Broken> {
+        let mut looked = false;
         loop {
             let held = &self.buffer[self.start..self.end];
             let needed = match held.first_chunk::<HEADER_LEN>() {
@@ -139,11 +140,27 @@ impl Input {
                 }
             };
             self.make_room(needed);
-            let Some(left) = time_left(deadline) else { return Ok(None) };
-            stream.set_read_timeout(Some(left))?;
-            match stream.read(&mut self.buffer[self.end..]) {
+            let read = match time_left(deadline) {
+                Some(left) => {
+                    stream.set_read_timeout(Some(left))?;
+                    stream.read(&mut self.buffer[self.end..])
+                }
+                None if looked => return Ok(None),
+                // The caller may have been away for so long that the answer lies here already.
+                None => {
+                    looked = true;
+                    stream.set_nonblocking(true)?;
+                    let read = stream.read(&mut self.buffer[self.end..]);
+                    stream.set_nonblocking(false)?;
+                    read
+                }
+            };
+            match read {
                 Ok(0) => return Err(Broken::Closed),
-                Ok(count) => self.end += count,
+                Ok(count) => {
+                    self.end += count;
+                    looked = false;
+                }
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
                 Err(e) => return Err(e.into()),
             }

@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A wait that takes nothing from a budget worth telling the server, microseconds.
 const UNNOTICED_US: u32 = 1_000;
-/// How long that may take. It is a node that answers, or it is none.
+/// How long that may take for each address. It is a node that answers, or it is none.
 const LOOK_TIME: Duration = Duration::from_millis(200);
 
 /// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent again.
@@ -434,14 +434,15 @@ impl Exchange {
             return;
         }
         self.next_look = now + LOOK_EVERY;
-        let changes = |entry: &Unanswered| entry.sent && !entry.repeatable;
-        if self.unanswered.values().any(changes) {
+        // What changes a node, or asks what it is, is meant for the one that it was sent to.
+        let stays = |entry: &Unanswered| entry.sent && (!entry.repeatable || entry.answered_by == FrameKind::ClusterState);
+        if self.unanswered.values().any(stays) {
             return;
         }
         self.doubtful = false;
         for address in self.route.others() {
             // Whatever is wrong there, here is a node that answers.
-            let Ok(connection) = Connection::open(&address, &self.options, now + LOOK_TIME) else { continue };
+            let Ok(connection) = Connection::open(&address, &self.options, Instant::now() + LOOK_TIME) else { continue };
             // One of an earlier epoch is the one that was replaced.
             if connection.welcome.role == Role::Primary.to_wire() && connection.welcome.epoch >= self.welcome.epoch {
                 self.after_loss(format!("{address} is the primary by now"));
