@@ -37,6 +37,8 @@ const SECRET: [u8; 16] = [7; 16];
 pub(super) const SEGMENT_LEN: usize = SEGMENT_HEAD_LEN + MAX_BLOCK_LEN;
 /// Segments made ahead of the one in use.
 const SEGMENTS_AHEAD: usize = 2;
+/// Of a thousand repairs those that a death cuts off. Few starts have anything to repair.
+const CUT_OFF_PERMILLE: u64 = 500;
 
 /// Where a block of a stream is.
 #[derive(Debug, Clone)]
@@ -231,7 +233,7 @@ impl Sim {
         let time = self.rng.between(2, 40) * MS;
         self.wake_in(node, time, Wake::Booted);
         let clears = self.nodes[node].disk.streams.iter().any(super::disk::StreamDisk::is_busy);
-        if clears && self.plan.faults && !self.faults.over && self.rng.permille(250) {
+        if clears && self.plan.faults && !self.faults.over && self.rng.permille(CUT_OFF_PERMILLE) {
             self.after(time / 2, Event::Mend(Mend::Kill(node)));
             self.after(time, Event::Mend(Mend::Start(node)));
         }
