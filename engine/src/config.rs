@@ -219,9 +219,18 @@ impl Config {
         if let Some(host) = &self.advertise_host {
             let parsed =
                 Host::parse(host).map_err(|why| wrong(format!("advertise_host is {host:?}, a host belongs there: {why}")))?;
+            if matches!(parsed, Host::Ip(ip) if ip.is_unspecified()) {
+                return Err(wrong(format!("advertise_host is {host:?}, where nobody can be reached: give a name or an address")));
+            }
             if parsed.with_port(u16::MAX).len() > MAX_ADDRESS_LEN {
                 let most = MAX_ADDRESS_LEN - ":65535".len();
                 return Err(wrong(format!("advertise_host is {host:?}: at most {most} characters")));
+            }
+        }
+        let ports = [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
+        for (place, (name, address)) in ports.iter().enumerate() {
+            if let Some((other, _)) = ports[..place].iter().find(|(_, other)| other == address && address.port() != 0) {
+                return Err(wrong(format!("{other} and {name} are both {address}: each needs a port of its own")));
             }
         }
         if self.clients.is_empty() && !self.listen.ip().is_loopback() {
@@ -356,6 +365,8 @@ mod tests {
             ("shards = 65", vec![], "shards is 65"),
             ("advertise_host = 'db a'", vec![], "advertise_host is \"db a\""),
             ("advertise_host = ''", vec![], "advertise_host"),
+            ("advertise_host = '0.0.0.0'", vec![], "nobody can be reached"),
+            ("http = '127.0.0.1:7400'", vec![], "listen and http are both 127.0.0.1:7400"),
             ("advertise_host = 'db-a:7400'", vec![], "a host belongs there"),
             ("standby_of = 'db a:7401'", vec![], "standby_of is \"db a:7401\""),
             ("standby_of = '::1:7401'", vec![], "brackets"),

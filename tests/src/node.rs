@@ -232,6 +232,14 @@ impl Process {
         }
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// Never: a child can be waited for.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Waits for its end, and for the last of what it wrote.
     ///
     /// # Panics

@@ -5,7 +5,7 @@
 use catraca_tests::disk::{ballast, inside, mounted};
 use catraca_tests::load::{Answered, Load};
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
-use catraca_tests::node::{Node, Process, Setup, fail, folder};
+use catraca_tests::node::{LOOK_AGAIN, Node, Process, Setup, fail, folder, free_address};
 use catraca_tests::payments::payment;
 use catraca_tests::sandbox;
 use catraca_wire::client::{Client, ClientError};
@@ -175,6 +175,24 @@ fn a_port_of_another_node_is_not_shared() {
     assert_refused(setup.fail(), CONFIG, &[&node.listen.to_string()]);
     node.client().decide(&payment("order-1", 1)).expect("the node that was there goes on");
     node.stop();
+}
+
+#[test]
+fn of_two_nodes_that_start_at_once_one_has_the_port() {
+    let (first, second) = (folder(), folder());
+    let listen = free_address();
+    let setups = [&first, &second].map(|dir| Setup { listen, ..Setup::new(dir.path()) });
+    let mut processes = setups.each_ref().map(|setup| Process::spawn(&mut setup.command()));
+    let refused = loop {
+        let ended = processes.iter_mut().position(|process| process.has_ended());
+        match ended {
+            Some(ended) => break ended,
+            None => std::thread::sleep(LOOK_AGAIN),
+        }
+    };
+    assert_eq!(processes[refused].wait().code(), Some(CONFIG), "{}", processes[refused].stderr());
+    assert!(processes[refused].stderr().contains("--listen"), "{}", processes[refused].stderr());
+    processes[1 - refused].wait_for_line("ready", |line| line["fields"]["message"] == "ready");
 }
 
 #[test]

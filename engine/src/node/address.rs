@@ -5,6 +5,8 @@ use crate::fatal::{Failure, Status};
 use crate::socket;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::time::{Duration, Instant};
 
 /// How long a connection to somebody else's listener may take.
@@ -20,6 +22,8 @@ pub(super) struct Reserved {
     /// The address, with its port.
     pub address: SocketAddr,
     option: &'static str,
+    /// Held while the address is shared by the sockets of this process: a name that one process can have.
+    _alone: Option<UnixDatagram>,
 }
 
 impl Reserved {
@@ -28,7 +32,7 @@ impl Reserved {
     pub fn take(address: SocketAddr, shared: bool, option: &'static str) -> Result<Self, Failure> {
         let taken = socket::bind(address, shared).and_then(|socket| Ok((socket::address(&socket)?, socket)));
         let (address, socket) = taken.map_err(|error| refusal(address, option, &error.to_string()))?;
-        Ok(Self { socket, address, option })
+        Ok(Self { socket, address, option, _alone: None })
     }
 
     /// Begins to listen.
@@ -43,8 +47,9 @@ fn refusal(address: SocketAddr, option: &str, why: &str) -> Failure {
     Failure::new(Status::Config, message)
 }
 
-/// The address of the clients' port. The cores' own sockets would share it silently with another process, because glommio always sets
-/// `SO_REUSEPORT`: asking for a connection tells.
+/// The address of the clients' port. The cores' own sockets would share it silently with another process's, because `SO_REUSEPORT` is how
+/// they share it with each other: asking for a connection tells of one that listens, and a name in the network's own name space of one that
+/// starts at this moment.
 pub(super) fn take_shared(listen: SocketAddr, option: &'static str) -> Result<Reserved, Failure> {
     let mut reachable = listen;
     if listen.ip().is_unspecified() {
@@ -57,5 +62,15 @@ pub(super) fn take_shared(listen: SocketAddr, option: &'static str) -> Result<Re
         }
         std::thread::sleep(LOOK_AGAIN);
     }
-    Reserved::take(listen, true, option)
+    let alone = if listen.port() == 0 { None } else { Some(alone_on(listen).map_err(|why| refusal(listen, option, &why))?) };
+    Ok(Reserved { _alone: alone, ..Reserved::take(listen, true, option)? })
+}
+
+/// A name for the address that one process of this network can have at a time; it ends with the process.
+fn alone_on(address: SocketAddr) -> Result<UnixDatagram, String> {
+    let name = UnixAddr::from_abstract_name(format!("catraca listens on {address}")).map_err(|error| error.to_string())?;
+    UnixDatagram::bind_addr(&name).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => "another node is starting there".to_owned(),
+        _ => error.to_string(),
+    })
 }

@@ -70,8 +70,8 @@ pub(super) struct ChangeArgs {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Through the day named the document passes whatever lists it, lists that are loaded later included; then what lists it counts again.
-Adding the document, or its company, ends it at once; so does allowing it until yesterday. Logged like a decision before it takes
-effect, and survives restarts. The credential needs the permission `admin`.
+Adding the document, or its company, ends it at once; allowing it until yesterday ends what was allowed in the same scope: the document
+itself and its company may both be allowed. Logged like a decision before it takes effect, and survives restarts. The credential needs the permission `admin`.
 
 Examples:
   catraca blacklist allow 12.ABC.345/01DE-35 --until 2026-12-31
