@@ -144,7 +144,10 @@ pub fn clear_leftovers(dir: &Path) {
             let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).and_then(|name| name.rsplit_once('.'));
             number.is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
         });
-        if made_here {
+        // What builds before this one left: `chain.key.new` holds a secret.
+        let made_before =
+            name.to_str().is_some_and(|name| [".key.new", ".json.new", ".snap.new"].iter().any(|end| name.ends_with(end)));
+        if made_here || made_before {
             // Best effort: it takes space, and nothing else.
             let _ = fs::remove_file(entry.path());
         }
@@ -211,6 +214,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).expect("there"), "new");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, PRIVATE);
         fs::write(dir.path().join(".out.0123456789abcdef.tmp"), "half").expect("written");
+        fs::write(dir.path().join("chain.key.new"), "half").expect("written");
         clear_leftovers(dir.path());
         assert_eq!(names(dir.path()), ["out"]);
     }
