@@ -318,3 +318,37 @@ fn an_unknown_time_zone_is_refused() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no time zone"), "{output:?}");
 }
+
+#[test]
+fn a_quote_that_would_swallow_rows_refuses_the_list() {
+    let folder = Folder::new();
+    let swallowing = [
+        // Text behind a closing quote.
+        (2, format!("document,reason\n{CPF},\"fraude\n11122233396,x\n22233344405,\"outra\"\n")),
+        (3, format!("document,reason\n{CNPJ},x\n{CPF},\"TV 50\"\" roubada\n11122233396,\"x\"\n")),
+        (2, format!("document,reason\n{CPF},\"TV 50\" roubada\"\n")),
+        // Closed by a quote that stands at a line's end.
+        (2, format!("document,reason\n{CPF},\"fraude\n{CNPJ},x\n22233344405,TV 50\"\n")),
+        (2, format!("document,reason,scope\r\n{CPF},\"fraude\r\n{CNPJ}\",exact\r\n")),
+        (2, format!("reason,document\n\"fraude,{CPF}\nx,{CNPJ}\ny\",{CPF}\n")),
+        (1, format!("document,\"reason\n{CPF},x\n\",scope\n{CNPJ},,\n")),
+        // Two rows in one line.
+        (2, format!("document,reason\n{CPF},x,{CNPJ},y\n")),
+    ];
+    for (line, list) in swallowing {
+        let more = ["--max-rejects", "100", "--max-doubtful", "9", "--ignore-columns"];
+        let sentence = folder.refused("plain", list.as_bytes(), &more);
+        assert!(sentence.contains(&format!("quote is missing or too many in the row of line {line},")), "{list}: {sentence}");
+    }
+    let published = ceis("01/01/2020", "") + &format!("\"{CNPJ}\";\"01/01/2020\";\"\r\n\"{CPF}\";\"01/01/2020\";\"\"\r\n");
+    assert!(folder.refused("ceis", published.as_bytes(), &[]).contains("row of line 3,"));
+    // What a text may have.
+    for reason in
+        ["\"TV 50\"\" roubada\"", "TV 50\" roubada", "\"two\nlines, and more\"", "\"ends so\" ", "\"CPF\n12345678900, none\""]
+    {
+        let list = format!("\u{feff}\"document\",reason\n\"{CPF}\",{reason}\n{CNPJ},x,,\n");
+        let counted = folder.built("plain", list.as_bytes(), &["--max-doubtful", "1"]);
+        assert_eq!(counted["active_rows"], 2, "{reason}");
+        assert!(folder.is_listed(CPF) && folder.is_listed(CNPJ), "{reason}");
+    }
+}

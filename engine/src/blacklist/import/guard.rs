@@ -1,5 +1,6 @@
 //! Tells files that are no list, and lists that were cut, from whole ones.
 
+use super::quotes::Quotes;
 use super::{ImportError, MAX_ROW_LEN};
 use catraca_wire::frame::ListSource;
 use csv::ByteRecord;
@@ -52,9 +53,12 @@ pub(super) fn ends_lines_with_crlf(start: &[u8]) -> bool {
     start.iter().position(|&byte| byte == b'\n').is_some_and(|end| start[..end].ends_with(b"\r"))
 }
 
-/// Passes a file on, with the end marker behind it; stops a row that grows past its bound.
+/// Passes a file on, with the end marker behind it; stops a row that grows past its bound, and a quote where none can be.
 pub(super) struct Guard<R> {
     input: R,
+    quotes: Quotes,
+    /// Line of the row with such a quote.
+    misquoted: Option<u64>,
     /// Bytes of the marker already given; `None` before the file's end.
     marker: Option<usize>,
     /// Bytes given since the row began. The CSV reader reads ahead, so that this also counts up to a buffer of other rows.
@@ -64,8 +68,9 @@ pub(super) struct Guard<R> {
 }
 
 impl<R> Guard<R> {
-    pub(super) const fn new(input: R) -> Self {
-        Self { input, marker: None, since_row: 0, too_long: false, last_byte: b'\n' }
+    pub(super) const fn new(input: R, delimiter: u8) -> Self {
+        let quotes = Quotes::new(delimiter);
+        Self { input, quotes, misquoted: None, marker: None, since_row: 0, too_long: false, last_byte: b'\n' }
     }
 
     /// The next bytes belong to a new row.
@@ -76,6 +81,11 @@ impl<R> Guard<R> {
     /// Whether the last error is a row past its bound.
     pub(super) const fn row_too_long(&self) -> bool {
         self.too_long
+    }
+
+    /// The line of a row with a quote missing or too many, if that is the last error.
+    pub(super) const fn misquoted(&self) -> Option<u64> {
+        self.misquoted
     }
 
     /// The last byte of the file that was given.
@@ -96,6 +106,10 @@ impl<R: Read> Read for Guard<R> {
             if len > 0 {
                 self.since_row += len as u64;
                 self.last_byte = buffer[len - 1];
+                self.misquoted = self.quotes.misplaced(&buffer[..len]);
+                if self.misquoted.is_some() {
+                    return Err(io::Error::other("text behind a closing quote"));
+                }
                 return Ok(len);
             }
             given = Some(0);

@@ -4,11 +4,13 @@
 //! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
 //! A row that names a sound document is never refused for anything else: what can't be read of it is taken the way that lists more.
 //! Layouts (which column is found by which name) are in `columns.rs`, the reading of one row in `row.rs`, its dates in `day.rs`, the
-//! guards against files that are something else or were cut in `guard.rs`, counts and what is tolerated of them in `tally.rs`.
+//! guards against files that are something else or were cut in `guard.rs`, those against quotes that swallow rows in `quotes.rs`, counts
+//! and what is tolerated of them in `tally.rs`.
 
 mod columns;
 mod day;
 mod guard;
+mod quotes;
 mod row;
 mod tally;
 mod text;
@@ -101,6 +103,15 @@ pub enum ImportError {
         /// Line where the row begins.
         line: u64,
     },
+    /// A quote that is missing or too many has made one row of several.
+    #[error(
+        "a quote is missing or too many in the row of line {line}, so that rows behind it can't be told from its text and would stay \
+         free; mend it there (a quote inside of quotes is doubled), or download or export the list again"
+    )]
+    Quotes {
+        /// Line where the row begins.
+        line: u64,
+    },
     /// A row past [`MAX_ROW_LEN`].
     #[error("the row of line {line} is longer than {MAX_ROW_LEN} bytes: a quote is missing there, or the file was cut")]
     RowTooLong {
@@ -135,11 +146,17 @@ pub fn read_list(
     let delimiter = guard::delimiter(&start, source);
     let crlf = guard::ends_lines_with_crlf(&start);
     let input = Cursor::new(start).chain(input);
-    let mut rows =
-        csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(delimiter).from_reader(Guard::new(input));
+    let mut rows = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(Guard::new(input, delimiter));
     let mut record = ByteRecord::new();
     let mut line = next_row(&mut rows, &mut record, false)?.ok_or(ImportError::NoRows)?;
     let columns = Columns::find(&record, source, options.ignore_columns)?;
+    if quotes::swallowed_rows(&record, &columns, delimiter) {
+        return Err(ImportError::Quotes { line });
+    }
     let mut tally = Tally::default();
     // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
     let mut at_marker = false;
@@ -160,6 +177,9 @@ pub fn read_list(
         // A spreadsheet's empty rows name nobody.
         if record.iter().all(|field| field.trim_ascii().is_empty()) {
             continue;
+        }
+        if quotes::swallowed_rows(&record, &columns, delimiter) {
+            return Err(ImportError::Quotes { line });
         }
         if draft.entries.len() + columns.documents.len() > MAX_ENTRIES {
             return Err(ImportError::TooMany);
@@ -196,7 +216,10 @@ fn next_row<R: Read>(
     match rows.read_byte_record(record) {
         Ok(true) => Ok(Some(line)),
         Ok(false) => Ok(None),
-        Err(_) if rows.get_ref().row_too_long() => Err(ImportError::RowTooLong { line }),
-        Err(error) => Err(ImportError::Io(error.into())),
+        Err(error) => Err(match (rows.get_ref().misquoted(), rows.get_ref().row_too_long()) {
+            (Some(line), _) => ImportError::Quotes { line },
+            (None, true) => ImportError::RowTooLong { line },
+            (None, false) => ImportError::Io(error.into()),
+        }),
     }
 }
