@@ -15,6 +15,7 @@ pub mod build;
 mod check;
 mod diff;
 mod entry;
+pub mod fitness;
 mod format;
 pub mod import;
 mod lists;

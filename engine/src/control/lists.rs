@@ -6,7 +6,7 @@ use super::Control;
 use super::answer::Asker;
 use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
-use crate::blacklist::{Overlay, Snapshot};
+use crate::blacklist::{Overlay, Snapshot, fitness};
 use crate::calendar::day_of;
 use crate::link::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
@@ -152,16 +152,10 @@ impl Lists {
     async fn hold_against(&self, old: &Arc<Snapshot>, new: &Arc<Snapshot>) -> Result<(), Refused> {
         let today = self.control.zone.day_at(wall_ns()).number;
         let (before, after) = (Arc::clone(old), Arc::clone(new));
-        let counted = tokio::task::spawn_blocking(move || (before.entries_on(today), after.entries_on(today))).await;
-        let (before, after) =
-            counted.map_err(|error| Refused(ErrorCode::Failed, format!("the list could not be counted: {error}")))?;
-        let most = self.control.max_loss_percent;
-        if u128::from(after) * 100 < u128::from(before) * u128::from(100 - most) || (after == 0 && before > 0) {
-            let why =
-                format!("{after} entries instead of {before} count today: more than {most} % lost; force it if that is right");
-            return Err(Refused(ErrorCode::Failed, why));
-        }
-        Ok(())
+        let most_percent = self.control.max_loss_percent;
+        let held = tokio::task::spawn_blocking(move || fitness::hold_against(&before, &after, today, most_percent)).await;
+        let held = held.map_err(|error| Refused(ErrorCode::Failed, format!("the list could not be counted: {error}")))?;
+        held.map_err(|unfit| Refused(ErrorCode::Failed, format!("{unfit}; force it if that is right")))
     }
 
     /// For `/metrics`: the list was just taken into use.

@@ -1,9 +1,10 @@
 //! A node's life: check, recover, start the cores, the link to the other node and the control thread, run until told to stop.
 
 mod address;
+pub mod list;
 mod place;
 
-use crate::blacklist::{Lists, Overlay, Snapshot, SnapshotError};
+use crate::blacklist::{Lists, Overlay};
 use crate::calendar::Zone;
 use crate::config::Config;
 use crate::control::{self, ControlSetup};
@@ -25,7 +26,6 @@ use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::Role;
 use place::Place;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant, SystemTime};
@@ -56,10 +56,15 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let last_lsns: Vec<u64> = boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
     place::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0), &last_lsns)?;
     let follows = state.role == Role::Standby;
+    let configured = list::Configured {
+        path: config.blacklist.as_deref(),
+        today: zone.day_at(wall_ns()).number,
+        max_loss_percent: config.blacklist_max_loss_percent,
+    };
     let snapshot = if follows {
-        standby_snapshot(&data_dir, config.blacklist.as_deref(), loaded_id)?
+        list::of_standby(&data_dir.lists_dir(), &configured, loaded_id)?
     } else {
-        choose_snapshot(&data_dir, config.blacklist.as_deref(), loaded_id)?
+        list::choose(&data_dir.lists_dir(), &configured, loaded_id)?
     };
     // Everything but the data cores runs on the processors that they leave, where there are any.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -236,49 +241,10 @@ impl CoreSetups<'_> {
 }
 
 fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
-    let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let new =
-        NewSegment { cluster_id: data_dir.cluster_id, shard, index: 0, segment_len, created_at_ns: created_at.as_nanos() as u64 };
+    let new = NewSegment { cluster_id: data_dir.cluster_id, shard, index: 0, segment_len, created_at_ns: wall_ns() };
     segment::create(data_dir.path(), &new).map(drop).map_err(|e| Failure::new(e.status(), e.to_string()))
 }
 
-/// A standby's list: the one that the log says is in use, or else the configured one. One that is missing comes from the primary.
-fn standby_snapshot(data_dir: &DataDir, configured: Option<&Path>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
-    if loaded_id == 0 {
-        return choose_snapshot(data_dir, configured, 0);
-    }
-    let path = control::lists_kept_path(&data_dir.lists_dir(), loaded_id);
-    Ok(Snapshot::open(&path).ok().map(Arc::new))
-}
-
-/// The newer of the configured snapshot and the last one loaded: neither an old file in the configuration nor an old load wins.
-fn choose_snapshot(data_dir: &DataDir, configured: Option<&Path>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
-    let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
-    let loaded = match loaded_id {
-        0 => None,
-        id => Some(Snapshot::open(&control::lists_kept_path(&data_dir.lists_dir(), id))),
-    };
-    let configured = configured.map(|path| control::take_in_list(path, &data_dir.lists_dir())).transpose().map_err(unusable)?;
-    let chosen = match (loaded, configured) {
-        (Some(Ok(loaded)), Some(configured)) if loaded.built_at_ns() > configured.built_at_ns() => {
-            tracing::warn!("the configured blacklist is older than the one last loaded, which stays in use");
-            Some(loaded)
-        }
-        // Written by an earlier build. Whoever built the list again and named it knows.
-        (Some(Err(error @ SnapshotError::Version { .. })), Some(configured)) => {
-            tracing::warn!(%error, "the configured blacklist takes the place of the one last loaded");
-            Some(configured)
-        }
-        (Some(Err(error @ SnapshotError::Version { .. })), None) => {
-            return Err(unusable(format!(
-                "the list that the log says is in use: {error} with `catraca blacklist build`, and start the node with \
-                 --blacklist FILE"
-            )));
-        }
-        (Some(Err(error)), _) => return Err(unusable(format!("the list that the log says is in use: {error}"))),
-        (_, Some(configured)) => Some(configured),
-        (Some(Ok(loaded)), None) => Some(loaded),
-        (None, None) => None,
-    };
-    Ok(chosen.map(Arc::new))
+fn wall_ns() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }
