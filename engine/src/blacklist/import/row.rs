@@ -12,7 +12,15 @@ use crate::blacklist::{Draft, Entry};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
 use csv::ByteRecord;
+use jiff::ToSpan;
+use jiff::civil::Date;
 use std::fmt;
+
+/// No end lies before this: the law that the oldest of these registers go back to is of 1993. Databases and spreadsheets write such days
+/// where there is none: 0001-01-01, 30/12/1899, 01/01/1900, 1970-01-01.
+const EARLIEST_END: Date = jiff::civil::date(1980, 1, 1);
+/// No entry waits for longer than so many years, a life, for its beginning: 9999-12-31 means that nobody knows.
+const LONGEST_WAIT_YEARS: i64 = 100;
 
 /// Characters of a refused document's text that are shown, masked.
 pub const MASKED_TEXT_LEN: usize = 24;
@@ -123,6 +131,12 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         };
         (from, row.doubts.begun) = day(columns.from);
         (until, row.doubts.open) = day(columns.until);
+        if until.is_some_and(|until| until < EARLIEST_END) {
+            (until, row.doubts.open) = (None, true);
+        }
+        if from.is_some_and(|from| from > options.as_of.saturating_add(LONGEST_WAIT_YEARS.years())) {
+            (from, row.doubts.begun) = (None, true);
+        }
         if from.zip(until).is_some_and(|(from, until)| from > until) {
             // One of them is wrong, and which can't be told: it would never count.
             (from, until) = (None, None);
