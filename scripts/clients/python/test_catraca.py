@@ -15,6 +15,7 @@ import time
 import unittest
 
 import catraca
+import catraca_command
 import catraca_frames as frames
 from catraca import Client, ErrorCode, Transaction, Verdict
 from fake_server import PAYEE, PAYER, WithFakeServers, transaction, verdict_frame
@@ -369,10 +370,10 @@ class AgainstAFakeServer(WithFakeServers):
             payment = ["--payer", PAYER, "--payee", PAYEE, "--amount", "12", "--id", "order-1"]
             arguments = ["--addr", self.serve(script), *payment, *extra]
             with contextlib.redirect_stdout(output):
-                self.assertEqual(catraca.main(arguments), 0)
+                self.assertEqual(catraca_command.main(arguments), 0)
             self.assertIn(expected, output.getvalue())
         with contextlib.redirect_stderr(io.StringIO()) as errors, self.assertRaises(SystemExit) as wrong:
-            catraca.main(["--payer", "1", "--payee", PAYEE, "--amount", "12"])
+            catraca_command.main(["--payer", "1", "--payee", PAYEE, "--amount", "12"])
         self.assertEqual(wrong.exception.code, 2)
         self.assertIn("a document has 11", errors.getvalue())
 

@@ -9,6 +9,7 @@ import time
 import unittest
 
 import catraca
+import catraca_command
 import catraca_frames as frames
 from catraca import ClusterOp, ErrorCode, Verdict
 from catraca_connection import Route
@@ -204,7 +205,7 @@ class Failover(WithFakeServers):
         for form in (lambda a, b: ["--addr", f"{a},{b}"], lambda a, b: ["--addr", a, "--addr", b]):
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
-                self.assertEqual(catraca.main([*form(self.serve(self.standby()), self.serve(primary())), *payment]), 0)
+                self.assertEqual(catraca_command.main([*form(self.serve(self.standby()), self.serve(primary())), *payment]), 0)
             self.assertIn("approve: transaction", output.getvalue())
 
 

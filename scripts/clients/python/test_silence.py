@@ -8,6 +8,7 @@ import unittest
 from unittest import mock
 
 import catraca
+import catraca_command
 import catraca_connection
 from catraca import ErrorCode
 from fake_server import PAYEE, PAYER, WithFakeServers, transaction
@@ -262,21 +263,21 @@ class WithoutAConnection(WithFakeServers):
 
         address = self.serve_all(node(promoted))
         with contextlib.redirect_stdout(output):
-            self.assertEqual(catraca.main(["--addr", address, *PAYMENT]), 0)
+            self.assertEqual(catraca_command.main(["--addr", address, *PAYMENT]), 0)
         self.assertIn("approve: transaction", output.getvalue())
 
     def test_the_command_line_gives_up_when_the_budget_is_over(self):
         address, errors = self.serve_all(node(lambda: False)), io.StringIO()
         began = time.monotonic()
         with contextlib.redirect_stderr(errors):
-            self.assertEqual(catraca.main(["--addr", address, "--budget-ms", "300", *PAYMENT]), 1)
+            self.assertEqual(catraca_command.main(["--addr", address, "--budget-ms", "300", *PAYMENT]), 1)
         self.assertGreaterEqual(time.monotonic() - began, 0.3)
         self.assertIn(f"no primary: {address} is a standby", errors.getvalue())
 
     def test_the_command_line_does_not_wait_for_what_is_no_address(self):
         for wrong in ("nowhere", "localhost:", ":7400", "localhost:0", "localhost:65536", "localhost:7_400", "a:7400,b"):
             with self.subTest(wrong), contextlib.redirect_stderr(io.StringIO()) as errors, self.assertRaises(SystemExit) as exit_:
-                catraca.main(["--addr", wrong, *PAYMENT])
+                catraca_command.main(["--addr", wrong, *PAYMENT])
             self.assertEqual(exit_.exception.code, 2)
             self.assertIn("is no host:port", errors.getvalue())
 
