@@ -6,13 +6,7 @@
 set -eu
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
-rounds="${1:-200}"
-case "$rounds" in
-    '' | *[!0-9]*)
-        echo "usage: $0 [ROUNDS]" >&2
-        exit 2
-        ;;
-esac
+count_from "${1:-}" 200
 cargo build --package catraca-engine --bin catraca
-CATRACA_FAILOVER_ROUNDS="$rounds" exec cargo test --package catraca-tests --test failover -- --nocapture --exact \
+CATRACA_FAILOVER_ROUNDS="$count" exec cargo test --package catraca-tests --test failover -- --nocapture --exact \
     no_answered_decision_is_lost_when_the_primary_is_killed

@@ -6,12 +6,6 @@
 set -eu
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
-rounds="${1:-100}"
-case "$rounds" in
-    '' | *[!0-9]*)
-        echo "usage: $0 [ROUNDS]" >&2
-        exit 2
-        ;;
-esac
+count_from "${1:-}" 100
 cargo build --package catraca-engine --bin catraca
-CATRACA_KILL_ROUNDS="$rounds" exec cargo test --package catraca-tests --test kill -- --nocapture --test-threads 1
+CATRACA_KILL_ROUNDS="$count" exec cargo test --package catraca-tests --test kill -- --nocapture --test-threads 1

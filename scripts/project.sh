@@ -4,6 +4,8 @@
 #   CARGO_TARGET_DIR    Set and absolute from here on, so that cargo, whatever cargo starts, and the script mean the same folder. A
 #                       relative one counts from where the caller stands, as with cargo itself. Without one it is target/ in the
 #                       project, whatever cargo's configuration says.
+#   count_from TEXT N   How often something is done: the caller's TEXT, or else N. Sets `$count`; ends with status 2 where that is no
+#                       number.
 #   from_caller PATH    A file that the caller names, as an absolute path. Sets `$path`, because $(...) would cut newlines off.
 caller_dir=$PWD
 
@@ -11,6 +13,16 @@ from_caller() {
     case $1 in
         /*) path=$1 ;;
         *) path=$caller_dir/$1 ;;
+    esac
+}
+
+count_from() {
+    count=${1:-$2}
+    case $count in
+        '' | *[!0-9]*)
+            echo "usage: $0 [ROUNDS]" >&2
+            exit 2
+            ;;
     esac
 }
 

@@ -6,12 +6,6 @@
 set -eu
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
-rounds="${1:-20}"
-case "$rounds" in
-    '' | *[!0-9]*)
-        echo "usage: $0 [ROUNDS]" >&2
-        exit 2
-        ;;
-esac
+count_from "${1:-}" 20
 cargo build --package catraca-engine --bin catraca
-CATRACA_SEGMENT_ROUNDS="$rounds" exec cargo test --package catraca-tests --test segments -- --nocapture --test-threads 1
+CATRACA_SEGMENT_ROUNDS="$count" exec cargo test --package catraca-tests --test segments -- --nocapture --test-threads 1
