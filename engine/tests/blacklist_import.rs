@@ -132,11 +132,12 @@ fn a_plain_list_counts_each_reason() {
         document_repeated_digit: 1,
         document_wrong_kind: 0,
         wrong_fields: 1,
-        doubtful: 3,
+        doubtful: 4,
         assumed_open: 0,
         assumed_begun: 1,
         assumed_root: 1,
         doubtful_fields: 1,
+        assumed_document: 1,
     };
     assert_eq!(read.tally, expected);
     let first = &read.rejects[0];

@@ -145,14 +145,37 @@ fn presentable(text: &str) -> String {
         if !shown.is_empty() {
             shown.push(' ');
         }
-        let document = DocumentKey::parse(word.trim_matches(|c: char| !c.is_ascii_alphanumeric()));
-        match document {
-            Ok(document) => shown.push_str(&document.to_string()),
-            Err(_) => shown.push_str(word),
-        }
+        push_masked(&mut shown, word);
     }
     shown.truncate(shown.floor_char_boundary(MAX_REASON_LEN));
     shown
+}
+
+/// Appends a word with the documents in it masked: the word as a whole, else each of its runs of digits.
+fn push_masked(shown: &mut String, word: &str) {
+    let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    if let Ok(document) = DocumentKey::parse(core) {
+        shown.push_str(&document.to_string());
+        return;
+    }
+    let in_document = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '/');
+    let mut rest = word;
+    while !rest.is_empty() {
+        let run = rest.len() - rest.trim_start_matches(in_document).len();
+        let (run, behind) = rest.split_at(run);
+        let document = |text: &str| DocumentKey::parse(text.trim_matches(|c: char| !c.is_ascii_digit()));
+        match document(run) {
+            Ok(document) => shown.push_str(&document.to_string()),
+            // A slash is part of a CNPJ, and parts a CPF from what follows.
+            Err(_) => {
+                let parts = run.split('/').map(|part| document(part).map_or_else(|_| part.to_owned(), |found| found.to_string()));
+                shown.push_str(&parts.collect::<Vec<_>>().join("/"));
+            }
+        }
+        let next = behind.find(in_document).unwrap_or(behind.len());
+        shown.push_str(&behind[..next]);
+        rest = &behind[next..];
+    }
 }
 
 /// Everything that a snapshot is built from.
@@ -193,6 +216,13 @@ mod tests {
         assert_eq!((reasons.number("fraud"), reasons.number("  fraud\n"), reasons.number(" \t")), (1, 1, 0));
         assert_eq!(reasons.number("partner of 049.332.286-80,\u{1b}[31m see 12ABC34501DE35"), 2);
         assert_eq!(&*reasons.texts()[1], "partner of ***.332.286-** [31m see 12.ABC.345/****-**");
+        let inside =
+            ["CPF:04933228680", "(cpf04933228680)", "nº049.332.286-80/2026", "a/04933228680", "CPF=04933228680;14112015000156"];
+        for text in inside {
+            let number = reasons.number(text);
+            let shown = &*reasons.texts()[usize::from(number) - 1];
+            assert!(!shown.contains("049") && !shown.contains("14112015000156"), "{shown}");
+        }
         let long = reasons.number(&"\u{e7}".repeat(MAX_REASON_LEN));
         assert_eq!(reasons.texts()[usize::from(long) - 1].len(), MAX_REASON_LEN);
     }

@@ -38,6 +38,8 @@ pub(super) struct Columns {
     pub(super) width: usize,
     /// The CPFs and CNPJs; one column at least.
     pub(super) documents: Vec<DocumentColumn>,
+    /// What kind of person each row names, in CEIS and CNEP.
+    pub(super) person: Option<usize>,
     /// `exact` or `root`, in plain lists.
     pub(super) scope: Option<usize>,
     /// Why, in plain lists.
@@ -58,6 +60,7 @@ impl Columns {
                 width,
                 documents: header
                     .document(&["CPF OU CNPJ DO SANCIONADO", "CPF/CNPJ DO SANCIONADO", "CPF CNPJ SANCIONADO"], None)?,
+                person: header.at_most_one(&["TIPO DE PESSOA"])?,
                 scope: None,
                 reason: None,
                 // Without these columns every sanction that ever was would count.
@@ -68,6 +71,7 @@ impl Columns {
             ListSource::Cepim => Self {
                 width,
                 documents: header.document(&["CNPJ ENTIDADE", "CNPJ DA ENTIDADE"], Some(DocumentKind::Cnpj))?,
+                person: None,
                 scope: None,
                 reason: None,
                 from: None,
@@ -86,6 +90,7 @@ impl Columns {
                 let columns = Self {
                     width,
                     documents,
+                    person: None,
                     scope: header.at_most_one(&["scope", "escopo"])?,
                     reason: header.at_most_one(&["reason", "motivo"])?,
                     from: header.at_most_one(&["valid_from"])?,
@@ -117,14 +122,14 @@ impl Header {
     }
 
     fn required(&self, wanted: &[&'static str]) -> Result<usize, ImportError> {
-        self.all(wanted).next().ok_or_else(|| self.missing(wanted[0]))
+        self.at_most_one(wanted)?.ok_or_else(|| self.missing(wanted[0]))
     }
 
     fn document(&self, wanted: &[&'static str], kind: Option<DocumentKind>) -> Result<Vec<DocumentColumn>, ImportError> {
         Ok(vec![DocumentColumn { at: self.required(wanted)?, kind }])
     }
 
-    /// Where two columns have one name, neither is the right one.
+    /// Where two columns are there for one thing, neither is the right one.
     fn at_most_one(&self, wanted: &[&'static str]) -> Result<Option<usize>, ImportError> {
         let mut found = self.all(wanted);
         let first = found.next();
@@ -170,10 +175,16 @@ mod tests {
     fn names_match_whatever_their_accents_case_and_encoding() {
         let cp1252 = header(&[b"data final san\xc7\xc3o", b"x", b"CPF / CNPJ do Sancionado ", b"Data_In\xedcio_San\xe7\xe3o"]);
         let found = Columns::find(&cp1252, ListSource::Ceis, false).expect("all there");
-        assert_eq!(found, Columns { width: 4, documents: document(2), scope: None, reason: None, from: Some(3), until: Some(0) });
+        assert_eq!(
+            found,
+            Columns { width: 4, documents: document(2), person: None, scope: None, reason: None, from: Some(3), until: Some(0) }
+        );
         let utf8 = header(&["\u{feff}Documento".as_bytes(), b"VALID_UNTIL"]);
         let found = Columns::find(&utf8, ListSource::Plain, false).expect("all there");
-        assert_eq!(found, Columns { width: 2, documents: document(0), scope: None, reason: None, from: None, until: Some(1) });
+        assert_eq!(
+            found,
+            Columns { width: 2, documents: document(0), person: None, scope: None, reason: None, from: None, until: Some(1) }
+        );
     }
 
     #[test]
@@ -210,5 +221,8 @@ mod tests {
         let names: [&[u8]; 3] = [b"document", b"valid_until", b"Valid-Until"];
         let error = Columns::find(&header(&names), ListSource::Plain, true).expect_err("twice").to_string();
         assert!(error.contains("\"valid_until\""), "{error}");
+        let ceis: [&[u8]; 4] = [b"CPF OU CNPJ DO SANCIONADO", b"DATA INICIO SANCAO", b"DATA FINAL SANCAO", b"DATA FIM SANCAO"];
+        let error = Columns::find(&header(&ceis), ListSource::Ceis, false).expect_err("two ends").to_string();
+        assert!(error.contains("DATA FINAL SANÇÃO"), "{error}");
     }
 }

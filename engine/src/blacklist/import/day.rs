@@ -39,6 +39,9 @@ const NO_DATE: [&str; 30] = [
 /// Words that may stand in a time of day.
 const TIME_WORDS: [&str; 9] = ["AM", "PM", "Z", "UTC", "GMT", "BRT", "H", "MIN", "S"];
 
+/// The hour with which a day ends.
+const LAST_HOUR: u8 = 24;
+
 /// What stands where a day belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Day {
@@ -65,8 +68,14 @@ impl Day {
     }
 }
 
+/// Whether the text is a day that reads as another one if its last digit is lost.
+pub(super) fn may_be_cut(text: &str) -> bool {
+    let last = text.rsplit_once('-').map_or("", |(_, last)| last);
+    last.len() == 1 && matches!(Day::read(text), Day::On(_))
+}
+
 /// Whether there is no date. Also what is left of a form or of a database without a value: "  /  /    ", "00/00/0000".
-fn is_none(text: &str) -> bool {
+pub(super) fn is_none(text: &str) -> bool {
     let words = plain(text);
     words.chars().all(|c| c == '0' || c == ' ') || NO_DATE.contains(&words.as_str())
 }
@@ -77,14 +86,13 @@ fn is_time(text: &str) -> bool {
     if text.is_empty() {
         return true;
     }
-    let digits = time.bytes().take_while(u8::is_ascii_digit).count();
+    let (hour, minutes) = time.split_at(time.bytes().take_while(u8::is_ascii_digit).count());
+    // Not the day of another date: "20/11/2026 31".
+    let is_hour = matches!(hour.len(), 1 | 2) && hour.parse().is_ok_and(|hour: u8| hour <= LAST_HOUR) && !minutes.is_empty();
     let sound = time.chars().all(|c| c.is_ascii_alphanumeric() || ":.,+- ".contains(c));
     let mut words = time.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     // "31/12/202600:00" is no date with a time.
-    text.len() > time.len()
-        && matches!(digits, 1 | 2)
-        && sound
-        && words.all(|word| TIME_WORDS.contains(&word.to_ascii_uppercase().as_str()))
+    text.len() > time.len() && is_hour && sound && words.all(|word| TIME_WORDS.contains(&word.to_ascii_uppercase().as_str()))
 }
 
 fn date(text: &str) -> Option<Date> {
@@ -121,6 +129,12 @@ mod tests {
         ] {
             assert_eq!(Day::read(text), Day::On(day), "{text}");
         }
+    }
+
+    #[test]
+    fn a_day_may_be_cut_off_behind_its_first_digit() {
+        assert!(["2026-12-3", " 2026-1-1"].into_iter().all(may_be_cut));
+        assert!(!["2026-12-31", "1/2/2030", "3", "", "2026-12-3 00:00"].into_iter().any(may_be_cut));
     }
 
     #[test]
@@ -161,6 +175,9 @@ mod tests {
             "31/12/202600:00",
             "31/12/2026 until further notice",
             "31/12/2026T",
+            "20/11/2026 31",
+            "20/11/2026 12",
+            "20/11/2026 31:00",
             "31/12/2026 (prorrogado)",
             "dezembro de 2026",
             "46022",

@@ -3,12 +3,13 @@
 //! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries found. A row that can't be used is
 //! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
 //! A row that names a sound document is never refused for anything else: what can't be read of it is taken the way that lists more.
-//! Layouts (which column is found by which name) are in `columns.rs`, the reading of one row in `row.rs`, its dates in `day.rs`, the
+//! Layouts (which column is found by which name) are in `columns.rs`, the reading of one row in `row.rs`, its document in `document.rs`, its dates in `day.rs`, the
 //! guards against files that are something else or were cut in `guard.rs`, those against quotes that swallow rows in `quotes.rs`, counts
 //! and what is tolerated of them in `tally.rs`.
 
 mod columns;
 mod day;
+mod document;
 mod guard;
 mod quotes;
 mod row;
@@ -33,6 +34,9 @@ use std::io::{BufReader, Cursor, Read};
 /// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An unclosed quote would otherwise take the
 /// rest of the file for one field.
 pub const MAX_ROW_LEN: u64 = 1 << 20;
+
+/// A number that may be somebody's CPF or another's CNPJ is listed as both.
+const MOST_ENTRIES_OF_A_DOCUMENT: usize = 2;
 
 /// How to read a list.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +92,8 @@ pub enum ImportError {
         /// Their names, or their places.
         names: String,
     },
-    /// Two columns have one name.
-    #[error("two columns are named \"{name}\", and which one counts can't be told; leave one out")]
+    /// Two columns are there for one thing.
+    #[error("two columns hold what \"{name}\" says, and which one counts can't be told; leave one out")]
     SameColumn {
         /// The name.
         name: &'static str,
@@ -161,6 +165,7 @@ pub fn read_list(
     // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
     let mut at_marker = false;
     let mut last_is_short = false;
+    let mut last_may_be_cut = false;
     while let Some(begins) = next_row(&mut rows, &mut record, crlf)? {
         if at_marker {
             let (outcome, doubts) = (Outcome::WrongFields, Doubts::default());
@@ -174,6 +179,7 @@ pub fn read_list(
         }
         line = begins;
         last_is_short = record.len() < columns.width;
+        last_may_be_cut = record.iter().next_back().is_some_and(|field| day::may_be_cut(&text::decoded(field)));
         // A spreadsheet's empty rows name nobody.
         if record.iter().all(|field| field.trim_ascii().is_empty()) {
             continue;
@@ -181,7 +187,7 @@ pub fn read_list(
         if quotes::swallowed_rows(&record, &columns, delimiter) {
             return Err(ImportError::Quotes { line });
         }
-        if draft.entries.len() + columns.documents.len() > MAX_ENTRIES {
+        if draft.entries.len() + columns.documents.len() * MOST_ENTRIES_OF_A_DOCUMENT > MAX_ENTRIES {
             return Err(ImportError::TooMany);
         }
         let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, draft);
@@ -192,10 +198,11 @@ pub fn read_list(
         }
     }
     // Without the marker the last row swallowed it: its quote was never closed. A row without its line end is whole if it has all
-    // fields, and in the published lists, which quote all of them, closes its last one.
+    // fields, closes its last one in the published lists, which quote all of them, and does not end in what may be half a day.
     let end = rows.get_ref().last_byte();
-    let cut_after_delimiter = source != ListSource::Plain && !matches!(end, b'"' | b'\r' | b'\n');
-    if !at_marker || cut_after_delimiter || (last_is_short && !matches!(end, b'\r' | b'\n')) {
+    let unended = !matches!(end, b'\r' | b'\n');
+    let cut_after_delimiter = source != ListSource::Plain && unended && end != b'"';
+    if !at_marker || cut_after_delimiter || (unended && (last_is_short || last_may_be_cut)) {
         return Err(ImportError::Cut { line });
     }
     if tally.rows == 0 {

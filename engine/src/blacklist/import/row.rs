@@ -6,11 +6,12 @@
 
 use super::Options;
 use super::columns::Columns;
-use super::day::Day;
-use super::text::{decoded, meant};
+use super::day::{self, Day};
+use super::document::{self, Whose};
+use super::text::{decoded, meant, plain};
 use crate::blacklist::{Draft, Entry};
+use catraca_wire::DocumentError;
 use catraca_wire::frame::{ListSource, Scope};
-use catraca_wire::{DocumentError, DocumentKey};
 use csv::ByteRecord;
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -71,12 +72,14 @@ pub struct Doubts {
     pub root: bool,
     /// Its fields are more or fewer than the header's, so that none but the document is used.
     pub fields: bool,
+    /// Whose document it is: zeros are taken as lost or gained, or both that it may be are listed.
+    pub document: bool,
 }
 
 impl Doubts {
     /// Whether there is any.
     pub const fn any(self) -> bool {
-        self.open || self.begun || self.root || self.fields
+        self.open || self.begun || self.root || self.fields || self.document
     }
 }
 
@@ -88,6 +91,7 @@ impl fmt::Display for Doubts {
             (self.begun, "assumed_begun"),
             (self.root, "assumed_root"),
             (self.fields, "wrong_fields"),
+            (self.document, "assumed_document"),
         ];
         let names: Vec<_> = names.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
         f.write_str(&names.join("+"))
@@ -153,23 +157,26 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         Some(column) if takes && !wrong_fields => draft.reasons.number(&field(column)),
         _ => 0,
     };
+    let person =
+        columns.person.filter(|_| !wrong_fields).and_then(|column| document::kind_of_person(&plain(meant(&field(column)))));
+    let several = columns.documents.len() > 1;
     let (mut named, mut refused) = (0, None);
     for column in &columns.documents {
         let text = field(column.at);
         let text = meant(&text);
-        if text.is_empty() {
+        // Where each row fills one of several columns, people write a dash into the others.
+        if text.is_empty() || (several && day::is_none(text)) {
             continue;
         }
-        let document = if is_number(text) { Err(DocumentError::Character) } else { DocumentKey::parse(text) };
-        match document.map_err(Outcome::Document).and_then(|document| match column.kind {
-            Some(kind) if kind != document.kind() => Err(Outcome::WrongKind),
-            _ => Ok(document),
-        }) {
-            Ok(document) => {
+        let whose = column.kind.map(Whose::Only).or(person.map(Whose::PersonOf)).unwrap_or(Whose::Anybodys);
+        match document::read(text, whose) {
+            Ok(documents) => {
                 named += 1;
+                row.doubts.document |= documents.doubtful;
                 // Only the overlay is no source of a list, and nobody can name it as one.
-                let entry = Entry::new(document, source, scope).filter(|_| takes);
-                draft.entries.extend(entry.map(|entry| entry.between(from, until).because(reason)));
+                let listed = [Some(documents.first), documents.second].into_iter().flatten().filter(|_| takes);
+                let entries = listed.filter_map(|document| Entry::new(document, source, scope));
+                draft.entries.extend(entries.map(|entry| entry.between(from, until).because(reason)));
             }
             Err(outcome) => refused = refused.or(Some((outcome, column.at))),
         }
@@ -184,12 +191,6 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         row.doubts = Doubts::default();
     }
     row
-}
-
-/// Whether a spreadsheet made a number with a fraction out of it (`4933228680.0`, `1.4112E13`): without its dot it could be another
-/// document. A mask has two dots, or others beside them.
-fn is_number(text: &str) -> bool {
-    text.bytes().filter(|&byte| byte == b'.').count() == 1 && !text.contains(['-', '/'])
 }
 
 /// A scope's name; nothing means this document.
@@ -220,14 +221,6 @@ pub fn masked_text(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_is_told_from_a_mask() {
-        assert!(["4933228680.0", "1.4112015000E13"].into_iter().all(is_number));
-        let documents =
-            ["049.332.286-80", "049.332.28680", "12.ABC.345/01DE-35", "04933228680", "049332286-80", "12ABC345/01DE.35"];
-        assert!(!documents.into_iter().any(is_number));
-    }
 
     #[test]
     fn refused_documents_are_shown_masked() {

@@ -7,9 +7,12 @@ use catraca_wire::frame::ListSource;
 /// Share of its rows, percent, that a plain list may have refused: its keeper can mend them, and each names somebody who stays free. So
 /// in a list of less than a hundred rows a single one is too many.
 pub const PLAIN_REJECTS_PERCENT: u8 = 1;
-/// Share of its rows, percent, that a published list may have refused. Nobody here can mend them; some in a hundred are masked or have
-/// wrong digits as published. Above this it is another layout, or damaged on the way.
+/// Share of its rows, percent, that a published list may have refused, masked ones too. Nobody here can mend them. Above this it is
+/// another layout.
 pub const PUBLISHED_REJECTS_PERCENT: u8 = 20;
+/// Share of its rows, percent, that a published list may have refused for anything but a mask. Some in a hundred have wrong digits as
+/// published; above twice that it was damaged on the way, as by a spreadsheet.
+pub const PUBLISHED_DAMAGED_PERCENT: u8 = 10;
 /// Doubtful rows that a plain list may have: none, its keeper can mend them.
 pub const PLAIN_DOUBTFUL: u64 = 0;
 /// Share of its rows, percent, that a published list may have doubtful: dates that no calendar has occur as published, about one in a
@@ -51,6 +54,8 @@ pub struct Tally {
     pub assumed_root: u64,
     /// Of the doubtful rows, those with more or fewer fields than the header.
     pub doubtful_fields: u64,
+    /// Of the doubtful rows, those whose number is taken as having lost or gained zeros, or as two documents.
+    pub assumed_document: u64,
 }
 
 impl Tally {
@@ -89,6 +94,7 @@ impl Tally {
         self.assumed_begun += doubts.begun as u64;
         self.assumed_root += doubts.root as u64;
         self.doubtful_fields += doubts.fields as u64;
+        self.assumed_document += doubts.document as u64;
     }
 
     /// Adds another list's counts.
@@ -109,6 +115,7 @@ impl Tally {
         self.assumed_begun += other.assumed_begun;
         self.assumed_root += other.assumed_root;
         self.doubtful_fields += other.doubtful_fields;
+        self.assumed_document += other.assumed_document;
     }
 }
 
@@ -137,10 +144,24 @@ pub enum Intolerable {
         /// The share allowed.
         percent: u8,
     },
+    /// Rows refused for anything but a mask.
+    #[error(
+        "{damaged} of {rows} rows have a document with wrong digits or none, more than the {percent} % that may and more than are \
+         published so: the list was damaged on the way, as by a spreadsheet; see which with --rejects FILE, download it again, or allow \
+         more with --max-rejects PERCENT"
+    )]
+    Damaged {
+        /// How many.
+        damaged: u64,
+        /// Of how many.
+        rows: u64,
+        /// The share allowed.
+        percent: u8,
+    },
     /// Rows taken in doubt.
     #[error(
-        "{doubtful} rows can't be read in full and would be listed without an end, a start or a scope, more than the {most} that may; \
-         see which with --rejects FILE, mend the list, or list them so with --max-doubtful N"
+        "{doubtful} rows can't be read in full and would be listed without an end, a start or a scope, or as somebody else's too, more than the {most} that may; \
+         see which with --rejects FILE, mend the list (a column cpf or cnpj says whose a number is), or list them so with --max-doubtful N"
     )]
     Doubtful {
         /// How many.
@@ -157,10 +178,16 @@ impl Tolerance {
     /// [`Intolerable`].
     pub fn hold(&self, kind: ListSource, tally: &Tally) -> Result<(), Intolerable> {
         let plain = kind == ListSource::Plain;
-        let percent = self.rejects_percent.unwrap_or(if plain { PLAIN_REJECTS_PERCENT } else { PUBLISHED_REJECTS_PERCENT });
         let (refused, rows) = (tally.refused(), tally.rows);
-        if u128::from(refused) * 100 > u128::from(rows) * u128::from(percent) {
+        let too_many = |count: u64, percent: u8| u128::from(count) * 100 > u128::from(rows) * u128::from(percent);
+        let percent = self.rejects_percent.unwrap_or(if plain { PLAIN_REJECTS_PERCENT } else { PUBLISHED_REJECTS_PERCENT });
+        if too_many(refused, percent) {
             return Err(Intolerable::Rejects { refused, rows, percent });
+        }
+        let percent = self.rejects_percent.unwrap_or(if plain { PLAIN_REJECTS_PERCENT } else { PUBLISHED_DAMAGED_PERCENT });
+        let damaged = refused - tally.masked_document;
+        if too_many(damaged, percent) {
+            return Err(Intolerable::Damaged { damaged, rows, percent });
         }
         // Of a small published list one row at least.
         let published = || (rows * PUBLISHED_DOUBTFUL_PERCENT / 100).max(1);
