@@ -26,7 +26,8 @@ impl Folder {
         std::fs::write(&source, list).expect("written");
         let _ = std::fs::remove_file(&out);
         let (source, out) = (format!("{kind}={}", source.display()), out.display().to_string());
-        catraca(&[&["build", "--source", &source, "--out", &out, "--as-of", "2026-11-25", "--json"], more].concat())
+        let as_of: &[&str] = if more.contains(&"--as-of") { &[] } else { &["--as-of", "2026-11-25"] };
+        catraca(&[&["build", "--source", &source, "--out", &out, "--json"], as_of, more].concat())
     }
 
     fn is_listed(&self, document: &str) -> bool {
@@ -360,4 +361,133 @@ fn a_quote_that_would_swallow_rows_refuses_the_list() {
         assert_eq!(counted["active_rows"], 2, "{reason}");
         assert!(folder.is_listed(CPF) && folder.is_listed(CNPJ), "{reason}");
     }
+}
+
+/// A list of CEIS with one row for each kind of person and number.
+fn ceis_of_persons(rows: &[(&str, &str)]) -> Vec<u8> {
+    let mut list = "\"TIPO DE PESSOA\";\"CPF OU CNPJ DO SANCIONADO\";\"DATA INÍCIO SANÇÃO\";\"DATA FINAL SANÇÃO\"\r\n".to_owned();
+    for (person, number) in rows {
+        list.push_str(&format!("\"{person}\";\"{number}\";\"01/01/2020\";\"\"\r\n"));
+    }
+    cp1252(&list)
+}
+
+#[test]
+fn the_kind_of_person_of_a_published_list_decides_whose_a_number_is() {
+    let folder = Folder::new();
+    // Sound as a CPF, and with the zeros that a spreadsheet dropped as a CNPJ.
+    let padded = format!("000{SHORT_CNPJ}");
+    for (person, number, listed, free) in [
+        ("J", SHORT_CNPJ, padded.as_str(), SHORT_CNPJ),
+        ("F", SHORT_CNPJ, SHORT_CNPJ, padded.as_str()),
+        ("F", padded.as_str(), SHORT_CNPJ, padded.as_str()),
+        ("J", padded.as_str(), padded.as_str(), SHORT_CNPJ),
+        // The kind is wrong: the document counts.
+        ("F", CNPJ, CNPJ, SHORT_CNPJ),
+    ] {
+        let counted = folder.built("ceis", &ceis_of_persons(&[(person, number)]), &[]);
+        let doubtful = i32::from(number.len() != if person == "F" { 11 } else { 14 });
+        assert_eq!((&counted["active_rows"], &counted["assumed_document"]), (&1.into(), &doubtful.into()), "{person} {number}");
+        assert!(folder.is_listed(listed) && !folder.is_listed(free), "{person} {number}");
+    }
+    // Nobody says whose it is: both.
+    let counted = folder.built("plain", format!("document\n{padded}\n").as_bytes(), &["--max-doubtful", "1"]);
+    assert_eq!(counted["assumed_document"], 1);
+    assert!(folder.is_listed(&padded) && folder.is_listed(SHORT_CNPJ));
+}
+
+#[test]
+fn a_published_list_that_a_spreadsheet_damaged_is_refused_though_as_many_masks_are_not() {
+    let folder = Folder::new();
+    let list = |damaged: usize, text: &'static str| {
+        let rows: Vec<_> = (0..100).map(|n| if n < damaged { ("J", text) } else { ("F", CPF) }).collect();
+        ceis_of_persons(&rows)
+    };
+    assert_eq!(folder.built("ceis", &list(20, "***.332.286-**"), &[])["masked_document_rows"], 20);
+    assert_eq!(folder.built("ceis", &list(10, "1,4112E+13"), &[])["invalid_document_rows"], 10);
+    let sentence = folder.refused("ceis", &list(11, "1,4112E+13"), &[]);
+    assert!(sentence.contains("11 of 100 rows") && sentence.contains("--max-rejects"), "{sentence}");
+    folder.built("ceis", &list(11, "1,4112E+13"), &["--max-rejects", "11"]);
+}
+
+#[test]
+fn a_list_of_one_source_less_is_refused_though_few_documents_are_lost() {
+    let folder = Folder::new();
+    let persons: Vec<_> = (0..9).map(|_| ("F", CPF)).collect();
+    let (large, small) = (folder.path("large.csv"), folder.path("small.csv"));
+    let own: String = (100_000_000..100_000_200).map(|n| format!("{}\n", cpf(n))).collect();
+    std::fs::write(&large, format!("document\n{own}")).expect("written");
+    std::fs::write(&small, ceis_of_persons(&persons)).expect("written");
+    let (large, small) = (format!("plain={}", large.display()), format!("ceis={}", small.display()));
+    let out = folder.path("both.catraca").display().to_string();
+    let build = |sources: &[&str]| {
+        let sources: Vec<_> = sources.iter().flat_map(|source| ["--source", source]).collect();
+        catraca(&[&["build", "--out", &out], sources.as_slice()].concat())
+    };
+    assert!(build(&[&large, &small]).status.success());
+    let refused = build(&[&large]);
+    let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.status.code() == Some(1) && sentence.contains("0 entries of ceis instead of 1"), "{sentence}");
+}
+
+/// A CPF with these first nine digits.
+fn cpf(first: u32) -> String {
+    let mut digits: Vec<u32> = first.to_string().chars().filter_map(|c| c.to_digit(10)).collect();
+    for _ in 0..2 {
+        let weighed: u32 = digits.iter().rev().zip(2..).map(|(digit, weight)| digit * weight).sum();
+        digits.push(if weighed % 11 < 2 { 0 } else { 11 - weighed % 11 });
+    }
+    digits.iter().map(u32::to_string).collect()
+}
+
+#[test]
+fn a_list_is_asked_for_no_day_before_its_own() {
+    let folder = Folder::new();
+    folder.built("plain", format!("document\n{CPF}\n").as_bytes(), &[]);
+    let list = folder.path("list.catraca").display().to_string();
+    for document in [CPF, CNPJ] {
+        let answer = catraca(&["check", &list, document, "--on", "2026-11-24"]);
+        let sentence = String::from_utf8_lossy(&answer.stderr).into_owned();
+        assert!(answer.status.code() == Some(1) && sentence.contains("built for 2026-11-25"), "{sentence}");
+    }
+    assert_eq!(catraca(&["check", &list, CPF, "--on", "2026-11-25"]).status.code(), Some(3));
+    let note = folder.build("plain", format!("document\n{CPF}\n").as_bytes(), &["--as-of", "2148-01-01"]).stderr;
+    assert!(String::from_utf8_lossy(&note).contains("from that day on"), "{note:?}");
+}
+
+#[test]
+fn a_plain_list_cut_inside_its_last_day_is_refused() {
+    let folder = Folder::new();
+    let cut = format!("document,valid_until\n{CNPJ},\n{CPF},2026-12-3");
+    assert!(folder.refused("plain", cut.as_bytes(), &[]).contains("cut off"));
+    folder.built("plain", format!("{cut}1").as_bytes(), &[]);
+    folder.built("plain", format!("{cut}\n").as_bytes(), &[]);
+}
+
+#[test]
+fn a_dash_in_the_column_that_a_row_does_not_fill_is_nothing() {
+    let folder = Folder::new();
+    let list = format!("cpf,cnpj\n{CPF},-\nN/A,{CNPJ}\n");
+    assert_eq!(folder.built("plain", list.as_bytes(), &[])["active_rows"], 2);
+    assert!(folder.is_listed(CPF) && folder.is_listed(CNPJ));
+    assert!(folder.refused("plain", b"cpf,cnpj\n-,-\n", &[]).contains("1 of 1 rows"));
+}
+
+#[test]
+fn no_file_that_is_written_takes_the_place_of_another() {
+    let folder = Folder::new();
+    let out = folder.path("list.catraca").display().to_string();
+    let both = folder.refused("plain", format!("document\n{CPF}\n").as_bytes(), &["--rejects", &out]);
+    assert!(both.contains("the list itself"), "{both}");
+}
+
+#[test]
+fn the_rejects_of_a_build_that_fails_are_its_own() {
+    let folder = Folder::new();
+    let rejects = folder.path("rejects.csv");
+    std::fs::write(&rejects, "of yesterday").expect("written");
+    let shown = rejects.display().to_string();
+    folder.refused("plain", format!("document\n04933228681\n{CPF},\"").as_bytes(), &["--rejects", &shown]);
+    let rejected = std::fs::read_to_string(&rejects).expect("written");
+    assert!(rejected.contains("document_check_digit") && !rejected.contains("yesterday"), "{rejected}");
 }

@@ -3,6 +3,7 @@
 use super::bucket::{Bucket, DATED, REASON_SHIFT, SOURCES, Table};
 use super::build::{self, BuildError};
 use super::entry::{Draft, Entry, counts_on};
+use super::fitness::Counting;
 use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
 use super::span::{self, Span};
 use super::{Hit, Named, check, first_branch, memory, root_key};
@@ -148,13 +149,16 @@ impl Snapshot {
     }
 
     /// Of the entries, those that count on a day. Looks at all of them: some tenths of a second for 100 million.
-    pub fn entries_on(&self, day: u16) -> u64 {
-        let of = |buckets: &[Bucket]| {
-            let slots = buckets.iter().flat_map(|bucket| bucket.keys.iter().zip(&bucket.sources));
-            let slots = slots.map(|(key, &byte)| (key.to_native(), byte));
-            slots.filter(|&(key, byte)| key != 0 && self.source_on(byte, key, day).is_some()).count() as u64
-        };
-        of(self.buckets())
+    pub fn entries_on(&self, day: u16) -> Counting {
+        let mut counting = Counting::default();
+        for (key, &byte) in self.buckets().iter().flat_map(|bucket| bucket.keys.iter().zip(&bucket.sources)) {
+            let sources = if key.to_native() == 0 { 0 } else { self.sources_on(byte, key.to_native(), day) };
+            counting.all += u64::from(sources != 0);
+            for (at, count) in counting.by_source.iter_mut().enumerate() {
+                *count += u64::from(sources >> at & 1);
+            }
+        }
+        counting
     }
 
     /// When it was built, nanoseconds since 1970 UTC.
@@ -238,8 +242,14 @@ impl Snapshot {
 
     #[inline(never)]
     fn dated_source(&self, byte: u8, key: u64, day: u16) -> Option<ListSource> {
-        let sources = byte & SOURCES | span::sources_on(self.spans(), key, day);
+        let sources = self.sources_on(byte, key, day);
         (sources != 0).then(|| first_source(sources))
+    }
+
+    /// The bits of the lists that name a key on a day, out of its byte.
+    fn sources_on(&self, byte: u8, key: u64, day: u16) -> u8 {
+        let dated = if byte & DATED == 0 { 0 } else { span::sources_on(self.spans(), key, day) };
+        byte & SOURCES | dated
     }
 
     /// All lines that name a document or its company, whatever their dates: the document's first. Allocates.

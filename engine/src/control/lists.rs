@@ -126,13 +126,11 @@ impl Lists {
             Ok(Err(why)) => return Err(Refused(ErrorCode::Failed, why)),
             Err(error) => return Err(Refused(ErrorCode::Failed, format!("the list could not be read: {error}"))),
         };
-        if let Some(old) = &self.snapshot {
-            if old.id() == snapshot.id() {
-                return Ok(false);
-            }
-            if !force {
-                self.hold_against(old, &snapshot).await?;
-            }
+        if self.snapshot.as_ref().is_some_and(|old| old.id() == snapshot.id()) {
+            return Ok(false);
+        }
+        if !force {
+            self.hold(&snapshot).await?;
         }
         self.log(self.loaded(Some(&snapshot))).await?;
         self.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
@@ -148,12 +146,17 @@ impl Lists {
         Ok(true)
     }
 
-    /// Refuses a list that names too few against the one in use, as both count today: entries that have ended or not begun list nobody.
-    async fn hold_against(&self, old: &Arc<Snapshot>, new: &Arc<Snapshot>) -> Result<(), Refused> {
+    /// Refuses a list for a day that has not come, and one that names too few against the one in use, as both count today: entries that
+    /// have ended or not begun list nobody.
+    async fn hold(&self, new: &Arc<Snapshot>) -> Result<(), Refused> {
         let today = self.control.zone.day_at(wall_ns()).number;
-        let (before, after) = (Arc::clone(old), Arc::clone(new));
+        let (before, after) = (self.snapshot.clone(), Arc::clone(new));
         let most_percent = self.control.max_loss_percent;
-        let held = tokio::task::spawn_blocking(move || fitness::hold_against(&before, &after, today, most_percent)).await;
+        let hold = move || match &before {
+            Some(before) => fitness::hold(before, &after, today, most_percent),
+            None => fitness::hold_to_day(&after, today),
+        };
+        let held = tokio::task::spawn_blocking(hold).await;
         let held = held.map_err(|error| Refused(ErrorCode::Failed, format!("the list could not be counted: {error}")))?;
         held.map_err(|unfit| Refused(ErrorCode::Failed, format!("{unfit}; force it if that is right")))
     }
@@ -225,12 +228,18 @@ pub fn kept_path(lists_dir: &Path, id: u64) -> PathBuf {
 }
 
 /// Checks a snapshot file and keeps a copy in the data directory, so that a restart finds it whatever became of the original.
+///
+/// A copy of an earlier build of the same list gives way, so that a list that was loaded again is as new as that; a damaged one too.
 pub fn take_in(path: &Path, lists_dir: &Path) -> Result<Snapshot, String> {
     let original = Snapshot::open(path).map_err(|e| e.to_string())?;
     let kept = kept_path(lists_dir, original.id());
-    if !kept.exists() {
-        original.save(&kept).map_err(|e| format!("a copy can't be kept at {}: {e}", kept.display()))?;
+    if let Ok(copy) = Snapshot::open(&kept)
+        && copy.id() == original.id()
+        && copy.built_at_ns() >= original.built_at_ns()
+    {
+        return Ok(copy);
     }
+    original.save(&kept).map_err(|e| format!("a copy can't be kept at {}: {e}", kept.display()))?;
     // What is used is the copy: the original may be overwritten in place.
     Snapshot::open(&kept).map_err(|e| e.to_string())
 }

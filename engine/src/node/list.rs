@@ -36,29 +36,36 @@ pub fn of_standby(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64)
 /// A list that can't be used, and no other that may be used for it.
 pub fn choose(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
     let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
-    let loaded = match loaded_id {
-        0 => None,
-        id => Some(Snapshot::open(&control::lists_kept_path(lists_dir, id))),
-    };
     let named = configured.path.map(|path| control::take_in_list(path, lists_dir)).transpose().map_err(unusable)?;
-    let chosen = match (loaded, named) {
-        (Some(Ok(loaded)), Some(named)) => Some(newer(loaded, named, configured)),
-        // Written by an earlier build. Whoever built the list again and named it knows.
-        (Some(Err(error @ SnapshotError::Version { .. })), Some(named)) => {
-            tracing::warn!(%error, "the configured blacklist takes the place of the one last loaded");
-            Some(named)
+    if loaded_id == 0 {
+        if let (Some(named), Some(path)) = (&named, configured.path) {
+            fitness::hold_to_day(named, configured.today).map_err(|unfit| unusable(format!("{}: {unfit}", path.display())))?;
         }
-        (Some(Err(error @ SnapshotError::Version { .. })), None) => {
+        return Ok(named.map(Arc::new));
+    }
+    let loaded = Snapshot::open(&control::lists_kept_path(lists_dir, loaded_id));
+    let chosen = match (loaded, named) {
+        (Ok(loaded), Some(named)) => newer(loaded, named, configured),
+        (Ok(loaded), None) => loaded,
+        // Written by an earlier build. Whoever built the list again and named it knows.
+        (Err(error @ SnapshotError::Version { .. }), Some(named)) => {
+            tracing::warn!(%error, "the configured blacklist takes the place of the one last loaded");
+            named
+        }
+        (Err(error @ SnapshotError::Version { .. }), None) => {
             return Err(unusable(format!(
                 "the list that the log says is in use: {error} with `catraca blacklist build`, and start the node with \
                  --blacklist FILE"
             )));
         }
-        (Some(Err(error)), _) => return Err(unusable(format!("the list that the log says is in use: {error}"))),
-        (None, named) => named,
-        (Some(Ok(loaded)), None) => Some(loaded),
+        (Err(error), _) => {
+            return Err(unusable(format!(
+                "the list that the log says is in use: {error}; start the node with --blacklist FILE, where FILE is that very list \
+                 ({loaded_id:016x} in `catraca blacklist inspect FILE`), or copy it from the other node's folder lists/"
+            )));
+        }
     };
-    Ok(chosen.map(Arc::new))
+    Ok(Some(Arc::new(chosen)))
 }
 
 /// Of two sound lists.
@@ -71,7 +78,7 @@ fn newer(loaded: Snapshot, named: Snapshot, configured: &Configured<'_>) -> Snap
     if loaded.id() == named.id() {
         return named;
     }
-    match fitness::hold_against(&loaded, &named, configured.today, configured.max_loss_percent) {
+    match fitness::hold(&loaded, &named, configured.today, configured.max_loss_percent) {
         Ok(()) => named,
         Err(unfit) => {
             let file = configured.path.unwrap_or(Path::new("")).display();

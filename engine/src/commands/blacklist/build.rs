@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-/// Share of its documents, percent, that a list may lose between two builds: published lists change by a few in a hundred a month.
+/// Share of its entries, percent, that a list, or one source of it, may lose between two builds: published lists change by a few in a hundred a month.
 const MAX_LOSS_PERCENT: u8 = 20;
 
 /// Digits of a date in the name of a published list: yyyymmdd.
@@ -60,7 +60,8 @@ pub(super) struct Args {
     /// Rows of a list that may be doubtful [default: none of a plain list, 2 in 100 of the others]
     #[arg(long, value_name = "N")]
     max_doubtful: Option<u64>,
-    /// Share of a list's rows that may name a document that can't be read [default: 1 in a plain list, 20 in the others]
+    /// Share of a list's rows that may name a document that can't be read [default: 1 in a plain list; 20 in the others, 10 if not
+    /// masked]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_rejects: Option<u8>,
     /// Build from a plain list although it has columns of unknown names, which are not read
@@ -69,10 +70,10 @@ pub(super) struct Args {
     /// Snapshot to hold the new one against [default: the file --out replaces]
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
-    /// Refuse a list that loses more than this share of its documents against the previous one
+    /// Refuse a list that loses more than this share of its entries, or of those of one source, against the previous one
     #[arg(long, value_name = "PERCENT", default_value_t = MAX_LOSS_PERCENT, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_loss: u8,
-    /// Build although too many documents are lost, none is left, or the previous list can't be read
+    /// Build although too many entries are lost, none is left, or the previous list can't be read
     #[arg(long)]
     force: bool,
     /// Print JSON
@@ -100,27 +101,41 @@ fn parse_scope(text: &str) -> Result<Scope, String> {
     Scope::ALL.iter().copied().find(|scope| scope.name() == text).ok_or_else(|| "exact or root".to_owned())
 }
 
-/// The day of which a list is, where its file's name says so: eight digits that are a date, as in `20261122_CEIS.csv`. 0 unknown.
-fn day_in_name(path: &Path) -> u16 {
+/// The day of which a list is, where its file's name says so: eight digits that are a date, as in `20261122_CEIS.csv`. 0 unknown, as it
+/// is when the name's day has not come: a list that seems new for ever would never be stale.
+fn day_in_name(path: &Path, today: Date) -> u16 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let dates = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == DATE_DIGITS);
     let mut dates = dates.filter_map(|digits| Date::strptime("%Y%m%d", digits).ok());
-    dates.next_back().map_or(0, day_number)
+    dates.next_back().filter(|&day| day <= today).map_or(0, day_number)
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
     let built_at_ns = now_ns();
     let as_of = args.as_of.unwrap_or_else(|| args.time_zone.date_at(built_at_ns));
-    refuse_overwriting_sources(args)?;
-    let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out)? };
+    refuse_overwriting(args)?;
+    let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out, as_of)? };
+    let today = args.time_zone.date_at(built_at_ns);
+    if as_of > today {
+        note(&format!("the list is for {as_of}, and today is {today}: a node takes it from that day on"));
+    }
     let options = Options { as_of, sanctions_scope: args.sanctions_scope, ignore_columns: args.ignore_columns };
     let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
     let mut draft = Draft::default();
     let mut tallies = Vec::with_capacity(args.sources.len());
     for (place, source) in args.sources.iter().enumerate() {
-        tallies.push(read_source(source, &options, &mut draft, rejects.as_mut())?);
+        match read_source(source, &options, &mut draft, rejects.as_mut()) {
+            Ok(tally) => tallies.push(tally),
+            Err(failure) => {
+                // What the last build refused must not be taken for what this one did.
+                if let Some(rejects) = rejects {
+                    rejects.finish()?;
+                }
+                return Err(failure);
+            }
+        }
         let first_of_source = args.sources[..place].iter().all(|before| before.kind != source.kind);
-        draft.published(source.kind, first_of_source, day_in_name(&source.path));
+        draft.published(source.kind, first_of_source, day_in_name(&source.path, today));
     }
     let reasons_not_kept = draft.reasons.not_kept();
     if let Some(rejects) = rejects {
@@ -141,7 +156,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             )));
         }
         if let Some(previous) = &previous {
-            previous.hold_against(documents, args.max_loss)?;
+            previous.hold_against(&snapshot, args.max_loss)?;
         }
     }
     snapshot
@@ -154,19 +169,32 @@ pub(super) fn run(args: &Args) -> Outcome {
     print(&report(args, &snapshot, &tallies, previous.as_ref()), ExitCode::SUCCESS)
 }
 
-/// A slip of the hand must not cost the list that is read.
-fn refuse_overwriting_sources(args: &Args) -> Result<(), Failure> {
-    // A file that isn't there yet has no canonical path, and is no source.
-    let written = [Some(&args.out), args.rejects.as_ref()].into_iter().flatten().filter_map(|path| path.canonicalize().ok());
-    for path in written {
-        if args.sources.iter().any(|source| source.path.canonicalize().is_ok_and(|source| source == path)) {
-            return Err(Failure::failed(format!(
-                "{}: writing there would overwrite a source; choose another name",
-                path.display()
-            )));
+/// A slip of the hand must not cost the list that is read, nor one of the files that are written.
+fn refuse_overwriting(args: &Args) -> Result<(), Failure> {
+    let refuse = |path: &Path, what: &str| {
+        Err(Failure::failed(format!("{}: writing there would overwrite {what}; choose another name", path.display())))
+    };
+    let rejects = args.rejects.as_deref();
+    for path in [Some(args.out.as_path()), rejects].into_iter().flatten() {
+        if args.sources.iter().any(|source| same_file(&source.path, path)) {
+            return refuse(path, "a source");
         }
     }
-    Ok(())
+    match rejects {
+        Some(rejects) if same_file(rejects, &args.out) => refuse(rejects, "the list itself"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether two names are of one file, which need not be there yet.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        path.canonicalize().ok().or_else(|| {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(folder.canonicalize().ok()?.join(path.file_name()?))
+        })
+    };
+    place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 fn now_ns() -> u64 {
@@ -273,6 +301,7 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
         ("  taken as begun", total.assumed_begun),
         ("  taken as the whole company", total.assumed_root),
         ("  wrong number of fields", total.doubtful_fields),
+        ("  zeros lost or gained, or two documents", total.assumed_document),
     ];
     lines.extend(reasons.iter().filter(|(_, count)| *count > 0).map(|(name, count)| (format!("  {name}"), count.to_string())));
     lines.push(("time zone".to_owned(), args.time_zone.to_string()));
@@ -302,5 +331,6 @@ fn tally_json(tally: &Tally) -> Value {
         "assumed_begun": tally.assumed_begun,
         "assumed_root": tally.assumed_root,
         "doubtful_fields_rows": tally.doubtful_fields,
+        "assumed_document": tally.assumed_document,
     })
 }

@@ -11,6 +11,7 @@ use catraca_wire::DocumentKey;
 use catraca_wire::client::now_ns;
 use jiff::civil::Date;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,7 +55,9 @@ impl<'a> Answer<'a> {
         let mut lines = snapshot.lines(document);
         let makes_hit =
             |line: &Line<'_>| line.counts_on(day) && hit.is_some_and(|hit| (line.source, line.scope) == (hit.source, hit.scope));
-        lines.sort_by_key(|line| !makes_hit(line));
+        // Of several the one that is to come, and that lasts longest.
+        let end = |line: &Line<'_>| if line.until == 0 { u16::MAX } else { line.until };
+        lines.sort_by_key(|line| (!makes_hit(line), line.from <= day, Reverse(end(line))));
         Self { document, hit, lines }
     }
 
@@ -95,6 +98,14 @@ pub(super) fn run(args: &Args) -> Outcome {
     let keys = parsed.collect::<Result<Vec<_>, _>>()?;
     let snapshot = open(&args.file)?;
     let on = args.on.unwrap_or_else(|| args.time_zone.date_at(now_ns()));
+    if on < snapshot.as_of() {
+        return Err(Failure::failed(format!(
+            "{}: it is built for {}, so that who was listed until then is not in it: it can't tell who was on {on}; ask a list that is \
+             as old, or of a day from then on",
+            args.file.display(),
+            snapshot.as_of()
+        )));
+    }
     let day = day_number(on);
     let answers: Vec<_> = keys.iter().map(|&key| Answer::of(&snapshot, key, day)).collect();
     let listed = answers.iter().any(|answer| answer.hit.is_some());

@@ -1,26 +1,38 @@
-//! Refuses a list that lost most of its documents against the last one: mostly a failed download, not an amnesty.
+//! Refuses a list that lost most of its entries, or most of those of one source, against the last one: mostly a failed download, not an
+//! amnesty.
 
+use crate::blacklist::fitness::{self, Counting};
 use crate::blacklist::{Snapshot, SnapshotError};
+use crate::calendar::day_number;
 use crate::commands::output::note;
 use crate::fatal::Failure;
+use jiff::civil::Date;
 use std::path::{Path, PathBuf};
 
 /// The snapshot that a new one is held against.
 pub(super) struct Previous {
     path: PathBuf,
     documents: u64,
+    /// Its entries on the day that the new one is for.
+    counting: Counting,
+    as_of: Date,
 }
 
 impl Previous {
     /// The file named, or else the one that is about to be replaced, if there is one.
-    pub(super) fn open(named: Option<&Path>, out: &Path) -> Result<Option<Self>, Failure> {
+    pub(super) fn open(named: Option<&Path>, out: &Path, as_of: Date) -> Result<Option<Self>, Failure> {
         let path = match named {
             Some(path) => path,
             None if out.exists() => out,
             None => return Ok(None),
         };
         match Snapshot::open(path) {
-            Ok(snapshot) => Ok(Some(Self { path: path.to_path_buf(), documents: snapshot.counts().documents })),
+            Ok(snapshot) => Ok(Some(Self {
+                path: path.to_path_buf(),
+                documents: snapshot.counts().documents,
+                counting: snapshot.entries_on(day_number(as_of)),
+                as_of,
+            })),
             // This is the build that the error asks for.
             Err(SnapshotError::Version { found, .. }) => {
                 note(&format!("{}: of format version {found}, so that the new list is not held against it", path.display()));
@@ -38,18 +50,14 @@ impl Previous {
         self.documents
     }
 
-    /// Refuses a new list with too few documents left.
-    pub(super) fn hold_against(&self, documents: u64, max_loss_percent: u8) -> Result<(), Failure> {
-        let lost = self.documents.saturating_sub(documents);
-        if u128::from(lost) * 100 > u128::from(self.documents) * u128::from(max_loss_percent) {
-            let percent = lost as f64 * 100.0 / self.documents as f64;
-            return Err(Failure::failed(format!(
-                "the new list has {documents} documents where {} has {}: it would lose {percent:.1} %, more than {max_loss_percent} %; \
-                 check the sources, or --force if it is right",
-                self.path.display(),
-                self.documents
-            )));
-        }
-        Ok(())
+    /// Refuses a new list with too little left.
+    pub(super) fn hold_against(&self, new: &Snapshot, max_loss_percent: u8) -> Result<(), Failure> {
+        let day = day_number(self.as_of);
+        fitness::hold_counts(&self.counting, &new.entries_on(day), day, max_loss_percent.into()).map_err(|unfit| {
+            Failure::failed(format!(
+                "the new list against {}: {unfit}; check the sources, or --force if it is right",
+                self.path.display()
+            ))
+        })
     }
 }
