@@ -1,11 +1,12 @@
 //! One connection between two nodes: whole frames over a blocking socket, and the handshake that says who is who.
 
 use super::frames::Frames;
+use crate::replica::node::{Accepted, NodeMessage};
 use catraca_wire::block::ChainKey;
-use catraca_wire::frame::text_of;
+use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{
-    AcceptFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover, RefuseFrame,
-    RefuseReason, WelcomeFrame, proof, view,
+    AcceptFrame, BeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover,
+    RefuseFrame, RefuseReason, WelcomeFrame, proof, view,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -326,4 +327,32 @@ pub fn reachable(advertised: &str, from: Option<SocketAddr>) -> String {
         (Ok(own), Some(from)) if own.ip().is_unspecified() => SocketAddr::new(from.ip(), own.port()).to_string(),
         _ => advertised.to_owned(),
     }
+}
+
+/// What a node that was called says of itself.
+pub fn dialed(accept: &AcceptFrame, connection: &Connection) -> Accepted {
+    Accepted {
+        node_id: accept.node_id,
+        client_address: reachable(text_of(&accept.client_address), connection.peer_address()),
+        epoch: accept.head.epoch.to_native(),
+        role: Role::from_wire(accept.role).unwrap_or(Role::Standby),
+        odd_epochs: accept.odd_epochs == 1,
+        may_leave: accept.solo_after_ms.to_native() > 0,
+        shards: accept.shards.to_native(),
+        streams: accept.streams.to_native(),
+        session: accept.session.to_native(),
+    }
+}
+
+/// A message on a connection from node to node; `None` for a frame that is none.
+pub fn message_of(kind: LinkKind, frame: &[u8]) -> Option<NodeMessage> {
+    let epoch = head_of(frame).epoch.to_native();
+    Some(match kind {
+        LinkKind::Beat => NodeMessage::Heartbeat { disk_full: view::<BeatFrame>(frame).is_some_and(|beat| beat.disk_full == 1) },
+        LinkKind::Grant => NodeMessage::Grant { epoch },
+        LinkKind::Granted => NodeMessage::Granted,
+        LinkKind::Revoke => NodeMessage::Revoke { epoch },
+        LinkKind::Revoked => NodeMessage::Revoked,
+        _ => return None,
+    })
 }

@@ -33,14 +33,15 @@ pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, i
     if is_live {
         link.tell(usize::from(stream), ToShard::StandbyAt(start));
     }
-    link.progress(id, stream, start);
     let feeder = Arc::new(Mutex::new(feeder));
+    link.watch_feeder(stream, &feeder);
+    link.progress(id, stream, start);
     let feed = is_live.then(|| &link.links.feeds[usize::from(stream)]);
     let (acks, shared) = (Arc::clone(link), Arc::clone(&feeder));
     link.spawn("acks", move || {
         crate::driver::prefer(stream);
         if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
-            super::primary::end_session(&acks, id, &format!("stream {stream}: {failure}"));
+            acks.session_failed(id, format!("stream {stream}: {failure}"));
         }
         if is_live {
             acks.links.feeds[usize::from(stream)].wake();
@@ -63,7 +64,7 @@ fn find_start(
     stream: u16,
     id: u64,
 ) -> Result<Option<(Feeder, BlockCursor)>, LinkFailure> {
-    let epoch = locked(&link.inner).state.epoch;
+    let epoch = link.epoch();
     while link.is_current(id) {
         let Some((kind, frame)) = connection.next()? else { continue };
         if !wait_for_handed(link, stream, id) {
@@ -139,7 +140,7 @@ struct Sender<'l> {
 
 impl Sender<'_> {
     fn run(&mut self) -> Result<(), LinkFailure> {
-        let epoch = locked(&self.link.inner).state.epoch;
+        let epoch = self.link.epoch();
         // One sender a stream: the session before this one has let go, or will as soon as its socket is seen to be closed.
         let parker = self.feed.map(LiveFeed::parker);
         let rest = |time| match &parker {

@@ -2,6 +2,7 @@
 //! then the records go into the tables that a promotion needs. While the standby catches up, what has come meanwhile is written at once.
 
 use super::connection::{Connection, LinkFailure, dial_while};
+use super::mover::Input;
 use super::standby::{Course, Following};
 use super::{Link, quarantine};
 use crate::descriptors::{Exhaustible, wait_for};
@@ -16,6 +17,7 @@ use crate::whole_file;
 use catraca_wire::replication::{AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
 
 /// How often it is looked whether the next segment is ready.
@@ -36,7 +38,7 @@ impl Stream {
 
 /// Follows a stream until the session ends.
 pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u16) -> Result<(), LinkFailure> {
-    let join = link.join_frame(Purpose::Stream, number, course.session);
+    let join = link.join_frame(Purpose::Stream, number, course.session());
     let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
     course.adopt(connection.handle()?);
     driver::prefer(number);
@@ -55,7 +57,7 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
         let (preface, block) = preface_of(frame);
         let epoch = preface.head.epoch.to_native();
         let durable = preface.durable_lsn.to_native();
-        let mut ack = AckFrame::empty(number, course.epoch);
+        let mut ack = AckFrame::empty(number, course.epoch());
         match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
             Taken::Write(place) => {
                 let stream = &mut *stream;
@@ -105,11 +107,11 @@ fn find_boundary(
     connection: &mut Connection,
     follower: &mut Follower,
 ) -> Result<(), LinkFailure> {
-    let mut next = follower.begin(course.epoch);
+    let mut next = follower.begin(course.epoch());
     loop {
         match next {
             Next::Probe { lsn, chain } => {
-                let mut probe = ProbeFrame::empty(number, course.epoch);
+                let mut probe = ProbeFrame::empty(number, course.epoch());
                 (probe.lsn, probe.chain) = (lsn.into(), chain);
                 connection.send(&probe)?;
                 next = loop {
@@ -120,9 +122,9 @@ fn find_boundary(
                     break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
                 };
             }
-            Next::Cut { to } => cut(link, following, number, &to, follower),
+            Next::Cut { to } => return cut(link, number, &to, follower),
             Next::Follow { lsn, chain } => {
-                let mut follow = FollowFrame::empty(number, course.epoch);
+                let mut follow = FollowFrame::empty(number, course.epoch());
                 (follow.lsn, follow.chain) = (lsn.into(), chain);
                 connection.send(&follow)?;
                 return Ok(());
@@ -138,10 +140,13 @@ fn fault(fault: FollowFault) -> LinkFailure {
     LinkFailure::Fault(fault.to_string())
 }
 
-/// Cuts off what the primary does not have, and starts the node anew without it.
-fn cut(link: &Link, following: &Following, number: u16, to: &crate::log::Tail, follower: &Follower) -> ! {
+/// Cuts off what the primary does not have, once the node says so, and starts it anew without that.
+fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> Result<(), LinkFailure> {
     let end = follower.tail();
-    following.bind_grant(link, number, to.next_lsn - 1);
+    let (go, word) = sync_channel(1);
+    link.input(Input::Cutting { stream: number, last_lsn: to.next_lsn - 1, go });
+    // Without the word the node starts anew for another reason.
+    word.recv().map_err(|_| LinkFailure::Closed)?;
     match quarantine::cut(&link.setup.data_dir, number, to, &end) {
         Ok(kept) => {
             tracing::warn!(

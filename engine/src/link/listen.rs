@@ -1,16 +1,19 @@
-//! Taking the other node's calls: who calls, for what, and whether it may.
+//! Taking the other node's calls: the handshake, then whatever the node has let the caller in for.
 
-use super::connection::{self, Connection, LinkFailure, reachable, refusal};
-use super::{Link, feed, lists, locked, primary};
+use super::connection::{self, Connection, LinkFailure, message_of, reachable, refusal};
+use super::mover::Input;
+use super::{Link, feed, lists};
 use crate::descriptors::Seldom;
 use crate::limits::MAX_CALLS;
 use crate::replica::Peer;
+use crate::replica::node::{CallPurpose, Caller, ConnId, Event};
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::frame::{Role, fill, text_of};
-use catraca_wire::replication::{AcceptFrame, JoinFrame, Purpose, RefuseFrame, RefuseReason, WelcomeFrame};
+use catraca_wire::replication::{AcceptFrame, JoinFrame, Purpose, RefuseFrame, RefuseReason};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// Pause when no call can be taken: out of descriptors, say.
@@ -55,53 +58,76 @@ pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
 }
 
 fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
-    let (mut connection, join, accept) = connection::answer(stream, &link.setup.key, |join| accept(link, join))?;
+    let (connection, join, accept) = connection::answer(stream, &link.setup.key, |join| accept(link, join))?;
     let from = connection.peer_address();
-    let caller = Peer {
-        node_id: join.node_id,
-        replication_address: reachable(text_of(&join.replication_address), from),
-        client_address: reachable(text_of(&join.client_address), from),
-    };
-    let purpose = Purpose::from_wire(join.purpose);
-    let (epoch, theirs) = (accept.head.epoch.to_native(), join.head.epoch.to_native());
-    let stream = join.head.stream.to_native();
-    match admit(link, &join, purpose, stream) {
-        Ok(()) => connection.send(&WelcomeFrame::empty(stream, epoch))?,
-        Err((reason, text)) => {
-            let state = locked(&link.inner).state.clone();
-            let primary =
-                state.peer.filter(|_| state.role == Role::Standby).map_or_else(String::new, |peer| peer.replication_address);
-            let sent = connection.send(&refusal(epoch, reason, &text, &primary));
-            if reason == RefuseReason::Epoch {
-                // It has proved to be of this cluster, so it does know of a later reign.
-                link.depose(theirs, Some(caller).filter(|_| join.role == Role::Primary.to_wire()));
-            }
-            sent?;
-            return Err(LinkFailure::Fault(text));
+    let (stream, session) = (join.head.stream.to_native(), join.session.to_native());
+    let id = accept.session.to_native();
+    let purpose = match Purpose::from_wire(join.purpose) {
+        Some(Purpose::Node) => CallPurpose::Session { session: id },
+        Some(Purpose::Stream) => CallPurpose::Stream { stream, session },
+        Some(Purpose::List) => CallPurpose::List { session },
+        Some(Purpose::Inquiry) => CallPurpose::Inquiry,
+        None => {
+            let text = "unknown purpose: run the same build on both nodes";
+            connection.writer()?.send(&refusal(link.epoch(), RefuseReason::Version, text, ""))?;
+            return Err(LinkFailure::Fault(text.to_owned()));
         }
-    }
+    };
+    let caller = Caller {
+        peer: Peer {
+            node_id: join.node_id,
+            replication_address: reachable(text_of(&join.replication_address), from),
+            client_address: reachable(text_of(&join.client_address), from),
+        },
+        run: join.run,
+        epoch: join.head.epoch.to_native(),
+        shards: join.shards.to_native(),
+        role: Role::from_wire(join.role).unwrap_or(Role::Standby),
+        in_sync: join.in_sync == 1,
+    };
+    let (conn, writer) = (link.new_conn(), connection.handle()?);
+    let (verdict, waits) = sync_channel(1);
+    link.input(Input::Called { conn, caller, purpose, writer, verdict });
+    waits.recv().map_err(|_| LinkFailure::Closed)?.map_err(LinkFailure::Fault)?;
     match purpose {
-        Some(Purpose::Node) => primary::serve(link, connection, caller, accept.session.to_native(), &join),
-        Some(Purpose::Stream) => serve_stream(link, connection, stream, join.session.to_native()),
-        Some(Purpose::List) => lists::serve(link, connection, join.list_id.to_native()),
-        Some(Purpose::Inquiry) | None => Ok(()),
+        CallPurpose::Session { session } => serve_node(link, connection, conn, session),
+        CallPurpose::Stream { stream, session } => serve_stream(link, connection, stream, session),
+        CallPurpose::List { .. } => lists::serve(link, connection, join.list_id.to_native()),
+        CallPurpose::Inquiry => Ok(()),
     }
+}
+
+/// Hands the messages of a session's standby to the node, until the session ends.
+fn serve_node(link: &Arc<Link>, mut connection: Connection, conn: ConnId, session: u64) -> Result<(), LinkFailure> {
+    let outcome = loop {
+        match connection.next() {
+            Ok(None) if link.is_current(session) => {}
+            Ok(None) => break Ok(()),
+            Ok(Some((kind, frame))) => {
+                link.heard();
+                match message_of(kind, frame) {
+                    Some(message) => link.event(Event::Received { conn, message }),
+                    None => break Err(LinkFailure::Unexpected(kind)),
+                }
+            }
+            Err(failure) => break Err(failure),
+        }
+    };
+    link.session_failed(session, outcome.as_ref().err().map_or(String::new(), ToString::to_string));
+    outcome
 }
 
 fn serve_stream(link: &Arc<Link>, connection: Connection, stream: u16, session: u64) -> Result<(), LinkFailure> {
     let outcome = feed::serve(link, connection, stream, session);
-    primary::end_session(
-        link,
-        session,
-        &format!("stream {stream}: {}", outcome.as_ref().err().map_or(String::new(), ToString::to_string)),
-    );
+    let why = outcome.as_ref().err().map_or(String::new(), ToString::to_string);
+    link.session_failed(session, format!("stream {stream}: {why}"));
     outcome
 }
 
 /// What can be said before the caller has proved anything.
 fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>> {
     let setup = &link.setup;
-    let state = locked(&link.inner).state.clone();
+    let state = link.status().state;
     let refuse = |reason, text: String| Err(Box::new(refusal(state.epoch, reason, &text, "")));
     if join.format_version.to_native() != FORMAT_VERSION {
         return refuse(
@@ -132,52 +158,4 @@ fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>
     accept.nonce = crate::random::bytes();
     fill(&mut accept.client_address, &setup.client_address);
     Ok(accept)
-}
-
-/// Whether a caller that has proved who it is may have what it wants.
-fn admit(link: &Link, join: &JoinFrame, purpose: Option<Purpose>, stream: u16) -> Result<(), (RefuseReason, String)> {
-    let inner = locked(&link.inner);
-    let in_session = |id: u64| inner.session.as_ref().is_some_and(|session| session.session.id == id);
-    match purpose {
-        Some(Purpose::Inquiry) => Ok(()),
-        Some(Purpose::Node) if inner.session.as_ref().is_some_and(|session| session.session.node_id != join.node_id) => {
-            Err((RefuseReason::Taken, "another standby is connected: stop it first".to_owned()))
-        }
-        Some(Purpose::Node) if inner.session.as_ref().is_some_and(|standing| standing.has_twin(join, inner.last_heard)) => {
-            let there = inner.session.as_ref().map_or("", |standing| standing.address());
-            tracing::warn!(
-                connected = there,
-                caller = text_of(&join.replication_address),
-                "two standbys of one identity: one data directory is a copy of the other; the second is refused"
-            );
-            let text =
-                format!("a standby of the same identity is connected from {there}: is one data directory a copy of the other?");
-            Err((RefuseReason::Twin, text))
-        }
-        Some(Purpose::Node) => {
-            let shards = join.shards.to_native();
-            inner.state.admits(&join.node_id, join.head.epoch.to_native(), shards).map_err(|reason| {
-                let text = match reason {
-                    RefuseReason::Shards => {
-                        format!("the primary has {} shards and the standby {shards}: they must be equal", inner.state.shards)
-                    }
-                    RefuseReason::Taken => {
-                        "another standby's acknowledgements count: `catraca solo --standby-is-down` on the primary gives its place away".to_owned()
-                    }
-                    RefuseReason::Epoch => "the caller has seen a later epoch than this node's".to_owned(),
-                    other => other.to_string(),
-                };
-                (reason, text)
-            })
-        }
-        Some(Purpose::Stream) if !in_session(join.session.to_native()) => {
-            Err((RefuseReason::Session, "the session is over: begin another".to_owned()))
-        }
-        Some(Purpose::Stream) if stream >= link.streams() => Err((RefuseReason::Unknown, format!("there is no stream {stream}"))),
-        Some(Purpose::List) if !in_session(join.session.to_native()) => {
-            Err((RefuseReason::Session, "the session is over: begin another".to_owned()))
-        }
-        Some(Purpose::Stream | Purpose::List) => Ok(()),
-        None => Err((RefuseReason::Version, "unknown purpose: run the same build on both nodes".to_owned())),
-    }
 }

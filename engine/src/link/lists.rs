@@ -40,7 +40,7 @@ pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<
 
 /// Fetches a list that the log says is in use, and keeps it once it has proved sound.
 pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64) -> Result<(), LinkFailure> {
-    let mut join = link.join_frame(Purpose::List, 0, course.session);
+    let mut join = link.join_frame(Purpose::List, 0, course.session());
     join.list_id = id.into();
     let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
     course.adopt(connection.handle()?);

@@ -1,62 +1,60 @@
-//! The link between two nodes: plain threads that move the state machines of `replica/` with sockets and files, beside the data cores and
-//! the control thread. What is decided here is only when to call them; knows neither glommio nor tokio.
+//! Replication with sockets and files: plain threads that move the state machines of `replica/`, beside the data cores and the control
+//! thread. What a node does is decided by [`Node`]; here is only what it is done with. Knows neither glommio nor tokio.
 //!
 //! ```text
-//! connection   frames over a socket, and the handshake          state_file   replica.json
-//! listen       on every node: takes the other node's calls      primary      sessions with a standby, its own place
-//! feed         on a primary: one stream to the standby          standby      following, promotion
-//! follow       on a standby: one stream from the primary        quarantine   what is cut off is kept
-//! promote      a standby becomes the primary
+//! mover        the node's thread: events in, effects out        state_file   replica.json
+//! connection   frames over a socket, and the handshake          listen       on every node: takes the other node's calls
+//! attempt      on a standby: one attempt to follow              standby      what it holds meanwhile
+//! feed         on a primary: one stream to the standby          follow       on a standby: one stream from the primary
+//! promote      a standby's tables go to the data cores          quarantine   what is cut off is kept
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
-//! frames       whole frames out of bytes, without a socket       newcomer     what a new standby asks first
+//! frames       whole frames out of bytes, without a socket      newcomer     what a new standby asks first
 //! ```
 //!
-//! A session is one connection from node to node (life signs, grants) and one for each stream. Whatever goes wrong with one of them ends
-//! them all, and the standby calls again.
+//! A session is one connection from node to node (heartbeats, membership of the in-sync set) and one for each stream. Whatever goes wrong
+//! with one of them ends them all, and the standby calls again.
 
+mod attempt;
 mod connection;
 mod feed;
 mod follow;
 pub mod frames;
 mod listen;
 mod lists;
+mod mover;
 mod newcomer;
-mod primary;
 mod promote;
 mod quarantine;
 pub mod restart;
 mod standby;
 pub mod state_file;
 
-use crate::descriptors::{Exhaustible, wait_for};
 use crate::driver::Links;
-use crate::fatal::{self, Failure, Status};
-use crate::replica::{Peer, ReplicaState};
+use crate::fatal::{Failure, Status};
+use crate::replica::node::{Command, ConnId, Event, Node, RequestRefused};
+use crate::replica::{Feeder, ReplicaState};
 use crate::shard::messages::ToShard;
 use catraca_wire::address::Host;
 use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Durability, Role, fill};
-use catraca_wire::replication::{BeatFrame, JoinFrame, Purpose};
-use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use catraca_wire::replication::{JoinFrame, Purpose};
+use mover::{Input, Mover};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use newcomer::introduce;
 pub use promote::Promoted;
-pub use standby::{Following, FollowingSetup};
+pub use standby::FollowingSetup;
 
-/// How often each side of a session says that it is there.
-const BEAT_EVERY: Duration = Duration::from_millis(500);
-/// A node that said nothing for this long is taken for gone: the session ends. Nothing but the ending depends on it.
+/// A node that said nothing for this long while a list comes is taken for gone.
 const SILENCE: Duration = Duration::from_millis(3_000);
 /// Pause before a mailbox that was full is tried again.
 const MAILBOX_RETRY: Duration = Duration::from_millis(1);
-/// How long an operator's wish may wait for the other node's word.
-const WISH_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long it is waited for a descriptor that a step of the node's place needs: others wait for that step, the control thread too.
+/// How long it is waited for a descriptor without which the node must not go on.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who this node is to the other one.
@@ -101,28 +99,44 @@ pub struct LinkStatus {
     pub last_heard: Option<Instant>,
 }
 
-/// A node's link. Shared by its threads and the control thread; no data core ever waits for it.
+/// A node's link. Shared by its threads and the control thread; no data core ever waits for it, and nobody who holds one of its locks
+/// waits for a disk or a socket.
 pub struct Link {
     setup: LinkSetup,
     links: Arc<Links>,
-    inner: Mutex<Inner>,
+    /// To the node's thread.
+    inputs: Sender<Input>,
+    /// The node's thread before it runs.
+    mover: Mutex<Option<Mover>>,
+    /// What the node shows of itself.
+    shown: Mutex<Shown>,
+    /// On a standby: what it holds.
+    following: Mutex<Option<Arc<standby::Following>>>,
+    /// On a primary: the feeders of the session under way, by stream.
+    feeders: Mutex<Vec<Option<Arc<Mutex<Feeder>>>>>,
     /// Last durable record of the streams that no shard writes any more.
     dormant: Mutex<Vec<u64>>,
+    /// Connections of the session under way, to end them.
+    sockets: Mutex<Vec<TcpStream>>,
     sessions: AtomicU64,
+    conns: AtomicU64,
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
     current: AtomicU64,
+    /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0 none.
+    in_sync: AtomicU64,
+    began: Instant,
+    /// When the other node was last heard, nanoseconds since the beginning; 0 never.
+    heard_ns: AtomicU64,
     stopping: AtomicBool,
-    /// This node's disk is nearly full, which its life signs say.
+    /// This node's disk is nearly full, which its heartbeats say.
     disk_full: AtomicBool,
 }
 
-struct Inner {
+struct Shown {
     state: ReplicaState,
-    session: Option<primary::Standing>,
-    /// On a primary: since when it has been without its standby.
-    alone_since: Instant,
-    last_heard: Option<Instant>,
-    following: Option<standby::Handle>,
+    session: Option<u64>,
+    in_sync: bool,
+    standby_disk_full: bool,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -131,33 +145,60 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// The link of a node in this state. `dormant` are the last records of the streams behind the shards' own.
-    pub fn new(setup: LinkSetup, links: Arc<Links>, state: ReplicaState, dormant: Vec<u64>) -> Arc<Self> {
-        let inner = Inner { state, session: None, alone_since: Instant::now(), last_heard: None, following: None };
-        let sessions = AtomicU64::new(u64::from_le_bytes(crate::random::bytes()) | 1);
-        Arc::new(Self {
+    /// The link of a node in this state. `dormant` are the last records of the streams behind the shards' own; `primary` is where the
+    /// configuration says that the primary is.
+    pub fn new(
+        setup: LinkSetup,
+        links: Arc<Links>,
+        state: ReplicaState,
+        dormant: Vec<u64>,
+        primary: Option<String>,
+    ) -> Arc<Self> {
+        let (inputs, taken) = channel();
+        let shown = Shown { state: state.clone(), session: None, in_sync: false, standby_disk_full: false };
+        let link = Arc::new(Self {
             setup,
             links,
-            inner: Mutex::new(inner),
+            inputs,
+            mover: Mutex::new(None),
+            shown: Mutex::new(shown),
+            following: Mutex::new(None),
+            feeders: Mutex::new(Vec::new()),
             dormant: Mutex::new(dormant),
-            sessions,
+            sockets: Mutex::new(Vec::new()),
+            sessions: AtomicU64::new(u64::from_le_bytes(crate::random::bytes()) | 1),
+            conns: AtomicU64::new(1),
             current: AtomicU64::new(0),
+            in_sync: AtomicU64::new(0),
+            began: Instant::now(),
+            heard_ns: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
-        })
+        });
+        let mover = Mover::new(&link, state, primary, taken);
+        link.show(mover.node());
+        *locked(&link.mover) = Some(mover);
+        link
     }
 
-    /// Takes calls of other nodes from now on, and looks after this one's own place.
+    /// Before a primary decides anything: asks the other node, if there is one, whether a higher epoch has begun. If so, this does not
+    /// return.
+    pub fn check_epoch(&self) {
+        if let Some(mover) = locked(&self.mover).as_mut() {
+            mover.check_epoch();
+        }
+    }
+
+    /// Takes calls of other nodes from now on, and follows or is followed. A standby gives what it holds.
     ///
     /// # Errors
     /// [`Status::Environment`] when a thread can't start.
-    pub fn start(self: &Arc<Self>, listener: TcpListener) -> Result<(), Failure> {
+    pub fn start(self: &Arc<Self>, listener: TcpListener, following: Option<FollowingSetup>) -> Result<(), Failure> {
+        *locked(&self.following) = following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
+        let mover = locked(&self.mover).take();
+        mover.map_or(Ok(()), Mover::start)?;
         let link = Arc::clone(self);
-        self.spawn("replication", move || listen::take_calls(&link, &listener))?;
-        let link = Arc::clone(self);
-        self.spawn("solo-watch", move || primary::watch(&link))?;
-        let link = Arc::clone(self);
-        self.spawn("peer", move || primary::inquire_again(&link))
+        self.spawn("calls", move || listen::take_calls(&link, &listener))
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
@@ -170,31 +211,156 @@ impl Link {
         thread.map(drop).map_err(|e| Failure::new(Status::Environment, format!("the thread {name} can't start: {e}")))
     }
 
+    fn now_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    fn input(&self, input: Input) {
+        // The node's thread ends with the process.
+        let _ = self.inputs.send(input);
+    }
+
+    fn event(&self, event: Event) {
+        self.input(Input::Event(event));
+    }
+
+    fn request(&self, command: Command) -> Result<Option<Promoted>, RequestRefused> {
+        let (reply, answer) = sync_channel(1);
+        self.input(Input::Requested { command, reply });
+        answer.recv().unwrap_or(Err(RequestRefused::UnderWay("the end of this node")))
+    }
+
+    /// Has this primary answer alone, as an operator wants.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn go_solo(&self, standby_is_down: bool) -> Result<(), String> {
+        self.request(Command::Solo { standby_is_down }).map(drop).map_err(|why| why.to_string())
+    }
+
+    /// A shard's answers wait for the standby from now on; it may have answered everything up to a record by then.
+    pub fn gated(&self, shard: u16, session: u64, answered: u64) {
+        self.event(Event::Waiting { shard, session, answered });
+    }
+
+    fn new_conn(&self) -> ConnId {
+        ConnId(self.conns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The other node was heard.
+    fn heard(&self) {
+        self.heard_ns.store(self.now_ns().max(1), Ordering::Relaxed);
+    }
+
+    /// Shows what the node is by now.
+    fn show(&self, node: &Node) {
+        let session = node.session();
+        let in_sync = node.is_in_sync();
+        self.in_sync.store(session.filter(|_| in_sync).unwrap_or(0), Ordering::Relaxed);
+        let standby_disk_full = node.standby_disk_full();
+        let mut shown = locked(&self.shown);
+        if shown.state != *node.state() {
+            shown.state = node.state().clone();
+        }
+        (shown.session, shown.in_sync, shown.standby_disk_full) = (session, in_sync, standby_disk_full);
+    }
+
+    fn begin_session(&self, session: u64) {
+        locked(&self.feeders).clear();
+        self.heard();
+        self.set_current(session);
+    }
+
+    fn end_session(&self, session: u64) {
+        if self.is_current(session) {
+            self.set_current(0);
+            locked(&self.sockets).drain(..).for_each(|socket| connection::end(&socket));
+        }
+    }
+
+    /// A connection of a session failed.
+    fn session_failed(&self, session: u64, why: String) {
+        self.event(Event::SessionEnded { session, why });
+    }
+
+    /// A connection belongs to a session; `false` when that is over.
+    fn adopt(&self, id: u64, socket: TcpStream) -> bool {
+        let mut sockets = locked(&self.sockets);
+        let goes_on = self.is_current(id);
+        if goes_on {
+            sockets.push(socket);
+        }
+        goes_on
+    }
+
+    /// The standby's acknowledgements of a stream are counted by this.
+    fn watch_feeder(&self, stream: u16, feeder: &Arc<Mutex<Feeder>>) {
+        let mut feeders = locked(&self.feeders);
+        let stream = usize::from(stream);
+        if feeders.len() <= stream {
+            feeders.resize(stream + 1, None);
+        }
+        feeders[stream] = Some(Arc::clone(feeder));
+    }
+
+    /// The standby holds a stream up to a record.
+    fn progress(&self, session: u64, stream: u16, lsn: u64) {
+        self.heard();
+        if self.in_sync.load(Ordering::Relaxed) != session {
+            self.event(Event::Acknowledged { session, stream, lsn });
+        }
+    }
+
+    /// Answers wait for a standby that is not connected.
+    pub fn waits_for_standby(&self) -> bool {
+        let shown = locked(&self.shown);
+        shown.state.role == Role::Primary && shown.state.durability == Durability::Sync && shown.session.is_none()
+    }
+
+    /// Answers wait for a standby whose disk is nearly full.
+    pub fn standby_disk_full(&self) -> bool {
+        let shown = locked(&self.shown);
+        shown.state.durability == Durability::Sync && shown.standby_disk_full
+    }
+
+    fn epoch(&self) -> u32 {
+        locked(&self.shown).state.epoch
+    }
+
     /// What the node shows of its place.
     pub fn status(&self) -> LinkStatus {
-        let inner = locked(&self.inner);
-        let state = inner.state.clone();
-        let (connected, in_sync, behind_records) = match (&inner.session, &inner.following) {
-            (Some(session), _) => {
-                (true, session.session.is_in_sync(), session.session.behind(|stream| self.durable_lsn(stream as u16)))
-            }
-            (None, Some(following)) => (following.is_connected(), state.in_sync, following.behind()),
-            (None, None) => (false, false, 0),
+        let (state, session, in_sync) = {
+            let shown = locked(&self.shown);
+            (shown.state.clone(), shown.session, shown.in_sync)
         };
-        LinkStatus { state, connected, in_sync, behind_records, last_heard: inner.last_heard }
+        let (connected, behind_records) = match (session, locked(&self.following).as_ref()) {
+            (Some(_), _) => (true, self.standby_lacks()),
+            (None, Some(following)) => (following.is_connected(), following.behind()),
+            (None, None) => (false, 0),
+        };
+        let heard_ns = self.heard_ns.load(Ordering::Relaxed);
+        let last_heard = (heard_ns > 0).then(|| self.began + Duration::from_nanos(heard_ns));
+        LinkStatus { state, connected, in_sync, behind_records, last_heard }
+    }
+
+    /// Records that the standby of the session under way is known to lack.
+    fn standby_lacks(&self) -> u64 {
+        let feeders = locked(&self.feeders);
+        let held = |stream: u16| feeders.get(usize::from(stream))?.as_ref().map(|feeder| locked(feeder).acknowledged());
+        (0..self.streams()).map(|stream| self.durable_lsn(stream).saturating_sub(held(stream).unwrap_or(0))).sum()
     }
 
     /// On a standby: the last record of each stream that is durable here.
     pub fn followed(&self) -> Option<Vec<u64>> {
-        locked(&self.inner).following.as_ref().map(|handle| handle.following.last_lsns())
+        locked(&self.following).as_ref().map(|following| following.last_lsns())
     }
 
     /// The last record of each stream that is durable here, whether it was written here or followed; `None` in the middle of a promotion.
     pub fn durable_ends(&self) -> Option<Vec<u64>> {
-        let inner = locked(&self.inner);
-        match &inner.following {
-            Some(handle) => Some(handle.following.last_lsns()),
-            None if inner.state.role == Role::Standby => None,
+        let following = locked(&self.following);
+        match following.as_ref() {
+            Some(following) => Some(following.last_lsns()),
+            None if locked(&self.shown).state.role == Role::Standby => None,
             None => Some((0..self.streams()).map(|stream| self.durable_lsn(stream)).collect()),
         }
     }
@@ -207,17 +373,12 @@ impl Link {
     /// The node is stopping: nothing of what follows is worth a warning.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.event(Event::Stopping);
     }
 
     /// This node's disk is nearly full, or has room again.
     pub fn set_disk_full(&self, full: bool) {
         self.disk_full.store(full, Ordering::Relaxed);
-    }
-
-    fn beat(&self, epoch: u32) -> BeatFrame {
-        let mut beat = BeatFrame::empty(0, epoch);
-        beat.disk_full = u8::from(self.disk_full.load(Ordering::Relaxed));
-        beat
     }
 
     /// Streams on the disk: the shards' own, and those of an earlier, wider layout.
@@ -235,28 +396,6 @@ impl Link {
 
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Waits until there is a descriptor, for as long as `goes_on` says so: before a lock is taken under which [`Self::persist`] needs one.
-    fn await_descriptor(&self, goes_on: impl Fn() -> bool) {
-        let goes_on = || goes_on() && !self.is_stopping();
-        // Where it can't be opened for another reason the step itself says so.
-        let _ = wait_for(state_file::STATE_FILE, goes_on, || File::open(&self.setup.data_dir));
-    }
-
-    /// Makes a state durable and then this node's own. A disk that refuses ends the node: it must not act on what it would forget. So does
-    /// the want of a descriptor that lasts: who waits here keeps others from what they need to stop the node.
-    fn persist(&self, inner: &mut Inner, state: ReplicaState) {
-        assert!(state.epoch >= inner.state.epoch, "an epoch never goes back");
-        let began = Instant::now();
-        let patient = || began.elapsed() < DESCRIPTOR_PATIENCE && !self.is_stopping();
-        if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&self.setup.data_dir, &state)) {
-            let path = self.setup.data_dir.join(state_file::STATE_FILE);
-            let message = format!("{} can't be written: {error}; nothing follows from what could not be kept", path.display());
-            let status = if error.is_exhaustion() { Status::Environment } else { Status::DiskFailed };
-            fatal::end(&Failure::new(status, message));
-        }
-        inner.state = state;
     }
 
     /// Sends a message to a shard; waits while its mailbox is full.
@@ -279,24 +418,12 @@ impl Link {
     }
 
     fn join_frame(&self, purpose: Purpose, stream: u16, session: u64) -> JoinFrame {
-        let inner = locked(&self.inner);
-        let mut join = introduction(&self.setup, purpose, stream, inner.state.epoch);
+        let state = &locked(&self.shown).state;
+        let mut join = introduction(&self.setup, purpose, stream, state.epoch);
         join.session = session.into();
-        join.in_sync = u8::from(inner.state.role == Role::Standby && inner.state.in_sync);
-        join.role = inner.state.role.to_wire();
+        join.in_sync = u8::from(state.role == Role::Standby && state.in_sync);
+        join.role = state.role.to_wire();
         join
-    }
-
-    /// A higher epoch than this primary's exists: it is one no longer. Never returns when that is so.
-    fn depose(&self, epoch: u32, by: Option<Peer>) {
-        // Without a wait: a node that knows of a later epoch gives no more answers, also where it has no descriptor left to write that
-        // down with. It ends then, and learns of the epoch again.
-        let mut inner = locked(&self.inner);
-        let Some(state) = inner.state.deposed(epoch, by) else { return };
-        self.persist(&mut inner, state);
-        drop(inner);
-        tracing::warn!(epoch, "another node is the primary of a later epoch: this one becomes its standby and starts anew");
-        self.start_anew();
     }
 
     /// Replaces this run of the program by another, unless it is about to end: then that goes on, and this thread rests.

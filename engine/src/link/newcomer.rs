@@ -1,11 +1,11 @@
 //! What a node that has no place yet asks its primary.
 
 use super::connection::{LinkFailure, dial};
-use super::standby::{CALL_PAUSE, tell_once};
 use super::{LinkSetup, introduction};
 use crate::fatal::{Failure, Status};
 use catraca_wire::frame::Role;
 use catraca_wire::replication::{Purpose, RefuseReason};
+use std::time::Duration;
 
 /// What a primary says of itself to a node that knows nothing yet.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +14,17 @@ pub struct Introduced {
     pub cluster_id: [u8; 16],
     /// Length of its segments, bytes.
     pub segment_len: u64,
+}
+
+/// Pause between two calls.
+const CALL_PAUSE: Duration = Duration::from_millis(200);
+
+/// Says why it waits, each time that is something else.
+fn tell_once(told: &mut String, address: &str, why: &str) {
+    if told != why {
+        tracing::warn!(primary = address, why, "waiting for the primary");
+        why.clone_into(told);
+    }
 }
 
 /// Asks the primary who it is, for as long as that takes: a new standby takes its cluster from it.

@@ -89,8 +89,8 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         solo_after: Duration::from_millis(config.solo_after_ms),
         cpus: other_cpus.clone(),
     };
-    let link = Link::new(setup, Arc::clone(&links), state.clone(), dormant);
-    link.check_reign();
+    let link = Link::new(setup, Arc::clone(&links), state.clone(), dormant, config.standby_of.clone());
+    link.check_epoch();
     let mut segments_ready = Vec::with_capacity(usize::from(shards));
     for (shard, stream) in streams.iter().enumerate() {
         if stream.segments == 0 {
@@ -126,7 +126,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             // Decides nothing: what it will decide with grows beside it.
             start(shard, Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey([0; 16])), Lists::default())?;
         }
-        Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone(), primary: config.standby_of.clone() })
+        Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone() })
     } else {
         for (shard, dedupe) in builder.into_dedupes().into_iter().enumerate() {
             start(shard, dedupe, lists())?;
@@ -140,10 +140,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         Ok(())
     };
     all_cores()?;
-    link.start(calls.listen()?)?;
-    if let Some(following) = following {
-        link.follow(following)?;
-    }
+    link.start(calls.listen()?, following)?;
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
         signals,

@@ -244,9 +244,11 @@ impl Follower {
         Some(len)
     }
 
-    /// What an earlier run was told to be committed, in the epoch that is followed.
-    pub fn remember(&mut self, committed: u64) {
-        self.committed = self.committed.max(committed);
+    /// What an earlier run was told to be committed in an epoch, which is about to be followed. What was known of an epoch before it does
+    /// not count any more: its end may have been lost with its primary.
+    pub fn remember(&mut self, epoch: u32, committed: u64) {
+        let known = if epoch == self.epoch { self.committed } else { 0 };
+        self.committed = known.max(committed);
     }
 
     /// The write that was asked for, with all that joined it, was not begun, and will not be.

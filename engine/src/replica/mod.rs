@@ -16,6 +16,7 @@ mod boundaries;
 mod feeder;
 mod follower;
 mod gate;
+pub mod node;
 mod session;
 mod state;
 

@@ -95,9 +95,9 @@ impl Sim {
     pub(super) fn converged(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         let (Some(process), Some(other)) = (&self.nodes[leader].process, &self.nodes[1 - leader].process) else { return false };
-        process.state.durability == Durability::Sync
-            && process.primary.active.as_ref().is_some_and(|active| active.session.is_in_sync())
-            && other.state.in_sync
+        process.state().durability == Durability::Sync
+            && process.node.is_in_sync()
+            && other.state().in_sync
             && process.cores.iter().all(|core| core.writing.is_none() && !core.shard.wants_write())
             && self.tails(leader) == self.tails(1 - leader)
             && self.clients.iter().all(|client| client.open() == 0)

@@ -226,12 +226,28 @@ pub(super) struct NodeDisk {
     pub fault: Option<DiskFault>,
     /// A write takes up to this long, nanoseconds.
     pub slowest_ns: u64,
+    /// A write of the node's state takes up to this long, nanoseconds.
+    pub slowest_state_ns: u64,
 }
 
 impl NodeDisk {
     pub fn new(node_id: [u8; 16], state: ReplicaState, shards: u16) -> Self {
         let streams = vec![StreamDisk::default(); usize::from(shards)];
-        Self { node_id, state, streams, quarantine: Vec::new(), capacity: usize::MAX, fault: None, slowest_ns: USUAL_NS }
+        Self {
+            node_id,
+            state,
+            streams,
+            quarantine: Vec::new(),
+            capacity: usize::MAX,
+            fault: None,
+            slowest_ns: USUAL_NS,
+            slowest_state_ns: USUAL_STATE_NS,
+        }
+    }
+
+    /// It is as fast as usual again.
+    pub fn mend_speed(&mut self) {
+        (self.slowest_ns, self.slowest_state_ns) = (USUAL_NS, USUAL_STATE_NS);
     }
 
     /// Whether another segment has room.
@@ -247,3 +263,5 @@ impl NodeDisk {
 
 /// A write of a disk that is well takes up to this long, nanoseconds.
 pub(super) const USUAL_NS: u64 = 2_000_000;
+/// A healthy disk writes a node's state within this time: two writes and a rename.
+pub(super) const USUAL_STATE_NS: u64 = 4_000_000;

@@ -8,6 +8,7 @@ use super::world::{MS, Sim};
 use super::{Broken, checks};
 use catraca_engine::limits;
 use catraca_engine::replica::MAX_UNACKNOWLEDGED;
+use catraca_engine::replica::node::Event as ReplicaEvent;
 use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
 use catraca_wire::frame::{
     Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view,
@@ -291,7 +292,9 @@ impl Sim {
                     let time = self.rng.between(1, 20) * MS;
                     self.wake_in(node, time, Wake::SegmentsMade { core: usize::from(shard) });
                 }
-                ToControl::Gated { shard, session, answered } => self.gated(node, usize::from(shard), session, answered),
+                ToControl::Gated { shard, session, answered } => {
+                    self.node_event(node, ReplicaEvent::Waiting { shard, session, answered });
+                }
                 _ => {}
             }
         }
@@ -324,10 +327,10 @@ impl Sim {
     pub(super) fn tell_room(&mut self, node: usize) {
         let full_here = self.is_short_of_room(node);
         let process = self.process(node);
-        let standby_full = process.primary.active.as_ref().is_some_and(|active| active.standby_full);
-        let full_there = process.state.durability == Durability::Sync && standby_full;
+        let standby_full = process.node.standby_disk_full();
+        let full_there = process.state().durability == Durability::Sync && standby_full;
         let full = full_here || full_there;
-        if process.state.role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
+        if process.state().role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
             return;
         }
         if full_there && !full_here {

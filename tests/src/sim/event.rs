@@ -39,8 +39,6 @@ pub(super) enum Wake {
         failed: bool,
     },
     Persisted,
-    Dial,
-    Inquire,
     CutStep,
     SegmentsMade {
         core: usize,
@@ -76,7 +74,7 @@ impl Task {
             Wake::Control => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } => self == Self::Written,
-            Wake::Booted | Wake::Beat | Wake::Persisted | Wake::Dial | Wake::Inquire | Wake::CutStep => false,
+            Wake::Booted | Wake::Beat | Wake::Persisted | Wake::CutStep => false,
         }
     }
 }

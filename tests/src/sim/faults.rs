@@ -16,6 +16,9 @@ const MOMENTS: usize = 2_000;
 /// Of so many jumps of a clock one is by hours: most transactions are refused for their age then, and a run is to meet other things too.
 const HOURS_IN: i64 = 3;
 
+/// Of a thousand slow disks those that take their time for the node's state too: all of them would rarely let a standby come in sync.
+const SLOW_STATE_PERMILLE: u64 = 300;
+
 /// What may go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
@@ -62,7 +65,7 @@ const FAULTS: [(Fault, u64); 21] = [
     (Fault::Clock, 5),
     (Fault::Rot, 6),
     (Fault::Wipe, 2),
-    (Fault::KillInPromotion, 6),
+    (Fault::KillInPromotion, 8),
     (Fault::KillInCut, 3),
     (Fault::Starve, 8),
 ];
@@ -161,6 +164,9 @@ impl Sim {
             Fault::SlowDisk => {
                 let slowest = self.rng.between(5, 600) * MS;
                 self.nodes[node].disk.slowest_ns = slowest;
+                if self.rng.permille(SLOW_STATE_PERMILLE) {
+                    self.nodes[node].disk.slowest_state_ns = 4 * slowest;
+                }
                 self.note(format_args!("node {node}: writes take up to {} ms", slowest / MS));
                 self.after(long, Event::Mend(Mend::SlowDisk(node)));
             }
@@ -286,13 +292,13 @@ impl Sim {
         let (this, other) = (&self.nodes[node], &self.nodes[1 - node]);
         let asked = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        let going_alone = asked || processes.into_iter().any(super::node::Process::is_going_alone);
+        let going_alone = asked || processes.into_iter().any(|process| process.node.is_going_alone());
         if other.disk.is_rotten() || other.damaged || going_alone {
             return false;
         }
         match self.leader() {
             // What a standby holds its primary holds, as long as it stays a standby.
-            Some(leader) if leader != node => !this.process.as_ref().is_some_and(|process| process.standby.is_promoting()),
+            Some(leader) if leader != node => !this.process.as_ref().is_some_and(|process| process.node.is_promoting()),
             Some(_) => {
                 let (mine, its) = (&this.disk.state, &other.disk.state);
                 // A standby that is ahead of its primary since the grant will be cut, and is no longer granted then.

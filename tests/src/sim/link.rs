@@ -1,21 +1,13 @@
 //! What nodes say to each other: the frames of `catraca_wire::replication` with the handshake's proofs left out, because the network
 //! here carries nothing that a node did not send.
 
-use super::event::Wake;
 use super::network::{End, Payload};
 use super::world::Sim;
 use catraca_engine::replica::Peer;
+use catraca_engine::replica::node::{Accepted, CallFailure, Caller, Event, NodeMessage};
 use catraca_wire::block::Chain;
-use catraca_wire::frame::Role;
 use catraca_wire::replication::RefuseReason;
 use std::rc::Rc;
-
-/// Life signs go out this often.
-pub(super) const BEAT_NS: u64 = 100_000_000;
-/// A session whose other side was silent for this long is over.
-pub(super) const SILENCE_NS: u64 = 400_000_000;
-/// Between two attempts to reach the primary, or to learn who is primary.
-pub(super) const DIAL_PAUSE_NS: u64 = 60_000_000;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,35 +18,20 @@ pub(super) enum Purpose {
 }
 
 /// JOIN.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Join {
     pub purpose: Purpose,
-    pub node: usize,
-    pub node_id: [u8; 16],
-    pub epoch: u32,
-    pub shards: u16,
-    pub in_sync: bool,
-}
-
-/// ACCEPT.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Accept {
-    pub node: usize,
-    pub node_id: [u8; 16],
-    pub epoch: u32,
-    pub role: Role,
-    pub odd_epochs: bool,
-    pub may_leave: bool,
-    pub session: u64,
+    pub caller: Caller,
 }
 
 /// A frame.
 #[derive(Debug, Clone)]
 pub(super) enum Link {
     Join(Join),
-    Accept(Accept),
+    Accept(Accepted),
     Refuse {
         reason: RefuseReason,
+        primary: String,
     },
     Probe {
         lsn: u64,
@@ -77,18 +54,8 @@ pub(super) enum Link {
         lsn: u64,
         receipt: u64,
     },
-    Grant {
-        epoch: u32,
-    },
-    Granted,
-    Revoke {
-        epoch: u32,
-    },
-    Revoked,
-    /// A life sign; whether the sender's disk is nearly full.
-    Beat {
-        full: bool,
-    },
+    /// On a connection from node to node.
+    Node(NodeMessage),
 }
 
 /// A node as its peer knows it.
@@ -141,37 +108,18 @@ impl Sim {
             return self.client_gone(node, conn);
         }
         let process = self.process(node);
-        if process.primary.holds(conn) {
-            self.end_session(node, "a connection of it is gone");
+        let why = "a connection of it is gone".to_owned();
+        if let Some(session) = process.primary.session_with(conn) {
+            self.node_event(node, Event::SessionEnded { session, why });
         } else if process.standby.holds(conn) {
-            self.stop_following(node, "a connection is gone");
+            let attempt = process.standby.attempt;
+            let failure = CallFailure { refused: None, primary: None, why: why.clone() };
+            // What comes too late for one of them is nothing to the other.
+            self.node_event(node, Event::CallFailed { attempt, failure });
+            self.node_event(node, Event::FollowingFailed { attempt, why });
         } else if process.primary.inquiry == Some(conn) {
             process.primary.inquiry = None;
+            self.node_event(node, Event::InquiryEnded { answer: None });
         }
-    }
-
-    /// Life signs, and what follows from their absence.
-    pub(super) fn beat(&mut self, node: usize) {
-        let now_ns = self.now_ns;
-        let full = self.is_short_of_room(node);
-        let process = self.process(node);
-        let silent = |heard: u64| now_ns.saturating_sub(heard) > SILENCE_NS;
-        if let Some(active) = &process.primary.active {
-            let conn = active.conn;
-            if silent(active.heard_ns) {
-                self.end_session(node, "the standby is silent");
-            } else {
-                self.send_link(node, conn, Link::Beat { full });
-            }
-        } else if process.state.role == Role::Primary {
-            self.leave_by_itself(node);
-        } else if let Some(conn) = process.standby.conn {
-            if silent(process.standby.heard_ns) {
-                self.stop_following(node, "the primary is silent");
-            } else {
-                self.send_link(node, conn, Link::Beat { full });
-            }
-        }
-        self.wake_in(node, BEAT_NS, Wake::Beat);
     }
 }

@@ -4,20 +4,20 @@
 //! ```text
 //! faults, operator ──→ world (queue of events, one source of chance)
 //!                        ├─ node: start, recovery, end      ├─ driver: moves the shards
-//!                        ├─ durable: changes of its state   ├─ primary, standby: move the replication
+//!                        ├─ replication: moves the node's   ├─ primary, standby: move its streams
 //!                        ├─ disk, network, clock            └─ client
 //!                        └─ checks: what must hold          trace: what happened
 //! ```
 //!
-//! Nothing here decides anything that the program decides in a pure part; what `engine/src/driver` and `engine/src/link` do around
-//! those is done here in the same order.
+//! What a node does about the other one is decided by the state machine that ships, [`catraca_engine::replica::node`]; `replication` only
+//! carries out what it says. What `engine/src/driver` does around a shard, and the threads of `engine/src/link` around a stream, is done
+//! here in the same order.
 
 mod checks;
 mod client;
 mod clock;
 mod disk;
 mod driver;
-mod durable;
 mod event;
 mod faults;
 mod link;
@@ -25,8 +25,10 @@ mod network;
 mod node;
 mod operator;
 mod primary;
+mod replication;
 mod rng;
 mod scenario;
+mod setup;
 mod standby;
 mod tally;
 mod trace;
@@ -66,11 +68,15 @@ pub enum Broken {
     BlocksWithGrant,
     /// A standby takes the grant while it still writes several blocks at once.
     GrantDuringBlocks,
+    /// What a state allows is sent before the state is durable.
+    SendBeforePersist,
+    /// A replica that has only begun to catch up is counted as holding what the primary holds.
+    CountsBeginner,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 10] = [
+    pub const ALL: [(&str, Self); 12] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -81,6 +87,8 @@ impl Broken {
         ("early-match", Self::EarlyMatch),
         ("blocks-with-grant", Self::BlocksWithGrant),
         ("grant-during-blocks", Self::GrantDuringBlocks),
+        ("send-before-persist", Self::SendBeforePersist),
+        ("counts-beginner", Self::CountsBeginner),
     ];
 }
 

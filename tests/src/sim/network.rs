@@ -88,6 +88,11 @@ impl Network {
 }
 
 impl Sim {
+    /// The host at the other end of a node's connection.
+    pub(super) fn other_end(&self, node: usize, conn: usize) -> usize {
+        self.net.conns[conn].ends[1 - self.net.end_of(conn, node)].host()
+    }
+
     /// Asks for a connection.
     pub(super) fn dial(&mut self, from: End, node: usize) -> usize {
         let to = End::Node { node, incarnation: None };

@@ -1,40 +1,30 @@
 //! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
 
 use super::disk::{Cut, NodeDisk, StreamDisk};
-use super::durable::Change;
 use super::event::{Event, Mend, Task, Wake};
-use super::link::{address, node_at};
-use super::network::NODES;
+use super::link::address;
 use super::primary::PrimaryLink;
+use super::replication::TIMING;
+use super::setup::{CLUSTER, KEY, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
 use super::standby::StandbyLink;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
-use catraca_engine::blacklist::{Lists, Overlay};
-use catraca_engine::calendar::Zone;
 use catraca_engine::log::damage::{Damage, Torn, TornReason};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{SoundBlock, Tail};
-use catraca_engine::policy::Policy;
 use catraca_engine::rebuild::Builder;
+use catraca_engine::replica::node::{Event as ReplicaEvent, Node, NodeSetup};
 use catraca_engine::replica::{Boundaries, ReplicaState};
-use catraca_engine::shard::access::Access;
-use catraca_engine::shard::admit::EventTimeLimits;
+use catraca_engine::shard::Shard;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
-use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{ConnectionId, MeshMessage, ShardState, Standing, ToControl, ToShard};
-use catraca_engine::shard::{Shard, ShardSettings};
-use catraca_wire::block::{BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_engine::shard::journal::{BlockWrite, Journal};
+use catraca_engine::shard::messages::{ConnectionId, MeshMessage, Standing, ToControl, ToShard};
+use catraca_wire::block::{Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::sync::Arc;
 
-pub(super) const KEY: ChainKey = [0x5a; 32];
-pub(super) const CLUSTER: [u8; 16] = *b"cluster of tests";
-const SECRET: [u8; 16] = [7; 16];
-/// As short as a segment may be for the journal, so that runs go over several.
-pub(super) const SEGMENT_LEN: usize = SEGMENT_HEAD_LEN + MAX_BLOCK_LEN;
 /// Segments made ahead of the one in use.
 const SEGMENTS_AHEAD: usize = 2;
 /// Of a thousand repairs those that a death cuts off. Few starts have anything to repair.
@@ -75,10 +65,14 @@ pub(super) struct Process {
     pub clients: BTreeMap<usize, (usize, ConnectionId)>,
     /// When each transaction that was taken must be answered, on this node's clock.
     pub due: BTreeMap<(usize, u64), u64>,
-    /// As it is on the disk.
-    pub state: ReplicaState,
-    pub changes: VecDeque<Change>,
-    pub persisting: Option<(ReplicaState, Change)>,
+    /// What it does about the other node.
+    pub node: Node,
+    /// What has happened, and the node has not heard of.
+    pub events: VecDeque<ReplicaEvent>,
+    /// What it wants done is being done.
+    pub handling: bool,
+    /// On its way to the disk.
+    pub persisting: Option<ReplicaState>,
     pub primary: PrimaryLink,
     pub standby: StandbyLink,
     /// New transactions are refused for want of room.
@@ -92,11 +86,9 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Whether it is on its way to answer alone.
-    pub fn is_going_alone(&self) -> bool {
-        self.primary.is_going_alone()
-            || self.changes.iter().any(|change| matches!(change, Change::Alone { .. }))
-            || matches!(self.persisting, Some((_, Change::Alone { .. })))
+    /// What is durable of its place in the cluster.
+    pub fn state(&self) -> &ReplicaState {
+        self.node.state()
     }
 }
 
@@ -255,7 +247,7 @@ impl Sim {
 
     /// Recovery is over: the process runs.
     pub(super) fn booted(&mut self, node: usize) {
-        let Plan { shards, broken, .. } = self.plan;
+        let Plan { shards, broken, solo_after_ms, .. } = self.plan;
         let now_ns = self.now_ns;
         let host = &mut self.nodes[node];
         host.booting = false;
@@ -290,21 +282,29 @@ impl Sim {
         let primary = state.role == Role::Primary;
         let mut builder = Some(builder);
         let mut dedupes = if primary { builder.take().map(Builder::into_dedupes).unwrap_or_default() } else { Vec::new() };
+        let node_setup = NodeSetup {
+            shards,
+            solo_after_ns: solo_after_ms * MS,
+            primary: (node != 0).then(|| address(1 - node)),
+            own_address: address(node),
+            timing: TIMING,
+        };
         let mut process = Process {
             cores: Vec::new(),
             mesh: VecDeque::new(),
             control: VecDeque::new(),
             clients: BTreeMap::new(),
             due: BTreeMap::new(),
-            changes: VecDeque::new(),
+            node: Node::new(node_setup, state.clone(), now_ns),
+            events: VecDeque::new(),
+            handling: false,
             persisting: None,
-            primary: PrimaryLink::new(now_ns),
+            primary: PrimaryLink::default(),
             standby: StandbyLink::default(),
             full: false,
             reign: primary.then_some(state.epoch),
             builder,
             starved: None,
-            state: state.clone(),
         };
         let mut standing = Standing { role: state.role, ..Standing::primary(state.durability) };
         if broken == Some(Broken::AckBeforeStandby) {
@@ -336,7 +336,6 @@ impl Sim {
         self.make_all_segments(node);
         self.wake_in(node, 10 * MS, Wake::Tick);
         self.wake_in(node, 5 * MS, Wake::Beat);
-        self.wake_in(node, 0, if primary { Wake::Inquire } else { Wake::Dial });
     }
 
     /// The last durable record of each stream of a running node.
@@ -369,11 +368,11 @@ impl Sim {
             });
         }
         let process = host.process.take();
-        if let Some((state, _)) = process.as_ref().and_then(|process| process.persisting.as_ref())
+        if let Some(state) = process.as_ref().and_then(|process| process.persisting.as_ref())
             && self.rng.permille(500)
         {
             // The rename was done, and only the word of it is lost.
-            host.disk.state = super::durable::on_disk(&self.plan, &host.disk.state, state);
+            self.nodes[node].disk.state = self.on_disk(&self.nodes[node].disk.state, state);
         }
         self.note(format_args!("node {node} is {how}"));
         for conn in 0..self.net.conns.len() {
@@ -408,7 +407,7 @@ impl Sim {
         let host = &mut self.nodes[node];
         let Some(process) = host.process.as_mut() else { return };
         let in_use = process.cores[core].blocks.last().map_or(0, |block| block.segment as usize);
-        let primary = process.state.role == Role::Primary;
+        let primary = process.state().role == Role::Primary;
         let mut made = 0;
         while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD && host.disk.has_room() {
             host.disk.streams[core].add_segment(CLUSTER, core as u16, SEGMENT_LEN, reuse);
@@ -451,44 +450,11 @@ impl Sim {
         self.operator.promised[node] = false;
         self.start(node);
     }
-
-    /// The node that this one knows as its peer.
-    pub(super) fn peer_of(&self, node: usize) -> usize {
-        let state = &self.nodes[node].disk.state;
-        state.peer.as_ref().map_or(1 - node, |peer| node_at(&peer.replication_address)).min(NODES - 1)
-    }
 }
 
 /// The last durable record of a stream.
 pub(super) fn durable_tail(blocks: &[BlockRef]) -> u64 {
     blocks.iter().rev().find(|block| block.under_way.is_none()).map_or(0, |block| block.last_lsn)
-}
-
-pub(super) fn journal_setup(stream: u16, epoch: u32, tail: &Tail, segments_ready: u32) -> JournalSetup {
-    JournalSetup {
-        identity: BlockIdentity { shard: stream, epoch, cluster_id: CLUSTER },
-        key: KEY,
-        start: Start { next_lsn: tail.next_lsn, previous_chain: tail.previous_chain, segment: tail.segment, offset: tail.offset },
-        segment_len: SEGMENT_LEN as u64,
-        segments_ready,
-    }
-}
-
-pub(super) fn shard_state(dedupe: Dedupe) -> ShardState {
-    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy: Policy::blacklist_only() }
-}
-
-fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {
-    ShardSettings {
-        shard,
-        shards: plan.shards,
-        node_id,
-        connections: 64,
-        in_flight: 16_384,
-        event_time: EventTimeLimits { age_ns: 24 * 3_600_000_000_000, ahead_ns: 300_000_000_000 },
-        access: Arc::new(Access::open()),
-        zone: Zone::default(),
-    }
 }
 
 /// What the broken variant does with damage: drops everything behind it.

@@ -69,7 +69,7 @@ impl Sim {
             return false;
         }
         let standby = 1 - node;
-        let promoting = self.nodes[standby].process.as_ref().is_some_and(|process| process.standby.is_promoting());
+        let promoting = self.nodes[standby].process.as_ref().is_some_and(|process| process.node.is_promoting());
         if standby_is_down && (promoting || self.leader() != Some(node)) {
             return false;
         }
@@ -127,7 +127,7 @@ impl Sim {
         let waits = state.durability == Durability::Sync;
         let stranger = state.peer.as_ref().is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
         let running = self.nodes[leader].process.as_ref();
-        let lone = running.is_some_and(|process| process.primary.active.is_none());
+        let lone = running.is_some_and(|process| process.node.session().is_none());
         let gone = missing(self, standby, self.operator.solo_patience_ns) && !self.operator.helping;
         if waits && lone && (gone || stranger) {
             self.solo(leader, true);

@@ -1,6 +1,5 @@
 //! What a directed run asks for and looks at: a test writes down what goes wrong, step by step, and sees that it did.
 
-use super::durable::Change;
 use super::network::NODES;
 use super::trace::Trace;
 use super::world::{MS, Sim};
@@ -66,9 +65,7 @@ impl Sim {
     pub fn is_in_sync(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         let (Some(process), Some(other)) = (&self.nodes[leader].process, &self.nodes[1 - leader].process) else { return false };
-        process.state.durability == Durability::Sync
-            && process.primary.active.as_ref().is_some_and(|active| active.session.is_in_sync())
-            && other.state.in_sync
+        process.state().durability == Durability::Sync && process.node.is_in_sync() && other.state().in_sync
     }
 
     /// Everything is mended; the nodes must come to agree, and every promise must have been kept.
@@ -173,6 +170,11 @@ impl Sim {
         self.nodes[node].disk.slowest_ns = slowest_ms * MS;
     }
 
+    /// Writes of a node's state take up to this long.
+    pub fn slow_state(&mut self, node: usize, slowest_ms: u64) {
+        self.nodes[node].disk.slowest_state_ns = slowest_ms * MS;
+    }
+
     /// Messages take up to this long; some are lost and come later, some come twice, of a thousand.
     pub fn slow_network(&mut self, slowest_ms: u64, lost_permille: u64, twice_permille: u64) {
         (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (slowest_ms * MS, lost_permille, twice_permille);
@@ -203,11 +205,11 @@ impl Sim {
     /// How far the promotion of a node is; `None` when none is under way, and none was carried out by this run of its process.
     pub fn promotion_step(&self, node: usize) -> Option<PromotionStep> {
         let process = self.nodes[node].process.as_ref()?;
-        if process.standby.is_promoting() && process.state.role == Role::Standby {
-            let persisting = matches!(process.persisting, Some((_, Change::Promote { .. })));
+        if process.node.is_promoting() && process.state().role == Role::Standby {
+            let persisting = process.node.persists_promotion();
             return Some(if persisting { PromotionStep::Persisting } else { PromotionStep::Stopping });
         }
-        let office = process.standby.is_promoting() && process.state.role == Role::Primary;
+        let office = process.node.is_promoting() && process.state().role == Role::Primary;
         let waits = process.cores.iter().any(|core| core.mail.iter().any(|message| matches!(message, ToShard::TakeOver(_))));
         office.then_some(if waits { PromotionStep::Durable } else { PromotionStep::InOffice })
     }

@@ -1,17 +1,18 @@
-//! A standby's side of replication: dialing, following, cutting what is not shared, and taking over.
+//! What moves a standby's streams: from the network to the node's disk, acknowledgements back, and the cutting of what is not shared.
 
 use super::Broken;
-use super::durable::Change;
-use super::event::{Event, Mend, Wake};
-use super::link::{Accept, DIAL_PAUSE_NS, Join, Link, Purpose, peer};
+use super::event::{Event as WorldEvent, Mend, Wake};
+use super::link::{Join, Link, Purpose, address, node_at, peer};
 use super::network::{End, Payload};
-use super::node::{BlockRef, CLUSTER, KEY, SEGMENT_LEN, ends_clean};
+use super::node::{BlockRef, ends_clean};
+use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
 use super::world::{MS, Sim};
 use catraca_engine::log::Tail;
 use catraca_engine::log::clearing::{ClearStep, Clearing};
+use catraca_engine::replica::node::{Accepted, CallFailure, Caller, ConnId, Event, NodeMessage, Tables};
 use catraca_engine::replica::{Boundaries, Follower, Next, Placed, Taken};
 use catraca_wire::frame::Role;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 /// One stream that is followed.
@@ -38,22 +39,21 @@ pub(super) struct Cut {
 
 #[derive(Default)]
 pub(super) struct StandbyLink {
+    /// The connection from node to node.
     pub conn: Option<usize>,
-    /// Counts the attempts to follow; what belongs to an earlier one is void.
+    /// The attempt to follow that it belongs to.
     pub attempt: u64,
     pub session: u64,
-    pub heard_ns: u64,
     pub streams: Vec<FollowStream>,
-    /// Following has ended for good, or until a promotion is refused: forced or not.
-    promoting: Option<bool>,
+    /// Where streams are to be cut.
+    cut_at: BTreeMap<usize, Tail>,
     cut: Option<Cut>,
     /// Several blocks may be written at once.
-    pub catching_up: bool,
-    /// The primary's words about the grant that are still to be carried out, one after the other: the attempt in which each came, its epoch, and
-    /// whether it gives the grant.
-    words: VecDeque<(u64, u32, bool)>,
-    /// One of them is on its way to the disk.
-    word_under_way: bool,
+    catching_up: bool,
+    /// The attempt in which the node waits for the end of writes of several blocks.
+    wants_single: Option<u64>,
+    /// The attempt whose end the node waits for.
+    ending: Option<u64>,
 }
 
 impl StandbyLink {
@@ -75,10 +75,6 @@ impl StandbyLink {
         self.cut.is_some()
     }
 
-    pub fn is_promoting(&self) -> bool {
-        self.promoting.is_some()
-    }
-
     /// Whether the write under way on a stream is a follower's.
     pub fn writes(&self, stream: usize) -> bool {
         self.streams[stream].writing.is_some()
@@ -86,142 +82,148 @@ impl StandbyLink {
 }
 
 impl Sim {
-    /// Dials the primary, unless something of the last attempt is still under way.
-    pub(super) fn dial_primary(&mut self, node: usize) {
-        let peer_node = self.peer_of(node);
-        let incarnation = Some(self.nodes[node].incarnation);
-        let now_ns = self.now_ns;
+    /// Calls another node.
+    pub(super) fn call_node(&mut self, node: usize, purpose: Purpose, to: usize) -> usize {
+        let incarnation = self.nodes[node].incarnation;
         let node_id = self.nodes[node].disk.node_id;
-        let process = self.process(node);
-        let state = &process.state;
-        let standby = &process.standby;
-        if state.role != Role::Standby || standby.promoting.is_some() || standby.cut.is_some() || standby.conn.is_some() {
-            return;
-        }
-        // JOIN says what is durable: a grant that is on its way to the disk would come behind it.
-        let busy = process.persisting.is_some() || !process.changes.is_empty();
-        if busy || standby.streams.iter().any(|stream| stream.writing.is_some()) {
-            return self.wake_in(node, 5 * MS, Wake::Dial);
-        }
-        let join =
-            Join { purpose: Purpose::Node, node, node_id, epoch: state.epoch, shards: state.shards, in_sync: state.in_sync };
-        let conn = self.dial(End::Node { node, incarnation }, peer_node);
-        let standby = &mut self.process(node).standby;
-        standby.attempt += 1;
-        (standby.conn, standby.heard_ns) = (Some(conn), now_ns);
-        self.send(conn, 0, Payload::Link(Link::Join(join)));
+        let state = self.process(node).node.state();
+        let caller = Caller {
+            peer: peer(node, node_id),
+            run: [incarnation as u8; 16],
+            epoch: state.epoch,
+            shards: state.shards,
+            role: state.role,
+            in_sync: state.role == Role::Standby && state.in_sync,
+        };
+        let conn = self.dial(End::Node { node, incarnation: Some(incarnation) }, to);
+        self.send(conn, 0, Payload::Link(Link::Join(Join { purpose, caller })));
+        conn
     }
 
-    /// A session, or the attempt at one, is over on this side.
-    pub(super) fn stop_following(&mut self, node: usize, why: &str) {
+    pub(super) fn call_primary(&mut self, node: usize, attempt: u64, address: &str) {
+        let conn = self.call_node(node, Purpose::Node, node_at(address));
         let standby = &mut self.process(node).standby;
-        let Some(conn) = standby.conn.take() else { return };
-        standby.attempt += 1;
-        standby.words.clear();
-        standby.word_under_way = false;
-        let mut conns = vec![conn];
+        (standby.attempt, standby.conn) = (attempt, Some(conn));
+    }
+
+    /// Closes the connections of an attempt, and waits for what is being written.
+    pub(super) fn end_attempt(&mut self, node: usize, attempt: u64) {
+        let standby = &mut self.process(node).standby;
+        let mut conns: Vec<usize> = standby.conn.take().into_iter().collect();
         for stream in &mut standby.streams {
             stream.inbox.clear();
             conns.extend(stream.conn.take());
         }
-        self.note(format_args!("node {node} stops following: {why}"));
+        (standby.ending, standby.wants_single) = (Some(attempt), None);
         for conn in conns {
             self.drop_link(node, conn);
         }
-        let pause = DIAL_PAUSE_NS + self.rng.between(0, DIAL_PAUSE_NS);
-        self.wake_in(node, pause, Wake::Dial);
+        self.attempt_ended(node);
+    }
+
+    fn attempt_ended(&mut self, node: usize) {
+        let standby = &mut self.process(node).standby;
+        if standby.streams.iter().any(|stream| stream.writing.is_some()) {
+            return;
+        }
+        let committed = standby.streams.iter().map(|stream| stream.follower.committed()).collect();
+        if let Some(attempt) = standby.ending.take() {
+            self.node_event(node, Event::FollowingEnded { attempt, committed, tables: Tables::default() });
+        }
     }
 
     /// A frame on a connection that this node dialed.
     pub(super) fn standby_receives(&mut self, node: usize, conn: usize, link: Link) {
-        let now_ns = self.now_ns;
+        let lower_is_taken = self.broken(Broken::LowerEpoch);
         let process = self.process(node);
+        let seen = process.node.state().epoch;
+        let believed = |epoch: u32| if lower_is_taken { epoch.max(seen) } else { epoch };
         if process.primary.inquiry == Some(conn) {
-            if let Link::Accept(accept) = link {
-                self.inquiry_answered(node, conn, accept);
+            if let Link::Accept(accepted) = link {
+                process.primary.inquiry = None;
+                self.drop_link(node, conn);
+                let lower = lower_is_taken && accepted.epoch < seen;
+                let epoch = if lower { seen + 1 } else { accepted.epoch };
+                let address = address(self.other_end(node, conn));
+                let answer = Some((Accepted { epoch, ..accepted }, address));
+                self.node_event(node, Event::InquiryEnded { answer });
             }
             return;
         }
         let standby = &mut process.standby;
-        if !standby.holds(conn) {
-            return;
-        }
-        standby.heard_ns = now_ns;
         let attempt = standby.attempt;
         if let Some(stream) = standby.streams.iter().position(|stream| stream.conn == Some(conn)) {
             if let Link::Refuse { reason, .. } = link {
-                return self.stop_following(node, reason.name());
+                return self.node_event(node, Event::FollowingFailed { attempt, why: reason.to_string() });
             }
+            let link = match link {
+                Link::Block { epoch, committed, bytes } => Link::Block { epoch: believed(epoch), committed, bytes },
+                other => other,
+            };
             standby.streams[stream].inbox.push_back(link);
             return self.read_stream(node, stream);
         }
+        if standby.conn != Some(conn) {
+            return;
+        }
+        let id = ConnId(conn as u64);
         match link {
-            Link::Accept(accept) => self.accepted(node, accept),
-            Link::Refuse { reason, .. } => self.stop_following(node, reason.name()),
-            Link::Grant { epoch } | Link::Revoke { epoch } => {
-                standby.words.push_back((attempt, epoch, matches!(link, Link::Grant { .. })));
-                self.take_word(node);
+            Link::Accept(accepted) => {
+                standby.session = accepted.session;
+                let accepted = Accepted { epoch: believed(accepted.epoch), ..accepted };
+                self.node_event(node, Event::CallAnswered { attempt, conn: id, accepted });
+            }
+            Link::Refuse { reason, primary } => {
+                let primary = Some(primary).filter(|primary| !primary.is_empty());
+                let failure = CallFailure { refused: Some(reason), primary, why: reason.to_string() };
+                self.node_event(node, Event::CallFailed { attempt, failure });
+            }
+            Link::Node(message) => {
+                let message = match message {
+                    NodeMessage::Grant { epoch } => NodeMessage::Grant { epoch: believed(epoch) },
+                    NodeMessage::Revoke { epoch } => NodeMessage::Revoke { epoch: believed(epoch) },
+                    other => other,
+                };
+                self.node_event(node, Event::Received { conn: id, message });
             }
             _ => {}
         }
     }
 
-    /// Takes the next word about the grant; the grant itself once no write of several blocks is under way any more.
-    fn take_word(&mut self, node: usize) {
+    /// No write of several blocks begins any more; the node hears when none is under way.
+    pub(super) fn await_single_writes(&mut self, node: usize, attempt: u64) {
+        let standby = &mut self.process(node).standby;
+        (standby.catching_up, standby.wants_single) = (false, Some(attempt));
+        self.writes_may_be_single(node);
+    }
+
+    fn writes_may_be_single(&mut self, node: usize) {
         let patient = !self.broken(Broken::GrantDuringBlocks);
         let standby = &mut self.process(node).standby;
-        let Some(&(attempt, epoch, granted)) = standby.words.front().filter(|_| !standby.word_under_way) else { return };
-        if granted {
-            standby.catching_up = false;
-            let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
-            if patient && standby.streams.iter().any(several) {
-                self.checks.count("grants that waited");
-                return;
-            }
+        let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
+        if patient && standby.wants_single.is_some() && standby.streams.iter().any(several) {
+            self.checks.count("grants that waited");
+        } else if let Some(attempt) = standby.wants_single.take() {
+            self.node_event(node, Event::SingleWrites { attempt });
         }
-        standby.words.pop_front();
-        standby.word_under_way = true;
-        self.change(node, Change::Grant { attempt, epoch, granted });
     }
 
-    /// A word about the grant is durable, or void.
-    pub(super) fn word_taken(&mut self, node: usize) {
-        self.process(node).standby.word_under_way = false;
-        self.take_word(node);
-    }
-
-    fn accepted(&mut self, node: usize, accept: Accept) {
-        if accept.role != Role::Primary {
-            return self.stop_following(node, "the other node is no primary");
-        }
+    pub(super) fn allow_several_writes(&mut self, node: usize, attempt: u64) {
         let standby = &mut self.process(node).standby;
-        standby.session = accept.session;
-        let attempt = standby.attempt;
-        let primary = peer(accept.node, accept.node_id);
-        self.change(
-            node,
-            Change::Follow { attempt, epoch: accept.epoch, primary, odd_epochs: accept.odd_epochs, may_leave: accept.may_leave },
-        );
+        standby.catching_up |= standby.attempt == attempt && standby.conn.is_some();
     }
 
     /// The primary's epoch is durable here: each stream gets its connection.
-    pub(super) fn open_streams(&mut self, node: usize, attempt: u64) {
-        let peer_node = self.peer_of(node);
-        let incarnation = Some(self.nodes[node].incarnation);
-        let node_id = self.nodes[node].disk.node_id;
-        let process = self.process(node);
-        let (epoch, shards) = (process.state.epoch, process.state.shards);
-        if process.standby.attempt != attempt || process.standby.conn.is_none() {
-            return;
-        }
-        process.standby.catching_up = process.state.catching_up;
-        let session = process.standby.session;
+    pub(super) fn open_streams(&mut self, node: usize, epoch: u32, catching_up: bool, committed: &[u64]) {
+        let standby = &mut self.process(node).standby;
+        standby.catching_up = catching_up;
+        let (session, conn) = (standby.session, standby.conn);
+        let Some(primary) = conn.map(|conn| self.other_end(node, conn)) else { return };
         for stream in 0..usize::from(self.plan.shards) {
-            let conn = self.dial(End::Node { node, incarnation }, peer_node);
-            let join = Join { purpose: Purpose::Stream { stream, session }, node, node_id, epoch, shards, in_sync: false };
-            self.send(conn, 0, Payload::Link(Link::Join(join)));
+            let conn = self.call_node(node, Purpose::Stream { stream, session }, primary);
             let of = &mut self.process(node).standby.streams[stream];
             of.conn = Some(conn);
+            of.follower.remember(epoch, committed.get(stream).copied().unwrap_or(0));
             let next = of.follower.begin(epoch);
             self.follow_step(node, stream, next);
         }
@@ -232,7 +234,10 @@ impl Sim {
         match next {
             Next::Probe { lsn, chain } => self.send_link(node, conn, Link::Probe { lsn, chain }),
             Next::Follow { lsn, chain } => self.send_link(node, conn, Link::Follow { lsn, chain }),
-            Next::Cut { to } => self.begin_cut(node, stream, to),
+            Next::Cut { to } => {
+                self.process(node).standby.cut_at.insert(stream, to);
+                self.node_event(node, Event::Cutting { stream: stream as u16, last_lsn: to.next_lsn - 1 });
+            }
         }
     }
 
@@ -298,7 +303,8 @@ impl Sim {
     }
 
     fn follow_fault(&mut self, node: usize, fault: &catraca_engine::replica::FollowFault) {
-        self.stop_following(node, &fault.to_string());
+        let attempt = self.process(node).standby.attempt;
+        self.node_event(node, Event::FollowingFailed { attempt, why: fault.to_string() });
     }
 
     fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, writing: Writing) -> bool {
@@ -338,17 +344,15 @@ impl Sim {
         if let Some(conn) = conn {
             self.send_link(node, conn, Link::Ack { lsn, receipt });
         }
-        self.take_word(node);
-        if self.process(node).standby.promoting.is_some() {
-            self.promote_when_idle(node);
-        } else {
-            self.read_stream(node, stream);
-        }
+        self.writes_may_be_single(node);
+        self.attempt_ended(node);
+        self.read_stream(node, stream);
     }
 
     /// What is not the primary's goes into quarantine, and is then zeroed block by block from the back, each durable before the next:
     /// so whatever is left by a crash is a log that ends with at most one incomplete block.
-    fn begin_cut(&mut self, node: usize, stream: usize, to: Tail) {
+    pub(super) fn begin_cut(&mut self, node: usize, stream: usize) {
+        let to = self.process(node).standby.cut_at.remove(&stream).expect("the node was told of it");
         self.note(format_args!("node {node}/{stream} cuts its log behind {}", to.next_lsn - 1));
         let blocks = &self.process(node).cores[stream].blocks;
         let gone = blocks.iter().filter(|block| block.first_lsn >= to.next_lsn);
@@ -361,21 +365,8 @@ impl Sim {
             steps.block(segment, from, len);
         }
         self.checks.count("cuts");
-        self.bind_grant(node, stream, to.next_lsn - 1);
         self.process(node).standby.cut = Some(Cut { stream, steps });
-        self.stop_following(node, "its log must be cut");
         self.wake_in(node, MS, Wake::CutStep);
-    }
-
-    /// The grant, if it is held, goes with the log that the cut leaves.
-    fn bind_grant(&mut self, node: usize, stream: usize, last_lsn: u64) {
-        let mut ends = self.tails(node);
-        ends[stream] = last_lsn;
-        if self.process(node).state.in_sync {
-            let state = self.process(node).state.granted_to(ends);
-            self.nodes[node].disk.state = state.clone();
-            self.process(node).state = state;
-        }
     }
 
     /// The next block is zeroed; behind the last the node starts anew.
@@ -395,8 +386,8 @@ impl Sim {
                 if self.faults.kills_in_cut[node] && !self.faults.over && self.rng.permille(300) {
                     self.faults.kills_in_cut[node] = false;
                     let pause = self.rng.between(1, 500) * MS;
-                    self.after(time / 2, Event::Mend(Mend::Kill(node)));
-                    self.after(time + pause, Event::Mend(Mend::Start(node)));
+                    self.after(time / 2, WorldEvent::Mend(Mend::Kill(node)));
+                    self.after(time + pause, WorldEvent::Mend(Mend::Start(node)));
                 }
                 self.io_step(node);
             }
@@ -406,38 +397,5 @@ impl Sim {
                 self.restart(node);
             }
         }
-    }
-
-    /// The operator's command, to a standby; `true` when it is carried out.
-    pub(super) fn take_office(&mut self, node: usize, force: bool) -> bool {
-        let process = self.process(node);
-        if process.standby.promoting.is_some() || process.standby.cut.is_some() {
-            return false;
-        }
-        if let Err(why) = process.state.promoted(force) {
-            self.note(format_args!("node {node} is not promoted: {why}"));
-            self.checks.count("refused promotions");
-            return false;
-        }
-        self.note(format_args!("node {node} is to be promoted{}", if force { " by force" } else { "" }));
-        self.process(node).standby.promoting = Some(force);
-        self.stop_following(node, "it is to be promoted");
-        self.promote_when_idle(node);
-        true
-    }
-
-    /// The write under way is finished before the log is taken over.
-    fn promote_when_idle(&mut self, node: usize) {
-        let standby = &self.process(node).standby;
-        let Some(force) = standby.promoting else { return };
-        if standby.streams.iter().all(|stream| stream.writing.is_none()) {
-            self.change(node, Change::Promote { force });
-        }
-    }
-
-    /// The promotion was refused after all.
-    pub(super) fn go_on_following(&mut self, node: usize) {
-        self.process(node).standby.promoting = None;
-        self.wake_in(node, DIAL_PAUSE_NS, Wake::Dial);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Faults, by what they did: one that met nothing is not counted.
-pub const FAULTS: [&str; 40] = [
+pub const FAULTS: [&str; 41] = [
     "kill",
     "power cut",
     "write torn",
@@ -20,6 +20,7 @@ pub const FAULTS: [&str; 40] = [
     "write error",
     "write without room",
     "state write error",
+    "slow state write",
     "disk full",
     "slow write",
     "message lost",

@@ -3,7 +3,7 @@
 use super::checks::Checks;
 use super::client::Client;
 use super::clock::Clock;
-use super::disk::{DiskFault, NodeDisk, USUAL_NS};
+use super::disk::{DiskFault, NodeDisk};
 use super::event::{Deferred, Event, Mend, Queue, Wake};
 use super::faults::Faults;
 use super::network::{NODES, Network};
@@ -192,8 +192,6 @@ impl Sim {
             Wake::Mesh => self.carry_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Persisted => self.persisted(node),
-            Wake::Dial => self.dial_primary(node),
-            Wake::Inquire => self.inquire(node),
             Wake::CutStep => self.cut_step(node),
             Wake::SegmentsMade { core } => self.make_segments(node, core),
         }
@@ -211,7 +209,7 @@ impl Sim {
                     self.after(pause, Event::Mend(Mend::Flap { from, to, times: times - 1 }));
                 }
             }
-            Mend::SlowDisk(node) => self.nodes[node].disk.slowest_ns = USUAL_NS,
+            Mend::SlowDisk(node) => self.nodes[node].disk.mend_speed(),
             Mend::Kill(node) => self.kill(node),
             Mend::SlowNetwork => self.net.slowest_ns = super::network::USUAL_NS,
             Mend::Room(node) => {
@@ -286,7 +284,7 @@ impl Sim {
         (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (super::network::USUAL_NS, 0, 0);
         for node in 0..NODES {
             self.nodes[node].disk.fault = None;
-            self.nodes[node].disk.slowest_ns = USUAL_NS;
+            self.nodes[node].disk.mend_speed();
             self.nodes[node].disk.capacity = usize::MAX;
             self.nodes[node].clock.set_right();
             self.resume(node);

@@ -1,0 +1,406 @@
+//! Moves the node's state machine ([`Node`]): events to it, one after the other, and what it wants done with sockets, files and shards, in
+//! the order that it says. Decides nothing. Its thread never waits for the disk: states are written by a thread of their own.
+
+use super::attempt::{self, Attempt, Order};
+use super::connection::{self, dialed, refusal};
+use super::promote::{self, Promoted};
+use super::{DESCRIPTOR_PATIENCE, Link, address_field, locked, mode_text, state_file};
+use crate::descriptors::{Exhaustible, wait_for};
+use crate::fatal::{self, Failure, Status};
+use crate::replica::ReplicaState;
+use crate::replica::node::{
+    Accepted, CallPurpose, Caller, Command, ConnId, Effect, Event, LogEnds, Node, NodeMessage, NodeSetup, Report, RequestId,
+    RequestRefused, Timing,
+};
+use crate::shard::messages::ToShard;
+use catraca_wire::frame::Role;
+use catraca_wire::replication::{
+    BeatFrame, GrantFrame, GrantedFrame, JoinFrame, LinkFrame, Purpose, RevokeFrame, RevokedFrame, WelcomeFrame,
+};
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::time::{Duration, Instant};
+
+/// Times of the protocol; each side's heartbeats are a sixth of what the other waits for.
+const TIMING: Timing = Timing {
+    heartbeat_every_ns: 500_000_000,
+    heartbeat_timeout_ns: 3_000_000_000,
+    // Short, because a primary that comes back can't answer anybody before.
+    call_pause_ns: 200_000_000,
+    inquire_every_ns: 1_000_000_000,
+    request_timeout_ns: 3_000_000_000,
+};
+/// Between two looks of the node at the time.
+const TICK: Duration = Duration::from_millis(25);
+
+/// What comes to the node's thread.
+pub(super) enum Input {
+    /// What needs nothing else.
+    Event(Event),
+    /// A call; its connection for writing, and where the verdict goes.
+    Called { conn: ConnId, caller: Caller, purpose: CallPurpose, writer: TcpStream, verdict: SyncSender<Result<(), String>> },
+    /// The primary answered; the connection for writing.
+    CallAnswered { attempt: u64, conn: ConnId, accepted: Accepted, writer: TcpStream },
+    /// A stream's thread waits for the word that it may cut.
+    Cutting { stream: u16, last_lsn: u64, go: SyncSender<()> },
+    /// An operator's or arbiter's request.
+    Requested { command: Command, reply: SyncSender<Result<Option<Promoted>, RequestRefused>> },
+}
+
+/// A caller that waits for its verdict.
+struct Waiting {
+    writer: TcpStream,
+    purpose: CallPurpose,
+    verdict: SyncSender<Result<(), String>>,
+}
+
+/// The node and what it needs to be moved.
+pub(super) struct Mover {
+    link: Arc<Link>,
+    node: Node,
+    inputs: Receiver<Input>,
+    waiting: HashMap<ConnId, Waiting>,
+    /// Connections from node to node, for writing.
+    writers: HashMap<ConnId, TcpStream>,
+    cuts: HashMap<u16, SyncSender<()>>,
+    requests: HashMap<RequestId, SyncSender<Result<Option<Promoted>, RequestRefused>>>,
+    next_request: u64,
+    attempt: Option<Attempt>,
+    /// To the thread that writes states; none before that runs.
+    states: Option<Sender<ReplicaState>>,
+    /// Why it last said that it waits for the primary.
+    told: String,
+}
+
+/// How far this node's log goes, whoever writes it.
+struct Ends<'l>(&'l Link);
+
+impl LogEnds for Ends<'_> {
+    fn streams(&self) -> u16 {
+        locked(&self.0.following).as_ref().map_or_else(|| self.0.streams(), |following| following.last_lsns().len() as u16)
+    }
+
+    fn durable_lsn(&self, stream: u16) -> u64 {
+        match locked(&self.0.following).as_ref() {
+            Some(following) => following.last_lsns().get(usize::from(stream)).copied().unwrap_or(0),
+            None => self.0.durable_lsn(stream),
+        }
+    }
+}
+
+impl Mover {
+    pub fn new(link: &Arc<Link>, state: ReplicaState, primary: Option<String>, inputs: Receiver<Input>) -> Self {
+        let setup = NodeSetup {
+            shards: link.setup.shards,
+            solo_after_ns: link.setup.solo_after.as_nanos() as u64,
+            primary,
+            own_address: link.setup.replication_address.clone(),
+            timing: TIMING,
+        };
+        Self {
+            link: Arc::clone(link),
+            node: Node::new(setup, state, link.now_ns()),
+            inputs,
+            waiting: HashMap::new(),
+            writers: HashMap::new(),
+            cuts: HashMap::new(),
+            requests: HashMap::new(),
+            next_request: 0,
+            attempt: None,
+            states: None,
+            told: String::new(),
+        }
+    }
+
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Before a primary decides anything: asks the other node, if there is one, whether a higher epoch has begun. If so, this does not
+    /// return.
+    pub fn check_epoch(&mut self) {
+        let state = self.node.state();
+        let Some(peer) = state.peer.as_ref().filter(|_| state.role == Role::Primary) else { return };
+        let answer = inquire(&self.link, &peer.replication_address.clone());
+        self.handle(Event::InquiryEnded { answer });
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// When one can't start.
+    pub fn start(mut self) -> Result<(), Failure> {
+        let link = Arc::clone(&self.link);
+        let (states, wanted) = mpsc::channel();
+        let writer = Arc::clone(&link);
+        link.spawn("replica-state", move || {
+            let mut role = writer.status().state.role;
+            for state in wanted {
+                persist(&writer, &state, role);
+                role = state.role;
+                writer.event(Event::Persisted);
+            }
+        })?;
+        self.states = Some(states);
+        link.spawn("replication", move || self.run())
+    }
+
+    fn run(&mut self) {
+        let mut ticked = Instant::now();
+        loop {
+            match self.inputs.recv_timeout(TICK.saturating_sub(ticked.elapsed())) {
+                Ok(input) => self.take(input),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if ticked.elapsed() >= TICK {
+                ticked = Instant::now();
+                self.handle(Event::DiskFull(self.link.disk_full.load(Ordering::Relaxed)));
+                self.handle(Event::Tick);
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => self.handle(event),
+            Input::Called { conn, caller, purpose, writer, verdict } => {
+                self.waiting.insert(conn, Waiting { writer, purpose, verdict });
+                self.handle(Event::Called { conn, caller, purpose });
+            }
+            Input::CallAnswered { attempt, conn, accepted, writer } => {
+                self.writers.insert(conn, writer);
+                if let Some(current) = self.attempt.as_mut().filter(|current| current.number == attempt) {
+                    current.conn = Some(conn);
+                    self.handle(Event::CallAnswered { attempt, conn, accepted });
+                } else {
+                    self.writers.remove(&conn);
+                }
+            }
+            Input::Cutting { stream, last_lsn, go } => {
+                self.cuts.insert(stream, go);
+                self.handle(Event::Cutting { stream, last_lsn });
+            }
+            Input::Requested { command, reply } => {
+                self.next_request += 1;
+                let request = RequestId(self.next_request);
+                self.requests.insert(request, reply);
+                self.handle(Event::Requested { request, command });
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let (now_ns, mut effects) = (self.link.now_ns(), Vec::new());
+        if matches!(event, Event::FollowingEnded { .. }) {
+            self.attempt = None;
+        }
+        let link = Arc::clone(&self.link);
+        self.node.handle(now_ns, event, &Ends(&link), &mut effects);
+        for effect in effects {
+            self.carry_out(effect);
+        }
+        self.link.show(&self.node);
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Persist(state) => match &self.states {
+                Some(states) => {
+                    let _ = states.send(state);
+                }
+                None => {
+                    persist(&self.link, &state, self.node.state().role);
+                    self.handle(Event::Persisted);
+                }
+            },
+            Effect::Welcome { conn } => self.welcome(conn),
+            Effect::Refuse { conn, reason, text, primary } => {
+                let Some(mut caller) = self.waiting.remove(&conn) else { return };
+                send(&mut caller.writer, &refusal(self.node.state().epoch, reason, &text, &primary));
+                let _ = caller.verdict.send(Err(text));
+            }
+            Effect::Send { conn, message } => self.send(conn, message),
+            Effect::BeginSession { session, .. } => self.link.begin_session(session),
+            Effect::EndSession { session, conn } => {
+                if let Some(writer) = self.writers.remove(&conn) {
+                    connection::end(&writer);
+                }
+                self.link.end_session(session);
+            }
+            Effect::TellShards { durability, session } => {
+                for shard in 0..usize::from(self.link.setup.shards) {
+                    self.link.tell(shard, ToShard::Durability { durability, session });
+                }
+            }
+            Effect::PrimaryAt { address, epoch } => {
+                for shard in 0..usize::from(self.link.setup.shards) {
+                    self.link.tell(shard, ToShard::PrimaryAt { address: address_field(&address), epoch });
+                }
+            }
+            Effect::Call { attempt, address } => match attempt::start(&self.link, attempt, &address) {
+                Ok(started) => self.attempt = Some(started),
+                Err(failure) => self.handle(Event::CallFailed { attempt, failure }),
+            },
+            Effect::OpenStreams { attempt, session, epoch, streams, catching_up, committed } => {
+                self.order(attempt, Order::OpenStreams { session, epoch, streams, catching_up, committed });
+            }
+            Effect::SingleWrites { attempt } => self.order(attempt, Order::SingleWrites),
+            Effect::SeveralWrites { attempt } => self.order(attempt, Order::SeveralWrites),
+            Effect::HasAll { .. } => {
+                if let Some(following) = locked(&self.link.following).as_ref() {
+                    following.all_told();
+                }
+            }
+            Effect::EndFollowing { attempt } => self.end_attempt(attempt),
+            Effect::Cut { stream } => {
+                if let Some(go) = self.cuts.remove(&stream) {
+                    let _ = go.send(());
+                }
+            }
+            Effect::Inquire { address } => {
+                let link = Arc::clone(&self.link);
+                // One that can't start is asked again.
+                let _ = self.link.spawn("inquiry", move || {
+                    let answer = inquire(&link, &address);
+                    link.event(Event::InquiryEnded { answer });
+                });
+            }
+            Effect::TakeOver { epoch, durability, request } => {
+                let promoted = promote::take_over(&self.link, epoch, durability);
+                if let Some(reply) = self.requests.remove(&request) {
+                    self.link.show(&self.node);
+                    let _ = reply.send(Ok(Some(promoted)));
+                }
+            }
+            Effect::Answer { request, outcome } => {
+                if let Some(reply) = self.requests.remove(&request) {
+                    self.link.show(&self.node);
+                    let _ = reply.send(outcome.map(|()| None));
+                }
+            }
+            Effect::Restart => self.link.start_anew(),
+            Effect::Report(report) => self.report(report),
+        }
+    }
+
+    fn welcome(&mut self, conn: ConnId) {
+        let Some(mut caller) = self.waiting.remove(&conn) else { return };
+        let stream = match caller.purpose {
+            CallPurpose::Stream { stream, .. } => stream,
+            CallPurpose::Session { .. } | CallPurpose::List { .. } | CallPurpose::Inquiry => 0,
+        };
+        send(&mut caller.writer, &WelcomeFrame::empty(stream, self.node.state().epoch));
+        if matches!(caller.purpose, CallPurpose::Session { .. }) {
+            self.writers.insert(conn, caller.writer);
+        }
+        let _ = caller.verdict.send(Ok(()));
+    }
+
+    fn send(&mut self, conn: ConnId, message: NodeMessage) {
+        let ours = self.node.state().epoch;
+        let Some(writer) = self.writers.get_mut(&conn) else { return };
+        match message {
+            NodeMessage::Heartbeat { disk_full } => {
+                let mut beat = BeatFrame::empty(0, ours);
+                beat.disk_full = u8::from(disk_full);
+                send(writer, &beat);
+            }
+            NodeMessage::Grant { epoch } => send(writer, &GrantFrame::empty(0, epoch)),
+            NodeMessage::Granted => send(writer, &GrantedFrame::empty(0, ours)),
+            NodeMessage::Revoke { epoch } => send(writer, &RevokeFrame::empty(0, epoch)),
+            NodeMessage::Revoked => send(writer, &RevokedFrame::empty(0, ours)),
+        }
+    }
+
+    fn order(&self, attempt: u64, order: Order) {
+        if let Some(current) = self.attempt.as_ref().filter(|current| current.number == attempt) {
+            current.order(order);
+        }
+    }
+
+    fn end_attempt(&mut self, attempt: u64) {
+        match self.attempt.as_mut().filter(|current| current.number == attempt) {
+            Some(current) => {
+                if let Some(conn) = current.conn.take() {
+                    self.writers.remove(&conn);
+                }
+                current.end();
+            }
+            None => attempt::ended(&self.link, attempt),
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::StandbyConnected { address, in_sync } => {
+                tracing::info!(standby = address, in_sync, "a standby has connected")
+            }
+            Report::StandbyGone { why, durability } => {
+                tracing::warn!(why, mode = mode_text(durability), "the standby is gone");
+            }
+            Report::Twin { connected, caller } => tracing::warn!(
+                connected,
+                caller,
+                "two standbys of one identity: one data directory is a copy of the other; the second is refused"
+            ),
+            Report::CaughtUp => tracing::info!("the standby has caught up: answers wait for it from now on"),
+            Report::InSync => tracing::info!("the standby is in sync: it may be promoted without loss"),
+            Report::Alone { why } => {
+                tracing::warn!(why, "this node answers ALONE: decisions are on its own disk only, until a standby has caught up")
+            }
+            Report::Demoted { epoch } => tracing::warn!(
+                epoch,
+                "another node is the primary of a later epoch: this one becomes its standby and starts anew"
+            ),
+            Report::Following { address, epoch } => {
+                self.told.clear();
+                tracing::info!(primary = address, epoch, "following");
+            }
+            Report::NotFollowing { address, why } => {
+                if self.told != why {
+                    tracing::warn!(primary = address, why, "waiting for the primary");
+                    self.told = why;
+                }
+            }
+            Report::Membership { in_sync, epoch } => tracing::info!(in_sync, epoch, "the primary's word"),
+            Report::Replaced => tracing::warn!("another standby has this node's place: it is not in sync any more"),
+            Report::NotPromoted { why } => tracing::warn!(%why, "this node is not promoted after all"),
+        }
+    }
+}
+
+fn send<F: LinkFrame>(writer: &mut TcpStream, frame: &F) {
+    // A connection that is gone ends its session by itself.
+    let _ = writer.write_all(bytemuck::bytes_of(frame));
+}
+
+/// Makes a state durable. A disk that refuses ends the node: it must not act on what it would forget. Where only a descriptor is wanting
+/// it waits, but for a demotion: a node that knows of a higher epoch gives no more answers; it ends then, and learns of the epoch again.
+fn persist(link: &Link, state: &ReplicaState, role: Role) {
+    let began = Instant::now();
+    let is_demotion = role == Role::Primary && state.role == Role::Standby;
+    let patient = || !link.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
+    if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&link.setup.data_dir, state)) {
+        let path = link.setup.data_dir.join(state_file::STATE_FILE);
+        let message = format!("{} can't be written: {error}; nothing follows from what could not be kept", path.display());
+        let status = if error.is_exhaustion() { Status::Environment } else { Status::DiskFailed };
+        fatal::end(&Failure::new(status, message));
+    }
+}
+
+/// Asks a node what it is.
+fn inquire(link: &Link, address: &str) -> Option<(Accepted, String)> {
+    let join: JoinFrame = link.join_frame(Purpose::Inquiry, 0, 0);
+    match connection::dial(address, &join, &link.setup.key) {
+        Ok((connection, accept)) => Some((dialed(&accept, &connection), address.to_owned())),
+        Err(failure) => {
+            tracing::debug!(%failure, "the other node does not answer");
+            None
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What moves a node's replication: events to the state machine that ships ([`Node`](catraca_engine::replica::node::Node)), and what it
+//! wants done with the fake disk and network. Decides nothing.
+
+use super::Broken;
+use super::event::Wake;
+use super::link::{Link, Purpose, node_at};
+use super::setup::{journal_setup, shard_state};
+use super::world::{MS, Sim};
+use catraca_engine::rebuild::Builder;
+use catraca_engine::replica::ReplicaState;
+use catraca_engine::replica::node::{
+    Accepted, Command, ConnId, Effect, Event, LogEnds, Report, RequestId, RequestRefused, Tables, Timing,
+};
+use catraca_engine::shard::messages::{TakeOver, ToShard};
+use catraca_wire::frame::{Durability, fill};
+
+/// Times of the nodes here: shorter than those that ship, so that more happens in a run.
+pub(super) const TIMING: Timing = Timing {
+    heartbeat_every_ns: 100 * MS,
+    heartbeat_timeout_ns: 400 * MS,
+    call_pause_ns: 60 * MS,
+    inquire_every_ns: 300 * MS,
+    request_timeout_ns: 1_000 * MS,
+};
+
+/// From this time on a write of a state outlasts most of what else happens.
+const SLOW_STATE_NS: u64 = 50 * MS;
+
+/// The log of a node, as its state machine sees it.
+struct Ends(Vec<u64>);
+
+impl LogEnds for Ends {
+    fn streams(&self) -> u16 {
+        self.0.len() as u16
+    }
+
+    fn durable_lsn(&self, stream: u16) -> u64 {
+        self.0[usize::from(stream)]
+    }
+}
+
+impl Sim {
+    /// Hands an event to a node, and does what it says. Called while that is done, it waits for its turn.
+    pub(super) fn node_event(&mut self, node: usize, event: Event) {
+        let process = self.process(node);
+        process.events.push_back(event);
+        if process.handling {
+            return;
+        }
+        loop {
+            let (now_ns, ends) = (self.now_ns, Ends(self.tails(node)));
+            let Some(process) = self.nodes[node].process.as_mut() else { return };
+            let Some(event) = process.events.pop_front() else {
+                process.handling = false;
+                return;
+            };
+            process.handling = true;
+            let mut effects = Vec::new();
+            process.node.handle(now_ns, event, &ends, &mut effects);
+            for effect in effects {
+                self.carry_out(node, effect);
+                if self.nodes[node].process.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, node: usize, effect: Effect) {
+        let conn_of = |conn: ConnId| conn.0 as usize;
+        match effect {
+            Effect::Persist(state) => self.persist(node, state),
+            Effect::Welcome { conn } => self.welcome(node, conn_of(conn)),
+            Effect::Refuse { conn, reason, primary, .. } => {
+                let conn = conn_of(conn);
+                self.note(format_args!("node {node} refuses a connection: {reason}"));
+                self.checks.count("refused calls");
+                self.process(node).primary.calls.remove(&conn);
+                self.send_link(node, conn, Link::Refuse { reason, primary });
+                self.drop_link(node, conn);
+            }
+            Effect::Send { conn, message } => self.send_link(node, conn_of(conn), Link::Node(message)),
+            Effect::BeginSession { session, conn } => self.begin_feeds(node, session, conn_of(conn)),
+            Effect::EndSession { conn, .. } => self.end_feeds(node, conn_of(conn)),
+            Effect::TellShards { durability, session } => self.mail_all(node, || ToShard::Durability { durability, session }),
+            Effect::PrimaryAt { address, epoch } => {
+                let mut field = [0; 48];
+                fill(&mut field, &address);
+                self.mail_all(node, || ToShard::PrimaryAt { address: field, epoch });
+            }
+            Effect::Call { attempt, address } => self.call_primary(node, attempt, &address),
+            Effect::OpenStreams { epoch, catching_up, committed, .. } => self.open_streams(node, epoch, catching_up, &committed),
+            Effect::SingleWrites { attempt } => self.await_single_writes(node, attempt),
+            Effect::SeveralWrites { attempt } => self.allow_several_writes(node, attempt),
+            Effect::HasAll { .. } => {}
+            Effect::EndFollowing { attempt } => self.end_attempt(node, attempt),
+            Effect::Cut { stream } => self.begin_cut(node, usize::from(stream)),
+            Effect::Inquire { address } => {
+                if let Some(old) = self.process(node).primary.inquiry.take() {
+                    self.drop_link(node, old);
+                }
+                let conn = self.call_node(node, Purpose::Inquiry, node_at(&address));
+                self.process(node).primary.inquiry = Some(conn);
+            }
+            Effect::TakeOver { epoch, durability, .. } => self.take_over(node, epoch, durability),
+            Effect::Answer { outcome, .. } => {
+                if let Err(why) = outcome {
+                    self.note(format_args!("node {node} refuses its operator: {why}"));
+                    if matches!(why, RequestRefused::NotPromotable(_)) {
+                        self.checks.count("refused promotions");
+                    }
+                }
+            }
+            Effect::Restart => self.restart(node),
+            Effect::Report(report) => self.reported(node, report),
+        }
+    }
+
+    fn reported(&mut self, node: usize, report: Report) {
+        self.note(format_args!("node {node}: {report:?}"));
+        let what = match report {
+            Report::StandbyConnected { .. } => "sessions",
+            Report::Alone { why } if why.contains("solo_after_ms") => "gone alone by itself",
+            Report::Alone { .. } => "gone alone",
+            Report::Demoted { .. } => "depositions",
+            Report::Membership { in_sync, .. } => {
+                if in_sync {
+                    let session = self.process(node).standby.session;
+                    self.operator.granted(node, session);
+                }
+                if in_sync { "grants" } else { "revocations" }
+            }
+            _ => return,
+        };
+        self.checks.count(what);
+    }
+
+    /// ACCEPT and WELCOME in one.
+    fn welcome(&mut self, node: usize, conn: usize) {
+        let may_leave = self.plan.solo_after_ms > 0;
+        let node_id = self.nodes[node].disk.node_id;
+        let shards = self.plan.shards;
+        let process = self.process(node);
+        let state = process.node.state();
+        let (epoch, role, odd_epochs) = (state.epoch, state.role, state.odd_epochs);
+        let session = process.primary.feeds.as_ref().map_or(0, |feeds| feeds.session);
+        let Some(join) = process.primary.calls.remove(&conn) else { return };
+        if let Purpose::Stream { stream, .. } = join.purpose {
+            return self.open_feed(node, stream, conn);
+        }
+        let client_address = String::new();
+        let accepted = Accepted { node_id, client_address, epoch, role, odd_epochs, may_leave, shards, streams: shards, session };
+        self.send_link(node, conn, Link::Accept(accepted));
+    }
+
+    /// Has a state made durable, which takes its time.
+    fn persist(&mut self, node: usize, state: ReplicaState) {
+        self.process(node).persisting = Some(state);
+        let time = self.rng.between(100_000, self.nodes[node].disk.slowest_state_ns);
+        if time > SLOW_STATE_NS {
+            self.checks.count("slow state write");
+        }
+        self.wake_in(node, time, Wake::Persisted);
+        self.io_step(node);
+        if self.broken(Broken::SendBeforePersist) {
+            self.node_event(node, Event::Persisted);
+        }
+    }
+
+    /// What a disk holds after a change.
+    pub(super) fn on_disk(&self, before: &ReplicaState, new: &ReplicaState) -> ReplicaState {
+        let epoch = if self.broken(Broken::EpochInMemory) { before.epoch } else { new.epoch };
+        ReplicaState { epoch, ..new.clone() }
+    }
+
+    /// The state is durable.
+    pub(super) fn persisted(&mut self, node: usize) {
+        // A failing disk fails here, too: the process ends, and may find the change made or not.
+        if self.nodes[node].disk.fault.take_if(|fault| !fault.lies()).is_some() {
+            self.checks.count("state write error");
+            return self.disk_failed(node);
+        }
+        let Some(state) = self.process(node).persisting.take() else { return };
+        self.io_step(node);
+        self.nodes[node].disk.state = self.on_disk(&self.nodes[node].disk.state, &state);
+        self.note(format_args!(
+            "node {node} is durably {} of epoch {}, {}{}",
+            state.role,
+            state.epoch,
+            state.durability,
+            if state.in_sync { ", in sync" } else { "" }
+        ));
+        if !self.broken(Broken::SendBeforePersist) {
+            self.node_event(node, Event::Persisted);
+        }
+    }
+
+    fn mail_all(&mut self, node: usize, message: impl Fn() -> ToShard) {
+        for core in 0..usize::from(self.plan.shards) {
+            self.mail(node, core, message());
+        }
+    }
+
+    /// A standby, durably the primary of a new epoch, begins to decide.
+    fn take_over(&mut self, node: usize, epoch: u32, durability: Durability) {
+        let process = self.process(node);
+        process.reign = Some(epoch);
+        let dedupes = process.builder.take().map(Builder::into_dedupes).expect("a standby keeps its tables");
+        for (core, dedupe) in dedupes.into_iter().enumerate() {
+            let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
+            let process = self.process(node);
+            process.cores[core].segments_told = ready;
+            let journal = journal_setup(core as u16, epoch, &process.standby.streams[core].follower.tail(), ready);
+            let take_over = TakeOver { state: shard_state(dedupe), journal, durability };
+            self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
+        }
+        self.checks.count("promotions");
+        self.make_all_segments(node);
+    }
+
+    /// Time passes for a node's replication.
+    pub(super) fn beat(&mut self, node: usize) {
+        let full = self.is_short_of_room(node);
+        self.node_event(node, Event::DiskFull(full));
+        if self.nodes[node].process.is_some() {
+            self.node_event(node, Event::Tick);
+        }
+        if self.nodes[node].process.is_some() {
+            let time = self.rng.between(10, 30) * MS;
+            self.wake_in(node, time, Wake::Beat);
+        }
+    }
+
+    /// The operator's command to a standby; `true` when it is carried out.
+    pub(super) fn take_office(&mut self, node: usize, force: bool) -> bool {
+        let before = self.process(node).node.is_promoting();
+        let request = RequestId(self.new_id());
+        let command = Command::Promote { force, tables: Tables::default() };
+        self.node_event(node, Event::Requested { request, command });
+        !before && self.process(node).node.is_promoting()
+    }
+
+    /// The operator wants the node alone; `true` when it will be, or is.
+    pub(super) fn go_alone(&mut self, node: usize, standby_is_down: bool) -> bool {
+        let request = RequestId(self.new_id());
+        self.node_event(node, Event::Requested { request, command: Command::Solo { standby_is_down } });
+        let process = self.process(node);
+        process.node.is_going_alone() || process.node.state().durability == Durability::Solo
+    }
+
+    /// A standby that the operator left out comes back when it dials anew.
+    pub(super) fn end_held_session(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].process.as_ref() else { return };
+        if let Some(session) = process.node.session().filter(|_| process.node.is_held()) {
+            self.node_event(node, Event::SessionEnded { session, why: "the operator wants the standby back".to_owned() });
+        }
+    }
+}
