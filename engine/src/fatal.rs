@@ -1,6 +1,6 @@
 //! How catraca ends: exit statuses, and the one sentence that goes with a failure.
 //!
-//! Statuses are stable, so that a supervisor can tell a wrong configuration from a dying disk. The README lists them.
+//! Statuses are stable, so that a supervisor can tell a wrong configuration from a dying disk. engine/OPERATING.md lists them.
 
 use std::fmt;
 

@@ -135,7 +135,7 @@ pub fn start(setup: CoreSetup, started: SyncSender<Result<(), Failure>>) -> Resu
         .map_err(|error| {
             Failure::new(
                 Status::Environment,
-                format!("shard {shard} can't start on processor {cpu}: {error}; see the README, \"What it needs\""),
+                format!("shard {shard} can't start on processor {cpu}: {error}; see engine/CONFIGURATION.md, \"What the machine needs\""),
             )
         })
 }
