@@ -33,6 +33,15 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a peer may refuse to take its answers before it is closed.
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// An idle connection is asked for a sign of life after this time; the kernel's default is two hours.
+pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
+/// Between two such questions without an answer.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// So many without an answer, and the peer is gone.
+pub const KEEP_ALIVE_PROBES: u32 = 3;
+/// A client that vanished without a word keeps its connection for no longer than this.
+pub const DEAD_PEER_AFTER: Duration =
+    Duration::from_secs(KEEP_ALIVE_IDLE.as_secs() + KEEP_ALIVE_INTERVAL.as_secs() * KEEP_ALIVE_PROBES as u64);
 /// How often a shard looks at its deadlines. The error of a missed budget comes at most this late.
 pub const TICK: Duration = Duration::from_millis(10);
 /// Time for a graceful stop: the longest budget, and as much again as a tick and a slow disk need.

@@ -49,6 +49,24 @@ impl<T> Mailbox<T> {
     }
 }
 
+/// Takes at most `most` messages out of the mailboxes, each with its place among them: in the order of each, one of each in turn, beginning
+/// with the `first`th. So one that is always full keeps nobody out.
+pub fn take_fairly<T>(mailboxes: &[&Mailbox<T>], first: usize, most: usize, mut take: impl FnMut(usize, T)) {
+    let (mut taken, mut empty) = (0, 0);
+    for at in (0..mailboxes.len()).cycle().skip(first % mailboxes.len().max(1)) {
+        match mailboxes[at].pop() {
+            Some(message) => {
+                take(at, message);
+                (taken, empty) = (taken + 1, 0);
+            }
+            None => empty += 1,
+        }
+        if taken == most || empty == mailboxes.len() {
+            return;
+        }
+    }
+}
+
 /// Waits until one of the mailboxes holds a message. Only their one reader may call this.
 pub async fn any_message<T, U>(first: &Mailbox<T>, others: &[&Mailbox<U>]) {
     poll_fn(|context| {
@@ -64,4 +82,34 @@ pub async fn any_message<T, U>(first: &Mailbox<T>, others: &[&Mailbox<U>]) {
         if some() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_taken_in_turn_and_no_more_than_asked_for() {
+        let mailboxes: Vec<_> = (0..3).map(|_| Mailbox::new(1_000)).collect();
+        for mailbox in &mailboxes[..2] {
+            (0..1_000).for_each(|n| mailbox.push(n).expect("room"));
+        }
+        mailboxes[2].push(7).expect("room");
+        let all: Vec<_> = mailboxes.iter().collect();
+        let mut next = [0, 0, 7];
+        let mut took = |first: usize, most: usize| {
+            let mut count = [0; 3];
+            take_fairly(&all, first, most, |from, message| {
+                assert_eq!(message, next[from], "in order");
+                next[from] += 1;
+                count[from] += 1;
+            });
+            count
+        };
+        assert_eq!(took(2, 256), [128, 127, 1]);
+        assert_eq!(took(4, 1), [0, 1, 0], "beginning with the one whose turn it is");
+        assert_eq!(took(0, 10_000), [872, 872, 0]);
+        assert_eq!(took(1, 1), [0, 0, 0]);
+        take_fairly(&[] as &[&Mailbox<u8>], 5, 5, |_, _| unreachable!("there is none"));
+    }
 }

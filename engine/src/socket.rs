@@ -1,9 +1,11 @@
-//! Sockets to listen with, bound and not listening yet: until [`listen`] connections are refused. Knows no runtime.
+//! Sockets to listen with, bound and not listening yet: until [`listen`] connections are refused; and what all connections of clients are
+//! set to. Knows no runtime.
 
+use crate::limits::{KEEP_ALIVE_IDLE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_PROBES};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
@@ -36,4 +38,32 @@ pub fn address(socket: &OwnedFd) -> io::Result<SocketAddr> {
 /// What the system says: somebody else listens on the address, say.
 pub fn listen(socket: &OwnedFd) -> io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
+}
+
+/// Has the kernel notice a peer that vanished without a word, within [`DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
+///
+/// # Errors
+/// What the system says.
+pub fn keep_alive(socket: impl AsFd) -> io::Result<()> {
+    let socket = socket.as_fd();
+    sockopt::set_tcp_keepidle(socket, KEEP_ALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(socket, KEEP_ALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(socket, KEEP_ALIVE_PROBES)?;
+    Ok(sockopt::set_socket_keepalive(socket, true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_vanished_is_asked_for_within_a_minute() {
+        let socket = bind(SocketAddr::from(([127, 0, 0, 1], 0)), false).expect("a socket");
+        assert!(!sockopt::socket_keepalive(&socket).expect("known"));
+        keep_alive(&socket).expect("set");
+        assert!(sockopt::socket_keepalive(&socket).expect("known"));
+        let times = (sockopt::tcp_keepidle(&socket), sockopt::tcp_keepintvl(&socket), sockopt::tcp_keepcnt(&socket));
+        assert_eq!(times, (Ok(KEEP_ALIVE_IDLE), Ok(KEEP_ALIVE_INTERVAL), Ok(KEEP_ALIVE_PROBES)));
+        assert!(crate::limits::DEAD_PEER_AFTER.as_secs() <= 60);
+    }
 }

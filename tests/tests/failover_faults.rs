@@ -5,7 +5,7 @@ use catraca_tests::disk::{ballast, inside, mounted};
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
 use catraca_tests::node::{Node, Process, Setup, fail, folder};
-use catraca_tests::pair::{Pair, ask, await_in_sync};
+use catraca_tests::pair::{Pair, ask, await_in_sync, place};
 use catraca_tests::raw::Raw;
 use catraca_tests::{payments, sandbox};
 use catraca_wire::block::FORMAT_VERSION;
@@ -23,6 +23,9 @@ const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const DISK_FAILED: i32 = 13;
 const STUCK: i32 = 15;
+/// Health is answered within this time beside scrapes that wait: a core that stands still ends the node after 10 s, and each of these
+/// scrapes would wait for 2.
+const HEALTH_WITHIN: Duration = Duration::from_secs(8);
 /// Fewest answers before a fault, so that there is something to lose.
 const LEAST_ANSWERS: u64 = 200;
 
@@ -213,6 +216,58 @@ fn a_standby_whose_disk_fills_up_ends_admission_before_anything_waits_for_it() {
     assert!(client.decide(&before).is_ok_and(|again| again.duplicate), "what is old is answered");
     std::fs::remove_file(&file).expect("there");
     primary.wait_until("it decides again", |_| client.decide(&payments::payment(&format!("full-{number}"), number)).is_ok());
+}
+
+#[test]
+fn a_state_that_can_not_be_written_hangs_neither_health_nor_the_session() {
+    let pair = Pair::new(1);
+    let primary = pair.start(0);
+    pair.share_key();
+    // As a disk that takes a second and more for the state: what rests on it waits, and nothing else.
+    let held = sandbox::hold_thread(primary.process.pid(), "replica-state");
+    let standby = pair.start(1);
+    standby.wait_until("it follows", |node| place(node).connected);
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_secs(4) {
+        assert_eq!(primary.http_get("/livez").0, 200);
+        assert_eq!(primary.http_get("/readyz").0, 200);
+        assert!(primary.http_get("/metrics").1.contains("catraca_peer_connected 1"), "heartbeats go on");
+        assert!(place(&primary).connected && !place(&primary).in_sync);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    primary
+        .client()
+        .decide(&payments::payment("meanwhile", 1))
+        .expect("answers do not wait for the standby before it is durable");
+    drop(held);
+    await_in_sync(&primary, &standby);
+}
+
+#[test]
+fn scrapes_that_wait_for_a_core_keep_nobody_from_health() {
+    let dir = folder();
+    let mut node = Setup::new(dir.path()).start();
+    node.client().decide(&payments::payment("before", 1)).expect("decided");
+    let held = sandbox::hold_thread(node.process.pid(), "shard-0-1");
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            // The node ends before all of them are answered.
+            scope.spawn(|| {
+                TcpStream::connect(node.setup.http).and_then(|mut scrape| {
+                    scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+                    scrape.read_to_end(&mut Vec::new())
+                })
+            });
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        let began = Instant::now();
+        assert!(matches!(node.http_get("/livez").0, 200 | 503));
+        assert_eq!(node.http_get("/readyz").0, 200);
+        assert!(began.elapsed() < HEALTH_WITHIN, "health waited for a core: {:?}", began.elapsed());
+        node.process.signal(Signal::KILL);
+        drop(held);
+    });
+    node.process.wait();
 }
 
 #[test]

@@ -14,7 +14,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-/// Requests answered at once. Each may wait for a core; one that only asks for health waits for nothing.
+/// Where metrics are.
+const METRICS: &str = "/metrics";
+/// Scrapes answered at once. Each may wait for a core.
 const MAX_AT_ONCE: usize = 64;
 
 /// A request for the control thread, which owns what is not shared between threads.
@@ -31,10 +33,17 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
     tokio::task::spawn_local(async move {
         while let Some(Ask { path, format, reply }) = waiting.recv().await {
             let (control, stats) = (Rc::clone(&control), stats.clone());
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            if path != METRICS {
+                let _ = reply.send(health(&path, &control));
+                continue;
+            }
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                let _ = reply.send((StatusCode::SERVICE_UNAVAILABLE, "too many scrapes wait for a core\n").into_response());
+                continue;
+            };
             // A task each: a scrape that waits for a core must not keep `/livez` waiting.
             tokio::task::spawn_local(async move {
-                let _ = reply.send(answer(&path, format, &control, &stats).await);
+                let _ = reply.send(scrape(format, &control, &stats).await);
                 drop(place);
             });
         }
@@ -62,7 +71,15 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
     }
 }
 
-async fn answer(path: &str, format: Format, control: &Control, stats: &stats::Handle) -> Response {
+async fn scrape(format: Format, control: &Control, stats: &stats::Handle) -> Response {
+    match metrics::gather(control, stats).await {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+/// Whether the node is well. Waits for nothing: neither a core, nor a disk, nor other requests.
+fn health(path: &str, control: &Control) -> Response {
     match path {
         "/livez" if control.live.get() => (StatusCode::OK, "ok\n").into_response(),
         "/livez" => (StatusCode::SERVICE_UNAVAILABLE, "a data core stands still\n").into_response(),
@@ -79,10 +96,6 @@ async fn answer(path: &str, format: Format, control: &Control, stats: &stats::Ha
             }
             Admission::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response(),
             Admission::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
-        },
-        "/metrics" => match metrics::gather(control, stats).await {
-            Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response(),
-            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
         },
         _ => (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n").into_response(),
     }

@@ -2,6 +2,7 @@
 
 use super::connection;
 use super::core::Core;
+use crate::socket;
 use catraca_wire::frame::{ErrorCode, ErrorFrame};
 use futures::AsyncWriteExt;
 use glommio::net::{TcpListener, TcpStream};
@@ -54,11 +55,11 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
     }
 }
 
-/// Has the kernel notice a peer that vanished without a word.
+/// Has the kernel notice a peer that vanished without a word, within [`limits::DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
 fn keep_alive(stream: &TcpStream) {
     // SAFETY: the stream owns the descriptor and outlives this borrow of it.
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
-    if let Err(error) = rustix::net::sockopt::set_socket_keepalive(fd, true) {
+    if let Err(error) = socket::keep_alive(fd) {
         tracing::debug!(%error, "keep-alive was refused");
     }
 }

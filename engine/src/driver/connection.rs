@@ -131,9 +131,9 @@ fn close(core: &Core, connection: &Connection) {
     connection.closed.set(true);
     core.shard.borrow_mut().disconnect(connection.id);
     core.connections.borrow_mut()[connection.id.slot as usize] = None;
-    let fd = connection.stream.borrow().as_raw_fd();
-    // SAFETY: the stream owns the descriptor and is borrowed for as long as this borrow of it lives.
-    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let stream = connection.stream.borrow();
+    // SAFETY: the stream owns the descriptor, and `stream` keeps it from being closed until the end of this function, past the last use.
+    let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     // Ends the reading task's poll, if it waits in one; an error means that the peer was faster.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);
     connection.readable.set();

@@ -6,7 +6,7 @@ use super::event::Event;
 use super::{CoreSetup, Links, accept, disk};
 use crate::fatal::{Failure, Status};
 use crate::limits::{READ_BUFFER_LEN, TICK};
-use crate::mailbox::{Mailbox, any_message};
+use crate::mailbox::{Mailbox, any_message, take_fairly};
 use crate::shard::Shard;
 use crate::shard::journal::Journal;
 use crate::shard::messages::{ConnectionId, Now};
@@ -152,25 +152,17 @@ async fn take_messages(core: Rc<Core>) {
     let links = Arc::clone(&core.links);
     let control = &links.to_shard[core.shard_index];
     let siblings: Vec<_> = links.mesh[core.shard_index].iter().collect();
+    let mut turn = 0_usize;
     loop {
         any_message(control, &siblings).await;
-        let mut taken = 0;
+        // What is left over wakes this task again at once, when others have had their turn.
+        turn = turn.wrapping_add(1);
         {
             let mut shard = core.shard.borrow_mut();
             let now = core.now();
-            for (from, queue) in siblings.iter().enumerate() {
-                while let Some(message) = queue.pop() {
-                    shard.mesh(from as u16, message, now);
-                    taken += 1;
-                    if taken % INBOX_BATCH == 0 {
-                        break;
-                    }
-                }
-            }
+            take_fairly(&siblings, turn, INBOX_BATCH, |from, message| shard.mesh(from as u16, message, now));
             shard.date_decisions(core.mono_ns());
-            while let Some(message) = control.pop() {
-                shard.control(message, now);
-            }
+            take_fairly(&[control], 0, INBOX_BATCH, |_, message| shard.control(message, now));
             // The standby's word may be among them.
             shard.answer_committed(now);
         }

@@ -31,7 +31,7 @@ pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, i
     let start = feeder.acknowledged();
     let is_live = stream < link.setup.shards;
     if is_live {
-        link.tell(usize::from(stream), ToShard::StandbyAt(start));
+        link.tell(usize::from(stream), ToShard::StandbyAt { session: id, lsn: start });
     }
     let feeder = Arc::new(Mutex::new(feeder));
     link.watch_feeder(stream, &feeder);
@@ -119,7 +119,7 @@ fn take_acks(link: &Link, connection: &mut Connection, feeder: &Mutex<Feeder>, s
             .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
             .map_err(|fault| LinkFailure::Fault(fault.to_string()))?;
         if is_live {
-            link.tell(usize::from(stream), ToShard::StandbyDurable(acknowledged));
+            link.tell(usize::from(stream), ToShard::StandbyDurable { session: id, lsn: acknowledged });
             link.links.feeds[usize::from(stream)].wake();
         }
         link.progress(id, stream, acknowledged);

@@ -11,6 +11,8 @@ pub struct CommitGate {
     durability: Durability,
     durable_here: u64,
     durable_there: u64,
+    /// The session with the standby that `durable_there` is of: what is said in another one does not count.
+    session: u64,
     committed: u64,
     /// What an earlier run wrote, and may have answered.
     inherited: u64,
@@ -21,7 +23,7 @@ impl CommitGate {
     /// what an earlier run wrote, this node can't know what the standby holds.
     pub fn new(durability: Durability, durable: u64) -> Self {
         let committed = if durability == Durability::Sync { 0 } else { durable };
-        Self { durability, durable_here: durable, durable_there: 0, committed, inherited: durable }
+        Self { durability, durable_here: durable, durable_there: 0, session: 0, committed, inherited: durable }
     }
 
     /// This node's disk holds everything up to `lsn`. Never goes back.
@@ -31,14 +33,22 @@ impl CommitGate {
         self.advance();
     }
 
-    /// A standby goes on behind `lsn`: what it holds begins to count from there, whatever another one held.
-    pub fn standby_at(&mut self, lsn: u64) {
-        self.durable_there = lsn;
+    /// In a session that begins the standby goes on behind `lsn`: what it holds begins to count from there, whatever another one held.
+    /// Sessions have rising numbers: what an earlier one says late does not count.
+    pub fn standby_at(&mut self, session: u64, lsn: u64) {
+        if session < self.session {
+            return;
+        }
+        (self.session, self.durable_there) = (session, lsn);
         self.advance();
     }
 
-    /// The standby's disk holds everything up to `lsn`. A late word of less is ignored.
-    pub fn durable_there(&mut self, lsn: u64) {
+    /// The disk of a session's standby holds everything up to `lsn`. A late acknowledgement of less is ignored, and so is one of an
+    /// earlier session: another node may follow now, which holds less.
+    pub fn durable_there(&mut self, session: u64, lsn: u64) {
+        if session != self.session {
+            return;
+        }
         self.durable_there = self.durable_there.max(lsn);
         self.advance();
     }
@@ -91,13 +101,13 @@ mod tests {
     fn with_a_standby_both_must_hold_it() {
         let mut gate = CommitGate::new(Durability::Sync, 4);
         assert_eq!(gate.committed(), 0, "an earlier run's records may never have been shared");
-        gate.standby_at(3);
+        gate.standby_at(1, 3);
         assert_eq!(gate.committed(), 3);
-        gate.durable_there(20);
+        gate.durable_there(1, 20);
         assert_eq!(gate.committed(), 4, "the standby may be ahead of this disk");
         gate.durable_here(10);
         assert_eq!(gate.committed(), 10);
-        gate.durable_there(15);
+        gate.durable_there(1, 15);
         gate.durable_here(30);
         assert_eq!(gate.committed(), 20, "a late word takes nothing back");
     }
@@ -105,9 +115,9 @@ mod tests {
     #[test]
     fn what_an_earlier_run_wrote_may_have_been_answered() {
         let mut gate = CommitGate::new(Durability::Sync, 40);
-        gate.standby_at(3);
+        gate.standby_at(1, 3);
         assert_eq!((gate.committed(), gate.may_be_answered()), (3, 40));
-        gate.durable_there(50);
+        gate.durable_there(1, 50);
         gate.durable_here(50);
         assert_eq!((gate.committed(), gate.may_be_answered()), (50, 50));
     }
@@ -115,7 +125,7 @@ mod tests {
     #[test]
     fn modes_change_without_taking_back() {
         let mut gate = CommitGate::new(Durability::Solo, 10);
-        gate.standby_at(5);
+        gate.standby_at(1, 5);
         gate.set_durability(Durability::Sync);
         assert_eq!(gate.committed(), 10);
         gate.durable_here(12);
@@ -128,5 +138,18 @@ mod tests {
     #[should_panic(expected = "went back")]
     fn durability_never_goes_back() {
         CommitGate::new(Durability::Single, 4).durable_here(3);
+    }
+
+    #[test]
+    fn an_acknowledgement_of_an_earlier_session_does_not_count() {
+        let mut gate = CommitGate::new(Durability::Sync, 0);
+        gate.durable_here(100);
+        gate.standby_at(1, 0);
+        gate.standby_at(2, 50);
+        gate.durable_there(1, 100);
+        gate.standby_at(1, 90);
+        assert_eq!(gate.committed(), 50);
+        gate.durable_there(2, 80);
+        assert_eq!(gate.committed(), 80);
     }
 }

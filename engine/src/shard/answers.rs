@@ -66,14 +66,14 @@ impl<B: BlockMemory> Shard<B> {
     }
 
     /// The standby goes on behind this record of the stream.
-    pub fn standby_at(&mut self, lsn: u64) {
-        self.gate.standby_at(lsn);
+    pub fn standby_at(&mut self, session: u64, lsn: u64) {
+        self.gate.standby_at(session, lsn);
         self.gate_moved = true;
     }
 
     /// The standby has this record and all before it durable. [`Self::answer_committed`] must follow.
-    pub fn standby_durable(&mut self, lsn: u64) {
-        self.gate.durable_there(lsn);
+    pub fn standby_durable(&mut self, session: u64, lsn: u64) {
+        self.gate.durable_there(session, lsn);
         self.gate_moved = true;
     }
 

@@ -52,8 +52,8 @@ impl<B: BlockMemory> Shard<B> {
                 let (shard, answered) = (self.settings.shard, self.gate.may_be_answered());
                 self.control_out.push(ToControl::Gated { shard, session, answered });
             }
-            ToShard::StandbyAt(lsn) => self.standby_at(lsn),
-            ToShard::StandbyDurable(lsn) => self.standby_durable(lsn),
+            ToShard::StandbyAt { session, lsn } => self.standby_at(session, lsn),
+            ToShard::StandbyDurable { session, lsn } => self.standby_durable(session, lsn),
             ToShard::PrimaryAt { address, epoch } => (self.primary, self.primary_epoch) = (address, epoch),
             ToShard::TakeOver(take_over) => self.take_over(*take_over),
         }

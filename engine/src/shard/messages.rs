@@ -167,10 +167,20 @@ pub enum ToShard {
         /// The session that it is for, to be named in the reply; 0 for none.
         session: u64,
     },
-    /// The standby goes on behind this record of the stream.
-    StandbyAt(u64),
-    /// The standby has this record and all before it durable.
-    StandbyDurable(u64),
+    /// The standby goes on behind a record of the stream.
+    StandbyAt {
+        /// In this session, whose number is above those of all sessions before.
+        session: u64,
+        /// The record.
+        lsn: u64,
+    },
+    /// The standby has a record and all before it durable.
+    StandbyDurable {
+        /// In this session.
+        session: u64,
+        /// The record.
+        lsn: u64,
+    },
     /// On a standby: where clients reach the primary.
     PrimaryAt {
         /// Where it takes clients.

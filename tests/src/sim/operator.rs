@@ -105,6 +105,10 @@ impl Sim {
         }
         let Some(leader) = self.leader() else { return };
         let standby = 1 - leader;
+        if self.operator.helping && !self.nodes[leader].paused {
+            // What was asked for before may be carried out only now.
+            self.end_held_session(leader);
+        }
         if self.nodes[standby].damaged && !self.nodes[leader].damaged {
             return self.wipe(standby);
         }

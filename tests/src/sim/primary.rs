@@ -109,18 +109,20 @@ impl Sim {
                 let early = self.broken(Broken::CountsBeginner);
                 let held = if early { self.tails(node)[stream] } else { lsn };
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
+                let session = feeds.session;
                 feeds.streams[stream].feeder = Some(Feeder::new(lsn, chain));
                 self.note(format_args!("node {node}/{stream} feeds from {lsn} on"));
-                self.mail(node, stream, ToShard::StandbyAt(held));
+                self.mail(node, stream, ToShard::StandbyAt { session, lsn: held });
                 self.session_progress(node, stream);
                 self.feed(node, stream);
             }
             Link::Ack { lsn, receipt } => {
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
+                let session = feeds.session;
                 let Some(feeder) = feeds.streams[stream].feeder.as_mut() else { return };
                 match feeder.acknowledge(lsn, receipt) {
                     Ok(lsn) => {
-                        self.mail(node, stream, ToShard::StandbyDurable(lsn));
+                        self.mail(node, stream, ToShard::StandbyDurable { session, lsn });
                         self.session_progress(node, stream);
                         self.feed(node, stream);
                     }
