@@ -9,7 +9,7 @@ use catraca_engine::shard::access::Access;
 use catraca_engine::shard::admit::EventTimeLimits;
 use catraca_engine::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{ConnectionId, Now, ShardState, Standing};
+use catraca_engine::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
@@ -68,7 +68,7 @@ impl Machine {
         };
         let mut shard = Shard::new(
             settings,
-            Standing::primary(Durability::Single),
+            RoleConfig::primary(Durability::Single),
             ShardState {
                 dedupe: Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16])),
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),

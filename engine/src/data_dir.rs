@@ -35,7 +35,7 @@ const MAX_BINDING_LEN: u64 = 256;
 pub struct Options {
     /// Allow one whose contents do not survive a restart. For tests.
     pub allow_volatile: bool,
-    /// The operator's word that this copy is the node from now on, and the original will not run again.
+    /// Operator override: this copy is the node from now on, and the original will not run again.
     pub adopt_copy: bool,
 }
 
@@ -58,7 +58,7 @@ pub struct DataDir {
     pub cluster_id: [u8; 16],
     /// Node.
     pub node_id: [u8; 16],
-    /// It was a copy until now, and is the node on the operator's word: its log may be older than what the node knew.
+    /// It was a copy until now, and is the node by an operator override: its log may be older than what the node knew.
     pub adopted: bool,
     _lock: File,
 }
@@ -177,7 +177,7 @@ fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<bool, Failure>
         if !adopt_copy {
             return Err(refuse(copied(path)));
         }
-        tracing::warn!(data_dir = %path.display(), "a copy is the node from now on, on the operator's word");
+        tracing::warn!(data_dir = %path.display(), "a copy is the node from now on, by an operator override");
     }
     let write = || {
         lock.set_len(0)?;

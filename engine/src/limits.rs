@@ -12,8 +12,8 @@ pub const BLOCK_BUFFERS: usize = 20;
 /// SUBMITs parsed, hashed and prefetched before the first of them is decided. Long enough to hide a cache miss behind the others,
 /// short enough that what was prefetched is still in the first-level cache.
 pub const DECISION_BATCH: usize = 32;
-/// Questions that one shard may have open with another: the length of the queue between them in each direction, so that neither an
-/// accepted question nor its answer ever finds the queue full.
+/// Forwards that one shard may have pending at another: the length of the queue between them in each direction, so that neither an
+/// accepted forward nor its reply ever finds the queue full.
 pub const MESH_QUEUE_LEN: usize = 4096;
 /// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;
@@ -21,7 +21,7 @@ pub const MAX_CONTROL_REQUESTS: usize = 64;
 pub const CONTROL_QUEUE_LEN: usize = 1024;
 /// Connections over HTTP at once; more are closed. Some monitors and an operator need a dozen.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
-/// Calls of other nodes at once: a session's connections twice over, and some strangers. More are closed at once.
+/// Calls of other nodes at once: a session's connections twice over, and some of unknown nodes. More are closed at once.
 pub const MAX_CALLS: usize = 256;
 /// Bytes of answers that a connection may leave unread before the server stops reading its requests.
 pub const MAX_UNREAD_ANSWERS_LEN: usize = 128 * 1024;

@@ -231,10 +231,10 @@ proptest! {
         let mut shuffled: Vec<_> = changes.iter().chain(&changes).copied().collect();
         shuffled.sort_by_key(|change| change.sequence.wrapping_mul(order | 1));
         let straight = overlay(&changes);
-        let standing = straight.changes();
+        let role_config = straight.changes();
         let listed = Arc::new(snapshot());
-        for made in [straight, overlay(&shuffled), overlay(&standing)] {
-            prop_assert_eq!(made.changes(), standing.clone());
+        for made in [straight, overlay(&shuffled), overlay(&role_config)] {
+            prop_assert_eq!(made.changes(), role_config.clone());
             prop_assert_eq!(made.sequence(), changes.len() as u64);
             let lists = Lists::new(Some(Arc::clone(&listed)), made);
             for text in DOCUMENTS {

@@ -3,8 +3,8 @@
 mod log_program;
 mod log_support;
 
-use catraca_engine::link::state_file;
 use catraca_engine::replica::{Peer, ReplicaState};
+use catraca_engine::replication::state_file;
 use catraca_wire::block::SECTOR_LEN;
 use log_program::{command, damage, data_dir, json, run, stream};
 use std::fs;
@@ -201,13 +201,13 @@ fn the_hole_that_a_standby_left_while_it_caught_up_is_no_damage() {
     assert_eq!(hole.segment, last.segment, "one write is of one segment");
     damage(dir.path(), 0, hole.segment as u32, |bytes| bytes[hole.offset..hole.offset + SECTOR_LEN].fill(0));
     assert_eq!(run(dir.path(), &["verify"]).0, 3);
-    let standby = ReplicaState::newcomer(2, 0, "127.0.0.1:7401".to_owned());
+    let standby = ReplicaState::joining(2, 0, "127.0.0.1:7401".to_owned());
     let primary = Peer { node_id: [7; 16], replication_address: "127.0.0.1:7401".to_owned(), client_address: String::new() };
     let behind = standby.following(1, primary, true, false).expect("it has seen nothing");
     state_file::save(dir.path(), &behind).expect("own");
     let (status, text, _) = run(dir.path(), &["verify"]);
     assert_eq!(status, 0, "{text}");
     assert!(text.contains("several blocks of one write"), "{text}");
-    state_file::save(dir.path(), &behind.with_grant(1, true).expect("its epoch")).expect("own");
+    state_file::save(dir.path(), &behind.with_membership(1, true).expect("its epoch")).expect("own");
     assert_eq!(run(dir.path(), &["verify"]).0, 3, "with the grant it is");
 }

@@ -9,7 +9,7 @@ use catraca_engine::log::lookup::{OwnLog, Query, find_newest};
 use catraca_engine::log::read::End;
 use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
-use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, kept, lookup, recover_stream};
+use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, lookup, quarantine, recover_stream};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::transaction_id;
 use log_support::{CLUSTER, KEY, NOON_NS, TestLog, decision};
@@ -352,7 +352,7 @@ fn whole_blocks_behind_a_hole_are_put_aside_before_they_are_cleared() {
     assert_eq!((again.next_lsn, again.repaired), (4, None));
     let kept = dir.path().join(format!("quarantine/shard-0000-segment-00000000-offset-{}-torn.blocks", hole.offset));
     let mut found = Vec::new();
-    let faults = kept::blocks(&kept, &KEY, |block| {
+    let faults = quarantine::blocks(&kept, &KEY, |block| {
         found.push((block.head.first_lsn.to_native(), block.records().count() as u64));
         ControlFlow::Continue(())
     });

@@ -38,7 +38,7 @@ fn cut_anywhere_the_bytes_mean_the_same() {
     let world = || World::with(Options { buffers: 1, segments: 1, ..Options::default() });
     let whole = {
         let mut w = world();
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         w.send(c, &bytes);
         w.settle();
         w.clients[c].replies.clone()
@@ -46,14 +46,14 @@ fn cut_anywhere_the_bytes_mean_the_same() {
     assert_eq!(whole.len(), 6);
     for cut in 1..bytes.len() {
         let mut w = world();
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         w.send(c, &bytes[..cut]);
         w.send(c, &bytes[cut..]);
         w.settle();
         assert_eq!(w.clients[c].replies, whole, "cut at {cut}");
     }
     let mut w = world();
-    let c = w.stranger(0);
+    let c = w.raw_client(0);
     for byte in bytes {
         w.send(c, &[byte]);
     }
@@ -124,7 +124,7 @@ fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may
         let mut access = Access::default();
         access.add(b"secret", permissions);
         let mut w = World::with(Options { access, ..Options::default() });
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         let mut hello = hello();
         hello.credential[..6].copy_from_slice(b"secret");
         hello.credential_len = 6;
@@ -157,7 +157,7 @@ fn handshakes_are_checked() {
     };
     let refused = |change: fn(&mut HelloFrame), code: ErrorCode| {
         let mut w = World::new();
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         let mut hello = hello();
         change(&mut hello);
         w.send(c, bytemuck::bytes_of(&hello));
@@ -176,7 +176,7 @@ fn handshakes_are_checked() {
 
     let mut w = World::with(Options { access, in_flight: 100, ..Options::default() });
     for (credential, welcome) in [(&b""[..], false), (b"secrets", false), (b"secret", true)] {
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         w.send(c, bytemuck::bytes_of(&with(credential)));
         assert_eq!(matches!(w.clients[c].replies[..], [Reply::Welcome(_)]), welcome);
         assert_eq!(w.clients[c].closed, !welcome);
@@ -194,7 +194,7 @@ fn handshakes_are_checked() {
     assert_eq!(w.ask(known, 4, transaction("a", payer(1))).verdict().flags, 0);
     // In flight: what is asked for, as far as the server allows.
     for (asked, given) in [(0, 100), (7, 7), (1000, 100)] {
-        let c = w.stranger(0);
+        let c = w.raw_client(0);
         let mut hello = with(b"secret");
         hello.in_flight = asked.into();
         w.send(c, bytemuck::bytes_of(&hello));
@@ -202,7 +202,7 @@ fn handshakes_are_checked() {
         assert_eq!(in_flight, given);
     }
     // Before HELLO nothing else, and HELLO once.
-    let c = w.stranger(0);
+    let c = w.raw_client(0);
     w.send(c, bytemuck::bytes_of(&PingFrame::empty(5)));
     assert_eq!(w.clients[c].answer(5).error(), ErrorCode::BadFrame);
     w.send(known, bytemuck::bytes_of(&with(b"secret")));
@@ -212,7 +212,7 @@ fn handshakes_are_checked() {
 #[test]
 fn who_is_slow_with_hello_or_half_a_frame_is_closed() {
     let mut w = World::new();
-    let (silent, trickling, idle, half) = (w.stranger(0), w.stranger(0), w.client(), w.client());
+    let (silent, trickling, idle, half) = (w.raw_client(0), w.raw_client(0), w.client(), w.client());
     let last = |w: &World, c: usize| w.clients[c].replies.last().copied();
     let closing = Some(Reply::Error { correlation: 0, code: ErrorCode::BadFrame, retry_after_ms: 0, closing: true });
     let bytes = bytemuck::bytes_of(&hello()).to_vec();

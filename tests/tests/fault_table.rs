@@ -39,7 +39,7 @@ fn every_fault_has_a_test_and_every_test_named_exists() {
     }
     let unnamed = files
         .iter()
-        .filter(|(file, _)| file == "sim_faults.rs" || file == "sim_reigns.rs")
+        .filter(|(file, _)| file == "sim_faults.rs" || file == "sim_epochs.rs")
         .flat_map(|(_, text)| text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next()));
     for name in unnamed {
         assert!(named.contains(name), "{name} simulates a fault that the table does not name it for");

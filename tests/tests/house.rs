@@ -320,7 +320,7 @@ fn made_up_offenders_are_found() {
         ("engine/src/log/check.rs", "use memmap2::Mmap;"),
         ("wire/src/block.rs", "use std::fs::File;"),
         ("wire/src/frame/mod.rs", "use std::net::TcpStream;"),
-        ("engine/src/shard/mod.rs", "use crate::driver::Links;"),
+        ("engine/src/shard/mod.rs", "use crate::driver::ShardChannels;"),
         ("engine/src/shard/mod.rs", "    crate::control::run(setup);"),
         ("engine/src/shard/mod.rs", "use crate::{limits, node};"),
         ("engine/src/blacklist/lists.rs", "use crate::shard::Shard;"),

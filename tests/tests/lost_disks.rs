@@ -106,7 +106,7 @@ fn a_node_that_lost_its_place_or_its_log_does_not_start() {
 }
 
 #[test]
-fn a_node_with_a_log_of_its_own_does_not_become_the_standby_of_strangers() {
+fn a_node_with_a_log_of_its_own_does_not_become_the_standby_of_unknown_nodes() {
     let pair = Pair::new(1);
     let primary = pair.start(0);
     let dir = folder();

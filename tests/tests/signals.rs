@@ -196,7 +196,7 @@ fn a_standby_that_catches_up_is_stopped_by_a_term_and_goes_on_from_there() {
 }
 
 #[test]
-fn a_term_while_a_deposed_primary_starts_anew_is_not_lost() {
+fn a_term_while_a_demoted_primary_starts_anew_is_not_lost() {
     for delay_ms in [0, 1, 5, 20, 50] {
         let pair = Pair::new(1);
         let [mut primary, standby] = pair.start_both();

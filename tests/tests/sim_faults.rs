@@ -326,14 +326,14 @@ fn parted(seed: u64, part: impl Fn(&mut Sim)) -> Tally {
 #[test]
 fn sim_partition_leaves_one_acknowledging_primary() {
     let tally = sum((1..=6).map(|seed| parted(seed, |sim| sim.part_nodes(true))));
-    assert!(tally.times("message held up") > 0 && tally.times("depositions") == 6, "{tally:?}");
+    assert!(tally.times("message held up") > 0 && tally.times("demotions") == 6, "{tally:?}");
 }
 
 #[test]
 fn sim_partition_of_one_direction_leaves_one_acknowledging_primary() {
     for (from, to) in [(0, 1), (1, 0)] {
         let tally = sum((1..=4).map(|seed| parted(seed, |sim| sim.part_one_way(from, to, true))));
-        assert!(tally.times("message held up") > 0 && tally.times("depositions") == 4, "{from}: {tally:?}");
+        assert!(tally.times("message held up") > 0 && tally.times("demotions") == 4, "{from}: {tally:?}");
     }
 }
 
@@ -349,5 +349,5 @@ fn sim_flapping_line_leaves_one_acknowledging_primary() {
     }
     let tally = sim.end();
     assert!(tally.times("message held up") > 0 && tally.times("sessions") > 2, "{tally:?}");
-    assert_eq!((tally.times("promotions"), tally.times("depositions")), (1, 1));
+    assert_eq!((tally.times("promotions"), tally.times("demotions")), (1, 1));
 }

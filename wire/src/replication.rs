@@ -52,7 +52,7 @@ wire_codes! {
         /// The end of the grant is durable here.
         Revoked = 14 => "REVOKED",
         /// Still here.
-        Beat = 15 => "BEAT",
+        Heartbeat = 15 => "HEARTBEAT",
         /// A piece of a list.
         ListPart = 16 => "LIST_PART",
     }
@@ -350,7 +350,7 @@ link_frame! {
 
 link_frame! {
     /// Still here.
-    Beat as BeatFrame, Beat, 24; {
+    Heartbeat as HeartbeatFrame, Heartbeat, 24; {
         /// 1 when the sender's disk is nearly full: a primary takes nothing new then, before what it answers waits for room there.
         disk_full: u8,
         /// 0.
@@ -383,7 +383,7 @@ pub const fn length_bounds(kind: LinkKind) -> (usize, usize) {
         LinkKind::Follow => exactly(size_of::<FollowFrame>()),
         LinkKind::Block => (size_of::<BlockPrefaceFields>() + BLOCK_HEAD_LEN, size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN),
         LinkKind::Ack => exactly(size_of::<AckFrame>()),
-        LinkKind::Beat => exactly(size_of::<BeatFrame>()),
+        LinkKind::Heartbeat => exactly(size_of::<HeartbeatFrame>()),
         LinkKind::Welcome | LinkKind::Grant | LinkKind::Granted | LinkKind::Revoke | LinkKind::Revoked => exactly(LINK_HEAD_LEN),
         LinkKind::ListPart => (size_of::<ListPartPrefaceFields>() + 1, size_of::<ListPartPrefaceFields>() + MAX_PART_LEN),
     }

@@ -103,7 +103,7 @@ fn catching_up(path: &Path) -> Outcome<()> {
         let standby = follow(&primary, &folder.join("b"))?;
         let seconds = begun.elapsed().as_secs_f64();
         println!(
-            "catching up with {:.0} MB in {blocks} blocks of {:.0} KiB, start and introduction included: {seconds:.2} s, {:.0} MB/s",
+            "catching up with {:.0} MB in {blocks} blocks of {:.0} KiB, start and bootstrap included: {seconds:.2} s, {:.0} MB/s",
             bytes / 1e6,
             bytes / blocks / 1024.0,
             bytes / 1e6 / seconds

@@ -29,7 +29,7 @@ pub(super) struct Bucket {
     pub(super) keys: [u64_le; BUCKET_SLOTS],
     /// For each key its lines in a byte: [`SOURCES`], [`DATED`], and from [`REASON_SHIFT`] on the reason.
     pub(super) sources: [u8; BUCKET_SLOTS],
-    /// Bit [`Place::overflow_bit`] of each key whose first choice is this bucket and that lives in its second.
+    /// Bit [`BucketPair::overflow_bit`] of each key whose first choice is this bucket and that lives in its second.
     pub(super) overflow: u8,
 }
 
@@ -72,9 +72,9 @@ impl Bucket {
 
 /// Where a key may live, before the size of the table is known.
 #[derive(Clone, Copy)]
-pub(super) struct Place(u64);
+pub(super) struct BucketPair(u64);
 
-impl Place {
+impl BucketPair {
     /// Of a key, under a table's seed.
     #[inline]
     pub(super) fn of(key: u64, seed: u64) -> Self {
@@ -123,7 +123,7 @@ fn fold(a: u64, b: u64) -> u64 {
 pub(super) struct Table<'a> {
     /// Its buckets.
     pub(super) buckets: &'a [Bucket],
-    /// The seed of [`Place::of`].
+    /// The seed of [`BucketPair::of`].
     pub(super) seed: u64,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
     /// The source byte of `key`, if it is listed. Reads one bucket, two at most.
     #[inline]
     pub(super) fn find(self, key: u64) -> Option<u8> {
-        let place = Place::of(key, self.seed);
+        let place = BucketPair::of(key, self.seed);
         // `get` fails only on an empty table: an index is always below the number of buckets.
         let first = self.buckets.get(place.first(self.buckets.len()))?;
         let found = first.find(key);
@@ -149,7 +149,7 @@ impl<'a> Table<'a> {
     /// Brings both buckets of `key` near. The second is read only now and then, and then costs as much as all else of the look-up.
     #[inline]
     pub(super) fn prefetch(self, key: u64) {
-        let place = Place::of(key, self.seed);
+        let place = BucketPair::of(key, self.seed);
         for at in [place.first(self.buckets.len()), place.second(self.buckets.len())] {
             if let Some(bucket) = self.buckets.get(at) {
                 prefetch(bucket);

@@ -3,7 +3,7 @@
 //! Deterministic: the same entries in any order give the same bytes but for the build time. Memory while building: 16 bytes for an
 //! entry and 16 for its key, then 16 for the key, 16 for a dated line, and 64 for seven keys.
 
-use super::bucket::{BUCKET_SLOTS, Bucket, DATED, INLINE_REASONS, Place, REASON_SHIFT, mix};
+use super::bucket::{BUCKET_SLOTS, Bucket, BucketPair, DATED, INLINE_REASONS, REASON_SHIFT, mix};
 use super::entry::{Draft, Entry, Reasons};
 use super::format::{Content, FORMAT_VERSION, HEADER_LEN, Header, MAGIC, SNAPSHOT_SOURCES, number_of};
 use super::span::Span;
@@ -227,7 +227,7 @@ fn buckets_for(keys: usize, growths: u64) -> u64 {
 fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, seed: u64) -> bool {
     let mut spilled = Vec::new();
     for (key, sources) in keys.clone() {
-        if !buckets[Place::of(key, seed).first(buckets.len())].push(key, sources) {
+        if !buckets[BucketPair::of(key, seed).first(buckets.len())].push(key, sources) {
             spilled.push((key, sources));
         }
     }
@@ -238,7 +238,7 @@ fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, s
         }
     }
     for (key, _) in keys {
-        let place = Place::of(key, seed);
+        let place = BucketPair::of(key, seed);
         let first = place.first(buckets.len());
         if buckets[first].find(key).is_none() {
             buckets[first].overflow |= place.overflow_bit();
@@ -249,7 +249,7 @@ fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, s
 
 /// Puts a key whose first bucket is full into its second, and makes room there by moving others to their other bucket.
 fn insert(buckets: &mut [Bucket], mut key: u64, mut sources: u8, seed: u64, random: &mut u64) -> bool {
-    let mut at = Place::of(key, seed).second(buckets.len());
+    let mut at = BucketPair::of(key, seed).second(buckets.len());
     for _ in 0..MAX_KICKS {
         if buckets[at].push(key, sources) {
             return true;
@@ -270,7 +270,7 @@ fn insert(buckets: &mut [Bucket], mut key: u64, mut sources: u8, seed: u64, rand
 
 /// The bucket where a key may live besides the one where it is.
 fn other_bucket(key: u64, at: usize, seed: u64, buckets: usize) -> usize {
-    let place = Place::of(key, seed);
+    let place = BucketPair::of(key, seed);
     if place.first(buckets) == at { place.second(buckets) } else { place.first(buckets) }
 }
 

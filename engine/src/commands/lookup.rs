@@ -5,7 +5,7 @@ use super::connect::Connect;
 use super::log::{RecordView, explain};
 use super::output::{json, print};
 use crate::fatal::{Failure, Status};
-use crate::log::Place;
+use crate::log::BlockLocation;
 use crate::log::lookup::StoredRecord;
 use catraca_wire::DocumentKey;
 use catraca_wire::client::StoredDecision;
@@ -66,7 +66,7 @@ pub fn run(args: Args) -> Outcome {
 
 /// What the node sent, in the form that the log's own commands print.
 pub(super) fn stored(found: &StoredDecision) -> StoredRecord {
-    let place = Place {
+    let place = BlockLocation {
         shard: found.place.shard,
         segment: found.place.segment,
         block_offset: u64::from(found.place.block_offset),

@@ -4,7 +4,7 @@ use super::Outcome;
 use super::output::print;
 use crate::config::Config;
 use crate::fatal::{Failure, Status};
-use crate::link::restart;
+use crate::replication::restart;
 use crate::signals::{self, StopSignals};
 use crate::{node, observe};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};

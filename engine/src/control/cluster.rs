@@ -1,5 +1,5 @@
-//! Answers to CLUSTER: what this node is to its cluster, and the operator's wishes about it. The operator is the arbiter: an automatic one
-//! would call the same two functions of the link.
+//! Answers to CLUSTER: what this node is to its cluster, and the operator's requests about it. The operator is the arbiter: an automatic one
+//! would call the same two functions of the replication.
 
 use super::Control;
 use super::answer::Asker;
@@ -22,15 +22,15 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
         ClusterOp::Describe => Ok(()),
         ClusterOp::Promote => promote(&control, frame.force == 1).await,
         ClusterOp::GoSolo => {
-            let link = Arc::clone(&control.link);
+            let replication = Arc::clone(&control.replication);
             let standby_is_down = frame.force == 1;
-            joined(tokio::task::spawn_blocking(move || link.go_solo(standby_is_down)).await)
+            joined(tokio::task::spawn_blocking(move || replication.go_solo(standby_is_down)).await)
         }
     };
     match done {
         Ok(()) => asker.answer(&control, bytemuck::bytes_of(&state(&control, asker.correlation)).to_vec()).await,
         Err(why) => {
-            tracing::warn!(%op, why, "an operator's wish was refused");
+            tracing::warn!(%op, why, "an operator's request was refused");
             asker.refuse(&control, ErrorCode::Failed, &why).await;
         }
     }
@@ -38,8 +38,8 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
 
 /// Stops following, makes the new epoch durable, and has every shard decide; then the lists are this thread's to change.
 async fn promote(control: &Control, force: bool) -> Result<(), String> {
-    let link = Arc::clone(&control.link);
-    let promoted = joined(tokio::task::spawn_blocking(move || link.promote(force)).await)?;
+    let replication = Arc::clone(&control.replication);
+    let promoted = joined(tokio::task::spawn_blocking(move || replication.promote(force)).await)?;
     let _ = control.promoted.send(promoted);
     Ok(())
 }
@@ -50,7 +50,7 @@ fn joined<T>(outcome: Result<Result<T, String>, tokio::task::JoinError>) -> Resu
 
 /// What this node is to its cluster.
 fn state(control: &Control, correlation: u64) -> ClusterStateFrame {
-    let status = control.link.status();
+    let status = control.replication.status();
     let mut state = ClusterStateFrame::empty(correlation);
     state.role = status.state.role.to_wire();
     state.durability = status.state.durability.to_wire();

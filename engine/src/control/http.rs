@@ -83,15 +83,15 @@ fn health(path: &str, control: &Control) -> Response {
     match path {
         "/livez" if control.live.get() => (StatusCode::OK, "ok\n").into_response(),
         "/livez" => (StatusCode::SERVICE_UNAVAILABLE, "a data core stands still\n").into_response(),
-        "/readyz" if control.link.status().state.role == Role::Standby => {
+        "/readyz" if control.replication.status().state.role == Role::Standby => {
             (StatusCode::SERVICE_UNAVAILABLE, "a standby: it answers look-ups, and decides nothing\n").into_response()
         }
-        "/readyz" if control.link.waits_for_standby() => {
+        "/readyz" if control.replication.waits_for_standby() => {
             (StatusCode::SERVICE_UNAVAILABLE, "the standby is gone: answers wait for it, or for `catraca solo`\n").into_response()
         }
         "/readyz" => match control.admission.get() {
             Admission::Open => (StatusCode::OK, "ready\n").into_response(),
-            Admission::DiskFull if control.link.standby_disk_full() => {
+            Admission::DiskFull if control.replication.standby_disk_full() => {
                 (StatusCode::SERVICE_UNAVAILABLE, "the standby's disk is nearly full\n").into_response()
             }
             Admission::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response(),

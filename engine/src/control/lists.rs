@@ -8,7 +8,7 @@ use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
 use crate::blacklist::{Overlay, Snapshot, fitness};
 use crate::calendar::day_of;
-use crate::link::Promoted;
+use crate::replication::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
 use bytemuck::Zeroable;
 use catraca_wire::frame::{BlacklistFrame, BlacklistStateFrame, ErrorCode, Role};
@@ -57,7 +57,7 @@ pub(super) fn start(
     let (requests, mut waiting) = mpsc::unbounded_channel::<(Asker, BlacklistFrame)>();
     let (event_sender, events) = mpsc::unbounded_channel();
     let mut lists = Lists { control: Rc::clone(control), snapshot, overlay, events };
-    let follows = control.link.status().state.role == Role::Standby;
+    let follows = control.replication.status().state.role == Role::Standby;
     tokio::task::spawn_local(async move {
         let mut list_logged = list_logged;
         if follows {

@@ -4,9 +4,9 @@
 //! cores leave, behind everything else there.
 
 use crate::descriptors::Seldom;
-use crate::link::Link;
 use crate::log::LogError;
 use crate::log::lookup::{OwnLog, Query, StoredRecord, find_newest};
+use crate::replication::Replication;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -40,27 +40,27 @@ impl Handle {
 }
 
 /// Starts the thread, which inherits the processors of the calling one.
-pub(super) fn start(log: OwnLog, link: Arc<Link>) -> Handle {
+pub(super) fn start(log: OwnLog, replication: Arc<Replication>) -> Handle {
     let (sender, asked) = channel();
     std::thread::Builder::new()
         .name("look-ups".to_owned())
         .spawn(move || {
             // Of this thread alone. Where it is not allowed the thread is as urgent as others, and everything works.
             let _ = rustix::process::nice(NICENESS);
-            run(&log, &link, &asked);
+            run(&log, &replication, &asked);
         })
         .expect("the process could start its other threads a moment ago");
     Handle(sender)
 }
 
-fn run(log: &OwnLog, link: &Link, asked: &Receiver<Asked>) {
+fn run(log: &OwnLog, replication: &Replication, asked: &Receiver<Asked>) {
     let failed = Seldom::default();
     while let Ok(first) = asked.recv() {
         let mut batch = vec![first];
         batch.extend(asked.try_iter());
         let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
         let ends = loop {
-            match link.durable_ends() {
+            match replication.durable_ends() {
                 Some(ends) => break ends,
                 // What was followed is being taken over: nobody may be told that it is not there.
                 None => std::thread::sleep(PROMOTION_PAUSE),

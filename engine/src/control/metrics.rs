@@ -1,8 +1,8 @@
 //! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster, its build and its process.
 
 use super::{Control, list_metrics, stats};
-use crate::link::LinkStatus;
 use crate::observe::Counters;
+use crate::replication::ReplicationStatus;
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{Durability, PROTOCOL_VERSION, Role, Stage};
@@ -40,16 +40,22 @@ const BUCKETS_NS: [u64; 20] = [
 
 /// All metrics as of now, as OpenMetrics has them.
 pub(super) async fn gather(control: &Control, stats: &stats::Handle) -> Result<String, std::fmt::Error> {
-    let mut counters: Vec<Counters> = control.links.counters.iter().map(|c| c.read()).collect();
+    let mut counters: Vec<Counters> = control.channels.counters.iter().map(|c| c.read()).collect();
     // A standby's cores write nothing: its log grows by what it follows.
-    for (counters, durable) in counters.iter_mut().zip(control.link.followed().into_iter().flatten()) {
+    for (counters, durable) in counters.iter_mut().zip(control.replication.followed().into_iter().flatten()) {
         counters.durable_lsn = durable;
     }
     let histograms = stats.collect(None).await;
     let mut registry = Registry::default();
     let uptime_s = control.started.elapsed().as_secs_f64();
     let process = Process::read();
-    registry.register_collector(Box::new(Shown { counters, histograms, link: control.link.status(), uptime_s, process }));
+    registry.register_collector(Box::new(Shown {
+        counters,
+        histograms,
+        replication: control.replication.status(),
+        uptime_s,
+        process,
+    }));
     registry.register_collector(Box::new(list_metrics::Shown { figures: control.list_figures.get(), wall_ns: now_ns() }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
@@ -60,7 +66,7 @@ pub(super) async fn gather(control: &Control, stats: &stats::Handle) -> Result<S
 struct Shown {
     counters: Vec<Counters>,
     histograms: Option<crate::observe::StageHistograms>,
-    link: LinkStatus,
+    replication: ReplicationStatus,
     uptime_s: f64,
     process: Option<Process>,
 }
@@ -101,7 +107,7 @@ impl prometheus_client::collector::Collector for Shown {
             }
         }
         let kind = MetricType::Gauge;
-        for (name, help, value) in place(&self.link) {
+        for (name, help, value) in place(&self.replication) {
             let metric = encoder.encode_descriptor(name, help, None, kind)?;
             ConstGauge::new(value as i64).encode(metric)?;
         }
@@ -205,15 +211,19 @@ impl Process {
 }
 
 /// The node's place in its cluster: name, help text and value of each gauge.
-fn place(link: &LinkStatus) -> [(&'static str, &'static str, u64); 6] {
-    let primary = link.state.role == Role::Primary;
-    let alone = primary && link.state.durability == Durability::Solo;
+fn place(replication: &ReplicationStatus) -> [(&'static str, &'static str, u64); 6] {
+    let primary = replication.state.role == Role::Primary;
+    let alone = primary && replication.state.durability == Durability::Solo;
     [
-        ("catraca_epoch", "Epoch that the node decides in or follows.", u64::from(link.state.epoch)),
+        ("catraca_epoch", "Epoch that the node decides in or follows.", u64::from(replication.state.epoch)),
         ("catraca_primary", "1 if the node decides, 0 if it follows.", u64::from(primary)),
         ("catraca_solo", "1 while answers wait for this node's disk only although there should be a standby.", u64::from(alone)),
-        ("catraca_peer_connected", "1 while the other node is connected.", u64::from(link.connected)),
-        ("catraca_in_sync", "1 while the standby may be promoted without loss.", u64::from(link.in_sync)),
-        ("catraca_standby_behind_records", "Records that the standby lacks, as far as this node knows.", link.behind_records),
+        ("catraca_peer_connected", "1 while the other node is connected.", u64::from(replication.connected)),
+        ("catraca_in_sync", "1 while the standby may be promoted without loss.", u64::from(replication.in_sync)),
+        (
+            "catraca_standby_behind_records",
+            "Records that the standby lacks, as far as this node knows.",
+            replication.behind_records,
+        ),
     ]
 }

@@ -20,12 +20,12 @@ mod watch;
 use crate::blacklist::{Overlay, Snapshot};
 use crate::calendar::Zone;
 use crate::data_dir::DataDir;
-use crate::driver::Links;
+use crate::driver::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::limits::STOP_TIMEOUT;
-use crate::link::{Link, Promoted};
 use crate::log::lookup::OwnLog;
 use crate::mailbox::{Mailbox, any_message};
+use crate::replication::{Promoted, Replication};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use crate::signals::StopSignals;
 use catraca_wire::block::ChainKey;
@@ -44,13 +44,13 @@ pub struct ControlSetup {
     /// What tells the node to stop.
     pub signals: Arc<StopSignals>,
     /// Queues to and from the cores.
-    pub links: Arc<Links>,
+    pub channels: Arc<ShardChannels>,
     /// The data directory, held for as long as the node runs.
     pub data_dir: DataDir,
     /// Key of the log's chain, for look-ups.
     pub chain_key: ChainKey,
-    /// The link to the other node.
-    pub link: Arc<Link>,
+    /// The replication to the other node.
+    pub replication: Arc<Replication>,
     /// Where HTTP is served.
     pub http: TcpListener,
     /// Length of a segment, bytes.
@@ -75,9 +75,9 @@ pub struct ControlSetup {
 
 /// What the tasks of the control thread share.
 struct Control {
-    links: Arc<Links>,
+    channels: Arc<ShardChannels>,
     data_dir: DataDir,
-    link: Arc<Link>,
+    replication: Arc<Replication>,
     /// To the task that changes lists: a promotion brings new ones.
     promoted: mpsc::UnboundedSender<Promoted>,
     started: Instant,
@@ -97,14 +97,14 @@ const FLUSH_GRACE: Duration = Duration::from_millis(50);
 
 impl Control {
     fn shards(&self) -> usize {
-        self.links.to_shard.len()
+        self.channels.to_shard.len()
     }
 
     /// Sends a message to a shard; waits while its mailbox is full.
     async fn tell(&self, shard: usize, mut message: ToShard) {
         loop {
-            match self.links.to_shard[shard].push(message) {
-                Ok(()) => return self.links.to_shard[shard].wake(),
+            match self.channels.to_shard[shard].push(message) {
+                Ok(()) => return self.channels.to_shard[shard].wake(),
                 Err(back) => message = back,
             }
             tokio::time::sleep(MAILBOX_RETRY).await;
@@ -147,9 +147,9 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     setup.signals.serve();
     let (promoted, promotions) = mpsc::unbounded_channel();
     let control = Rc::new(Control {
-        links: setup.links,
+        channels: setup.channels,
         data_dir: setup.data_dir,
-        link: setup.link,
+        replication: setup.replication,
         promoted,
         started: Instant::now(),
         admission: Cell::new(Admission::Open),
@@ -163,7 +163,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     let stats = stats::start(&control);
     let own_log =
         OwnLog { data_dir: control.data_dir.path().to_owned(), cluster_id: control.data_dir.cluster_id, key: setup.chain_key };
-    let lookups = lookups::start(own_log, Arc::clone(&control.link));
+    let lookups = lookups::start(own_log, Arc::clone(&control.replication));
     let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), lookups, segments, drained));
@@ -173,7 +173,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
     ready()?;
     setup.signals.told().await;
     tracing::info!("stopping: answering what was accepted");
-    control.link.stop();
+    control.replication.stop();
     control.admit(Admission::Stopping).await;
     let wait_all = async {
         for _ in 0..control.shards() {
@@ -181,7 +181,7 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
         }
     };
     let in_time = tokio::time::timeout(STOP_TIMEOUT, wait_all).await.is_ok();
-    control.links.switch_listening();
+    control.channels.switch_listening();
     tokio::time::sleep(FLUSH_GRACE).await;
     if in_time {
         tracing::info!("stopped");
@@ -203,11 +203,11 @@ async fn dispatch(
     segments: segments::Handle,
     drained: mpsc::Sender<u16>,
 ) {
-    let links = Arc::clone(&control.links);
+    let channels = Arc::clone(&control.channels);
     let others: [&Mailbox<ToShard>; 0] = [];
     loop {
-        any_message(&links.to_control, &others).await;
-        while let Some(message) = links.to_control.pop() {
+        any_message(&channels.to_control, &others).await;
+        while let Some(message) = channels.to_control.pop() {
             match message {
                 ToControl::Request { shard, connection, correlation, request } => {
                     let asker = answer::Asker { shard, connection, correlation };
@@ -230,7 +230,7 @@ async fn dispatch(
                 | ToControl::RecordRefused) => lists.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
-                ToControl::Gated { shard, session, answered } => control.link.gated(shard, session, answered),
+                ToControl::Waiting { shard, session, answered } => control.replication.shard_waits(shard, session, answered),
                 // Large tables: unmapping them takes its time.
                 ToControl::TookOver(before) => drop(tokio::task::spawn_blocking(move || drop(before))),
                 ToControl::Drained(shard) => {

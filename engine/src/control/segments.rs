@@ -26,7 +26,7 @@ impl Handle {
 }
 
 struct Preparer {
-    links: Arc<crate::driver::Links>,
+    channels: Arc<crate::driver::ShardChannels>,
     data_dir: std::path::PathBuf,
     cluster_id: [u8; 16],
     segment_len: u64,
@@ -37,7 +37,7 @@ struct Preparer {
 pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, streams: &[(u32, u32)]) -> Handle {
     let (sender, receiver) = channel();
     let mut preparer = Preparer {
-        links: Arc::clone(&control.links),
+        channels: Arc::clone(&control.channels),
         data_dir: control.data_dir.path().to_owned(),
         cluster_id: control.data_dir.cluster_id,
         segment_len,
@@ -87,7 +87,7 @@ impl Preparer {
             return;
         }
         self.looked = Instant::now();
-        for (shard, counters) in self.links.counters.iter().enumerate() {
+        for (shard, counters) in self.channels.counters.iter().enumerate() {
             self.needs.look(shard, counters.read().log_bytes, since);
         }
     }
@@ -104,11 +104,11 @@ impl Preparer {
         let began = Instant::now();
         segment::create(&self.data_dir, &new)?;
         let mut message = ToShard::SegmentsReady(self.needs.made(shard, began.elapsed()));
-        while let Err(back) = self.links.to_shard[shard].push(message) {
+        while let Err(back) = self.channels.to_shard[shard].push(message) {
             message = back;
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.links.to_shard[shard].wake();
+        self.channels.to_shard[shard].wake();
         Ok(())
     }
 }

@@ -21,8 +21,8 @@ pub(super) async fn disk(control: Rc<Control>) {
             Ok(stat) => {
                 let free_len = stat.f_bavail * stat.f_frsize;
                 let full_here = free_len < control.disk_reserve_len;
-                control.link.set_disk_full(full_here);
-                let full_there = control.link.standby_disk_full();
+                control.replication.set_disk_full(full_here);
+                let full_there = control.replication.standby_disk_full();
                 let admission = if full_here || full_there { Admission::DiskFull } else { Admission::Open };
                 if admission != control.admission.get() && control.admission.get() != Admission::Stopping {
                     tracing::warn!(
@@ -51,7 +51,7 @@ pub(super) async fn cores(control: Rc<Control>) {
     let mut still: Vec<Duration> = vec![Duration::ZERO; control.shards()];
     loop {
         tokio::time::sleep(CORES_EVERY).await;
-        for (shard, counters) in control.links.counters.iter().enumerate() {
+        for (shard, counters) in control.channels.counters.iter().enumerate() {
             let ticks = counters.read().ticks;
             still[shard] = if ticks == last[shard] { still[shard] + CORES_EVERY } else { Duration::ZERO };
             last[shard] = ticks;

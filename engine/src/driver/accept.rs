@@ -28,7 +28,7 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
             Ok(stream) => take(&core, stream).await,
             Err(_) if core.listening_ended.get() => std::future::pending().await,
             Err(error) => {
-                if let Some(attempts) = core.links.not_taken.count() {
+                if let Some(attempts) = core.channels.not_taken.count() {
                     tracing::warn!(%error, attempts, "a client's connection could not be taken; it waits: raise the limit of descriptors");
                 }
                 glommio::timer::sleep(BACK_OFF).await;

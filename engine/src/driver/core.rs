@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::disk::{DirectBlock, Disk};
 use super::event::Event;
-use super::{CoreSetup, Links, accept, disk};
+use super::{CoreSetup, ShardChannels, accept, disk};
 use crate::fatal::{Failure, Status};
 use crate::limits::{READ_BUFFER_LEN, TICK};
 use crate::mailbox::{Mailbox, any_message, take_fairly};
@@ -36,7 +36,7 @@ pub(super) struct Core {
     pub listening_ended: Cell<bool>,
     /// Set before any other task runs.
     disk: OnceCell<Disk>,
-    pub links: Arc<Links>,
+    pub channels: Arc<ShardChannels>,
     clock: quanta::Clock,
 }
 
@@ -67,20 +67,23 @@ impl Core {
         if !shard.mesh_out().is_empty() {
             let mut woken = 0u64;
             for (to, message) in shard.mesh_out().drain(..) {
-                let queue = &self.links.mesh[usize::from(to)][self.shard_index];
-                assert!(queue.push(message).is_ok(), "open questions are bounded by the queue's length");
+                let queue = &self.channels.mesh[usize::from(to)][self.shard_index];
+                assert!(queue.push(message).is_ok(), "pending forwards are bounded by the queue's length");
                 woken |= 1 << to;
             }
             while woken != 0 {
-                self.links.mesh[woken.trailing_zeros() as usize][self.shard_index].wake();
+                self.channels.mesh[woken.trailing_zeros() as usize][self.shard_index].wake();
                 woken &= woken - 1;
             }
         }
         if !shard.control_out().is_empty() {
             for message in shard.control_out().drain(..) {
-                assert!(self.links.to_control.push(message).is_ok(), "requests to the control thread are bounded by its queue");
+                assert!(
+                    self.channels.to_control.push(message).is_ok(),
+                    "requests to the control thread are bounded by its queue"
+                );
             }
-            self.links.to_control.wake();
+            self.channels.to_control.wake();
         }
         if shard.wants_write() {
             self.journal.set();
@@ -97,8 +100,8 @@ impl Core {
 /// Runs a core until the process ends; returns only when it can't start.
 pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
     let shard_index = usize::from(setup.settings.shard);
-    let CoreSetup { settings, standing, state, listen, log_dir, clock, journal, links, spin, other_cpus, .. } = setup;
-    let shard = Shard::new(settings, standing, state, Journal::new(journal));
+    let CoreSetup { settings, role_config, state, listen, log_dir, clock, journal, channels, spin, other_cpus, .. } = setup;
+    let shard = Shard::new(settings, role_config, state, Journal::new(journal));
     let core = Rc::new(Core {
         shard: RefCell::new(shard),
         shard_index,
@@ -107,7 +110,7 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
         journal: Event::default(),
         listening_ended: Cell::new(false),
         disk: OnceCell::new(),
-        links,
+        channels,
         clock,
     });
     let disk = disk::Disk::start(&core, log_dir, &other_cpus)?;
@@ -131,7 +134,7 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
 
 /// Waits until the control thread has listening begin, or end.
 async fn switched(core: &Core) {
-    let switch = &core.links.listens[core.shard_index];
+    let switch = &core.channels.listens[core.shard_index];
     let others: [&Mailbox<()>; 0] = [];
     any_message(switch, &others).await;
     let _ = switch.pop();
@@ -149,9 +152,9 @@ async fn stop_listening(core: Rc<Core>, listener: OwnedFd) {
 
 /// Takes what siblings and the control thread send.
 async fn take_messages(core: Rc<Core>) {
-    let links = Arc::clone(&core.links);
-    let control = &links.to_shard[core.shard_index];
-    let siblings: Vec<_> = links.mesh[core.shard_index].iter().collect();
+    let channels = Arc::clone(&core.channels);
+    let control = &channels.to_shard[core.shard_index];
+    let siblings: Vec<_> = channels.mesh[core.shard_index].iter().collect();
     let mut turn = 0_usize;
     loop {
         any_message(control, &siblings).await;
@@ -163,7 +166,7 @@ async fn take_messages(core: Rc<Core>) {
             take_fairly(&siblings, turn, INBOX_BATCH, |from, message| shard.mesh(from as u16, message, now));
             shard.date_decisions(core.mono_ns());
             take_fairly(&[control], 0, INBOX_BATCH, |_, message| shard.control(message, now));
-            // The standby's word may be among them.
+            // The standby's acknowledgement may be among them.
             shard.answer_committed(now);
         }
         core.after_work();
@@ -180,7 +183,7 @@ async fn tick(core: Rc<Core>) {
         {
             let mut shard = core.shard.borrow_mut();
             shard.tick(core.now());
-            core.links.counters[core.shard_index].publish(&shard.counters());
+            core.channels.counters[core.shard_index].publish(&shard.counters());
         }
         core.after_work();
     }

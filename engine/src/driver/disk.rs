@@ -190,12 +190,12 @@ impl Disk {
             let mut shard = core.shard.borrow_mut();
             shard.give_buffer(buffer);
             shard.written();
-            core.links.feeds[core.shard_index].set_durable(shard.durable_lsn());
+            core.channels.feeds[core.shard_index].set_durable(shard.durable_lsn());
         }
         let mut shard = core.shard.borrow_mut();
         if let Some(write) = shard.next_write(core.now()) {
             self.writing.set(true);
-            core.links.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len], write.last_lsn);
+            core.channels.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len], write.last_lsn);
             // Whoever hands a block over: the journal's task waits for its return.
             core.journal.set();
             assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");

@@ -24,7 +24,7 @@ use crate::mailbox::Mailbox;
 use crate::observe::SharedCounters;
 use crate::shard::ShardSettings;
 use crate::shard::journal::JournalSetup;
-use crate::shard::messages::{MeshMessage, ShardState, Standing, ToControl, ToShard};
+use crate::shard::messages::{MeshMessage, RoleConfig, ShardState, ToControl, ToShard};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ const IO_MEMORY_LEN: usize = 64 * 1024;
 const RING_DEPTH: usize = 512;
 
 /// The queues that connect cores and the control thread.
-pub struct Links {
+pub struct ShardChannels {
     /// Messages between shards: `mesh[to][from]`.
     pub mesh: Vec<Vec<Mailbox<MeshMessage>>>,
     /// To each shard from the control thread.
@@ -60,7 +60,7 @@ pub struct Links {
     pub not_taken: Seldom,
 }
 
-impl Links {
+impl ShardChannels {
     /// Tells each core to begin listening, or to end it.
     pub fn switch_listening(&self) {
         for listens in &self.listens {
@@ -71,7 +71,7 @@ impl Links {
 
     /// The queues of a node with this many shards.
     pub fn new(shards: usize) -> Self {
-        // A sibling's questions and its replies share a queue: room for both at their most.
+        // A sibling's forwards and its replies share a queue: room for both at their most.
         let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
         Self {
             mesh: (0..shards).map(mesh).collect(),
@@ -102,17 +102,17 @@ pub struct CoreSetup {
     /// The monotonic clock, calibrated once for all cores.
     pub clock: quanta::Clock,
     /// Whether it decides, and what its answers wait for.
-    pub standing: Standing,
+    pub role_config: RoleConfig,
     /// State that recovery rebuilt.
     pub state: ShardState,
     /// The stream's journal, positioned where recovery ended.
     pub journal: JournalSetup,
     /// Queues.
-    pub links: Arc<Links>,
+    pub channels: Arc<ShardChannels>,
 }
 
 /// Starts a core on a thread of its own, which runs until the process ends. `started` gets a message when it runs, or can't, and another
-/// one when it listens, or can't: it does so once [`Links::listens`] says so.
+/// one when it listens, or can't: it does so once [`ShardChannels::listens`] says so.
 ///
 /// # Errors
 /// When the executor can't be made: no such processor, no ring, too little lockable memory.

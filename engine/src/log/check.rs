@@ -47,7 +47,7 @@ impl Tail {
 
 /// Where a record lies, and what its block says of all its records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct BlockLocation {
     /// Stream.
     pub shard: u16,
     /// Index of the segment.
@@ -68,7 +68,7 @@ pub struct SoundBlock<'a> {
     /// Its records, checked: [`SoundBlock::records`] gives them.
     pub payload: &'a [u8],
     /// Where it lies.
-    pub place: Place,
+    pub place: BlockLocation,
 }
 
 impl<'a> SoundBlock<'a> {
@@ -139,7 +139,7 @@ pub fn received_block<'a>(
     if block.head.padded_len() != bytes.len() {
         return Err(BlockFault::Damaged(DamageReason::BlockPadding));
     }
-    Ok(SoundBlock { place: Place { block_offset: offset, ..block.place }, ..block })
+    Ok(SoundBlock { place: BlockLocation { block_offset: offset, ..block.place }, ..block })
 }
 
 /// Who a stream is.
@@ -194,7 +194,7 @@ pub(super) fn segment_head(
 }
 
 /// The block at `offset` of a segment, if it is sound and continues `tail`. Bytes that `bytes` lacks up to `segment_len` count as
-/// never written. Without a key the chain's links are checked, its values are not.
+/// never written. Without a key the chain's channels are checked, its values are not.
 pub(super) fn block_at<'a>(
     bytes: &'a [u8],
     segment_len: usize,
@@ -243,8 +243,13 @@ pub(super) fn block_at<'a>(
     if !is_zero(&rest[end..rest.len().min(len)]) {
         return Err(Stop::Damaged(DamageReason::BlockPadding));
     }
-    let place =
-        Place { shard: identity.shard, segment, block_offset: offset as u64, epoch: head.epoch.to_native(), chain: head.chain };
+    let place = BlockLocation {
+        shard: identity.shard,
+        segment,
+        block_offset: offset as u64,
+        epoch: head.epoch.to_native(),
+        chain: head.chain,
+    };
     Ok(SoundBlock { head, payload, place })
 }
 

@@ -1,7 +1,7 @@
 //! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end, and says where one is damaged: for a
 //! person who asks. [`find_newest`] reads a running node's own streams up to the records that are durable, for all who ask at once.
 
-use super::check::{BlockFault, Place, Tail, received_block};
+use super::check::{BlockFault, BlockLocation, Tail, received_block};
 use super::cursor::BlockCursor;
 use super::damage::{Damage, DamageReason, Spot};
 use super::error::LogError;
@@ -22,7 +22,7 @@ pub const MAX_FOUND: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
     /// Where it lies.
-    pub place: Place,
+    pub place: BlockLocation,
     /// Its head.
     pub head: RecordHead,
     /// Its extension, at most [`MAX_EXTENSION_LEN`](catraca_wire::record::MAX_EXTENSION_LEN) bytes.

@@ -4,7 +4,7 @@
 //! a block what proves one of its records; [`clearing`] is the order in which blocks are zeroed, [`ahead`] how many segments are kept ready. Around them, with I/O: [`segment`]
 //! (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`cursor`] (raw blocks, to send them
 //! on), [`startup`] (the only place that repairs a tail), [`kept`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver
-//! and the link; nothing here seals a block.
+//! and replication; nothing here seals a block.
 
 pub mod ahead;
 mod bytes;
@@ -14,16 +14,16 @@ pub mod cursor;
 pub mod damage;
 mod error;
 pub mod hex;
-pub mod kept;
 pub mod key;
 pub mod lookup;
 pub mod proof;
+pub mod quarantine;
 pub mod read;
 pub mod recovery;
 pub mod segment;
 pub mod startup;
 
-pub use check::{BlockFault, Place, SoundBlock, Tail, received_block};
+pub use check::{BlockFault, BlockLocation, SoundBlock, Tail, received_block};
 pub use error::LogError;
 pub use read::LogReader;
 pub use startup::{RecoveredStream, recover_stream};

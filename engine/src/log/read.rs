@@ -5,7 +5,7 @@
 //! it is judged.
 
 use super::bytes::SegmentBytes;
-use super::check::{Place, SoundBlock, Tail};
+use super::check::{BlockLocation, SoundBlock, Tail};
 use super::damage::{Damage, Torn};
 use super::error::LogError;
 use super::recovery::{Counts, LastWrite, Recovery, Visitor};
@@ -60,7 +60,7 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Finds the streams. Without a key the chain's links are checked, its values are not.
+    /// Finds the streams. Without a key the chain's channels are checked, its values are not.
     ///
     /// # Errors
     /// [`LogError::NoLog`], [`LogError::Io`].
@@ -175,7 +175,7 @@ impl LogReader {
     pub fn records(
         &self,
         shard: u16,
-        mut visitor: impl FnMut(&RecordHead, &[u8], &Place) -> ControlFlow<()>,
+        mut visitor: impl FnMut(&RecordHead, &[u8], &BlockLocation) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
         self.blocks(shard, Tail::START, |block| {
             block.records().try_for_each(|(record, extension)| visitor(record, extension, &block.place))

@@ -54,7 +54,7 @@ pub struct SegmentWalk<'a> {
     pub cluster_id: [u8; 16],
     /// Stream that the blocks must name.
     pub shard: u16,
-    /// Key of the chain; without it links are checked, values are not.
+    /// Key of the chain; without it channels are checked, values are not.
     pub key: Option<&'a ChainKey>,
     /// What may be unfinished at the end.
     pub last_write: LastWrite,

@@ -5,7 +5,7 @@
 use super::check::SoundBlock;
 use super::damage::{Torn, TornReason};
 use super::error::LogError;
-use super::kept;
+use super::quarantine;
 use super::read::{End, pass};
 use super::recovery::{Counts, LastWrite, Recovery};
 use super::segment;
@@ -86,17 +86,17 @@ pub fn recover_stream(
     })
 }
 
-/// Puts aside what is to be zeroed: whole blocks may be in it, and should the primary be lost as well, nobody else has them.
+/// Puts into quarantine what is to be zeroed: whole blocks may be in it, and should the primary be lost as well, nobody else has them.
 fn keep(data_dir: &Path, shard: u16, path: &Path, torn: &Torn) -> Result<(), LogError> {
     // A file that is shorter was refused before.
     let mut bytes = vec![0; (torn.to - torn.from) as usize];
     let segment = File::open(path).and_then(|segment| segment.read_exact_at(&mut bytes, torn.from));
     segment.map_err(LogError::io(path, "could not read the rest of an unfinished write"))?;
     let stem = format!("shard-{shard:04}-segment-{:08}-offset-{}-torn", torn.segment, torn.from);
-    let (kept, mut file) = kept::create(data_dir, &stem)?;
-    file.write_all(&bytes).map_err(LogError::io(&kept, "could not write the file"))?;
-    kept::sync(data_dir, &kept, &file)?;
-    tracing::warn!(stream = shard, kept = %kept.display(), "what lay behind a hole in the log is kept aside; it comes from the primary again");
+    let (path, mut file) = quarantine::create(data_dir, &stem)?;
+    file.write_all(&bytes).map_err(LogError::io(&path, "could not write the file"))?;
+    quarantine::sync(data_dir, &path, &file)?;
+    tracing::warn!(stream = shard, quarantine = %path.display(), "what lay behind a hole in the log is in quarantine; it comes from the primary again");
     Ok(())
 }
 

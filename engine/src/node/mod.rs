@@ -1,30 +1,30 @@
-//! A node's life: check, recover, start the cores, the link to the other node and the control thread, run until told to stop.
+//! A node's life: check, recover, start the cores, the replication to the other node and the control thread, run until told to stop.
 
 mod address;
 pub mod list;
-mod place;
+mod start_state;
 
 use crate::blacklist::{Lists, Overlay};
 use crate::calendar::Zone;
 use crate::config::Config;
 use crate::control::{self, ControlSetup};
 use crate::data_dir::DataDir;
-use crate::driver::{self, CoreSetup, Links, requirements};
+use crate::driver::{self, CoreSetup, ShardChannels, requirements};
 use crate::fatal::{Failure, Status};
-use crate::link::{FollowingSetup, Link, LinkSetup, advertised};
 use crate::log::segment::{self, NewSegment};
 use crate::policy::Policy;
 use crate::rebuild::{self, Rebuilt, Stream};
+use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::shard::admit::EventTimeLimits;
 use crate::shard::dedupe::{self, Dedupe, DedupeKey};
 use crate::shard::journal::{JournalSetup, Start};
-use crate::shard::messages::{ShardState, Standing};
+use crate::shard::messages::{RoleConfig, ShardState};
 use crate::shard::{ShardSettings, access::Access};
 use crate::signals::StopSignals;
 use address::{Reserved, take_shared};
 use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::Role;
-use place::Place;
+use start_state::StartState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -49,12 +49,13 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let (listen, replication, http) = (clients.address, calls.address, scrapes.address);
     let addresses =
         (advertised(config.advertise_host.as_deref(), replication), advertised(config.advertise_host.as_deref(), listen));
-    let Place { data_dir, key, mut state, segment_len: introduced_len } = place::find(config, shards, &addresses)?;
+    let StartState { data_dir, key, mut state, segment_len: primary_segment_len } =
+        start_state::find(config, shards, &addresses)?;
     let rebuilt = rebuild::from_log(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
     let last_lsns: Vec<u64> = boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
-    place::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0), &last_lsns)?;
+    start_state::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0), &last_lsns)?;
     let follows = state.role == Role::Standby;
     let configured = list::Configured {
         path: config.blacklist.as_deref(),
@@ -70,13 +71,14 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
     // All segments of a data directory have one length: the setting counts when the first is made, and a standby's are its primary's.
-    let segment_len = streams.iter().find_map(|stream| stream.segment_len).or(introduced_len).unwrap_or(config.segment_len());
+    let segment_len =
+        streams.iter().find_map(|stream| stream.segment_len).or(primary_segment_len).unwrap_or(config.segment_len());
     if segment_len != config.segment_len() {
         tracing::warn!(segment_mib = segment_len >> 20, "the log's segments keep their length; segment_mib is not used");
     }
-    let links = Arc::new(Links::new(usize::from(shards)));
+    let channels = Arc::new(ShardChannels::new(usize::from(shards)));
     let dormant = boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
-    let setup = LinkSetup {
+    let setup = ReplicationSetup {
         data_dir: data_dir.path().to_owned(),
         cluster_id: data_dir.cluster_id,
         node_id: data_dir.node_id,
@@ -89,15 +91,15 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         solo_after: Duration::from_millis(config.solo_after_ms),
         cpus: other_cpus.clone(),
     };
-    let link = Link::new(setup, Arc::clone(&links), state.clone(), dormant, config.standby_of.clone());
-    link.check_epoch();
+    let pair = Replication::new(setup, Arc::clone(&channels), state.clone(), dormant, config.standby_of.clone());
+    pair.check_epoch();
     let mut segments_ready = Vec::with_capacity(usize::from(shards));
     for (shard, stream) in streams.iter().enumerate() {
         if stream.segments == 0 {
             prepare_first(&data_dir, shard as u16, segment_len)?;
         }
         segments_ready.push(stream.segments.max(1));
-        links.feeds[shard].set_durable(stream.next_lsn - 1);
+        channels.feeds[shard].set_durable(stream.next_lsn - 1);
     }
     let mut setups = CoreSetups {
         config,
@@ -106,20 +108,23 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         listen,
         other_cpus: other_cpus.clone(),
         clock: quanta::Clock::new(),
-        links: Arc::clone(&links),
+        channels: Arc::clone(&channels),
         key,
         segment_len,
         epoch: state.epoch,
         data_dir: &data_dir,
         shards,
     };
-    let standing = Standing { role: state.role, durability: state.durability, primary: [0; 48] };
+    let role_config = RoleConfig { role: state.role, durability: state.durability, primary: [0; 48] };
     let lists = || Lists::new(snapshot.clone(), overlay.clone());
     // Each core tells twice: that it runs, and that it listens.
     let (started, starts) = sync_channel(2 * usize::from(shards));
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
-        driver::start(setups.core(shard, cpus[shard], &streams[shard], segments_ready[shard], standing, state), started.clone())
+        driver::start(
+            setups.core(shard, cpus[shard], &streams[shard], segments_ready[shard], role_config, state),
+            started.clone(),
+        )
     };
     let following = if follows {
         for shard in 0..usize::from(shards) {
@@ -140,12 +145,12 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         Ok(())
     };
     all_cores()?;
-    link.start(calls.listen()?, following)?;
+    pair.start(calls.listen()?, following)?;
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
         signals,
-        links: Arc::clone(&links),
-        link,
+        channels: Arc::clone(&channels),
+        replication: pair,
         chain_key: key,
         http: scrapes.listen()?,
         segment_len,
@@ -163,7 +168,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let list = snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
     drop(snapshot);
     control::run(control, || {
-        links.switch_listening();
+        channels.switch_listening();
         all_cores()?;
         drop(clients);
         tracing::info!(
@@ -182,7 +187,7 @@ struct CoreSetups<'a> {
     listen: SocketAddr,
     other_cpus: Vec<usize>,
     clock: quanta::Clock,
-    links: Arc<Links>,
+    channels: Arc<ShardChannels>,
     key: ChainKey,
     segment_len: u64,
     epoch: u32,
@@ -197,7 +202,7 @@ impl CoreSetups<'_> {
         cpu: usize,
         stream: &Stream,
         ready: u32,
-        standing: Standing,
+        role_config: RoleConfig,
         state: ShardState,
     ) -> CoreSetup {
         let config = self.config;
@@ -223,7 +228,7 @@ impl CoreSetups<'_> {
         };
         CoreSetup {
             settings,
-            standing,
+            role_config,
             state,
             cpu,
             other_cpus: self.other_cpus.clone(),
@@ -232,7 +237,7 @@ impl CoreSetups<'_> {
             log_dir: self.data_dir.path().to_owned(),
             clock: self.clock.clone(),
             journal: JournalSetup { identity, key: self.key, start, segment_len: self.segment_len, segments_ready: ready },
-            links: Arc::clone(&self.links),
+            channels: Arc::clone(&self.channels),
         }
     }
 }

@@ -10,7 +10,7 @@
 
 use super::boundaries::Boundaries;
 use super::state::Fenced;
-use crate::log::{BlockFault, Place, SoundBlock, Tail, received_block};
+use crate::log::{BlockFault, BlockLocation, SoundBlock, Tail, received_block};
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, receipt};
 
 /// What the search for the common boundary wants next.
@@ -266,8 +266,13 @@ impl Follower {
         std::iter::from_fn(move || {
             let bytes = bytes.get(at..).filter(|rest| !rest.is_empty())?;
             let head = block::sound_head(bytes).expect("these bytes were checked");
-            let place =
-                Place { shard, segment, block_offset: offset + at as u64, epoch: head.epoch.to_native(), chain: head.chain };
+            let place = BlockLocation {
+                shard,
+                segment,
+                block_offset: offset + at as u64,
+                epoch: head.epoch.to_native(),
+                chain: head.chain,
+            };
             at += head.padded_len();
             let payload = &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
             Some(SoundBlock { head, payload, place })

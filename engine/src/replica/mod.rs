@@ -1,11 +1,11 @@
-//! Replication without I/O: who reigns, what the standby holds, when a record is committed. Knows no clock, no socket and no disk;
-//! `link/` moves it with those, the simulator in `tests/` with fakes.
+//! Replication without I/O: who decides in which epoch, what the standby holds, when a record is committed. Knows no clock, no socket and no disk;
+//! `replication/` moves it with those, the simulator in `tests/` with fakes.
 //!
 //! ```text
 //! primary                                                      standby
-//! journal ──block──→ disk                                      state: epoch fence, grant
+//! journal ──block──→ disk                                      state: epoch fence, membership
 //!    └──────block──→ Feeder ═══════ connection of a stream ═══→ Follower ──→ disk ──→ dedupe, overlay
-//! CommitGate ←─ack── Feeder ←══════════════════════════════════ ack (durable)
+//! CommitTracker ←─ack── Feeder ←══════════════════════════════════ ack (durable)
 //! Session: all streams caught up → wait for the standby → GRANT ═→ may be promoted without loss
 //! ```
 //!
@@ -13,16 +13,16 @@
 //! arbiter changes, and its rules hold whoever calls.
 
 mod boundaries;
+mod commit;
 mod feeder;
 mod follower;
-mod gate;
 pub mod node;
 mod session;
 mod state;
 
 pub use boundaries::Boundaries;
+pub use commit::CommitTracker;
 pub use feeder::{FeedFault, Feeder, MAX_UNACKNOWLEDGED};
 pub use follower::{FollowFault, Follower, Next, Placed, Taken};
-pub use gate::CommitGate;
 pub use session::{Session, Step};
 pub use state::{FIRST_EPOCH, Fenced, NotPromotable, Peer, ReplicaState};

@@ -15,8 +15,8 @@ pub const NEAR_RECORDS: u64 = 8_192;
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Make it durable that answers wait for this standby, have every shard do so, and report each with [`Session::gated`].
-    Gate,
+    /// Make it durable that answers wait for this standby, have every shard do so, and report each with [`Session::waits`].
+    Wait,
     /// Send GRANT.
     Grant,
     /// The standby holds the grant.
@@ -26,7 +26,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     CatchingUp,
-    Gating,
+    ClosingGap,
     Granting,
     InSync,
 }
@@ -53,7 +53,7 @@ pub struct Session {
     held: bool,
     /// The standby may hold the grant whatever phase this is: it came with that of an earlier session, or this one's was held back after
     /// it had been sent.
-    may_keep_grant: bool,
+    may_stay_in_sync: bool,
     /// REVOKEs without their REVOKED yet.
     revokes_open: u32,
 }
@@ -62,7 +62,7 @@ impl Session {
     /// Begins a session. `durable` is the last durable record of each stream; `granted` what the standby said of itself.
     pub fn new(id: u64, node_id: [u8; 16], durable: &[u64], granted: bool) -> Self {
         let streams = durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
-        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, may_keep_grant: granted, revokes_open: 0 }
+        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, may_stay_in_sync: granted, revokes_open: 0 }
     }
 
     /// The standby holds a stream up to a record; this node has it durable up to another.
@@ -74,7 +74,7 @@ impl Session {
     }
 
     /// A shard no longer answers without the standby; it may have answered everything up to a record by then.
-    pub fn gated(&mut self, stream: usize, answered: u64) -> Option<Step> {
+    pub fn waits(&mut self, stream: usize, answered: u64) -> Option<Step> {
         let target = &mut self.streams[stream].target;
         *target = Some(target.unwrap_or(0).max(answered));
         self.next()
@@ -92,7 +92,7 @@ impl Session {
     /// No grant is given in this session any more: the operator wants the node alone. One that was given is to be revoked.
     pub fn hold(&mut self) {
         self.held = true;
-        self.may_keep_grant = self.may_hold_grant();
+        self.may_stay_in_sync = self.may_be_in_sync();
         self.phase = Phase::CatchingUp;
     }
 
@@ -102,8 +102,8 @@ impl Session {
     }
 
     /// Whether the standby may hold the grant: it was sent, or it came with it.
-    pub fn may_hold_grant(&self) -> bool {
-        self.may_keep_grant || matches!(self.phase, Phase::Granting | Phase::InSync)
+    pub fn may_be_in_sync(&self) -> bool {
+        self.may_stay_in_sync || matches!(self.phase, Phase::Granting | Phase::InSync)
     }
 
     /// REVOKE is sent.
@@ -112,10 +112,10 @@ impl Session {
     }
 
     /// The standby has given back, durably, what it held when a REVOKE reached it. Only the answer to the last one says that it holds
-    /// nothing: between an earlier one and that, a GRANT may have reached it. A word that nobody asked for says nothing.
+    /// nothing: between an earlier one and that, a GRANT may have reached it. A REVOKED that nobody asked for says nothing.
     pub fn revoked(&mut self) {
         if self.revokes_open == 1 {
-            self.may_keep_grant = false;
+            self.may_stay_in_sync = false;
         }
         self.revokes_open = self.revokes_open.saturating_sub(1);
     }
@@ -131,10 +131,10 @@ impl Session {
         let holds = |s: &Stream| s.acknowledged.zip(s.target).is_some_and(|(acknowledged, target)| acknowledged >= target);
         match self.phase {
             Phase::CatchingUp if !self.held && self.streams.iter().all(near) => {
-                self.phase = Phase::Gating;
-                Some(Step::Gate)
+                self.phase = Phase::ClosingGap;
+                Some(Step::Wait)
             }
-            Phase::Gating if self.streams.iter().all(holds) => {
+            Phase::ClosingGap if self.streams.iter().all(holds) => {
                 self.phase = Phase::Granting;
                 Some(Step::Grant)
             }
@@ -154,14 +154,14 @@ mod tests {
         assert_eq!(session.progress(1, 5, 5), None, "one stream is far behind");
         assert_eq!(session.behind(|_| 0), 100_000);
         assert_eq!(session.behind(|stream| [100_010, 5][stream]), 100_010, "what came since nothing was acknowledged");
-        assert_eq!(session.progress(0, 95_000, 100_100), Some(Step::Gate));
+        assert_eq!(session.progress(0, 95_000, 100_100), Some(Step::Wait));
         assert_eq!(session.granted(), None, "not before it was sent");
-        assert_eq!(session.gated(0, 100_100), None);
-        assert_eq!(session.gated(1, 5), None, "stream 0 lacks answers");
+        assert_eq!(session.waits(0, 100_100), None);
+        assert_eq!(session.waits(1, 5), None, "stream 0 lacks answers");
         assert_eq!(session.progress(0, 100_099, 100_200), None);
-        assert!(!session.may_hold_grant());
+        assert!(!session.may_be_in_sync());
         assert_eq!(session.progress(0, 100_100, 100_300), Some(Step::Grant));
-        assert!(session.may_hold_grant() && !session.is_in_sync());
+        assert!(session.may_be_in_sync() && !session.is_in_sync());
         assert_eq!(session.granted(), Some(Step::InSync));
         assert_eq!(session.granted(), None);
         assert!(session.is_in_sync());
@@ -173,26 +173,26 @@ mod tests {
         session.hold();
         assert_eq!(session.progress(0, 5, 5), None);
         assert_eq!(session.behind(|_| 5), 0);
-        assert!(session.may_hold_grant(), "it came with one");
+        assert!(session.may_be_in_sync(), "it came with one");
         session.revoked();
-        assert!(session.may_hold_grant(), "nobody has asked for it yet");
+        assert!(session.may_be_in_sync(), "nobody has asked for it yet");
         session.revoke();
         session.revoked();
-        assert!(!session.may_hold_grant());
+        assert!(!session.may_be_in_sync());
     }
 
     #[test]
     fn the_answer_to_an_earlier_revoke_does_not_stand_for_a_later_grant() {
         let mut session = Session::new(1, [2; 16], &[5], true);
         session.revoke();
-        assert_eq!(session.progress(0, 5, 5), Some(Step::Gate));
-        assert_eq!(session.gated(0, 5), Some(Step::Grant));
+        assert_eq!(session.progress(0, 5, 5), Some(Step::Wait));
+        assert_eq!(session.waits(0, 5), Some(Step::Grant));
         session.hold();
         session.revoke();
         session.revoked();
-        assert!(session.may_hold_grant(), "GRANT followed the REVOKE that this answers");
+        assert!(session.may_be_in_sync(), "GRANT followed the REVOKE that this answers");
         assert_eq!(session.granted(), None, "nor does a late GRANTED end the holding");
         session.revoked();
-        assert!(!session.may_hold_grant());
+        assert!(!session.may_be_in_sync());
     }
 }

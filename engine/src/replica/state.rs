@@ -1,15 +1,15 @@
-//! What a node knows of its cluster for good: epoch, role, and what the standby's word counts for. Each change is made durable before
+//! What a node knows of its cluster for good: epoch, role, and what the standby's acknowledgements count for. Each change is made durable before
 //! anything follows from it.
 //!
 //! The rules that keep two nodes from both acknowledging:
 //!
-//! - An epoch is the reign of one node. Only a promotion begins one, and each node has its own half of the numbers (the founder the odd
-//!   ones), so that no two nodes ever reign in the same, whatever anybody commands.
+//! - An epoch is the time of one primary. Only a promotion begins one, and each node has its own half of the numbers (the founder the odd
+//!   ones), so that no two nodes ever decide in the same, whatever anybody commands.
 //! - A standby takes blocks of the highest epoch that it has seen and of no lower one. A primary in [`Durability::Sync`] answers nothing
 //!   that its standby has not taken: so one whose standby was promoted can't answer any more, without knowing it.
-//! - A standby may be promoted without loss only while it holds the primary's *grant*: the word, durable on both sides, that it has all
+//! - A standby may be promoted without loss only while it is *in sync*: its membership, durable on both sides, says that it has all
 //!   that was ever answered and that nothing more will be answered without it. The primary goes alone only after the standby has given
-//!   the grant back, or on an operator's word that the standby will not be promoted.
+//!   the grant back, or by an operator's override: the standby will not be promoted.
 
 use crate::log::recovery::LastWrite;
 use catraca_wire::frame::{Durability, Role};
@@ -32,7 +32,7 @@ pub struct Peer {
 /// A node's durable place in its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplicaState {
-    /// Highest epoch that this node has reigned in or followed. Never falls.
+    /// Highest epoch that this node has decided in or followed. Never falls.
     pub epoch: u32,
     /// What this node is in that epoch.
     pub role: Role,
@@ -47,7 +47,7 @@ pub struct ReplicaState {
     pub catching_up: bool,
     /// The last record of each stream when the grant came, or, on a primary, when its answers began to wait. A log that ends before is
     /// not that log.
-    pub granted_at: Vec<u64>,
+    pub in_sync_at: Vec<u64>,
     /// On a standby: by stream, a record that its primary had called committed in this epoch, as far as that was kept. A primary whose log
     /// ends before it has lost something.
     pub committed: Vec<u64>,
@@ -97,7 +97,7 @@ impl ReplicaState {
             odd_epochs: true,
             in_sync: false,
             catching_up: false,
-            granted_at: Vec::new(),
+            in_sync_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
             shards,
@@ -106,7 +106,7 @@ impl ReplicaState {
     }
 
     /// A standby of whoever is found at an address, before it has found anybody.
-    pub fn newcomer(shards: u16, epoch: u32, primary_address: String) -> Self {
+    pub fn joining(shards: u16, epoch: u32, primary_address: String) -> Self {
         let peer = Peer { node_id: [0; 16], replication_address: primary_address, client_address: String::new() };
         Self { role: Role::Standby, odd_epochs: false, peer: Some(peer), epoch, ..Self::single(shards, FIRST_EPOCH) }
     }
@@ -139,7 +139,7 @@ impl ReplicaState {
             durability: Durability::Solo,
             in_sync: false,
             catching_up: false,
-            granted_at: Vec::new(),
+            in_sync_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
             ..self.clone()
@@ -183,7 +183,7 @@ impl ReplicaState {
     ///
     /// # Errors
     /// [`Fenced`] unless it comes from the primary of this very epoch.
-    pub fn with_grant(&self, epoch: u32, granted: bool) -> Result<Self, Fenced> {
+    pub fn with_membership(&self, epoch: u32, granted: bool) -> Result<Self, Fenced> {
         assert_eq!(self.role, Role::Standby, "a grant is a standby's");
         if epoch != self.epoch {
             return Err(Fenced { theirs: epoch, ours: self.epoch });
@@ -194,8 +194,8 @@ impl ReplicaState {
 
     /// With the grant, if it holds that, given to a log whose streams end with these records.
     #[must_use]
-    pub fn granted_to(&self, last_lsns: Vec<u64>) -> Self {
-        Self { granted_at: last_lsns, ..self.clone() }
+    pub fn with_ends(&self, last_lsns: Vec<u64>) -> Self {
+        Self { in_sync_at: last_lsns, ..self.clone() }
     }
 
     /// With the log that was found at the start, whose streams end with these records. The grant goes where that is not the log it was
@@ -208,7 +208,7 @@ impl ReplicaState {
     /// Whether a log whose streams end with these records lacks something that it had.
     pub fn lacks(&self, last_lsns: &[u64]) -> bool {
         let lacks = |(stream, had): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *had;
-        self.granted_at.iter().enumerate().any(lacks)
+        self.in_sync_at.iter().enumerate().any(lacks)
     }
 
     /// With what the primary has called committed by now.
@@ -252,7 +252,7 @@ impl ReplicaState {
     }
 
     /// This primary as a standby, now that a higher epoch is known. `by` is its primary, where that is who told.
-    pub fn deposed(&self, epoch: u32, by: Option<Peer>) -> Option<Self> {
+    pub fn demoted(&self, epoch: u32, by: Option<Peer>) -> Option<Self> {
         if self.role != Role::Primary || epoch <= self.epoch {
             return None;
         }
@@ -262,7 +262,7 @@ impl ReplicaState {
             durability: Durability::Single,
             in_sync: false,
             catching_up: false,
-            granted_at: Vec::new(),
+            in_sync_at: Vec::new(),
             committed: Vec::new(),
             primary_may_leave: false,
             peer: by.or_else(|| self.peer.clone()),
@@ -282,9 +282,9 @@ mod tests {
     /// A founder and the standby that it has granted.
     fn pair() -> (ReplicaState, ReplicaState) {
         let a = ReplicaState::single(1, 1).with_standby(peer(2));
-        let b = ReplicaState::newcomer(1, 0, "127.0.0.1:7401".to_owned());
+        let b = ReplicaState::joining(1, 0, "127.0.0.1:7401".to_owned());
         let b = b.following(a.epoch, peer(1), a.odd_epochs, false).expect("a new one has seen nothing");
-        let b = b.with_grant(a.epoch, true).expect("of this epoch");
+        let b = b.with_membership(a.epoch, true).expect("of this epoch");
         (a, b)
     }
 
@@ -296,14 +296,14 @@ mod tests {
             assert!(new.epoch > a.epoch && new.epoch > b.epoch, "{round}");
             assert_eq!(new.durability, Durability::Solo);
             b = new;
-            assert_eq!(b.deposed(a.epoch, None), None, "a lower epoch deposes nobody");
-            a = a.deposed(b.epoch, Some(peer(2))).expect("a higher epoch does");
+            assert_eq!(b.demoted(a.epoch, None), None, "a lower epoch demotes nobody");
+            a = a.demoted(b.epoch, Some(peer(2))).expect("a higher epoch does");
             assert_eq!(a.promoted(false), Err(NotPromotable::NotInSync));
             // Whatever is forced, the two halves of the numbers never meet.
             assert_ne!(a.promoted(true).expect("forced").epoch % 2, b.epoch % 2);
             a = a
                 .following(b.epoch, peer(2), b.odd_epochs, false)
-                .and_then(|a| a.with_grant(b.epoch, true))
+                .and_then(|a| a.with_membership(b.epoch, true))
                 .expect("its primary");
             std::mem::swap(&mut a, &mut b);
         }
@@ -315,9 +315,9 @@ mod tests {
         let (_, b) = pair();
         let later = b.following(4, peer(1), true, false).expect("higher");
         assert!(b.in_sync && !later.in_sync);
-        assert!(!b.catching_up && later.catching_up, "it may lack much of the new reign's log");
+        assert!(!b.catching_up && later.catching_up, "it may lack much of the new epoch's log");
         assert_eq!(later.following(3, peer(1), true, false), Err(Fenced { theirs: 3, ours: 4 }));
-        assert_eq!(later.with_grant(3, true), Err(Fenced { theirs: 3, ours: 4 }));
+        assert_eq!(later.with_membership(3, true), Err(Fenced { theirs: 3, ours: 4 }));
         assert_eq!(later.fence(4), Ok(()));
     }
 
@@ -325,37 +325,37 @@ mod tests {
     fn who_may_lack_answers_is_promoted_by_force_only() {
         let (_, b) = pair();
         assert_eq!(b.promoted(false).expect("granted").epoch, 2);
-        let revoked = b.with_grant(1, false).expect("its epoch");
+        let revoked = b.with_membership(1, false).expect("its epoch");
         assert_eq!(revoked.promoted(false), Err(NotPromotable::NotInSync));
         assert_eq!(revoked.promoted(true).expect("forced").epoch, 2);
         let leaving = b.following(1, peer(1), true, true).expect("same epoch");
         assert_eq!(leaving.promoted(false), Err(NotPromotable::MayBeLeft));
-        let empty = ReplicaState::newcomer(1, 0, String::new());
+        let empty = ReplicaState::joining(1, 0, String::new());
         assert_eq!(empty.promoted(true), Err(NotPromotable::Empty));
     }
 
     #[test]
     fn a_grant_goes_with_the_log_that_it_was_given_to() {
         let (_, b) = pair();
-        let granted = b.granted_to(vec![7, 0]);
+        let granted = b.with_ends(vec![7, 0]);
         assert!(granted.found(&[7, 0]).in_sync && granted.found(&[9, 4, 1]).in_sync);
         for less in [&[6, 0][..], &[], &[0, 100]] {
             assert_eq!(granted.found(less).promoted(false), Err(NotPromotable::NotInSync), "{less:?}");
         }
-        assert!(!granted.with_grant(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
+        assert!(!granted.with_membership(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
     }
 
     #[test]
     fn several_blocks_at_once_are_written_only_without_the_grant() {
-        let new = ReplicaState::newcomer(1, 0, "127.0.0.1:7401".to_owned());
+        let new = ReplicaState::joining(1, 0, "127.0.0.1:7401".to_owned());
         assert_eq!(new.last_write(), LastWrite::Block, "its log was written by whoever it was before");
         let behind = new.following(1, peer(1), true, false).expect("new");
         assert_eq!(behind.last_write(), LastWrite::Blocks);
-        assert_eq!(behind.with_grant(1, true).expect("its epoch").last_write(), LastWrite::Block);
+        assert_eq!(behind.with_membership(1, true).expect("its epoch").last_write(), LastWrite::Block);
         assert_eq!(behind.promoted(true).expect("forced").last_write(), LastWrite::Block);
-        let granted = behind.with_grant(1, true).expect("its epoch");
+        let granted = behind.with_membership(1, true).expect("its epoch");
         assert_eq!(granted.following(1, peer(1), true, false).expect("the same").last_write(), LastWrite::Block);
-        let revoked = granted.with_grant(1, false).expect("its epoch");
+        let revoked = granted.with_membership(1, false).expect("its epoch");
         assert_eq!(revoked.last_write(), LastWrite::Blocks, "it may have far to go again");
     }
 
@@ -366,12 +366,12 @@ mod tests {
         assert_eq!(b.following(1, peer(1), true, false).expect("its primary").committed, [40]);
         assert!(
             b.following(3, peer(1), true, false).expect("higher").committed.is_empty(),
-            "another reign may have lost them by force"
+            "another epoch may have lost them by force"
         );
         assert!(b.promoted(false).expect("granted").committed.is_empty());
-        let a = a.granted_to(vec![30]);
+        let a = a.with_ends(vec![30]);
         assert!(a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]), "a primary's log that ends before its standby was granted");
-        assert!(!a.deposed(2, None).expect("higher").lacks(&[]), "what it had alone may be cut off");
+        assert!(!a.demoted(2, None).expect("higher").lacks(&[]), "what it had alone may be cut off");
     }
 
     #[test]

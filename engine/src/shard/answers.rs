@@ -23,7 +23,7 @@ impl<B: BlockMemory> Shard<B> {
     #[inline]
     pub(super) fn reply(&mut self, origin: Origin, outcome: Result<AnswerFields, Refusal>) {
         match origin {
-            Origin::Remote { shard, ticket } => self.mesh_out.push((shard, MeshMessage::Reply { ticket, outcome })),
+            Origin::Remote { shard, pending } => self.mesh_out.push((shard, MeshMessage::Reply { pending, outcome })),
             Origin::Local { connection, correlation } => match outcome {
                 Ok(answer) => {
                     let header = HeaderFields::new(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation);
@@ -52,12 +52,12 @@ impl<B: BlockMemory> Shard<B> {
     /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and [`Self::answer_committed`] must follow.
     pub fn written(&mut self) {
         let written = self.journal.written();
-        self.gate.durable_here(written.last_lsn);
+        self.commit.durable_here(written.last_lsn);
         self.counters.blocks += 1;
         self.counters.log_bytes += written.len as u64;
         self.counters.durable_lsn = written.last_lsn;
         self.unanswered.push_back(written);
-        self.gate_moved = true;
+        self.commit_moved = true;
     }
 
     /// The last record that is durable on this disk.
@@ -67,22 +67,22 @@ impl<B: BlockMemory> Shard<B> {
 
     /// The standby goes on behind this record of the stream.
     pub fn standby_at(&mut self, session: u64, lsn: u64) {
-        self.gate.standby_at(session, lsn);
-        self.gate_moved = true;
+        self.commit.standby_at(session, lsn);
+        self.commit_moved = true;
     }
 
     /// The standby has this record and all before it durable. [`Self::answer_committed`] must follow.
     pub fn standby_durable(&mut self, session: u64, lsn: u64) {
-        self.gate.durable_there(session, lsn);
-        self.gate_moved = true;
+        self.commit.durable_there(session, lsn);
+        self.commit_moved = true;
     }
 
     /// Answers what has become committed.
     pub fn answer_committed(&mut self, now: Now) {
-        if !std::mem::take(&mut self.gate_moved) {
+        if !std::mem::take(&mut self.commit_moved) {
             return;
         }
-        let committed = self.gate.committed();
+        let committed = self.commit.committed();
         self.counters.committed_lsn = committed;
         // Neighbours mostly share their times, so each histogram is touched once a run, not once a transaction.
         let mut run = (0, 0, 0);
@@ -139,8 +139,8 @@ impl<B: BlockMemory> Shard<B> {
                 Origin::Local { connection, correlation } => {
                     sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
                 }
-                Origin::Remote { shard, ticket } => {
-                    mesh_out.push((shard, MeshMessage::Reply { ticket, outcome: Err(UNCONFIRMED) }));
+                Origin::Remote { shard, pending } => {
+                    mesh_out.push((shard, MeshMessage::Reply { pending, outcome: Err(UNCONFIRMED) }));
                 }
             }
         });

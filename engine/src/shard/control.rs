@@ -4,7 +4,7 @@ use super::Shard;
 use super::journal::BlockMemory;
 use super::messages::{Admission, Now, ShardState, TakeOver, ToControl, ToShard};
 use super::outbox::{Pending, Waiting};
-use crate::replica::CommitGate;
+use crate::replica::CommitTracker;
 use catraca_wire::frame::Role;
 
 impl<B: BlockMemory> Shard<B> {
@@ -47,10 +47,10 @@ impl<B: BlockMemory> Shard<B> {
             }
             ToShard::SegmentsReady(count) => self.journal.segments_ready(count),
             ToShard::Durability { durability, session } => {
-                self.gate.set_durability(durability);
-                self.gate_moved = true;
-                let (shard, answered) = (self.settings.shard, self.gate.may_be_answered());
-                self.control_out.push(ToControl::Gated { shard, session, answered });
+                self.commit.set_durability(durability);
+                self.commit_moved = true;
+                let (shard, answered) = (self.settings.shard, self.commit.may_be_answered());
+                self.control_out.push(ToControl::Waiting { shard, session, answered });
             }
             ToShard::StandbyAt { session, lsn } => self.standby_at(session, lsn),
             ToShard::StandbyDurable { session, lsn } => self.standby_durable(session, lsn),
@@ -61,14 +61,14 @@ impl<B: BlockMemory> Shard<B> {
 
     /// A standby becomes the primary. It has decided nothing yet, so nothing waits and nothing is open.
     fn take_over(&mut self, take_over: TakeOver) {
-        assert_eq!(self.role, Role::Standby, "a primary is in office already");
+        assert_eq!(self.role, Role::Standby, "a primary decides already");
         assert_eq!(self.outbox.len(), 0, "a standby owes no answers");
         let TakeOver { state, journal, durability } = take_over;
         self.journal.start_over(journal);
         self.segment_told = self.journal.segment();
         self.counters.durable_lsn = self.journal.last_lsn();
-        self.gate = CommitGate::new(durability, self.journal.last_lsn());
-        self.gate_moved = true;
+        self.commit = CommitTracker::new(durability, self.journal.last_lsn());
+        self.commit_moved = true;
         self.role = Role::Primary;
         self.primary = [0; 48];
         let before = ShardState {

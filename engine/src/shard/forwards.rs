@@ -1,6 +1,6 @@
 //! Questions of this shard that others are to answer: bounded per sibling, so that no queue between shards is ever found full.
 
-use super::messages::{ConnectionId, Ticket};
+use super::messages::{ConnectionId, PendingForward};
 use crate::limits::MESH_QUEUE_LEN;
 
 /// What to do with the answer.
@@ -19,7 +19,7 @@ struct Slot {
     asked: Option<Asked>,
 }
 
-/// The table of open questions.
+/// The table of pending forwards.
 pub(super) struct Forwards {
     slots: Vec<Slot>,
     free: Vec<u32>,
@@ -39,8 +39,8 @@ impl Forwards {
         }
     }
 
-    /// Opens a question to `shard`; `None` when it has as many as it may.
-    pub fn open(&mut self, shard: u16, asked: Asked, deadline_ns: u64) -> Option<Ticket> {
+    /// Opens a forward to `shard`; `None` when it has as many as it may.
+    pub fn open(&mut self, shard: u16, asked: Asked, deadline_ns: u64) -> Option<PendingForward> {
         if self.open_per_shard[usize::from(shard)] >= MESH_QUEUE_LEN {
             return None;
         }
@@ -49,15 +49,15 @@ impl Forwards {
         *slot = Slot { generation: slot.generation.wrapping_add(1), shard, deadline_ns, asked: Some(asked) };
         self.open_per_shard[usize::from(shard)] += 1;
         self.earliest_deadline_ns = self.earliest_deadline_ns.min(deadline_ns);
-        Some(Ticket { slot: index, generation: slot.generation })
+        Some(PendingForward { slot: index, generation: slot.generation })
     }
 
-    /// Closes a question; gives whom to answer and until when, or `None` if that was done when the budget ended.
-    pub fn close(&mut self, ticket: Ticket) -> Option<(Asked, u64)> {
-        let slot = &mut self.slots[ticket.slot as usize];
-        assert_eq!(slot.generation, ticket.generation, "each question gets one reply");
+    /// Closes a forward; gives whom to answer and until when, or `None` if that was done when the budget ended.
+    pub fn close(&mut self, pending: PendingForward) -> Option<(Asked, u64)> {
+        let slot = &mut self.slots[pending.slot as usize];
+        assert_eq!(slot.generation, pending.generation, "each forward gets one reply");
         self.open_per_shard[usize::from(slot.shard)] -= 1;
-        self.free.push(ticket.slot);
+        self.free.push(pending.slot);
         Some((slot.asked.take()?, slot.deadline_ns))
     }
 
@@ -65,7 +65,7 @@ impl Forwards {
         self.free.len() == self.slots.len()
     }
 
-    /// Takes the askers whose budget is over; the questions stay open until their replies come.
+    /// Takes the askers whose budget is over; the forwards stay pending until their replies come.
     pub fn expire(&mut self, now_ns: u64, mut expired: impl FnMut(Asked)) {
         if now_ns < self.earliest_deadline_ns {
             return;

@@ -52,23 +52,23 @@ impl Refusal {
     }
 }
 
-/// An open question to another shard: a place in the asker's table.
+/// A forward to another shard that waits for its reply: a slot in the table of the shard that forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket {
+pub struct PendingForward {
     /// Place.
     pub slot: u32,
     /// Use of that place.
     pub generation: u32,
 }
 
-/// What shards say to each other. Each question gets exactly one reply.
-#[allow(clippy::large_enum_variant, reason = "questions are what the queue is for; a box would allocate per transaction")]
+/// What shards say to each other. Each forward gets exactly one reply.
+#[allow(clippy::large_enum_variant, reason = "forwards are what the queue is for; a box would allocate per transaction")]
 #[derive(Debug, Clone, Copy)]
 pub enum MeshMessage {
     /// Decide on this: the payer is yours.
-    Question {
+    Forward {
         /// To be repeated in the reply.
-        ticket: Ticket,
+        pending: PendingForward,
         /// When its bytes came, monotonic nanoseconds.
         received_ns: u64,
         /// When its budget is over, monotonic nanoseconds.
@@ -78,8 +78,8 @@ pub enum MeshMessage {
     },
     /// The outcome.
     Reply {
-        /// From the question.
-        ticket: Ticket,
+        /// From the forward.
+        pending: PendingForward,
         /// The committed decision, or why there is none.
         outcome: Result<AnswerFields, Refusal>,
     },
@@ -87,7 +87,7 @@ pub enum MeshMessage {
 
 /// What a shard is to its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RoleConfig {
     /// Whether it decides.
     pub role: Role,
     /// What an answer waits for.
@@ -96,7 +96,7 @@ pub struct Standing {
     pub primary: [u8; 48],
 }
 
-impl Standing {
+impl RoleConfig {
     /// A primary's.
     pub const fn primary(durability: Durability) -> Self {
         Self { role: Role::Primary, durability, primary: [0; 48] }
@@ -160,7 +160,7 @@ pub enum ToShard {
     Admit(Admission),
     /// Segments below this number are ready.
     SegmentsReady(u32),
-    /// From now on this is asked of an answer; [`ToControl::Gated`] follows.
+    /// From now on this is asked of an answer; [`ToControl::Waiting`] follows.
     Durability {
         /// What is asked.
         durability: Durability,
@@ -239,7 +239,7 @@ pub enum ToControl {
         segment: u32,
     },
     /// After [`ToShard::Durability`]: nothing behind this record had been answered by then, in this run or an earlier one.
-    Gated {
+    Waiting {
         /// Shard.
         shard: u16,
         /// The session named in the request.

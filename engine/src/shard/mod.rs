@@ -27,7 +27,7 @@ use crate::calendar::{LocalDay, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 use crate::policy::Policy;
-use crate::replica::CommitGate;
+use crate::replica::CommitTracker;
 use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
@@ -39,7 +39,7 @@ use checks::{check_header, check_hello, reserved_is_zero};
 use dedupe::Dedupe;
 use forwards::Forwards;
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, ShardState, Standing, ToControl};
+use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, RoleConfig, ShardState, ToControl};
 use outbox::{Origin, Outbox};
 use session::{Sessions, State};
 use std::collections::VecDeque;
@@ -82,11 +82,11 @@ pub struct Shard<B> {
     primary: [u8; 48],
     /// On a standby: the epoch of its primary, once it has been heard; 0 before.
     primary_epoch: u32,
-    gate: CommitGate,
+    commit: CommitTracker,
     /// Blocks that are durable here and have records to be answered, oldest first.
     unanswered: VecDeque<Written>,
     /// Durability or the standby's place has changed since the last answers were made.
-    gate_moved: bool,
+    commit_moved: bool,
     outbox: Outbox,
     forwards: Forwards,
     admission: Admission,
@@ -113,12 +113,12 @@ pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
 
 impl<B: BlockMemory> Shard<B> {
     /// A shard with the state that recovery rebuilt. A standby's decides nothing until [`ToShard::TakeOver`] gives it its own.
-    pub fn new(settings: ShardSettings, standing: Standing, state: ShardState, journal: Journal<B>) -> Self {
+    pub fn new(settings: ShardSettings, role_config: RoleConfig, state: ShardState, journal: Journal<B>) -> Self {
         assert!(settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS);
         let ShardState { dedupe, lists, policy } = state;
         assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
         let durable_lsn = journal.last_lsn();
-        let gate = CommitGate::new(standing.durability, durable_lsn);
+        let commit = CommitTracker::new(role_config.durability, durable_lsn);
         let segment_told = journal.segment();
         Self {
             sessions: Sessions::new(settings.connections),
@@ -129,12 +129,12 @@ impl<B: BlockMemory> Shard<B> {
             today: LocalDay::default(),
             policy,
             journal,
-            role: standing.role,
-            primary: standing.primary,
+            role: role_config.role,
+            primary: role_config.primary,
             primary_epoch: 0,
-            gate,
+            commit,
             unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
-            gate_moved: false,
+            commit_moved: false,
             outbox: Outbox::new(),
             admission: Admission::Open,
             drained_told: false,
@@ -319,7 +319,7 @@ impl<B: BlockMemory> Shard<B> {
         let mut welcome = WelcomeFrame::empty(correlation);
         welcome.version = PROTOCOL_VERSION;
         welcome.role = self.role.to_wire();
-        welcome.durability = self.gate.durability().to_wire();
+        welcome.durability = self.commit.durability().to_wire();
         welcome.primary = self.primary;
         welcome.epoch = match self.role {
             Role::Primary => self.journal.identity().epoch.into(),
@@ -372,16 +372,16 @@ impl<B: BlockMemory> Shard<B> {
     /// A message from another shard.
     pub fn mesh(&mut self, from: u16, message: MeshMessage, now: Now) {
         match message {
-            MeshMessage::Question { ticket, received_ns, deadline_ns, transaction } => {
-                let origin = Origin::Remote { shard: from, ticket };
+            MeshMessage::Forward { pending, received_ns, deadline_ns, transaction } => {
+                let origin = Origin::Remote { shard: from, pending };
                 if self.role != Role::Primary {
                     // A promotion reaches one shard after the other: a sibling may decide already.
                     return self.reply(origin, Err(NOT_PRIMARY));
                 }
-                self.decide_question(origin, &transaction, received_ns, deadline_ns, now);
+                self.decide_forward(origin, &transaction, received_ns, deadline_ns, now);
             }
-            MeshMessage::Reply { ticket, outcome } => {
-                let Some((asked, deadline_ns)) = self.forwards.close(ticket) else { return };
+            MeshMessage::Reply { pending, outcome } => {
+                let Some((asked, deadline_ns)) = self.forwards.close(pending) else { return };
                 let outcome = outcome.and_then(|answer| self.in_time(answer, deadline_ns, now));
                 self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, outcome);
             }

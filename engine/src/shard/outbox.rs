@@ -1,7 +1,7 @@
 //! The outbox: decisions that wait for their record to be committed, in the order of the log.
 
 use super::dedupe::Position;
-use super::messages::{ConnectionId, Ticket};
+use super::messages::{ConnectionId, PendingForward};
 use std::collections::VecDeque;
 
 /// Whom an answer goes to.
@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 pub(super) enum Origin {
     /// A connection of this shard.
     Local { connection: ConnectionId, correlation: u64 },
-    /// A question of another shard.
-    Remote { shard: u16, ticket: Ticket },
+    /// A forward of another shard.
+    Remote { shard: u16, pending: PendingForward },
 }
 
 /// What waits.

@@ -24,12 +24,12 @@ pub(super) struct Staged {
     /// Where its frame begins in the bytes being processed.
     at: usize,
     deadline_ns: u64,
-    question: Question,
+    prepared: Prepared,
 }
 
 /// What the decision needs besides the transaction.
 #[derive(Debug, Clone, Copy)]
-struct Question {
+struct Prepared {
     payer: DocumentKey,
     payee: DocumentKey,
     fingerprint: Fingerprint,
@@ -62,29 +62,29 @@ impl<B: BlockMemory> Shard<B> {
                 return self.forward(shard, Asked { connection: id, correlation }, &frame.transaction, received_ns, deadline_ns);
             }
         }
-        let question = self.prepare(payer, payee, &frame.transaction);
-        self.staged.push(Staged { connection: id, correlation, at, deadline_ns, question });
+        let prepared = self.prepare(payer, payee, &frame.transaction);
+        self.staged.push(Staged { connection: id, correlation, at, deadline_ns, prepared });
     }
 
     #[inline]
-    fn prepare(&self, payer: DocumentKey, payee: DocumentKey, transaction: &TransactionFields) -> Question {
+    fn prepare(&self, payer: DocumentKey, payee: DocumentKey, transaction: &TransactionFields) -> Prepared {
         let fingerprint = self.dedupe.fingerprint(payer, transaction);
         self.dedupe.prefetch(&fingerprint);
         self.lists.prefetch(payer);
         self.lists.prefetch(payee);
-        Question { payer, payee, fingerprint }
+        Prepared { payer, payee, fingerprint }
     }
 
     fn forward(&mut self, shard: u16, asked: Asked, transaction: &TransactionFields, received_ns: u64, deadline_ns: u64) {
-        let Some(ticket) = self.forwards.open(shard, asked, deadline_ns) else {
+        let Some(pending) = self.forwards.open(shard, asked, deadline_ns) else {
             self.counters.overloaded += 1;
             let refusal =
                 Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "the payer's core has too much to do");
             return self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, Err(refusal));
         };
         self.counters.forwarded += 1;
-        let question = MeshMessage::Question { ticket, received_ns, deadline_ns, transaction: *transaction };
-        self.mesh_out.push((shard, question));
+        let forward = MeshMessage::Forward { pending, received_ns, deadline_ns, transaction: *transaction };
+        self.mesh_out.push((shard, forward));
     }
 
     /// Second pass: decides on what was staged. `bytes` are those that the staged places refer to.
@@ -98,7 +98,7 @@ impl<B: BlockMemory> Shard<B> {
         for one in &staged {
             let Some(frame) = bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>) else { continue };
             let origin = Origin::Local { connection: one.connection, correlation: one.correlation };
-            self.decide(origin, &frame.transaction, &one.question, received_ns, one.deadline_ns, now);
+            self.decide(origin, &frame.transaction, &one.prepared, received_ns, one.deadline_ns, now);
         }
         self.staged = staged;
         self.staged.clear();
@@ -112,8 +112,8 @@ impl<B: BlockMemory> Shard<B> {
         self.undated_decisions += count;
     }
 
-    /// A question of another shard, which has checked the transaction.
-    pub(super) fn decide_question(
+    /// A forward of another shard, which has checked the transaction.
+    pub(super) fn decide_forward(
         &mut self,
         origin: Origin,
         transaction: &TransactionFields,
@@ -124,10 +124,10 @@ impl<B: BlockMemory> Shard<B> {
         let documents =
             DocumentKey::from_wire(&transaction.payer).and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
         let (payer, payee) = documents.expect("the shard that forwards a transaction has checked its documents");
-        assert_eq!(owner(payer, self.settings.shards), self.settings.shard, "a question for another shard");
-        let question = self.prepare(payer, payee, transaction);
+        assert_eq!(owner(payer, self.settings.shards), self.settings.shard, "a forward for another shard");
+        let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
-        self.decide(origin, transaction, &question, received_ns, deadline_ns, now);
+        self.decide(origin, transaction, &prepared, received_ns, deadline_ns, now);
     }
 
     #[inline]
@@ -135,14 +135,14 @@ impl<B: BlockMemory> Shard<B> {
         &mut self,
         origin: Origin,
         transaction: &TransactionFields,
-        question: &Question,
+        prepared: &Prepared,
         received_ns: u64,
         deadline_ns: u64,
         now: Now,
     ) {
-        let found = self.dedupe.find(&question.fingerprint);
+        let found = self.dedupe.find(&prepared.fingerprint);
         let (lsn, position, duplicate) = match found {
-            Found::New => match self.record_new(transaction, question, deadline_ns, now) {
+            Found::New => match self.record_new(transaction, prepared, deadline_ns, now) {
                 Ok((lsn, position)) => (lsn, position, false),
                 Err(refusal) => return self.reply(origin, Err(refusal)),
             },
@@ -155,7 +155,7 @@ impl<B: BlockMemory> Shard<B> {
                 let (stream, lsn) = self.dedupe.address(position);
                 // Records of other streams are from before the last start. They are committed: a node whose answers wait for a standby does
                 // not start with another number of shards.
-                if stream != self.settings.shard || lsn <= self.gate.committed() {
+                if stream != self.settings.shard || lsn <= self.commit.committed() {
                     let outcome = self.in_time(self.dedupe.answer(position, true), deadline_ns, now);
                     return self.reply(origin, outcome);
                 }
@@ -190,7 +190,7 @@ impl<B: BlockMemory> Shard<B> {
     fn record_new(
         &mut self,
         transaction: &TransactionFields,
-        question: &Question,
+        prepared: &Prepared,
         deadline_ns: u64,
         now: Now,
     ) -> Result<(u64, super::dedupe::Position), Refusal> {
@@ -218,8 +218,8 @@ impl<B: BlockMemory> Shard<B> {
             self.today = self.settings.zone.day_at(now.wall_ns);
         }
         let list_day = self.today.number;
-        let payer = self.lists.lookup(question.payer, list_day);
-        let payee = self.lists.lookup(question.payee, list_day);
+        let payer = self.lists.lookup(prepared.payer, list_day);
+        let payee = self.lists.lookup(prepared.payee, list_day);
         let decision = self.policy.decide(&Facts { transaction, payer, payee });
         let (snapshot_id, overlay_sequence) = (self.lists.snapshot_id(), self.lists.overlay_sequence());
         let policy_version = self.policy.version();
@@ -268,7 +268,7 @@ impl<B: BlockMemory> Shard<B> {
             receipt: 0.into(),
             reserved: 0.into(),
         };
-        let position = self.dedupe.insert(&question.fingerprint, event_time_ns, self.settings.shard, &answer);
+        let position = self.dedupe.insert(&prepared.fingerprint, event_time_ns, self.settings.shard, &answer);
         Ok((lsn, position))
     }
 }

@@ -16,7 +16,7 @@ use catraca_engine::shard::access::Access;
 use catraca_engine::shard::admit::EventTimeLimits;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{Admission, MeshMessage, Now, ShardState, Standing, ToControl, ToShard};
+use catraca_engine::shard::messages::{Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, Role, SubmitFrame, TransactionFields};
@@ -138,11 +138,11 @@ impl World {
         let journal = Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
         let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
-        let mut standing = Standing::primary(Durability::Single);
+        let mut role_config = RoleConfig::primary(Durability::Single);
         if shard >= self.options.standbys_from {
-            standing.role = Role::Standby;
+            role_config.role = Role::Standby;
         }
-        let mut shard = Shard::new(settings, standing, state, journal);
+        let mut shard = Shard::new(settings, role_config, state, journal);
         for _ in 0..self.options.buffers {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
@@ -187,7 +187,7 @@ impl World {
 
     /// A client that has been welcomed by a shard.
     pub fn client_of(&mut self, core: usize) -> usize {
-        let client = self.stranger(core);
+        let client = self.raw_client(core);
         let mut hello = HelloFrame::empty(1);
         (hello.version_min, hello.version_max) = (1, 1);
         self.send(client, bytemuck::bytes_of(&hello));
@@ -196,7 +196,7 @@ impl World {
     }
 
     /// A client that has not said HELLO.
-    pub fn stranger(&mut self, core: usize) -> usize {
+    pub fn raw_client(&mut self, core: usize) -> usize {
         let id = self.cores[core].shard.connect(self.now).expect("there is room for the connections of tests");
         self.clients.push(Client::new(core, id));
         self.clients.len() - 1

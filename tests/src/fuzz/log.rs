@@ -4,7 +4,7 @@ use super::input::{Input, spoil};
 use crate::log_support::{CLUSTER, KEY, NOON_NS, Recovered, TestLog};
 use catraca_engine::log::damage::{Torn, TornReason};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
-use catraca_engine::log::{Place, Tail};
+use catraca_engine::log::{BlockLocation, Tail};
 use catraca_wire::block::{ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, SegmentHead};
 use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RecordHead};
 use std::ops::ControlFlow;
@@ -103,7 +103,7 @@ fn assert_repairs(segments: &[Vec<u8>], key: Option<&ChainKey>, found: &Recovere
 
 fn recover(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
     let mut records: Vec<(RecordHead, Vec<u8>)> = Vec::new();
-    let mut places: Vec<Place> = Vec::new();
+    let mut places: Vec<BlockLocation> = Vec::new();
     let mut recovery = Recovery::new(Some(CLUSTER), 0, key).with_last_write(last_write);
     let mut end = Ok(());
     for (index, bytes) in segments.iter().enumerate() {
@@ -121,7 +121,7 @@ fn recover(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) 
             break;
         }
     }
-    let order = |place: &Place| (place.segment, place.block_offset);
+    let order = |place: &BlockLocation| (place.segment, place.block_offset);
     assert!(places.is_sorted_by(|a, b| order(a) < order(b) && a.epoch <= b.epoch));
     assert_eq!(recovery.counts().records, records.len() as u64);
     assert_eq!(recovery.counts().blocks, places.len() as u64);

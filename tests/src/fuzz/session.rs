@@ -62,7 +62,7 @@ impl Run {
     fn new() -> Self {
         let options = Options { in_flight: IN_FLIGHT, buffers: 2, ..Options::default() };
         let mut world = World::with(options);
-        let client = world.stranger(0);
+        let client = world.raw_client(0);
         Self { world, client, model: Model::default(), sent: 0, passed: Duration::ZERO, next_correlation: 100, seen: 0 }
     }
 

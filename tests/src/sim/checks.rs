@@ -21,7 +21,7 @@ pub struct Checks {
     answered: BTreeMap<(usize, u64), (TransactionFields, AnswerFields)>,
     /// What a node said of that it is decided and safe, although too late to say how.
     late: BTreeMap<(usize, u64), TransactionFields>,
-    reigns: BTreeMap<u32, usize>,
+    deciders: BTreeMap<u32, usize>,
     /// Decisions may be lost: somebody used force.
     pub forced: bool,
     /// How often what happened.
@@ -77,7 +77,7 @@ impl Checks {
     pub(super) fn acknowledges(&mut self, epoch: u32, node: usize, lsn: u64) {
         self.verdicts[node] += 1;
         self.last_answered[node] = self.last_answered[node].max(lsn);
-        let first = *self.reigns.entry(epoch).or_insert(node);
+        let first = *self.deciders.entry(epoch).or_insert(node);
         if first != node {
             self.fail(format!("nodes {first} and {node} both acknowledge in epoch {epoch}"));
         }

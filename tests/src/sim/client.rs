@@ -34,7 +34,7 @@ struct Wanted {
     refused: bool,
     /// The same id with another amount: to be refused.
     forged: bool,
-    /// There is a forged one of it. A primary that nobody follows may have taken that, and refuse the first for it until it is deposed.
+    /// There is a forged one of it. A primary that nobody follows may have taken that, and refuse the first for it until it is demoted.
     copied: bool,
 }
 
@@ -224,7 +224,7 @@ impl Sim {
                 let now_ns = self.now_ns;
                 return self.clients[client].lost_connection(now_ns);
             }
-            Payload::Open | Payload::Link(_) => return,
+            Payload::Open | Payload::Frame(_) => return,
         };
         for (header, whole) in frames(&bytes) {
             if self.clients[client].conn != Some(conn) {

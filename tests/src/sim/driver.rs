@@ -238,7 +238,7 @@ impl Sim {
     /// Looks at answers on their way out.
     fn answers_leave(&mut self, node: usize, conn: usize, bytes: &[u8]) {
         let now = self.clock(node);
-        let reign = self.process(node).reign;
+        let deciding_epoch = self.process(node).deciding_epoch;
         for (header, whole) in frames(bytes) {
             let correlation = header.correlation.to_native();
             let due = self.process(node).due.remove(&(conn, correlation));
@@ -246,7 +246,7 @@ impl Sim {
                 continue;
             }
             let Some(verdict) = view::<VerdictFrame>(whole) else { continue };
-            let Some(epoch) = reign else {
+            let Some(epoch) = deciding_epoch else {
                 self.checks.fail(format!("node {node} answers although it is a standby"));
                 return;
             };
@@ -292,7 +292,7 @@ impl Sim {
                     let time = self.rng.between(1, 20) * MS;
                     self.wake_in(node, time, Wake::SegmentsMade { core: usize::from(shard) });
                 }
-                ToControl::Gated { shard, session, answered } => {
+                ToControl::Waiting { shard, session, answered } => {
                     self.node_event(node, ReplicaEvent::Waiting { shard, session, answered });
                 }
                 _ => {}
@@ -316,7 +316,7 @@ impl Sim {
         }
         self.checks.bounded("messages wait for the control thread", process.control.len(), limits::CONTROL_QUEUE_LEN);
         let cores = process.cores.len();
-        self.checks.bounded("questions and answers between cores", process.mesh.len(), 2 * cores * limits::MESH_QUEUE_LEN);
+        self.checks.bounded("forwards and replies between cores", process.mesh.len(), 2 * cores * limits::MESH_QUEUE_LEN);
         for inbox in process.standby.inbox_lens() {
             // What comes twice is read twice.
             self.checks.bounded("frames wait for a stream's disk", inbox, 2 * MAX_UNACKNOWLEDGED);

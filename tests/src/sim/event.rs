@@ -27,7 +27,7 @@ pub(super) enum Event {
 pub(super) enum Wake {
     Booted,
     Tick,
-    Beat,
+    Heartbeat,
     Mail {
         core: usize,
     },
@@ -74,7 +74,7 @@ impl Task {
             Wake::Control => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } => self == Self::Written,
-            Wake::Booted | Wake::Beat | Wake::Persisted | Wake::CutStep => false,
+            Wake::Booted | Wake::Heartbeat | Wake::Persisted | Wake::CutStep => false,
         }
     }
 }

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What a node does about the other one is decided by the state machine that ships, [`catraca_engine::replica::node`]; `replication` only
-//! carries out what it says. What `engine/src/driver` does around a shard, and the threads of `engine/src/link` around a stream, is done
+//! carries out what it says. What `engine/src/driver` does around a shard, and the threads of `engine/src/replication` around a stream, is done
 //! here in the same order.
 
 mod checks;
@@ -20,7 +20,7 @@ mod disk;
 mod driver;
 mod event;
 mod faults;
-mod link;
+mod frames;
 mod network;
 mod node;
 mod operator;
@@ -54,7 +54,7 @@ pub enum Broken {
     AckBeforeStandby,
     /// Keeps the epoch in memory only.
     EpochInMemory,
-    /// Takes the word of a lower epoch.
+    /// Takes messages of a lower epoch.
     LowerEpoch,
     /// Cuts the log at damage in its middle.
     TruncatedDamage,

@@ -4,7 +4,7 @@
 //! connections know nothing of each other, so what was sent on one may arrive long after what was sent later on another.
 
 use super::event::Event;
-use super::link::Link;
+use super::frames::NodeFrame;
 use super::world::Sim;
 use std::collections::VecDeque;
 
@@ -44,7 +44,7 @@ pub(super) enum Payload {
     /// Bytes of the client protocol.
     Bytes(Vec<u8>),
     /// A frame between nodes.
-    Link(Link),
+    Frame(NodeFrame),
     /// The other side is gone.
     Close,
 }
@@ -114,7 +114,7 @@ impl Sim {
             delay_ns += self.rng.between(40, 250) * 1_000_000;
             self.checks.count("message lost");
         }
-        let may_repeat = matches!(payload, Payload::Link(Link::Block { .. } | Link::Ack { .. }));
+        let may_repeat = matches!(payload, Payload::Frame(NodeFrame::Block { .. } | NodeFrame::Ack { .. }));
         let twice = may_repeat && self.net.twice_permille > 0 && self.rng.permille(self.net.twice_permille);
         if twice {
             self.checks.count("message twice");

@@ -2,11 +2,11 @@
 
 use super::disk::{Cut, NodeDisk, StreamDisk};
 use super::event::{Event, Mend, Task, Wake};
-use super::link::address;
-use super::primary::PrimaryLink;
+use super::frames::address;
+use super::primary::PrimaryStreams;
 use super::replication::TIMING;
 use super::setup::{CLUSTER, KEY, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
-use super::standby::StandbyLink;
+use super::standby::StandbyStreams;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
 use catraca_engine::log::damage::{Damage, Torn, TornReason};
@@ -18,7 +18,7 @@ use catraca_engine::replica::{Boundaries, ReplicaState};
 use catraca_engine::shard::Shard;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{BlockWrite, Journal};
-use catraca_engine::shard::messages::{ConnectionId, MeshMessage, Standing, ToControl, ToShard};
+use catraca_engine::shard::messages::{ConnectionId, MeshMessage, RoleConfig, ToControl, ToShard};
 use catraca_wire::block::{Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,12 +73,12 @@ pub(super) struct Process {
     pub handling: bool,
     /// On its way to the disk.
     pub persisting: Option<ReplicaState>,
-    pub primary: PrimaryLink,
-    pub standby: StandbyLink,
+    pub primary: PrimaryStreams,
+    pub standby: StandbyStreams,
     /// New transactions are refused for want of room.
     pub full: bool,
     /// The epoch in which its shards decide, if they do.
-    pub reign: Option<u32>,
+    pub deciding_epoch: Option<u32>,
     /// A standby's tables.
     pub builder: Option<Builder>,
     /// A task that is not polled until then.
@@ -103,7 +103,7 @@ struct Found {
 pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
     let state = match (node, wiped) {
         (0, 0) => ReplicaState::single(shards, 1),
-        _ => ReplicaState::newcomer(shards, 0, address(1 - node)),
+        _ => ReplicaState::joining(shards, 0, address(1 - node)),
     };
     NodeDisk::new([node as u8 + 1 + 16 * wiped; 16], state, shards)
 }
@@ -299,23 +299,24 @@ impl Sim {
             events: VecDeque::new(),
             handling: false,
             persisting: None,
-            primary: PrimaryLink::default(),
-            standby: StandbyLink::default(),
+            primary: PrimaryStreams::default(),
+            standby: StandbyStreams::default(),
             full: false,
-            reign: primary.then_some(state.epoch),
+            deciding_epoch: primary.then_some(state.epoch),
             builder,
             starved: None,
         };
-        let mut standing = Standing { role: state.role, ..Standing::primary(state.durability) };
+        let mut role_config = RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };
         if broken == Some(Broken::AckBeforeStandby) {
-            standing.durability = Durability::Solo;
+            role_config.durability = Durability::Solo;
         }
         for (stream, (tail, blocks, boundaries)) in recovered.into_iter().enumerate() {
             let stream = stream as u16;
             let dedupe = if primary { dedupes.remove(0) } else { Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey(SECRET)) };
             let ready = host.disk.streams[usize::from(stream)].segments.len() as u32;
             let journal = Journal::new(journal_setup(stream, state.epoch, &tail, ready));
-            let mut shard = Shard::new(settings(&self.plan, host.disk.node_id, stream), standing, shard_state(dedupe), journal);
+            let mut shard =
+                Shard::new(settings(&self.plan, host.disk.node_id, stream), role_config, shard_state(dedupe), journal);
             for _ in 0..self.plan.buffers {
                 shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
             }
@@ -335,7 +336,7 @@ impl Sim {
         }
         self.make_all_segments(node);
         self.wake_in(node, 10 * MS, Wake::Tick);
-        self.wake_in(node, 5 * MS, Wake::Beat);
+        self.wake_in(node, 5 * MS, Wake::Heartbeat);
     }
 
     /// The last durable record of each stream of a running node.

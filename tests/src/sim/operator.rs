@@ -9,9 +9,9 @@ use catraca_wire::frame::{Durability, Role};
 
 /// What the operator remembers.
 pub(super) struct Operator {
-    /// The primary went alone on the word that this node is not promoted before it has caught up.
+    /// The primary went alone by an override: this node is not promoted before it has caught up.
     pub promised: [bool; NODES],
-    /// Sessions up to this number are from before the word was given.
+    /// Sessions up to this number are from before the override.
     promised_at: [u64; NODES],
     /// Since when each node does not answer.
     missing_since_ns: [Option<u64>; NODES],
@@ -54,7 +54,7 @@ impl Sim {
         if host.paused || host.process.is_none() {
             return false;
         }
-        let done = self.take_office(node, force);
+        let done = self.request_promotion(node, force);
         if force && done {
             self.checks.forced = true;
             self.checks.count("promotions by force");
@@ -62,7 +62,7 @@ impl Sim {
         done
     }
 
-    /// Lets a primary answer alone. `standby_is_down` is the operator's word that the standby is not promoted before it has caught up.
+    /// Lets a primary answer alone. `standby_is_down` overrides: the standby is not promoted before it has caught up.
     pub fn solo(&mut self, node: usize, standby_is_down: bool) -> bool {
         let host = &self.nodes[node];
         if host.paused || host.process.is_none() || host.disk.is_rotten() {
@@ -129,11 +129,11 @@ impl Sim {
         }
         let state = &self.nodes[leader].disk.state;
         let waits = state.durability == Durability::Sync;
-        let stranger = state.peer.as_ref().is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
+        let unknown = state.peer.as_ref().is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
         let running = self.nodes[leader].process.as_ref();
         let lone = running.is_some_and(|process| process.node.session().is_none());
         let gone = missing(self, standby, self.operator.solo_patience_ns) && !self.operator.helping;
-        if waits && lone && (gone || stranger) {
+        if waits && lone && (gone || unknown) {
             self.solo(leader, true);
         } else if !self.operator.helping && waits && self.rng.permille(self.operator.rash_permille) {
             self.solo(leader, false);

@@ -1,7 +1,7 @@
 //! What moves a primary's streams: probes, blocks and acknowledgements between the node's disk and the network.
 
 use super::Broken;
-use super::link::{Join, Link, Purpose};
+use super::frames::{Join, NodeFrame, Purpose};
 use super::node::durable_tail;
 use super::world::Sim;
 use catraca_engine::replica::Feeder;
@@ -29,7 +29,7 @@ pub(super) struct Feeds {
 }
 
 #[derive(Default)]
-pub(super) struct PrimaryLink {
+pub(super) struct PrimaryStreams {
     pub feeds: Option<Feeds>,
     /// The connection of the inquiry under way.
     pub inquiry: Option<usize>,
@@ -37,7 +37,7 @@ pub(super) struct PrimaryLink {
     pub calls: BTreeMap<usize, Join>,
 }
 
-impl PrimaryLink {
+impl PrimaryStreams {
     /// The session that a connection belongs to.
     pub fn session_with(&self, conn: usize) -> Option<u64> {
         let feeds = self.feeds.as_ref()?;
@@ -47,9 +47,9 @@ impl PrimaryLink {
 
 impl Sim {
     /// A frame on a connection that the other node dialed.
-    pub(super) fn primary_receives(&mut self, node: usize, conn: usize, link: Link) {
-        match link {
-            Link::Join(join) => {
+    pub(super) fn primary_receives(&mut self, node: usize, conn: usize, frame: NodeFrame) {
+        match frame {
+            NodeFrame::Join(join) => {
                 let purpose = match join.purpose {
                     Purpose::Node => CallPurpose::Session { session: self.new_id() },
                     Purpose::Stream { stream, session } => CallPurpose::Stream { stream: stream as u16, session },
@@ -59,12 +59,12 @@ impl Sim {
                 self.process(node).primary.calls.insert(conn, join);
                 self.node_event(node, Event::Called { conn: ConnId(conn as u64), caller, purpose });
             }
-            Link::Node(message) => self.node_event(node, Event::Received { conn: ConnId(conn as u64), message }),
-            link => {
+            NodeFrame::Node(message) => self.node_event(node, Event::Received { conn: ConnId(conn as u64), message }),
+            frame => {
                 let feeds = self.process(node).primary.feeds.as_ref();
                 let stream = feeds.and_then(|feeds| feeds.streams.iter().position(|feed| feed.conn == Some(conn)));
                 if let Some(stream) = stream {
-                    self.stream_receives(node, stream, link);
+                    self.stream_receives(node, stream, frame);
                 }
             }
         }
@@ -77,10 +77,10 @@ impl Sim {
     }
 
     pub(super) fn end_feeds(&mut self, node: usize, conn: usize) {
-        self.drop_link(node, conn);
+        self.drop_conn(node, conn);
         let Some(feeds) = self.process(node).primary.feeds.take_if(|feeds| feeds.conn == conn) else { return };
         for conn in feeds.streams.iter().filter_map(|feed| feed.conn) {
-            self.drop_link(node, conn);
+            self.drop_conn(node, conn);
         }
     }
 
@@ -96,16 +96,16 @@ impl Sim {
         }
     }
 
-    fn stream_receives(&mut self, node: usize, stream: usize, link: Link) {
-        match link {
-            Link::Probe { lsn, chain } => {
+    fn stream_receives(&mut self, node: usize, stream: usize, frame: NodeFrame) {
+        match frame {
+            NodeFrame::Probe { lsn, chain } => {
                 let process = self.process(node);
                 let handed = process.cores[stream].blocks.last().map_or(0, |block| block.last_lsn);
                 let Some(feeds) = process.primary.feeds.as_mut() else { return };
                 feeds.streams[stream].probe = Some((lsn, chain, handed));
                 self.answer_probe(node, stream);
             }
-            Link::Follow { lsn, chain } => {
+            NodeFrame::Follow { lsn, chain } => {
                 let early = self.broken(Broken::CountsBeginner);
                 let held = if early { self.tails(node)[stream] } else { lsn };
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
@@ -116,7 +116,7 @@ impl Sim {
                 self.session_progress(node, stream);
                 self.feed(node, stream);
             }
-            Link::Ack { lsn, receipt } => {
+            NodeFrame::Ack { lsn, receipt } => {
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
                 let session = feeds.session;
                 let Some(feeder) = feeds.streams[stream].feeder.as_mut() else { return };
@@ -134,7 +134,7 @@ impl Sim {
     }
 
     /// Answers a probe once everything that had been handed to the disk when it came is durable. The standby may hold such a block, and
-    /// have acknowledged it in an earlier session: told that it is not here, it would cut it off while that word still counts.
+    /// have acknowledged it in an earlier session: told that it is not here, it would cut it off while that acknowledgement still counts.
     pub(super) fn answer_probe(&mut self, node: usize, stream: usize) {
         let early = self.broken(Broken::EarlyMatch);
         let process = self.process(node);
@@ -146,7 +146,7 @@ impl Sim {
         let there = |block: &super::node::BlockRef| block.last_lsn == lsn && block.chain == chain && lsn <= tail;
         let matches = lsn == 0 || blocks.iter().rev().any(there);
         if let Some(conn) = feed.conn {
-            self.send_link(node, conn, Link::Match { matches, tail });
+            self.send_frame(node, conn, NodeFrame::Match { matches, tail });
         }
     }
 
@@ -184,7 +184,7 @@ impl Sim {
             let committed = core.shard.counters().committed_lsn;
             let sent = sound_head(&bytes).map(|head| feeder.sent(head));
             match sent {
-                Some(Ok(())) => self.send_link(node, conn, Link::Block { epoch, committed, bytes }),
+                Some(Ok(())) => self.send_frame(node, conn, NodeFrame::Block { epoch, committed, bytes }),
                 Some(Err(fault)) => return self.fail_session(node, &fault.to_string()),
                 None => return self.fail_session(node, "a block of this log is unsound"),
             }

@@ -3,7 +3,7 @@
 
 use super::Broken;
 use super::event::Wake;
-use super::link::{Link, Purpose, node_at};
+use super::frames::{NodeFrame, Purpose, node_at};
 use super::setup::{journal_setup, shard_state};
 use super::world::{MS, Sim};
 use catraca_engine::rebuild::Builder;
@@ -76,10 +76,10 @@ impl Sim {
                 self.note(format_args!("node {node} refuses a connection: {reason}"));
                 self.checks.count("refused calls");
                 self.process(node).primary.calls.remove(&conn);
-                self.send_link(node, conn, Link::Refuse { reason, primary });
-                self.drop_link(node, conn);
+                self.send_frame(node, conn, NodeFrame::Refuse { reason, primary });
+                self.drop_conn(node, conn);
             }
-            Effect::Send { conn, message } => self.send_link(node, conn_of(conn), Link::Node(message)),
+            Effect::Send { conn, message } => self.send_frame(node, conn_of(conn), NodeFrame::Node(message)),
             Effect::BeginSession { session, conn } => self.begin_feeds(node, session, conn_of(conn)),
             Effect::EndSession { conn, .. } => self.end_feeds(node, conn_of(conn)),
             Effect::TellShards { durability, session } => self.mail_all(node, || ToShard::Durability { durability, session }),
@@ -97,7 +97,7 @@ impl Sim {
             Effect::Cut { stream } => self.begin_cut(node, usize::from(stream)),
             Effect::Inquire { address } => {
                 if let Some(old) = self.process(node).primary.inquiry.take() {
-                    self.drop_link(node, old);
+                    self.drop_conn(node, old);
                 }
                 let conn = self.call_node(node, Purpose::Inquiry, node_at(&address));
                 self.process(node).primary.inquiry = Some(conn);
@@ -122,7 +122,7 @@ impl Sim {
             Report::StandbyConnected { .. } => "sessions",
             Report::Alone { why } if why.contains("solo_after_ms") => "gone alone by itself",
             Report::Alone { .. } => "gone alone",
-            Report::Demoted { .. } => "depositions",
+            Report::Demoted { .. } => "demotions",
             Report::Membership { in_sync, .. } => {
                 if in_sync {
                     let session = self.process(node).standby.session;
@@ -150,7 +150,7 @@ impl Sim {
         }
         let client_address = String::new();
         let accepted = Accepted { node_id, client_address, epoch, role, odd_epochs, may_leave, shards, streams: shards, session };
-        self.send_link(node, conn, Link::Accept(accepted));
+        self.send_frame(node, conn, NodeFrame::Accept(accepted));
     }
 
     /// Has a state made durable, which takes its time.
@@ -204,7 +204,7 @@ impl Sim {
     /// A standby, durably the primary of a new epoch, begins to decide.
     fn take_over(&mut self, node: usize, epoch: u32, durability: Durability) {
         let process = self.process(node);
-        process.reign = Some(epoch);
+        process.deciding_epoch = Some(epoch);
         let dedupes = process.builder.take().map(Builder::into_dedupes).expect("a standby keeps its tables");
         for (core, dedupe) in dedupes.into_iter().enumerate() {
             let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
@@ -219,7 +219,7 @@ impl Sim {
     }
 
     /// Time passes for a node's replication.
-    pub(super) fn beat(&mut self, node: usize) {
+    pub(super) fn pass_time(&mut self, node: usize) {
         let full = self.is_short_of_room(node);
         self.node_event(node, Event::DiskFull(full));
         if self.nodes[node].process.is_some() {
@@ -227,12 +227,12 @@ impl Sim {
         }
         if self.nodes[node].process.is_some() {
             let time = self.rng.between(10, 30) * MS;
-            self.wake_in(node, time, Wake::Beat);
+            self.wake_in(node, time, Wake::Heartbeat);
         }
     }
 
     /// The operator's command to a standby; `true` when it is carried out.
-    pub(super) fn take_office(&mut self, node: usize, force: bool) -> bool {
+    pub(super) fn request_promotion(&mut self, node: usize, force: bool) -> bool {
         let before = self.process(node).node.is_promoting();
         let request = RequestId(self.new_id());
         let command = Command::Promote { force, tables: Tables::default() };

@@ -24,19 +24,19 @@ pub enum PromotionStep {
     /// It is durable, and nobody decides yet.
     Durable,
     /// The shards decide.
-    InOffice,
+    Promoted,
 }
 
 impl PromotionStep {
     /// All of them, in order.
-    pub const ALL: [Self; 4] = [Self::Stopping, Self::Persisting, Self::Durable, Self::InOffice];
+    pub const ALL: [Self; 4] = [Self::Stopping, Self::Persisting, Self::Durable, Self::Promoted];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Stopping => "death before the write under way ended",
             Self::Persisting => "death while the epoch is written",
             Self::Durable => "death with a durable epoch",
-            Self::InOffice => "death in office",
+            Self::Promoted => "death as new primary",
         }
     }
 }
@@ -211,6 +211,6 @@ impl Sim {
         }
         let office = process.node.is_promoting() && process.state().role == Role::Primary;
         let waits = process.cores.iter().any(|core| core.mail.iter().any(|message| matches!(message, ToShard::TakeOver(_))));
-        office.then_some(if waits { PromotionStep::Durable } else { PromotionStep::InOffice })
+        office.then_some(if waits { PromotionStep::Durable } else { PromotionStep::Promoted })
     }
 }

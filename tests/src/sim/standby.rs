@@ -2,7 +2,7 @@
 
 use super::Broken;
 use super::event::{Event as WorldEvent, Mend, Wake};
-use super::link::{Join, Link, Purpose, address, node_at, peer};
+use super::frames::{Join, NodeFrame, Purpose, address, node_at, peer};
 use super::network::{End, Payload};
 use super::node::{BlockRef, ends_clean};
 use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
@@ -19,7 +19,7 @@ use std::rc::Rc;
 pub(super) struct FollowStream {
     pub follower: Follower,
     conn: Option<usize>,
-    inbox: VecDeque<Link>,
+    inbox: VecDeque<NodeFrame>,
     writing: Option<Writing>,
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Cut {
 }
 
 #[derive(Default)]
-pub(super) struct StandbyLink {
+pub(super) struct StandbyStreams {
     /// The connection from node to node.
     pub conn: Option<usize>,
     /// The attempt to follow that it belongs to.
@@ -56,7 +56,7 @@ pub(super) struct StandbyLink {
     ending: Option<u64>,
 }
 
-impl StandbyLink {
+impl StandbyStreams {
     pub fn add_stream(&mut self, stream: u16, boundaries: Boundaries) {
         let follower = Follower::new(stream, CLUSTER, KEY, SEGMENT_LEN as u64, boundaries);
         self.streams.push(FollowStream { follower, conn: None, inbox: VecDeque::new(), writing: None });
@@ -96,7 +96,7 @@ impl Sim {
             in_sync: state.role == Role::Standby && state.in_sync,
         };
         let conn = self.dial(End::Node { node, incarnation: Some(incarnation) }, to);
-        self.send(conn, 0, Payload::Link(Link::Join(Join { purpose, caller })));
+        self.send(conn, 0, Payload::Frame(NodeFrame::Join(Join { purpose, caller })));
         conn
     }
 
@@ -116,7 +116,7 @@ impl Sim {
         }
         (standby.ending, standby.wants_single) = (Some(attempt), None);
         for conn in conns {
-            self.drop_link(node, conn);
+            self.drop_conn(node, conn);
         }
         self.attempt_ended(node);
     }
@@ -133,15 +133,15 @@ impl Sim {
     }
 
     /// A frame on a connection that this node dialed.
-    pub(super) fn standby_receives(&mut self, node: usize, conn: usize, link: Link) {
+    pub(super) fn standby_receives(&mut self, node: usize, conn: usize, frame: NodeFrame) {
         let lower_is_taken = self.broken(Broken::LowerEpoch);
         let process = self.process(node);
         let seen = process.node.state().epoch;
         let believed = |epoch: u32| if lower_is_taken { epoch.max(seen) } else { epoch };
         if process.primary.inquiry == Some(conn) {
-            if let Link::Accept(accepted) = link {
+            if let NodeFrame::Accept(accepted) = frame {
                 process.primary.inquiry = None;
-                self.drop_link(node, conn);
+                self.drop_conn(node, conn);
                 let lower = lower_is_taken && accepted.epoch < seen;
                 let epoch = if lower { seen + 1 } else { accepted.epoch };
                 let address = address(self.other_end(node, conn));
@@ -153,32 +153,32 @@ impl Sim {
         let standby = &mut process.standby;
         let attempt = standby.attempt;
         if let Some(stream) = standby.streams.iter().position(|stream| stream.conn == Some(conn)) {
-            if let Link::Refuse { reason, .. } = link {
+            if let NodeFrame::Refuse { reason, .. } = frame {
                 return self.node_event(node, Event::FollowingFailed { attempt, why: reason.to_string() });
             }
-            let link = match link {
-                Link::Block { epoch, committed, bytes } => Link::Block { epoch: believed(epoch), committed, bytes },
+            let frame = match frame {
+                NodeFrame::Block { epoch, committed, bytes } => NodeFrame::Block { epoch: believed(epoch), committed, bytes },
                 other => other,
             };
-            standby.streams[stream].inbox.push_back(link);
+            standby.streams[stream].inbox.push_back(frame);
             return self.read_stream(node, stream);
         }
         if standby.conn != Some(conn) {
             return;
         }
         let id = ConnId(conn as u64);
-        match link {
-            Link::Accept(accepted) => {
+        match frame {
+            NodeFrame::Accept(accepted) => {
                 standby.session = accepted.session;
                 let accepted = Accepted { epoch: believed(accepted.epoch), ..accepted };
                 self.node_event(node, Event::CallAnswered { attempt, conn: id, accepted });
             }
-            Link::Refuse { reason, primary } => {
+            NodeFrame::Refuse { reason, primary } => {
                 let primary = Some(primary).filter(|primary| !primary.is_empty());
                 let failure = CallFailure { refused: Some(reason), primary, why: reason.to_string() };
                 self.node_event(node, Event::CallFailed { attempt, failure });
             }
-            Link::Node(message) => {
+            NodeFrame::Node(message) => {
                 let message = match message {
                     NodeMessage::Grant { epoch } => NodeMessage::Grant { epoch: believed(epoch) },
                     NodeMessage::Revoke { epoch } => NodeMessage::Revoke { epoch: believed(epoch) },
@@ -232,8 +232,8 @@ impl Sim {
     fn follow_step(&mut self, node: usize, stream: usize, next: Next) {
         let Some(conn) = self.process(node).standby.streams[stream].conn else { return };
         match next {
-            Next::Probe { lsn, chain } => self.send_link(node, conn, Link::Probe { lsn, chain }),
-            Next::Follow { lsn, chain } => self.send_link(node, conn, Link::Follow { lsn, chain }),
+            Next::Probe { lsn, chain } => self.send_frame(node, conn, NodeFrame::Probe { lsn, chain }),
+            Next::Follow { lsn, chain } => self.send_frame(node, conn, NodeFrame::Follow { lsn, chain }),
             Next::Cut { to } => {
                 self.process(node).standby.cut_at.insert(stream, to);
                 self.node_event(node, Event::Cutting { stream: stream as u16, last_lsn: to.next_lsn - 1 });
@@ -248,14 +248,14 @@ impl Sim {
             if of.writing.is_some() {
                 return;
             }
-            let Some(link) = of.inbox.pop_front() else { return };
+            let Some(frame) = of.inbox.pop_front() else { return };
             let conn = of.conn;
-            match link {
-                Link::Match { matches, tail } => match of.follower.matched(matches, tail) {
+            match frame {
+                NodeFrame::Match { matches, tail } => match of.follower.matched(matches, tail) {
                     Ok(next) => self.follow_step(node, stream, next),
                     Err(fault) => return self.follow_fault(node, &fault),
                 },
-                Link::Block { epoch, committed, bytes } => match of.follower.take(epoch, committed, &bytes) {
+                NodeFrame::Block { epoch, committed, bytes } => match of.follower.take(epoch, committed, &bytes) {
                     Ok(Taken::Write(placed)) => {
                         let writing = self.gather(node, stream, bytes);
                         let placed = Placed { len: writing.bytes.len(), ..placed };
@@ -265,7 +265,7 @@ impl Sim {
                     }
                     Ok(Taken::Known { lsn, receipt }) => {
                         if let Some(conn) = conn {
-                            self.send_link(node, conn, Link::Ack { lsn, receipt });
+                            self.send_frame(node, conn, NodeFrame::Ack { lsn, receipt });
                         }
                     }
                     Ok(Taken::Old) => {}
@@ -284,7 +284,7 @@ impl Sim {
         let of = &mut standby.streams[stream];
         let (mut gathered, mut blocks) = (Vec::new(), 1);
         let together = standby.catching_up || always;
-        while let Some(Link::Block { epoch, committed, bytes }) = of.inbox.front().filter(|_| together) {
+        while let Some(NodeFrame::Block { epoch, committed, bytes }) = of.inbox.front().filter(|_| together) {
             if of.follower.join(*epoch, *committed, bytes).is_none() {
                 break;
             }
@@ -342,7 +342,7 @@ impl Sim {
         let conn = of.conn.filter(|_| attempt == process.standby.attempt);
         self.note(format_args!("node {node}/{stream} holds up to {lsn}"));
         if let Some(conn) = conn {
-            self.send_link(node, conn, Link::Ack { lsn, receipt });
+            self.send_frame(node, conn, NodeFrame::Ack { lsn, receipt });
         }
         self.writes_may_be_single(node);
         self.attempt_ended(node);

@@ -186,7 +186,7 @@ impl Sim {
             Wake::Booted => self.booted(node),
             _ if self.nodes[node].process.is_none() => {}
             Wake::Tick => self.tick(node),
-            Wake::Beat => self.beat(node),
+            Wake::Heartbeat => self.pass_time(node),
             Wake::Mail { core } => self.read_mail(node, core),
             Wake::Control => self.read_control(node),
             Wake::Mesh => self.carry_mesh(node),

@@ -63,7 +63,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the first address whose node has the role that is wanted, each tried once; a standby's word for where the primary
+    /// Connects to the first address whose node has the role that is wanted, each tried once; a standby's answer where the primary
     /// is comes first.
     ///
     /// # Errors

@@ -12,14 +12,14 @@ enum Seen {
 }
 
 #[derive(Debug)]
-struct Place {
+struct KnownAddress {
     address: String,
     seen: Seen,
     /// Tried since the round began.
     tried: bool,
 }
 
-impl Place {
+impl KnownAddress {
     fn new(address: String) -> Self {
         Self { address, seen: Seen::Nothing, tried: false }
     }
@@ -29,7 +29,7 @@ impl Place {
 #[derive(Debug)]
 pub(super) struct Route {
     /// The configured ones first, then the learned ones, oldest first.
-    places: Vec<Place>,
+    places: Vec<KnownAddress>,
     configured: usize,
     next: usize,
 }
@@ -38,7 +38,7 @@ impl Route {
     /// A route over at least one address.
     pub(super) fn new(configured: &[String]) -> Self {
         assert!(!configured.is_empty(), "options without an address are refused");
-        Self { places: configured.iter().cloned().map(Place::new).collect(), configured: configured.len(), next: 0 }
+        Self { places: configured.iter().cloned().map(KnownAddress::new).collect(), configured: configured.len(), next: 0 }
     }
 
     /// Where to connect now.
@@ -113,7 +113,7 @@ impl Route {
     /// What the addresses said, for a person; `None` where none of them was a standby.
     pub(super) fn no_primary(&self) -> Option<String> {
         self.places.iter().any(|place| place.seen == Seen::Standby).then(|| {
-            let seen = |place: &Place| match &place.seen {
+            let seen = |place: &KnownAddress| match &place.seen {
                 Seen::Nothing => None,
                 Seen::Standby => Some(format!("{} is a standby", place.address)),
                 Seen::Failed(why) => Some(format!("{}: {why}", place.address)),
@@ -136,7 +136,7 @@ impl Route {
             // It may have pointed behind the one removed, or past the end.
             self.next = 0;
         }
-        self.places.push(Place::new(address));
+        self.places.push(KnownAddress::new(address));
         self.places.len() - 1
     }
 }

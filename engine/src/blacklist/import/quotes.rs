@@ -11,7 +11,7 @@ const ROWS_IN_ONE: usize = 2;
 
 /// Where in a row a byte stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum BucketPair {
     /// Before a row's first byte.
     RowStart,
     /// Before a field's first byte.
@@ -30,14 +30,14 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct Quotes {
     delimiter: u8,
-    place: Place,
+    place: BucketPair,
     line: u64,
     row_line: u64,
 }
 
 impl Quotes {
     pub(super) const fn new(delimiter: u8) -> Self {
-        Self { delimiter, place: Place::RowStart, line: 1, row_line: 1 }
+        Self { delimiter, place: BucketPair::RowStart, line: 1, row_line: 1 }
     }
 
     /// Looks at the next bytes; the line where the row begins that has text between a closing quote and the field's end.
@@ -48,19 +48,19 @@ impl Quotes {
             }
             let ends_row = matches!(byte, b'\r' | b'\n');
             self.place = match (self.place, byte) {
-                (Place::Quoted, b'"') => Place::MaybeClosed,
-                (Place::Quoted, _) | (Place::MaybeClosed, b'"') => Place::Quoted,
+                (BucketPair::Quoted, b'"') => BucketPair::MaybeClosed,
+                (BucketPair::Quoted, _) | (BucketPair::MaybeClosed, b'"') => BucketPair::Quoted,
                 (_, _) if ends_row => {
                     self.row_line = self.line;
-                    Place::RowStart
+                    BucketPair::RowStart
                 }
-                (_, byte) if byte == self.delimiter => Place::FieldStart,
-                (Place::MaybeClosed | Place::Closed, b' ' | b'\t') => Place::Closed,
-                (Place::MaybeClosed | Place::Closed, _) => return Some(self.row_line),
-                (Place::RowStart | Place::FieldStart, b'"') => Place::Quoted,
+                (_, byte) if byte == self.delimiter => BucketPair::FieldStart,
+                (BucketPair::MaybeClosed | BucketPair::Closed, b' ' | b'\t') => BucketPair::Closed,
+                (BucketPair::MaybeClosed | BucketPair::Closed, _) => return Some(self.row_line),
+                (BucketPair::RowStart | BucketPair::FieldStart, b'"') => BucketPair::Quoted,
                 // What some programs put before the first character of a file.
-                (Place::RowStart, 0xef | 0xbb | 0xbf) if self.line == 1 => Place::RowStart,
-                _ => Place::Bare,
+                (BucketPair::RowStart, 0xef | 0xbb | 0xbf) if self.line == 1 => BucketPair::RowStart,
+                _ => BucketPair::Bare,
             };
         }
         None

@@ -114,8 +114,8 @@ mod tests {
         assert!(rivals(&[old.clone(), solo]).expect("two decide").contains("copies of one node"));
         assert_eq!(rivals(&[old.clone(), node("b:1", 2, Role::Standby, 2)]), None);
         assert_eq!(rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]), None, "one node under two names");
-        let mut stranger = new;
-        stranger.said.as_mut().expect("it answered").cluster_id = [2; 16];
-        assert_eq!(rivals(&[old, stranger]), None, "two clusters");
+        let mut other_cluster = new;
+        other_cluster.said.as_mut().expect("it answered").cluster_id = [2; 16];
+        assert_eq!(rivals(&[old, other_cluster]), None, "two clusters");
     }
 }

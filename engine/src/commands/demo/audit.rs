@@ -1,6 +1,6 @@
 //! Every answer that the load got, looked for in a log.
 
-use crate::log::Place;
+use crate::log::BlockLocation;
 use catraca_loadgen::Answers;
 use catraca_wire::block::receipt;
 use catraca_wire::record::{RecordHead, RecordKind};
@@ -34,7 +34,7 @@ impl<'a> Auditor<'a> {
     }
 
     /// A record of the log. What is not of this load does not count.
-    pub fn record(&mut self, head: &RecordHead, place: &Place) {
+    pub fn record(&mut self, head: &RecordHead, place: &BlockLocation) {
         if head.kind != RecordKind::Decision.to_wire() {
             return;
         }
@@ -90,7 +90,7 @@ mod tests {
             answers.keep(number, kept, false);
         }
         let mut auditor = Auditor::new(&answers);
-        let place = Place { shard: 0, segment: 0, block_offset: 0, epoch: 1, chain };
+        let place = BlockLocation { shard: 0, segment: 0, block_offset: 0, epoch: 1, chain };
         records.iter().for_each(|record| auditor.record(record, &place));
         auditor.finish()
     }

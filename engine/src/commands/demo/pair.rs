@@ -102,7 +102,7 @@ pub fn setups(folder: &Path, layout: &Layout, ports: &Ports) -> [Setup; 2] {
     })
 }
 
-/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its standby's word for what is in
+/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its standby's acknowledgement of what is in
 /// flight.
 pub struct Pair {
     /// Decides.

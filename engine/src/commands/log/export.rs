@@ -5,7 +5,7 @@ use super::{chain_key, open};
 use crate::commands::{Outcome, output};
 use crate::fatal::{Failure, Status};
 use crate::log::read::End;
-use crate::log::{SoundBlock, Tail, kept};
+use crate::log::{SoundBlock, Tail, quarantine};
 use crate::whole_file::{GROUP, WholeFile};
 use clap::ValueEnum;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -140,7 +140,7 @@ impl<W: Write> Export<W> {
         let key = chain_key(data_dir, args.key_file.as_ref())?;
         let key =
             key.ok_or_else(|| Failure::new(Status::Usage, "no chain.key beside its folder: name the key with --key-file"))?;
-        let faults = kept::blocks(&args.source, &key, |block| self.block(block, false))?;
+        let faults = quarantine::blocks(&args.source, &key, |block| self.block(block, false))?;
         Ok(faults.into_iter().map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display())).collect())
     }
 

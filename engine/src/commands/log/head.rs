@@ -6,7 +6,7 @@ use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::read::{End, StreamRead};
-use crate::log::{LogReader, Place, SoundBlock};
+use crate::log::{BlockLocation, LogReader, SoundBlock};
 use catraca_wire::block::{Chain, receipt};
 use comfy_table::{Table, presets};
 use serde::{Deserialize, Serialize};
@@ -102,7 +102,7 @@ fn stream(log: &LogReader, shard: u16) -> Result<Stream, Failure> {
 }
 
 /// Reads the end of a stream: from the last segment that holds a sound block, else from the stream's start.
-fn end(log: &LogReader, shard: u16) -> Result<(StreamRead, Option<Place>), Failure> {
+fn end(log: &LogReader, shard: u16) -> Result<(StreamRead, Option<BlockLocation>), Failure> {
     let mut latest = None;
     for start in log.starts(shard)? {
         let mut place = None;
@@ -236,7 +236,7 @@ impl<'a> Search<'a> {
 
     /// A block of the stream was read.
     pub fn block(&mut self, block: &SoundBlock<'_>) {
-        let (last_lsn, Place { epoch, chain, .. }) = (block.last_lsn(), block.place);
+        let (last_lsn, BlockLocation { epoch, chain, .. }) = (block.last_lsn(), block.place);
         if self.found.is_some() || last_lsn < self.kept.last_lsn {
             return;
         }

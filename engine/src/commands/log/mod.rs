@@ -15,10 +15,10 @@ pub(super) use view::RecordView;
 
 use super::Outcome;
 use crate::fatal::Failure;
-use crate::link::state_file;
 use crate::log::damage::Damage;
 use crate::log::recovery::LastWrite;
 use crate::log::{LogError, LogReader, key};
+use crate::replication::state_file;
 use catraca_wire::block::ChainKey;
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};

@@ -8,7 +8,7 @@ use crate::commands::Outcome;
 use crate::commands::output::{self, print};
 use crate::fatal::{Failure, Status};
 use crate::log::read::End;
-use crate::log::{LogReader, Place, Tail};
+use crate::log::{BlockLocation, LogReader, Tail};
 use catraca_wire::record::RecordHead;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -123,7 +123,7 @@ pub fn check(
     data_dir: &Path,
     key_file: Option<&PathBuf>,
     kept: Option<&Kept>,
-    mut visitor: impl FnMut(&RecordHead, &Place),
+    mut visitor: impl FnMut(&RecordHead, &BlockLocation),
 ) -> Result<Report, Failure> {
     let key = super::chain_key(data_dir, key_file)?;
     let log = open(data_dir, key)?;
@@ -164,7 +164,7 @@ fn verify(
     log: &LogReader,
     shard: u16,
     mut read_bytes: impl FnMut(u64),
-    visitor: &mut impl FnMut(&RecordHead, &Place),
+    visitor: &mut impl FnMut(&RecordHead, &BlockLocation),
     search: &mut Option<Search<'_>>,
 ) -> Result<Stream, Failure> {
     let mut times_ns = None;
@@ -258,7 +258,7 @@ pub fn text(report: &Report) -> String {
     }
     if !report.chain_values_checked {
         line(
-            "note: without the chain's key only check sums, sequence and links were checked, the chain's values were not; \
+            "note: without the chain's key only check sums, sequence and channels were checked, the chain's values were not; \
               name the key with --key-file."
                 .to_owned(),
         );

@@ -7,7 +7,7 @@ use crate::commands::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::lookup::StoredRecord;
 use crate::log::proof::{MAX_PROOF_LEN, Proof, Proved};
-use crate::log::{Place, key};
+use crate::log::{BlockLocation, key};
 use catraca_wire::block::{Chain, receipt};
 use catraca_wire::record::RecordKind;
 use serde::Serialize;
@@ -113,7 +113,7 @@ fn against(chain: &Chain, proved: &Proved, wanted: Option<u64>, kept: Option<&Ke
 
 fn stored(chain: &Chain, proved: &Proved) -> StoredRecord {
     let (shard, epoch) = (proved.block.shard.to_native(), proved.block.epoch.to_native());
-    let place = Place { shard, segment: 0, block_offset: 0, epoch, chain: *chain };
+    let place = BlockLocation { shard, segment: 0, block_offset: 0, epoch, chain: *chain };
     StoredRecord { place, head: proved.record, extension: proved.extension.clone() }
 }
 

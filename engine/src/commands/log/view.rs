@@ -1,7 +1,7 @@
 //! A record as people and programs read it: names for codes, times in words, documents masked.
 
 use crate::calendar::day_of;
-use crate::log::Place;
+use crate::log::BlockLocation;
 pub use crate::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
@@ -65,7 +65,7 @@ pub struct RecordView {
 
 impl RecordView {
     /// Of a record; documents masked and the IP address left out unless `unmask`.
-    pub fn new(head: &RecordHead, extension: &[u8], place: &Place, unmask: bool) -> Self {
+    pub fn new(head: &RecordHead, extension: &[u8], place: &BlockLocation, unmask: bool) -> Self {
         let kind = RecordKind::from_wire(head.kind);
         let transaction = &head.transaction;
         let is_decision = kind == Some(RecordKind::Decision);

@@ -1,5 +1,5 @@
 //! Changes of a node's durable state. **Persist before send**: one change is made durable at a time, and what it allows, every message
-//! and every word to a shard that rests on it, is an effect of [`Node::follow_up`], which runs when [`Event::Persisted`](super::Event)
+//! and everything told to a shard that rests on it, is an effect of [`Node::follow_up`], which runs when [`Event::Persisted`](super::Event)
 //! has come and at no other time. Whatever else a node sends rests on what was durable before: heartbeats, REVOKE, WELCOME, refusals.
 
 use super::event::{Effect, NodeMessage, Report, RequestId, RequestRefused, Tables};
@@ -22,8 +22,8 @@ pub(super) enum Change {
     Cut { stream: u16, ends: Vec<u64> },
     /// Answers wait for the standby of this session.
     WithStandby { session: u64 },
-    /// Answers wait for nobody; `by_word` whatever the standby holds, because the operator says that it will not be promoted.
-    Alone { by_word: bool, why: &'static str, request: Option<RequestId> },
+    /// Answers wait for nobody; `overridden` whatever the standby holds, an operator override: it will not be promoted.
+    Alone { overridden: bool, why: &'static str, request: Option<RequestId> },
     /// A standby becomes the primary.
     Promote { force: bool, request: RequestId, tables: Tables },
     /// A higher epoch exists.
@@ -106,8 +106,8 @@ impl Node {
                 if !self.standby.is_current(*attempt) || !is_standby {
                     return None;
                 }
-                match self.state.with_grant(*epoch, *in_sync) {
-                    Ok(new) => Some(new.granted_to(if *in_sync { log.all() } else { Vec::new() })),
+                match self.state.with_membership(*epoch, *in_sync) {
+                    Ok(new) => Some(new.with_ends(if *in_sync { log.all() } else { Vec::new() })),
                     Err(fenced) => {
                         self.end_following(&fenced.to_string());
                         None
@@ -115,23 +115,23 @@ impl Node {
                 }
             }
             Change::Replaced => {
-                (is_standby && self.state.in_sync).then(|| self.state.with_grant(self.state.epoch, false).ok()).flatten()
+                (is_standby && self.state.in_sync).then(|| self.state.with_membership(self.state.epoch, false).ok()).flatten()
             }
             Change::Committed { epoch, committed } => {
                 (is_standby && self.state.epoch == *epoch).then(|| self.state.knowing(committed.clone()))
             }
             Change::Cut { ends, .. } => {
-                is_standby.then(|| if self.state.in_sync { self.state.granted_to(ends.clone()) } else { self.state.clone() })
+                is_standby.then(|| if self.state.in_sync { self.state.with_ends(ends.clone()) } else { self.state.clone() })
             }
             Change::WithStandby { session } => {
                 let standby = self.session_of(*session).filter(|standby| !standby.held)?;
                 let had = log.all();
                 // The standby has been told of it before it opened the streams whose acknowledgements these are.
                 let primary_may_leave = self.setup.solo_after_ns > 0;
-                let state = self.state.with_standby(standby.peer.clone()).granted_to(had);
+                let state = self.state.with_standby(standby.peer.clone()).with_ends(had);
                 Some(ReplicaState { primary_may_leave, ..state })
             }
-            Change::Alone { by_word, request, .. } => self.weigh_alone(*by_word, *request, log),
+            Change::Alone { overridden, request, .. } => self.weigh_alone(*overridden, *request, log),
             Change::Promote { force, request, tables } => match self.weigh_promotion(*force, tables) {
                 Ok(new) => Some(new),
                 Err(why) => {
@@ -139,15 +139,15 @@ impl Node {
                     None
                 }
             },
-            Change::Demoted { epoch, by } => self.state.deposed(*epoch, by.clone()),
+            Change::Demoted { epoch, by } => self.state.demoted(*epoch, by.clone()),
         }
     }
 
-    fn weigh_alone(&mut self, by_word: bool, request: Option<RequestId>, log: &dyn LogEnds) -> Option<ReplicaState> {
+    fn weigh_alone(&mut self, overridden: bool, request: Option<RequestId>, log: &dyn LogEnds) -> Option<ReplicaState> {
         // A session that began meanwhile may be with a standby in the in-sync set: it calls anew, and is told.
         let members: Vec<u64> =
-            self.sessions.values().filter(|standby| standby.session.may_hold_grant()).map(|s| s.session.id).collect();
-        let allowed = self.state.role == Role::Primary && (by_word || members.is_empty());
+            self.sessions.values().filter(|standby| standby.session.may_be_in_sync()).map(|s| s.session.id).collect();
+        let allowed = self.state.role == Role::Primary && (overridden || members.is_empty());
         if !allowed {
             if let Some(request) = request {
                 self.answer(request, Err(RequestRefused::NotConfirmed));
@@ -191,7 +191,7 @@ impl Node {
             Change::Committed { .. } => {}
             Change::Cut { stream, .. } => {
                 self.effects.push(Effect::Cut { stream });
-                // A node whose log is cut starts anew, but other streams may wait for the same word.
+                // A node whose log is cut starts anew, but other streams may wait for the same permission.
                 self.standby.end_for_good();
             }
             // A node that knows of a higher epoch widens nothing.

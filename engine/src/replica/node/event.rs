@@ -132,7 +132,7 @@ pub enum Command {
     },
     /// This primary is to answer alone.
     Solo {
-        /// The operator's word that the standby will not be promoted.
+        /// Operator override: the standby will not be promoted.
         standby_is_down: bool,
     },
 }

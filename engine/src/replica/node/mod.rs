@@ -1,5 +1,5 @@
 //! What a node does about the other nodes of its cluster, as one state machine: [`Event`]s in, [`Effect`]s out. It knows no socket, no disk,
-//! no clock and no thread; whoever moves it hands in the time and does what it says, in the order it says. `link/` moves it with sockets
+//! no clock and no thread; whoever moves it hands in the time and does what it says, in the order it says. `replication/` moves it with sockets
 //! and files, the simulator in `tests/` with fakes, and neither decides anything.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Blocks and acknowledgements do not pass through here: each stream has its [`Feeder`](super::Feeder) or
-//! [`Follower`](super::Follower) in a thread of its own, and the shard's [`CommitGate`](super::CommitGate) counts acknowledgements. The
+//! [`Follower`](super::Follower) in a thread of its own, and the shard's [`CommitTracker`](super::CommitTracker) counts acknowledgements. The
 //! node hears of them only while a standby catches up.
 
 mod change;

@@ -169,7 +169,7 @@ impl Node {
             }
             NodeMessage::Revoked => {
                 standby.session.revoked();
-                let left = !standby.session.may_hold_grant();
+                let left = !standby.session.may_be_in_sync();
                 if let Some(solo) = self.solo.take_if(|solo| left && solo.session == id) {
                     self.decide_solo(&solo, true, log);
                 }
@@ -191,14 +191,14 @@ impl Node {
     pub(super) fn shard_waits(&mut self, shard: u16, session: u64, answered: u64, log: &dyn LogEnds) {
         // Between an earlier session's request and this one's the shard may have answered alone.
         let Some(standby) = self.session_of_mut(session) else { return };
-        let step = standby.session.gated(usize::from(shard), answered);
+        let step = standby.session.waits(usize::from(shard), answered);
         self.step(session, step, log);
     }
 
     fn step(&mut self, session: u64, step: Option<Step>, log: &dyn LogEnds) {
         match step {
             None => {}
-            Some(Step::Gate) => self.change(Change::WithStandby { session }, log),
+            Some(Step::Wait) => self.change(Change::WithStandby { session }, log),
             Some(Step::Grant) => {
                 let epoch = self.state.epoch;
                 if let Some(conn) = self.session_of(session).map(|standby| standby.conn) {
@@ -232,7 +232,7 @@ impl Node {
         standby.held = true;
         standby.session.hold();
         let solo = SoloRequest { request, session: standby.session.id, standby_is_down, until_ns };
-        if !standby.session.may_hold_grant() {
+        if !standby.session.may_be_in_sync() {
             return self.decide_solo(&solo, true, log);
         }
         standby.session.revoke();
@@ -245,7 +245,7 @@ impl Node {
     fn decide_solo(&mut self, solo: &SoloRequest, left: bool, log: &dyn LogEnds) {
         if left || solo.standby_is_down {
             let why = "an operator's command";
-            return self.change(Change::Alone { by_word: !left, why, request: Some(solo.request) }, log);
+            return self.change(Change::Alone { overridden: !left, why, request: Some(solo.request) }, log);
         }
         let is_there = self.session_of(solo.session).is_some();
         self.answer(solo.request, Err(if is_there { RequestRefused::NotConfirmed } else { RequestRefused::NotThere }));
@@ -278,11 +278,11 @@ impl Node {
 
     /// Goes alone once the configured time without a standby is over.
     fn leave_by_itself(&mut self, log: &dyn LogEnds) {
-        // Not before the standby knows that this may happen: it would be promoted without a word.
+        // Not before the standby knows that this may happen: it would be promoted without knowing.
         let may_leave = self.state.primary_may_leave && self.setup.solo_after_ns > 0;
         let waits = self.state.durability == Durability::Sync && !self.is_going_alone();
         if may_leave && waits && self.now_ns.saturating_sub(self.alone_since_ns) >= self.setup.solo_after_ns {
-            self.change(Change::Alone { by_word: true, why: "solo_after_ms is over", request: None }, log);
+            self.change(Change::Alone { overridden: true, why: "solo_after_ms is over", request: None }, log);
         }
     }
 

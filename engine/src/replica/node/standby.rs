@@ -61,6 +61,8 @@ pub(super) struct Standby {
     cutting: bool,
     /// In this attempt: the epoch whose streams were open.
     opened: Option<u32>,
+    /// Since when its calls are refused because a node of its identity is connected.
+    twin_since_ns: Option<u64>,
     /// Where the node called last said that the primary is.
     hint: Option<String>,
 }
@@ -80,6 +82,7 @@ impl Standby {
             promotion: None,
             cutting: false,
             opened: None,
+            twin_since_ns: None,
             hint: None,
         }
     }
@@ -166,6 +169,7 @@ impl Node {
         }
         standby.phase = Phase::Submitting;
         standby.conn = Some(conn);
+        standby.twin_since_ns = None;
         (standby.heard_ns, standby.said_ns) = (self.now_ns, self.now_ns);
         let Accepted { epoch, odd_epochs, may_leave, streams, .. } = accepted;
         let known_streams = self.setup.shards..=MAX_STREAMS;
@@ -192,9 +196,16 @@ impl Node {
             return;
         }
         self.standby.hint = failure.primary.filter(|primary| *primary != self.setup.own_address);
+        let since_ns = *self.standby.twin_since_ns.get_or_insert(self.now_ns);
+        let is_twin = failure.refused == Some(RefuseReason::Twin);
+        let lasts = self.now_ns.saturating_sub(since_ns) >= self.setup.timing.heartbeat_timeout_ns;
+        if !is_twin {
+            self.standby.twin_since_ns = None;
+        }
         self.end_following(&failure.why);
-        if matches!(failure.refused, Some(RefuseReason::Taken | RefuseReason::Twin)) {
-            // The primary waits for another standby now, and does not count on this one any more.
+        // The primary waits for another standby now, and does not count on this one any more. A twin may be this very node before it
+        // started anew, whose connection the primary has not seen to be dead: then it is refused for some heartbeats only.
+        if failure.refused == Some(RefuseReason::Taken) || (is_twin && lasts) {
             self.change(Change::Replaced, log);
         }
     }

@@ -95,7 +95,7 @@ fn pair(solo_after_ms: u64) -> Told {
 }
 
 fn standby() -> Told {
-    let mut told = Told::of(ReplicaState::newcomer(1, 0, "node1:1".to_owned()), 0);
+    let mut told = Told::of(ReplicaState::joining(1, 0, "node1:1".to_owned()), 0);
     assert_eq!(told.after(1), [Effect::Call { attempt: 1, address: "node1:1".to_owned() }]);
     let said = told.about(Event::CallAnswered { attempt: 1, conn: ConnId(1), accepted: accepted(1) });
     assert!(matches!(said[..], [Effect::Persist(_)]), "{said:?}");
@@ -139,7 +139,7 @@ fn a_primary_leaves_its_standby_only_when_that_has_left_the_in_sync_set() {
 }
 
 #[test]
-fn a_standby_that_does_not_answer_keeps_its_place_unless_the_operator_gives_his_word() {
+fn a_standby_that_does_not_answer_keeps_its_place_without_an_operator_override() {
     let mut told = pair(0);
     told.about(solo(1, false));
     told.after(2_999);
@@ -199,7 +199,7 @@ fn a_standby_joins_the_in_sync_set_when_its_writes_are_single_and_that_is_durabl
     // REVOKE waits for its turn.
     assert_eq!(told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Revoke { epoch: 1 } }), []);
     let said = told.about(Event::SingleWrites { attempt: 1 });
-    assert!(matches!(&said[..], [Effect::Persist(state)] if state.in_sync && state.granted_at == [10]), "{said:?}");
+    assert!(matches!(&said[..], [Effect::Persist(state)] if state.in_sync && state.in_sync_at == [10]), "{said:?}");
     let said = told.about(Event::Persisted);
     let granted = Effect::Send { conn: ConnId(1), message: NodeMessage::Granted };
     assert_eq!(said[..2], [Effect::HasAll { attempt: 1 }, granted]);
@@ -228,6 +228,36 @@ fn a_promotion_waits_for_writes_and_is_judged_again() {
     assert!(matches!(&said[..], [Effect::Persist(state)] if state.epoch == 2 && state.role == Role::Primary), "{said:?}");
     let took_over = Effect::TakeOver { epoch: 2, durability: Durability::Solo, request: RequestId(4) };
     assert_eq!(told.about(Event::Persisted), [took_over]);
+}
+
+#[test]
+fn a_standby_gives_its_membership_up_when_another_one_has_its_place() {
+    let refused = |told: &mut Told, ms: u64, reason: RefuseReason| {
+        let Some(&Effect::Call { attempt, .. }) = told.after(ms).first() else { panic!("it does not call") };
+        let failure = CallFailure { refused: Some(reason), primary: None, why: reason.to_string() };
+        let said = told.about(Event::CallFailed { attempt, failure });
+        let gives_up = said.iter().any(|effect| matches!(effect, Effect::Persist(state) if !state.in_sync));
+        told.about(Event::FollowingEnded { attempt, committed: Vec::new(), tables: Tables::default() });
+        gives_up
+    };
+    let member = || {
+        let mut told = standby();
+        told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Grant { epoch: 1 } });
+        told.about(Event::SingleWrites { attempt: 1 });
+        told.about(Event::Persisted);
+        told.about(Event::FollowingFailed { attempt: 1, why: "cut".to_owned() });
+        told.about(Event::FollowingEnded { attempt: 1, committed: Vec::new(), tables: Tables::default() });
+        assert!(told.node.is_in_sync());
+        told
+    };
+    assert!(refused(&mut member(), 200, RefuseReason::Taken));
+    // The primary may not know yet that the connection of this node's run before is dead.
+    let mut told = member();
+    assert!(!refused(&mut told, 200, RefuseReason::Twin));
+    assert!(!refused(&mut told, 2_999, RefuseReason::Twin));
+    assert!(!refused(&mut told, 200, RefuseReason::Session), "nor is it the same trouble");
+    assert!(!refused(&mut told, 200, RefuseReason::Twin));
+    assert!(refused(&mut told, 3_000, RefuseReason::Twin));
 }
 
 #[test]
@@ -337,7 +367,7 @@ proptest! {
     fn nothing_that_rests_on_a_state_is_said_before_it_is_durable(
         events in proptest::collection::vec((any_event(), 0..400_u64), 1..200), follows in any::<bool>()
     ) {
-        let state = if follows { ReplicaState::newcomer(1, 0, "node1:1".to_owned()) } else { ReplicaState::single(1, 1) };
+        let state = if follows { ReplicaState::joining(1, 0, "node1:1".to_owned()) } else { ReplicaState::single(1, 1) };
         let mut told = Told::of(state, 1_000);
         let mut writing: Option<ReplicaState> = None;
         for (event, ms) in events {

@@ -1,10 +1,10 @@
 //! Bytes as frames: in whatever pieces they come, the same frames are found; what is no frame ends it before room is made for it.
 
 use super::super::input::Input;
-use catraca_engine::link::frames::{BUFFER_LEN, Frames};
+use catraca_engine::replication::frames::{BUFFER_LEN, Frames};
 use catraca_wire::frame::text_of;
 use catraca_wire::replication::{
-    AcceptFrame, AckFrame, BeatFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame, JoinFrame, LINK_HEAD_LEN,
+    AcceptFrame, AckFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN,
     LinkError, LinkFrame, LinkHeadFields, LinkKind, ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Prover,
     RefuseFrame, RefuseReason, RevokeFrame, RevokedFrame, WelcomeFrame, check_head, length_bounds, proof, view,
 };
@@ -133,7 +133,7 @@ fn check(kind: LinkKind, frame: &[u8]) {
     is::<GrantedFrame>(kind, frame);
     is::<RevokeFrame>(kind, frame);
     is::<RevokedFrame>(kind, frame);
-    is::<BeatFrame>(kind, frame);
+    is::<HeartbeatFrame>(kind, frame);
     match kind {
         LinkKind::Block => drop(preface::<BlockPrefaceFields>(frame)),
         LinkKind::ListPart => drop(preface::<ListPartPrefaceFields>(frame)),

@@ -27,12 +27,12 @@ struct Pair {
     primary: ReplicaState,
     standby: ReplicaState,
     /// Who is the primary: an index of [`NODES`].
-    reigning: usize,
+    primary_index: usize,
     session: Session,
-    gate: bool,
+    waits: bool,
     held: bool,
-    /// The primary went alone on an operator's word that the standby will not be promoted, and that has not been told yet.
-    word: bool,
+    /// The primary went alone by an operator override: the standby will not be promoted, and that has not been told yet.
+    overridden: bool,
     known: [Known; STREAMS],
     orders: VecDeque<Order>,
     words: VecDeque<Order>,
@@ -47,15 +47,15 @@ fn peer(node: usize) -> Peer {
 /// A program is what happens to the two.
 pub fn run(input: &mut Input<'_>) {
     let primary = ReplicaState::single(STREAMS as u16, 1);
-    let standby = ReplicaState::newcomer(STREAMS as u16, 0, "node-0:7401".to_owned());
+    let standby = ReplicaState::joining(STREAMS as u16, 0, "node-0:7401".to_owned());
     let mut pair = Pair {
         session: Session::new(0, NODES[1], &[0; STREAMS], false),
         primary,
         standby,
-        reigning: 0,
-        gate: false,
+        primary_index: 0,
+        waits: false,
         held: false,
-        word: false,
+        overridden: false,
         known: [Known::default(); STREAMS],
         orders: VecDeque::new(),
         words: VecDeque::new(),
@@ -67,19 +67,19 @@ pub fn run(input: &mut Input<'_>) {
         match input.byte() % 13 {
             0 => pair.connect(input),
             1 | 2 => pair.progress(input),
-            3 | 4 => pair.gated(input),
+            3 | 4 => pair.waits(input),
             5 => pair.hold(),
             6 => pair.go_alone(),
             7 => pair.standby_hears(),
             8 => pair.primary_hears(),
             9 => pair.unasked(input),
-            10 => pair.strangers(input),
-            11 => pair.go_alone_on_a_word(input),
+            10 => pair.unknown_nodes(input),
+            11 => pair.go_alone_by_override(input),
             _ => pair.promote(input),
         }
         let now = [pair.primary.epoch, pair.standby.epoch];
         assert!(now[0] >= epochs[0] && now[1] >= epochs[1].min(epochs[0]), "epochs go back: {epochs:?}, {now:?}");
-        pair.word &= pair.standby.in_sync;
+        pair.overridden &= pair.standby.in_sync;
         pair.check();
     }
 }
@@ -87,15 +87,15 @@ pub fn run(input: &mut Input<'_>) {
 impl Pair {
     /// The connection is lost with all that was under way, and a session begins.
     fn connect(&mut self, input: &mut Input<'_>) {
-        let (other, id) = (1 - self.reigning, self.session.id + 1);
+        let (other, id) = (1 - self.primary_index, self.session.id + 1);
         self.primary.admits(&NODES[other], self.standby.epoch, STREAMS as u16).expect("its own standby");
         let granted = self.standby.in_sync;
-        let standby = self.standby.following(self.primary.epoch, peer(self.reigning), self.primary.odd_epochs, false);
+        let standby = self.standby.following(self.primary.epoch, peer(self.primary_index), self.primary.odd_epochs, false);
         self.standby = standby.expect("no standby has seen a later epoch than its primary's");
         assert!(granted || !self.standby.in_sync, "a session begins with a grant that nobody gave");
         let durable = [0; STREAMS].map(|_| input.number());
         self.session = Session::new(id, NODES[other], &durable, granted);
-        (self.gate, self.held, self.open) = (false, false, 0);
+        (self.waits, self.held, self.open) = (false, false, 0);
         self.known = durable.map(|durable| Known { durable, ..Known::default() });
         self.orders.clear();
         self.words.clear();
@@ -113,13 +113,13 @@ impl Pair {
     fn act(&mut self, step: Option<Step>) {
         match step {
             None => {}
-            Some(Step::Gate) => {
-                assert!(!self.held && !self.gate, "one gate in a session, none in one that is held");
-                self.gate = true;
-                self.primary = self.primary.with_standby(peer(1 - self.reigning));
+            Some(Step::Wait) => {
+                assert!(!self.held && !self.waits, "one waits in a session, none in one that is held");
+                self.waits = true;
+                self.primary = self.primary.with_standby(peer(1 - self.primary_index));
             }
             Some(Step::Grant) => {
-                assert!(self.gate && !self.held);
+                assert!(self.waits && !self.held);
                 for known in &self.known {
                     let holds = known.acknowledged.zip(known.target).is_some_and(|(held, answered)| held >= answered);
                     assert!(holds, "the grant comes before all that may have been answered is held");
@@ -142,12 +142,12 @@ impl Pair {
     }
 
     /// A shard answers only once it has been told to wait.
-    fn gated(&mut self, input: &mut Input<'_>) {
+    fn waits(&mut self, input: &mut Input<'_>) {
         let (stream, answered) = (input.below(STREAMS), input.number());
-        if self.gate {
+        if self.waits {
             let known = &mut self.known[stream];
             known.target = known.target.max(Some(answered));
-            let step = self.session.gated(stream, answered);
+            let step = self.session.waits(stream, answered);
             self.act(step);
         }
     }
@@ -155,31 +155,31 @@ impl Pair {
     fn hold(&mut self) {
         self.session.hold();
         self.held = true;
-        if self.session.may_hold_grant() {
+        if self.session.may_be_in_sync() {
             self.revoke();
         }
     }
 
-    /// As an operator may have it without a word of his own: once the standby is known to hold nothing.
+    /// As an operator may have it without an override: once the standby is known to hold nothing.
     fn go_alone(&mut self) {
-        if self.held && !self.session.may_hold_grant() {
+        if self.held && !self.session.may_be_in_sync() {
             self.session.hold();
             self.primary = self.primary.alone();
         }
     }
 
     /// As an operator may have it where the standby can't be told; it calls anew when it is back.
-    fn go_alone_on_a_word(&mut self, input: &mut Input<'_>) {
+    fn go_alone_by_override(&mut self, input: &mut Input<'_>) {
         self.primary = self.primary.alone();
-        self.word = true;
+        self.overridden = true;
         self.connect(input);
     }
 
     fn standby_hears(&mut self) {
         if let Some(order) = self.orders.pop_front() {
-            let standby = self.standby.with_grant(self.primary.epoch, order == Order::Grant);
+            let standby = self.standby.with_membership(self.primary.epoch, order == Order::Grant);
             self.standby = standby.expect("of its primary's epoch");
-            self.word = false;
+            self.overridden = false;
             self.words.push_back(order);
         }
     }
@@ -204,32 +204,32 @@ impl Pair {
             let step = self.session.granted();
             self.act(step);
         } else if self.open == 0 {
-            let before = self.session.may_hold_grant();
+            let before = self.session.may_be_in_sync();
             self.session.revoked();
-            assert_eq!(self.session.may_hold_grant(), before, "an answer without a question says nothing");
+            assert_eq!(self.session.may_be_in_sync(), before, "an answer without a question says nothing");
         }
     }
 
-    /// What comes from reigns that are over, and who has no place here.
-    fn strangers(&self, input: &mut Input<'_>) {
+    /// What comes from epochs that are over, and who has no place here.
+    fn unknown_nodes(&self, input: &mut Input<'_>) {
         let past = input.below(self.standby.epoch as usize) as u32;
-        assert!(self.standby.following(past, peer(self.reigning), true, false).is_err());
-        assert!(self.standby.fence(past).is_err() && self.standby.with_grant(past, true).is_err());
-        let later = self.standby.following(self.primary.epoch + 1, peer(self.reigning), true, false).expect("a later epoch");
+        assert!(self.standby.following(past, peer(self.primary_index), true, false).is_err());
+        assert!(self.standby.fence(past).is_err() && self.standby.with_membership(past, true).is_err());
+        let later = self.standby.following(self.primary.epoch + 1, peer(self.primary_index), true, false).expect("a later epoch");
         assert!(!later.in_sync, "a new epoch ends the grant of the one before");
-        assert_eq!(self.primary.deposed(past, None), None);
-        assert_eq!(self.primary.deposed(self.primary.epoch, None), None);
-        let stranger = self.primary.admits(&[7; 16], past, STREAMS as u16);
-        assert_eq!(stranger.is_err(), self.primary.durability == Durability::Sync, "a granted standby's place is its own");
-        assert!(self.primary.admits(&NODES[1 - self.reigning], self.primary.epoch + 1, STREAMS as u16).is_err());
-        assert!(self.primary.admits(&NODES[1 - self.reigning], past, STREAMS as u16 + 1).is_err());
+        assert_eq!(self.primary.demoted(past, None), None);
+        assert_eq!(self.primary.demoted(self.primary.epoch, None), None);
+        let unknown_node = self.primary.admits(&[7; 16], past, STREAMS as u16);
+        assert_eq!(unknown_node.is_err(), self.primary.durability == Durability::Sync, "a granted standby's place is its own");
+        assert!(self.primary.admits(&NODES[1 - self.primary_index], self.primary.epoch + 1, STREAMS as u16).is_err());
+        assert!(self.primary.admits(&NODES[1 - self.primary_index], past, STREAMS as u16 + 1).is_err());
         assert_eq!(self.primary.promoted(true), Err(NotPromotable::Already(self.primary.epoch)));
     }
 
     /// An operator promotes the standby; the primary learns of it, and comes back as its standby.
     fn promote(&mut self, input: &mut Input<'_>) {
         let forced = input.byte() & 7 == 0;
-        if self.word && !forced {
+        if self.overridden && !forced {
             return;
         }
         let new = match self.standby.promoted(forced) {
@@ -240,15 +240,15 @@ impl Pair {
             }
         };
         if !forced {
-            assert!(self.standby.in_sync && self.session.may_hold_grant());
+            assert!(self.standby.in_sync && self.session.may_be_in_sync());
             assert_eq!(self.primary.durability, Durability::Sync, "the old primary may still answer alone");
         }
         assert!(new.epoch > self.primary.epoch && new.epoch > self.standby.epoch, "a promotion begins an epoch");
         assert_eq!((new.epoch % 2 == 1, new.role, new.durability), (new.odd_epochs, Role::Primary, Durability::Solo));
-        assert_ne!(new.odd_epochs, self.primary.odd_epochs, "both could reign in the same epoch");
-        let old = self.primary.deposed(new.epoch, Some(peer(1 - self.reigning))).expect("a later epoch");
-        assert!(!old.in_sync && old.promoted(false).is_err(), "who was deposed holds no grant");
-        self.reigning = 1 - self.reigning;
+        assert_ne!(new.odd_epochs, self.primary.odd_epochs, "both could decide in the same epoch");
+        let old = self.primary.demoted(new.epoch, Some(peer(1 - self.primary_index))).expect("a later epoch");
+        assert!(!old.in_sync && old.promoted(false).is_err(), "who was demoted holds no grant");
+        self.primary_index = 1 - self.primary_index;
         (self.primary, self.standby) = (new, old);
         self.connect(input);
     }
@@ -259,9 +259,12 @@ impl Pair {
 
     fn check(&self) {
         let may_hold = self.may_hold();
-        assert!(!may_hold || self.session.may_hold_grant(), "the standby may hold a grant, and the primary takes it for free");
-        assert!(!self.session.is_in_sync() || self.session.may_hold_grant());
-        assert!(self.word || !may_hold || self.primary.durability == Durability::Sync, "a grant while answers wait for nobody");
+        assert!(!may_hold || self.session.may_be_in_sync(), "the standby may hold a grant, and the primary takes it for free");
+        assert!(!self.session.is_in_sync() || self.session.may_be_in_sync());
+        assert!(
+            self.overridden || !may_hold || self.primary.durability == Durability::Sync,
+            "a grant while answers wait for nobody"
+        );
         let behind = self.known.iter().map(|known| known.durable.saturating_sub(known.acknowledged.unwrap_or(0))).sum::<u64>();
         assert_eq!(self.session.behind(|stream| self.known[stream].durable), behind);
         assert_eq!((self.primary.role, self.standby.role), (Role::Primary, Role::Standby));

@@ -5,7 +5,7 @@ use crate::replica::node::{Accepted, NodeMessage};
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{
-    AcceptFrame, BeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover,
+    AcceptFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover,
     RefuseFrame, RefuseReason, WelcomeFrame, proof, view,
 };
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ const LOOK_AROUND: Duration = Duration::from_millis(10);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkFailure {
+pub enum ConnectionFailure {
     /// The socket.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -68,8 +68,8 @@ impl Writer {
     /// Sends a frame.
     ///
     /// # Errors
-    /// [`LinkFailure::Io`].
-    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), LinkFailure> {
+    /// [`ConnectionFailure::Io`].
+    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), ConnectionFailure> {
         Ok(self.0.write_all(bytemuck::bytes_of(frame))?)
     }
 }
@@ -119,24 +119,24 @@ impl Connection {
     /// Sends bytes.
     ///
     /// # Errors
-    /// [`LinkFailure::Io`].
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), LinkFailure> {
+    /// [`ConnectionFailure::Io`].
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionFailure> {
         Ok(self.stream.write_all(bytes)?)
     }
 
     /// Sends a frame.
     ///
     /// # Errors
-    /// [`LinkFailure::Io`].
-    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), LinkFailure> {
+    /// [`ConnectionFailure::Io`].
+    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), ConnectionFailure> {
         self.write(bytemuck::bytes_of(frame))
     }
 
     /// The next whole frame; `None` when none came for [`READ_TIMEOUT`].
     ///
     /// # Errors
-    /// [`LinkFailure`]; the connection is of no use then.
-    pub fn next(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+    /// [`ConnectionFailure`]; the connection is of no use then.
+    pub fn next(&mut self) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         self.next_into(Frames::room)
     }
 
@@ -144,20 +144,20 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub fn next_alone(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+    pub fn next_alone(&mut self) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         self.next_into(Frames::room_for_one)
     }
 
-    fn next_into(&mut self, room: fn(&mut Frames) -> &mut [u8]) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+    fn next_into(&mut self, room: fn(&mut Frames) -> &mut [u8]) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         let found = loop {
             if let Some(found) = self.frames.find()? {
                 break found;
             }
             match self.stream.read(room(&mut self.frames)) {
-                Ok(0) => return Err(LinkFailure::Closed),
+                Ok(0) => return Err(ConnectionFailure::Closed),
                 // A byte now and then does not make a handshake.
                 Ok(_) if self.handshake_until.is_some_and(|until| Instant::now() >= until) => {
-                    return Err(LinkFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
+                    return Err(ConnectionFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
                 }
                 Ok(read) => self.frames.filled(read),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
@@ -172,32 +172,32 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub fn ready(&mut self) -> Result<Option<(LinkKind, &[u8])>, LinkFailure> {
+    pub fn ready(&mut self) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         let found = self.frames.peek()?;
         Ok(found.map(|found| (found.kind, self.frames.bytes(&found))))
     }
 
     /// Waits for a frame of this kind until a time.
-    fn expect<F: LinkFrame>(&mut self, until: Instant) -> Result<F, LinkFailure> {
+    fn expect<F: LinkFrame>(&mut self, until: Instant) -> Result<F, ConnectionFailure> {
         loop {
             if let Some((kind, frame)) = self.next()? {
                 if let Some(refuse) = view::<RefuseFrame>(frame) {
                     return Err(refused(refuse));
                 }
-                return view::<F>(frame).copied().ok_or(LinkFailure::Unexpected(kind));
+                return view::<F>(frame).copied().ok_or(ConnectionFailure::Unexpected(kind));
             }
             if Instant::now() >= until {
-                return Err(LinkFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
+                return Err(ConnectionFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
             }
         }
     }
 }
 
-fn refused(frame: &RefuseFrame) -> LinkFailure {
+fn refused(frame: &RefuseFrame) -> ConnectionFailure {
     let primary = Some(text_of(&frame.primary).to_owned()).filter(|address| !address.is_empty());
     match RefuseReason::from_wire(frame.reason) {
-        Some(reason) => LinkFailure::Refused { reason, text: text_of(&frame.text).to_owned(), primary },
-        None => LinkFailure::Fault("refused for a reason that this build does not know".to_owned()),
+        Some(reason) => ConnectionFailure::Refused { reason, text: text_of(&frame.text).to_owned(), primary },
+        None => ConnectionFailure::Fault("refused for a reason that this build does not know".to_owned()),
     }
 }
 
@@ -217,8 +217,8 @@ pub fn refusal(epoch: u32, reason: RefuseReason, text: &str, primary: &str) -> R
 /// Calls a node and says who we are; gives the connection and who answered, once both have proved that they have the chain's key.
 ///
 /// # Errors
-/// [`LinkFailure`].
-pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connection, AcceptFrame), LinkFailure> {
+/// [`ConnectionFailure`].
+pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut stream = None;
     for socket in address.to_socket_addrs()? {
@@ -236,11 +236,11 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     connection.send(join)?;
     let accept: AcceptFrame = match connection.expect(until) {
         // Who says so has not proved to be of the cluster yet, and a primary does not say it so early.
-        Err(LinkFailure::Refused { reason: RefuseReason::Taken, text, .. }) => return Err(LinkFailure::Fault(text)),
+        Err(ConnectionFailure::Refused { reason: RefuseReason::Taken, text, .. }) => return Err(ConnectionFailure::Fault(text)),
         other => other?,
     };
     if proof(key, Prover::Listener, join, &accept) != accept.proof {
-        return Err(LinkFailure::Key);
+        return Err(ConnectionFailure::Key);
     }
     let mut own = ProofFrame::empty(0, join.head.epoch.to_native());
     own.proof = proof(key, Prover::Dialer, join, &accept);
@@ -254,13 +254,13 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
 /// ends by itself within the time of a handshake.
 ///
 /// # Errors
-/// [`LinkFailure`].
+/// [`ConnectionFailure`].
 pub fn dial_while(
     go_on: impl Fn() -> bool,
     address: &str,
     join: &JoinFrame,
     key: &ChainKey,
-) -> Result<(Connection, AcceptFrame), LinkFailure> {
+) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let (outcome, dialed) = std::sync::mpsc::sync_channel(1);
     let (to, join, key) = (address.to_owned(), *join, *key);
     let body = move || drop(outcome.send(dial(&to, &join, &key)));
@@ -269,7 +269,7 @@ pub fn dial_while(
         match dialed.recv_timeout(LOOK_AROUND) {
             Ok(outcome) => return outcome,
             Err(RecvTimeoutError::Timeout) if go_on() => {}
-            Err(_) => return Err(LinkFailure::Closed),
+            Err(_) => return Err(ConnectionFailure::Closed),
         }
     }
 }
@@ -277,12 +277,12 @@ pub fn dial_while(
 /// Answers a call up to the point where the caller is known: what it wants, and who it has proved to be. WELCOME or REFUSE is to follow.
 ///
 /// # Errors
-/// [`LinkFailure`].
+/// [`ConnectionFailure`].
 pub fn answer(
     stream: TcpStream,
     key: &ChainKey,
     accept: impl FnOnce(&JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>>,
-) -> Result<(Connection, JoinFrame, AcceptFrame), LinkFailure> {
+) -> Result<(Connection, JoinFrame, AcceptFrame), ConnectionFailure> {
     let mut connection = Connection::new(stream)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
     connection.handshake_until = Some(until);
@@ -304,7 +304,7 @@ pub fn answer(
             "the proof is wrong: another chain key",
             "",
         ))?;
-        return Err(LinkFailure::Key);
+        return Err(ConnectionFailure::Key);
     }
     connection.handshake_until = None;
     Ok((connection, join, accept))
@@ -348,7 +348,9 @@ pub fn dialed(accept: &AcceptFrame, connection: &Connection) -> Accepted {
 pub fn message_of(kind: LinkKind, frame: &[u8]) -> Option<NodeMessage> {
     let epoch = head_of(frame).epoch.to_native();
     Some(match kind {
-        LinkKind::Beat => NodeMessage::Heartbeat { disk_full: view::<BeatFrame>(frame).is_some_and(|beat| beat.disk_full == 1) },
+        LinkKind::Heartbeat => {
+            NodeMessage::Heartbeat { disk_full: view::<HeartbeatFrame>(frame).is_some_and(|heartbeat| heartbeat.disk_full == 1) }
+        }
         LinkKind::Grant => NodeMessage::Grant { epoch },
         LinkKind::Granted => NodeMessage::Granted,
         LinkKind::Revoke => NodeMessage::Revoke { epoch },

@@ -4,7 +4,7 @@
 use super::attempt::{self, Attempt, Order};
 use super::connection::{self, dialed, refusal};
 use super::promote::{self, Promoted};
-use super::{DESCRIPTOR_PATIENCE, Link, address_field, locked, mode_text, state_file};
+use super::{DESCRIPTOR_PATIENCE, Replication, address_field, locked, mode_text, state_file};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
 use crate::replica::ReplicaState;
@@ -15,7 +15,7 @@ use crate::replica::node::{
 use crate::shard::messages::ToShard;
 use catraca_wire::frame::Role;
 use catraca_wire::replication::{
-    BeatFrame, GrantFrame, GrantedFrame, JoinFrame, LinkFrame, Purpose, RevokeFrame, RevokedFrame, WelcomeFrame,
+    GrantFrame, GrantedFrame, HeartbeatFrame, JoinFrame, LinkFrame, Purpose, RevokeFrame, RevokedFrame, WelcomeFrame,
 };
 use std::collections::HashMap;
 use std::io::Write;
@@ -45,7 +45,7 @@ pub(super) enum Input {
     Called { conn: ConnId, caller: Caller, purpose: CallPurpose, writer: TcpStream, verdict: SyncSender<Result<(), String>> },
     /// The primary answered; the connection for writing.
     CallAnswered { attempt: u64, conn: ConnId, accepted: Accepted, writer: TcpStream },
-    /// A stream's thread waits for the word that it may cut.
+    /// A stream's thread waits for the permission to cut.
     Cutting { stream: u16, last_lsn: u64, go: SyncSender<()> },
     /// An operator's or arbiter's request.
     Requested { command: Command, reply: SyncSender<Result<Option<Promoted>, RequestRefused>> },
@@ -60,7 +60,7 @@ struct Waiting {
 
 /// The node and what it needs to be moved.
 pub(super) struct Mover {
-    link: Arc<Link>,
+    replication: Arc<Replication>,
     node: Node,
     inputs: Receiver<Input>,
     waiting: HashMap<ConnId, Waiting>,
@@ -77,7 +77,7 @@ pub(super) struct Mover {
 }
 
 /// How far this node's log goes, whoever writes it.
-struct Ends<'l>(&'l Link);
+struct Ends<'l>(&'l Replication);
 
 impl LogEnds for Ends<'_> {
     fn streams(&self) -> u16 {
@@ -93,17 +93,17 @@ impl LogEnds for Ends<'_> {
 }
 
 impl Mover {
-    pub fn new(link: &Arc<Link>, state: ReplicaState, primary: Option<String>, inputs: Receiver<Input>) -> Self {
+    pub fn new(replication: &Arc<Replication>, state: ReplicaState, primary: Option<String>, inputs: Receiver<Input>) -> Self {
         let setup = NodeSetup {
-            shards: link.setup.shards,
-            solo_after_ns: link.setup.solo_after.as_nanos() as u64,
+            shards: replication.setup.shards,
+            solo_after_ns: replication.setup.solo_after.as_nanos() as u64,
             primary,
-            own_address: link.setup.replication_address.clone(),
+            own_address: replication.setup.replication_address.clone(),
             timing: TIMING,
         };
         Self {
-            link: Arc::clone(link),
-            node: Node::new(setup, state, link.now_ns()),
+            replication: Arc::clone(replication),
+            node: Node::new(setup, state, replication.now_ns()),
             inputs,
             waiting: HashMap::new(),
             writers: HashMap::new(),
@@ -125,7 +125,7 @@ impl Mover {
     pub fn check_epoch(&mut self) {
         let state = self.node.state();
         let Some(peer) = state.peer.as_ref().filter(|_| state.role == Role::Primary) else { return };
-        let answer = inquire(&self.link, &peer.replication_address.clone());
+        let answer = inquire(&self.replication, &peer.replication_address.clone());
         self.handle(Event::InquiryEnded { answer });
     }
 
@@ -134,10 +134,10 @@ impl Mover {
     /// # Errors
     /// When one can't start.
     pub fn start(mut self) -> Result<(), Failure> {
-        let link = Arc::clone(&self.link);
+        let replication = Arc::clone(&self.replication);
         let (states, wanted) = mpsc::channel();
-        let writer = Arc::clone(&link);
-        link.spawn("replica-state", move || {
+        let writer = Arc::clone(&replication);
+        replication.spawn("replica-state", move || {
             let mut role = writer.status().state.role;
             for state in wanted {
                 persist(&writer, &state, role);
@@ -146,7 +146,7 @@ impl Mover {
             }
         })?;
         self.states = Some(states);
-        link.spawn("replication", move || self.run())
+        replication.spawn("replication", move || self.run())
     }
 
     fn run(&mut self) {
@@ -159,7 +159,7 @@ impl Mover {
             }
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
-                self.handle(Event::DiskFull(self.link.disk_full.load(Ordering::Relaxed)));
+                self.handle(Event::DiskFull(self.replication.disk_full.load(Ordering::Relaxed)));
                 self.handle(Event::Tick);
             }
         }
@@ -173,12 +173,12 @@ impl Mover {
                 self.handle(Event::Called { conn, caller, purpose });
             }
             Input::CallAnswered { attempt, conn, accepted, writer } => {
-                self.writers.insert(conn, writer);
-                if let Some(current) = self.attempt.as_mut().filter(|current| current.number == attempt) {
+                // One that was ended meanwhile has closed the connection.
+                let current = self.attempt.as_mut().filter(|current| current.number == attempt && !current.is_over());
+                if let Some(current) = current {
                     current.conn = Some(conn);
+                    self.writers.insert(conn, writer);
                     self.handle(Event::CallAnswered { attempt, conn, accepted });
-                } else {
-                    self.writers.remove(&conn);
                 }
             }
             Input::Cutting { stream, last_lsn, go } => {
@@ -195,16 +195,16 @@ impl Mover {
     }
 
     fn handle(&mut self, event: Event) {
-        let (now_ns, mut effects) = (self.link.now_ns(), Vec::new());
-        if matches!(event, Event::FollowingEnded { .. }) {
-            self.attempt = None;
+        let (now_ns, mut effects) = (self.replication.now_ns(), Vec::new());
+        if let Event::FollowingEnded { attempt, .. } = event {
+            self.attempt.take_if(|current| current.number == attempt);
         }
-        let link = Arc::clone(&self.link);
-        self.node.handle(now_ns, event, &Ends(&link), &mut effects);
+        let replication = Arc::clone(&self.replication);
+        self.node.handle(now_ns, event, &Ends(&replication), &mut effects);
         for effect in effects {
             self.carry_out(effect);
         }
-        self.link.show(&self.node);
+        self.replication.show(&self.node);
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -214,7 +214,7 @@ impl Mover {
                     let _ = states.send(state);
                 }
                 None => {
-                    persist(&self.link, &state, self.node.state().role);
+                    persist(&self.replication, &state, self.node.state().role);
                     self.handle(Event::Persisted);
                 }
             },
@@ -225,24 +225,24 @@ impl Mover {
                 let _ = caller.verdict.send(Err(text));
             }
             Effect::Send { conn, message } => self.send(conn, message),
-            Effect::BeginSession { session, .. } => self.link.begin_session(session),
+            Effect::BeginSession { session, .. } => self.replication.begin_session(session),
             Effect::EndSession { session, conn } => {
                 if let Some(writer) = self.writers.remove(&conn) {
                     connection::end(&writer);
                 }
-                self.link.end_session(session);
+                self.replication.end_session(session);
             }
             Effect::TellShards { durability, session } => {
-                for shard in 0..usize::from(self.link.setup.shards) {
-                    self.link.tell(shard, ToShard::Durability { durability, session });
+                for shard in 0..usize::from(self.replication.setup.shards) {
+                    self.replication.tell(shard, ToShard::Durability { durability, session });
                 }
             }
             Effect::PrimaryAt { address, epoch } => {
-                for shard in 0..usize::from(self.link.setup.shards) {
-                    self.link.tell(shard, ToShard::PrimaryAt { address: address_field(&address), epoch });
+                for shard in 0..usize::from(self.replication.setup.shards) {
+                    self.replication.tell(shard, ToShard::PrimaryAt { address: address_field(&address), epoch });
                 }
             }
-            Effect::Call { attempt, address } => match attempt::start(&self.link, attempt, &address) {
+            Effect::Call { attempt, address } => match attempt::start(&self.replication, attempt, &address) {
                 Ok(started) => self.attempt = Some(started),
                 Err(failure) => self.handle(Event::CallFailed { attempt, failure }),
             },
@@ -252,7 +252,7 @@ impl Mover {
             Effect::SingleWrites { attempt } => self.order(attempt, Order::SingleWrites),
             Effect::SeveralWrites { attempt } => self.order(attempt, Order::SeveralWrites),
             Effect::HasAll { .. } => {
-                if let Some(following) = locked(&self.link.following).as_ref() {
+                if let Some(following) = locked(&self.replication.following).as_ref() {
                     following.all_told();
                 }
             }
@@ -263,27 +263,27 @@ impl Mover {
                 }
             }
             Effect::Inquire { address } => {
-                let link = Arc::clone(&self.link);
+                let replication = Arc::clone(&self.replication);
                 // One that can't start is asked again.
-                let _ = self.link.spawn("inquiry", move || {
-                    let answer = inquire(&link, &address);
-                    link.event(Event::InquiryEnded { answer });
+                let _ = self.replication.spawn("inquiry", move || {
+                    let answer = inquire(&replication, &address);
+                    replication.event(Event::InquiryEnded { answer });
                 });
             }
             Effect::TakeOver { epoch, durability, request } => {
-                let promoted = promote::take_over(&self.link, epoch, durability);
+                let promoted = promote::take_over(&self.replication, epoch, durability);
                 if let Some(reply) = self.requests.remove(&request) {
-                    self.link.show(&self.node);
+                    self.replication.show(&self.node);
                     let _ = reply.send(Ok(Some(promoted)));
                 }
             }
             Effect::Answer { request, outcome } => {
                 if let Some(reply) = self.requests.remove(&request) {
-                    self.link.show(&self.node);
+                    self.replication.show(&self.node);
                     let _ = reply.send(outcome.map(|()| None));
                 }
             }
-            Effect::Restart => self.link.start_anew(),
+            Effect::Restart => self.replication.start_anew(),
             Effect::Report(report) => self.report(report),
         }
     }
@@ -306,9 +306,9 @@ impl Mover {
         let Some(writer) = self.writers.get_mut(&conn) else { return };
         match message {
             NodeMessage::Heartbeat { disk_full } => {
-                let mut beat = BeatFrame::empty(0, ours);
-                beat.disk_full = u8::from(disk_full);
-                send(writer, &beat);
+                let mut heartbeat = HeartbeatFrame::empty(0, ours);
+                heartbeat.disk_full = u8::from(disk_full);
+                send(writer, &heartbeat);
             }
             NodeMessage::Grant { epoch } => send(writer, &GrantFrame::empty(0, epoch)),
             NodeMessage::Granted => send(writer, &GrantedFrame::empty(0, ours)),
@@ -331,7 +331,7 @@ impl Mover {
                 }
                 current.end();
             }
-            None => attempt::ended(&self.link, attempt),
+            None => attempt::ended(&self.replication, attempt),
         }
     }
 
@@ -367,7 +367,7 @@ impl Mover {
                     self.told = why;
                 }
             }
-            Report::Membership { in_sync, epoch } => tracing::info!(in_sync, epoch, "the primary's word"),
+            Report::Membership { in_sync, epoch } => tracing::info!(in_sync, epoch, "membership of the in-sync set"),
             Report::Replaced => tracing::warn!("another standby has this node's place: it is not in sync any more"),
             Report::NotPromoted { why } => tracing::warn!(%why, "this node is not promoted after all"),
         }
@@ -381,12 +381,12 @@ fn send<F: LinkFrame>(writer: &mut TcpStream, frame: &F) {
 
 /// Makes a state durable. A disk that refuses ends the node: it must not act on what it would forget. Where only a descriptor is wanting
 /// it waits, but for a demotion: a node that knows of a higher epoch gives no more answers; it ends then, and learns of the epoch again.
-fn persist(link: &Link, state: &ReplicaState, role: Role) {
+fn persist(replication: &Replication, state: &ReplicaState, role: Role) {
     let began = Instant::now();
     let is_demotion = role == Role::Primary && state.role == Role::Standby;
-    let patient = || !link.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
-    if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&link.setup.data_dir, state)) {
-        let path = link.setup.data_dir.join(state_file::STATE_FILE);
+    let patient = || !replication.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
+    if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&replication.setup.data_dir, state)) {
+        let path = replication.setup.data_dir.join(state_file::STATE_FILE);
         let message = format!("{} can't be written: {error}; nothing follows from what could not be kept", path.display());
         let status = if error.is_exhaustion() { Status::Environment } else { Status::DiskFailed };
         fatal::end(&Failure::new(status, message));
@@ -394,9 +394,9 @@ fn persist(link: &Link, state: &ReplicaState, role: Role) {
 }
 
 /// Asks a node what it is.
-fn inquire(link: &Link, address: &str) -> Option<(Accepted, String)> {
-    let join: JoinFrame = link.join_frame(Purpose::Inquiry, 0, 0);
-    match connection::dial(address, &join, &link.setup.key) {
+fn inquire(replication: &Replication, address: &str) -> Option<(Accepted, String)> {
+    let join: JoinFrame = replication.join_frame(Purpose::Inquiry, 0, 0);
+    match connection::dial(address, &join, &replication.setup.key) {
         Ok((connection, accept)) => Some((dialed(&accept, &connection), address.to_owned())),
         Err(failure) => {
             tracing::debug!(%failure, "the other node does not answer");

@@ -26,7 +26,7 @@ pub(super) struct Join {
 
 /// A frame.
 #[derive(Debug, Clone)]
-pub(super) enum Link {
+pub(super) enum NodeFrame {
     Join(Join),
     Accept(Accepted),
     Refuse {
@@ -84,21 +84,21 @@ impl Sim {
             }
             Payload::Bytes(bytes) => self.client_bytes(node, conn, &bytes),
             Payload::Close => self.conn_closed(node, conn),
-            Payload::Link(link) => {
+            Payload::Frame(frame) => {
                 let dialed = matches!(self.net.conns[conn].ends[0], End::Node { node: from, .. } if from == node);
-                if dialed { self.standby_receives(node, conn, link) } else { self.primary_receives(node, conn, link) }
+                if dialed { self.standby_receives(node, conn, frame) } else { self.primary_receives(node, conn, frame) }
             }
         }
     }
 
     /// Sends a frame to the other node, from whichever end is this one's.
-    pub(super) fn send_link(&mut self, node: usize, conn: usize, link: Link) {
+    pub(super) fn send_frame(&mut self, node: usize, conn: usize, frame: NodeFrame) {
         let end = self.net.end_of(conn, node);
-        self.send(conn, end, Payload::Link(link));
+        self.send(conn, end, Payload::Frame(frame));
     }
 
     /// Gives a connection to the other node up.
-    pub(super) fn drop_link(&mut self, node: usize, conn: usize) {
+    pub(super) fn drop_conn(&mut self, node: usize, conn: usize) {
         let end = self.net.end_of(conn, node);
         self.hang_up(conn, end);
     }

@@ -1,7 +1,7 @@
 //! A standby becomes the primary: the node decides when, and this hands its tables to the data cores.
 
 use super::standby::Following;
-use super::{DESCRIPTOR_PATIENCE, Link, MAILBOX_RETRY, locked};
+use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication, locked};
 use crate::blacklist::{Lists, Overlay, Snapshot};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
@@ -31,7 +31,7 @@ pub struct Promoted {
 /// How long whoever still looks at a standby's tables may keep them from a promotion.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
-impl Link {
+impl Replication {
     /// Makes this standby the primary, as an operator or an arbiter wants.
     ///
     /// # Errors
@@ -63,8 +63,8 @@ impl Link {
 }
 
 /// Hands the tables of a standby, durably the primary of a new epoch, to its shards.
-pub(super) fn take_over(link: &Link, epoch: u32, durability: Durability) -> Promoted {
-    let following = locked(&link.following).take().expect("a standby that is promoted has its tables");
+pub(super) fn take_over(replication: &Replication, epoch: u32, durability: Durability) -> Promoted {
+    let following = locked(&replication.following).take().expect("a standby that is promoted has its tables");
     let following = alone(following);
     let overlay = following.builder.overlay();
     let overlay = overlay.unwrap_or_else(|error| crate::fatal::end(&Failure::failed(error.to_string())));
@@ -72,8 +72,8 @@ pub(super) fn take_over(link: &Link, epoch: u32, durability: Durability) -> Prom
     let streams = following.streams.into_inner().unwrap_or_else(PoisonError::into_inner);
     let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
     let list_logged = following.builder.snapshot_id() == snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
-    let shards = usize::from(link.setup.shards);
-    *locked(&link.dormant) = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
+    let shards = usize::from(replication.setup.shards);
+    *locked(&replication.dormant) = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
     for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
         let tail = &tails[shard];
         let start =
@@ -81,15 +81,20 @@ pub(super) fn take_over(link: &Link, epoch: u32, durability: Durability) -> Prom
         // The new epoch has begun: a node that can't go on ends, and finds itself the primary when it starts again.
         let began = Instant::now();
         let patient = || began.elapsed() < DESCRIPTOR_PATIENCE;
-        let segments = wait_for("the log", patient, || segment::segments(&link.setup.data_dir, shard as u16))
+        let segments = wait_for("the log", patient, || segment::segments(&replication.setup.data_dir, shard as u16))
             .unwrap_or_else(|error| crate::fatal::end(&Failure::new(error.status(), error.to_string())));
         let ready = segments.len() as u32;
-        let identity = BlockIdentity { shard: shard as u16, epoch, cluster_id: link.setup.cluster_id };
-        let journal =
-            JournalSetup { identity, key: link.setup.key, start, segment_len: link.setup.segment_len, segments_ready: ready };
+        let identity = BlockIdentity { shard: shard as u16, epoch, cluster_id: replication.setup.cluster_id };
+        let journal = JournalSetup {
+            identity,
+            key: replication.setup.key,
+            start,
+            segment_len: replication.setup.segment_len,
+            segments_ready: ready,
+        };
         let state = ShardState { dedupe, lists: Lists::new(snapshot.clone(), overlay.clone()), policy: Policy::blacklist_only() };
-        link.links.feeds[shard].set_durable(tail.next_lsn - 1);
-        link.tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability })));
+        replication.channels.feeds[shard].set_durable(tail.next_lsn - 1);
+        replication.tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability })));
     }
     tracing::warn!(epoch, "this node is the PRIMARY now; it answers alone until a standby has caught up");
     Promoted { epoch, snapshot, list_logged, overlay }

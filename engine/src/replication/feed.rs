@@ -1,8 +1,8 @@
 //! One stream to the standby: finds where both logs part, then sends block after block, new ones from the data core's feed and older ones
 //! from the disk.
 
-use super::connection::{Connection, LinkFailure, head_of};
-use super::{Link, locked};
+use super::connection::{Connection, ConnectionFailure, head_of};
+use super::{Replication, locked};
 use crate::live_feed::LiveFeed;
 use crate::log::cursor::{BlockCursor, find_boundary};
 use crate::replica::Feeder;
@@ -22,34 +22,40 @@ const IDLE: Duration = Duration::from_millis(100);
 const GAP: Duration = Duration::from_millis(1);
 
 /// Serves a stream's connection until the session ends.
-pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, id: u64) -> Result<(), LinkFailure> {
-    if !link.adopt(id, connection.handle()?) {
-        return Err(LinkFailure::Closed);
+pub(super) fn serve(
+    replication: &Arc<Replication>,
+    mut connection: Connection,
+    stream: u16,
+    id: u64,
+) -> Result<(), ConnectionFailure> {
+    if !replication.adopt(id, connection.handle()?) {
+        return Err(ConnectionFailure::Closed);
     }
     let writer = connection.handle()?;
-    let Some((feeder, cursor)) = find_start(link, &mut connection, stream, id)? else { return Ok(()) };
+    let Some((feeder, cursor)) = find_start(replication, &mut connection, stream, id)? else { return Ok(()) };
     let start = feeder.acknowledged();
-    let is_live = stream < link.setup.shards;
+    let is_live = stream < replication.setup.shards;
     if is_live {
-        link.tell(usize::from(stream), ToShard::StandbyAt { session: id, lsn: start });
+        replication.tell(usize::from(stream), ToShard::StandbyAt { session: id, lsn: start });
     }
     let feeder = Arc::new(Mutex::new(feeder));
-    link.watch_feeder(stream, &feeder);
-    link.progress(id, stream, start);
-    let feed = is_live.then(|| &link.links.feeds[usize::from(stream)]);
-    let (acks, shared) = (Arc::clone(link), Arc::clone(&feeder));
-    link.spawn("acks", move || {
-        crate::driver::prefer(stream);
-        if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
-            acks.session_failed(id, format!("stream {stream}: {failure}"));
-        }
-        if is_live {
-            acks.links.feeds[usize::from(stream)].wake();
-        }
-    })
-    .map_err(|failure| LinkFailure::Fault(failure.message))?;
+    replication.watch_feeder(stream, &feeder);
+    replication.progress(id, stream, start);
+    let feed = is_live.then(|| &replication.channels.feeds[usize::from(stream)]);
+    let (acks, shared) = (Arc::clone(replication), Arc::clone(&feeder));
+    replication
+        .spawn("acks", move || {
+            crate::driver::prefer(stream);
+            if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
+                acks.session_failed(id, format!("stream {stream}: {failure}"));
+            }
+            if is_live {
+                acks.channels.feeds[usize::from(stream)].wake();
+            }
+        })
+        .map_err(|failure| ConnectionFailure::Fault(failure.message))?;
     crate::driver::prefer(stream);
-    let mut sender = Sender { link, stream, id, feeder: &feeder, cursor, writer, feed };
+    let mut sender = Sender { replication, stream, id, feeder: &feeder, cursor, writer, feed };
     let outcome = sender.run();
     if let Some(feed) = feed {
         feed.attach(false);
@@ -59,24 +65,25 @@ pub(super) fn serve(link: &Arc<Link>, mut connection: Connection, stream: u16, i
 
 /// Answers probes until the standby asks for what follows; `None` when the session is over.
 fn find_start(
-    link: &Link,
+    replication: &Replication,
     connection: &mut Connection,
     stream: u16,
     id: u64,
-) -> Result<Option<(Feeder, BlockCursor)>, LinkFailure> {
-    let epoch = link.epoch();
-    while link.is_current(id) {
+) -> Result<Option<(Feeder, BlockCursor)>, ConnectionFailure> {
+    let epoch = replication.epoch();
+    while replication.is_current(id) {
         let Some((kind, frame)) = connection.next()? else { continue };
-        if !wait_for_handed(link, stream, id) {
+        if !wait_for_handed(replication, stream, id) {
             break;
         }
-        let durable = link.durable_lsn(stream);
+        let durable = replication.durable_lsn(stream);
         let find = |lsn: u64, chain: &Chain| {
             if lsn > durable {
                 return Ok(None);
             }
-            let found = find_boundary(&link.setup.data_dir, stream, lsn).map_err(|e| LinkFailure::Fault(e.to_string()))?;
-            Ok::<_, LinkFailure>(found.filter(|found| found.chain == *chain))
+            let found =
+                find_boundary(&replication.setup.data_dir, stream, lsn).map_err(|e| ConnectionFailure::Fault(e.to_string()))?;
+            Ok::<_, ConnectionFailure>(found.filter(|found| found.chain == *chain))
         };
         if let Some(probe) = view::<ProbeFrame>(frame) {
             let mut reply = MatchFrame::empty(stream, epoch);
@@ -86,11 +93,12 @@ fn find_start(
         } else if let Some(follow) = view::<FollowFrame>(frame) {
             let lsn = follow.lsn.to_native();
             let found = find(lsn, &follow.chain)?;
-            let found = found
-                .ok_or_else(|| LinkFailure::Fault(format!("the standby wants what follows record {lsn}, which is not here")))?;
+            let found = found.ok_or_else(|| {
+                ConnectionFailure::Fault(format!("the standby wants what follows record {lsn}, which is not here"))
+            })?;
             return Ok(Some((Feeder::new(lsn, found.chain), found.cursor)));
         } else {
-            return Err(LinkFailure::Unexpected(kind));
+            return Err(ConnectionFailure::Unexpected(kind));
         }
     }
     Ok(None)
@@ -98,11 +106,11 @@ fn find_start(
 
 /// Waits until everything handed to the disk so far is durable; `false` when the session is over. The standby may hold such a block, and
 /// have acknowledged it in the session before this one: were it told that the block is not here, it would cut it off, while here the old
-/// word still stood and answered from the block as soon as the disk was done.
-fn wait_for_handed(link: &Link, stream: u16, id: u64) -> bool {
-    let handed = if stream < link.setup.shards { link.links.feeds[usize::from(stream)].handed_lsn() } else { 0 };
-    while link.durable_lsn(stream) < handed {
-        if !link.is_current(id) {
+/// acknowledgement still counted and answered from the block as soon as the disk was done.
+fn wait_for_handed(replication: &Replication, stream: u16, id: u64) -> bool {
+    let handed = if stream < replication.setup.shards { replication.channels.feeds[usize::from(stream)].handed_lsn() } else { 0 };
+    while replication.durable_lsn(stream) < handed {
+        if !replication.is_current(id) {
             return false;
         }
         std::thread::sleep(GAP);
@@ -110,25 +118,31 @@ fn wait_for_handed(link: &Link, stream: u16, id: u64) -> bool {
     true
 }
 
-fn take_acks(link: &Link, connection: &mut Connection, feeder: &Mutex<Feeder>, stream: u16, id: u64) -> Result<(), LinkFailure> {
-    let is_live = stream < link.setup.shards;
-    while link.is_current(id) {
+fn take_acks(
+    replication: &Replication,
+    connection: &mut Connection,
+    feeder: &Mutex<Feeder>,
+    stream: u16,
+    id: u64,
+) -> Result<(), ConnectionFailure> {
+    let is_live = stream < replication.setup.shards;
+    while replication.is_current(id) {
         let Some((kind, frame)) = connection.next()? else { continue };
-        let ack = view::<AckFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+        let ack = view::<AckFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
         let acknowledged = locked(feeder)
             .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
-            .map_err(|fault| LinkFailure::Fault(fault.to_string()))?;
+            .map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
         if is_live {
-            link.tell(usize::from(stream), ToShard::StandbyDurable { session: id, lsn: acknowledged });
-            link.links.feeds[usize::from(stream)].wake();
+            replication.tell(usize::from(stream), ToShard::StandbyDurable { session: id, lsn: acknowledged });
+            replication.channels.feeds[usize::from(stream)].wake();
         }
-        link.progress(id, stream, acknowledged);
+        replication.progress(id, stream, acknowledged);
     }
     Ok(())
 }
 
 struct Sender<'l> {
-    link: &'l Link,
+    replication: &'l Replication,
     stream: u16,
     id: u64,
     feeder: &'l Mutex<Feeder>,
@@ -139,8 +153,8 @@ struct Sender<'l> {
 }
 
 impl Sender<'_> {
-    fn run(&mut self) -> Result<(), LinkFailure> {
-        let epoch = self.link.epoch();
+    fn run(&mut self) -> Result<(), ConnectionFailure> {
+        let epoch = self.replication.epoch();
         // One sender a stream: the session before this one has let go, or will as soon as its socket is seen to be closed.
         let parker = self.feed.map(LiveFeed::parker);
         let rest = |time| match &parker {
@@ -148,7 +162,7 @@ impl Sender<'_> {
             None => std::thread::sleep(GAP),
         };
         let mut held: Option<Vec<u8>> = None;
-        while self.link.is_current(self.id) {
+        while self.replication.is_current(self.id) {
             let (has_room, next) = {
                 let feeder = locked(self.feeder);
                 (feeder.has_room(), feeder.next_lsn())
@@ -165,13 +179,13 @@ impl Sender<'_> {
                 } else {
                     if first == next {
                         self.send(epoch, &block)?;
-                        self.cursor.pass(block.len() as u64, self.link.setup.segment_len);
+                        self.cursor.pass(block.len() as u64, self.replication.setup.segment_len);
                     }
                     feed.recycle(block);
                     continue;
                 }
             }
-            if self.link.durable_lsn(self.stream) >= next {
+            if self.replication.durable_lsn(self.stream) >= next {
                 self.send_from_disk(epoch)?;
             } else if let Some(feed) = self.feed.filter(|feed| !feed.is_attached()) {
                 feed.attach(true);
@@ -184,22 +198,23 @@ impl Sender<'_> {
         Ok(())
     }
 
-    fn send_from_disk(&mut self, epoch: u32) -> Result<(), LinkFailure> {
+    fn send_from_disk(&mut self, epoch: u32) -> Result<(), ConnectionFailure> {
         let preface = self.preface(epoch);
-        let block = self.cursor.next_durable().map_err(|error| LinkFailure::Fault(error.to_string()))?;
-        let block = block.ok_or_else(|| LinkFailure::Fault("a durable block can't be read back".to_owned()))?;
+        let block = self.cursor.next_durable().map_err(|error| ConnectionFailure::Fault(error.to_string()))?;
+        let block = block.ok_or_else(|| ConnectionFailure::Fault("a durable block can't be read back".to_owned()))?;
         deliver(&mut self.writer, self.feeder, preface, block)
     }
 
-    fn send(&mut self, epoch: u32, block: &[u8]) -> Result<(), LinkFailure> {
+    fn send(&mut self, epoch: u32, block: &[u8]) -> Result<(), ConnectionFailure> {
         let preface = self.preface(epoch);
         deliver(&mut self.writer, self.feeder, preface, block)
     }
 
     fn preface(&self, epoch: u32) -> BlockPrefaceFields {
         let mut preface = BlockPrefaceFields::empty(self.stream, epoch);
-        preface.durable_lsn = self.link.durable_lsn(self.stream).into();
-        let committed = self.feed.map_or(0, |_| self.link.links.counters[usize::from(self.stream)].read().committed_lsn);
+        preface.durable_lsn = self.replication.durable_lsn(self.stream).into();
+        let committed =
+            self.feed.map_or(0, |_| self.replication.channels.counters[usize::from(self.stream)].read().committed_lsn);
         preface.committed_lsn = committed.into();
         preface
     }
@@ -210,9 +225,9 @@ fn deliver(
     feeder: &Mutex<Feeder>,
     mut preface: BlockPrefaceFields,
     block: &[u8],
-) -> Result<(), LinkFailure> {
-    let head = sound_head(block).ok_or_else(|| LinkFailure::Fault("a block of this log is unsound".to_owned()))?;
-    locked(feeder).sent(head).map_err(|fault| LinkFailure::Fault(fault.to_string()))?;
+) -> Result<(), ConnectionFailure> {
+    let head = sound_head(block).ok_or_else(|| ConnectionFailure::Fault("a block of this log is unsound".to_owned()))?;
+    locked(feeder).sent(head).map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
     let length = size_of::<BlockPrefaceFields>() + block.len();
     let (stream, epoch) = {
         let head = head_of(bytemuck::bytes_of(&preface));
@@ -224,7 +239,7 @@ fn deliver(
     let mut rest = &mut slices[..];
     while !rest.is_empty() {
         match writer.write_vectored(rest)? {
-            0 => return Err(LinkFailure::Closed),
+            0 => return Err(ConnectionFailure::Closed),
             written => IoSlice::advance_slices(&mut rest, written),
         }
     }

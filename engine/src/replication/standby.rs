@@ -1,8 +1,8 @@
 //! What a standby holds while it follows: its streams, the tables that a promotion needs, and how far its primary's log is known to go.
 
-use super::connection::{self, LinkFailure};
+use super::connection::{self, ConnectionFailure};
 use super::follow::Stream;
-use super::{LinkSetup, locked};
+use super::{ReplicationSetup, locked};
 use crate::blacklist::Snapshot;
 use crate::rebuild::Builder;
 use crate::replica::node::Tables;
@@ -37,11 +37,11 @@ pub(super) struct Following {
     begun: Mutex<Instant>,
     /// This node's durable state says that it catches up. Each stream reads it to know how to read and write, and holds it while it writes.
     catching_up: RwLock<bool>,
-    setup: LinkSetup,
+    setup: ReplicationSetup,
 }
 
 /// One session, seen from the standby.
-pub(super) struct Course {
+pub(super) struct StandbySession {
     pub address: String,
     session: AtomicU64,
     epoch: AtomicU32,
@@ -49,7 +49,7 @@ pub(super) struct Course {
     sockets: Mutex<Vec<TcpStream>>,
 }
 
-impl Course {
+impl StandbySession {
     pub fn new(address: &str) -> Self {
         Self {
             address: address.to_owned(),
@@ -84,8 +84,8 @@ impl Course {
     }
 
     /// Whether the session goes on.
-    pub fn check(&self) -> Result<(), LinkFailure> {
-        if self.over.load(Ordering::Relaxed) { Err(LinkFailure::Closed) } else { Ok(()) }
+    pub fn check(&self) -> Result<(), ConnectionFailure> {
+        if self.over.load(Ordering::Relaxed) { Err(ConnectionFailure::Closed) } else { Ok(()) }
     }
 
     pub fn end(&self) {
@@ -96,10 +96,11 @@ impl Course {
 }
 
 impl Following {
-    pub fn new(setup: FollowingSetup, link: &LinkSetup) -> Self {
+    pub fn new(setup: FollowingSetup, replication: &ReplicationSetup) -> Self {
         let FollowingSetup { builder, boundaries, snapshot } = setup;
         let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, None)).collect();
-        let streams = boundaries.into_iter().enumerate().map(|(stream, boundaries)| new_stream(link, stream as u16, boundaries));
+        let streams =
+            boundaries.into_iter().enumerate().map(|(stream, boundaries)| new_stream(replication, stream as u16, boundaries));
         Self {
             streams: Mutex::new(streams.collect()),
             builder,
@@ -108,7 +109,7 @@ impl Following {
             connected: AtomicBool::new(false),
             begun: Mutex::new(Instant::now()),
             catching_up: RwLock::new(false),
-            setup: link.clone(),
+            setup: replication.clone(),
         }
     }
 
@@ -217,7 +218,7 @@ impl Following {
     }
 }
 
-fn new_stream(link: &LinkSetup, number: u16, boundaries: Boundaries) -> Arc<Mutex<Stream>> {
-    let follower = Follower::new(number, link.cluster_id, link.key, link.segment_len, boundaries);
+fn new_stream(replication: &ReplicationSetup, number: u16, boundaries: Boundaries) -> Arc<Mutex<Stream>> {
+    let follower = Follower::new(number, replication.cluster_id, replication.key, replication.segment_len, boundaries);
     Arc::new(Mutex::new(Stream::new(follower)))
 }

@@ -1,7 +1,7 @@
 //! What a node that has no place yet asks its primary.
 
-use super::connection::{LinkFailure, dial};
-use super::{LinkSetup, introduction};
+use super::connection::{ConnectionFailure, dial};
+use super::{ReplicationSetup, join_of};
 use crate::fatal::{Failure, Status};
 use catraca_wire::frame::Role;
 use catraca_wire::replication::{Purpose, RefuseReason};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a primary says of itself to a node that knows nothing yet.
 #[derive(Debug, Clone, Copy)]
-pub struct Introduced {
+pub struct Bootstrapped {
     /// Cluster.
     pub cluster_id: [u8; 16],
     /// Length of its segments, bytes.
@@ -31,11 +31,11 @@ fn tell_once(told: &mut String, address: &str, why: &str) {
 ///
 /// # Errors
 /// What waiting does not change: another key, another number of shards, another version.
-pub fn introduce(address: &str, setup: &LinkSetup) -> Result<Introduced, Failure> {
+pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped, Failure> {
     let mut told = String::new();
     loop {
         let refuse = |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
-        match dial(address, &introduction(setup, Purpose::Inquiry, 0, 0), &setup.key) {
+        match dial(address, &join_of(setup, Purpose::Inquiry, 0, 0), &setup.key) {
             Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
                 tell_once(&mut told, address, "it is a standby itself: name its primary");
             }
@@ -43,10 +43,10 @@ pub fn introduce(address: &str, setup: &LinkSetup) -> Result<Introduced, Failure
                 return Err(refuse(format!("it has {} shards, this node {}: set `shards` alike", accept.shards, setup.shards)));
             }
             Ok((_, accept)) => {
-                return Ok(Introduced { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
+                return Ok(Bootstrapped { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
             }
-            Err(failure @ (LinkFailure::Key | LinkFailure::Frame(_))) => return Err(refuse(failure.to_string())),
-            Err(failure @ LinkFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
+            Err(failure @ (ConnectionFailure::Key | ConnectionFailure::Frame(_))) => return Err(refuse(failure.to_string())),
+            Err(failure @ ConnectionFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
                 return Err(refuse(failure.to_string()));
             }
             Err(failure) => tell_once(&mut told, address, &failure.to_string()),

@@ -3,15 +3,15 @@
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::fatal::{Failure, Status};
-use crate::link::{LinkSetup, introduce, state_file};
 use crate::log::{key, segment};
 use crate::replica::ReplicaState;
+use crate::replication::{ReplicationSetup, bootstrap, state_file};
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Durability, Role};
 use std::time::Duration;
 
 /// What was found.
-pub(super) struct Place {
+pub(super) struct StartState {
     pub data_dir: DataDir,
     pub key: ChainKey,
     pub state: ReplicaState,
@@ -21,7 +21,7 @@ pub(super) struct Place {
 
 /// Takes the data directory into use and finds the node's place; a new standby waits for its primary to learn its cluster. `addresses` are
 /// where others reach this node: for nodes, for clients.
-pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -> Result<Place, Failure> {
+pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -> Result<StartState, Failure> {
     let path = &config.data_dir;
     let saved = state_file::load(path)?;
     let configured = config.standby_of.as_deref();
@@ -54,8 +54,8 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
         let key = key::load_existing(path).map_err(unusable)?;
         let known = saved.as_ref().and_then(|state| state.peer.as_ref()).map(|peer| peer.replication_address.as_str());
         if let Some(primary) = configured.or(known) {
-            let introduced = introduce(primary, &stranger(config, shards, key, addresses))?;
-            (cluster, segment_len) = (Some(introduced.cluster_id), Some(introduced.segment_len));
+            let bootstrapped = bootstrap(primary, &unidentified(config, shards, key, addresses))?;
+            (cluster, segment_len) = (Some(bootstrapped.cluster_id), Some(bootstrapped.segment_len));
         }
     }
     let data_dir = DataDir::open(
@@ -79,12 +79,12 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
             let primary = configured.unwrap_or_default().to_owned();
             tracing::warn!(
                 primary,
-                "this node decided alone until now; it becomes a standby, and what its primary lacks is put aside"
+                "this node decided alone until now; it becomes a standby, and what its primary lacks goes into quarantine"
             );
-            ReplicaState { odd_epochs: state.odd_epochs, ..ReplicaState::newcomer(shards, state.epoch, primary) }
+            ReplicaState { odd_epochs: state.odd_epochs, ..ReplicaState::joining(shards, state.epoch, primary) }
         }
         Some(state) => state,
-        None if follows => ReplicaState::newcomer(shards, 0, configured.unwrap_or_default().to_owned()),
+        None if follows => ReplicaState::joining(shards, 0, configured.unwrap_or_default().to_owned()),
         // A log from before there was this file is of the first epoch.
         None => ReplicaState::single(shards, 0),
     };
@@ -105,14 +105,14 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     state_file::save(path, &state).map_err(|e| {
         Failure::new(Status::DataDirectory, format!("{}: {} can't be written: {e}", path.display(), state_file::STATE_FILE))
     })?;
-    Ok(Place { data_dir, key, state, segment_len })
+    Ok(StartState { data_dir, key, state, segment_len })
 }
 
 /// What a node is whose data directory is a copy: it may be older than what others were told of the original.
 fn adopted(path: &std::path::Path, state: ReplicaState) -> Result<ReplicaState, Failure> {
     if state.role == Role::Standby {
         let epoch = state.epoch;
-        return Ok(state.with_grant(epoch, false).expect("it is this node's own epoch"));
+        return Ok(state.with_membership(epoch, false).expect("it is this node's own epoch"));
     }
     if state.durability != Durability::Single {
         let message = format!(
@@ -170,8 +170,8 @@ pub(super) fn hold_to_log(
 }
 
 /// This node to a primary that it asks for its cluster.
-fn stranger(config: &Config, shards: u16, key: ChainKey, addresses: &(String, String)) -> LinkSetup {
-    LinkSetup {
+fn unidentified(config: &Config, shards: u16, key: ChainKey, addresses: &(String, String)) -> ReplicationSetup {
+    ReplicationSetup {
         data_dir: config.data_dir.clone(),
         cluster_id: [0; 16],
         node_id: crate::random::bytes(),

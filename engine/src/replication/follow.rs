@@ -1,10 +1,10 @@
 //! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so that nothing is handed over on the way;
 //! then the records go into the tables that a promotion needs. While the standby catches up, what has come meanwhile is written at once.
 
-use super::connection::{Connection, LinkFailure, dial_while};
+use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::mover::Input;
-use super::standby::{Course, Following};
-use super::{Link, quarantine};
+use super::standby::{Following, StandbySession};
+use super::{Replication, cut};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
@@ -37,31 +37,37 @@ impl Stream {
 }
 
 /// Follows a stream until the session ends.
-pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u16) -> Result<(), LinkFailure> {
-    let join = link.join_frame(Purpose::Stream, number, course.session());
-    let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
-    course.adopt(connection.handle()?);
+pub(super) fn run(
+    replication: &Replication,
+    following: &Following,
+    standby_session: &StandbySession,
+    number: u16,
+) -> Result<(), ConnectionFailure> {
+    let join = replication.join_frame(Purpose::Stream, number, standby_session.session());
+    let (mut connection, _) =
+        dial_while(|| standby_session.check().is_ok(), &standby_session.address, &join, &replication.setup.key)?;
+    standby_session.adopt(connection.handle()?);
     driver::prefer(number);
     let stream = following.stream(number);
     let mut stream = super::locked(&stream);
-    find_boundary(link, following, course, number, &mut connection, &mut stream.follower)?;
+    find_boundary(replication, following, standby_session, number, &mut connection, &mut stream.follower)?;
     let mut writer = connection.writer()?;
     loop {
-        course.check()?;
+        standby_session.check()?;
         // With the grant blocks are written one by one, from where they lie.
         let came = if *following.catching_up() { connection.next()? } else { connection.next_alone()? };
         let Some((kind, frame)) = came else { continue };
         if kind != LinkKind::Block {
-            return Err(LinkFailure::Unexpected(kind));
+            return Err(ConnectionFailure::Unexpected(kind));
         }
         let (preface, block) = preface_of(frame);
         let epoch = preface.head.epoch.to_native();
         let durable = preface.durable_lsn.to_native();
-        let mut ack = AckFrame::empty(number, course.epoch());
+        let mut ack = AckFrame::empty(number, standby_session.epoch());
         match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
             Taken::Write(place) => {
                 let stream = &mut *stream;
-                if let Err(over) = prepare(link, course, number, stream, place.segment) {
+                if let Err(over) = prepare(replication, standby_session, number, stream, place.segment) {
                     stream.follower.not_written();
                     return Err(over);
                 }
@@ -77,7 +83,7 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
                 } else {
                     block
                 };
-                write(link, number, stream.file.as_ref(), &place, bytes);
+                write(replication, number, stream.file.as_ref(), &place, bytes);
                 drop(catching_up);
                 let sound = stream.follower.blocks_of(bytes);
                 let (lsn, receipt) = stream.follower.written();
@@ -100,31 +106,31 @@ pub(super) fn run(link: &Link, following: &Following, course: &Course, number: u
 
 /// Finds the last boundary that both logs have, and asks for what comes behind it.
 fn find_boundary(
-    link: &Link,
+    replication: &Replication,
     following: &Following,
-    course: &Course,
+    standby_session: &StandbySession,
     number: u16,
     connection: &mut Connection,
     follower: &mut Follower,
-) -> Result<(), LinkFailure> {
-    let mut next = follower.begin(course.epoch());
+) -> Result<(), ConnectionFailure> {
+    let mut next = follower.begin(standby_session.epoch());
     loop {
         match next {
             Next::Probe { lsn, chain } => {
-                let mut probe = ProbeFrame::empty(number, course.epoch());
+                let mut probe = ProbeFrame::empty(number, standby_session.epoch());
                 (probe.lsn, probe.chain) = (lsn.into(), chain);
                 connection.send(&probe)?;
                 next = loop {
-                    course.check()?;
+                    standby_session.check()?;
                     let Some((kind, frame)) = connection.next()? else { continue };
-                    let reply = view::<MatchFrame>(frame).ok_or(LinkFailure::Unexpected(kind))?;
+                    let reply = view::<MatchFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
                     following.told(number, reply.tail_lsn.to_native());
                     break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
                 };
             }
-            Next::Cut { to } => return cut(link, number, &to, follower),
+            Next::Cut { to } => return cut(replication, number, &to, follower),
             Next::Follow { lsn, chain } => {
-                let mut follow = FollowFrame::empty(number, course.epoch());
+                let mut follow = FollowFrame::empty(number, standby_session.epoch());
                 (follow.lsn, follow.chain) = (lsn.into(), chain);
                 connection.send(&follow)?;
                 return Ok(());
@@ -133,34 +139,35 @@ fn find_boundary(
     }
 }
 
-fn fault(fault: FollowFault) -> LinkFailure {
+fn fault(fault: FollowFault) -> ConnectionFailure {
     if let FollowFault::LostCommitted { .. } = fault {
         tracing::error!(%fault, "this standby does not follow");
     }
-    LinkFailure::Fault(fault.to_string())
+    ConnectionFailure::Fault(fault.to_string())
 }
 
-/// Cuts off what the primary does not have, once the node says so, and starts it anew without that.
-fn cut(link: &Link, number: u16, to: &crate::log::Tail, follower: &Follower) -> Result<(), LinkFailure> {
+/// Cuts off what the primary does not have, once the node permits it, and starts it anew without that.
+fn cut(replication: &Replication, number: u16, to: &crate::log::Tail, follower: &Follower) -> Result<(), ConnectionFailure> {
     let end = follower.tail();
-    let (go, word) = sync_channel(1);
-    link.input(Input::Cutting { stream: number, last_lsn: to.next_lsn - 1, go });
-    // Without the word the node starts anew for another reason.
-    word.recv().map_err(|_| LinkFailure::Closed)?;
-    match quarantine::cut(&link.setup.data_dir, number, to, &end) {
-        Ok(kept) => {
+    let (go, permission) = sync_channel(1);
+    replication.input(Input::Cutting { stream: number, last_lsn: to.next_lsn - 1, go });
+    // Without it the node starts anew for another reason.
+    permission.recv().map_err(|_| ConnectionFailure::Closed)?;
+    match cut::cut(&replication.setup.data_dir, number, to, &end) {
+        Ok(quarantine) => {
             tracing::warn!(
                 stream = number,
                 records = end.next_lsn - to.next_lsn,
-                kept = %kept.display(),
-                "this node held records that its primary lacks: they are kept aside. Both nodes never acknowledged them; if this one answered \
+                quarantine = %quarantine.display(),
+                "this node held records that its primary lacks: they are in quarantine. Both nodes never acknowledged them; if this one answered \
                  alone (solo), clients may have been answered"
             );
-            link.start_anew()
+            replication.start_anew()
         }
-        Err(error) => {
-            fatal::end(&Failure::new(Status::DiskFailed, format!("what the primary lacks could not be put aside: {error}")))
-        }
+        Err(error) => fatal::end(&Failure::new(
+            Status::DiskFailed,
+            format!("what the primary lacks could not be put into quarantine: {error}"),
+        )),
     }
 }
 
@@ -191,7 +198,7 @@ fn preface_of(frame: &[u8]) -> (&BlockPrefaceFields, &[u8]) {
 }
 
 /// Writes blocks from their place on, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown.
-fn write(link: &Link, number: u16, file: Option<&(u32, File)>, place: &Placed, bytes: &[u8]) {
+fn write(replication: &Replication, number: u16, file: Option<&(u32, File)>, place: &Placed, bytes: &[u8]) {
     let Some((segment, file)) = file else { unreachable!("it was prepared") };
     assert_eq!(*segment, place.segment, "the segment that was prepared is the one to write");
     let why = match file.write_at(bytes, place.offset) {
@@ -199,7 +206,7 @@ fn write(link: &Link, number: u16, file: Option<&(u32, File)>, place: &Placed, b
         Ok(len) => format!("only {len} of {} bytes were written", bytes.len()),
         Err(error) => error.to_string(),
     };
-    let path = segment_path(&link.setup.data_dir, number, place.segment);
+    let path = segment_path(&replication.setup.data_dir, number, place.segment);
     let message = format!(
         "writing the log failed at {} offset {}: {why}; nothing was acknowledged after it: check the disk, then start again",
         path.display(),
@@ -209,11 +216,17 @@ fn write(link: &Link, number: u16, file: Option<&(u32, File)>, place: &Placed, b
 }
 
 /// Has a segment open for writing. An error means that the session was over before it was there.
-fn prepare(link: &Link, course: &Course, number: u16, stream: &mut Stream, segment: u32) -> Result<(), LinkFailure> {
+fn prepare(
+    replication: &Replication,
+    standby_session: &StandbySession,
+    number: u16,
+    stream: &mut Stream,
+    segment: u32,
+) -> Result<(), ConnectionFailure> {
     if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
-        wait_for_segment(link, course, number, segment)?;
-        let data_dir = &link.setup.data_dir;
-        match driver::open_segment(data_dir, number, segment, || course.check().is_ok()) {
+        wait_for_segment(replication, standby_session, number, segment)?;
+        let data_dir = &replication.setup.data_dir;
+        match driver::open_segment(data_dir, number, segment, || standby_session.check().is_ok()) {
             Ok(file) => stream.file = Some((segment, file)),
             Err(error) if error.is_exhaustion() => return Err(error.into()),
             Err(error) => fatal::end(&driver::unopened(data_dir, number, segment, &error)),
@@ -223,23 +236,28 @@ fn prepare(link: &Link, course: &Course, number: u16, stream: &mut Stream, segme
 }
 
 /// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout has nobody who prepares ahead.
-fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Result<(), LinkFailure> {
-    let path = segment_path(&link.setup.data_dir, number, index);
-    if number < link.setup.shards {
+fn wait_for_segment(
+    replication: &Replication,
+    standby_session: &StandbySession,
+    number: u16,
+    index: u32,
+) -> Result<(), ConnectionFailure> {
+    let path = segment_path(&replication.setup.data_dir, number, index);
+    if number < replication.setup.shards {
         let mut news = ToControl::SegmentTaken { shard: number, segment: index };
-        while let Err(back) = link.links.to_control.push(news) {
+        while let Err(back) = replication.channels.to_control.push(news) {
             news = back;
             std::thread::sleep(SEGMENT_POLL);
         }
-        link.links.to_control.wake();
+        replication.channels.to_control.wake();
         // On a full disk it does not come: a promotion must not wait for it.
         while !path.exists() {
-            course.check()?;
+            standby_session.check()?;
             std::thread::sleep(SEGMENT_POLL);
         }
         // It is seen before its name is durable, and what is written to it is acknowledged.
         let folder = path.parent().expect("a segment lies in its stream's folder");
-        let synced = wait_for("the log", || course.check().is_ok(), || whole_file::sync_dir(folder));
+        let synced = wait_for("the log", || standby_session.check().is_ok(), || whole_file::sync_dir(folder));
         if let Err(error) = synced {
             if error.is_exhaustion() {
                 return Err(error.into());
@@ -251,16 +269,16 @@ fn wait_for_segment(link: &Link, course: &Course, number: u16, index: u32) -> Re
     if !path.exists() {
         let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let new = NewSegment {
-            cluster_id: link.setup.cluster_id,
+            cluster_id: replication.setup.cluster_id,
             shard: number,
             index,
-            segment_len: link.setup.segment_len,
+            segment_len: replication.setup.segment_len,
             created_at_ns: created_at.as_nanos() as u64,
         };
-        let made = wait_for("the log", || course.check().is_ok(), || segment::create(&link.setup.data_dir, &new));
+        let made = wait_for("the log", || standby_session.check().is_ok(), || segment::create(&replication.setup.data_dir, &new));
         if let Err(error) = made {
             if error.is_exhaustion() {
-                return Err(LinkFailure::Fault(error.to_string()));
+                return Err(ConnectionFailure::Fault(error.to_string()));
             }
             fatal::end(&Failure::new(Status::DiskFailed, error.to_string()));
         }

@@ -6,30 +6,30 @@
 //! connection   frames over a socket, and the handshake          listen       on every node: takes the other node's calls
 //! attempt      on a standby: one attempt to follow              standby      what it holds meanwhile
 //! feed         on a primary: one stream to the standby          follow       on a standby: one stream from the primary
-//! promote      a standby's tables go to the data cores          quarantine   what is cut off is kept
+//! promote      a standby's tables go to the data cores          cut          what the primary lacks goes into quarantine
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
-//! frames       whole frames out of bytes, without a socket      newcomer     what a new standby asks first
+//! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
 //! ```
 //!
 //! A session is one connection from node to node (heartbeats, membership of the in-sync set) and one for each stream. Whatever goes wrong
 //! with one of them ends them all, and the standby calls again.
 
 mod attempt;
+mod bootstrap;
 mod connection;
+mod cut;
 mod feed;
 mod follow;
 pub mod frames;
 mod listen;
 mod lists;
 mod mover;
-mod newcomer;
 mod promote;
-mod quarantine;
 pub mod restart;
 mod standby;
 pub mod state_file;
 
-use crate::driver::Links;
+use crate::driver::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::replica::node::{Command, ConnId, Event, Node, RequestRefused};
 use crate::replica::{Feeder, ReplicaState};
@@ -46,7 +46,7 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use newcomer::introduce;
+pub use bootstrap::bootstrap;
 pub use promote::Promoted;
 pub use standby::FollowingSetup;
 
@@ -59,7 +59,7 @@ const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who this node is to the other one.
 #[derive(Debug, Clone)]
-pub struct LinkSetup {
+pub struct ReplicationSetup {
     /// Folder of the log and of `replica.json`.
     pub data_dir: PathBuf,
     /// Cluster.
@@ -86,7 +86,7 @@ pub struct LinkSetup {
 
 /// What the node shows of its place in the cluster.
 #[derive(Debug, Clone)]
-pub struct LinkStatus {
+pub struct ReplicationStatus {
     /// Epoch, role, durability.
     pub state: ReplicaState,
     /// A session with the other node is under way.
@@ -99,11 +99,11 @@ pub struct LinkStatus {
     pub last_heard: Option<Instant>,
 }
 
-/// A node's link. Shared by its threads and the control thread; no data core ever waits for it, and nobody who holds one of its locks
+/// A node's replication. Shared by its threads and the control thread; no data core ever waits for it, and nobody who holds one of its locks
 /// waits for a disk or a socket.
-pub struct Link {
-    setup: LinkSetup,
-    links: Arc<Links>,
+pub struct Replication {
+    setup: ReplicationSetup,
+    channels: Arc<ShardChannels>,
     /// To the node's thread.
     inputs: Sender<Input>,
     /// The node's thread before it runs.
@@ -144,21 +144,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Link {
-    /// The link of a node in this state. `dormant` are the last records of the streams behind the shards' own; `primary` is where the
+impl Replication {
+    /// The replication of a node in this state. `dormant` are the last records of the streams behind the shards' own; `primary` is where the
     /// configuration says that the primary is.
     pub fn new(
-        setup: LinkSetup,
-        links: Arc<Links>,
+        setup: ReplicationSetup,
+        channels: Arc<ShardChannels>,
         state: ReplicaState,
         dormant: Vec<u64>,
         primary: Option<String>,
     ) -> Arc<Self> {
         let (inputs, taken) = channel();
         let shown = Shown { state: state.clone(), session: None, in_sync: false, standby_disk_full: false };
-        let link = Arc::new(Self {
+        let replication = Arc::new(Self {
             setup,
-            links,
+            channels,
             inputs,
             mover: Mutex::new(None),
             shown: Mutex::new(shown),
@@ -175,10 +175,10 @@ impl Link {
             stopping: AtomicBool::new(false),
             disk_full: AtomicBool::new(false),
         });
-        let mover = Mover::new(&link, state, primary, taken);
-        link.show(mover.node());
-        *locked(&link.mover) = Some(mover);
-        link
+        let mover = Mover::new(&replication, state, primary, taken);
+        replication.show(mover.node());
+        *locked(&replication.mover) = Some(mover);
+        replication
     }
 
     /// Before a primary decides anything: asks the other node, if there is one, whether a higher epoch has begun. If so, this does not
@@ -197,8 +197,8 @@ impl Link {
         *locked(&self.following) = following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
         let mover = locked(&self.mover).take();
         mover.map_or(Ok(()), Mover::start)?;
-        let link = Arc::clone(self);
-        self.spawn("calls", move || listen::take_calls(&link, &listener))
+        let replication = Arc::clone(self);
+        self.spawn("calls", move || listen::take_calls(&replication, &listener))
     }
 
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
@@ -239,7 +239,7 @@ impl Link {
     }
 
     /// A shard's answers wait for the standby from now on; it may have answered everything up to a record by then.
-    pub fn gated(&self, shard: u16, session: u64, answered: u64) {
+    pub fn shard_waits(&self, shard: u16, session: u64, answered: u64) {
         self.event(Event::Waiting { shard, session, answered });
     }
 
@@ -328,7 +328,7 @@ impl Link {
     }
 
     /// What the node shows of its place.
-    pub fn status(&self) -> LinkStatus {
+    pub fn status(&self) -> ReplicationStatus {
         let (state, session, in_sync) = {
             let shown = locked(&self.shown);
             (shown.state.clone(), shown.session, shown.in_sync)
@@ -340,7 +340,7 @@ impl Link {
         };
         let heard_ns = self.heard_ns.load(Ordering::Relaxed);
         let last_heard = (heard_ns > 0).then(|| self.began + Duration::from_nanos(heard_ns));
-        LinkStatus { state, connected, in_sync, behind_records, last_heard }
+        ReplicationStatus { state, connected, in_sync, behind_records, last_heard }
     }
 
     /// Records that the standby of the session under way is known to lack.
@@ -366,7 +366,7 @@ impl Link {
     }
 
     /// The setup.
-    pub fn setup(&self) -> &LinkSetup {
+    pub fn setup(&self) -> &ReplicationSetup {
         &self.setup
     }
 
@@ -400,26 +400,26 @@ impl Link {
 
     /// Sends a message to a shard; waits while its mailbox is full.
     fn tell(&self, shard: usize, mut message: ToShard) {
-        while let Err(back) = self.links.to_shard[shard].push(message) {
+        while let Err(back) = self.channels.to_shard[shard].push(message) {
             message = back;
-            self.links.to_shard[shard].wake();
+            self.channels.to_shard[shard].wake();
             std::thread::sleep(MAILBOX_RETRY);
         }
-        self.links.to_shard[shard].wake();
+        self.channels.to_shard[shard].wake();
     }
 
     /// The last durable record of a stream.
     fn durable_lsn(&self, stream: u16) -> u64 {
         let shards = usize::from(self.setup.shards);
         match usize::from(stream).checked_sub(shards) {
-            None => self.links.feeds[usize::from(stream)].durable_lsn(),
+            None => self.channels.feeds[usize::from(stream)].durable_lsn(),
             Some(dormant) => locked(&self.dormant)[dormant],
         }
     }
 
     fn join_frame(&self, purpose: Purpose, stream: u16, session: u64) -> JoinFrame {
         let state = &locked(&self.shown).state;
-        let mut join = introduction(&self.setup, purpose, stream, state.epoch);
+        let mut join = join_of(&self.setup, purpose, stream, state.epoch);
         join.session = session.into();
         join.in_sync = u8::from(state.role == Role::Standby && state.in_sync);
         join.role = state.role.to_wire();
@@ -436,7 +436,7 @@ impl Link {
 }
 
 /// A JOIN of this node.
-fn introduction(setup: &LinkSetup, purpose: Purpose, stream: u16, epoch: u32) -> JoinFrame {
+fn join_of(setup: &ReplicationSetup, purpose: Purpose, stream: u16, epoch: u32) -> JoinFrame {
     let mut join = JoinFrame::empty(stream, epoch);
     join.format_version = FORMAT_VERSION.into();
     join.shards = setup.shards.into();

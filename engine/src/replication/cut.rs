@@ -4,7 +4,7 @@
 use crate::log::clearing::Clearing;
 use crate::log::cursor::BlockCursor;
 use crate::log::segment::segment_path;
-use crate::log::{LogError, Tail, kept};
+use crate::log::{LogError, Tail, quarantine};
 use catraca_wire::block::MAX_BLOCK_LEN;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Whatever the disk says.
 pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf, LogError> {
     let stem = format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch);
-    let (path, mut file) = kept::create(data_dir, &stem)?;
+    let (path, mut file) = quarantine::create(data_dir, &stem)?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
     let mut clearing = Clearing::default();
     while let Some(block) = cursor.next_block()? {
@@ -35,7 +35,7 @@ pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf
             reached.0, reached.1, end.segment, end.offset
         ))));
     }
-    kept::sync(data_dir, &path, &file)?;
+    quarantine::sync(data_dir, &path, &file)?;
     clear(data_dir, shard, clearing)?;
     Ok(path)
 }

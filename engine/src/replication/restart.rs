@@ -1,4 +1,4 @@
-//! Starting anew: a node that must forget what it has in memory (it was deposed, or its log was cut) replaces itself with a fresh run of the
+//! Starting anew: a node that must forget what it has in memory (it was demoted, or its log was cut) replaces itself with a fresh run of the
 //! same program, which finds its place in what is on the disk. There is one way into each role, and it is the one that a crash takes too.
 
 use crate::fatal::{self, Failure};

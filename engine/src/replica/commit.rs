@@ -7,7 +7,7 @@ use catraca_wire::frame::Durability;
 
 /// What one stream has durable here and at the standby, and what follows for answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitGate {
+pub struct CommitTracker {
     durability: Durability,
     durable_here: u64,
     durable_there: u64,
@@ -18,7 +18,7 @@ pub struct CommitGate {
     inherited: u64,
 }
 
-impl CommitGate {
+impl CommitTracker {
     /// A stream whose records up to `durable` are on this disk. Where the standby counts, nothing is committed until it has spoken: of
     /// what an earlier run wrote, this node can't know what the standby holds.
     pub fn new(durability: Durability, durable: u64) -> Self {
@@ -91,65 +91,65 @@ mod tests {
 
     #[test]
     fn a_single_node_commits_what_is_durable() {
-        let mut gate = CommitGate::new(Durability::Single, 4);
-        assert_eq!(gate.committed(), 4);
-        gate.durable_here(9);
-        assert_eq!(gate.committed(), 9);
+        let mut tracker = CommitTracker::new(Durability::Single, 4);
+        assert_eq!(tracker.committed(), 4);
+        tracker.durable_here(9);
+        assert_eq!(tracker.committed(), 9);
     }
 
     #[test]
     fn with_a_standby_both_must_hold_it() {
-        let mut gate = CommitGate::new(Durability::Sync, 4);
-        assert_eq!(gate.committed(), 0, "an earlier run's records may never have been shared");
-        gate.standby_at(1, 3);
-        assert_eq!(gate.committed(), 3);
-        gate.durable_there(1, 20);
-        assert_eq!(gate.committed(), 4, "the standby may be ahead of this disk");
-        gate.durable_here(10);
-        assert_eq!(gate.committed(), 10);
-        gate.durable_there(1, 15);
-        gate.durable_here(30);
-        assert_eq!(gate.committed(), 20, "a late word takes nothing back");
+        let mut tracker = CommitTracker::new(Durability::Sync, 4);
+        assert_eq!(tracker.committed(), 0, "an earlier run's records may never have been shared");
+        tracker.standby_at(1, 3);
+        assert_eq!(tracker.committed(), 3);
+        tracker.durable_there(1, 20);
+        assert_eq!(tracker.committed(), 4, "the standby may be ahead of this disk");
+        tracker.durable_here(10);
+        assert_eq!(tracker.committed(), 10);
+        tracker.durable_there(1, 15);
+        tracker.durable_here(30);
+        assert_eq!(tracker.committed(), 20, "a late acknowledgement takes nothing back");
     }
 
     #[test]
     fn what_an_earlier_run_wrote_may_have_been_answered() {
-        let mut gate = CommitGate::new(Durability::Sync, 40);
-        gate.standby_at(1, 3);
-        assert_eq!((gate.committed(), gate.may_be_answered()), (3, 40));
-        gate.durable_there(1, 50);
-        gate.durable_here(50);
-        assert_eq!((gate.committed(), gate.may_be_answered()), (50, 50));
+        let mut tracker = CommitTracker::new(Durability::Sync, 40);
+        tracker.standby_at(1, 3);
+        assert_eq!((tracker.committed(), tracker.may_be_answered()), (3, 40));
+        tracker.durable_there(1, 50);
+        tracker.durable_here(50);
+        assert_eq!((tracker.committed(), tracker.may_be_answered()), (50, 50));
     }
 
     #[test]
     fn modes_change_without_taking_back() {
-        let mut gate = CommitGate::new(Durability::Solo, 10);
-        gate.standby_at(1, 5);
-        gate.set_durability(Durability::Sync);
-        assert_eq!(gate.committed(), 10);
-        gate.durable_here(12);
-        assert_eq!(gate.committed(), 10);
-        gate.set_durability(Durability::Solo);
-        assert_eq!(gate.committed(), 12);
+        let mut tracker = CommitTracker::new(Durability::Solo, 10);
+        tracker.standby_at(1, 5);
+        tracker.set_durability(Durability::Sync);
+        assert_eq!(tracker.committed(), 10);
+        tracker.durable_here(12);
+        assert_eq!(tracker.committed(), 10);
+        tracker.set_durability(Durability::Solo);
+        assert_eq!(tracker.committed(), 12);
     }
 
     #[test]
     #[should_panic(expected = "went back")]
     fn durability_never_goes_back() {
-        CommitGate::new(Durability::Single, 4).durable_here(3);
+        CommitTracker::new(Durability::Single, 4).durable_here(3);
     }
 
     #[test]
     fn an_acknowledgement_of_an_earlier_session_does_not_count() {
-        let mut gate = CommitGate::new(Durability::Sync, 0);
-        gate.durable_here(100);
-        gate.standby_at(1, 0);
-        gate.standby_at(2, 50);
-        gate.durable_there(1, 100);
-        gate.standby_at(1, 90);
-        assert_eq!(gate.committed(), 50);
-        gate.durable_there(2, 80);
-        assert_eq!(gate.committed(), 80);
+        let mut tracker = CommitTracker::new(Durability::Sync, 0);
+        tracker.durable_here(100);
+        tracker.standby_at(1, 0);
+        tracker.standby_at(2, 50);
+        tracker.durable_there(1, 100);
+        tracker.standby_at(1, 90);
+        assert_eq!(tracker.committed(), 50);
+        tracker.durable_there(2, 80);
+        assert_eq!(tracker.committed(), 80);
     }
 }

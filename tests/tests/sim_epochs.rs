@@ -1,4 +1,4 @@
-//! Directed runs of the simulator about who reigns: pauses, promotions and their interruptions, clocks, what is not shared yet, and
+//! Directed runs of the simulator about epochs: pauses, promotions and their interruptions, clocks, what is not shared yet, and
 //! clients that ask again. Each sees that it happened, and at its end that every promise was kept (`Sim::end`).
 
 use catraca_tests::sim::{Plan, PromotionStep, Sim, Tally};
@@ -25,7 +25,7 @@ fn sim_sigstop_promote_sigcont() {
         // The standby's word for what it took over may have waited in the old one's sockets.
         assert!(sim.last_answered(0) <= shared, "it acknowledges nothing more");
         let tally = sim.end();
-        assert_eq!((tally.times("stop"), tally.times("promotions"), tally.times("depositions")), (1, 1, 1));
+        assert_eq!((tally.times("stop"), tally.times("promotions"), tally.times("demotions")), (1, 1, 1));
     }
 }
 
@@ -76,7 +76,7 @@ fn sim_clock_set_an_hour_back_and_forth_two_under_load() {
     }
 }
 
-/// Kills the node that is being promoted at a step; it comes back, and either reigns or follows, but never as a second one.
+/// Kills the node that is being promoted at a step; it comes back, and either is the primary or follows, but never as a second one.
 fn dies_in_promotion(step: PromotionStep, old_is_alive: bool) {
     let mut met = 0;
     for seed in 1..=12 {
@@ -98,13 +98,13 @@ fn dies_in_promotion(step: PromotionStep, old_is_alive: bool) {
             continue;
         }
         met += 1;
-        let reigns = sim.role(1) == Role::Primary;
+        let is_primary = sim.role(1) == Role::Primary;
         match step {
-            PromotionStep::Stopping => assert!(!reigns, "it had not begun"),
-            PromotionStep::Persisting => assert_eq!(reigns, sim.epoch(1) > before, "one or the other, whole"),
-            PromotionStep::Durable | PromotionStep::InOffice => assert!(reigns && sim.epoch(1) > before),
+            PromotionStep::Stopping => assert!(!is_primary, "it had not begun"),
+            PromotionStep::Persisting => assert_eq!(is_primary, sim.epoch(1) > before, "one or the other, whole"),
+            PromotionStep::Durable | PromotionStep::Promoted => assert!(is_primary && sim.epoch(1) > before),
         }
-        if !reigns && !old_is_alive {
+        if !is_primary && !old_is_alive {
             assert!(sim.promote(1, false), "it still holds the grant");
         }
         sim.run_for_ms(200);
@@ -131,9 +131,9 @@ fn sim_death_between_the_epoch_of_a_promotion_and_taking_over() {
 }
 
 #[test]
-fn sim_death_in_office() {
-    dies_in_promotion(PromotionStep::InOffice, true);
-    dies_in_promotion(PromotionStep::InOffice, false);
+fn sim_death_as_new_primary() {
+    dies_in_promotion(PromotionStep::Promoted, true);
+    dies_in_promotion(PromotionStep::Promoted, false);
 }
 
 /// A primary without its standby, with transactions that are on its own disk only.
@@ -167,7 +167,7 @@ fn sim_primary_that_restarts_does_not_count_its_unshared_tail_as_committed() {
 }
 
 #[test]
-fn sim_unshared_tail_of_a_deposed_primary_goes_into_quarantine() {
+fn sim_unshared_tail_of_a_demoted_primary_goes_into_quarantine() {
     for seed in 1..=6 {
         let mut sim = with_an_unshared_tail(seed);
         assert!(sim.promote(1, false));

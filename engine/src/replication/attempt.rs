@@ -1,10 +1,10 @@
 //! One attempt of a standby to follow its primary, from the call to its end: a thread that waits where the node's own must not, the
 //! streams' threads below it. Does what the node orders, and says what comes of it.
 
-use super::connection::{self, LinkFailure, dial_while, dialed, message_of};
+use super::connection::{self, ConnectionFailure, dial_while, dialed, message_of};
 use super::mover::Input;
-use super::standby::{Course, Following};
-use super::{Link, follow, lists, locked};
+use super::standby::{Following, StandbySession};
+use super::{Replication, follow, lists, locked};
 use crate::replica::node::{CallFailure, ConnId, Event};
 use catraca_wire::replication::Purpose;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub(super) struct Attempt {
     pub conn: Option<ConnId>,
     orders: Sender<Order>,
     over: Arc<AtomicBool>,
-    course: Arc<Mutex<Option<Arc<Course>>>>,
+    standby_session: Arc<Mutex<Option<Arc<StandbySession>>>>,
 }
 
 impl Attempt {
@@ -41,87 +41,93 @@ impl Attempt {
         let _ = self.orders.send(order);
     }
 
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
     /// Ends whatever of it waits for something.
     pub fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
-        if let Some(course) = locked(&self.course).as_ref() {
-            course.end();
+        if let Some(standby_session) = locked(&self.standby_session).as_ref() {
+            standby_session.end();
         }
         self.order(Order::End);
     }
 }
 
 /// Begins to call a node.
-pub(super) fn start(link: &Arc<Link>, number: u64, address: &str) -> Result<Attempt, CallFailure> {
+pub(super) fn start(replication: &Arc<Replication>, number: u64, address: &str) -> Result<Attempt, CallFailure> {
     let (orders, wanted) = mpsc::channel();
-    let (over, course) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-    let attempt = Attempt { number, conn: None, orders, over: Arc::clone(&over), course: Arc::clone(&course) };
-    let (mover, address) = (Arc::clone(link), address.to_owned());
+    let (over, standby_session) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+    let attempt = Attempt { number, conn: None, orders, over: Arc::clone(&over), standby_session: Arc::clone(&standby_session) };
+    let (mover, address) = (Arc::clone(replication), address.to_owned());
     let body = move || {
         let following = locked(&mover.following).clone();
         if let Some(following) = following {
-            run(&mover, following, number, &address, &over, &course, &wanted);
+            run(&mover, following, number, &address, &over, &standby_session, &wanted);
         }
         ended(&mover, number);
     };
-    link.spawn("standby", body).map_err(|failure| CallFailure { refused: None, primary: None, why: failure.message })?;
+    replication.spawn("standby", body).map_err(|failure| CallFailure { refused: None, primary: None, why: failure.message })?;
     Ok(attempt)
 }
 
 /// Nothing of an attempt is under way any more.
-pub(super) fn ended(link: &Link, attempt: u64) {
-    let facts = locked(&link.following).as_ref().map(|following| (following.committed(), following.tables()));
+pub(super) fn ended(replication: &Replication, attempt: u64) {
+    let facts = locked(&replication.following).as_ref().map(|following| (following.committed(), following.tables()));
     let (committed, tables) = facts.unwrap_or_default();
-    link.event(Event::FollowingEnded { attempt, committed, tables });
+    replication.event(Event::FollowingEnded { attempt, committed, tables });
 }
 
 fn run(
-    link: &Arc<Link>,
+    replication: &Arc<Replication>,
     following: Arc<Following>,
     number: u64,
     address: &str,
     over: &AtomicBool,
-    shared: &Mutex<Option<Arc<Course>>>,
+    shared: &Mutex<Option<Arc<StandbySession>>>,
     orders: &Receiver<Order>,
 ) {
-    let join = link.join_frame(Purpose::Node, 0, 0);
-    match dial_while(|| !over.load(Ordering::Relaxed), address, &join, &link.setup.key) {
+    let join = replication.join_frame(Purpose::Node, 0, 0);
+    match dial_while(|| !over.load(Ordering::Relaxed), address, &join, &replication.setup.key) {
         Ok((node, accept)) => {
             let accepted = dialed(&accept, &node);
-            let conn = link.new_conn();
-            let course = Arc::new(Course::new(address));
+            let conn = replication.new_conn();
+            let standby_session = Arc::new(StandbySession::new(address));
             let handles = node.handle().and_then(|socket| Ok((socket, node.handle()?)));
             match handles {
                 Ok((socket, writer)) => {
-                    course.adopt(socket);
-                    *locked(shared) = Some(Arc::clone(&course));
+                    standby_session.adopt(socket);
+                    *locked(shared) = Some(Arc::clone(&standby_session));
                     if over.load(Ordering::Relaxed) {
-                        course.end();
+                        standby_session.end();
                     }
-                    link.input(Input::CallAnswered { attempt: number, conn, accepted, writer });
-                    let failed = |why: String| link.event(Event::FollowingFailed { attempt: number, why });
+                    replication.input(Input::CallAnswered { attempt: number, conn, accepted, writer });
+                    let failed = |why: String| replication.event(Event::FollowingFailed { attempt: number, why });
                     std::thread::scope(|scope| {
-                        let course = &*course;
-                        start_thread(scope, "primary-messages".to_owned(), &failed, move || listen(link, node, conn, course));
-                        serve(link, &following, number, course, orders, scope, &failed);
-                        course.end();
+                        let standby_session = &*standby_session;
+                        start_thread(scope, "primary-messages".to_owned(), &failed, move || {
+                            listen(replication, node, conn, standby_session)
+                        });
+                        serve(replication, &following, number, standby_session, orders, scope, &failed);
+                        standby_session.end();
                     });
                     following.set_connected(false);
                     return;
                 }
                 Err(error) => {
                     let failure = CallFailure { refused: None, primary: None, why: error.to_string() };
-                    link.event(Event::CallFailed { attempt: number, failure });
+                    replication.event(Event::CallFailed { attempt: number, failure });
                 }
             }
         }
         Err(failure) => {
             let why = failure.to_string();
             let failure = match failure {
-                LinkFailure::Refused { reason, primary, .. } => CallFailure { refused: Some(reason), primary, why },
+                ConnectionFailure::Refused { reason, primary, .. } => CallFailure { refused: Some(reason), primary, why },
                 _ => CallFailure { refused: None, primary: None, why },
             };
-            link.event(Event::CallFailed { attempt: number, failure });
+            replication.event(Event::CallFailed { attempt: number, failure });
         }
     }
     // The node says when it is over, also where nothing came of it.
@@ -129,23 +135,28 @@ fn run(
 }
 
 /// Hands the primary's messages to the node.
-fn listen(link: &Link, mut node: connection::Connection, conn: ConnId, course: &Course) -> Result<(), LinkFailure> {
+fn listen(
+    replication: &Replication,
+    mut node: connection::Connection,
+    conn: ConnId,
+    standby_session: &StandbySession,
+) -> Result<(), ConnectionFailure> {
     loop {
-        course.check()?;
+        standby_session.check()?;
         if let Some((kind, frame)) = node.next()? {
-            link.heard();
-            let message = message_of(kind, frame).ok_or(LinkFailure::Unexpected(kind))?;
-            link.event(Event::Received { conn, message });
+            replication.heard();
+            let message = message_of(kind, frame).ok_or(ConnectionFailure::Unexpected(kind))?;
+            replication.event(Event::Received { conn, message });
         }
     }
 }
 
 /// Does what the node orders until it says that this is the end.
 fn serve<'scope, 'env>(
-    link: &'env Arc<Link>,
+    replication: &'env Arc<Replication>,
     following: &'env Following,
     number: u64,
-    course: &'env Course,
+    standby_session: &'env StandbySession,
     orders: &Receiver<Order>,
     scope: &'scope Scope<'scope, 'env>,
     failed: &'env (impl Fn(String) + Sync),
@@ -155,18 +166,20 @@ fn serve<'scope, 'env>(
     loop {
         match orders.recv_timeout(LOOK_EVERY) {
             Ok(Order::OpenStreams { session, epoch, streams, catching_up, committed }) => {
-                course.begin(session, epoch);
+                standby_session.begin(session, epoch);
                 following.set_catching_up(catching_up);
                 following.remember(epoch, streams, &committed);
                 following.nothing_told();
                 following.set_connected(true);
                 for stream in 0..streams {
-                    start_thread(scope, format!("stream-{stream}"), failed, move || follow::run(link, following, course, stream));
+                    start_thread(scope, format!("stream-{stream}"), failed, move || {
+                        follow::run(replication, following, standby_session, stream)
+                    });
                 }
             }
             Ok(Order::SingleWrites) => {
                 following.set_catching_up(false);
-                link.event(Event::SingleWrites { attempt: number });
+                replication.event(Event::SingleWrites { attempt: number });
             }
             Ok(Order::SeveralWrites) => following.set_catching_up(true),
             Ok(Order::End) | Err(RecvTimeoutError::Disconnected) => return,
@@ -177,7 +190,9 @@ fn serve<'scope, 'env>(
         }
         if let Some(id) = following.missing_list().filter(|id| fetching != Some(*id)) {
             fetching = Some(id);
-            start_thread(scope, format!("list-{id:016x}"), failed, move || lists::fetch(link, following, course, id));
+            start_thread(scope, format!("list-{id:016x}"), failed, move || {
+                lists::fetch(replication, following, standby_session, id)
+            });
         }
         let behind = following.behind();
         if behind > 0 && shown.elapsed() > TELL_EVERY {
@@ -192,7 +207,7 @@ fn start_thread<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
     failed: &'scope (impl Fn(String) + Sync),
-    body: impl FnOnce() -> Result<(), LinkFailure> + Send + 'scope,
+    body: impl FnOnce() -> Result<(), ConnectionFailure> + Send + 'scope,
 ) {
     let what = name.clone();
     let run = move || {

@@ -1,4 +1,4 @@
-//! What a node has put aside of its log (`quarantine/`): making such a file, and reading it. Blocks lie in it one behind the other, as they
+//! What a node has in quarantine of its log (`quarantine/`): making such a file, and reading it. Blocks lie in it one behind the other, as they
 //! lay in the log; where they were cut off by a hole, the hole as well.
 
 use super::check::{BlockFault, SoundBlock, Tail, received_block};

@@ -1,8 +1,8 @@
 //! List files from the primary to its standby: the log says by id which list was loaded, the file comes over a connection of its own.
 
-use super::connection::{Connection, LinkFailure, dial_while};
-use super::standby::{Course, Following};
-use super::{Link, SILENCE};
+use super::connection::{Connection, ConnectionFailure, dial_while};
+use super::standby::{Following, StandbySession};
+use super::{Replication, SILENCE};
 use crate::blacklist::Snapshot;
 use crate::control::lists_kept_path;
 use crate::whole_file::{GROUP, WholeFile};
@@ -17,8 +17,8 @@ use std::time::Instant;
 const MAX_LIST_LEN: u64 = 16 << 30;
 
 /// Sends a list.
-pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<(), LinkFailure> {
-    let path = lists_kept_path(&link.setup.data_dir.join("lists"), id);
+pub(super) fn serve(replication: &Replication, mut connection: Connection, id: u64) -> Result<(), ConnectionFailure> {
+    let path = lists_kept_path(&replication.setup.data_dir.join("lists"), id);
     let mut file = File::open(path)?;
     let list_len = file.metadata()?.len();
     let mut part = vec![0; MAX_PART_LEN];
@@ -26,7 +26,7 @@ pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<
     while offset < list_len {
         let len = file.read(&mut part)?;
         if len == 0 {
-            return Err(LinkFailure::Closed);
+            return Err(ConnectionFailure::Closed);
         }
         let mut preface = ListPartPrefaceFields::empty(0, 0);
         preface.head = LinkHeadFields::new(LinkKind::ListPart, size_of::<ListPartPrefaceFields>() + len, 0, 0);
@@ -39,33 +39,39 @@ pub(super) fn serve(link: &Link, mut connection: Connection, id: u64) -> Result<
 }
 
 /// Fetches a list that the log says is in use, and keeps it once it has proved sound.
-pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64) -> Result<(), LinkFailure> {
-    let mut join = link.join_frame(Purpose::List, 0, course.session());
+pub(super) fn fetch(
+    replication: &Replication,
+    following: &Following,
+    standby_session: &StandbySession,
+    id: u64,
+) -> Result<(), ConnectionFailure> {
+    let mut join = replication.join_frame(Purpose::List, 0, standby_session.session());
     join.list_id = id.into();
-    let (mut connection, _) = dial_while(|| course.check().is_ok(), &course.address, &join, &link.setup.key)?;
-    course.adopt(connection.handle()?);
-    let folder = link.setup.data_dir.join("lists");
+    let (mut connection, _) =
+        dial_while(|| standby_session.check().is_ok(), &standby_session.address, &join, &replication.setup.key)?;
+    standby_session.adopt(connection.handle()?);
+    let folder = replication.setup.data_dir.join("lists");
     let kept = lists_kept_path(&folder, id);
     let mut file = WholeFile::create(&kept, GROUP)?;
     let mut have = 0;
     let mut heard = Instant::now();
     loop {
-        course.check()?;
+        standby_session.check()?;
         let Some((kind, frame)) = connection.next()? else {
             if heard.elapsed() > SILENCE {
-                return Err(LinkFailure::Silent(SILENCE.as_millis()));
+                return Err(ConnectionFailure::Silent(SILENCE.as_millis()));
             }
             continue;
         };
         heard = Instant::now();
         if kind != LinkKind::ListPart {
-            return Err(LinkFailure::Unexpected(kind));
+            return Err(ConnectionFailure::Unexpected(kind));
         }
         let (preface, bytes) = frame.split_at(size_of::<ListPartPrefaceFields>());
         let preface: &ListPartPrefaceFields = bytemuck::from_bytes(preface);
         let list_len = preface.list_len.to_native();
         if preface.offset.to_native() != have || list_len > MAX_LIST_LEN || have + bytes.len() as u64 > list_len {
-            return Err(LinkFailure::Fault("the parts of a list do not fit together".to_owned()));
+            return Err(ConnectionFailure::Fault("the parts of a list do not fit together".to_owned()));
         }
         file.write_all(bytes)?;
         have += bytes.len() as u64;
@@ -74,9 +80,9 @@ pub(super) fn fetch(link: &Link, following: &Following, course: &Course, id: u64
         }
     }
     file.flush()?;
-    let check = |path: &Path| Snapshot::open(path).map_err(|error| LinkFailure::Fault(error.to_string()));
+    let check = |path: &Path| Snapshot::open(path).map_err(|error| ConnectionFailure::Fault(error.to_string()));
     if check(file.making())?.id() != id {
-        return Err(LinkFailure::Fault("the list that came is another one".to_owned()));
+        return Err(ConnectionFailure::Fault("the list that came is another one".to_owned()));
     }
     file.finish_durably()?;
     following.hold_list(Arc::new(check(&kept)?));

@@ -1,8 +1,8 @@
 //! Taking the other node's calls: the handshake, then whatever the node has let the caller in for.
 
-use super::connection::{self, Connection, LinkFailure, message_of, reachable, refusal};
+use super::connection::{self, Connection, ConnectionFailure, message_of, reachable, refusal};
 use super::mover::Input;
-use super::{Link, feed, lists};
+use super::{Replication, feed, lists};
 use crate::descriptors::Seldom;
 use crate::limits::MAX_CALLS;
 use crate::replica::Peer;
@@ -20,7 +20,7 @@ use std::time::Duration;
 const BACK_OFF: Duration = Duration::from_millis(200);
 
 /// Takes calls until the process ends.
-pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
+pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener) {
     let calls = Arc::new(AtomicUsize::new(0));
     let (not_taken, too_many) = (Seldom::default(), Seldom::default());
     loop {
@@ -41,8 +41,8 @@ pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
             continue;
         }
         calls.fetch_add(1, Ordering::Relaxed);
-        let (caller, count) = (Arc::clone(link), Arc::clone(&calls));
-        let spawned = link.spawn("call", move || {
+        let (caller, count) = (Arc::clone(replication), Arc::clone(&calls));
+        let spawned = replication.spawn("call", move || {
             if let Err(failure) = take(&caller, stream) {
                 tracing::debug!(%failure, "a call of another node ended");
             }
@@ -57,8 +57,8 @@ pub(super) fn take_calls(link: &Arc<Link>, listener: &TcpListener) {
     }
 }
 
-fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
-    let (connection, join, accept) = connection::answer(stream, &link.setup.key, |join| accept(link, join))?;
+fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), ConnectionFailure> {
+    let (connection, join, accept) = connection::answer(stream, &replication.setup.key, |join| accept(replication, join))?;
     let from = connection.peer_address();
     let (stream, session) = (join.head.stream.to_native(), join.session.to_native());
     let id = accept.session.to_native();
@@ -69,8 +69,8 @@ fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
         Some(Purpose::Inquiry) => CallPurpose::Inquiry,
         None => {
             let text = "unknown purpose: run the same build on both nodes";
-            connection.writer()?.send(&refusal(link.epoch(), RefuseReason::Version, text, ""))?;
-            return Err(LinkFailure::Fault(text.to_owned()));
+            connection.writer()?.send(&refusal(replication.epoch(), RefuseReason::Version, text, ""))?;
+            return Err(ConnectionFailure::Fault(text.to_owned()));
         }
     };
     let caller = Caller {
@@ -85,49 +85,59 @@ fn take(link: &Arc<Link>, stream: TcpStream) -> Result<(), LinkFailure> {
         role: Role::from_wire(join.role).unwrap_or(Role::Standby),
         in_sync: join.in_sync == 1,
     };
-    let (conn, writer) = (link.new_conn(), connection.handle()?);
+    let (conn, writer) = (replication.new_conn(), connection.handle()?);
     let (verdict, waits) = sync_channel(1);
-    link.input(Input::Called { conn, caller, purpose, writer, verdict });
-    waits.recv().map_err(|_| LinkFailure::Closed)?.map_err(LinkFailure::Fault)?;
+    replication.input(Input::Called { conn, caller, purpose, writer, verdict });
+    waits.recv().map_err(|_| ConnectionFailure::Closed)?.map_err(ConnectionFailure::Fault)?;
     match purpose {
-        CallPurpose::Session { session } => serve_node(link, connection, conn, session),
-        CallPurpose::Stream { stream, session } => serve_stream(link, connection, stream, session),
-        CallPurpose::List { .. } => lists::serve(link, connection, join.list_id.to_native()),
+        CallPurpose::Session { session } => serve_node(replication, connection, conn, session),
+        CallPurpose::Stream { stream, session } => serve_stream(replication, connection, stream, session),
+        CallPurpose::List { .. } => lists::serve(replication, connection, join.list_id.to_native()),
         CallPurpose::Inquiry => Ok(()),
     }
 }
 
 /// Hands the messages of a session's standby to the node, until the session ends.
-fn serve_node(link: &Arc<Link>, mut connection: Connection, conn: ConnId, session: u64) -> Result<(), LinkFailure> {
+fn serve_node(
+    replication: &Arc<Replication>,
+    mut connection: Connection,
+    conn: ConnId,
+    session: u64,
+) -> Result<(), ConnectionFailure> {
     let outcome = loop {
         match connection.next() {
-            Ok(None) if link.is_current(session) => {}
+            Ok(None) if replication.is_current(session) => {}
             Ok(None) => break Ok(()),
             Ok(Some((kind, frame))) => {
-                link.heard();
+                replication.heard();
                 match message_of(kind, frame) {
-                    Some(message) => link.event(Event::Received { conn, message }),
-                    None => break Err(LinkFailure::Unexpected(kind)),
+                    Some(message) => replication.event(Event::Received { conn, message }),
+                    None => break Err(ConnectionFailure::Unexpected(kind)),
                 }
             }
             Err(failure) => break Err(failure),
         }
     };
-    link.session_failed(session, outcome.as_ref().err().map_or(String::new(), ToString::to_string));
+    replication.session_failed(session, outcome.as_ref().err().map_or(String::new(), ToString::to_string));
     outcome
 }
 
-fn serve_stream(link: &Arc<Link>, connection: Connection, stream: u16, session: u64) -> Result<(), LinkFailure> {
-    let outcome = feed::serve(link, connection, stream, session);
+fn serve_stream(
+    replication: &Arc<Replication>,
+    connection: Connection,
+    stream: u16,
+    session: u64,
+) -> Result<(), ConnectionFailure> {
+    let outcome = feed::serve(replication, connection, stream, session);
     let why = outcome.as_ref().err().map_or(String::new(), ToString::to_string);
-    link.session_failed(session, format!("stream {stream}: {why}"));
+    replication.session_failed(session, format!("stream {stream}: {why}"));
     outcome
 }
 
 /// What can be said before the caller has proved anything.
-fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>> {
-    let setup = &link.setup;
-    let state = link.status().state;
+fn accept(replication: &Replication, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>> {
+    let setup = &replication.setup;
+    let state = replication.status().state;
     let refuse = |reason, text: String| Err(Box::new(refusal(state.epoch, reason, &text, "")));
     if join.format_version.to_native() != FORMAT_VERSION {
         return refuse(
@@ -147,11 +157,11 @@ fn accept(link: &Link, join: &JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>
     let mut accept = AcceptFrame::empty(join.head.stream.to_native(), state.epoch);
     accept.format_version = FORMAT_VERSION.into();
     accept.shards = setup.shards.into();
-    accept.streams = link.streams().into();
+    accept.streams = replication.streams().into();
     accept.role = state.role.to_wire();
     accept.odd_epochs = u8::from(state.odd_epochs);
     accept.segment_len = setup.segment_len.into();
-    accept.session = link.sessions.fetch_add(1, Ordering::Relaxed).into();
+    accept.session = replication.sessions.fetch_add(1, Ordering::Relaxed).into();
     accept.solo_after_ms = (setup.solo_after.as_millis() as u64).into();
     accept.cluster_id = setup.cluster_id;
     accept.node_id = setup.node_id;
