@@ -1,7 +1,9 @@
-//! Nanoseconds per decision of the whole state machine, from the bytes of a SUBMIT to the bytes of its VERDICT, and of its parts.
+//! Nanoseconds per decision of the whole state machine, from the bytes of a SUBMIT to the bytes of
+//! its VERDICT, and of its parts.
 //!
-//! A list of a million documents, a dedupe table that is full and forgets, blocks sealed and chained; the disk takes no time. `batch`
-//! feeds 512 SUBMITs at once, as a busy socket does; `single` one, which pays a block of its own each time.
+//! A list of a million documents, a dedupe table that is full and forgets, blocks sealed and
+//! chained; the disk takes no time. `batch` feeds 512 SUBMITs at once, as a busy socket does;
+//! `single` one, which pays a block of its own each time.
 //!
 //! `cargo bench -p catraca-benches --bench decide`; a part of the name as argument picks a few.
 
@@ -23,7 +25,11 @@ const BATCH: usize = 512;
 const TICK_NS: u64 = 500;
 
 fn machine() -> (Machine, Frames) {
-    let mut machine = Machine::new(&Setup { list: list(ENTRIES), dedupe_entries: DEDUPE_ENTRIES, cluster_id: [1; 16] });
+    let mut machine = Machine::new(&Setup {
+        list: list(ENTRIES),
+        dedupe_entries: DEDUPE_ENTRIES,
+        cluster_id: [1; 16],
+    });
     let mut frames = Frames::new(ENTRIES);
     let mut bytes = vec![0; BATCH * SubmitFrame::LEN];
     for _ in 0..2 * DEDUPE_ENTRIES / BATCH {
@@ -85,7 +91,8 @@ fn parts(criterion: &mut Criterion) {
     let mut frames = Frames::new(ENTRIES);
     let mut bytes = vec![0; BATCH * SubmitFrame::LEN];
     frames.fill(&mut bytes, WALL_NS);
-    let all: Vec<SubmitFrame> = bytes.chunks_exact(SubmitFrame::LEN).filter_map(|b| view(b).copied()).collect();
+    let all: Vec<SubmitFrame> =
+        bytes.chunks_exact(SubmitFrame::LEN).filter_map(|b| view(b).copied()).collect();
     let mut group = criterion.benchmark_group("part");
     group.throughput(Throughput::Elements(BATCH as u64));
     group.bench_function("documents (payer and payee, for 512)", |bencher| {
@@ -97,7 +104,8 @@ fn parts(criterion: &mut Criterion) {
         });
     });
     let mut table = Dedupe::new(DEDUPE_ENTRIES, DedupeKey([7; 16]));
-    let payers: Vec<DocumentKey> = all.iter().filter_map(|f| DocumentKey::from_wire(&f.transaction.payer).ok()).collect();
+    let payers: Vec<DocumentKey> =
+        all.iter().filter_map(|f| DocumentKey::from_wire(&f.transaction.payer).ok()).collect();
     group.bench_function("fingerprint (for 512)", |bencher| {
         bencher.iter(|| {
             for (frame, &payer) in all.iter().zip(&payers) {
@@ -122,7 +130,8 @@ fn parts(criterion: &mut Criterion) {
                 for print in prints.iter().flatten() {
                     if table.find(print) == Found::New {
                         lsn += 1;
-                        let answer = AnswerFields { lsn: lsn.into(), ..bytemuck::Zeroable::zeroed() };
+                        let answer =
+                            AnswerFields { lsn: lsn.into(), ..bytemuck::Zeroable::zeroed() };
                         black_box(table.insert(print, lsn, 0, &answer));
                     }
                 }
@@ -135,7 +144,16 @@ fn parts(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(records as u64));
         group.bench_function(format!("seal ({records} records)"), |bencher| {
             bencher.iter(|| {
-                let chain = seal(&mut block, records * 256, &identity, 1, records as u32, 1, &[2; 32], &CHAIN_KEY);
+                let chain = seal(
+                    &mut block,
+                    records * 256,
+                    &identity,
+                    1,
+                    records as u32,
+                    1,
+                    &[2; 32],
+                    &CHAIN_KEY,
+                );
                 black_box(chain)
             });
         });

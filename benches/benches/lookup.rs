@@ -1,8 +1,10 @@
-//! Nanoseconds per document look-up in snapshots of 1 and 10 million entries, and bytes for each listed document.
+//! Nanoseconds per document look-up in snapshots of 1 and 10 million entries, and bytes for each
+//! listed document.
 //!
-//! Look-ups are independent of each other, over a million different documents in turn, so that they go to memory and not to a few
-//! warm cache lines; `ahead` prefetches each document sixteen look-ups before it is asked, as a data core does with a batch. One
-//! company in fifty is listed by root, so that a CNPJ asks both tables.
+//! Look-ups are independent of each other, over a million different documents in turn, so that they
+//! go to memory and not to a few warm cache lines; `ahead` prefetches each document sixteen
+//! look-ups before it is asked, as a data core does with a batch. One company in fifty is listed by
+//! root, so that a CNPJ asks both tables.
 //!
 //! `cargo bench -p catraca-benches --bench lookup`; a part of the name as argument picks a few.
 
@@ -36,7 +38,11 @@ fn entry(number: u64) -> Entry {
 /// Documents of a kind, from a number on, in an order that has nothing to do with the table's.
 fn asked(kind: DocumentKind, from: u64, count: u64) -> Vec<DocumentKey> {
     let numbers = (0..).map(|step: u64| from + step.wrapping_mul(7_368_787) % count);
-    numbers.map(|number| document(SEED, number)).filter(|document| document.kind() == kind).take(ASKED).collect()
+    numbers
+        .map(|number| document(SEED, number))
+        .filter(|document| document.kind() == kind)
+        .take(ASKED)
+        .collect()
 }
 
 fn lookups(criterion: &mut Criterion) {
@@ -58,19 +64,27 @@ fn lookups(criterion: &mut Criterion) {
                 let documents = asked(kind, from, entries);
                 let mut group = criterion.benchmark_group(format!("lookup/{kind_name}/{name}"));
                 let mut place = 0;
-                group.bench_with_input(BenchmarkId::new("plain", entries), &documents, |bencher, documents| {
-                    bencher.iter(|| {
-                        place = (place + 1) & (ASKED - 1);
-                        black_box(lists.lookup(documents[place], DAY_NUMBER))
-                    });
-                });
-                group.bench_with_input(BenchmarkId::new("ahead", entries), &documents, |bencher, documents| {
-                    bencher.iter(|| {
-                        place = (place + 1) & (ASKED - 1);
-                        lists.prefetch(documents[(place + AHEAD) & (ASKED - 1)]);
-                        black_box(lists.lookup(documents[place], DAY_NUMBER))
-                    });
-                });
+                group.bench_with_input(
+                    BenchmarkId::new("plain", entries),
+                    &documents,
+                    |bencher, documents| {
+                        bencher.iter(|| {
+                            place = (place + 1) & (ASKED - 1);
+                            black_box(lists.lookup(documents[place], DAY_NUMBER))
+                        });
+                    },
+                );
+                group.bench_with_input(
+                    BenchmarkId::new("ahead", entries),
+                    &documents,
+                    |bencher, documents| {
+                        bencher.iter(|| {
+                            place = (place + 1) & (ASKED - 1);
+                            lists.prefetch(documents[(place + AHEAD) & (ASKED - 1)]);
+                            black_box(lists.lookup(documents[place], DAY_NUMBER))
+                        });
+                    },
+                );
             }
         }
     }

@@ -4,7 +4,8 @@ use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
 
-/// Documents that payers and payees are drawn from: a power of two, and far more than any cache holds.
+/// Documents that payers and payees are drawn from: a power of two, and far more than any cache
+/// holds.
 const DOCUMENTS: usize = 1 << 17;
 const SEED: u64 = 1;
 
@@ -17,8 +18,15 @@ pub struct Frames {
 impl Frames {
     /// For a list of the first `entries` documents.
     pub fn new(entries: u64) -> Self {
-        let number = |place: u64| if place.is_multiple_of(10) { place * 7_919 % entries.max(1) } else { entries + place * 101 };
-        let documents = (0..DOCUMENTS as u64).map(|place| document(SEED, number(place)).to_wire()).collect();
+        let number = |place: u64| {
+            if place.is_multiple_of(10) {
+                place * 7_919 % entries.max(1)
+            } else {
+                entries + place * 101
+            }
+        };
+        let documents =
+            (0..DOCUMENTS as u64).map(|place| document(SEED, number(place)).to_wire()).collect();
         Self { documents, next: 0 }
     }
 

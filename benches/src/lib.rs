@@ -1,4 +1,5 @@
-//! What the benches share: the state machine of one shard with a disk that is done at once, and transactions to feed it.
+//! What the benches share: the state machine of one shard with a disk that is done at once, and
+//! transactions to feed it.
 //!
 //! Nothing here measures; the benches, the counting test and the programs in `bin/` do.
 

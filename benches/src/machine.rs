@@ -27,9 +27,14 @@ const DAY_NS: u64 = 86_400_000_000_000;
 
 /// A list of the first `entries` documents of [`Frames`].
 pub fn list(entries: u64) -> Arc<Snapshot> {
-    let entry = |document| Entry::new(document, ListSource::Plain, Scope::Exact).expect("plain is a source of lists");
+    let entry = |document| {
+        Entry::new(document, ListSource::Plain, Scope::Exact).expect("plain is a source of lists")
+    };
     let entries = Frames::listed(entries).map(entry).collect();
-    Arc::new(Snapshot::from_entries(entries, date(2026, 11, 22), 1).expect("invented documents spread over a table"))
+    Arc::new(
+        Snapshot::from_entries(entries, date(2026, 11, 22), 1)
+            .expect("invented documents spread over a table"),
+    )
 }
 
 /// How a machine is set up.
@@ -54,8 +59,19 @@ impl Machine {
     /// A machine whose connection has been welcomed.
     pub fn new(setup: &Setup) -> Self {
         let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: setup.cluster_id };
-        let start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: SEGMENT_HEAD_LEN as u64 };
-        let journal = JournalSetup { identity, key: CHAIN_KEY, start, segment_len: SEGMENT_LEN, segments_ready: u32::MAX };
+        let start = Start {
+            next_lsn: 1,
+            previous_chain: [0; 32],
+            segment: 0,
+            offset: SEGMENT_HEAD_LEN as u64,
+        };
+        let journal = JournalSetup {
+            identity,
+            key: CHAIN_KEY,
+            start,
+            segment_len: SEGMENT_LEN,
+            segments_ready: u32::MAX,
+        };
         let settings = ShardSettings {
             shard: 0,
             shards: 1,
@@ -99,9 +115,14 @@ impl Machine {
         self.now.wall_ns
     }
 
-    /// From the bytes of requests to the bytes of their answers. Each block goes through `disk` on its way.
+    /// From the bytes of requests to the bytes of their answers. Each block goes through `disk` on
+    /// its way.
     #[inline]
-    pub fn decide_through(&mut self, requests: &[u8], mut disk: impl FnMut(&BlockWrite<Vec<u8>>)) -> &[u8] {
+    pub fn decide_through(
+        &mut self,
+        requests: &[u8],
+        mut disk: impl FnMut(&BlockWrite<Vec<u8>>),
+    ) -> &[u8] {
         self.shard.receive(self.connection, requests, self.now.mono_ns, self.now);
         self.shard.date_decisions(self.now.mono_ns + 1);
         while let Some(write) = self.shard.next_write(self.now) {

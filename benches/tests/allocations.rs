@@ -11,7 +11,8 @@ struct Counting;
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of the caller's.
+// SAFETY: every call goes to the system's allocator as it came; counting touches no memory of the
+// caller's.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
@@ -37,7 +38,8 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_warm_shard_allocates_nothing_for_a_decision() {
     let entries = 10_000;
-    let setup = Setup { list: list(entries), dedupe_entries: dedupe::MIN_ENTRIES, cluster_id: [1; 16] };
+    let setup =
+        Setup { list: list(entries), dedupe_entries: dedupe::MIN_ENTRIES, cluster_id: [1; 16] };
     let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(entries));
     let mut bytes = vec![0; 512 * SubmitFrame::LEN];
     let mut round = |machine: &mut Machine, batches: usize, count: usize| {

@@ -1,4 +1,5 @@
-//! Days: the number that stands for one in records and list files, and the zone that says which day it is at a moment.
+//! Days: the number that stands for one in records and list files, and the zone that says which day
+//! it is at a moment.
 //!
 //! Pure: the moment is handed in. Only [`Zone::named`] reads, once, the table of time zones.
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 /// Day 0 of [`day_number`].
 const EPOCH: Date = jiff::civil::date(1970, 1, 1);
 
-/// The number of a day: days since 1970-01-01, from 1 to 65,535 (2149-06-06); days outside are taken as the nearest of these. 0 stands
-/// for no day.
+/// The number of a day: days since 1970-01-01, from 1 to 65,535 (2149-06-06); days outside are
+/// taken as the nearest of these. 0 stands for no day.
 pub fn day_number(date: Date) -> u16 {
     // The whole calendar is less than 8 million days.
     let days = EPOCH.until(date).map_or(0, |span| span.get_days());
@@ -62,7 +63,8 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone of this name in the system's table, or else in the program's own: a container may have none.
+    /// The zone of this name in the system's table, or else in the program's own: a container may
+    /// have none.
     ///
     /// # Errors
     /// [`UnknownZone`].
@@ -85,7 +87,8 @@ impl Zone {
         self.rules.to_datetime(moment).date()
     }
 
-    /// The day at a moment. Allocates nothing, and costs some hundred nanoseconds: kept for as long as it holds.
+    /// The day at a moment. Allocates nothing, and costs some hundred nanoseconds: kept for as long
+    /// as it holds.
     #[cold]
     pub fn day_at(&self, wall_ns: u64) -> LocalDay {
         let date = self.date_at(wall_ns);
@@ -95,7 +98,8 @@ impl Zone {
             begins_ns: self.begin_of(date),
             ends_ns: self.begin_of(tomorrow),
         });
-        // Where clocks are put back over midnight a date has two pieces: then it is asked for anew each time.
+        // Where clocks are put back over midnight a date has two pieces: then it is asked for anew
+        // each time.
         day.filter(|day| day.holds(wall_ns)).unwrap_or(LocalDay {
             number,
             begins_ns: wall_ns,
@@ -103,9 +107,12 @@ impl Zone {
         })
     }
 
-    /// The first moment of a date, nanoseconds since 1970 UTC; 0 before, and the last that can be told after the year 2554.
+    /// The first moment of a date, nanoseconds since 1970 UTC; 0 before, and the last that can be
+    /// told after the year 2554.
     pub fn begin_of(&self, date: Date) -> u64 {
-        let begins = date.to_zoned(self.rules.clone()).map_or(i128::MAX, |begins| begins.timestamp().as_nanosecond());
+        let begins = date
+            .to_zoned(self.rules.clone())
+            .map_or(i128::MAX, |begins| begins.timestamp().as_nanosecond());
         u64::try_from(begins.max(0)).unwrap_or(u64::MAX)
     }
 }
@@ -137,7 +144,8 @@ mod tests {
     fn the_day_is_that_of_the_zone_and_not_of_utc() {
         let zone = Zone::named(DEFAULT_ZONE).expect("in the program's table");
         // 2026-11-26 01:30 UTC is the evening before in São Paulo.
-        let moment = Timestamp::from_second(1_795_656_600).expect("a moment").as_nanosecond() as u64;
+        let moment =
+            Timestamp::from_second(1_795_656_600).expect("a moment").as_nanosecond() as u64;
         assert_eq!(zone.date_at(moment), date(2026, 11, 25));
         assert_eq!(Zone::named("UTC").expect("a zone").date_at(moment), date(2026, 11, 26));
     }
@@ -147,14 +155,29 @@ mod tests {
         let moment = 1_795_656_600_000_000_000;
         let hour = 3_600_000_000_000;
         let day = Zone::default().day_at(moment);
-        assert_eq!((day_of(day.number), day.ends_ns - day.begins_ns), (date(2026, 11, 25), 24 * hour));
-        assert!(day.holds(day.begins_ns) && !day.holds(day.begins_ns - 1) && !day.holds(day.ends_ns));
+        assert_eq!(
+            (day_of(day.number), day.ends_ns - day.begins_ns),
+            (date(2026, 11, 25), 24 * hour)
+        );
+        assert!(
+            day.holds(day.begins_ns) && !day.holds(day.begins_ns - 1) && !day.holds(day.ends_ns)
+        );
         assert_eq!(day.begins_ns % (24 * hour), 3 * hour, "three hours behind UTC");
-        // Clocks were put on an hour at midnight of 2018-11-04, and back over midnight of 2018-02-18.
-        let on = Zone::default().day_at(Timestamp::from_second(1_541_340_000).expect("a moment").as_nanosecond() as u64);
+        // Clocks were put on an hour at midnight of 2018-11-04, and back over midnight of
+        // 2018-02-18.
+        let on =
+            Zone::default().day_at(
+                Timestamp::from_second(1_541_340_000).expect("a moment").as_nanosecond() as u64,
+            );
         assert_eq!((day_of(on.number), on.ends_ns - on.begins_ns), (date(2018, 11, 4), 23 * hour));
-        let back = Zone::default().day_at(Timestamp::from_second(1_518_912_000).expect("a moment").as_nanosecond() as u64);
-        assert_eq!((day_of(back.number), back.ends_ns - back.begins_ns), (date(2018, 2, 17), 25 * hour));
+        let back =
+            Zone::default().day_at(
+                Timestamp::from_second(1_518_912_000).expect("a moment").as_nanosecond() as u64,
+            );
+        assert_eq!(
+            (day_of(back.number), back.ends_ns - back.begins_ns),
+            (date(2018, 2, 17), 25 * hour)
+        );
         let last = Zone::default().day_at(u64::MAX);
         assert_eq!(last.number, u16::MAX, "past the days that have a number");
     }
@@ -174,7 +197,9 @@ mod tests {
 
     #[test]
     fn a_day_has_a_number_and_the_number_a_day() {
-        for (number, day) in [(1, date(1970, 1, 2)), (20_782, date(2026, 11, 25)), (u16::MAX, date(2149, 6, 6))] {
+        for (number, day) in
+            [(1, date(1970, 1, 2)), (20_782, date(2026, 11, 25)), (u16::MAX, date(2149, 6, 6))]
+        {
             assert_eq!((day_number(day), day_of(number)), (number, day));
         }
         assert_eq!((day_number(date(1950, 1, 1)), day_number(date(9999, 12, 31))), (1, u16::MAX));

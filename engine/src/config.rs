@@ -1,4 +1,5 @@
-//! The configuration: defaults < TOML file < `CATRACA_*` environment < flags. Unknown keys are errors, everywhere.
+//! The configuration: defaults < TOML file < `CATRACA_*` environment < flags. Unknown keys are
+//! errors, everywhere.
 
 use crate::calendar::{DEFAULT_ZONE, Zone};
 use crate::fatal::{Failure, Status};
@@ -63,7 +64,8 @@ pub struct Config {
     pub replication: SocketAddr,
     /// `host:port` where the primary takes other nodes: this node is its standby.
     pub standby_of: Option<String>,
-    /// Name or address under which clients and the other node reach this one; by default what it listens on.
+    /// Name or address under which clients and the other node reach this one; by default what it
+    /// listens on.
     pub advertise_host: Option<String>,
     /// After how long without its standby a primary goes on alone by itself, milliseconds; 0 never.
     pub solo_after_ms: u64,
@@ -99,7 +101,8 @@ pub struct Config {
     pub time_zone: String,
     /// Allow a data directory whose contents do not survive a restart (tmpfs). For tests only.
     pub allow_volatile_data_dir: bool,
-    /// This data directory is a copy, and is the node from now on. A flag only: left in a file it would hide the next copy.
+    /// This data directory is a copy, and is the node from now on. A flag only: left in a file it
+    /// would hide the next copy.
     #[serde(skip)]
     pub adopt_copy: bool,
     /// Who may connect. Empty: anyone may do everything, which is allowed on loopback only.
@@ -121,8 +124,9 @@ impl Default for Config {
             log_level: "info".to_owned(),
             max_connections: 10_000,
             in_flight: 1024,
-            // At 2.6 million decisions a second, what one core reaches, this is 3.2 s: longer than the largest budget, so that what was not
-            // answered in time is still known when it is sent again.
+            // At 2.6 million decisions a second, what one core reaches, this is 3.2 s: longer than
+            // the largest budget, so that what was not answered in time is still known when it is
+            // sent again.
             dedupe_entries: dedupe::MAX_ENTRIES,
             event_max_age_s: 24 * 3600,
             event_max_ahead_s: 5 * 60,
@@ -149,14 +153,23 @@ impl Config {
     ///
     /// # Errors
     /// [`Status::Config`], naming the file, line and key.
-    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>, flags: Table) -> Result<Self, Failure> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: Table,
+    ) -> Result<Self, Failure> {
         let mut table = Table::new();
         if let Some(path) = file {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| wrong(format!("configuration {} can't be read: {e}", path.display())))?;
-            // Once as the whole, for messages with line and column; then as a table, to lay the other layers over it.
-            toml::from_str::<Self>(&text).map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
-            table = text.parse().map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
+            let text = std::fs::read_to_string(path).map_err(|e| {
+                wrong(format!("configuration {} can't be read: {e}", path.display()))
+            })?;
+            // Once as the whole, for messages with line and column; then as a table, to lay the
+            // other layers over it.
+            toml::from_str::<Self>(&text)
+                .map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
+            table = text
+                .parse()
+                .map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
         }
         for (name, text) in environment {
             if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
@@ -170,9 +183,9 @@ impl Config {
             }
         }
         table.extend(flags);
-        let config: Self = table
-            .try_into()
-            .map_err(|e: toml::de::Error| wrong(format!("configuration, after environment and flags: {}", e.message())))?;
+        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
+            wrong(format!("configuration, after environment and flags: {}", e.message()))
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -198,9 +211,17 @@ impl Config {
         }
         range("max_connections", self.max_connections as u64, 1, 1_000_000)?;
         range("in_flight", u64::from(self.in_flight), 1, MAX_PENDING as u64 / 4)?;
-        range("dedupe_entries", self.dedupe_entries as u64, dedupe::MIN_ENTRIES as u64, dedupe::MAX_ENTRIES as u64)?;
+        range(
+            "dedupe_entries",
+            self.dedupe_entries as u64,
+            dedupe::MIN_ENTRIES as u64,
+            dedupe::MAX_ENTRIES as u64,
+        )?;
         if !self.dedupe_entries.is_power_of_two() {
-            return Err(wrong(format!("dedupe_entries is {}: it must be a power of two", self.dedupe_entries)));
+            return Err(wrong(format!(
+                "dedupe_entries is {}: it must be a power of two",
+                self.dedupe_entries
+            )));
         }
         range("event_max_age_s", self.event_max_age_s, 1, 400 * 24 * 3600)?;
         range("event_max_ahead_s", self.event_max_ahead_s, 0, 24 * 3600)?;
@@ -211,26 +232,40 @@ impl Config {
         self.zone()?;
         range("solo_after_ms", self.solo_after_ms, 0, 24 * 3600 * 1000)?;
         if let Some(address) = &self.standby_of {
-            host_and_port(address).map_err(|why| wrong(format!("standby_of is {address:?}, host:port belongs there: {why}")))?;
+            host_and_port(address).map_err(|why| {
+                wrong(format!("standby_of is {address:?}, host:port belongs there: {why}"))
+            })?;
             if address.len() > MAX_ADDRESS_LEN {
-                return Err(wrong(format!("standby_of is {address:?}: at most {MAX_ADDRESS_LEN} characters")));
+                return Err(wrong(format!(
+                    "standby_of is {address:?}: at most {MAX_ADDRESS_LEN} characters"
+                )));
             }
         }
         if let Some(host) = &self.advertise_host {
-            let parsed =
-                Host::parse(host).map_err(|why| wrong(format!("advertise_host is {host:?}, a host belongs there: {why}")))?;
+            let parsed = Host::parse(host).map_err(|why| {
+                wrong(format!("advertise_host is {host:?}, a host belongs there: {why}"))
+            })?;
             if matches!(parsed, Host::Ip(ip) if ip.is_unspecified()) {
-                return Err(wrong(format!("advertise_host is {host:?}, where nobody can be reached: give a name or an address")));
+                return Err(wrong(format!(
+                    "advertise_host is {host:?}, where nobody can be reached: give a name or an address"
+                )));
             }
             if parsed.with_port(u16::MAX).len() > MAX_ADDRESS_LEN {
                 let most = MAX_ADDRESS_LEN - ":65535".len();
-                return Err(wrong(format!("advertise_host is {host:?}: at most {most} characters")));
+                return Err(wrong(format!(
+                    "advertise_host is {host:?}: at most {most} characters"
+                )));
             }
         }
-        let ports = [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
+        let ports =
+            [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
         for (place, (name, address)) in ports.iter().enumerate() {
-            if let Some((other, _)) = ports[..place].iter().find(|(_, other)| other == address && address.port() != 0) {
-                return Err(wrong(format!("{other} and {name} are both {address}: each needs a port of its own")));
+            if let Some((other, _)) =
+                ports[..place].iter().find(|(_, other)| other == address && address.port() != 0)
+            {
+                return Err(wrong(format!(
+                    "{other} and {name} are both {address}: each needs a port of its own"
+                )));
             }
         }
         if self.clients.is_empty() && !self.listen.ip().is_loopback() {
@@ -296,11 +331,19 @@ impl Config {
         let mut access = Access::default();
         for client in &self.clients {
             let path = &client.credential_file;
-            let of = |why: String| wrong(format!("client {:?}: credential file {}: {why}", client.name, path.display()));
+            let of = |why: String| {
+                wrong(format!(
+                    "client {:?}: credential file {}: {why}",
+                    client.name,
+                    path.display()
+                ))
+            };
             let text = std::fs::read_to_string(path).map_err(|e| of(e.to_string()))?;
             let credential = text.lines().next().unwrap_or("").trim();
             if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-                return Err(of(format!("the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes")));
+                return Err(of(format!(
+                    "the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes"
+                )));
             }
             let mut permissions = Permissions::default();
             for name in &client.permissions {
@@ -343,7 +386,12 @@ mod tests {
     fn later_layers_win() {
         let config = load(
             "in_flight = 5\nspin_us = 7\nlog_level = \"warn\"",
-            &[("CATRACA_SPIN_US", "8"), ("CATRACA_LOG_LEVEL", "debug"), ("HOME", "/root"), ("CATRACA_LISTEN", "127.0.0.1:9")],
+            &[
+                ("CATRACA_SPIN_US", "8"),
+                ("CATRACA_LOG_LEVEL", "debug"),
+                ("HOME", "/root"),
+                ("CATRACA_LISTEN", "127.0.0.1:9"),
+            ],
             "log_level = 'error'",
         )
         .expect("valid");
@@ -357,7 +405,11 @@ mod tests {
         for (file, environment, expected) in [
             ("in_flihgt = 5", vec![], "in_flihgt"),
             ("in_flight = 'x'", vec![], "line 1"),
-            ("", vec![("CATRACA_SHARDZ", "1")], "CATRACA_SHARDZ in the environment: unknown field `shardz`"),
+            (
+                "",
+                vec![("CATRACA_SHARDZ", "1")],
+                "CATRACA_SHARDZ in the environment: unknown field `shardz`",
+            ),
             ("", vec![("CATRACA_IN_FLIGHT", "many")], "CATRACA_IN_FLIGHT"),
             ("in_flight = 0", vec![], "in_flight is 0"),
             ("dedupe_entries = 200000", vec![], "power of two"),

@@ -58,7 +58,8 @@ pub struct DataDir {
     pub cluster_id: [u8; 16],
     /// Node.
     pub node_id: [u8; 16],
-    /// It was a copy until now, and is the node by an operator override: its log may be older than what the node knew.
+    /// It was a copy until now, and is the node by an operator override: its log may be older than
+    /// what the node knew.
     pub adopted: bool,
     _lock: File,
 }
@@ -68,15 +69,19 @@ fn refuse(message: String) -> Failure {
 }
 
 impl DataDir {
-    /// Takes a data directory into use, and makes it where it is missing. A new one becomes part of `cluster`, or of a new cluster.
+    /// Takes a data directory into use, and makes it where it is missing. A new one becomes part of
+    /// `cluster`, or of a new cluster.
     ///
     /// # Errors
-    /// [`Status::DataDirectory`]: one sentence that names the directory, what is wrong with it, and what to do.
+    /// [`Status::DataDirectory`]: one sentence that names the directory, what is wrong with it, and
+    /// what to do.
     pub fn open(path: &Path, options: Options, cluster: Option<[u8; 16]>) -> Result<Self, Failure> {
         let Options { allow_volatile, adopt_copy } = options;
         let shown = path.display();
         let denied = |what: &str, e: std::io::Error| {
-            refuse(format!("data directory {shown}: {what}: {e}; check that it is writable, or choose another with --data-dir"))
+            refuse(format!(
+                "data directory {shown}: {what}: {e}; check that it is writable, or choose another with --data-dir"
+            ))
         };
         fs::create_dir_all(path).map_err(|e| denied("can't be made", e))?;
         let has_identity = path.join(IDENTITY_FILE).exists();
@@ -97,7 +102,8 @@ impl DataDir {
             )));
         }
         if !allow_volatile {
-            let volatile = rustix::fs::statfs(path).is_ok_and(|s| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(s.f_type & 0xffff_ffff)));
+            let volatile = rustix::fs::statfs(path)
+                .is_ok_and(|s| [TMPFS_MAGIC, RAMFS_MAGIC].contains(&(s.f_type & 0xffff_ffff)));
             if volatile {
                 return Err(refuse(format!(
                     "data directory {shown} is on a file system in memory, where no decision survives a restart; choose one on a disk"
@@ -106,7 +112,8 @@ impl DataDir {
         }
         direct_io(path)?;
         for folder in ["log", "lists"] {
-            fs::create_dir_all(path.join(folder)).map_err(|e| denied("its folders can't be made", e))?;
+            fs::create_dir_all(path.join(folder))
+                .map_err(|e| denied("its folders can't be made", e))?;
         }
         let adopted = bind(&mut lock, path, adopt_copy)?;
         for folder in [path, &path.join("lists")] {
@@ -149,12 +156,15 @@ fn copied(path: &Path) -> String {
     )
 }
 
-/// Binds the identity to the LOCK file, and gives whether a copy was adopted: to its inode and the time of its birth, which no copy keeps, and which stay over restarts, mounts
-/// and renames. A file system id is no part of it: that of xfs follows the device's number, which another boot may change.
+/// Binds the identity to the LOCK file, and gives whether a copy was adopted: to its inode and the
+/// time of its birth, which no copy keeps, and which stay over restarts, mounts and renames. A file
+/// system id is no part of it: that of xfs follows the device's number, which another boot may
+/// change.
 fn bind(lock: &mut File, path: &Path, adopt_copy: bool) -> Result<bool, Failure> {
     let denied = |e: std::io::Error| refuse(format!("{}: {e}", path.join("LOCK").display()));
     let stat =
-        rustix::fs::statx(&*lock, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME).map_err(|e| denied(e.into()))?;
+        rustix::fs::statx(&*lock, "", AtFlags::EMPTY_PATH, StatxFlags::INO | StatxFlags::BTIME)
+            .map_err(|e| denied(e.into()))?;
     // Where the file system keeps no time of birth the inode alone must do.
     let birth = if stat.stx_mask & StatxFlags::BTIME.bits() == 0 {
         "unknown".to_owned()
@@ -193,8 +203,9 @@ fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure>
     let shown = file.display();
     match fs::read(&file) {
         Ok(text) => {
-            let identity: Identity = serde_json::from_slice(&text)
-                .map_err(|e| refuse(format!("{shown} is not readable: {e}; restore it from a copy")))?;
+            let identity: Identity = serde_json::from_slice(&text).map_err(|e| {
+                refuse(format!("{shown} is not readable: {e}; restore it from a copy"))
+            })?;
             if identity.format_version != FORMAT_VERSION {
                 return Err(refuse(format!(
                     "{shown}: the data has format version {}, this program reads version {FORMAT_VERSION}; use the program that wrote it",
@@ -206,12 +217,18 @@ fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure>
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let streams = fs::read_dir(path.join("log")).is_ok_and(|mut d| d.next().is_some());
             if streams {
-                return Err(refuse(format!("{shown} is missing beside a log; restore it from a copy")));
+                return Err(refuse(format!(
+                    "{shown} is missing beside a log; restore it from a copy"
+                )));
             }
             let cluster = cluster.unwrap_or_else(crate::random::bytes);
-            let identity =
-                Identity { format_version: FORMAT_VERSION, cluster_id: hex(&cluster), node_id: hex(&crate::random::bytes()) };
-            let mut text = serde_json::to_vec_pretty(&identity).map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
+            let identity = Identity {
+                format_version: FORMAT_VERSION,
+                cluster_id: hex(&cluster),
+                node_id: hex(&crate::random::bytes()),
+            };
+            let mut text = serde_json::to_vec_pretty(&identity)
+                .map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
             text.push(b'\n');
             whole_file::write_durably(&file, whole_file::PUBLIC, &text)
                 .map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
@@ -285,7 +302,9 @@ mod tests {
         assert_eq!((again.cluster_id, again.node_id), ids);
         drop(again);
         let file = dir.path().join("identity.json");
-        let text = fs::read_to_string(&file).expect("there").replace("\"format_version\": 1", "\"format_version\": 2");
+        let text = fs::read_to_string(&file)
+            .expect("there")
+            .replace("\"format_version\": 1", "\"format_version\": 2");
         fs::write(&file, text).expect("written");
         let newer = DataDir::open(dir.path(), VOLATILE, None).err().expect("another version");
         assert!(newer.message.contains("format version 2"), "{newer}");
@@ -301,7 +320,8 @@ mod tests {
     #[test]
     fn a_copy_is_refused_until_it_is_adopted() {
         let dir = tempfile::tempdir_in(".").expect("a folder");
-        let [original, whole, partial, moved] = ["original", "whole", "partial", "moved"].map(|name| dir.path().join(name));
+        let [original, whole, partial, moved] =
+            ["original", "whole", "partial", "moved"].map(|name| dir.path().join(name));
         let ids = |held: DataDir| (held.cluster_id, held.node_id);
         let own = ids(DataDir::open(&original, VOLATILE, None).expect("fresh"));
         copy(&original, &whole, &["LOCK", IDENTITY_FILE]);
@@ -309,9 +329,15 @@ mod tests {
         for copied in [&whole, &partial] {
             let refused = DataDir::open(copied, VOLATILE, None).err().expect("a copy");
             assert_eq!(refused.status, Status::DataDirectory);
-            assert!(refused.message.contains("is a copy") && refused.message.contains("--adopt-copy"), "{refused}");
+            assert!(
+                refused.message.contains("is a copy") && refused.message.contains("--adopt-copy"),
+                "{refused}"
+            );
             assert_eq!(ids(DataDir::open(copied, ADOPTING, None).expect("adopted")), own);
-            assert_eq!(ids(DataDir::open(copied, VOLATILE, None).expect("it is no copy any more")), own);
+            assert_eq!(
+                ids(DataDir::open(copied, VOLATILE, None).expect("it is no copy any more")),
+                own
+            );
         }
         // The original is no copy, and neither is a folder under another name.
         assert_eq!(ids(DataDir::open(&original, VOLATILE, None).expect("as ever")), own);
@@ -326,14 +352,17 @@ mod tests {
 
     #[test]
     fn where_nothing_can_be_written_is_said() {
-        let failure = DataDir::open(Path::new("/proc/catraca"), VOLATILE, None).err().expect("not writable");
+        let failure =
+            DataDir::open(Path::new("/proc/catraca"), VOLATILE, None).err().expect("not writable");
         assert_eq!(failure.status, Status::DataDirectory);
         assert!(failure.message.contains("/proc/catraca"), "{failure}");
     }
 
     #[test]
     fn memory_is_no_disk() {
-        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { panic!("/dev/shm is expected on Linux") };
+        let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+            panic!("/dev/shm is expected on Linux")
+        };
         let failure = DataDir::open(dir.path(), Options::default(), None).err().expect("volatile");
         assert!(failure.message.contains("in memory"), "{failure}");
     }

@@ -1,5 +1,6 @@
-//! When no descriptor is left, to the process or to the machine: whoever needs one for what must not fail waits until others have closed
-//! theirs, and whoever takes connections says so now and then.
+//! When no descriptor is left, to the process or to the machine: whoever needs one for what must
+//! not fail waits until others have closed theirs, and whoever takes connections says so now and
+//! then.
 
 use crate::log::LogError;
 use std::io;
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 
 /// Pause before it is tried again: others have to close something first.
 const RETRY: Duration = Duration::from_millis(100);
-/// Between two words about the same trouble: an operator sees that it lasts, and the log stays readable.
+/// Between two words about the same trouble: an operator sees that it lasts, and the log stays
+/// readable.
 const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// An error that may be the want of a descriptor.
@@ -29,7 +31,8 @@ impl Exhaustible for LogError {
     }
 }
 
-/// Tries until it is not for want of a descriptor that it fails, or `goes_on` says no. `what` is told, now and then.
+/// Tries until it is not for want of a descriptor that it fails, or `goes_on` says no. `what` is
+/// told, now and then.
 ///
 /// # Errors
 /// The last attempt's.
@@ -82,8 +85,11 @@ impl Seldom {
         let now_ms = time.as_millis() as u64;
         let next_ms = self.next_ms.load(Ordering::Relaxed);
         let later_ms = now_ms + TOLD_EVERY.as_millis() as u64;
-        let due =
-            now_ms >= next_ms && self.next_ms.compare_exchange(next_ms, later_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let due = now_ms >= next_ms
+            && self
+                .next_ms
+                .compare_exchange(next_ms, later_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
         due.then(|| self.untold.swap(0, Ordering::Relaxed))
     }
 }
@@ -95,7 +101,9 @@ mod tests {
     #[test]
     fn what_happens_often_is_told_seldom_and_counted() {
         let seldom = Seldom::default();
-        let told: Vec<u64> = (0..1_000).filter_map(|tenth| seldom.count_at(Duration::from_millis(100 * tenth))).collect();
+        let told: Vec<u64> = (0..1_000)
+            .filter_map(|tenth| seldom.count_at(Duration::from_millis(100 * tenth)))
+            .collect();
         assert_eq!(told, [vec![1], vec![50; 19]].concat());
     }
 
@@ -107,11 +115,17 @@ mod tests {
             || true,
             || {
                 attempts += 1;
-                Err(io::Error::from_raw_os_error([libc::EMFILE, libc::ENFILE, libc::EIO][attempts - 1]))
+                Err(io::Error::from_raw_os_error(
+                    [libc::EMFILE, libc::ENFILE, libc::EIO][attempts - 1],
+                ))
             },
         );
-        assert_eq!((attempts, outcome.map_err(|error| error.raw_os_error())), (3, Err(Some(libc::EIO))));
-        let outcome: io::Result<()> = wait_for("a test", || false, || Err(io::Error::from_raw_os_error(libc::EMFILE)));
+        assert_eq!(
+            (attempts, outcome.map_err(|error| error.raw_os_error())),
+            (3, Err(Some(libc::EIO)))
+        );
+        let outcome: io::Result<()> =
+            wait_for("a test", || false, || Err(io::Error::from_raw_os_error(libc::EMFILE)));
         assert!(outcome.is_err_and(|error| error.is_exhaustion()));
     }
 }

@@ -1,6 +1,7 @@
 //! How catraca ends: exit statuses, and the one sentence that goes with a failure.
 //!
-//! Statuses are stable, so that a supervisor can tell a wrong configuration from a dying disk. engine/OPERATING.md lists them.
+//! Statuses are stable, so that a supervisor can tell a wrong configuration from a dying disk.
+//! engine/OPERATING.md lists them.
 
 use std::fmt;
 
@@ -57,7 +58,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Ends the process at once, from any thread: logs the failure and exits with its status. No destructor runs, nothing more is answered.
+/// Ends the process at once, from any thread: logs the failure and exits with its status. No
+/// destructor runs, nothing more is answered.
 pub fn end(failure: &Failure) -> ! {
     tracing::error!(status = failure.status as u8, "{failure}");
     std::process::exit(i32::from(failure.status as u8))

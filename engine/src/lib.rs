@@ -1,8 +1,9 @@
 //! The engine of catraca: the decision's path as a plain state machine, and what moves it.
 //!
-//! Arrows point down only: `commands` → `node` → `driver`, `control` → `shard` → `policy`, `blacklist`, `log` → `catraca_wire`.
-//! `driver/` alone knows glommio, `control/` alone knows tokio; `shard/`, `policy/` and `log`'s recovery do no I/O and read no
-//! clock. A test in `tests/` holds the house to this.
+//! Arrows point down only: `commands` → `node` → `driver`, `control` → `shard` → `policy`,
+//! `blacklist`, `log` → `catraca_wire`. `driver/` alone knows glommio, `control/` alone knows
+//! tokio; `shard/`, `policy/` and `log`'s recovery do no I/O and read no clock. A test in `tests/`
+//! holds the house to this.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 

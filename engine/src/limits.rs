@@ -1,29 +1,37 @@
-//! Every bound of the engine that is not a setting, each with its reason. Settings and their bounds are in `config.rs`.
+//! Every bound of the engine that is not a setting, each with its reason. Settings and their bounds
+//! are in `config.rs`.
 
 use std::time::Duration;
 
 /// Most shards of a node. A record's address gives the stream 12 bits.
 pub const MAX_SHARDS: usize = 64;
-/// Unanswered transactions that one shard holds at once, over all connections. 65,536 records are 16 MiB of log: what is accepted always
-/// fits the block buffers below, so that acceptance never waits for memory.
+/// Unanswered transactions that one shard holds at once, over all connections. 65,536 records are
+/// 16 MiB of log: what is accepted always fits the block buffers below, so that acceptance never
+/// waits for memory.
 pub const MAX_PENDING: usize = 65_536;
-/// Block buffers of one shard: one being written, the rest filling. 20 MiB, room for [`MAX_PENDING`] plain records and a block to spare.
+/// Block buffers of one shard: one being written, the rest filling. 20 MiB, room for
+/// [`MAX_PENDING`] plain records and a block to spare.
 pub const BLOCK_BUFFERS: usize = 20;
-/// SUBMITs parsed, hashed and prefetched before the first of them is decided. Long enough to hide a cache miss behind the others,
-/// short enough that what was prefetched is still in the first-level cache.
+/// SUBMITs parsed, hashed and prefetched before the first of them is decided. Long enough to hide a
+/// cache miss behind the others, short enough that what was prefetched is still in the first-level
+/// cache.
 pub const DECISION_BATCH: usize = 32;
-/// Forwards that one shard may have pending at another: the length of the queue between them in each direction, so that neither an
-/// accepted forward nor its reply ever finds the queue full.
+/// Forwards that one shard may have pending at another: the length of the queue between them in
+/// each direction, so that neither an accepted forward nor its reply ever finds the queue full.
 pub const MESH_QUEUE_LEN: usize = 4096;
-/// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They are rare and slow; more than this is a flood.
+/// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They
+/// are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;
-/// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can cause, and the thread's own messages.
+/// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can
+/// cause, and the thread's own messages.
 pub const CONTROL_QUEUE_LEN: usize = 1024;
 /// Connections over HTTP at once; more are closed. Some monitors and an operator need a dozen.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
-/// Calls of other nodes at once: a session's connections twice over, and some of unknown nodes. More are closed at once.
+/// Calls of other nodes at once: a session's connections twice over, and some of unknown nodes.
+/// More are closed at once.
 pub const MAX_CALLS: usize = 256;
-/// Bytes of answers that a connection may leave unread before the server stops reading its requests.
+/// Bytes of answers that a connection may leave unread before the server stops reading its
+/// requests.
 pub const MAX_UNREAD_ANSWERS_LEN: usize = 128 * 1024;
 /// Bytes read from a socket at once: 1,365 SUBMITs. One buffer per core, shared by its connections.
 pub const READ_BUFFER_LEN: usize = 256 * 1024;
@@ -33,15 +41,17 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time that a peer may refuse to take its answers before it is closed.
 pub const UNREAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// An idle connection is asked for a sign of life after this time; the kernel's default is two hours.
+/// An idle connection is asked for a sign of life after this time; the kernel's default is two
+/// hours.
 pub const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
 /// Between two such questions without an answer.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// So many without an answer, and the peer is gone.
 pub const KEEP_ALIVE_PROBES: u32 = 3;
 /// A client that vanished without a word keeps its connection for no longer than this.
-pub const DEAD_PEER_AFTER: Duration =
-    Duration::from_secs(KEEP_ALIVE_IDLE.as_secs() + KEEP_ALIVE_INTERVAL.as_secs() * KEEP_ALIVE_PROBES as u64);
+pub const DEAD_PEER_AFTER: Duration = Duration::from_secs(
+    KEEP_ALIVE_IDLE.as_secs() + KEEP_ALIVE_INTERVAL.as_secs() * KEEP_ALIVE_PROBES as u64,
+);
 /// How often a shard looks at its deadlines. The error of a missed budget comes at most this late.
 pub const TICK: Duration = Duration::from_millis(10);
 /// Time for a graceful stop: the longest budget, and as much again as a tick and a slow disk need.
@@ -52,5 +62,6 @@ pub const OVERLOADED_RETRY_MS: u32 = 5;
 pub const DISK_FULL_RETRY_MS: u32 = 1_000;
 /// What SHUTTING_DOWN asks a client to wait, milliseconds: a restart.
 pub const SHUTTING_DOWN_RETRY_MS: u32 = 500;
-/// A core that has not ticked for this long is stuck and the node ends: its siblings must not serve on beside a hole.
+/// A core that has not ticked for this long is stuck and the node ends: its siblings must not serve
+/// on beside a hole.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10);

@@ -1,7 +1,8 @@
-//! Blocks on their way from a data core to the thread that sends them to the standby: copies, because the core's own buffer belongs to the
-//! disk meanwhile. Knows no runtime.
+//! Blocks on their way from a data core to the thread that sends them to the standby: copies,
+//! because the core's own buffer belongs to the disk meanwhile. Knows no runtime.
 //!
-//! Bounded, and never waited for: a block that does not fit is left out, and the sender finds it on the disk.
+//! Bounded, and never waited for: a block that does not fit is left out, and the sender finds it on
+//! the disk.
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
@@ -21,7 +22,8 @@ pub struct LiveFeed {
     /// Memory to use again, so that a warm feed allocates nothing.
     spare: ArrayQueue<Vec<u8>>,
     waiting_len: AtomicUsize,
-    /// Bytes of the memory to use again, so that what grew once for large blocks does not stay by the hundred.
+    /// Bytes of the memory to use again, so that what grew once for large blocks does not stay by
+    /// the hundred.
     spare_len: AtomicUsize,
     handed_lsn: AtomicU64,
     durable_lsn: AtomicU64,
@@ -51,7 +53,9 @@ impl LiveFeed {
     #[inline]
     pub fn push(&self, block: &[u8], last_lsn: u64) {
         self.handed_lsn.store(last_lsn, Ordering::Release);
-        if !self.attached.load(Ordering::Relaxed) || self.waiting_len.load(Ordering::Relaxed) + block.len() > MAX_LEN {
+        if !self.attached.load(Ordering::Relaxed)
+            || self.waiting_len.load(Ordering::Relaxed) + block.len() > MAX_LEN
+        {
             return;
         }
         let mut copy = self.spare.pop().unwrap_or_default();

@@ -1,7 +1,8 @@
-//! A bounded queue to one reader on another thread, with a waker for when that reader sleeps. Knows no runtime.
+//! A bounded queue to one reader on another thread, with a waker for when that reader sleeps. Knows
+//! no runtime.
 //!
-//! The queue is lock-free; the waker is one long-lived `AtomicWaker`, set anew each time the reader finds nothing. A reader that
-//! spins pays a load per poll, a parked one is woken once per batch.
+//! The queue is lock-free; the waker is one long-lived `AtomicWaker`, set anew each time the reader
+//! finds nothing. A reader that spins pays a load per poll, a parked one is woken once per batch.
 
 use crossbeam::queue::ArrayQueue;
 use futures::task::AtomicWaker;
@@ -33,7 +34,8 @@ impl<T> Mailbox<T> {
         self.reader.wake();
     }
 
-    /// Has `waker` woken by the next [`Self::wake`]. Look for messages again after this: one that came before it woke nobody.
+    /// Has `waker` woken by the next [`Self::wake`]. Look for messages again after this: one that
+    /// came before it woke nobody.
     pub fn register(&self, waker: &Waker) {
         self.reader.register(waker);
     }
@@ -49,9 +51,15 @@ impl<T> Mailbox<T> {
     }
 }
 
-/// Takes at most `most` messages out of the mailboxes, each with its place among them: in the order of each, one of each in turn, beginning
-/// with the `first`th. So one that is always full keeps nobody out.
-pub fn take_fairly<T>(mailboxes: &[&Mailbox<T>], first: usize, most: usize, mut take: impl FnMut(usize, T)) {
+/// Takes at most `most` messages out of the mailboxes, each with its place among them: in the order
+/// of each, one of each in turn, beginning with the `first`th. So one that is always full keeps
+/// nobody out.
+pub fn take_fairly<T>(
+    mailboxes: &[&Mailbox<T>],
+    first: usize,
+    most: usize,
+    mut take: impl FnMut(usize, T),
+) {
     let (mut taken, mut empty) = (0, 0);
     for at in (0..mailboxes.len()).cycle().skip(first % mailboxes.len().max(1)) {
         match mailboxes[at].pop() {

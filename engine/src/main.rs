@@ -27,7 +27,8 @@ struct CommandLine {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Show the whole system on this machine: two nodes, load, the primary's death, and every answer found again in both logs.
+    /// Show the whole system on this machine: two nodes, load, the primary's death, and every
+    /// answer found again in both logs.
     Demo(commands::demo::Args),
     /// Run a node.
     Serve(commands::serve::Args),
@@ -48,14 +49,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = CommandLine::try_parse().map_or_else(|said| explain(&said), |line| run(line.command));
+    let outcome =
+        CommandLine::try_parse().map_or_else(|said| explain(&said), |line| run(line.command));
     outcome.unwrap_or_else(|failure| {
         output::note(&failure.to_string());
         ExitCode::from(failure.status as u8)
     })
 }
 
-/// What the parser of the command line has to say: what is wrong with it, or the help that was asked for.
+/// What the parser of the command line has to say: what is wrong with it, or the help that was
+/// asked for.
 fn explain(said: &clap::Error) -> Outcome {
     if said.use_stderr() {
         // Whether anybody hears it changes nothing.
@@ -63,7 +66,8 @@ fn explain(said: &clap::Error) -> Outcome {
         return Ok(ExitCode::from(Status::Usage as u8));
     }
     let help = said.render();
-    let text = if std::io::stdout().is_terminal() { help.ansi().to_string() } else { help.to_string() };
+    let text =
+        if std::io::stdout().is_terminal() { help.ansi().to_string() } else { help.to_string() };
     output::print(&text, ExitCode::SUCCESS)
 }
 

@@ -1,7 +1,9 @@
-//! Memory for large tables that a data core reads at random: in huge pages, and all there before the first transaction.
+//! Memory for large tables that a data core reads at random: in huge pages, and all there before
+//! the first transaction.
 //!
-//! A table that grew page by page as it filled would fault on the path of a decision for as long as the node is young, and a random
-//! read through small pages walks the page tables each time. The only other thing here is the prefetch instruction.
+//! A table that grew page by page as it filled would fault on the path of a decision for as long as
+//! the node is young, and a random read through small pages walks the page tables each time. The
+//! only other thing here is the prefetch instruction.
 
 use bytemuck::Pod;
 use memmap2::{Advice, MmapMut};
@@ -9,7 +11,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-/// Smallest page of a processor that catraca runs on, bytes: touching one byte in each populates everything.
+/// Smallest page of a processor that catraca runs on, bytes: touching one byte in each populates
+/// everything.
 const PAGE_LEN: usize = 4096;
 
 /// A fixed, zeroed table of plain values.
@@ -43,8 +46,9 @@ impl<T: Pod> Deref for Table<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        // SAFETY: the mapping begins at a page, which `zeroed` asserts to be aligned enough for `T`; it has `len * size_of::<T>()` bytes, is
-        // initialised (the kernel zeroes it), lives as long as `self`, and any bytes are a `T`, because `T` is `Pod`.
+        // SAFETY: the mapping begins at a page, which `zeroed` asserts to be aligned enough for
+        // `T`; it has `len * size_of::<T>()` bytes, is initialised (the kernel zeroes it), lives as
+        // long as `self`, and any bytes are a `T`, because `T` is `Pod`.
         unsafe { std::slice::from_raw_parts(self.map.as_ptr().cast(), self.len) }
     }
 }
@@ -57,13 +61,15 @@ impl<T: Pod> DerefMut for Table<T> {
     }
 }
 
-/// Asks the processor to bring the cache line of `value` near. Does nothing where there is no such instruction.
+/// Asks the processor to bring the cache line of `value` near. Does nothing where there is no such
+/// instruction.
 #[inline(always)]
 pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch has no effect but on the cache and faults on no address; SSE is part of x86_64.
+        // SAFETY: a prefetch has no effect but on the cache and faults on no address; SSE is part
+        // of x86_64.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(value).cast()) }
     }
     #[cfg(not(target_arch = "x86_64"))]

@@ -3,7 +3,8 @@
 use rustix::io::Errno;
 use rustix::rand::{GetRandomFlags, getrandom};
 
-/// So many unpredictable bytes: for keys, identities and nonces. Needs no descriptor, so that it works where there is none left.
+/// So many unpredictable bytes: for keys, identities and nonces. Needs no descriptor, so that it
+/// works where there is none left.
 ///
 /// # Panics
 /// Where the kernel has no random bytes: none that catraca runs on.

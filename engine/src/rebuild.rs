@@ -1,7 +1,7 @@
 //! Rebuilding the shards' state from the log: dedupe tables, overlay, the list last loaded.
 //!
-//! The number of shards may have changed since the log was written: every stream is read, and each decision goes to the shard
-//! that owns its payer now.
+//! The number of shards may have changed since the log was written: every stream is read, and each
+//! decision goes to the shard that owns its payer now.
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::data_dir::DataDir;
@@ -28,7 +28,9 @@ pub enum OverlayFault {
     #[error(transparent)]
     Full(OverlayFull),
     /// One is of a kind that this program does not know.
-    #[error("it holds a change of the blacklist that this program can't read: use the program that wrote it, or a newer one")]
+    #[error(
+        "it holds a change of the blacklist that this program can't read: use the program that wrote it, or a newer one"
+    )]
     Unreadable,
 }
 
@@ -58,19 +60,23 @@ pub struct Rebuilt {
     pub boundaries: Vec<Boundaries>,
     /// The overlay after all logged changes.
     pub overlay: Overlay,
-    /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking blocks.
+    /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking
+    /// blocks.
     pub builder: Builder,
 }
 
-/// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long enough to hide a cache miss behind the
-/// others, short enough that what was fetched is still in the first-level cache.
+/// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long
+/// enough to hide a cache miss behind the others, short enough that what was fetched is still in
+/// the first-level cache.
 const BATCH: usize = 16;
 
-/// Takes the blocks of all streams and holds the state that they amount to: while a node starts one stream after the other, while it
-/// follows a primary all streams at once, each from a thread of its own. Knows no I/O.
+/// Takes the blocks of all streams and holds the state that they amount to: while a node starts one
+/// stream after the other, while it follows a primary all streams at once, each from a thread of
+/// its own. Knows no I/O.
 pub struct Builder {
     shards: u16,
-    /// One holder at a time, and each stream mostly of its own shard: never waited for while following.
+    /// One holder at a time, and each stream mostly of its own shard: never waited for while
+    /// following.
     dedupes: Vec<Mutex<Dedupe>>,
     lists: Mutex<ListChanges>,
     records: AtomicU64,
@@ -93,15 +99,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Builder {
-    /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this secret.
+    /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this
+    /// secret.
     pub fn new(shards: u16, dedupe_entries: usize, secret: [u8; 16]) -> Self {
-        let dedupes = (0..shards).map(|_| Mutex::new(Dedupe::new(dedupe_entries, DedupeKey(secret)))).collect();
+        let dedupes = (0..shards)
+            .map(|_| Mutex::new(Dedupe::new(dedupe_entries, DedupeKey(secret))))
+            .collect();
         Self { shards, dedupes, lists: Mutex::default(), records: AtomicU64::new(0) }
     }
 
     /// The dedupe tables, by shard.
     pub fn into_dedupes(self) -> Vec<Dedupe> {
-        self.dedupes.into_iter().map(|dedupe| dedupe.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+        self.dedupes
+            .into_iter()
+            .map(|dedupe| dedupe.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
     }
 
     /// Takes the next block of a stream.
@@ -114,12 +126,15 @@ impl Builder {
             records += 1;
             match RecordKind::from_wire(head.kind) {
                 Some(RecordKind::Decision) => {
-                    let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else { continue };
+                    let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else {
+                        continue;
+                    };
                     let shard = owner(payer, self.shards);
                     let (_, dedupe) = match held.take() {
                         Some(same) if same.0 == shard => held.insert(same),
                         before => {
-                            // The one held is let go first, so that no two threads wait for each other's.
+                            // The one held is let go first, so that no two threads wait for each
+                            // other's.
                             if let Some((_, mut dedupe)) = before {
                                 ahead.finish(&mut dedupe, block);
                             }
@@ -137,7 +152,8 @@ impl Builder {
                     }
                 }
                 Some(RecordKind::SnapshotLoaded) => {
-                    // All of these are in one stream, so the last one counts, whatever the clocks of two nodes said.
+                    // All of these are in one stream, so the last one counts, whatever the clocks
+                    // of two nodes said.
                     locked(&self.lists).loaded = head.snapshot_id.to_native();
                 }
                 None => {}
@@ -162,7 +178,8 @@ impl Builder {
     /// The overlay after all changes.
     ///
     /// # Errors
-    /// When there are more than fit, or one that can't be read: without it somebody listed could be free.
+    /// When there are more than fit, or one that can't be read: without it somebody listed could be
+    /// free.
     pub fn overlay(&self) -> Result<Overlay, OverlayFault> {
         let lists = locked(&self.lists);
         match (lists.full, lists.unreadable) {
@@ -173,8 +190,8 @@ impl Builder {
     }
 }
 
-/// Decisions on their way into one shard's table, oldest first: hashed, and their places fetched, so that the cache misses of several
-/// overlap.
+/// Decisions on their way into one shard's table, oldest first: hashed, and their places fetched,
+/// so that the cache misses of several overlap.
 #[derive(Default)]
 struct Ahead<'b> {
     waiting: [Option<(Fingerprint, &'b RecordHead)>; BATCH],
@@ -182,7 +199,13 @@ struct Ahead<'b> {
 }
 
 impl<'b> Ahead<'b> {
-    fn decision(&mut self, dedupe: &mut Dedupe, payer: DocumentKey, head: &'b RecordHead, block: &SoundBlock<'_>) {
+    fn decision(
+        &mut self,
+        dedupe: &mut Dedupe,
+        payer: DocumentKey,
+        head: &'b RecordHead,
+        block: &SoundBlock<'_>,
+    ) {
         let fingerprint = dedupe.fingerprint(payer, &head.transaction);
         dedupe.prefetch(&fingerprint);
         let oldest = self.waiting[self.next].replace((fingerprint, head));
@@ -197,27 +220,41 @@ impl<'b> Ahead<'b> {
     }
 }
 
-fn insert(dedupe: &mut Dedupe, decision: Option<(Fingerprint, &RecordHead)>, block: &SoundBlock<'_>) {
+fn insert(
+    dedupe: &mut Dedupe,
+    decision: Option<(Fingerprint, &RecordHead)>,
+    block: &SoundBlock<'_>,
+) {
     let Some((fingerprint, head)) = decision else { return };
     let answer = AnswerFields {
         verdict: head.verdict,
         flags: head.flags,
         score: head.score,
         policy_version: head.policy_version,
-        blacklist_version: blacklist_version(head.snapshot_id.to_native(), head.overlay_sequence.to_native()).into(),
+        blacklist_version: blacklist_version(
+            head.snapshot_id.to_native(),
+            head.overlay_sequence.to_native(),
+        )
+        .into(),
         matched_rules: head.matched_rules,
         epoch: block.place.epoch.into(),
         lsn: head.lsn,
         receipt: receipt(&block.place.chain).into(),
         ..AnswerFields::zeroed()
     };
-    dedupe.insert(&fingerprint, head.transaction.event_time_ns.to_native(), block.place.shard, &answer);
+    dedupe.insert(
+        &fingerprint,
+        head.transaction.event_time_ns.to_native(),
+        block.place.shard,
+        &answer,
+    );
 }
 
 /// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
 ///
 /// # Errors
-/// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that can't be read.
+/// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that
+/// can't be read.
 pub fn from_log(
     data_dir: &DataDir,
     key: &ChainKey,
@@ -231,16 +268,24 @@ pub fn from_log(
         Err(crate::log::LogError::NoLog { .. }) => Vec::new(),
         other => other.map_err(fail)?,
     };
-    // Streams of an earlier, wider layout first: their records are older than what today's shards wrote.
+    // Streams of an earlier, wider layout first: their records are older than what today's shards
+    // wrote.
     let dormant = on_disk.iter().copied().filter(|&stream| stream >= shards);
     let mut streams = Vec::new();
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
         let mut seen = Boundaries::default();
-        let recovered = recover_stream(data_dir.path(), stream, data_dir.cluster_id, key, last_write, |block| {
-            builder.take(block);
-            seen.push(Tail::after(block));
-        })
+        let recovered = recover_stream(
+            data_dir.path(),
+            stream,
+            data_dir.cluster_id,
+            key,
+            last_write,
+            |block| {
+                builder.take(block);
+                seen.push(Tail::after(block));
+            },
+        )
         .map_err(fail)?;
         boundaries.insert(stream, seen);
         if let Some(torn) = recovered.repaired {
@@ -256,20 +301,29 @@ pub fn from_log(
             streams.push(going_on(data_dir, stream, &recovered)?);
         }
     }
-    let overlay = builder.overlay().map_err(|e| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}")))?;
-    // A standby makes the folder of a stream with its first block: one that is still empty may lie below one that is not.
+    let overlay = builder
+        .overlay()
+        .map_err(|e| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}")))?;
+    // A standby makes the folder of a stream with its first block: one that is still empty may lie
+    // below one that is not.
     let count = boundaries.last_key_value().map_or(0, |(last, _)| last + 1);
-    let boundaries = (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();
+    let boundaries =
+        (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();
     Ok(Rebuilt { streams, boundaries, overlay, builder })
 }
 
-fn going_on(data_dir: &DataDir, stream: u16, recovered: &RecoveredStream) -> Result<Stream, Failure> {
+fn going_on(
+    data_dir: &DataDir,
+    stream: u16,
+    recovered: &RecoveredStream,
+) -> Result<Stream, Failure> {
     let segment_len = if recovered.segments == 0 {
         None
     } else {
         let path = segment::segment_path(data_dir.path(), stream, recovered.segment);
-        let len =
-            std::fs::metadata(&path).map_err(|e| Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())))?.len();
+        let len = std::fs::metadata(&path)
+            .map_err(|e| Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())))?
+            .len();
         Some(len)
     };
     Ok(Stream {

@@ -1,9 +1,11 @@
-//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last, and the word of the node itself that another run of the program
-//! is to take its place: one thread takes both, so that they have an order.
+//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last, and the word of the
+//! node itself that another run of the program is to take its place: one thread takes both, so that
+//! they have an order.
 //!
-//! They are blocked before any other thread exists, and one thread takes them. A blocked signal waits: for that thread, for the program
-//! that replaces this one when a node starts anew, and for the first process of a container too, for which the kernel throws away what is
-//! neither blocked nor handled.
+//! They are blocked before any other thread exists, and one thread takes them. A blocked signal
+//! waits: for that thread, for the program that replaces this one when a node starts anew, and for
+//! the first process of a container too, for which the kernel throws away what is neither blocked
+//! nor handled.
 
 use crate::fatal::{Failure, Status};
 use crate::mailbox::{Mailbox, any_message};
@@ -13,7 +15,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The signals that are taken: two stop a node, and with the third it wakes the thread that takes them.
+/// The signals that are taken: two stop a node, and with the third it wakes the thread that takes
+/// them.
 const TAKEN: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
 
 /// Another run is wanted. Somebody else's SIGUSR1 means nothing.
@@ -21,7 +24,8 @@ static ANOTHER_RUN: AtomicBool = AtomicBool::new(false);
 
 fn taken_set() -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigemptyset makes a whole set of the memory that it is given, and sigaddset changes one that is whole.
+    // SAFETY: sigemptyset makes a whole set of the memory that it is given, and sigaddset changes
+    // one that is whole.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         for signal in TAKEN {
@@ -31,14 +35,16 @@ fn taken_set() -> libc::sigset_t {
     }
 }
 
-/// Has the signals wait until [`StopSignals::watch`] takes them. Called before anything else: threads inherit it.
+/// Has the signals wait until [`StopSignals::watch`] takes them. Called before anything else:
+/// threads inherit it.
 ///
 /// # Errors
 /// [`Status::Environment`].
 pub fn hold() -> Result<(), Failure> {
     let set = taken_set();
     // SAFETY: pthread_sigmask reads one set, and writes none where it is given no place for it.
-    let error = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
     if error == 0 {
         return Ok(());
     }
@@ -74,8 +80,9 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Takes the signals from now on, those that have waited first, on a thread that passes on the processors and the priority of the calling
-    /// one. `run_anew` begins another run, when that is asked for.
+    /// Takes the signals from now on, those that have waited first, on a thread that passes on the
+    /// processors and the priority of the calling one. `run_anew` begins another run, when that is
+    /// asked for.
     ///
     /// # Errors
     /// [`Status::Environment`] when the thread can't start.
@@ -85,7 +92,12 @@ impl StopSignals {
         std::thread::Builder::new()
             .name("signals".to_owned())
             .spawn(move || taking.take(run_anew))
-            .map_err(|e| Failure::new(Status::Environment, format!("the thread for signals can't start: {e}")))?;
+            .map_err(|e| {
+                Failure::new(
+                    Status::Environment,
+                    format!("the thread for signals can't start: {e}"),
+                )
+            })?;
         Ok(signals)
     }
 
@@ -104,8 +116,9 @@ impl StopSignals {
             }
             let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
             if !*serves {
-                // Nothing was accepted that could be answered, and what is on the disk is made for a crash at any moment. The lock is
-                // held to the end, so that nobody begins to serve.
+                // Nothing was accepted that could be answered, and what is on the disk is made for
+                // a crash at any moment. The lock is held to the end, so that nobody begins to
+                // serve.
                 tracing::info!("stopped before it served");
                 std::process::exit(0);
             }

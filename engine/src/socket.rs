@@ -1,5 +1,5 @@
-//! Sockets to listen with, bound and not listening yet: until [`listen`] connections are refused; and what all connections of clients are
-//! set to. Knows no runtime.
+//! Sockets to listen with, bound and not listening yet: until [`listen`] connections are refused;
+//! and what all connections of clients are set to. Knows no runtime.
 
 use crate::limits::{KEEP_ALIVE_IDLE, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_PROBES};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// A socket bound to an address. With `shared` others of this user may be bound to it as well, each getting its share of connections.
+/// A socket bound to an address. With `shared` others of this user may be bound to it as well, each
+/// getting its share of connections.
 ///
 /// # Errors
 /// What the system says: the address is in use, or not this machine's.
@@ -40,7 +41,8 @@ pub fn listen(socket: &OwnedFd) -> io::Result<()> {
     Ok(rustix::net::listen(socket, BACKLOG)?)
 }
 
-/// Has the kernel notice a peer that vanished without a word, within [`DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
+/// Has the kernel notice a peer that vanished without a word, within
+/// [`DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
 ///
 /// # Errors
 /// What the system says.
@@ -62,7 +64,11 @@ mod tests {
         assert!(!sockopt::socket_keepalive(&socket).expect("known"));
         keep_alive(&socket).expect("set");
         assert!(sockopt::socket_keepalive(&socket).expect("known"));
-        let times = (sockopt::tcp_keepidle(&socket), sockopt::tcp_keepintvl(&socket), sockopt::tcp_keepcnt(&socket));
+        let times = (
+            sockopt::tcp_keepidle(&socket),
+            sockopt::tcp_keepintvl(&socket),
+            sockopt::tcp_keepcnt(&socket),
+        );
         assert_eq!(times, (Ok(KEEP_ALIVE_IDLE), Ok(KEEP_ALIVE_INTERVAL), Ok(KEEP_ALIVE_PROBES)));
         assert!(crate::limits::DEAD_PEER_AFTER.as_secs() <= 60);
     }

@@ -1,7 +1,8 @@
-//! Files that have their name only when they are whole: written beside their place under another name, then renamed over it.
+//! Files that have their name only when they are whole: written beside their place under another
+//! name, then renamed over it.
 //!
-//! At every moment, and after any crash, the name holds the old file or the whole new one. [`WholeFile::finish_durably`] makes the new
-//! one survive a power cut as well.
+//! At every moment, and after any crash, the name holds the old file or the whole new one.
+//! [`WholeFile::finish_durably`] makes the new one survive a power cut as well.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -24,14 +25,15 @@ const BUFFER_LEN: usize = 256 * 1024;
 pub struct WholeFile {
     /// `None` once finished.
     out: Option<BufWriter<File>>,
-    /// What is written, and what it becomes. The same where the place is a device or a pipe, which can't be replaced.
+    /// What is written, and what it becomes. The same where the place is a device or a pipe, which
+    /// can't be replaced.
     making: PathBuf,
     path: PathBuf,
 }
 
 impl WholeFile {
-    /// Begins a file that will be at `path`, with `mode` less what the umask takes. Where there is a link, the file that it leads to is
-    /// replaced; a device or a pipe is written as it is.
+    /// Begins a file that will be at `path`, with `mode` less what the umask takes. Where there is
+    /// a link, the file that it leads to is replaced; a device or a pipe is written as it is.
     ///
     /// # Errors
     /// What the system says.
@@ -39,13 +41,19 @@ impl WholeFile {
         let special = fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
         if special {
             let file = OpenOptions::new().write(true).open(path)?;
-            return Ok(Self { out: Some(buffered(file)), making: path.to_owned(), path: path.to_owned() });
+            return Ok(Self {
+                out: Some(buffered(file)),
+                making: path.to_owned(),
+                path: path.to_owned(),
+            });
         }
         let path = target_of(path);
         if path.is_dir() {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         }
-        let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
         let making = folder(&path).join(temporary_name(name));
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&making)?;
         Ok(Self { out: Some(buffered(file)), making, path })
@@ -141,12 +149,18 @@ pub fn clear_leftovers(dir: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let made_here = name.to_str().is_some_and(|name| {
-            let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")).and_then(|name| name.rsplit_once('.'));
-            number.is_some_and(|(_, number)| number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            let number = name
+                .strip_prefix('.')
+                .and_then(|name| name.strip_suffix(".tmp"))
+                .and_then(|name| name.rsplit_once('.'));
+            number.is_some_and(|(_, number)| {
+                number.len() == 16 && number.bytes().all(|digit| digit.is_ascii_hexdigit())
+            })
         });
         // What builds before this one left: `chain.key.new` holds a secret.
-        let made_before =
-            name.to_str().is_some_and(|name| [".key.new", ".json.new", ".snap.new"].iter().any(|end| name.ends_with(end)));
+        let made_before = name.to_str().is_some_and(|name| {
+            [".key.new", ".json.new", ".snap.new"].iter().any(|end| name.ends_with(end))
+        });
         if made_here || made_before {
             // Best effort: it takes space, and nothing else.
             let _ = fs::remove_file(entry.path());
@@ -181,7 +195,8 @@ fn target_of(path: &Path) -> PathBuf {
     }
 }
 
-/// `.NAME.RANDOM.tmp`: hidden, and of this file alone, also where several machines write to one folder.
+/// `.NAME.RANDOM.tmp`: hidden, and of this file alone, also where several machines write to one
+/// folder.
 fn temporary_name(name: &std::ffi::OsStr) -> PathBuf {
     let mut temporary = OsString::from(".");
     temporary.push(name);
@@ -197,7 +212,9 @@ mod tests {
 
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).expect("a folder");
-        entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+        entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
     #[test]
@@ -231,9 +248,13 @@ mod tests {
         let later = dir.path().join("later");
         symlink("not-there-yet", &later).expect("a link");
         write(&later, PUBLIC, b"first").expect("written");
-        assert_eq!(fs::read_to_string(dir.path().join("not-there-yet")).expect("where the link leads"), "first");
+        assert_eq!(
+            fs::read_to_string(dir.path().join("not-there-yet")).expect("where the link leads"),
+            "first"
+        );
         write(Path::new("/dev/null"), PUBLIC, b"gone").expect("a device takes it");
-        write_durably(Path::new("/dev/null"), PUBLIC, b"gone").expect("it can't be synced, nor need be");
+        write_durably(Path::new("/dev/null"), PUBLIC, b"gone")
+            .expect("it can't be synced, nor need be");
         let full = write(Path::new("/dev/full"), PUBLIC, b"no room").expect_err("full");
         assert_eq!(full.kind(), io::ErrorKind::StorageFull);
         let folder = write(dir.path(), PUBLIC, b"").expect_err("a folder");

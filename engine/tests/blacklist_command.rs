@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 fn catraca(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_catraca")).arg("blacklist").args(arguments).output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_catraca"))
+        .arg("blacklist")
+        .args(arguments)
+        .output()
+        .expect("it starts")
 }
 
 fn json(output: &Output) -> Value {
@@ -39,7 +43,9 @@ impl Folder {
     /// Builds from a plain list with this many documents.
     fn build_plain(&self, entries: u64, out: &str, more: &[&str]) -> Output {
         let (csv, out) = (self.name("synthetic.csv"), self.name(out));
-        assert!(catraca(&["synth", "--entries", &entries.to_string(), "--out", &csv]).status.success());
+        assert!(
+            catraca(&["synth", "--entries", &entries.to_string(), "--out", &csv]).status.success()
+        );
         catraca(&[&["build", "--source", &format!("plain={csv}"), "--out", &out], more].concat())
     }
 }
@@ -52,11 +58,22 @@ fn ceis() -> String {
 fn build_prints_the_expected_figures_and_check_finds_the_documents() {
     let folder = Folder::new();
     let (list, rejects) = (folder.name("list"), folder.name("rejects.csv"));
-    let built =
-        catraca(&["build", "--source", &ceis(), "--as-of", "2026-11-22", "--out", &list, "--rejects", &rejects, "--json"]);
+    let built = catraca(&[
+        "build",
+        "--source",
+        &ceis(),
+        "--as-of",
+        "2026-11-22",
+        "--out",
+        &list,
+        "--rejects",
+        &rejects,
+        "--json",
+    ]);
     assert!(built.status.success(), "{built:?}");
     let built = json(&built);
-    let expected: Value = serde_json::from_str(include_str!("data/ceis.expected.json")).expect("JSON");
+    let expected: Value =
+        serde_json::from_str(include_str!("data/ceis.expected.json")).expect("JSON");
     for (name, value) in expected.as_object().expect("an object") {
         if !value.is_array() {
             assert_eq!(&built[name], value, "{name}");
@@ -67,7 +84,12 @@ fn build_prints_the_expected_figures_and_check_finds_the_documents() {
     assert!(catraca(&["inspect", &list]).status.success());
 
     let documents = |name: &str| -> Vec<String> {
-        expected[name].as_array().expect("an array").iter().map(|text| text.as_str().expect("text").to_owned()).collect()
+        expected[name]
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|text| text.as_str().expect("text").to_owned())
+            .collect()
     };
     for (name, status) in [("must_hit", 3), ("must_not_hit", 0)] {
         let documents = documents(name);
@@ -79,15 +101,22 @@ fn build_prints_the_expected_figures_and_check_finds_the_documents() {
         assert_eq!(answers.len(), documents.len());
         assert!(answers.iter().all(|answer| answer["listed"] == (name == "must_hit")), "{name}");
         let printed = String::from_utf8_lossy(&answer.stdout).into_owned();
-        assert!(documents.iter().all(|document| !printed.contains(document.as_str())), "a document was printed in full");
+        assert!(
+            documents.iter().all(|document| !printed.contains(document.as_str())),
+            "a document was printed in full"
+        );
     }
 
     let refused = std::fs::read_to_string(&rejects).expect("the rejects");
-    let rows = expected["rows"].as_u64().expect("a number") - expected["active_rows"].as_u64().expect("a number");
+    let rows = expected["rows"].as_u64().expect("a number")
+        - expected["active_rows"].as_u64().expect("a number");
     assert_eq!(refused.lines().count() as u64, rows + 1);
     assert!(refused.starts_with("source,line,reason,document\n"), "{refused}");
     let digits = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).count();
-    assert!(refused.lines().skip(1).all(|line| digits(line.rsplit(',').next().unwrap_or("")) <= 6), "an unmasked document");
+    assert!(
+        refused.lines().skip(1).all(|line| digits(line.rsplit(',').next().unwrap_or("")) <= 6),
+        "an unmasked document"
+    );
 }
 
 #[test]
@@ -95,13 +124,21 @@ fn check_takes_masks_and_shows_none_in_full() {
     let folder = Folder::new();
     let csv = folder.write("own.csv", "document,scope\n12.abc.345/01de-35,root\n04933228680,\n");
     let list = folder.name("list");
-    assert!(catraca(&["build", "--source", &format!("plain={csv}"), "--out", &list]).status.success());
+    assert!(
+        catraca(&["build", "--source", &format!("plain={csv}"), "--out", &list]).status.success()
+    );
     let answer = catraca(&["check", &list, "049.332.286-80", "12abc34501de35", "00000000000191"]);
     assert_eq!(answer.status.code(), Some(3));
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with("***.332.286-**") && lines[0].ends_with("listed by plain, exact"), "{text}");
-    assert!(lines[1].ends_with("listed by plain, root") && lines[2].ends_with("not listed"), "{text}");
+    assert!(
+        lines[0].starts_with("***.332.286-**") && lines[0].ends_with("listed by plain, exact"),
+        "{text}"
+    );
+    assert!(
+        lines[1].ends_with("listed by plain, root") && lines[2].ends_with("not listed"),
+        "{text}"
+    );
     assert_eq!(catraca(&["check", &list, "00000000000191"]).status.code(), Some(0));
     let wrong = catraca(&["check", &list, "04933228680", "04933228681"]);
     assert_eq!(wrong.status.code(), Some(1));
@@ -116,8 +153,16 @@ fn a_list_that_lost_too_much_is_refused_unless_forced() {
     let before = std::fs::read(folder.path("list")).expect("the list");
     let refused = folder.build_plain(639, "list", &[]);
     assert_eq!(refused.status.code(), Some(1));
-    assert!(stderr(&refused).contains("639 entries instead of 800") && stderr(&refused).contains("--force"), "{refused:?}");
-    assert_eq!(std::fs::read(folder.path("list")).expect("the list"), before, "the old list must stay");
+    assert!(
+        stderr(&refused).contains("639 entries instead of 800")
+            && stderr(&refused).contains("--force"),
+        "{refused:?}"
+    );
+    assert_eq!(
+        std::fs::read(folder.path("list")).expect("the list"),
+        before,
+        "the old list must stay"
+    );
     assert!(folder.build_plain(639, "list", &["--max-loss", "30"]).status.success());
     assert!(folder.build_plain(10, "list", &["--force"]).status.success());
     // Against another file than the one replaced.
@@ -149,7 +194,11 @@ fn a_previous_list_of_an_earlier_format_is_replaced() {
     bytes[8] = 1;
     std::fs::write(folder.path("list"), bytes).expect("written");
     let refused = catraca(&["inspect", &folder.name("list")]);
-    assert!(stderr(&refused).contains("format version 1") && stderr(&refused).contains("build it again"), "{refused:?}");
+    assert!(
+        stderr(&refused).contains("format version 1")
+            && stderr(&refused).contains("build it again"),
+        "{refused:?}"
+    );
     let again = folder.build_plain(10, "list", &[]);
     assert!(again.status.success() && stderr(&again).contains("format version 1"), "{again:?}");
     assert!(catraca(&["inspect", &folder.name("list")]).status.success());
@@ -176,7 +225,8 @@ fn bad_lists_and_arguments_get_one_sentence() {
         assert!(stderr(&output).contains(says), "{says}: {}", stderr(&output));
         assert!(!folder.path("list").exists());
     }
-    let output = catraca(&["build", "--source", &format!("plain={expired}"), "--force", "--out", &expired]);
+    let output =
+        catraca(&["build", "--source", &format!("plain={expired}"), "--force", "--out", &expired]);
     assert!(stderr(&output).contains("would overwrite"), "{output:?}");
     assert!(std::fs::read_to_string(&expired).expect("still there").starts_with("document"));
 }
@@ -186,7 +236,9 @@ fn synth_repeats_itself() {
     let folder = Folder::new();
     let (one, two, other) = (folder.name("1"), folder.name("2"), folder.name("3"));
     for (out, seed) in [(&one, "7"), (&two, "7"), (&other, "8")] {
-        assert!(catraca(&["synth", "--entries", "1000", "--seed", seed, "--out", out]).status.success());
+        assert!(
+            catraca(&["synth", "--entries", "1000", "--seed", seed, "--out", out]).status.success()
+        );
     }
     let text = |path: &str| std::fs::read_to_string(path).expect("written");
     assert_eq!(text(&one), text(&two));
@@ -203,12 +255,20 @@ fn diff_tells_who_came_and_who_went() {
             "document,valid_until,reason\n04933228680,,fraud\n00.000.000/0001-91,2026-11-25,\n12ABC34501DE35,,a mule account\n",
             "2026-11-25",
         ),
-        ("b", "document,valid_until,reason\n14112015000156,,fraud\n12ABC34501DE35,2027-01-01,a mule account\n", "2026-11-26"),
+        (
+            "b",
+            "document,valid_until,reason\n14112015000156,,fraud\n12ABC34501DE35,2027-01-01,a mule account\n",
+            "2026-11-26",
+        ),
     ];
     let [a, b] = lists.map(|(name, list, day)| {
         let source = format!("plain={}", folder.write(&format!("{name}.csv"), list));
         let out = folder.name(name);
-        assert!(catraca(&["build", "--source", &source, "--as-of", day, "--out", &out]).status.success());
+        assert!(
+            catraca(&["build", "--source", &source, "--as-of", day, "--out", &out])
+                .status
+                .success()
+        );
         out
     });
     let output = catraca(&["diff", &a, &b]);
@@ -220,7 +280,10 @@ fn diff_tells_who_came_and_who_went() {
     assert_eq!(text, expected);
     let output = catraca(&["diff", &a, &b, "--limit", "1", "--json"]);
     let diff = json(&output);
-    assert_eq!((output.status.code(), &diff["went"]["count"], &diff["went"]["ended"]), (Some(3), &2.into(), &1.into()));
+    assert_eq!(
+        (output.status.code(), &diff["went"]["count"], &diff["went"]["ended"]),
+        (Some(3), &2.into(), &1.into())
+    );
     assert_eq!(diff["went"]["first"].as_array().map(Vec::len), Some(1));
     assert_eq!(diff["changed"]["first"][0]["after"][0]["until"], "2027-01-01");
     assert_eq!(catraca(&["diff", &a, &a]).status.code(), Some(0));

@@ -1,4 +1,5 @@
-//! Entries with dates and reasons: what counts on which day, what is kept of each line, and what that takes.
+//! Entries with dates and reasons: what counts on which day, what is kept of each line, and what
+//! that takes.
 
 use catraca_engine::blacklist::synthetic::document;
 use catraca_engine::blacklist::{Diff, Draft, Entry, Hit, Line, Named, Side, Snapshot};
@@ -25,8 +26,9 @@ fn snapshot(entries: Vec<Entry>) -> Snapshot {
 
 #[test]
 fn an_entry_counts_from_its_first_day_through_its_last() {
-    let dated =
-        |from: Option<Date>, until: Option<Date>| entry(key("04933228680"), ListSource::Plain, Scope::Exact).between(from, until);
+    let dated = |from: Option<Date>, until: Option<Date>| {
+        entry(key("04933228680"), ListSource::Plain, Scope::Exact).between(from, until)
+    };
     let (before, after) = (DAY.yesterday().expect("a day"), DAY.tomorrow().expect("a day"));
     for (from, until, on) in [
         (None, Some(DAY), [true, true, false]),
@@ -37,12 +39,18 @@ fn an_entry_counts_from_its_first_day_through_its_last() {
         (Some(after), Some(before), [false, false, false]),
     ] {
         let snapshot = snapshot(vec![dated(from, until)]);
-        let listed = [before, DAY, after].map(|day| snapshot.lookup(key("04933228680"), day_number(day)).is_some());
+        let listed = [before, DAY, after]
+            .map(|day| snapshot.lookup(key("04933228680"), day_number(day)).is_some());
         assert_eq!(listed, on, "{from:?} to {until:?}");
     }
     // One day after the other, and a gap: lines of one document add up.
-    let list = snapshot(vec![dated(None, Some(before)), dated(Some(DAY), Some(DAY)), dated(Some(date(2026, 12, 25)), None)]);
-    let listed = [before, DAY, after, date(2026, 12, 25)].map(|day| list.lookup(key("04933228680"), day_number(day)).is_some());
+    let list = snapshot(vec![
+        dated(None, Some(before)),
+        dated(Some(DAY), Some(DAY)),
+        dated(Some(date(2026, 12, 25)), None),
+    ]);
+    let listed = [before, DAY, after, date(2026, 12, 25)]
+        .map(|day| list.lookup(key("04933228680"), day_number(day)).is_some());
     assert_eq!(listed, [true, true, false, true]);
     assert_eq!((list.counts().documents, list.counts().future, list.counts().spans), (1, 0, 3));
     let future = snapshot(vec![dated(Some(after), None)]);
@@ -52,9 +60,11 @@ fn an_entry_counts_from_its_first_day_through_its_last() {
 #[test]
 fn a_branch_whose_own_entry_has_ended_is_listed_with_its_company() {
     let list = snapshot(vec![
-        entry(key("ABCDEFGH000195"), ListSource::Ceis, Scope::Root).between(None, Some(date(2026, 12, 31))),
+        entry(key("ABCDEFGH000195"), ListSource::Ceis, Scope::Root)
+            .between(None, Some(date(2026, 12, 31))),
         entry(key("ABCDEFGH000276"), ListSource::Plain, Scope::Exact).between(None, Some(DAY)),
-        entry(key("ABCDEFGH000276"), ListSource::Cnep, Scope::Exact).between(None, Some(date(2026, 11, 30))),
+        entry(key("ABCDEFGH000276"), ListSource::Cnep, Scope::Exact)
+            .between(None, Some(date(2026, 11, 30))),
     ]);
     let on = |day| list.lookup(key("ABCDEFGH000276"), day_number(day));
     let hit = |source, scope| Some(Hit { source, scope });
@@ -66,16 +76,30 @@ fn a_branch_whose_own_entry_has_ended_is_listed_with_its_company() {
 
 #[test]
 fn what_has_no_dates_takes_no_more_room_whatever_its_reason() {
-    let plain = snapshot((0..10_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect());
-    let mut draft = Draft::from((0..10_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect::<Vec<_>>());
+    let plain = snapshot(
+        (0..10_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect(),
+    );
+    let mut draft = Draft::from(
+        (0..10_000)
+            .map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact))
+            .collect::<Vec<_>>(),
+    );
     for (n, entry) in draft.entries.iter_mut().enumerate() {
-        *entry = entry.because(draft.reasons.number(["fraud", "mule account", "court order"][n % 3]));
+        *entry =
+            entry.because(draft.reasons.number(["fraud", "mule account", "court order"][n % 3]));
     }
     let reasoned = Snapshot::build(draft, DAY, 1).expect("built");
     assert_eq!(reasoned.counts(), plain.counts());
-    assert_eq!(reasoned.bytes().len() - plain.bytes().len(), "fraudmule accountcourt order".len() + 3 * 2);
-    let because = |n| reasoned.lines(document(1, n)).first().and_then(|line| line.reason).map(str::to_owned);
-    assert_eq!((0..3).map(because).collect::<Vec<_>>(), ["fraud", "mule account", "court order"].map(|why| Some(why.to_owned())));
+    assert_eq!(
+        reasoned.bytes().len() - plain.bytes().len(),
+        "fraudmule accountcourt order".len() + 3 * 2
+    );
+    let because =
+        |n| reasoned.lines(document(1, n)).first().and_then(|line| line.reason).map(str::to_owned);
+    assert_eq!(
+        (0..3).map(because).collect::<Vec<_>>(),
+        ["fraud", "mule account", "court order"].map(|why| Some(why.to_owned()))
+    );
 }
 
 #[test]
@@ -88,7 +112,9 @@ fn every_line_is_kept_with_its_dates_and_its_reason() {
         draft.entries.push(entry(document, ListSource::Plain, Scope::Exact).because(reason));
     }
     let reason = draft.reasons.number("reason 3");
-    draft.entries.push(entry(document, ListSource::Plain, Scope::Root).between(Some(DAY), None).because(reason));
+    draft.entries.push(
+        entry(document, ListSource::Plain, Scope::Root).between(Some(DAY), None).because(reason),
+    );
     draft.entries.push(entry(document, ListSource::Ceis, Scope::Root));
     draft.reasons.number("that nobody gives");
     let folder = tempfile::tempdir().expect("a folder");
@@ -96,15 +122,15 @@ fn every_line_is_kept_with_its_dates_and_its_reason() {
     Snapshot::build(draft, DAY, 1).expect("built").save(&path).expect("saved");
     let list = Snapshot::open(&path).expect("sound");
     let lines = list.lines(document);
-    let reasons: HashSet<_> = lines[..10].iter().map(|line| line.reason.expect("a reason").to_owned()).collect();
+    let reasons: HashSet<_> =
+        lines[..10].iter().map(|line| line.reason.expect("a reason").to_owned()).collect();
     assert_eq!(reasons, (0..10).map(|n| format!("reason {n}")).collect::<HashSet<_>>());
-    assert!(
-        lines[..10]
-            .iter()
-            .all(|line| (line.source, line.scope, line.from, line.until) == (ListSource::Plain, Scope::Exact, 0, 0))
-    );
-    let ceis = Line { source: ListSource::Ceis, scope: Scope::Root, from: 0, until: 0, reason: None };
-    let dated = Line { source: ListSource::Plain, from: day_number(DAY), reason: Some("reason 3"), ..ceis };
+    assert!(lines[..10].iter().all(|line| (line.source, line.scope, line.from, line.until)
+        == (ListSource::Plain, Scope::Exact, 0, 0)));
+    let ceis =
+        Line { source: ListSource::Ceis, scope: Scope::Root, from: 0, until: 0, reason: None };
+    let dated =
+        Line { source: ListSource::Plain, from: day_number(DAY), reason: Some("reason 3"), ..ceis };
     assert_eq!(lines[10..], [ceis, dated]);
     assert!(list.lines(key("04933228680")).is_empty());
 }
@@ -197,20 +223,33 @@ fn two_snapshots_are_compared_by_who_came_who_went_and_what_changed() {
     let named = |text, scope| Named { scope, document: key(text) };
     let side = |named: Vec<Named>| Side { count: named.len() as u64, first: named };
     assert_eq!(diff.came, side(vec![named("ABCDEFGH000195", Scope::Exact)]));
-    assert_eq!(diff.went, side(vec![named("00000000000191", Scope::Exact), named("04933228680", Scope::Exact)]));
-    assert_eq!((diff.ended, &diff.changed), (1, &side(vec![named("37635419000120", Scope::Exact)])));
+    assert_eq!(
+        diff.went,
+        side(vec![named("00000000000191", Scope::Exact), named("04933228680", Scope::Exact)])
+    );
+    assert_eq!(
+        (diff.ended, &diff.changed),
+        (1, &side(vec![named("37635419000120", Scope::Exact)]))
+    );
     // The other way round, and of companies the first branch.
     let back = Diff::between(&after, &before, 10);
     assert_eq!((&back.came, &back.went, &back.changed), (&diff.went, &diff.came, &diff.changed));
     let gone = Diff::between(&before, &snapshot(vec![]), 10);
-    assert!(gone.went.first.contains(&named("ABCDEFGH000195", Scope::Root)) && gone.went.count == 5);
+    assert!(
+        gone.went.first.contains(&named("ABCDEFGH000195", Scope::Root)) && gone.went.count == 5
+    );
     assert!(Diff::between(&before, &before, 10).is_empty() && !diff.is_empty());
     // What is told is bounded, and what is counted is not.
-    let (none, many) =
-        (snapshot(vec![]), snapshot((0..1_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect()));
+    let (none, many) = (
+        snapshot(vec![]),
+        snapshot(
+            (0..1_000).map(|n| entry(document(1, n), ListSource::Plain, Scope::Exact)).collect(),
+        ),
+    );
     let diff = Diff::between(&none, &many, 7);
     assert_eq!((diff.came.count, diff.came.first.len()), (1_000, 7));
-    let mut least: Vec<_> = (0..1_000).map(|n| Named { scope: Scope::Exact, document: document(1, n) }).collect();
+    let mut least: Vec<_> =
+        (0..1_000).map(|n| Named { scope: Scope::Exact, document: document(1, n) }).collect();
     least.sort();
     assert_eq!(diff.came.first, least[..7]);
     assert_eq!(Diff::between(&none, &many, 0).came, Side { count: 1_000, first: vec![] });

@@ -1,4 +1,5 @@
-//! Lists fail closed: whatever can't be read of a row that names a document never makes the document free.
+//! Lists fail closed: whatever can't be read of a row that names a document never makes the
+//! document free.
 
 use serde_json::Value;
 use std::path::PathBuf;
@@ -26,12 +27,14 @@ impl Folder {
         std::fs::write(&source, list).expect("written");
         let _ = std::fs::remove_file(&out);
         let (source, out) = (format!("{kind}={}", source.display()), out.display().to_string());
-        let as_of: &[&str] = if more.contains(&"--as-of") { &[] } else { &["--as-of", "2026-11-25"] };
+        let as_of: &[&str] =
+            if more.contains(&"--as-of") { &[] } else { &["--as-of", "2026-11-25"] };
         catraca(&[&["build", "--source", &source, "--out", &out, "--json"], as_of, more].concat())
     }
 
     fn is_listed(&self, document: &str) -> bool {
-        let answer = catraca(&["check", &self.path("list.catraca").display().to_string(), document]);
+        let answer =
+            catraca(&["check", &self.path("list.catraca").display().to_string(), document]);
         match answer.status.code() {
             Some(0) => false,
             Some(3) => true,
@@ -58,11 +61,17 @@ impl Folder {
 }
 
 fn catraca(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_catraca")).arg("blacklist").args(arguments).output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_catraca"))
+        .arg("blacklist")
+        .args(arguments)
+        .output()
+        .expect("it starts")
 }
 
 fn ceis(start: &str, end: &str) -> String {
-    format!("\"CPF OU CNPJ DO SANCIONADO\";\"DATA INÍCIO SANÇÃO\";\"DATA FINAL SANÇÃO\"\r\n\"{CPF}\";\"{start}\";\"{end}\"\r\n")
+    format!(
+        "\"CPF OU CNPJ DO SANCIONADO\";\"DATA INÍCIO SANÇÃO\";\"DATA FINAL SANÇÃO\"\r\n\"{CPF}\";\"{start}\";\"{end}\"\r\n"
+    )
 }
 
 fn cp1252(text: &str) -> Vec<u8> {
@@ -78,7 +87,11 @@ fn a_sanction_without_information_on_its_end_has_none() {
         let list = ceis("01/01/2020", word);
         for bytes in [list.clone().into_bytes(), cp1252(&list)] {
             let counted = folder.built("ceis", &bytes, &[]);
-            assert_eq!((&counted["active_rows"], &counted["doubtful_rows"]), (&1.into(), &0.into()), "{word}");
+            assert_eq!(
+                (&counted["active_rows"], &counted["doubtful_rows"]),
+                (&1.into(), &0.into()),
+                "{word}"
+            );
             assert!(folder.is_listed(CPF), "{word}");
         }
     }
@@ -87,11 +100,23 @@ fn a_sanction_without_information_on_its_end_has_none() {
 #[test]
 fn an_end_date_is_read_or_is_none() {
     let folder = Folder::new();
-    for until in ["31/12/2026 00:00", "2026-12-31T00:00:00", "1/2/2030", "-", "  /  /    ", "N/A", "indeterminado", "'31/12/2026"]
-    {
+    for until in [
+        "31/12/2026 00:00",
+        "2026-12-31T00:00:00",
+        "1/2/2030",
+        "-",
+        "  /  /    ",
+        "N/A",
+        "indeterminado",
+        "'31/12/2026",
+    ] {
         let list = format!("document,valid_until\n{CPF},{until}\n");
         let counted = folder.built("plain", list.as_bytes(), &[]);
-        assert_eq!((&counted["active_rows"], &counted["assumed_open"]), (&1.into(), &0.into()), "{until}");
+        assert_eq!(
+            (&counted["active_rows"], &counted["assumed_open"]),
+            (&1.into(), &0.into()),
+            "{until}"
+        );
         assert!(folder.is_listed(CPF), "{until}");
     }
     // Read, and not taken for none.
@@ -125,9 +150,16 @@ fn what_stays_unreadable_is_listed_and_counted_if_it_may_be() {
     for (column, text, counted_as) in cases {
         let list = format!("document,{column}\n{CNPJ},{text}\n");
         let sentence = folder.refused("plain", list.as_bytes(), &[]);
-        assert!(sentence.contains("--max-doubtful") && sentence.contains("1 rows"), "{text}: {sentence}");
+        assert!(
+            sentence.contains("--max-doubtful") && sentence.contains("1 rows"),
+            "{text}: {sentence}"
+        );
         let counted = folder.built("plain", list.as_bytes(), &["--max-doubtful", "1"]);
-        assert_eq!((&counted["doubtful_rows"], &counted[counted_as]), (&1.into(), &1.into()), "{text}");
+        assert_eq!(
+            (&counted["doubtful_rows"], &counted[counted_as]),
+            (&1.into(), &1.into()),
+            "{text}"
+        );
         assert!(folder.is_listed(CNPJ), "{text}");
         // Another branch of the same company.
         assert_eq!(folder.is_listed("14112015000237"), counted_as == "assumed_root", "{text}");
@@ -136,7 +168,10 @@ fn what_stays_unreadable_is_listed_and_counted_if_it_may_be() {
     let list = format!("document,valid_from,valid_until\n{CPF},2026-12-01,2025-12-31\n");
     assert!(folder.refused("plain", list.as_bytes(), &[]).contains("--max-doubtful"));
     let counted = folder.built("plain", list.as_bytes(), &["--max-doubtful", "1"]);
-    assert_eq!((&counted["assumed_open"], &counted["assumed_begun"], &counted["active_rows"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&counted["assumed_open"], &counted["assumed_begun"], &counted["active_rows"]),
+        (&1.into(), &1.into(), &1.into())
+    );
     assert!(folder.is_listed(CPF));
     // A published list has some by itself; none of its rows is free.
     let counted = folder.built("ceis", ceis("31/02/2024", "Fevereiro").as_bytes(), &[]);
@@ -164,7 +199,10 @@ fn a_list_with_a_column_for_each_kind_of_document_lists_both() {
     let folder = Folder::new();
     let list = format!("cpf,cnpj\n{CPF},\n,{CNPJ}\n049.332.286-80,14.112.015/0001-56\n");
     let counted = folder.built("plain", list.as_bytes(), &[]);
-    assert_eq!((&counted["active_rows"], &counted["distinct_active_documents"]), (&3.into(), &2.into()));
+    assert_eq!(
+        (&counted["active_rows"], &counted["distinct_active_documents"]),
+        (&3.into(), &2.into())
+    );
     assert!(folder.is_listed(CPF) && folder.is_listed(CNPJ));
     // The document that can be read is listed although the other can't.
     let list = format!("cpf,cnpj\n{CPF},14112015000157\n");
@@ -184,7 +222,9 @@ fn a_column_of_one_kind_takes_no_other() {
     let counted = folder.built("plain", list.as_bytes(), &["--max-rejects", "50"]);
     assert_eq!(counted["invalid_document_rows_by_reason"]["wrong_kind"], 1);
     assert!(!folder.is_listed(SHORT_CNPJ), "somebody else's CPF was listed");
-    let cepim = format!("\"CNPJ ENTIDADE\";\"NOME ENTIDADE\"\r\n\"{SHORT_CNPJ}\";\"ENTIDADE INVENTADA\"\r\n");
+    let cepim = format!(
+        "\"CNPJ ENTIDADE\";\"NOME ENTIDADE\"\r\n\"{SHORT_CNPJ}\";\"ENTIDADE INVENTADA\"\r\n"
+    );
     assert!(folder.refused("cepim", cepim.as_bytes(), &[]).contains("1 of 1 rows"));
 }
 
@@ -194,7 +234,10 @@ fn unknown_columns_of_a_plain_list_are_refused_unless_they_are_ignored() {
     for column in ["valid_untill", "validade"] {
         let list = format!("document,{column}\n{CPF},01/01/2020\n");
         let sentence = folder.refused("plain", list.as_bytes(), &[]);
-        assert!(sentence.contains("--ignore-columns") && sentence.contains(&column.replace('_', " ")), "{sentence}");
+        assert!(
+            sentence.contains("--ignore-columns") && sentence.contains(&column.replace('_', " ")),
+            "{sentence}"
+        );
         folder.built("plain", list.as_bytes(), &["--ignore-columns"]);
         assert!(folder.is_listed(CPF));
     }
@@ -203,15 +246,30 @@ fn unknown_columns_of_a_plain_list_are_refused_unless_they_are_ignored() {
 #[test]
 fn what_a_spreadsheet_did_to_a_document_is_read_or_stops_the_build() {
     let folder = Folder::new();
-    for field in [format!("'{CNPJ}"), format!("=\"{CNPJ}\""), format!("\"=\"\"{CNPJ}\"\"\""), format!("\u{a0}{CNPJ} ")] {
+    for field in [
+        format!("'{CNPJ}"),
+        format!("=\"{CNPJ}\""),
+        format!("\"=\"\"{CNPJ}\"\"\""),
+        format!("\u{a0}{CNPJ} "),
+    ] {
         let list = format!("document,scope\n{field},exact\n");
         folder.built("plain", list.as_bytes(), &[]);
         assert!(folder.is_listed(CNPJ), "{field}");
     }
-    for field in ["\"1,4112E+13\"", "1.4112E+13", "14112015000156.0", "4933228680", "4112015000156", "4933228680.0"] {
+    for field in [
+        "\"1,4112E+13\"",
+        "1.4112E+13",
+        "14112015000156.0",
+        "4933228680",
+        "4112015000156",
+        "4933228680.0",
+    ] {
         let list = format!("document,scope\n{CPF},exact\n{field},exact\n");
         let sentence = folder.refused("plain", list.as_bytes(), &[]);
-        assert!(sentence.contains("1 of 2 rows") && sentence.contains("--rejects"), "{field}: {sentence}");
+        assert!(
+            sentence.contains("1 of 2 rows") && sentence.contains("--rejects"),
+            "{field}: {sentence}"
+        );
         folder.built("plain", list.as_bytes(), &["--max-rejects", "50"]);
         assert!(folder.is_listed(CPF));
     }
@@ -224,11 +282,21 @@ fn what_a_spreadsheet_did_to_a_document_is_read_or_stops_the_build() {
 #[test]
 fn empty_rows_of_a_spreadsheet_name_nobody() {
     let folder = Folder::new();
-    let counted = folder.built("plain", format!("document;scope;reason\n{CPF};exact;\n;;\n\"\";  ;\n").as_bytes(), &[]);
+    let counted = folder.built(
+        "plain",
+        format!("document;scope;reason\n{CPF};exact;\n;;\n\"\";  ;\n").as_bytes(),
+        &[],
+    );
     assert_eq!((&counted["rows"], &counted["active_rows"]), (&1.into(), &1.into()));
     // One with a reason has lost its document.
     assert!(
-        folder.refused("plain", format!("document;scope;reason\n{CPF};exact;\n;;fraud\n").as_bytes(), &[]).contains("1 of 2")
+        folder
+            .refused(
+                "plain",
+                format!("document;scope;reason\n{CPF};exact;\n;;fraud\n").as_bytes(),
+                &[]
+            )
+            .contains("1 of 2")
     );
     assert!(folder.refused("plain", b"document;scope\n;\n", &[]).contains("no rows"));
 }
@@ -238,11 +306,16 @@ fn doubtful_rows_are_in_the_file_of_rejects_and_in_the_table() {
     let folder = Folder::new();
     let (rejects, out) = (folder.path("rejects.csv"), folder.path("out").display().to_string());
     let source = folder.path("own.csv");
-    std::fs::write(&source, format!("document,scope,valid_until\n{CPF},all,soon\n{CNPJ},exact\n")).expect("written");
+    std::fs::write(&source, format!("document,scope,valid_until\n{CPF},all,soon\n{CNPJ},exact\n"))
+        .expect("written");
     let source = format!("plain={}", source.display());
     let rejects_name = rejects.display().to_string();
-    let build =
-        |more: &[&str]| catraca(&[&["build", "--source", &source, "--out", &out, "--rejects", &rejects_name], more].concat());
+    let build = |more: &[&str]| {
+        catraca(
+            &[&["build", "--source", &source, "--out", &out, "--rejects", &rejects_name], more]
+                .concat(),
+        )
+    };
     // Also where the build fails: that is when somebody looks.
     for more in [&[][..], &["--max-doubtful", "2"]] {
         let output = build(more);
@@ -254,7 +327,12 @@ fn doubtful_rows_are_in_the_file_of_rejects_and_in_the_table() {
         );
         if !more.is_empty() {
             let table = String::from_utf8(output.stdout).expect("text");
-            for line in ["active, but doubtful", "taken as without end", "taken as the whole company", "America/Sao_Paulo"] {
+            for line in [
+                "active, but doubtful",
+                "taken as without end",
+                "taken as the whole company",
+                "America/Sao_Paulo",
+            ] {
                 assert!(table.contains(line), "{line}: {table}");
             }
         }
@@ -268,21 +346,40 @@ fn an_entry_carries_its_dates_and_its_reason() {
         "document,valid_from,valid_until,reason\n{CPF},,26/11/2026,a court order\n{CNPJ},2026-11-27,,fraud\n00000000000191,,2026-11-24,\n"
     );
     let counted = folder.built("plain", list.as_bytes(), &[]);
-    for (name, count) in [("active_rows", 1), ("future_rows", 1), ("expired_rows", 1), ("distinct_active_documents", 1)] {
+    for (name, count) in [
+        ("active_rows", 1),
+        ("future_rows", 1),
+        ("expired_rows", 1),
+        ("distinct_active_documents", 1),
+    ] {
         assert_eq!(counted[name], count, "{name}");
     }
-    assert_eq!((&counted["snapshot"]["entries"], &counted["snapshot"]["future_documents"]), (&2.into(), &1.into()));
+    assert_eq!(
+        (&counted["snapshot"]["entries"], &counted["snapshot"]["future_documents"]),
+        (&2.into(), &1.into())
+    );
     let list = folder.path("list.catraca").display().to_string();
-    for (on, expected) in [("2026-11-25", [true, false]), ("2026-11-26", [true, false]), ("2026-11-27", [false, true])] {
+    for (on, expected) in [
+        ("2026-11-25", [true, false]),
+        ("2026-11-26", [true, false]),
+        ("2026-11-27", [false, true]),
+    ] {
         let answer = catraca(&["check", &list, CPF, CNPJ, "--on", on, "--json"]);
         let answer: Value = serde_json::from_slice(&answer.stdout).expect("JSON");
         let listed = [0, 1].map(|n| answer["documents"][n]["listed"] == true);
-        assert_eq!((listed, &answer["on"], &answer["time_zone"]), (expected, &on.into(), &"America/Sao_Paulo".into()), "{on}");
+        assert_eq!(
+            (listed, &answer["on"], &answer["time_zone"]),
+            (expected, &on.into(), &"America/Sao_Paulo".into()),
+            "{on}"
+        );
     }
     let answer = catraca(&["check", &list, CPF, CNPJ, "--on", "2026-11-26"]);
     let text = String::from_utf8(answer.stdout).expect("text");
     assert!(text.contains("listed by plain, exact, until 2026-11-26: a court order\n"), "{text}");
-    assert!(text.contains("not listed; will be by plain, exact, from 2026-11-27: fraud\n"), "{text}");
+    assert!(
+        text.contains("not listed; will be by plain, exact, from 2026-11-27: fraud\n"),
+        "{text}"
+    );
     assert_eq!(catraca(&["check", &list, CPF, CNPJ, "--on", "2027-01-01"]).status.code(), Some(3));
     assert_eq!(catraca(&["check", &list, CPF, "--on", "2027-01-01"]).status.code(), Some(0));
 }
@@ -293,7 +390,10 @@ fn a_list_that_is_yet_to_begin_lists_nobody_today() {
     let list = format!("document,valid_from\n{CPF},2026-11-26\n");
     assert!(folder.refused("plain", list.as_bytes(), &[]).contains("nobody would be listed"));
     let counted = folder.built("plain", list.as_bytes(), &["--force"]);
-    assert_eq!((&counted["active_rows"], &counted["snapshot"]["future_documents"]), (&0.into(), &1.into()));
+    assert_eq!(
+        (&counted["active_rows"], &counted["snapshot"]["future_documents"]),
+        (&0.into(), &1.into())
+    );
 }
 
 #[test]
@@ -324,7 +424,8 @@ fn the_date_of_a_list_is_in_its_name_or_unknown() {
 
 #[test]
 fn an_unknown_time_zone_is_refused() {
-    let output = Folder::new().build("plain", b"document\n04933228680\n", &["--time-zone", "Brasilia"]);
+    let output =
+        Folder::new().build("plain", b"document\n04933228680\n", &["--time-zone", "Brasilia"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no time zone"), "{output:?}");
 }
@@ -348,14 +449,22 @@ fn a_quote_that_would_swallow_rows_refuses_the_list() {
     for (line, list) in swallowing {
         let more = ["--max-rejects", "100", "--max-doubtful", "9", "--ignore-columns"];
         let sentence = folder.refused("plain", list.as_bytes(), &more);
-        assert!(sentence.contains(&format!("quote is missing or too many in the row of line {line},")), "{list}: {sentence}");
+        assert!(
+            sentence.contains(&format!("quote is missing or too many in the row of line {line},")),
+            "{list}: {sentence}"
+        );
     }
-    let published = ceis("01/01/2020", "") + &format!("\"{CNPJ}\";\"01/01/2020\";\"\r\n\"{CPF}\";\"01/01/2020\";\"\"\r\n");
+    let published = ceis("01/01/2020", "")
+        + &format!("\"{CNPJ}\";\"01/01/2020\";\"\r\n\"{CPF}\";\"01/01/2020\";\"\"\r\n");
     assert!(folder.refused("ceis", published.as_bytes(), &[]).contains("row of line 3,"));
     // What a text may have.
-    for reason in
-        ["\"TV 50\"\" roubada\"", "TV 50\" roubada", "\"two\nlines, and more\"", "\"ends so\" ", "\"CPF\n12345678900, none\""]
-    {
+    for reason in [
+        "\"TV 50\"\" roubada\"",
+        "TV 50\" roubada",
+        "\"two\nlines, and more\"",
+        "\"ends so\" ",
+        "\"CPF\n12345678900, none\"",
+    ] {
         let list = format!("\u{feff}\"document\",reason\n\"{CPF}\",{reason}\n{CNPJ},x,,\n");
         let counted = folder.built("plain", list.as_bytes(), &["--max-doubtful", "1"]);
         assert_eq!(counted["active_rows"], 2, "{reason}");
@@ -387,11 +496,16 @@ fn the_kind_of_person_of_a_published_list_decides_whose_a_number_is() {
     ] {
         let counted = folder.built("ceis", &ceis_of_persons(&[(person, number)]), &[]);
         let doubtful = i32::from(number.len() != if person == "F" { 11 } else { 14 });
-        assert_eq!((&counted["active_rows"], &counted["assumed_document"]), (&1.into(), &doubtful.into()), "{person} {number}");
+        assert_eq!(
+            (&counted["active_rows"], &counted["assumed_document"]),
+            (&1.into(), &doubtful.into()),
+            "{person} {number}"
+        );
         assert!(folder.is_listed(listed) && !folder.is_listed(free), "{person} {number}");
     }
     // Nobody says whose it is: both.
-    let counted = folder.built("plain", format!("document\n{padded}\n").as_bytes(), &["--max-doubtful", "1"]);
+    let counted =
+        folder.built("plain", format!("document\n{padded}\n").as_bytes(), &["--max-doubtful", "1"]);
     assert_eq!(counted["assumed_document"], 1);
     assert!(folder.is_listed(&padded) && folder.is_listed(SHORT_CNPJ));
 }
@@ -400,13 +514,17 @@ fn the_kind_of_person_of_a_published_list_decides_whose_a_number_is() {
 fn a_published_list_that_a_spreadsheet_damaged_is_refused_though_as_many_masks_are_not() {
     let folder = Folder::new();
     let list = |damaged: usize, text: &'static str| {
-        let rows: Vec<_> = (0..100).map(|n| if n < damaged { ("J", text) } else { ("F", CPF) }).collect();
+        let rows: Vec<_> =
+            (0..100).map(|n| if n < damaged { ("J", text) } else { ("F", CPF) }).collect();
         ceis_of_persons(&rows)
     };
     assert_eq!(folder.built("ceis", &list(20, "***.332.286-**"), &[])["masked_document_rows"], 20);
     assert_eq!(folder.built("ceis", &list(10, "1,4112E+13"), &[])["invalid_document_rows"], 10);
     let sentence = folder.refused("ceis", &list(11, "1,4112E+13"), &[]);
-    assert!(sentence.contains("11 of 100 rows") && sentence.contains("--max-rejects"), "{sentence}");
+    assert!(
+        sentence.contains("11 of 100 rows") && sentence.contains("--max-rejects"),
+        "{sentence}"
+    );
     folder.built("ceis", &list(11, "1,4112E+13"), &["--max-rejects", "11"]);
 }
 
@@ -418,7 +536,8 @@ fn a_list_of_one_source_less_is_refused_though_few_documents_are_lost() {
     let own: String = (100_000_000..100_000_200).map(|n| format!("{}\n", cpf(n))).collect();
     std::fs::write(&large, format!("document\n{own}")).expect("written");
     std::fs::write(&small, ceis_of_persons(&persons)).expect("written");
-    let (large, small) = (format!("plain={}", large.display()), format!("ceis={}", small.display()));
+    let (large, small) =
+        (format!("plain={}", large.display()), format!("ceis={}", small.display()));
     let out = folder.path("both.catraca").display().to_string();
     let build = |sources: &[&str]| {
         let sources: Vec<_> = sources.iter().flat_map(|source| ["--source", source]).collect();
@@ -427,7 +546,10 @@ fn a_list_of_one_source_less_is_refused_though_few_documents_are_lost() {
     assert!(build(&[&large, &small]).status.success());
     let refused = build(&[&large]);
     let sentence = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.status.code() == Some(1) && sentence.contains("0 entries of ceis instead of 1"), "{sentence}");
+    assert!(
+        refused.status.code() == Some(1) && sentence.contains("0 entries of ceis instead of 1"),
+        "{sentence}"
+    );
 }
 
 /// A CPF with these first nine digits.
@@ -448,10 +570,15 @@ fn a_list_is_asked_for_no_day_before_its_own() {
     for document in [CPF, CNPJ] {
         let answer = catraca(&["check", &list, document, "--on", "2026-11-24"]);
         let sentence = String::from_utf8_lossy(&answer.stderr).into_owned();
-        assert!(answer.status.code() == Some(1) && sentence.contains("built for 2026-11-25"), "{sentence}");
+        assert!(
+            answer.status.code() == Some(1) && sentence.contains("built for 2026-11-25"),
+            "{sentence}"
+        );
     }
     assert_eq!(catraca(&["check", &list, CPF, "--on", "2026-11-25"]).status.code(), Some(3));
-    let note = folder.build("plain", format!("document\n{CPF}\n").as_bytes(), &["--as-of", "2148-01-01"]).stderr;
+    let note = folder
+        .build("plain", format!("document\n{CPF}\n").as_bytes(), &["--as-of", "2148-01-01"])
+        .stderr;
     assert!(String::from_utf8_lossy(&note).contains("from that day on"), "{note:?}");
 }
 
@@ -477,7 +604,8 @@ fn a_dash_in_the_column_that_a_row_does_not_fill_is_nothing() {
 fn no_file_that_is_written_takes_the_place_of_another() {
     let folder = Folder::new();
     let out = folder.path("list.catraca").display().to_string();
-    let both = folder.refused("plain", format!("document\n{CPF}\n").as_bytes(), &["--rejects", &out]);
+    let both =
+        folder.refused("plain", format!("document\n{CPF}\n").as_bytes(), &["--rejects", &out]);
     assert!(both.contains("the list itself"), "{both}");
 }
 
@@ -487,7 +615,14 @@ fn the_rejects_of_a_build_that_fails_are_its_own() {
     let rejects = folder.path("rejects.csv");
     std::fs::write(&rejects, "of yesterday").expect("written");
     let shown = rejects.display().to_string();
-    folder.refused("plain", format!("document\n04933228681\n{CPF},\"").as_bytes(), &["--rejects", &shown]);
+    folder.refused(
+        "plain",
+        format!("document\n04933228681\n{CPF},\"").as_bytes(),
+        &["--rejects", &shown],
+    );
     let rejected = std::fs::read_to_string(&rejects).expect("written");
-    assert!(rejected.contains("document_check_digit") && !rejected.contains("yesterday"), "{rejected}");
+    assert!(
+        rejected.contains("document_check_digit") && !rejected.contains("yesterday"),
+        "{rejected}"
+    );
 }

@@ -1,6 +1,8 @@
 //! Lists as files: what is found in them, and what is said of those that can't be read.
 
-use catraca_engine::blacklist::import::{Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list};
+use catraca_engine::blacklist::import::{
+    Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list,
+};
 use catraca_engine::blacklist::{Draft, Hit, Snapshot};
 use catraca_engine::calendar::day_number;
 use catraca_wire::frame::{ListSource, Scope};
@@ -50,7 +52,8 @@ fn key(text: &str) -> DocumentKey {
 
 #[test]
 fn the_published_layout_gives_the_expected_figures() {
-    let expected: serde_json::Value = serde_json::from_str(include_str!("data/ceis.expected.json")).expect("JSON");
+    let expected: serde_json::Value =
+        serde_json::from_str(include_str!("data/ceis.expected.json")).expect("JSON");
     let read = read(CEIS, ListSource::Ceis).expect("a list");
     let tally = read.tally;
     assert_eq!(tally.rows, expected["rows"]);
@@ -68,7 +71,11 @@ fn the_published_layout_gives_the_expected_figures() {
         assert!(documents.len() >= 40);
         for text in documents {
             let document = key(text.as_str().expect("text"));
-            assert_eq!(snapshot.lookup(document, day_number(DAY)).is_some(), hits, "{name}: {document}");
+            assert_eq!(
+                snapshot.lookup(document, day_number(DAY)).is_some(),
+                hits,
+                "{name}: {document}"
+            );
         }
     }
 }
@@ -79,7 +86,10 @@ fn a_pipe_that_gives_little_at_a_time_gives_the_same_list() {
     let whole = read(list, ListSource::Plain).expect("a list");
     let (start, rest) = list.split_at(4);
     let in_two = read_on(start.chain(rest), ListSource::Plain, DAY).expect("the same list");
-    assert_eq!((in_two.tally, &in_two.draft.entries, &in_two.rejects), (whole.tally, &whole.draft.entries, &whole.rejects));
+    assert_eq!(
+        (in_two.tally, &in_two.draft.entries, &in_two.rejects),
+        (whole.tally, &whole.draft.entries, &whole.rejects)
+    );
     assert_eq!((whole.tally.active, whole.tally.doubtful_fields, whole.rejects[0].line), (2, 1, 3));
 }
 
@@ -88,7 +98,13 @@ fn the_sample_list_has_every_difficulty() {
     let tally = read(SAMPLE, ListSource::Ceis).expect("a list").tally;
     assert_eq!(tally.rows, 500);
     assert!(tally.active > 350, "{tally:?}");
-    for count in [tally.expired, tally.future, tally.masked_document, tally.document_check_digit, tally.assumed_begun] {
+    for count in [
+        tally.expired,
+        tally.future,
+        tally.masked_document,
+        tally.document_check_digit,
+        tally.assumed_begun,
+    ] {
         assert!(count > 0, "{tally:?}");
     }
     assert!(SAMPLE.contains(&0x96), "the dash that only cp1252 has");
@@ -98,8 +114,13 @@ fn the_sample_list_has_every_difficulty() {
 fn both_ends_of_the_dates_count() {
     let list = "document,valid_from,valid_until\n04933228680,2026-11-22,22/11/2026\n";
     for (day, outcome) in [(21, Outcome::Future), (22, Outcome::Active), (23, Outcome::Expired)] {
-        let read = read_on(list.as_bytes(), ListSource::Plain, date(2026, 11, day)).expect("a list");
-        assert_eq!(read.rejects.first().map_or(Outcome::Active, |reject| reject.outcome), outcome, "day {day}");
+        let read =
+            read_on(list.as_bytes(), ListSource::Plain, date(2026, 11, day)).expect("a list");
+        assert_eq!(
+            read.rejects.first().map_or(Outcome::Active, |reject| reject.outcome),
+            outcome,
+            "day {day}"
+        );
     }
 }
 
@@ -177,7 +198,9 @@ fn cepim_has_no_dates_and_cnep_one_column_more() {
 
 #[test]
 fn an_entity_of_cepim_stands_in_it_once_for_each_agreement() {
-    let row = |agreement: u32| format!("\"00.000.000/0001-91\";\"ENTIDADE INVENTADA\";\"{agreement}\";\"X\";\"Y\"\r\n");
+    let row = |agreement: u32| {
+        format!("\"00.000.000/0001-91\";\"ENTIDADE INVENTADA\";\"{agreement}\";\"X\";\"Y\"\r\n")
+    };
     let header = "\"CNPJ ENTIDADE\";\"NOME ENTIDADE\";\"NUMERO CONVENIO\";\"ORGAO CONCEDENTE\";\"MOTIVO DO IMPEDIMENTO\"\r\n";
     let list = format!("{header}{}", (0..40).map(row).collect::<String>());
     let read = read(list, ListSource::Cepim).expect("a list");
@@ -187,7 +210,13 @@ fn an_entity_of_cepim_stands_in_it_once_for_each_agreement() {
 
 #[test]
 fn a_spreadsheet_may_write_semicolons() {
-    assert_eq!(read("documento;escopo\n04933228680;exact\n", ListSource::Plain).expect("a list").tally.active, 1);
+    assert_eq!(
+        read("documento;escopo\n04933228680;exact\n", ListSource::Plain)
+            .expect("a list")
+            .tally
+            .active,
+        1
+    );
     assert_eq!(read("document\n04933228680", ListSource::Plain).expect("a list").tally.active, 1);
 }
 
@@ -230,12 +259,20 @@ fn a_file_cut_anywhere_inside_a_row_is_refused() {
         match read(&list[..len], ListSource::Ceis) {
             Err(error) => {
                 let message = error.to_string();
-                assert!(message.contains("cut off") || message.contains("no rows"), "{len}: {message}");
+                assert!(
+                    message.contains("cut off") || message.contains("no rows"),
+                    "{len}: {message}"
+                );
                 refused += 1;
             }
             // A row that lacks nothing but its line end, or the second byte of it.
             Ok(read) => {
-                assert!(list[..len].ends_with(b"\"") || list[..len].ends_with(b"\r") || list[..len].ends_with(b"\n"), "{len}");
+                assert!(
+                    list[..len].ends_with(b"\"")
+                        || list[..len].ends_with(b"\r")
+                        || list[..len].ends_with(b"\n"),
+                    "{len}"
+                );
                 assert!(read.tally.wrong_fields == 0 && read.tally.rows <= whole.rows);
                 accepted += 1;
             }
@@ -253,7 +290,10 @@ fn an_unclosed_quote_is_bounded_and_named() {
     assert!(message.contains("line 3") && message.contains("longer"), "{message}");
     // Without end, and without memory for it.
     let endless = b"document\n\"".chain(std::io::repeat(b'x'));
-    assert!(matches!(read_on(endless, ListSource::Plain, DAY), Err(ImportError::RowTooLong { line: 2 })));
+    assert!(matches!(
+        read_on(endless, ListSource::Plain, DAY),
+        Err(ImportError::RowTooLong { line: 2 })
+    ));
 }
 
 #[test]
@@ -272,11 +312,14 @@ fn errors_of_reading_and_of_the_rejects_are_passed_on() {
         }
     }
     let list = b"document\n04933228680\n".chain(Failing);
-    let error = read_on(list, ListSource::Plain, DAY).map(|read| read.tally).expect_err("a failing disk");
+    let error =
+        read_on(list, ListSource::Plain, DAY).map(|read| read.tally).expect_err("a failing disk");
     assert!(error.to_string().contains("on fire"), "{error}");
     let options = Options { as_of: DAY, sanctions_scope: Scope::Root, ignore_columns: false };
     let full = |_| Err(std::io::Error::other("no space"));
-    let error = read_list(&b"document\n1\n"[..], ListSource::Plain, &options, &mut Draft::default(), full).expect_err("full");
+    let error =
+        read_list(&b"document\n1\n"[..], ListSource::Plain, &options, &mut Draft::default(), full)
+            .expect_err("full");
     assert!(matches!(error, ImportError::Rejects(_)), "{error}");
 }
 

@@ -1,7 +1,10 @@
-//! Changes on the running node: how they compose with each other and with the snapshot, and that nothing but their numbers matters.
+//! Changes on the running node: how they compose with each other and with the snapshot, and that
+//! nothing but their numbers matters.
 
 use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Entry, Hit, Listing, Lists, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull, Snapshot};
+use catraca_engine::blacklist::{
+    Entry, Hit, Listing, Lists, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull, Snapshot,
+};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::record::{OverlayChange, OverlayOp};
@@ -14,7 +17,8 @@ const DAY: u16 = 20_782;
 const HEAD: &str = "ABCDEFGH000195";
 const BRANCH: &str = "ABCDEFGH000276";
 const CPF: &str = "04933228680";
-const DOCUMENTS: [&str; 6] = [HEAD, BRANCH, "12ABC34501DE35", CPF, "00000000000191", "37635419000120"];
+const DOCUMENTS: [&str; 6] =
+    [HEAD, BRANCH, "12ABC34501DE35", CPF, "00000000000191", "37635419000120"];
 
 fn key(text: &str) -> DocumentKey {
     DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
@@ -26,7 +30,8 @@ fn allow(until_day: u16) -> OverlayOp {
 
 /// A company by one list, a branch of it and a person by another.
 fn snapshot() -> Snapshot {
-    let entry = |text, source, scope| Entry::new(key(text), source, scope).expect("a source of lists");
+    let entry =
+        |text, source, scope| Entry::new(key(text), source, scope).expect("a source of lists");
     let entries = vec![
         entry(HEAD, ListSource::Ceis, Scope::Root),
         entry(BRANCH, ListSource::Plain, Scope::Exact),
@@ -45,7 +50,9 @@ impl Made {
 
     fn then(mut self, op: OverlayOp, document: &str, scope: Scope) -> Self {
         self.1 += 1;
-        self.0.apply(&OverlayChange { document: key(document), scope, op, sequence: self.1 }).expect("room");
+        self.0
+            .apply(&OverlayChange { document: key(document), scope, op, sequence: self.1 })
+            .expect("room");
         assert_eq!(self.0.overlay_sequence(), self.1);
         self
     }
@@ -63,17 +70,26 @@ impl Made {
 fn listing_a_company_and_taking_it_back_leaves_a_branch_that_was_listed_itself() {
     use OverlayOp::{List, Unlist};
     use Scope::{Exact, Root};
-    let made =
-        Made::new(None).then(List, HEAD, Root).then(Unlist, BRANCH, Exact).then(List, BRANCH, Exact).then(Unlist, HEAD, Root);
+    let made = Made::new(None)
+        .then(List, HEAD, Root)
+        .then(Unlist, BRANCH, Exact)
+        .then(List, BRANCH, Exact)
+        .then(Unlist, HEAD, Root);
     assert!(made.is_listed(BRANCH) && !made.is_listed(HEAD));
     // Taken back for one branch, and listed again for all.
     let made = Made::new(None).then(List, HEAD, Root).then(Unlist, BRANCH, Exact);
     assert!(!made.is_listed(BRANCH) && made.is_listed(HEAD));
     let made = made.then(List, HEAD, Root);
     assert!(made.is_listed(BRANCH));
-    assert_eq!(made.on(BRANCH, DAY), Listing::Listed(Hit { source: ListSource::Overlay, scope: Root }));
+    assert_eq!(
+        made.on(BRANCH, DAY),
+        Listing::Listed(Hit { source: ListSource::Overlay, scope: Root })
+    );
     // A document may be taken back that was listed itself, and its company stays.
-    let made = Made::new(None).then(List, HEAD, Root).then(List, BRANCH, Exact).then(Unlist, BRANCH, Exact);
+    let made = Made::new(None)
+        .then(List, HEAD, Root)
+        .then(List, BRANCH, Exact)
+        .then(Unlist, BRANCH, Exact);
     assert!(!made.is_listed(BRANCH) && made.is_listed(HEAD));
 }
 
@@ -102,7 +118,10 @@ fn the_snapshot_is_taken_back_by_the_same_rule_and_whatever_snapshot_comes() {
     let made = Made::new(Some(snapshot())).then(Unlist, CPF, Root);
     assert!(!made.is_listed(CPF));
     let made = made.then(List, CPF, Root);
-    assert_eq!(made.on(CPF, DAY), Listing::Listed(Hit { source: ListSource::Overlay, scope: Exact }));
+    assert_eq!(
+        made.on(CPF, DAY),
+        Listing::Listed(Hit { source: ListSource::Overlay, scope: Exact })
+    );
 }
 
 #[test]
@@ -115,9 +134,15 @@ fn an_allowance_outranks_what_lists_through_its_last_day_and_not_beyond() {
     assert!(made.is_listed(BRANCH), "another branch");
     assert_eq!(made.on("37635419000120", DAY), Listing::Free);
     // Of a company, also where a branch is listed itself.
-    let made = Made::new(Some(snapshot())).then(OverlayOp::List, BRANCH, Exact).then(allow(DAY), HEAD, Root);
+    let made = Made::new(Some(snapshot())).then(OverlayOp::List, BRANCH, Exact).then(
+        allow(DAY),
+        HEAD,
+        Root,
+    );
     assert!(made.on(HEAD, DAY).is_allowed() && made.on(BRANCH, DAY).is_allowed());
-    assert!(made.on(HEAD, DAY + 1).counts().is_some() && made.on(BRANCH, DAY + 1).counts().is_some());
+    assert!(
+        made.on(HEAD, DAY + 1).counts().is_some() && made.on(BRANCH, DAY + 1).counts().is_some()
+    );
     // Over a list that comes later.
     let mut made = Made::new(None).then(allow(DAY), HEAD, Root);
     assert_eq!(made.on(BRANCH, DAY), Listing::Free, "nothing lists it");
@@ -129,7 +154,11 @@ fn an_allowance_outranks_what_lists_through_its_last_day_and_not_beyond() {
     let made = made.then(OverlayOp::List, BRANCH, Root);
     assert!(made.is_listed(HEAD));
     // A later allowance takes the place of an earlier one of its scope, shorter or longer.
-    let made = Made::new(Some(snapshot())).then(allow(DAY + 9), HEAD, Exact).then(allow(DAY - 1), HEAD, Exact);
+    let made = Made::new(Some(snapshot())).then(allow(DAY + 9), HEAD, Exact).then(
+        allow(DAY - 1),
+        HEAD,
+        Exact,
+    );
     assert!(made.is_listed(HEAD));
     let made = made.then(allow(DAY), HEAD, Root).then(allow(DAY - 1), HEAD, Exact);
     assert!(made.on(HEAD, DAY).is_allowed(), "another scope stands for itself");
@@ -137,11 +166,10 @@ fn an_allowance_outranks_what_lists_through_its_last_day_and_not_beyond() {
 
 #[test]
 fn an_allowance_does_not_take_back() {
-    let made = Made::new(Some(snapshot())).then(OverlayOp::List, HEAD, Scope::Root).then(allow(DAY), HEAD, Scope::Root).then(
-        OverlayOp::Unlist,
-        HEAD,
-        Scope::Root,
-    );
+    let made = Made::new(Some(snapshot()))
+        .then(OverlayOp::List, HEAD, Scope::Root)
+        .then(allow(DAY), HEAD, Scope::Root)
+        .then(OverlayOp::Unlist, HEAD, Scope::Root);
     assert_eq!(made.on(HEAD, DAY + 1), Listing::Free, "taken back by the one after it");
     assert!(made.on(BRANCH, DAY).is_allowed() && made.on(BRANCH, DAY + 1).counts().is_some());
 }
@@ -149,12 +177,16 @@ fn an_allowance_does_not_take_back() {
 #[test]
 fn the_overlay_is_bounded() {
     let mut overlay = Overlay::new();
-    let change = |document, op, sequence| OverlayChange { document, scope: Scope::Exact, op, sequence };
+    let change =
+        |document, op, sequence| OverlayChange { document, scope: Scope::Exact, op, sequence };
     for number in 0..MAX_OVERLAY_ENTRIES as u64 {
         overlay.apply(&change(document(3, number), OverlayOp::List, number + 1)).expect("room");
     }
     let sequence = overlay.sequence();
-    assert_eq!(overlay.apply(&change(document(4, 1), OverlayOp::List, sequence + 1)), Err(OverlayFull));
+    assert_eq!(
+        overlay.apply(&change(document(4, 1), OverlayOp::List, sequence + 1)),
+        Err(OverlayFull)
+    );
     assert_eq!((overlay.len(), overlay.sequence()), (MAX_OVERLAY_ENTRIES, sequence));
     // What it holds may still be changed.
     assert_eq!(overlay.apply(&change(document(3, 7), OverlayOp::Unlist, sequence + 1)), Ok(()));
@@ -164,11 +196,21 @@ fn the_overlay_is_bounded() {
 /// Whether a change reaches a document.
 fn reaches(change: &OverlayChange, document: DocumentKey) -> bool {
     let company = change.scope == Scope::Root && change.document.cnpj_root().is_some();
-    if company { change.document.cnpj_root() == document.cnpj_root() } else { change.document == document }
+    if company {
+        change.document.cnpj_root() == document.cnpj_root()
+    } else {
+        change.document == document
+    }
 }
 
-/// The rule as PROTOCOL.md states it, for one document: listings as things that are made, taken back and outranked.
-fn replayed(changes: &[OverlayChange], snapshot: &[(Scope, ListSource)], document: DocumentKey, day: u16) -> Listing {
+/// The rule as PROTOCOL.md states it, for one document: listings as things that are made, taken
+/// back and outranked.
+fn replayed(
+    changes: &[OverlayChange],
+    snapshot: &[(Scope, ListSource)],
+    document: DocumentKey,
+    day: u16,
+) -> Listing {
     let mut ours: Vec<Scope> = Vec::new();
     let mut theirs = snapshot.to_vec();
     let mut allowances: Vec<(Scope, u16)> = Vec::new();
@@ -196,7 +238,9 @@ fn replayed(changes: &[OverlayChange], snapshot: &[(Scope, ListSource)], documen
     let theirs = theirs.first().map(|&(scope, source)| Hit { source, scope });
     match ours.or(theirs) {
         None => Listing::Free,
-        Some(hit) if allowances.iter().any(|&(_, until_day)| day <= until_day) => Listing::Allowed(hit),
+        Some(hit) if allowances.iter().any(|&(_, until_day)| day <= until_day) => {
+            Listing::Allowed(hit)
+        }
         Some(hit) => Listing::Listed(hit),
     }
 }

@@ -1,4 +1,5 @@
-//! Snapshots and look-ups through the public API: what hits, what doesn't, and what no damaged file gets past.
+//! Snapshots and look-ups through the public API: what hits, what doesn't, and what no damaged file
+//! gets past.
 
 use catraca_engine::blacklist::synthetic::document;
 use catraca_engine::blacklist::{Counts, Draft, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
@@ -26,16 +27,24 @@ fn snapshot(entries: Vec<Entry>) -> Snapshot {
 }
 
 fn synthetic(entries: u64) -> Snapshot {
-    snapshot((0..entries).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect())
+    snapshot(
+        (0..entries)
+            .map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact))
+            .collect(),
+    )
 }
 
-/// A small snapshot with all kinds of entries, saved: two documents with dates, two of its reasons too rare for a slot.
+/// A small snapshot with all kinds of entries, saved: two documents with dates, two of its reasons
+/// too rare for a slot.
 fn saved(folder: &Path) -> (PathBuf, Vec<u8>) {
-    let mut entries: Vec<_> = (0..40).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect();
-    entries.extend((40..60).map(|number| entry(document(1, number), ListSource::Ceis, Scope::Root)));
+    let mut entries: Vec<_> =
+        (0..40).map(|number| entry(document(1, number), ListSource::Plain, Scope::Exact)).collect();
+    entries
+        .extend((40..60).map(|number| entry(document(1, number), ListSource::Ceis, Scope::Root)));
     let mut draft = Draft::from(entries);
     for at in 0..9 {
-        draft.entries[at] = draft.entries[at].because(draft.reasons.number(&format!("reason {at}")));
+        draft.entries[at] =
+            draft.entries[at].because(draft.reasons.number(&format!("reason {at}")));
     }
     draft.entries[38] = draft.entries[38].between(None, Some(DAY));
     draft.entries[39] = draft.entries[39].between(Some(DAY), None);
@@ -52,17 +61,26 @@ fn rewrite(path: &Path, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
 
 #[test]
 fn every_listed_document_hits_and_no_other() {
-    // Sizes around the bucket's seven slots, where tables are smallest and fullest, and some larger ones.
+    // Sizes around the bucket's seven slots, where tables are smallest and fullest, and some larger
+    // ones.
     for entries in (0..80).chain([1_000, 40_000]) {
         let snapshot = synthetic(entries);
         assert_eq!(snapshot.entries(), entries);
         for number in 0..entries {
             let hit = snapshot.lookup(document(1, number), day_number(DAY));
-            assert_eq!(hit, Some(Hit { source: ListSource::Plain, scope: Scope::Exact }), "{number} of {entries}");
+            assert_eq!(
+                hit,
+                Some(Hit { source: ListSource::Plain, scope: Scope::Exact }),
+                "{number} of {entries}"
+            );
         }
         for number in entries..entries + 1_000 {
             snapshot.prefetch(document(1, number));
-            assert_eq!(snapshot.lookup(document(1, number), day_number(DAY)), None, "{number} of {entries}");
+            assert_eq!(
+                snapshot.lookup(document(1, number), day_number(DAY)),
+                None,
+                "{number} of {entries}"
+            );
         }
     }
 }
@@ -85,9 +103,15 @@ fn a_root_hits_every_branch_and_an_exact_entry_one() {
     let sibling = DocumentKey::from_raw(key("12ABC34501DE35").raw() + 1).expect("a key");
     assert_eq!(snapshot.lookup(sibling, day_number(DAY)), None);
     // A CPF has no branches, and the root of zeros is a root like any other.
-    assert_eq!(snapshot.lookup(key("04933228680"), day_number(DAY)), Some(Hit { source: ListSource::Ceis, scope: Scope::Exact }));
+    assert_eq!(
+        snapshot.lookup(key("04933228680"), day_number(DAY)),
+        Some(Hit { source: ListSource::Ceis, scope: Scope::Exact })
+    );
     let branch = DocumentKey::from_raw(77).expect("a branch of root zero");
-    assert_eq!(snapshot.lookup(branch, day_number(DAY)), Some(Hit { source: ListSource::Ceis, scope: Scope::Root }));
+    assert_eq!(
+        snapshot.lookup(branch, day_number(DAY)),
+        Some(Hit { source: ListSource::Ceis, scope: Scope::Root })
+    );
 }
 
 #[test]
@@ -112,13 +136,18 @@ fn counts_are_of_distinct_documents() {
         by_source: [1, 2, 0, 2],
     };
     assert_eq!(snapshot.counts(), expected);
-    assert_eq!(snapshot.lookup(key("04933228680"), day_number(DAY)).map(|hit| hit.source), Some(ListSource::Ceis));
+    assert_eq!(
+        snapshot.lookup(key("04933228680"), day_number(DAY)).map(|hit| hit.source),
+        Some(ListSource::Ceis)
+    );
     assert_eq!((snapshot.as_of(), snapshot.built_at_ns()), (DAY, BUILT_AT_NS));
 }
 
 #[test]
 fn the_same_entries_give_the_same_bytes() {
-    let entries: Vec<_> = (0..5_000).map(|number| entry(document(2, number), ListSource::Ceis, Scope::Root)).collect();
+    let entries: Vec<_> = (0..5_000)
+        .map(|number| entry(document(2, number), ListSource::Ceis, Scope::Root))
+        .collect();
     let one = snapshot(entries.clone());
     let two = snapshot(entries.iter().rev().copied().collect());
     assert_eq!(one.bytes(), two.bytes());
@@ -138,9 +167,18 @@ fn a_saved_snapshot_opens_to_the_same() {
     built.save(&path).expect("replaced");
     let opened = Snapshot::open(&path).expect("sound");
     assert_eq!(opened.bytes(), built.bytes());
-    assert_eq!((opened.id(), opened.counts(), opened.as_of()), (built.id(), built.counts(), built.as_of()));
-    assert!((0..10_000).all(|number| opened.lookup(document(1, number), day_number(DAY)).is_some()));
-    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "a temporary file was left");
+    assert_eq!(
+        (opened.id(), opened.counts(), opened.as_of()),
+        (built.id(), built.counts(), built.as_of())
+    );
+    assert!(
+        (0..10_000).all(|number| opened.lookup(document(1, number), day_number(DAY)).is_some())
+    );
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("listed").count(),
+        1,
+        "a temporary file was left"
+    );
     // An empty list is a list.
     synthetic(0).save(&path).expect("saved");
     assert_eq!(Snapshot::open(&path).expect("sound").lookup(document(1, 1), day_number(DAY)), None);
@@ -156,8 +194,12 @@ fn every_flipped_bit_is_refused() {
         for bit in bits {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << bit;
-            let error = rewrite(&path, &damaged).expect_err("a flipped bit was accepted").to_string();
-            assert!(error.contains("list.catraca") && error.contains("build"), "byte {at} bit {bit}: {error}");
+            let error =
+                rewrite(&path, &damaged).expect_err("a flipped bit was accepted").to_string();
+            assert!(
+                error.contains("list.catraca") && error.contains("build"),
+                "byte {at} bit {bit}: {error}"
+            );
         }
     }
     rewrite(&path, &bytes).expect("whole again");
@@ -188,7 +230,8 @@ fn rehashed(mut bytes: Vec<u8>) -> Vec<u8> {
 fn sound_hashes_do_not_excuse_nonsense() {
     let folder = tempfile::tempdir().expect("a folder");
     let (path, bytes) = saved(folder.path());
-    rewrite(&path, &rehashed(bytes.clone())).expect("nothing changed: the offsets in this test are right");
+    rewrite(&path, &rehashed(bytes.clone()))
+        .expect("nothing changed: the offsets in this test are right");
     let change = |offset: usize, value: u64, expected: &str| {
         let mut forged = bytes.clone();
         forged[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
@@ -210,21 +253,27 @@ fn sound_hashes_do_not_excuse_nonsense() {
     let spans = bytes.len() - 9 * 10 - 4 * 16;
     change(spans, 1, "not there");
     change(spans + 16, 1, "out of their order");
-    let line = |from: u64, until: u64, source: u64, reason: u64| from | until << 16 | source << 32 | reason << 48;
+    let line = |from: u64, until: u64, source: u64, reason: u64| {
+        from | until << 16 | source << 32 | reason << 48
+    };
     change(spans + 8, line(0, 0, 9, 1), "known source");
     change(spans + 8, line(0, 0, 4 | 1 << 8, 1), "known source");
     change(spans + 8, line(0, 0, 4, 10), "known source");
     change(spans + 8, line(0, 0, 4, 0), "without dates");
-    // Two of the four have dates, which their documents' slots say; two are there for their reasons.
+    // Two of the four have dates, which their documents' slots say; two are there for their
+    // reasons.
     let outcomes = |value: u64| -> Vec<String> {
         let forged = (0..4).map(|n| {
             let mut forged = bytes.clone();
             forged[spans + 16 * n + 8..][..8].copy_from_slice(&value.to_le_bytes());
-            rewrite(&path, &rehashed(forged)).map_or_else(|error| error.to_string(), |_| String::new())
+            rewrite(&path, &rehashed(forged))
+                .map_or_else(|error| error.to_string(), |_| String::new())
         });
         forged.collect()
     };
-    let refused = |value, expected: &str| outcomes(value).iter().filter(|error| error.contains(expected)).count();
+    let refused = |value, expected: &str| {
+        outcomes(value).iter().filter(|error| error.contains(expected)).count()
+    };
     assert_eq!(refused(line(7, 0, 4, 1), "does not say that it has dates"), 2);
     assert_eq!(refused(line(0, 0, 4, 1), "without dates"), 2);
     let texts = bytes.len() - 9 * 10;
@@ -244,8 +293,12 @@ fn sound_hashes_do_not_excuse_nonsense() {
     ] {
         let mut forged = bytes.clone();
         forged[sources] = byte;
-        let error = rewrite(&path, &rehashed(forged)).map_or_else(|error| error.to_string(), |_| String::new());
-        assert!(error.contains(expected) && error.is_empty() == expected.is_empty(), "{byte:x}: {error}");
+        let error = rewrite(&path, &rehashed(forged))
+            .map_or_else(|error| error.to_string(), |_| String::new());
+        assert!(
+            error.contains(expected) && error.is_empty() == expected.is_empty(),
+            "{byte:x}: {error}"
+        );
     }
 }
 
@@ -253,7 +306,10 @@ fn sound_hashes_do_not_excuse_nonsense() {
 fn what_is_no_file_is_refused_without_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(matches!(Snapshot::open(folder.path()), Err(SnapshotError::NotASnapshot { .. })));
-    assert!(matches!(Snapshot::open(Path::new("/dev/zero")), Err(SnapshotError::NotASnapshot { .. })));
+    assert!(matches!(
+        Snapshot::open(Path::new("/dev/zero")),
+        Err(SnapshotError::NotASnapshot { .. })
+    ));
     assert!(matches!(Snapshot::open(&folder.path().join("none")), Err(SnapshotError::Io { .. })));
 }
 
@@ -263,7 +319,11 @@ fn a_failed_save_leaves_the_old_file() {
     let path = folder.path().join("list");
     std::fs::create_dir(&path).expect("a folder in the way");
     synthetic(3).save(&path).expect_err("a folder can't be replaced by a file");
-    assert_eq!(std::fs::read_dir(folder.path()).expect("listed").count(), 1, "a temporary file was left");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("listed").count(),
+        1,
+        "a temporary file was left"
+    );
     synthetic(3).save(&folder.path().join("none/list")).expect_err("no such folder");
 }
 
@@ -291,7 +351,8 @@ proptest! {
         raws in proptest::collection::vec((0u64..3_000, 0u8..4, any::<bool>()), 0..400),
         asked in proptest::collection::vec(0u64..3_000, 0..200),
     ) {
-        // Few roots (a million apart is another root), so that exact entries, roots and branches meet.
+        // Few roots (a million apart is another root), so that exact entries, roots and branches
+        // meet.
         let document = |number: u64| match number % 3 {
             0 => DocumentKey::from_cpf_number(number as u32 + 1).expect("no repeated digit below 111,111,111"),
             _ => DocumentKey::from_raw(number / 30 * 36u64.pow(4) + number % 30 + 1).expect("a key"),

@@ -15,7 +15,8 @@ const MOST_PERCENT: u64 = 20;
 fn list(documents: u64, ended: u64, as_of: Date, built_at_ns: u64) -> Snapshot {
     let yesterday = TODAY.yesterday().expect("a day");
     let entry = |n: u64| {
-        let entry = Entry::new(synthetic::document(1, n), ListSource::Plain, Scope::Exact).expect("a source");
+        let entry = Entry::new(synthetic::document(1, n), ListSource::Plain, Scope::Exact)
+            .expect("a source");
         entry.between(None, (n < ended).then_some(yesterday))
     };
     Snapshot::from_entries((0..documents).map(entry).collect(), as_of, built_at_ns).expect("built")
@@ -30,7 +31,8 @@ fn a_list_may_lose_no_more_of_what_counts_than_allowed() {
     let earlier = date(2026, 11, 1);
     let old = list(100, 0, earlier, 1);
     assert_eq!(hold(&old, &list(80, 0, earlier, 2)), Ok(()));
-    let lost = |after| Err(Unfit::Loss { before: 100, after, day: TODAY, most_percent: MOST_PERCENT });
+    let lost =
+        |after| Err(Unfit::Loss { before: 100, after, day: TODAY, most_percent: MOST_PERCENT });
     assert_eq!(hold(&old, &list(79, 0, earlier, 2)), lost(79));
     assert_eq!(hold(&old, &list(100, 21, earlier, 2)), lost(79), "ended entries list nobody");
     assert_eq!(hold(&list(100, 50, earlier, 1), &list(50, 0, earlier, 2)), Ok(()));
@@ -45,14 +47,25 @@ fn no_source_may_lose_more_than_allowed_however_many_others_have() {
         let sources = [(ListSource::Ceis, ceis), (ListSource::Plain, plain)];
         let entries = sources.iter().flat_map(|&(source, count)| {
             (0..count).map(move |n| {
-                Entry::new(synthetic::document(u64::from(source.to_wire()), n), source, Scope::Exact).expect("a source")
+                Entry::new(
+                    synthetic::document(u64::from(source.to_wire()), n),
+                    source,
+                    Scope::Exact,
+                )
+                .expect("a source")
             })
         });
         Snapshot::from_entries(entries.collect(), date(2026, 11, 1), 1).expect("built")
     };
     let old = list(10_000, 10);
     let lost = |source_list, before, after| {
-        Err(Unfit::SourceLoss { source_list, before, after, day: TODAY, most_percent: MOST_PERCENT })
+        Err(Unfit::SourceLoss {
+            source_list,
+            before,
+            after,
+            day: TODAY,
+            most_percent: MOST_PERCENT,
+        })
     };
     assert_eq!(hold(&old, &list(11_000, 0)), lost(ListSource::Plain, 10, 0));
     assert_eq!(hold(&old, &list(10_000, 7)), lost(ListSource::Plain, 10, 7));
@@ -66,22 +79,36 @@ fn a_list_for_a_day_that_has_not_come_is_not_used() {
     let tomorrow = TODAY.tomorrow().expect("a day");
     let (old, early) = (list(100, 0, TODAY, 1), list(100, 0, tomorrow, 2));
     let refused = Err(Unfit::Early { as_of: tomorrow, today: TODAY });
-    assert_eq!((hold(&old, &early), fitness::hold_to_day(&early, day_number(TODAY))), (refused, refused));
+    assert_eq!(
+        (hold(&old, &early), fitness::hold_to_day(&early, day_number(TODAY))),
+        (refused, refused)
+    );
     assert_eq!(fitness::hold_to_day(&early, day_number(tomorrow)), Ok(()));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("early.catraca");
     early.save(&file).expect("saved");
-    let configured = |today: Date| Configured { path: Some(&file), today: day_number(today), max_loss_percent: MOST_PERCENT };
+    let configured = |today: Date| Configured {
+        path: Some(&file),
+        today: day_number(today),
+        max_loss_percent: MOST_PERCENT,
+    };
     let failure = choose(folder.path(), &configured(TODAY), 0).expect_err("early");
-    assert!(failure.to_string().contains("early.catraca") && failure.to_string().contains("2026-11-26"), "{failure}");
-    assert_eq!(choose(folder.path(), &configured(tomorrow), 0).expect("chosen").map(|list| list.id()), Some(early.id()));
+    assert!(
+        failure.to_string().contains("early.catraca") && failure.to_string().contains("2026-11-26"),
+        "{failure}"
+    );
+    assert_eq!(
+        choose(folder.path(), &configured(tomorrow), 0).expect("chosen").map(|list| list.id()),
+        Some(early.id())
+    );
 }
 
 #[test]
 fn a_kept_list_that_is_damaged_or_old_is_mended_by_the_same_list() {
     let folder = tempfile::tempdir().expect("a folder");
     let earlier = date(2026, 11, 1);
-    let (first, again, other) = (list(100, 0, earlier, 5), list(100, 0, earlier, 9), list(90, 0, earlier, 7));
+    let (first, again, other) =
+        (list(100, 0, earlier, 5), list(100, 0, earlier, 9), list(90, 0, earlier, 7));
     assert_eq!(first.id(), again.id());
     let kept = folder.path().join(format!("{:016x}.snap", first.id()));
     let file = folder.path().join("configured.catraca");
@@ -90,12 +117,19 @@ fn a_kept_list_that_is_damaged_or_old_is_mended_by_the_same_list() {
             named.save(&file).expect("saved");
         }
         let path = named.map(|_| file.as_path());
-        choose(folder.path(), &Configured { path, today: day_number(TODAY), max_loss_percent: MOST_PERCENT }, first.id())
+        choose(
+            folder.path(),
+            &Configured { path, today: day_number(TODAY), max_loss_percent: MOST_PERCENT },
+            first.id(),
+        )
     };
     std::fs::write(&kept, "damaged").expect("written");
     for named in [None, Some(&other)] {
         let failure = start(named).expect_err("the list in use can't be read").to_string();
-        assert!(failure.contains("--blacklist") && failure.contains(&format!("{:016x}", first.id())), "{failure}");
+        assert!(
+            failure.contains("--blacklist") && failure.contains(&format!("{:016x}", first.id())),
+            "{failure}"
+        );
     }
     assert_eq!(start(Some(&first)).expect("mended").map(|list| list.built_at_ns()), Some(5));
     assert_eq!(start(None).expect("kept").map(|list| list.id()), Some(first.id()));
@@ -120,7 +154,8 @@ fn a_configured_list_that_a_load_would_refuse_leaves_the_loaded_one_in_use() {
     let chosen = |named: &Snapshot, loaded_id: u64| {
         named.save(&file).expect("saved");
         let path: Option<&Path> = Some(&file);
-        let configured = Configured { path, today: day_number(TODAY), max_loss_percent: MOST_PERCENT };
+        let configured =
+            Configured { path, today: day_number(TODAY), max_loss_percent: MOST_PERCENT };
         choose(folder.path(), &configured, loaded_id).expect("chosen").expect("one").id()
     };
     let small = list(50, 0, earlier, 6);

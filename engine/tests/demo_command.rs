@@ -1,4 +1,5 @@
-//! `catraca demo` as a program: real nodes, real load, the death of the primary, and what it leaves behind.
+//! `catraca demo` as a program: real nodes, real load, the death of the primary, and what it leaves
+//! behind.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -48,8 +49,10 @@ fn nodes_in(folder: &Path) -> usize {
 /// A demo whose load begins, and what it says from there on.
 fn under_way(folder: &Path) -> (Child, impl Iterator<Item = String>) {
     let mut command = demo(folder, &["--seconds", "60"]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut child =
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut lines =
+        BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.starts_with("== Load")), "the demo ended");
     assert_eq!(nodes_in(folder), 2);
     (child, lines)
@@ -61,20 +64,28 @@ fn the_demo_loses_its_primary_and_nothing_else() {
     let output = demo(folder.path(), &["--seconds", "0.4", "--json"]).output().expect("it starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    let result: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
+    let result: serde_json::Value =
+        serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(result["ok"], true, "{result:#}");
     let failover = &result["failover"];
-    let [before, after] = ["acknowledged_before", "acknowledged_after"].map(|name| failover[name].as_u64().expect("a number"));
+    let [before, after] = ["acknowledged_before", "acknowledged_after"]
+        .map(|name| failover[name].as_u64().expect("a number"));
     assert!(before > 0 && after > 0, "{failover:#}");
     assert!(failover["longest_gap_ms"].as_f64() > Some(0.0), "{failover:#}");
-    for (name, wanted) in [("lost", 0), ("different", 0), ("double", 0), ("epoch_before", 1), ("epoch_after", 2)] {
+    for (name, wanted) in
+        [("lost", 0), ("different", 0), ("double", 0), ("epoch_before", 1), ("epoch_after", 2)]
+    {
         assert_eq!(failover[name], wanted, "{failover:#}");
     }
     assert_eq!((&failover["logs_sound"], &failover["heads_equal"]), (&true.into(), &true.into()));
     let logs = result["logs"].as_array().expect("a list");
     assert_eq!(logs.len(), 2);
     for log in logs {
-        assert_eq!((&log["sound"], &log["chain_values_checked"]), (&true.into(), &true.into()), "{log:#}");
+        assert_eq!(
+            (&log["sound"], &log["chain_values_checked"]),
+            (&true.into(), &true.into()),
+            "{log:#}"
+        );
         assert!(log["records"].as_u64() >= Some(before + after), "{result:#}");
         assert_eq!(log["streams"][0]["chain_head"], logs[0]["streams"][0]["chain_head"]);
     }
@@ -82,10 +93,14 @@ fn the_demo_loses_its_primary_and_nothing_else() {
     assert_eq!(result["explained"]["verdict"], "deny");
     assert!(result["load"]["verdicts"]["deny"].as_u64() > Some(0), "{result:#}");
     assert!(result["load"]["resent"].as_u64() > Some(0), "{result:#}");
-    let plot = std::fs::read_to_string(result["plot"].as_str().expect("a path")).expect("the plot was drawn");
+    let plot = std::fs::read_to_string(result["plot"].as_str().expect("a path"))
+        .expect("the plot was drawn");
     assert!(plot.contains("<svg"));
     // The example names a document, and a demo's output is for anybody's eyes.
-    assert!(result["explained"]["payer"].as_str().is_some_and(|payer| payer.contains('*')), "{result:#}");
+    assert!(
+        result["explained"]["payer"].as_str().is_some_and(|payer| payer.contains('*')),
+        "{result:#}"
+    );
     assert_eq!(nodes_in(folder.path()), 0);
 }
 
@@ -93,7 +108,11 @@ fn the_demo_loses_its_primary_and_nothing_else() {
 fn an_interrupted_demo_stops_its_nodes_in_order() {
     let folder = folder();
     let (child, lines) = under_way(folder.path());
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).expect("it runs");
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&child),
+        rustix::process::Signal::INT,
+    )
+    .expect("it runs");
     // Whoever reads no more would stop what writes.
     lines.for_each(drop);
     let output = child.wait_with_output().expect("it ends");

@@ -21,14 +21,17 @@ fn the_sample_configuration_is_right() {
 
 #[test]
 fn the_sample_configuration_has_the_defaults() {
-    let sample = Config::load(Some(&scripts("deploy/catraca.toml")), std::iter::empty(), toml::Table::new()).expect("valid");
+    let sample =
+        Config::load(Some(&scripts("deploy/catraca.toml")), std::iter::empty(), toml::Table::new())
+            .expect("valid");
     let here = Config { data_dir: PathBuf::from("/var/lib/catraca"), ..Config::default() };
     assert_eq!(sample, here);
 }
 
 #[test]
 fn the_alerts_name_metrics_that_exist() {
-    let rules = std::fs::read_to_string(scripts("monitoring/catraca-alerts.yml")).expect("readable");
+    let rules =
+        std::fs::read_to_string(scripts("monitoring/catraca-alerts.yml")).expect("readable");
     let counters = Counters::default();
     let mut known: Vec<&str> = counters.each().map(|(name, ..)| name).collect();
     known.extend([
@@ -37,10 +40,19 @@ fn the_alerts_name_metrics_that_exist() {
         "catraca_list_in_use",
         "catraca_list_age_seconds",
     ]);
-    known.extend(["catraca_epoch", "catraca_primary", "catraca_solo", "catraca_peer_connected", "catraca_in_sync"]);
+    known.extend([
+        "catraca_epoch",
+        "catraca_primary",
+        "catraca_solo",
+        "catraca_peer_connected",
+        "catraca_in_sync",
+    ]);
     known.push("catraca_standby_behind_records");
     let mut named = 0;
-    for word in rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).filter(|word| word.starts_with("catraca_")) {
+    for word in rules
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("catraca_"))
+    {
         assert!(known.contains(&word), "{word} is not a metric");
         named += 1;
     }

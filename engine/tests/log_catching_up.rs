@@ -1,4 +1,5 @@
-//! Recovery of a log whose last write may have been of several blocks: a standby's that was catching up.
+//! Recovery of a log whose last write may have been of several blocks: a standby's that was
+//! catching up.
 
 mod log_support;
 
@@ -25,14 +26,23 @@ fn every_set_of_unwritten_sectors_of_several_blocks_is_torn_where_they_were_writ
     let (mut holes, mut clean) = (0, 0);
     for set in 0..1u32 << used.len() {
         let mut log = log.clone();
-        let lost: Vec<usize> = (0..used.len()).filter(|sector| set & 1 << sector != 0).map(|sector| used[sector]).collect();
+        let lost: Vec<usize> = (0..used.len())
+            .filter(|sector| set & 1 << sector != 0)
+            .map(|sector| used[sector])
+            .collect();
         lost.iter().for_each(|&at| log.segments[0][at..at + SECTOR_LEN].fill(0));
-        let whole = |block: &&Written| !lost.iter().any(|at| (block.offset..block.offset + block.len).contains(at));
+        let whole = |block: &&Written| {
+            !lost.iter().any(|at| (block.offset..block.offset + block.len).contains(at))
+        };
         let kept: u64 = group.iter().take_while(whole).map(|block| block.records).sum();
         let found = after(&log);
         assert_eq!(found.tail.next_lsn, 4 + kept, "{set:b}");
         let strict = log.recover();
-        assert_eq!((&strict.records, strict.tail), (&found.records, found.tail), "the same is sound: {set:b}");
+        assert_eq!(
+            (&strict.records, strict.tail),
+            (&found.records, found.tail),
+            "the same is sound: {set:b}"
+        );
         match (found.end.expect("no crash damages it"), strict.end) {
             (None, end) => {
                 assert_eq!(end, Ok(None), "{set:b}");
@@ -67,7 +77,10 @@ fn a_hole_that_no_write_of_several_blocks_leaves_is_damage_all_the_same() {
     assert!(log.offset > lost.offset + MAX_BLOCK_LEN);
     assert_eq!(
         after(&log).damage(),
-        Damage { at: Spot { segment: 0, offset: lost.offset as u64 }, reason: DamageReason::LostBlock { found } }
+        Damage {
+            at: Spot { segment: 0, offset: lost.offset as u64 },
+            reason: DamageReason::LostBlock { found }
+        }
     );
     // The same, and only as far as one write reaches.
     let mut log = TestLog::new(4 * MAX_BLOCK_LEN);
@@ -78,7 +91,10 @@ fn a_hole_that_no_write_of_several_blocks_leaves_is_damage_all_the_same() {
     // A block in the segment behind: that was begun when everything before it was durable.
     log.roll();
     log.plain(1);
-    assert!(matches!(after(&log).damage().reason, DamageReason::TornButContinued { found: Spot { segment: 1, .. } }));
+    assert!(matches!(
+        after(&log).damage().reason,
+        DamageReason::TornButContinued { found: Spot { segment: 1, .. } }
+    ));
     // Bits that were written, and are others now.
     let mut log = TestLog::new(64 * 1024);
     let rotten = log.plain(4);
@@ -86,7 +102,10 @@ fn a_hole_that_no_write_of_several_blocks_leaves_is_damage_all_the_same() {
     log.segments[0][rotten.offset + SECTOR_LEN] ^= 1;
     assert_eq!(
         after(&log).damage(),
-        Damage { at: Spot { segment: 0, offset: rotten.offset as u64 }, reason: DamageReason::PayloadRot }
+        Damage {
+            at: Spot { segment: 0, offset: rotten.offset as u64 },
+            reason: DamageReason::PayloadRot
+        }
     );
     log.segments[0][rotten.offset + 8] ^= 1;
     assert_eq!(after(&log).damage().reason, DamageReason::BlockHead);

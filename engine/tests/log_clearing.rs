@@ -1,4 +1,5 @@
-//! Clearing the end of a log, cut off at every step: what is left ends sound or torn, and never looks damaged.
+//! Clearing the end of a log, cut off at every step: what is left ends sound or torn, and never
+//! looks damaged.
 
 mod log_support;
 
@@ -21,7 +22,11 @@ fn log() -> TestLog {
 
 fn zero(log: &mut TestLog, step: ClearStep, sectors: impl Fn(usize) -> bool) {
     let bytes = &mut log.segments[step.segment as usize][step.from as usize..step.to as usize];
-    bytes.chunks_mut(SECTOR_LEN).enumerate().filter(|(sector, _)| sectors(*sector)).for_each(|(_, bytes)| bytes.fill(0));
+    bytes
+        .chunks_mut(SECTOR_LEN)
+        .enumerate()
+        .filter(|(sector, _)| sectors(*sector))
+        .for_each(|(_, bytes)| bytes.fill(0));
 }
 
 fn clearing(log: &TestLog) -> Clearing {
@@ -38,9 +43,14 @@ fn a_clearing_that_is_cut_off_leaves_a_sound_or_torn_log() {
     let mut cleared = whole.clone();
     let mut left = whole.blocks.len();
     for step in clearing(&whole) {
-        // Any sectors of the step under way may be there: the first ones, the last ones, every other.
-        let patterns: [fn(usize) -> bool; 4] =
-            [|sector| sector == 0, |sector| sector > 0, |sector| sector % 2 == 0, |sector| sector % 2 == 1];
+        // Any sectors of the step under way may be there: the first ones, the last ones, every
+        // other.
+        let patterns: [fn(usize) -> bool; 4] = [
+            |sector| sector == 0,
+            |sector| sector > 0,
+            |sector| sector % 2 == 0,
+            |sector| sector % 2 == 1,
+        ];
         for pattern in patterns {
             let mut cut_off = cleared.clone();
             zero(&mut cut_off, step, pattern);

@@ -9,7 +9,9 @@ use catraca_engine::log::lookup::{OwnLog, Query, find_newest};
 use catraca_engine::log::read::End;
 use catraca_engine::log::recovery::LastWrite;
 use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
-use catraca_engine::log::{LogError, LogReader, RecoveredStream, Tail, lookup, quarantine, recover_stream};
+use catraca_engine::log::{
+    LogError, LogReader, RecoveredStream, Tail, lookup, quarantine, recover_stream,
+};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::transaction_id;
 use log_support::{CLUSTER, KEY, NOON_NS, TestLog, decision};
@@ -25,8 +27,10 @@ fn folder() -> tempfile::TempDir {
 
 fn recover(data_dir: &Path) -> Result<(RecoveredStream, u64), LogError> {
     let mut records = 0;
-    recover_stream(data_dir, 0, CLUSTER, &KEY, LastWrite::Block, |block| records += block.records().count() as u64)
-        .map(|recovered| (recovered, records))
+    recover_stream(data_dir, 0, CLUSTER, &KEY, LastWrite::Block, |block| {
+        records += block.records().count() as u64
+    })
+    .map(|recovered| (recovered, records))
 }
 
 #[test]
@@ -34,14 +38,23 @@ fn a_new_stream_starts_at_the_beginning() {
     let dir = folder();
     let (recovered, records) = recover(dir.path()).expect("nothing there is a new stream");
     assert_eq!((recovered.next_lsn, recovered.segments, recovered.segment, records), (1, 0, 0, 0));
-    let new = NewSegment { cluster_id: CLUSTER, shard: 0, index: 0, segment_len: MIN_SEGMENT_LEN, created_at_ns: NOON_NS };
+    let new = NewSegment {
+        cluster_id: CLUSTER,
+        shard: 0,
+        index: 0,
+        segment_len: MIN_SEGMENT_LEN,
+        created_at_ns: NOON_NS,
+    };
     let path = segment::create(dir.path(), &new).expect("room for 64 KiB");
     assert_eq!(path, dir.path().join("log/shard-0000/00000000.seg"));
     let bytes = fs::read(&path).expect("readable");
     assert_eq!(bytes.len() as u64, MIN_SEGMENT_LEN);
     assert!(bytes[64..].iter().all(|&byte| byte == 0));
     let (recovered, _) = recover(dir.path()).expect("an empty segment is sound");
-    assert_eq!((recovered.next_lsn, recovered.segments, recovered.offset), (1, 1, SEGMENT_HEAD_LEN as u64));
+    assert_eq!(
+        (recovered.next_lsn, recovered.segments, recovered.offset),
+        (1, 1, SEGMENT_HEAD_LEN as u64)
+    );
     assert_eq!(segment::segments(dir.path(), 0).expect("listed"), [0]);
 
     assert!(matches!(segment::create(dir.path(), &new), Err(LogError::SegmentExists { .. })));
@@ -65,7 +78,11 @@ fn a_block_that_was_read_while_it_was_written_is_read_again() {
     let mut cursor = BlockCursor::new(dir.path(), 0, 0, SEGMENT_HEAD_LEN as u64);
     assert_eq!(cursor.next_durable().expect("readable"), Some(log.bytes_of(&blocks[0])));
     file.write_all_at(&log.bytes_of(&blocks[1])[SECTOR_LEN..], late as u64).expect("writable");
-    assert_eq!(cursor.next_durable().expect("readable"), Some(log.bytes_of(&blocks[1])), "durable by now");
+    assert_eq!(
+        cursor.next_durable().expect("readable"),
+        Some(log.bytes_of(&blocks[1])),
+        "durable by now"
+    );
     assert_eq!(cursor.next_durable().expect("readable"), None);
 }
 
@@ -83,18 +100,29 @@ fn a_full_disk_is_told_and_nothing_half_made_stays() {
         eprintln!("not tested: a small filesystem could not be mounted");
         return;
     }
-    let new = NewSegment { cluster_id: CLUSTER, shard: 0, index: 0, segment_len: 1024 * 1024, created_at_ns: NOON_NS };
+    let new = NewSegment {
+        cluster_id: CLUSTER,
+        shard: 0,
+        index: 0,
+        segment_len: 1024 * 1024,
+        created_at_ns: NOON_NS,
+    };
     let outcome = segment::create(dir.path(), &new);
     let left = segment::stream_dir(dir.path(), 0).read_dir().map(Iterator::count);
     let unmounted = std::process::Command::new("umount").arg(dir.path()).status();
     assert!(unmounted.is_ok_and(|status| status.success()));
-    assert!(matches!(outcome, Err(LogError::NoSpace { needed_bytes: 1_048_576, .. })), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(LogError::NoSpace { needed_bytes: 1_048_576, .. })),
+        "{outcome:?}"
+    );
     assert_eq!(left.expect("listed"), 0);
 }
 
 #[test]
 fn a_torn_tail_is_cleared_once() {
-    for (lost_sector, reason) in [(0, TornReason::HeadNotWritten), (2, TornReason::SectorsNotWritten)] {
+    for (lost_sector, reason) in
+        [(0, TornReason::HeadNotWritten), (2, TornReason::SectorsNotWritten)]
+    {
         let dir = folder();
         let mut log = TestLog::new(64 * 1024);
         log.plain(20);
@@ -147,7 +175,10 @@ fn damage_is_refused_with_its_file_and_nothing_is_changed() {
     assert_eq!((damage.at.offset, damage.reason), (block.offset as u64, DamageReason::PayloadRot));
     assert!(error.to_string().contains("00000000.seg: offset "), "{error}");
     assert_eq!(Failure::from(error).status, Status::LogDamaged);
-    assert_eq!(fs::read(segment::segment_path(dir.path(), 0, 0)).expect("readable"), log.segments[0]);
+    assert_eq!(
+        fs::read(segment::segment_path(dir.path(), 0, 0)).expect("readable"),
+        log.segments[0]
+    );
 }
 
 #[test]
@@ -167,9 +198,18 @@ fn files_missing_empty_and_foreign_are_refused() {
         }
     };
     let path = |dir: &Path, index| segment::segment_path(dir, 0, index);
-    assert_eq!(reason_of(&|dir| fs::remove_file(path(dir, 1)).expect("own")), (1, DamageReason::SegmentMissing));
-    assert_eq!(reason_of(&|dir| fs::remove_file(path(dir, 0)).expect("own")), (0, DamageReason::SegmentMissing));
-    assert_eq!(reason_of(&|dir| fs::write(path(dir, 2), []).expect("own")), (2, DamageReason::SegmentEmpty));
+    assert_eq!(
+        reason_of(&|dir| fs::remove_file(path(dir, 1)).expect("own")),
+        (1, DamageReason::SegmentMissing)
+    );
+    assert_eq!(
+        reason_of(&|dir| fs::remove_file(path(dir, 0)).expect("own")),
+        (0, DamageReason::SegmentMissing)
+    );
+    assert_eq!(
+        reason_of(&|dir| fs::write(path(dir, 2), []).expect("own")),
+        (2, DamageReason::SegmentEmpty)
+    );
     let swapped = reason_of(&|dir| {
         fs::copy(path(dir, 2), path(dir, 1)).expect("own");
     });
@@ -184,7 +224,9 @@ fn files_missing_empty_and_foreign_are_refused() {
     assert_eq!(recover(dir.path()).expect("sound").0.segments, 4);
 
     let other = recover_stream(dir.path(), 0, [9; 16], &KEY, LastWrite::Block, |_| {});
-    assert!(matches!(other, Err(LogError::Damaged { damage, .. }) if damage.reason == DamageReason::SegmentCluster));
+    assert!(
+        matches!(other, Err(LogError::Damaged { damage, .. }) if damage.reason == DamageReason::SegmentCluster)
+    );
 }
 
 #[test]
@@ -210,7 +252,9 @@ fn a_reader_beside_a_writer_sees_a_growing_sound_log() {
                     let mut bytes = log.segments[block.segment + 1].clone();
                     bytes[SEGMENT_HEAD_LEN..].fill(0);
                     let making = ahead.with_extension("seg.new");
-                    fs::write(&making, bytes).and_then(|()| fs::rename(&making, &ahead)).expect("own");
+                    fs::write(&making, bytes)
+                        .and_then(|()| fs::rename(&making, &ahead))
+                        .expect("own");
                 }
                 let path = segment::segment_path(dir.path(), 0, block.segment as u32);
                 let file = OpenOptions::new().write(true).open(path).expect("prepared");
@@ -253,7 +297,8 @@ fn a_reader_beside_a_writer_sees_a_growing_sound_log() {
 fn a_look_up_finds_all_streams_newest_first() {
     let dir = folder();
     for shard in [0u16, 3] {
-        let mut log = TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 2, cluster_id: CLUSTER });
+        let mut log =
+            TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 2, cluster_id: CLUSTER });
         for _ in 0..20 {
             log.plain(30);
         }
@@ -264,7 +309,11 @@ fn a_look_up_finds_all_streams_newest_first() {
     assert_eq!(reader.cluster_id(), Some(CLUSTER));
     let id = transaction_id("T00000421").expect("an id");
     let found = lookup::find(&reader, &id, None, 10).expect("readable");
-    let places: Vec<_> = found.records.iter().map(|r| (r.place.shard, r.head.lsn.to_native(), r.place.epoch)).collect();
+    let places: Vec<_> = found
+        .records
+        .iter()
+        .map(|r| (r.place.shard, r.head.lsn.to_native(), r.place.epoch))
+        .collect();
     assert_eq!((places, found.matches), (vec![(0, 421, 2), (3, 421, 2)], 2));
     assert!(found.records[0].place.segment >= 1);
 
@@ -280,14 +329,17 @@ fn a_look_up_finds_all_streams_newest_first() {
     fs::write(&path, bytes).expect("own");
     let found = lookup::find(&reader, &id, None, 10).expect("readable");
     assert_eq!(found.matches, 1);
-    assert!(matches!(found.streams[1].1.end, End::Damaged(_)) && found.streams[0].1.end == End::Clean);
+    assert!(
+        matches!(found.streams[1].1.end, End::Damaged(_)) && found.streams[0].1.end == End::Clean
+    );
 }
 
 #[test]
 fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
     let dir = folder();
     for shard in [0u16, 1] {
-        let mut log = TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 2, cluster_id: CLUSTER });
+        let mut log =
+            TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 2, cluster_id: CLUSTER });
         for _ in 0..20 {
             log.plain(30);
         }
@@ -306,13 +358,31 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
     ];
     let lsns = |ends: &[u64]| {
         let found = find_newest(&own, ends, &queries).expect("readable");
-        found.iter().map(|found| found.as_ref().map(|r| (r.place.shard, r.head.lsn.to_native()))).collect::<Vec<_>>()
+        found
+            .iter()
+            .map(|found| found.as_ref().map(|r| (r.place.shard, r.head.lsn.to_native())))
+            .collect::<Vec<_>>()
     };
-    let plain = lookup::find(&LogReader::open(dir.path(), Some(KEY)).expect("a log"), &queries[0].id, None, 1).expect("readable");
-    assert_eq!(find_newest(&own, &[600, 600], &queries[..1]).expect("readable")[0].as_ref(), plain.records.first());
-    assert_eq!(lsns(&[600, 600]), [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]);
+    let plain = lookup::find(
+        &LogReader::open(dir.path(), Some(KEY)).expect("a log"),
+        &queries[0].id,
+        None,
+        1,
+    )
+    .expect("readable");
+    assert_eq!(
+        find_newest(&own, &[600, 600], &queries[..1]).expect("readable")[0].as_ref(),
+        plain.records.first()
+    );
+    assert_eq!(
+        lsns(&[600, 600]),
+        [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]
+    );
     // Blocks have 30 records: what is not durable yet is not looked at.
-    assert_eq!(lsns(&[420, 600]), [Some((1, 421)), Some((1, 421)), None, Some((0, 1)), Some((1, 451)), None]);
+    assert_eq!(
+        lsns(&[420, 600]),
+        [Some((1, 421)), Some((1, 421)), None, Some((0, 1)), Some((1, 451)), None]
+    );
     assert_eq!(lsns(&[0, 0]), [None; 6]);
     assert_eq!(lsns(&[30]), [None, None, None, Some((0, 1)), None, None]);
 
@@ -322,9 +392,15 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
     let mut damaged = whole.clone();
     damaged[2 * SEGMENT_HEAD_LEN + 30 * 256..].fill(0xaa);
     fs::write(&path, &damaged).expect("own");
-    assert_eq!(lsns(&[600, 30]), [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]);
+    assert_eq!(
+        lsns(&[600, 30]),
+        [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]
+    );
     let error = find_newest(&own, &[600, 60], &queries).expect_err("what should be there is not");
-    assert!(matches!(&error, LogError::Damaged { damage, .. } if damage.at.segment == 0), "{error}");
+    assert!(
+        matches!(&error, LogError::Damaged { damage, .. } if damage.at.segment == 0),
+        "{error}"
+    );
 }
 
 #[test]
@@ -350,7 +426,9 @@ fn whole_blocks_behind_a_hole_are_put_aside_before_they_are_cleared() {
     assert_eq!((recovered.next_lsn, recovered.offset), (4, hole.offset as u64));
     let again = after(LastWrite::Block).expect("cleared");
     assert_eq!((again.next_lsn, again.repaired), (4, None));
-    let kept = dir.path().join(format!("quarantine/shard-0000-segment-00000000-offset-{}-torn.blocks", hole.offset));
+    let kept = dir
+        .path()
+        .join(format!("quarantine/shard-0000-segment-00000000-offset-{}-torn.blocks", hole.offset));
     let mut found = Vec::new();
     let faults = quarantine::blocks(&kept, &KEY, |block| {
         found.push((block.head.first_lsn.to_native(), block.records().count() as u64));

@@ -16,7 +16,11 @@ fn rows(heading: &str) -> Vec<(usize, usize, String)> {
     let section = section.split("\n#").next().expect("a first part");
     let row = |line: &str| {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        Some((cells.first()?.parse().ok()?, cells.get(1)?.parse().ok()?, (*cells.get(2)?).to_owned()))
+        Some((
+            cells.first()?.parse().ok()?,
+            cells.get(1)?.parse().ok()?,
+            (*cells.get(2)?).to_owned(),
+        ))
     };
     section.lines().filter_map(row).collect()
 }
@@ -64,10 +68,14 @@ fn the_recipe_gives_the_chain_value() {
     log.plain(100);
     for block in &log.blocks {
         let bytes = log.bytes_of(block);
-        let hashed = [&bytes[..88], &[0; 36], &bytes[124..252], &[0; 4], &bytes[256..block.end]].concat();
+        let hashed =
+            [&bytes[..88], &[0; 36], &bytes[124..252], &[0; 4], &bytes[256..block.end]].concat();
         assert_eq!(blake3::keyed_hash(&KEY, &hashed).as_bytes(), &bytes[88..120]);
         assert_eq!(crc32c::crc32c(&bytes[256..block.end]).to_le_bytes(), bytes[120..124]);
-        let zero = bytes[..block.end].chunks(512).filter(|sector| sector.iter().all(|&byte| byte == 0)).count() as u32;
+        let zero = bytes[..block.end]
+            .chunks(512)
+            .filter(|sector| sector.iter().all(|&byte| byte == 0))
+            .count() as u32;
         assert_eq!(zero.to_le_bytes(), bytes[124..128]);
     }
     assert_ne!(log.bytes_of(&log.blocks[1])[124], 0);

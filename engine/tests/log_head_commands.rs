@@ -1,4 +1,5 @@
-//! `catraca log head`, and `catraca log verify --head`: a log that lost its newest blocks, or had them exchanged, is found out.
+//! `catraca log head`, and `catraca log verify --head`: a log that lost its newest blocks, or had
+//! them exchanged, is found out.
 
 mod log_program;
 mod log_support;
@@ -19,7 +20,9 @@ fn keep(dir: &Path) -> String {
 
 fn cut_off(dir: &Path, log: &TestLog) {
     let last = log.last();
-    damage(dir, log.identity.shard, last.segment as u32, |bytes| bytes[last.offset..last.offset + last.len].fill(0));
+    damage(dir, log.identity.shard, last.segment as u32, |bytes| {
+        bytes[last.offset..last.offset + last.len].fill(0)
+    });
 }
 
 #[test]
@@ -27,12 +30,18 @@ fn the_head_is_where_the_chain_ends() {
     let dir = data_dir();
     let (status, report) = json(dir.path(), &["head", "--json"]);
     let (_, verified) = json(dir.path(), &["verify", "--json"]);
-    assert_eq!((status, &report["format"], &report["cluster_id"]), (0, &"catraca-head-1".into(), &verified["cluster_id"]));
+    assert_eq!(
+        (status, &report["format"], &report["cluster_id"]),
+        (0, &"catraca-head-1".into(), &verified["cluster_id"])
+    );
     let last = stream(1).last();
     for shard in 0..2 {
         let head = &report["streams"][shard];
         assert_eq!(head["chain"], verified["streams"][shard]["chain_head"]);
-        assert_eq!((&head["shard"], &head["epoch"], &head["last_lsn"]), (&shard.into(), &1.into(), &600.into()));
+        assert_eq!(
+            (&head["shard"], &head["epoch"], &head["last_lsn"]),
+            (&shard.into(), &1.into(), &600.into())
+        );
         assert_eq!(head["block_offset"], last.offset);
         assert!(head["file"].as_str().is_some_and(|file| file.ends_with("00000002.seg")), "{head}");
         assert_eq!(head["damage"], serde_json::Value::Null);
@@ -47,7 +56,10 @@ fn the_head_is_where_the_chain_ends() {
     damage(dir.path(), 0, 2, |bytes| bytes[last.offset + 300] ^= 1);
     let (status, report) = json(dir.path(), &["head", "--json"]);
     assert_eq!((status, &report["streams"][0]["last_lsn"]), (3, &570.into()));
-    assert!(report["streams"][0]["damage"].as_str().is_some_and(|damage| damage.contains("bit rot")), "{report}");
+    assert!(
+        report["streams"][0]["damage"].as_str().is_some_and(|damage| damage.contains("bit rot")),
+        "{report}"
+    );
 }
 
 #[test]
@@ -56,7 +68,8 @@ fn the_head_is_found_where_the_last_segment_has_none() {
     let dir = data_dir();
     TestLog::new(64 * 1024).write(dir.path());
     for segment in 1..4 {
-        fs::remove_file(catraca_engine::log::segment::segment_path(dir.path(), 0, segment)).expect("own");
+        fs::remove_file(catraca_engine::log::segment::segment_path(dir.path(), 0, segment))
+            .expect("own");
     }
     let mut torn = stream(1);
     torn.segments.pop();
@@ -71,7 +84,11 @@ fn the_head_is_found_where_the_last_segment_has_none() {
     );
     assert_eq!(report["streams"][1]["last_lsn"], 600);
     let kept = keep(dir.path());
-    assert_eq!(run(dir.path(), &["verify", "--head", &kept]).0, 0, "nothing kept is contained in everything");
+    assert_eq!(
+        run(dir.path(), &["verify", "--head", &kept]).0,
+        0,
+        "nothing kept is contained in everything"
+    );
 }
 
 #[test]
@@ -95,8 +112,7 @@ fn newest_blocks_cut_off_are_found_with_a_kept_head_only() {
     assert_eq!(run(dir.path(), &["verify"]).0, 0, "by itself the log looks sound");
     let (status, text, _) = run(dir.path(), &["verify", "--head", &kept]);
     assert_eq!(status, 3, "{text}");
-    let words =
-        "THE HEAD KEPT IS NOT THERE: stream 1: the head kept ends with record 600, what can be read of the log with record 570";
+    let words = "THE HEAD KEPT IS NOT THERE: stream 1: the head kept ends with record 600, what can be read of the log with record 570";
     assert!(text.contains(words), "{text}");
     fs::remove_dir_all(catraca_engine::log::segment::stream_dir(dir.path(), 1)).expect("own");
     let (status, report) = json(dir.path(), &["verify", "--head", &kept, "--json"]);
@@ -122,7 +138,10 @@ fn a_log_written_anew_with_the_key_is_found_too() {
         text
     };
     let text = rewritten(&[30; 20], 2);
-    assert!(text.contains("stream 0: the block that ends with record 600 has another chain value"), "{text}");
+    assert!(
+        text.contains("stream 0: the block that ends with record 600 has another chain value"),
+        "{text}"
+    );
     let text = rewritten(&[45; 14], 1);
     assert!(text.contains("stream 0: no block ends with record 600"), "{text}");
 }
@@ -135,7 +154,10 @@ fn what_is_no_head_is_refused() {
     for (bad, words) in [
         (text.replace("catraca-head-1", "catraca-head-9"), "format"),
         ("{}".to_owned(), "no file of heads"),
-        (r#"{"format": "catraca-head-1", "cluster_id": null, "streams": []}"#.to_owned(), "names no stream"),
+        (
+            r#"{"format": "catraca-head-1", "cluster_id": null, "streams": []}"#.to_owned(),
+            "names no stream",
+        ),
         (" ".repeat(1024 * 1024 + 1), "too long"),
     ] {
         fs::write(&kept, bad).expect("own");
@@ -143,7 +165,11 @@ fn what_is_no_head_is_refused() {
         assert_eq!(status, 1, "{stderr}");
         assert!(stderr.contains(words), "{words}: {stderr}");
     }
-    fs::write(&kept, text.replace(&text[text.find("cluster_id").expect("there") + 14..][..4], "0000")).expect("own");
+    fs::write(
+        &kept,
+        text.replace(&text[text.find("cluster_id").expect("there") + 14..][..4], "0000"),
+    )
+    .expect("own");
     let (status, text, _) = run(dir.path(), &["verify", "--head", &kept]);
     assert_eq!(status, 3);
     assert!(text.contains("the head kept is of another cluster"), "{text}");

@@ -21,13 +21,21 @@ fn proof(log: &TestLog, block: &Written, lsn: u64) -> Proof {
     Proof::of(head, payload, lsn, &KEY).unwrap_or_else(|| panic!("record {lsn} is in its block"))
 }
 
-/// Blocks of all shapes: within a chunk, at its edges, over several, with extensions, and the longest.
+/// Blocks of all shapes: within a chunk, at its edges, over several, with extensions, and the
+/// longest.
 fn log() -> TestLog {
     let mut log = TestLog::new(SEGMENT_HEAD_LEN + 2 * MAX_BLOCK_LEN);
     for count in [1, 3, 4, 30] {
         log.plain(count);
     }
-    log.block(&[vec![0xe0; 4096], vec![], vec![0xe1; 8], vec![0xe2; 1024], vec![], vec![0xe3; 512]]);
+    log.block(&[
+        vec![0xe0; 4096],
+        vec![],
+        vec![0xe1; 8],
+        vec![0xe2; 1024],
+        vec![],
+        vec![0xe3; 512],
+    ]);
     log.plain(4095);
     log
 }
@@ -40,7 +48,10 @@ fn every_record_has_a_proof_that_holds() {
         for (record, extension) in records(payload) {
             let lsn = record.lsn.to_native();
             // Of the longest block, each record of its ends and some of its middle.
-            if block.records > 1000 && (10..4090).contains(&(lsn - block.first_lsn)) && !lsn.is_multiple_of(97) {
+            if block.records > 1000
+                && (10..4090).contains(&(lsn - block.first_lsn))
+                && !lsn.is_multiple_of(97)
+            {
                 continue;
             }
             let proof = proof(&log, block, lsn);
@@ -50,7 +61,10 @@ fn every_record_has_a_proof_that_holds() {
             assert_eq!(read, proof);
             let proved = read.verify(&KEY).unwrap_or_else(|error| panic!("record {lsn}: {error}"));
             assert_eq!((proved.record, proved.extension.as_slice()), (*record, extension));
-            assert_eq!((read.chain(), proved.last_lsn()), (&head.chain, block.first_lsn + block.records - 1));
+            assert_eq!(
+                (read.chain(), proved.last_lsn()),
+                (&head.chain, block.first_lsn + block.records - 1)
+            );
             let plain = BlockHead { payload_crc: 0.into(), header_crc: 0.into(), ..*head };
             assert_eq!(BlockHead { header_crc: 0.into(), ..proved.block }, plain);
             assert_eq!(read.verify(&[0x5b; 32]), Err(ProofError::Chain), "another key");
@@ -67,9 +81,12 @@ fn a_proof_discloses_its_chunks_and_nothing_else() {
     for lsn in 1..=30 {
         let proof = proof(&log, &block, lsn);
         let text = proof.to_text();
-        let shown: BTreeSet<u64> = (1..=30).filter(|&lsn| text.contains(&hex::encode(&decision(lsn).transaction.id))).collect();
+        let shown: BTreeSet<u64> = (1..=30)
+            .filter(|&lsn| text.contains(&hex::encode(&decision(lsn).transaction.id)))
+            .collect();
         // The first chunk has the head and three records, each later one four.
-        let chunk = if lsn <= 3 { 1..=3 } else { (lsn - 4) / 4 * 4 + 4..=((lsn - 4) / 4 * 4 + 7).min(30) };
+        let chunk =
+            if lsn <= 3 { 1..=3 } else { (lsn - 4) / 4 * 4 + 4..=((lsn - 4) / 4 * 4 + 7).min(30) };
         assert_eq!(shown, (1..=3).chain(chunk).collect(), "record {lsn}");
         assert_eq!(proof.disclosed_records(), shown.len());
     }
@@ -96,11 +113,14 @@ fn altered_in_any_bit_it_proves_nothing() {
                 let mut altered = text.clone();
                 altered[at] ^= 1 << bit;
                 let error = judged(&altered);
-                kinds.insert(format!("{error:?}").split(['(', ' ']).next().expect("a name").to_owned());
+                kinds.insert(
+                    format!("{error:?}").split(['(', ' ']).next().expect("a name").to_owned(),
+                );
             }
             judged(&text[..at]);
         }
-        // Many a changed text is still well formed: it is the checks behind the parser that find it.
+        // Many a changed text is still well formed: it is the checks behind the parser that find
+        // it.
         for kind in ["Json", "Format", "Hex", "Stream", "Lsn", "Head", "Record", "Chain"] {
             assert!(kinds.contains(kind), "{kind} is not among {kinds:?}");
         }
@@ -122,10 +142,16 @@ fn put_together_otherwise_it_proves_nothing() {
     let no_room = ProofError::Record("the records before and behind it leave no room");
     assert_eq!(replaced("\"lsn\": 8", "\"lsn\": 9"), no_room);
     assert_eq!(replaced("\"record_offset\": 2048", "\"record_offset\": 2304"), no_room);
-    assert_eq!(replaced("\"record_offset\": 2048", "\"record_offset\": 18446744073709551615"), no_room);
+    assert_eq!(
+        replaced("\"record_offset\": 2048", "\"record_offset\": 18446744073709551615"),
+        no_room
+    );
     assert_eq!(replaced("\"index\": 2", "\"index\": 1"), ProofError::Chunks);
     assert_eq!(replaced("\"index\": 2", "\"index\": 18446744073709551615"), ProofError::Chunks);
-    assert_eq!(replaced("\"format\": \"catraca-proof-1\"", "\"format\": \"catraca-proof-2\""), ProofError::Format);
+    assert_eq!(
+        replaced("\"format\": \"catraca-proof-1\"", "\"format\": \"catraca-proof-2\""),
+        ProofError::Format
+    );
     assert_eq!(replaced("  \"lsn\"", "   \"lsn\""), ProofError::NotAsWritten);
     assert!(matches!(replaced("\"lsn\"", "\"lsm\""), ProofError::Json(_)));
     assert!(matches!(replaced("\"lsn\": 8,", "\"lsn\": 8, \"lsn\": 8,"), ProofError::Json(_)));
@@ -133,10 +159,16 @@ fn put_together_otherwise_it_proves_nothing() {
     // A subtree too few, one too many, and those of another block.
     let subtrees = |text: &str| text.split_once("\"subtrees\": [").expect("there").1.to_owned();
     assert_eq!(replaced(&subtrees(&text), &subtrees(&other)), ProofError::Chain);
-    assert_eq!(replaced(&format!("[{}", subtrees(&text)), "[]\n}\n"), ProofError::Subtrees { expected: 1, found: 0 });
+    assert_eq!(
+        replaced(&format!("[{}", subtrees(&text)), "[]\n}\n"),
+        ProofError::Subtrees { expected: 1, found: 0 }
+    );
     let value = "00".repeat(32);
     let one_more = format!(": [\n    \"{value}\",{}", subtrees(&text));
-    assert_eq!(replaced(&format!(": [{}", subtrees(&text)), &one_more), ProofError::Subtrees { expected: 1, found: 2 });
+    assert_eq!(
+        replaced(&format!(": [{}", subtrees(&text)), &one_more),
+        ProofError::Subtrees { expected: 1, found: 2 }
+    );
 
     assert_eq!(judged(&vec![b' '; MAX_PROOF_LEN + 1]), ProofError::TooLong);
     assert!(matches!(judged(&vec![b'['; MAX_PROOF_LEN]), ProofError::Json(_)));

@@ -1,4 +1,5 @@
-//! `catraca log prove`, and `catraca log verify --proof` as somebody meets it who has the proof and the key, and no log.
+//! `catraca log prove`, and `catraca log verify --proof` as somebody meets it who has the proof and
+//! the key, and no log.
 
 mod log_program;
 mod log_support;
@@ -13,7 +14,8 @@ fn away() -> (tempfile::TempDir, String, String) {
     let log = data_dir();
     let away = tempfile::tempdir().expect("a temporary folder");
     let proof = text(away.path().join("proof.json"));
-    let (status, _, stderr) = run(log.path(), &["prove", "--stream", "1", "--lsn", "3", "--out", &proof]);
+    let (status, _, stderr) =
+        run(log.path(), &["prove", "--stream", "1", "--lsn", "3", "--out", &proof]);
     assert_eq!(status, 0, "{stderr}");
     assert!(stderr.contains("record 3 in full, and 2 other records"), "{stderr}");
     assert_eq!(fs::metadata(&proof).expect("there").permissions().mode() & 0o777, 0o600);
@@ -38,9 +40,12 @@ fn a_proof_holds_without_the_log_and_shows_the_record_masked() {
     let verify = ["verify", "--proof", &proof, "--key-file", &key];
     let (status, text, stderr) = run_alone(&verify);
     assert_eq!(status, 0, "{text} {stderr}");
-    for part in
-        ["T00000003: DENY", "***.456.003-**", "HOLDS: record 3 of stream 1", "records 1 to 30, sealed 2026-11-23T12:00:00.001Z"]
-    {
+    for part in [
+        "T00000003: DENY",
+        "***.456.003-**",
+        "HOLDS: record 3 of stream 1",
+        "records 1 to 30, sealed 2026-11-23T12:00:00.001Z",
+    ] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(!text.contains("123456003") && !text.contains("203.0.113.9"), "{text}");
@@ -58,7 +63,12 @@ fn a_proof_holds_without_the_log_and_shows_the_record_masked() {
     assert!(text.contains("The receipt given is this block's."), "{text}");
     let (status, text, _) = run_alone(&[&verify[..], &["--receipt", "0123456789abcdef"]].concat());
     assert_eq!(status, 3);
-    assert!(text.contains("DOES NOT HOLD: the receipt given is 0123456789abcdef, that of the proof's block"), "{text}");
+    assert!(
+        text.contains(
+            "DOES NOT HOLD: the receipt given is 0123456789abcdef, that of the proof's block"
+        ),
+        "{text}"
+    );
     assert_eq!(run_alone(&[&verify[..], &["--receipt", "+123456789abcde"]].concat()).0, 2);
 }
 
@@ -70,7 +80,10 @@ fn what_proves_nothing_is_told() {
     fs::write(&other, "ab".repeat(32)).expect("own");
     let (status, text, _) = run_alone(&["verify", "--proof", &proof, "--key-file", &other]);
     assert_eq!(status, 3);
-    assert!(text.contains("DOES NOT HOLD: the chain value computed from it is not the one it names"), "{text}");
+    assert!(
+        text.contains("DOES NOT HOLD: the chain value computed from it is not the one it names"),
+        "{text}"
+    );
     let (status, _, stderr) = run_alone(&["verify", "--proof", &proof]);
     assert_eq!(status, 2);
     assert!(stderr.contains("--key-file"), "{stderr}");
@@ -82,7 +95,10 @@ fn what_proves_nothing_is_told() {
     alter(&proof, |bytes| bytes[600] ^= 1);
     let (status, text, _) = run_alone(&[&verify[..], &["--json"]].concat());
     let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    assert_eq!((status, &report["holds"], &report["proved"]), (3, &false.into(), &serde_json::Value::Null));
+    assert_eq!(
+        (status, &report["holds"], &report["proved"]),
+        (3, &false.into(), &serde_json::Value::Null)
+    );
     alter(&proof, |bytes| bytes.resize(64 * 1024 + 1, b' '));
     let (status, text, _) = run_alone(&verify);
     assert_eq!(status, 3);
@@ -92,8 +108,11 @@ fn what_proves_nothing_is_told() {
 #[test]
 fn a_head_that_was_kept_is_the_proofs_block_or_is_not() {
     let dir = data_dir();
-    let (proof, head, key) =
-        (text(dir.path().join("p.json")), text(dir.path().join("h.json")), text(dir.path().join("chain.key")));
+    let (proof, head, key) = (
+        text(dir.path().join("p.json")),
+        text(dir.path().join("h.json")),
+        text(dir.path().join("chain.key")),
+    );
     fs::write(&head, run(dir.path(), &["head", "--json"]).1).expect("own");
     let verify = ["verify", "--proof", &proof, "--key-file", &key, "--head", &head];
     assert_eq!(run(dir.path(), &["prove", "--stream", "0", "--lsn", "590", "--out", &proof]).0, 0);
@@ -140,6 +159,7 @@ fn what_can_not_be_proved_is_said() {
     // With one stream there is nothing to choose.
     fs::write(dir.path().join("k"), "5a".repeat(32)).expect("own");
     fs::remove_dir_all(catraca_engine::log::segment::stream_dir(dir.path(), 1)).expect("own");
-    let (status, proof) = json(dir.path(), &["prove", "--lsn", "3", "--key-file", &text(dir.path().join("k"))]);
+    let (status, proof) =
+        json(dir.path(), &["prove", "--lsn", "3", "--key-file", &text(dir.path().join("k"))]);
     assert_eq!((status, &proof["lsn"]), (0, &3.into()));
 }

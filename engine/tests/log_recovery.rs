@@ -1,12 +1,16 @@
-//! Recovery as a pure function: what is torn is cut, what is damaged is named, nothing is accepted silently.
+//! Recovery as a pure function: what is torn is cut, what is damaged is named, nothing is accepted
+//! silently.
 
 mod log_support;
 
-use catraca_engine::log::damage::{Damage, DamageReason, RecordFault, Spot, Stale, Torn, TornReason};
+use catraca_engine::log::damage::{
+    Damage, DamageReason, RecordFault, Spot, Stale, Torn, TornReason,
+};
 use catraca_engine::log::recovery::{LastWrite, Recovery, SegmentEnd, SegmentWalk, walk_segment};
 use catraca_engine::log::{SoundBlock, Tail};
 use catraca_wire::block::{
-    BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN, SegmentHead,
+    BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN,
+    SEGMENT_HEAD_LEN, SegmentHead,
 };
 use log_support::{CLUSTER, KEY, Recovered, TestLog, Written, recover};
 use proptest::prelude::*;
@@ -50,7 +54,13 @@ fn a_log_over_several_segments_reads_back() {
     assert!(recovered.clean(), "{recovered:?}");
     assert!(log.last().segment >= 2);
     assert_eq!(recovered.records.len(), 430);
-    assert!(recovered.records.iter().enumerate().all(|(i, (head, _))| head.lsn.to_native() == i as u64 + 1));
+    assert!(
+        recovered
+            .records
+            .iter()
+            .enumerate()
+            .all(|(i, (head, _))| head.lsn.to_native() == i as u64 + 1)
+    );
     assert_eq!(recovered.records[429].1, vec![9; 4096]);
     let last = log.last();
     assert_eq!(recovered.tail.segment as usize, last.segment);
@@ -95,9 +105,14 @@ fn every_truncation_of_the_last_block_is_torn() {
             let torn = Torn { segment: 0, from, to, reason: TornReason::SectorsNotWritten };
             assert_eq!((end, tail.next_lsn), (SegmentEnd::TornTail(torn), 4), "{len}");
         } else {
-            assert_eq!((end, tail.next_lsn), (SegmentEnd::Clean { end_offset: from + last.len as u64 }, 24), "{len}");
+            assert_eq!(
+                (end, tail.next_lsn),
+                (SegmentEnd::Clean { end_offset: from + last.len as u64 }, 24),
+                "{len}"
+            );
         }
-        // No crash shortens a segment, so a stream with one is refused: what is gone may have been acknowledged.
+        // No crash shortens a segment, so a stream with one is refused: what is gone may have been
+        // acknowledged.
         let cut = recover(&[whole[..len].to_vec()], Some(&KEY));
         let reason = DamageReason::SegmentLength { have: len as u64, want: 32 * 1024 };
         assert_eq!(cut.damage(), Damage { at: Spot { segment: 0, offset: len as u64 }, reason });
@@ -106,15 +121,20 @@ fn every_truncation_of_the_last_block_is_torn() {
 
 #[test]
 fn every_set_of_unwritten_sectors_of_the_last_block_is_torn() {
-    // Head and 16 records: nine sectors, the last half used. Then the same size with an extension of zeros over several sectors.
+    // Head and 16 records: nine sectors, the last half used. Then the same size with an extension
+    // of zeros over several sectors.
     for extensions in [vec![vec![]; 16], vec![vec![0; 2560], vec![], vec![1; 768]]] {
         let mut log = TestLog::new(32 * 1024);
         log.plain(3);
         let last = log.block(&extensions);
         let sectors = last.end.div_ceil(SECTOR_LEN);
         assert_eq!(sectors, 9);
-        let used: Vec<bool> =
-            log.bytes_of(&last).chunks(SECTOR_LEN).take(sectors).map(|sector| sector.iter().any(|&byte| byte != 0)).collect();
+        let used: Vec<bool> = log
+            .bytes_of(&last)
+            .chunks(SECTOR_LEN)
+            .take(sectors)
+            .map(|sector| sector.iter().any(|&byte| byte != 0))
+            .collect();
         for set in 0..1u32 << sectors {
             let mut log = log.clone();
             let lost = |sector: usize| set & 1 << sector != 0 && used[sector];
@@ -126,7 +146,11 @@ fn every_set_of_unwritten_sectors_of_the_last_block_is_torn() {
             let any_lost = (0..sectors).any(lost);
             let all_lost = (0..sectors).all(|sector| lost(sector) || !used[sector]);
             if !any_lost {
-                assert!(recovered.clean() && recovered.records.len() as u64 == last.first_lsn - 1 + last.records, "{set:b}");
+                assert!(
+                    recovered.clean()
+                        && recovered.records.len() as u64 == last.first_lsn - 1 + last.records,
+                    "{set:b}"
+                );
             } else {
                 all_but_last(&recovered, &log);
                 if all_lost {
@@ -135,7 +159,11 @@ fn every_set_of_unwritten_sectors_of_the_last_block_is_torn() {
                     let torn = recovered.torn();
                     assert_eq!((torn.from, torn.segment), (last.offset as u64, 0));
                     assert!(torn.to > torn.from && torn.to <= (last.offset + last.len) as u64);
-                    let reason = if lost(0) { TornReason::HeadNotWritten } else { TornReason::SectorsNotWritten };
+                    let reason = if lost(0) {
+                        TornReason::HeadNotWritten
+                    } else {
+                        TornReason::SectorsNotWritten
+                    };
                     assert_eq!(torn.reason, reason, "{set:b}");
                 }
             }
@@ -164,22 +192,46 @@ fn every_flipped_bit_is_found() {
             let found = recover(&flipped, Some(&KEY));
             flipped[segment][byte] ^= 1 << (bit % 8);
 
-            let block = log.blocks.iter().find(|b| b.segment == segment && (b.offset..b.offset + b.len).contains(&byte));
+            let block = log
+                .blocks
+                .iter()
+                .find(|b| b.segment == segment && (b.offset..b.offset + b.len).contains(&byte));
             let rest_from = if segment == 0 { end } else { SEGMENT_HEAD_LEN };
-            let context = || format!("segment {segment} byte {byte} bit {}: {:?}", bit % 8, found.end);
+            let context =
+                || format!("segment {segment} byte {byte} bit {}: {:?}", bit % 8, found.end);
             if byte < SEGMENT_HEAD_LEN {
-                assert_eq!(found.damage().at, Spot { segment: segment as u32, offset: 0 }, "{}", context());
+                assert_eq!(
+                    found.damage().at,
+                    Spot { segment: segment as u32, offset: 0 },
+                    "{}",
+                    context()
+                );
             } else if let Some(block) = block {
                 assert_eq!(found.damage().at, spot(block), "{}", context());
                 assert_eq!(found.records, records[..block.first_lsn as usize - 1], "{}", context());
             } else if byte < rest_from + SECTOR_LEN {
                 let at = Spot { segment: segment as u32, offset: rest_from as u64 };
-                assert_eq!(found.damage(), Damage { at, reason: DamageReason::BlockHead }, "{}", context());
+                assert_eq!(
+                    found.damage(),
+                    Damage { at, reason: DamageReason::BlockHead },
+                    "{}",
+                    context()
+                );
             } else {
-                // Never written, so never acknowledged; told as torn, and no record is lost by clearing it.
+                // Never written, so never acknowledged; told as torn, and no record is lost by
+                // clearing it.
                 let torn = found.torn();
-                assert_eq!((torn.segment as usize, torn.from), (segment, rest_from as u64), "{}", context());
-                assert!((torn.from..torn.to).contains(&(byte as u64)) && found.records == records, "{}", context());
+                assert_eq!(
+                    (torn.segment as usize, torn.from),
+                    (segment, rest_from as u64),
+                    "{}",
+                    context()
+                );
+                assert!(
+                    (torn.from..torn.to).contains(&(byte as u64)) && found.records == records,
+                    "{}",
+                    context()
+                );
             }
         }
     }
@@ -239,7 +291,10 @@ fn a_loss_at_the_end_of_a_segment_is_seen_from_the_next() {
     let next = log.plain(1);
     log.segments[1][lost.offset..].fill(0);
     let at = Spot { segment: 0, offset: (first.offset + first.len) as u64 };
-    assert_eq!(log.recover().damage(), Damage { at, reason: DamageReason::LostBlock { found: spot(&next) } });
+    assert_eq!(
+        log.recover().damage(),
+        Damage { at, reason: DamageReason::LostBlock { found: spot(&next) } }
+    );
 }
 
 #[test]
@@ -264,7 +319,9 @@ fn stale_blocks_of_a_reused_region_are_no_part_of_the_log() {
     let older = log.plain(20);
     log.plain(1);
     let (end, records) = (log.offset, 23);
-    let put = |log: &mut TestLog, at: usize, bytes: &[u8]| log.segments[0][at..at + bytes.len()].copy_from_slice(bytes);
+    let put = |log: &mut TestLog, at: usize, bytes: &[u8]| {
+        log.segments[0][at..at + bytes.len()].copy_from_slice(bytes)
+    };
 
     let mut again = log.clone();
     put(&mut again, end, log.bytes_of(&old));
@@ -276,7 +333,9 @@ fn stale_blocks_of_a_reused_region_are_no_part_of_the_log() {
     assert_eq!(recovered.records.len(), records);
 
     // Of another cluster, of another stream, although the number is the one expected.
-    for (cluster_id, shard, stale) in [(*b"another cluster.", 0, Stale::Cluster), (CLUSTER, 9, Stale::Shard(9))] {
+    for (cluster_id, shard, stale) in
+        [(*b"another cluster.", 0, Stale::Cluster), (CLUSTER, 9, Stale::Shard(9))]
+    {
         let mut other = TestLog::of(64 * 1024, BlockIdentity { shard, epoch: 1, cluster_id });
         other.next_lsn = log.next_lsn;
         let block = other.plain(3);
@@ -312,10 +371,16 @@ fn segment_files_that_do_not_belong_are_named() {
     type Change<'c> = &'c dyn Fn(&mut TestLog);
     let cases: [(Change<'_>, DamageReason); 7] = [
         (&|log| log.segments[1].clear(), DamageReason::SegmentEmpty),
-        (&|log| forge_segment(log, 1, |head| head.cluster_id[0] ^= 1), DamageReason::SegmentCluster),
+        (
+            &|log| forge_segment(log, 1, |head| head.cluster_id[0] ^= 1),
+            DamageReason::SegmentCluster,
+        ),
         (&|log| forge_segment(log, 1, |head| head.shard = 7.into()), DamageReason::SegmentShard(7)),
         (&|log| log.segments[1] = log.segments[2].clone(), DamageReason::SegmentIndex(2)),
-        (&|log| forge_segment(log, 1, |head| head.format_version = 2.into()), DamageReason::SegmentVersion(2)),
+        (
+            &|log| forge_segment(log, 1, |head| head.format_version = 2.into()),
+            DamageReason::SegmentVersion(2),
+        ),
         (&|log| log.segments[1][..8].copy_from_slice(b"whatever"), DamageReason::SegmentHead),
         (&|log| log.segments[1][100] = 1, DamageReason::SegmentPadding),
     ];
@@ -323,7 +388,10 @@ fn segment_files_that_do_not_belong_are_named() {
         assert_eq!(damage_of(change), Damage { at: at(1), reason });
     }
     let longer = damage_of(&|log| log.segments[1].extend([0; 512]));
-    assert_eq!(longer.reason, DamageReason::SegmentLength { have: 64 * 1024 + 512, want: 64 * 1024 });
+    assert_eq!(
+        longer.reason,
+        DamageReason::SegmentLength { have: 64 * 1024 + 512, want: 64 * 1024 }
+    );
     let shorter = damage_of(&|log| log.segments[1].truncate(100));
     assert_eq!(shorter.reason, DamageReason::SegmentLength { have: 100, want: 64 * 1024 });
 
@@ -349,13 +417,25 @@ fn blocks_that_do_not_follow_are_named() {
         damage.reason
     };
     assert_eq!(reason_of(&|head| head.format_version = 9.into()), DamageReason::BlockVersion(9));
-    assert_eq!(reason_of(&|head| head.first_lsn = 8.into()), DamageReason::Gap { expected: 5, found: 8 });
-    assert_eq!(reason_of(&|head| head.epoch = 4.into()), DamageReason::EpochWentBack { before: 5, found: 4 });
+    assert_eq!(
+        reason_of(&|head| head.first_lsn = 8.into()),
+        DamageReason::Gap { expected: 5, found: 8 }
+    );
+    assert_eq!(
+        reason_of(&|head| head.epoch = 4.into()),
+        DamageReason::EpochWentBack { before: 5, found: 4 }
+    );
     assert_eq!(reason_of(&|head| head.previous_chain[9] ^= 1), DamageReason::ChainLink);
     assert_eq!(reason_of(&|head| head.chain[9] ^= 1), DamageReason::ChainValue);
     assert_eq!(reason_of(&|head| head.sealed_at_ns = 9.into()), DamageReason::ChainValue);
-    assert_eq!(reason_of(&|head| head.payload_len = (MAX_BLOCK_LEN as u32).into()), DamageReason::BlockHead);
-    assert_eq!(reason_of(&|head| head.payload_len = (60 * 1024).into()), DamageReason::BlockSpansSegments);
+    assert_eq!(
+        reason_of(&|head| head.payload_len = (MAX_BLOCK_LEN as u32).into()),
+        DamageReason::BlockHead
+    );
+    assert_eq!(
+        reason_of(&|head| head.payload_len = (60 * 1024).into()),
+        DamageReason::BlockSpansSegments
+    );
     assert_eq!(reason_of(&|head| head.record_count = 0.into()), DamageReason::BlockHead);
     assert_eq!(reason_of(&|head| head.reserved[3] = 1), DamageReason::BlockHead);
 }
@@ -368,17 +448,45 @@ fn records_that_can_not_be_are_named_though_the_chain_is_right() {
         let block = log.plain(3);
         let bytes_of_block = &mut log.segments[0][block.offset..block.offset + block.len];
         bytes_of_block[at..at + bytes.len()].copy_from_slice(bytes);
-        let previous = bytemuck::from_bytes::<BlockHead>(&bytes_of_block[..BLOCK_HEAD_LEN]).previous_chain;
-        catraca_wire::block::seal(bytes_of_block, block.end - BLOCK_HEAD_LEN, &log.identity, 2, 3, 1, &previous, &KEY);
+        let previous =
+            bytemuck::from_bytes::<BlockHead>(&bytes_of_block[..BLOCK_HEAD_LEN]).previous_chain;
+        catraca_wire::block::seal(
+            bytes_of_block,
+            block.end - BLOCK_HEAD_LEN,
+            &log.identity,
+            2,
+            3,
+            1,
+            &previous,
+            &KEY,
+        );
         log.recover().damage().reason
     };
     let second = BLOCK_HEAD_LEN + 256;
-    assert_eq!(fault_of(second, &[99]), DamageReason::Record { lsn: 3, what: RecordFault::Kind(99) });
-    assert_eq!(fault_of(second + 1, &[7]), DamageReason::Record { lsn: 3, what: RecordFault::Version(7) });
-    assert_eq!(fault_of(second + 2, &[12, 0]), DamageReason::Record { lsn: 3, what: RecordFault::Extension(12) });
-    assert_eq!(fault_of(second + 2, &[8, 16]), DamageReason::Record { lsn: 3, what: RecordFault::Extension(4104) });
-    assert_eq!(fault_of(second + 2, &[0, 1]), DamageReason::Record { lsn: 4, what: RecordFault::Length });
-    assert_eq!(fault_of(second + 16, &[9]), DamageReason::Record { lsn: 3, what: RecordFault::Lsn(9) });
+    assert_eq!(
+        fault_of(second, &[99]),
+        DamageReason::Record { lsn: 3, what: RecordFault::Kind(99) }
+    );
+    assert_eq!(
+        fault_of(second + 1, &[7]),
+        DamageReason::Record { lsn: 3, what: RecordFault::Version(7) }
+    );
+    assert_eq!(
+        fault_of(second + 2, &[12, 0]),
+        DamageReason::Record { lsn: 3, what: RecordFault::Extension(12) }
+    );
+    assert_eq!(
+        fault_of(second + 2, &[8, 16]),
+        DamageReason::Record { lsn: 3, what: RecordFault::Extension(4104) }
+    );
+    assert_eq!(
+        fault_of(second + 2, &[0, 1]),
+        DamageReason::Record { lsn: 4, what: RecordFault::Length }
+    );
+    assert_eq!(
+        fault_of(second + 16, &[9]),
+        DamageReason::Record { lsn: 3, what: RecordFault::Lsn(9) }
+    );
 }
 
 #[test]
@@ -422,7 +530,10 @@ fn bytes_where_no_write_can_have_left_them_are_refused() {
     log.prepare();
     log.prepare();
     log.segments[2][6000] = 1;
-    assert!(matches!(log.recover().damage(), Damage { at: Spot { segment: 2, .. }, reason: DamageReason::Remains { .. } }));
+    assert!(matches!(
+        log.recover().damage(),
+        Damage { at: Spot { segment: 2, .. }, reason: DamageReason::Remains { .. } }
+    ));
 
     // In two places at once.
     let mut log = TestLog::new(64 * 1024);
@@ -430,7 +541,10 @@ fn bytes_where_no_write_can_have_left_them_are_refused() {
     log.prepare();
     log.segments[0][last.offset + last.len + 600] = 1;
     log.segments[1][6000] = 1;
-    assert!(matches!(log.recover().damage(), Damage { at: Spot { segment: 1, .. }, reason: DamageReason::Remains { .. } }));
+    assert!(matches!(
+        log.recover().damage(),
+        Damage { at: Spot { segment: 1, .. }, reason: DamageReason::Remains { .. } }
+    ));
 }
 
 /// One way to spoil a log.
@@ -448,17 +562,12 @@ fn spoils() -> impl Strategy<Value = Spoil> {
     let page = (0..48usize).prop_map(|page| page * PAGE);
     prop_oneof![
         (anywhere.clone(), 0..8u8).prop_map(|(at, bit)| Spoil::Flip { at, bit }),
-        (anywhere.clone(), 1..9000usize, prop_oneof![Just(0u8), any::<u8>()]).prop_map(|(at, len, with)| Spoil::Fill {
-            at,
-            len,
-            with
-        }),
-        (anywhere.clone(), prop::collection::vec(any::<u8>(), 1..300)).prop_map(|(at, bytes)| Spoil::Noise { at, bytes }),
-        (page.clone(), page, (1..5usize).prop_map(|pages| pages * PAGE)).prop_map(|(from, to, len)| Spoil::Copy {
-            from,
-            to,
-            len
-        }),
+        (anywhere.clone(), 1..9000usize, prop_oneof![Just(0u8), any::<u8>()])
+            .prop_map(|(at, len, with)| Spoil::Fill { at, len, with }),
+        (anywhere.clone(), prop::collection::vec(any::<u8>(), 1..300))
+            .prop_map(|(at, bytes)| Spoil::Noise { at, bytes }),
+        (page.clone(), page, (1..5usize).prop_map(|pages| pages * PAGE))
+            .prop_map(|(from, to, len)| Spoil::Copy { from, to, len }),
         (0..3usize, 0..70_000usize).prop_map(|(segment, len)| Spoil::Cut { segment, len }),
     ]
 }
@@ -466,7 +575,8 @@ fn spoils() -> impl Strategy<Value = Spoil> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever happens to the bytes: no panic, and what is read is a true beginning of what was written.
+    /// Whatever happens to the bytes: no panic, and what is read is a true beginning of what was
+    /// written.
     #[test]
     fn a_spoiled_log_gives_a_true_prefix(spoils in prop::collection::vec(spoils(), 1..6), keyed in any::<bool>()) {
         let mut log = TestLog::new(64 * 1024);

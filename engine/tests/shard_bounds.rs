@@ -1,13 +1,18 @@
-//! Every bound of the shard: at each the answer is a clear error, nothing is recorded, and what comes after is served.
+//! Every bound of the shard: at each the answer is a clear error, nothing is recorded, and what
+//! comes after is served.
 
 mod support;
 
 use catraca_engine::limits::{
-    DISK_FULL_RETRY_MS, MAX_CONTROL_REQUESTS, MAX_PENDING, OVERLOADED_RETRY_MS, SHUTTING_DOWN_RETRY_MS,
+    DISK_FULL_RETRY_MS, MAX_CONTROL_REQUESTS, MAX_PENDING, OVERLOADED_RETRY_MS,
+    SHUTTING_DOWN_RETRY_MS,
 };
 use catraca_engine::shard::dedupe::MIN_ENTRIES;
 use catraca_engine::shard::messages::{Admission, ToControl, ToShard};
-use catraca_wire::frame::{ErrorCode, FixedFrame, LookupFrame, PingFrame, SubmitFrame, TransactionFields, VERDICT_DUPLICATE};
+use catraca_wire::frame::{
+    ErrorCode, FixedFrame, LookupFrame, PingFrame, SubmitFrame, TransactionFields,
+    VERDICT_DUPLICATE,
+};
 use std::time::Duration;
 use support::{NOON_NS, Options, Reply, World, payer, submit, transaction};
 
@@ -17,7 +22,9 @@ const fn error(correlation: u64, code: ErrorCode, retry_after_ms: u32) -> Reply 
 
 /// Many transactions in one piece, with correlations from 1.
 fn many(count: usize, name: &str) -> Vec<SubmitFrame> {
-    (1..=count as u64).map(|n| submit(n, transaction(&format!("{name}{n}"), payer(n % 50)))).collect()
+    (1..=count as u64)
+        .map(|n| submit(n, transaction(&format!("{name}{n}"), payer(n % 50))))
+        .collect()
 }
 
 fn with_budget(mut t: TransactionFields, budget_us: u32) -> TransactionFields {
@@ -45,7 +52,11 @@ fn a_write_that_takes_too_long_is_unconfirmed_once() {
     w.pass(Duration::from_secs(5));
     w.tick();
     w.settle();
-    assert_eq!(w.clients[c].answers(1).len(), 1, "the record that came later makes no second answer");
+    assert_eq!(
+        w.clients[c].answers(1).len(),
+        1,
+        "the record that came later makes no second answer"
+    );
     let decision = w.clients[c].answer(2).verdict();
     assert_eq!((decision.flags, decision.lsn.to_native()), (VERDICT_DUPLICATE, 1));
     assert_ne!(decision.receipt, 0, "although nobody was waiting for it when it was written");
@@ -61,7 +72,11 @@ fn a_decision_is_never_given_late_although_no_tick_came_between() {
     assert!(w.begin_write(0));
     w.pass(Duration::from_micros(50_000));
     assert!(w.finish_write(0));
-    assert_eq!(w.clients[c].answer(1).error(), ErrorCode::Late, "that it is safe is known, and told");
+    assert_eq!(
+        w.clients[c].answer(1).error(),
+        ErrorCode::Late,
+        "that it is safe is known, and told"
+    );
     assert_ne!(w.ask(c, 2, t).verdict().receipt, 0);
     assert_eq!(w.records().len(), 1);
 }
@@ -73,10 +88,17 @@ fn a_resend_of_what_is_safe_whose_budget_is_over_tells_that_it_is_late() {
     let t = transaction("a", payer(1));
     let first = w.ask(c, 1, t).verdict();
     // Its bytes lay in the server for longer than its budget.
-    w.feed_late(c, bytemuck::bytes_of(&submit(2, with_budget(t, 1_000))), Duration::from_micros(1_000));
+    w.feed_late(
+        c,
+        bytemuck::bytes_of(&submit(2, with_budget(t, 1_000))),
+        Duration::from_micros(1_000),
+    );
     assert_eq!(w.clients[c].answer(2), error(2, ErrorCode::Late, 0));
     let again = w.ask(c, 3, t).verdict();
-    assert_eq!((again.lsn, again.receipt, again.flags), (first.lsn, first.receipt, VERDICT_DUPLICATE));
+    assert_eq!(
+        (again.lsn, again.receipt, again.flags),
+        (first.lsn, first.receipt, VERDICT_DUPLICATE)
+    );
     assert_eq!(w.records().len(), 1);
 }
 
@@ -142,12 +164,18 @@ fn without_block_memory_it_is_overloaded_and_nothing_recorded() {
 fn control_requests_are_bounded() {
     let mut w = World::new();
     let c = w.client();
-    let lookups: Vec<LookupFrame> = (1..=MAX_CONTROL_REQUESTS as u64 + 2).map(LookupFrame::empty).collect();
+    let lookups: Vec<LookupFrame> =
+        (1..=MAX_CONTROL_REQUESTS as u64 + 2).map(LookupFrame::empty).collect();
     w.send(c, bytemuck::cast_slice(&lookups));
-    let asked = |w: &World| w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Request { .. })).count();
+    let asked = |w: &World| {
+        w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Request { .. })).count()
+    };
     assert_eq!(asked(&w), MAX_CONTROL_REQUESTS);
     for n in 1..=2 {
-        assert_eq!(w.clients[c].answer(MAX_CONTROL_REQUESTS as u64 + n).error(), ErrorCode::Overloaded);
+        assert_eq!(
+            w.clients[c].answer(MAX_CONTROL_REQUESTS as u64 + n).error(),
+            ErrorCode::Overloaded
+        );
     }
     let connection = w.clients[c].id;
     let not_found = catraca_wire::frame::ErrorFrame::new(1, ErrorCode::NotFound, 0, false, "");
@@ -186,8 +214,8 @@ fn past_in_flight_nothing_is_read_and_nothing_lost() {
     assert_eq!(w.records().len(), 100);
 }
 
-/// Bytes can arrive although no more than before may be taken: the read was begun earlier. What was kept then must not lie there until
-/// more arrives.
+/// Bytes can arrive although no more than before may be taken: the read was begun earlier. What was
+/// kept then must not lie there until more arrives.
 #[test]
 fn what_was_kept_is_taken_once_answers_have_gone_out() {
     let mut w = World::with(Options { in_flight: 4096, ..Options::default() });
@@ -197,7 +225,10 @@ fn what_was_kept_is_taken_once_answers_have_gone_out() {
     w.set_deaf(c, true);
     w.begin_write(0);
     w.finish_write(0);
-    let late = [submit(9_001, transaction("late1", payer(1))), submit(9_002, transaction("late2", payer(1)))];
+    let late = [
+        submit(9_001, transaction("late1", payer(1))),
+        submit(9_002, transaction("late2", payer(1))),
+    ];
     w.feed(c, bytemuck::cast_slice(&late));
     w.set_deaf(c, false);
     w.settle();
@@ -214,8 +245,13 @@ fn what_is_refused_at_once_makes_room_for_what_came_with_it() {
     other.amount_centavos = 2_000.into();
     let lookup = LookupFrame::empty(2);
     let (reused, ping) = (submit(3, other), PingFrame::empty(4));
-    // The first two fill what may be in flight; the second is refused when it is decided, and nothing else will come.
-    w.send(c, &[bytemuck::bytes_of(&lookup), bytemuck::bytes_of(&reused), bytemuck::bytes_of(&ping)].concat());
+    // The first two fill what may be in flight; the second is refused when it is decided, and
+    // nothing else will come.
+    w.send(
+        c,
+        &[bytemuck::bytes_of(&lookup), bytemuck::bytes_of(&reused), bytemuck::bytes_of(&ping)]
+            .concat(),
+    );
     assert_eq!(w.clients[c].answer(3).error(), ErrorCode::IdReused);
     assert_eq!(w.clients[c].answers(4).len(), 1, "PING was left behind");
 }
@@ -266,7 +302,9 @@ fn closed_admission_still_answers_what_was_decided() {
 fn drained_is_told_once_and_only_when_all_is_answered() {
     let mut w = World::new();
     let c = w.client();
-    let drained = |w: &World| w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Drained(0))).count();
+    let drained = |w: &World| {
+        w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Drained(0))).count()
+    };
     w.submit(c, 1, transaction("a", payer(1)));
     w.admit(Admission::Stopping);
     w.tick();
@@ -288,8 +326,10 @@ fn event_times_have_limits_and_connections_a_number() {
     let mut w = World::with(Options { connections: 2, ..Options::default() });
     let limits = w.options.event_time;
     let c = w.client();
-    let at =
-        |name: &str, event_time_ns: u64| TransactionFields { event_time_ns: event_time_ns.into(), ..transaction(name, payer(1)) };
+    let at = |name: &str, event_time_ns: u64| TransactionFields {
+        event_time_ns: event_time_ns.into(),
+        ..transaction(name, payer(1))
+    };
     assert_eq!(w.ask(c, 1, at("a", NOON_NS + limits.ahead_ns)).verdict().flags, 0);
     assert_eq!(w.ask(c, 2, at("b", NOON_NS + limits.ahead_ns + 1)).error(), ErrorCode::BadField);
     assert_eq!(w.ask(c, 3, at("c", NOON_NS - limits.age_ns)).verdict().flags, 0);
@@ -297,7 +337,11 @@ fn event_times_have_limits_and_connections_a_number() {
     // What is remembered is answered first: only what is new is judged by its time.
     w.pass(Duration::from_secs(4));
     let old = at("c", NOON_NS - limits.age_ns);
-    assert_eq!(w.ask(c, 5, old).verdict().flags, VERDICT_DUPLICATE, "it was in time when it was new");
+    assert_eq!(
+        w.ask(c, 5, old).verdict().flags,
+        VERDICT_DUPLICATE,
+        "it was in time when it was new"
+    );
     let other = TransactionFields { amount_centavos: 7.into(), ..old };
     assert_eq!(w.ask(c, 6, other).error(), ErrorCode::IdReused);
     assert_eq!(w.ask(c, 7, at("e", NOON_NS - limits.age_ns)).error(), ErrorCode::BadField);
@@ -309,13 +353,16 @@ fn event_times_have_limits_and_connections_a_number() {
     assert!(w.cores[0].shard.connect(now).is_some());
 }
 
-/// The dedupe window forgets; what it forgot is refused rather than decided twice, also where the transaction's own time was ahead of
-/// the server's.
+/// The dedupe window forgets; what it forgot is refused rather than decided twice, also where the
+/// transaction's own time was ahead of the server's.
 #[test]
 fn what_fell_out_of_the_window_is_never_decided_again() {
     let mut w = World::with(Options { in_flight: 1 << 20, segments: 60, ..Options::default() });
     let c = w.client();
-    let ahead = TransactionFields { event_time_ns: (NOON_NS + 1_000_000_000).into(), ..transaction("ahead", payer(1)) };
+    let ahead = TransactionFields {
+        event_time_ns: (NOON_NS + 1_000_000_000).into(),
+        ..transaction("ahead", payer(1))
+    };
     let plain = transaction("plain", payer(1));
     let first = [w.ask(c, 1, ahead).verdict(), w.ask(c, 2, plain).verdict()];
     assert!(first.iter().all(|answer| answer.flags == 0));
@@ -350,8 +397,15 @@ fn what_fell_out_of_the_window_is_never_decided_again() {
         let c = w.client();
         assert_eq!(w.ask(c, 4, ahead).error(), ErrorCode::BadField);
         assert_eq!(w.ask(c, 5, plain).error(), ErrorCode::BadField);
-        let far = TransactionFields { event_time_ns: (w.now.wall_ns + 200_000_000_000).into(), ..transaction("far", payer(1)) };
-        assert_eq!(w.ask(c, 6, far).error(), ErrorCode::BadField, "it would carry the horizon past the present");
+        let far = TransactionFields {
+            event_time_ns: (w.now.wall_ns + 200_000_000_000).into(),
+            ..transaction("far", payer(1))
+        };
+        assert_eq!(
+            w.ask(c, 6, far).error(),
+            ErrorCode::BadField,
+            "it would carry the horizon past the present"
+        );
     }
     assert_eq!(w.records().len(), records);
 }

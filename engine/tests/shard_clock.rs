@@ -1,5 +1,5 @@
-//! The clock of the day is set, back and forth, while a shard works: nothing is lost, done twice, or left waiting. What is refused for its
-//! age may be: it is judged by the clock that there is.
+//! The clock of the day is set, back and forth, while a shard works: nothing is lost, done twice,
+//! or left waiting. What is refused for its age may be: it is judged by the clock that there is.
 
 mod support;
 
@@ -9,8 +9,10 @@ use std::time::Duration;
 use support::{NOON_NS, Reply, Tear, World, payer, transaction};
 
 const HOUR_NS: i64 = 3_600_000_000_000;
-/// How the clock is set, one after the other: an hour back and forth two, and the whole day that a transaction may be old.
-const JUMPS_NS: [i64; 6] = [-HOUR_NS, 2 * HOUR_NS, -2 * HOUR_NS, 25 * HOUR_NS, -48 * HOUR_NS, 24 * HOUR_NS];
+/// How the clock is set, one after the other: an hour back and forth two, and the whole day that a
+/// transaction may be old.
+const JUMPS_NS: [i64; 6] =
+    [-HOUR_NS, 2 * HOUR_NS, -2 * HOUR_NS, 25 * HOUR_NS, -48 * HOUR_NS, 24 * HOUR_NS];
 /// Transactions between two of them.
 const EACH: u64 = 40;
 
@@ -44,16 +46,26 @@ impl Told {
         }
     }
 
-    /// Whatever the clock shows: what was decided is answered as it was, and nothing else is in the log.
+    /// Whatever the clock shows: what was decided is answered as it was, and nothing else is in the
+    /// log.
     fn assert_kept(&self, w: &mut World, client: usize, correlations_from: u64) {
         for (&number, told) in &self.verdicts {
-            let again = w.ask(client, correlations_from + number, self.transactions[&number]).verdict();
+            let again =
+                w.ask(client, correlations_from + number, self.transactions[&number]).verdict();
             assert_eq!(again.flags & VERDICT_DUPLICATE, VERDICT_DUPLICATE, "{number}");
-            assert_eq!((again.lsn, again.verdict, again.receipt), (told.lsn, told.verdict, told.receipt), "{number}");
+            assert_eq!(
+                (again.lsn, again.verdict, again.receipt),
+                (told.lsn, told.verdict, told.receipt),
+                "{number}"
+            );
         }
         let records = w.records();
         let ids: HashSet<_> = records.iter().map(|record| record.transaction.id).collect();
-        assert_eq!((records.len(), ids.len()), (self.verdicts.len(), self.verdicts.len()), "one record for each");
+        assert_eq!(
+            (records.len(), ids.len()),
+            (self.verdicts.len(), self.verdicts.len()),
+            "one record for each"
+        );
     }
 }
 
@@ -84,7 +96,12 @@ fn a_clock_set_back_and_forth_under_load_loses_doubles_and_stalls_nothing() {
         told.take(&w, client, first..number);
         told.assert_kept(&mut w, client, 1_000_000 * (round as u64 + 1));
     }
-    assert!(told.verdicts.len() as u64 > EACH && told.refused > 0, "{} decided, {} refused", told.verdicts.len(), told.refused);
+    assert!(
+        told.verdicts.len() as u64 > EACH && told.refused > 0,
+        "{} decided, {} refused",
+        told.verdicts.len(),
+        told.refused
+    );
     assert_eq!(told.verdicts.len() as u64 + told.refused, number - 1);
     // The power goes while the clock is an hour off, and the node starts from its log.
     w.set_clock(-HOUR_NS);
@@ -105,10 +122,17 @@ fn budgets_run_by_the_other_clock() {
         w.set_clock(jump_ns);
         w.pass(Duration::from_millis(1_999));
         w.tick();
-        assert!(w.clients[client].answers(number).is_empty(), "its 2 s are not over, whatever the clock shows");
+        assert!(
+            w.clients[client].answers(number).is_empty(),
+            "its 2 s are not over, whatever the clock shows"
+        );
         w.pass(Duration::from_millis(1));
         w.tick();
-        assert_eq!(w.clients[client].answer(number).error(), ErrorCode::Unconfirmed, "and now they are");
+        assert_eq!(
+            w.clients[client].answer(number).error(),
+            ErrorCode::Unconfirmed,
+            "and now they are"
+        );
         w.settle();
         // In step with the real time again for the next one, as a client's own clock is.
         w.now.wall_ns = NOON_NS;

@@ -1,5 +1,6 @@
-//! The promises of the log, held by the real shard over a fake disk: an answer follows the durable write, a transaction sent again gets
-//! the same answer, also after a power cut, and nothing is acknowledged after a failed write.
+//! The promises of the log, held by the real shard over a fake disk: an answer follows the durable
+//! write, a transaction sent again gets the same answer, also after a power cut, and nothing is
+//! acknowledged after a failed write.
 
 mod support;
 
@@ -26,7 +27,10 @@ fn the_answer_follows_the_durable_write() {
     assert!(w.clients[c].answers(1).is_empty(), "being written");
     assert!(w.finish_write(0));
     let answer = w.clients[c].answer(1).verdict();
-    assert_eq!((answer.verdict, answer.flags, answer.lsn.to_native()), (Verdict::Approve.to_wire(), 0, 1));
+    assert_eq!(
+        (answer.verdict, answer.flags, answer.lsn.to_native()),
+        (Verdict::Approve.to_wire(), 0, 1)
+    );
     let records = w.records();
     assert_eq!(records.len(), 1);
     assert_eq!(records[0].transaction, transaction("a", payer(1)));
@@ -63,7 +67,8 @@ fn while_one_block_is_written_the_next_fills() {
     assert!(w.clients[b].answers(10).is_empty());
     assert!(w.finish_write(0), "the next was begun at once");
     assert_eq!(w.cores[0].disk.writes, 2, "a hundred decisions in one write");
-    let receipts: Vec<u64> = (0..50).map(|n| w.clients[b].answer(10 + n).verdict().receipt.to_native()).collect();
+    let receipts: Vec<u64> =
+        (0..50).map(|n| w.clients[b].answer(10 + n).verdict().receipt.to_native()).collect();
     assert!(receipts.iter().all(|&receipt| receipt == receipts[0] && receipt != 0));
     assert_ne!(receipts[0], w.clients[a].answer(1).verdict().receipt.to_native());
     assert_eq!(w.records().len(), 101);
@@ -78,12 +83,19 @@ fn sent_again_while_unwritten_it_waits_and_gets_the_same_answer() {
     assert!(w.begin_write(0));
     w.submit(b, 3, transaction("a", payer(1)));
     w.submit(a, 4, transaction("a", payer(1)));
-    assert!(w.clients[b].replies.len() == 1 && w.clients[a].replies.len() == 1, "only the welcomes");
+    assert!(
+        w.clients[b].replies.len() == 1 && w.clients[a].replies.len() == 1,
+        "only the welcomes"
+    );
     w.settle();
     let first = w.clients[a].answer(1).verdict();
     assert_eq!(first.flags, 0);
-    for again in [w.clients[b].answer(2), w.clients[b].answer(3), w.clients[a].answer(4), w.ask(b, 5, transaction("a", payer(1)))]
-    {
+    for again in [
+        w.clients[b].answer(2),
+        w.clients[b].answer(3),
+        w.clients[a].answer(4),
+        w.ask(b, 5, transaction("a", payer(1))),
+    ] {
         assert_eq!(first_of(again.verdict()), first);
     }
     assert_eq!(w.records().len(), 1);
@@ -109,7 +121,11 @@ fn an_id_with_other_content_is_refused_and_the_first_decision_stands() {
     other.amount_centavos = 1_001.into();
     w.submit(c, 1, first);
     w.submit(c, 2, other);
-    assert_eq!(w.clients[c].answer(2).error(), ErrorCode::IdReused, "also while the first is unwritten");
+    assert_eq!(
+        w.clients[c].answer(2).error(),
+        ErrorCode::IdReused,
+        "also while the first is unwritten"
+    );
     w.settle();
     assert_eq!(w.ask(c, 3, other).error(), ErrorCode::IdReused);
     let mut same = first;
@@ -142,7 +158,8 @@ fn after_a_power_cut_answered_decisions_stand() {
     }
 }
 
-/// A write that the power cut in any of its sectors: whole, it counts; torn, it never was; and either way the resend is answered once.
+/// A write that the power cut in any of its sectors: whole, it counts; torn, it never was; and
+/// either way the resend is answered once.
 #[test]
 fn a_torn_block_was_never_acknowledged_and_is_decided_anew() {
     // 20 records: a block of 11 sectors with something in them.
@@ -161,7 +178,10 @@ fn a_torn_block_was_never_acknowledged_and_is_decided_anew() {
         assert!(w.begin_write(0));
         w.crash(tear);
         let survived = w.records().len() - 1;
-        assert!(survived == 0 || survived == 20, "{tear:?}: a block counts whole or not at all: {survived}");
+        assert!(
+            survived == 0 || survived == 20,
+            "{tear:?}: a block counts whole or not at all: {survived}"
+        );
         kept += usize::from(survived == 20);
         lost += usize::from(survived == 0);
         let c = w.client();

@@ -6,8 +6,8 @@ use catraca_engine::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT};
 use catraca_engine::shard::access::{Access, Permissions};
 use catraca_engine::shard::messages::{ControlRequest, ToControl};
 use catraca_wire::frame::{
-    ClusterFrame, ClusterOp, ErrorCode, FrameKind, HelloFrame, LookupFrame, PingFrame, StatsFrame, SubmitFrame,
-    TransactionFields, WelcomeFrame,
+    ClusterFrame, ClusterOp, ErrorCode, FrameKind, HelloFrame, LookupFrame, PingFrame, StatsFrame,
+    SubmitFrame, TransactionFields, WelcomeFrame,
 };
 use std::time::Duration;
 use support::{Options, Reply, World, payer, submit, transaction};
@@ -79,17 +79,32 @@ fn a_broken_frame_ends_the_connection_and_nothing_else() {
         let (c, other) = (w.client(), w.client());
         let mut broken = submit(2, transaction("b", payer(1)));
         breaking(&mut broken);
-        w.send(c, bytemuck::cast_slice(&[submit(1, transaction("a", payer(1))), broken, submit(3, transaction("c", payer(1)))]));
+        w.send(
+            c,
+            bytemuck::cast_slice(&[
+                submit(1, transaction("a", payer(1))),
+                broken,
+                submit(3, transaction("c", payer(1))),
+            ]),
+        );
         assert!(!w.clients[c].closed, "{what}: what was accepted is answered first");
         w.settle();
-        assert!(matches!(w.clients[c].replies[1], Reply::Verdict { correlation: 1, .. }), "{what}: {:?}", w.clients[c].replies);
+        assert!(
+            matches!(w.clients[c].replies[1], Reply::Verdict { correlation: 1, .. }),
+            "{what}: {:?}",
+            w.clients[c].replies
+        );
         assert_eq!(
             w.clients[c].replies[2..],
             [Reply::Error { correlation: 2, code, retry_after_ms: 0, closing: true }],
             "{what}: nothing follows the last word"
         );
         assert!(w.clients[c].closed, "{what}");
-        assert_eq!(w.ask(other, 1, transaction("a", payer(1))).verdict().lsn, 1, "{what}: what was accepted is recorded");
+        assert_eq!(
+            w.ask(other, 1, transaction("a", payer(1))).verdict().lsn,
+            1,
+            "{what}: what was accepted is recorded"
+        );
         assert_eq!(w.records().len(), 1, "{what}");
     }
 }
@@ -117,7 +132,10 @@ fn cluster(correlation: u64, op: ClusterOp) -> ClusterFrame {
 #[test]
 fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may_change_it() {
     for (permissions, allowed) in [
-        (Permissions { submit: true, lookup: true, ..Permissions::default() }, [false, false, false]),
+        (
+            Permissions { submit: true, lookup: true, ..Permissions::default() },
+            [false, false, false],
+        ),
         (Permissions { stats: true, ..Permissions::default() }, [true, false, false]),
         (Permissions { admin: true, ..Permissions::default() }, [true, true, true]),
     ] {
@@ -131,15 +149,20 @@ fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may
         w.send(c, bytemuck::bytes_of(&hello));
         for (&op, allowed) in ClusterOp::ALL.iter().zip(allowed) {
             let told = |w: &World| {
-                let asked =
-                    |message: &&ToControl| matches!(message, ToControl::Request { request: ControlRequest::Cluster(_), .. });
+                let asked = |message: &&ToControl| {
+                    matches!(
+                        message,
+                        ToControl::Request { request: ControlRequest::Cluster(_), .. }
+                    )
+                };
                 w.cores[0].told.iter().filter(asked).count()
             };
             let (before, correlation) = (told(&w), u64::from(op.to_wire()));
             w.send(c, bytemuck::bytes_of(&cluster(correlation, op)));
             w.settle();
             assert_eq!(told(&w) - before, usize::from(allowed), "{op} with {permissions:?}");
-            let refused = w.clients[c].replies.iter().any(|reply| reply.correlation() == correlation);
+            let refused =
+                w.clients[c].replies.iter().any(|reply| reply.correlation() == correlation);
             assert_eq!(refused, !allowed, "{op} with {permissions:?}");
         }
     }
@@ -198,7 +221,9 @@ fn handshakes_are_checked() {
         let mut hello = with(b"secret");
         hello.in_flight = asked.into();
         w.send(c, bytemuck::bytes_of(&hello));
-        let [Reply::Welcome(WelcomeFrame { in_flight, .. })] = w.clients[c].replies[..] else { panic!("not welcome") };
+        let [Reply::Welcome(WelcomeFrame { in_flight, .. })] = w.clients[c].replies[..] else {
+            panic!("not welcome")
+        };
         assert_eq!(in_flight, given);
     }
     // Before HELLO nothing else, and HELLO once.
@@ -206,15 +231,24 @@ fn handshakes_are_checked() {
     w.send(c, bytemuck::bytes_of(&PingFrame::empty(5)));
     assert_eq!(w.clients[c].answer(5).error(), ErrorCode::BadFrame);
     w.send(known, bytemuck::bytes_of(&with(b"secret")));
-    assert!(matches!(w.clients[known].replies.last(), Some(Reply::Error { code: ErrorCode::BadFrame, closing: true, .. })));
+    assert!(matches!(
+        w.clients[known].replies.last(),
+        Some(Reply::Error { code: ErrorCode::BadFrame, closing: true, .. })
+    ));
 }
 
 #[test]
 fn who_is_slow_with_hello_or_half_a_frame_is_closed() {
     let mut w = World::new();
-    let (silent, trickling, idle, half) = (w.raw_client(0), w.raw_client(0), w.client(), w.client());
+    let (silent, trickling, idle, half) =
+        (w.raw_client(0), w.raw_client(0), w.client(), w.client());
     let last = |w: &World, c: usize| w.clients[c].replies.last().copied();
-    let closing = Some(Reply::Error { correlation: 0, code: ErrorCode::BadFrame, retry_after_ms: 0, closing: true });
+    let closing = Some(Reply::Error {
+        correlation: 0,
+        code: ErrorCode::BadFrame,
+        retry_after_ms: 0,
+        closing: true,
+    });
     let bytes = bytemuck::bytes_of(&hello()).to_vec();
     for byte in &bytes[..100] {
         w.pass(HANDSHAKE_TIMEOUT / 101);
@@ -241,7 +275,8 @@ fn who_is_slow_with_hello_or_half_a_frame_is_closed() {
     w.pass(Duration::from_secs(86_400));
     w.tick();
     assert!(!w.clients[idle].closed, "who says nothing at all may stay");
-    let late = TransactionFields { event_time_ns: w.now.wall_ns.into(), ..transaction("a", payer(1)) };
+    let late =
+        TransactionFields { event_time_ns: w.now.wall_ns.into(), ..transaction("a", payer(1)) };
     assert_eq!(w.ask(idle, 1, late).verdict().lsn, 1);
 }
 

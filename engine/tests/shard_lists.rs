@@ -38,7 +38,11 @@ fn a_record_names_the_local_day_of_its_decision() {
         w.ask(c, n as u64, transaction(&name.replace(' ', "-"), payer(n as u64))).verdict();
     }
     for (record, (name, wall_ns, local)) in w.records().iter().zip(moments) {
-        assert_eq!((record.decided_at_ns.to_native(), record.list_day.to_native()), (wall_ns, day(local)), "{name}");
+        assert_eq!(
+            (record.decided_at_ns.to_native(), record.list_day.to_native()),
+            (wall_ns, day(local)),
+            "{name}"
+        );
         assert_eq!(Zone::default().day_at(wall_ns).number, day(local), "{name}");
     }
     assert_eq!(w.records().len(), moments.len());
@@ -47,13 +51,22 @@ fn a_record_names_the_local_day_of_its_decision() {
 #[test]
 fn an_allowed_payer_passes_until_midnight_and_the_record_says_why() {
     let entry = Entry::new(payer(1), ListSource::Ceis, Scope::Exact).expect("a source of lists");
-    let snapshot = Snapshot::from_entries(vec![entry], date(2026, 11, 22), 1).expect("a small list");
+    let snapshot =
+        Snapshot::from_entries(vec![entry], date(2026, 11, 22), 1).expect("a small list");
     let lists = Lists::new(Some(Arc::new(snapshot)), Overlay::new());
     let mut w = World::with(Options { lists, ..Options::default() });
     let c = w.client();
-    let change = |document, op, sequence| OverlayChange { document, scope: Scope::Exact, op, sequence };
+    let change =
+        |document, op, sequence| OverlayChange { document, scope: Scope::Exact, op, sequence };
     w.ask(c, 0, transaction("listed", payer(1)));
-    w.control(0, ToShard::ApplyOverlay(change(payer(1), OverlayOp::Allow { until_day: day(date(2026, 11, 23)) }, 1)));
+    w.control(
+        0,
+        ToShard::ApplyOverlay(change(
+            payer(1),
+            OverlayOp::Allow { until_day: day(date(2026, 11, 23)) },
+            1,
+        )),
+    );
     w.ask(c, 1, transaction("allowed", payer(1)));
     w.now.wall_ns = LAST_SECOND_NS;
     w.ask(c, 2, transaction("last-second", payer(1)));
@@ -68,11 +81,19 @@ fn an_allowed_payer_passes_until_midnight_and_the_record_says_why() {
         (approve, Reason::Allowed, RULE_PAYER_ALLOWED, 0, 0),
         (approve, Reason::Allowed, RULE_PAYER_ALLOWED, 0, 0),
         (deny, Reason::PayerListed, RULE_PAYER_LISTED, ListSource::Ceis.to_wire(), 0),
-        (deny, Reason::PayeeListed, RULE_PAYER_ALLOWED | RULE_PAYEE_LISTED, 0, ListSource::Overlay.to_wire()),
+        (
+            deny,
+            Reason::PayeeListed,
+            RULE_PAYER_ALLOWED | RULE_PAYEE_LISTED,
+            0,
+            ListSource::Overlay.to_wire(),
+        ),
     ];
     let records = w.records();
     assert_eq!(records.len(), expected.len());
-    for (n, (record, (verdict, reason, rules, payer_source, payee_source))) in records.iter().zip(expected).enumerate() {
+    for (n, (record, (verdict, reason, rules, payer_source, payee_source))) in
+        records.iter().zip(expected).enumerate()
+    {
         assert_eq!((record.verdict, record.reason), (verdict.to_wire(), reason.to_wire()), "{n}");
         assert_eq!(record.matched_rules.to_native(), rules, "{n}");
         assert_eq!((record.payer_source, record.payee_source), (payer_source, payee_source), "{n}");
@@ -82,7 +103,8 @@ fn an_allowed_payer_passes_until_midnight_and_the_record_says_why() {
 #[test]
 fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
     let entry = |n, from: Option<Date>, until: Option<Date>| {
-        let entry = Entry::new(payer(n), ListSource::Ceis, Scope::Exact).expect("a source of lists");
+        let entry =
+            Entry::new(payer(n), ListSource::Ceis, Scope::Exact).expect("a source of lists");
         entry.between(from, until)
     };
     let (today, tomorrow) = (date(2026, 11, 23), date(2026, 11, 24));
@@ -94,7 +116,8 @@ fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
         entry(3, None, None),
         entry(4, Some(date(2020, 1, 1)), Some(date(2030, 1, 1))),
     ];
-    let snapshot = Arc::new(Snapshot::from_entries(entries, date(2026, 11, 22), 1).expect("a small list"));
+    let snapshot =
+        Arc::new(Snapshot::from_entries(entries, date(2026, 11, 22), 1).expect("a small list"));
     let lists = Lists::new(Some(Arc::clone(&snapshot)), Overlay::new());
     let mut w = World::with(Options { shards: 2, lists, ..Options::default() });
     let c = w.client();
@@ -102,7 +125,8 @@ fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
     let mut denied = |w: &mut World, name: &str| -> Vec<bool> {
         let ask = |n: u64| {
             correlation += 1;
-            let answer = w.ask(c, correlation, transaction(&format!("{name}{n}"), payer(n))).verdict();
+            let answer =
+                w.ask(c, correlation, transaction(&format!("{name}{n}"), payer(n))).verdict();
             answer.verdict == Verdict::Deny.to_wire()
         };
         (0..6).map(ask).collect()
@@ -112,7 +136,11 @@ fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
     w.now.wall_ns += SECOND_NS;
     assert_eq!(denied(&mut w, "tomorrow"), [false, true, false, true, true, false]);
     w.now.wall_ns -= SECOND_NS;
-    assert_eq!(denied(&mut w, "again"), [true, false, true, true, true, false], "a clock that is set back");
+    assert_eq!(
+        denied(&mut w, "again"),
+        [true, false, true, true, true, false],
+        "a clock that is set back"
+    );
     // What a decision saw can be looked up again with what its record names.
     let records = w.records();
     assert_eq!(records.len(), 18);
@@ -120,7 +148,9 @@ fn an_entry_begins_and_ends_with_its_day_and_replay_agrees() {
         assert_eq!(record.snapshot_id, snapshot.id());
         let source = |document: &[u8; 14]| {
             let document = DocumentKey::from_wire(document).expect("recorded");
-            snapshot.lookup(document, record.list_day.to_native()).map_or(0, |hit| hit.source.to_wire())
+            snapshot
+                .lookup(document, record.list_day.to_native())
+                .map_or(0, |hit| hit.source.to_wire())
         };
         let again = (source(&record.transaction.payer), source(&record.transaction.payee));
         assert_eq!(again, (record.payer_source, record.payee_source));

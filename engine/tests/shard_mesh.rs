@@ -1,4 +1,5 @@
-//! Shards with each other and with the control thread: forwarded questions, and lists that change between two batches.
+//! Shards with each other and with the control thread: forwarded questions, and lists that change
+//! between two batches.
 
 mod support;
 
@@ -6,7 +7,9 @@ use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
 use catraca_engine::limits::MESH_QUEUE_LEN;
 use catraca_engine::shard::messages::{ToControl, ToShard};
 use catraca_engine::shard::owner;
-use catraca_wire::frame::{ErrorCode, ListSource, Scope, SubmitFrame, TransactionFields, VERDICT_DUPLICATE, Verdict};
+use catraca_wire::frame::{
+    ErrorCode, ListSource, Scope, SubmitFrame, TransactionFields, VERDICT_DUPLICATE, Verdict,
+};
 use catraca_wire::record::{OverlayChange, OverlayOp, Reason, RecordKind, blacklist_version};
 use jiff::civil::date;
 use std::sync::Arc;
@@ -26,7 +29,8 @@ fn the_owner_decides_wherever_the_connection_is() {
             }
         }
         for n in 0..30 {
-            let answer = w.ask(clients[0], 100 + n, transaction(&format!("c1n{n}"), payer(n))).verdict();
+            let answer =
+                w.ask(clients[0], 100 + n, transaction(&format!("c1n{n}"), payer(n))).verdict();
             assert_eq!(answer.flags, VERDICT_DUPLICATE, "also when it comes in on another core");
         }
         assert_eq!(w.records().len(), 30 * usize::from(shards));
@@ -41,7 +45,11 @@ fn a_shard_that_a_promotion_has_not_reached_yet_decides_for_no_sibling() {
     assert_eq!(own.verdict().shard, 0);
     let forwarded = w.ask(c, 2, transaction("forwarded", payer_of(1, 2, 0)));
     assert_eq!(forwarded.error(), ErrorCode::NotPrimary);
-    assert_eq!(w.records().len(), 1, "its table and its place in the log are those of when the standby started");
+    assert_eq!(
+        w.records().len(),
+        1,
+        "its table and its place in the log are those of when the standby started"
+    );
 }
 
 #[test]
@@ -50,7 +58,11 @@ fn a_question_is_answered_once_after_its_budget_or_its_asker_is_gone() {
     let (a, b) = (w.client_of(0), w.client_of(0));
     let t = TransactionFields { budget_us: 20_000.into(), ..transaction("a", payer_of(1, 2, 0)) };
     w.submit(a, 1, t);
-    w.submit(b, 1, TransactionFields { budget_us: 0.into(), ..transaction("b", payer_of(1, 2, 1)) });
+    w.submit(
+        b,
+        1,
+        TransactionFields { budget_us: 0.into(), ..transaction("b", payer_of(1, 2, 1)) },
+    );
     assert!(w.carry(0, 1) && w.carry(0, 1));
     assert!(w.begin_write(1));
     w.disconnect(b);
@@ -103,7 +115,9 @@ fn open_questions_are_bounded() {
     let (c, back) = (w.client_of(0), w.client_of(1));
     let (to_one, to_zero) = (payer_of(1, 2, 0), payer_of(0, 2, 0));
     let frames = |payer, name: &str| -> Vec<SubmitFrame> {
-        (0..MESH_QUEUE_LEN as u64 + 1).map(|n| submit(n, transaction(&format!("{name}{n}"), payer))).collect()
+        (0..MESH_QUEUE_LEN as u64 + 1)
+            .map(|n| submit(n, transaction(&format!("{name}{n}"), payer)))
+            .collect()
     };
     w.send(c, bytemuck::cast_slice(&frames(to_one, "x")));
     w.send(back, bytemuck::cast_slice(&frames(to_zero, "y")));
@@ -117,14 +131,19 @@ fn open_questions_are_bounded() {
     assert_eq!(w.clients[c].answer(1 << 40).verdict().shard, 0);
     assert!((0..MESH_QUEUE_LEN as u64).all(|n| w.clients[c].answer(n).verdict().shard == 1));
     assert_eq!(w.records().len(), 2 * MESH_QUEUE_LEN + 1);
-    assert_eq!(w.ask(c, 1 << 41, transaction("late", to_one)).verdict().flags, 0, "the room is back");
+    assert_eq!(
+        w.ask(c, 1 << 41, transaction("late", to_one)).verdict().flags,
+        0,
+        "the room is back"
+    );
 }
 
 #[test]
 fn after_a_power_cut_with_another_number_of_shards_the_answers_are_the_same() {
     let mut w = World::of_shards(3);
     let c = w.client();
-    let answers: Vec<_> = (0..60).map(|n| w.ask(c, n, transaction(&format!("n{n}"), payer(n))).verdict()).collect();
+    let answers: Vec<_> =
+        (0..60).map(|n| w.ask(c, n, transaction(&format!("n{n}"), payer(n))).verdict()).collect();
     w.crash(Tear::None);
     let c = w.client_of(2);
     for (n, first) in answers.iter().enumerate() {
@@ -137,8 +156,12 @@ fn after_a_power_cut_with_another_number_of_shards_the_answers_are_the_same() {
 }
 
 fn snapshot(listed: &[u64]) -> Arc<Snapshot> {
-    let entry = |&n: &u64| Entry::new(payer(n), ListSource::Ceis, Scope::Exact).expect("a source of lists");
-    Arc::new(Snapshot::from_entries(listed.iter().map(entry).collect(), date(2026, 11, 22), 1).expect("a small list"))
+    let entry =
+        |&n: &u64| Entry::new(payer(n), ListSource::Ceis, Scope::Exact).expect("a source of lists");
+    Arc::new(
+        Snapshot::from_entries(listed.iter().map(entry).collect(), date(2026, 11, 22), 1)
+            .expect("a small list"),
+    )
 }
 
 #[test]
@@ -147,7 +170,8 @@ fn a_decision_sees_one_list_and_names_it() {
     let lists = Lists::new(Some(Arc::clone(&old)), Overlay::new());
     let mut w = World::with(Options { lists, ..Options::default() });
     let c = w.client();
-    let verdict = |w: &mut World, n: u64, name: &str| w.ask(c, 0, transaction(name, payer(n))).verdict();
+    let verdict =
+        |w: &mut World, n: u64, name: &str| w.ask(c, 0, transaction(name, payer(n))).verdict();
     let ask = |w: &mut World, n: u64, name: &str| {
         let answer = verdict(w, n, name);
         w.clients[c].replies.clear();
@@ -157,27 +181,43 @@ fn a_decision_sees_one_list_and_names_it() {
     assert_eq!(ask(&mut w, 2, "b"), (Some(Verdict::Approve), blacklist_version(old.id(), 0)));
     w.submit(c, 0, transaction("before", payer(1)));
     w.control(0, ToShard::SwapSnapshot(Arc::clone(&new)));
-    assert!(matches!(w.cores[0].told.last(), Some(ToControl::SnapshotReleased(Some(released))) if released.id() == old.id()));
+    assert!(
+        matches!(w.cores[0].told.last(), Some(ToControl::SnapshotReleased(Some(released))) if released.id() == old.id())
+    );
     w.settle();
-    assert_eq!(w.clients[c].answer(0).verdict().verdict, Verdict::Deny.to_wire(), "decided before the swap");
+    assert_eq!(
+        w.clients[c].answer(0).verdict().verdict,
+        Verdict::Deny.to_wire(),
+        "decided before the swap"
+    );
     w.clients[c].replies.clear();
     assert_eq!(ask(&mut w, 1, "c"), (Some(Verdict::Approve), blacklist_version(new.id(), 0)));
     assert_eq!(ask(&mut w, 2, "d"), (Some(Verdict::Deny), blacklist_version(new.id(), 0)));
-    assert_eq!(ask(&mut w, 1, "a"), (Some(Verdict::Deny), blacklist_version(old.id(), 0)), "decided is decided");
-    let change = OverlayChange { document: payee(), scope: Scope::Exact, op: OverlayOp::List, sequence: 1 };
+    assert_eq!(
+        ask(&mut w, 1, "a"),
+        (Some(Verdict::Deny), blacklist_version(old.id(), 0)),
+        "decided is decided"
+    );
+    let change =
+        OverlayChange { document: payee(), scope: Scope::Exact, op: OverlayOp::List, sequence: 1 };
     let mut record = change.to_record(w.now.wall_ns);
     record.lsn = 0.into();
     w.control(0, ToShard::AppendRecord(Box::new(record)));
     w.tick();
-    assert!(!w.cores[0].told.iter().any(|told| matches!(told, ToControl::RecordDurable)), "not before it is durable");
+    assert!(
+        !w.cores[0].told.iter().any(|told| matches!(told, ToControl::RecordDurable)),
+        "not before it is durable"
+    );
     w.settle();
     assert!(matches!(w.cores[0].told.last(), Some(ToControl::RecordDurable)));
     w.control(0, ToShard::ApplyOverlay(change));
     assert!(matches!(w.cores[0].told.last(), Some(ToControl::OverlayApplied(1))));
     assert_eq!(ask(&mut w, 1, "e"), (Some(Verdict::Deny), blacklist_version(new.id(), 1)));
     let records = w.records();
-    let seen: Vec<_> =
-        records.iter().map(|r| (r.kind, r.snapshot_id.to_native(), r.overlay_sequence.to_native(), r.reason)).collect();
+    let seen: Vec<_> = records
+        .iter()
+        .map(|r| (r.kind, r.snapshot_id.to_native(), r.overlay_sequence.to_native(), r.reason))
+        .collect();
     let decision = RecordKind::Decision.to_wire();
     assert_eq!(seen[0], (decision, old.id(), 0, Reason::PayerListed.to_wire()));
     assert_eq!(seen[3], (decision, new.id(), 0, Reason::Clear.to_wire()));

@@ -1,9 +1,12 @@
-//! Random interleavings of all that can happen to a node, against what must hold whatever the order.
+//! Random interleavings of all that can happen to a node, against what must hold whatever the
+//! order.
 
 mod support;
 
 use catraca_engine::shard::messages::Admission;
-use catraca_wire::frame::{AnswerFields, ErrorCode, SubmitFrame, TransactionFields, VERDICT_DUPLICATE};
+use catraca_wire::frame::{
+    AnswerFields, ErrorCode, SubmitFrame, TransactionFields, VERDICT_DUPLICATE,
+};
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -104,7 +107,8 @@ fn content(t: &TransactionFields) -> TransactionFields {
 
 impl Run {
     fn new(shards: u16) -> Self {
-        let mut world = World::with(Options { shards, in_flight: 16, buffers: 3, ..Options::default() });
+        let mut world =
+            World::with(Options { shards, in_flight: 16, buffers: 3, ..Options::default() });
         let clients = std::array::from_fn(|n| world.client_of(n % usize::from(shards)));
         Self {
             world,
@@ -155,7 +159,9 @@ impl Run {
                 self.clients[client] = w.client_of(client % cores);
             }
             Step::Deaf { client, deaf } => w.set_deaf(self.clients[client], deaf),
-            Step::DiskFull { full } => w.admit(if full { Admission::DiskFull } else { Admission::Open }),
+            Step::DiskFull { full } => {
+                w.admit(if full { Admission::DiskFull } else { Admission::Open })
+            }
             Step::Crash { seed } => {
                 w.crash(if seed % 3 == 0 { Tear::None } else { Tear::Random(seed) });
                 self.clients = std::array::from_fn(|n| w.client_of(n % cores));
@@ -172,23 +178,43 @@ impl Run {
                 if matches!(reply, Reply::Welcome(_)) {
                     continue;
                 }
-                let sent = self.sent.get(&reply.correlation()).expect("only what was asked is answered");
+                let sent =
+                    self.sent.get(&reply.correlation()).expect("only what was asked is answered");
                 assert_eq!(sent.client, place, "answers go to who asked");
                 let key = (sent.transaction.id, sent.transaction.payer);
                 match reply {
                     Reply::Verdict { answer, .. } => {
-                        let first = AnswerFields { flags: answer.flags & !VERDICT_DUPLICATE, ..*answer };
+                        let first =
+                            AnswerFields { flags: answer.flags & !VERDICT_DUPLICATE, ..*answer };
                         assert_ne!(answer.receipt, 0);
-                        let (of, decision) = self.decisions.entry(key).or_insert((content(&sent.transaction), first));
-                        assert_eq!((*of, *decision), (content(&sent.transaction), first), "one decision for one transaction");
+                        let (of, decision) = self
+                            .decisions
+                            .entry(key)
+                            .or_insert((content(&sent.transaction), first));
+                        assert_eq!(
+                            (*of, *decision),
+                            (content(&sent.transaction), first),
+                            "one decision for one transaction"
+                        );
                     }
                     Reply::Error { code, closing, .. } => {
-                        use ErrorCode::{Deadline, DiskFull, IdReused, Late, Overloaded, Unconfirmed};
+                        use ErrorCode::{
+                            Deadline, DiskFull, IdReused, Late, Overloaded, Unconfirmed,
+                        };
                         if *code == Late {
                             self.late.insert(key);
                         }
                         assert!(
-                            !closing && matches!(code, Deadline | DiskFull | IdReused | Late | Overloaded | Unconfirmed),
+                            !closing
+                                && matches!(
+                                    code,
+                                    Deadline
+                                        | DiskFull
+                                        | IdReused
+                                        | Late
+                                        | Overloaded
+                                        | Unconfirmed
+                                ),
                             "{reply:?}"
                         );
                     }

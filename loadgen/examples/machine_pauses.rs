@@ -1,5 +1,6 @@
-//! How long the machine itself makes anybody wait: a thread on each processor sleeps a millisecond at a time and notes how late it wakes;
-//! another writes 4 KiB durably now and then and notes how long that takes. `scripts/soak.sh` runs it beside the load.
+//! How long the machine itself makes anybody wait: a thread on each processor sleeps a millisecond
+//! at a time and notes how late it wakes; another writes 4 KiB durably now and then and notes how
+//! long that takes. `scripts/soak.sh` runs it beside the load.
 //!
 //! ```text
 //! machine_pauses FOLDER      until SIGTERM or SIGINT, then one line of JSON: the longest pause of each kind, milliseconds
@@ -16,12 +17,14 @@ use std::time::{Duration, Instant};
 
 /// How long each thread sleeps at a time.
 const NAP: Duration = Duration::from_millis(1);
-/// Time between two writes: often enough to meet a pause of a quarter second, seldom enough not to be the load.
+/// Time between two writes: often enough to meet a pause of a quarter second, seldom enough not to
+/// be the load.
 const WRITE_EVERY: Duration = Duration::from_millis(20);
 const BLOCK: usize = 4096;
 /// Blocks of the probe's file, written in turn.
 const BLOCKS: u64 = 256;
-/// `O_DSYNC` of Linux on every architecture that it supports but two that nobody has: rustix gives the number.
+/// `O_DSYNC` of Linux on every architecture that it supports but two that nobody has: rustix gives
+/// the number.
 const O_DSYNC: i32 = rustix::fs::OFlags::DSYNC.bits() as i32;
 
 fn main() -> Result<()> {
@@ -44,7 +47,10 @@ fn main() -> Result<()> {
                 while !stop.load(Ordering::Relaxed) {
                     let began = Instant::now();
                     std::thread::sleep(NAP);
-                    longest.fetch_max(began.elapsed().saturating_sub(NAP).as_nanos() as u64, Ordering::Relaxed);
+                    longest.fetch_max(
+                        began.elapsed().saturating_sub(NAP).as_nanos() as u64,
+                        Ordering::Relaxed,
+                    );
                 }
             });
         }

@@ -1,14 +1,16 @@
-//! The same job on Redis, for `scripts/bench-peers.sh`: the same transactions, drawn by the same generator, in the same kind of loop
-//! (one pinned thread, epoll, one write for all that one read allows), verdicts checked. Speaks just enough of Redis's protocol.
+//! The same job on Redis, for `scripts/bench-peers.sh`: the same transactions, drawn by the same
+//! generator, in the same kind of loop (one pinned thread, epoll, one write for all that one read
+//! allows), verdicts checked. Speaks just enough of Redis's protocol.
 //!
 //! ```text
 //! redis_load --addr 127.0.0.1:6379 --list million.csv --load          fill the set of listed documents
 //! redis_load --addr 127.0.0.1:6379 --list million.csv --connections 4 --in-flight 512 --seconds 10 --core 1
 //! ```
 //!
-//! The script does what a decision of catraca does: it looks payer and payee up, keeps the verdict under the transaction's id unless
-//! there is one already (which it then answers), and appends the transaction with its verdict to a stream. The stream is kept to about
-//! a million entries, so that memory is not what is measured.
+//! The script does what a decision of catraca does: it looks payer and payee up, keeps the verdict
+//! under the transaction's id unless there is one already (which it then answers), and appends the
+//! transaction with its verdict to a stream. The stream is kept to about a million entries, so that
+//! memory is not what is measured.
 
 use catraca_loadgen::documents::Documents;
 use catraca_loadgen::list::List;
@@ -66,7 +68,8 @@ struct Args {
 
 struct Connection {
     stream: TcpStream,
-    /// When each unanswered transaction was sent, and whether it must be denied; replies come in order.
+    /// When each unanswered transaction was sent, and whether it must be denied; replies come in
+    /// order.
     sent: VecDeque<(u64, bool)>,
     out: Vec<u8>,
     written: usize,
@@ -86,10 +89,14 @@ fn main() -> Result<()> {
     let mut rng = SmallRng::seed_from_u64(1);
     let documents = Documents::generate(100_000, &list, &mut rng).map_err(Error::other)?;
     let mut transactions = Transactions::new(documents, rng, args.listed_share, 0.0);
-    let wall_ns = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
+    let wall_ns =
+        || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as u64;
     let mut frame = template(wall_ns() ^ u64::from(std::process::id()).rotate_left(48));
 
-    let sha = bulk_reply(&mut TcpStream::connect(&args.addr)?, &command(&[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]))?;
+    let sha = bulk_reply(
+        &mut TcpStream::connect(&args.addr)?,
+        &command(&[b"SCRIPT", b"LOAD", SCRIPT.as_bytes()]),
+    )?;
     let command = Command::new(&sha);
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let mut connections = Vec::new();
@@ -98,12 +105,20 @@ fn main() -> Result<()> {
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         epoll::add(&poll, &stream, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
-        connections.push(Connection { stream, sent: VecDeque::new(), out: Vec::new(), written: 0, left: Vec::new() });
+        connections.push(Connection {
+            stream,
+            sent: VecDeque::new(),
+            out: Vec::new(),
+            written: 0,
+            left: Vec::new(),
+        });
     }
     let origin = Instant::now();
     let now_ns = || origin.elapsed().as_nanos() as u64;
-    let (warm_ns, end_ns) = ((args.warmup * 1e9) as u64, ((args.warmup + args.seconds) * 1e9) as u64);
-    let mut latency = Histogram::<u64>::new_with_bounds(1, 120_000_000_000, 3).map_err(Error::other)?;
+    let (warm_ns, end_ns) =
+        ((args.warmup * 1e9) as u64, ((args.warmup + args.seconds) * 1e9) as u64);
+    let mut latency =
+        Histogram::<u64>::new_with_bounds(1, 120_000_000_000, 3).map_err(Error::other)?;
     let (mut answered, mut wrong, mut deny, mut last_ns) = (0u64, 0u64, 0u64, warm_ns);
     let mut buffer = vec![0; 128 * 1024].into_boxed_slice();
     let mut events: Vec<epoll::Event> = Vec::with_capacity(256);
@@ -148,11 +163,16 @@ fn main() -> Result<()> {
             let at_ns = now_ns();
             let whole = connection.left.len() / REPLY_LEN * REPLY_LEN;
             for reply in connection.left[..whole].chunks_exact(REPLY_LEN) {
-                let (sent_ns, listed) = connection.sent.pop_front().ok_or_else(|| Error::other("a reply too many"))?;
+                let (sent_ns, listed) =
+                    connection.sent.pop_front().ok_or_else(|| Error::other("a reply too many"))?;
                 let denied = match reply {
                     b":1\r\n" => false,
                     b":3\r\n" => true,
-                    _ => return Err(Error::other(String::from_utf8_lossy(&connection.left).into_owned())),
+                    _ => {
+                        return Err(Error::other(
+                            String::from_utf8_lossy(&connection.left).into_owned(),
+                        ));
+                    }
                 };
                 wrong += u64::from(denied != listed);
                 if sent_ns >= warm_ns {
@@ -205,10 +225,14 @@ struct Command {
 
 impl Command {
     fn new(sha: &[u8]) -> Self {
-        let (id, document, payload) = ([b'i'; 32], [b'd'; 14], [b'p'; size_of::<SubmitFrame>() - HEADER_LEN]);
+        let (id, document, payload) =
+            ([b'i'; 32], [b'd'; 14], [b'p'; size_of::<SubmitFrame>() - HEADER_LEN]);
         let bytes = command(&[b"EVALSHA", sha, b"1", &id, &document, &document, &payload]);
         let find = |what: &[u8], from: usize| {
-            from + bytes[from..].windows(what.len()).position(|w| w == what).expect("it was put there just now")
+            from + bytes[from..]
+                .windows(what.len())
+                .position(|w| w == what)
+                .expect("it was put there just now")
         };
         let id_at = find(&id, 0);
         let payer = find(&document, id_at + id.len());
@@ -266,8 +290,10 @@ fn load(addr: &str, list: &List) -> Result<()> {
     let mut stream = TcpStream::connect(addr)?;
     for batch in list.listed().chunks(LOAD_BATCH) {
         let documents: Vec<_> = batch.iter().map(|key| key.to_wire()).collect();
-        let parts: Vec<&[u8]> =
-            [b"SADD".as_slice(), b"listed"].into_iter().chain(documents.iter().map(|d| d.as_slice())).collect();
+        let parts: Vec<&[u8]> = [b"SADD".as_slice(), b"listed"]
+            .into_iter()
+            .chain(documents.iter().map(|d| d.as_slice()))
+            .collect();
         bulk_reply(&mut stream, &command(&parts))?;
     }
     let members = bulk_reply(&mut stream, &command(&[b"SCARD", b"listed"]))?;

@@ -1,12 +1,14 @@
-//! The fastest thing that speaks the protocol: welcomes everybody and approves every transaction, a batch in, a batch out, on one
-//! core. Against it, a run shows what the load generator itself can do:
+//! The fastest thing that speaks the protocol: welcomes everybody and approves every transaction, a
+//! batch in, a batch out, on one core. Against it, a run shows what the load generator itself can
+//! do:
 //!
 //! ```text
 //! cargo run --release -p catraca-loadgen --example sink -- 127.0.0.1:7499 0 &
 //! cargo run --release -p catraca-loadgen -- --addr 127.0.0.1:7499 --connections 4 --in-flight 512 --core 1
 //! ```
 //!
-//! Arguments: address, core. It decides nothing, keeps nothing and checks nothing: no example of a server otherwise.
+//! Arguments: address, core. It decides nothing, keeps nothing and checks nothing: no example of a
+//! server otherwise.
 
 use catraca_wire::frame::{HelloFrame, Role, SubmitFrame, Verdict, VerdictFrame, WelcomeFrame};
 use rustix::thread::{CpuSet, sched_setaffinity};

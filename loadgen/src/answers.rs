@@ -27,10 +27,11 @@ pub struct Answers {
     chunks: Vec<Box<[Kept]>>,
     /// Transactions that were answered with a verdict, each counted once.
     pub count: u64,
-    /// Of these, those answered before the primary was lost for the first time; `None` if it never was.
+    /// Of these, those answered before the primary was lost for the first time; `None` if it never
+    /// was.
     pub before_failover: Option<u64>,
-    /// Transactions that got the duplicate flag although they were never answered before: the node knew them from a sending whose
-    /// answer was lost.
+    /// Transactions that got the duplicate flag although they were never answered before: the node
+    /// knew them from a sending whose answer was lost.
     pub recognised: u64,
     /// Answers past [`MAX_KEPT`], which are not here.
     pub not_kept: u64,
@@ -39,7 +40,14 @@ pub struct Answers {
 impl Answers {
     /// Of a run whose transactions' ids begin with this number.
     pub fn new(run_id: u64) -> Self {
-        Self { run_id, chunks: Vec::new(), count: 0, before_failover: None, recognised: 0, not_kept: 0 }
+        Self {
+            run_id,
+            chunks: Vec::new(),
+            count: 0,
+            before_failover: None,
+            recognised: 0,
+            not_kept: 0,
+        }
     }
 
     /// Keeps the first answer to a transaction.
@@ -69,7 +77,10 @@ impl Answers {
     /// What the transaction of this number was answered.
     pub fn get(&self, number: u64) -> Option<&Kept> {
         let number = usize::try_from(number).ok()?;
-        self.chunks.get(number / CHUNK).map(|chunk| &chunk[number % CHUNK]).filter(|kept| kept.lsn > 0)
+        self.chunks
+            .get(number / CHUNK)
+            .map(|chunk| &chunk[number % CHUNK])
+            .filter(|kept| kept.lsn > 0)
     }
 
     /// Below which all numbers of answered transactions are.

@@ -1,17 +1,22 @@
-//! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what lies unanswered between them.
+//! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what
+//! lies unanswered between them.
 
 use crate::slots::{Sent, Slots};
 use crate::transactions::{self, Parties, Transactions};
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, SubmitFrame, VerdictFrame, view};
+use catraca_wire::frame::{
+    ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, SubmitFrame, VerdictFrame, view,
+};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
-/// Most frames gathered for one write: 192 KiB, what a socket's buffer takes at once; more only costs cache.
+/// Most frames gathered for one write: 192 KiB, what a socket's buffer takes at once; more only
+/// costs cache.
 const MAX_GATHERED: usize = 1024;
 /// The longest reply that a SUBMIT can get.
 const MAX_SUBMIT_REPLY: usize = size_of::<ErrorFrame>();
-/// Bytes of the receive buffer that all connections share: 2,048 verdicts and what was left of the read before.
+/// Bytes of the receive buffer that all connections share: 2,048 verdicts and what was left of the
+/// read before.
 pub const RECEIVE_BUFFER_LEN: usize = 128 * 1024 + MAX_SUBMIT_REPLY;
 
 /// Why a connection can't go on. For a person, without the connection's number.
@@ -19,7 +24,8 @@ pub const RECEIVE_BUFFER_LEN: usize = 128 * 1024 + MAX_SUBMIT_REPLY;
 pub enum Broken {
     /// The node is gone, or does not decide any more: another one may.
     Lost(String),
-    /// The node breaks the protocol, or this machine refuses something: another node changes nothing.
+    /// The node breaks the protocol, or this machine refuses something: another node changes
+    /// nothing.
     Final(String),
 }
 
@@ -51,7 +57,8 @@ pub struct Connection {
     gathered: usize,
     /// Bytes of the filled-in frames that the socket has taken.
     written: usize,
-    /// The socket takes no more, because the node is gone. What it said before that is still there to be read, and reading ends the run.
+    /// The socket takes no more, because the node is gone. What it said before that is still there
+    /// to be read, and reading ends the run.
     write_failed: bool,
     /// Correlations of what is to be sent again, the next one last.
     again: Vec<u64>,
@@ -61,14 +68,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Takes over a welcomed socket, which becomes non-blocking. What is unanswered in the slots is to be sent again.
+    /// Takes over a welcomed socket, which becomes non-blocking. What is unanswered in the slots is
+    /// to be sent again.
     pub fn new(stream: TcpStream, slots: Slots, template: &SubmitFrame) -> std::io::Result<Self> {
         stream.set_nonblocking(true)?;
         let mut again = slots.correlations();
         again.reverse();
         Ok(Self {
             stream,
-            frames: vec![*template; MAX_GATHERED.min(slots.free() + slots.unanswered())].into_boxed_slice(),
+            frames: vec![*template; MAX_GATHERED.min(slots.free() + slots.unanswered())]
+                .into_boxed_slice(),
             slots,
             gathered: 0,
             written: 0,
@@ -106,7 +115,12 @@ impl Connection {
             debug_assert!(false, "gathered without room");
             return;
         };
-        transactions::write(&mut self.frames[self.gathered], &sent.transaction, parties, correlation);
+        transactions::write(
+            &mut self.frames[self.gathered],
+            &sent.transaction,
+            parties,
+            correlation,
+        );
         self.gathered += 1;
     }
 
@@ -115,12 +129,14 @@ impl Connection {
         self.slots
     }
 
-    /// Sends an unanswered transaction again with the next [`Self::gather_again`], although this connection is sound.
+    /// Sends an unanswered transaction again with the next [`Self::gather_again`], although this
+    /// connection is sound.
     pub fn send_again(&mut self, correlation: u64) {
         self.again.push(correlation);
     }
 
-    /// Gathers the next transaction that is to be sent again, with the bytes that it had; `None` when there is none, or no room.
+    /// Gathers the next transaction that is to be sent again, with the bytes that it had; `None`
+    /// when there is none, or no room.
     pub fn gather_again(&mut self, source: &Transactions) -> Option<Sent> {
         if self.write_failed || self.gathered == self.frames.len() {
             return None;
@@ -167,7 +183,8 @@ impl Connection {
         }
     }
 
-    /// Reads what has arrived behind what was left of the last read; gives the bytes to parse, or 0 when nothing new came.
+    /// Reads what has arrived behind what was left of the last read; gives the bytes to parse, or 0
+    /// when nothing new came.
     pub fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], Broken> {
         buffer[..self.stashed].copy_from_slice(&self.stash[..self.stashed]);
         loop {
@@ -192,7 +209,9 @@ impl Connection {
 /// Takes the next reply off the front of `bytes`; `None` when its end is missing.
 #[inline]
 pub fn next_reply<'b>(bytes: &mut &'b [u8]) -> Result<Option<Reply<'b>>, Broken> {
-    let Some(header) = bytes.get(..HEADER_LEN).and_then(view::<HeaderFields>) else { return Ok(None) };
+    let Some(header) = bytes.get(..HEADER_LEN).and_then(view::<HeaderFields>) else {
+        return Ok(None);
+    };
     let len = header.length.to_native() as usize;
     let kind = header.kind;
     if kind == FrameKind::Verdict.to_wire() && len == size_of::<VerdictFrame>() {
@@ -205,7 +224,8 @@ pub fn next_reply<'b>(bytes: &mut &'b [u8]) -> Result<Option<Reply<'b>>, Broken>
         *bytes = rest;
         return Ok(view(frame).map(Reply::Error));
     }
-    let name = FrameKind::from_wire(kind).map_or_else(|| format!("kind {kind}"), |kind| kind.to_string());
+    let name =
+        FrameKind::from_wire(kind).map_or_else(|| format!("kind {kind}"), |kind| kind.to_string());
     Err(Broken::Final(format!("the node sent a {name} of {len} bytes, which answers no SUBMIT")))
 }
 
@@ -240,7 +260,9 @@ mod tests {
             assert!(bytes.len() < MAX_SUBMIT_REPLY);
         }
         let mut bytes = &stream[..];
-        assert!(matches!(next_reply(&mut bytes), Ok(Some(Reply::Verdict(frame))) if frame.header.correlation == 7));
+        assert!(
+            matches!(next_reply(&mut bytes), Ok(Some(Reply::Verdict(frame))) if frame.header.correlation == 7)
+        );
         assert!(matches!(next_reply(&mut bytes), Ok(Some(Reply::Error(frame))) if frame.code == 8));
         assert!(bytes.is_empty());
     }
@@ -248,9 +270,19 @@ mod tests {
     #[test]
     fn what_answers_no_submit_is_refused_before_it_is_whole() {
         let mut header = HeaderFields::new(FrameKind::Pong, 24, 0, 1);
-        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("a PONG").what().contains("PONG of 24 bytes"));
+        assert!(
+            next_reply(&mut bytemuck::bytes_of(&header))
+                .expect_err("a PONG")
+                .what()
+                .contains("PONG of 24 bytes")
+        );
         header.kind = 99;
         header.length = u32::MAX.into();
-        assert!(next_reply(&mut bytemuck::bytes_of(&header)).expect_err("nonsense").what().contains("kind 99"));
+        assert!(
+            next_reply(&mut bytemuck::bytes_of(&header))
+                .expect_err("nonsense")
+                .what()
+                .contains("kind 99")
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The population: people and companies that are surely not listed, and behind them some that surely are, as wire bytes.
+//! The population: people and companies that are surely not listed, and behind them some that
+//! surely are, as wire bytes.
 
 use crate::list::List;
 use crate::options::LoadError;
@@ -7,7 +8,8 @@ use catraca_wire::document::DOCUMENT_LEN;
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-/// Most listed documents that a run draws from: 4 MiB of wire bytes, drawn evenly from longer lists.
+/// Most listed documents that a run draws from: 4 MiB of wire bytes, drawn evenly from longer
+/// lists.
 const MAX_LISTED: usize = 1 << 18;
 /// How often a drawn document may be listed before the list is taken to hold everybody.
 const MAX_DRAWS: u32 = 10_000;
@@ -34,7 +36,9 @@ impl Documents {
             match document {
                 Some(document) => wire.push(document),
                 None => {
-                    let text = format!("--list holds nearly everybody: {MAX_DRAWS} documents in a row were on it");
+                    let text = format!(
+                        "--list holds nearly everybody: {MAX_DRAWS} documents in a row were on it"
+                    );
                     return Err(LoadError::Options(text));
                 }
             }
@@ -82,11 +86,14 @@ fn scale(random: u32, count: u32) -> u32 {
     ((u64::from(random) * u64::from(count)) >> 32) as u32
 }
 
-/// Three people to each company; half of the companies have letters in their number. `None` where no document has the number.
+/// Three people to each company; half of the companies have letters in their number. `None` where
+/// no document has the number.
 fn draw(rng: &mut SmallRng) -> Option<DocumentKey> {
     let key = match rng.random_range(0..8u8) {
         0..6 => DocumentKey::from_cpf_number(rng.random_range(0..1_000_000_000)),
-        6 => DocumentKey::from_raw((0..12).fold(0, |number, _| number * 36 + rng.random_range(0..10u64))),
+        6 => DocumentKey::from_raw(
+            (0..12).fold(0, |number, _| number * 36 + rng.random_range(0..10u64)),
+        ),
         _ => DocumentKey::from_raw(rng.random_range(1..36u64.pow(12))),
     }?;
     // A key says nothing about repeated digits of a CNPJ: the wire form does.
@@ -105,7 +112,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a temporary file");
         std::fs::write(file.path(), "document\n04933228680\n12ABC34501DE35\n").expect("writable");
         let list = List::read(file.path(), date(2026, 11, 22)).expect("a list");
-        let documents = Documents::generate(2_000, &list, &mut SmallRng::seed_from_u64(5)).expect("room");
+        let documents =
+            Documents::generate(2_000, &list, &mut SmallRng::seed_from_u64(5)).expect("room");
         assert_eq!(documents.listed(), 2);
         let mut companies = 0;
         for index in 0..2_000 {

@@ -1,9 +1,10 @@
-//! From an address to a connection that may send: connect, HELLO, WELCOME, and a clear sentence where one of them fails.
+//! From an address to a connection that may send: connect, HELLO, WELCOME, and a clear sentence
+//! where one of them fails.
 
 use crate::options::LoadError;
 use catraca_wire::frame::{
-    ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_CREDENTIAL_LEN, PROTOCOL_VERSION, Role,
-    WelcomeFrame, fill, text_of, view,
+    ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_CREDENTIAL_LEN,
+    PROTOCOL_VERSION, Role, WelcomeFrame, fill, text_of, view,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -40,14 +41,23 @@ impl Target {
     pub fn new(addr: &str, credential: &[u8]) -> Result<Self, LoadError> {
         let resolved: Vec<SocketAddr> = addr
             .to_socket_addrs()
-            .map_err(|e| LoadError::Target(format!("`{addr}` is no address to connect to ({e}): give --addr host:port")))?
+            .map_err(|e| {
+                LoadError::Target(format!(
+                    "`{addr}` is no address to connect to ({e}): give --addr host:port"
+                ))
+            })?
             .collect();
         Ok(Self { addr: addr.to_owned(), resolved, credential: credential.to_vec() })
     }
 
-    /// Opens a connection to a primary that may hold `in_flight` unanswered frames (0: as many as the node gives). Connecting, and each
-    /// wait of the handshake, may take `timeout`. The socket comes back blocking.
-    pub fn open(&self, in_flight: u32, timeout: Duration) -> Result<(TcpStream, WelcomeFrame), NotTaken> {
+    /// Opens a connection to a primary that may hold `in_flight` unanswered frames (0: as many as
+    /// the node gives). Connecting, and each wait of the handshake, may take `timeout`. The socket
+    /// comes back blocking.
+    pub fn open(
+        &self,
+        in_flight: u32,
+        timeout: Duration,
+    ) -> Result<(TcpStream, WelcomeFrame), NotTaken> {
         let mut stream = self.connect(timeout).map_err(NotTaken::Failed)?;
         let welcome = self.greet(&mut stream, in_flight, timeout).map_err(NotTaken::Failed)?;
         let granted = welcome.in_flight.to_native();
@@ -57,7 +67,8 @@ impl Target {
                 "" => "it does not know where the primary is".to_owned(),
                 primary => format!("the primary is at {primary}: give --addr {primary}"),
             };
-            let what = format!("the node at {} does not decide, it is a standby; {advice}", self.addr);
+            let what =
+                format!("the node at {} does not decide, it is a standby; {advice}", self.addr);
             return Err(NotTaken::Standby(primary.to_owned(), LoadError::Target(what)));
         }
         if granted < in_flight.max(1) {
@@ -92,11 +103,19 @@ impl Target {
         };
         match set_up() {
             Ok(()) => Ok(stream),
-            Err(e) => Err(LoadError::Environment(format!("cannot set up the socket to {}: {e}", self.addr))),
+            Err(e) => Err(LoadError::Environment(format!(
+                "cannot set up the socket to {}: {e}",
+                self.addr
+            ))),
         }
     }
 
-    fn greet(&self, stream: &mut TcpStream, in_flight: u32, timeout: Duration) -> Result<WelcomeFrame, LoadError> {
+    fn greet(
+        &self,
+        stream: &mut TcpStream,
+        in_flight: u32,
+        timeout: Duration,
+    ) -> Result<WelcomeFrame, LoadError> {
         let mut hello = HelloFrame::empty(0);
         hello.version_min = PROTOCOL_VERSION;
         hello.version_max = PROTOCOL_VERSION;
@@ -106,11 +125,15 @@ impl Target {
         fill(&mut hello.client_name, CLIENT_NAME);
         hello.in_flight = in_flight.into();
         let mut reply = [0; MAX_HANDSHAKE_REPLY];
-        let exchange = stream.write_all(bytemuck::bytes_of(&hello)).and_then(|()| read_frame(stream, &mut reply));
+        let exchange = stream
+            .write_all(bytemuck::bytes_of(&hello))
+            .and_then(|()| read_frame(stream, &mut reply));
         let (kind, len) = exchange.map_err(|e| {
             let why = match e.kind() {
                 ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => format!("no answer within {} s", timeout.as_secs()),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    format!("no answer within {} s", timeout.as_secs())
+                }
                 _ => e.to_string(),
             };
             LoadError::Target(format!(
@@ -126,7 +149,12 @@ impl Target {
             },
             _ => None,
         }
-        .ok_or_else(|| LoadError::Target(format!("what listens at {} is no catraca node of this version", self.addr)))
+        .ok_or_else(|| {
+            LoadError::Target(format!(
+                "what listens at {} is no catraca node of this version",
+                self.addr
+            ))
+        })
     }
 
     fn refused(&self, error: &ErrorFrame) -> LoadError {
@@ -137,12 +165,19 @@ impl Target {
             _ => "",
         };
         let code = code.map_or_else(|| format!("error {}", error.code), |code| code.to_string());
-        LoadError::Target(format!("the node at {} refuses this client: {code}: {}{advice}", self.addr, error.detail_text()))
+        LoadError::Target(format!(
+            "the node at {} refuses this client: {code}: {}{advice}",
+            self.addr,
+            error.detail_text()
+        ))
     }
 }
 
 /// Reads one frame; a length that no answer to HELLO has is `InvalidData`.
-fn read_frame(stream: &mut TcpStream, reply: &mut [u8; MAX_HANDSHAKE_REPLY]) -> std::io::Result<(Option<FrameKind>, usize)> {
+fn read_frame(
+    stream: &mut TcpStream,
+    reply: &mut [u8; MAX_HANDSHAKE_REPLY],
+) -> std::io::Result<(Option<FrameKind>, usize)> {
     stream.read_exact(&mut reply[..HEADER_LEN])?;
     let header: HeaderFields = bytemuck::pod_read_unaligned(&reply[..HEADER_LEN]);
     let len = header.length.to_native() as usize;
@@ -156,10 +191,14 @@ fn read_frame(stream: &mut TcpStream, reply: &mut [u8; MAX_HANDSHAKE_REPLY]) -> 
 /// Reads a credential file, without the white space around what it holds.
 pub fn read_credential(path: &Path) -> Result<Vec<u8>, LoadError> {
     let refuse = |what: String| LoadError::File(format!("credential {}: {what}", path.display()));
-    let bytes = std::fs::read(path).map_err(|e| refuse(format!("{e}; give a readable file with --credential-file")))?;
+    let bytes = std::fs::read(path)
+        .map_err(|e| refuse(format!("{e}; give a readable file with --credential-file")))?;
     let credential = bytes.trim_ascii();
     if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-        return Err(refuse(format!("it holds {} bytes, a credential has 1 to {MAX_CREDENTIAL_LEN}", credential.len())));
+        return Err(refuse(format!(
+            "it holds {} bytes, a credential has 1 to {MAX_CREDENTIAL_LEN}",
+            credential.len()
+        )));
     }
     Ok(credential.to_vec())
 }

@@ -1,7 +1,9 @@
-//! The list that the node uses, as far as a load generator must know it: which documents are surely listed, and which may be.
+//! The list that the node uses, as far as a load generator must know it: which documents are surely
+//! listed, and which may be.
 //!
-//! Reads the plain CSV (`document,scope,reason,valid_from,valid_until`; only the first column is needed) or one document per line.
-//! The published sanction lists are not read here: `catraca blacklist build` knows their layouts.
+//! Reads the plain CSV (`document,scope,reason,valid_from,valid_until`; only the first column is
+//! needed) or one document per line. The published sanction lists are not read here: `catraca
+//! blacklist build` knows their layouts.
 
 use crate::options::LoadError;
 use catraca_wire::DocumentKey;
@@ -26,15 +28,20 @@ pub struct List {
 }
 
 impl List {
-    /// Reads a file. Entries that begin or end within a day of `today` count as neither listed nor unlisted: in which time zone the
-    /// node looks at the calendar is not known here.
+    /// Reads a file. Entries that begin or end within a day of `today` count as neither listed nor
+    /// unlisted: in which time zone the node looks at the calendar is not known here.
     pub fn read(path: &Path, today: Date) -> Result<Self, LoadError> {
         let refuse = |what: String| LoadError::File(format!("list {}: {what}", path.display()));
-        let bytes = std::fs::read(path).map_err(|e| refuse(format!("{e}; give a readable file with --list")))?;
+        let bytes = std::fs::read(path)
+            .map_err(|e| refuse(format!("{e}; give a readable file with --list")))?;
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let first_line = text.split(|&b| b == b'\n').next().unwrap_or_default();
         let delimiter = if first_line.contains(&b';') { b';' } else { b',' };
-        let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).has_headers(false).flexible(true).from_reader(text);
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .has_headers(false)
+            .flexible(true)
+            .from_reader(text);
         let mut columns: Option<Columns> = None;
         let mut list = Self::default();
         let mut row = csv::ByteRecord::new();
@@ -48,7 +55,12 @@ impl List {
                         continue;
                     }
                     None if document(row.get(0)).is_some() => columns.insert(Columns::default()),
-                    None => return Err(refuse("no column is named `document`, and the first line is no document".to_owned())),
+                    None => {
+                        return Err(refuse(
+                            "no column is named `document`, and the first line is no document"
+                                .to_owned(),
+                        ));
+                    }
                 },
             };
             rows += 1;
@@ -106,19 +118,35 @@ struct Columns {
 
 impl Columns {
     fn of_header(row: &csv::ByteRecord) -> Option<Self> {
-        let find = |name: &str| row.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()));
-        Some(Self { document: find("document")?, valid_from: find("valid_from"), valid_until: find("valid_until") })
+        let find = |name: &str| {
+            row.iter().position(|field| field.trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        };
+        Some(Self {
+            document: find("document")?,
+            valid_from: find("valid_from"),
+            valid_until: find("valid_until"),
+        })
     }
 
     fn surely_in_force(&self, row: &csv::ByteRecord, today: Date) -> bool {
-        let date = |column: Option<usize>| match column.and_then(|place| row.get(place)).map(<[u8]>::trim_ascii) {
+        let date = |column: Option<usize>| match column
+            .and_then(|place| row.get(place))
+            .map(<[u8]>::trim_ascii)
+        {
             None | Some([]) => Ok(None),
-            Some(text) => std::str::from_utf8(text).ok().and_then(|text| text.parse::<Date>().ok()).map(Some).ok_or(()),
+            Some(text) => std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse::<Date>().ok())
+                .map(Some)
+                .ok_or(()),
         };
-        let (Ok(from), Ok(until)) = (date(self.valid_from), date(self.valid_until)) else { return false };
+        let (Ok(from), Ok(until)) = (date(self.valid_from), date(self.valid_until)) else {
+            return false;
+        };
         let day = 1.day();
         from.is_none_or(|from| today.checked_sub(day).is_ok_and(|yesterday| from <= yesterday))
-            && until.is_none_or(|until| today.checked_add(day).is_ok_and(|tomorrow| until >= tomorrow))
+            && until
+                .is_none_or(|until| today.checked_add(day).is_ok_and(|tomorrow| until >= tomorrow))
     }
 }
 
@@ -160,7 +188,9 @@ mod tests {
     #[test]
     fn one_document_a_line_is_a_list_and_prose_is_not() {
         assert_eq!(read("04933228680\n12ABC34501DE35\n").expect("a list").listed().len(), 2);
-        assert!(read("name;reason\na;b\n").expect_err("no column").to_string().contains("`document`"));
+        assert!(
+            read("name;reason\na;b\n").expect_err("no column").to_string().contains("`document`")
+        );
         assert!(read("document\n").expect_err("empty").to_string().contains("none of its 0 rows"));
         assert!(List::read(Path::new("/nowhere/list.csv"), date(2026, 1, 1)).is_err());
     }

@@ -2,7 +2,9 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-use catraca_loadgen::{LoadError, Monitor, Options, Report, hgrm, plot, progress, run, table, whole_file};
+use catraca_loadgen::{
+    LoadError, Monitor, Options, Report, hgrm, plot, progress, run, table, whole_file,
+};
 use clap::Parser;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -20,8 +22,9 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Puts load on a catraca node and shows how long its answers take.
 ///
-/// Closed loop: --connections and --in-flight say how many transactions are kept unanswered. Open loop: --rate says how many are sent a
-/// second at times planned ahead, and latency counts from those times, so that a stalled node can't hide behind sends that wait.
+/// Closed loop: --connections and --in-flight say how many transactions are kept unanswered. Open
+/// loop: --rate says how many are sent a second at times planned ahead, and latency counts from
+/// those times, so that a stalled node can't hide behind sends that wait.
 #[derive(Parser, Debug)]
 #[command(name = "catraca-loadgen", version, about, max_term_width = 100, after_help = EXIT_STATUSES)]
 struct CommandLine {
@@ -30,7 +33,8 @@ struct CommandLine {
     /// Write the report as JSON; `-` for standard output, in place of the table.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the percentile distribution (microseconds) for HdrHistogram tools; an open loop's service time goes beside it.
+    /// Write the percentile distribution (microseconds) for HdrHistogram tools; an open loop's
+    /// service time goes beside it.
     #[arg(long, value_name = "FILE")]
     hgrm: Option<PathBuf>,
     /// Draw the percentiles as SVG.
@@ -38,8 +42,7 @@ struct CommandLine {
     plot: Option<PathBuf>,
 }
 
-const EXIT_STATUSES: &str =
-    "Exit status: 0 done; 1 failed, stalled or disconnected; 2 wrong flags; 3 done, but answers broke a promise.";
+const EXIT_STATUSES: &str = "Exit status: 0 done; 1 failed, stalled or disconnected; 2 wrong flags; 3 done, but answers broke a promise.";
 
 fn main() -> ExitCode {
     let command_line = match CommandLine::try_parse() {
@@ -64,7 +67,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the parser of the flags has to say: what is wrong with them, or the help that was asked for.
+/// What the parser of the flags has to say: what is wrong with them, or the help that was asked
+/// for.
 fn explain(said: &clap::Error) -> ExitCode {
     match said.print() {
         Err(error) if !said.use_stderr() && error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -80,13 +84,16 @@ fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Runs on a thread of its own, which gets pinned, while other threads draw the bar and listen for Ctrl-C. A second Ctrl-C kills.
+/// Runs on a thread of its own, which gets pinned, while other threads draw the bar and listen for
+/// Ctrl-C. A second Ctrl-C kills.
 fn watched_run(options: &Options) -> Result<Report, LoadError> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&interrupted))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-            .map_err(|e| LoadError::Environment(format!("cannot listen for signal {signal}: {e}")))?;
+            .map_err(|e| {
+                LoadError::Environment(format!("cannot listen for signal {signal}: {e}"))
+            })?;
     }
     let monitor = Monitor::new();
     std::thread::scope(|scope| {
@@ -106,7 +113,8 @@ fn watched_run(options: &Options) -> Result<Report, LoadError> {
 
 fn show(command_line: &CommandLine, report: &Report) -> Result<(), LoadError> {
     let to_stdout = command_line.json.as_deref() == Some(Path::new("-"));
-    let cannot = |what: &str, e: std::io::Error| LoadError::File(format!("cannot write {what}: {e}"));
+    let cannot =
+        |what: &str, e: std::io::Error| LoadError::File(format!("cannot write {what}: {e}"));
     let text = if to_stdout { report.to_json() } else { table::render(report) };
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -115,7 +123,8 @@ fn show(command_line: &CommandLine, report: &Report) -> Result<(), LoadError> {
         other => other.map_err(|e| cannot("to standard output", e))?,
     }
     if let Some(path) = command_line.json.as_deref().filter(|_| !to_stdout) {
-        whole_file::write(path, &report.to_json()).map_err(|e| cannot(&path.display().to_string(), e))?;
+        whole_file::write(path, &report.to_json())
+            .map_err(|e| cannot(&path.display().to_string(), e))?;
         note(&format!("JSON: {}", path.display()));
     }
     if let Some(path) = &command_line.hgrm {

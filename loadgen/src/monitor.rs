@@ -18,7 +18,8 @@ pub enum Phase {
     Done = 4,
 }
 
-/// Shared between the run's thread, which stores, and any other, which reads. Relaxed throughout: these are figures for a person.
+/// Shared between the run's thread, which stores, and any other, which reads. Relaxed throughout:
+/// these are figures for a person.
 #[derive(Debug, Default)]
 pub struct Monitor {
     phase: AtomicU8,
@@ -70,7 +71,13 @@ impl Monitor {
         self.elapsed_ns.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn publish(&self, phase: Phase, answered: u64, measured_sends: u64, elapsed_ns: u64) {
+    pub(crate) fn publish(
+        &self,
+        phase: Phase,
+        answered: u64,
+        measured_sends: u64,
+        elapsed_ns: u64,
+    ) {
         self.phase.store(phase as u8, Ordering::Relaxed);
         self.answered.store(answered, Ordering::Relaxed);
         self.measured_sends.store(measured_sends, Ordering::Relaxed);

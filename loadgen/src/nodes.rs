@@ -30,22 +30,36 @@ pub struct Nodes {
 
 impl Nodes {
     /// Resolves the addresses and reads the credential.
-    pub fn new(addresses: &[&str], credential_file: Option<&Path>, follows: bool) -> Result<Self, LoadError> {
+    pub fn new(
+        addresses: &[&str],
+        credential_file: Option<&Path>,
+        follows: bool,
+    ) -> Result<Self, LoadError> {
         let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
-        let targets = addresses.iter().map(|address| Target::new(address, &credential)).collect::<Result<Vec<_>, _>>()?;
+        let targets = addresses
+            .iter()
+            .map(|address| Target::new(address, &credential))
+            .collect::<Result<Vec<_>, _>>()?;
         let most = targets.len() + MAX_LEARNED;
         Ok(Self { targets, most, credential, next: 0, current: 0, epoch: 0, follows })
     }
 
-    /// Opens `count` connections to the primary, each for `in_flight` unanswered frames. Each node is tried once: the last one used is
-    /// the last to be tried again, and a node that a standby names comes first.
-    pub fn connect(&mut self, count: usize, in_flight: u32, timeout: Duration) -> Result<Opened, LoadError> {
+    /// Opens `count` connections to the primary, each for `in_flight` unanswered frames. Each node
+    /// is tried once: the last one used is the last to be tried again, and a node that a standby
+    /// names comes first.
+    pub fn connect(
+        &mut self,
+        count: usize,
+        in_flight: u32,
+        timeout: Duration,
+    ) -> Result<Opened, LoadError> {
         let mut tried = vec![false; self.most];
         loop {
             let at = self.next;
             tried[at] = true;
             let target = &self.targets[at];
-            let opened: Result<Opened, NotTaken> = (0..count).map(|_| target.open(in_flight, timeout)).collect();
+            let opened: Result<Opened, NotTaken> =
+                (0..count).map(|_| target.open(in_flight, timeout)).collect();
             self.next = (at + 1) % self.targets.len();
             let (named, error) = match opened {
                 Ok(opened) => {
@@ -56,7 +70,8 @@ impl Nodes {
                 Err(NotTaken::Standby(primary, error)) => (self.place_of(&primary), error),
                 Err(NotTaken::Failed(error)) => (None, error),
             };
-            let in_turn = (0..self.targets.len()).map(|step| (self.next + step) % self.targets.len());
+            let in_turn =
+                (0..self.targets.len()).map(|step| (self.next + step) % self.targets.len());
             match named.into_iter().chain(in_turn).find(|&place| !tried[place]) {
                 Some(place) => self.next = place,
                 None => return Err(error),
@@ -64,11 +79,14 @@ impl Nodes {
         }
     }
 
-    /// Whether another node than the one in use says that it decides, in no earlier epoch. Each may take `timeout` to say so.
+    /// Whether another node than the one in use says that it decides, in no earlier epoch. Each may
+    /// take `timeout` to say so.
     pub fn another_decides(&mut self, timeout: Duration) -> bool {
         let others = (0..self.targets.len()).filter(|&place| place != self.current);
         let found = others.into_iter().find(|&place| {
-            self.targets[place].open(0, timeout).is_ok_and(|(_, welcome)| welcome.epoch.to_native() >= self.epoch)
+            self.targets[place]
+                .open(0, timeout)
+                .is_ok_and(|(_, welcome)| welcome.epoch.to_native() >= self.epoch)
         });
         if let Some(place) = found {
             self.next = place;
@@ -76,7 +94,8 @@ impl Nodes {
         found.is_some()
     }
 
-    /// Where a named primary is among the nodes; it is taken among them while there is room and its name has an address.
+    /// Where a named primary is among the nodes; it is taken among them while there is room and its
+    /// name has an address.
     fn place_of(&mut self, primary: &str) -> Option<usize> {
         if !self.follows || primary.is_empty() {
             return None;

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 /// Where a node listens for clients unless it is told otherwise.
 pub const DEFAULT_ADDR: &str = "127.0.0.1:7400";
-/// Most connections of a run: what the node is tested to hold, and below the usual hard limit of descriptors.
+/// Most connections of a run: what the node is tested to hold, and below the usual hard limit of
+/// descriptors.
 pub const MAX_CONNECTIONS: u32 = 10_000;
 /// Most transactions unanswered at once over all connections: 64 MiB of slots.
 pub const MAX_UNANSWERED: u32 = 1 << 20;
@@ -39,8 +40,9 @@ impl Arrivals {
 /// What the thread does while there is nothing to read or send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Wait {
-    /// Ask again at once: adds no wake-up to what is measured, but keeps the core busy. Whatever else must run there (the kernel's own
-    /// threads, a node's log thread) then waits for a scheduler's tick of some milliseconds, which shows as latency of the node.
+    /// Ask again at once: adds no wake-up to what is measured, but keeps the core busy. Whatever
+    /// else must run there (the kernel's own threads, a node's log thread) then waits for a
+    /// scheduler's tick of some milliseconds, which shows as latency of the node.
     Spin,
     /// Sleep in the kernel until a reply or shortly before the next intended time.
     Epoll,
@@ -64,7 +66,10 @@ impl FromStr for Core {
         match text {
             "last" => Ok(Self::Last),
             "none" => Ok(Self::None),
-            number => number.parse().map(Self::Number).map_err(|_| "give a core's number, `last` or `none`".to_owned()),
+            number => number
+                .parse()
+                .map(Self::Number)
+                .map_err(|_| "give a core's number, `last` or `none`".to_owned()),
         }
     }
 }
@@ -82,20 +87,24 @@ impl std::fmt::Display for Core {
 /// What a run does. [`Default`] has the values of the command line.
 #[derive(Args, Debug, Clone)]
 pub struct Options {
-    /// Where the node listens for clients, `host:port`; with commas, the nodes of a cluster: the load goes to the primary.
+    /// Where the node listens for clients, `host:port`; with commas, the nodes of a cluster: the
+    /// load goes to the primary.
     #[arg(long, value_name = "ADDR[,ADDR]", default_value = DEFAULT_ADDR)]
     pub addr: String,
-    /// How long to go on when the primary is lost, seconds: the load generator looks for a primary, connects again and sends again what
-    /// is unanswered, with the same bytes. 0: the run ends then [default: 0 with one address, 30 with several].
+    /// How long to go on when the primary is lost, seconds: the load generator looks for a primary,
+    /// connects again and sends again what is unanswered, with the same bytes. 0: the run ends then
+    /// [default: 0 with one address, 30 with several].
     #[arg(long, value_name = "S")]
     pub failover_timeout: Option<f64>,
     /// Connections to open.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub connections: u32,
-    /// Closed loop: unanswered transactions to keep on each connection [default: 64 without --rate].
+    /// Closed loop: unanswered transactions to keep on each connection [default: 64 without
+    /// --rate].
     #[arg(long, value_name = "N", conflicts_with = "rate")]
     pub in_flight: Option<u32>,
-    /// Open loop: transactions per second over all connections, sent at planned times whatever the answers do.
+    /// Open loop: transactions per second over all connections, sent at planned times whatever the
+    /// answers do.
     #[arg(long, value_name = "R")]
     pub rate: Option<f64>,
     /// Open loop: how the planned times are spaced.
@@ -104,7 +113,8 @@ pub struct Options {
     /// How long to measure, seconds [default: 10 without --transactions].
     #[arg(long, value_name = "S", conflicts_with = "transactions")]
     pub seconds: Option<f64>,
-    /// Load before measuring begins, left out of every figure, seconds [default: 1, or 0 with --transactions].
+    /// Load before measuring begins, left out of every figure, seconds [default: 1, or 0 with
+    /// --transactions].
     #[arg(long, value_name = "S")]
     pub warmup: Option<f64>,
     /// Measure exactly this many transactions instead of a time.
@@ -116,7 +126,8 @@ pub struct Options {
     /// The list that the node uses, as CSV with a column `document` (or one document per line).
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
-    /// Share of the transactions that repeat an answered one: the node must say so and answer the same, 0 to 1.
+    /// Share of the transactions that repeat an answered one: the node must say so and answer the
+    /// same, 0 to 1.
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub resend_share: f64,
     /// How many people and companies pay each other.
@@ -125,7 +136,8 @@ pub struct Options {
     /// Makes who pays whom, how much and when reproducible.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// Check every verdict: deny exactly where payer or payee is from the list. Violations end in exit status 3.
+    /// Check every verdict: deny exactly where payer or payee is from the list. Violations end in
+    /// exit status 3.
     #[arg(long)]
     pub verify: bool,
     /// File that holds the credential, where the node asks for one.
@@ -137,8 +149,9 @@ pub struct Options {
     /// What to do while there is nothing to read or send.
     #[arg(long, value_enum, default_value_t = Wait::Epoll)]
     pub wait: Wait,
-    /// Without any answer for this long the run ends as stalled, seconds; with a failover to go through, it looks for another primary after
-    /// half a second, and leaves the node after 2.5 s at the latest.
+    /// Without any answer for this long the run ends as stalled, seconds; with a failover to go
+    /// through, it looks for another primary after half a second, and leaves the node after 2.5 s
+    /// at the latest.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub stall_seconds: f64,
     /// Keep every answer in the report, for a comparison with the log: 24 bytes each.
@@ -244,40 +257,67 @@ impl Options {
     pub fn shape(&self) -> Result<Shape, LoadError> {
         let refuse = |text: String| Err(LoadError::Options(text));
         if !(1..=MAX_CONNECTIONS).contains(&self.connections) {
-            return refuse(format!("--connections is {}: give 1 to {MAX_CONNECTIONS}", self.connections));
+            return refuse(format!(
+                "--connections is {}: give 1 to {MAX_CONNECTIONS}",
+                self.connections
+            ));
         }
-        for (flag, share) in [("--listed-share", self.listed_share), ("--resend-share", self.resend_share)] {
+        for (flag, share) in
+            [("--listed-share", self.listed_share), ("--resend-share", self.resend_share)]
+        {
             if !(0.0..=1.0).contains(&share) {
                 return refuse(format!("{flag} is {share}: give a share from 0 to 1"));
             }
         }
         if self.listed_share > 0.0 && self.list.is_none() {
-            return refuse("--listed-share needs --list, the file that listed documents are taken from".to_owned());
+            return refuse(
+                "--listed-share needs --list, the file that listed documents are taken from"
+                    .to_owned(),
+            );
         }
         if !(2..=MAX_DOCUMENTS).contains(&self.documents) {
             return refuse(format!("--documents is {}: give 2 to {MAX_DOCUMENTS}", self.documents));
         }
         if !(self.stall_seconds > 0.0 && self.stall_seconds <= MAX_SECONDS) {
-            return refuse(format!("--stall-seconds is {}: give more than 0 and at most {MAX_SECONDS}", self.stall_seconds));
+            return refuse(format!(
+                "--stall-seconds is {}: give more than 0 and at most {MAX_SECONDS}",
+                self.stall_seconds
+            ));
         }
         let offer = match (self.rate, self.in_flight) {
-            (Some(_), Some(_)) => return refuse("give --rate (open loop) or --in-flight (closed loop), not both".to_owned()),
-            (Some(rate), None) if rate > 0.0 && rate <= MAX_RATE => Loop::Open { rate, arrivals: self.arrivals },
-            (Some(rate), None) => return refuse(format!("--rate is {rate}: give more than 0 and at most {MAX_RATE} a second")),
+            (Some(_), Some(_)) => {
+                return refuse(
+                    "give --rate (open loop) or --in-flight (closed loop), not both".to_owned(),
+                );
+            }
+            (Some(rate), None) if rate > 0.0 && rate <= MAX_RATE => {
+                Loop::Open { rate, arrivals: self.arrivals }
+            }
+            (Some(rate), None) => {
+                return refuse(format!(
+                    "--rate is {rate}: give more than 0 and at most {MAX_RATE} a second"
+                ));
+            }
             (None, in_flight) => Loop::Closed { in_flight: in_flight.unwrap_or(64) },
         };
         if let Loop::Closed { in_flight } = offer {
             let most = MAX_UNANSWERED / self.connections;
             if !(1..=most).contains(&in_flight) {
                 let connections = self.connections;
-                return refuse(format!("--in-flight is {in_flight}: with {connections} connections give 1 to {most}"));
+                return refuse(format!(
+                    "--in-flight is {in_flight}: with {connections} connections give 1 to {most}"
+                ));
             }
         }
         let until = match (self.transactions, self.seconds) {
-            (Some(_), Some(_)) => return refuse("give --seconds or --transactions, not both".to_owned()),
+            (Some(_), Some(_)) => {
+                return refuse("give --seconds or --transactions, not both".to_owned());
+            }
             (Some(0), None) => return refuse("--transactions is 0: give at least 1".to_owned()),
             (Some(count), None) => Until::Transactions(count),
-            (None, seconds) => Until::ElapsedNs(nanoseconds("--seconds", seconds.unwrap_or(10.0), 0.001)?),
+            (None, seconds) => {
+                Until::ElapsedNs(nanoseconds("--seconds", seconds.unwrap_or(10.0), 0.001)?)
+            }
         };
         let default_warmup = if self.transactions.is_some() { 0.0 } else { 1.0 };
         let warmup_ns = nanoseconds("--warmup", self.warmup.unwrap_or(default_warmup), 0.0)?;
@@ -286,7 +326,11 @@ impl Options {
             1 => 0.0,
             _ => 30.0,
         };
-        let failover_ns = nanoseconds("--failover-timeout", self.failover_timeout.unwrap_or(default_failover), 0.0)?;
+        let failover_ns = nanoseconds(
+            "--failover-timeout",
+            self.failover_timeout.unwrap_or(default_failover),
+            0.0,
+        )?;
         Ok(Shape { connections: self.connections, offer, warmup_ns, until, failover_ns })
     }
 }
@@ -295,7 +339,9 @@ fn nanoseconds(flag: &str, seconds: f64, least: f64) -> Result<u64, LoadError> {
     if (least..=MAX_SECONDS).contains(&seconds) {
         Ok((seconds * 1e9) as u64)
     } else {
-        Err(LoadError::Options(format!("{flag} is {seconds}: give {least} to {MAX_SECONDS} seconds")))
+        Err(LoadError::Options(format!(
+            "{flag} is {seconds}: give {least} to {MAX_SECONDS} seconds"
+        )))
     }
 }
 

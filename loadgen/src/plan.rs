@@ -22,7 +22,15 @@ impl Plan {
     /// A plan for `rate` transactions a second, measured from a time on.
     pub fn new(rate: f64, arrivals: Arrivals, seed: u64, measured_from_ns: u64) -> Self {
         let rng = SmallRng::seed_from_u64(seed);
-        let mut plan = Self { mean_gap_ns: 1e9 / rate, arrivals, rng, planned: 0, measured_from_ns, measured: 0, next_ns: 0.0 };
+        let mut plan = Self {
+            mean_gap_ns: 1e9 / rate,
+            arrivals,
+            rng,
+            planned: 0,
+            measured_from_ns,
+            measured: 0,
+            next_ns: 0.0,
+        };
         if arrivals == Arrivals::Poisson {
             plan.next_ns = plan.exponential_gap_ns();
         }
@@ -47,7 +55,8 @@ impl Plan {
         self.planned
     }
 
-    /// How many of them are measured: in a run that is over each was sent, or is reported as unsent.
+    /// How many of them are measured: in a run that is over each was sent, or is reported as
+    /// unsent.
     pub fn measured(&self) -> u64 {
         self.measured
     }

@@ -1,4 +1,5 @@
-//! The percentile plot: latency over the share of transactions that were faster, on an axis where each nine has the same width.
+//! The percentile plot: latency over the share of transactions that were faster, on an axis where
+//! each nine has the same width.
 
 use crate::options::LoadError;
 use crate::report::Report;
@@ -16,7 +17,8 @@ const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const GRID: RGBColor = RGBColor(0xdd, 0xdd, 0xdd);
 /// Points for each halving of the distance to 100 %.
 const TICKS_PER_HALF_DISTANCE: u32 = 20;
-/// From this ratio of the longest to the median the y axis is logarithmic: on a linear one the body would lie flat on the axis.
+/// From this ratio of the longest to the median the y axis is logarithmic: on a linear one the body
+/// would lie flat on the axis.
 const LOG_RATIO: f64 = 12.0;
 /// The most nines that the x axis shows.
 const MAX_NINES: u32 = 9;
@@ -30,8 +32,12 @@ type Line = Vec<(f64, f64)>;
 /// [`LoadError::File`] with the file and the reason.
 pub fn draw(report: &Report, path: &Path) -> Result<(), LoadError> {
     let svg = render(report).map_err(|e| LoadError::File(format!("cannot draw the plot: {e}")))?;
-    whole_file::write(path, &svg)
-        .map_err(|e| LoadError::File(format!("cannot write {}: {e}; give another file with --plot", path.display())))
+    whole_file::write(path, &svg).map_err(|e| {
+        LoadError::File(format!(
+            "cannot write {}: {e}; give another file with --plot",
+            path.display()
+        ))
+    })
 }
 
 /// The SVG document.
@@ -51,10 +57,13 @@ fn render(report: &Report) -> Result<String, String> {
         builder.margin(12).margin_right(32).x_label_area_size(46).y_label_area_size(78);
         if logarithmic {
             let least = values().filter(|&us| us > 0.0).fold(most, f64::min) * 0.8;
-            let chart = builder.build_cartesian_2d(0.0..nines, (least..most).log_scale()).map_err(|e| e.to_string())?;
+            let chart = builder
+                .build_cartesian_2d(0.0..nines, (least..most).log_scale())
+                .map_err(|e| e.to_string())?;
             fill_chart(chart, report, nines, latency, service)?;
         } else {
-            let chart = builder.build_cartesian_2d(0.0..nines, 0.0..most).map_err(|e| e.to_string())?;
+            let chart =
+                builder.build_cartesian_2d(0.0..nines, 0.0..most).map_err(|e| e.to_string())?;
             fill_chart(chart, report, nines, latency, service)?;
         }
         area.present().map_err(|e| e.to_string())?;
@@ -78,13 +87,21 @@ fn titled<'a>(
         duration(report.latency_us.p99_9),
     );
     let (heading, rest) = area.split_vertically(64);
-    heading.draw(&Text::new(title, (20, 14), ("sans-serif", 20).into_font().color(&INK))).map_err(|e| e.to_string())?;
-    heading.draw(&Text::new(details, (20, 41), ("sans-serif", 13).into_font().color(&INK))).map_err(|e| e.to_string())?;
+    heading
+        .draw(&Text::new(title, (20, 14), ("sans-serif", 20).into_font().color(&INK)))
+        .map_err(|e| e.to_string())?;
+    heading
+        .draw(&Text::new(details, (20, 41), ("sans-serif", 13).into_font().color(&INK)))
+        .map_err(|e| e.to_string())?;
     Ok(rest)
 }
 
 fn fill_chart<'a, Y>(
-    mut chart: ChartContext<'a, SVGBackend<'a>, Cartesian2d<plotters::coord::types::RangedCoordf64, Y>>,
+    mut chart: ChartContext<
+        'a,
+        SVGBackend<'a>,
+        Cartesian2d<plotters::coord::types::RangedCoordf64, Y>,
+    >,
     report: &Report,
     nines: f64,
     latency: Line,
@@ -107,14 +124,19 @@ where
         .light_line_style(TRANSPARENT)
         .draw()
         .map_err(|e| e.to_string())?;
-    let lines = [(latency, LATENCY, "latency, from the intended send"), (service, SERVICE, "service, from the actual send")];
+    let lines = [
+        (latency, LATENCY, "latency, from the intended send"),
+        (service, SERVICE, "service, from the actual send"),
+    ];
     for (line, colour, name) in lines.into_iter().filter(|(line, ..)| !line.is_empty()) {
         let name = if report.rate.is_some() { name } else { "latency" };
         chart
             .draw_series(LineSeries::new(line, colour.stroke_width(2)))
             .map_err(|e| e.to_string())?
             .label(name)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], colour.stroke_width(3)));
+            .legend(move |(x, y)| {
+                PathElement::new(vec![(x, y), (x + 22, y)], colour.stroke_width(3))
+            });
     }
     chart
         .configure_series_labels()
@@ -142,7 +164,8 @@ fn line(histogram: &Histogram<u64>) -> Line {
     line
 }
 
-/// How many nines this many values tell something about: a percentile that only one value lies above is the last.
+/// How many nines this many values tell something about: a percentile that only one value lies
+/// above is the last.
 fn nines(values: u64) -> u32 {
     values.max(1).ilog10().clamp(1, MAX_NINES)
 }
@@ -163,7 +186,10 @@ mod tests {
 
     #[test]
     fn the_axis_counts_nines() {
-        assert_eq!([0.0, 1.0, 2.0, 3.0, 5.0].map(percent), ["0%", "90%", "99%", "99.9%", "99.999%"]);
+        assert_eq!(
+            [0.0, 1.0, 2.0, 3.0, 5.0].map(percent),
+            ["0%", "90%", "99%", "99.9%", "99.999%"]
+        );
         assert_eq!([0, 1, 99, 100, 1_000_000].map(nines), [1, 1, 1, 2, 6]);
         let mut histogram = Histogram::<u64>::new(3).expect("in range");
         for value in 1..=10_000u64 {

@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 /// Time between two looks at the run: a person sees it move, and the core that draws stays free.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Draws on standard error until the run is done; clears the bar then. Draws nothing where standard error is no terminal.
+/// Draws on standard error until the run is done; clears the bar then. Draws nothing where standard
+/// error is no terminal.
 pub fn show(options: &Options, monitor: &Monitor) {
     show_below(options, monitor, || None, |_| {});
 }
 
 /// The same, below lines that are printed as they come.
-pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMut() -> Option<String>, print: impl Fn(&str)) {
+pub fn show_below(
+    options: &Options,
+    monitor: &Monitor,
+    mut next_line: impl FnMut() -> Option<String>,
+    print: impl Fn(&str),
+) {
     let Ok(shape) = options.shape() else { return };
     let bar = ProgressBar::new(1_000);
     bar.set_style(
@@ -37,7 +43,11 @@ pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMu
         let since = looked.elapsed().as_secs_f64();
         if since > 0.0 {
             let per_second = (answered - answered_before) as f64 / since;
-            bar.set_message(format!("{} answered, {}/s", grouped(answered), grouped(per_second as u64)));
+            bar.set_message(format!(
+                "{} answered, {}/s",
+                grouped(answered),
+                grouped(per_second as u64)
+            ));
         }
         (answered_before, looked) = (answered, Instant::now());
         bar.set_prefix(match phase {
@@ -55,7 +65,9 @@ pub fn show_below(options: &Options, monitor: &Monitor, mut next_line: impl FnMu
 /// How much of the run is over, 0 to 1.
 fn share(shape: &Shape, monitor: &Monitor) -> f64 {
     let share = match shape.until {
-        Until::ElapsedNs(measured_ns) => monitor.elapsed_ns() as f64 / (shape.warmup_ns + measured_ns) as f64,
+        Until::ElapsedNs(measured_ns) => {
+            monitor.elapsed_ns() as f64 / (shape.warmup_ns + measured_ns) as f64
+        }
         Until::Transactions(count) => monitor.measured_sends() as f64 / count as f64,
     };
     share.clamp(0.0, 1.0)

@@ -1,4 +1,5 @@
-//! What came of the transactions: counts, histograms of latency and service time, and every promise that an answer broke.
+//! What came of the transactions: counts, histograms of latency and service time, and every promise
+//! that an answer broke.
 
 use crate::answers::{Answers, Kept};
 use crate::connection::masked_parties;
@@ -8,12 +9,14 @@ use catraca_wire::frame::{ErrorCode, ErrorFrame, VERDICT_DUPLICATE, Verdict, Ver
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longest time that the histograms tell apart, nanoseconds: two minutes, far past the longest budget. Longer ones count as this.
+/// Longest time that the histograms tell apart, nanoseconds: two minutes, far past the longest
+/// budget. Longer ones count as this.
 const MAX_VALUE_NS: u64 = 120_000_000_000;
 /// Decimal digits that the histograms keep.
 pub const SIGNIFICANT_DIGITS: u8 = 3;
-/// A send later than this after its intended time is reported, nanoseconds: a tenth of it is what a batch may take, all of it is
-/// what a scheduler's tick on a shared core costs, so that later ones say that the load generator was held up.
+/// A send later than this after its intended time is reported, nanoseconds: a tenth of it is what a
+/// batch may take, all of it is what a scheduler's tick on a shared core costs, so that later ones
+/// say that the load generator was held up.
 pub const LATE_SEND_THRESHOLD_NS: u64 = 1_000_000;
 /// Violations described in words; the others are only counted.
 const MAX_EXAMPLES: usize = 10;
@@ -38,13 +41,25 @@ pub struct Violations {
 impl Violations {
     /// All of them.
     pub fn total(&self) -> u64 {
-        let Self { wrong_verdict, answered_twice, unknown_correlation, wrong_duplicate_flag, changed_answer, unknown_verdict } =
-            self;
-        wrong_verdict + answered_twice + unknown_correlation + wrong_duplicate_flag + changed_answer + unknown_verdict
+        let Self {
+            wrong_verdict,
+            answered_twice,
+            unknown_correlation,
+            wrong_duplicate_flag,
+            changed_answer,
+            unknown_verdict,
+        } = self;
+        wrong_verdict
+            + answered_twice
+            + unknown_correlation
+            + wrong_duplicate_flag
+            + changed_answer
+            + unknown_verdict
     }
 }
 
-/// A histogram that takes equal values in a row as one: replies of a batch share their time of arrival, and often of sending.
+/// A histogram that takes equal values in a row as one: replies of a batch share their time of
+/// arrival, and often of sending.
 #[derive(Debug)]
 struct Recording {
     histogram: Histogram<u64>,
@@ -54,8 +69,8 @@ struct Recording {
 
 impl Recording {
     fn new() -> Self {
-        let histogram =
-            Histogram::new_with_bounds(1, MAX_VALUE_NS, SIGNIFICANT_DIGITS).expect("the bounds are constants in range");
+        let histogram = Histogram::new_with_bounds(1, MAX_VALUE_NS, SIGNIFICANT_DIGITS)
+            .expect("the bounds are constants in range");
         Self { histogram, value_ns: 0, count: 0 }
     }
 
@@ -160,7 +175,14 @@ impl Recorder {
 
     /// Counts and checks a verdict that came at `now_ns`.
     #[inline]
-    pub fn verdict(&mut self, connection: usize, sent: &Sent, frame: &VerdictFrame, source: &mut Transactions, now_ns: u64) {
+    pub fn verdict(
+        &mut self,
+        connection: usize,
+        sent: &Sent,
+        frame: &VerdictFrame,
+        source: &mut Transactions,
+        now_ns: u64,
+    ) {
         let answer = &frame.answer;
         let verdict = Verdict::from_wire(answer.verdict);
         let duplicate = answer.flags & VERDICT_DUPLICATE != 0;
@@ -177,17 +199,36 @@ impl Recorder {
         }
         if verdict.is_none() {
             self.violations.unknown_verdict += 1;
-            self.describe(connection, sent, source, format_args!("verdict code {}", answer.verdict));
+            self.describe(
+                connection,
+                sent,
+                source,
+                format_args!("verdict code {}", answer.verdict),
+            );
         }
         if self.verify && source.is_listed(&sent.transaction) != (verdict == Some(Verdict::Deny)) {
             self.violations.wrong_verdict += 1;
-            self.describe(connection, sent, source, format_args!("{}", verdict.map_or("unknown", Verdict::name)));
+            self.describe(
+                connection,
+                sent,
+                source,
+                format_args!("{}", verdict.map_or("unknown", Verdict::name)),
+            );
         }
-        let told = Answered { lsn: answer.lsn.to_native(), shard: answer.shard.to_native(), verdict: answer.verdict };
-        // One that went out twice without an answer is a duplicate or not, as the first sending fared.
+        let told = Answered {
+            lsn: answer.lsn.to_native(),
+            shard: answer.shard.to_native(),
+            verdict: answer.verdict,
+        };
+        // One that went out twice without an answer is a duplicate or not, as the first sending
+        // fared.
         if duplicate != sent.transaction.answered.is_some() && !(duplicate && sent.again) {
             self.violations.wrong_duplicate_flag += 1;
-            let what = if duplicate { "a new one came back as a duplicate" } else { "a repeated one came back as new" };
+            let what = if duplicate {
+                "a new one came back as a duplicate"
+            } else {
+                "a repeated one came back as new"
+            };
             self.describe(connection, sent, source, format_args!("{what}"));
         }
         match sent.transaction.answered {
@@ -195,14 +236,20 @@ impl Recorder {
                 source.remember(&sent.transaction, told);
                 if let Some(answers) = &mut self.answers {
                     let receipt = answer.receipt.to_native();
-                    let kept = Kept { lsn: told.lsn, receipt, shard: told.shard, verdict: told.verdict };
+                    let kept =
+                        Kept { lsn: told.lsn, receipt, shard: told.shard, verdict: told.verdict };
                     answers.keep(sent.transaction.number, kept, duplicate);
                 }
             }
             Some(before) if before == told => {}
             Some(before) => {
                 self.violations.changed_answer += 1;
-                self.describe(connection, sent, source, format_args!("first {before:?}, then {told:?}"));
+                self.describe(
+                    connection,
+                    sent,
+                    source,
+                    format_args!("first {before:?}, then {told:?}"),
+                );
             }
         }
     }
@@ -238,16 +285,24 @@ impl Recorder {
             }
         };
         if self.examples.len() < MAX_EXAMPLES {
-            self.examples.push(format!("connection {connection}: correlation {correlation:#x} {what}"));
+            self.examples
+                .push(format!("connection {connection}: correlation {correlation:#x} {what}"));
         }
     }
 
     #[cold]
-    fn describe(&mut self, connection: usize, sent: &Sent, source: &Transactions, what: std::fmt::Arguments<'_>) {
+    fn describe(
+        &mut self,
+        connection: usize,
+        sent: &Sent,
+        source: &Transactions,
+        what: std::fmt::Arguments<'_>,
+    ) {
         if self.examples.len() < MAX_EXAMPLES {
             let number = sent.transaction.number;
             let parties = masked_parties(source, sent);
-            self.examples.push(format!("connection {connection}, transaction {number} ({parties}): {what}"));
+            self.examples
+                .push(format!("connection {connection}, transaction {number} ({parties}): {what}"));
         }
     }
 
@@ -260,6 +315,11 @@ impl Recorder {
     }
 }
 
-const _: () = assert!(Verdict::ALL.len() == Verdict::Deny as usize, "codes run from 1 without gaps, so they index the counts");
-const _: () =
-    assert!(ErrorCode::ALL.len() == ErrorCode::Late as usize, "codes run from 1 without gaps, so they index the counts");
+const _: () = assert!(
+    Verdict::ALL.len() == Verdict::Deny as usize,
+    "codes run from 1 without gaps, so they index the counts"
+);
+const _: () = assert!(
+    ErrorCode::ALL.len() == ErrorCode::Late as usize,
+    "codes run from 1 without gaps, so they index the counts"
+);

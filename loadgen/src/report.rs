@@ -64,7 +64,9 @@ pub struct Percentiles {
 impl Percentiles {
     /// Of a histogram of nanoseconds; zeros if it is empty.
     pub fn of(histogram: &Histogram<u64>) -> Self {
-        let quantile = |q: f64| if histogram.is_empty() { 0.0 } else { histogram.value_at_quantile(q) as f64 / 1e3 };
+        let quantile = |q: f64| {
+            if histogram.is_empty() { 0.0 } else { histogram.value_at_quantile(q) as f64 / 1e3 }
+        };
         Self {
             p50: quantile(0.5),
             p90: quantile(0.9),
@@ -77,8 +79,8 @@ impl Percentiles {
     }
 }
 
-/// The result of a run. Serialised, it is the JSON of `--json`: names are stable, new ones may be added. Warm-up is in none of the
-/// figures but the violations.
+/// The result of a run. Serialised, it is the JSON of `--json`: names are stable, new ones may be
+/// added. Warm-up is in none of the figures but the violations.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
     /// Where the load went.
@@ -94,7 +96,8 @@ pub struct Report {
     /// Open loop: `fixed` or `poisson`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrivals: Option<&'static str>,
-    /// Measured time: from the end of the warm-up until sending ended, or until the last answer when that is later, seconds.
+    /// Measured time: from the end of the warm-up until sending ended, or until the last answer
+    /// when that is later, seconds.
     pub seconds: f64,
     /// Unmeasured load before, seconds.
     pub warmup_seconds: f64,
@@ -116,9 +119,11 @@ pub struct Report {
     pub failovers: u64,
     /// The longest time without any answer, milliseconds.
     pub longest_gap_ms: f64,
-    /// Transactions sent again with the same bytes, because the primary was lost before it answered, or answered UNCONFIRMED.
+    /// Transactions sent again with the same bytes, because the primary was lost before it
+    /// answered, or answered UNCONFIRMED.
     pub resent_after_failover: u64,
-    /// Answered transactions asked for again after a failover, where verdicts are verified: in no other figure but the violations.
+    /// Answered transactions asked for again after a failover, where verdicts are verified: in no
+    /// other figure but the violations.
     pub rechecked_after_failover: u64,
     /// Verdicts with the duplicate flag.
     pub duplicates: u64,
@@ -134,7 +139,8 @@ pub struct Report {
     pub throughput_per_s: f64,
     /// From the intended send to the verdict.
     pub latency_us: Percentiles,
-    /// From the actual send to the verdict: the time handed to the socket, just before the batch it was in was written.
+    /// From the actual send to the verdict: the time handed to the socket, just before the batch it
+    /// was in was written.
     pub service_us: Percentiles,
     /// Sends later than `late_threshold_us` after their intended time.
     pub late_sends: u64,
@@ -142,10 +148,12 @@ pub struct Report {
     pub late_threshold_us: f64,
     /// How late the latest send was, microseconds.
     pub max_lateness_us: f64,
-    /// Open loop: transactions whose intended time was measured: [`Report::sent`] and [`Report::unsent`] together.
+    /// Open loop: transactions whose intended time was measured: [`Report::sent`] and
+    /// [`Report::unsent`] together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intended: Option<u64>,
-    /// Open loop: planned for the measured time and never sent, because the node held too many unanswered.
+    /// Open loop: planned for the measured time and never sent, because the node held too many
+    /// unanswered.
     pub unsent: u64,
     /// Whether verdicts were checked against the list.
     pub verified: bool,
@@ -169,7 +177,10 @@ pub struct Report {
 }
 
 impl Report {
-    #[allow(clippy::too_many_arguments, reason = "each part of the run hands in what it knows, once")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each part of the run hands in what it knows, once"
+    )]
     pub(crate) fn new(
         options: &Options,
         shape: &Shape,
@@ -184,9 +195,14 @@ impl Report {
     ) -> Self {
         let (latency, service) = recorder.histograms();
         if let Some(intended) = intended {
-            assert_eq!(recorder.sent + unsent, intended, "each planned transaction was sent, or counts as unsent");
+            assert_eq!(
+                recorder.sent + unsent,
+                intended,
+                "each planned transaction was sent, or counts as unsent"
+            );
         }
-        // A number of transactions is measured up to its last answer; a time is measured whole, and past its end while answers come.
+        // A number of transactions is measured up to its last answer; a time is measured whole, and
+        // past its end while answers come.
         let end_ns = match shape.until {
             Until::ElapsedNs(_) => sending_ended_ns.max(recorder.last_answer_ns),
             Until::Transactions(_) => recorder.last_answer_ns,
@@ -197,11 +213,15 @@ impl Report {
             Loop::Open { rate, arrivals } => (None, Some(rate), Some(arrivals.name())),
         };
         let (unanswered, failure) = ended.describe(&options.addr);
-        let mut verdicts: BTreeMap<&'static str, u64> =
-            Verdict::ALL.iter().map(|&verdict| (verdict.name(), recorder.verdicts[usize::from(verdict.to_wire())])).collect();
+        let mut verdicts: BTreeMap<&'static str, u64> = Verdict::ALL
+            .iter()
+            .map(|&verdict| (verdict.name(), recorder.verdicts[usize::from(verdict.to_wire())]))
+            .collect();
         verdicts.extend((recorder.verdicts[0] > 0).then_some(("unknown", recorder.verdicts[0])));
-        let mut errors: BTreeMap<&'static str, u64> =
-            ErrorCode::ALL.iter().map(|&code| (code.name(), recorder.errors[usize::from(code.to_wire())])).collect();
+        let mut errors: BTreeMap<&'static str, u64> = ErrorCode::ALL
+            .iter()
+            .map(|&code| (code.name(), recorder.errors[usize::from(code.to_wire())]))
+            .collect();
         errors.insert("UNKNOWN", recorder.errors[0]);
         errors.retain(|_, &mut count| count > 0);
         Self {
@@ -227,7 +247,11 @@ impl Report {
             answered: recorder.answered,
             unanswered,
             errors,
-            throughput_per_s: if seconds > 0.0 { verdicts.values().sum::<u64>() as f64 / seconds } else { 0.0 },
+            throughput_per_s: if seconds > 0.0 {
+                verdicts.values().sum::<u64>() as f64 / seconds
+            } else {
+                0.0
+            },
             verdicts,
             latency_us: Percentiles::of(&latency),
             service_us: Percentiles::of(&service),
@@ -254,7 +278,11 @@ impl Report {
         // Writing to a String does not fail.
         let _ = match (self.in_flight, self.rate) {
             (Some(in_flight), _) => {
-                write!(text, "closed loop, {} connection{plural} × {in_flight} in flight", self.connections)
+                write!(
+                    text,
+                    "closed loop, {} connection{plural} × {in_flight} in flight",
+                    self.connections
+                )
             }
             (None, rate) => write!(
                 text,
@@ -270,7 +298,8 @@ impl Report {
     /// The JSON document of `--json`, indented, with a newline at its end.
     pub fn to_json(&self) -> String {
         // Numbers, texts and maps keyed by text: serialising them does not fail.
-        let mut text = serde_json::to_string_pretty(self).expect("a report has no map with other keys than text");
+        let mut text = serde_json::to_string_pretty(self)
+            .expect("a report has no map with other keys than text");
         text.push('\n');
         text
     }

@@ -1,5 +1,5 @@
-//! What is unanswered on one connection. A correlation names a slot and which use of it, so that an answer is matched, and a second
-//! or an invented one told apart, without a map.
+//! What is unanswered on one connection. A correlation names a slot and which use of it, so that an
+//! answer is matched, and a second or an invented one told apart, without a map.
 
 use crate::transactions::Planned;
 
@@ -14,7 +14,8 @@ pub struct Sent {
     pub sent_ns: u64,
     /// Whether it counts in the figures.
     pub measured: bool,
-    /// Whether it went out more than once, because its answer was lost or said nothing: the node may have decided on it before.
+    /// Whether it went out more than once, because its answer was lost or said nothing: the node
+    /// may have decided on it before.
     pub again: bool,
 }
 
@@ -30,7 +31,8 @@ pub enum Mismatch {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     sent: Sent,
-    /// Counts the uses, from 1; never 0, so that no correlation is 0, which servers use for what concerns no request.
+    /// Counts the uses, from 1; never 0, so that no correlation is 0, which servers use for what
+    /// concerns no request.
     generation: u32,
     busy: bool,
 }
@@ -45,9 +47,18 @@ pub struct Slots {
 impl Slots {
     /// For `in_flight` unanswered transactions.
     pub fn new(in_flight: u32) -> Self {
-        let empty = Sent { transaction: Planned::NONE, intended_ns: 0, sent_ns: 0, measured: false, again: false };
+        let empty = Sent {
+            transaction: Planned::NONE,
+            intended_ns: 0,
+            sent_ns: 0,
+            measured: false,
+            again: false,
+        };
         let slot = Slot { sent: empty, generation: 0, busy: false };
-        Self { slots: vec![slot; in_flight as usize].into_boxed_slice(), free: (0..in_flight).rev().collect() }
+        Self {
+            slots: vec![slot; in_flight as usize].into_boxed_slice(),
+            free: (0..in_flight).rev().collect(),
+        }
     }
 
     /// How many more may be sent.
@@ -62,7 +73,8 @@ impl Slots {
         self.slots.len() - self.free.len()
     }
 
-    /// When the oldest unanswered one was sent, nanoseconds since the run's start. Looks at every slot.
+    /// When the oldest unanswered one was sent, nanoseconds since the run's start. Looks at every
+    /// slot.
     pub fn oldest_sent_ns(&self) -> Option<u64> {
         self.slots.iter().filter(|slot| slot.busy).map(|slot| slot.sent.sent_ns).min()
     }
@@ -87,8 +99,11 @@ impl Slots {
     /// The correlations of everything unanswered, in the order of first sending.
     pub fn correlations(&self) -> Vec<u64> {
         let busy = self.slots.iter().enumerate().filter(|(_, slot)| slot.busy);
-        let mut found: Vec<_> =
-            busy.map(|(index, slot)| (slot.sent.transaction.number, u64::from(slot.generation) << 32 | index as u64)).collect();
+        let mut found: Vec<_> = busy
+            .map(|(index, slot)| {
+                (slot.sent.transaction.number, u64::from(slot.generation) << 32 | index as u64)
+            })
+            .collect();
         found.sort_unstable();
         found.into_iter().map(|(_, correlation)| correlation).collect()
     }
@@ -117,7 +132,13 @@ mod tests {
 
     #[test]
     fn each_correlation_is_answered_once() {
-        let sent = Sent { transaction: Planned::NONE, intended_ns: 1, sent_ns: 2, measured: true, again: false };
+        let sent = Sent {
+            transaction: Planned::NONE,
+            intended_ns: 1,
+            sent_ns: 2,
+            measured: true,
+            again: false,
+        };
         let mut slots = Slots::new(2);
         let first = slots.occupy(sent).expect("free");
         let second = slots.occupy(sent).expect("free");

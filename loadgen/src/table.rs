@@ -33,37 +33,75 @@ fn new_table() -> Table {
 
 fn summary(report: &Report) -> Table {
     let mut table = new_table();
-    table.add_row(["throughput".to_owned(), format!("{} decisions/s", grouped(report.throughput_per_s.round() as u64))]);
-    let measured = format!("{}, after {} of warm-up", duration(report.seconds * 1e6), duration(report.warmup_seconds * 1e6));
+    table.add_row([
+        "throughput".to_owned(),
+        format!("{} decisions/s", grouped(report.throughput_per_s.round() as u64)),
+    ]);
+    let measured = format!(
+        "{}, after {} of warm-up",
+        duration(report.seconds * 1e6),
+        duration(report.warmup_seconds * 1e6)
+    );
     table.add_row(["measured".to_owned(), measured]);
-    let intended = report.intended.map_or_else(String::new, |intended| format!("{} intended, ", grouped(intended)));
-    let unsent = if report.unsent > 0 { format!("{} never sent, ", grouped(report.unsent)) } else { String::new() };
-    let answered = format!("{intended}{} sent, {unsent}{} answered", grouped(report.sent), grouped(report.answered));
-    let resent = if report.resent > 0 { format!(", {} sent again", grouped(report.resent)) } else { String::new() };
+    let intended = report
+        .intended
+        .map_or_else(String::new, |intended| format!("{} intended, ", grouped(intended)));
+    let unsent = if report.unsent > 0 {
+        format!("{} never sent, ", grouped(report.unsent))
+    } else {
+        String::new()
+    };
+    let answered = format!(
+        "{intended}{} sent, {unsent}{} answered",
+        grouped(report.sent),
+        grouped(report.answered)
+    );
+    let resent = if report.resent > 0 {
+        format!(", {} sent again", grouped(report.resent))
+    } else {
+        String::new()
+    };
     table.add_row(["transactions".to_owned(), answered + &resent]);
     table.add_row(["verdicts".to_owned(), counts(&report.verdicts)]);
-    table.add_row(["errors".to_owned(), if report.errors.is_empty() { "none".to_owned() } else { counts(&report.errors) }]);
+    table.add_row([
+        "errors".to_owned(),
+        if report.errors.is_empty() { "none".to_owned() } else { counts(&report.errors) },
+    ]);
     if report.rate.is_some() {
         let threshold = duration(report.late_threshold_us);
-        let late = format!("{} over {threshold}, the latest by {}", grouped(report.late_sends), duration(report.max_lateness_us));
+        let late = format!(
+            "{} over {threshold}, the latest by {}",
+            grouped(report.late_sends),
+            duration(report.max_lateness_us)
+        );
         table.add_row(["late sends".to_owned(), late]);
     }
     if report.failovers > 0 || report.resent_after_failover > 0 {
         let gap = duration(report.longest_gap_ms * 1e3);
-        let mut text =
-            format!("{}, {} sent again, {gap} without an answer", report.failovers, grouped(report.resent_after_failover));
+        let mut text = format!(
+            "{}, {} sent again, {gap} without an answer",
+            report.failovers,
+            grouped(report.resent_after_failover)
+        );
         if report.duplicates > 0 {
             let _ = write!(text, "; {} had been decided before", grouped(report.duplicates));
         }
         if report.rechecked_after_failover > 0 {
-            let _ = write!(text, "; {} answers asked for again", grouped(report.rechecked_after_failover));
+            let _ = write!(
+                text,
+                "; {} answers asked for again",
+                grouped(report.rechecked_after_failover)
+            );
         }
         table.add_row(["failovers".to_owned(), text]);
     }
     if report.verified {
         let violations = report.violations.total();
         let outcome = match violations {
-            0 => format!("every verdict agrees with the list ({} documents)", grouped(report.listed_documents as u64)),
+            0 => format!(
+                "every verdict agrees with the list ({} documents)",
+                grouped(report.listed_documents as u64)
+            ),
             _ => format!("{} VIOLATIONS", grouped(violations)),
         };
         table.add_row(["verified".to_owned(), outcome]);
@@ -72,7 +110,11 @@ fn summary(report: &Report) -> Table {
 }
 
 fn counts(counts: &std::collections::BTreeMap<&'static str, u64>) -> String {
-    counts.iter().map(|(name, &count)| format!("{name} {}", grouped(count))).collect::<Vec<_>>().join("   ")
+    counts
+        .iter()
+        .map(|(name, &count)| format!("{name} {}", grouped(count)))
+        .collect::<Vec<_>>()
+        .join("   ")
 }
 
 fn percentiles(report: &Report) -> Table {
@@ -96,13 +138,22 @@ fn percentiles(report: &Report) -> Table {
 }
 
 fn rows(p: &Percentiles) -> [(&'static str, f64); 7] {
-    [("p50", p.p50), ("p90", p.p90), ("p99", p.p99), ("p99.9", p.p99_9), ("p99.99", p.p99_99), ("max", p.max), ("mean", p.mean)]
+    [
+        ("p50", p.p50),
+        ("p90", p.p90),
+        ("p99", p.p99),
+        ("p99.9", p.p99_9),
+        ("p99.99", p.p99_99),
+        ("max", p.max),
+        ("mean", p.mean),
+    ]
 }
 
 fn remarks(report: &Report) -> Vec<String> {
     let mut remarks = Vec::new();
     if report.rate.is_some() {
-        remarks.push("Latency counts from the intended send, service from the actual one.".to_owned());
+        remarks
+            .push("Latency counts from the intended send, service from the actual one.".to_owned());
     }
     if report.unsent > 0 {
         let unsent = grouped(report.unsent);
@@ -113,7 +164,10 @@ fn remarks(report: &Report) -> Vec<String> {
         );
     }
     if report.refused_list_rows > 0 {
-        remarks.push(format!("{} rows of the list hold no readable document.", grouped(report.refused_list_rows)));
+        remarks.push(format!(
+            "{} rows of the list hold no readable document.",
+            grouped(report.refused_list_rows)
+        ));
     }
     if report.violations.total() > 0 {
         let v = &report.violations;
@@ -125,8 +179,11 @@ fn remarks(report: &Report) -> Vec<String> {
             ("changed answers", v.changed_answer),
             ("unknown verdict codes", v.unknown_verdict),
         ];
-        let found: Vec<String> =
-            kinds.iter().filter(|(_, n)| *n > 0).map(|(kind, n)| format!("{} {kind}", grouped(*n))).collect();
+        let found: Vec<String> = kinds
+            .iter()
+            .filter(|(_, n)| *n > 0)
+            .map(|(kind, n)| format!("{} {kind}", grouped(*n)))
+            .collect();
         remarks.push(format!("Violations: {}.", found.join(", ")));
         remarks.extend(report.violation_examples.iter().map(|example| format!("  {example}")));
     }
@@ -136,7 +193,8 @@ fn remarks(report: &Report) -> Vec<String> {
     remarks
 }
 
-/// A duration in the unit that a person reads, three significant digits; below 1 µs to the hundredth, nothing as `0`.
+/// A duration in the unit that a person reads, three significant digits; below 1 µs to the
+/// hundredth, nothing as `0`.
 pub fn duration(us: f64) -> String {
     if us == 0.0 {
         return "0".to_owned();
@@ -173,7 +231,13 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        let pairs = [(9.994, "9.99 µs"), (716.2, "716 µs"), (999.6, "1.00 ms"), (12_345.0, "12.3 ms"), (2e6, "2.00 s")];
+        let pairs = [
+            (9.994, "9.99 µs"),
+            (716.2, "716 µs"),
+            (999.6, "1.00 ms"),
+            (12_345.0, "12.3 ms"),
+            (2e6, "2.00 s"),
+        ];
         for (us, text) in pairs {
             assert_eq!(duration(us), text);
         }

@@ -1,21 +1,25 @@
-//! Who pays whom, and the bytes of it: drawn by a seeded generator, written over a ready-made SUBMIT in the send buffer.
+//! Who pays whom, and the bytes of it: drawn by a seeded generator, written over a ready-made
+//! SUBMIT in the send buffer.
 
 use crate::documents::{Documents, WireDocument};
 use catraca_wire::frame::{Submit, SubmitFrame, TRANSACTION_ID_LEN};
 use rand::RngCore;
 use rand::rngs::SmallRng;
 
-/// Answered transactions to choose from when one is sent again. Recent ones, so that the node's bounded dedupe window holds them.
+/// Answered transactions to choose from when one is sent again. Recent ones, so that the node's
+/// bounded dedupe window holds them.
 const RECENT: usize = 1024;
 /// Largest amount, centavos: R$ 5,000.00.
 const MAX_AMOUNT_CENTAVOS: u64 = 500_000;
-/// Transactions drawn at once. Documents lie in no order that a processor foresees: copied one by one between other work, each waits for
-/// memory in turn, which is a fifth of the time at full load; copied in a tight loop, the waits overlap.
+/// Transactions drawn at once. Documents lie in no order that a processor foresees: copied one by
+/// one between other work, each waits for memory in turn, which is a fifth of the time at full
+/// load; copied in a tight loop, the waits overlap.
 const BLOCK: usize = 64;
 /// Characters of an id that name the run; the others count.
 const PREFIX_LEN: usize = 16;
 
-/// What one transaction is, as little as it takes to write it, to know what its answer must be, and to write it again.
+/// What one transaction is, as little as it takes to write it, to know what its answer must be, and
+/// to write it again.
 #[derive(Debug, Clone, Copy)]
 pub struct Planned {
     /// Counts the run's transactions: the end of the id.
@@ -45,7 +49,14 @@ pub struct Answered {
 
 impl Planned {
     /// No transaction.
-    pub const NONE: Self = Self { number: 0, event_time_ns: 0, payer: 0, payee: 0, amount_centavos: 0, answered: None };
+    pub const NONE: Self = Self {
+        number: 0,
+        event_time_ns: 0,
+        payer: 0,
+        payee: 0,
+        amount_centavos: 0,
+        answered: None,
+    };
 }
 
 /// Payer and payee as they go on the wire.
@@ -126,7 +137,14 @@ impl Transactions {
         self.next_number += 1;
         // Scrambled, because the same bits drew whether a party is listed.
         let amount_centavos = 1 + (low.wrapping_mul(0x9e37_79b9) >> 16) % MAX_AMOUNT_CENTAVOS;
-        let planned = Planned { number, event_time_ns, payer, payee, amount_centavos: amount_centavos as u32, answered: None };
+        let planned = Planned {
+            number,
+            event_time_ns,
+            payer,
+            payee,
+            amount_centavos: amount_centavos as u32,
+            answered: None,
+        };
         (planned, parties)
     }
 
@@ -140,12 +158,17 @@ impl Transactions {
             if payer == payee {
                 payee = if payee == 0 { 1 } else { payee - 1 };
             }
-            // The low half, because the high one draws repetitions: the two shares must not depend on each other.
+            // The low half, because the high one draws repetitions: the two shares must not depend
+            // on each other.
             if random & 0xffff_ffff < self.listed_below {
-                let (listed_payer, listed_payee) =
-                    (self.documents.pick_listed(payer_random), self.documents.pick_listed(payee_random));
+                let (listed_payer, listed_payee) = (
+                    self.documents.pick_listed(payer_random),
+                    self.documents.pick_listed(payee_random),
+                );
                 match self.rng.next_u32() % 8 {
-                    0 if listed_payer != listed_payee => (payer, payee) = (listed_payer, listed_payee),
+                    0 if listed_payer != listed_payee => {
+                        (payer, payee) = (listed_payer, listed_payee)
+                    }
                     0..5 => payer = listed_payer,
                     _ => payee = listed_payee,
                 }
@@ -153,7 +176,10 @@ impl Transactions {
             (drawn.random, drawn.payer, drawn.payee) = (random, payer, payee);
         }
         for drawn in &mut self.block {
-            drawn.parties = Parties { payer: *self.documents.get(drawn.payer), payee: *self.documents.get(drawn.payee) };
+            drawn.parties = Parties {
+                payer: *self.documents.get(drawn.payer),
+                payee: *self.documents.get(drawn.payee),
+            };
         }
         self.used = 0;
     }
@@ -177,7 +203,10 @@ impl Transactions {
 
     /// The documents of a transaction.
     pub fn parties(&self, transaction: &Planned) -> Parties {
-        Parties { payer: *self.documents.get(transaction.payer), payee: *self.documents.get(transaction.payee) }
+        Parties {
+            payer: *self.documents.get(transaction.payer),
+            payee: *self.documents.get(transaction.payee),
+        }
     }
 
     /// Keeps a new transaction's answer, so that it may be sent again.
@@ -217,7 +246,8 @@ pub fn write(frame: &mut SubmitFrame, transaction: &Planned, parties: &Parties, 
     fields.payee = parties.payee;
     fields.amount_centavos = i64::from(transaction.amount_centavos).into();
     fields.event_time_ns = transaction.event_time_ns.into();
-    // One account and one device a document, so that windows over them have something to count; 0 would mean unknown.
+    // One account and one device a document, so that windows over them have something to count; 0
+    // would mean unknown.
     fields.payer_account = (u64::from(transaction.payer) + 1).into();
     fields.payee_account = (u64::from(transaction.payee) + 1).into();
     fields.device = (u64::from(transaction.payer) + 1).into();
@@ -241,7 +271,8 @@ pub(crate) fn id_of(run_id: u64, number: u64) -> [u8; TRANSACTION_ID_LEN] {
     id
 }
 
-/// 16 hexadecimal digits, all at once: bytes of a register instead of a loop over digits, because it runs for every transaction.
+/// 16 hexadecimal digits, all at once: bytes of a register instead of a loop over digits, because
+/// it runs for every transaction.
 #[inline]
 fn hex(number: u64) -> [u8; PREFIX_LEN] {
     let mut text = [0; PREFIX_LEN];
@@ -257,7 +288,8 @@ fn hex_half(number: u32) -> [u8; 8] {
     spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
     spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
     spread = (spread | spread << 4) & 0x0f0f_0f0f_0f0f_0f0f;
-    // Adding 6 carries into bit 4 exactly where a digit is above 9: those become letters, 39 above where `0` + 10 would be.
+    // Adding 6 carries into bit 4 exactly where a digit is above 9: those become letters, 39 above
+    // where `0` + 10 would be.
     let letters = (spread + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
     (spread + 0x3030_3030_3030_3030 + letters * 39).to_be_bytes()
 }

@@ -19,9 +19,13 @@ struct Setting {
 impl Setting {
     fn new(in_flight: u32, mode: Mode) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let rows: String = LISTED.iter().map(|document| format!("{document},exact,test,,\n")).collect();
-        std::fs::write(folder.path().join("list.csv"), format!("document,scope,reason,valid_from,valid_until\n{rows}"))
-            .expect("writable");
+        let rows: String =
+            LISTED.iter().map(|document| format!("{document},exact,test,,\n")).collect();
+        std::fs::write(
+            folder.path().join("list.csv"),
+            format!("document,scope,reason,valid_from,valid_until\n{rows}"),
+        )
+        .expect("writable");
         let listed = LISTED.map(|document| DocumentKey::parse(document).expect("valid").to_wire());
         Self { node: FakeNode::start(&listed, in_flight, mode), folder }
     }
@@ -72,7 +76,8 @@ fn assert_sound(report: &Report) {
 fn a_closed_loop_sends_what_it_was_asked_to() {
     for (wait, connections) in [(Wait::Epoll, 2), (Wait::Spin, 2), (Wait::Spin, 12)] {
         let setting = Setting::new(64, Mode::Sound);
-        let report = setting.run(|options| (options.wait, options.connections) = (wait, connections));
+        let report =
+            setting.run(|options| (options.wait, options.connections) = (wait, connections));
         assert_sound(&report);
         assert_eq!(report.sent, 2_000);
         assert_eq!(setting.node.decided(), 2_000, "every id is another one");
@@ -81,7 +86,10 @@ fn a_closed_loop_sends_what_it_was_asked_to() {
         assert_eq!(report.verdicts["approve"] + denied, 2_000);
         assert_eq!(report.latency.len(), 2_000);
         let p = &report.latency_us;
-        assert!(0.0 < p.p50 && p.p50 <= p.p99 && p.p99 <= p.p99_99 && p.p99_99 <= p.max * 1.001, "{p:?}");
+        assert!(
+            0.0 < p.p50 && p.p50 <= p.p99 && p.p99 <= p.p99_99 && p.p99_99 <= p.max * 1.001,
+            "{p:?}"
+        );
     }
 }
 
@@ -95,7 +103,10 @@ fn a_time_is_measured_without_its_warm_up() {
     });
     assert_sound(&report);
     assert!(report.seconds >= 0.2, "{}", report.seconds);
-    assert!(report.sent > 0 && report.sent < setting.node.submissions(), "the warm-up is not counted");
+    assert!(
+        report.sent > 0 && report.sent < setting.node.submissions(),
+        "the warm-up is not counted"
+    );
 }
 
 #[test]
@@ -111,8 +122,14 @@ fn an_open_loop_sends_every_planned_transaction() {
             options.warmup = Some(0.05);
         });
         assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0));
-        // Whatever could not be sent in time on a busy machine is reported, and nothing is lost between the two.
-        assert!((1_250..1_750).contains(&(report.sent + report.unsent)), "{} + {}", report.sent, report.unsent);
+        // Whatever could not be sent in time on a busy machine is reported, and nothing is lost
+        // between the two.
+        assert!(
+            (1_250..1_750).contains(&(report.sent + report.unsent)),
+            "{} + {}",
+            report.sent,
+            report.unsent
+        );
         assert_eq!(report.intended, Some(report.sent + report.unsent));
         assert_eq!(report.sent, report.answered);
         assert_eq!(report.latency.len(), report.service.len());
@@ -136,13 +153,20 @@ fn an_open_loop_limited_by_the_node_is_late_and_says_so() {
         options.warmup = Some(0.0);
     });
     assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0));
-    assert!(report.unsent > 0 && report.late_sends > 0 && report.max_lateness_us > 1_000.0, "{}", report.to_json());
+    assert!(
+        report.unsent > 0 && report.late_sends > 0 && report.max_lateness_us > 1_000.0,
+        "{}",
+        report.to_json()
+    );
     // A million a second for a second, of which each was sent or not.
     assert_eq!(report.intended, Some(1_000_000));
     assert_eq!(report.sent + report.unsent, 1_000_000);
     let json: serde_json::Value = serde_json::from_str(&report.to_json()).expect("JSON");
     assert_eq!(json["intended"], 1_000_000);
-    assert_eq!(json["sent"].as_u64().expect("a number") + json["unsent"].as_u64().expect("a number"), 1_000_000);
+    assert_eq!(
+        json["sent"].as_u64().expect("a number") + json["unsent"].as_u64().expect("a number"),
+        1_000_000
+    );
     let text = table::render(&report);
     assert!(text.contains("1,000,000 intended, ") && text.contains(" never sent, "), "{text}");
     assert!(report.latency.mean() > report.service.mean());
@@ -168,7 +192,10 @@ fn a_wrong_verdict_is_a_violation_with_its_documents_masked() {
     assert_eq!(report.violation_examples.len(), 10);
     let text = table::render(&report);
     assert!(text.contains("VIOLATIONS") && text.contains("listed"), "{text}");
-    assert!(LISTED.iter().all(|document| !text.contains(document)) && !report.to_json().contains(LISTED[0]));
+    assert!(
+        LISTED.iter().all(|document| !text.contains(document))
+            && !report.to_json().contains(LISTED[0])
+    );
     assert_eq!(setting.run(|options| options.verify = false).violations.total(), 0);
 }
 
@@ -182,10 +209,14 @@ fn each_correlation_is_answered_once() {
 
 #[test]
 fn a_reply_that_never_comes_ends_the_run_as_stalled() {
-    let report = Setting::new(64, Mode::Drops { at: 100 }).run(|options| options.stall_seconds = 0.5);
+    let report =
+        Setting::new(64, Mode::Drops { at: 100 }).run(|options| options.stall_seconds = 0.5);
     assert_eq!((report.unanswered, report.answered), (1, report.sent - 1));
     let failure = report.failure.expect("stalled");
-    assert!(failure.contains("left 1 transactions unanswered") && failure.contains("0.5 s"), "{failure}");
+    assert!(
+        failure.contains("left 1 transactions unanswered") && failure.contains("0.5 s"),
+        "{failure}"
+    );
 }
 
 #[test]
@@ -203,19 +234,31 @@ fn a_node_that_closes_is_named_with_its_last_words() {
     let report = Setting::new(64, Mode::Closes { at: 500 }).run(|options| options.connections = 1);
     let failure = report.failure.clone().expect("the connection is gone");
     assert!(failure.contains("SHUTTING_DOWN: the node is stopping"), "{failure}");
-    assert_eq!((report.answered, report.errors["SHUTTING_DOWN"]), (501, 1), "what came before the end is read to the last");
+    assert_eq!(
+        (report.answered, report.errors["SHUTTING_DOWN"]),
+        (501, 1),
+        "what came before the end is read to the last"
+    );
     assert_eq!(report.unanswered, report.sent - 501);
 }
 
 #[test]
 fn replies_in_pieces_are_put_together() {
-    assert_sound(&Setting::new(64, Mode::Dribbles { bytes: 7 }).run(|options| options.transactions = Some(500)));
+    assert_sound(
+        &Setting::new(64, Mode::Dribbles { bytes: 7 })
+            .run(|options| options.transactions = Some(500)),
+    );
 }
 
 #[test]
 fn a_run_that_is_told_to_stop_reports() {
     let setting = Setting::new(64, Mode::Sound);
-    let options = Options { transactions: None, seconds: Some(600.0), warmup: Some(0.0), ..setting.options() };
+    let options = Options {
+        transactions: None,
+        seconds: Some(600.0),
+        warmup: Some(0.0),
+        ..setting.options()
+    };
     let monitor = Monitor::new();
     let report = std::thread::scope(|scope| {
         let run = scope.spawn(|| run(&options, &monitor));
@@ -234,7 +277,11 @@ fn what_cannot_begin_says_why_and_what_to_do() {
     let setting = Setting::new(16, Mode::Sound);
     let limit = setting.refused(|options| options.in_flight = Some(17)).to_string();
     assert!(limit.contains("--in-flight is 17") && limit.contains("allows 16"), "{limit}");
-    let closed_port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let closed_port = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .to_string();
     let nobody = setting.refused(|options| options.addr = closed_port.clone()).to_string();
     assert!(nobody.contains(&closed_port) && nobody.contains("catraca serve"), "{nobody}");
     let name = setting.refused(|options| options.addr = "no port".to_owned()).to_string();
@@ -242,7 +289,11 @@ fn what_cannot_begin_says_why_and_what_to_do() {
     let list = setting.refused(|options| options.list = Some("/nowhere.csv".into())).to_string();
     assert!(list.contains("/nowhere.csv") && list.contains("--list"), "{list}");
     let refuses = Setting::new(16, Mode::Refuses).refused(|_| ()).to_string();
-    assert!(refuses.contains("UNAUTHENTICATED: unknown credential") && refuses.contains("--credential-file"), "{refuses}");
+    assert!(
+        refuses.contains("UNAUTHENTICATED: unknown credential")
+            && refuses.contains("--credential-file"),
+        "{refuses}"
+    );
     let standby = Setting::new(16, Mode::Standby).refused(|_| ()).to_string();
     assert!(standby.contains("standby") && standby.contains("--addr 10.0.0.1:7400"), "{standby}");
 }
@@ -255,7 +306,12 @@ fn the_credential_goes_out_without_its_newline() {
     assert_sound(&setting.run(|options| options.credential_file = Some(path.clone())));
     assert_eq!(setting.node.credentials(), [b"an invented token", b"an invented token"]);
     std::fs::write(&path, "x".repeat(65)).expect("writable");
-    assert!(setting.refused(|options| options.credential_file = Some(path)).to_string().contains("1 to 64"));
+    assert!(
+        setting
+            .refused(|options| options.credential_file = Some(path))
+            .to_string()
+            .contains("1 to 64")
+    );
 }
 
 #[test]
@@ -292,13 +348,25 @@ fn the_report_is_shown_in_every_form() {
     assert!(json.get("in_flight").is_none());
     let files = hgrm::write(&report, &setting.folder.path().join("run.hgrm")).expect("writable");
     assert_eq!(files.len(), 2);
-    assert!(files.iter().all(|file| std::fs::read_to_string(file).expect("written").contains("Total count    =         2000]")));
+    assert!(files.iter().all(|file| {
+        std::fs::read_to_string(file).expect("written").contains("Total count    =         2000]")
+    }));
     let svg = setting.folder.path().join("run.svg");
     plot::draw(&report, &svg).expect("writable");
     let svg = std::fs::read_to_string(svg).expect("written");
-    assert!(svg.contains(&report.target) && svg.contains("99.9%") && svg.contains("service") && svg.ends_with("</svg>\n"));
+    assert!(
+        svg.contains(&report.target)
+            && svg.contains("99.9%")
+            && svg.contains("service")
+            && svg.ends_with("</svg>\n")
+    );
     let text = table::render(&report);
-    assert!(text.contains("p99.99") && text.contains("late sends") && text.contains("every verdict agrees"), "{text}");
+    assert!(
+        text.contains("p99.99")
+            && text.contains("late sends")
+            && text.contains("every verdict agrees"),
+        "{text}"
+    );
     assert!(plot::draw(&report, std::path::Path::new("/nowhere/run.svg")).is_err());
 }
 
@@ -328,7 +396,8 @@ fn the_program_ends_with_the_status_of_what_happened() {
     let sound = Setting::new(64, Mode::Sound);
     let done = program(&sound, &["--json", "-"]);
     assert_eq!(done.status.code(), Some(0), "{done:?}");
-    let json: serde_json::Value = serde_json::from_slice(&done.stdout).expect("nothing but JSON on standard output");
+    let json: serde_json::Value =
+        serde_json::from_slice(&done.stdout).expect("nothing but JSON on standard output");
     assert_eq!((&json["sent"], &json["in_flight"]), (&200.into(), &64.into()));
     assert!(json.get("intended").is_none(), "a closed loop plans nothing");
     assert!(done.stderr.is_empty(), "no progress bar without a terminal: {done:?}");

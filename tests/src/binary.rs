@@ -1,7 +1,8 @@
 //! The `catraca` program under test: where it is, and that it is what the sources say.
 //!
-//! Cargo tells a test the path of programs of its own package only. The engine's lies two folders above the test's own executable;
-//! where it is missing, or older than its sources, it is built once, under a lock that all tests of a run share.
+//! Cargo tells a test the path of programs of its own package only. The engine's lies two folders
+//! above the test's own executable; where it is missing, or older than its sources, it is built
+//! once, under a lock that all tests of a run share.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -44,9 +45,15 @@ pub fn catraca() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let program = profile_dir().join("catraca");
-        let lock = File::options().create(true).append(true).open(scratch_dir().join("build.lock")).expect("the scratch folder");
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("a lock on a file just opened");
-        // The stamp tells of a build that left the program as it was, because only times had changed.
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(scratch_dir().join("build.lock"))
+            .expect("the scratch folder");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive)
+            .expect("a lock on a file just opened");
+        // The stamp tells of a build that left the program as it was, because only times had
+        // changed.
         let stamp = scratch_dir().join("build.stamp");
         let built = modified(&program).map(|at| at.max(modified(&stamp).unwrap_or(at)));
         if built.is_none_or(|at| at < newest_source()) {
@@ -59,11 +66,22 @@ pub fn catraca() -> &'static Path {
 }
 
 fn build() {
-    let profile = profile_dir().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let profile = profile_dir()
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(workspace_dir()).args(["build", "--package", "catraca-engine", "--bin", "catraca"]);
+    cargo.current_dir(workspace_dir()).args([
+        "build",
+        "--package",
+        "catraca-engine",
+        "--bin",
+        "catraca",
+    ]);
     // Wherever the tests themselves were built.
-    cargo.arg("--target-dir").arg(profile_dir().parent().expect("a profile lies in the target folder"));
+    cargo
+        .arg("--target-dir")
+        .arg(profile_dir().parent().expect("a profile lies in the target folder"));
     if profile != "debug" {
         cargo.args(["--profile", &profile]);
     }
@@ -77,7 +95,8 @@ fn modified(path: &Path) -> Option<SystemTime> {
 
 fn newest_source() -> SystemTime {
     let mut newest = SystemTime::UNIX_EPOCH;
-    let mut folders: Vec<PathBuf> = PACKAGES.iter().map(|package| workspace_dir().join(package).join("src")).collect();
+    let mut folders: Vec<PathBuf> =
+        PACKAGES.iter().map(|package| workspace_dir().join(package).join("src")).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("the sources are there").flatten() {
             let path = entry.path();

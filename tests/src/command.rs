@@ -42,6 +42,11 @@ pub fn run<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Output {
 /// When it fails, or prints no JSON.
 pub fn json<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Value {
     let output = run(args);
-    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).expect("--json prints JSON")
 }

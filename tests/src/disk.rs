@@ -1,5 +1,5 @@
-//! Disks of a size of their own: mounted in a mount namespace of the node's own (`unshare`), which ends with it: as root, or in a user
-//! namespace where the kernel allows that.
+//! Disks of a size of their own: mounted in a mount namespace of the node's own (`unshare`), which
+//! ends with it: as root, or in a user namespace where the kernel allows that.
 
 use crate::node::{Process, Setup};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,8 @@ const MOUNT: &str = r#"
     exec "$@"
 "#;
 
-/// The node's command with a file system of its own over the data directory; what lies there already is copied onto it.
+/// The node's command with a file system of its own over the data directory; what lies there
+/// already is copied onto it.
 ///
 /// # Panics
 /// When the folder can't be made.

@@ -1,8 +1,8 @@
-//! What the tests of the whole system share: starting nodes as real processes, speaking to them byte by byte, loading them, and
-//! reading the log that they leave.
+//! What the tests of the whole system share: starting nodes as real processes, speaking to them
+//! byte by byte, loading them, and reading the log that they leave.
 //!
-//! The tests are in `tests/`; the crate's README.md says what is tested where. Nothing of the product belongs here, and nothing here
-//! may be used by it.
+//! The tests are in `tests/`; the crate's README.md says what is tested where. Nothing of the
+//! product belongs here, and nothing here may be used by it.
 
 pub mod binary;
 pub mod command;

@@ -43,7 +43,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins to submit payments whose ids begin with `prefix`, `in_flight` at a time, until told to stop or the connection ends.
+    /// Begins to submit payments whose ids begin with `prefix`, `in_flight` at a time, until told
+    /// to stop or the connection ends.
     pub fn start(node: &Node, prefix: &str, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
@@ -54,8 +55,8 @@ impl Load {
         Self { stop, abandoned: Arc::default(), answered, thread }
     }
 
-    /// Begins to submit payments to whichever of these nodes decides, and sends again what has no answer, until told to stop: nothing stays
-    /// unanswered but what the end cuts off.
+    /// Begins to submit payments to whichever of these nodes decides, and sends again what has no
+    /// answer, until told to stop: nothing stays unanswered but what the end cuts off.
     pub fn through_failover(addresses: Vec<String>, prefix: &str, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
@@ -63,7 +64,8 @@ impl Load {
         let abandoned = Arc::new(AtomicBool::new(false));
         let flags = [Arc::clone(&stop), Arc::clone(&abandoned)];
         let count = Arc::clone(&answered);
-        let thread = std::thread::spawn(move || persist(&addresses, &prefix, in_flight, &flags, &count));
+        let thread =
+            std::thread::spawn(move || persist(&addresses, &prefix, in_flight, &flags, &count));
         Self { stop, abandoned, answered, thread }
     }
 
@@ -110,7 +112,13 @@ impl Load {
     }
 }
 
-fn drive(mut client: Client, prefix: &str, in_flight: usize, stop: &AtomicBool, count: &AtomicU64) -> Seen {
+fn drive(
+    mut client: Client,
+    prefix: &str,
+    in_flight: usize,
+    stop: &AtomicBool,
+    count: &AtomicU64,
+) -> Seen {
     let mut seen = Seen::default();
     let mut open = HashMap::new();
     let mut number = 0;
@@ -125,7 +133,8 @@ fn drive(mut client: Client, prefix: &str, in_flight: usize, stop: &AtomicBool, 
             number += 1;
         }
         let Ok(reply) = client.receive() else { return seen };
-        let transaction = open.remove(&reply.correlation).expect("each reply belongs to one submission");
+        let transaction =
+            open.remove(&reply.correlation).expect("each reply belongs to one submission");
         match reply.result {
             Ok(decision) => {
                 seen.answered.push(Answered { transaction, decision });
@@ -170,7 +179,8 @@ fn persist(
     let mut client: Option<Client> = None;
     loop {
         let stopping = stop.load(Ordering::Relaxed);
-        if stopping && (abandoned.load(Ordering::Relaxed) || (open.is_empty() && again.is_empty())) {
+        if stopping && (abandoned.load(Ordering::Relaxed) || (open.is_empty() && again.is_empty()))
+        {
             seen.unanswered.extend(again);
             return seen;
         }
@@ -204,7 +214,8 @@ fn persist(
             client = None;
             continue;
         };
-        let transaction = open.remove(&reply.correlation).expect("each reply belongs to one submission");
+        let transaction =
+            open.remove(&reply.correlation).expect("each reply belongs to one submission");
         match reply.result {
             Ok(decision) => {
                 seen.longest_gap = seen.longest_gap.max(last_answer.elapsed());

@@ -24,7 +24,8 @@ pub fn decisions(data_dir: &Path) -> Decisions {
     for &shard in log.shards() {
         let read = log.records(shard, |head, _, place| {
             if head.kind == RecordKind::Decision.to_wire() {
-                let receipt = u64::from_le_bytes(place.chain[..8].try_into().expect("8 of 32 bytes"));
+                let receipt =
+                    u64::from_le_bytes(place.chain[..8].try_into().expect("8 of 32 bytes"));
                 found.insert((shard, head.lsn.to_native()), (Record::from(head), receipt));
             }
             ControlFlow::Continue(())
@@ -38,7 +39,10 @@ pub fn decisions(data_dir: &Path) -> Decisions {
 ///
 /// # Panics
 /// When one is missing, different, or double.
-pub fn assert_all_recorded<'a>(decisions: &Decisions, answered: impl IntoIterator<Item = &'a Answered>) {
+pub fn assert_all_recorded<'a>(
+    decisions: &Decisions,
+    answered: impl IntoIterator<Item = &'a Answered>,
+) {
     for Answered { transaction, decision } in answered {
         let answer = &decision.answer;
         let (record, receipt) = decisions.get(&(answer.shard, answer.lsn)).unwrap_or_else(|| {
@@ -52,12 +56,22 @@ pub fn assert_all_recorded<'a>(decisions: &Decisions, answered: impl IntoIterato
         let recorded = Transaction { budget_us: transaction.budget_us, ..record.transaction };
         assert_eq!(&recorded, transaction, "another transaction is there");
         assert_eq!(record.verdict, answer.verdict, "{}", id(transaction));
-        assert_eq!(*receipt, answer.receipt, "{}: its block has another chain value", id(transaction));
+        assert_eq!(
+            *receipt,
+            answer.receipt,
+            "{}: its block has another chain value",
+            id(transaction)
+        );
     }
     let mut seen = HashMap::with_capacity(decisions.len());
     for (place, (record, _)) in decisions {
         let twice = seen.insert((record.transaction.payer, record.transaction.id), place);
-        assert_eq!(twice, None, "{} was decided twice, again at {place:?}", id(&record.transaction));
+        assert_eq!(
+            twice,
+            None,
+            "{} was decided twice, again at {place:?}",
+            id(&record.transaction)
+        );
     }
 }
 
@@ -69,7 +83,10 @@ fn id(transaction: &Transaction) -> &str {
 ///
 /// # Panics
 /// When one differs.
-pub fn assert_same_answers<'a>(client: &mut Client, answered: impl IntoIterator<Item = &'a Answered>) {
+pub fn assert_same_answers<'a>(
+    client: &mut Client,
+    answered: impl IntoIterator<Item = &'a Answered>,
+) {
     /// Unanswered at a time: enough that a block serves many, few enough for any connection.
     const WINDOW: usize = 256;
     let mut open = HashMap::new();
@@ -82,10 +99,12 @@ pub fn assert_same_answers<'a>(client: &mut Client, answered: impl IntoIterator<
         }
         let Ok(reply) = client.receive() else { break };
         let first = open.remove(&reply.correlation).expect("each reply belongs to one submission");
-        let now = reply.result.unwrap_or_else(|error| panic!("{}: {error}", id(&first.transaction)));
+        let now =
+            reply.result.unwrap_or_else(|error| panic!("{}: {error}", id(&first.transaction)));
         assert!(now.duplicate, "{} was decided anew", id(&first.transaction));
         let flags = first.decision.answer.flags;
-        let (now, then) = (catraca_wire::frame::Answer { flags, ..now.answer }, first.decision.answer);
+        let (now, then) =
+            (catraca_wire::frame::Answer { flags, ..now.answer }, first.decision.answer);
         assert_eq!(now, then, "{}", id(&first.transaction));
     }
     assert!(open.is_empty() && rest.next().is_none(), "not all were answered");

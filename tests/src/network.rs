@@ -1,4 +1,5 @@
-//! Two networks with one cable between them, made of network namespaces: what partitions are tested with. Needs root and `ip` (iproute2).
+//! Two networks with one cable between them, made of network namespaces: what partitions are tested
+//! with. Needs root and `ip` (iproute2).
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
@@ -15,9 +16,16 @@ pub struct Cable {
 }
 
 fn ip(args: &[&str]) {
-    let output = Command::new("ip").args(args).output().expect("`ip` is there: install the package iproute2");
+    let output = Command::new("ip")
+        .args(args)
+        .output()
+        .expect("`ip` is there: install the package iproute2");
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {}: {text} (network namespaces need root)", args.join(" "));
+    assert!(
+        output.status.success(),
+        "ip {}: {text} (network namespaces need root)",
+        args.join(" ")
+    );
 }
 
 impl Cable {
@@ -33,9 +41,30 @@ impl Cable {
             ip(&["-n", name, "link", "set", "lo", "up"]);
         }
         let cable = Self { names };
-        ip(&["-n", &cable.names[0], "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", &cable.names[1]]);
+        ip(&[
+            "-n",
+            &cable.names[0],
+            "link",
+            "add",
+            "cable",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "cable",
+            "netns",
+            &cable.names[1],
+        ]);
         for end in 0..2 {
-            ip(&["-n", &cable.names[end], "address", "add", &format!("{}/24", cable.address(end)), "dev", "cable"]);
+            ip(&[
+                "-n",
+                &cable.names[end],
+                "address",
+                "add",
+                &format!("{}/24", cable.address(end)),
+                "dev",
+                "cable",
+            ]);
             ip(&["-n", &cable.names[end], "link", "set", "cable", "up"]);
         }
         cable
@@ -80,7 +109,8 @@ impl Cable {
         std::thread::scope(|scope| {
             let moved = scope.spawn(move || {
                 let namespace = File::open(format!("/run/netns/{name}")).expect("made above");
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may move");
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("root may move");
                 body()
             });
             moved.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -1,4 +1,5 @@
-//! A node as a process of its own: started on free ports, observed through what it writes, stopped, killed, started again.
+//! A node as a process of its own: started on free ports, observed through what it writes, stopped,
+//! killed, started again.
 
 use crate::binary;
 use crate::command::wrapped;
@@ -15,9 +16,11 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Longest wait for anything a node does. A node that needs longer is broken, however slow the machine.
+/// Longest wait for anything a node does. A node that needs longer is broken, however slow the
+/// machine.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Ports that tests fix beforehand: below those that the kernel gives to outgoing connections, of which there are many in a test run.
+/// Ports that tests fix beforehand: below those that the kernel gives to outgoing connections, of
+/// which there are many in a test run.
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 /// Pause between two looks at something that has no event to wait for.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -48,7 +51,12 @@ pub struct Setup {
 impl Setup {
     /// A small node with one shard on this data directory.
     pub fn new(data_dir: &Path) -> Self {
-        let small = [("dedupe_entries", "262144"), ("segment_mib", "4"), ("spin_us", "0"), ("disk_reserve_mib", "64")];
+        let small = [
+            ("dedupe_entries", "262144"),
+            ("segment_mib", "4"),
+            ("spin_us", "0"),
+            ("disk_reserve_mib", "64"),
+        ];
         Self {
             data_dir: data_dir.to_owned(),
             shards: 1,
@@ -86,7 +94,8 @@ impl Setup {
     /// The command that starts it.
     pub fn command(&self) -> Command {
         let mut command = wrapped(&self.wrapper);
-        let cores: Vec<String> = (0..self.shards).map(|core| (self.first_core + core).to_string()).collect();
+        let cores: Vec<String> =
+            (0..self.shards).map(|core| (self.first_core + core).to_string()).collect();
         command.arg("serve").arg("--data-dir").arg(&self.data_dir).args([
             "--http",
             &self.http.to_string(),
@@ -118,7 +127,8 @@ impl Setup {
     }
 }
 
-/// Runs a command that must end by itself, without success: its exit status and what it wrote to standard error.
+/// Runs a command that must end by itself, without success: its exit status and what it wrote to
+/// standard error.
 ///
 /// # Panics
 /// When it goes on, or ends well, or by a signal.
@@ -135,7 +145,10 @@ pub fn fail(command: &mut Command) -> (i32, String) {
 /// # Panics
 /// When it can't be made.
 pub fn folder() -> TempDir {
-    tempfile::Builder::new().prefix("node-").tempdir_in(binary::scratch_dir()).expect("a folder in the target folder")
+    tempfile::Builder::new()
+        .prefix("node-")
+        .tempdir_in(binary::scratch_dir())
+        .expect("a folder in the target folder")
 }
 
 /// An address of this machine that nobody uses at the moment.
@@ -151,14 +164,24 @@ pub fn free_address() -> SocketAddr {
 /// # Panics
 /// When there is none, or the address is not the machine's.
 pub fn free_address_on(ip: IpAddr) -> SocketAddr {
-    // Counted up over all tests and runs, so that no two take the same one before they listen on it.
+    // Counted up over all tests and runs, so that no two take the same one before they listen on
+    // it.
     let path = binary::scratch_dir().join("next-port");
-    let mut counter = File::options().create(true).truncate(false).read(true).write(true).open(path).expect("the scratch folder");
-    rustix::fs::flock(&counter, rustix::fs::FlockOperation::LockExclusive).expect("a lock on a file just opened");
+    let mut counter = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("the scratch folder");
+    rustix::fs::flock(&counter, rustix::fs::FlockOperation::LockExclusive)
+        .expect("a lock on a file just opened");
     let mut text = String::new();
     counter.read_to_string(&mut text).expect("text");
     let first = text.trim().parse().ok().filter(|port| PORTS.contains(port)).unwrap_or(PORTS.start);
-    let port = (first..PORTS.end).chain(PORTS.start..first).find(|&port| TcpListener::bind((ip, port)).is_ok());
+    let port = (first..PORTS.end)
+        .chain(PORTS.start..first)
+        .find(|&port| TcpListener::bind((ip, port)).is_ok());
     let port = port.expect("the address is this machine's and has a free port");
     counter.set_len(0).expect("written");
     counter.write_all_at((port + 1).to_string().as_bytes(), 0).expect("written");
@@ -191,7 +214,12 @@ impl Process {
         let shared = Arc::clone(&written);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                shared.0.lock().unwrap_or_else(PoisonError::into_inner).lines.push(String::from_utf8_lossy(&line).into_owned());
+                shared
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .lines
+                    .push(String::from_utf8_lossy(&line).into_owned());
                 shared.1.notify_all();
             }
             shared.0.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
@@ -223,12 +251,25 @@ impl Process {
         let began = Instant::now();
         let mut written = self.written.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let found = written.lines.iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| fits(line));
+            let found = written
+                .lines
+                .iter()
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .find(|line| fits(line));
             if let Some(found) = found {
                 return found;
             }
-            assert!(!written.ended && began.elapsed() < PATIENCE, "no line {what:?}:\n{}", written.lines.join("\n"));
-            written = self.written.1.wait_timeout(written, PATIENCE).unwrap_or_else(PoisonError::into_inner).0;
+            assert!(
+                !written.ended && began.elapsed() < PATIENCE,
+                "no line {what:?}:\n{}",
+                written.lines.join("\n")
+            );
+            written = self
+                .written
+                .1
+                .wait_timeout(written, PATIENCE)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -297,12 +338,16 @@ impl Node {
     pub fn of(process: Process, setup: Setup) -> Self {
         let ready = process.wait_for_line("ready", |line| line["fields"]["message"] == "ready");
         let address = |field: &str| {
-            ready["fields"][field].as_str().and_then(|text| text.parse().ok()).expect("the ready line has the addresses")
+            ready["fields"][field]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .expect("the ready line has the addresses")
         };
         Self { listen: address("listen"), http: address("http"), process, setup }
     }
 
-    /// A client that does not connect again by itself, so that each answer is from the connection it was asked on.
+    /// A client that does not connect again by itself, so that each answer is from the connection
+    /// it was asked on.
     ///
     /// # Panics
     /// When it can't connect.
@@ -312,7 +357,11 @@ impl Node {
 
     /// Options for [`Self::client`].
     pub fn client_options(&self) -> ClientOptions {
-        ClientOptions { reconnect_attempts: 0, answer_timeout_ms: 10_000, ..ClientOptions::new(self.listen.to_string()) }
+        ClientOptions {
+            reconnect_attempts: 0,
+            answer_timeout_ms: 10_000,
+            ..ClientOptions::new(self.listen.to_string())
+        }
     }
 
     /// Ends it as a crash would, and gives what it had written.
@@ -342,7 +391,9 @@ impl Node {
     /// When there is no answer.
     pub fn http_get(&self, path: &str) -> (u16, String) {
         let answer = http_get(self.http, path);
-        answer.unwrap_or_else(|error| panic!("no answer over HTTP: {error}\n{}", self.process.stderr()))
+        answer.unwrap_or_else(|error| {
+            panic!("no answer over HTTP: {error}\n{}", self.process.stderr())
+        })
     }
 
     /// The sum of a metric over its labels.
@@ -353,7 +404,8 @@ impl Node {
         let (status, text) = self.http_get("/metrics");
         assert_eq!(status, 200, "{text}");
         let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        let values: Vec<f64> = samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        let values: Vec<f64> =
+            samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
         assert!(!values.is_empty(), "no metric {name}:\n{text}");
         values.iter().sum()
     }
@@ -398,7 +450,8 @@ pub struct Reply {
 pub fn http(address: SocketAddr, method: &str, path: &str, fields: &str) -> std::io::Result<Reply> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{fields}\r\n");
     stream.write_all(request.as_bytes())?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;

@@ -116,7 +116,8 @@ pub fn place(node: &Node) -> ClusterState {
 /// # Errors
 /// What it answered.
 pub fn ask(node: &Node, request: &ClusterRequest) -> Result<ClusterState, ClientError> {
-    let options = ClientOptions { role: Wanted::Any, answer_timeout_ms: 20_000, ..node.client_options() };
+    let options =
+        ClientOptions { role: Wanted::Any, answer_timeout_ms: 20_000, ..node.client_options() };
     Client::connect(options)?.cluster(request)
 }
 
@@ -143,7 +144,8 @@ fn are_in_sync([primary, standby]: [&ClusterState; 2]) -> bool {
 pub fn await_in_sync_in(cable: &Cable, nodes: [(usize, &Node); 2]) {
     let began = Instant::now();
     loop {
-        let places = nodes.map(|(end, node)| cable.at(end, || ask(node, &ClusterRequest::describe()).ok()));
+        let places =
+            nodes.map(|(end, node)| cable.at(end, || ask(node, &ClusterRequest::describe()).ok()));
         if let [Some(primary), Some(standby)] = &places
             && are_in_sync([primary, standby])
         {
@@ -157,7 +159,8 @@ pub fn await_in_sync_in(cable: &Cable, nodes: [(usize, &Node); 2]) {
     }
 }
 
-/// Waits until something holds of both nodes' places. A node that starts anew in between is asked again.
+/// Waits until something holds of both nodes' places. A node that starts anew in between is asked
+/// again.
 ///
 /// # Panics
 /// When it does not come to hold.

@@ -18,7 +18,10 @@ pub fn document(number: u64) -> DocumentKey {
 /// # Panics
 /// Never: half of the documents are CPFs.
 pub fn cpf(number: u64) -> DocumentKey {
-    (number..).map(document).find(|key| key.cpf_number().is_some()).expect("half of all documents are CPFs")
+    (number..)
+        .map(document)
+        .find(|key| key.cpf_number().is_some())
+        .expect("half of all documents are CPFs")
 }
 
 /// The payment with this id, between documents that follow from the number, now.
@@ -33,8 +36,14 @@ pub fn payment(id: &str, number: u64) -> Transaction {
 ///
 /// # Panics
 /// When the id is none.
-pub fn between(id: &str, payer: DocumentKey, payee: DocumentKey, event_time_ns: u64) -> Transaction {
-    Transaction::pix(id, &payer.to_canonical(), &payee.to_canonical(), 12_34, event_time_ns).expect("a valid payment")
+pub fn between(
+    id: &str,
+    payer: DocumentKey,
+    payee: DocumentKey,
+    event_time_ns: u64,
+) -> Transaction {
+    Transaction::pix(id, &payer.to_canonical(), &payee.to_canonical(), 12_34, event_time_ns)
+        .expect("a valid payment")
 }
 
 /// The frame that submits a payment.

@@ -1,9 +1,10 @@
-//! A connection byte by byte: for what no sound client would send, and for looking at exactly what comes back.
+//! A connection byte by byte: for what no sound client would send, and for looking at exactly what
+//! comes back.
 
 use bytemuck::Pod;
 use catraca_wire::frame::{
-    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REPLY_LEN,
-    WelcomeFrame, fill, view,
+    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
+    HelloFrame, MAX_REPLY_LEN, WelcomeFrame, fill, view,
 };
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -108,7 +109,10 @@ impl Raw {
         }
         let length = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
         if !(HEADER_LEN..=MAX_REPLY_LEN).contains(&length) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a reply of {length} bytes")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a reply of {length} bytes"),
+            ));
         }
         bytes.resize(length, 0);
         self.0.read_exact(&mut bytes[HEADER_LEN..])?;
@@ -147,7 +151,8 @@ pub fn hello(credential: &str) -> HelloFrame {
     let mut frame = HelloFrame::empty(0);
     frame.version_min = 1;
     frame.version_max = 1;
-    frame.credential_len = u8::try_from(credential.len()).expect("a credential of at most 64 bytes");
+    frame.credential_len =
+        u8::try_from(credential.len()).expect("a credential of at most 64 bytes");
     fill(&mut frame.credential, credential);
     frame
 }

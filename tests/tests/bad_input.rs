@@ -31,7 +31,10 @@ impl Watched {
     fn assert_serves(&mut self, after: &str) {
         self.decided += 1;
         let transaction = payment(&format!("witness-{}", self.decided), self.decided);
-        let decision = self.witness.decide(&transaction).unwrap_or_else(|error| panic!("after {after}: {error}"));
+        let decision = self
+            .witness
+            .decide(&transaction)
+            .unwrap_or_else(|error| panic!("after {after}: {error}"));
         assert_eq!(decision.verdict, Verdict::Approve, "after {after}");
     }
 }
@@ -73,19 +76,29 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
         }),
     ];
     let versions = [("version 0", 0), ("version 2", 2), ("version 255", 255)];
-    let versions = versions.map(|(what, version)| (what, altered(5, version), ErrorCode::UnsupportedVersion));
+    let versions =
+        versions.map(|(what, version)| (what, altered(5, version), ErrorCode::UnsupportedVersion));
     let bad = bad.into_iter().map(|(what, bytes)| (what, bytes, ErrorCode::BadFrame));
     for (number, (what, bytes, code)) in (0..).zip(bad.chain(versions)) {
         let mut raw = Raw::open(at);
-        // Two sound frames before: they are answered all the same, also the one that waits for the disk.
+        // Two sound frames before: they are answered all the same, also the one that waits for the
+        // disk.
         raw.send(&submit(5, &payment(&format!("before-{number}"), number))).expect("taken");
         raw.send(&PingFrame::empty(6)).expect("taken");
         raw.send_bytes(&bytes).expect("taken");
         // Never read; the connection may even be closed already.
         let _ = raw.send(&PingFrame::empty(8));
         let replies = raw.rest();
-        assert!(replies.iter().any(|reply| reply.correlation() == 5 && reply.kind() == FrameKind::Verdict), "{what}");
-        assert!(replies.iter().any(|reply| reply.correlation() == 6 && reply.kind() == FrameKind::Pong), "{what}");
+        assert!(
+            replies
+                .iter()
+                .any(|reply| reply.correlation() == 5 && reply.kind() == FrameKind::Verdict),
+            "{what}"
+        );
+        assert!(
+            replies.iter().any(|reply| reply.correlation() == 6 && reply.kind() == FrameKind::Pong),
+            "{what}"
+        );
         assert!(replies.iter().all(|reply| reply.correlation() != 8), "{what}: went on reading");
         assert_broken_off(&replies, code, 77, what);
         watched.assert_serves(what);
@@ -141,25 +154,58 @@ type Breaking = fn(&mut HelloFrame);
 fn a_handshake_must_be_one() {
     let mut watched = Watched::start(|setup| setup);
     let at = watched.node.listen;
-    let mut cases = vec![("PING first", bytemuck::bytes_of(&ping()).to_vec(), ErrorCode::BadFrame, 77)];
-    cases.push(("SUBMIT first", bytemuck::bytes_of(&submit(78, &payment("first", 1))).to_vec(), ErrorCode::BadFrame, 78));
+    let mut cases =
+        vec![("PING first", bytemuck::bytes_of(&ping()).to_vec(), ErrorCode::BadFrame, 77)];
+    cases.push((
+        "SUBMIT first",
+        bytemuck::bytes_of(&submit(78, &payment("first", 1))).to_vec(),
+        ErrorCode::BadFrame,
+        78,
+    ));
     let mut frame = hello("");
     (frame.version_min, frame.version_max) = (2, 9);
-    cases.push(("newer versions", bytemuck::bytes_of(&frame).to_vec(), ErrorCode::UnsupportedVersion, 0));
+    cases.push((
+        "newer versions",
+        bytemuck::bytes_of(&frame).to_vec(),
+        ErrorCode::UnsupportedVersion,
+        0,
+    ));
     (frame.version_min, frame.version_max) = (0, 0);
-    cases.push(("older versions", bytemuck::bytes_of(&frame).to_vec(), ErrorCode::UnsupportedVersion, 0));
+    cases.push((
+        "older versions",
+        bytemuck::bytes_of(&frame).to_vec(),
+        ErrorCode::UnsupportedVersion,
+        0,
+    ));
     let mut frame = hello("");
     frame.credential_len = 65;
-    cases.push(("a credential over its field", bytemuck::bytes_of(&frame).to_vec(), ErrorCode::BadFrame, 0));
+    cases.push((
+        "a credential over its field",
+        bytemuck::bytes_of(&frame).to_vec(),
+        ErrorCode::BadFrame,
+        0,
+    ));
     let mut frame = hello("");
     frame.client_name_len = 41;
-    cases.push(("a name over its field", bytemuck::bytes_of(&frame).to_vec(), ErrorCode::BadFrame, 0));
-    cases.push(("a credential where none is known", bytemuck::bytes_of(&hello("x")).to_vec(), ErrorCode::Unauthenticated, 0));
+    cases.push((
+        "a name over its field",
+        bytemuck::bytes_of(&frame).to_vec(),
+        ErrorCode::BadFrame,
+        0,
+    ));
+    cases.push((
+        "a credential where none is known",
+        bytemuck::bytes_of(&hello("x")).to_vec(),
+        ErrorCode::Unauthenticated,
+        0,
+    ));
     let text = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let correlation = u64::from_le_bytes(text[8..16].try_into().expect("8 bytes"));
     // Its version is what comes first in what it says.
     cases.push(("another protocol", text.to_vec(), ErrorCode::UnsupportedVersion, correlation));
-    for (what, version) in [("HELLO of version 0", 0), ("HELLO of version 2", 2), ("HELLO of version 255", 255)] {
+    for (what, version) in
+        [("HELLO of version 0", 0), ("HELLO of version 2", 2), ("HELLO of version 255", 255)]
+    {
         let mut frame = hello("");
         frame.header.version = version;
         cases.push((what, bytemuck::bytes_of(&frame).to_vec(), ErrorCode::UnsupportedVersion, 0));
@@ -168,7 +214,9 @@ fn a_handshake_must_be_one() {
         ("no range of versions", |hello| (hello.version_min, hello.version_max) = (2, 1)),
         ("bytes behind the credential", |hello| hello.credential[63] = b'x'),
         ("bytes behind the name", |hello| hello.client_name[0] = b'x'),
-        ("a name that is not UTF-8", |hello| (hello.client_name[0], hello.client_name_len) = (0xff, 1)),
+        ("a name that is not UTF-8", |hello| {
+            (hello.client_name[0], hello.client_name_len) = (0xff, 1)
+        }),
         ("flags of HELLO", |hello| hello.header.flags = 1.into()),
     ];
     for (what, unsound) in unsound {
@@ -182,7 +230,8 @@ fn a_handshake_must_be_one() {
         let replies = raw.rest();
         assert_eq!(replies.len(), 1, "{what}");
         let said = replies[0].correlation();
-        // Where the header itself is unsound, what lies where the correlation would be may come back or not.
+        // Where the header itself is unsound, what lies where the correlation would be may come
+        // back or not.
         assert!(said == correlation || (what == "another protocol" && said == 0), "{what}");
         assert_eq!(replies[0].error(), Some((code, true)), "{what}");
         watched.assert_serves(what);
@@ -199,7 +248,9 @@ fn a_wrong_field_has_its_error_and_the_connection_goes_on() {
     let mut raw = Raw::open(watched.node.listen);
     let cases: &[Wrong] = &[
         ("payer: a check digit", ErrorCode::BadDocument, |t| t.payer = *b"04933228681\0\0\0"),
-        ("payer: one digit eleven times", ErrorCode::BadDocument, |t| t.payer = *b"11111111111\0\0\0"),
+        ("payer: one digit eleven times", ErrorCode::BadDocument, |t| {
+            t.payer = *b"11111111111\0\0\0"
+        }),
         ("payer: filled with digits", ErrorCode::BadDocument, |t| t.payer = *b"04933228680000"),
         ("payer: lower case", ErrorCode::BadDocument, |t| t.payer = *b"12abc34501de35"),
         ("payee: zeros", ErrorCode::BadDocument, |t| t.payee = [0; DOCUMENT_LEN]),
@@ -209,9 +260,15 @@ fn a_wrong_field_has_its_error_and_the_connection_goes_on() {
         ("the least amount", ErrorCode::BadField, |t| t.amount_centavos = i64::MIN.into()),
         ("time 0", ErrorCode::BadField, |t| t.event_time_ns = 0.into()),
         ("the end of time", ErrorCode::BadField, |t| t.event_time_ns = u64::MAX.into()),
-        ("in an hour", ErrorCode::BadField, |t| t.event_time_ns = (now_ns() + 3_600_000_000_000).into()),
-        ("two days ago", ErrorCode::BadField, |t| t.event_time_ns = (now_ns() - 2 * 86_400_000_000_000).into()),
-        ("seconds for nanoseconds", ErrorCode::BadField, |t| t.event_time_ns = (now_ns() / 1_000_000_000).into()),
+        ("in an hour", ErrorCode::BadField, |t| {
+            t.event_time_ns = (now_ns() + 3_600_000_000_000).into()
+        }),
+        ("two days ago", ErrorCode::BadField, |t| {
+            t.event_time_ns = (now_ns() - 2 * 86_400_000_000_000).into()
+        }),
+        ("seconds for nanoseconds", ErrorCode::BadField, |t| {
+            t.event_time_ns = (now_ns() / 1_000_000_000).into()
+        }),
         ("an unknown rail", ErrorCode::BadField, |t| t.rail = 5),
         ("an unknown channel", ErrorCode::BadField, |t| t.channel = 6),
         ("a budget over 2 s", ErrorCode::BadField, |t| t.budget_us = 2_000_001.into()),
@@ -254,13 +311,26 @@ fn an_id_stands_for_one_content() {
         let mut other = first;
         change(&mut other);
         let error = watched.witness.decide(&other).expect_err(what);
-        assert!(matches!(&error, ClientError::Refused(error) if error.code == ErrorCode::IdReused), "{what}: {error}");
+        assert!(
+            matches!(&error, ClientError::Refused(error) if error.code == ErrorCode::IdReused),
+            "{what}: {error}"
+        );
         watched.assert_serves(what);
     }
-    // The earlier decision stands; budget and trace are no content; another payer's id is another transaction.
-    let again = watched.witness.decide(&Transaction { budget_us: 500_000, trace_id: [9; 16], ..first }).expect("the same");
-    assert_eq!((again.answer.lsn, again.answer.shard, again.duplicate), (decision.answer.lsn, decision.answer.shard, true));
-    let another = watched.witness.decide(&between("order-1", document(4), document(2), now)).expect("another");
+    // The earlier decision stands; budget and trace are no content; another payer's id is another
+    // transaction.
+    let again = watched
+        .witness
+        .decide(&Transaction { budget_us: 500_000, trace_id: [9; 16], ..first })
+        .expect("the same");
+    assert_eq!(
+        (again.answer.lsn, again.answer.shard, again.duplicate),
+        (decision.answer.lsn, decision.answer.shard, true)
+    );
+    let another = watched
+        .witness
+        .decide(&between("order-1", document(4), document(2), now))
+        .expect("another");
     assert!(!another.duplicate);
     watched.node.stop();
 }
@@ -273,20 +343,32 @@ fn a_credential_opens_what_it_is_for_and_nothing_else() {
         std::fs::write(&path, text).expect("written");
         path.display().to_string()
     };
-    let (till, desk) = (write("till.token", "token-of-the-till\n"), write("desk.token", "token-of-the-desk\n"));
+    let (till, desk) =
+        (write("till.token", "token-of-the-till\n"), write("desk.token", "token-of-the-desk\n"));
     let config = format!(
         "[[clients]]\nname = 'till'\ncredential_file = '{till}'\npermissions = ['submit']\n\
          [[clients]]\nname = 'desk'\ncredential_file = '{desk}'\npermissions = ['lookup', 'stats', 'admin']\n"
     );
     let config = write("catraca.toml", &config);
     let node = Setup::new(&dir.path().join("data")).arg("--config").arg(config).start();
-    let with = |credential: &str| Client::connect(ClientOptions { credential: credential.to_owned(), ..node.client_options() });
+    let with = |credential: &str| {
+        Client::connect(ClientOptions {
+            credential: credential.to_owned(),
+            ..node.client_options()
+        })
+    };
     for credential in ["", "token-of-the-tilL", "token-of-the-till\n"] {
         let error = with(credential).expect_err("unknown");
-        assert!(matches!(&error, ClientError::Refused(e) if e.code == ErrorCode::Unauthenticated && e.closing), "{error}");
+        assert!(
+            matches!(&error, ClientError::Refused(e) if e.code == ErrorCode::Unauthenticated && e.closing),
+            "{error}"
+        );
     }
     let forbidden = |error: ClientError| {
-        assert!(matches!(&error, ClientError::Refused(e) if e.code == ErrorCode::Forbidden && !e.closing), "{error}");
+        assert!(
+            matches!(&error, ClientError::Refused(e) if e.code == ErrorCode::Forbidden && !e.closing),
+            "{error}"
+        );
     };
     let mut till = with("token-of-the-till").expect("known");
     let mut desk = with("token-of-the-desk").expect("known");
@@ -295,10 +377,17 @@ fn a_credential_opens_what_it_is_for_and_nothing_else() {
     forbidden(till.lookup("order-1", None).map(drop).expect_err("no lookup"));
     forbidden(till.stats(ALL_SHARDS).map(drop).expect_err("no stats"));
     forbidden(till.blacklist(&BlacklistChange::describe()).map(drop).expect_err("no admin"));
-    forbidden(till.blacklist(&BlacklistChange::add(document(1), Scope::Exact)).map(drop).expect_err("no admin"));
+    forbidden(
+        till.blacklist(&BlacklistChange::add(document(1), Scope::Exact))
+            .map(drop)
+            .expect_err("no admin"),
+    );
     // Each goes on with what it may do, and what was forbidden was not done.
     assert!(!till.decide(&transaction).expect("decided").duplicate);
-    assert_eq!(desk.lookup("order-1", None).expect("found").record.transaction.payer, transaction.payer);
+    assert_eq!(
+        desk.lookup("order-1", None).expect("found").record.transaction.payer,
+        transaction.payer
+    );
     assert_eq!(desk.blacklist(&BlacklistChange::describe()).expect("told").overlay_entries, 0);
     assert!(!desk.stats(ALL_SHARDS).expect("told").is_empty());
     till.ping().expect("PING needs no permission");
@@ -313,13 +402,20 @@ fn no_bytes_at_all_stop_the_server() {
     let mut watched = Watched::start(|setup| setup.shards(2));
     for seed in 0..CONNECTIONS {
         let mut random = SmallRng::seed_from_u64(seed);
-        // A third says nonsense at once, a third after a handshake, a third sends sound frames with some bytes changed.
-        let mut raw =
-            if seed % 3 == 0 { Raw::connect(watched.node.listen).expect("connects") } else { Raw::open(watched.node.listen) };
+        // A third says nonsense at once, a third after a handshake, a third sends sound frames with
+        // some bytes changed.
+        let mut raw = if seed % 3 == 0 {
+            Raw::connect(watched.node.listen).expect("connects")
+        } else {
+            Raw::open(watched.node.listen)
+        };
         let mut bytes = Vec::new();
         if seed % 3 == 2 {
             for number in 0..20 {
-                bytes.extend_from_slice(bytemuck::bytes_of(&submit(number, &payment(&format!("fuzz-{seed}-{number}"), number))));
+                bytes.extend_from_slice(bytemuck::bytes_of(&submit(
+                    number,
+                    &payment(&format!("fuzz-{seed}-{number}"), number),
+                )));
             }
             for _ in 0..random.random_range(1..6) {
                 let at = random.random_range(0..bytes.len());
@@ -333,7 +429,11 @@ fn no_bytes_at_all_stop_the_server() {
         let _ = raw.send_bytes(&bytes);
         let _ = raw.0.shutdown(Shutdown::Write);
         for reply in raw.rest() {
-            assert!(reply.error().is_some() || reply.get::<VerdictFrame>().is_some(), "seed {seed}: {:?}", reply.kind());
+            assert!(
+                reply.error().is_some() || reply.get::<VerdictFrame>().is_some(),
+                "seed {seed}: {:?}",
+                reply.kind()
+            );
         }
         if seed % 20 == 0 {
             watched.assert_serves("nonsense");

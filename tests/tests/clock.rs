@@ -1,7 +1,9 @@
-//! The clock of the day is set while a node decides: back by an hour, forth by two. Nothing is lost, decided twice, or left waiting; what is
-//! new may be refused for its age, which is judged by the clock that there is.
+//! The clock of the day is set while a node decides: back by an hour, forth by two. Nothing is
+//! lost, decided twice, or left waiting; what is new may be refused for its age, which is judged by
+//! the clock that there is.
 //!
-//! The clock is that of the node alone: libfaketime stands between the program and the kernel, and leaves the other clock as it is.
+//! The clock is that of the node alone: libfaketime stands between the program and the kernel, and
+//! leaves the other clock as it is.
 
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, assert_verified, decisions};
@@ -26,8 +28,11 @@ impl Clock {
     /// Of a node that is to be started.
     fn of(setup: &mut Setup, folder: &Path) -> Self {
         let library = std::fs::read_dir("/usr/lib").expect("a folder").flatten();
-        let library = library.map(|entry| entry.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-        let library = library.expect("libfaketime is needed: `scripts/setup.sh tests`, or the package faketime");
+        let library = library
+            .map(|entry| entry.path().join("faketime/libfaketimeMT.so.1"))
+            .find(|path| path.exists());
+        let library = library
+            .expect("libfaketime is needed: `scripts/setup.sh tests`, or the package faketime");
         let clock = Self { file: folder.join("clock") };
         clock.write(0);
         setup.wrapper = vec![
@@ -80,7 +85,12 @@ fn a_clock_set_back_and_forth_under_load_loses_nothing() {
     let seen = load.stop();
     assert!(seen.unanswered.is_empty());
     // An hour behind, it comes from too far in the future.
-    assert_eq!(seen.refused.keys().collect::<Vec<_>>(), [&ErrorCode::BadField], "{:?}", seen.refused);
+    assert_eq!(
+        seen.refused.keys().collect::<Vec<_>>(),
+        [&ErrorCode::BadField],
+        "{:?}",
+        seen.refused
+    );
     assert_same_answers(&mut node.client(), &seen.answered);
     node.stop();
     assert_verified(&setup.data_dir, true);
@@ -94,7 +104,12 @@ fn a_pair_whose_clocks_are_set_against_each_other_goes_on() {
     // So far may a transaction's own time be ahead: nothing is refused for it here.
     let mut pair = Pair::new(1).set("event_max_ahead_s", 10_000);
     let folders = [folder(), folder()];
-    let clocks: Vec<Clock> = pair.setups.iter_mut().zip(&folders).map(|(setup, dir)| Clock::of(setup, dir.path())).collect();
+    let clocks: Vec<Clock> = pair
+        .setups
+        .iter_mut()
+        .zip(&folders)
+        .map(|(setup, dir)| Clock::of(setup, dir.path()))
+        .collect();
     let [primary, standby] = pair.start_both();
     let load = Load::through_failover(pair.addresses(), "load", 64);
     load.wait_for(ANSWERS);

@@ -49,10 +49,15 @@ fn a_second_standby_of_one_identity_is_refused() {
     (twin.listen, twin.replication) = (free_address(), free_address());
     copy(&pair.data_dir(1), &twin.data_dir);
     let twin = twin.start();
-    let message =
-        |text: &'static str| move |line: &serde_json::Value| line["fields"]["message"].as_str().is_some_and(|m| m.contains(text));
+    let message = |text: &'static str| {
+        move |line: &serde_json::Value| {
+            line["fields"]["message"].as_str().is_some_and(|m| m.contains(text))
+        }
+    };
     twin.process.wait_for_line("why it waits", |line| {
-        line["fields"]["why"].as_str().is_some_and(|why| why.contains("is one data directory a copy of the other"))
+        line["fields"]["why"]
+            .as_str()
+            .is_some_and(|why| why.contains("is one data directory a copy of the other"))
     });
     primary.process.wait_for_line("the warning", message("two standbys of one identity"));
     // Nothing changes for who was there first.
@@ -64,7 +69,9 @@ fn a_second_standby_of_one_identity_is_refused() {
     drop(client);
     // With the first one gone the copy has its place, and catches up.
     standby.stop();
-    primary.wait_until("the copy is in sync", |primary| place(primary).in_sync && place(&twin).in_sync);
+    primary.wait_until("the copy is in sync", |primary| {
+        place(primary).in_sync && place(&twin).in_sync
+    });
     pair.client().decide(&payment("order-3", 3)).expect("decided on both");
     [twin, primary].into_iter().for_each(|node| drop(node.stop()));
 }

@@ -1,5 +1,5 @@
-//! No descriptor is left, while a node serves: who is connected is served, everybody else waits, and nothing has to be done but to close
-//! something, or to raise the limit.
+//! No descriptor is left, while a node serves: who is connected is served, everybody else waits,
+//! and nothing has to be done but to close something, or to raise the limit.
 
 use bytemuck::bytes_of;
 use catraca_tests::load::Load;
@@ -33,8 +33,12 @@ struct Shortage {
 
 impl Shortage {
     fn begin(node: &Node) -> Self {
-        let none = Rlimit { current: Some(0), maximum: rustix::process::getrlimit(Resource::Nofile).maximum };
-        let before = prlimit(Some(node.process.pid()), Resource::Nofile, none).expect("a child's limits can be set");
+        let none = Rlimit {
+            current: Some(0),
+            maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+        };
+        let before = prlimit(Some(node.process.pid()), Resource::Nofile, none)
+            .expect("a child's limits can be set");
         Self { before }
     }
 
@@ -45,10 +49,13 @@ impl Shortage {
 
 /// Processor time that a process has had.
 fn cpu_time(process: &Process) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid().as_raw_nonzero())).expect("it runs");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid().as_raw_nonzero()))
+        .expect("it runs");
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("behind its name").split(' ').collect();
-    // proc(5): of all fields these are the 14th and the 15th, and two lie before the end of the name.
-    let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    // proc(5): of all fields these are the 14th and the 15th, and two lie before the end of the
+    // name.
+    let ticks: u64 =
+        fields[11..13].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
     Duration::from_millis(1_000 * ticks / rustix::param::clock_ticks_per_second())
 }
 
@@ -60,7 +67,8 @@ fn wait_until_told(process: &Process, what: &str) {
     process.wait_for_line(what, |line| line.to_string().contains(what));
 }
 
-/// Waits until the segments that are kept ready are there, so that the next one lacks nothing but a descriptor.
+/// Waits until the segments that are kept ready are there, so that the next one lacks nothing but a
+/// descriptor.
 fn await_segments(node: &Node) {
     let last = node.setup.data_dir.join("log/shard-0000/00000002.seg");
     node.wait_until("all segments are prepared", |_| last.exists());
@@ -82,7 +90,8 @@ fn calls(address: SocketAddr) -> bool {
 fn ports_without_descriptors_come_back_by_themselves() {
     /// Connections that ask each port at once.
     const FLOOD: usize = 40;
-    /// How long it lasts at least: long enough that a loop without a pause would fill a log, and a processor.
+    /// How long it lasts at least: long enough that a loop without a pause would fill a log, and a
+    /// processor.
     const LASTS: Duration = Duration::from_secs(4);
     /// Between two lines about one port, as `catraca_engine::descriptors` has it.
     const TOLD_EVERY_S: u64 = 5;
@@ -94,7 +103,9 @@ fn ports_without_descriptors_come_back_by_themselves() {
     witness.decide(&payment("before", 1)).expect("decided");
     let shortage = Shortage::begin(&node);
     let ports = [node.listen, setup.replication, node.http];
-    let flood: Vec<TcpStream> = (0..FLOOD).flat_map(|_| ports.map(|port| TcpStream::connect(port).expect("it waits"))).collect();
+    let flood: Vec<TcpStream> = (0..FLOOD)
+        .flat_map(|_| ports.map(|port| TcpStream::connect(port).expect("it waits")))
+        .collect();
     let began = Instant::now();
     let used = cpu_time(&node.process);
     for what in NOT_TAKEN {
@@ -103,21 +114,35 @@ fn ports_without_descriptors_come_back_by_themselves() {
     let mut number = 1;
     while began.elapsed() < LASTS {
         number += 1;
-        witness.decide(&payment(&format!("witness-{number}"), number)).expect("who is connected is served");
+        witness
+            .decide(&payment(&format!("witness-{number}"), number))
+            .expect("who is connected is served");
         std::thread::sleep(LOOK_AGAIN * 10);
     }
     // What needs a file is refused, and can be asked for again.
     let path = dir.path().join("chain.key").display().to_string();
-    let refused = witness.blacklist(&BlacklistChange::load(&path, false).expect("a path")).expect_err("it can't be read");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.detail.contains("Too many open files")), "{refused}");
+    let refused = witness
+        .blacklist(&BlacklistChange::load(&path, false).expect("a path"))
+        .expect_err("it can't be read");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.detail.contains("Too many open files")),
+        "{refused}"
+    );
     let refused = witness.lookup("before", None).expect_err("the log can't be read");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Failed), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Failed),
+        "{refused}"
+    );
     // An idle node needs next to nothing. Time that others take from it does not count here.
     let (lasted, used) = (began.elapsed(), cpu_time(&node.process) - used);
     assert!(used < lasted / 2, "it used {used:?} of {lasted:?}");
     for what in NOT_TAKEN {
         let told = times_told(&node.process, what);
-        assert!(told as u64 <= 2 + began.elapsed().as_secs() / TOLD_EVERY_S, "{told} times in {:?}: {what}", began.elapsed());
+        assert!(
+            told as u64 <= 2 + began.elapsed().as_secs() / TOLD_EVERY_S,
+            "{told} times in {:?}: {what}",
+            began.elapsed()
+        );
     }
     shortage.end(&node);
     let mut raw = Raw::connect(node.listen).expect("it waits");
@@ -147,7 +172,11 @@ fn the_next_segment_of_the_log_waits_for_a_descriptor() {
     load.wait_for(before + 500);
     let seen = load.stop();
     let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed];
-    assert!(seen.unanswered.is_empty() && seen.refused.keys().all(|code| known.contains(code)), "{:?}", seen.refused);
+    assert!(
+        seen.unanswered.is_empty() && seen.refused.keys().all(|code| known.contains(code)),
+        "{:?}",
+        seen.refused
+    );
     assert_same_answers(&mut node.client(), seen.answered.iter().rev().take(1_000));
     node.stop();
     assert_verified(dir.path(), true);
@@ -170,11 +199,15 @@ fn a_standby_waits_for_descriptors_and_comes_back_in_sync() {
     // Its session ends, and it has to keep what it was told in it.
     let shortage = Shortage::begin(&standby);
     primary.stop();
-    standby.process.wait_for_line("what it waits for", |line| line["fields"]["what"] == "replica.json");
+    standby
+        .process
+        .wait_for_line("what it waits for", |line| line["fields"]["what"] == "replica.json");
     shortage.end(&standby);
     // It has to call its primary again and again.
     let waits = |why: &str| {
-        standby.process.wait_for_line(why, |line| line["fields"]["why"].as_str().is_some_and(|told| told.contains(why)));
+        standby.process.wait_for_line(why, |line| {
+            line["fields"]["why"].as_str().is_some_and(|told| told.contains(why))
+        });
     };
     waits("refused");
     let shortage = Shortage::begin(&standby);
@@ -223,7 +256,12 @@ fn no_port_holds_more_than_its_share() {
         let mut flood: Vec<TcpStream> = Vec::new();
         // Those that say nothing are closed after a time, and there are more.
         while closed(&flood) < MORE {
-            assert!(began.elapsed() < PATIENCE, "all of {} are open:\n{}", flood.len(), node.process.stderr());
+            assert!(
+                began.elapsed() < PATIENCE,
+                "all of {} are open:\n{}",
+                flood.len(),
+                node.process.stderr()
+            );
             let missing = (most + MORE).saturating_sub(flood.len() - closed(&flood));
             flood.extend((0..missing).map(connect));
             std::thread::sleep(LOOK_AGAIN);
@@ -232,11 +270,20 @@ fn no_port_holds_more_than_its_share() {
         node.client().decide(&payment(&format!("new-{port}"), 1)).expect("and may come");
         drop(flood);
         let began = Instant::now();
-        while !calls(setup.replication) || catraca_tests::node::http_get(node.http, "/livez").is_err() {
-            assert!(began.elapsed() < PATIENCE, "{port} does not come back:\n{}", node.process.stderr());
+        while !calls(setup.replication)
+            || catraca_tests::node::http_get(node.http, "/livez").is_err()
+        {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{port} does not come back:\n{}",
+                node.process.stderr()
+            );
             std::thread::sleep(LOOK_AGAIN);
         }
     }
     let text = node.stop();
-    assert!(text.contains("too many connections over HTTP") && text.contains("too many calls"), "{text}");
+    assert!(
+        text.contains("too many connections over HTTP") && text.contains("too many calls"),
+        "{text}"
+    );
 }

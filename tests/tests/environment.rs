@@ -1,4 +1,5 @@
-//! Machines that lack something: each lack is one exit status and one clear sentence, and nothing answered is lost over it.
+//! Machines that lack something: each lack is one exit status and one clear sentence, and nothing
+//! answered is lost over it.
 //!
 //! File systems are those of `catraca_tests::disk`.
 
@@ -18,7 +19,8 @@ const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const ENVIRONMENT: i32 = 14;
 
-/// Asserts how a node that can't start ended: this status, and one message that has all of these words.
+/// Asserts how a node that can't start ended: this status, and one message that has all of these
+/// words.
 fn assert_refused((status, text): (i32, String), expected: i32, words: &[&str]) {
     assert_eq!(status, expected, "{text}");
     let messages: Vec<&str> = text.lines().filter(|line| line.starts_with("catraca: ")).collect();
@@ -36,7 +38,11 @@ fn a_data_directory_that_can_not_be_written_is_named() {
     let dir = folder();
     let setup = Setup::new(&dir.path().join("data")).set("allow_volatile_data_dir", true);
     let outcome = fail(&mut mounted(&setup, "tmpfs", "ro,size=64m"));
-    assert_refused(outcome, DATA_DIRECTORY, &[&setup.data_dir.display().to_string(), "Read-only", "writable"]);
+    assert_refused(
+        outcome,
+        DATA_DIRECTORY,
+        &[&setup.data_dir.display().to_string(), "Read-only", "writable"],
+    );
     let file = dir.path().join("file");
     std::fs::write(&file, "").expect("written");
     assert_refused(Setup::new(&file).fail(), DATA_DIRECTORY, &[&file.display().to_string()]);
@@ -46,15 +52,24 @@ fn a_data_directory_that_can_not_be_written_is_named() {
 fn a_data_directory_in_memory_is_refused() {
     let dir = folder();
     let setup = Setup::new(&dir.path().join("data"));
-    assert_refused(fail(&mut mounted(&setup, "tmpfs", "size=64m")), DATA_DIRECTORY, &["in memory", "on a disk"]);
+    assert_refused(
+        fail(&mut mounted(&setup, "tmpfs", "size=64m")),
+        DATA_DIRECTORY,
+        &["in memory", "on a disk"],
+    );
 }
 
 #[test]
 fn a_file_system_without_direct_writes_is_refused() {
     let dir = folder();
-    // The one file system of every kernel that has no direct I/O; it lives in memory, which is allowed here.
+    // The one file system of every kernel that has no direct I/O; it lives in memory, which is
+    // allowed here.
     let setup = Setup::new(&dir.path().join("data")).set("allow_volatile_data_dir", true);
-    assert_refused(fail(&mut mounted(&setup, "ramfs", "mode=700")), DATA_DIRECTORY, &["O_DIRECT", "ext4 or xfs"]);
+    assert_refused(
+        fail(&mut mounted(&setup, "ramfs", "mode=700")),
+        DATA_DIRECTORY,
+        &["O_DIRECT", "ext4 or xfs"],
+    );
 }
 
 #[test]
@@ -64,7 +79,11 @@ fn a_data_directory_in_use_is_left_alone() {
     let node = setup.start();
     let mut client = node.client();
     client.decide(&payment("before", 1)).expect("decided");
-    assert_refused(setup.fail(), DATA_DIRECTORY, &["in use by another node", &dir.path().display().to_string()]);
+    assert_refused(
+        setup.fail(),
+        DATA_DIRECTORY,
+        &["in use by another node", &dir.path().display().to_string()],
+    );
     client.decide(&payment("after", 2)).expect("the node that was there goes on");
     node.stop();
     setup.start().stop();
@@ -75,13 +94,19 @@ fn a_disk_that_is_full_at_the_start_is_named() {
     let dir = folder();
     let setup = Setup::new(&dir.path().join("data")).set("allow_volatile_data_dir", true);
     // Room for the probe and the identity, and not for one segment of 4 MiB.
-    assert_refused(fail(&mut mounted(&setup, "tmpfs", "size=2m")), DATA_DIRECTORY, &["no space", ".seg", "free some space"]);
+    assert_refused(
+        fail(&mut mounted(&setup, "tmpfs", "size=2m")),
+        DATA_DIRECTORY,
+        &["no space", ".seg", "free some space"],
+    );
 }
 
 #[test]
 fn a_disk_that_fills_up_refuses_what_is_new_and_keeps_what_is_old() {
     let dir = folder();
-    let setup = Setup::new(&dir.path().join("data")).set("allow_volatile_data_dir", true).set("disk_reserve_mib", 16);
+    let setup = Setup::new(&dir.path().join("data"))
+        .set("allow_volatile_data_dir", true)
+        .set("disk_reserve_mib", 16);
     let node = Node::of(Process::spawn(&mut mounted(&setup, "tmpfs", "size=64m")), setup);
     let mut client = node.client();
     let decide = |client: &mut Client, id: &str| -> Result<Answered, ClientError> {
@@ -102,12 +127,17 @@ fn a_disk_that_fills_up_refuses_what_is_new_and_keeps_what_is_old() {
         refused = format!("order-{}", last.decision.answer.lsn);
         match decide(&mut client, &refused) {
             Ok(answered) => last = answered,
-            Err(ClientError::Refused(error)) if error.code == ErrorCode::DiskFull && error.retry_after_ms > 0 => return true,
+            Err(ClientError::Refused(error))
+                if error.code == ErrorCode::DiskFull && error.retry_after_ms > 0 =>
+            {
+                return true;
+            }
             Err(other) => panic!("{other}"),
         }
         false
     });
-    // What was decided is still answered, and can be looked up; who has nothing to write is not concerned.
+    // What was decided is still answered, and can be looked up; who has nothing to write is not
+    // concerned.
     assert_same_answers(&mut client, [&before, &last]);
     client.lookup("before", None).expect("found");
     client.ping().expect("alive");
@@ -128,19 +158,29 @@ fn a_disk_that_fills_up_refuses_what_is_new_and_keeps_what_is_old() {
 #[test]
 fn with_no_room_for_another_segment_nothing_that_was_answered_is_lost() {
     let dir = folder();
-    let setup = Setup::new(&dir.path().join("data")).set("allow_volatile_data_dir", true).set("disk_reserve_mib", 0);
+    let setup = Setup::new(&dir.path().join("data"))
+        .set("allow_volatile_data_dir", true)
+        .set("disk_reserve_mib", 0);
     let node = Node::of(Process::spawn(&mut mounted(&setup, "tmpfs", "size=32m")), setup);
     let data = inside(&node.process, &node.setup.data_dir);
-    node.wait_until("all segments are prepared", |_| data.join("log/shard-0000/00000002.seg").exists());
+    node.wait_until("all segments are prepared", |_| {
+        data.join("log/shard-0000/00000002.seg").exists()
+    });
     // Three segments of 4 MiB and the ballast leave less than a fourth needs.
     ballast(&data.join("ballast"), 18 * 1024 * 1024);
     let load = Load::start(&node, "load", 64);
     // Records wait for a segment that does not come, and their transactions' time runs out.
-    node.wait_until("the segments are full", |node| node.metric("catraca_deadlines_missed_total") > 0.0);
+    node.wait_until("the segments are full", |node| {
+        node.metric("catraca_deadlines_missed_total") > 0.0
+    });
     assert!(node.process.stderr().contains("can't be prepared"), "{}", node.process.stderr());
     let seen = load.stop();
     let known = [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Late];
-    assert!(seen.unanswered.is_empty() && seen.refused.keys().all(|code| known.contains(code)), "{:?}", seen.refused);
+    assert!(
+        seen.unanswered.is_empty() && seen.refused.keys().all(|code| known.contains(code)),
+        "{:?}",
+        seen.refused
+    );
     assert_same_answers(&mut node.client(), &seen.answered);
     std::fs::remove_file(data.join("ballast")).expect("there");
     node.wait_until("it decides again", |node| node.client().decide(&payment("after", 1)).is_ok());
@@ -162,7 +202,10 @@ fn a_port_in_use_is_named() {
         .args(["serve", "--listen", "127.0.0.1:0", "--replication", "127.0.0.1:0", "--shards", "1"])
         .args(["--http", &address.to_string(), "--data-dir"])
         .arg(dir.path());
-    command.env("CATRACA_SEGMENT_MIB", "4").env("CATRACA_DEDUPE_ENTRIES", "131072").env("CATRACA_SPIN_US", "0");
+    command
+        .env("CATRACA_SEGMENT_MIB", "4")
+        .env("CATRACA_DEDUPE_ENTRIES", "131072")
+        .env("CATRACA_SPIN_US", "0");
     assert_refused(fail(&mut command), CONFIG, &["--http", &address.to_string()]);
 }
 
@@ -204,10 +247,18 @@ fn settings_that_do_not_exist_are_named_with_their_place() {
     let outcome = data.clone().arg("--config").arg(file.display()).fail();
     assert_refused(outcome, CONFIG, &["catraca.toml", "line 2", "in_flihgt"]);
     std::fs::write(&file, "in_flight = \"many\"\n").expect("written");
-    assert_refused(data.clone().arg("--config").arg(file.display()).fail(), CONFIG, &["catraca.toml", "line 1"]);
+    assert_refused(
+        data.clone().arg("--config").arg(file.display()).fail(),
+        CONFIG,
+        &["catraca.toml", "line 1"],
+    );
     assert_refused(data.clone().set("shardz", 1).fail(), CONFIG, &["CATRACA_SHARDZ"]);
     assert_refused(data.clone().set("in_flight", 0).fail(), CONFIG, &["in_flight is 0"]);
-    assert_refused(data.clone().arg("--config").arg(dir.path().join("none.toml").display()).fail(), CONFIG, &["none.toml"]);
+    assert_refused(
+        data.clone().arg("--config").arg(dir.path().join("none.toml").display()).fail(),
+        CONFIG,
+        &["none.toml"],
+    );
     let (status, text) = data.arg("--shardz=1").fail();
     assert_eq!(status, 2, "{text}");
     assert!(text.contains("--shardz"), "{text}");
@@ -244,7 +295,15 @@ fn a_core_that_is_not_there_is_named() {
     let dir = folder();
     let mut command = catraca_tests::command::command();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--replication", "127.0.0.1:0"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--http",
+            "127.0.0.1:0",
+            "--replication",
+            "127.0.0.1:0",
+        ])
         .args(["--cores", "1000", "--data-dir"])
         .arg(dir.path());
     assert_refused(fail(&mut command), ENVIRONMENT, &["processor 1000", "--cores"]);

@@ -1,4 +1,5 @@
-//! Two nodes, one of which dies, sleeps or is cut off: nothing that was answered is lost, changed or done twice, and never do both answer.
+//! Two nodes, one of which dies, sleeps or is cut off: nothing that was answered is lost, changed
+//! or done twice, and never do both answer.
 //!
 //! `CATRACA_FAILOVER_ROUNDS` is how often a primary dies; `scripts/failover-test.sh` runs more.
 
@@ -48,8 +49,9 @@ fn assert_equal_logs(pair: &Pair) {
     [0, 1].into_iter().for_each(|index| assert_verified(&pair.data_dir(index), true));
 }
 
-/// Kills the primary under load again and again, promotes the standby each time, and lets the killed one come back as standby. Gives
-/// how many decisions were answered, and the longest time without an answer.
+/// Kills the primary under load again and again, promotes the standby each time, and lets the
+/// killed one come back as standby. Gives how many decisions were answered, and the longest time
+/// without an answer.
 fn kill_and_promote(rounds: u64, shards: u16, seed: u64) -> (usize, Duration) {
     let pair = Pair::new(shards);
     let [mut primary, mut standby] = pair.start_both();
@@ -91,7 +93,9 @@ fn no_answered_decision_is_lost_when_the_primary_is_killed() {
     for first in (0..rounds).step_by(DEATHS_OF_A_PAIR as usize) {
         let (more, gap) = kill_and_promote(DEATHS_OF_A_PAIR.min(rounds - first), 1, first);
         (answered, longest_gap) = (answered + more, longest_gap.max(gap));
-        println!("{answered} decisions answered, so far; longest time without an answer {longest_gap:?}");
+        println!(
+            "{answered} decisions answered, so far; longest time without an answer {longest_gap:?}"
+        );
     }
 }
 
@@ -119,8 +123,11 @@ fn a_killed_standby_stops_the_answers_until_it_is_back() {
     load.wait_for(before + LEAST_ANSWERS);
     let seen = load.stop();
     assert_same_answers(&mut client, &seen.answered);
-    let answered = seen.answered.iter().map(|answered| answered.decision.answer.lsn).max().unwrap_or(0);
-    standby.wait_until("its log's end shows", |node| node.metric("catraca_log_durable_lsn") >= answered as f64);
+    let answered =
+        seen.answered.iter().map(|answered| answered.decision.answer.lsn).max().unwrap_or(0);
+    standby.wait_until("its log's end shows", |node| {
+        node.metric("catraca_log_durable_lsn") >= answered as f64
+    });
     primary.stop();
     standby.stop();
     assert_all_recorded(&decisions(&pair.data_dir(1)), &seen.answered);
@@ -134,14 +141,17 @@ fn a_standby_whose_log_was_emptied_is_not_in_sync_whatever_it_was_told_before() 
     let mut client = primary.client();
     client.decide(&payments::payment("before", 1)).expect("decided");
     standby.stop();
-    // The grant is of when nothing had been decided yet: the next one is of a log that holds something.
+    // The grant is of when nothing had been decided yet: the next one is of a log that holds
+    // something.
     let standby = pair.start(1);
     await_in_sync(&primary, &standby);
     standby.stop();
     std::fs::remove_dir_all(pair.data_dir(1).join("log")).expect("a folder");
     let standby = pair.start(1);
     standby.process.wait_for_line("that the grant is void", |line| {
-        line["fields"]["message"].as_str().is_some_and(|message| message.contains("not in sync until it has caught up"))
+        line["fields"]["message"]
+            .as_str()
+            .is_some_and(|message| message.contains("not in sync until it has caught up"))
     });
     await_in_sync(&primary, &standby);
     primary.kill();
@@ -161,11 +171,18 @@ fn a_primary_that_slept_through_a_promotion_answers_nothing_more() {
     load.wait_for(before + LEAST_ANSWERS);
     first.process.signal(Signal::CONT);
     // A client that only knows the old one, and insists.
-    let options = ClientOptions { reconnect_attempts: 0, ..ClientOptions::new(pair.setups[0].listen.to_string()) };
+    let options = ClientOptions {
+        reconnect_attempts: 0,
+        ..ClientOptions::new(pair.setups[0].listen.to_string())
+    };
     for number in 0..20 {
-        let asked = Client::connect(options.clone()).and_then(|mut client| client.decide(&payments::payment("late", number)));
+        let asked = Client::connect(options.clone())
+            .and_then(|mut client| client.decide(&payments::payment("late", number)));
         if let Ok(decision) = asked {
-            assert_eq!(decision.answer.epoch, 2, "the old primary decided in an epoch that is over");
+            assert_eq!(
+                decision.answer.epoch, 2,
+                "the old primary decided in an epoch that is over"
+            );
         }
     }
     await_in_sync(&second, &first);
@@ -193,7 +210,8 @@ fn a_wiped_standby_is_not_promotable_before_it_caught_up() {
     let fresh = pair.start(1);
     let refused = ask(&fresh, &ClusterRequest::promote(false)).expect_err("it holds nothing");
     assert!(refusal(refused).1.contains("never been connected"));
-    let refused = ask(&primary, &ClusterRequest::go_solo(false)).expect_err("the standby can't be told");
+    let refused =
+        ask(&primary, &ClusterRequest::go_solo(false)).expect_err("the standby can't be told");
     assert!(refusal(refused).1.contains("--standby-is-down"));
     ask(&primary, &ClusterRequest::go_solo(true)).expect("the operator's word");
     await_in_sync(&primary, &fresh);
@@ -209,8 +227,11 @@ fn a_standby_serves_look_ups_and_refuses_to_decide() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
     let decided = primary.client().decide(&payments::payment("seen", 1)).expect("decided");
-    let mut reader = Client::connect(ClientOptions { role: catraca_wire::client::Wanted::Any, ..standby.client_options() })
-        .expect("a standby takes connections");
+    let mut reader = Client::connect(ClientOptions {
+        role: catraca_wire::client::Wanted::Any,
+        ..standby.client_options()
+    })
+    .expect("a standby takes connections");
     assert_eq!(reader.welcome().role, Role::Standby.to_wire());
     let found = reader.lookup("seen", None).expect("replicated before it was answered");
     assert_eq!(found.record.lsn, decided.answer.lsn);
@@ -230,7 +251,9 @@ fn a_primary_that_went_alone_takes_its_standby_back() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
     ask(&primary, &ClusterRequest::go_solo(false)).expect("the standby can be told");
-    await_place("alone", [&primary, &standby], |[primary, standby]| primary.durability == Durability::Solo && !standby.in_sync);
+    await_place("alone", [&primary, &standby], |[primary, standby]| {
+        primary.durability == Durability::Solo && !standby.in_sync
+    });
     let refused = ask(&standby, &ClusterRequest::promote(false)).expect_err("it may lack answers");
     assert!(refusal(refused).1.contains("not in sync"));
     standby.stop();

@@ -1,5 +1,5 @@
-//! What goes wrong with one of two nodes besides its death: a disk that refuses, a standby that hangs, a core that stands still, a node that
-//! does not belong.
+//! What goes wrong with one of two nodes besides its death: a disk that refuses, a standby that
+//! hangs, a core that stands still, a node that does not belong.
 
 use catraca_tests::disk::{ballast, inside, mounted};
 use catraca_tests::load::Load;
@@ -11,7 +11,9 @@ use catraca_tests::{payments, sandbox};
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::client::ClientError;
 use catraca_wire::frame::{ClusterRequest, ErrorCode, VerdictFrame};
-use catraca_wire::replication::{AcceptFrame, JoinFrame, LINK_HEAD_LEN, Purpose, RefuseFrame, RefuseReason, view};
+use catraca_wire::replication::{
+    AcceptFrame, JoinFrame, LINK_HEAD_LEN, Purpose, RefuseFrame, RefuseReason, view,
+};
 use rustix::process::{Resource, Rlimit, Signal, prlimit};
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -23,8 +25,8 @@ const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const DISK_FAILED: i32 = 13;
 const STUCK: i32 = 15;
-/// Health is answered within this time beside scrapes that wait: a core that stands still ends the node after 10 s, and each of these
-/// scrapes would wait for 2.
+/// Health is answered within this time beside scrapes that wait: a core that stands still ends the
+/// node after 10 s, and each of these scrapes would wait for 2.
 const HEALTH_WITHIN: Duration = Duration::from_secs(8);
 /// Fewest answers before a fault, so that there is something to lose.
 const LEAST_ANSWERS: u64 = 200;
@@ -74,7 +76,8 @@ fn a_standby_whose_disk_fails_ends_and_nothing_is_answered_without_it() {
     load.wait_for(LEAST_ANSWERS);
     refuse_writes(&standby);
     assert_eq!(standby.process.wait().code(), Some(DISK_FAILED), "{}", standby.process.stderr());
-    let error = primary.client().decide(&payments::payment("after", 1)).expect_err("its commit is unknown");
+    let error =
+        primary.client().decide(&payments::payment("after", 1)).expect_err("its commit is unknown");
     assert!(matches!(error, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed));
     let standby = pair.start(1);
     await_in_sync(&primary, &standby);
@@ -97,16 +100,23 @@ fn wide_pair() -> (Pair, [Node; 2]) {
     (pair, nodes)
 }
 
-/// Sends more than may be pending while `hold` holds something still, and sees that what is too much is shed at once, and everything
-/// answered within its budget. Gives what was decided.
+/// Sends more than may be pending while `hold` holds something still, and sees that what is too
+/// much is shed at once, and everything answered within its budget. Gives what was decided.
 fn flood<H>(primary: &Node, hold: impl FnOnce() -> H, let_go: impl FnOnce(H)) -> Vec<u64> {
-    let mut connections: Vec<Raw> = (0..FLOOD_CONNECTIONS).map(|_| Raw::open(primary.listen)).collect();
+    let mut connections: Vec<Raw> =
+        (0..FLOOD_CONNECTIONS).map(|_| Raw::open(primary.listen)).collect();
     let held = hold();
     let began = Instant::now();
     for (number, raw) in connections.iter_mut().enumerate() {
         let first = number as u64 * FLOOD / FLOOD_CONNECTIONS;
         let frames: Vec<u8> = (first..first + FLOOD / FLOOD_CONNECTIONS)
-            .flat_map(|id| bytemuck::bytes_of(&payments::submit(id, &payments::payment(&format!("flood-{id}"), id))).to_vec())
+            .flat_map(|id| {
+                bytemuck::bytes_of(&payments::submit(
+                    id,
+                    &payments::payment(&format!("flood-{id}"), id),
+                ))
+                .to_vec()
+            })
             .collect();
         raw.send_bytes(&frames).expect("the node reads as much as it said it would");
     }
@@ -126,7 +136,8 @@ fn flood<H>(primary: &Node, hold: impl FnOnce() -> H, let_go: impl FnOnce(H)) ->
                 }
             }
         }
-        // What holds still is let go once the first connection has all its answers: they did not wait for it.
+        // What holds still is let go once the first connection has all its answers: they did not
+        // wait for it.
         if let Some((held, let_go)) = held.take() {
             assert!(
                 refused.contains_key(&ErrorCode::Unconfirmed) && decided.is_empty(),
@@ -143,8 +154,8 @@ fn flood<H>(primary: &Node, hold: impl FnOnce() -> H, let_go: impl FnOnce(H)) ->
     decided
 }
 
-/// The budget of 2 s, and what sending and receiving a flood takes an unoptimised program: an answer that waited for what is held would
-/// never come.
+/// The budget of 2 s, and what sending and receiving a flood takes an unoptimised program: an
+/// answer that waited for what is held would never come.
 const SLOWEST_ANSWERS: Duration = Duration::from_secs(20);
 
 /// Once both agree: what was decided has one record, in both logs.
@@ -166,7 +177,11 @@ fn settle(pair: &Pair, [primary, standby]: [Node; 2], decided: &[u64]) {
 #[test]
 fn a_standby_that_hangs_is_waited_for_within_bounds() {
     let (pair, [primary, standby]) = wide_pair();
-    let decided = flood(&primary, || standby.process.signal(Signal::STOP), |()| standby.process.signal(Signal::CONT));
+    let decided = flood(
+        &primary,
+        || standby.process.signal(Signal::STOP),
+        |()| standby.process.signal(Signal::CONT),
+    );
     settle(&pair, [primary, standby], &decided);
 }
 
@@ -191,7 +206,10 @@ fn a_standby_whose_disk_fills_up_ends_admission_before_anything_waits_for_it() {
     let pair = Pair::new(1).set("allow_volatile_data_dir", true).set("disk_reserve_mib", 16);
     let primary = pair.start(0);
     pair.share_key();
-    let standby = Node::of(Process::spawn(&mut mounted(&pair.setups[1], "tmpfs", "size=64m")), pair.setups[1].clone());
+    let standby = Node::of(
+        Process::spawn(&mut mounted(&pair.setups[1], "tmpfs", "size=64m")),
+        pair.setups[1].clone(),
+    );
     await_in_sync(&primary, &standby);
     let mut client = primary.client();
     let before = payments::payment("before", 1);
@@ -215,7 +233,9 @@ fn a_standby_whose_disk_fills_up_ends_admission_before_anything_waits_for_it() {
     });
     assert!(client.decide(&before).is_ok_and(|again| again.duplicate), "what is old is answered");
     std::fs::remove_file(&file).expect("there");
-    primary.wait_until("it decides again", |_| client.decide(&payments::payment(&format!("full-{number}"), number)).is_ok());
+    primary.wait_until("it decides again", |_| {
+        client.decide(&payments::payment(&format!("full-{number}"), number)).is_ok()
+    });
 }
 
 #[test]
@@ -223,7 +243,8 @@ fn a_state_that_can_not_be_written_hangs_neither_health_nor_the_session() {
     let pair = Pair::new(1);
     let primary = pair.start(0);
     pair.share_key();
-    // As a disk that takes a second and more for the state: what rests on it waits, and nothing else.
+    // As a disk that takes a second and more for the state: what rests on it waits, and nothing
+    // else.
     let held = sandbox::hold_thread(primary.process.pid(), "replica-state");
     let standby = pair.start(1);
     standby.wait_until("it follows", |node| place(node).connected);
@@ -231,7 +252,10 @@ fn a_state_that_can_not_be_written_hangs_neither_health_nor_the_session() {
     while since.elapsed() < Duration::from_secs(4) {
         assert_eq!(primary.http_get("/livez").0, 200);
         assert_eq!(primary.http_get("/readyz").0, 200);
-        assert!(primary.http_get("/metrics").1.contains("catraca_peer_connected 1"), "heartbeats go on");
+        assert!(
+            primary.http_get("/metrics").1.contains("catraca_peer_connected 1"),
+            "heartbeats go on"
+        );
         assert!(place(&primary).connected && !place(&primary).in_sync);
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -254,7 +278,9 @@ fn scrapes_that_wait_for_a_core_keep_nobody_from_health() {
             // The node ends before all of them are answered.
             scope.spawn(|| {
                 TcpStream::connect(node.setup.http).and_then(|mut scrape| {
-                    scrape.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+                    scrape.write_all(
+                        b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n",
+                    )?;
                     scrape.read_to_end(&mut Vec::new())
                 })
             });
@@ -286,8 +312,13 @@ fn a_core_that_stands_still_ends_the_node() {
 
 #[test]
 fn a_release_that_panics_ends_as_a_whole() {
-    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).expect("the workspace's");
-    let release = manifest.split("[profile.release]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("the profile");
+    let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .expect("the workspace's");
+    let release = manifest
+        .split("[profile.release]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .expect("the profile");
     assert!(release.contains("panic = \"abort\""), "one core gone must be the node gone");
 }
 
@@ -314,8 +345,10 @@ fn a_node_of_another_version_cluster_or_key_is_refused() {
     join.purpose = Purpose::Inquiry.to_wire();
     join.shards = 1.into();
     join.node_id = [9; 16];
-    let reason =
-        |join: &JoinFrame| view::<RefuseFrame>(&knock(address, join)).and_then(|frame| RefuseReason::from_wire(frame.reason));
+    let reason = |join: &JoinFrame| {
+        view::<RefuseFrame>(&knock(address, join))
+            .and_then(|frame| RefuseReason::from_wire(frame.reason))
+    };
     assert!(view::<AcceptFrame>(&knock(address, &join)).is_some(), "so far all is right");
     let mut later = join;
     later.format_version = (FORMAT_VERSION + 1).into();
@@ -324,7 +357,15 @@ fn a_node_of_another_version_cluster_or_key_is_refused() {
     elsewhere.cluster_id = [7; 16];
     assert_eq!(reason(&elsewhere), Some(RefuseReason::Cluster));
     let mut itself = join;
-    itself.node_id = primary.process.pid().as_raw_nonzero().get().to_le_bytes().repeat(4).try_into().expect("16 bytes");
+    itself.node_id = primary
+        .process
+        .pid()
+        .as_raw_nonzero()
+        .get()
+        .to_le_bytes()
+        .repeat(4)
+        .try_into()
+        .expect("16 bytes");
     assert!(view::<AcceptFrame>(&knock(address, &itself)).is_some());
     // Another protocol version, and bytes that are no frame, end the connection and nothing else.
     for garbage in [[0xff; 256], [0; 256]] {
@@ -340,7 +381,8 @@ fn a_node_of_another_version_cluster_or_key_is_refused() {
     std::fs::create_dir_all(pair.data_dir(1)).expect("a folder");
     let key = pair.data_dir(1).join("chain.key");
     std::fs::write(&key, format!("{}\n", "5a".repeat(32))).expect("written");
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("own file");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("own file");
     let (status, text) = pair.setups[1].fail();
     assert!(status == CONFIG && text.contains("another chain key"), "{text}");
     pair.share_key();

@@ -11,13 +11,19 @@ const LEAST_ROWS: usize = 18;
 fn every_fault_has_a_test_and_every_test_named_exists() {
     let folder = workspace_dir().join("tests");
     let page = fs::read_to_string(folder.join("README.md")).expect("the crate's README");
-    let (_, section) = page.split_once("## Faults, and where they are tested").expect("the section");
+    let (_, section) =
+        page.split_once("## Faults, and where they are tested").expect("the section");
     let section = section.split("\n## ").next().expect("a section has a beginning");
     let files: Vec<(String, String)> = fs::read_dir(folder.join("tests"))
         .expect("the tests are there")
         .flatten()
         .filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs"))
-        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path()).expect("readable")))
+        .map(|entry| {
+            (
+                entry.file_name().to_string_lossy().into_owned(),
+                fs::read_to_string(entry.path()).expect("readable"),
+            )
+        })
         .collect();
     let is_test = |text: &str, name: &str| text.contains(&format!("#[test]\nfn {name}()"));
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
@@ -26,7 +32,8 @@ fn every_fault_has_a_test_and_every_test_named_exists() {
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
         assert_eq!(cells.len(), 4, "{row}");
-        let names: Vec<&str> = cells[2..].iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let names: Vec<&str> =
+            cells[2..].iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
         assert!(!names.is_empty(), "no test is named for: {}", cells[0]);
         for name in names {
             let exists = match name.strip_suffix(".rs") {
@@ -40,8 +47,13 @@ fn every_fault_has_a_test_and_every_test_named_exists() {
     let unnamed = files
         .iter()
         .filter(|(file, _)| file == "sim_faults.rs" || file == "sim_epochs.rs")
-        .flat_map(|(_, text)| text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next()));
+        .flat_map(|(_, text)| {
+            text.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next())
+        });
     for name in unnamed {
-        assert!(named.contains(name), "{name} simulates a fault that the table does not name it for");
+        assert!(
+            named.contains(name),
+            "{name} simulates a fault that the table does not name it for"
+        );
     }
 }

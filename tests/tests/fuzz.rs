@@ -1,4 +1,5 @@
-//! The bodies of the fuzz targets, over the corpus in the tree and over inputs made of it: the same ones with each run.
+//! The bodies of the fuzz targets, over the corpus in the tree and over inputs made of it: the same
+//! ones with each run.
 
 use catraca_tests::binary::workspace_dir;
 use catraca_tests::fuzz::mutate::Mutator;
@@ -9,7 +10,8 @@ use std::path::PathBuf;
 
 /// Seed of the made inputs.
 const SEED: u64 = 20_261_123;
-/// Longest input kept in the tree, bytes, and most inputs of a target: a corpus is read with each run, and by people.
+/// Longest input kept in the tree, bytes, and most inputs of a target: a corpus is read with each
+/// run, and by people.
 const MAX_KEPT_LEN: u64 = 16 * 1024;
 const MAX_KEPT: usize = 64;
 
@@ -20,7 +22,8 @@ fn folder() -> PathBuf {
 /// The inputs kept for a target, in the order of their names.
 fn corpus(name: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = folder().join("corpus").join(name);
-    let listed = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let listed =
+        fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = listed.map(|entry| entry.expect("readable").path()).collect();
     paths.sort();
     paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("readable"))).collect()
@@ -81,22 +84,40 @@ fn snapshots() {
     kept_and_made_inputs_hold("snapshot");
 }
 
-/// A target that only one of the table, the fuzzer, this file and the corpus knows would be run by nobody.
+/// A target that only one of the table, the fuzzer, this file and the corpus knows would be run by
+/// nobody.
 #[test]
 fn every_target_is_run_everywhere() {
-    let manifest = fs::read_to_string(folder().join("Cargo.toml")).expect("the fuzz crate's manifest");
+    let manifest =
+        fs::read_to_string(folder().join("Cargo.toml")).expect("the fuzz crate's manifest");
     let here = include_str!("fuzz.rs");
     for target in TARGETS {
         let name = target.name;
-        assert!(manifest.contains(&format!("path = \"targets/{name}.rs\"")), "{name} is not in the fuzz crate");
-        let text = fs::read_to_string(folder().join(format!("targets/{name}.rs"))).expect("the target's file");
+        assert!(
+            manifest.contains(&format!("path = \"targets/{name}.rs\"")),
+            "{name} is not in the fuzz crate"
+        );
+        let text = fs::read_to_string(folder().join(format!("targets/{name}.rs")))
+            .expect("the target's file");
         assert!(text.contains(&format!("\"{name}\"")), "targets/{name}.rs runs something else");
-        assert!(here.contains(&format!("kept_and_made_inputs_hold(\"{name}\")")), "{name} is not run here");
+        assert!(
+            here.contains(&format!("kept_and_made_inputs_hold(\"{name}\")")),
+            "{name} is not run here"
+        );
         let corpus = corpus(name);
         assert!((1..=MAX_KEPT).contains(&corpus.len()), "{name}: {} inputs", corpus.len());
         for (path, input) in corpus {
-            assert!(input.len() as u64 <= MAX_KEPT_LEN, "{} has {} bytes", path.display(), input.len());
+            assert!(
+                input.len() as u64 <= MAX_KEPT_LEN,
+                "{} has {} bytes",
+                path.display(),
+                input.len()
+            );
         }
     }
-    assert_eq!(manifest.matches("[[bin]]").count(), TARGETS.len(), "the fuzz crate has a target that the table has not");
+    assert_eq!(
+        manifest.matches("[[bin]]").count(),
+        TARGETS.len(),
+        "the fuzz crate has a target that the table has not"
+    );
 }

@@ -17,10 +17,13 @@ const LEAST_ANSWERS: u64 = 50;
 const LONGEST_LOAD_US: u64 = 60_000;
 
 fn rounds() -> u64 {
-    std::env::var("CATRACA_KILL_ROUNDS").ok().map_or(ROUNDS, |text| text.parse().expect("CATRACA_KILL_ROUNDS is a number"))
+    std::env::var("CATRACA_KILL_ROUNDS")
+        .ok()
+        .map_or(ROUNDS, |text| text.parse().expect("CATRACA_KILL_ROUNDS is a number"))
 }
 
-/// Kills a node under load again and again, each time started with the next of these numbers of shards.
+/// Kills a node under load again and again, each time started with the next of these numbers of
+/// shards.
 fn kill_again_and_again(rounds: u64, shards: &[u16], seed: u64) {
     let dir = folder();
     let mut random = SmallRng::seed_from_u64(seed);

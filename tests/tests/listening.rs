@@ -42,11 +42,13 @@ impl<T: Send + 'static> Prober<T> {
 }
 
 fn with_fixed_ports(mut setup: Setup) -> Setup {
-    (setup.listen, setup.replication, setup.http) = (free_address(), free_address(), free_address());
+    (setup.listen, setup.replication, setup.http) =
+        (free_address(), free_address(), free_address());
     setup
 }
 
-/// Starts a node that must end with this status, and asks its ports for connections all the while: none may be taken.
+/// Starts a node that must end with this status, and asks its ports for connections all the while:
+/// none may be taken.
 fn assert_none_taken(setup: &Setup, ports: &[SocketAddr], status: i32) {
     for &port in ports {
         // The kernel ends the rings of an earlier run in its own time.
@@ -57,7 +59,11 @@ fn assert_none_taken(setup: &Setup, ports: &[SocketAddr], status: i32) {
     let probers: Vec<_> = ports.iter().map(|&port| Prober::start(port, drop)).collect();
     let (ended, text) = setup.fail();
     for (port, prober) in ports.iter().zip(probers) {
-        assert_eq!(prober.stop().len(), 0, "{port} took connections of a node that never served:\n{text}");
+        assert_eq!(
+            prober.stop().len(),
+            0,
+            "{port} took connections of a node that never served:\n{text}"
+        );
     }
     assert_eq!(ended, status, "{text}");
 }
@@ -105,6 +111,9 @@ fn what_is_taken_while_a_node_starts_is_answered() {
     process.signal(rustix::process::Signal::TERM);
     assert_eq!(process.wait().code(), Some(0), "{}", process.stderr());
     for port in [setup.listen, setup.replication, setup.http] {
-        assert!(TcpStream::connect_timeout(&port, PROBE_TIMEOUT).is_err(), "a node that is gone takes connections on {port}");
+        assert!(
+            TcpStream::connect_timeout(&port, PROBE_TIMEOUT).is_err(),
+            "a node that is gone takes connections on {port}"
+        );
     }
 }

@@ -19,11 +19,22 @@ use std::path::{Path, PathBuf};
 /// Builds a snapshot out of the documents with these numbers.
 fn build(dir: &Path, name: &str, numbers: Range<u64>) -> PathBuf {
     let source = dir.join(format!("{name}.csv"));
-    let rows: String = numbers.map(|number| format!("{},exact,a test,,\n", document(number).to_canonical())).collect();
-    std::fs::write(&source, format!("document,scope,reason,valid_from,valid_until\n{rows}")).expect("written");
+    let rows: String = numbers
+        .map(|number| format!("{},exact,a test,,\n", document(number).to_canonical()))
+        .collect();
+    std::fs::write(&source, format!("document,scope,reason,valid_from,valid_until\n{rows}"))
+        .expect("written");
     let out = dir.join(format!("{name}.catraca"));
     let source = format!("plain={}", source.display());
-    command::json(["blacklist", "build", "--source", &source, "--out", &out.display().to_string(), "--json"]);
+    command::json([
+        "blacklist",
+        "build",
+        "--source",
+        &source,
+        "--out",
+        &out.display().to_string(),
+        "--json",
+    ]);
     out
 }
 
@@ -34,7 +45,8 @@ fn blacklist(node: &Node, args: &[&str]) -> Value {
 
 /// Runs a change that must be refused, and gives the sentence.
 fn refused(node: &Node, args: &[&str]) -> String {
-    let output = command::run([&["blacklist"], args, &["--addr", &node.listen.to_string()]].concat());
+    let output =
+        command::run([&["blacklist"], args, &["--addr", &node.listen.to_string()]].concat());
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let sentence = String::from_utf8(output.stderr).expect("text");
     assert_eq!(sentence.lines().count(), 1, "{sentence}");
@@ -42,13 +54,15 @@ fn refused(node: &Node, args: &[&str]) -> String {
 }
 
 fn id(state: &Value) -> u64 {
-    u64::from_str_radix(state["snapshot_id"].as_str().expect("text"), 16).expect("an id in hexadecimal digits")
+    u64::from_str_radix(state["snapshot_id"].as_str().expect("text"), 16)
+        .expect("an id in hexadecimal digits")
 }
 
 /// Decides on a payment to this document, from one that is never listed.
 fn verdict(node: &Node, name: &str, payee: DocumentKey) -> (Verdict, u64) {
     let id = name.replace(' ', "-");
-    let decision = node.client().decide(&between(&id, document(9_999), payee, now_ns())).expect("decided");
+    let decision =
+        node.client().decide(&between(&id, document(9_999), payee, now_ns())).expect("decided");
     (decision.verdict, decision.answer.blacklist_version)
 }
 
@@ -60,7 +74,10 @@ fn single_entries_count_at_once_and_survive_restarts() {
     let listed = document(1);
     assert_eq!(verdict(&node, "before", listed).0, Verdict::Approve);
     let state = blacklist(&node, &["add", &listed.to_canonical()]);
-    assert_eq!((&state["changed"], &state["overlay_sequence"], &state["overlay_entries"]), (&true.into(), &1.into(), &1.into()));
+    assert_eq!(
+        (&state["changed"], &state["overlay_sequence"], &state["overlay_entries"]),
+        (&true.into(), &1.into(), &1.into())
+    );
     assert_eq!(verdict(&node, "added", listed), (Verdict::Deny, blacklist_version(0, 1)));
     // Decided before it was listed: sent again it is still that decision.
     node.kill();
@@ -80,7 +97,8 @@ fn single_entries_count_at_once_and_survive_restarts() {
 /// The value of one series on `/metrics`, if it is there.
 fn series(node: &Node, name: &str) -> Option<f64> {
     let (_, text) = node.http_get("/metrics");
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    let value =
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
     value.map(|value| value.parse().expect("a number"))
 }
 
@@ -107,7 +125,10 @@ fn an_allowed_document_passes_over_restarts_and_failover_until_it_is_listed_agai
     assert_eq!((&state["changed"], &state["overlay_sequence"]), (&true.into(), &1.into()));
     assert_eq!(verdict(&primary, "allowed", listed).0, Verdict::Approve);
     let said = primary.kill();
-    let audit = said.lines().find(|line| line.contains("blacklist changed")).unwrap_or_else(|| panic!("{said}"));
+    let audit = said
+        .lines()
+        .find(|line| line.contains("blacklist changed"))
+        .unwrap_or_else(|| panic!("{said}"));
     for part in ["allowed", "exact", "connection", &listed.to_string(), &day_from_today(2)] {
         assert!(audit.contains(part), "{part}: {audit}");
     }
@@ -150,13 +171,25 @@ fn an_allowed_document_passes_over_restarts_and_failover_until_it_is_listed_agai
 #[test]
 fn a_loaded_list_is_in_force_until_another_takes_its_place() {
     let dir = folder();
-    let (first, second) = (build(dir.path(), "first", 0..1_000), build(dir.path(), "second", 500..1_500));
+    let (first, second) =
+        (build(dir.path(), "first", 0..1_000), build(dir.path(), "second", 500..1_500));
     let setup = Setup::new(&dir.path().join("data")).shards(2);
     let node = setup.start();
     let state = blacklist(&node, &["load", &first.display().to_string()]);
-    assert_eq!((&state["changed"], &state["snapshot_entries"]), (&true.into(), &1_000.into()), "{state:#}");
-    assert_eq!(verdict(&node, "listed", document(10)), (Verdict::Deny, blacklist_version(id(&state), 0)));
-    assert_eq!(blacklist(&node, &["load", &first.display().to_string()])["changed"], false, "it is in use already");
+    assert_eq!(
+        (&state["changed"], &state["snapshot_entries"]),
+        (&true.into(), &1_000.into()),
+        "{state:#}"
+    );
+    assert_eq!(
+        verdict(&node, "listed", document(10)),
+        (Verdict::Deny, blacklist_version(id(&state), 0))
+    );
+    assert_eq!(
+        blacklist(&node, &["load", &first.display().to_string()])["changed"],
+        false,
+        "it is in use already"
+    );
     // The node has its own copy: what becomes of the original is nobody's concern.
     std::fs::remove_file(&first).expect("there");
     node.kill();
@@ -175,7 +208,11 @@ fn a_loaded_list_is_in_force_until_another_takes_its_place() {
     let built = series(&node, "catraca_list_built_timestamp_seconds").expect("shown");
     let loaded = series(&node, "catraca_list_loaded_timestamp_seconds").expect("shown");
     assert!((0.0..600.0).contains(&age) && built < loaded, "{age} {built} {loaded}");
-    assert_eq!(series(&node, "catraca_list_source_timestamp_seconds{source=\"plain\"}"), None, "its name has no date");
+    assert_eq!(
+        series(&node, "catraca_list_source_timestamp_seconds{source=\"plain\"}"),
+        None,
+        "its name has no date"
+    );
     // A single entry outlasts a new list, in both directions.
     blacklist(&node, &["remove", &document(700).to_canonical()]);
     blacklist(&node, &["add", &document(10).to_canonical()]);
@@ -188,7 +225,11 @@ fn a_loaded_list_is_in_force_until_another_takes_its_place() {
         ("unlisted by hand", 700, Verdict::Approve),
         ("listed by hand", 10, Verdict::Deny),
     ] {
-        assert_eq!(verdict(&node, name, document(number)), (expected, blacklist_version(id(&newer), 2)), "{name}");
+        assert_eq!(
+            verdict(&node, name, document(number)),
+            (expected, blacklist_version(id(&newer), 2)),
+            "{name}"
+        );
     }
     node.stop();
 }
@@ -219,10 +260,16 @@ fn a_promoted_standby_decides_with_the_lists_of_its_primary() {
     });
     primary.kill();
     standby.wait_until("promoted", |node| ask(node, &ClusterRequest::promote(false)).is_ok());
-    for (name, number, expected) in
-        [("of the old list", 11, Verdict::Approve), ("of the new one", 1_200, Verdict::Deny), ("by hand", 10, Verdict::Deny)]
-    {
-        assert_eq!(verdict(&standby, name, document(number)), (expected, blacklist_version(id(&newer), 1)), "{name}");
+    for (name, number, expected) in [
+        ("of the old list", 11, Verdict::Approve),
+        ("of the new one", 1_200, Verdict::Deny),
+        ("by hand", 10, Verdict::Deny),
+    ] {
+        assert_eq!(
+            verdict(&standby, name, document(number)),
+            (expected, blacklist_version(id(&newer), 1)),
+            "{name}"
+        );
     }
     // It goes on with what it took over.
     let state = blacklist(&standby, &["remove", &document(10).to_canonical()]);
@@ -232,7 +279,10 @@ fn a_promoted_standby_decides_with_the_lists_of_its_primary() {
     await_in_sync(&standby, &returned);
     standby.kill();
     ask(&returned, &ClusterRequest::promote(false)).expect("in sync");
-    assert_eq!(verdict(&returned, "still not", document(10)), (Verdict::Approve, blacklist_version(id(&newer), 2)));
+    assert_eq!(
+        verdict(&returned, "still not", document(10)),
+        (Verdict::Approve, blacklist_version(id(&newer), 2))
+    );
 }
 
 #[test]
@@ -242,12 +292,14 @@ fn lists_are_swapped_under_load_and_no_decision_sees_half_of_one() {
     let dir = folder();
     // Payments of the load go to documents 5,000 to 9,998.
     let members = [5_000..7_500, 6_000..8_500];
-    let files: Vec<String> =
-        (0..2).map(|n| build(dir.path(), &n.to_string(), members[n].clone()).display().to_string()).collect();
+    let files: Vec<String> = (0..2)
+        .map(|n| build(dir.path(), &n.to_string(), members[n].clone()).display().to_string())
+        .collect();
     let data = dir.path().join("data");
     let node = Setup::new(&data).shards(2).start();
     let mut listed: HashMap<u64, HashSet<[u8; 14]>> = HashMap::from([(0, HashSet::new())]);
-    let loads: Vec<Load> = (0..2).map(|number| Load::start(&node, &format!("load{number}"), 50)).collect();
+    let loads: Vec<Load> =
+        (0..2).map(|number| Load::start(&node, &format!("load{number}"), 50)).collect();
     let mut admin = node.client();
     for swap in 0..SWAPS {
         // Both members of a swap see traffic.
@@ -256,7 +308,10 @@ fn lists_are_swapped_under_load_and_no_decision_sees_half_of_one() {
         let change = BlacklistChange::load(&files[swap % 2], false).expect("a short path");
         let state = admin.blacklist(&change).expect("loaded");
         assert_eq!(state.changed, 1);
-        listed.insert(state.snapshot_id, members[swap % 2].clone().map(|number| document(number).to_wire()).collect());
+        listed.insert(
+            state.snapshot_id,
+            members[swap % 2].clone().map(|number| document(number).to_wire()).collect(),
+        );
     }
     assert_eq!(listed.len(), 3, "each list keeps its id");
     let mut answered = 0;
@@ -266,7 +321,10 @@ fn lists_are_swapped_under_load_and_no_decision_sees_half_of_one() {
         answered += seen.answered.len();
         for one in &seen.answered {
             let version = one.decision.answer.blacklist_version;
-            assert!(listed.keys().any(|id| blacklist_version(*id, 0) == version), "an unknown version {version:x}");
+            assert!(
+                listed.keys().any(|id| blacklist_version(*id, 0) == version),
+                "an unknown version {version:x}"
+            );
         }
     }
     node.stop();
@@ -275,8 +333,16 @@ fn lists_are_swapped_under_load_and_no_decision_sees_half_of_one() {
     let mut used = HashSet::new();
     for (record, _) in recorded.values() {
         let expected = listed[&record.snapshot_id].contains(&record.transaction.payee);
-        assert_eq!(record.verdict == Verdict::Deny.to_wire(), expected, "list {:016x}", record.snapshot_id);
-        assert_eq!(record.reason, if expected { Reason::PayeeListed } else { Reason::Clear }.to_wire());
+        assert_eq!(
+            record.verdict == Verdict::Deny.to_wire(),
+            expected,
+            "list {:016x}",
+            record.snapshot_id
+        );
+        assert_eq!(
+            record.reason,
+            if expected { Reason::PayeeListed } else { Reason::Clear }.to_wire()
+        );
         used.insert(record.snapshot_id);
     }
     assert_eq!(used.len(), 3, "each list decided on something");
@@ -346,7 +412,8 @@ fn a_node_whose_list_is_damaged_says_so_and_does_not_decide_without_it() {
 }
 
 #[test]
-fn a_node_whose_list_is_of_an_earlier_format_starts_with_one_that_was_built_again_and_not_without() {
+fn a_node_whose_list_is_of_an_earlier_format_starts_with_one_that_was_built_again_and_not_without()
+{
     let dir = folder();
     let list = build(dir.path(), "list", 0..1_000);
     let setup = Setup::new(&dir.path().join("data"));
@@ -366,7 +433,8 @@ fn a_node_whose_list_is_of_an_earlier_format_starts_with_one_that_was_built_agai
     }
     let earlier = dir.path().join("earlier.catraca");
     std::fs::write(&earlier, bytes).expect("written");
-    let (status, text) = Setup::new(&dir.path().join("data")).set("blacklist", earlier.display()).fail();
+    let (status, text) =
+        Setup::new(&dir.path().join("data")).set("blacklist", earlier.display()).fail();
     assert!(status == 10 && text.contains("format version 1"), "{text}");
     let again = build(dir.path(), "again", 0..1_200);
     let node = Setup::new(&dir.path().join("data")).set("blacklist", again.display()).start();

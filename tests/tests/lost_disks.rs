@@ -1,4 +1,5 @@
-//! Nodes that lost something of their data directory, or the place that they had: none of them decides on what it does not know.
+//! Nodes that lost something of their data directory, or the place that they had: none of them
+//! decides on what it does not know.
 
 use catraca_tests::load::Answered;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, decisions};
@@ -50,7 +51,10 @@ fn a_standby_that_starts_again_keeps_what_its_primary_has_lost() {
     fs::remove_dir_all(&log).expect("there");
     copy(&old, &log);
     let primary = pair.start(0);
-    let refuses = |node: &Node| node.process.wait_for_line("that it does not follow", |line| is_message(line, "does not follow"));
+    let refuses = |node: &Node| {
+        node.process
+            .wait_for_line("that it does not follow", |line| is_message(line, "does not follow"))
+    };
     refuses(&standby);
     // What an operator does first.
     standby.stop();
@@ -70,16 +74,19 @@ fn a_standby_whose_place_another_has_is_not_in_sync_any_more() {
     let [primary, standby] = pair.start_both();
     standby.kill();
     ask(&primary, &ClusterRequest::go_solo(true)).expect("the operator's word");
-    let mut third = Setup::new(&pair.folder().join("c")).arg("--standby-of").arg(pair.setups[0].replication);
+    let mut third =
+        Setup::new(&pair.folder().join("c")).arg("--standby-of").arg(pair.setups[0].replication);
     third.first_core = 1;
     fs::create_dir_all(&third.data_dir).expect("a folder");
-    fs::copy(pair.data_dir(0).join("chain.key"), third.data_dir.join("chain.key")).expect("the key");
+    fs::copy(pair.data_dir(0).join("chain.key"), third.data_dir.join("chain.key"))
+        .expect("the key");
     let third = third.start();
     await_in_sync(&primary, &third);
     decide(&primary, "without-b", 20);
     let standby = pair.start(1);
     standby.wait_until("told that its place is taken", |node| !place(node).in_sync);
-    let refused = ask(&standby, &ClusterRequest::promote(false)).expect_err("it lacks answered decisions");
+    let refused =
+        ask(&standby, &ClusterRequest::promote(false)).expect_err("it lacks answered decisions");
     assert!(refused.to_string().contains("not in sync"), "{refused}");
     assert_eq!(ask(&third, &ClusterRequest::promote(false)).expect("in sync").role, Role::Primary);
 }
@@ -113,7 +120,8 @@ fn a_node_with_a_log_of_its_own_does_not_become_the_standby_of_unknown_nodes() {
     let setup = Setup::new(&dir.path().join("other"));
     // It has the same key by mistake: only the cluster tells.
     fs::create_dir_all(&setup.data_dir).expect("a folder");
-    fs::copy(pair.data_dir(0).join("chain.key"), setup.data_dir.join("chain.key")).expect("the key");
+    fs::copy(pair.data_dir(0).join("chain.key"), setup.data_dir.join("chain.key"))
+        .expect("the key");
     let other = setup.start();
     let mut all = decide(&other, "own", 5);
     other.stop();

@@ -1,4 +1,5 @@
-//! What an operator sees of a node: metrics, health, histograms, look-ups, and a log that names nobody.
+//! What an operator sees of a node: metrics, health, histograms, look-ups, and a log that names
+//! nobody.
 
 use catraca_tests::load::Load;
 use catraca_tests::node::{Node, Setup, folder, http, http_get};
@@ -6,7 +7,9 @@ use catraca_tests::payments::{between, cpf, document, payment};
 use catraca_tests::raw::Raw;
 use catraca_tests::{binary, command};
 use catraca_wire::client::now_ns;
-use catraca_wire::frame::{BlacklistChange, ErrorCode, FrameKind, LookupFrame, Scope, Verdict, fill, view};
+use catraca_wire::frame::{
+    BlacklistChange, ErrorCode, FrameKind, LookupFrame, Scope, Verdict, fill, view,
+};
 use catraca_wire::record::RecordHead;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -27,13 +30,18 @@ fn metrics_are_well_formed_and_move() {
     client.decide(&again).expect("decided");
     client.decide(&again).expect("decided before");
     // Each core tells its counts in its own time.
-    let counted = |name: &str, wanted: f64| node.wait_until(name, |node| node.metric(name) == wanted);
+    let counted =
+        |name: &str, wanted: f64| node.wait_until(name, |node| node.metric(name) == wanted);
     counted("catraca_approved_total", before + 101.0);
     counted("catraca_duplicates_total", 1.0);
     counted("catraca_connections", 1.0);
     counted("catraca_log_committed_lsn", 101.0);
-    node.wait_until("about half belongs to the other shard", |node| node.metric("catraca_forwarded_total") > 0.0);
-    node.wait_until("bytes of the log are counted", |node| node.metric("catraca_log_bytes_total") >= 4096.0);
+    node.wait_until("about half belongs to the other shard", |node| {
+        node.metric("catraca_forwarded_total") > 0.0
+    });
+    node.wait_until("bytes of the log are counted", |node| {
+        node.metric("catraca_log_bytes_total") >= 4096.0
+    });
 
     let accept = "Accept: application/openmetrics-text; version=1.0.0\r\n";
     let text = http(node.http, "GET", "/metrics", accept).expect("an answer").body;
@@ -56,7 +64,10 @@ fn metrics_are_well_formed_and_move() {
             ["catraca_", "process_"].iter().any(|p| name.starts_with(p))
                 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
         );
-        let plain = ["_total", "_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        let plain = ["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
         assert!(described.contains(name) || described.contains(plain), "not described: {line}");
     }
     assert!(samples.iter().any(|series| series.starts_with("catraca_build_info{")), "{text}");
@@ -68,7 +79,8 @@ fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f
     text.lines().filter_map(move |line| {
         let (series, value) = line.rsplit_once(' ')?;
         let labels = series.strip_prefix(name)?;
-        (labels.is_empty() || labels.starts_with('{')).then(|| (labels, value.parse().expect("a number")))
+        (labels.is_empty() || labels.starts_with('{'))
+            .then(|| (labels, value.parse().expect("a number")))
     })
 }
 
@@ -85,16 +97,32 @@ fn latencies_are_histograms_that_count_every_decision() {
         let buckets: Vec<(f64, f64)> = samples(&text, "catraca_stage_latency_seconds_bucket")
             .filter(|(labels, _)| labels.contains(&of))
             .map(|(labels, count)| {
-                let bound = labels.split("le=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a bound");
-                (if bound == "+Inf" { f64::INFINITY } else { bound.parse().expect("a number") }, count)
+                let bound = labels
+                    .split("le=\"")
+                    .nth(1)
+                    .and_then(|rest| rest.split('"').next())
+                    .expect("a bound");
+                (
+                    if bound == "+Inf" { f64::INFINITY } else { bound.parse().expect("a number") },
+                    count,
+                )
             })
             .collect();
         assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{stage}: {buckets:?}");
-        assert!(buckets.first().is_some_and(|(bound, _)| *bound == 0.000_05), "{stage}: {buckets:?}");
-        assert!([2.0, 2.5].iter().all(|wanted| buckets.iter().any(|(bound, _)| bound == wanted)), "{stage}: {buckets:?}");
+        assert!(
+            buckets.first().is_some_and(|(bound, _)| *bound == 0.000_05),
+            "{stage}: {buckets:?}"
+        );
+        assert!(
+            [2.0, 2.5].iter().all(|wanted| buckets.iter().any(|(bound, _)| bound == wanted)),
+            "{stage}: {buckets:?}"
+        );
         assert_eq!(buckets.last(), Some(&(f64::INFINITY, answered)), "{stage}");
         let one = |name| {
-            let found: Vec<f64> = samples(&text, name).filter(|(labels, _)| labels.contains(&of)).map(|(_, v)| v).collect();
+            let found: Vec<f64> = samples(&text, name)
+                .filter(|(labels, _)| labels.contains(&of))
+                .map(|(_, v)| v)
+                .collect();
             assert_eq!(found.len(), 1, "{name} of {stage}");
             found[0]
         };
@@ -112,15 +140,31 @@ fn metrics_come_in_the_form_that_is_asked_for() {
     let form = |accept: &str| {
         let reply = http(node.http, "GET", "/metrics", accept).expect("an answer");
         assert_eq!(reply.status, 200, "{reply:?}");
-        let form = reply.head.lines().find_map(|line| line.strip_prefix("content-type: ")).expect("a type").to_owned();
-        assert_eq!(reply.body.ends_with("# EOF\n"), form.starts_with("application/openmetrics-text"), "{accept}");
+        let form = reply
+            .head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-type: "))
+            .expect("a type")
+            .to_owned();
+        assert_eq!(
+            reply.body.ends_with("# EOF\n"),
+            form.starts_with("application/openmetrics-text"),
+            "{accept}"
+        );
         form
     };
-    let (text, open_metrics) =
-        ("text/plain; version=0.0.4; charset=utf-8", "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let (text, open_metrics) = (
+        "text/plain; version=0.0.4; charset=utf-8",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    );
     assert_eq!(form(""), text);
     assert_eq!(form("Accept: */*\r\n"), text);
-    assert_eq!(form("Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n"), open_metrics);
+    assert_eq!(
+        form(
+            "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3\r\n"
+        ),
+        open_metrics
+    );
     for path in ["/metrics", "/livez", "/readyz"] {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
             let reply = http(node.http, method, path, "Content-Length: 0\r\n").expect("an answer");
@@ -133,7 +177,8 @@ fn metrics_come_in_the_form_that_is_asked_for() {
     node.stop();
 }
 
-/// Runs `promtool` (Debian's package prometheus, which scripts/setup.sh installs) with this input; it must find nothing to say.
+/// Runs `promtool` (Debian's package prometheus, which scripts/setup.sh installs) with this input;
+/// it must find nothing to say.
 fn promtool(args: &[&str], input: &str) {
     let mut command = Command::new("promtool");
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -141,7 +186,11 @@ fn promtool(args: &[&str], input: &str) {
     child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success(), "promtool {args:?}: {output:?}\n{input}");
-    assert!(output.stderr.is_empty(), "promtool {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.stderr.is_empty(),
+        "promtool {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]
@@ -202,7 +251,11 @@ fn the_histograms_of_the_running_node_count_each_decision() {
         let stage_stats = &stats["stages"][stage];
         assert_eq!(stage_stats["count"], answered, "{stage}: {stats:#}");
         let quantiles: Vec<f64> = ["p50_us", "p90_us", "p99_us", "p99_9_us", "p99_99_us", "max_us"]
-            .map(|name| stage_stats[name].as_f64().unwrap_or_else(|| panic!("{stage} has no {name}: {stats:#}")))
+            .map(|name| {
+                stage_stats[name]
+                    .as_f64()
+                    .unwrap_or_else(|| panic!("{stage} has no {name}: {stats:#}"))
+            })
             .to_vec();
         assert!(quantiles.is_sorted(), "{stage}: {quantiles:?}");
     }
@@ -215,7 +268,10 @@ fn the_histograms_of_the_running_node_count_each_decision() {
         .flatten()
         .sum();
     assert_eq!(counts, answered, "the shards' histograms are the node's");
-    assert!(!command::run(["stats", "--addr", &address, "--shard", "2"]).status.success(), "there is no third shard");
+    assert!(
+        !command::run(["stats", "--addr", &address, "--shard", "2"]).status.success(),
+        "there is no third shard"
+    );
     node.stop();
 }
 
@@ -224,7 +280,8 @@ fn a_look_up_tells_the_decision_and_masks_on_request() {
     let dir = folder();
     let node = Setup::new(dir.path()).start();
     let (payer, payee) = (cpf(0), document(7));
-    let decision = node.client().decide(&between("order-1", payer, payee, now_ns())).expect("decided");
+    let decision =
+        node.client().decide(&between("order-1", payer, payee, now_ns())).expect("decided");
     let address = node.listen.to_string();
     let found = command::json(["lookup", "order-1", "--addr", &address, "--json"]);
     assert_eq!(found["verdict"], "approve", "{found:#}");
@@ -272,7 +329,10 @@ fn look_ups_read_what_is_written_and_not_the_rest_of_the_segments() {
         }
     }
     let read = bytes_read(&node) - before;
-    assert!(read < AT_ONCE * 256 * 1024, "{read} bytes were read for {AT_ONCE} look-ups in a log of one block");
+    assert!(
+        read < AT_ONCE * 256 * 1024,
+        "{read} bytes were read for {AT_ONCE} look-ups in a log of one block"
+    );
     node.stop();
 }
 
@@ -286,7 +346,9 @@ fn the_programs_log_is_json_and_names_nobody() {
     let mut used = vec![listed];
     for number in 0..200 {
         let payer = cpf(number * 3);
-        let decision = client.decide(&between(&format!("order-{number}"), payer, listed, now_ns())).expect("decided");
+        let decision = client
+            .decide(&between(&format!("order-{number}"), payer, listed, now_ns()))
+            .expect("decided");
         assert_eq!(decision.verdict, Verdict::Deny);
         used.push(payer);
     }
@@ -295,14 +357,24 @@ fn the_programs_log_is_json_and_names_nobody() {
     drop(client);
     let written = node.stop();
     for line in written.lines() {
-        let line: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-        assert!(line["level"].is_string() && line["timestamp"].is_string() && line["fields"]["message"].is_string(), "{line}");
+        let line: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(
+            line["level"].is_string()
+                && line["timestamp"].is_string()
+                && line["fields"]["message"].is_string(),
+            "{line}"
+        );
     }
     assert!(written.contains("blacklist changed"), "the change is told:\n{written}");
     for key in used {
         let digits = key.to_canonical();
-        let shown = format!("{}.{}.{}-{}", &digits[..3], &digits[3..6], &digits[6..9], &digits[9..]);
-        assert!(!written.contains(&digits) && !written.contains(&shown), "a document in full:\n{written}");
+        let shown =
+            format!("{}.{}.{}-{}", &digits[..3], &digits[3..6], &digits[6..9], &digits[9..]);
+        assert!(
+            !written.contains(&digits) && !written.contains(&shown),
+            "a document in full:\n{written}"
+        );
         assert!(!written.contains(&key.raw().to_string()), "a document's number:\n{written}");
     }
 }

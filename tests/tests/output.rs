@@ -1,4 +1,5 @@
-//! Nobody reads, or the disk is full: every subcommand of `--help`, with standard output closed and on `/dev/full`.
+//! Nobody reads, or the disk is full: every subcommand of `--help`, with standard output closed and
+//! on `/dev/full`.
 
 use catraca_tests::command;
 use catraca_tests::node::{LOOK_AGAIN, Node, Setup, folder, free_address};
@@ -24,16 +25,24 @@ fn closed_pipe() -> Stdio {
 }
 
 fn full_disk() -> Stdio {
-    Stdio::from(File::options().write(true).open("/dev/full").expect("/dev/full is expected on Linux"))
+    Stdio::from(
+        File::options().write(true).open("/dev/full").expect("/dev/full is expected on Linux"),
+    )
 }
 
 fn run_with(args: &[&str], stdout: Stdio) -> Output {
-    let child = command::command().args(args).stdout(stdout).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let child = command::command()
+        .args(args)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     child.wait_with_output().expect("it ends")
 }
 
-/// Runs a command three times, which must end with `status` where somebody reads and print something: then with a closed pipe, where it
-/// must end the same way without a word about it, and on a full disk, where one sentence says so. `before` is called before each.
+/// Runs a command three times, which must end with `status` where somebody reads and print
+/// something: then with a closed pipe, where it must end the same way without a word about it, and
+/// on a full disk, where one sentence says so. `before` is called before each.
 fn nobody_reads(args: &[&str], status: i32, mut before: impl FnMut()) {
     before();
     let read = run_with(args, Stdio::piped());
@@ -43,12 +52,20 @@ fn nobody_reads(args: &[&str], status: i32, mut before: impl FnMut()) {
     let closed = run_with(args, closed_pipe());
     let said = String::from_utf8_lossy(&closed.stderr).into_owned();
     assert_eq!(closed.status.code(), Some(status), "{args:?} with a closed pipe: {said}");
-    assert!(!said.contains("pipe") && !said.contains("panic"), "{args:?} with a closed pipe: {said}");
+    assert!(
+        !said.contains("pipe") && !said.contains("panic"),
+        "{args:?} with a closed pipe: {said}"
+    );
     before();
     let full = run_with(args, full_disk());
     let said = String::from_utf8_lossy(&full.stderr).into_owned();
     assert_eq!(full.status.code(), Some(1), "{args:?} on a full disk: {said}");
-    assert!(said.contains("standard output") && said.contains("No space left") && !said.contains("panic"), "{args:?}: {said}");
+    assert!(
+        said.contains("standard output")
+            && said.contains("No space left")
+            && !said.contains("panic"),
+        "{args:?}: {said}"
+    );
 }
 
 /// The subcommands that the help names, down to the last: each as its words, joined by spaces.
@@ -56,9 +73,15 @@ fn subcommands(words: &[String], found: &mut BTreeSet<String>) {
     let help = command::run(words.iter().map(String::as_str).chain(["--help"]));
     assert!(help.status.success(), "{words:?}: {help:?}");
     let text = String::from_utf8(help.stdout).expect("text");
-    let names = text.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| line.starts_with("  "));
-    let names: Vec<&str> =
-        names.filter_map(|line| line.strip_prefix("  ")?.split(' ').next()).filter(|n| !n.is_empty()).collect();
+    let names = text
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .skip(1)
+        .take_while(|line| line.starts_with("  "));
+    let names: Vec<&str> = names
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|n| !n.is_empty())
+        .collect();
     if names.is_empty() {
         found.insert(words.join(" "));
     }
@@ -71,7 +94,8 @@ fn subcommands(words: &[String], found: &mut BTreeSet<String>) {
 fn every_subcommand_prints_safely() {
     let dir = folder();
     let path = |name: &str| dir.path().join(name).display().to_string();
-    let (csv, list, data, proof) = (path("list.csv"), path("list.catraca"), path("data"), path("proof.json"));
+    let (csv, list, data, proof) =
+        (path("list.csv"), path("list.catraca"), path("data"), path("proof.json"));
     let other = path("other.catraca");
     let tomorrow = jiff::Zoned::now().date().tomorrow().expect("a day").to_string();
     let source = format!("plain={csv}");
@@ -87,7 +111,11 @@ fn every_subcommand_prints_safely() {
         tried.insert(words.to_owned());
         nobody_reads(args, status, || {});
     };
-    case("blacklist synth", &["blacklist", "synth", "--entries", "10", "--out", &path("synth.csv")], 0);
+    case(
+        "blacklist synth",
+        &["blacklist", "synth", "--entries", "10", "--out", &path("synth.csv")],
+        0,
+    );
     case("blacklist build", &build, 0);
     case("blacklist build", &[&build[..], &["--json"]].concat(), 0);
     case("blacklist inspect", &["blacklist", "inspect", &list], 0);
@@ -95,11 +123,22 @@ fn every_subcommand_prints_safely() {
     case("blacklist check", &["blacklist", "check", &list, &listed], 3);
     case("blacklist check", &["blacklist", "check", &list, &listed, "--json"], 3);
     case("blacklist check", &["blacklist", "check", &list, &document(2).to_canonical()], 0);
-    let made = command::run(["blacklist", "build", "--source", &format!("plain={}", path("synth.csv")), "--out", &other]);
+    let made = command::run([
+        "blacklist",
+        "build",
+        "--source",
+        &format!("plain={}", path("synth.csv")),
+        "--out",
+        &other,
+    ]);
     assert!(made.status.success(), "{made:?}");
     case("blacklist diff", &["blacklist", "diff", &list, &other], 3);
     case("blacklist diff", &["blacklist", "diff", &list, &other, "--json"], 3);
-    case("blacklist allow", &["blacklist", "allow", &listed, "--until", &tomorrow, "--addr", &addr], 0);
+    case(
+        "blacklist allow",
+        &["blacklist", "allow", &listed, "--until", &tomorrow, "--addr", &addr],
+        0,
+    );
     case("blacklist load", &["blacklist", "load", &list, "--addr", &addr, "--force"], 0);
     case("blacklist add", &["blacklist", "add", &listed, "--addr", &addr], 0);
     case("blacklist remove", &["blacklist", "remove", &listed, "--addr", &addr], 0);
@@ -123,7 +162,11 @@ fn every_subcommand_prints_safely() {
     case("log prove", &["log", "prove", &data, "--lsn", "1"], 0);
     let made = command::run(["log", "prove", &data, "--lsn", "1", "--out", &proof]);
     assert!(made.status.success(), "{made:?}");
-    case("log verify", &["log", "verify", "--proof", &proof, "--key-file", &format!("{data}/chain.key")], 0);
+    case(
+        "log verify",
+        &["log", "verify", "--proof", &proof, "--key-file", &format!("{data}/chain.key")],
+        0,
+    );
     let demo = path("demo");
     // It takes an empty folder, and leaves some hundred MiB in it.
     let remove = || drop(std::fs::remove_dir_all(&demo));
@@ -155,7 +198,10 @@ fn promote_and_solo_do_what_they_do_whoever_reads() {
     for stdout in [Stdio::piped(), closed_pipe(), full_disk()] {
         let [primary, standby] = [&nodes[round % 2], &nodes[(round + 1) % 2]];
         await_place("primary and standby", [primary, standby], |[primary, standby]| {
-            primary.role == Role::Primary && standby.role == Role::Standby && standby.in_sync && primary.connected
+            primary.role == Role::Primary
+                && standby.role == Role::Standby
+                && standby.in_sync
+                && primary.connected
         });
         let promoted = run_with(&["promote", "--addr", &address(standby)], stdout);
         let said = String::from_utf8_lossy(&promoted.stderr).into_owned();
@@ -173,22 +219,34 @@ fn a_node_whose_log_nobody_takes_goes_on() {
         let dir = folder();
         let mut setup = Setup::new(dir.path()).set("log_level", "debug");
         setup.listen = free_address();
-        let mut node = setup.command().stderr(stderr()).stdout(Stdio::null()).spawn().expect("the program starts");
-        let options = ClientOptions { reconnect_attempts: 0, ..ClientOptions::new(setup.listen.to_string()) };
+        let mut node = setup
+            .command()
+            .stderr(stderr())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let options =
+            ClientOptions { reconnect_attempts: 0, ..ClientOptions::new(setup.listen.to_string()) };
         let began = Instant::now();
         let mut client = loop {
             match Client::connect(options.clone()) {
                 Ok(client) => break client,
                 Err(error) => assert!(began.elapsed() < PATIENCE, "{error}"),
             }
-            assert!(node.try_wait().expect("a child").is_none(), "it ended because nobody takes its log");
+            assert!(
+                node.try_wait().expect("a child").is_none(),
+                "it ended because nobody takes its log"
+            );
             std::thread::sleep(LOOK_AGAIN);
         };
         client.decide(&payment("order-1", 1)).expect("decided");
-        client.blacklist(&BlacklistChange::add(document(1), Scope::Exact)).expect("changed, and told in the log");
+        client
+            .blacklist(&BlacklistChange::add(document(1), Scope::Exact))
+            .expect("changed, and told in the log");
         client.decide(&payment("order-2", 2)).expect("decided");
         let pid = rustix::process::Pid::from_child(&node);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a child takes signals");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .expect("a child takes signals");
         assert_eq!(node.wait().expect("a child").code(), Some(0));
     }
 }

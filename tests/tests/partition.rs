@@ -1,5 +1,5 @@
-//! Two nodes, each in a network of its own with a cable between them: the cable is cut, cut in one direction, and flaps. Needs root, for
-//! network namespaces (`ip netns`).
+//! Two nodes, each in a network of its own with a cable between them: the cable is cut, cut in one
+//! direction, and flaps. Needs root, for network namespaces (`ip netns`).
 
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, assert_verified, decisions};
@@ -27,7 +27,11 @@ fn setup(cable: &Cable, dir: &TempDir, end: usize) -> Setup {
     setup.replication = format!("{}:7401", cable.address(end)).parse().expect("an address");
     setup.first_core = end as u16;
     setup.wrapper = cable.wrapper(end);
-    if end == 1 { setup.arg("--standby-of").arg(format!("{}:7401", cable.address(0))) } else { setup }
+    if end == 1 {
+        setup.arg("--standby-of").arg(format!("{}:7401", cable.address(0)))
+    } else {
+        setup
+    }
 }
 
 impl Apart {
@@ -36,7 +40,8 @@ impl Apart {
         let dir = folder();
         let first = setup(&cable, &dir, 0).start();
         fs::create_dir_all(dir.path().join("b")).expect("a folder");
-        fs::copy(dir.path().join("a/chain.key"), dir.path().join("b/chain.key")).expect("the first node has made its key");
+        fs::copy(dir.path().join("a/chain.key"), dir.path().join("b/chain.key"))
+            .expect("the first node has made its key");
         let second = setup(&cable, &dir, 1).start();
         let apart = Self { cable, dir, nodes: [first, second] };
         apart.await_in_sync(0);
@@ -44,7 +49,10 @@ impl Apart {
     }
 
     fn await_in_sync(&self, primary: usize) {
-        await_in_sync_in(&self.cable, [(primary, &self.nodes[primary]), (1 - primary, &self.nodes[1 - primary])]);
+        await_in_sync_in(
+            &self.cable,
+            [(primary, &self.nodes[primary]), (1 - primary, &self.nodes[1 - primary])],
+        );
     }
 
     /// Load on one node, from beside it.
@@ -62,7 +70,8 @@ impl Apart {
     }
 }
 
-/// The cable is cut in some way, the standby promoted, and the cable mended: only one node answers at any time.
+/// The cable is cut in some way, the standby promoted, and the cable mended: only one node answers
+/// at any time.
 fn one_primary_through(cut: impl Fn(&Cable), mend: impl Fn(&Cable)) {
     let apart = Apart::start();
     let old = apart.load(0, "old");
@@ -72,15 +81,16 @@ fn one_primary_through(cut: impl Fn(&Cable), mend: impl Fn(&Cable)) {
     let answered_by_then = old.answered();
     let new = apart.load(1, "new");
     new.wait_for(LEAST_ANSWERS);
-    // What was answered before may be counted late. What is asked after it needs the standby: it is never answered, so the old primary
-    // gives no more answers than it owed.
+    // What was answered before may be counted late. What is asked after it needs the standby: it is
+    // never answered, so the old primary gives no more answers than it owed.
     let more = old.answered() - answered_by_then;
     assert!(more <= IN_FLIGHT as u64, "the old primary gave {more} answers beside the new one");
     mend(&apart.cable);
     apart.await_in_sync(1);
     let new_seen = new.stop();
-    // Word of the standby that was under way when the cable was cut may have come after it was mended: what it let the old primary answer
-    // is in the new one's log, as is checked below, and nothing else may be answered.
+    // Word of the standby that was under way when the cable was cut may have come after it was
+    // mended: what it let the old primary answer is in the new one's log, as is checked below, and
+    // nothing else may be answered.
     let old_seen = old.abandon();
     assert!(old_seen.answered.iter().all(|answered| answered.decision.answer.epoch == 1));
     assert!(new_seen.answered.iter().all(|answered| answered.decision.answer.epoch == 2));

@@ -16,6 +16,9 @@ fn the_python_client_passes_its_tests_against_a_node() {
         .expect("python3 is installed");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("AgainstARealServer") && !text.contains("skipped"), "the tests against a server did not run:\n{text}");
+    assert!(
+        text.contains("AgainstARealServer") && !text.contains("skipped"),
+        "the tests against a server did not run:\n{text}"
+    );
     node.stop();
 }

@@ -1,11 +1,13 @@
-//! More load than a node can take: what was intended, sent and left unsent adds up, and the node decides what was sent.
+//! More load than a node can take: what was intended, sent and left unsent adds up, and the node
+//! decides what was sent.
 
 use catraca_loadgen::options::{Arrivals, Core, Wait};
 use catraca_loadgen::{Monitor, Options, run};
 use catraca_tests::logs::{assert_verified, decisions};
 use catraca_tests::node::{Setup, folder};
 
-/// The highest rate that the load generator plans, a hundred times what a node was ever seen to take.
+/// The highest rate that the load generator plans, a hundred times what a node was ever seen to
+/// take.
 const RATE: f64 = 1e8;
 /// How long it is asked for.
 const SECONDS: f64 = 0.5;
@@ -29,10 +31,25 @@ fn a_rate_far_above_what_is_possible_is_reported_to_the_last_transaction() {
         ..Options::default()
     };
     let report = run(&options, &Monitor::new()).expect("the run begins");
-    assert_eq!((report.failure.as_deref(), report.violations.total()), (None, 0), "{}", report.to_json());
+    assert_eq!(
+        (report.failure.as_deref(), report.violations.total()),
+        (None, 0),
+        "{}",
+        report.to_json()
+    );
     let intended = (RATE * SECONDS) as u64;
-    assert_eq!((report.intended, report.sent + report.unsent), (Some(intended), intended), "{}", report.to_json());
-    assert!(report.sent > 0 && report.unsent > report.sent, "{} sent, {} unsent", report.sent, report.unsent);
+    assert_eq!(
+        (report.intended, report.sent + report.unsent),
+        (Some(intended), intended),
+        "{}",
+        report.to_json()
+    );
+    assert!(
+        report.sent > 0 && report.unsent > report.sent,
+        "{} sent, {} unsent",
+        report.sent,
+        report.unsent
+    );
     assert_eq!((report.answered, report.unanswered), (report.sent, 0));
     assert!(catraca_loadgen::table::render(&report).contains("did not keep up"));
     node.stop();

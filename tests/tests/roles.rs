@@ -15,7 +15,10 @@ fn a_node_without_a_standby_describes_itself_and_has_nothing_to_change() {
         (&part["addr"], &part["role"], &part["durability"]),
         (&address.as_str().into(), &"primary".into(), &"single".into())
     );
-    assert_eq!((&part["epoch"], &part["silence_ms"], &part["primary"]), (&1.into(), &().into(), &().into()));
+    assert_eq!(
+        (&part["epoch"], &part["silence_ms"], &part["primary"]),
+        (&1.into(), &().into(), &().into())
+    );
     let hex = |id: [u8; 16]| id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let client = node.client();
     assert_eq!(part["node_id"], hex(client.welcome().node_id));
@@ -35,13 +38,17 @@ fn a_node_without_a_standby_describes_itself_and_has_nothing_to_change() {
     }
 
     // Who is not there is said beside who is, and the status tells.
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let nobody =
+        TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
     for form in [&["--json"][..], &[]] {
         let both = format!("{address},{nobody}");
         let output = command::run([&["status", "--addr", &both], form].concat());
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         let text = String::from_utf8(output.stdout).expect("text");
-        assert!(text.contains("primary") && text.contains(&format!("no connection to {nobody}")), "{text}");
+        assert!(
+            text.contains("primary") && text.contains(&format!("no connection to {nobody}")),
+            "{text}"
+        );
     }
     node.stop();
 }

@@ -23,10 +23,13 @@ const LOAD: Duration = Duration::from_secs(3);
 /// Longest wait for what is due.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What a shard may refuse for want of a segment, or of time.
-const SHED: [ErrorCode; 4] = [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Late, ErrorCode::Deadline];
+const SHED: [ErrorCode; 4] =
+    [ErrorCode::Overloaded, ErrorCode::Unconfirmed, ErrorCode::Late, ErrorCode::Deadline];
 
 fn rounds() -> u64 {
-    std::env::var("CATRACA_SEGMENT_ROUNDS").ok().map_or(1, |text| text.parse().expect("CATRACA_SEGMENT_ROUNDS is a number"))
+    std::env::var("CATRACA_SEGMENT_ROUNDS")
+        .ok()
+        .map_or(1, |text| text.parse().expect("CATRACA_SEGMENT_ROUNDS is a number"))
 }
 
 /// A processor and the disk kept busy by somebody else.
@@ -36,7 +39,8 @@ struct Neighbours {
 }
 
 impl Neighbours {
-    /// A loop that does nothing, and direct writes of 4 MiB, one behind the other, on the disk of this folder.
+    /// A loop that does nothing, and direct writes of 4 MiB, one behind the other, on the disk of
+    /// this folder.
     fn start(folder: &Path) -> Self {
         /// Bytes of each write.
         const WRITE_LEN: usize = 4 << 20;
@@ -65,7 +69,8 @@ impl Neighbours {
                 if writes.load(Ordering::Relaxed) {
                     return;
                 }
-                file.write_all_at(&buffer[aligned..aligned + WRITE_LEN], number * WRITE_LEN as u64).expect("there is room");
+                file.write_all_at(&buffer[aligned..aligned + WRITE_LEN], number * WRITE_LEN as u64)
+                    .expect("there is room");
             }
         });
         Self { stop, threads: vec![spin, write] }
@@ -77,17 +82,24 @@ impl Neighbours {
     }
 }
 
-/// Processor time so far of a node's threads whose names begin so: an executor, and the thread for what would block it.
+/// Processor time so far of a node's threads whose names begin so: an executor, and the thread for
+/// what would block it.
 fn thread_time(node: &Node, name: &str) -> Duration {
     let ticks_per_second = rustix::param::clock_ticks_per_second();
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.process.pid().as_raw_nonzero())).expect("it runs");
-    let stats = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.process.pid().as_raw_nonzero()))
+        .expect("it runs");
+    let stats =
+        tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
     let of_name: Vec<u64> = stats
         .filter(|stat| stat.contains(&format!("({name}")))
         .map(|stat| {
             // Behind the name: utime and stime are the 12th and the 13th field.
             let rest = stat.rsplit(')').next().expect("a name");
-            rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+            rest.split_whitespace()
+                .skip(11)
+                .take(2)
+                .map(|ticks| ticks.parse::<u64>().expect("a number"))
+                .sum()
         })
         .collect();
     assert!(!of_name.is_empty(), "no thread is {name}");
@@ -117,13 +129,19 @@ fn a_shard_waits_asleep_for_a_segment_and_goes_on_at_once() {
     let (began, before) = (Instant::now(), thread_time(&node, "shard-0"));
     std::thread::sleep(WATCH);
     let (watched, used) = (began.elapsed(), thread_time(&node, "shard-0") - before);
-    assert_eq!(node.metric("catraca_log_blocks_total"), blocks, "there is no segment to write into");
+    assert_eq!(
+        node.metric("catraca_log_blocks_total"),
+        blocks,
+        "there is no segment to write into"
+    );
     assert!(node.metric("catraca_pending") > 0.0, "records wait for a segment");
     assert!(used < watched / 2, "the core is awake for {used:?} of {watched:?} while it waits");
     // It is there for others meanwhile.
     node.client().ping().expect("alive");
     drop(held);
-    node.wait_until("everything that waited is written", |node| node.metric("catraca_pending") == 0.0);
+    node.wait_until("everything that waited is written", |node| {
+        node.metric("catraca_pending") == 0.0
+    });
     node.client().decide(&payment("after", 1)).expect("decided");
     assert_shed_only(std::slice::from_ref(&seen));
     assert_same_answers(&mut node.client(), &seen.answered);
@@ -136,14 +154,23 @@ fn a_shard_waits_asleep_for_a_segment_and_goes_on_at_once() {
 fn load_beside_neighbours(segment_mib: u64, ahead: u64, connections: usize) {
     const IN_FLIGHT: usize = 1_000;
     for round in 0..rounds() {
-        let dir = tempfile::Builder::new().prefix("segments-").tempdir_in(binary::scratch_dir()).expect("a folder on the disk");
+        let dir = tempfile::Builder::new()
+            .prefix("segments-")
+            .tempdir_in(binary::scratch_dir())
+            .expect("a folder on the disk");
         let data = dir.path().join("data");
         let neighbours = Neighbours::start(dir.path());
-        let node = Setup::new(&data).set("segment_mib", segment_mib).set("segments_ahead", ahead).start();
-        let loads: Vec<Load> = (0..connections).map(|c| Load::start(&node, &format!("{round}-{c}"), IN_FLIGHT)).collect();
+        let node =
+            Setup::new(&data).set("segment_mib", segment_mib).set("segments_ahead", ahead).start();
+        let loads: Vec<Load> = (0..connections)
+            .map(|c| Load::start(&node, &format!("{round}-{c}"), IN_FLIGHT))
+            .collect();
         let began = Instant::now();
         while began.elapsed() < LOAD {
-            assert!(node.metric("catraca_pending") <= MAX_PENDING as f64, "more is pending than may be");
+            assert!(
+                node.metric("catraca_pending") <= MAX_PENDING as f64,
+                "more is pending than may be"
+            );
             std::thread::sleep(LOOK_AGAIN);
         }
         let seen: Vec<Seen> = loads.into_iter().map(Load::stop).collect();
@@ -156,7 +183,10 @@ fn load_beside_neighbours(segment_mib: u64, ahead: u64, connections: usize) {
         assert_shed_only(&seen);
         let answered: Vec<_> = seen.into_iter().flat_map(|seen| seen.answered).collect();
         let segments = std::fs::read_dir(data.join("log/shard-0000")).expect("the log").count();
-        println!("{segment_mib} MiB x {ahead}, {connections} x {IN_FLIGHT}: {} answered, {segments} segments", answered.len());
+        println!(
+            "{segment_mib} MiB x {ahead}, {connections} x {IN_FLIGHT}: {} answered, {segments} segments",
+            answered.len()
+        );
         assert!(!answered.is_empty());
         assert_all_recorded(&decisions(&data), &answered);
         node.stop();

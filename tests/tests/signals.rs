@@ -1,4 +1,5 @@
-//! SIGTERM at any moment of a node's life: it counts, it ends the node with status 0, and it leaves a sound log.
+//! SIGTERM at any moment of a node's life: it counts, it ends the node with status 0, and it leaves
+//! a sound log.
 
 use catraca_tests::load::{Load, Seen};
 use catraca_tests::logs::{assert_all_recorded, assert_verified, decisions};
@@ -67,14 +68,20 @@ fn first_inside(unshare: &Process) -> Option<Pid> {
 fn the_first_process_of_a_container_is_stopped_by_a_term_too() {
     let dir = folder();
     let mut setup = Setup::new(&dir.path().join("data"));
-    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    let user: &[&str] =
+        if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     let namespace = ["--pid", "--fork", "--kill-child", "--mount-proc"];
-    setup.wrapper = ["unshare"].iter().chain(user).chain(&namespace).map(|&word| word.to_owned()).collect();
+    setup.wrapper =
+        ["unshare"].iter().chain(user).chain(&namespace).map(|&word| word.to_owned()).collect();
     let mut process = Process::spawn(&mut setup.command());
     wait_until("begun", &process, || setup.data_dir.exists());
     let node = first_inside(&process).expect("it runs inside");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.as_raw_nonzero())).expect("it runs");
-    let inside = status.lines().find(|line| line.starts_with("NSpid:")).expect("the kernel tells its number inside");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", node.as_raw_nonzero()))
+        .expect("it runs");
+    let inside = status
+        .lines()
+        .find(|line| line.starts_with("NSpid:"))
+        .expect("the kernel tells its number inside");
     assert_eq!(inside.split_whitespace().last(), Some("1"), "{inside}");
     kill_process(node, Signal::TERM).expect("it runs");
     assert_stopped(&mut process);
@@ -84,12 +91,14 @@ fn the_first_process_of_a_container_is_stopped_by_a_term_too() {
 fn more_signals_cut_off_nothing() {
     let dir = folder();
     let mut node = Setup::new(dir.path()).start();
-    let loads: Vec<Load> = (0..3).map(|number| Load::start(&node, &format!("load{number}"), 200)).collect();
+    let loads: Vec<Load> =
+        (0..3).map(|number| Load::start(&node, &format!("load{number}"), 200)).collect();
     loads.iter().for_each(|load| load.wait_for(500));
     for signal in [Signal::TERM, Signal::TERM, Signal::INT, Signal::TERM] {
         node.process.signal(signal);
     }
-    // Between the first and the end, too. It may be gone already, and is not forgotten before it is waited for.
+    // Between the first and the end, too. It may be gone already, and is not forgotten before it is
+    // waited for.
     for _ in 0..10 {
         node.process.signal(Signal::TERM);
         std::thread::sleep(LOOK_AGAIN);
@@ -99,7 +108,11 @@ fn more_signals_cut_off_nothing() {
     let recorded = decisions(dir.path());
     let mut answered = 0;
     for seen in &seen {
-        assert!(seen.refused.keys().all(|code| *code == ErrorCode::ShuttingDown), "{:?}", seen.refused);
+        assert!(
+            seen.refused.keys().all(|code| *code == ErrorCode::ShuttingDown),
+            "{:?}",
+            seen.refused
+        );
         assert_all_recorded(&recorded, &seen.answered);
         answered += seen.answered.len();
     }
@@ -110,10 +123,13 @@ fn more_signals_cut_off_nothing() {
 /// Whether the process has a segment of a log in its hands.
 fn reads_log(process: &Process) -> bool {
     let proc = format!("/proc/{}", process.pid().as_raw_nonzero());
-    let mapped = || std::fs::read_to_string(format!("{proc}/maps")).is_ok_and(|maps| maps.contains(".seg"));
+    let mapped =
+        || std::fs::read_to_string(format!("{proc}/maps")).is_ok_and(|maps| maps.contains(".seg"));
     let open = || {
         let descriptors = std::fs::read_dir(format!("{proc}/fd")).into_iter().flatten().flatten();
-        descriptors.filter_map(|fd| std::fs::read_link(fd.path()).ok()).any(|path| path.to_string_lossy().ends_with(".seg"))
+        descriptors
+            .filter_map(|fd| std::fs::read_link(fd.path()).ok())
+            .any(|path| path.to_string_lossy().ends_with(".seg"))
     };
     mapped() || open()
 }
@@ -149,15 +165,19 @@ fn invent_key(data_dir: &Path) {
     std::fs::create_dir_all(data_dir).expect("a folder");
     let key = data_dir.join("chain.key");
     std::fs::write(&key, format!("{}\n", "5a".repeat(32))).expect("written");
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("own file");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .expect("own file");
 }
 
 #[test]
 fn a_new_standby_that_waits_for_its_primary_is_stopped_by_a_term() {
     let dir = folder();
     invent_key(dir.path());
-    let mut process = Process::spawn(&mut Setup::new(dir.path()).arg("--standby-of").arg(free_address()).command());
-    process.wait_for_line("it waits", |line| line["fields"]["message"] == "waiting for the primary");
+    let mut process = Process::spawn(
+        &mut Setup::new(dir.path()).arg("--standby-of").arg(free_address()).command(),
+    );
+    process
+        .wait_for_line("it waits", |line| line["fields"]["message"] == "waiting for the primary");
     process.signal(Signal::TERM);
     assert_stopped(&mut process);
     assert!(!dir.path().join("replica.json").exists(), "it was nobody's standby yet");
@@ -184,7 +204,10 @@ fn a_standby_that_catches_up_is_stopped_by_a_term_and_goes_on_from_there() {
         }
         !process.stderr().contains("in_sync\":true")
     });
-    assert!(stopped_behind.take(3).count() > 0, "no attempt of {ATTEMPTS} met a standby that was behind");
+    assert!(
+        stopped_behind.take(3).count() > 0,
+        "no attempt of {ATTEMPTS} met a standby that was behind"
+    );
     let standby = pair.start(1);
     await_in_sync(&primary, &standby);
     primary.stop();
@@ -202,7 +225,9 @@ fn a_term_while_a_demoted_primary_starts_anew_is_not_lost() {
         let [mut primary, standby] = pair.start_both();
         ask(&standby, &ClusterRequest::promote(false)).expect("in sync");
         primary.process.wait_for_line("starts anew", |line| {
-            line["fields"]["message"].as_str().is_some_and(|message| message.contains("starts anew"))
+            line["fields"]["message"]
+                .as_str()
+                .is_some_and(|message| message.contains("starts anew"))
         });
         std::thread::sleep(Duration::from_millis(delay_ms));
         primary.process.signal(Signal::TERM);

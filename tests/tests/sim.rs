@@ -1,5 +1,6 @@
-//! Simulated runs in which anything may go wrong, and proof that the simulator would notice: runs repeat bit for bit, every kind of fault
-//! is met, and each promise that is broken on purpose is found within a stated number of seeds.
+//! Simulated runs in which anything may go wrong, and proof that the simulator would notice: runs
+//! repeat bit for bit, every kind of fault is met, and each promise that is broken on purpose is
+//! found within a stated number of seeds.
 
 use catraca_tests::sim::{self, Broken, Plan, Sim, Tally};
 use std::ops::RangeInclusive;
@@ -14,7 +15,11 @@ fn keeps_every_promise(seeds: RangeInclusive<u64>) -> Tally {
         let report = run(seed, None);
         let what = report.failure.unwrap_or_default();
         let trace = &report.trace[report.trace.len().saturating_sub(40)..];
-        assert!(what.is_empty(), "seed {seed}: {what}\n{}\nAgain: scripts/sim.sh 1 {seed} --trace", trace.join("\n"));
+        assert!(
+            what.is_empty(),
+            "seed {seed}: {what}\n{}\nAgain: scripts/sim.sh 1 {seed} --trace",
+            trace.join("\n")
+        );
         tally.merge(&report.tally);
     }
     tally
@@ -28,7 +33,8 @@ fn seeds_1_to_300_keep_every_promise_and_meet_every_fault() {
     let mut tally = Tally::default();
     std::thread::scope(|scope| {
         let firsts = [1, 1 + SEEDS, 1 + 2 * SEEDS];
-        let threads = firsts.map(|first| scope.spawn(move || keeps_every_promise(first..=first + SEEDS - 1)));
+        let threads =
+            firsts.map(|first| scope.spawn(move || keeps_every_promise(first..=first + SEEDS - 1)));
         for thread in threads {
             tally.merge(&thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -57,7 +63,8 @@ const FOUND_BY_SEEDS: [(&str, u64); 8] = [
     ("reused-segment", 160),
     ("counts-beginner", 40),
 ];
-/// Variants that take a certain moment, which a directed run looks for, and the number of its seeds within which they must be found.
+/// Variants that take a certain moment, which a directed run looks for, and the number of its seeds
+/// within which they must be found.
 const FOUND_BY_DIRECTED_SEEDS: [(&str, Directed, u64); 4] = [
     ("early-match", calls_anew_during_a_write, 40),
     ("grant-during-blocks", granted_during_a_write, 40),
@@ -83,7 +90,11 @@ fn broken_promises_are_found_within_so_many_seeds() {
 
 #[test]
 fn broken_promises_that_take_a_certain_moment_are_found_too() {
-    assert_eq!(FOUND_BY_SEEDS.len() + FOUND_BY_DIRECTED_SEEDS.len(), Broken::ALL.len(), "each variant is in one of the tables");
+    assert_eq!(
+        FOUND_BY_SEEDS.len() + FOUND_BY_DIRECTED_SEEDS.len(),
+        Broken::ALL.len(),
+        "each variant is in one of the tables"
+    );
     for (name, directed, limit) in FOUND_BY_DIRECTED_SEEDS {
         let of = |seed, broken| directed(Plan { broken, ..Plan::directed(seed) });
         let found = (1..=limit).find(|&seed| of(seed, Some(variant(name))).0.verdict().is_some());
@@ -100,7 +111,8 @@ fn broken_promises_that_take_a_certain_moment_are_found_too() {
     }
 }
 
-/// The standby calls anew while a block that it holds is still being written at the primary, which then dies as soon as it has answered.
+/// The standby calls anew while a block that it holds is still being written at the primary, which
+/// then dies as soon as it has answered.
 fn calls_anew_during_a_write(plan: Plan) -> (Sim, bool) {
     let mut sim = Sim::in_sync(plan);
     sim.slow_disk(0, 600);
@@ -114,7 +126,9 @@ fn calls_anew_during_a_write(plan: Plan) -> (Sim, bool) {
     let met = sim.times("sessions") > sessions && ahead(&sim);
     if sim.run_until(100, |sim| sim.times("cuts") > 0) {
         sim.part_nodes(true);
-        sim.run_until(1_000, |sim| sim.last_answered(0) > sim.durable(1).first().copied().unwrap_or(u64::MAX));
+        sim.run_until(1_000, |sim| {
+            sim.last_answered(0) > sim.durable(1).first().copied().unwrap_or(u64::MAX)
+        });
     }
     sim.kill(0);
     sim.run_until(100, |sim| sim.runs(1));
@@ -122,7 +136,8 @@ fn calls_anew_during_a_write(plan: Plan) -> (Sim, bool) {
     (sim, met)
 }
 
-/// The grant reaches a standby while it writes several blocks at once, and its power goes as soon as it holds the grant.
+/// The grant reaches a standby while it writes several blocks at once, and its power goes as soon
+/// as it holds the grant.
 fn granted_during_a_write(plan: Plan) -> (Sim, bool) {
     let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..plan });
     sim.kill(1);
@@ -138,7 +153,8 @@ fn granted_during_a_write(plan: Plan) -> (Sim, bool) {
     (sim, met)
 }
 
-/// A standby is promoted, answers, and dies at once: its epoch must be on the disk by then, or it comes back as the old primary's standby.
+/// A standby is promoted, answers, and dies at once: its epoch must be on the disk by then, or it
+/// comes back as the old primary's standby.
 fn dies_when_it_has_answered_in_a_new_epoch(plan: Plan) -> (Sim, bool) {
     let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..plan });
     sim.kill(0);
@@ -152,7 +168,8 @@ fn dies_when_it_has_answered_in_a_new_epoch(plan: Plan) -> (Sim, bool) {
     (sim, met)
 }
 
-/// A standby in sync has a slow disk, so that blocks wait for it, and its power goes while it writes.
+/// A standby in sync has a slow disk, so that blocks wait for it, and its power goes while it
+/// writes.
 fn loses_power_during_a_write_in_sync(plan: Plan) -> (Sim, bool) {
     let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..plan });
     sim.slow_disk(1, 60);

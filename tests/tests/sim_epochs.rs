@@ -1,5 +1,6 @@
-//! Directed runs of the simulator about epochs: pauses, promotions and their interruptions, clocks, what is not shared yet, and
-//! clients that ask again. Each sees that it happened, and at its end that every promise was kept (`Sim::end`).
+//! Directed runs of the simulator about epochs: pauses, promotions and their interruptions, clocks,
+//! what is not shared yet, and clients that ask again. Each sees that it happened, and at its end
+//! that every promise was kept (`Sim::end`).
 
 use catraca_tests::sim::{Plan, PromotionStep, Sim, Tally};
 use catraca_wire::frame::{Durability, Role};
@@ -25,7 +26,10 @@ fn sim_sigstop_promote_sigcont() {
         // The standby's word for what it took over may have waited in the old one's sockets.
         assert!(sim.last_answered(0) <= shared, "it acknowledges nothing more");
         let tally = sim.end();
-        assert_eq!((tally.times("stop"), tally.times("promotions"), tally.times("demotions")), (1, 1, 1));
+        assert_eq!(
+            (tally.times("stop"), tally.times("promotions"), tally.times("demotions")),
+            (1, 1, 1)
+        );
     }
 }
 
@@ -43,7 +47,10 @@ fn sim_clocks_jump_and_drift() {
         sim.start(0);
         sim.run_for_ms(300);
         let tally = sim.end();
-        assert_eq!((tally.times("clock jump"), tally.times("clock drift"), tally.times("promotions")), (3, 3, 1));
+        assert_eq!(
+            (tally.times("clock jump"), tally.times("clock drift"), tally.times("promotions")),
+            (3, 3, 1)
+        );
     }
 }
 
@@ -58,11 +65,18 @@ fn sim_clock_set_an_hour_back_and_forth_two_under_load() {
         };
         for hours in [-1, 2, -1] {
             sim.set_clock_by_hours(0, hours);
-            // An hour ahead everything is of an age that may be; an hour behind, what is new comes from too far in the future.
+            // An hour ahead everything is of an age that may be; an hour behind, what is new comes
+            // from too far in the future.
             let verdicts = served(&mut sim, 0);
-            assert!(hours == -1 || verdicts > 0, "seed {seed}: nothing is decided with the clock set by {hours} h");
+            assert!(
+                hours == -1 || verdicts > 0,
+                "seed {seed}: nothing is decided with the clock set by {hours} h"
+            );
         }
-        assert!(served(&mut sim, 0) > 0, "seed {seed}: nothing is decided with the clock set right");
+        assert!(
+            served(&mut sim, 0) > 0,
+            "seed {seed}: nothing is decided with the clock set right"
+        );
         // The one that takes over has another time of day than the one before.
         sim.set_clock_by_hours(1, 1);
         sim.kill(0);
@@ -76,7 +90,8 @@ fn sim_clock_set_an_hour_back_and_forth_two_under_load() {
     }
 }
 
-/// Kills the node that is being promoted at a step; it comes back, and either is the primary or follows, but never as a second one.
+/// Kills the node that is being promoted at a step; it comes back, and either is the primary or
+/// follows, but never as a second one.
 fn dies_in_promotion(step: PromotionStep, old_is_alive: bool) {
     let mut met = 0;
     for seed in 1..=12 {
@@ -101,8 +116,12 @@ fn dies_in_promotion(step: PromotionStep, old_is_alive: bool) {
         let is_primary = sim.role(1) == Role::Primary;
         match step {
             PromotionStep::Stopping => assert!(!is_primary, "it had not begun"),
-            PromotionStep::Persisting => assert_eq!(is_primary, sim.epoch(1) > before, "one or the other, whole"),
-            PromotionStep::Durable | PromotionStep::Promoted => assert!(is_primary && sim.epoch(1) > before),
+            PromotionStep::Persisting => {
+                assert_eq!(is_primary, sim.epoch(1) > before, "one or the other, whole")
+            }
+            PromotionStep::Durable | PromotionStep::Promoted => {
+                assert!(is_primary && sim.epoch(1) > before)
+            }
         }
         if !is_primary && !old_is_alive {
             assert!(sim.promote(1, false), "it still holds the grant");
@@ -155,13 +174,24 @@ fn sim_primary_that_restarts_does_not_count_its_unshared_tail_as_committed() {
         let (verdicts, unconfirmed) = (sim.verdicts(0), sim.times("unconfirmed"));
         sim.start(0);
         // The clients ask again for what is on its disk.
-        assert!(sim.run_until(6_000, |sim| sim.times("unconfirmed") >= unconfirmed + 5), "{}", sim.story());
-        assert_eq!(sim.verdicts(0), verdicts, "a resend is no reason to answer what the standby lacks");
+        assert!(
+            sim.run_until(6_000, |sim| sim.times("unconfirmed") >= unconfirmed + 5),
+            "{}",
+            sim.story()
+        );
+        assert_eq!(
+            sim.verdicts(0),
+            verdicts,
+            "a resend is no reason to answer what the standby lacks"
+        );
         assert!(sim.committed(0)[0] < sim.durable(0)[0]);
         let resends = sim.times("answers to resends");
         sim.part_nodes(false);
         assert!(sim.run_until(6_000, |sim| sim.open() == 0), "{}", sim.story());
-        assert!(sim.times("answers to resends") > resends, "now they are answered, and each has one record");
+        assert!(
+            sim.times("answers to resends") > resends,
+            "now they are answered, and each has one record"
+        );
         sim.end();
     }
 }
@@ -216,7 +246,10 @@ fn sim_wiped_standby_is_not_promotable_before_it_caught_up() {
         sim.kill(0);
         assert!(sim.promote(1, false), "{}", sim.story());
         let tally = sim.end();
-        assert_eq!((tally.times("wipe"), tally.times("refused promotions"), tally.times("promotions")), (1, 2, 1));
+        assert_eq!(
+            (tally.times("wipe"), tally.times("refused promotions"), tally.times("promotions")),
+            (1, 2, 1)
+        );
     }
 }
 
@@ -225,10 +258,17 @@ fn sim_primary_goes_alone_only_after_the_grant_is_given_back() {
     for seed in 1..=6 {
         let mut sim = Sim::in_sync(quick(seed));
         assert!(sim.solo(0, false));
-        assert!(sim.run_until(1_000, |sim| sim.durability(0) == Durability::Solo), "{}", sim.story());
+        assert!(
+            sim.run_until(1_000, |sim| sim.durability(0) == Durability::Solo),
+            "{}",
+            sim.story()
+        );
         assert!(!sim.promote(1, false), "answers may be given without it");
         let tally = sim.end();
-        assert_eq!((tally.times("revocations"), tally.times("gone alone"), tally.times("promotions")), (1, 1, 0));
+        assert_eq!(
+            (tally.times("revocations"), tally.times("gone alone"), tally.times("promotions")),
+            (1, 1, 0)
+        );
     }
 }
 
@@ -249,7 +289,11 @@ fn sim_grant_that_waits_for_a_write_is_taken_before_it_is_given_back() {
         }
         met += 1;
         assert!(sim.solo(0, false));
-        assert!(sim.run_until(4_000, |sim| sim.durability(0) == Durability::Solo), "{}", sim.story());
+        assert!(
+            sim.run_until(4_000, |sim| sim.durability(0) == Durability::Solo),
+            "{}",
+            sim.story()
+        );
         assert!(sim.times("revocations") > revocations, "{}", sim.story());
         assert!(!sim.promote(1, false), "answers may be given without it");
         sim.end();
@@ -268,7 +312,11 @@ fn sim_clients_that_ask_again_after_an_unknown_outcome_get_the_same_decision() {
         sim.kill(0);
         assert!(sim.open() > 0, "outcomes are unknown");
         assert!(sim.promote(1, false));
-        assert!(sim.run_until(10_000, |sim| sim.role(1) == Role::Primary && sim.verdicts(1) > 0), "{}", sim.story());
+        assert!(
+            sim.run_until(10_000, |sim| sim.role(1) == Role::Primary && sim.verdicts(1) > 0),
+            "{}",
+            sim.story()
+        );
         sim.rest();
         assert!(sim.run_until(10_000, |sim| sim.open() == 0), "{}", sim.story());
         assert!(sim.times("answers to resends") > 0, "some had been recorded");

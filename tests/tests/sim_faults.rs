@@ -1,5 +1,6 @@
-//! Directed runs of the simulator: one fault each, written down step by step. Each sees that the fault happened, what the nodes did about
-//! it, and at its end that every promise was kept (`Sim::end`). The README.md has the table of faults that these are rows of.
+//! Directed runs of the simulator: one fault each, written down step by step. Each sees that the
+//! fault happened, what the nodes did about it, and at its end that every promise was kept
+//! (`Sim::end`). The README.md has the table of faults that these are rows of.
 
 use catraca_tests::sim::{DiskFault, Plan, Sim, Tally};
 use catraca_wire::frame::Role;
@@ -18,7 +19,11 @@ fn sum(tallies: impl IntoIterator<Item = Tally>) -> Tally {
 /// A node that is down runs again.
 fn start_again(sim: &mut Sim, node: usize) {
     sim.start(node);
-    assert!(sim.run_until(2_000, |sim| sim.runs(node) || sim.is_stopped_by_damage(node)), "{}", sim.story());
+    assert!(
+        sim.run_until(2_000, |sim| sim.runs(node) || sim.is_stopped_by_damage(node)),
+        "{}",
+        sim.story()
+    );
 }
 
 /// One node dies at every step of its input and output, from its first start on, and comes back.
@@ -26,7 +31,10 @@ fn killed_at_any_step(node: usize, steps: std::ops::RangeInclusive<u64>) {
     let kills = steps.clone().count() as u64;
     let tally = sum(steps.map(|step| {
         let mut sim = Sim::of(Plan { kill_at: Some((node, step)), ..quick(step) });
-        assert!(sim.run_until(4_000, |sim| sim.times("kill") == 1), "step {step} was never reached");
+        assert!(
+            sim.run_until(4_000, |sim| sim.times("kill") == 1),
+            "step {step} was never reached"
+        );
         sim.run_for_ms(150);
         sim.end()
     }));
@@ -76,10 +84,18 @@ fn sim_power_cut_of_a_standby_that_catches_up() {
         sim.cut_power(1);
         start_again(&mut sim, 1);
         assert!(!sim.is_stopped_by_damage(1), "{}", sim.story());
-        assert!(sim.run_until(4_000, |sim| sim.times("grants") > 1), "it catches up all the same\n{}", sim.story());
+        assert!(
+            sim.run_until(4_000, |sim| sim.times("grants") > 1),
+            "it catches up all the same\n{}",
+            sim.story()
+        );
         sim.end()
     }));
-    assert!(tally.times("holes repaired") > 0 && tally.times("torn ends repaired") > tally.times("holes repaired"), "{tally:?}");
+    assert!(
+        tally.times("holes repaired") > 0
+            && tally.times("torn ends repaired") > tally.times("holes repaired"),
+        "{tally:?}"
+    );
 }
 
 #[test]
@@ -101,7 +117,8 @@ fn sim_torn_end_is_cleared_even_if_the_clearing_is_cut_off() {
     assert!(tally.times("torn ends repaired") > tally.times("repair cut off"), "{tally:?}");
 }
 
-/// A node's log is spoilt while it is down: it must not start, the other has everything, and gives it back to the emptied disk.
+/// A node's log is spoilt while it is down: it must not start, the other has everything, and gives
+/// it back to the emptied disk.
 fn spoilt(node: usize, kind: usize, fault: &'static str, told: &str) {
     for seed in 1..=4 {
         let mut sim = Sim::in_sync(quick(seed));
@@ -118,11 +135,21 @@ fn spoilt(node: usize, kind: usize, fault: &'static str, told: &str) {
         if node == 1 {
             assert!(sim.solo(0, true), "its standby is down");
         }
-        assert!(sim.run_until(2_000, |sim| sim.verdicts(answering) > verdicts), "the other goes on");
+        assert!(
+            sim.run_until(2_000, |sim| sim.verdicts(answering) > verdicts),
+            "the other goes on"
+        );
         sim.wipe(node);
         sim.await_in_sync();
         let tally = sim.end();
-        assert_eq!((tally.times(fault), tally.times("damaged logs refused"), tally.times("emptied by the operator")), (1, 1, 1));
+        assert_eq!(
+            (
+                tally.times(fault),
+                tally.times("damaged logs refused"),
+                tally.times("emptied by the operator")
+            ),
+            (1, 1, 1)
+        );
     }
 }
 
@@ -144,14 +171,16 @@ fn sim_blocks_zeroed_or_exchanged_at_rest_stop_the_node() {
     spoilt(1, 2, "block exchanged", "is damaged: segment 0");
 }
 
-/// A disk says that a write is done which is not there, or not in its place: the next start must find it.
+/// A disk says that a write is done which is not there, or not in its place: the next start must
+/// find it.
 fn lies(node: usize, fault: DiskFault, counted: &[&'static str], shards: u16) -> Tally {
     sum((1..=8).map(|seed| {
         let mut sim = Sim::in_sync(Plan { shards, ..quick(seed) });
         sim.break_disk(node, fault);
         let happened = |sim: &Sim| counted.iter().map(|what| sim.times(what)).sum::<u64>() > 0;
         assert!(sim.run_until(2_000, happened), "{}", sim.story());
-        assert!(sim.run_until(4_000, |sim| sim.is_stopped_by_damage(node) || sim.times("torn ends repaired") > 0));
+        assert!(sim.run_until(4_000, |sim| sim.is_stopped_by_damage(node)
+            || sim.times("torn ends repaired") > 0));
         if node == 0 && sim.is_stopped_by_damage(0) {
             assert!(sim.promote(1, false));
         }
@@ -163,7 +192,11 @@ fn lies(node: usize, fault: DiskFault, counted: &[&'static str], shards: u16) ->
 fn sim_lost_write_is_found_at_the_next_start() {
     for node in 0..2 {
         let tally = lies(node, DiskFault::Lost, &["write lost"], 1);
-        assert_eq!((tally.times("write lost"), tally.times("damaged logs refused")), (8, 8), "{tally:?}");
+        assert_eq!(
+            (tally.times("write lost"), tally.times("damaged logs refused")),
+            (8, 8),
+            "{tally:?}"
+        );
     }
 }
 
@@ -171,13 +204,18 @@ fn sim_lost_write_is_found_at_the_next_start() {
 fn sim_misdirected_write_is_found_at_the_next_start() {
     for node in 0..2 {
         let tally = lies(node, DiskFault::Misdirected, &["write misdirected"], 1);
-        assert_eq!((tally.times("write misdirected"), tally.times("damaged logs refused")), (8, 8), "{tally:?}");
+        assert_eq!(
+            (tally.times("write misdirected"), tally.times("damaged logs refused")),
+            (8, 8),
+            "{tally:?}"
+        );
     }
 }
 
 #[test]
 fn sim_write_into_another_stream_is_found_by_its_stream() {
-    let tally = lies(1, DiskFault::Misdirected, &["write misdirected", "write into another stream"], 2);
+    let tally =
+        lies(1, DiskFault::Misdirected, &["write misdirected", "write into another stream"], 2);
     assert!(tally.times("write into another stream") > 0, "{tally:?}");
 }
 
@@ -219,13 +257,21 @@ fn failing_write(node: usize, fault: DiskFault, counted: &'static str) {
     for seed in 1..=6 {
         let mut sim = Sim::in_sync(quick(seed));
         sim.break_disk(node, fault);
-        assert!(sim.run_until(2_000, |sim| sim.times("ended: disk failed") == 1), "{}", sim.story());
+        assert!(
+            sim.run_until(2_000, |sim| sim.times("ended: disk failed") == 1),
+            "{}",
+            sim.story()
+        );
         assert!(!sim.runs(node), "a failed write is not tried again");
         // Of what both had before, the word may still be on its way.
         sim.run_for_ms(4);
         let acknowledged = sim.last_answered(0);
         sim.run_for_ms(40);
-        assert_eq!(sim.last_answered(0), acknowledged, "nothing new is acknowledged with one disk of two");
+        assert_eq!(
+            sim.last_answered(0),
+            acknowledged,
+            "nothing new is acknowledged with one disk of two"
+        );
         let tally = sim.end();
         assert_eq!((tally.times(counted), tally.times("ended: disk failed")), (1, 1));
     }
@@ -258,13 +304,21 @@ fn sim_full_disk_refuses_what_is_new_before_it_loses_anything() {
     for node in 0..2 {
         let mut sim = Sim::in_sync(Plan { clients: 5, pace_permille: 700, ..quick(1) });
         sim.fill_disk(node, 20_000_000_000);
-        assert!(sim.run_until(15_000, |sim| sim.times("refused for want of room") > 50), "{}", sim.story());
+        assert!(
+            sim.run_until(15_000, |sim| sim.times("refused for want of room") > 50),
+            "{}",
+            sim.story()
+        );
         assert!(sim.runs(0) && sim.runs(1), "both go on");
         assert_eq!(sim.times("ended: disk failed"), 0);
         assert_eq!((sim.times("disk full"), sim.times("standby out of room")), (1, node as u64));
         // What was answered before is still answered to whoever asks again.
         let resends = sim.times("answers to resends");
-        assert!(sim.run_until(2_000, |sim| sim.times("answers to resends") > resends), "{}", sim.story());
+        assert!(
+            sim.run_until(2_000, |sim| sim.times("answers to resends") > resends),
+            "{}",
+            sim.story()
+        );
         sim.end();
     }
 }
@@ -304,7 +358,8 @@ fn sim_lost_repeated_and_reordered_messages_and_resets() {
     assert!(tally.times("sessions") > 6, "resets begin new ones");
 }
 
-/// Clients reach both nodes; the nodes do not reach each other as they should, and the standby is promoted.
+/// Clients reach both nodes; the nodes do not reach each other as they should, and the standby is
+/// promoted.
 fn parted(seed: u64, part: impl Fn(&mut Sim)) -> Tally {
     let mut sim = Sim::in_sync(quick(seed));
     part(&mut sim);
@@ -315,7 +370,10 @@ fn parted(seed: u64, part: impl Fn(&mut Sim)) -> Tally {
     assert!(sim.run_until(8_000, |sim| sim.last_answered(1) > shared), "{}", sim.story());
     sim.run_for_ms(300);
     // What both had before may still be answered to who asks again.
-    assert!(sim.last_answered(0) <= shared && sim.durable(0)[0] > shared, "the old one acknowledges nothing new");
+    assert!(
+        sim.last_answered(0) <= shared && sim.durable(0)[0] > shared,
+        "the old one acknowledges nothing new"
+    );
     assert!(sim.epoch(1) > sim.epoch(0));
     sim.part_nodes(false);
     sim.await_in_sync();
@@ -333,7 +391,10 @@ fn sim_partition_leaves_one_acknowledging_primary() {
 fn sim_partition_of_one_direction_leaves_one_acknowledging_primary() {
     for (from, to) in [(0, 1), (1, 0)] {
         let tally = sum((1..=4).map(|seed| parted(seed, |sim| sim.part_one_way(from, to, true))));
-        assert!(tally.times("message held up") > 0 && tally.times("demotions") == 4, "{from}: {tally:?}");
+        assert!(
+            tally.times("message held up") > 0 && tally.times("demotions") == 4,
+            "{from}: {tally:?}"
+        );
     }
 }
 

@@ -1,4 +1,5 @@
-//! Clients that are slow, silent or many: bounded, closed after a time, and no burden on the others.
+//! Clients that are slow, silent or many: bounded, closed after a time, and no burden on the
+//! others.
 
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::payments::{payment, submit};
@@ -17,21 +18,28 @@ const BEAT: Duration = Duration::from_secs(1);
 
 fn assert_serves(witness: &mut Client, number: &mut u64) {
     *number += 1;
-    witness.decide(&payment(&format!("witness-{number}"), *number)).expect("others keep their service");
+    witness
+        .decide(&payment(&format!("witness-{number}"), *number))
+        .expect("others keep their service");
 }
 
 /// Memory of the node's process, bytes.
 fn resident_len(node: &Node) -> u64 {
     let pid = node.process.pid().as_raw_nonzero();
     let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the node runs");
-    let line = text.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells the memory in use");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("the kernel tells the memory in use");
+    let kib: u64 =
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
     kib * 1024
 }
 
 #[test]
 fn a_client_that_reads_nothing_is_bounded_and_closed_in_the_end() {
-    /// What one connection may cost at most, with room for the witness's own: far below what it was sent.
+    /// What one connection may cost at most, with room for the witness's own: far below what it was
+    /// sent.
     const MOST_GROWTH: u64 = 32 * 1024 * 1024;
     let dir = folder();
     let node = Setup::new(dir.path()).start();
@@ -41,7 +49,9 @@ fn a_client_that_reads_nothing_is_bounded_and_closed_in_the_end() {
     let mut raw = Raw::open(node.listen);
     raw.0.set_write_timeout(Some(BEAT)).expect("not zero");
     // The same transaction over and over: each has an answer, and none is read.
-    let frames: Vec<u8> = (0..1_000).flat_map(|c| bytemuck::bytes_of(&submit(c, &payment("again", 1))).to_vec()).collect();
+    let frames: Vec<u8> = (0..1_000)
+        .flat_map(|c| bytemuck::bytes_of(&submit(c, &payment("again", 1))).to_vec())
+        .collect();
     let began = Instant::now();
     let (mut sent, mut at, mut blocked) = (0u64, 0, false);
     let end = loop {
@@ -51,8 +61,12 @@ fn a_client_that_reads_nothing_is_bounded_and_closed_in_the_end() {
                 // The server has stopped reading; nobody else notices.
                 blocked = true;
                 assert_serves(&mut witness, &mut number);
-                assert!(resident_len(&node) < before + MOST_GROWTH, "its unread answers pile up in the server's memory");
-                // More than the 10 s: the kernel's probes of a full window move some bytes, ever more rarely, and each counts as progress.
+                assert!(
+                    resident_len(&node) < before + MOST_GROWTH,
+                    "its unread answers pile up in the server's memory"
+                );
+                // More than the 10 s: the kernel's probes of a full window move some bytes, ever
+                // more rarely, and each counts as progress.
                 assert!(began.elapsed() < 4 * PATIENCE, "it was never closed");
             }
             Err(error) => break error.kind(),
@@ -60,7 +74,9 @@ fn a_client_that_reads_nothing_is_bounded_and_closed_in_the_end() {
     };
     assert!(blocked, "the server went on reading after {sent} bytes");
     assert!(matches!(end, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{end:?}");
-    node.wait_until("only the witness is connected", |node| node.metric("catraca_connections") == 1.0);
+    node.wait_until("only the witness is connected", |node| {
+        node.metric("catraca_connections") == 1.0
+    });
     assert_serves(&mut witness, &mut number);
     node.stop();
 }
@@ -82,7 +98,10 @@ fn a_client_that_sends_a_byte_a_second_does_not_hold_others_up() {
         std::thread::sleep(BEAT);
     }
     let replies = raw.rest();
-    assert!(replies.iter().all(|reply| reply.error() == Some((ErrorCode::BadFrame, true))), "{replies:?}");
+    assert!(
+        replies.iter().all(|reply| reply.error() == Some((ErrorCode::BadFrame, true))),
+        "{replies:?}"
+    );
     assert_serves(&mut witness, &mut number);
     node.stop();
 }
@@ -106,7 +125,10 @@ fn half_a_handshake_is_closed_after_a_time() {
     assert_serves(&mut witness, &mut number);
     for mut raw in open {
         let replies = raw.rest();
-        assert!(replies.iter().all(|reply| reply.error() == Some((ErrorCode::BadFrame, true))), "{replies:?}");
+        assert!(
+            replies.iter().all(|reply| reply.error() == Some((ErrorCode::BadFrame, true))),
+            "{replies:?}"
+        );
     }
     assert!(began.elapsed() < PATIENCE, "they were not closed by the server's time-out");
     assert_serves(&mut witness, &mut number);
@@ -140,7 +162,9 @@ fn ten_thousand_connections_are_served_and_the_next_is_refused() {
             assert_serves(&mut witness, &mut number);
         }
     }
-    node.wait_until("as many connections as there may be", |node| node.metric("catraca_connections") == MOST as f64);
+    node.wait_until("as many connections as there may be", |node| {
+        node.metric("catraca_connections") == MOST as f64
+    });
     for _ in 0..3 {
         let mut next = Raw::connect(node.listen).expect("the kernel takes it");
         let replies = next.rest();
@@ -149,30 +173,39 @@ fn ten_thousand_connections_are_served_and_the_next_is_refused() {
     }
     // All are alive: some of them, all over, decide.
     for (correlation, raw) in (1..).zip(open.iter_mut().step_by(97)) {
-        let reply = raw.ask(&submit(correlation, &payment(&format!("crowd-{correlation}"), correlation)));
+        let reply =
+            raw.ask(&submit(correlation, &payment(&format!("crowd-{correlation}"), correlation)));
         assert!(reply.get::<VerdictFrame>().is_some(), "{:?}", reply.error());
     }
     assert_serves(&mut witness, &mut number);
     // One leaves, one may come.
     open.pop();
-    node.wait_until("a connection less", |node| node.metric("catraca_connections") == (MOST - 1) as f64);
+    node.wait_until("a connection less", |node| {
+        node.metric("catraca_connections") == (MOST - 1) as f64
+    });
     drop(Raw::open(node.listen));
     drop(open);
-    node.wait_until("only the witness is connected", |node| node.metric("catraca_connections") == 1.0);
+    node.wait_until("only the witness is connected", |node| {
+        node.metric("catraca_connections") == 1.0
+    });
     assert_serves(&mut witness, &mut number);
     node.stop();
 }
 
 #[test]
 fn who_has_said_all_still_gets_the_answers() {
-    /// Frames before the half-close: several blocks' worth, within the connection's limit of unanswered ones.
+    /// Frames before the half-close: several blocks' worth, within the connection's limit of
+    /// unanswered ones.
     const FRAMES: u64 = 900;
     let dir = folder();
     let node = Setup::new(dir.path()).shards(2).start();
     let mut raw = Raw::open(node.listen);
     let mut bytes = Vec::with_capacity(FRAMES as usize * SubmitFrame::LEN);
     for number in 0..FRAMES {
-        bytes.extend_from_slice(bytemuck::bytes_of(&submit(number, &payment(&format!("last-{number}"), number))));
+        bytes.extend_from_slice(bytemuck::bytes_of(&submit(
+            number,
+            &payment(&format!("last-{number}"), number),
+        )));
     }
     raw.send_bytes(&bytes).expect("taken");
     raw.0.shutdown(Shutdown::Write).expect("open");

@@ -12,14 +12,19 @@ fn a_stop_under_load_answers_what_it_accepted_and_ends_well() {
     for shards in [1, 2] {
         let dir = folder();
         let node = Setup::new(dir.path()).shards(shards).start();
-        let loads: Vec<Load> = (0..3).map(|number| Load::start(&node, &format!("load{number}"), 200)).collect();
+        let loads: Vec<Load> =
+            (0..3).map(|number| Load::start(&node, &format!("load{number}"), 200)).collect();
         loads.iter().for_each(|load| load.wait_for(500));
         node.stop();
         let seen: Vec<Seen> = loads.into_iter().map(Load::join).collect();
         let recorded = decisions(dir.path());
         let mut answered = 0;
         for seen in &seen {
-            assert!(seen.refused.keys().all(|code| *code == ErrorCode::ShuttingDown), "{:?}", seen.refused);
+            assert!(
+                seen.refused.keys().all(|code| *code == ErrorCode::ShuttingDown),
+                "{:?}",
+                seen.refused
+            );
             assert_all_recorded(&recorded, &seen.answered);
             answered += seen.answered.len();
         }

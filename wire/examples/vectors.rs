@@ -1,5 +1,5 @@
-//! Writes the golden vectors anew: `cargo run -p catraca-wire --example vectors`. Only for a deliberate change of a format; a test
-//! asserts that the committed files say what the code does.
+//! Writes the golden vectors anew: `cargo run -p catraca-wire --example vectors`. Only for a
+//! deliberate change of a format; a test asserts that the committed files say what the code does.
 
 #[path = "../tests/support/vectors.rs"]
 mod vectors;

@@ -1,7 +1,8 @@
-//! Where a node is reached, as people and configuration write it: a host, and `host:port`. Text only: nothing is resolved here.
+//! Where a node is reached, as people and configuration write it: a host, and `host:port`. Text
+//! only: nothing is resolved here.
 //!
-//! Sources: RFC 1123, section 2.1, for names (with `_`, which container networks use); RFC 3986, section 3.2.2, for the brackets around an
-//! IPv6 address.
+//! Sources: RFC 1123, section 2.1, for names (with `_`, which container networks use); RFC 3986,
+//! section 3.2.2, for the brackets around an IPv6 address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -41,14 +42,19 @@ impl Host {
     /// [`AddressError::Host`].
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if let Some(inner) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            return inner.parse::<Ipv6Addr>().map(|ip| Self::Ip(ip.into())).map_err(|_| AddressError::Host);
+            return inner
+                .parse::<Ipv6Addr>()
+                .map(|ip| Self::Ip(ip.into()))
+                .map_err(|_| AddressError::Host);
         }
         if let Ok(ip) = text.parse() {
             return Ok(Self::Ip(ip));
         }
         let label = |label: &str| {
             (1..=MAX_LABEL_LEN).contains(&label.len())
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                && label
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
                 && !label.starts_with('-')
                 && !label.ends_with('-')
         };
@@ -91,7 +97,8 @@ pub fn host_and_port(text: &str) -> Result<(Host, u16), AddressError> {
         return Err(AddressError::Brackets);
     }
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse().ok().filter(|&port: &u16| digits && port > 0).ok_or(AddressError::Port)?;
+    let port =
+        port.parse().ok().filter(|&port: &u16| digits && port > 0).ok_or(AddressError::Port)?;
     Ok((Host::parse(host)?, port))
 }
 
@@ -138,7 +145,10 @@ mod tests {
 
     #[test]
     fn a_port_stands_behind_the_host() {
-        assert_eq!(host_and_port("[::1]:7400").map(|(host, port)| (host.to_string(), port)), Ok(("[::1]".to_owned(), 7400)));
+        assert_eq!(
+            host_and_port("[::1]:7400").map(|(host, port)| (host.to_string(), port)),
+            Ok(("[::1]".to_owned(), 7400))
+        );
         for (bad, why) in [
             ("::1:7400", AddressError::Brackets),
             ("::1", AddressError::Brackets),

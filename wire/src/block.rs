@@ -1,26 +1,30 @@
-//! The log's block: what is written at once, made durable at once, chained to the block before, and streamed to a standby.
+//! The log's block: what is written at once, made durable at once, chained to the block before, and
+//! streamed to a standby.
 //!
 //! ```text
 //! 0      256                        256 + payload_len          multiple of 4096
 //! | head | record | record | ...    | zeros                    |
 //! ```
 //!
-//! Two check sums, because a torn write and bit rot must be told apart (LOG.md, "Recovery"): `header_crc` covers the head, which lies
-//! in one 512-byte sector and so is written whole or not at all; `payload_crc` covers the records. The chain value is a keyed hash
-//! over both and over the chain value before, so that no block can be altered, dropped or reordered by who lacks the key.
+//! Two check sums, because a torn write and bit rot must be told apart (LOG.md, "Recovery"):
+//! `header_crc` covers the head, which lies in one 512-byte sector and so is written whole or not
+//! at all; `payload_crc` covers the records. The chain value is a keyed hash over both and over the
+//! chain value before, so that no block can be altered, dropped or reordered by who lacks the key.
 
 use crate::frame::{IntoWire, layout};
 use crate::record::{RECORD_LEN, RecordHead};
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Blocks begin at multiples of this and are padded with zeros to one, bytes. The largest sector of disks in use.
+/// Blocks begin at multiples of this and are padded with zeros to one, bytes. The largest sector of
+/// disks in use.
 pub const BLOCK_ALIGN: usize = 4096;
 /// What a disk writes whole or not at all, bytes: the assumption that recovery rests on.
 pub const SECTOR_LEN: usize = 512;
 /// Length of a block's head, bytes.
 pub const BLOCK_HEAD_LEN: usize = 256;
-/// Largest block, head and padding included, bytes: 4095 plain records. Past this a longer block gains nothing, and a torn one costs more.
+/// Largest block, head and padding included, bytes: 4095 plain records. Past this a longer block
+/// gains nothing, and a torn one costs more.
 pub const MAX_BLOCK_LEN: usize = 1024 * 1024;
 /// Version of the log's format.
 pub const FORMAT_VERSION: u16 = 1;
@@ -66,8 +70,8 @@ layout! {
         chain: Chain,
         /// CRC32C of the payload.
         payload_crc: u32,
-        /// How many 512-byte sectors of head and payload hold only zeros, as sealed. More of them on disk mean that some were never
-        /// written: a torn write, and no bit rot.
+        /// How many 512-byte sectors of head and payload hold only zeros, as sealed. More of them
+        /// on disk mean that some were never written: a torn write, and no bit rot.
         zero_sectors: u32,
         /// 0.
         reserved: [u8; 124],
@@ -102,7 +106,13 @@ layout! {
 
 impl SegmentHead {
     /// The head of a new segment.
-    pub fn new(cluster_id: [u8; 16], shard: u16, index: u32, segment_len: u64, created_at_ns: u64) -> Self {
+    pub fn new(
+        cluster_id: [u8; 16],
+        shard: u16,
+        index: u32,
+        segment_len: u64,
+        created_at_ns: u64,
+    ) -> Self {
         let mut head = Self::zeroed();
         head.magic = SEGMENT_MAGIC;
         head.format_version = FORMAT_VERSION.into_wire();
@@ -143,12 +153,16 @@ pub const fn padded_len(payload_len: usize) -> usize {
     (BLOCK_HEAD_LEN + payload_len).next_multiple_of(BLOCK_ALIGN)
 }
 
-/// Closes a block in place: `buffer` holds room for the head, then `payload_len` bytes of records. Writes head and padding, and gives
-/// the block's chain value. The block is `buffer[..padded_len(payload_len)]`.
+/// Closes a block in place: `buffer` holds room for the head, then `payload_len` bytes of records.
+/// Writes head and padding, and gives the block's chain value. The block is
+/// `buffer[..padded_len(payload_len)]`.
 ///
 /// # Panics
 /// When the buffer is too short, or there is no record: the journal's mistake, never a client's.
-#[allow(clippy::too_many_arguments, reason = "each is a field of the head; a struct would be built once, here")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is a field of the head; a struct would be built once, here"
+)]
 pub fn seal(
     buffer: &mut [u8],
     payload_len: usize,
@@ -161,7 +175,11 @@ pub fn seal(
 ) -> Chain {
     let end = BLOCK_HEAD_LEN + payload_len;
     let len = padded_len(payload_len);
-    assert!(record_count > 0 && payload_len >= RECORD_LEN * record_count as usize && len <= buffer.len());
+    assert!(
+        record_count > 0
+            && payload_len >= RECORD_LEN * record_count as usize
+            && len <= buffer.len()
+    );
     let mut head = BlockHead::zeroed();
     head.magic = BLOCK_MAGIC;
     head.format_version = FORMAT_VERSION.into_wire();
@@ -185,7 +203,8 @@ pub fn seal(
     chain
 }
 
-/// Reads the head at the start of `bytes`, if its magic, check sum, version and lengths are right. Says nothing of the payload.
+/// Reads the head at the start of `bytes`, if its magic, check sum, version and lengths are right.
+/// Says nothing of the payload.
 pub fn sound_head(bytes: &[u8]) -> Option<&BlockHead> {
     let head: &BlockHead = bytemuck::try_from_bytes(bytes.get(..BLOCK_HEAD_LEN)?).ok()?;
     let lengths_fit = || {
@@ -204,9 +223,12 @@ pub fn sound_head(bytes: &[u8]) -> Option<&BlockHead> {
 
 /// Whether a whole block's records are those that its head has the check sum of.
 pub fn payload_is_sound(block: &[u8]) -> bool {
-    let records = |head: &BlockHead| block.get(BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize);
-    sound_head(block)
-        .is_some_and(|head| records(head).is_some_and(|records| crc32c::crc32c(records) == head.payload_crc.to_native()))
+    let records = |head: &BlockHead| {
+        block.get(BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize)
+    };
+    sound_head(block).is_some_and(|head| {
+        records(head).is_some_and(|records| crc32c::crc32c(records) == head.payload_crc.to_native())
+    })
 }
 
 impl BlockHead {
@@ -226,7 +248,8 @@ impl BlockHead {
         head.chain = [0; 32];
         head.payload_crc = 0.into();
         head.header_crc = 0.into();
-        // BLAKE3 works on several 1024-byte chunks at once only where they lie together: worth a copy for the many small blocks.
+        // BLAKE3 works on several 1024-byte chunks at once only where they lie together: worth a
+        // copy for the many small blocks.
         let mut small = [0; BLOCK_ALIGN];
         if let Some(together) = small.get_mut(..BLOCK_HEAD_LEN + payload.len()) {
             together[..BLOCK_HEAD_LEN].copy_from_slice(bytemuck::bytes_of(&head));
@@ -243,10 +266,13 @@ impl BlockHead {
 /// The receipt tag of records in a block: the first 8 bytes of its chain value.
 #[inline]
 pub fn receipt(chain: &Chain) -> u64 {
-    u64::from_le_bytes([chain[0], chain[1], chain[2], chain[3], chain[4], chain[5], chain[6], chain[7]])
+    u64::from_le_bytes([
+        chain[0], chain[1], chain[2], chain[3], chain[4], chain[5], chain[6], chain[7],
+    ])
 }
 
-/// The records of a payload: each head with its extension. Ends early where the payload is malformed; count what comes out.
+/// The records of a payload: each head with its extension. Ends early where the payload is
+/// malformed; count what comes out.
 pub fn records(payload: &[u8]) -> impl Iterator<Item = (&RecordHead, &[u8])> {
     let mut rest = payload;
     std::iter::from_fn(move || {

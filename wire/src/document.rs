@@ -1,9 +1,10 @@
 //! Brazilian taxpayer documents: CPF (people) and CNPJ (companies).
 //!
-//! Text is parsed once, at the edge, into a [`DocumentKey`]; everything inside works with keys, which can't be wrong.
+//! Text is parsed once, at the edge, into a [`DocumentKey`]; everything inside works with keys,
+//! which can't be wrong.
 //!
-//! Sources: CPF, the modulus-11 rule of Receita Federal; CNPJ with letters, IN RFB 2.229/2024, in force since July 2026: the value
-//! of a character is its ASCII code minus 48, so `A` counts 17.
+//! Sources: CPF, the modulus-11 rule of Receita Federal; CNPJ with letters, IN RFB 2.229/2024, in
+//! force since July 2026: the value of a character is its ASCII code minus 48, so `A` counts 17.
 
 use std::fmt;
 
@@ -48,8 +49,9 @@ pub enum DocumentError {
 
 /// A valid document as one number.
 ///
-/// CPF: bit 63 set, the first nine digits as an integer below. CNPJ: bit 63 clear, the first twelve characters in base 36
-/// (`0-9A-Z`). The check digits follow from the rest and are not held. The order of keys has no meaning outside one kind.
+/// CPF: bit 63 set, the first nine digits as an integer below. CNPJ: bit 63 clear, the first twelve
+/// characters in base 36 (`0-9A-Z`). The check digits follow from the rest and are not held. The
+/// order of keys has no meaning outside one kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DocumentKey(u64);
 
@@ -73,7 +75,8 @@ impl DocumentKey {
         }
     }
 
-    /// Reads what people type and lists publish: with or without mask, letters of either case, spaces around.
+    /// Reads what people type and lists publish: with or without mask, letters of either case,
+    /// spaces around.
     ///
     /// # Errors
     /// What [`DocumentError`] lists.
@@ -139,7 +142,8 @@ impl DocumentKey {
 
     #[inline]
     fn from_cnpj(text: &[u8; DOCUMENT_LEN]) -> Result<Self, DocumentError> {
-        // Weights 5..2, 9..2 for the first digit; 6..2, 9..2 for the second, which also counts the first.
+        // Weights 5..2, 9..2 for the first digit; 6..2, 9..2 for the second, which also counts the
+        // first.
         const WEIGHTS: [u32; 13] = [6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2];
         let mut first_sum = 0u32;
         let mut second_sum = 0u32;
@@ -152,7 +156,8 @@ impl DocumentKey {
             let value = u32::from(c.wrapping_sub(b'0'));
             first_sum += value * WEIGHTS[i + 1];
             second_sum += value * WEIGHTS[i];
-            let base36 = if c > b'9' { c.wrapping_sub(b'A').wrapping_add(10) } else { c.wrapping_sub(b'0') };
+            let base36 =
+                if c > b'9' { c.wrapping_sub(b'A').wrapping_add(10) } else { c.wrapping_sub(b'0') };
             number = number.wrapping_mul(36).wrapping_add(u64::from(base36));
         }
         bad |= !text[12].is_ascii_digit() | !text[13].is_ascii_digit();
@@ -171,9 +176,11 @@ impl DocumentKey {
         Ok(Self(number))
     }
 
-    /// The key of a CPF from its first nine digits; `None` for a repeated digit or a number of more than nine digits.
+    /// The key of a CPF from its first nine digits; `None` for a repeated digit or a number of more
+    /// than nine digits.
     pub fn from_cpf_number(number: u32) -> Option<Self> {
-        (number <= 999_999_999 && !number.is_multiple_of(111_111_111)).then_some(Self(CPF_TAG | u64::from(number)))
+        (number <= 999_999_999 && !number.is_multiple_of(111_111_111))
+            .then_some(Self(CPF_TAG | u64::from(number)))
     }
 
     /// The key as an integer, for files; [`Self::from_raw`] takes it back.
@@ -203,7 +210,8 @@ impl DocumentKey {
         }
     }
 
-    /// The root of a CNPJ (its first eight characters in base 36, below 36^8): the company, whatever the branch. `None` for a CPF.
+    /// The root of a CNPJ (its first eight characters in base 36, below 36^8): the company,
+    /// whatever the branch. `None` for a CPF.
     pub const fn cnpj_root(self) -> Option<u64> {
         match self.kind() {
             DocumentKind::Cpf => None,
@@ -222,7 +230,9 @@ impl DocumentKey {
                     number /= 10;
                 }
                 for place in [9usize, 10] {
-                    let sum = (0..place).map(|i| u32::from(text[i] - b'0') * (place as u32 + 1 - i as u32)).sum();
+                    let sum = (0..place)
+                        .map(|i| u32::from(text[i] - b'0') * (place as u32 + 1 - i as u32))
+                        .sum();
                     text[place] = check_digit(sum);
                 }
             }
@@ -235,7 +245,9 @@ impl DocumentKey {
                 }
                 for place in [12usize, 13] {
                     // Weights run 2..=9 from the right, over and over.
-                    let sum = (0..place).map(|i| u32::from(text[i] - b'0') * (2 + (place - 1 - i) as u32 % 8)).sum();
+                    let sum = (0..place)
+                        .map(|i| u32::from(text[i] - b'0') * (2 + (place - 1 - i) as u32 % 8))
+                        .sum();
                     text[place] = check_digit(sum);
                 }
             }
@@ -243,7 +255,8 @@ impl DocumentKey {
         text
     }
 
-    /// The document in full, without mask. Personal data: only for an authorised answer, never for a log or a metric.
+    /// The document in full, without mask. Personal data: only for an authorised answer, never for
+    /// a log or a metric.
     pub fn to_canonical(self) -> String {
         let wire = self.to_wire();
         let len = if self.kind() == DocumentKind::Cpf { CPF_LEN } else { DOCUMENT_LEN };
@@ -251,7 +264,8 @@ impl DocumentKey {
     }
 }
 
-/// Prints masked, so that a stray `{:?}` or `{}` gives nobody away: `***.456.789-**`; a CNPJ, public by law, keeps its root.
+/// Prints masked, so that a stray `{:?}` or `{}` gives nobody away: `***.456.789-**`; a CNPJ,
+/// public by law, keeps its root.
 impl fmt::Display for DocumentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let canonical = self.to_canonical();
@@ -270,7 +284,8 @@ impl fmt::Debug for DocumentKey {
     }
 }
 
-/// The check character of a weighted sum: 11 minus the remainder of the division by 11, or 0 where that has two digits.
+/// The check character of a weighted sum: 11 minus the remainder of the division by 11, or 0 where
+/// that has two digits.
 #[inline]
 fn check_digit(sum: u32) -> u8 {
     let remainder = sum % 11;
@@ -341,7 +356,10 @@ mod tests {
     fn printing_masks() {
         let cpf = DocumentKey::parse("04933228680").expect("valid");
         assert_eq!(format!("{cpf} {cpf:?}"), "***.332.286-** ***.332.286-**");
-        assert_eq!(DocumentKey::parse("12ABC34501DE35").expect("valid").to_string(), "12.ABC.345/****-**");
+        assert_eq!(
+            DocumentKey::parse("12ABC34501DE35").expect("valid").to_string(),
+            "12.ABC.345/****-**"
+        );
     }
 
     proptest! {

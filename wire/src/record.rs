@@ -1,6 +1,7 @@
 //! The record: what the log keeps of a decision, or of a change to what decisions depend on.
 //!
-//! A head of 256 bytes, and behind it a bounded extension for what a decision saw beyond the fixed fields. LOG.md gives the offsets.
+//! A head of 256 bytes, and behind it a bounded extension for what a decision saw beyond the fixed
+//! fields. LOG.md gives the offsets.
 
 use crate::document::DocumentKey;
 use crate::frame::{IntoWire, Scope, Transaction, TransactionFields, layout, wire_codes};
@@ -53,7 +54,8 @@ layout! {
         extension_len: u16,
         /// A [`crate::frame::Verdict`]; for an overlay change 1 listed, 0 unlisted, 2 allowed.
         verdict: u8,
-        /// The verdict's flags, never [`crate::frame::VERDICT_DUPLICATE`]; for an overlay change a [`Scope`].
+        /// The verdict's flags, never [`crate::frame::VERDICT_DUPLICATE`]; for an overlay change a
+        /// [`Scope`].
         flags: u8,
         /// Risk score, 0 to 1000.
         score: u16,
@@ -77,12 +79,13 @@ layout! {
         overlay_sequence: u64,
         /// One bit for each rule that matched.
         matched_rules: u64,
-        /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of before there was such a day. For an
-        /// overlay change that allows its last day, else 0.
+        /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of
+        /// before there was such a day. For an overlay change that allows its last day, else 0.
         list_day: u16,
         /// 0.
         reserved_b: [u8; 26],
-        /// The transaction, as it was submitted; zeros but for the payer's field in an overlay change, which holds the document.
+        /// The transaction, as it was submitted; zeros but for the payer's field in an overlay
+        /// change, which holds the document.
         transaction: Transaction,
     }
 }
@@ -162,7 +165,8 @@ impl OverlayChange {
     }
 }
 
-/// The version of the blacklist that VERDICT carries: the high 40 bits of the snapshot's id, the low 24 of the overlay's sequence.
+/// The version of the blacklist that VERDICT carries: the high 40 bits of the snapshot's id, the
+/// low 24 of the overlay's sequence.
 #[inline]
 pub const fn blacklist_version(snapshot_id: u64, overlay_sequence: u64) -> u64 {
     (snapshot_id & !0xff_ffff) | (overlay_sequence & 0xff_ffff)

@@ -1,15 +1,17 @@
-//! The frames between a primary and its standby, each a fixed layout of little-endian fields without padding; REPLICATION.md is their
-//! specification.
+//! The frames between a primary and its standby, each a fixed layout of little-endian fields
+//! without padding; REPLICATION.md is their specification.
 //!
-//! The standby dials. Every connection begins with the same four frames (JOIN, ACCEPT, PROOF, WELCOME), which say who is who and prove
-//! that both hold the chain's key; what follows depends on its purpose.
+//! The standby dials. Every connection begins with the same four frames (JOIN, ACCEPT, PROOF,
+//! WELCOME), which say who is who and prove that both hold the chain's key; what follows depends on
+//! its purpose.
 
 use crate::block::{BLOCK_HEAD_LEN, Chain, MAX_BLOCK_LEN};
 use crate::frame::{IntoWire, layout, wire_codes};
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
-/// Version of this protocol. Both sides must speak the same: a standby is started with the primary's build.
+/// Version of this protocol. Both sides must speak the same: a standby is started with the
+/// primary's build.
 pub const LINK_VERSION: u8 = 1;
 /// Length of the head that every frame begins with, bytes.
 pub const LINK_HEAD_LEN: usize = 16;
@@ -95,7 +97,8 @@ wire_codes! {
         Session = 9 => "the session is over",
         /// The listener has no such stream or list.
         Unknown = 10 => "no such stream or list",
-        /// Another program with the dialer's identity is connected: one data directory is a copy of the other.
+        /// Another program with the dialer's identity is connected: one data directory is a copy of
+        /// the other.
         Twin = 11 => "another node of the same identity is connected",
     }
 }
@@ -111,7 +114,8 @@ layout! {
         version: u8,
         /// The stream it is about, or 0.
         stream: u16,
-        /// Highest epoch that the sender knows; on BLOCK and GRANT the epoch of the primary that sends.
+        /// Highest epoch that the sender knows; on BLOCK and GRANT the epoch of the primary that
+        /// sends.
         epoch: u32,
         /// 0.
         reserved: u32,
@@ -202,7 +206,8 @@ link_frame! {
         replication_address: [u8; MAX_ADDRESS_LEN],
         /// Where this node takes clients, `host:port`.
         client_address: [u8; MAX_ADDRESS_LEN],
-        /// Random, chosen when the dialer's program started: tells a node that comes back from another one of the same identity.
+        /// Random, chosen when the dialer's program started: tells a node that comes back from
+        /// another one of the same identity.
         run: [u8; 16],
         /// 0.
         reserved_b: [u8; 40],
@@ -226,7 +231,8 @@ link_frame! {
         segment_len: u64,
         /// Number of the session; what belongs to it repeats it.
         session: u64,
-        /// After how long without the standby the listener goes on alone by itself, milliseconds; 0 never.
+        /// After how long without the standby the listener goes on alone by itself, milliseconds; 0
+        /// never.
         solo_after_ms: u64,
         /// The cluster.
         cluster_id: [u8; 16],
@@ -309,11 +315,13 @@ link_frame! {
 }
 
 link_frame! {
-    /// What BLOCK says before the block itself, which follows: head, records and padding, as it is on disk.
+    /// What BLOCK says before the block itself, which follows: head, records and padding, as it is
+    /// on disk.
     BlockPreface as BlockPrefaceFields, Block, 32; {
         /// Sequence number of the last record of the stream that was committed when this was sent.
         committed_lsn: u64,
-        /// Sequence number of the last record of the stream that is durable at the primary: how far there is to go.
+        /// Sequence number of the last record of the stream that is durable at the primary: how far
+        /// there is to go.
         durable_lsn: u64,
     }
 }
@@ -351,7 +359,8 @@ link_frame! {
 link_frame! {
     /// Still here.
     Heartbeat as HeartbeatFrame, Heartbeat, 24; {
-        /// 1 when the sender's disk is nearly full: a primary takes nothing new then, before what it answers waits for room there.
+        /// 1 when the sender's disk is nearly full: a primary takes nothing new then, before what
+        /// it answers waits for room there.
         disk_full: u8,
         /// 0.
         reserved: [u8; 7],
@@ -381,11 +390,21 @@ pub const fn length_bounds(kind: LinkKind) -> (usize, usize) {
         LinkKind::Probe => exactly(size_of::<ProbeFrame>()),
         LinkKind::Match => exactly(size_of::<MatchFrame>()),
         LinkKind::Follow => exactly(size_of::<FollowFrame>()),
-        LinkKind::Block => (size_of::<BlockPrefaceFields>() + BLOCK_HEAD_LEN, size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN),
+        LinkKind::Block => (
+            size_of::<BlockPrefaceFields>() + BLOCK_HEAD_LEN,
+            size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN,
+        ),
         LinkKind::Ack => exactly(size_of::<AckFrame>()),
         LinkKind::Heartbeat => exactly(size_of::<HeartbeatFrame>()),
-        LinkKind::Welcome | LinkKind::Grant | LinkKind::Granted | LinkKind::Revoke | LinkKind::Revoked => exactly(LINK_HEAD_LEN),
-        LinkKind::ListPart => (size_of::<ListPartPrefaceFields>() + 1, size_of::<ListPartPrefaceFields>() + MAX_PART_LEN),
+        LinkKind::Welcome
+        | LinkKind::Grant
+        | LinkKind::Granted
+        | LinkKind::Revoke
+        | LinkKind::Revoked => exactly(LINK_HEAD_LEN),
+        LinkKind::ListPart => (
+            size_of::<ListPartPrefaceFields>() + 1,
+            size_of::<ListPartPrefaceFields>() + MAX_PART_LEN,
+        ),
     }
 }
 
@@ -408,7 +427,8 @@ pub enum LinkError {
     },
 }
 
-/// What a head says of the frame that it begins: the kind, and a length that is within the kind's bounds.
+/// What a head says of the frame that it begins: the kind, and a length that is within the kind's
+/// bounds.
 ///
 /// # Errors
 /// [`LinkError`], before anything is allocated for the frame.
@@ -419,7 +439,11 @@ pub fn check_head(head: &LinkHeadFields) -> Result<(LinkKind, usize), LinkError>
     let kind = LinkKind::from_wire(head.kind).ok_or(LinkError::Kind(head.kind))?;
     let length = head.length.to_native() as usize;
     let (least, most) = length_bounds(kind);
-    if (least..=most).contains(&length) { Ok((kind, length)) } else { Err(LinkError::Length { kind, length }) }
+    if (least..=most).contains(&length) {
+        Ok((kind, length))
+    } else {
+        Err(LinkError::Length { kind, length })
+    }
 }
 
 /// A whole frame as this kind; `None` if it is another, or not its length.
@@ -440,9 +464,15 @@ pub enum Prover {
     Listener,
 }
 
-/// The proof of one side: keyed BLAKE3 over its name and both first frames (ACCEPT's own proof as zeros). The key is derived from the
-/// chain's, so that a proof tells nothing of that and serves for nothing else; both nonces are in it, so that it can't be repeated.
-pub fn proof(chain_key: &crate::block::ChainKey, prover: Prover, join: &JoinFrame, accept: &AcceptFrame) -> [u8; 32] {
+/// The proof of one side: keyed BLAKE3 over its name and both first frames (ACCEPT's own proof as
+/// zeros). The key is derived from the chain's, so that a proof tells nothing of that and serves
+/// for nothing else; both nonces are in it, so that it can't be repeated.
+pub fn proof(
+    chain_key: &crate::block::ChainKey,
+    prover: Prover,
+    join: &JoinFrame,
+    accept: &AcceptFrame,
+) -> [u8; 32] {
     let key = blake3::derive_key("catraca replication link v1", chain_key);
     let accept = AcceptFrame { proof: [0; 32], ..*accept };
     let mut hasher = blake3::Hasher::new_keyed(&key);
@@ -484,7 +514,10 @@ mod tests {
         let made = proof(&[1; 32], Prover::Listener, &join, &accept);
         assert_ne!(made, proof(&[1; 32], Prover::Dialer, &join, &accept));
         assert_ne!(made, proof(&[2; 32], Prover::Listener, &join, &accept));
-        assert_eq!(made, proof(&[1; 32], Prover::Listener, &join, &AcceptFrame { proof: made, ..accept }));
+        assert_eq!(
+            made,
+            proof(&[1; 32], Prover::Listener, &join, &AcceptFrame { proof: made, ..accept })
+        );
         join.nonce[0] = 1;
         assert_ne!(made, proof(&[1; 32], Prover::Listener, &join, &accept));
     }

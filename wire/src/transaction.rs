@@ -1,7 +1,9 @@
-//! Building a [`Transaction`]: from what people have (text, numbers, addresses) to fields that a server takes.
+//! Building a [`Transaction`]: from what people have (text, numbers, addresses) to fields that a
+//! server takes.
 //!
-//! Whatever can be checked without a server is checked here, so that a mistake is named where it is made. No clock is read: the event
-//! time is the caller's, because a transaction that is sent again must say the same time as before.
+//! Whatever can be checked without a server is checked here, so that a mistake is named where it is
+//! made. No clock is read: the event time is the caller's, because a transaction that is sent again
+//! must say the same time as before.
 
 use crate::document::{DocumentError, DocumentKey};
 use crate::frame::{MAX_BUDGET_US, Transaction, TransactionFields, transaction_id, wire_codes};
@@ -66,14 +68,22 @@ pub enum TransactionError {
 }
 
 impl Transaction {
-    /// A transaction with what each must have; everything else is unknown or 0. Documents may have a mask and lower-case letters.
+    /// A transaction with what each must have; everything else is unknown or 0. Documents may have
+    /// a mask and lower-case letters.
     ///
-    /// `event_time_ns` is when it happened, nanoseconds since 1970 UTC. Keep it with the transaction: sent again with another time it
-    /// is another transaction, and the server answers ID_REUSED.
+    /// `event_time_ns` is when it happened, nanoseconds since 1970 UTC. Keep it with the
+    /// transaction: sent again with another time it is another transaction, and the server answers
+    /// ID_REUSED.
     ///
     /// # Errors
     /// The first of the five arguments that is wrong, as [`TransactionError`].
-    pub fn new(id: &str, payer: &str, payee: &str, amount_centavos: i64, event_time_ns: u64) -> Result<Self, TransactionError> {
+    pub fn new(
+        id: &str,
+        payer: &str,
+        payee: &str,
+        amount_centavos: i64,
+        event_time_ns: u64,
+    ) -> Result<Self, TransactionError> {
         let mut fields = TransactionFields::zeroed();
         fields.id = transaction_id(id).ok_or(TransactionError::Id)?;
         fields.payer = DocumentKey::parse(payer).map_err(TransactionError::Payer)?.to_wire();
@@ -86,12 +96,20 @@ impl Transaction {
         Ok(Self::from(&fields))
     }
 
-    /// A Pix payment: [`Self::new`] with the rail set. The id is the EndToEndId, or the caller's own.
+    /// A Pix payment: [`Self::new`] with the rail set. The id is the EndToEndId, or the caller's
+    /// own.
     ///
     /// # Errors
     /// Those of [`Self::new`].
-    pub fn pix(id: &str, payer: &str, payee: &str, amount_centavos: i64, event_time_ns: u64) -> Result<Self, TransactionError> {
-        Self::new(id, payer, payee, amount_centavos, event_time_ns).map(|transaction| transaction.with_rail(Rail::Pix))
+    pub fn pix(
+        id: &str,
+        payer: &str,
+        payee: &str,
+        amount_centavos: i64,
+        event_time_ns: u64,
+    ) -> Result<Self, TransactionError> {
+        Self::new(id, payer, payee, amount_centavos, event_time_ns)
+            .map(|transaction| transaction.with_rail(Rail::Pix))
     }
 
     /// With another payment arrangement.
@@ -148,7 +166,11 @@ fn ispb(text: &str) -> Result<[u8; 8], TransactionError> {
         return Ok([0; 8]);
     }
     let bytes: [u8; 8] = text.as_bytes().try_into().map_err(|_| TransactionError::Ispb)?;
-    if bytes.iter().all(u8::is_ascii_alphanumeric) { Ok(bytes) } else { Err(TransactionError::Ispb) }
+    if bytes.iter().all(u8::is_ascii_alphanumeric) {
+        Ok(bytes)
+    } else {
+        Err(TransactionError::Ispb)
+    }
 }
 
 #[cfg(test)]
@@ -163,23 +185,42 @@ mod tests {
         let transaction = Transaction::pix("order-1", PAYER, PAYEE, 1234, 5).expect("valid");
         assert_eq!(transaction.payer, *b"04933228680\0\0\0");
         assert_eq!(transaction.payee, *b"12ABC34501DE35");
-        assert_eq!((transaction.rail, transaction.amount_centavos, transaction.event_time_ns), (1, 1234, 5));
+        assert_eq!(
+            (transaction.rail, transaction.amount_centavos, transaction.event_time_ns),
+            (1, 1234, 5)
+        );
         assert_eq!(transaction.effective_budget_us(), MAX_BUDGET_US);
-        let full = transaction.with_ispbs("12345678", "").and_then(|t| t.with_budget_us(9)).expect("valid");
-        assert_eq!((&full.payer_ispb, full.payee_ispb, full.effective_budget_us()), (b"12345678", [0; 8], 9));
+        let full = transaction
+            .with_ispbs("12345678", "")
+            .and_then(|t| t.with_budget_us(9))
+            .expect("valid");
+        assert_eq!(
+            (&full.payer_ispb, full.payee_ispb, full.effective_budget_us()),
+            (b"12345678", [0; 8], 9)
+        );
         assert_eq!(full.with_ip(IpAddr::from([192, 0, 2, 1])).ip[10..], [0xff, 0xff, 192, 0, 2, 1]);
-        assert_eq!((full.with_channel(Channel::Atm).channel, full.with_rail(Rail::Card).rail), (5, 4));
+        assert_eq!(
+            (full.with_channel(Channel::Atm).channel, full.with_rail(Rail::Card).rail),
+            (5, 4)
+        );
     }
 
     #[test]
     fn each_mistake_is_named() {
-        let build = |id, payer, payee, amount| Transaction::new(id, payer, payee, amount, 0).map(|_| ());
+        let build =
+            |id, payer, payee, amount| Transaction::new(id, payer, payee, amount, 0).map(|_| ());
         assert_eq!(build("two words", PAYER, PAYEE, 1), Err(TransactionError::Id));
-        assert_eq!(build("a", "04933228681", PAYEE, 1), Err(TransactionError::Payer(DocumentError::CheckDigit)));
+        assert_eq!(
+            build("a", "04933228681", PAYEE, 1),
+            Err(TransactionError::Payer(DocumentError::CheckDigit))
+        );
         assert_eq!(build("a", PAYER, "1", 1), Err(TransactionError::Payee(DocumentError::Length)));
         assert_eq!(build("a", PAYER, PAYEE, 0), Err(TransactionError::Amount(0)));
         let valid = Transaction::new("a", PAYER, PAYEE, 1, 0).expect("valid");
-        assert_eq!(valid.with_budget_us(MAX_BUDGET_US + 1), Err(TransactionError::Budget(MAX_BUDGET_US + 1)));
+        assert_eq!(
+            valid.with_budget_us(MAX_BUDGET_US + 1),
+            Err(TransactionError::Budget(MAX_BUDGET_US + 1))
+        );
         for bad in ["1234567", "123456789", "1234567é", "1234 678"] {
             assert_eq!(valid.with_ispbs(bad, ""), Err(TransactionError::Ispb), "{bad:?}");
         }

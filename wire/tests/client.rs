@@ -40,11 +40,16 @@ fn answers_out_of_order_find_their_requests() {
         peer.welcome(100);
         let submits: Vec<_> = (0..50).map(|_| peer.submit()).collect();
         // All in one write, so that replies also arrive many to a read.
-        let replies: Vec<u8> = submits.iter().rev().flat_map(|submit| verdict_frame(submit, Verdict::Approve, 0)).collect();
+        let replies: Vec<u8> = submits
+            .iter()
+            .rev()
+            .flat_map(|submit| verdict_frame(submit, Verdict::Approve, 0))
+            .collect();
         peer.write(&replies);
     })]);
     let mut client = Client::connect(options(&server)).expect("welcomed");
-    let sent: Vec<u64> = (1..=50).map(|amount| client.queue(&transaction(amount)).expect("queued")).collect();
+    let sent: Vec<u64> =
+        (1..=50).map(|amount| client.queue(&transaction(amount)).expect("queued")).collect();
     assert_eq!(client.owed(), 50);
     let mut received = Vec::new();
     while client.owed() > 0 {
@@ -91,7 +96,9 @@ fn no_more_than_in_flight_is_unanswered() {
     for amount in 1..=10 {
         client.submit(&transaction(amount)).expect("sent");
     }
-    let mut amounts: Vec<u64> = (0..10).map(|_| client.receive().expect("reply").result.expect("decided").answer.lsn).collect();
+    let mut amounts: Vec<u64> = (0..10)
+        .map(|_| client.receive().expect("reply").result.expect("decided").answer.lsn)
+        .collect();
     amounts.sort_unstable();
     assert_eq!(amounts, (1..=10).collect::<Vec<_>>());
     server.finish();
@@ -154,7 +161,8 @@ fn decide_waits_and_goes_round_as_the_errors_say() {
         }
     })]);
     let addresses = vec![first.address.clone(), second.address.clone()];
-    let mut client = Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
+    let mut client =
+        Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
     assert_eq!(client.decide(&transaction(3)).expect("decided").verdict, Verdict::Approve);
     first.finish();
     second.finish();
@@ -174,8 +182,12 @@ fn errors_arrive_typed_and_the_connection_goes_on() {
     for &code in ErrorCode::ALL.iter().filter(|&&code| code != ErrorCode::NotPrimary) {
         let correlation = client.submit(&transaction(1)).expect("sent");
         let reply = client.receive().expect("a reply");
-        let expected = ServerError { code, retry_after_ms: 9, detail: "a reason".into(), closing: false };
-        assert_eq!((reply.correlation, reply.result), (correlation, Err(ClientError::Refused(expected))));
+        let expected =
+            ServerError { code, retry_after_ms: 9, detail: "a reason".into(), closing: false };
+        assert_eq!(
+            (reply.correlation, reply.result),
+            (correlation, Err(ClientError::Refused(expected)))
+        );
     }
     server.finish();
 }
@@ -199,7 +211,9 @@ fn after_a_closing_error_the_others_are_sent_again() {
     let mut client = Client::connect(options(&server)).expect("welcomed");
     client.submit(&transaction(1)).expect("sent");
     client.submit(&transaction(2)).expect("sent");
-    let Err(ClientError::Refused(refused)) = client.receive().expect("a reply").result else { panic!("an error") };
+    let Err(ClientError::Refused(refused)) = client.receive().expect("a reply").result else {
+        panic!("an error")
+    };
     assert_eq!((refused.code, refused.closing), (ErrorCode::BadFrame, true));
     assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, 2);
     server.finish();
@@ -210,13 +224,24 @@ fn the_next_address_is_tried_where_nobody_listens() {
     let server = FakeServer::start(vec![script(|mut peer| {
         peer.welcome(4);
     })]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").to_string();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .expect("a port")
+        .local_addr()
+        .expect("bound")
+        .to_string();
     let addresses = vec![nobody.clone(), server.address.clone()];
-    Client::connect(ClientOptions { addresses, ..options(&server) }).expect("the second one listens");
+    Client::connect(ClientOptions { addresses, ..options(&server) })
+        .expect("the second one listens");
     let error = Client::connect(ClientOptions::new(&nobody)).expect_err("nobody listens");
-    assert!(matches!(&error, ClientError::Connect { address, .. } if *address == nobody), "{error}");
+    assert!(
+        matches!(&error, ClientError::Connect { address, .. } if *address == nobody),
+        "{error}"
+    );
     let error = Client::connect(ClientOptions::new("no port")).expect_err("no address");
-    assert!(matches!(&error, ClientError::Argument(why) if why.contains("a port from 1 to 65535")), "{error}");
+    assert!(
+        matches!(&error, ClientError::Argument(why) if why.contains("a port from 1 to 65535")),
+        "{error}"
+    );
     server.finish();
 }
 
@@ -226,8 +251,12 @@ fn a_blacklist_change_is_not_sent_twice() {
         script(|mut peer| {
             peer.welcome(4);
             let frame = peer.read().expect("a BLACKLIST");
-            let change = BlacklistChange::from(view::<BlacklistFrame>(&frame).expect("BLACKLIST's length"));
-            assert_eq!((change.op, change.scope), (BlacklistOp::Add.to_wire(), Scope::Root.to_wire()));
+            let change =
+                BlacklistChange::from(view::<BlacklistFrame>(&frame).expect("BLACKLIST's length"));
+            assert_eq!(
+                (change.op, change.scope),
+                (BlacklistOp::Add.to_wire(), Scope::Root.to_wire())
+            );
             assert_eq!(&change.document, b"12ABC34501DE35");
         }),
         script(|mut peer| {
@@ -242,11 +271,21 @@ fn a_blacklist_change_is_not_sent_twice() {
     ]);
     let mut client = Client::connect(options(&server)).expect("welcomed");
     let company = DocumentKey::parse("12ABC34501DE35").expect("valid");
-    let lost = client.blacklist(&BlacklistChange::add(company, Scope::Root)).expect_err("no answer");
+    let lost =
+        client.blacklist(&BlacklistChange::add(company, Scope::Root)).expect_err("no answer");
     assert!(matches!(lost, ClientError::NoAnswer { .. }), "{lost}");
-    assert_eq!(client.blacklist(&BlacklistChange::describe()).expect("described").snapshot_entries, 12);
-    assert!(BlacklistChange::load("", false).is_err() && BlacklistChange::load(&"x".repeat(257), false).is_err());
-    assert_eq!(BlacklistChange::load("/lists/a", true).map(|change| (change.path_len, change.force)), Ok((8, 1)));
+    assert_eq!(
+        client.blacklist(&BlacklistChange::describe()).expect("described").snapshot_entries,
+        12
+    );
+    assert!(
+        BlacklistChange::load("", false).is_err()
+            && BlacklistChange::load(&"x".repeat(257), false).is_err()
+    );
+    assert_eq!(
+        BlacklistChange::load("/lists/a", true).map(|change| (change.path_len, change.force)),
+        Ok((8, 1))
+    );
     server.finish();
 }
 
@@ -255,7 +294,8 @@ fn lookup_stats_and_ping_between_transactions() {
     let server = FakeServer::start(vec![script(|mut peer| {
         peer.welcome(8);
         let submit = peer.submit();
-        let lookup = *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
+        let lookup =
+            *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
         assert_eq!((text_of(&lookup.id), text_of(&lookup.payer)), ("order-1", "04933228680"));
         // The decision comes while the record is waited for.
         peer.verdict(&submit, Verdict::Approve, 0);
@@ -275,31 +315,43 @@ fn lookup_stats_and_ping_between_transactions() {
         pong.server_time_ns = 77.into();
         peer.write(bytemuck::bytes_of(&pong));
 
-        let lookup = *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
+        let lookup =
+            *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
         peer.error(lookup.header.correlation.to_native(), ErrorCode::NotFound, 0, false);
     })]);
     let mut client = Client::connect(options(&server)).expect("welcomed");
     let correlation = client.submit(&transaction(1)).expect("sent");
     let stored = client.lookup("order-1", DocumentKey::parse("04933228680").ok()).expect("stored");
     assert_eq!((stored.verdict, stored.reason), (Verdict::Deny, Some(Reason::PayerListed)));
-    assert_eq!((stored.record.transaction, &stored.extension[..]), (transaction(1), &b"12345678"[..]));
+    assert_eq!(
+        (stored.record.transaction, &stored.extension[..]),
+        (transaction(1), &b"12345678"[..])
+    );
     assert!(!format!("{stored:?}").contains("04933228680"), "no document in full");
 
     let histograms = client.stats(ALL_SHARDS).expect("histograms");
-    let summary: Vec<_> = histograms.iter().map(|h| (h.stage, h.encoded.len(), h.uptime_ns)).collect();
+    let summary: Vec<_> =
+        histograms.iter().map(|h| (h.stage, h.encoded.len(), h.uptime_ns)).collect();
     assert_eq!(summary, [(Stage::Ingress, MAX_REPLY_LEN - 32, 5), (Stage::Total, 3, 5)]);
     assert_eq!(client.ping(), Ok(77));
     let missing = client.lookup("order-2", None).expect_err("not found");
-    assert!(matches!(&missing, ClientError::Refused(error) if error.code == ErrorCode::NotFound), "{missing}");
+    assert!(
+        matches!(&missing, ClientError::Refused(error) if error.code == ErrorCode::NotFound),
+        "{missing}"
+    );
     assert!(matches!(client.lookup("two words", None), Err(ClientError::Argument(_))));
-    assert_eq!(client.receive().map(|reply| (reply.correlation, reply.result.is_ok())), Ok((correlation, true)));
+    assert_eq!(
+        client.receive().map(|reply| (reply.correlation, reply.result.is_ok())),
+        Ok((correlation, true))
+    );
     server.finish();
 }
 
 fn record(lookup: &LookupFrame, submit: &SubmitFrame, extension: &[u8]) -> Vec<u8> {
     let length = size_of::<RecordPlaceFields>() + size_of::<RecordHead>() + extension.len();
     let mut place: RecordPlaceFields = bytemuck::Zeroable::zeroed();
-    place.header = HeaderFields::new(FrameKind::Record, length, 0, lookup.header.correlation.to_native());
+    place.header =
+        HeaderFields::new(FrameKind::Record, length, 0, lookup.header.correlation.to_native());
     place.extension_len = (extension.len() as u16).into();
     let mut head: RecordHead = bytemuck::Zeroable::zeroed();
     head.kind = RecordKind::Decision.to_wire();
@@ -313,7 +365,12 @@ fn record(lookup: &LookupFrame, submit: &SubmitFrame, extension: &[u8]) -> Vec<u
 
 fn histogram(correlation: u64, stage: Stage, flags: u16, encoded: &[u8]) -> Vec<u8> {
     let mut head: HistogramHeadFields = bytemuck::Zeroable::zeroed();
-    head.header = HeaderFields::new(FrameKind::Histogram, size_of::<HistogramHeadFields>() + encoded.len(), flags, correlation);
+    head.header = HeaderFields::new(
+        FrameKind::Histogram,
+        size_of::<HistogramHeadFields>() + encoded.len(),
+        flags,
+        correlation,
+    );
     head.stage = stage.to_wire();
     head.encoded_len = (encoded.len() as u32).into();
     head.uptime_ns = 5.into();

@@ -1,4 +1,5 @@
-//! The client and a cluster: it finds the primary, follows when another node becomes it, and sends again what is unanswered.
+//! The client and a cluster: it finds the primary, follows when another node becomes it, and sends
+//! again what is unanswered.
 #![cfg(feature = "client")]
 
 #[path = "support/fake_server.rs"]
@@ -33,7 +34,10 @@ fn standby(named: &str) -> Script {
 }
 
 fn both(first: &FakeServer, second: &FakeServer) -> ClientOptions {
-    ClientOptions { addresses: vec![first.address.clone(), second.address.clone()], ..options(first) }
+    ClientOptions {
+        addresses: vec![first.address.clone(), second.address.clone()],
+        ..options(first)
+    }
 }
 
 #[test]
@@ -76,7 +80,11 @@ fn not_primary_in_the_middle_of_a_pipeline_moves_everything_to_the_new_primary()
         peer.welcome(8);
         for amount in [1, 3, 4] {
             let submit = peer.submit();
-            assert_eq!(submit.transaction.amount_centavos.to_native(), amount, "the old order, without what was answered");
+            assert_eq!(
+                submit.transaction.amount_centavos.to_native(),
+                amount,
+                "the old order, without what was answered"
+            );
             let left_us = submit.transaction.budget_us.to_native();
             assert!(left_us > 0 && left_us < MAX_BUDGET_US, "what remains of the budget");
             // The last one had reached the old primary's standby.
@@ -106,7 +114,8 @@ fn a_stopping_node_is_left_where_there_is_another() {
             assert_eq!(peer.read(), None, "the client leaves");
         })
     };
-    let (first, second) = (FakeServer::start(vec![stopping()]), FakeServer::start(vec![primary(1, 0)]));
+    let (first, second) =
+        (FakeServer::start(vec![stopping()]), FakeServer::start(vec![primary(1, 0)]));
     let mut client = Client::connect(both(&first, &second)).expect("welcomed");
     client.submit(&transaction(1)).expect("sent");
     client.receive().expect("a reply").result.expect("decided");
@@ -116,7 +125,10 @@ fn a_stopping_node_is_left_where_there_is_another() {
     let alone = FakeServer::start(vec![stopping()]);
     let mut client = Client::connect(options(&alone)).expect("welcomed");
     let refused = client.decide(&transaction(1)).expect_err("nobody else to ask");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::ShuttingDown), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::ShuttingDown),
+        "{refused}"
+    );
     drop(client);
     alone.finish();
 }
@@ -152,7 +164,9 @@ fn without_a_primary_the_client_gives_up_at_the_deadline_and_says_so() {
     };
     let mut client = Client::connect(options.clone()).expect("welcomed");
     let began = Instant::now();
-    let Err(ClientError::NoAnswer { detail }) = client.decide(&Transaction { budget_us: 1_000_000, ..transaction(1) }) else {
+    let Err(ClientError::NoAnswer { detail }) =
+        client.decide(&Transaction { budget_us: 1_000_000, ..transaction(1) })
+    else {
         panic!("nobody decides")
     };
     let elapsed = began.elapsed();
@@ -165,7 +179,8 @@ fn without_a_primary_the_client_gives_up_at_the_deadline_and_says_so() {
     assert!(met > 2 && u128::from(met) <= most, "{met} connections in {elapsed:?}");
 
     let error = Client::connect(options).expect_err("two standbys");
-    let expected = format!("no primary: {} is a standby; {} is a standby", first.address, second.address);
+    let expected =
+        format!("no primary: {} is a standby; {} is a standby", first.address, second.address);
     assert_eq!(error.to_string(), expected);
 }
 
@@ -181,12 +196,15 @@ fn a_primary_that_is_gone_and_back_gets_what_is_unanswered() {
     let second = FakeServer::start(vec![script(move |mut peer| {
         // Its scripts are over and the listener with them: nobody is there but whom this starts.
         first.finish();
-        came_back.send(FakeServer::start_at(&named, vec![primary(1, VERDICT_DUPLICATE)])).expect("the test waits");
+        came_back
+            .send(FakeServer::start_at(&named, vec![primary(1, VERDICT_DUPLICATE)]))
+            .expect("the test waits");
         peer.welcome_as(Role::Standby, &named, 8);
         assert_eq!(peer.read(), None, "the client leaves");
     })]);
     let addresses = vec![address, second.address.clone()];
-    let mut client = Client::connect(ClientOptions { addresses, ..options(&second) }).expect("welcomed");
+    let mut client =
+        Client::connect(ClientOptions { addresses, ..options(&second) }).expect("welcomed");
     let decision = client.decide(&transaction(1)).expect("decided");
     assert!(decision.duplicate);
     second.finish();
@@ -197,24 +215,31 @@ fn a_primary_that_is_gone_and_back_gets_what_is_unanswered() {
 fn who_wants_any_node_stays_with_a_standby() {
     let server = FakeServer::start(vec![script(|mut peer| {
         peer.welcome_as(Role::Standby, "127.0.0.1:1", 8);
-        let request = *view::<ClusterFrame>(&peer.read().expect("a CLUSTER")).expect("CLUSTER's length");
+        let request =
+            *view::<ClusterFrame>(&peer.read().expect("a CLUSTER")).expect("CLUSTER's length");
         assert_eq!((request.op, request.force), (ClusterOp::Promote.to_wire(), 1));
         let mut state = ClusterStateFrame::empty(request.header.correlation.to_native());
-        (state.role, state.durability, state.in_sync) = (Role::Standby.to_wire(), Durability::Sync.to_wire(), 1);
-        (state.epoch, state.behind_records, state.silence_ms) = (3.into(), 7.into(), NEVER_HEARD.into());
+        (state.role, state.durability, state.in_sync) =
+            (Role::Standby.to_wire(), Durability::Sync.to_wire(), 1);
+        (state.epoch, state.behind_records, state.silence_ms) =
+            (3.into(), 7.into(), NEVER_HEARD.into());
         fill(&mut state.primary, "127.0.0.1:1");
         peer.write(bytemuck::bytes_of(&state));
         let submit = peer.submit();
         peer.error(submit.header.correlation.to_native(), ErrorCode::NotPrimary, 0, false);
     })]);
-    let mut client = Client::connect(ClientOptions { role: Wanted::Any, ..options(&server) }).expect("welcomed");
+    let mut client =
+        Client::connect(ClientOptions { role: Wanted::Any, ..options(&server) }).expect("welcomed");
     let state = client.cluster(&ClusterRequest::promote(true)).expect("answered");
     assert_eq!((state.role, state.durability, state.epoch), (Role::Standby, Durability::Sync, 3));
     assert_eq!((state.in_sync, state.connected, state.behind_records), (true, false, 7));
     assert_eq!((state.silence_ms, state.peer_node_id, state.peer), (None, None, None));
     assert_eq!(state.primary.as_deref(), Some("127.0.0.1:1"));
     let refused = client.decide(&transaction(1)).expect_err("a standby");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::NotPrimary), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::NotPrimary),
+        "{refused}"
+    );
     server.finish();
 }
 
@@ -241,7 +266,10 @@ fn a_blacklist_change_that_a_standby_refused_is_the_callers_to_repeat() {
     let mut client = Client::connect(both(&first, &second)).expect("welcomed");
     client.submit(&transaction(1)).expect("sent");
     let refused = client.blacklist(&BlacklistChange::describe()).expect_err("not here");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::NotPrimary), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::NotPrimary),
+        "{refused}"
+    );
     client.blacklist(&BlacklistChange::describe()).expect("the new primary");
     client.receive().expect("a reply").result.expect("decided");
     first.finish();
@@ -270,7 +298,10 @@ fn a_primary_that_confirms_nothing_is_left_where_there_is_another() {
         client.submit(&transaction(amount)).expect("sent");
     }
     let refused = client.receive().expect("a reply").result.expect_err("not confirmed");
-    assert!(matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed), "{refused}");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed),
+        "{refused}"
+    );
     // The one behind it was not answered, and goes along.
     assert_eq!(client.receive().expect("a reply").result.expect("decided").answer.lsn, 2);
     assert_eq!(client.decide(&transaction(3)).expect("decided").answer.lsn, 3);
@@ -311,7 +342,8 @@ fn an_answer_that_lies_there_is_taken_before_anybody_is_asked() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     other.set_nonblocking(true).expect("a listener");
     let addresses = vec![first.address.clone(), other.local_addr().expect("bound").to_string()];
-    let mut client = Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
+    let mut client =
+        Client::connect(ClientOptions { addresses, ..options(&first) }).expect("welcomed");
     client.submit(&transaction(1)).expect("sent");
     // The caller is away for longer than a silence lasts.
     std::thread::sleep(std::time::Duration::from_millis(700));
@@ -363,7 +395,10 @@ fn one_that_confirms_nothing_is_kept_where_there_is_no_other() {
     let mut client = Client::connect(both(&first, &second)).expect("welcomed");
     for amount in 1..=20 {
         let error = client.decide(&transaction(amount)).expect_err("not confirmed");
-        assert!(matches!(&error, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed), "{error}");
+        assert!(
+            matches!(&error, ClientError::Refused(error) if error.code == ErrorCode::Unconfirmed),
+            "{error}"
+        );
     }
     assert_eq!(client.decide(&transaction(21)).expect("decided").answer.lsn, 21);
     first.finish();

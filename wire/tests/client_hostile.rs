@@ -1,4 +1,5 @@
-//! The client against a server that breaks the protocol, hangs up or says nothing: errors and new connections, never a panic or a guess.
+//! The client against a server that breaks the protocol, hangs up or says nothing: errors and new
+//! connections, never a panic or a guess.
 #![cfg(feature = "client")]
 
 #[path = "support/fake_server.rs"]
@@ -8,7 +9,8 @@ use catraca_wire::client::{Client, ClientError, ClientOptions};
 use catraca_wire::frame::*;
 use fake_server::{FakeServer, options, script, transaction, verdict_frame};
 
-/// What no server should send, in answer to a SUBMIT. Each costs the connection, and the transaction is sent over the next one.
+/// What no server should send, in answer to a SUBMIT. Each costs the connection, and the
+/// transaction is sent over the next one.
 #[test]
 fn a_server_that_breaks_the_protocol_is_left() {
     type Nonsense = Box<dyn FnOnce(&SubmitFrame) -> Vec<u8> + Send>;
@@ -22,7 +24,10 @@ fn a_server_that_breaks_the_protocol_is_left() {
     let nonsense: Vec<(&str, Nonsense)> = vec![
         ("garbage", Box::new(|_| vec![0xff; 300])),
         ("zeros", Box::new(|_| vec![0; 300])),
-        ("a length over every bound", Box::new(|_| [0xff, 0xff, 0xff, 0xff, 10, 1, 0, 0].repeat(2))),
+        (
+            "a length over every bound",
+            Box::new(|_| [0xff, 0xff, 0xff, 0xff, 10, 1, 0, 0].repeat(2)),
+        ),
         ("a length below the header's", changed(0, 15)),
         ("a length of another kind", changed(0, 65)),
         ("an unknown kind", changed(4, 99)),
@@ -33,12 +38,21 @@ fn a_server_that_breaks_the_protocol_is_left() {
         ("an unknown verdict", changed(16, 4)),
         (
             "an answer to something else",
-            Box::new(|submit| bytemuck::bytes_of(&PongFrame::empty(submit.header.correlation.to_native())).to_vec()),
+            Box::new(|submit| {
+                bytemuck::bytes_of(&PongFrame::empty(submit.header.correlation.to_native()))
+                    .to_vec()
+            }),
         ),
         (
             "an unknown error",
             Box::new(|submit| {
-                let mut error = ErrorFrame::new(submit.header.correlation.to_native(), ErrorCode::Failed, 0, false, "");
+                let mut error = ErrorFrame::new(
+                    submit.header.correlation.to_native(),
+                    ErrorCode::Failed,
+                    0,
+                    false,
+                    "",
+                );
                 error.code = 99.into();
                 bytemuck::bytes_of(&error).to_vec()
             }),
@@ -46,7 +60,13 @@ fn a_server_that_breaks_the_protocol_is_left() {
         (
             "a detail longer than its field",
             Box::new(|submit| {
-                let mut error = ErrorFrame::new(submit.header.correlation.to_native(), ErrorCode::Failed, 0, false, "");
+                let mut error = ErrorFrame::new(
+                    submit.header.correlation.to_native(),
+                    ErrorCode::Failed,
+                    0,
+                    false,
+                    "",
+                );
                 error.detail_len = 129.into();
                 bytemuck::bytes_of(&error).to_vec()
             }),
@@ -55,7 +75,8 @@ fn a_server_that_breaks_the_protocol_is_left() {
             "a second WELCOME",
             Box::new(|submit| {
                 let mut welcome = WelcomeFrame::empty(submit.header.correlation.to_native());
-                (welcome.version, welcome.role, welcome.durability, welcome.in_flight) = (1, 1, 1, 1.into());
+                (welcome.version, welcome.role, welcome.durability, welcome.in_flight) =
+                    (1, 1, 1, 1.into());
                 bytemuck::bytes_of(&welcome).to_vec()
             }),
         ),
@@ -93,7 +114,8 @@ fn a_welcome_that_can_not_be_is_refused() {
         let server = FakeServer::start(vec![script(move |mut peer| {
             peer.read().expect("a HELLO");
             let mut welcome = WelcomeFrame::empty(0);
-            (welcome.version, welcome.role, welcome.durability, welcome.in_flight) = (1, 1, 1, 1.into());
+            (welcome.version, welcome.role, welcome.durability, welcome.in_flight) =
+                (1, 1, 1, 1.into());
             change(&mut welcome);
             peer.write(bytemuck::bytes_of(&welcome));
         })]);
@@ -113,7 +135,8 @@ fn a_server_that_only_hangs_up_ends_in_no_answer() {
     };
     // The first connection and the attempts to replace it.
     let server = FakeServer::start(vec![hang_up(), hang_up(), hang_up()]);
-    let mut client = Client::connect(ClientOptions { reconnect_attempts: 2, ..options(&server) }).expect("welcomed");
+    let mut client = Client::connect(ClientOptions { reconnect_attempts: 2, ..options(&server) })
+        .expect("welcomed");
     let error = client.decide(&transaction(1)).expect_err("never answered");
     assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
     server.finish();
@@ -128,8 +151,12 @@ fn silence_ends_with_no_answer() {
         })
     };
     let server = FakeServer::start(vec![silent()]);
-    let mut client =
-        Client::connect(ClientOptions { answer_timeout_ms: 50, reconnect_attempts: 0, ..options(&server) }).expect("welcomed");
+    let mut client = Client::connect(ClientOptions {
+        answer_timeout_ms: 50,
+        reconnect_attempts: 0,
+        ..options(&server)
+    })
+    .expect("welcomed");
     let correlation = client.submit(&transaction(1)).expect("sent");
     let reply = client.receive().expect("a reply");
     assert_eq!(reply.correlation, correlation);

@@ -1,8 +1,9 @@
 //! REPLICATION.md says what the layouts and codes of `replication` are, to the byte.
 
 use catraca_wire::replication::{
-    AcceptFrame, AckFrame, BlockPrefaceFields, HeartbeatFrame, JoinFrame, LinkHeadFields, LinkKind, ListPartPrefaceFields,
-    MatchFrame, ProbeFrame, ProofFrame, Purpose, RefuseFrame, RefuseReason, length_bounds,
+    AcceptFrame, AckFrame, BlockPrefaceFields, HeartbeatFrame, JoinFrame, LinkHeadFields, LinkKind,
+    ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Purpose, RefuseFrame, RefuseReason,
+    length_bounds,
 };
 use std::mem::{offset_of, size_of};
 
@@ -10,8 +11,14 @@ const PAGE: &str = include_str!("../REPLICATION.md");
 
 /// The rows of the first table under a heading that begins like this, each cell trimmed.
 fn rows(heading: &str) -> Vec<Vec<&'static str>> {
-    let mut lines = PAGE.lines().skip_while(|line| !line.trim_start_matches('#').trim_start().starts_with(heading)).skip(1);
-    let table = lines.by_ref().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let mut lines = PAGE
+        .lines()
+        .skip_while(|line| !line.trim_start_matches('#').trim_start().starts_with(heading))
+        .skip(1);
+    let table = lines
+        .by_ref()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'));
     let cells = |line: &'static str| line.trim_matches('|').split('|').map(str::trim).collect();
     let rows: Vec<Vec<&str>> = table.skip(2).map(cells).collect();
     assert!(!rows.is_empty(), "the page has no table {heading:?}");
@@ -65,16 +72,32 @@ fn every_code_is_on_the_page() {
         let (least, most) = length_bounds(*kind);
         let with_commas = |number: usize| {
             let digits = number.to_string();
-            let groups: Vec<&str> =
-                digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).expect("digits")).collect();
+            let groups: Vec<&str> = digits
+                .as_bytes()
+                .rchunks(3)
+                .rev()
+                .map(|group| std::str::from_utf8(group).expect("digits"))
+                .collect();
             groups.join(",")
         };
-        let lengths = if least == most { with_commas(least) } else { format!("{} to {}", with_commas(least), with_commas(most)) };
+        let lengths = if least == most {
+            with_commas(least)
+        } else {
+            format!("{} to {}", with_commas(least), with_commas(most))
+        };
         assert_eq!(row[..3], [kind.to_wire().to_string().as_str(), kind.name(), &lengths]);
     }
-    let pairs = |heading| rows(heading).iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect::<Vec<_>>();
-    let purposes: Vec<_> = Purpose::ALL.iter().map(|code| (code.to_wire().to_string(), code.name().to_owned())).collect();
+    let pairs = |heading| {
+        rows(heading).iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect::<Vec<_>>()
+    };
+    let purposes: Vec<_> = Purpose::ALL
+        .iter()
+        .map(|code| (code.to_wire().to_string(), code.name().to_owned()))
+        .collect();
     assert_eq!(pairs("Connections"), purposes);
-    let reasons: Vec<_> = RefuseReason::ALL.iter().map(|code| (code.to_wire().to_string(), code.name().to_owned())).collect();
+    let reasons: Vec<_> = RefuseReason::ALL
+        .iter()
+        .map(|code| (code.to_wire().to_string(), code.name().to_owned()))
+        .collect();
     assert_eq!(pairs("Refusals"), reasons);
 }

@@ -1,5 +1,6 @@
-//! Holds code, golden vectors and PROTOCOL.md to each other: the committed vectors are what the code gives, and decoding them by the
-//! tables of the page, as a client's author would, gives their fields.
+//! Holds code, golden vectors and PROTOCOL.md to each other: the committed vectors are what the
+//! code gives, and decoding them by the tables of the page, as a client's author would, gives their
+//! fields.
 
 #[path = "support/vectors.rs"]
 mod vectors;
@@ -19,7 +20,11 @@ fn frames() -> Vec<Value> {
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text.chars().filter(char::is_ascii_hexdigit).map(|c| c.to_digit(16).expect("a digit") as u8).collect();
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(char::is_ascii_hexdigit)
+        .map(|c| c.to_digit(16).expect("a digit") as u8)
+        .collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
 }
 
@@ -63,8 +68,15 @@ fn tables() -> BTreeMap<String, Vec<Row>> {
     tables
 }
 
-/// Decodes by a table; `shift` is taken off its offsets. Asserts that the fields follow each other without a gap, and use all bytes.
-fn decode(tables: &BTreeMap<String, Vec<Row>>, name: &str, skip: &[&str], shift: usize, wire: &[u8]) -> Value {
+/// Decodes by a table; `shift` is taken off its offsets. Asserts that the fields follow each other
+/// without a gap, and use all bytes.
+fn decode(
+    tables: &BTreeMap<String, Vec<Row>>,
+    name: &str,
+    skip: &[&str],
+    shift: usize,
+    wire: &[u8],
+) -> Value {
     let mut fields = Map::new();
     let mut expected = if shift == 0 && name != "Header" && name != "Record" { 16 } else { 0 };
     for row in tables.get(name).unwrap_or_else(|| panic!("no table {name}")) {
@@ -135,7 +147,8 @@ fn codes(heading: &str) -> Vec<(u32, String)> {
 #[test]
 fn the_code_tables_of_the_page_are_complete() {
     use catraca_wire::frame::{
-        BlacklistOp, ClusterOp, Durability, ErrorCode, FrameKind, ListSource, Role, Scope, Stage, Verdict,
+        BlacklistOp, ClusterOp, Durability, ErrorCode, FrameKind, ListSource, Role, Scope, Stage,
+        Verdict,
     };
     use catraca_wire::record::Reason;
     use catraca_wire::transaction::{Channel, Rail};
@@ -156,11 +169,17 @@ fn the_code_tables_of_the_page_are_complete() {
 fn the_dumps_of_the_page_are_vectors() {
     let by_name: BTreeMap<String, Vec<u8>> = frames()
         .iter()
-        .map(|v| (v["name"].as_str().expect("a name").to_owned(), unhex(v["hex"].as_str().expect("hex"))))
+        .map(|v| {
+            (v["name"].as_str().expect("a name").to_owned(), unhex(v["hex"].as_str().expect("hex")))
+        })
         .collect();
     let mut seen = 0;
-    for block in PROTOCOL.split("```text\n").skip(1).map(|rest| rest.split("```").next().expect("a block")) {
-        let Some((Some(expected), lines)) = block.split_once('\n').map(|(name, lines)| (by_name.get(name), lines)) else {
+    for block in
+        PROTOCOL.split("```text\n").skip(1).map(|rest| rest.split("```").next().expect("a block"))
+    {
+        let Some((Some(expected), lines)) =
+            block.split_once('\n').map(|(name, lines)| (by_name.get(name), lines))
+        else {
             continue;
         };
         let mut wire = Vec::new();

@@ -1,9 +1,10 @@
-//! What a standby costs, and how fast it takes over: one node and a pair in alternation under the same load, then the standby's catching up,
-//! then deaths of the primary.
+//! What a standby costs, and how fast it takes over: one node and a pair in alternation under the
+//! same load, then the standby's catching up, then deaths of the primary.
 //!
-//! `cargo build --release && cargo run --release -p catraca-benches --bin pair -- DIRECTORY [ROUNDS [SECONDS]]` runs so many rounds (3) of
-//! so many seconds a shape (2) on data directories below DIRECTORY, which it removes. It needs two processors: the primary's data core has
-//! the first; the standby, whose data core sleeps, and the load share the second.
+//! `cargo build --release && cargo run --release -p catraca-benches --bin pair -- DIRECTORY [ROUNDS
+//! [SECONDS]]` runs so many rounds (3) of so many seconds a shape (2) on data directories below
+//! DIRECTORY, which it removes. It needs two processors: the primary's data core has the first; the
+//! standby, whose data core sleeps, and the load share the second.
 
 use catraca_engine::blacklist::synthetic;
 use catraca_wire::client::{Client, ClientOptions, ClusterState, Wanted};
@@ -38,7 +39,9 @@ fn main() -> Outcome<()> {
     let seconds: f64 = arguments.next().map_or(Ok(2.0), |text| text.parse())?;
     let path = Path::new(&parent).join(format!("pair-{}", std::process::id()));
     fs::create_dir_all(&path)?;
-    let outcome = costs(&path, rounds, seconds).and_then(|()| catching_up(&path)).and_then(|()| promotions(&path));
+    let outcome = costs(&path, rounds, seconds)
+        .and_then(|()| catching_up(&path))
+        .and_then(|()| promotions(&path));
     fs::remove_dir_all(&path)?;
     outcome
 }
@@ -51,7 +54,8 @@ fn costs(path: &Path, rounds: usize, seconds: f64) -> Outcome<()> {
         for with_standby in [round % 2 == 1, round % 2 == 0] {
             let folder = path.join("cost");
             let primary = Node::start(&folder.join("a"), 0, None)?;
-            let standby = if with_standby { Some(follow(&primary, &folder.join("b"))?) } else { None };
+            let standby =
+                if with_standby { Some(follow(&primary, &folder.join("b"))?) } else { None };
             for (shape, (connections, in_flight)) in SHAPES.into_iter().enumerate() {
                 let figures = load(&primary, connections, in_flight, seconds)?;
                 println!(
@@ -72,7 +76,11 @@ fn costs(path: &Path, rounds: usize, seconds: f64) -> Outcome<()> {
     for ((connections, in_flight), [alone, pair]) in SHAPES.into_iter().zip(&seen) {
         let [alone, pair] = [alone, pair].map(|figures| {
             let of = |what: fn(&Figures) -> f64| median(figures.iter().map(what).collect());
-            Figures { per_second: of(|f| f.per_second), p50_us: of(|f| f.p50_us), p99_us: of(|f| f.p99_us) }
+            Figures {
+                per_second: of(|f| f.per_second),
+                p50_us: of(|f| f.p50_us),
+                p99_us: of(|f| f.p99_us),
+            }
         });
         println!(
             "{connections} × {in_flight}: alone {:.0}/s, p50 {:.0} µs, p99 {:.0} µs; with a standby {:.0}/s, p50 {:.0} µs, p99 {:.0} µs; \
@@ -114,7 +122,8 @@ fn catching_up(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// From the operator's command, after the primary's death under load, to the first decision of the new one.
+/// From the operator's command, after the primary's death under load, to the first decision of the
+/// new one.
 fn promotions(path: &Path) -> Outcome<()> {
     let folder = path.join("promotion");
     let (mut names, mut cpus) = (["a", "b"], [0, 1]);
@@ -130,7 +139,9 @@ fn promotions(path: &Path) -> Outcome<()> {
             scope.spawn(move || {
                 let Ok(mut client) = Client::connect(options(&first)) else { return };
                 let mut number = 0;
-                while !last.load(Ordering::Relaxed) && client.decide(&payment(&format!("{death}-{number}"))).is_ok() {
+                while !last.load(Ordering::Relaxed)
+                    && client.decide(&payment(&format!("{death}-{number}"))).is_ok()
+                {
                     number += 1;
                 }
             });
@@ -170,7 +181,8 @@ fn load(node: &Node, connections: usize, in_flight: usize, seconds: f64) -> Outc
         .stderr(Stdio::null())
         .output()?;
     let result: Value = serde_json::from_slice(&output.stdout)?;
-    let number = |value: &Value| value.as_f64().ok_or_else(|| format!("the load generator gave {result}"));
+    let number =
+        |value: &Value| value.as_f64().ok_or_else(|| format!("the load generator gave {result}"));
     let latency = &result["latency_us"];
     Ok(Figures {
         per_second: number(&result["throughput_per_s"])?,
@@ -186,7 +198,11 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn program(name: &str) -> Outcome<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
-    if path.exists() { Ok(path) } else { Err(format!("{} is missing: `cargo build --release` first", path.display()).into()) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(format!("{} is missing: `cargo build --release` first", path.display()).into())
+    }
 }
 
 /// A running node; killed when dropped.
@@ -203,20 +219,30 @@ impl Node {
         fs::create_dir_all(folder)?;
         // A node that comes back must be found where it was.
         let port_file = folder.with_extension("ports");
-        let ports = fs::read_to_string(&port_file).unwrap_or_else(|_| "127.0.0.1:0 127.0.0.1:0".to_owned());
+        let ports =
+            fs::read_to_string(&port_file).unwrap_or_else(|_| "127.0.0.1:0 127.0.0.1:0".to_owned());
         let (listen, replication) = ports.split_once(' ').ok_or("two addresses")?;
         let mut command = Command::new(program("catraca")?);
-        command.arg("serve").arg("--data-dir").arg(folder).args(["--shards", "1", "--cores", &cpu.to_string()]);
+        command.arg("serve").arg("--data-dir").arg(folder).args([
+            "--shards",
+            "1",
+            "--cores",
+            &cpu.to_string(),
+        ]);
         command.args(["--http", "127.0.0.1:0", "--listen", listen, "--replication", replication]);
         if let Some(primary) = standby_of {
             command.args(["--standby-of", primary]).env("CATRACA_SPIN_US", "0");
         }
         command.env("CATRACA_DEDUPE_ENTRIES", "1048576").env("CATRACA_DISK_RESERVE_MIB", "64");
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut lines = BufReader::new(process.stderr.take().ok_or("standard error is piped")?).lines();
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let mut lines =
+            BufReader::new(process.stderr.take().ok_or("standard error is piped")?).lines();
         let mut last = String::new();
         let ready = loop {
-            let Some(line) = lines.next().transpose()? else { return Err(format!("the node did not start: {last}").into()) };
+            let Some(line) = lines.next().transpose()? else {
+                return Err(format!("the node did not start: {last}").into());
+            };
             let parsed: Value = serde_json::from_str(&line).unwrap_or_default();
             if parsed["fields"]["message"] == "ready" {
                 break parsed;
@@ -240,12 +266,21 @@ impl Node {
     fn metric(&self, name: &str) -> Outcome<f64> {
         use std::io::{Read, Write};
         let mut stream = std::net::TcpStream::connect(&self.http)?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http)?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.http
+        )?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
         let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        let values: Vec<f64> = samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        if values.is_empty() { Err(format!("no metric {name}").into()) } else { Ok(values.iter().sum()) }
+        let values: Vec<f64> =
+            samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        if values.is_empty() {
+            Err(format!("no metric {name}").into())
+        } else {
+            Ok(values.iter().sum())
+        }
     }
 }
 
@@ -268,7 +303,9 @@ fn follow(primary: &Node, folder: &Path) -> Outcome<Node> {
 
 fn await_in_sync(primary: &str) -> Outcome<()> {
     let begun = Instant::now();
-    while !ask(primary, &ClusterRequest::describe()).is_ok_and(|state| state.role == Role::Primary && state.in_sync) {
+    while !ask(primary, &ClusterRequest::describe())
+        .is_ok_and(|state| state.role == Role::Primary && state.in_sync)
+    {
         if begun.elapsed() > PATIENCE {
             return Err("the standby does not come in sync".into());
         }
@@ -282,7 +319,12 @@ fn options(address: &str) -> ClientOptions {
 }
 
 fn ask(address: &str, request: &ClusterRequest) -> Outcome<ClusterState> {
-    Ok(Client::connect(ClientOptions { role: Wanted::Any, answer_timeout_ms: 20_000, ..options(address) })?.cluster(request)?)
+    Ok(Client::connect(ClientOptions {
+        role: Wanted::Any,
+        answer_timeout_ms: 20_000,
+        ..options(address)
+    })?
+    .cluster(request)?)
 }
 
 fn payment(id: &str) -> Transaction {

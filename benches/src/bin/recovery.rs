@@ -1,7 +1,8 @@
 //! Seconds to recover a log: every block checked, the dedupe table rebuilt.
 //!
-//! `cargo run --release -p catraca-benches --bin recovery -- DIRECTORY [GIB]` writes a log of so many GiB (1 if not said) into a new
-//! directory below DIRECTORY, then starts from it as a node does, three times, and removes it.
+//! `cargo run --release -p catraca-benches --bin recovery -- DIRECTORY [GIB]` writes a log of so
+//! many GiB (1 if not said) into a new directory below DIRECTORY, then starts from it as a node
+//! does, three times, and removes it.
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
 use catraca_engine::data_dir::{DataDir, Options};
@@ -39,7 +40,11 @@ fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
         let rebuilt = from_log(&data_dir, &CHAIN_KEY, LastWrite::Block, 1, dedupe::MAX_ENTRIES)?;
         let seconds = begun.elapsed().as_secs_f64();
         let gigabytes = written as f64 / 1e9;
-        println!("{} records, {gigabytes:.3} GB: {seconds:.3} s, {:.2} GB/s", rebuilt.builder.records(), gigabytes / seconds);
+        println!(
+            "{} records, {gigabytes:.3} GB: {seconds:.3} s, {:.2} GB/s",
+            rebuilt.builder.records(),
+            gigabytes / seconds
+        );
     }
     Ok(())
 }
@@ -47,7 +52,8 @@ fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
 /// Writes a log of at least `len` bytes.
 fn write(data_dir: &DataDir, len: u64) -> Result<u64, Box<dyn Error>> {
     let entries = 10_000;
-    let setup = Setup { list: list(entries), dedupe_entries: 1 << 20, cluster_id: data_dir.cluster_id };
+    let setup =
+        Setup { list: list(entries), dedupe_entries: 1 << 20, cluster_id: data_dir.cluster_id };
     let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(entries));
     let mut bytes = vec![0; BATCH * SubmitFrame::LEN];
     let mut file: Option<(u32, File)> = None;
@@ -75,7 +81,13 @@ fn write(data_dir: &DataDir, len: u64) -> Result<u64, Box<dyn Error>> {
 }
 
 fn make(data_dir: &DataDir, index: u32) -> Result<File, Box<dyn Error>> {
-    let new = NewSegment { cluster_id: data_dir.cluster_id, shard: 0, index, segment_len: SEGMENT_LEN, created_at_ns: 1 };
+    let new = NewSegment {
+        cluster_id: data_dir.cluster_id,
+        shard: 0,
+        index,
+        segment_len: SEGMENT_LEN,
+        created_at_ns: 1,
+    };
     let path = segment::create(data_dir.path(), &new)?;
     Ok(OpenOptions::new().write(true).open(path)?)
 }

@@ -1,11 +1,14 @@
 //! Builds a snapshot out of entries: sorts, merges, counts, and fills the tables.
 //!
-//! Deterministic: the same entries in any order give the same bytes but for the build time. Memory while building: 16 bytes for an
-//! entry and 16 for its key, then 16 for the key, 16 for a dated line, and 64 for seven keys.
+//! Deterministic: the same entries in any order give the same bytes but for the build time. Memory
+//! while building: 16 bytes for an entry and 16 for its key, then 16 for the key, 16 for a dated
+//! line, and 64 for seven keys.
 
 use super::bucket::{BUCKET_SLOTS, Bucket, BucketPair, DATED, INLINE_REASONS, REASON_SHIFT, mix};
 use super::entry::{Draft, Entry, Reasons};
-use super::format::{Content, FORMAT_VERSION, HEADER_LEN, Header, MAGIC, SNAPSHOT_SOURCES, number_of};
+use super::format::{
+    Content, FORMAT_VERSION, HEADER_LEN, Header, MAGIC, SNAPSHOT_SOURCES, number_of,
+};
 use super::span::Span;
 use super::{MAX_BUCKETS, Snapshot, memory, root_key};
 use crate::calendar::day_number;
@@ -15,24 +18,30 @@ use catraca_wire::{DocumentKey, DocumentKind};
 use jiff::civil::Date;
 use memmap2::MmapMut;
 
-/// Most entries that a snapshot is built from: twice the 100 million promised, and what [`MAX_BUCKETS`] hold with room to spare.
+/// Most entries that a snapshot is built from: twice the 100 million promised, and what
+/// [`MAX_BUCKETS`] hold with room to spare.
 pub const MAX_ENTRIES: usize = 200_000_000;
-/// Share of the slots in use, in hundredths. A document then costs 64 / 7 / 0.85 = 10.8 bytes, one hit in five and one miss in eleven
-/// read a second cache line; at 90 it would be 10.2 bytes, one in four and one in eight. Two choices of seven slots fail above 97.
+/// Share of the slots in use, in hundredths. A document then costs 64 / 7 / 0.85 = 10.8 bytes, one
+/// hit in five and one miss in eleven read a second cache line; at 90 it would be 10.2 bytes, one
+/// in four and one in eight. Two choices of seven slots fail above 97.
 const LOAD_PERCENT: u64 = 85;
-/// Moves of keys tried for one insertion. Nearly all need less than ten; past this the seed is unlucky.
+/// Moves of keys tried for one insertion. Nearly all need less than ten; past this the seed is
+/// unlucky.
 const MAX_KICKS: u32 = 2_000;
-/// Seeds tried at one size before the tables grow: small tables may be unlucky several times running.
+/// Seeds tried at one size before the tables grow: small tables may be unlucky several times
+/// running.
 const SEEDS_PER_SIZE: u64 = 8;
-/// Sizes tried, each an eighth and one bucket larger than the last: at the end half of the slots are free, where failing would take
-/// keys made to collide under every seed.
+/// Sizes tried, each an eighth and one bucket larger than the last: at the end half of the slots
+/// are free, where failing would take keys made to collide under every seed.
 const MAX_GROWTHS: u64 = 8;
 
 /// Why no snapshot could be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// More than [`MAX_ENTRIES`].
-    #[error("the lists have more than {MAX_ENTRIES} entries together, the most that a snapshot holds; leave some out")]
+    #[error(
+        "the lists have more than {MAX_ENTRIES} entries together, the most that a snapshot holds; leave some out"
+    )]
     TooMany,
     /// No memory.
     #[error("no memory for a snapshot of {bytes} bytes: {source}")]
@@ -59,7 +68,14 @@ pub(super) fn build(draft: Draft, as_of: Date, built_at_ns: u64) -> Result<Snaps
     let reasons = Numbered::of(&mut entries, &reasons);
     // Every field, so that the order in which they came leaves no trace.
     entries.sort_unstable_by_key(|entry| {
-        (entry.document(), entry.scope(), entry.source(), entry.from(), entry.until(), entry.reason())
+        (
+            entry.document(),
+            entry.scope(),
+            entry.source(),
+            entry.from(),
+            entry.until(),
+            entry.reason(),
+        )
     });
     let mut content = count(&entries, day_number(as_of));
     content.as_of = number_of(as_of).into();
@@ -69,13 +85,16 @@ pub(super) fn build(draft: Draft, as_of: Date, built_at_ns: u64) -> Result<Snaps
         .filter(|entry| entry.scope() == Scope::Root)
         .filter_map(|entry| Some((root_key(entry.document())?, *entry)))
         .collect();
-    roots.sort_unstable_by_key(|(key, entry)| (*key, entry.source(), entry.from(), entry.until(), entry.reason()));
+    roots.sort_unstable_by_key(|(key, entry)| {
+        (*key, entry.source(), entry.from(), entry.until(), entry.reason())
+    });
     entries.retain(|entry| entry.scope() == Scope::Exact);
     let mut spans = Vec::new();
     let exact = condense(entries.iter().map(|entry| (entry.document().raw(), entry)), &mut spans);
     drop(entries);
     let roots = condense(roots.iter().map(|(key, entry)| (*key, entry)), &mut spans);
-    // The keys of roots are above those of documents, so that the spans are sorted but for the lines of a key.
+    // The keys of roots are above those of documents, so that the spans are sorted but for the
+    // lines of a key.
     spans.sort_by_key(Span::order);
     spans.dedup_by_key(|span| span.order());
     content.exact_entries = (exact.len() as u64).into();
@@ -90,9 +109,11 @@ pub(super) fn build(draft: Draft, as_of: Date, built_at_ns: u64) -> Result<Snaps
         content.root_buckets = buckets_for(roots.len(), growth).into();
         let places = Header { content, ..Header::zeroed() }.places();
         let len = places.reasons.end;
-        let mut image = memory::allocate(len).map_err(|source| BuildError::Memory { bytes: len, source })?;
+        let mut image =
+            memory::allocate(len).map_err(|source| BuildError::Memory { bytes: len, source })?;
         let buckets: &mut [Bucket] = bytemuck::cast_slice_mut(&mut image[places.buckets]);
-        let (exact_table, root_table) = buckets.split_at_mut(content.exact_buckets.to_native() as usize);
+        let (exact_table, root_table) =
+            buckets.split_at_mut(content.exact_buckets.to_native() as usize);
         if fill(exact_table, exact.iter().copied(), content.seed.to_native())
             && fill(root_table, roots.iter().copied(), content.seed.to_native())
         {
@@ -143,7 +164,8 @@ fn source_bit(entry: &Entry) -> u8 {
     1 << (entry.source().to_wire() - 1)
 }
 
-/// The reasons as the file has them: in order of how many undated lines give them, so that the most frequent fit into the slots.
+/// The reasons as the file has them: in order of how many undated lines give them, so that the most
+/// frequent fit into the slots.
 struct Numbered {
     texts: Vec<Box<str>>,
     bytes: Vec<u8>,
@@ -155,7 +177,9 @@ impl Numbered {
         let texts = reasons.texts();
         let mut uses = vec![(0u64, 0u64); texts.len()];
         for entry in &*entries {
-            if let Some((undated, all)) = usize::from(entry.reason()).checked_sub(1).and_then(|at| uses.get_mut(at)) {
+            if let Some((undated, all)) =
+                usize::from(entry.reason()).checked_sub(1).and_then(|at| uses.get_mut(at))
+            {
                 *undated += u64::from(!entry.is_dated());
                 *all += 1;
             }
@@ -171,7 +195,10 @@ impl Numbered {
             *entry = entry.because(numbers.get(usize::from(entry.reason())).copied().unwrap_or(0));
         }
         let texts: Vec<Box<str>> = order.into_iter().map(|at| texts[at].clone()).collect();
-        let bytes = texts.iter().flat_map(|text| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat()).collect();
+        let bytes = texts
+            .iter()
+            .flat_map(|text| [&(text.len() as u16).to_le_bytes(), text.as_bytes()].concat())
+            .collect();
         Self { texts, bytes }
     }
 }
@@ -188,7 +215,10 @@ fn condense<'a>(lines: impl Iterator<Item = (u64, &'a Entry)>, spans: &mut Vec<S
         let reason = entry.reason();
         let (bits, in_span) = if entry.is_dated() {
             (DATED, true)
-        } else if entry.source() == ListSource::Plain && reason <= INLINE_REASONS && (kept == 0 || kept == reason) {
+        } else if entry.source() == ListSource::Plain
+            && reason <= INLINE_REASONS
+            && (kept == 0 || kept == reason)
+        {
             (source_bit(entry) | (reason as u8) << REASON_SHIFT, false)
         } else {
             (source_bit(entry), reason != 0)
@@ -222,8 +252,9 @@ fn buckets_for(keys: usize, growths: u64) -> u64 {
 
 /// Puts all keys into a zeroed table; `false` if this seed can't.
 ///
-/// First every key goes to its first bucket while there is room, then the rest to their second: in one go, early keys would take
-/// second places that later ones want as their first, and a third of the hits instead of a fifth would read two lines.
+/// First every key goes to its first bucket while there is room, then the rest to their second: in
+/// one go, early keys would take second places that later ones want as their first, and a third of
+/// the hits instead of a fifth would read two lines.
 fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, seed: u64) -> bool {
     let mut spilled = Vec::new();
     for (key, sources) in keys.clone() {
@@ -247,21 +278,31 @@ fn fill(buckets: &mut [Bucket], keys: impl Iterator<Item = (u64, u8)> + Clone, s
     true
 }
 
-/// Puts a key whose first bucket is full into its second, and makes room there by moving others to their other bucket.
-fn insert(buckets: &mut [Bucket], mut key: u64, mut sources: u8, seed: u64, random: &mut u64) -> bool {
+/// Puts a key whose first bucket is full into its second, and makes room there by moving others to
+/// their other bucket.
+fn insert(
+    buckets: &mut [Bucket],
+    mut key: u64,
+    mut sources: u8,
+    seed: u64,
+    random: &mut u64,
+) -> bool {
     let mut at = BucketPair::of(key, seed).second(buckets.len());
     for _ in 0..MAX_KICKS {
         if buckets[at].push(key, sources) {
             return true;
         }
-        let other = |slot: usize| other_bucket(buckets[at].keys[slot].to_native(), at, seed, buckets.len());
+        let other =
+            |slot: usize| other_bucket(buckets[at].keys[slot].to_native(), at, seed, buckets.len());
         // One that can leave at once, else any.
-        let slot = (0..BUCKET_SLOTS).find(|&slot| buckets[other(slot)].has_room()).unwrap_or_else(|| {
-            *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            (mix(*random) % BUCKET_SLOTS as u64) as usize
-        });
+        let slot =
+            (0..BUCKET_SLOTS).find(|&slot| buckets[other(slot)].has_room()).unwrap_or_else(|| {
+                *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                (mix(*random) % BUCKET_SLOTS as u64) as usize
+            });
         let next = other(slot);
-        let (moved_key, moved_sources) = (buckets[at].keys[slot].to_native(), buckets[at].sources[slot]);
+        let (moved_key, moved_sources) =
+            (buckets[at].keys[slot].to_native(), buckets[at].sources[slot]);
         buckets[at].set(slot, key, sources);
         (key, sources, at) = (moved_key, moved_sources, next);
     }
@@ -275,7 +316,12 @@ fn other_bucket(key: u64, at: usize, seed: u64, buckets: usize) -> usize {
 }
 
 /// Hashes, writes the header, seals.
-fn finish(mut image: MmapMut, content: Content, reasons: Vec<Box<str>>, built_at_ns: u64) -> std::io::Result<Snapshot> {
+fn finish(
+    mut image: MmapMut,
+    content: Content,
+    reasons: Vec<Box<str>>,
+    built_at_ns: u64,
+) -> std::io::Result<Snapshot> {
     let content_hash = hash_content(&content, &image[HEADER_LEN..]);
     let mut header = Header {
         magic: MAGIC,

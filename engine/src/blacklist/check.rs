@@ -1,5 +1,6 @@
-//! What is checked of a snapshot whose hashes are right: that somebody who looks a document up finds what the file says, and only that.
-//! So a file with sound hashes that another program made wrongly is refused, too.
+//! What is checked of a snapshot whose hashes are right: that somebody who looks a document up
+//! finds what the file says, and only that. So a file with sound hashes that another program made
+//! wrongly is refused, too.
 
 use super::ROOT_TAG;
 use super::bucket::{DATED, REASON_SHIFT, SOURCES, Table};
@@ -20,7 +21,8 @@ pub(super) fn reasons(bytes: &[u8], content: &Content) -> Result<Vec<Box<str>>, 
     let mut texts = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let (head, behind) = rest.split_first_chunk::<REASON_HEAD_LEN>().ok_or("a reason that is cut off")?;
+        let (head, behind) =
+            rest.split_first_chunk::<REASON_HEAD_LEN>().ok_or("a reason that is cut off")?;
         let len = usize::from(u16::from_le_bytes(*head));
         if len == 0 || len > MAX_REASON_LEN {
             return Err("a reason of a length that none has");
@@ -40,14 +42,21 @@ pub(super) fn reasons(bytes: &[u8], content: &Content) -> Result<Vec<Box<str>>, 
     }
 }
 
-/// Checks that each slot is free or holds a document with a source in a bucket where it is looked for, that the spans are those of such
-/// documents, and that the header counted them right.
-pub(super) fn tables(exact: Table<'_>, roots: Table<'_>, spans: &[Span], content: &Content) -> Result<(), &'static str> {
+/// Checks that each slot is free or holds a document with a source in a bucket where it is looked
+/// for, that the spans are those of such documents, and that the header counted them right.
+pub(super) fn tables(
+    exact: Table<'_>,
+    roots: Table<'_>,
+    spans: &[Span],
+    content: &Content,
+) -> Result<(), &'static str> {
     let is_root = |key: u64| key & ROOT_TAG == ROOT_TAG && key & !ROOT_TAG < CNPJ_ROOTS;
     let reasons = content.reasons.to_native();
     let exact_slots = slots(exact, |key| DocumentKey::from_raw(key).is_some(), reasons)?;
     let root_slots = slots(roots, is_root, reasons)?;
-    if exact_slots.keys != content.exact_entries.to_native() || root_slots.keys != content.root_entries.to_native() {
+    if exact_slots.keys != content.exact_entries.to_native()
+        || root_slots.keys != content.root_entries.to_native()
+    {
         return Err("its header counts other entries than there are");
     }
     if !spans.is_sorted_by(|a, b| a.order() < b.order()) {
@@ -89,7 +98,11 @@ struct Slots {
 }
 
 /// Counts the keys of a table; refuses what no builder writes.
-fn slots(table: Table<'_>, is_key: impl Fn(u64) -> bool, reasons: u32) -> Result<Slots, &'static str> {
+fn slots(
+    table: Table<'_>,
+    is_key: impl Fn(u64) -> bool,
+    reasons: u32,
+) -> Result<Slots, &'static str> {
     let mut found = Slots { keys: 0, dated: 0 };
     for bucket in table.buckets {
         for (key, &byte) in bucket.keys.iter().map(|key| key.to_native()).zip(&bucket.sources) {
@@ -109,7 +122,8 @@ fn slots(table: Table<'_>, is_key: impl Fn(u64) -> bool, reasons: u32) -> Result
             if reason > reasons || (reason != 0 && byte & PLAIN == 0) {
                 return Err("a document with a reason that is not there");
             }
-            // As a look-up finds it: in one of its two places, in the second one only where the first says so, and once.
+            // As a look-up finds it: in one of its two places, in the second one only where the
+            // first says so, and once.
             if table.find(key) != Some(byte) {
                 return Err("a document where nobody looks for it");
             }

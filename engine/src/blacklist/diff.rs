@@ -48,14 +48,16 @@ pub struct Diff {
 }
 
 impl Diff {
-    /// Compares two snapshots; keeps at most `limit` names of each side. Takes a look-up for each of their entries.
+    /// Compares two snapshots; keeps at most `limit` names of each side. Takes a look-up for each
+    /// of their entries.
     pub fn between(before: &Snapshot, after: &Snapshot, limit: usize) -> Self {
         let mut diff = Self::default();
         let day = crate::calendar::day_number(after.as_of());
         for named in before.named() {
             if !after.names(named) {
                 let lines = before.lines_naming(named);
-                diff.ended += u64::from(lines.iter().all(|line| line.until != 0 && line.until < day));
+                diff.ended +=
+                    u64::from(lines.iter().all(|line| line.until != 0 && line.until < day));
                 diff.went.add(named, limit);
             } else if !same(before, after, named) {
                 diff.changed.add(named, limit);

@@ -1,4 +1,5 @@
-//! What a snapshot is made of: entries, the reasons that some of them give, and when their sources were published.
+//! What a snapshot is made of: entries, the reasons that some of them give, and when their sources
+//! were published.
 
 use super::format::SNAPSHOT_SOURCES;
 use crate::calendar::day_number;
@@ -9,11 +10,12 @@ use std::collections::HashMap;
 
 /// Longest reason that is kept, bytes: a sentence. What is behind it is cut off.
 pub const MAX_REASON_LEN: usize = 160;
-/// Most different reasons that are kept: their numbers fill two bytes, and at their longest they take 11 MB. Entries with further ones
-/// are listed without their reasons.
+/// Most different reasons that are kept: their numbers fill two bytes, and at their longest they
+/// take 11 MB. Entries with further ones are listed without their reasons.
 pub const MAX_REASONS: usize = u16::MAX as usize;
 
-/// One line of a list: a document, who lists it, how far that reaches, and when. 16 bytes, because there may be 200 million.
+/// One line of a list: a document, who lists it, how far that reaches, and when. 16 bytes, because
+/// there may be 200 million.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     document: DocumentKey,
@@ -27,17 +29,25 @@ pub struct Entry {
 const _: () = assert!(size_of::<Entry>() == 16);
 
 impl Entry {
-    /// An entry without dates. A CPF has no branches: its scope is always exact. [`ListSource::Overlay`] is no source of a snapshot:
-    /// `None`.
+    /// An entry without dates. A CPF has no branches: its scope is always exact.
+    /// [`ListSource::Overlay`] is no source of a snapshot: `None`.
     pub fn new(document: DocumentKey, source: ListSource, scope: Scope) -> Option<Self> {
         let scope = if document.kind() == DocumentKind::Cpf { Scope::Exact } else { scope };
         let place = usize::from(source.to_wire()) - 1;
-        (place < SNAPSHOT_SOURCES).then_some(Self { document, from: 0, until: 0, reason: 0, source, scope })
+        (place < SNAPSHOT_SOURCES).then_some(Self {
+            document,
+            from: 0,
+            until: 0,
+            reason: 0,
+            source,
+            scope,
+        })
     }
 
     /// The same entry from one day through another, both included; `None` sets no bound.
     ///
-    /// A day outside of those that have a number is taken as the nearest of them, but for an end behind them, which is none.
+    /// A day outside of those that have a number is taken as the nearest of them, but for an end
+    /// behind them, which is none.
     #[must_use]
     pub fn between(self, from: Option<Date>, until: Option<Date>) -> Self {
         let until = until.map(day_number).filter(|&until| until < u16::MAX);
@@ -106,8 +116,9 @@ pub struct Reasons {
 }
 
 impl Reasons {
-    /// The number of a reason, from 1; 0 for none, and where there are too many. Documents in it are masked, control characters are
-    /// spaces, and what is longer than [`MAX_REASON_LEN`] is cut off.
+    /// The number of a reason, from 1; 0 for none, and where there are too many. Documents in it
+    /// are masked, control characters are spaces, and what is longer than [`MAX_REASON_LEN`] is cut
+    /// off.
     pub fn number(&mut self, text: &str) -> u16 {
         let text = presentable(text);
         if text.is_empty() {
@@ -141,7 +152,9 @@ impl Reasons {
 /// A reason fit to be shown.
 fn presentable(text: &str) -> String {
     let mut shown = String::new();
-    for word in text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+    for word in
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty())
+    {
         if !shown.is_empty() {
             shown.push(' ');
         }
@@ -151,7 +164,8 @@ fn presentable(text: &str) -> String {
     shown
 }
 
-/// Appends a word with the documents in it masked: the word as a whole, else each of its runs of digits.
+/// Appends a word with the documents in it masked: the word as a whole, else each of its runs of
+/// digits.
 fn push_masked(shown: &mut String, word: &str) {
     let core = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
     if let Ok(document) = DocumentKey::parse(core) {
@@ -163,12 +177,15 @@ fn push_masked(shown: &mut String, word: &str) {
     while !rest.is_empty() {
         let run = rest.len() - rest.trim_start_matches(in_document).len();
         let (run, behind) = rest.split_at(run);
-        let document = |text: &str| DocumentKey::parse(text.trim_matches(|c: char| !c.is_ascii_digit()));
+        let document =
+            |text: &str| DocumentKey::parse(text.trim_matches(|c: char| !c.is_ascii_digit()));
         match document(run) {
             Ok(document) => shown.push_str(&document.to_string()),
             // A slash is part of a CNPJ, and parts a CPF from what follows.
             Err(_) => {
-                let parts = run.split('/').map(|part| document(part).map_or_else(|_| part.to_owned(), |found| found.to_string()));
+                let parts = run.split('/').map(|part| {
+                    document(part).map_or_else(|_| part.to_owned(), |found| found.to_string())
+                });
                 shown.push_str(&parts.collect::<Vec<_>>().join("/"));
             }
         }
@@ -190,8 +207,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Takes note of the day of which a list of a source is. Of several lists of one source the oldest counts, and one whose day is not
-    /// known makes it unknown.
+    /// Takes note of the day of which a list of a source is. Of several lists of one source the
+    /// oldest counts, and one whose day is not known makes it unknown.
     pub fn published(&mut self, source: ListSource, first_of_source: bool, day: u16) {
         if let Some(known) = self.source_days.get_mut(usize::from(source.to_wire()) - 1) {
             *known = if first_of_source { day } else { day.min(*known) };
@@ -213,11 +230,19 @@ mod tests {
     #[test]
     fn reasons_are_kept_once_and_fit_to_be_shown() {
         let mut reasons = Reasons::default();
-        assert_eq!((reasons.number("fraud"), reasons.number("  fraud\n"), reasons.number(" \t")), (1, 1, 0));
+        assert_eq!(
+            (reasons.number("fraud"), reasons.number("  fraud\n"), reasons.number(" \t")),
+            (1, 1, 0)
+        );
         assert_eq!(reasons.number("partner of 049.332.286-80,\u{1b}[31m see 12ABC34501DE35"), 2);
         assert_eq!(&*reasons.texts()[1], "partner of ***.332.286-** [31m see 12.ABC.345/****-**");
-        let inside =
-            ["CPF:04933228680", "(cpf04933228680)", "nº049.332.286-80/2026", "a/04933228680", "CPF=04933228680;14112015000156"];
+        let inside = [
+            "CPF:04933228680",
+            "(cpf04933228680)",
+            "nº049.332.286-80/2026",
+            "a/04933228680",
+            "CPF=04933228680;14112015000156",
+        ];
         for text in inside {
             let number = reasons.number(text);
             let shown = &*reasons.texts()[usize::from(number) - 1];
@@ -233,13 +258,17 @@ mod tests {
         for n in 0..MAX_REASONS {
             assert_eq!(usize::from(reasons.number(&format!("reason {n}"))), n + 1);
         }
-        assert_eq!((reasons.number("one more"), reasons.number("reason 7"), reasons.not_kept()), (0, 8, 1));
+        assert_eq!(
+            (reasons.number("one more"), reasons.number("reason 7"), reasons.not_kept()),
+            (0, 8, 1)
+        );
     }
 
     #[test]
     fn days_without_a_number_never_free_anybody() {
         let document = DocumentKey::parse("04933228680").expect("valid");
-        let entry = Entry::new(document, ListSource::Plain, Scope::Exact).expect("a source of lists");
+        let entry =
+            Entry::new(document, ListSource::Plain, Scope::Exact).expect("a source of lists");
         let ancient = entry.between(Some(date(1900, 1, 1)), Some(date(9999, 12, 31)));
         assert!(counts_on(ancient.from(), ancient.until(), 1) && ancient.until() == 0);
         assert!(

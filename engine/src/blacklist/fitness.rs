@@ -1,4 +1,5 @@
-//! Whether a list may take the place of the one in use: the same question for a build, a load and a start.
+//! Whether a list may take the place of the one in use: the same question for a build, a load and a
+//! start.
 
 use super::Snapshot;
 use super::format::SNAPSHOT_SOURCES;
@@ -38,7 +39,9 @@ pub enum Unfit {
         most_percent: u64,
     },
     /// Who is listed until the day that it is built for is not in it.
-    #[error("it is built for {as_of}, and today is {today}: who is listed until that day is not in it; build it for today")]
+    #[error(
+        "it is built for {as_of}, and today is {today}: who is listed until that day is not in it; build it for today"
+    )]
     Early {
         /// The day that it is built for.
         as_of: Date,
@@ -59,7 +62,8 @@ pub fn hold_to_day(new: &Snapshot, today: u16) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Holds a list to its day, and against the one in use. Looks at all entries of both: not for a data core.
+/// Holds a list to its day, and against the one in use. Looks at all entries of both: not for a
+/// data core.
 ///
 /// # Errors
 /// [`Unfit`].
@@ -68,21 +72,29 @@ pub fn hold(old: &Snapshot, new: &Snapshot, today: u16, most_percent: u64) -> Re
     hold_counts(&old.entries_on(today), &new.entries_on(today), today, most_percent)
 }
 
-/// Holds the entries of a list against those of the one in use, as both count on a day, in all and source by source: entries that have ended or not begun list
-/// nobody.
+/// Holds the entries of a list against those of the one in use, as both count on a day, in all and
+/// source by source: entries that have ended or not begun list nobody.
 ///
 /// # Errors
 /// [`Unfit`].
-pub fn hold_counts(old: &Counting, new: &Counting, today: u16, most_percent: u64) -> Result<(), Unfit> {
+pub fn hold_counts(
+    old: &Counting,
+    new: &Counting,
+    today: u16,
+    most_percent: u64,
+) -> Result<(), Unfit> {
     let kept_percent = 100_u64.saturating_sub(most_percent);
     let lost = |before: u64, after: u64| {
-        u128::from(after) * 100 < u128::from(before) * u128::from(kept_percent) || (after == 0 && before > 0)
+        u128::from(after) * 100 < u128::from(before) * u128::from(kept_percent)
+            || (after == 0 && before > 0)
     };
     let day = day_of(today);
     if lost(old.all, new.all) {
         return Err(Unfit::Loss { before: old.all, after: new.all, day, most_percent });
     }
-    for ((before, after), source_list) in old.by_source.into_iter().zip(new.by_source).zip(ListSource::ALL.iter().copied()) {
+    for ((before, after), source_list) in
+        old.by_source.into_iter().zip(new.by_source).zip(ListSource::ALL.iter().copied())
+    {
         if lost(before, after) {
             return Err(Unfit::SourceLoss { source_list, before, after, day, most_percent });
         }

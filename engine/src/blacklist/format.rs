@@ -1,10 +1,11 @@
 //! The snapshot file, byte by byte, and what is refused.
 //!
-//! A header page of 4096 bytes ([`Header`], then zeros), the buckets of the exact table, the buckets of the root table, the spans
-//! (lines with dates, sorted), the reasons (each its length in two bytes, and its text in UTF-8). All integers are little-endian; a
-//! day is the number of days since 1970-01-01. Two BLAKE3 hashes cover every byte: `content_hash` the content fields and all behind
-//! the header page, so that the same list has the same id whenever it was built; `header_hash` the header page, `content_hash`
-//! included.
+//! A header page of 4096 bytes ([`Header`], then zeros), the buckets of the exact table, the
+//! buckets of the root table, the spans (lines with dates, sorted), the reasons (each its length in
+//! two bytes, and its text in UTF-8). All integers are little-endian; a day is the number of days
+//! since 1970-01-01. Two BLAKE3 hashes cover every byte: `content_hash` the content fields and all
+//! behind the header page, so that the same list has the same id whenever it was built;
+//! `header_hash` the header page, `content_hash` included.
 
 use super::bucket::BUCKET_LEN;
 use super::build::MAX_ENTRIES;
@@ -23,8 +24,8 @@ pub(super) const MAGIC: [u8; 8] = *b"CATRLIST";
 pub(super) const FORMAT_VERSION: u32 = 2;
 /// The header fills a page, so that the buckets behind it are aligned to cache lines and pages.
 pub(super) const HEADER_LEN: usize = 4096;
-/// Most buckets in one table: 2^25 of 64 bytes are 2 GiB and hold 200 million keys, twice what is promised; a header that claims
-/// more is refused before memory is asked for.
+/// Most buckets in one table: 2^25 of 64 bytes are 2 GiB and hold 200 million keys, twice what is
+/// promised; a header that claims more is refused before memory is asked for.
 pub const MAX_BUCKETS: u64 = 1 << 25;
 /// Lists that an entry can come from in a snapshot: codes 1 to 4.
 pub(super) const SNAPSHOT_SOURCES: usize = 4;
@@ -55,7 +56,8 @@ pub(super) struct Header {
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct Content {
-    /// The day before which no line has ended, as the decimal number yyyymmdd; the counts are of this day.
+    /// The day before which no line has ended, as the decimal number yyyymmdd; the counts are of
+    /// this day.
     pub(super) as_of: u32_le,
     /// 0.
     pub(super) reserved: u32_le,
@@ -93,8 +95,8 @@ pub(super) struct Content {
 
 const _: () = assert!(size_of::<Header>() == 232 && HEADER_LEN.is_multiple_of(BUCKET_LEN));
 
-/// How much is in a snapshot, on the day of which it is. A document listed by two sources counts once in the totals and once for each
-/// source.
+/// How much is in a snapshot, on the day of which it is. A document listed by two sources counts
+/// once in the totals and once for each source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Keys in the tables: documents listed exactly, and roots.
@@ -198,12 +200,15 @@ impl Header {
             Some("header length")
         } else if content.reserved.to_native() != 0 || rest.iter().any(|&byte| byte != 0) {
             Some("reserved bytes in use")
-        } else if content.exact_buckets.to_native() > MAX_BUCKETS || content.root_buckets.to_native() > MAX_BUCKETS {
+        } else if content.exact_buckets.to_native() > MAX_BUCKETS
+            || content.root_buckets.to_native() > MAX_BUCKETS
+        {
             Some("more buckets than the format allows")
         } else if content.spans.to_native() > MAX_ENTRIES as u64 {
             Some("more dated lines than the format allows")
         } else if content.reasons.to_native() as usize > MAX_REASONS
-            || content.reasons_len.to_native() as usize > MAX_REASONS * (REASON_HEAD_LEN + MAX_REASON_LEN)
+            || content.reasons_len.to_native() as usize
+                > MAX_REASONS * (REASON_HEAD_LEN + MAX_REASON_LEN)
         {
             Some("more reasons than the format allows")
         } else if date_of(content.as_of.to_native()).is_none() {
@@ -214,10 +219,15 @@ impl Header {
         nonsense.map_or(Ok(header), |what| Err(HeaderFault::Nonsense(what)))
     }
 
-    /// The hash of a page that begins with this header, its hash field zero, and goes on with `rest`.
+    /// The hash of a page that begins with this header, its hash field zero, and goes on with
+    /// `rest`.
     pub(super) fn hash_page(&self, rest: &[u8]) -> [u8; 32] {
         let unhashed = Self { header_hash: [0; 32], ..*self };
-        *blake3::Hasher::new().update(bytemuck::bytes_of(&unhashed)).update(rest).finalize().as_bytes()
+        *blake3::Hasher::new()
+            .update(bytemuck::bytes_of(&unhashed))
+            .update(rest)
+            .finalize()
+            .as_bytes()
     }
 
     /// Bytes of the whole file.
@@ -225,14 +235,20 @@ impl Header {
         self.places().reasons.end as u64
     }
 
-    /// Where the parts of the file are. The counts were checked: 4 GiB of buckets, 3.2 GB of spans, 11 MB of reasons at most.
+    /// Where the parts of the file are. The counts were checked: 4 GiB of buckets, 3.2 GB of spans,
+    /// 11 MB of reasons at most.
     pub(super) fn places(&self) -> Places {
         let content = &self.content;
-        let buckets = content.exact_buckets.to_native() as usize + content.root_buckets.to_native() as usize;
+        let buckets =
+            content.exact_buckets.to_native() as usize + content.root_buckets.to_native() as usize;
         let buckets_end = HEADER_LEN + buckets * BUCKET_LEN;
         let spans_end = buckets_end + content.spans.to_native() as usize * SPAN_LEN;
         let reasons_end = spans_end + content.reasons_len.to_native() as usize;
-        Places { buckets: HEADER_LEN..buckets_end, spans: buckets_end..spans_end, reasons: spans_end..reasons_end }
+        Places {
+            buckets: HEADER_LEN..buckets_end,
+            spans: buckets_end..spans_end,
+            reasons: spans_end..reasons_end,
+        }
     }
 
     /// The counts in print.

@@ -18,8 +18,9 @@ impl Lists {
         Self { snapshot, overlay }
     }
 
-    /// What is known of the document on a day: days since 1970-01-01. The overlay speaks first: with its own listings, then with which of
-    /// the snapshot's it takes back, and last with whether it allows the document whatever lists it.
+    /// What is known of the document on a day: days since 1970-01-01. The overlay speaks first:
+    /// with its own listings, then with which of the snapshot's it takes back, and last with
+    /// whether it allows the document whatever lists it.
     #[inline]
     pub fn lookup(&self, key: DocumentKey, day: u16) -> Listing {
         // By far the most look-ups: nothing was changed by hand.
@@ -81,7 +82,8 @@ impl Lists {
         &self.overlay
     }
 
-    /// Takes another snapshot into use and gives back the old one, so that it is freed elsewhere: unmapping takes milliseconds.
+    /// Takes another snapshot into use and gives back the old one, so that it is freed elsewhere:
+    /// unmapping takes milliseconds.
     #[must_use = "dropping the old snapshot here would unmap it on the data core"]
     pub const fn swap(&mut self, snapshot: Option<Arc<Snapshot>>) -> Option<Arc<Snapshot>> {
         std::mem::replace(&mut self.snapshot, snapshot)

@@ -1,8 +1,9 @@
 //! Memory for a snapshot.
 //!
-//! A snapshot file is read into an anonymous mapping, not mapped itself: a mapped file that somebody truncates or writes to after
-//! the check would kill the node with SIGBUS or change what was checked, and anonymous memory can be had in huge pages, which
-//! spare a random look-up the walk of the page tables. The mapping is made read-only before anybody looks at it.
+//! A snapshot file is read into an anonymous mapping, not mapped itself: a mapped file that
+//! somebody truncates or writes to after the check would kill the node with SIGBUS or change what
+//! was checked, and anonymous memory can be had in huge pages, which spare a random look-up the
+//! walk of the page tables. The mapping is made read-only before anybody looks at it.
 
 use memmap2::{Advice, Mmap, MmapMut};
 use std::io;

@@ -1,14 +1,15 @@
 //! The blacklist: which documents are listed, and how a data core asks.
 //!
-//! - [`import`] reads public and private lists (CSV) into a [`Draft`] of entries; slow, off the data cores.
-//! - [`build`] turns it into a [`Snapshot`]: an immutable table of 64-byte buckets, the dates of those entries that have some, one file,
-//!   one content hash.
+//! - [`import`] reads public and private lists (CSV) into a [`Draft`] of entries; slow, off the
+//!   data cores.
+//! - [`build`] turns it into a [`Snapshot`]: an immutable table of 64-byte buckets, the dates of
+//!   those entries that have some, one file, one content hash.
 //! - [`Overlay`] holds the few documents listed, unlisted or allowed while the node runs.
 //! - [`Lists`] is what a core holds: a snapshot and an overlay, asked with [`Lists::lookup`].
 //! - [`synthetic`] makes valid invented documents for tests and measurements.
 //!
-//! A look-up takes no lock, allocates nothing and does no I/O. No network, no clock and no runtime in here: times and dates are
-//! handed in.
+//! A look-up takes no lock, allocates nothing and does no I/O. No network, no clock and no runtime
+//! in here: times and dates are handed in.
 
 mod bucket;
 pub mod build;
@@ -76,13 +77,18 @@ impl Listing {
     }
 }
 
-/// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and 30 low bits, a CNPJ's is below
-/// 36^12 < 2^63), so that roots and documents can't be taken for each other.
+/// Set in the table key of a CNPJ root: above every key of a document (a CPF's has only bit 63 and
+/// 30 low bits, a CNPJ's is below 36^12 < 2^63), so that roots and documents can't be taken for
+/// each other.
 const ROOT_TAG: u64 = 0b11 << 62;
 
 /// The first branch of the company with this table key; `None` for what is no root's key.
 fn first_branch(key: u64) -> Option<DocumentKey> {
-    if key & ROOT_TAG == ROOT_TAG { DocumentKey::from_raw((key & !ROOT_TAG) * ORDERS_PER_ROOT + 1) } else { None }
+    if key & ROOT_TAG == ROOT_TAG {
+        DocumentKey::from_raw((key & !ROOT_TAG) * ORDERS_PER_ROOT + 1)
+    } else {
+        None
+    }
 }
 
 /// The table key of a CNPJ's root; `None` for a CPF.

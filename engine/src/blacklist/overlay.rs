@@ -1,14 +1,16 @@
 //! Documents listed, unlisted or allowed on the running node, over the snapshot.
 //!
-//! Each core has its own plain copy, kept equal by applying the same logged changes. For each document and each company it holds the
-//! sequence number of the last change of each kind: the highest stands, so that changes may come in any order and more than once
-//! (recovery reads the streams of several shards). How they compose (PROTOCOL.md, "How changes compose"):
+//! Each core has its own plain copy, kept equal by applying the same logged changes. For each
+//! document and each company it holds the sequence number of the last change of each kind: the
+//! highest stands, so that changes may come in any order and more than once (recovery reads the
+//! streams of several shards). How they compose (PROTOCOL.md, "How changes compose"):
 //!
 //! 1. Listing counts for everybody it reaches until it is taken back.
-//! 2. Unlisting takes back earlier listings of its own scope, and the snapshot's; of one document also those of its company. It never
-//!    takes back a narrower listing.
+//! 2. Unlisting takes back earlier listings of its own scope, and the snapshot's; of one document
+//!    also those of its company. It never takes back a narrower listing.
 //! 3. A later listing counts again.
-//! 4. An allowance outranks every earlier listing and every snapshot through its last day. A later listing ends it.
+//! 4. An allowance outranks every earlier listing and every snapshot through its last day. A later
+//!    listing ends it.
 
 use super::{Hit, first_branch, root_key};
 use crate::blacklist::bucket::mix;
@@ -18,15 +20,17 @@ use catraca_wire::record::{OverlayChange, OverlayOp};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// Most documents and roots in an overlay: what people change by hand between two lists, with room for a script gone wrong; about
-/// 4 MB for each core. More belongs into a list.
+/// Most documents and roots in an overlay: what people change by hand between two lists, with room
+/// for a script gone wrong; about 4 MB for each core. More belongs into a list.
 pub const MAX_OVERLAY_ENTRIES: usize = 65_536;
 /// Days ahead that an allowance may reach, so that none is forgotten: a year, whatever year it is.
 pub const MAX_ALLOW_DAYS: u16 = 366;
 
 /// The overlay holds [`MAX_OVERLAY_ENTRIES`] and the change names another document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the overlay holds {MAX_OVERLAY_ENTRIES} documents, its most: put them into a list, build it and load it")]
+#[error(
+    "the overlay holds {MAX_OVERLAY_ENTRIES} documents, its most: put them into a list, build it and load it"
+)]
 pub struct OverlayFull;
 
 /// Keys are mixed by the table's own function; only the operator chooses them.
@@ -60,7 +64,8 @@ struct Last {
     until_day: u16,
 }
 
-/// The listed, unlisted and allowed documents. Look-ups neither allocate nor lock; [`Overlay::apply`] may allocate.
+/// The listed, unlisted and allowed documents. Look-ups neither allocate nor lock;
+/// [`Overlay::apply`] may allocate.
 #[derive(Clone, Default)]
 pub struct Overlay {
     /// By table key: a document's, or a root's.
@@ -111,8 +116,8 @@ impl Overlay {
         Self::default()
     }
 
-    /// Takes in a change. One with a lower sequence number than the last of its kind is without effect, so that applying changes
-    /// again, or in another order, ends in the same overlay.
+    /// Takes in a change. One with a lower sequence number than the last of its kind is without
+    /// effect, so that applying changes again, or in another order, ends in the same overlay.
     ///
     /// # Errors
     /// [`OverlayFull`], and then nothing has changed.
@@ -142,7 +147,8 @@ impl Overlay {
     pub(super) fn word(&self, key: DocumentKey) -> Option<Word> {
         let exact = self.last.get(&key.raw()).copied();
         let root = root_key(key).and_then(|root| self.last.get(&root)).copied();
-        (exact.is_some() || root.is_some()).then(|| Word { exact: exact.unwrap_or_default(), root: root.unwrap_or_default() })
+        (exact.is_some() || root.is_some())
+            .then(|| Word { exact: exact.unwrap_or_default(), root: root.unwrap_or_default() })
     }
 
     /// The highest sequence number applied; 0 without any.
@@ -161,8 +167,9 @@ impl Overlay {
         self.last.is_empty()
     }
 
-    /// The changes that still stand, in order of their sequence numbers: applied to an empty overlay they make this one. A company is
-    /// named by the first of its branches. For checkpoints; allocates.
+    /// The changes that still stand, in order of their sequence numbers: applied to an empty
+    /// overlay they make this one. A company is named by the first of its branches. For
+    /// checkpoints; allocates.
     pub fn changes(&self) -> Vec<OverlayChange> {
         let mut changes = Vec::new();
         for (&key, last) in &self.last {
@@ -176,7 +183,12 @@ impl Overlay {
                 (OverlayOp::Allow { until_day: last.until_day }, last.allowed),
             ];
             let made = ops.into_iter().filter(|(_, sequence)| *sequence > 0);
-            changes.extend(made.map(|(op, sequence)| OverlayChange { document, scope, op, sequence }));
+            changes.extend(made.map(|(op, sequence)| OverlayChange {
+                document,
+                scope,
+                op,
+                sequence,
+            }));
         }
         changes.sort_unstable_by_key(|change| change.sequence);
         changes
@@ -186,6 +198,9 @@ impl Overlay {
 /// Prints how much is in it, not whom it names.
 impl std::fmt::Debug for Overlay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Overlay").field("len", &self.len()).field("sequence", &self.sequence).finish()
+        f.debug_struct("Overlay")
+            .field("len", &self.len())
+            .field("sequence", &self.sequence)
+            .finish()
     }
 }

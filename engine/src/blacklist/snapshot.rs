@@ -4,7 +4,9 @@ use super::bucket::{Bucket, DATED, REASON_SHIFT, SOURCES, Table};
 use super::build::{self, BuildError};
 use super::entry::{Draft, Entry, counts_on};
 use super::fitness::Counting;
-use super::format::{Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of};
+use super::format::{
+    Counts, HEADER_LEN, Header, HeaderFault, SNAPSHOT_SOURCES, SnapshotError, date_of,
+};
 use super::span::{self, Span};
 use super::{Hit, Named, check, first_branch, memory, root_key};
 use catraca_wire::DocumentKey;
@@ -15,9 +17,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// Bytes read and hashed at a time: small enough to be hashed out of the processor's cache, large enough for BLAKE3's widest code.
+/// Bytes read and hashed at a time: small enough to be hashed out of the processor's cache, large
+/// enough for BLAKE3's widest code.
 const READ_CHUNK: usize = 512 * 1024;
-/// An immutable list. Share it as `Arc<Snapshot>`; dropping the last handle unmaps it, which takes milliseconds: do it off the cores.
+/// An immutable list. Share it as `Arc<Snapshot>`; dropping the last handle unmaps it, which takes
+/// milliseconds: do it off the cores.
 pub struct Snapshot {
     /// The whole file's bytes.
     image: Mmap,
@@ -59,7 +63,8 @@ impl Snapshot {
     /// Reads a snapshot file and checks all of it: form, lengths, both hashes, every slot.
     ///
     /// # Errors
-    /// What [`SnapshotError`] lists. No file makes this panic, or use more memory than the file is long.
+    /// What [`SnapshotError`] lists. No file makes this panic, or use more memory than the file is
+    /// long.
     pub fn open(path: &Path) -> Result<Self, SnapshotError> {
         let owned = || path.to_path_buf();
         let io_error = |source| SnapshotError::Io { path: path.to_path_buf(), source };
@@ -100,17 +105,24 @@ impl Snapshot {
             return Err(SnapshotError::Damaged { path: owned(), part: "tables" });
         }
         let nonsense = |what| SnapshotError::Nonsense { path: owned(), what };
-        let reasons = check::reasons(&image[header.places().reasons], &header.content).map_err(nonsense)?;
+        let reasons =
+            check::reasons(&image[header.places().reasons], &header.content).map_err(nonsense)?;
         let snapshot = Self::sealed(memory::seal(image).map_err(io_error)?, header, reasons);
-        check::tables(snapshot.exact(), snapshot.roots(), snapshot.spans(), &header.content).map_err(nonsense)?;
+        check::tables(snapshot.exact(), snapshot.roots(), snapshot.spans(), &header.content)
+            .map_err(nonsense)?;
         Ok(snapshot)
     }
 
-    /// Builds one in memory: for `catraca blacklist build`, tests and benches. The order of the entries doesn't matter.
+    /// Builds one in memory: for `catraca blacklist build`, tests and benches. The order of the
+    /// entries doesn't matter.
     ///
     /// # Errors
     /// Too many entries, or no memory for them.
-    pub fn from_entries(entries: Vec<Entry>, as_of: Date, built_at_ns: u64) -> Result<Self, BuildError> {
+    pub fn from_entries(
+        entries: Vec<Entry>,
+        as_of: Date,
+        built_at_ns: u64,
+    ) -> Result<Self, BuildError> {
         Self::build(entries.into(), as_of, built_at_ns)
     }
 
@@ -130,10 +142,20 @@ impl Snapshot {
         let exact_buckets = header.content.exact_buckets.to_native() as usize;
         let places = header.places();
         let (buckets_end, spans_end) = (places.buckets.end, places.spans.end);
-        Self { image, header, id, exact_buckets, seed: header.content.seed.to_native(), buckets_end, spans_end, reasons }
+        Self {
+            image,
+            header,
+            id,
+            exact_buckets,
+            seed: header.content.seed.to_native(),
+            buckets_end,
+            spans_end,
+            reasons,
+        }
     }
 
-    /// The first eight bytes of the content hash, little-endian; never 0. The same list has the same id, whenever it was built.
+    /// The first eight bytes of the content hash, little-endian; never 0. The same list has the
+    /// same id, whenever it was built.
     pub const fn id(&self) -> u64 {
         self.id
     }
@@ -148,11 +170,15 @@ impl Snapshot {
         self.header.counts()
     }
 
-    /// Of the entries, those that count on a day. Looks at all of them: some tenths of a second for 100 million.
+    /// Of the entries, those that count on a day. Looks at all of them: some tenths of a second for
+    /// 100 million.
     pub fn entries_on(&self, day: u16) -> Counting {
         let mut counting = Counting::default();
-        for (key, &byte) in self.buckets().iter().flat_map(|bucket| bucket.keys.iter().zip(&bucket.sources)) {
-            let sources = if key.to_native() == 0 { 0 } else { self.sources_on(byte, key.to_native(), day) };
+        for (key, &byte) in
+            self.buckets().iter().flat_map(|bucket| bucket.keys.iter().zip(&bucket.sources))
+        {
+            let sources =
+                if key.to_native() == 0 { 0 } else { self.sources_on(byte, key.to_native(), day) };
             counting.all += u64::from(sources != 0);
             for (at, count) in counting.by_source.iter_mut().enumerate() {
                 *count += u64::from(sources >> at & 1);
@@ -172,7 +198,8 @@ impl Snapshot {
         date_of(self.header.content.as_of.to_native()).unwrap_or(Date::ZERO)
     }
 
-    /// The day of which the list of each source is, in order of the codes, in days since 1970-01-01; 0 unknown, or no such list.
+    /// The day of which the list of each source is, in order of the codes, in days since
+    /// 1970-01-01; 0 unknown, or no such list.
     pub fn source_days(&self) -> [u16; SNAPSHOT_SOURCES] {
         self.header.content.source_days.map(|day| day.to_native())
     }
@@ -189,7 +216,8 @@ impl Snapshot {
 
     #[inline]
     fn buckets(&self) -> &[Bucket] {
-        // Never fails: the mapping is page-aligned, the header fills a page, and the length was checked to be whole buckets.
+        // Never fails: the mapping is page-aligned, the header fills a page, and the length was
+        // checked to be whole buckets.
         bytemuck::cast_slice(&self.image[HEADER_LEN..self.buckets_end])
     }
 
@@ -209,8 +237,9 @@ impl Snapshot {
         Table { buckets: &self.buckets()[self.exact_buckets..], seed: self.seed }
     }
 
-    /// Whether the document is listed on a day (days since 1970-01-01): itself, else, for a CNPJ, its root. Reads one cache line for each
-    /// of the two, two at most; for a document with dates also its spans.
+    /// Whether the document is listed on a day (days since 1970-01-01): itself, else, for a CNPJ,
+    /// its root. Reads one cache line for each of the two, two at most; for a document with dates
+    /// also its spans.
     #[inline]
     pub fn lookup(&self, key: DocumentKey, day: u16) -> Option<Hit> {
         self.lookup_exact(key, day).or_else(|| self.lookup_root(key, day))
@@ -252,7 +281,8 @@ impl Snapshot {
         byte & SOURCES | dated
     }
 
-    /// All lines that name a document or its company, whatever their dates: the document's first. Allocates.
+    /// All lines that name a document or its company, whatever their dates: the document's first.
+    /// Allocates.
     pub fn lines(&self, key: DocumentKey) -> Vec<Line<'_>> {
         let mut lines = self.lines_naming(Named { document: key, scope: Scope::Exact });
         lines.extend(self.lines_naming(Named { document: key, scope: Scope::Root }));
@@ -266,7 +296,13 @@ impl Snapshot {
         let spans = span::of(self.spans(), key);
         let inline = u16::from(byte >> REASON_SHIFT);
         for source in ListSource::ALL.iter().copied().take(SNAPSHOT_SOURCES) {
-            let line = |from, until, reason| Line { source, scope: named.scope, from, until, reason: self.reason(reason) };
+            let line = |from, until, reason| Line {
+                source,
+                scope: named.scope,
+                from,
+                until,
+                reason: self.reason(reason),
+            };
             let bit = 1 << (source.to_wire() - 1);
             let reason = if source == ListSource::Plain { inline } else { 0 };
             let spans = spans.iter().filter(|span| span.source == source.to_wire());
@@ -274,7 +310,9 @@ impl Snapshot {
             if byte & bit != 0 && (reason != 0 || spans.clone().all(Span::is_dated)) {
                 lines.push(line(0, 0, reason));
             }
-            lines.extend(spans.map(|span| line(span.from.to_native(), span.until.to_native(), span.reason.to_native())));
+            lines.extend(spans.map(|span| {
+                line(span.from.to_native(), span.until.to_native(), span.reason.to_native())
+            }));
         }
         lines
     }
@@ -301,7 +339,8 @@ impl Snapshot {
 
     /// All documents and companies that it names, in no order that means anything.
     pub(super) fn named(&self) -> impl Iterator<Item = Named> {
-        let exact = self.exact().keys().filter_map(|key| Some((Scope::Exact, DocumentKey::from_raw(key)?)));
+        let exact =
+            self.exact().keys().filter_map(|key| Some((Scope::Exact, DocumentKey::from_raw(key)?)));
         let roots = self.roots().keys().filter_map(|key| Some((Scope::Root, first_branch(key)?)));
         exact.chain(roots).map(|(scope, document)| Named { scope, document })
     }
@@ -310,7 +349,8 @@ impl Snapshot {
         self.reasons.get(usize::from(number).checked_sub(1)?).map(|text| &**text)
     }
 
-    /// Brings the cache lines near that a look-up of this document may read. Worth it some hundred nanoseconds ahead.
+    /// Brings the cache lines near that a look-up of this document may read. Worth it some hundred
+    /// nanoseconds ahead.
     #[inline]
     pub fn prefetch(&self, key: DocumentKey) {
         self.exact().prefetch(key.raw());
@@ -344,6 +384,10 @@ fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 /// Prints what it is, not what is in it.
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Snapshot").field("id", &self.id).field("as_of", &self.as_of()).field("counts", &self.counts()).finish()
+        f.debug_struct("Snapshot")
+            .field("id", &self.id)
+            .field("as_of", &self.as_of())
+            .field("counts", &self.counts())
+            .finish()
     }
 }

@@ -1,6 +1,8 @@
-//! Lines of a list that the buckets have no room for: those with dates, and undated ones with a rare reason.
+//! Lines of a list that the buckets have no room for: those with dates, and undated ones with a
+//! rare reason.
 //!
-//! A sorted table behind the buckets, so that only who is listed with dates pays for them. Lines of one key are neighbours.
+//! A sorted table behind the buckets, so that only who is listed with dates pays for them. Lines of
+//! one key are neighbours.
 
 use super::entry::counts_on;
 use bytemuck::{Pod, Zeroable};
@@ -32,7 +34,13 @@ const _: () = assert!(size_of::<Span>() == SPAN_LEN);
 impl Span {
     /// What they are sorted by; no two are equal.
     pub(super) fn order(&self) -> (u64, u8, u16, u16, u16) {
-        (self.key.to_native(), self.source, self.from.to_native(), self.until.to_native(), self.reason.to_native())
+        (
+            self.key.to_native(),
+            self.source,
+            self.from.to_native(),
+            self.until.to_native(),
+            self.reason.to_native(),
+        )
     }
 
     /// Whether it has a first or a last day.

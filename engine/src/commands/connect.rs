@@ -31,8 +31,8 @@ impl Credential {
         let mut options = ClientOptions::new(addr);
         options.client_name = format!("catraca {}", env!("CARGO_PKG_VERSION"));
         if let Some(path) = &self.credential_file {
-            let text =
-                std::fs::read_to_string(path).map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
             options.credential = text.lines().next().unwrap_or("").trim().to_owned();
         }
         // The node that was named, whatever it is: a command says something to it or about it.
@@ -49,6 +49,7 @@ impl Connect {
     /// # Errors
     /// When the file can't be read or the node can't be reached; one sentence.
     pub fn connect(&self) -> Result<Client, Failure> {
-        Client::connect(self.credential.options(&self.addr)?).map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
+        Client::connect(self.credential.options(&self.addr)?)
+            .map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
     }
 }

@@ -43,11 +43,20 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let usage = |message: String| Failure::new(Status::Usage, message);
     if transaction_id(&args.transaction).is_none() {
-        return Err(usage("an id has 1 to 32 printable ASCII characters without spaces".to_owned()));
+        return Err(usage(
+            "an id has 1 to 32 printable ASCII characters without spaces".to_owned(),
+        ));
     }
-    let payer = args.payer.as_deref().map(DocumentKey::parse).transpose().map_err(|e| usage(format!("--payer: {e}")))?;
+    let payer = args
+        .payer
+        .as_deref()
+        .map(DocumentKey::parse)
+        .transpose()
+        .map_err(|e| usage(format!("--payer: {e}")))?;
     let mut client = args.connect.connect()?;
-    let found = client.lookup(&args.transaction, payer).map_err(|e| Failure::failed(format!("{}: {e}", args.transaction)))?;
+    let found = client
+        .lookup(&args.transaction, payer)
+        .map_err(|e| Failure::failed(format!("{}: {e}", args.transaction)))?;
     let record = stored(&found);
     let view = RecordView::new(&record.head, &record.extension, &record.place, !args.mask);
     if args.json {
@@ -59,7 +68,10 @@ pub fn run(args: Args) -> Outcome {
         &mut text,
         &record,
         &view,
-        &format!("segment {} on {} offset {}", place.segment, args.connect.addr, place.block_offset),
+        &format!(
+            "segment {} on {} offset {}",
+            place.segment, args.connect.addr, place.block_offset
+        ),
     );
     print(&text, ExitCode::SUCCESS)
 }
@@ -73,5 +85,9 @@ pub(super) fn stored(found: &StoredDecision) -> StoredRecord {
         epoch: found.place.epoch,
         chain: found.place.chain,
     };
-    StoredRecord { place, head: RecordHead::from(&found.record), extension: found.extension.clone() }
+    StoredRecord {
+        place,
+        head: RecordHead::from(&found.record),
+        extension: found.extension.clone(),
+    }
 }

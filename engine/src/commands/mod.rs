@@ -1,7 +1,7 @@
 //! The subcommands, one file each: arguments, and what a person or a program reads.
 //!
-//! A command prints its result on standard output and returns a [`Failure`] for anything else; only `main.rs` turns that into an
-//! exit status. Nothing here is on the path of a decision.
+//! A command prints its result on standard output and returns a [`Failure`] for anything else; only
+//! `main.rs` turns that into an exit status. Nothing here is on the path of a decision.
 
 pub mod blacklist;
 pub mod cluster;

@@ -10,7 +10,8 @@ use std::process::ExitCode;
 pub enum Reader {
     /// Everything was taken.
     Reads,
-    /// The pipe was closed: the reader has seen enough. That is no failure, and nothing more need be written.
+    /// The pipe was closed: the reader has seen enough. That is no failure, and nothing more need
+    /// be written.
     Gone,
 }
 
@@ -42,7 +43,8 @@ pub fn print(text: &str, status: ExitCode) -> Outcome {
 
 /// A result as indented JSON and a newline.
 pub fn json(result: &impl serde::Serialize) -> String {
-    let mut text = serde_json::to_string_pretty(result).expect("results have string keys and finite numbers only");
+    let mut text = serde_json::to_string_pretty(result)
+        .expect("results have string keys and finite numbers only");
     text.push('\n');
     text
 }

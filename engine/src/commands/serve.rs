@@ -40,7 +40,8 @@ pub struct Args {
     /// Where the other node of the cluster connects
     #[arg(long, value_name = "ADDR:PORT")]
     replication: Option<SocketAddr>,
-    /// Be the standby of the primary that takes other nodes there; it needs the primary's chain.key in its data directory
+    /// Be the standby of the primary that takes other nodes there; it needs the primary's chain.key
+    /// in its data directory
     #[arg(long, value_name = "HOST:PORT")]
     standby_of: Option<String>,
     /// Shards, each on a core of its own: a number, or `auto`
@@ -77,8 +78,18 @@ impl Args {
         set("http", self.http.map(|a| Value::String(a.to_string())));
         set("replication", self.replication.map(|a| Value::String(a.to_string())));
         set("standby_of", self.standby_of.clone().map(Value::String));
-        set("shards", self.shards.as_ref().map(|s| s.parse().map_or_else(|_| Value::String(s.clone()), Value::Integer)));
-        set("cores", self.cores.as_ref().map(|cores| Value::Array(cores.iter().map(|&c| Value::Integer(c)).collect())));
+        set(
+            "shards",
+            self.shards
+                .as_ref()
+                .map(|s| s.parse().map_or_else(|_| Value::String(s.clone()), Value::Integer)),
+        );
+        set(
+            "cores",
+            self.cores
+                .as_ref()
+                .map(|cores| Value::Array(cores.iter().map(|&c| Value::Integer(c)).collect())),
+        );
         set("blacklist", self.blacklist.as_ref().map(text));
         table
     }
@@ -103,14 +114,17 @@ pub fn run(args: Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Lets the kernel kill this process when its parent ends, however it does: nothing that was answered is lost, and nothing stays
-/// behind.
+/// Lets the kernel kill this process when its parent ends, however it does: nothing that was
+/// answered is lost, and nothing stays behind.
 fn end_with(parent: i32) -> Result<(), Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL))
-        .map_err(|e| Failure::new(Status::Environment, format!("can't follow process {parent}: {e}")))?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| {
+        Failure::new(Status::Environment, format!("can't follow process {parent}: {e}"))
+    })?;
     // It may have ended before it was followed.
     match getppid() {
         Some(pid) if pid.as_raw_pid() == parent => Ok(()),
-        _ => Err(Failure::failed(format!("process {parent} is not the one that started this one, or it has ended"))),
+        _ => Err(Failure::failed(format!(
+            "process {parent} is not the one that started this one, or it has ended"
+        ))),
     }
 }

@@ -21,8 +21,13 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Clears a terminal, and begins at its top.
 const CLEAR_SCREEN: &str = "\x1b[2J\x1b[H";
 /// Columns of the table, and fields of the JSON.
-const QUANTILES: [(&str, &str, f64); 5] =
-    [("p50", "p50", 0.5), ("p90", "p90", 0.9), ("p99", "p99", 0.99), ("p99.9", "p99_9", 0.999), ("p99.99", "p99_99", 0.9999)];
+const QUANTILES: [(&str, &str, f64); 5] = [
+    ("p50", "p50", 0.5),
+    ("p90", "p90", 0.9),
+    ("p99", "p99", 0.99),
+    ("p99.9", "p99_9", 0.999),
+    ("p99.99", "p99_99", 0.9999),
+];
 
 /// Arguments of `catraca stats`.
 #[derive(clap::Args, Debug)]
@@ -97,9 +102,13 @@ pub(super) fn fetch(client: &mut Client, shard: Option<u16>) -> Result<Snapshot,
     let mut uptime_ns = 0;
     let mut stages = Vec::new();
     for answer in answers {
-        let histogram = Deserializer::new()
-            .deserialize(&mut answer.encoded.as_slice())
-            .map_err(|e| Failure::failed(format!("the node's histogram of {} can't be read: {e:?}", answer.stage)))?;
+        let histogram =
+            Deserializer::new().deserialize(&mut answer.encoded.as_slice()).map_err(|e| {
+                Failure::failed(format!(
+                    "the node's histogram of {} can't be read: {e:?}",
+                    answer.stage
+                ))
+            })?;
         uptime_ns = answer.uptime_ns;
         stages.push((answer.stage, histogram));
     }
@@ -119,7 +128,10 @@ pub(super) fn json(snapshot: &Snapshot, span: Duration) -> serde_json::Value {
             let mut fields = serde_json::Map::new();
             fields.insert("count".into(), histogram.len().into());
             for (_, name, quantile) in QUANTILES {
-                fields.insert(format!("{name}_us"), us(histogram.value_at_quantile(quantile) as f64).into());
+                fields.insert(
+                    format!("{name}_us"),
+                    us(histogram.value_at_quantile(quantile) as f64).into(),
+                );
             }
             fields.insert("max_us".into(), us(histogram.max() as f64).into());
             fields.insert("mean_us".into(), us(histogram.mean()).into());
@@ -136,7 +148,11 @@ pub(super) fn table(snapshot: &Snapshot, span: Duration) -> String {
     table.set_header(["stage", "count"].into_iter().chain(names).chain(["max", "mean"]));
     for (stage, histogram) in &snapshot.stages {
         let mut row = vec![stage.name().to_owned(), histogram.len().to_string()];
-        row.extend(QUANTILES.iter().map(|(.., quantile)| duration(histogram.value_at_quantile(*quantile) as f64)));
+        row.extend(
+            QUANTILES
+                .iter()
+                .map(|(.., quantile)| duration(histogram.value_at_quantile(*quantile) as f64)),
+        );
         row.push(duration(histogram.max() as f64));
         row.push(duration(histogram.mean()));
         table.add_row(row);
@@ -144,7 +160,11 @@ pub(super) fn table(snapshot: &Snapshot, span: Duration) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let total = snapshot.stages.iter().find(|(stage, _)| *stage == Stage::Total).map_or(0, |(_, h)| h.len());
+    let total = snapshot
+        .stages
+        .iter()
+        .find(|(stage, _)| *stage == Stage::Total)
+        .map_or(0, |(_, h)| h.len());
     let rate = total as f64 / span.as_secs_f64().max(1e-9);
     format!(
         "{table}\n{total} decisions in {:.1} s, {rate:.0} a second; node up {:.0} s\n",
@@ -163,25 +183,44 @@ fn duration(ns: f64) -> String {
     }
 }
 
-/// The text format of HdrHistogram's own tools: value in microseconds, percentile, count, 1/(1-percentile).
+/// The text format of HdrHistogram's own tools: value in microseconds, percentile, count,
+/// 1/(1-percentile).
 fn write_hgrm(prefix: &Path, stage: Stage, histogram: &Histogram<u64>) -> Result<(), Failure> {
     let path = PathBuf::from(format!("{}-{}.hgrm", prefix.display(), stage.name()));
     let write = || -> std::io::Result<()> {
         let mut out = WholeFile::create(&path, PUBLIC)?;
-        writeln!(out, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
+        writeln!(
+            out,
+            "{:>12} {:>14} {:>10} {:>14}\n",
+            "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+        )?;
         let mut counted = 0;
         for value in histogram.iter_quantiles(5) {
             counted += value.count_since_last_iteration();
             let quantile = value.quantile_iterated_to();
             let us = value.value_iterated_to() as f64 / 1e3;
             if quantile < 1.0 {
-                writeln!(out, "{us:12.3} {quantile:2.12} {counted:10} {:14.2}", 1.0 / (1.0 - quantile))?;
+                writeln!(
+                    out,
+                    "{us:12.3} {quantile:2.12} {counted:10} {:14.2}",
+                    1.0 / (1.0 - quantile)
+                )?;
             } else {
                 writeln!(out, "{us:12.3} {quantile:2.12} {counted:10}            inf")?;
             }
         }
-        writeln!(out, "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]", histogram.mean() / 1e3, histogram.stdev() / 1e3)?;
-        writeln!(out, "#[Max     = {:12.3}, Total count    = {:12}]", histogram.max() as f64 / 1e3, histogram.len())?;
+        writeln!(
+            out,
+            "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]",
+            histogram.mean() / 1e3,
+            histogram.stdev() / 1e3
+        )?;
+        writeln!(
+            out,
+            "#[Max     = {:12.3}, Total count    = {:12}]",
+            histogram.max() as f64 / 1e3,
+            histogram.len()
+        )?;
         out.finish()
     };
     write().map_err(|e| Failure::failed(format!("{}: {e}", path.display())))

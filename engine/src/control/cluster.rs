@@ -1,19 +1,24 @@
-//! Answers to CLUSTER: what this node is to its cluster, and the operator's requests about it. The operator is the arbiter: an automatic one
-//! would call the same two functions of the replication.
+//! Answers to CLUSTER: what this node is to its cluster, and the operator's requests about it. The
+//! operator is the arbiter: an automatic one would call the same two functions of the replication.
 
 use super::Control;
 use super::answer::Asker;
-use catraca_wire::frame::{ClusterFrame, ClusterOp, ClusterStateFrame, ErrorCode, NEVER_HEARD, Role, fill};
+use catraca_wire::frame::{
+    ClusterFrame, ClusterOp, ClusterStateFrame, ErrorCode, NEVER_HEARD, Role, fill,
+};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Bytes of a block's records by which what a standby lacks is estimated: a record without extension.
+/// Bytes of a block's records by which what a standby lacks is estimated: a record without
+/// extension.
 const RECORD_LEN: u64 = catraca_wire::record::RECORD_LEN as u64;
 
 /// Answers a CLUSTER.
 pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFrame) {
     let Some(op) = ClusterOp::from_wire(frame.op) else {
-        return asker.refuse(&control, ErrorCode::BadField, "op: 1 describe, 2 promote, 3 go_solo").await;
+        return asker
+            .refuse(&control, ErrorCode::BadField, "op: 1 describe, 2 promote, 3 go_solo")
+            .await;
     };
     if frame.force > 1 {
         return asker.refuse(&control, ErrorCode::BadField, "force: 0 or 1").await;
@@ -28,7 +33,11 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
         }
     };
     match done {
-        Ok(()) => asker.answer(&control, bytemuck::bytes_of(&state(&control, asker.correlation)).to_vec()).await,
+        Ok(()) => {
+            asker
+                .answer(&control, bytemuck::bytes_of(&state(&control, asker.correlation)).to_vec())
+                .await
+        }
         Err(why) => {
             tracing::warn!(%op, why, "an operator's request was refused");
             asker.refuse(&control, ErrorCode::Failed, &why).await;
@@ -36,7 +45,8 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
     }
 }
 
-/// Stops following, makes the new epoch durable, and has every shard decide; then the lists are this thread's to change.
+/// Stops following, makes the new epoch durable, and has every shard decide; then the lists are
+/// this thread's to change.
 async fn promote(control: &Control, force: bool) -> Result<(), String> {
     let replication = Arc::clone(&control.replication);
     let promoted = joined(tokio::task::spawn_blocking(move || replication.promote(force)).await)?;
@@ -61,7 +71,8 @@ fn state(control: &Control, correlation: u64) -> ClusterStateFrame {
     state.cluster_id = control.data_dir.cluster_id;
     state.behind_records = status.behind_records.into();
     state.behind_bytes = (status.behind_records * RECORD_LEN).into();
-    state.silence_ms = status.last_heard.map_or(NEVER_HEARD, |heard| heard.elapsed().as_millis() as u64).into();
+    state.silence_ms =
+        status.last_heard.map_or(NEVER_HEARD, |heard| heard.elapsed().as_millis() as u64).into();
     if let Some(peer) = &status.state.peer {
         state.peer_node_id = peer.node_id;
         fill(&mut state.peer, &peer.replication_address);

@@ -1,7 +1,8 @@
-//! The two forms in which Prometheus and its kin read metrics: OpenMetrics 1.0, and the older text format 0.0.4, which everything reads.
-//! Pure: header and text in, text out.
+//! The two forms in which Prometheus and its kin read metrics: OpenMetrics 1.0, and the older text
+//! format 0.0.4, which everything reads. Pure: header and text in, text out.
 //!
-//! Sources: the OpenMetrics specification 1.0.0; Prometheus, "Exposition formats"; RFC 9110, section 12.5.1, for `Accept`.
+//! Sources: the OpenMetrics specification 1.0.0; Prometheus, "Exposition formats"; RFC 9110,
+//! section 12.5.1, for `Accept`.
 
 const OPEN_METRICS: &str = "application/openmetrics-text";
 const TEXT: &str = "text/plain";
@@ -16,7 +17,8 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// The one that a request's `Accept` fields ask for: OpenMetrics where it is named and nothing older is preferred.
+    /// The one that a request's `Accept` fields ask for: OpenMetrics where it is named and nothing
+    /// older is preferred.
     pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Self {
         let (mut open_metrics, mut text) = (0.0f32, 0.0f32);
         for range in accept.flat_map(|field| field.split(',')) {
@@ -27,7 +29,9 @@ impl Format {
             for (name, value) in parts.filter_map(|parameter| parameter.split_once('=')) {
                 match name.trim() {
                     "q" => quality = value.trim().parse().unwrap_or(0.0),
-                    "version" if media == OPEN_METRICS => ours = matches!(value.trim(), "1.0.0" | "0.0.1"),
+                    "version" if media == OPEN_METRICS => {
+                        ours = matches!(value.trim(), "1.0.0" | "0.0.1")
+                    }
                     _ => {}
                 }
             }
@@ -57,15 +61,17 @@ impl Format {
     }
 }
 
-/// The text format out of OpenMetrics, without exemplars: there a counter is described under its sample's name, and neither units nor an end
-/// are told.
+/// The text format out of OpenMetrics, without exemplars: there a counter is described under its
+/// sample's name, and neither units nor an end are told.
 fn text(open_metrics: &str) -> String {
     let mut out = String::with_capacity(open_metrics.len());
     let mut help = None;
     for line in open_metrics.lines() {
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some("HELP"), Some(name), rest) => help = Some((name, rest.unwrap_or_default())),
+            (Some("#"), Some("HELP"), Some(name), rest) => {
+                help = Some((name, rest.unwrap_or_default()))
+            }
             (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
                 let suffix = if kind == "counter" { "_total" } else { "" };
                 if let Some((_, text)) = help.take().filter(|(of, _)| *of == name) {
@@ -102,7 +108,10 @@ mod tests {
             (&["application/openmetrics-text; version=1.0.0"], Format::OpenMetrics),
             (&["application/openmetrics-text; version=2.0.0"], Format::Text),
             (
-                &["application/openmetrics-text; version=2.0.0", "application/openmetrics-text; version=1.0.0;q=0.5"],
+                &[
+                    "application/openmetrics-text; version=2.0.0",
+                    "application/openmetrics-text; version=1.0.0;q=0.5",
+                ],
                 Format::OpenMetrics,
             ),
             (&["application/openmetrics-text;q=0.3, text/plain;q=0.5"], Format::Text),

@@ -1,4 +1,5 @@
-//! HTTP: `/metrics` for Prometheus (`metrics.rs` has what is in it, `exposition.rs` in which form), `/livez`, `/readyz`.
+//! HTTP: `/metrics` for Prometheus (`metrics.rs` has what is in it, `exposition.rs` in which form),
+//! `/livez`, `/readyz`.
 
 use super::exposition::Format;
 use super::scrapes::Scrapes;
@@ -38,7 +39,10 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
                 continue;
             }
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                let _ = reply.send((StatusCode::SERVICE_UNAVAILABLE, "too many scrapes wait for a core\n").into_response());
+                let _ = reply.send(
+                    (StatusCode::SERVICE_UNAVAILABLE, "too many scrapes wait for a core\n")
+                        .into_response(),
+                );
                 continue;
             };
             // A task each: a scrape that waits for a core must not keep `/livez` waiting.
@@ -54,14 +58,26 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
         async move {
             if !matches!(*request.method(), Method::GET | Method::HEAD) {
                 let allow = [(header::ALLOW, "GET, HEAD")];
-                return (StatusCode::METHOD_NOT_ALLOWED, allow, "only GET and HEAD are answered here\n").into_response();
+                return (
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    allow,
+                    "only GET and HEAD are answered here\n",
+                )
+                    .into_response();
             }
-            let format =
-                Format::wanted(request.headers().get_all(header::ACCEPT).iter().filter_map(|accept| accept.to_str().ok()));
+            let format = Format::wanted(
+                request
+                    .headers()
+                    .get_all(header::ACCEPT)
+                    .iter()
+                    .filter_map(|accept| accept.to_str().ok()),
+            );
             let (reply, answered) = oneshot::channel();
             let ask = Ask { path: request.uri().path().to_owned(), format, reply };
             match asks.send(ask).await {
-                Ok(()) => answered.await.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
+                Ok(()) => answered
+                    .await
+                    .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()),
                 Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
             }
         }
@@ -73,7 +89,9 @@ pub(super) async fn serve(listener: TcpListener, control: Rc<Control>, stats: st
 
 async fn scrape(format: Format, control: &Control, stats: &stats::Handle) -> Response {
     match metrics::gather(control, stats).await {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response(),
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, format.content_type())], format.of(text)).into_response()
+        }
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
@@ -83,18 +101,25 @@ fn health(path: &str, control: &Control) -> Response {
     match path {
         "/livez" if control.live.get() => (StatusCode::OK, "ok\n").into_response(),
         "/livez" => (StatusCode::SERVICE_UNAVAILABLE, "a data core stands still\n").into_response(),
-        "/readyz" if control.replication.status().state.role == Role::Standby => {
-            (StatusCode::SERVICE_UNAVAILABLE, "a standby: it answers look-ups, and decides nothing\n").into_response()
-        }
-        "/readyz" if control.replication.waits_for_standby() => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the standby is gone: answers wait for it, or for `catraca solo`\n").into_response()
-        }
+        "/readyz" if control.replication.status().state.role == Role::Standby => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a standby: it answers look-ups, and decides nothing\n",
+        )
+            .into_response(),
+        "/readyz" if control.replication.waits_for_standby() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the standby is gone: answers wait for it, or for `catraca solo`\n",
+        )
+            .into_response(),
         "/readyz" => match control.admission.get() {
             Admission::Open => (StatusCode::OK, "ready\n").into_response(),
             Admission::DiskFull if control.replication.standby_disk_full() => {
-                (StatusCode::SERVICE_UNAVAILABLE, "the standby's disk is nearly full\n").into_response()
+                (StatusCode::SERVICE_UNAVAILABLE, "the standby's disk is nearly full\n")
+                    .into_response()
             }
-            Admission::DiskFull => (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response(),
+            Admission::DiskFull => {
+                (StatusCode::SERVICE_UNAVAILABLE, "the disk is nearly full\n").into_response()
+            }
             Admission::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
         },
         _ => (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n").into_response(),

@@ -1,4 +1,5 @@
-//! What `/metrics` shows of the lists: how many they name, from when they are, and since when they are in use.
+//! What `/metrics` shows of the lists: how many they name, from when they are, and since when they
+//! are in use.
 
 use crate::blacklist::{Overlay, Snapshot};
 use crate::calendar::{Zone, day_of};
@@ -31,7 +32,9 @@ impl ListFigures {
     pub fn new(snapshot: Option<&Snapshot>, overlay: &Overlay, zone: &Zone, taken_ns: u64) -> Self {
         let snapshot = snapshot.map(|snapshot| SnapshotFigures {
             documents: snapshot.counts().by_source,
-            source_ns: snapshot.source_days().map(|day| (day != 0).then(|| zone.begin_of(day_of(day)))),
+            source_ns: snapshot
+                .source_days()
+                .map(|day| (day != 0).then(|| zone.begin_of(day_of(day)))),
             built_ns: snapshot.built_at_ns(),
             taken_ns,
         });
@@ -63,14 +66,22 @@ impl Shown {
         let mut entries = vec![(Some(ListSource::Overlay), self.figures.overlay as f64)];
         let (mut built, mut taken, mut published, mut age) = (vec![], vec![], vec![], vec![]);
         if let Some(snapshot) = self.figures.snapshot {
-            entries.extend(sources().zip(snapshot.documents).map(|(source, count)| (Some(source), count as f64)));
+            entries.extend(
+                sources()
+                    .zip(snapshot.documents)
+                    .map(|(source, count)| (Some(source), count as f64)),
+            );
             built.push((None, seconds(snapshot.built_ns)));
             taken.push((None, seconds(snapshot.taken_ns)));
-            for ((source, count), own_ns) in sources().zip(snapshot.documents).zip(snapshot.source_ns) {
+            for ((source, count), own_ns) in
+                sources().zip(snapshot.documents).zip(snapshot.source_ns)
+            {
                 published.extend(own_ns.map(|ns| (Some(source), seconds(ns))));
                 // Of a list that does not say of which day it is, only when it was read is known.
                 let since = own_ns.or((count > 0).then_some(snapshot.built_ns));
-                age.extend(since.map(|since| (Some(source), seconds(self.wall_ns.saturating_sub(since)))));
+                age.extend(
+                    since.map(|since| (Some(source), seconds(self.wall_ns.saturating_sub(since)))),
+                );
             }
         }
         let in_use = f64::from(u8::from(self.figures.snapshot.is_some()));
@@ -82,7 +93,11 @@ impl Shown {
                 entries,
             ),
             ("catraca_list_built_timestamp_seconds", "When the list in use was built.", built),
-            ("catraca_list_loaded_timestamp_seconds", "Since when this process uses the list.", taken),
+            (
+                "catraca_list_loaded_timestamp_seconds",
+                "Since when this process uses the list.",
+                taken,
+            ),
             (
                 "catraca_list_source_timestamp_seconds",
                 "Beginning of the day of which a source's list is, where its file's name says so.",
@@ -142,8 +157,10 @@ mod tests {
         draft.source_days[0] = crate::calendar::day_number(date(2026, 11, 22));
         let published = zone.begin_of(date(2026, 11, 22));
         let hour = 3_600_000_000_000;
-        let snapshot = Snapshot::build(draft, date(2026, 11, 22), published + 10 * hour).expect("built");
-        let figures = ListFigures::new(Some(&snapshot), &Overlay::new(), &zone, published + 11 * hour);
+        let snapshot =
+            Snapshot::build(draft, date(2026, 11, 22), published + 10 * hour).expect("built");
+        let figures =
+            ListFigures::new(Some(&snapshot), &Overlay::new(), &zone, published + 11 * hour);
         let text = text(figures, published + 12 * hour);
         for line in [
             "catraca_list_in_use 1.0",
@@ -158,12 +175,18 @@ mod tests {
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
         }
-        assert!(!text.contains("catraca_list_age_seconds{source=\"cnep\"}"), "nothing is known of it: {text}");
+        assert!(
+            !text.contains("catraca_list_age_seconds{source=\"cnep\"}"),
+            "nothing is known of it: {text}"
+        );
     }
 
     #[test]
     fn without_a_list_there_is_nothing_to_tell_but_that() {
         let text = text(ListFigures::new(None, &Overlay::new(), &Zone::default(), 1), 2);
-        assert!(text.contains("catraca_list_in_use 0.0\n") && !text.contains("catraca_list_built"), "{text}");
+        assert!(
+            text.contains("catraca_list_in_use 0.0\n") && !text.contains("catraca_list_built"),
+            "{text}"
+        );
     }
 }

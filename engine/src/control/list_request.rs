@@ -40,9 +40,11 @@ impl ListRequest {
     /// # Errors
     /// [`Refused`], naming the field.
     pub fn read(frame: &BlacklistFrame, today: u16) -> Result<Self, Refused> {
-        let op = BlacklistOp::from_wire(frame.op).ok_or_else(|| Refused::field("op: unknown code"))?;
+        let op =
+            BlacklistOp::from_wire(frame.op).ok_or_else(|| Refused::field("op: unknown code"))?;
         let entry = matches!(op, BlacklistOp::Add | BlacklistOp::Remove | BlacklistOp::Allow);
-        Uses { entry, file: op == BlacklistOp::Load, until: op == BlacklistOp::Allow }.hold(frame, op)?;
+        Uses { entry, file: op == BlacklistOp::Load, until: op == BlacklistOp::Allow }
+            .hold(frame, op)?;
         match op {
             BlacklistOp::Describe => Ok(Self::Describe),
             BlacklistOp::Add => change(frame, OverlayOp::List),
@@ -64,7 +66,8 @@ impl ListRequest {
 }
 
 impl Uses {
-    /// What an operation does not use must be 0: it is a mistake, or means something that this version does not know.
+    /// What an operation does not use must be 0: it is a mistake, or means something that this
+    /// version does not know.
     fn hold(&self, frame: &BlacklistFrame, op: BlacklistOp) -> Result<(), Refused> {
         let fields = [
             ("scope", self.entry, frame.scope == 0),
@@ -82,9 +85,14 @@ impl Uses {
 }
 
 fn change(frame: &BlacklistFrame, op: OverlayOp) -> Result<ListRequest, Refused> {
-    let document = DocumentKey::from_wire(&frame.document)
-        .map_err(|_| Refused(ErrorCode::BadDocument, "document: not a valid CPF or CNPJ in canonical form".to_owned()))?;
-    let scope = Scope::from_wire(frame.scope).ok_or_else(|| Refused::field("scope: 1 exact or 2 root"))?;
+    let document = DocumentKey::from_wire(&frame.document).map_err(|_| {
+        Refused(
+            ErrorCode::BadDocument,
+            "document: not a valid CPF or CNPJ in canonical form".to_owned(),
+        )
+    })?;
+    let scope =
+        Scope::from_wire(frame.scope).ok_or_else(|| Refused::field("scope: 1 exact or 2 root"))?;
     Ok(ListRequest::Change { document, scope, op })
 }
 
@@ -134,7 +142,11 @@ mod tests {
         type Set = fn(&mut BlacklistFrame);
         let fields: [(&str, Set, &[&str]); 7] = [
             ("scope", |frame| frame.scope = 1, &["add", "remove", "allow"]),
-            ("document", |frame| frame.document = document().to_wire(), &["add", "remove", "allow"]),
+            (
+                "document",
+                |frame| frame.document = document().to_wire(),
+                &["add", "remove", "allow"],
+            ),
             ("force", |frame| frame.force = 1, &["load"]),
             ("path_len", |frame| frame.path_len = 9.into(), &["load"]),
             ("path", |frame| frame.path[0] = b'x', &["load"]),
@@ -151,7 +163,9 @@ mod tests {
                 if used_by.contains(&op) {
                     assert!(read.is_ok(), "{op} uses {name}: {read:?}");
                 } else {
-                    let Err(Refused(ErrorCode::BadField, why)) = read else { panic!("{op} takes {name}: {read:?}") };
+                    let Err(Refused(ErrorCode::BadField, why)) = read else {
+                        panic!("{op} takes {name}: {read:?}")
+                    };
                     assert!(why.starts_with(name), "{op}: {why}");
                     refused += 1;
                 }
@@ -170,13 +184,19 @@ mod tests {
             (add, |frame| frame.scope = 3, "scope"),
             (add, |frame| frame.document[0] = b'x', "document"),
             (load, |frame| frame.force = 2, "force"),
-            (load, |frame| (frame.path_len, frame.path) = (0.into(), [0; MAX_PATH_LEN]), "path_len"),
+            (
+                load,
+                |frame| (frame.path_len, frame.path) = (0.into(), [0; MAX_PATH_LEN]),
+                "path_len",
+            ),
             (load, |frame| frame.path_len = 257.into(), "path_len"),
             (allow, |frame| frame.until_day = 0.into(), "until_day"),
         ];
         for (mut frame, set, name) in cases {
             set(&mut frame);
-            let Err(Refused(_, why)) = ListRequest::read(&frame, TODAY) else { panic!("{name} is taken") };
+            let Err(Refused(_, why)) = ListRequest::read(&frame, TODAY) else {
+                panic!("{name} is taken")
+            };
             assert!(why.starts_with(name), "{why}");
         }
     }

@@ -1,6 +1,8 @@
-//! Changes of the blacklist on the running node, one at a time: check, log, wait until it is durable, then bring it to every core.
+//! Changes of the blacklist on the running node, one at a time: check, log, wait until it is
+//! durable, then bring it to every core.
 //!
-//! Logged first and applied second, so that a crash between the two loses nothing: recovery applies what the log holds.
+//! Logged first and applied second, so that a crash between the two loses nothing: recovery applies
+//! what the log holds.
 
 use super::Control;
 use super::answer::Asker;
@@ -61,9 +63,11 @@ pub(super) fn start(
     tokio::task::spawn_local(async move {
         let mut list_logged = list_logged;
         if follows {
-            // A standby's shards pass no change on. Once promoted they do at once, so what the promotion gave must be here first.
+            // A standby's shards pass no change on. Once promoted they do at once, so what the
+            // promotion gave must be here first.
             let Some(promoted) = promotions.recv().await else { return };
-            (lists.snapshot, lists.overlay, list_logged) = (promoted.snapshot, promoted.overlay, promoted.list_logged);
+            (lists.snapshot, lists.overlay, list_logged) =
+                (promoted.snapshot, promoted.overlay, promoted.list_logged);
         }
         lists.tell_figures();
         if !list_logged {
@@ -88,7 +92,11 @@ impl Lists {
         match ListRequest::read(frame, today)? {
             ListRequest::Describe => Ok(false),
             ListRequest::Change { document, scope, op } => {
-                self.list(asker, OverlayChange { document, scope, op, sequence: self.overlay.sequence() + 1 }).await
+                self.list(
+                    asker,
+                    OverlayChange { document, scope, op, sequence: self.overlay.sequence() + 1 },
+                )
+                .await
             }
             ListRequest::Load { path, force } => self.load(path, force).await,
         }
@@ -110,7 +118,8 @@ impl Lists {
             OverlayOp::Allow { until_day } => Some(day_of(until_day)),
             OverlayOp::List | OverlayOp::Unlist => None,
         };
-        // Whose credential it was only the shard knows; the connection is that of its own log lines.
+        // Whose credential it was only the shard knows; the connection is that of its own log
+        // lines.
         tracing::info!(
             %document, change = op.name(), %scope, until = until.map(tracing::field::display), sequence,
             shard = asker.shard, connection = asker.connection.slot, "blacklist changed"
@@ -124,7 +133,12 @@ impl Lists {
         let snapshot = match opened {
             Ok(Ok(snapshot)) => Arc::new(snapshot),
             Ok(Err(why)) => return Err(Refused(ErrorCode::Failed, why)),
-            Err(error) => return Err(Refused(ErrorCode::Failed, format!("the list could not be read: {error}"))),
+            Err(error) => {
+                return Err(Refused(
+                    ErrorCode::Failed,
+                    format!("the list could not be read: {error}"),
+                ));
+            }
         };
         if self.snapshot.as_ref().is_some_and(|old| old.id() == snapshot.id()) {
             return Ok(false);
@@ -135,19 +149,24 @@ impl Lists {
         self.log(self.loaded(Some(&snapshot))).await?;
         self.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
         for _ in 0..self.control.shards() {
-            let released = self.event(|event| matches!(event, ToControl::SnapshotReleased(_))).await;
+            let released =
+                self.event(|event| matches!(event, ToControl::SnapshotReleased(_))).await;
             // Unmapping takes its time: never on a data core, nor here.
             tokio::task::spawn_blocking(move || drop(released));
         }
-        tracing::info!(id = format_args!("{:016x}", snapshot.id()), entries = snapshot.entries(), "blacklist loaded");
+        tracing::info!(
+            id = format_args!("{:016x}", snapshot.id()),
+            entries = snapshot.entries(),
+            "blacklist loaded"
+        );
         let old = self.snapshot.replace(snapshot);
         self.tell_figures();
         tokio::task::spawn_blocking(move || drop(old));
         Ok(true)
     }
 
-    /// Refuses a list for a day that has not come, and one that names too few against the one in use, as both count today: entries that
-    /// have ended or not begun list nobody.
+    /// Refuses a list for a day that has not come, and one that names too few against the one in
+    /// use, as both count today: entries that have ended or not begun list nobody.
     async fn hold(&self, new: &Arc<Snapshot>) -> Result<(), Refused> {
         let today = self.control.zone.day_at(wall_ns()).number;
         let (before, after) = (self.snapshot.clone(), Arc::clone(new));
@@ -157,13 +176,22 @@ impl Lists {
             None => fitness::hold_to_day(&after, today),
         };
         let held = tokio::task::spawn_blocking(hold).await;
-        let held = held.map_err(|error| Refused(ErrorCode::Failed, format!("the list could not be counted: {error}")))?;
-        held.map_err(|unfit| Refused(ErrorCode::Failed, format!("{unfit}; force it if that is right")))
+        let held = held.map_err(|error| {
+            Refused(ErrorCode::Failed, format!("the list could not be counted: {error}"))
+        })?;
+        held.map_err(|unfit| {
+            Refused(ErrorCode::Failed, format!("{unfit}; force it if that is right"))
+        })
     }
 
     /// For `/metrics`: the list was just taken into use.
     fn tell_figures(&self) {
-        let figures = ListFigures::new(self.snapshot.as_deref(), &self.overlay, &self.control.zone, wall_ns());
+        let figures = ListFigures::new(
+            self.snapshot.as_deref(),
+            &self.overlay,
+            &self.control.zone,
+            wall_ns(),
+        );
         self.control.list_figures.set(figures);
     }
 
@@ -178,20 +206,30 @@ impl Lists {
         record
     }
 
-    /// Puts the list in use into the log, which says another one, so that a standby and the next start have it too.
+    /// Puts the list in use into the log, which says another one, so that a standby and the next
+    /// start have it too.
     async fn log_in_use(&mut self) {
         let snapshot = self.snapshot.clone();
         if let Err(Refused(_, why)) = self.log(self.loaded(snapshot.as_deref())).await {
-            tracing::warn!(why, "the list in use could not be put into the log; the next start tries again");
+            tracing::warn!(
+                why,
+                "the list in use could not be put into the log; the next start tries again"
+            );
         }
     }
 
     /// Has the record logged, and waits until it is committed.
     async fn log(&mut self, record: RecordHead) -> Result<(), Refused> {
         self.control.tell(usize::from(LISTS_SHARD), ToShard::AppendRecord(Box::new(record))).await;
-        match self.event(|event| matches!(event, ToControl::RecordDurable | ToControl::RecordRefused)).await {
+        match self
+            .event(|event| matches!(event, ToControl::RecordDurable | ToControl::RecordRefused))
+            .await
+        {
             Some(ToControl::RecordDurable) => Ok(()),
-            _ => Err(Refused(ErrorCode::Overloaded, "too many records wait for the disk; nothing changed".to_owned())),
+            _ => Err(Refused(
+                ErrorCode::Overloaded,
+                "too many records wait for the disk; nothing changed".to_owned(),
+            )),
         }
     }
 
@@ -227,9 +265,11 @@ pub fn kept_path(lists_dir: &Path, id: u64) -> PathBuf {
     lists_dir.join(format!("{id:016x}.snap"))
 }
 
-/// Checks a snapshot file and keeps a copy in the data directory, so that a restart finds it whatever became of the original.
+/// Checks a snapshot file and keeps a copy in the data directory, so that a restart finds it
+/// whatever became of the original.
 ///
-/// A copy of an earlier build of the same list gives way, so that a list that was loaded again is as new as that; a damaged one too.
+/// A copy of an earlier build of the same list gives way, so that a list that was loaded again is
+/// as new as that; a damaged one too.
 pub fn take_in(path: &Path, lists_dir: &Path) -> Result<Snapshot, String> {
     let original = Snapshot::open(path).map_err(|e| e.to_string())?;
     let kept = kept_path(lists_dir, original.id());

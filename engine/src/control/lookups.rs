@@ -1,7 +1,8 @@
-//! Look-ups in the log's files, on a thread of their own: one reading at a time, which answers all that wait when it begins.
+//! Look-ups in the log's files, on a thread of their own: one reading at a time, which answers all
+//! that wait when it begins.
 //!
-//! Reading takes as long as the log is long, so it must take nothing from decisions: the thread runs on the processors that the data
-//! cores leave, behind everything else there.
+//! Reading takes as long as the log is long, so it must take nothing from decisions: the thread
+//! runs on the processors that the data cores leave, behind everything else there.
 
 use crate::descriptors::Seldom;
 use crate::log::LogError;
@@ -12,7 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves it a tenth of a busy processor.
+/// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves
+/// it a tenth of a busy processor.
 const NICENESS: i32 = 10;
 
 /// Between two looks whether a promotion is over; it takes milliseconds.
@@ -45,7 +47,8 @@ pub(super) fn start(log: OwnLog, replication: Arc<Replication>) -> Handle {
     std::thread::Builder::new()
         .name("look-ups".to_owned())
         .spawn(move || {
-            // Of this thread alone. Where it is not allowed the thread is as urgent as others, and everything works.
+            // Of this thread alone. Where it is not allowed the thread is as urgent as others, and
+            // everything works.
             let _ = rustix::process::nice(NICENESS);
             run(&log, &replication, &asked);
         })

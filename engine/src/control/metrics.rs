@@ -1,4 +1,5 @@
-//! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster, its build and its process.
+//! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster,
+//! its build and its process.
 
 use super::{Control, list_metrics, stats};
 use crate::observe::Counters;
@@ -14,7 +15,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-/// Bounds of the latency buckets, nanoseconds: close together where a healthy node answers, and with the promise of 2 s among them.
+/// Bounds of the latency buckets, nanoseconds: close together where a healthy node answers, and
+/// with the promise of 2 s among them.
 const BUCKETS_NS: [u64; 20] = [
     50_000,
     100_000,
@@ -39,10 +41,15 @@ const BUCKETS_NS: [u64; 20] = [
 ];
 
 /// All metrics as of now, as OpenMetrics has them.
-pub(super) async fn gather(control: &Control, stats: &stats::Handle) -> Result<String, std::fmt::Error> {
+pub(super) async fn gather(
+    control: &Control,
+    stats: &stats::Handle,
+) -> Result<String, std::fmt::Error> {
     let mut counters: Vec<Counters> = control.channels.counters.iter().map(|c| c.read()).collect();
     // A standby's cores write nothing: its log grows by what it follows.
-    for (counters, durable) in counters.iter_mut().zip(control.replication.followed().into_iter().flatten()) {
+    for (counters, durable) in
+        counters.iter_mut().zip(control.replication.followed().into_iter().flatten())
+    {
         counters.durable_lsn = durable;
     }
     let histograms = stats.collect(None).await;
@@ -56,7 +63,10 @@ pub(super) async fn gather(control: &Control, stats: &stats::Handle) -> Result<S
         uptime_s,
         process,
     }));
-    registry.register_collector(Box::new(list_metrics::Shown { figures: control.list_figures.get(), wall_ns: now_ns() }));
+    registry.register_collector(Box::new(list_metrics::Shown {
+        figures: control.list_figures.get(),
+        wall_ns: now_ns(),
+    }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -80,11 +90,14 @@ impl std::fmt::Debug for Shown {
 impl prometheus_client::collector::Collector for Shown {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let shards: Vec<Vec<_>> = self.counters.iter().map(|c| c.each().collect()).collect();
-        for (index, &(name, help, _)) in shards.first().map_or(&[][..], |first| first).iter().enumerate() {
+        for (index, &(name, help, _)) in
+            shards.first().map_or(&[][..], |first| first).iter().enumerate()
+        {
             // The text format adds the ending of a counter itself.
             let counter = name.strip_suffix("_total");
             let kind = if counter.is_some() { MetricType::Counter } else { MetricType::Gauge };
-            let mut metric = encoder.encode_descriptor(counter.unwrap_or(name), help, None, kind)?;
+            let mut metric =
+                encoder.encode_descriptor(counter.unwrap_or(name), help, None, kind)?;
             for (shard, values) in shards.iter().enumerate() {
                 let labels = [("shard", shard.to_string())];
                 let family = metric.encode_family(&labels)?;
@@ -99,8 +112,12 @@ impl prometheus_client::collector::Collector for Shown {
         }
         if let Some(histograms) = &self.histograms {
             let help = "Latency by stage of a decision.";
-            let mut metric =
-                encoder.encode_descriptor("catraca_stage_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+            let mut metric = encoder.encode_descriptor(
+                "catraca_stage_latency",
+                help,
+                Some(&Unit::Seconds),
+                MetricType::Histogram,
+            )?;
             for &stage in Stage::ALL {
                 let labels = [("stage", stage.name())];
                 Latencies(histograms.stage(stage)).encode(metric.encode_family(&labels)?)?;
@@ -111,9 +128,15 @@ impl prometheus_client::collector::Collector for Shown {
             let metric = encoder.encode_descriptor(name, help, None, kind)?;
             ConstGauge::new(value as i64).encode(metric)?;
         }
-        let uptime = encoder.encode_descriptor("catraca_uptime", "Time since the node started.", Some(&Unit::Seconds), kind)?;
+        let uptime = encoder.encode_descriptor(
+            "catraca_uptime",
+            "Time since the node started.",
+            Some(&Unit::Seconds),
+            kind,
+        )?;
         ConstGauge::new(self.uptime_s).encode(uptime)?;
-        let help = "Always 1; the labels say which program runs, and which formats it speaks and writes.";
+        let help =
+            "Always 1; the labels say which program runs, and which formats it speaks and writes.";
         let mut build = encoder.encode_descriptor("catraca_build_info", help, None, kind)?;
         let labels = [
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -141,9 +164,11 @@ impl EncodeMetric for Latencies<'_> {
         buckets[BUCKETS_NS.len()].0 = f64::INFINITY;
         let mut sum_s = 0.0;
         for step in self.0.iter_recorded() {
-            // The lowest of the values that are not told apart: a bound counts what is as long as it.
+            // The lowest of the values that are not told apart: a bound counts what is as long as
+            // it.
             let value_ns = self.0.lowest_equivalent(step.value_iterated_to());
-            buckets[BUCKETS_NS.partition_point(|&bound_ns| bound_ns < value_ns)].1 += step.count_at_value();
+            buckets[BUCKETS_NS.partition_point(|&bound_ns| bound_ns < value_ns)].1 +=
+                step.count_at_value();
             sum_s += self.0.median_equivalent(value_ns) as f64 / 1e9 * step.count_at_value() as f64;
         }
         encoder.encode_histogram::<NoLabelSet>(sum_s, self.0.len(), &buckets, None)
@@ -190,15 +215,31 @@ impl Process {
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let help = "Processor time of the process.";
-        let cpu = encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
+        let cpu = encoder.encode_descriptor(
+            "process_cpu",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
         ConstCounter::new(self.cpu_s).encode(cpu)?;
         let kind = MetricType::Gauge;
         let help = "When the process started, since 1970 UTC.";
-        let start = encoder.encode_descriptor("process_start_time", help, Some(&Unit::Seconds), kind)?;
+        let start =
+            encoder.encode_descriptor("process_start_time", help, Some(&Unit::Seconds), kind)?;
         ConstGauge::new(self.start_s).encode(start)?;
         for (name, help, unit, value) in [
-            ("process_resident_memory", "Memory that the process holds.", Some(&Unit::Bytes), self.resident_bytes),
-            ("process_virtual_memory", "Address space that the process holds.", Some(&Unit::Bytes), self.virtual_bytes),
+            (
+                "process_resident_memory",
+                "Memory that the process holds.",
+                Some(&Unit::Bytes),
+                self.resident_bytes,
+            ),
+            (
+                "process_virtual_memory",
+                "Address space that the process holds.",
+                Some(&Unit::Bytes),
+                self.virtual_bytes,
+            ),
             ("process_open_fds", "Open descriptors.", None, self.open_descriptors),
             ("process_max_fds", "Descriptors that may be open.", None, self.max_descriptors),
             ("process_threads", "Threads.", None, self.threads),
@@ -215,11 +256,27 @@ fn place(replication: &ReplicationStatus) -> [(&'static str, &'static str, u64);
     let primary = replication.state.role == Role::Primary;
     let alone = primary && replication.state.durability == Durability::Solo;
     [
-        ("catraca_epoch", "Epoch that the node decides in or follows.", u64::from(replication.state.epoch)),
+        (
+            "catraca_epoch",
+            "Epoch that the node decides in or follows.",
+            u64::from(replication.state.epoch),
+        ),
         ("catraca_primary", "1 if the node decides, 0 if it follows.", u64::from(primary)),
-        ("catraca_solo", "1 while answers wait for this node's disk only although there should be a standby.", u64::from(alone)),
-        ("catraca_peer_connected", "1 while the other node is connected.", u64::from(replication.connected)),
-        ("catraca_in_sync", "1 while the standby may be promoted without loss.", u64::from(replication.in_sync)),
+        (
+            "catraca_solo",
+            "1 while answers wait for this node's disk only although there should be a standby.",
+            u64::from(alone),
+        ),
+        (
+            "catraca_peer_connected",
+            "1 while the other node is connected.",
+            u64::from(replication.connected),
+        ),
+        (
+            "catraca_in_sync",
+            "1 while the standby may be promoted without loss.",
+            u64::from(replication.in_sync),
+        ),
         (
             "catraca_standby_behind_records",
             "Records that the standby lacks, as far as this node knows.",

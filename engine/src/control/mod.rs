@@ -1,7 +1,8 @@
 //! The control thread: everything slow or likely to fail. The only files that know tokio.
 //!
-//! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list changes, segment preparation, disk and
-//! core watching. It talks to each core through bounded mailboxes and never touches a shard's state.
+//! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list
+//! changes, segment preparation, disk and core watching. It talks to each core through bounded
+//! mailboxes and never touches a shard's state.
 
 mod answer;
 mod cluster;
@@ -65,7 +66,8 @@ pub struct ControlSetup {
     pub max_loss_percent: u64,
     /// The snapshot in use.
     pub snapshot: Option<Arc<Snapshot>>,
-    /// The log says that it is; else that is to be put into the log, for the standby and for the next start.
+    /// The log says that it is; else that is to be put into the log, for the standby and for the
+    /// next start.
     pub list_logged: bool,
     /// The overlay in use.
     pub overlay: Overlay,
@@ -127,22 +129,33 @@ impl Control {
     }
 }
 
-/// Runs the control thread until the node is told to stop. `ready` is called when everything that answers is there.
+/// Runs the control thread until the node is told to stop. `ready` is called when everything that
+/// answers is there.
 ///
 /// # Errors
 /// When HTTP can't be served, or stopping took too long.
-pub fn run(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::new(Status::Environment, format!("the control thread can't start: {e}")))?;
+pub fn run(
+    setup: ControlSetup,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
+            Failure::new(Status::Environment, format!("the control thread can't start: {e}"))
+        })?;
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, serve(setup, ready))
 }
 
-async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
-    let listener = setup.http.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(setup.http));
-    let listener = listener.map_err(|e| Failure::new(Status::Environment, format!("HTTP can't be served: {e}")))?;
+async fn serve(
+    setup: ControlSetup,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let listener = setup
+        .http
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(setup.http));
+    let listener = listener
+        .map_err(|e| Failure::new(Status::Environment, format!("HTTP can't be served: {e}")))?;
     // What is accepted from now on is answered before the node stops.
     setup.signals.serve();
     let (promoted, promotions) = mpsc::unbounded_channel();
@@ -159,14 +172,26 @@ async fn serve(setup: ControlSetup, ready: impl FnOnce() -> Result<(), Failure>)
         zone: setup.zone,
         list_figures: Cell::default(),
     });
-    let lists = lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
+    let lists =
+        lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
-    let own_log =
-        OwnLog { data_dir: control.data_dir.path().to_owned(), cluster_id: control.data_dir.cluster_id, key: setup.chain_key };
+    let own_log = OwnLog {
+        data_dir: control.data_dir.path().to_owned(),
+        cluster_id: control.data_dir.cluster_id,
+        key: setup.chain_key,
+    };
     let lookups = lookups::start(own_log, Arc::clone(&control.replication));
-    let segments = segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
+    let segments =
+        segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
-    tokio::task::spawn_local(dispatch(Rc::clone(&control), lists, stats.clone(), lookups, segments, drained));
+    tokio::task::spawn_local(dispatch(
+        Rc::clone(&control),
+        lists,
+        stats.clone(),
+        lookups,
+        segments,
+        drained,
+    ));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
     tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
@@ -213,14 +238,28 @@ async fn dispatch(
                     let asker = answer::Asker { shard, connection, correlation };
                     match request {
                         ControlRequest::Lookup(lookup) => {
-                            tokio::task::spawn_local(answer::lookup(Rc::clone(&control), asker, lookup, lookups.clone()));
+                            tokio::task::spawn_local(answer::lookup(
+                                Rc::clone(&control),
+                                asker,
+                                lookup,
+                                lookups.clone(),
+                            ));
                         }
                         ControlRequest::Stats(shard) => {
-                            tokio::task::spawn_local(answer::stats(Rc::clone(&control), asker, shard, stats.clone()));
+                            tokio::task::spawn_local(answer::stats(
+                                Rc::clone(&control),
+                                asker,
+                                shard,
+                                stats.clone(),
+                            ));
                         }
                         ControlRequest::Blacklist(change) => lists.request(asker, change),
                         ControlRequest::Cluster(request) => {
-                            tokio::task::spawn_local(cluster::request(Rc::clone(&control), asker, request));
+                            tokio::task::spawn_local(cluster::request(
+                                Rc::clone(&control),
+                                asker,
+                                request,
+                            ));
                         }
                     }
                 }
@@ -230,9 +269,13 @@ async fn dispatch(
                 | ToControl::RecordRefused) => lists.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
-                ToControl::Waiting { shard, session, answered } => control.replication.shard_waits(shard, session, answered),
+                ToControl::Waiting { shard, session, answered } => {
+                    control.replication.shard_waits(shard, session, answered)
+                }
                 // Large tables: unmapping them takes its time.
-                ToControl::TookOver(before) => drop(tokio::task::spawn_blocking(move || drop(before))),
+                ToControl::TookOver(before) => {
+                    drop(tokio::task::spawn_blocking(move || drop(before)))
+                }
                 ToControl::Drained(shard) => {
                     let _ = drained.send(shard).await;
                 }

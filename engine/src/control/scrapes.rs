@@ -1,4 +1,5 @@
-//! Connections over HTTP: so many at once, none for ever, and what happens when there is no descriptor for the next one.
+//! Connections over HTTP: so many at once, none for ever, and what happens when there is no
+//! descriptor for the next one.
 
 use crate::descriptors::Seldom;
 use crate::limits::MAX_HTTP_CONNECTIONS;
@@ -14,8 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A connection on which nothing has moved for so long is closed: longer than any answer takes, and short enough that connections which
-/// somebody forgot make room. Who scrapes less often connects again.
+/// A connection on which nothing has moved for so long is closed: longer than any answer takes, and
+/// short enough that connections which somebody forgot make room. Who scrapes less often connects
+/// again.
 const IDLE: Duration = Duration::from_secs(30);
 /// Pause when no connection can be taken: others have to close first.
 const BACK_OFF: Duration = Duration::from_millis(200);
@@ -44,7 +46,12 @@ impl Listener for Scrapes {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => match Arc::clone(&self.places).try_acquire_owned() {
-                    Ok(place) => return (Scrape { stream, idle: Box::pin(sleep(IDLE)), _place: place }, address),
+                    Ok(place) => {
+                        return (
+                            Scrape { stream, idle: Box::pin(sleep(IDLE)), _place: place },
+                            address,
+                        );
+                    }
                     Err(_) => {
                         if let Some(connections) = self.too_many.count() {
                             tracing::warn!(
@@ -78,8 +85,13 @@ pub(super) struct Scrape {
 }
 
 impl Scrape {
-    /// Puts the end off when something has moved; ends the connection when nothing has for too long.
-    fn watched<T>(&mut self, context: &mut Context<'_>, moved: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    /// Puts the end off when something has moved; ends the connection when nothing has for too
+    /// long.
+    fn watched<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        moved: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if moved.is_ready() {
             self.idle.as_mut().reset(Instant::now() + IDLE);
             return moved;
@@ -89,14 +101,22 @@ impl Scrape {
 }
 
 impl AsyncRead for Scrape {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.watched(context, read)
     }
 }
 
 impl AsyncWrite for Scrape {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watched(context, written)
     }

@@ -1,5 +1,5 @@
-//! Preparing segments ahead of use: zero-filling takes the disk's time, so a thread of its own does it. How many, and whose next, is
-//! [`Needs`]'s decision.
+//! Preparing segments ahead of use: zero-filling takes the disk's time, so a thread of its own does
+//! it. How many, and whose next, is [`Needs`]'s decision.
 
 use super::Control;
 use crate::descriptors::Seldom;
@@ -19,7 +19,8 @@ const RETRY: Duration = Duration::from_millis(500);
 pub(super) struct Handle(Sender<(u16, u32)>);
 
 impl Handle {
-    /// A shard has moved on to this segment. At most one message a segment, so the queue is bounded by the disk.
+    /// A shard has moved on to this segment. At most one message a segment, so the queue is bounded
+    /// by the disk.
     pub fn taken(&self, shard: u16, segment: u32) {
         let _ = self.0.send((shard, segment));
     }
@@ -34,7 +35,12 @@ struct Preparer {
     looked: Instant,
 }
 
-pub(super) fn start(control: &Rc<Control>, segment_len: u64, ahead: u32, streams: &[(u32, u32)]) -> Handle {
+pub(super) fn start(
+    control: &Rc<Control>,
+    segment_len: u64,
+    ahead: u32,
+    streams: &[(u32, u32)],
+) -> Handle {
     let (sender, receiver) = channel();
     let mut preparer = Preparer {
         channels: Arc::clone(&control.channels),
@@ -93,7 +99,8 @@ impl Preparer {
     }
 
     fn prepare(&mut self, shard: usize) -> Result<(), LogError> {
-        let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let created_at =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let new = NewSegment {
             cluster_id: self.cluster_id,
             shard: shard as u16,

@@ -8,12 +8,14 @@ use crate::shard::messages::Admission;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often free space is looked at. At a core's full speed this is under 1 GiB of log, the default reserve.
+/// How often free space is looked at. At a core's full speed this is under 1 GiB of log, the
+/// default reserve.
 const DISK_EVERY: Duration = Duration::from_secs(1);
 /// How often the cores' ticks are looked at.
 const CORES_EVERY: Duration = Duration::from_secs(1);
 
-/// Ends admission while the disk is nearly full, here or at the standby that answers wait for, and opens it again when there is room.
+/// Ends admission while the disk is nearly full, here or at the standby that answers wait for, and
+/// opens it again when there is room.
 pub(super) async fn disk(control: Rc<Control>) {
     let failed = Seldom::default();
     loop {
@@ -23,8 +25,11 @@ pub(super) async fn disk(control: Rc<Control>) {
                 let full_here = free_len < control.disk_reserve_len;
                 control.replication.set_disk_full(full_here);
                 let full_there = control.replication.standby_disk_full();
-                let admission = if full_here || full_there { Admission::DiskFull } else { Admission::Open };
-                if admission != control.admission.get() && control.admission.get() != Admission::Stopping {
+                let admission =
+                    if full_here || full_there { Admission::DiskFull } else { Admission::Open };
+                if admission != control.admission.get()
+                    && control.admission.get() != Admission::Stopping
+                {
                     tracing::warn!(
                         free_mib = free_len >> 20,
                         reserve_mib = control.disk_reserve_len >> 20,
@@ -53,7 +58,8 @@ pub(super) async fn cores(control: Rc<Control>) {
         tokio::time::sleep(CORES_EVERY).await;
         for (shard, counters) in control.channels.counters.iter().enumerate() {
             let ticks = counters.read().ticks;
-            still[shard] = if ticks == last[shard] { still[shard] + CORES_EVERY } else { Duration::ZERO };
+            still[shard] =
+                if ticks == last[shard] { still[shard] + CORES_EVERY } else { Duration::ZERO };
             last[shard] = ticks;
             if still[shard] >= STUCK_AFTER {
                 let message = format!(

@@ -1,4 +1,5 @@
-//! Accepting connections: one loop a core, never cancelled, because a dropped accept can leak the accepted descriptor.
+//! Accepting connections: one loop a core, never cancelled, because a dropped accept can leak the
+//! accepted descriptor.
 
 use super::connection;
 use super::core::Core;
@@ -17,7 +18,8 @@ const RETRY_MS: u32 = 1_000;
 
 /// Glommio's listener over a socket that listens already.
 pub(super) fn listener(socket: OwnedFd) -> TcpListener {
-    // SAFETY: the descriptor is that of a listening socket, and is given away here: nobody else closes it.
+    // SAFETY: the descriptor is that of a listening socket, and is given away here: nobody else
+    // closes it.
     unsafe { TcpListener::from_raw_fd(socket.into_raw_fd()) }
 }
 
@@ -55,7 +57,8 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
     }
 }
 
-/// Has the kernel notice a peer that vanished without a word, within [`limits::DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
+/// Has the kernel notice a peer that vanished without a word, within
+/// [`limits::DEAD_PEER_AFTER`](crate::limits::DEAD_PEER_AFTER).
 fn keep_alive(stream: &TcpStream) {
     // SAFETY: the stream owns the descriptor and outlives this borrow of it.
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };

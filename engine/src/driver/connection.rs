@@ -1,4 +1,5 @@
-//! One client connection: a task that reads and a task that writes, both as long-lived as the connection.
+//! One client connection: a task that reads and a task that writes, both as long-lived as the
+//! connection.
 
 use super::core::Core;
 use super::event::Event;
@@ -14,7 +15,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 
-/// SUBMITs handed to the shard between two readings of the clock: the reading costs nothing beside them, and the stages stay apart.
+/// SUBMITs handed to the shard between two readings of the clock: the reading costs nothing beside
+/// them, and the stages stay apart.
 const CLOCKED_CHUNK: usize = 64 * SubmitFrame::LEN;
 
 pub(super) struct Connection {
@@ -66,12 +68,14 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
         }
         let read = poll_fn(|context| {
             let mut buffer = core.read_buffer.borrow_mut();
-            Pin::new(&mut *connection.stream.borrow_mut()).poll_read(context, &mut buffer[..allowance])
+            Pin::new(&mut *connection.stream.borrow_mut())
+                .poll_read(context, &mut buffer[..allowance])
         })
         .await;
         let Ok(len @ 1..) = read else { break };
         let received_ns = core.mono_ns();
-        // Nothing gives way between the read and here, so the shared buffer still holds these bytes.
+        // Nothing gives way between the read and here, so the shared buffer still holds these
+        // bytes.
         for chunk in core.read_buffer.borrow()[..len].chunks(CLOCKED_CHUNK) {
             feed(&core, id, chunk, received_ns);
             // A long batch must not keep the disk idle, nor durable answers waiting.
@@ -80,7 +84,8 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
             }
         }
         core.after_work();
-        // A socket that always has data never waits by itself. One that had less than was asked for does: the next read waits for a poll.
+        // A socket that always has data never waits by itself. One that had less than was asked for
+        // does: the next read waits for a poll.
         if len == allowance {
             yield_to_reactor().await;
         }
@@ -113,7 +118,10 @@ async fn write(core: Rc<Core>, connection: Rc<Connection>) {
             }
             let mut sent = 0;
             while sent < bytes.len() {
-                let write = poll_fn(|context| Pin::new(&mut *connection.stream.borrow_mut()).poll_write(context, &bytes[sent..]));
+                let write = poll_fn(|context| {
+                    Pin::new(&mut *connection.stream.borrow_mut())
+                        .poll_write(context, &bytes[sent..])
+                });
                 match write.await {
                     Ok(len @ 1..) => sent += len,
                     _ => break 'open,
@@ -132,7 +140,8 @@ fn close(core: &Core, connection: &Connection) {
     core.shard.borrow_mut().disconnect(connection.id);
     core.connections.borrow_mut()[connection.id.slot as usize] = None;
     let stream = connection.stream.borrow();
-    // SAFETY: the stream owns the descriptor, and `stream` keeps it from being closed until the end of this function, past the last use.
+    // SAFETY: the stream owns the descriptor, and `stream` keeps it from being closed until the end
+    // of this function, past the last use.
     let fd = unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) };
     // Ends the reading task's poll, if it waits in one; an error means that the peer was faster.
     let _ = rustix::net::shutdown(fd, rustix::net::Shutdown::Both);

@@ -20,7 +20,8 @@ use std::time::{Duration, SystemTime};
 
 /// Mesh and control messages taken before other tasks get their turn.
 const INBOX_BATCH: usize = 256;
-/// Long enough that an executor which spins before it sleeps has slept once: its first sleep registers with the kernel.
+/// Long enough that an executor which spins before it sleeps has slept once: its first sleep
+/// registers with the kernel.
 const FIRST_PARK: Duration = Duration::from_millis(20);
 
 /// What the tasks of a core share.
@@ -60,15 +61,18 @@ impl Core {
         self.clock.delta_as_nanos(0, self.clock.raw())
     }
 
-    /// After each piece of work on the shard: sends what it has for its siblings and the control thread, and wakes the tasks that have
-    /// something to do.
+    /// After each piece of work on the shard: sends what it has for its siblings and the control
+    /// thread, and wakes the tasks that have something to do.
     pub fn after_work(&self) {
         let mut shard = self.shard.borrow_mut();
         if !shard.mesh_out().is_empty() {
             let mut woken = 0u64;
             for (to, message) in shard.mesh_out().drain(..) {
                 let queue = &self.channels.mesh[usize::from(to)][self.shard_index];
-                assert!(queue.push(message).is_ok(), "pending forwards are bounded by the queue's length");
+                assert!(
+                    queue.push(message).is_ok(),
+                    "pending forwards are bounded by the queue's length"
+                );
                 woken |= 1 << to;
             }
             while woken != 0 {
@@ -98,9 +102,24 @@ impl Core {
 }
 
 /// Runs a core until the process ends; returns only when it can't start.
-pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failure>>) -> Result<(), Failure> {
+pub(super) async fn run(
+    setup: CoreSetup,
+    started: &SyncSender<Result<(), Failure>>,
+) -> Result<(), Failure> {
     let shard_index = usize::from(setup.settings.shard);
-    let CoreSetup { settings, role_config, state, listen, log_dir, clock, journal, channels, spin, other_cpus, .. } = setup;
+    let CoreSetup {
+        settings,
+        role_config,
+        state,
+        listen,
+        log_dir,
+        clock,
+        journal,
+        channels,
+        spin,
+        other_cpus,
+        ..
+    } = setup;
     let shard = Shard::new(settings, role_config, state, Journal::new(journal));
     let core = Rc::new(Core {
         shard: RefCell::new(shard),
@@ -121,10 +140,15 @@ pub(super) async fn run(setup: CoreSetup, started: &SyncSender<Result<(), Failur
     glommio::spawn_local(tick(Rc::clone(&core))).detach();
     let _ = started.send(Ok(()));
     switched(&core).await;
-    let listening =
-        socket::bind(listen, true).and_then(|socket| socket::listen(&socket).and_then(|()| Ok((socket.try_clone()?, socket))));
-    let (kept, socket) = listening
-        .map_err(|error| Failure::new(Status::Config, format!("can't listen on {listen}: {error}; is another process there?")))?;
+    let listening = socket::bind(listen, true).and_then(|socket| {
+        socket::listen(&socket).and_then(|()| Ok((socket.try_clone()?, socket)))
+    });
+    let (kept, socket) = listening.map_err(|error| {
+        Failure::new(
+            Status::Config,
+            format!("can't listen on {listen}: {error}; is another process there?"),
+        )
+    })?;
     let listener = accept::listener(socket);
     let _ = started.send(Ok(()));
     glommio::spawn_local(stop_listening(Rc::clone(&core), kept)).detach();
@@ -140,8 +164,8 @@ async fn switched(core: &Core) {
     let _ = switch.pop();
 }
 
-/// At the end of a stop. The kernel takes some time to end the rings of a process that is gone, and until then it would go on taking
-/// connections for it, which nobody answers.
+/// At the end of a stop. The kernel takes some time to end the rings of a process that is gone, and
+/// until then it would go on taking connections for it, which nobody answers.
 async fn stop_listening(core: Rc<Core>, listener: OwnedFd) {
     switched(&core).await;
     core.listening_ended.set(true);
@@ -163,7 +187,9 @@ async fn take_messages(core: Rc<Core>) {
         {
             let mut shard = core.shard.borrow_mut();
             let now = core.now();
-            take_fairly(&siblings, turn, INBOX_BATCH, |from, message| shard.mesh(from as u16, message, now));
+            take_fairly(&siblings, turn, INBOX_BATCH, |from, message| {
+                shard.mesh(from as u16, message, now)
+            });
             shard.date_decisions(core.mono_ns());
             take_fairly(&[control], 0, INBOX_BATCH, |_, message| shard.control(message, now));
             // The standby's acknowledgement may be among them.

@@ -1,9 +1,10 @@
 //! The log's disk: one block after the other, each durable before the next begins.
 //!
-//! A plain thread for each shard writes with `pwrite` on a file opened with `O_DIRECT | O_DSYNC`; it never runs on a data core as long
-//! as there is another. Not io_uring: on a disk without forced unit access a synchronous write ends with a cache flush, which the
-//! kernel runs for io_uring in a workqueue bound to the processor that took the interrupt. There it waits behind whatever spins: 4 ms
-//! (a scheduler tick) measured with a busy process beside, where this thread takes 75 µs.
+//! A plain thread for each shard writes with `pwrite` on a file opened with `O_DIRECT | O_DSYNC`;
+//! it never runs on a data core as long as there is another. Not io_uring: on a disk without forced
+//! unit access a synchronous write ends with a cache flush, which the kernel runs for io_uring in a
+//! workqueue bound to the processor that took the interrupt. There it waits behind whatever spins:
+//! 4 ms (a scheduler tick) measured with a busy process beside, where this thread takes 75 µs.
 
 use super::core::Core;
 use super::priority;
@@ -77,7 +78,12 @@ impl Disk {
                 priority::prefer(shard);
                 writer.run(&waiting);
             })
-            .map_err(|e| Failure::new(Status::Environment, format!("the writing thread of shard {shard} can't start: {e}")))?;
+            .map_err(|e| {
+                Failure::new(
+                    Status::Environment,
+                    format!("the writing thread of shard {shard} can't start: {e}"),
+                )
+            })?;
         let mut shard = core.shard.borrow_mut();
         for _ in 0..shard.buffers_wanted() {
             shard.give_buffer(DirectBlock::new());
@@ -91,27 +97,34 @@ impl Disk {
 struct Writer {
     data_dir: PathBuf,
     shard: u16,
-    /// The segment in use. None before the first block: a standby's stream is not written from here until it takes over.
+    /// The segment in use. None before the first block: a standby's stream is not written from here
+    /// until it takes over.
     file: Option<(u32, File)>,
     done: Arc<Mailbox<DirectBlock>>,
 }
 
 impl Writer {
-    /// Writes until the core is gone. A failed write ends the node: whether its bytes are on the disk is unknown, and a retry could
-    /// acknowledge what a crash then loses.
+    /// Writes until the core is gone. A failed write ends the node: whether its bytes are on the
+    /// disk is unknown, and a retry could acknowledge what a crash then loses.
     fn run(mut self, jobs: &Receiver<BlockWrite<DirectBlock>>) {
         while let Ok(write) = jobs.recv() {
             let file = match self.file.take() {
                 Some((segment, file)) if segment == write.segment => file,
-                // Nothing is written yet: what waits for it is answered UNCONFIRMED when its time is over, and is decided all the same.
+                // Nothing is written yet: what waits for it is answered UNCONFIRMED when its time
+                // is over, and is decided all the same.
                 _ => open_segment(&self.data_dir, self.shard, write.segment, || true)
-                    .unwrap_or_else(|error| fatal::end(&unopened(&self.data_dir, self.shard, write.segment, &error))),
+                    .unwrap_or_else(|error| {
+                        fatal::end(&unopened(&self.data_dir, self.shard, write.segment, &error))
+                    }),
             };
             let (_, file) = self.file.insert((write.segment, file));
             let outcome = file.write_at(&write.buffer.bytes()[..write.len], write.offset);
             let why = match outcome {
                 Ok(len) if len == write.len => {
-                    assert!(self.done.push(write.buffer).is_ok(), "one write is under way at a time");
+                    assert!(
+                        self.done.push(write.buffer).is_ok(),
+                        "one write is under way at a time"
+                    );
                     self.done.wake();
                     continue;
                 }
@@ -129,21 +142,30 @@ impl Writer {
     }
 }
 
-/// Opens a segment to be written as the log is: past the page cache, each write durable when it returns. Where there is no descriptor for
-/// it, it waits for one as long as `goes_on` says so.
+/// Opens a segment to be written as the log is: past the page cache, each write durable when it
+/// returns. Where there is no descriptor for it, it waits for one as long as `goes_on` says so.
 ///
 /// # Errors
 /// What the system says.
-pub fn open_segment(data_dir: &Path, shard: u16, segment: u32, goes_on: impl Fn() -> bool) -> io::Result<File> {
+pub fn open_segment(
+    data_dir: &Path,
+    shard: u16,
+    segment: u32,
+    goes_on: impl Fn() -> bool,
+) -> io::Result<File> {
     let path = segment_path(data_dir, shard, segment);
-    let open = || OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path);
+    let open =
+        || OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path);
     wait_for("the log", goes_on, open)
 }
 
 /// A segment could not be opened: how the node ends.
 pub fn unopened(data_dir: &Path, shard: u16, segment: u32, error: &io::Error) -> Failure {
     let path = segment_path(data_dir, shard, segment);
-    Failure::new(Status::DiskFailed, format!("segment {} can't be opened for direct writing: {error}", path.display()))
+    Failure::new(
+        Status::DiskFailed,
+        format!("segment {} can't be opened for direct writing: {error}", path.display()),
+    )
 }
 
 /// Moves the log on: hands over the first block of a burst, and waits for the writing thread.
@@ -161,7 +183,8 @@ pub(super) async fn write_blocks(core: Rc<Core>) {
 }
 
 impl Disk {
-    /// Waits until the block under way is back, or was taken back by somebody else's [`Self::progress`].
+    /// Waits until the block under way is back, or was taken back by somebody else's
+    /// [`Self::progress`].
     async fn returned(&self) {
         poll_fn(|context| {
             let returned = || !self.writing.get() || self.has_written();
@@ -175,14 +198,15 @@ impl Disk {
         .await;
     }
 
-    /// Whether a block has come back; cheap enough to ask in the middle of a batch. An idle disk waits for the batch's end instead, because
-    /// few large blocks cost less than many small ones.
+    /// Whether a block has come back; cheap enough to ask in the middle of a batch. An idle disk
+    /// waits for the batch's end instead, because few large blocks cost less than many small ones.
     #[inline]
     pub fn has_written(&self) -> bool {
         !self.done.is_empty()
     }
 
-    /// Answers what became durable, and gives the disk the next block. The block goes first: the disk is what everybody waits for.
+    /// Answers what became durable, and gives the disk the next block. The block goes first: the
+    /// disk is what everybody waits for.
     pub fn progress(&self, core: &Core) {
         if self.writing.get() {
             let Some(buffer) = self.done.pop() else { return };
@@ -195,7 +219,8 @@ impl Disk {
         let mut shard = core.shard.borrow_mut();
         if let Some(write) = shard.next_write(core.now()) {
             self.writing.set(true);
-            core.channels.feeds[core.shard_index].push(&write.buffer.bytes()[..write.len], write.last_lsn);
+            core.channels.feeds[core.shard_index]
+                .push(&write.buffer.bytes()[..write.len], write.last_lsn);
             // Whoever hands a block over: the journal's task waits for its return.
             core.journal.set();
             assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");

@@ -4,7 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
 
-/// A flag that one task waits for and others set. Set before the wait, it is not lost; set twice, it counts once.
+/// A flag that one task waits for and others set. Set before the wait, it is not lost; set twice,
+/// it counts once.
 #[derive(Default)]
 pub(super) struct Event {
     set: Cell<bool>,

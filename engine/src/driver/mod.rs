@@ -1,11 +1,15 @@
 //! The data cores: moves the shards with sockets and the disk. The only files that know glommio.
 //!
-//! One executor pinned to each data core, one shard on each. What bites in glommio 0.9.0, and so shapes this folder:
+//! One executor pinned to each data core, one shard on each. What bites in glommio 0.9.0, and so
+//! shapes this folder:
 //!
 //! - The preempt timer is set to an hour: with a short one an executor loses ready tasks for ever.
-//! - Tasks give way with a timer of zero length ([`yield_to_reactor`]), never with `yield_now`: only that lets I/O be polled.
-//! - The log is not written through the ring at all, but by a plain thread with `O_DSYNC` (`disk.rs` says why).
-//! - Few, long-lived tasks: two a connection, a handful a core, none per request. Wakers of other threads are one `AtomicWaker` a queue.
+//! - Tasks give way with a timer of zero length ([`yield_to_reactor`]), never with `yield_now`:
+//!   only that lets I/O be polled.
+//! - The log is not written through the ring at all, but by a plain thread with `O_DSYNC`
+//!   (`disk.rs` says why).
+//! - Few, long-lived tasks: two a connection, a handful a core, none per request. Wakers of other
+//!   threads are one `AtomicWaker` a queue.
 //! - The first park of a process takes up to 80 ms, so each core parks once before it listens.
 
 mod accept;
@@ -37,9 +41,11 @@ pub use priority::prefer;
 
 /// Never within a run: see the folder's first lines.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);
-/// Memory that glommio registers with the kernel for direct I/O: its least, because the log is not written through the ring.
+/// Memory that glommio registers with the kernel for direct I/O: its least, because the log is not
+/// written through the ring.
 const IO_MEMORY_LEN: usize = 64 * 1024;
-/// Entries of each submission ring. Bounds one batch of polls and writes, not what can be under way.
+/// Entries of each submission ring. Bounds one batch of polls and writes, not what can be under
+/// way.
 const RING_DEPTH: usize = 512;
 
 /// The queues that connect cores and the control thread.
@@ -54,7 +60,8 @@ pub struct ShardChannels {
     pub counters: Vec<SharedCounters>,
     /// Blocks of each shard on their way to the standby.
     pub feeds: Vec<LiveFeed>,
-    /// To each core, twice: everything that answers is there, listen; and, at the end of a stop, listen no more.
+    /// To each core, twice: everything that answers is there, listen; and, at the end of a stop,
+    /// listen no more.
     pub listens: Vec<Mailbox<()>>,
     /// Clients' connections that could not be taken, over all cores.
     pub not_taken: Seldom,
@@ -111,8 +118,9 @@ pub struct CoreSetup {
     pub channels: Arc<ShardChannels>,
 }
 
-/// Starts a core on a thread of its own, which runs until the process ends. `started` gets a message when it runs, or can't, and another
-/// one when it listens, or can't: it does so once [`ShardChannels::listens`] says so.
+/// Starts a core on a thread of its own, which runs until the process ends. `started` gets a
+/// message when it runs, or can't, and another one when it listens, or can't: it does so once
+/// [`ShardChannels::listens`] says so.
 ///
 /// # Errors
 /// When the executor can't be made: no such processor, no ring, too little lockable memory.

@@ -1,14 +1,17 @@
 //! Scheduling of the threads that the data cores wait for.
 
-/// The lowest real-time priority: above every ordinary thread, below whatever the operator made more urgent.
+/// The lowest real-time priority: above every ordinary thread, below whatever the operator made
+/// more urgent.
 const PRIORITY: i32 = 1;
 
-/// Lets the calling thread run as soon as its disk is ready, ahead of ordinary threads on the same processor. It sleeps whenever it waits,
-/// so it takes nobody's time. Without the right to do so (`CAP_SYS_NICE`, `LimitRTPRIO=1`) everything works, with up to a scheduler tick
-/// (4 ms) more latency where processors are shared.
+/// Lets the calling thread run as soon as its disk is ready, ahead of ordinary threads on the same
+/// processor. It sleeps whenever it waits, so it takes nobody's time. Without the right to do so
+/// (`CAP_SYS_NICE`, `LimitRTPRIO=1`) everything works, with up to a scheduler tick (4 ms) more
+/// latency where processors are shared.
 pub fn prefer(shard: u16) {
     let parameters = libc::sched_param { sched_priority: PRIORITY };
-    // SAFETY: the call reads the structure, which lives until it returns; 0 names the calling thread.
+    // SAFETY: the call reads the structure, which lives until it returns; 0 names the calling
+    // thread.
     let outcome = unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const parameters) };
     if outcome != 0 {
         let error = std::io::Error::last_os_error();

@@ -1,4 +1,5 @@
-//! What the machine must offer, checked before anything else, so that a lack is one sentence instead of a panic somewhere below.
+//! What the machine must offer, checked before anything else, so that a lack is one sentence
+//! instead of a panic somewhere below.
 
 use crate::fatal::{Failure, Status};
 use crate::limits::{MAX_CALLS, MAX_HTTP_CONNECTIONS};
@@ -6,7 +7,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Lockable memory that each executor needs for its rings, bytes.
 const LOCKABLE_PER_CORE: u64 = 512 * 1024;
-/// Descriptors of each data core: its rings and events, its sockets to listen with, its segment, and the files that are read beside it.
+/// Descriptors of each data core: its rings and events, its sockets to listen with, its segment,
+/// and the files that are read beside it.
 const DESCRIPTORS_PER_CORE: u64 = 24;
 /// Descriptors of everything else but connections: the control thread, lists, look-ups.
 const OTHER_DESCRIPTORS: u64 = 64;
@@ -20,11 +22,14 @@ const DESCRIPTORS_PER_CALL: u64 = 2;
 pub fn check(cpus: &[usize], connections: usize) -> Result<(), Failure> {
     let lack = |message: String| Err(Failure::new(Status::Environment, message));
     let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let online = glommio::CpuSet::online().map(|set| set.into_iter().map(|c| c.cpu).collect::<Vec<_>>());
+    let online =
+        glommio::CpuSet::online().map(|set| set.into_iter().map(|c| c.cpu).collect::<Vec<_>>());
     if let Ok(online) = online
         && let Some(missing) = cpus.iter().find(|cpu| !online.contains(cpu))
     {
-        return lack(format!("processor {missing} is not online (this machine has {available}): change --cores or --shards"));
+        return lack(format!(
+            "processor {missing} is not online (this machine has {available}): change --cores or --shards"
+        ));
     }
     if let Err(error) = io_uring() {
         return lack(format!(
@@ -66,7 +71,10 @@ fn descriptors(needed: u64) -> Result<(), Failure> {
     }
     limit.current = Some(needed);
     setrlimit(Resource::Nofile, limit).map_err(|error| {
-        Failure::new(Status::Environment, format!("the limit of descriptors can't be raised to {needed}: {error}"))
+        Failure::new(
+            Status::Environment,
+            format!("the limit of descriptors can't be raised to {needed}: {error}"),
+        )
     })
 }
 
@@ -75,7 +83,8 @@ fn io_uring() -> Result<(), std::io::Error> {
     /// Size of `struct io_uring_params`, bytes (linux/io_uring.h).
     const PARAMS_LEN: usize = 120;
     let mut params = [0u64; PARAMS_LEN / 8];
-    // SAFETY: io_uring_setup reads and writes one `struct io_uring_params`, for which the zeroed, 8-byte aligned array has the size.
+    // SAFETY: io_uring_setup reads and writes one `struct io_uring_params`, for which the zeroed,
+    // 8-byte aligned array has the size.
     let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 2u32, params.as_mut_ptr()) };
     if fd < 0 {
         return Err(std::io::Error::last_os_error());

@@ -1,19 +1,24 @@
-//! How many segments of a stream to keep ready, and whose is made next: by the measured rate of its log and the measured time that a
-//! segment takes to be made, not by a count alone. Pure: times and lengths in, a decision out.
+//! How many segments of a stream to keep ready, and whose is made next: by the measured rate of its
+//! log and the measured time that a segment takes to be made, not by a count alone. Pure: times and
+//! lengths in, a decision out.
 //!
-//! A stream uses up a segment in `length / rate`, and one is made in `t`. So that none is missing when one is needed, as many must be ready
-//! as are used up while one is made, and as many again because both were measured and neither is steady: a disk that is busy with other
-//! things makes one in five takes. What is used up faster than it can be made runs out whatever is ready; then the shard waits for the disk.
+//! A stream uses up a segment in `length / rate`, and one is made in `t`. So that none is missing
+//! when one is needed, as many must be ready as are used up while one is made, and as many again
+//! because both were measured and neither is steady: a disk that is busy with other things makes
+//! one in five takes. What is used up faster than it can be made runs out whatever is ready; then
+//! the shard waits for the disk.
 
 use std::time::Duration;
 
 /// Ready beyond what one making uses up, in makings: the disk may be so much slower than it was.
 const SAFETY: f64 = 3.0;
-/// Most that the measured rate has made ahead, bytes: what is made is taken from the disk for good. More must be configured.
+/// Most that the measured rate has made ahead, bytes: what is made is taken from the disk for good.
+/// More must be configured.
 const MAX_AHEAD_LEN: u64 = 4 << 30;
 /// Weight of the newest rate: one second at full load counts nearly whole after three looks.
 const RISE: f64 = 0.5;
-/// What the rate keeps of itself from look to look when there is less: a pause of a minute does not unlearn it.
+/// What the rate keeps of itself from look to look when there is less: a pause of a minute does not
+/// unlearn it.
 const KEEP: f64 = 0.98;
 /// How often rates are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -47,11 +52,23 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Of streams that have so many segments each and use this one of them, of `segment_len` bytes, with at least `least` of them kept ready
-    /// ahead of it.
+    /// Of streams that have so many segments each and use this one of them, of `segment_len` bytes,
+    /// with at least `least` of them kept ready ahead of it.
     pub fn new(streams: &[(u32, u32)], segment_len: u64, least: u32) -> Self {
-        let stream = |&(ready, in_use): &(u32, u32)| StreamNeed { ready, in_use, log_len: 0, rate: 0.0, served: 0 };
-        Self { streams: streams.iter().map(stream).collect(), segment_len, least, making: Duration::ZERO, made: 0 }
+        let stream = |&(ready, in_use): &(u32, u32)| StreamNeed {
+            ready,
+            in_use,
+            log_len: 0,
+            rate: 0.0,
+            served: 0,
+        };
+        Self {
+            streams: streams.iter().map(stream).collect(),
+            segment_len,
+            least,
+            making: Duration::ZERO,
+            made: 0,
+        }
     }
 
     /// A stream has moved on to this segment.
@@ -64,7 +81,11 @@ impl Needs {
         let stream = &mut self.streams[stream];
         let now = log_len.saturating_sub(stream.log_len) as f64 / since.as_secs_f64().max(1e-3);
         stream.log_len = log_len;
-        stream.rate = if now > stream.rate { stream.rate + RISE * (now - stream.rate) } else { (KEEP * stream.rate).max(now) };
+        stream.rate = if now > stream.rate {
+            stream.rate + RISE * (now - stream.rate)
+        } else {
+            (KEEP * stream.rate).max(now)
+        };
     }
 
     /// Another segment of a stream is there, made in this time. Gives how many there are.
@@ -84,19 +105,29 @@ impl Needs {
 
     /// How many segments of a stream are to be ready ahead of the one in use.
     pub fn wanted(&self, stream: usize) -> u32 {
-        let used_up = self.streams[stream].rate * self.making.as_secs_f64() / self.segment_len as f64;
+        let used_up =
+            self.streams[stream].rate * self.making.as_secs_f64() / self.segment_len as f64;
         let most = (MAX_AHEAD_LEN / self.segment_len).min(u64::from(u32::MAX)) as u32;
         // As a float it fits whatever was measured: `as` stops at the type's end.
         ((used_up * (1.0 + SAFETY)).ceil() as u32).min(most).max(self.least)
     }
 
-    /// The stream to make a segment for now: of those that have fewer than they should, the one whose ready ones last for the shortest time;
-    /// of equals the one that got its last one longest ago, so that none is left out while the disk can't keep up.
+    /// The stream to make a segment for now: of those that have fewer than they should, the one
+    /// whose ready ones last for the shortest time; of equals the one that got its last one longest
+    /// ago, so that none is left out while the disk can't keep up.
     pub fn most_wanting(&self) -> Option<usize> {
-        let left = |stream: usize| (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use);
-        let lasts_s = |stream: usize| f64::from(left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0);
+        let left = |stream: usize| {
+            (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use)
+        };
+        let lasts_s = |stream: usize| {
+            f64::from(left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0)
+        };
         let wanting = (0..self.streams.len()).filter(|&stream| left(stream) < self.wanted(stream));
-        wanting.min_by(|&a, &b| lasts_s(a).total_cmp(&lasts_s(b)).then(self.streams[a].served.cmp(&self.streams[b].served)))
+        wanting.min_by(|&a, &b| {
+            lasts_s(a)
+                .total_cmp(&lasts_s(b))
+                .then(self.streams[a].served.cmp(&self.streams[b].served))
+        })
     }
 }
 
@@ -107,7 +138,8 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// One stream at a steady rate, looked at so often, on a disk that makes a segment in this time.
+    /// One stream at a steady rate, looked at so often, on a disk that makes a segment in this
+    /// time.
     fn at(rate: u64, looks: u64, making: Duration) -> Needs {
         let mut needs = Needs::new(&[(3, 2)], 128 * MIB, 2);
         for look in 1..=looks {
@@ -129,7 +161,10 @@ mod tests {
         assert_eq!(at(512 * MIB, 20, SECOND).wanted(0), 16);
         assert_eq!(at(512 * MIB, 20, SECOND / 4).wanted(0), 4);
         // A disk that hangs is no reason to fill it.
-        assert_eq!(at(512 * MIB, 20, 3_600 * SECOND).wanted(0), (MAX_AHEAD_LEN / (128 * MIB)) as u32);
+        assert_eq!(
+            at(512 * MIB, 20, 3_600 * SECOND).wanted(0),
+            (MAX_AHEAD_LEN / (128 * MIB)) as u32
+        );
         // What is configured counts where it is more.
         let mut needs = Needs::new(&[(1, 0)], 128 * MIB, 100);
         needs.made(0, 3_600 * SECOND);

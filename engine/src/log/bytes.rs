@@ -1,8 +1,9 @@
 //! Segment files as bytes in memory, read past the page cache.
 //!
-//! A node writes its log with `O_DIRECT`, so at its next start no byte of it is cached, and filling the cache first costs more
-//! than the disk itself: recovery of 1 GB on a virtual disk took 15 s through a mapping and takes 2 s so. A copy in memory also
-//! needs no proof of what a writer beside it may do to the bytes meanwhile, as a mapping would.
+//! A node writes its log with `O_DIRECT`, so at its next start no byte of it is cached, and filling
+//! the cache first costs more than the disk itself: recovery of 1 GB on a virtual disk took 15 s
+//! through a mapping and takes 2 s so. A copy in memory also needs no proof of what a writer beside
+//! it may do to the bytes meanwhile, as a mapping would.
 
 use super::segment::MAX_SEGMENT_LEN;
 use catraca_wire::block::BLOCK_ALIGN;
@@ -21,7 +22,8 @@ pub(super) struct SegmentBytes {
 }
 
 impl SegmentBytes {
-    /// Reads a file whole. Of one longer than any segment only so much that its length is seen to be wrong.
+    /// Reads a file whole. Of one longer than any segment only so much that its length is seen to
+    /// be wrong.
     pub fn read(&mut self, path: &Path) -> io::Result<&[u8]> {
         let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
         // Not every filesystem has O_DIRECT; a missing file fails again here, with the same error.
@@ -30,7 +32,8 @@ impl SegmentBytes {
         let len = usize::try_from(len).map_err(io::Error::other)?;
         let room = len.next_multiple_of(BLOCK_ALIGN);
         if self.buffer.len() < room + BLOCK_ALIGN {
-            // A new one rather than a grown one: nothing of the old is needed, and fresh zeros cost nothing.
+            // A new one rather than a grown one: nothing of the old is needed, and fresh zeros cost
+            // nothing.
             self.buffer = vec![0; room + BLOCK_ALIGN];
         }
         let aligned = self.buffer.as_ptr().align_offset(BLOCK_ALIGN);
@@ -61,7 +64,8 @@ mod tests {
 
     #[test]
     fn files_of_any_length_are_read_whole() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary folder on a disk");
+        let dir =
+            tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a temporary folder on a disk");
         let path = dir.path().join("file");
         let mut segment = SegmentBytes::default();
         for len in [0, 1, 511, 512, 4095, 4096, 4097, 100_000, 65_536, 3] {
@@ -79,6 +83,9 @@ mod tests {
         let path = dir.path().join("file");
         File::create(&path).and_then(|file| file.set_len(1 << 40)).expect("sparse");
         let mut segment = SegmentBytes::default();
-        assert_eq!(segment.read(&path).expect("readable").len() as u64, MAX_SEGMENT_LEN + BLOCK_ALIGN as u64);
+        assert_eq!(
+            segment.read(&path).expect("readable").len() as u64,
+            MAX_SEGMENT_LEN + BLOCK_ALIGN as u64
+        );
     }
 }

@@ -1,12 +1,13 @@
-//! Judges one place of a segment: a sound block that continues the log, or the exact reason why there is none.
+//! Judges one place of a segment: a sound block that continues the log, or the exact reason why
+//! there is none.
 //!
-//! Pure: bytes in, verdict out. Allocates nothing, and believes no length before its check sum has been verified. What follows
-//! from a verdict for the log as a whole is decided in `recovery`.
+//! Pure: bytes in, verdict out. Allocates nothing, and believes no length before its check sum has
+//! been verified. What follows from a verdict for the log as a whole is decided in `recovery`.
 
 use super::damage::{DamageReason, RecordFault, Stale};
 use catraca_wire::block::{
-    self, BLOCK_ALIGN, BLOCK_HEAD_LEN, BLOCK_MAGIC, BlockHead, Chain, ChainKey, FORMAT_VERSION, SECTOR_LEN, SEGMENT_HEAD_LEN,
-    SEGMENT_MAGIC, SegmentHead,
+    self, BLOCK_ALIGN, BLOCK_HEAD_LEN, BLOCK_MAGIC, BlockHead, Chain, ChainKey, FORMAT_VERSION,
+    SECTOR_LEN, SEGMENT_HEAD_LEN, SEGMENT_MAGIC, SegmentHead,
 };
 use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, RecordHead, RecordKind};
 
@@ -29,15 +30,22 @@ pub struct Tail {
 
 impl Tail {
     /// Before the first block of a stream.
-    pub const START: Self =
-        Self { segment: 0, offset: SEGMENT_HEAD_LEN as u64, next_lsn: 1, previous_chain: [0; 32], epoch: 0, sealed_at_ns: 0 };
+    pub const START: Self = Self {
+        segment: 0,
+        offset: SEGMENT_HEAD_LEN as u64,
+        next_lsn: 1,
+        previous_chain: [0; 32],
+        epoch: 0,
+        sealed_at_ns: 0,
+    };
 
     /// Behind a block.
     pub fn after(block: &SoundBlock<'_>) -> Self {
         Self {
             segment: block.place.segment,
             offset: block.place.block_offset + block.head.padded_len() as u64,
-            next_lsn: block.head.first_lsn.to_native() + u64::from(block.head.record_count.to_native()),
+            next_lsn: block.head.first_lsn.to_native()
+                + u64::from(block.head.record_count.to_native()),
             previous_chain: block.head.chain,
             epoch: block.head.epoch.to_native(),
             sealed_at_ns: block.head.sealed_at_ns.to_native(),
@@ -116,8 +124,8 @@ pub enum BlockFault {
     Damaged(DamageReason),
 }
 
-/// A block that came from elsewhere, held to all that recovery asks of one on disk: `bytes` are the whole block, which is to go to
-/// `offset` of `segment`.
+/// A block that came from elsewhere, held to all that recovery asks of one on disk: `bytes` are the
+/// whole block, which is to go to `offset` of `segment`.
 ///
 /// # Errors
 /// [`BlockFault`].
@@ -131,11 +139,14 @@ pub fn received_block<'a>(
     offset: u64,
 ) -> Result<SoundBlock<'a>, BlockFault> {
     let identity = Identity { cluster_id, shard };
-    let block = block_at(bytes, bytes.len(), 0, segment, &identity, tail, Some(key)).map_err(|stop| match stop {
-        Stop::Full | Stop::ZeroHead | Stop::Incomplete { .. } => BlockFault::Incomplete,
-        Stop::Stale(stale) => BlockFault::Stale(stale),
-        Stop::Damaged(reason) => BlockFault::Damaged(reason),
-    })?;
+    let block =
+        block_at(bytes, bytes.len(), 0, segment, &identity, tail, Some(key)).map_err(|stop| {
+            match stop {
+                Stop::Full | Stop::ZeroHead | Stop::Incomplete { .. } => BlockFault::Incomplete,
+                Stop::Stale(stale) => BlockFault::Stale(stale),
+                Stop::Damaged(reason) => BlockFault::Damaged(reason),
+            }
+        })?;
     if block.head.padded_len() != bytes.len() {
         return Err(BlockFault::Damaged(DamageReason::BlockPadding));
     }
@@ -149,7 +160,8 @@ pub(super) struct Identity {
     pub shard: u16,
 }
 
-/// Whether all bytes are zero. By comparison with a page of zeros, which is `memcmp` and so fast in every build.
+/// Whether all bytes are zero. By comparison with a page of zeros, which is `memcmp` and so fast in
+/// every build.
 pub(super) fn is_zero(bytes: &[u8]) -> bool {
     static ZEROS: [u8; BLOCK_ALIGN] = [0; BLOCK_ALIGN];
     bytes.chunks(BLOCK_ALIGN).all(|chunk| chunk == &ZEROS[..chunk.len()])
@@ -164,7 +176,12 @@ pub(super) fn segment_head(
 ) -> Result<&SegmentHead, DamageReason> {
     let head: &SegmentHead = match bytes.get(..size_of::<SegmentHead>()) {
         None if bytes.is_empty() => return Err(DamageReason::SegmentEmpty),
-        None => return Err(DamageReason::SegmentLength { have: bytes.len() as u64, want: SEGMENT_HEAD_LEN as u64 }),
+        None => {
+            return Err(DamageReason::SegmentLength {
+                have: bytes.len() as u64,
+                want: SEGMENT_HEAD_LEN as u64,
+            });
+        }
         Some(head) => bytemuck::from_bytes(head),
     };
     let length = head.segment_len.to_native();
@@ -174,7 +191,10 @@ pub(super) fn segment_head(
     if head.format_version.to_native() != FORMAT_VERSION {
         return Err(DamageReason::SegmentVersion(head.format_version.to_native()));
     }
-    if head.reserved != [0; 12] || length < SEGMENT_HEAD_LEN as u64 || !length.is_multiple_of(BLOCK_ALIGN as u64) {
+    if head.reserved != [0; 12]
+        || length < SEGMENT_HEAD_LEN as u64
+        || !length.is_multiple_of(BLOCK_ALIGN as u64)
+    {
         return Err(DamageReason::SegmentHead);
     }
     if cluster_id.is_some_and(|cluster_id| cluster_id != head.cluster_id) {
@@ -193,8 +213,9 @@ pub(super) fn segment_head(
     Ok(head)
 }
 
-/// The block at `offset` of a segment, if it is sound and continues `tail`. Bytes that `bytes` lacks up to `segment_len` count as
-/// never written. Without a key the chain's channels are checked, its values are not.
+/// The block at `offset` of a segment, if it is sound and continues `tail`. Bytes that `bytes`
+/// lacks up to `segment_len` count as never written. Without a key the chain's channels are
+/// checked, its values are not.
 pub(super) fn block_at<'a>(
     bytes: &'a [u8],
     segment_len: usize,
@@ -212,7 +233,9 @@ pub(super) fn block_at<'a>(
     if is_zero(sector) {
         return Err(Stop::ZeroHead);
     }
-    let Some(head) = sector.get(..BLOCK_HEAD_LEN) else { return Err(Stop::Incomplete { len: BLOCK_ALIGN }) };
+    let Some(head) = sector.get(..BLOCK_HEAD_LEN) else {
+        return Err(Stop::Incomplete { len: BLOCK_ALIGN });
+    };
     let head: &BlockHead = bytemuck::from_bytes(head);
     if head.magic != BLOCK_MAGIC || head.header_crc.to_native() != head.expected_header_crc() {
         return Err(Stop::Damaged(DamageReason::BlockHead));
@@ -225,7 +248,8 @@ pub(super) fn block_at<'a>(
     }
     continues(head, identity, tail)?;
 
-    // From here on the lengths can be believed: the head is sound and its block is the one expected.
+    // From here on the lengths can be believed: the head is sound and its block is the one
+    // expected.
     let len = head.padded_len();
     let end = BLOCK_HEAD_LEN + head.payload_len.to_native() as usize;
     if offset + len > segment_len {
@@ -233,8 +257,13 @@ pub(super) fn block_at<'a>(
     }
     let Some(payload) = rest.get(BLOCK_HEAD_LEN..end) else { return Err(Stop::Incomplete { len }) };
     if crc32c::crc32c(payload) != head.payload_crc.to_native() {
-        let never_written = block::zero_sectors(&rest[..end]) > head.zero_sectors.to_native() as usize;
-        return Err(if never_written { Stop::Incomplete { len } } else { Stop::Damaged(DamageReason::PayloadRot) });
+        let never_written =
+            block::zero_sectors(&rest[..end]) > head.zero_sectors.to_native() as usize;
+        return Err(if never_written {
+            Stop::Incomplete { len }
+        } else {
+            Stop::Damaged(DamageReason::PayloadRot)
+        });
     }
     if key.is_some_and(|key| head.expected_chain(payload, key) != head.chain) {
         return Err(Stop::Damaged(DamageReason::ChainValue));
@@ -270,7 +299,10 @@ fn continues(head: &BlockHead, identity: &Identity, tail: &Tail) -> Result<(), S
         return Err(Stop::Damaged(DamageReason::Gap { expected: tail.next_lsn, found: first_lsn }));
     }
     if epoch < tail.epoch {
-        return Err(Stop::Damaged(DamageReason::EpochWentBack { before: tail.epoch, found: epoch }));
+        return Err(Stop::Damaged(DamageReason::EpochWentBack {
+            before: tail.epoch,
+            found: epoch,
+        }));
     }
     if head.previous_chain != tail.previous_chain {
         return Err(Stop::Damaged(DamageReason::ChainLink));
@@ -284,7 +316,9 @@ fn check_records(head: &BlockHead, payload: &[u8]) -> Result<(), DamageReason> {
     let mut at = 0;
     for _ in 0..head.record_count.to_native() {
         let fault = |what| Err(DamageReason::Record { lsn, what });
-        let Some(record) = payload.get(at..at + RECORD_LEN) else { return fault(RecordFault::Length) };
+        let Some(record) = payload.get(at..at + RECORD_LEN) else {
+            return fault(RecordFault::Length);
+        };
         let record: &RecordHead = bytemuck::from_bytes(record);
         if RecordKind::from_wire(record.kind).is_none() {
             return fault(RecordFault::Kind(record.kind));
@@ -305,12 +339,22 @@ fn check_records(head: &BlockHead, payload: &[u8]) -> Result<(), DamageReason> {
             None => return fault(RecordFault::Lsn(lsn)),
         }
     }
-    if at == payload.len() { Ok(()) } else { Err(DamageReason::Record { lsn, what: RecordFault::Length }) }
+    if at == payload.len() {
+        Ok(())
+    } else {
+        Err(DamageReason::Record { lsn, what: RecordFault::Length })
+    }
 }
 
-/// Where, from `from` on, a head stands that the log can only have if it went on: of this stream, numbered `next_lsn` or later. A
-/// head of an unknown format counts, because nothing says that it is not one.
-pub(super) fn continuation(bytes: &[u8], from: usize, identity: &Identity, next_lsn: u64) -> Option<u64> {
+/// Where, from `from` on, a head stands that the log can only have if it went on: of this stream,
+/// numbered `next_lsn` or later. A head of an unknown format counts, because nothing says that it
+/// is not one.
+pub(super) fn continuation(
+    bytes: &[u8],
+    from: usize,
+    identity: &Identity,
+    next_lsn: u64,
+) -> Option<u64> {
     let claims = |offset: &usize| {
         let Some(head) = bytes.get(*offset..*offset + BLOCK_HEAD_LEN) else { return false };
         let head: &BlockHead = bytemuck::from_bytes(head);
@@ -324,7 +368,8 @@ pub(super) fn continuation(bytes: &[u8], from: usize, identity: &Identity, next_
     (from..bytes.len()).step_by(BLOCK_ALIGN).find(claims).map(|offset| offset as u64)
 }
 
-/// Where the non-zero bytes from `from` on end, rounded up to a multiple of 4096; `None` if there are none.
+/// Where the non-zero bytes from `from` on end, rounded up to a multiple of 4096; `None` if there
+/// are none.
 pub(super) fn end_of_remains(bytes: &[u8], from: usize) -> Option<u64> {
     let rest = bytes.get(from..)?;
     let last = rest.chunks(BLOCK_ALIGN).rposition(|chunk| !is_zero(chunk))?;

@@ -1,7 +1,9 @@
-//! In which order the blocks at a stream's end are zeroed, so that a crash at any moment leaves a log that ends sound or torn.
+//! In which order the blocks at a stream's end are zeroed, so that a crash at any moment leaves a
+//! log that ends sound or torn.
 //!
-//! From the back, one block at a time, each durable before the next. Several at once would not do: of one write any sectors may come
-//! first, and a block that is gone before a later one is damage, which stops the node (LOG.md has the one exception).
+//! From the back, one block at a time, each durable before the next. Several at once would not do:
+//! of one write any sectors may come first, and a block that is gone before a later one is damage,
+//! which stops the node (LOG.md has the one exception).
 
 /// Bytes to be zeroed, durably, before the next are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +16,8 @@ pub struct ClearStep {
     pub to: u64,
 }
 
-/// Takes the blocks as they come in the log, gives them back in the order in which they are to be zeroed.
+/// Takes the blocks as they come in the log, gives them back in the order in which they are to be
+/// zeroed.
 #[derive(Debug, Clone, Default)]
 pub struct Clearing {
     blocks: Vec<ClearStep>,
@@ -23,7 +26,9 @@ pub struct Clearing {
 impl Clearing {
     /// The next block of the log.
     pub fn block(&mut self, segment: u32, from: u64, len: u64) {
-        debug_assert!(self.blocks.last().is_none_or(|last| (last.segment, last.to) <= (segment, from)));
+        debug_assert!(
+            self.blocks.last().is_none_or(|last| (last.segment, last.to) <= (segment, from))
+        );
         self.blocks.push(ClearStep { segment, from, to: from + len });
     }
 }

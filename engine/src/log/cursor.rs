@@ -1,10 +1,13 @@
-//! Reading a stream's blocks one after the other as they are on disk, to send them on: raw bytes, of which only the heads are looked at,
-//! because whoever receives them holds them to all that recovery asks.
+//! Reading a stream's blocks one after the other as they are on disk, to send them on: raw bytes,
+//! of which only the heads are looked at, because whoever receives them holds them to all that
+//! recovery asks.
 
 use super::check::Tail;
 use super::error::LogError;
 use super::segment;
-use catraca_wire::block::{BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head};
+use catraca_wire::block::{
+    BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head,
+};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -12,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes read at once: several of the largest blocks.
 const READ_LEN: usize = 4 * MAX_BLOCK_LEN;
-/// Bytes read at first, and again after nothing was found: at the end of a log what lies behind is unwritten, and there are logs of a few
-/// blocks. Each further reading doubles it.
+/// Bytes read at first, and again after nothing was found: at the end of a log what lies behind is
+/// unwritten, and there are logs of a few blocks. Each further reading doubles it.
 const FIRST_READ_LEN: usize = 64 * 1024;
 
 /// A place in a stream, with the bytes that follow it.
@@ -48,7 +51,8 @@ impl BlockCursor {
         }
     }
 
-    /// Where the next block begins: segment and offset. Where a segment's rest is unused, the next block is in the segment after it.
+    /// Where the next block begins: segment and offset. Where a segment's rest is unused, the next
+    /// block is in the segment after it.
     pub fn place(&self) -> (u32, u64) {
         (self.segment, self.offset)
     }
@@ -66,7 +70,10 @@ impl BlockCursor {
             }
             let next = segment::segment_path(&self.data_dir, self.shard, self.segment + 1);
             // The rest of a segment is used up only when the next one has a block.
-            if !next.exists() || !first_block_exists(&next).map_err(LogError::io(&next, "could not read the segment"))? {
+            if !next.exists()
+                || !first_block_exists(&next)
+                    .map_err(LogError::io(&next, "could not read the segment"))?
+            {
                 return Ok(None);
             }
             if self.ready()?.is_some() {
@@ -79,13 +86,18 @@ impl BlockCursor {
         }
     }
 
-    /// The next block, which is known to be durable by now. What is read goes far past what was durable then, so a block may have come
-    /// into the buffer while it was written: then it is read once more.
+    /// The next block, which is known to be durable by now. What is read goes far past what was
+    /// durable then, so a block may have come into the buffer while it was written: then it is read
+    /// once more.
     ///
     /// # Errors
     /// [`LogError::Io`].
     pub fn next_durable(&mut self) -> Result<Option<&[u8]>, LogError> {
-        let Some((len, sound)) = self.next_block()?.map(|block| (block.len(), payload_is_sound(block))) else { return Ok(None) };
+        let Some((len, sound)) =
+            self.next_block()?.map(|block| (block.len(), payload_is_sound(block)))
+        else {
+            return Ok(None);
+        };
         self.offset -= len as u64;
         if !sound {
             self.buffered_len = 0;
@@ -99,7 +111,8 @@ impl BlockCursor {
         &self.buffer[start - len..start]
     }
 
-    /// Goes over a block of this length without reading it; `segment_len` is the length of the stream's segments.
+    /// Goes over a block of this length without reading it; `segment_len` is the length of the
+    /// stream's segments.
     pub fn pass(&mut self, len: u64, segment_len: u64) {
         if self.offset + len > segment_len {
             self.segment += 1;
@@ -116,23 +129,31 @@ impl BlockCursor {
     fn buffered(&self) -> &[u8] {
         let Some(skip) = self.offset.checked_sub(self.buffered_at) else { return &[] };
         let start = self.buffer_start();
-        self.buffer.get(start..start + self.buffered_len).and_then(|bytes| bytes.get(skip as usize..)).unwrap_or(&[])
+        self.buffer
+            .get(start..start + self.buffered_len)
+            .and_then(|bytes| bytes.get(skip as usize..))
+            .unwrap_or(&[])
     }
 
     /// The length of the block at the place, once all of it is in the buffer.
     fn ready(&mut self) -> Result<Option<usize>, LogError> {
-        let whole = |bytes: &[u8]| sound_head(bytes).map(BlockHead::padded_len).filter(|&len| len <= bytes.len());
+        let whole = |bytes: &[u8]| {
+            sound_head(bytes).map(BlockHead::padded_len).filter(|&len| len <= bytes.len())
+        };
         if let Some(len) = whole(self.buffered()) {
             return Ok(Some(len));
         }
         self.fill(FIRST_READ_LEN)?;
         let have = self.buffered();
-        if let Some(len) = sound_head(have).map(BlockHead::padded_len).filter(|&len| len > have.len()) {
+        if let Some(len) =
+            sound_head(have).map(BlockHead::padded_len).filter(|&len| len > have.len())
+        {
             // Longer than what was read.
             self.fill(len)?;
         }
         let found = whole(self.buffered());
-        self.read_len = if found.is_some() { (2 * self.read_len).min(READ_LEN) } else { FIRST_READ_LEN };
+        self.read_len =
+            if found.is_some() { (2 * self.read_len).min(READ_LEN) } else { FIRST_READ_LEN };
         Ok(found)
     }
 
@@ -142,8 +163,11 @@ impl BlockCursor {
             Some(file) => file,
             None => {
                 let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-                // Not every filesystem has O_DIRECT; a missing file fails again here, with the same error.
-                direct.or_else(|_| File::open(&path)).map_err(LogError::io(&path, "could not read the segment"))?
+                // Not every filesystem has O_DIRECT; a missing file fails again here, with the same
+                // error.
+                direct
+                    .or_else(|_| File::open(&path))
+                    .map_err(LogError::io(&path, "could not read the segment"))?
             }
         };
         if self.buffer.is_empty() {
@@ -184,11 +208,16 @@ pub struct FoundBoundary {
     pub cursor: BlockCursor,
 }
 
-/// Finds the boundary behind a record; `None` when the record ends no block of the stream. Reads one segment at most.
+/// Finds the boundary behind a record; `None` when the record ends no block of the stream. Reads
+/// one segment at most.
 ///
 /// # Errors
 /// [`LogError::Io`].
-pub fn find_boundary(data_dir: &Path, shard: u16, lsn: u64) -> Result<Option<FoundBoundary>, LogError> {
+pub fn find_boundary(
+    data_dir: &Path,
+    shard: u16,
+    lsn: u64,
+) -> Result<Option<FoundBoundary>, LogError> {
     if lsn == 0 {
         let start = BlockCursor::new(data_dir, shard, 0, Tail::START.offset);
         return Ok(Some(FoundBoundary { chain: [0; 32], cursor: start }));

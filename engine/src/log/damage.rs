@@ -19,7 +19,8 @@ impl fmt::Display for Spot {
     }
 }
 
-/// The rest of a write that never finished: bytes behind the last sound block that belong to no block.
+/// The rest of a write that never finished: bytes behind the last sound block that belong to no
+/// block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Torn {
     /// Index of the segment that holds them.
@@ -121,17 +122,22 @@ pub enum DamageReason {
     /// Something stands where a segment's head is padded with zeros.
     #[error("the zeros behind the segment's head were altered")]
     SegmentPadding,
-    /// Magic, check sum or fields of a block's head are wrong: as it lies in one sector, it can't be torn.
+    /// Magic, check sum or fields of a block's head are wrong: as it lies in one sector, it can't
+    /// be torn.
     #[error("the block's head is unsound")]
     BlockHead,
     /// The head is sound but of a format this build does not know.
-    #[error("the block has log format version {0}, which this build does not know; use the build that wrote it, or a newer one")]
+    #[error(
+        "the block has log format version {0}, which this build does not know; use the build that wrote it, or a newer one"
+    )]
     BlockVersion(u16),
     /// The block would reach over the end of its segment.
     #[error("the block reaches over the end of its segment")]
     BlockSpansSegments,
     /// Records are missing before this block.
-    #[error("records are missing: the block begins with sequence number {found}, {expected} was expected")]
+    #[error(
+        "records are missing: the block begins with sequence number {found}, {expected} was expected"
+    )]
     Gap {
         /// What should come.
         expected: u64,
@@ -147,10 +153,14 @@ pub enum DamageReason {
         found: u32,
     },
     /// The block does not follow the block before it.
-    #[error("the block's link does not match the block before: one of them was altered, or blocks were exchanged")]
+    #[error(
+        "the block's link does not match the block before: one of them was altered, or blocks were exchanged"
+    )]
     ChainLink,
     /// All sectors were written, but the records are not those that were sealed.
-    #[error("the records do not match their check sum though every sector was written: bit rot, or altered")]
+    #[error(
+        "the records do not match their check sum though every sector was written: bit rot, or altered"
+    )]
     PayloadRot,
     /// The check sums are right, the keyed value is not.
     #[error("the block's chain value is wrong: altered, or written with another key")]

@@ -35,7 +35,9 @@ pub enum LogError {
         path: PathBuf,
     },
     /// A segment's length is out of bounds.
-    #[error("a segment of {0} bytes: it must be a multiple of 4096 from {MIN_SEGMENT_LEN} to {MAX_SEGMENT_LEN}")]
+    #[error(
+        "a segment of {0} bytes: it must be a multiple of 4096 from {MIN_SEGMENT_LEN} to {MAX_SEGMENT_LEN}"
+    )]
     SegmentLen(u64),
     /// There is no log.
     #[error("{}: holds no log (no folder log/shard-0000); name the data directory of a node, or a copy of it", path.display())]

@@ -1,4 +1,5 @@
-//! Bytes as lower-case hexadecimal digits: one spelling for each value, so that what is written so can be compared as text.
+//! Bytes as lower-case hexadecimal digits: one spelling for each value, so that what is written so
+//! can be compared as text.
 
 use std::fmt::Write as _;
 
@@ -25,7 +26,8 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
 
-/// A field of a fixed number of bytes; `None` where the text is of another length, or no hexadecimal.
+/// A field of a fixed number of bytes; `None` where the text is of another length, or no
+/// hexadecimal.
 pub fn decode_array<const N: usize>(text: &str) -> Option<[u8; N]> {
     decode(text)?.try_into().ok()
 }

@@ -1,4 +1,5 @@
-//! `chain.key`: the key of the log's chain, 64 hexadecimal characters and a newline, readable by its owner only.
+//! `chain.key`: the key of the log's chain, 64 hexadecimal characters and a newline, readable by
+//! its owner only.
 
 use super::segment;
 use crate::whole_file;
@@ -64,33 +65,42 @@ pub fn load(path: &Path) -> Result<ChainKey, KeyError> {
     parse(&text).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })
 }
 
-/// The key of a data directory, which must be there: a standby's is the primary's, brought by a person.
+/// The key of a data directory, which must be there: a standby's is the primary's, brought by a
+/// person.
 ///
 /// # Errors
 /// All of [`KeyError`].
 pub fn load_existing(data_dir: &Path) -> Result<ChainKey, KeyError> {
     let path = data_dir.join(KEY_FILE);
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => Err(KeyError::Exposed { path }),
+        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => {
+            Err(KeyError::Exposed { path })
+        }
         Ok(_) => load(&path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(KeyError::Wanted { path }),
         Err(source) => Err(KeyError::Io { path, action: "read", source }),
     }
 }
 
-/// The key of a data directory; made from the system's random numbers where there is neither a key nor a log.
+/// The key of a data directory; made from the system's random numbers where there is neither a key
+/// nor a log.
 ///
 /// # Errors
 /// All of [`KeyError`].
 pub fn load_or_create(data_dir: &Path) -> Result<ChainKey, KeyError> {
     let path = data_dir.join(KEY_FILE);
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => Err(KeyError::Exposed { path }),
+        Ok(metadata) if metadata.permissions().mode() & 0o007 != 0 => {
+            Err(KeyError::Exposed { path })
+        }
         Ok(_) => load(&path),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // A folder that can't be listed counts as a log: a new key beside an old log would be worse than an error.
+            // A folder that can't be listed counts as a log: a new key beside an old log would be
+            // worse than an error.
             let has_log = match segment::streams(data_dir) {
-                Ok(shards) => shards.iter().any(|&shard| segment::segments(data_dir, shard).is_ok_and(|found| !found.is_empty())),
+                Ok(shards) => shards.iter().any(|&shard| {
+                    segment::segments(data_dir, shard).is_ok_and(|found| !found.is_empty())
+                }),
                 Err(super::LogError::NoLog { .. }) => false,
                 Err(_) => true,
             };
@@ -164,7 +174,13 @@ mod tests {
     #[test]
     fn no_new_key_beside_an_old_log() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let new = segment::NewSegment { cluster_id: [1; 16], shard: 0, index: 0, segment_len: 65_536, created_at_ns: 1 };
+        let new = segment::NewSegment {
+            cluster_id: [1; 16],
+            shard: 0,
+            index: 0,
+            segment_len: 65_536,
+            created_at_ns: 1,
+        };
         segment::create(dir.path(), &new).expect("room for 64 KiB");
         assert!(matches!(load_or_create(dir.path()), Err(KeyError::Lost { .. })));
     }

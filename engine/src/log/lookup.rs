@@ -1,5 +1,6 @@
-//! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end, and says where one is damaged: for a
-//! person who asks. [`find_newest`] reads a running node's own streams up to the records that are durable, for all who ask at once.
+//! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end,
+//! and says where one is damaged: for a person who asks. [`find_newest`] reads a running node's own
+//! streams up to the records that are durable, for all who ask at once.
 
 use super::check::{BlockFault, BlockLocation, Tail, received_block};
 use super::cursor::BlockCursor;
@@ -15,7 +16,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-/// Most records that a look-up gives back: ids repeat only between payers, and a person reads the answer.
+/// Most records that a look-up gives back: ids repeat only between payers, and a person reads the
+/// answer.
 pub const MAX_FOUND: usize = 256;
 
 /// A record out of the log.
@@ -60,7 +62,11 @@ pub fn find(
                 && payer.is_none_or(|payer| transaction.payer == *payer)
             {
                 found.matches += 1;
-                found.records.push(StoredRecord { place: *place, head: *head, extension: extension.to_vec() });
+                found.records.push(StoredRecord {
+                    place: *place,
+                    head: *head,
+                    extension: extension.to_vec(),
+                });
                 if found.records.len() >= 2 * limit {
                     keep_newest(&mut found.records, limit);
                 }
@@ -98,12 +104,19 @@ pub struct Query {
     pub payer: Option<[u8; DOCUMENT_LEN]>,
 }
 
-/// The newest decision for each query, in one reading. `ends` has the last durable record of each stream: nothing behind it is read.
+/// The newest decision for each query, in one reading. `ends` has the last durable record of each
+/// stream: nothing behind it is read.
 ///
 /// # Errors
-/// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was written.
-pub fn find_newest(log: &OwnLog, ends: &[u64], queries: &[Query]) -> Result<Vec<Option<StoredRecord>>, LogError> {
-    let mut wanted: HashMap<[u8; TRANSACTION_ID_LEN], Vec<usize>> = HashMap::with_capacity(queries.len());
+/// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
+/// written.
+pub fn find_newest(
+    log: &OwnLog,
+    ends: &[u64],
+    queries: &[Query],
+) -> Result<Vec<Option<StoredRecord>>, LogError> {
+    let mut wanted: HashMap<[u8; TRANSACTION_ID_LEN], Vec<usize>> =
+        HashMap::with_capacity(queries.len());
     for (number, query) in queries.iter().enumerate() {
         wanted.entry(query.id).or_default().push(number);
     }
@@ -123,17 +136,34 @@ pub fn find_newest(log: &OwnLog, ends: &[u64], queries: &[Query]) -> Result<Vec<
             if len == 0 {
                 return Err(damaged(DamageReason::BlockHead));
             }
-            let block = received_block(cursor.given(len), log.cluster_id, shard, &tail, &log.key, segment, offset);
+            let block = received_block(
+                cursor.given(len),
+                log.cluster_id,
+                shard,
+                &tail,
+                &log.key,
+                segment,
+                offset,
+            );
             let block = block.map_err(|fault| match fault {
                 BlockFault::Damaged(reason) => damaged(reason),
                 BlockFault::Incomplete | BlockFault::Stale(_) => damaged(DamageReason::BlockHead),
             })?;
-            for (head, extension) in block.records().filter(|(head, _)| head.kind == RecordKind::Decision.to_wire()) {
+            for (head, extension) in
+                block.records().filter(|(head, _)| head.kind == RecordKind::Decision.to_wire())
+            {
                 let Some(numbers) = wanted.get(&head.transaction.id) else { continue };
                 for &number in numbers {
-                    let is_newer = found[number].as_ref().is_none_or(|held| age(&held.head) < age(head));
-                    if is_newer && queries[number].payer.is_none_or(|payer| payer == head.transaction.payer) {
-                        found[number] = Some(StoredRecord { place: block.place, head: *head, extension: extension.to_vec() });
+                    let is_newer =
+                        found[number].as_ref().is_none_or(|held| age(&held.head) < age(head));
+                    if is_newer
+                        && queries[number].payer.is_none_or(|payer| payer == head.transaction.payer)
+                    {
+                        found[number] = Some(StoredRecord {
+                            place: block.place,
+                            head: *head,
+                            extension: extension.to_vec(),
+                        });
                     }
                 }
             }

@@ -1,10 +1,12 @@
 //! The log on disk: segments, recovery, reading. `wire/LOG.md` is its specification.
 //!
-//! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation. [`proof`], pure too, takes out of
-//! a block what proves one of its records; [`clearing`] is the order in which blocks are zeroed, [`ahead`] how many segments are kept ready. Around them, with I/O: [`segment`]
-//! (names and making of files), `bytes` (files in memory), [`read`] (also while a node writes), [`cursor`] (raw blocks, to send them
-//! on), [`startup`] (the only place that repairs a tail), [`kept`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's journal, the driver
-//! and replication; nothing here seals a block.
+//! `check` judges one block, [`recovery`] a stream, both pure: no I/O, no clock, no allocation.
+//! [`proof`], pure too, takes out of a block what proves one of its records; [`clearing`] is the
+//! order in which blocks are zeroed, [`ahead`] how many segments are kept ready. Around them, with
+//! I/O: [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a
+//! node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs
+//! a tail), [`kept`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's
+//! journal, the driver and replication; nothing here seals a block.
 
 pub mod ahead;
 mod bytes;

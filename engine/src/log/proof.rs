@@ -1,8 +1,10 @@
-//! The proof that a record is in a block: enough of the block to compute its chain value, and no more of it than that takes.
+//! The proof that a record is in a block: enough of the block to compute its chain value, and no
+//! more of it than that takes.
 //!
-//! Pure: no I/O, no clock. The chain value is a keyed BLAKE3, which is a tree over chunks of 1024 bytes: whoever has the first
-//! chunk (it holds the block's head), the chunks of the record, and the chaining values of the subtrees beside them, computes the
-//! same root. LOG.md, "Proofs", is the specification, and says what a proof discloses.
+//! Pure: no I/O, no clock. The chain value is a keyed BLAKE3, which is a tree over chunks of 1024
+//! bytes: whoever has the first chunk (it holds the block's head), the chunks of the record, and
+//! the chaining values of the subtrees beside them, computes the same root. LOG.md, "Proofs", is
+//! the specification, and says what a proof discloses.
 
 use super::hex;
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, FORMAT_VERSION};
@@ -10,10 +12,11 @@ use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, Record
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
-/// Longest text of a proof, bytes; a longer one is refused unread. The longest that [`Proof::of`] makes has some 17 KiB: seven
-/// chunks and the ten levels of the tree over 1 MiB.
+/// Longest text of a proof, bytes; a longer one is refused unread. The longest that [`Proof::of`]
+/// makes has some 17 KiB: seven chunks and the ten levels of the tree over 1 MiB.
 pub const MAX_PROOF_LEN: usize = 64 * 1024;
-/// What a proof calls itself, so that it is never taken for something else, nor a later kind for this one.
+/// What a proof calls itself, so that it is never taken for something else, nor a later kind for
+/// this one.
 const FORMAT: &str = "catraca-proof-1";
 const CHUNK_LEN: usize = blake3::CHUNK_LEN;
 
@@ -73,7 +76,9 @@ pub enum ProofError {
     #[error("`{0}` does not hold the hexadecimal digits that belong there")]
     Hex(&'static str),
     /// The same content, written otherwise than it is by [`Proof::to_text`].
-    #[error("it is not written exactly as `catraca log prove` writes proofs: it was altered, or formatted anew")]
+    #[error(
+        "it is not written exactly as `catraca log prove` writes proofs: it was altered, or formatted anew"
+    )]
     NotAsWritten,
     /// The head can't be a block's.
     #[error("its block's head is unsound: {0}")]
@@ -120,7 +125,8 @@ pub enum ProofError {
 /// What a proof that holds proves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
-    /// The block's head, with `payload_crc` zero, of which a proof says nothing; its `header_crc` is made to fit.
+    /// The block's head, with `payload_crc` zero, of which a proof says nothing; its `header_crc`
+    /// is made to fit.
     pub block: BlockHead,
     /// The record's head.
     pub record: RecordHead,
@@ -136,21 +142,32 @@ impl Proved {
 }
 
 impl Proof {
-    /// The proof that the record numbered `lsn` is in this block, which was found sound; `None` if it is not in it.
+    /// The proof that the record numbered `lsn` is in this block, which was found sound; `None` if
+    /// it is not in it.
     pub fn of(head: &BlockHead, payload: &[u8], lsn: u64, key: &ChainKey) -> Option<Self> {
         let mut at = BLOCK_HEAD_LEN;
-        let (record_offset, record_len) = block::records(payload).find_map(|(record, extension)| {
-            let (offset, len) = (at, RECORD_LEN + extension.len());
-            at += len;
-            (record.lsn.to_native() == lsn).then_some((offset, len))
-        })?;
+        let (record_offset, record_len) =
+            block::records(payload).find_map(|(record, extension)| {
+                let (offset, len) = (at, RECORD_LEN + extension.len());
+                at += len;
+                (record.lsn.to_native() == lsn).then_some((offset, len))
+            })?;
         let input = [bytemuck::bytes_of(&as_hashed(head)), payload].concat();
         let needed = needed_chunks(record_offset, record_len);
         let chunks = needed
-            .map(|index| Chunk { index, bytes: input[index * CHUNK_LEN..input.len().min((index + 1) * CHUNK_LEN)].to_vec() })
+            .map(|index| Chunk {
+                index,
+                bytes: input[index * CHUNK_LEN..input.len().min((index + 1) * CHUNK_LEN)].to_vec(),
+            })
             .collect();
-        let mut proof =
-            Self { stream: head.shard.to_native(), lsn, chain: head.chain, record_offset, chunks, subtrees: Vec::new() };
+        let mut proof = Self {
+            stream: head.shard.to_native(),
+            lsn,
+            chain: head.chain,
+            record_offset,
+            chunks,
+            subtrees: Vec::new(),
+        };
         let mut subtrees = Vec::new();
         proof.root(input.len(), key, &mut |from, to| {
             subtrees.push(subtree(key, from, &input[from..to]));
@@ -165,16 +182,22 @@ impl Proof {
         &self.chain
     }
 
-    /// How many records the proof discloses, wholly or in part, the proved one included: those that share its chunks.
+    /// How many records the proof discloses, wholly or in part, the proved one included: those that
+    /// share its chunks.
     pub fn disclosed_records(&self) -> usize {
-        let first = self.chunks.first().map_or(0, |chunk| chunk.bytes.len().saturating_sub(BLOCK_HEAD_LEN));
+        let first =
+            self.chunks.first().map_or(0, |chunk| chunk.bytes.len().saturating_sub(BLOCK_HEAD_LEN));
         let others: usize = self.chunks.iter().skip(1).map(|chunk| chunk.bytes.len()).sum();
         first.div_ceil(RECORD_LEN) + others.div_ceil(RECORD_LEN)
     }
 
     /// The proof as JSON and a newline.
     pub fn to_text(&self) -> String {
-        let chunks = self.chunks.iter().map(|chunk| ChunkText { index: chunk.index, bytes: hex::encode(&chunk.bytes) }).collect();
+        let chunks = self
+            .chunks
+            .iter()
+            .map(|chunk| ChunkText { index: chunk.index, bytes: hex::encode(&chunk.bytes) })
+            .collect();
         let text = Text {
             format: FORMAT.to_owned(),
             stream: self.stream,
@@ -184,12 +207,14 @@ impl Proof {
             chunks,
             subtrees: self.subtrees.iter().map(|value| hex::encode(value)).collect(),
         };
-        let mut text = serde_json::to_string_pretty(&text).expect("a proof has string keys and whole numbers only");
+        let mut text = serde_json::to_string_pretty(&text)
+            .expect("a proof has string keys and whole numbers only");
         text.push('\n');
         text
     }
 
-    /// Reads a proof. Only the exact text of [`Proof::to_text`] is one, so that a proof has one spelling and any change is noticed.
+    /// Reads a proof. Only the exact text of [`Proof::to_text`] is one, so that a proof has one
+    /// spelling and any change is noticed.
     ///
     /// # Errors
     /// All of [`ProofError`] up to [`ProofError::NotAsWritten`].
@@ -197,17 +222,25 @@ impl Proof {
         if bytes.len() > MAX_PROOF_LEN {
             return Err(ProofError::TooLong);
         }
-        let text: Text = serde_json::from_slice(bytes).map_err(|error| ProofError::Json(error.to_string()))?;
+        let text: Text =
+            serde_json::from_slice(bytes).map_err(|error| ProofError::Json(error.to_string()))?;
         if text.format != FORMAT {
             return Err(ProofError::Format);
         }
-        let chunk = |chunk: &ChunkText| hex::decode(&chunk.bytes).map(|bytes| Chunk { index: chunk.index, bytes });
+        let chunk = |chunk: &ChunkText| {
+            hex::decode(&chunk.bytes).map(|bytes| Chunk { index: chunk.index, bytes })
+        };
         let proof = Self {
             stream: text.stream,
             lsn: text.lsn,
             chain: hex::decode_array(&text.chain).ok_or(ProofError::Hex("chain"))?,
             record_offset: text.record_offset,
-            chunks: text.chunks.iter().map(chunk).collect::<Option<_>>().ok_or(ProofError::Hex("chunks"))?,
+            chunks: text
+                .chunks
+                .iter()
+                .map(chunk)
+                .collect::<Option<_>>()
+                .ok_or(ProofError::Hex("chunks"))?,
             subtrees: text
                 .subtrees
                 .iter()
@@ -232,7 +265,9 @@ impl Proof {
             return Err(ProofError::Subtrees { expected, found: self.subtrees.len() });
         }
         let mut next = self.subtrees.iter();
-        let root = self.root(input_len, key, &mut |_, _| *next.next().expect("as many were counted as the walk takes"));
+        let root = self.root(input_len, key, &mut |_, _| {
+            *next.next().expect("as many were counted as the walk takes")
+        });
         // Both are public: the comparison need not hide where they differ.
         if root != self.chain {
             return Err(ProofError::Chain);
@@ -240,14 +275,21 @@ impl Proof {
         Ok(Proved { block, record, extension })
     }
 
-    /// The head out of the first chunk, with the fields that are hashed as zeros filled in, and its lengths checked.
+    /// The head out of the first chunk, with the fields that are hashed as zeros filled in, and its
+    /// lengths checked.
     fn block_head(&self) -> Result<BlockHead, ProofError> {
-        let first = self.chunks.first().filter(|chunk| chunk.index == 0).ok_or(ProofError::Chunks)?;
-        let hashed: &BlockHead = bytemuck::from_bytes(first.bytes.get(..BLOCK_HEAD_LEN).ok_or(ProofError::Chunks)?);
+        let first =
+            self.chunks.first().filter(|chunk| chunk.index == 0).ok_or(ProofError::Chunks)?;
+        let hashed: &BlockHead =
+            bytemuck::from_bytes(first.bytes.get(..BLOCK_HEAD_LEN).ok_or(ProofError::Chunks)?);
         if hashed.format_version.to_native() != FORMAT_VERSION {
-            return Err(ProofError::Head("a version of the log's format that this build does not know"));
+            return Err(ProofError::Head(
+                "a version of the log's format that this build does not know",
+            ));
         }
-        if *bytemuck::bytes_of(hashed) != *bytemuck::bytes_of(&as_hashed(hashed)) || hashed.reserved != [0; 124] {
+        if *bytemuck::bytes_of(hashed) != *bytemuck::bytes_of(&as_hashed(hashed))
+            || hashed.reserved != [0; 124]
+        {
             return Err(ProofError::Head("something stands where zeros are hashed"));
         }
         let mut head = BlockHead { chain: self.chain, ..*hashed };
@@ -263,18 +305,28 @@ impl Proof {
     }
 
     /// The record out of its chunks, and whether these and no others are there.
-    fn record(&self, block: &BlockHead, input_len: usize) -> Result<(RecordHead, Vec<u8>), ProofError> {
+    fn record(
+        &self,
+        block: &BlockHead,
+        input_len: usize,
+    ) -> Result<(RecordHead, Vec<u8>), ProofError> {
         let first = block.first_lsn.to_native();
         let count = u64::from(block.record_count.to_native());
-        let last = first.checked_add(count - 1).ok_or(ProofError::Head("its records' numbers run over"))?;
+        let last = first
+            .checked_add(count - 1)
+            .ok_or(ProofError::Head("its records' numbers run over"))?;
         if !(first..=last).contains(&self.lsn) {
             return Err(ProofError::Lsn { lsn: self.lsn, first, last });
         }
-        // The records before and behind it take at least their heads: where no record has an extension this leaves one place only.
+        // The records before and behind it take at least their heads: where no record has an
+        // extension this leaves one place only.
         let before = (self.lsn - first) as usize * RECORD_LEN;
         let behind = (last - self.lsn) as usize * RECORD_LEN;
         let start = self.record_offset;
-        if start < BLOCK_HEAD_LEN + before || start > input_len || input_len - start < RECORD_LEN + behind {
+        if start < BLOCK_HEAD_LEN + before
+            || start > input_len
+            || input_len - start < RECORD_LEN + behind
+        {
             return Err(ProofError::Record("the records before and behind it leave no room"));
         }
         let head_end = start + RECORD_LEN;
@@ -298,8 +350,11 @@ impl Proof {
             return Err(ProofError::Record(fault));
         }
         let needed = needed_chunks(start, RECORD_LEN + extension_len);
-        let is_whole = |chunk: &Chunk| chunk.bytes.len() == CHUNK_LEN.min(input_len - chunk.index * CHUNK_LEN);
-        if !self.chunks.iter().map(|chunk| chunk.index).eq(needed) || !self.chunks.iter().all(is_whole) {
+        let is_whole =
+            |chunk: &Chunk| chunk.bytes.len() == CHUNK_LEN.min(input_len - chunk.index * CHUNK_LEN);
+        if !self.chunks.iter().map(|chunk| chunk.index).eq(needed)
+            || !self.chunks.iter().all(is_whole)
+        {
             return Err(ProofError::Chunks);
         }
         Ok((head, self.bytes(head_end, head_end + extension_len)?))
@@ -310,9 +365,14 @@ impl Proof {
         let mut bytes = Vec::with_capacity(to - from);
         while from + bytes.len() < to {
             let at = from + bytes.len();
-            let chunk = self.chunks.iter().find(|chunk| chunk.index == at / CHUNK_LEN).ok_or(ProofError::Chunks)?;
+            let chunk = self
+                .chunks
+                .iter()
+                .find(|chunk| chunk.index == at / CHUNK_LEN)
+                .ok_or(ProofError::Chunks)?;
             let end = (to - at / CHUNK_LEN * CHUNK_LEN).min(CHUNK_LEN);
-            bytes.extend_from_slice(chunk.bytes.get(at % CHUNK_LEN..end).ok_or(ProofError::Chunks)?);
+            bytes
+                .extend_from_slice(chunk.bytes.get(at % CHUNK_LEN..end).ok_or(ProofError::Chunks)?);
         }
         Ok(bytes)
     }
@@ -322,22 +382,39 @@ impl Proof {
         self.chunks.iter().any(|chunk| (from..to).contains(&(chunk.index * CHUNK_LEN)))
     }
 
-    /// The chain value: the root over the disclosed chunks and the subtrees between them, which are asked for from left to right.
-    fn root(&self, input_len: usize, key: &ChainKey, other: &mut dyn FnMut(usize, usize) -> Chain) -> Chain {
+    /// The chain value: the root over the disclosed chunks and the subtrees between them, which are
+    /// asked for from left to right.
+    fn root(
+        &self,
+        input_len: usize,
+        key: &ChainKey,
+        other: &mut dyn FnMut(usize, usize) -> Chain,
+    ) -> Chain {
         if input_len <= CHUNK_LEN {
             return *blake3::keyed_hash(key, &self.chunks[0].bytes).as_bytes();
         }
         let middle = left_len(input_len);
         let left = self.node(0, middle, key, other);
         let right = self.node(middle, input_len, key, other);
-        *blake3::hazmat::merge_subtrees_root(&left, &right, blake3::hazmat::Mode::KeyedHash(key)).as_bytes()
+        *blake3::hazmat::merge_subtrees_root(&left, &right, blake3::hazmat::Mode::KeyedHash(key))
+            .as_bytes()
     }
 
-    fn node(&self, from: usize, to: usize, key: &ChainKey, other: &mut dyn FnMut(usize, usize) -> Chain) -> Chain {
+    fn node(
+        &self,
+        from: usize,
+        to: usize,
+        key: &ChainKey,
+        other: &mut dyn FnMut(usize, usize) -> Chain,
+    ) -> Chain {
         if !self.discloses(from, to) {
             return other(from, to);
         }
-        if let Some(chunk) = self.chunks.iter().find(|chunk| to - from <= CHUNK_LEN && chunk.index * CHUNK_LEN == from) {
+        if let Some(chunk) = self
+            .chunks
+            .iter()
+            .find(|chunk| to - from <= CHUNK_LEN && chunk.index * CHUNK_LEN == from)
+        {
             return subtree(key, from, &chunk.bytes);
         }
         let middle = from + left_len(to - from);
@@ -369,7 +446,8 @@ fn as_hashed(head: &BlockHead) -> BlockHead {
 
 /// The chunks that a proof of this record discloses: the first, for the head, and the record's own.
 fn needed_chunks(record_offset: usize, record_len: usize) -> impl Iterator<Item = usize> {
-    let record: RangeInclusive<usize> = record_offset / CHUNK_LEN..=(record_offset + record_len - 1) / CHUNK_LEN;
+    let record: RangeInclusive<usize> =
+        record_offset / CHUNK_LEN..=(record_offset + record_len - 1) / CHUNK_LEN;
     (*record.start() > 0).then_some(0).into_iter().chain(record)
 }
 

@@ -1,11 +1,14 @@
-//! What a node has in quarantine of its log (`quarantine/`): making such a file, and reading it. Blocks lie in it one behind the other, as they
-//! lay in the log; where they were cut off by a hole, the hole as well.
+//! What a node has in quarantine of its log (`quarantine/`): making such a file, and reading it.
+//! Blocks lie in it one behind the other, as they lay in the log; where they were cut off by a
+//! hole, the hole as well.
 
 use super::check::{BlockFault, SoundBlock, Tail, received_block};
 use super::damage::DamageReason;
 use super::error::LogError;
 use crate::whole_file::{GROUP, sync_dir};
-use catraca_wire::block::{BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head};
+use catraca_wire::block::{
+    BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::ControlFlow;
@@ -23,7 +26,8 @@ pub fn create(data_dir: &Path, stem: &str) -> Result<(PathBuf, File), LogError> 
     let dir = data_dir.join(QUARANTINE_DIR);
     let path = free_name(&dir, stem);
     let mut options = OpenOptions::new();
-    let made = fs::create_dir_all(&dir).and_then(|()| options.write(true).create_new(true).mode(GROUP).open(&path));
+    let made = fs::create_dir_all(&dir)
+        .and_then(|()| options.write(true).create_new(true).mode(GROUP).open(&path));
     let file = made.map_err(LogError::io(&path, "could not make the file"))?;
     Ok((path, file))
 }
@@ -45,8 +49,9 @@ fn free_name(dir: &Path, stem: &str) -> PathBuf {
     if first.exists() { others.find(|path| !path.exists()).unwrap_or(first) } else { first }
 }
 
-/// Shows each sound block of a file to the visitor, in order; a block's offset is that in the file. Gives each place where there is none
-/// or one that does not follow, and why; it is looked for the next one behind it.
+/// Shows each sound block of a file to the visitor, in order; a block's offset is that in the file.
+/// Gives each place where there is none or one that does not follow, and why; it is looked for the
+/// next one behind it.
 ///
 /// # Errors
 /// [`LogError::Io`].
@@ -67,7 +72,11 @@ pub fn blocks(
         }
         let len = sound_head(&buffer).map_or(BLOCK_HEAD_LEN, BlockHead::padded_len);
         (&mut file).take((len - BLOCK_HEAD_LEN) as u64).read_to_end(&mut buffer).map_err(io)?;
-        let block = if buffer.len() < len { Err(BlockFault::Incomplete) } else { sound(&buffer, tail.as_ref(), key, offset) };
+        let block = if buffer.len() < len {
+            Err(BlockFault::Incomplete)
+        } else {
+            sound(&buffer, tail.as_ref(), key, offset)
+        };
         let fault = match block {
             Ok(block) if visitor(&block).is_break() => return Ok(faults),
             Ok(block) => {
@@ -86,7 +95,12 @@ pub fn blocks(
 }
 
 /// The block, if it is sound and follows the one before it; the first one says itself where it was.
-fn sound<'b>(bytes: &'b [u8], before: Option<&Tail>, key: &ChainKey, offset: u64) -> Result<SoundBlock<'b>, BlockFault> {
+fn sound<'b>(
+    bytes: &'b [u8],
+    before: Option<&Tail>,
+    key: &ChainKey,
+    offset: u64,
+) -> Result<SoundBlock<'b>, BlockFault> {
     let head = sound_head(bytes).ok_or(BlockFault::Damaged(DamageReason::BlockHead))?;
     let first = Tail {
         next_lsn: head.first_lsn.to_native(),
@@ -94,5 +108,13 @@ fn sound<'b>(bytes: &'b [u8], before: Option<&Tail>, key: &ChainKey, offset: u64
         epoch: head.epoch.to_native(),
         ..Tail::START
     };
-    received_block(bytes, head.cluster_id, head.shard.to_native(), before.unwrap_or(&first), key, 0, offset)
+    received_block(
+        bytes,
+        head.cluster_id,
+        head.shard.to_native(),
+        before.unwrap_or(&first),
+        key,
+        0,
+        offset,
+    )
 }

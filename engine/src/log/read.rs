@@ -1,8 +1,8 @@
 //! Reading streams from their files: sound blocks in order, then how the stream ends.
 //!
-//! Works on a running node's files as on copies. What a node is writing looks torn, or even damaged, for a moment (a segment was
-//! looked at before its last block came, the next one after): so what lies behind the last sound block is looked at again before
-//! it is judged.
+//! Works on a running node's files as on copies. What a node is writing looks torn, or even
+//! damaged, for a moment (a segment was looked at before its last block came, the next one after):
+//! so what lies behind the last sound block is looked at again before it is judged.
 
 use super::bytes::SegmentBytes;
 use super::check::{BlockLocation, SoundBlock, Tail};
@@ -78,7 +78,13 @@ impl LogReader {
                 break;
             }
         }
-        Ok(Self { data_dir: data_dir.to_owned(), shards, key, cluster_id, last_write: LastWrite::Block })
+        Ok(Self {
+            data_dir: data_dir.to_owned(),
+            shards,
+            key,
+            cluster_id,
+            last_write: LastWrite::Block,
+        })
     }
 
     /// With another last write than one block.
@@ -102,7 +108,8 @@ impl LogReader {
         segment::segment_path(&self.data_dir, shard, index)
     }
 
-    /// Length of all segment files of all streams, bytes: what reading everything goes over at most.
+    /// Length of all segment files of all streams, bytes: what reading everything goes over at
+    /// most.
     ///
     /// # Errors
     /// [`LogError::Io`].
@@ -111,13 +118,16 @@ impl LogReader {
         for &shard in &self.shards {
             for index in segment::segments(&self.data_dir, shard)? {
                 let path = self.segment_path(shard, index);
-                total += std::fs::metadata(&path).map_err(LogError::io(&path, "could not look at the file"))?.len();
+                total += std::fs::metadata(&path)
+                    .map_err(LogError::io(&path, "could not look at the file"))?
+                    .len();
             }
         }
         Ok(total)
     }
 
-    /// Shows each sound block of a stream from `from` on ([`Tail::START`] for all) to the visitor, in order.
+    /// Shows each sound block of a stream from `from` on ([`Tail::START`] for all) to the visitor,
+    /// in order.
     ///
     /// # Errors
     /// [`LogError::Io`]; damage is no error here but an [`End`].
@@ -127,25 +137,33 @@ impl LogReader {
         from: Tail,
         mut visitor: impl FnMut(&SoundBlock<'_>) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
-        let mut recovery = Recovery::resume(self.cluster_id, shard, self.key.as_ref(), from).with_last_write(self.last_write);
+        let mut recovery = Recovery::resume(self.cluster_id, shard, self.key.as_ref(), from)
+            .with_last_write(self.last_write);
         let mut looks = 0;
         loop {
             let before = *recovery.tail();
             let end = pass(&self.data_dir, shard, &mut recovery, &mut visitor)?;
             looks = if *recovery.tail() == before { looks + 1 } else { 1 };
             if matches!(end, End::Clean | End::Stopped) || looks == LOOKS {
-                return Ok(StreamRead { end, tail: *recovery.tail(), counts: recovery.counts(), segments: recovery.segments() });
+                return Ok(StreamRead {
+                    end,
+                    tail: *recovery.tail(),
+                    counts: recovery.counts(),
+                    segments: recovery.segments(),
+                });
             }
             std::thread::sleep(LOOK_PAUSE);
             recovery.look_again();
         }
     }
 
-    /// Where reading a stream may begin, from the newest place to the oldest: at each segment that begins with a block, as that
-    /// block's head says, and at last at the stream's start. What lies before such a place is not read, so not checked either.
+    /// Where reading a stream may begin, from the newest place to the oldest: at each segment that
+    /// begins with a block, as that block's head says, and at last at the stream's start. What lies
+    /// before such a place is not read, so not checked either.
     ///
     /// # Errors
-    /// [`LogError::Io`], for the folder; a segment whose first block can't be read is no place to begin.
+    /// [`LogError::Io`], for the folder; a segment whose first block can't be read is no place to
+    /// begin.
     pub fn starts(&self, shard: u16) -> Result<impl Iterator<Item = Tail>, LogError> {
         let segments = segment::segments(&self.data_dir, shard)?;
         let later = segments.into_iter().rev().filter(|&segment| segment > 0);
@@ -165,7 +183,8 @@ impl LogReader {
             epoch: head.epoch.to_native(),
             ..Tail::START
         };
-        (head.shard.to_native() == shard && Some(head.cluster_id) == self.cluster_id).then_some(tail)
+        (head.shard.to_native() == shard && Some(head.cluster_id) == self.cluster_id)
+            .then_some(tail)
     }
 
     /// Shows each record of a stream to the visitor, in order: head, extension, place.
@@ -178,13 +197,20 @@ impl LogReader {
         mut visitor: impl FnMut(&RecordHead, &[u8], &BlockLocation) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
         self.blocks(shard, Tail::START, |block| {
-            block.records().try_for_each(|(record, extension)| visitor(record, extension, &block.place))
+            block
+                .records()
+                .try_for_each(|(record, extension)| visitor(record, extension, &block.place))
         })
     }
 }
 
 /// Feeds the segments of a stream to a recovery, from the one where it stands.
-pub(super) fn pass(data_dir: &Path, shard: u16, recovery: &mut Recovery<'_>, visitor: &mut Visitor<'_>) -> Result<End, LogError> {
+pub(super) fn pass(
+    data_dir: &Path,
+    shard: u16,
+    recovery: &mut Recovery<'_>,
+    visitor: &mut Visitor<'_>,
+) -> Result<End, LogError> {
     let first = recovery.tail().segment;
     let mut file = SegmentBytes::default();
     let indexes = segment::segments(data_dir, shard)?;

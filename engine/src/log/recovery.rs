@@ -1,9 +1,12 @@
-//! Recovery: from the bytes of a stream's segments to where its log ends, and whether that end can be trusted.
+//! Recovery: from the bytes of a stream's segments to where its log ends, and whether that end can
+//! be trusted.
 //!
-//! Pure: no I/O, no clock, no allocation. [`walk_segment`] judges one segment, [`Recovery`] a stream of them. The rules and the
-//! assumptions about the medium that they rest on are in LOG.md, "Recovery"; the short form: what lacks sectors and has nothing
-//! sound behind it was never acknowledged and may be dropped, everything else that is not a sound block stops the node. Of a standby that
-//! catches up, several blocks may be one write ([`LastWrite::Blocks`]), and sound ones stand behind a hole in it.
+//! Pure: no I/O, no clock, no allocation. [`walk_segment`] judges one segment, [`Recovery`] a
+//! stream of them. The rules and the assumptions about the medium that they rest on are in LOG.md,
+//! "Recovery"; the short form: what lacks sectors and has nothing sound behind it was never
+//! acknowledged and may be dropped, everything else that is not a sound block stops the node. Of a
+//! standby that catches up, several blocks may be one write ([`LastWrite::Blocks`]), and sound ones
+//! stand behind a hole in it.
 
 use super::check::{self, Identity, SoundBlock, Stop, Tail};
 use super::damage::{Damage, DamageReason, Spot, Torn, TornReason};
@@ -29,20 +32,23 @@ pub enum SegmentEnd {
     Stopped,
 }
 
-/// What the one write that may have been under way was made of: at most 1 MiB ([`MAX_BLOCK_LEN`]) in one segment either way.
+/// What the one write that may have been under way was made of: at most 1 MiB ([`MAX_BLOCK_LEN`])
+/// in one segment either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LastWrite {
     /// One block: whatever has a sound block behind it was durable.
     #[default]
     Block,
-    /// One block or several, as a standby writes them while it catches up: a hole in it may have sound blocks behind it.
+    /// One block or several, as a standby writes them while it catches up: a hole in it may have
+    /// sound blocks behind it.
     Blocks,
 }
 
 /// One segment to walk.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentWalk<'a> {
-    /// The file's bytes from its start; what is missing up to `segment_len` counts as never written.
+    /// The file's bytes from its start; what is missing up to `segment_len` counts as never
+    /// written.
     pub bytes: &'a [u8],
     /// Length that the file should have, bytes: a multiple of 4096.
     pub segment_len: u64,
@@ -60,9 +66,13 @@ pub struct SegmentWalk<'a> {
     pub last_write: LastWrite,
 }
 
-/// Walks the blocks of one segment from where `tail` stands, moves `tail` over each sound one and shows it to the visitor. Says
-/// nothing of the segment's head, nor of other segments.
-pub fn walk_segment(walk: &SegmentWalk<'_>, tail: &mut Tail, visitor: &mut Visitor<'_>) -> SegmentEnd {
+/// Walks the blocks of one segment from where `tail` stands, moves `tail` over each sound one and
+/// shows it to the visitor. Says nothing of the segment's head, nor of other segments.
+pub fn walk_segment(
+    walk: &SegmentWalk<'_>,
+    tail: &mut Tail,
+    visitor: &mut Visitor<'_>,
+) -> SegmentEnd {
     let segment_len = usize::try_from(walk.segment_len).unwrap_or(usize::MAX);
     let bytes = &walk.bytes[..walk.bytes.len().min(segment_len)];
     let identity = Identity { cluster_id: walk.cluster_id, shard: walk.shard };
@@ -78,19 +88,31 @@ pub fn walk_segment(walk: &SegmentWalk<'_>, tail: &mut Tail, visitor: &mut Visit
             }
             Err(stop) => {
                 let end = judge(stop, bytes, offset, walk.segment, &identity, tail);
-                return if walk.last_write == LastWrite::Blocks { unfinished_blocks(end, bytes, walk.segment) } else { end };
+                return if walk.last_write == LastWrite::Blocks {
+                    unfinished_blocks(end, bytes, walk.segment)
+                } else {
+                    end
+                };
             }
         }
     }
 }
 
 /// What a place without a sound block means, given what lies behind it in the segment.
-fn judge(stop: Stop, bytes: &[u8], offset: usize, segment: u32, identity: &Identity, tail: &Tail) -> SegmentEnd {
+fn judge(
+    stop: Stop,
+    bytes: &[u8],
+    offset: usize,
+    segment: u32,
+    identity: &Identity,
+    tail: &Tail,
+) -> SegmentEnd {
     let from = offset as u64;
     let spot = |offset| Spot { segment, offset };
     let damaged = |reason| SegmentEnd::Damaged(Damage { at: spot(from), reason });
     let torn = |to, reason| SegmentEnd::TornTail(Torn { segment, from, to, reason });
-    let continued_behind = |len: usize| check::continuation(bytes, offset + len, identity, tail.next_lsn).map(spot);
+    let continued_behind =
+        |len: usize| check::continuation(bytes, offset + len, identity, tail.next_lsn).map(spot);
     let end_of_remains = check::end_of_remains(bytes, offset);
     match stop {
         Stop::Full => SegmentEnd::Clean { end_offset: from },
@@ -111,17 +133,23 @@ fn judge(stop: Stop, bytes: &[u8], offset: usize, segment: u32, identity: &Ident
             } else if let Some(found) = check::first_remains(bytes, offset + len) {
                 damaged(DamageReason::Remains { found: spot(found) })
             } else {
-                torn(end_of_remains.unwrap_or(from + BLOCK_ALIGN as u64), TornReason::SectorsNotWritten)
+                torn(
+                    end_of_remains.unwrap_or(from + BLOCK_ALIGN as u64),
+                    TornReason::SectorsNotWritten,
+                )
             }
         }
         Stop::Stale(stale) => match continued_behind(BLOCK_ALIGN) {
             Some(found) => damaged(DamageReason::StaleButContinued { found }),
-            None => torn(end_of_remains.unwrap_or(from + BLOCK_ALIGN as u64), TornReason::Stale(stale)),
+            None => {
+                torn(end_of_remains.unwrap_or(from + BLOCK_ALIGN as u64), TornReason::Stale(stale))
+            }
         },
     }
 }
 
-/// Where the last write was of several blocks: a hole is the rest of it, if nothing stands farther behind than one write reaches.
+/// Where the last write was of several blocks: a hole is the rest of it, if nothing stands farther
+/// behind than one write reaches.
 fn unfinished_blocks(end: SegmentEnd, bytes: &[u8], segment: u32) -> SegmentEnd {
     let SegmentEnd::Damaged(Damage { at, reason }) = end else { return end };
     let (DamageReason::LostBlock { .. }
@@ -134,7 +162,9 @@ fn unfinished_blocks(end: SegmentEnd, bytes: &[u8], segment: u32) -> SegmentEnd 
     let from = at.offset;
     let to = usize::try_from(from).ok().and_then(|from| check::end_of_remains(bytes, from));
     match to.filter(|to| to - from <= MAX_BLOCK_LEN as u64) {
-        Some(to) => SegmentEnd::TornTail(Torn { segment, from, to, reason: TornReason::BlocksNotWritten }),
+        Some(to) => {
+            SegmentEnd::TornTail(Torn { segment, from, to, reason: TornReason::BlocksNotWritten })
+        }
         None => end,
     }
 }
@@ -164,15 +194,30 @@ pub struct Counts {
 }
 
 impl<'k> Recovery<'k> {
-    /// From the first block of a stream. `cluster_id` `None` takes the cluster that the first segment names.
+    /// From the first block of a stream. `cluster_id` `None` takes the cluster that the first
+    /// segment names.
     pub fn new(cluster_id: Option<[u8; 16]>, shard: u16, key: Option<&'k ChainKey>) -> Self {
         Self::resume(cluster_id, shard, key, Tail::START)
     }
 
     /// From where an earlier recovery stood: the first segment to feed is `tail.segment`.
-    pub fn resume(cluster_id: Option<[u8; 16]>, shard: u16, key: Option<&'k ChainKey>, tail: Tail) -> Self {
+    pub fn resume(
+        cluster_id: Option<[u8; 16]>,
+        shard: u16,
+        key: Option<&'k ChainKey>,
+        tail: Tail,
+    ) -> Self {
         let (next_segment, last_write) = (tail.segment, LastWrite::Block);
-        Self { shard, cluster_id, key, last_write, next_segment, tail, torn: None, counts: Counts::default() }
+        Self {
+            shard,
+            cluster_id,
+            key,
+            last_write,
+            next_segment,
+            tail,
+            torn: None,
+            counts: Counts::default(),
+        }
     }
 
     /// With another last write than one block.
@@ -181,20 +226,31 @@ impl<'k> Recovery<'k> {
         Self { last_write, ..self }
     }
 
-    /// Takes the next segment. Each sound block goes to the visitor before it is known how the segment ends.
+    /// Takes the next segment. Each sound block goes to the visitor before it is known how the
+    /// segment ends.
     ///
     /// # Errors
     /// The first damage; nothing may be fed after it.
-    pub fn feed(&mut self, segment: u32, bytes: &[u8], visitor: &mut Visitor<'_>) -> Result<ControlFlow<()>, Damage> {
+    pub fn feed(
+        &mut self,
+        segment: u32,
+        bytes: &[u8],
+        visitor: &mut Visitor<'_>,
+    ) -> Result<ControlFlow<()>, Damage> {
         let at = |offset, reason| Damage { at: Spot { segment, offset }, reason };
         if segment != self.next_segment {
-            return Err(Damage { at: Spot { segment: self.next_segment, offset: 0 }, reason: DamageReason::SegmentMissing });
+            return Err(Damage {
+                at: Spot { segment: self.next_segment, offset: 0 },
+                reason: DamageReason::SegmentMissing,
+            });
         }
-        let head = check::segment_head(bytes, self.cluster_id, self.shard, segment).map_err(|reason| at(0, reason))?;
+        let head = check::segment_head(bytes, self.cluster_id, self.shard, segment)
+            .map_err(|reason| at(0, reason))?;
         self.cluster_id = Some(head.cluster_id);
         let segment_len = head.segment_len.to_native();
         let in_use = &bytes[..bytes.len().min(usize::try_from(segment_len).unwrap_or(usize::MAX))];
-        let start = if segment == self.tail.segment { self.tail.offset } else { SEGMENT_HEAD_LEN as u64 };
+        let start =
+            if segment == self.tail.segment { self.tail.offset } else { SEGMENT_HEAD_LEN as u64 };
         let walk = SegmentWalk {
             bytes: in_use,
             segment_len,
@@ -212,13 +268,20 @@ impl<'k> Recovery<'k> {
         };
         if flow.is_continue() && bytes.len() as u64 != segment_len {
             let have = bytes.len() as u64;
-            return Err(at(have.min(segment_len), DamageReason::SegmentLength { have, want: segment_len }));
+            return Err(at(
+                have.min(segment_len),
+                DamageReason::SegmentLength { have, want: segment_len },
+            ));
         }
         self.next_segment += 1;
         Ok(flow)
     }
 
-    fn walk(&mut self, walk: &SegmentWalk<'_>, visitor: &mut Visitor<'_>) -> Result<ControlFlow<()>, Damage> {
+    fn walk(
+        &mut self,
+        walk: &SegmentWalk<'_>,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<ControlFlow<()>, Damage> {
         let before = Spot { segment: self.tail.segment, offset: self.tail.offset };
         let counts = &mut self.counts;
         let mut first = true;
@@ -232,7 +295,8 @@ impl<'k> Recovery<'k> {
         match end {
             SegmentEnd::Clean { .. } => Ok(ControlFlow::Continue(())),
             SegmentEnd::Stopped => Ok(ControlFlow::Break(())),
-            // The one write that may be in flight goes behind the last block, or to the start of the segment after it.
+            // The one write that may be in flight goes behind the last block, or to the start of
+            // the segment after it.
             SegmentEnd::TornTail(torn) if torn.segment > self.tail.segment + 1 => {
                 let found = Spot { segment: torn.segment, offset: torn.from };
                 Err(Damage { at: found, reason: DamageReason::Remains { found } })
@@ -241,8 +305,11 @@ impl<'k> Recovery<'k> {
                 self.torn = Some(torn);
                 Ok(ControlFlow::Continue(()))
             }
-            // Zeros end the segment before, but the log goes on here with a gap: the loss is there, not here.
-            SegmentEnd::Damaged(Damage { at, reason: DamageReason::Gap { .. } }) if first && walk.segment > before.segment => {
+            // Zeros end the segment before, but the log goes on here with a gap: the loss is there,
+            // not here.
+            SegmentEnd::Damaged(Damage { at, reason: DamageReason::Gap { .. } })
+                if first && walk.segment > before.segment =>
+            {
                 Err(Damage { at: before, reason: DamageReason::LostBlock { found: at } })
             }
             SegmentEnd::Damaged(damage) => Err(damage),
@@ -254,10 +321,14 @@ impl<'k> Recovery<'k> {
         let start = SEGMENT_HEAD_LEN;
         let identity = Identity { cluster_id: walk.cluster_id, shard: walk.shard };
         let spot = |offset| Spot { segment: walk.segment, offset };
-        if let Some(found) = check::continuation(walk.bytes, start, &identity, self.tail.next_lsn).map(spot) {
+        if let Some(found) =
+            check::continuation(walk.bytes, start, &identity, self.tail.next_lsn).map(spot)
+        {
             let reason = match torn.reason {
                 TornReason::HeadNotWritten => DamageReason::LostBlock { found },
-                TornReason::SectorsNotWritten | TornReason::BlocksNotWritten => DamageReason::TornButContinued { found },
+                TornReason::SectorsNotWritten | TornReason::BlocksNotWritten => {
+                    DamageReason::TornButContinued { found }
+                }
                 TornReason::Stale(_) => DamageReason::StaleButContinued { found },
             };
             return Err(Damage { at: Spot { segment: torn.segment, offset: torn.from }, reason });
@@ -288,12 +359,14 @@ impl<'k> Recovery<'k> {
         self.next_segment
     }
 
-    /// What is to be zeroed behind the tail, after all segments were taken. `None`: the stream ends clean.
+    /// What is to be zeroed behind the tail, after all segments were taken. `None`: the stream ends
+    /// clean.
     pub fn torn(&self) -> Option<Torn> {
         self.torn
     }
 
-    /// Forgets what was judged of the bytes behind the tail, to look at them again: on a running node they change.
+    /// Forgets what was judged of the bytes behind the tail, to look at them again: on a running
+    /// node they change.
     pub fn look_again(&mut self) {
         self.next_segment = self.tail.segment;
         self.torn = None;

@@ -1,6 +1,7 @@
 //! Segment files: where they lie, what they are called, and how one is made.
 //!
-//! A segment gets its name only when it is whole: filled, synced, then renamed. So a short segment is never a crash's work.
+//! A segment gets its name only when it is whole: filled, synced, then renamed. So a short segment
+//! is never a crash's work.
 
 use super::error::LogError;
 use crate::whole_file::sync_dir;
@@ -12,13 +13,15 @@ use std::path::{Path, PathBuf};
 
 /// Length of a segment unless configured, bytes: some seconds of full load, and few files.
 pub const DEFAULT_SEGMENT_LEN: u64 = 128 * 1024 * 1024;
-/// Shortest segment, bytes: room for the head and some blocks. Below [`MAX_BLOCK_LEN`](catraca_wire::block::MAX_BLOCK_LEN) the
-/// journal must bound its blocks by the segment.
+/// Shortest segment, bytes: room for the head and some blocks. Below
+/// [`MAX_BLOCK_LEN`](catraca_wire::block::MAX_BLOCK_LEN) the journal must bound its blocks by the
+/// segment.
 pub const MIN_SEGMENT_LEN: u64 = 64 * 1024;
-/// Longest segment, bytes: RECORD carries a block's offset in 32 bits, and a whole segment is mapped at once.
+/// Longest segment, bytes: RECORD carries a block's offset in 32 bits, and a whole segment is
+/// mapped at once.
 pub const MAX_SEGMENT_LEN: u64 = 1024 * 1024 * 1024;
-/// Bytes written at once when a segment is filled. The log's own writes queue behind these on the disk: short ones keep its latency, at 1 MiB
-/// every tenth block waited for a millisecond.
+/// Bytes written at once when a segment is filled. The log's own writes queue behind these on the
+/// disk: short ones keep its latency, at 1 MiB every tenth block waited for a millisecond.
 const FILL_LEN: usize = 256 * 1024;
 
 /// `DIR/log`.
@@ -42,13 +45,21 @@ pub fn segment_name(index: u32) -> String {
 }
 
 /// The number between a prefix and a suffix, if the name is exactly how that number is written.
-fn number<T: std::str::FromStr>(name: &std::ffi::OsStr, prefix: &str, suffix: &str, written: impl Fn(&T) -> String) -> Option<T> {
+fn number<T: std::str::FromStr>(
+    name: &std::ffi::OsStr,
+    prefix: &str,
+    suffix: &str,
+    written: impl Fn(&T) -> String,
+) -> Option<T> {
     let name = name.to_str()?;
     let number = name.strip_prefix(prefix)?.strip_suffix(suffix)?.parse().ok()?;
     (written(&number) == name).then_some(number)
 }
 
-fn numbers_in<T: Ord>(dir: &Path, of: impl Fn(&std::ffi::OsStr) -> Option<T>) -> Result<Vec<T>, LogError> {
+fn numbers_in<T: Ord>(
+    dir: &Path,
+    of: impl Fn(&std::ffi::OsStr) -> Option<T>,
+) -> Result<Vec<T>, LogError> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir).map_err(LogError::io(dir, "could not list the folder"))? {
         let entry = entry.map_err(LogError::io(dir, "could not list the folder"))?;
@@ -65,15 +76,17 @@ fn numbers_in<T: Ord>(dir: &Path, of: impl Fn(&std::ffi::OsStr) -> Option<T>) ->
 pub fn streams(data_dir: &Path) -> Result<Vec<u16>, LogError> {
     let dir = log_dir(data_dir);
     let shards = if dir.is_dir() {
-        numbers_in(&dir, |name| number(name, "shard-", "", |shard: &u16| format!("shard-{shard:04}")))?
+        numbers_in(&dir, |name| {
+            number(name, "shard-", "", |shard: &u16| format!("shard-{shard:04}"))
+        })?
     } else {
         Vec::new()
     };
     if shards.is_empty() { Err(LogError::NoLog { path: data_dir.to_owned() }) } else { Ok(shards) }
 }
 
-/// The indexes of a stream's segments, ascending; other files (a segment in the making, say) are passed over. A stream without a
-/// folder has none.
+/// The indexes of a stream's segments, ascending; other files (a segment in the making, say) are
+/// passed over. A stream without a folder has none.
 ///
 /// # Errors
 /// [`LogError::Io`].
@@ -100,14 +113,17 @@ pub struct NewSegment {
     pub created_at_ns: u64,
 }
 
-/// Makes a segment: its head, zeros to its end, all durable, and only then its name. Takes as long as the disk takes to write it,
-/// so never on a data core. The stream's folder is made if it is missing.
+/// Makes a segment: its head, zeros to its end, all durable, and only then its name. Takes as long
+/// as the disk takes to write it, so never on a data core. The stream's folder is made if it is
+/// missing.
 ///
 /// # Errors
-/// [`LogError::NoSpace`] when the disk is full, [`LogError::SegmentExists`], [`LogError::SegmentLen`], [`LogError::Io`]. A
-/// half-made file is removed.
+/// [`LogError::NoSpace`] when the disk is full, [`LogError::SegmentExists`],
+/// [`LogError::SegmentLen`], [`LogError::Io`]. A half-made file is removed.
 pub fn create(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
-    if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&new.segment_len) || !new.segment_len.is_multiple_of(BLOCK_ALIGN as u64) {
+    if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&new.segment_len)
+        || !new.segment_len.is_multiple_of(BLOCK_ALIGN as u64)
+    {
         return Err(LogError::SegmentLen(new.segment_len));
     }
     let dir = stream_dir(data_dir, new.shard);
@@ -117,9 +133,11 @@ pub fn create(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
         return Err(LogError::SegmentExists { path });
     }
     let making = path.with_extension("seg.new");
-    let made = fill(&making, new).and_then(|()| fs::rename(&making, &path)).and_then(|()| sync_dir(&dir));
+    let made =
+        fill(&making, new).and_then(|()| fs::rename(&making, &path)).and_then(|()| sync_dir(&dir));
     made.map_err(|source| {
-        // The error that matters is the first; a file that stays is overwritten by the next attempt.
+        // The error that matters is the first; a file that stays is overwritten by the next
+        // attempt.
         let _ = fs::remove_file(&making);
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
@@ -144,8 +162,17 @@ fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
 }
 
 fn fill(path: &Path, new: &NewSegment) -> io::Result<()> {
-    // Past the page cache where the filesystem can: 128 MiB of zeros would push out what others need.
-    let open = |flags| OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).mode(0o640).open(path);
+    // Past the page cache where the filesystem can: 128 MiB of zeros would push out what others
+    // need.
+    let open = |flags| {
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .custom_flags(flags)
+            .mode(0o640)
+            .open(path)
+    };
     let file = open(libc::O_DIRECT).or_else(|_| open(0))?;
     // One page more than needed, so that an aligned part of it can be chosen.
     let mut buffer = vec![0u8; FILL_LEN + BLOCK_ALIGN];
@@ -157,7 +184,8 @@ fn fill(path: &Path, new: &NewSegment) -> io::Result<()> {
         file.write_all_at(&zeros[..len], at)?;
         at += len as u64;
     }
-    let head = SegmentHead::new(new.cluster_id, new.shard, new.index, new.segment_len, new.created_at_ns);
+    let head =
+        SegmentHead::new(new.cluster_id, new.shard, new.index, new.segment_len, new.created_at_ns);
     zeros[..size_of::<SegmentHead>()].copy_from_slice(bytemuck::bytes_of(&head));
     file.write_all_at(&zeros[..BLOCK_ALIGN], 0)?;
     file.sync_all()

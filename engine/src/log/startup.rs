@@ -27,9 +27,11 @@ pub struct RecoveredStream {
     pub epoch: u32,
     /// Segment of the last block; 0 before the first.
     pub segment: u32,
-    /// Where the next block goes in that segment, bytes; where it does not fit, it goes to the start of the next.
+    /// Where the next block goes in that segment, bytes; where it does not fit, it goes to the
+    /// start of the next.
     pub offset: u64,
-    /// Segment files that exist: indexes 0 up to this, exclusive. 0 for a stream that was never written.
+    /// Segment files that exist: indexes 0 up to this, exclusive. 0 for a stream that was never
+    /// written.
     pub segments: u32,
     /// When the last block was sealed, nanoseconds since 1970 UTC; 0 before the first.
     pub sealed_at_ns: u64,
@@ -39,8 +41,8 @@ pub struct RecoveredStream {
     pub repaired: Option<Torn>,
 }
 
-/// Recovers a stream: shows each of its blocks to the visitor, zeroes a torn tail and makes that durable. A stream without a
-/// folder or segments is a new one.
+/// Recovers a stream: shows each of its blocks to the visitor, zeroes a torn tail and makes that
+/// durable. A stream without a folder or segments is a new one.
 ///
 /// # Errors
 /// [`LogError::Damaged`] when the end can't be trusted (nothing is changed then), [`LogError::Io`].
@@ -52,7 +54,8 @@ pub fn recover_stream(
     last_write: LastWrite,
     mut visitor: impl FnMut(&SoundBlock<'_>),
 ) -> Result<RecoveredStream, LogError> {
-    let mut recovery = Recovery::new(Some(cluster_id), shard, Some(key)).with_last_write(last_write);
+    let mut recovery =
+        Recovery::new(Some(cluster_id), shard, Some(key)).with_last_write(last_write);
     let end = pass(data_dir, shard, &mut recovery, &mut |block| {
         visitor(block);
         ControlFlow::Continue(())
@@ -64,7 +67,8 @@ pub fn recover_stream(
             if torn.reason == TornReason::BlocksNotWritten {
                 keep(data_dir, shard, &path, &torn)?;
             }
-            zero(&path, &torn).map_err(LogError::io(&path, "could not clear the rest of an unfinished write"))?;
+            zero(&path, &torn)
+                .map_err(LogError::io(&path, "could not clear the rest of an unfinished write"))?;
             Some(torn)
         }
         End::Damaged(damage) => {
@@ -86,7 +90,8 @@ pub fn recover_stream(
     })
 }
 
-/// Puts into quarantine what is to be zeroed: whole blocks may be in it, and should the primary be lost as well, nobody else has them.
+/// Puts into quarantine what is to be zeroed: whole blocks may be in it, and should the primary be
+/// lost as well, nobody else has them.
 fn keep(data_dir: &Path, shard: u16, path: &Path, torn: &Torn) -> Result<(), LogError> {
     // A file that is shorter was refused before.
     let mut bytes = vec![0; (torn.to - torn.from) as usize];
@@ -100,7 +105,8 @@ fn keep(data_dir: &Path, shard: u16, path: &Path, torn: &Torn) -> Result<(), Log
     Ok(())
 }
 
-/// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the rest of one write at `from`.
+/// Zeroes torn bytes, durably, from the back: should this be cut off too, what is left is again the
+/// rest of one write at `from`.
 fn zero(path: &Path, torn: &Torn) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     // A file that is shorter was refused before; this keeps it from growing all the same.

@@ -17,11 +17,16 @@ pub struct Configured<'a> {
     pub max_loss_percent: u64,
 }
 
-/// A standby's list: the one that the log says is in use, or else the configured one. One that is missing comes from the primary.
+/// A standby's list: the one that the log says is in use, or else the configured one. One that is
+/// missing comes from the primary.
 ///
 /// # Errors
 /// As [`choose`].
-pub fn of_standby(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
+pub fn of_standby(
+    lists_dir: &Path,
+    configured: &Configured<'_>,
+    loaded_id: u64,
+) -> Result<Option<Arc<Snapshot>>, Failure> {
     if loaded_id == 0 {
         return choose(lists_dir, configured, 0);
     }
@@ -29,17 +34,27 @@ pub fn of_standby(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64)
     Ok(Snapshot::open(&path).ok().map(Arc::new))
 }
 
-/// The newer of the configured snapshot and the last one loaded: neither an old file in the configuration nor an old load wins. A
-/// newer one is held to what a load is: a restart must not free whom a load would not.
+/// The newer of the configured snapshot and the last one loaded: neither an old file in the
+/// configuration nor an old load wins. A newer one is held to what a load is: a restart must not
+/// free whom a load would not.
 ///
 /// # Errors
 /// A list that can't be used, and no other that may be used for it.
-pub fn choose(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64) -> Result<Option<Arc<Snapshot>>, Failure> {
+pub fn choose(
+    lists_dir: &Path,
+    configured: &Configured<'_>,
+    loaded_id: u64,
+) -> Result<Option<Arc<Snapshot>>, Failure> {
     let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
-    let named = configured.path.map(|path| control::take_in_list(path, lists_dir)).transpose().map_err(unusable)?;
+    let named = configured
+        .path
+        .map(|path| control::take_in_list(path, lists_dir))
+        .transpose()
+        .map_err(unusable)?;
     if loaded_id == 0 {
         if let (Some(named), Some(path)) = (&named, configured.path) {
-            fitness::hold_to_day(named, configured.today).map_err(|unfit| unusable(format!("{}: {unfit}", path.display())))?;
+            fitness::hold_to_day(named, configured.today)
+                .map_err(|unfit| unusable(format!("{}: {unfit}", path.display())))?;
         }
         return Ok(named.map(Arc::new));
     }
@@ -71,7 +86,9 @@ pub fn choose(lists_dir: &Path, configured: &Configured<'_>, loaded_id: u64) -> 
 /// Of two sound lists.
 fn newer(loaded: Snapshot, named: Snapshot, configured: &Configured<'_>) -> Snapshot {
     if loaded.built_at_ns() > named.built_at_ns() {
-        tracing::warn!("the configured blacklist is older than the one last loaded, which stays in use");
+        tracing::warn!(
+            "the configured blacklist is older than the one last loaded, which stays in use"
+        );
         return loaded;
     }
     // A list that is in use already was taken with open eyes.

@@ -1,4 +1,5 @@
-//! A node's life: check, recover, start the cores, the replication to the other node and the control thread, run until told to stop.
+//! A node's life: check, recover, start the cores, the replication to the other node and the
+//! control thread, run until told to stop.
 
 mod address;
 pub mod list;
@@ -36,7 +37,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// Whatever keeps it from starting, with the exit status and one sentence.
 pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let began = Instant::now();
-    // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name is all that this is.
+    // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name
+    // is all that this is.
     let _ = rustix::thread::set_name(c"catraca");
     let cpus = config.layout()?;
     let shards = cpus.len() as u16;
@@ -47,15 +49,24 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let calls = Reserved::take(config.replication, false, "replication")?;
     let scrapes = Reserved::take(config.http, false, "http")?;
     let (listen, replication, http) = (clients.address, calls.address, scrapes.address);
-    let addresses =
-        (advertised(config.advertise_host.as_deref(), replication), advertised(config.advertise_host.as_deref(), listen));
+    let addresses = (
+        advertised(config.advertise_host.as_deref(), replication),
+        advertised(config.advertise_host.as_deref(), listen),
+    );
     let StartState { data_dir, key, mut state, segment_len: primary_segment_len } =
         start_state::find(config, shards, &addresses)?;
-    let rebuilt = rebuild::from_log(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
+    let rebuilt =
+        rebuild::from_log(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
-    let last_lsns: Vec<u64> = boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
-    start_state::hold_to_log(&data_dir, &mut state, streams.iter().map(|stream| stream.epoch).max().unwrap_or(0), &last_lsns)?;
+    let last_lsns: Vec<u64> =
+        boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
+    start_state::hold_to_log(
+        &data_dir,
+        &mut state,
+        streams.iter().map(|stream| stream.epoch).max().unwrap_or(0),
+        &last_lsns,
+    )?;
     let follows = state.role == Role::Standby;
     let configured = list::Configured {
         path: config.blacklist.as_deref(),
@@ -70,14 +81,22 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     // Everything but the data cores runs on the processors that they leave, where there are any.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
-    // All segments of a data directory have one length: the setting counts when the first is made, and a standby's are its primary's.
-    let segment_len =
-        streams.iter().find_map(|stream| stream.segment_len).or(primary_segment_len).unwrap_or(config.segment_len());
+    // All segments of a data directory have one length: the setting counts when the first is made,
+    // and a standby's are its primary's.
+    let segment_len = streams
+        .iter()
+        .find_map(|stream| stream.segment_len)
+        .or(primary_segment_len)
+        .unwrap_or(config.segment_len());
     if segment_len != config.segment_len() {
-        tracing::warn!(segment_mib = segment_len >> 20, "the log's segments keep their length; segment_mib is not used");
+        tracing::warn!(
+            segment_mib = segment_len >> 20,
+            "the log's segments keep their length; segment_mib is not used"
+        );
     }
     let channels = Arc::new(ShardChannels::new(usize::from(shards)));
-    let dormant = boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
+    let dormant =
+        boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
     let setup = ReplicationSetup {
         data_dir: data_dir.path().to_owned(),
         cluster_id: data_dir.cluster_id,
@@ -91,7 +110,13 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         solo_after: Duration::from_millis(config.solo_after_ms),
         cpus: other_cpus.clone(),
     };
-    let pair = Replication::new(setup, Arc::clone(&channels), state.clone(), dormant, config.standby_of.clone());
+    let pair = Replication::new(
+        setup,
+        Arc::clone(&channels),
+        state.clone(),
+        dormant,
+        config.standby_of.clone(),
+    );
     pair.check_epoch();
     let mut segments_ready = Vec::with_capacity(usize::from(shards));
     for (shard, stream) in streams.iter().enumerate() {
@@ -115,14 +140,22 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         data_dir: &data_dir,
         shards,
     };
-    let role_config = RoleConfig { role: state.role, durability: state.durability, primary: [0; 48] };
+    let role_config =
+        RoleConfig { role: state.role, durability: state.durability, primary: [0; 48] };
     let lists = || Lists::new(snapshot.clone(), overlay.clone());
     // Each core tells twice: that it runs, and that it listens.
     let (started, starts) = sync_channel(2 * usize::from(shards));
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
         driver::start(
-            setups.core(shard, cpus[shard], &streams[shard], segments_ready[shard], role_config, state),
+            setups.core(
+                shard,
+                cpus[shard],
+                &streams[shard],
+                segments_ready[shard],
+                role_config,
+                state,
+            ),
             started.clone(),
         )
     };
@@ -140,7 +173,9 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     };
     let all_cores = || -> Result<(), Failure> {
         for _ in 0..shards {
-            starts.recv().map_err(|_| Failure::new(Status::Environment, "a core ended while it started"))??;
+            starts.recv().map_err(|_| {
+                Failure::new(Status::Environment, "a core ended while it started")
+            })??;
         }
         Ok(())
     };
@@ -155,7 +190,11 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         http: scrapes.listen()?,
         segment_len,
         segments_ahead: config.segments_ahead,
-        segments: segments_ready.iter().zip(&streams).map(|(&ready, stream)| (ready, stream.segment)).collect(),
+        segments: segments_ready
+            .iter()
+            .zip(&streams)
+            .map(|(&ready, stream)| (ready, stream.segment))
+            .collect(),
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
         snapshot: snapshot.clone().filter(|_| !follows),
@@ -165,7 +204,8 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         data_dir,
     };
     driver::run_on(&other_cpus);
-    let list = snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
+    let list =
+        snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
     drop(snapshot);
     control::run(control, || {
         channels.switch_listening();
@@ -206,7 +246,11 @@ impl CoreSetups<'_> {
         state: ShardState,
     ) -> CoreSetup {
         let config = self.config;
-        let identity = BlockIdentity { shard: shard as u16, epoch: self.epoch, cluster_id: self.data_dir.cluster_id };
+        let identity = BlockIdentity {
+            shard: shard as u16,
+            epoch: self.epoch,
+            cluster_id: self.data_dir.cluster_id,
+        };
         let start = Start {
             next_lsn: stream.next_lsn,
             previous_chain: stream.previous_chain,
@@ -236,15 +280,29 @@ impl CoreSetups<'_> {
             listen: self.listen,
             log_dir: self.data_dir.path().to_owned(),
             clock: self.clock.clone(),
-            journal: JournalSetup { identity, key: self.key, start, segment_len: self.segment_len, segments_ready: ready },
+            journal: JournalSetup {
+                identity,
+                key: self.key,
+                start,
+                segment_len: self.segment_len,
+                segments_ready: ready,
+            },
             channels: Arc::clone(&self.channels),
         }
     }
 }
 
 fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
-    let new = NewSegment { cluster_id: data_dir.cluster_id, shard, index: 0, segment_len, created_at_ns: wall_ns() };
-    segment::create(data_dir.path(), &new).map(drop).map_err(|e| Failure::new(e.status(), e.to_string()))
+    let new = NewSegment {
+        cluster_id: data_dir.cluster_id,
+        shard,
+        index: 0,
+        segment_len,
+        created_at_ns: wall_ns(),
+    };
+    segment::create(data_dir.path(), &new)
+        .map(drop)
+        .map_err(|e| Failure::new(e.status(), e.to_string()))
 }
 
 fn wall_ns() -> u64 {

@@ -1,4 +1,5 @@
-//! A node's place in its cluster when it starts: whose data directory it is, which epoch it is in, whether it decides or follows.
+//! A node's place in its cluster when it starts: whose data directory it is, which epoch it is in,
+//! whether it decides or follows.
 
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
@@ -19,27 +20,40 @@ pub(super) struct StartState {
     pub segment_len: Option<u64>,
 }
 
-/// Takes the data directory into use and finds the node's place; a new standby waits for its primary to learn its cluster. `addresses` are
-/// where others reach this node: for nodes, for clients.
-pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -> Result<StartState, Failure> {
+/// Takes the data directory into use and finds the node's place; a new standby waits for its
+/// primary to learn its cluster. `addresses` are where others reach this node: for nodes, for
+/// clients.
+pub(super) fn find(
+    config: &Config,
+    shards: u16,
+    addresses: &(String, String),
+) -> Result<StartState, Failure> {
     let path = &config.data_dir;
     let saved = state_file::load(path)?;
     let configured = config.standby_of.as_deref();
     let follows = match &saved {
-        // Where it stands is what it was last told, by a promotion or by another node's; the configuration says where it began.
-        Some(state) => state.role == Role::Standby || (state.peer.is_none() && configured.is_some()),
+        // Where it stands is what it was last told, by a promotion or by another node's; the
+        // configuration says where it began.
+        Some(state) => {
+            state.role == Role::Standby || (state.peer.is_none() && configured.is_some())
+        }
         None => configured.is_some(),
     };
     let no_log = !segment::streams(path).is_ok_and(|streams| {
-        streams.iter().any(|&stream| segment::segments(path, stream).is_ok_and(|segments| !segments.is_empty()))
+        streams.iter().any(|&stream| {
+            segment::segments(path, stream).is_ok_and(|segments| !segments.is_empty())
+        })
     });
-    let refuse = |why: &str| Failure::new(Status::DataDirectory, format!("{}: {why}", path.display()));
+    let refuse =
+        |why: &str| Failure::new(Status::DataDirectory, format!("{}: {why}", path.display()));
     if saved.is_none() && !no_log {
         return Err(refuse(
             "there is a log, and replica.json, which says what this node is to it, is missing: restore it (LOG.md, replica.json)",
         ));
     }
-    let had_standby = |state: &ReplicaState| state.role == Role::Primary && state.durability != Durability::Single;
+    let had_standby = |state: &ReplicaState| {
+        state.role == Role::Primary && state.durability != Durability::Single
+    };
     if no_log && !follows && saved.as_ref().is_some_and(had_standby) {
         return Err(refuse(
             "the log is gone: promote the standby, and build this node anew behind it (LOG.md, Building a node anew)",
@@ -49,18 +63,29 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     let unusable = |e: key::KeyError| Failure::new(Status::DataDirectory, e.to_string());
     let (mut cluster, mut segment_len) = (None, None);
     if follows && (no_log || demoted) {
-        std::fs::create_dir_all(path)
-            .map_err(|e| Failure::new(Status::DataDirectory, format!("data directory {} can't be made: {e}", path.display())))?;
+        std::fs::create_dir_all(path).map_err(|e| {
+            Failure::new(
+                Status::DataDirectory,
+                format!("data directory {} can't be made: {e}", path.display()),
+            )
+        })?;
         let key = key::load_existing(path).map_err(unusable)?;
-        let known = saved.as_ref().and_then(|state| state.peer.as_ref()).map(|peer| peer.replication_address.as_str());
+        let known = saved
+            .as_ref()
+            .and_then(|state| state.peer.as_ref())
+            .map(|peer| peer.replication_address.as_str());
         if let Some(primary) = configured.or(known) {
             let bootstrapped = bootstrap(primary, &unidentified(config, shards, key, addresses))?;
-            (cluster, segment_len) = (Some(bootstrapped.cluster_id), Some(bootstrapped.segment_len));
+            (cluster, segment_len) =
+                (Some(bootstrapped.cluster_id), Some(bootstrapped.segment_len));
         }
     }
     let data_dir = DataDir::open(
         path,
-        data_dir::Options { allow_volatile: config.allow_volatile_data_dir, adopt_copy: config.adopt_copy },
+        data_dir::Options {
+            allow_volatile: config.allow_volatile_data_dir,
+            adopt_copy: config.adopt_copy,
+        },
         cluster,
     )?;
     if demoted && cluster.is_some_and(|cluster| cluster != data_dir.cluster_id) {
@@ -69,11 +94,14 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     }
     // Only now nobody else has it: a run that was about to end may have changed its place since.
     if state_file::load(path)? != saved {
-        let message =
-            format!("{}: the node's place changed while this started; start again", path.join(state_file::STATE_FILE).display());
+        let message = format!(
+            "{}: the node's place changed while this started; start again",
+            path.join(state_file::STATE_FILE).display()
+        );
         return Err(Failure::new(Status::DataDirectory, message));
     }
-    let key = if follows { key::load_existing(path) } else { key::load_or_create(path) }.map_err(unusable)?;
+    let key = if follows { key::load_existing(path) } else { key::load_or_create(path) }
+        .map_err(unusable)?;
     let mut state = match saved {
         Some(state) if follows && state.role == Role::Primary => {
             let primary = configured.unwrap_or_default().to_owned();
@@ -81,17 +109,23 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
                 primary,
                 "this node decided alone until now; it becomes a standby, and what its primary lacks goes into quarantine"
             );
-            ReplicaState { odd_epochs: state.odd_epochs, ..ReplicaState::joining(shards, state.epoch, primary) }
+            ReplicaState {
+                odd_epochs: state.odd_epochs,
+                ..ReplicaState::joining(shards, state.epoch, primary)
+            }
         }
         Some(state) => state,
-        None if follows => ReplicaState::joining(shards, 0, configured.unwrap_or_default().to_owned()),
+        None if follows => {
+            ReplicaState::joining(shards, 0, configured.unwrap_or_default().to_owned())
+        }
         // A log from before there was this file is of the first epoch.
         None => ReplicaState::single(shards, 0),
     };
     if data_dir.adopted {
         state = adopted(path, state)?;
     }
-    if state.shards != shards && state.role == Role::Primary && state.durability == Durability::Sync {
+    if state.shards != shards && state.role == Role::Primary && state.durability == Durability::Sync
+    {
         let message = format!(
             "shards is {shards}, but answers wait for a standby with {}: run `catraca solo` first, then start both nodes with the new number",
             state.shards
@@ -100,15 +134,22 @@ pub(super) fn find(config: &Config, shards: u16, addresses: &(String, String)) -
     }
     state.shards = shards;
     if state.role == Role::Primary && configured.is_some() {
-        tracing::warn!(epoch = state.epoch, "this node was made the primary; standby_of says only where it began");
+        tracing::warn!(
+            epoch = state.epoch,
+            "this node was made the primary; standby_of says only where it began"
+        );
     }
     state_file::save(path, &state).map_err(|e| {
-        Failure::new(Status::DataDirectory, format!("{}: {} can't be written: {e}", path.display(), state_file::STATE_FILE))
+        Failure::new(
+            Status::DataDirectory,
+            format!("{}: {} can't be written: {e}", path.display(), state_file::STATE_FILE),
+        )
     })?;
     Ok(StartState { data_dir, key, state, segment_len })
 }
 
-/// What a node is whose data directory is a copy: it may be older than what others were told of the original.
+/// What a node is whose data directory is a copy: it may be older than what others were told of the
+/// original.
 fn adopted(path: &std::path::Path, state: ReplicaState) -> Result<ReplicaState, Failure> {
     if state.role == Role::Standby {
         let epoch = state.epoch;
@@ -127,8 +168,8 @@ fn adopted(path: &std::path::Path, state: ReplicaState) -> Result<ReplicaState, 
 
 /// Holds what the node knows of its place to its log, whose streams end with these records.
 ///
-/// The log can't be of a later epoch than the node knows of: a primary would decide in an epoch that is over; a standby learns. Nor can
-/// the grant outlive a log that it was given to.
+/// The log can't be of a later epoch than the node knows of: a primary would decide in an epoch
+/// that is over; a standby learns. Nor can the grant outlive a log that it was given to.
 pub(super) fn hold_to_log(
     data_dir: &DataDir,
     state: &mut ReplicaState,
@@ -137,8 +178,9 @@ pub(super) fn hold_to_log(
 ) -> Result<(), Failure> {
     let save = |state: &ReplicaState| {
         let path = data_dir.path().join(state_file::STATE_FILE);
-        state_file::save(data_dir.path(), state)
-            .map_err(|e| Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display())))
+        state_file::save(data_dir.path(), state).map_err(|e| {
+            Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display()))
+        })
     };
     if state.role == Role::Primary && state.lacks(last_lsns) {
         let message = format!(
@@ -149,7 +191,9 @@ pub(super) fn hold_to_log(
     }
     let found = state.found(last_lsns);
     if found != *state {
-        tracing::warn!("the log lacks what it held when this node came in sync; it is not in sync until it has caught up again");
+        tracing::warn!(
+            "the log lacks what it held when this node came in sync; it is not in sync until it has caught up again"
+        );
         save(&found)?;
         *state = found;
     }
@@ -170,7 +214,12 @@ pub(super) fn hold_to_log(
 }
 
 /// This node to a primary that it asks for its cluster.
-fn unidentified(config: &Config, shards: u16, key: ChainKey, addresses: &(String, String)) -> ReplicationSetup {
+fn unidentified(
+    config: &Config,
+    shards: u16,
+    key: ChainKey,
+    addresses: &(String, String),
+) -> ReplicationSetup {
     ReplicationSetup {
         data_dir: config.data_dir.clone(),
         cluster_id: [0; 16],

@@ -1,4 +1,5 @@
-//! Counters of a shard: plain numbers on its core, copied each tick to where the control thread reads them.
+//! Counters of a shard: plain numbers on its core, copied each tick to where the control thread
+//! reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,8 +22,9 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Name, help text and value of each; a name that ends in `_total` is a counter, another one a gauge. Values
-            /// are nanoseconds where the name ends in `_timestamp_seconds`.
+            /// Name, help text and value of each; a name that ends in `_total` is a counter,
+            /// another one a gauge. Values are nanoseconds where the name ends in
+            /// `_timestamp_seconds`.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
                 [$(($metric, $help, self.$name)),+].into_iter()
             }
@@ -65,7 +67,8 @@ counters! {
     pending => "catraca_pending", "Decisions that wait for their record to be committed.";
     /// Entries of the dedupe table.
     dedupe_entries => "catraca_dedupe_entries", "Decisions held to recognise a resend.";
-    /// Event time up to which the dedupe table may have forgotten, nanoseconds since 1970 UTC; 0 while it has forgotten nothing.
+    /// Event time up to which the dedupe table may have forgotten, nanoseconds since 1970 UTC; 0
+    /// while it has forgotten nothing.
     dedupe_horizon_ns => "catraca_dedupe_horizon_timestamp_seconds", "Transactions whose event time lies before this are refused, because a resend would not be recognised; since 1970 UTC, 0 while there is no such time.";
     /// Ticks of the core: stands still when the core does.
     ticks => "catraca_core_ticks_total", "Ticks of the data core; stands still when the core is stuck.";

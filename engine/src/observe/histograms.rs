@@ -17,8 +17,8 @@ pub struct StageHistograms {
 impl StageHistograms {
     /// Empty ones. All memory is taken here; recording allocates nothing.
     pub fn new() -> Self {
-        let empty =
-            Histogram::new_with_bounds(1, LONGEST_NS, PRECISION_DIGITS).expect("constant bounds, which the crate accepts");
+        let empty = Histogram::new_with_bounds(1, LONGEST_NS, PRECISION_DIGITS)
+            .expect("constant bounds, which the crate accepts");
         Self { stages: [empty.clone(), empty.clone(), empty.clone(), empty] }
     }
 

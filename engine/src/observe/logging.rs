@@ -1,19 +1,32 @@
-//! The program's own log: human on a terminal, JSON otherwise. Never per transaction, never a document in full.
+//! The program's own log: human on a terminal, JSON otherwise. Never per transaction, never a
+//! document in full.
 
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
-/// Sends `tracing` to standard error at `level` (`info`, `catraca=debug`, …). Standard output belongs to results.
+/// Sends `tracing` to standard error at `level` (`info`, `catraca=debug`, …). Standard output
+/// belongs to results.
 ///
 /// # Errors
 /// When the level is not understood.
 pub fn start(level: &str) -> Result<(), String> {
     // Glommio says much at `info` about each ring; only its warnings matter to an operator.
-    let filter = EnvFilter::try_new(format!("{level},glommio=warn"))
-        .map_err(|error| format!("log level {level:?} is not understood: {error}; use error, warn, info, debug or trace"))?;
-    // A line that nobody can take is dropped: saying so on the same closed pipe would end the process.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let filter = EnvFilter::try_new(format!("{level},glommio=warn")).map_err(|error| {
+        format!(
+            "log level {level:?} is not understood: {error}; use error, warn, info, debug or trace"
+        )
+    })?;
+    // A line that nobody can take is dropped: saying so on the same closed pipe would end the
+    // process.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     // A second start in one process (the demo, tests) keeps the first.
-    let _ = if std::io::stderr().is_terminal() { builder.with_target(false).try_init() } else { builder.json().try_init() };
+    let _ = if std::io::stderr().is_terminal() {
+        builder.with_target(false).try_init()
+    } else {
+        builder.json().try_init()
+    };
     Ok(())
 }

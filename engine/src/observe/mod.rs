@@ -1,4 +1,5 @@
-//! What a node tells of itself: latency histograms by stage, and counters. Written by the data cores, read off them.
+//! What a node tells of itself: latency histograms by stage, and counters. Written by the data
+//! cores, read off them.
 
 mod counters;
 mod histograms;

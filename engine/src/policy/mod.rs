@@ -1,7 +1,8 @@
 //! From what is known of a transaction to a decision. Pure: no I/O, no clock.
 //!
-//! The one rule so far is the blacklist. Rules of risk, windows and external answers join as further facts and further rules behind
-//! [`Policy::decide`], which stays the only place where a verdict is chosen.
+//! The one rule so far is the blacklist. Rules of risk, windows and external answers join as
+//! further facts and further rules behind [`Policy::decide`], which stays the only place where a
+//! verdict is chosen.
 
 use crate::blacklist::Listing;
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -50,7 +51,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy that every node has: a listed payer or payee is denied, everything else approved. Version 0.
+    /// The policy that every node has: a listed payer or payee is denied, everything else approved.
+    /// Version 0.
     pub const fn blacklist_only() -> Self {
         Self { version: 0 }
     }
@@ -68,8 +70,8 @@ impl Policy {
             Listing::Listed(_) => listed,
             Listing::Allowed(_) => allowed,
         };
-        let matched_rules =
-            rule(facts.payer, RULE_PAYER_LISTED, RULE_PAYER_ALLOWED) | rule(facts.payee, RULE_PAYEE_LISTED, RULE_PAYEE_ALLOWED);
+        let matched_rules = rule(facts.payer, RULE_PAYER_LISTED, RULE_PAYER_ALLOWED)
+            | rule(facts.payee, RULE_PAYEE_LISTED, RULE_PAYEE_ALLOWED);
         let (verdict, reason, score) = match (facts.payer.counts(), facts.payee.counts()) {
             (None, None) if matched_rules == 0 => (Verdict::Approve, Reason::Clear, 0),
             (None, None) => (Verdict::Approve, Reason::Allowed, 0),

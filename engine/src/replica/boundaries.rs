@@ -1,10 +1,12 @@
-//! The block boundaries of a standby's stream, to find the last one that the primary's stream has too.
+//! The block boundaries of a standby's stream, to find the last one that the primary's stream has
+//! too.
 
 use crate::log::Tail;
 use std::collections::VecDeque;
 
-/// Newest boundaries kept one by one: 1.3 MB, and many times more blocks than a primary ever has unshared. Of older ones the last of each
-/// segment is kept: a stream that parted from its primary's that long ago is cut a little earlier than it need be.
+/// Newest boundaries kept one by one: 1.3 MB, and many times more blocks than a primary ever has
+/// unshared. Of older ones the last of each segment is kept: a stream that parted from its
+/// primary's that long ago is cut a little earlier than it need be.
 pub const RECENT_BOUNDARIES: usize = 16_384;
 
 /// Boundaries, oldest first. The stream's start is one, too.

@@ -1,7 +1,8 @@
 //! When a record counts as committed.
 //!
-//! A record is *appended* when it is in a block in memory, *durable* when the write of its block has returned, *committed* when it is
-//! durable everywhere that the node's durability asks for. Only committed records are answered.
+//! A record is *appended* when it is in a block in memory, *durable* when the write of its block
+//! has returned, *committed* when it is durable everywhere that the node's durability asks for.
+//! Only committed records are answered.
 
 use catraca_wire::frame::Durability;
 
@@ -11,7 +12,8 @@ pub struct CommitTracker {
     durability: Durability,
     durable_here: u64,
     durable_there: u64,
-    /// The session with the standby that `durable_there` is of: what is said in another one does not count.
+    /// The session with the standby that `durable_there` is of: what is said in another one does
+    /// not count.
     session: u64,
     committed: u64,
     /// What an earlier run wrote, and may have answered.
@@ -19,22 +21,35 @@ pub struct CommitTracker {
 }
 
 impl CommitTracker {
-    /// A stream whose records up to `durable` are on this disk. Where the standby counts, nothing is committed until it has spoken: of
-    /// what an earlier run wrote, this node can't know what the standby holds.
+    /// A stream whose records up to `durable` are on this disk. Where the standby counts, nothing
+    /// is committed until it has spoken: of what an earlier run wrote, this node can't know what
+    /// the standby holds.
     pub fn new(durability: Durability, durable: u64) -> Self {
         let committed = if durability == Durability::Sync { 0 } else { durable };
-        Self { durability, durable_here: durable, durable_there: 0, session: 0, committed, inherited: durable }
+        Self {
+            durability,
+            durable_here: durable,
+            durable_there: 0,
+            session: 0,
+            committed,
+            inherited: durable,
+        }
     }
 
     /// This node's disk holds everything up to `lsn`. Never goes back.
     pub fn durable_here(&mut self, lsn: u64) {
-        assert!(lsn >= self.durable_here, "durability went back from {} to {lsn}", self.durable_here);
+        assert!(
+            lsn >= self.durable_here,
+            "durability went back from {} to {lsn}",
+            self.durable_here
+        );
         self.durable_here = lsn;
         self.advance();
     }
 
-    /// In a session that begins the standby goes on behind `lsn`: what it holds begins to count from there, whatever another one held.
-    /// Sessions have rising numbers: what an earlier one says late does not count.
+    /// In a session that begins the standby goes on behind `lsn`: what it holds begins to count
+    /// from there, whatever another one held. Sessions have rising numbers: what an earlier one
+    /// says late does not count.
     pub fn standby_at(&mut self, session: u64, lsn: u64) {
         if session < self.session {
             return;
@@ -43,8 +58,9 @@ impl CommitTracker {
         self.advance();
     }
 
-    /// The disk of a session's standby holds everything up to `lsn`. A late acknowledgement of less is ignored, and so is one of an
-    /// earlier session: another node may follow now, which holds less.
+    /// The disk of a session's standby holds everything up to `lsn`. A late acknowledgement of less
+    /// is ignored, and so is one of an earlier session: another node may follow now, which holds
+    /// less.
     pub fn durable_there(&mut self, session: u64, lsn: u64) {
         if session != self.session {
             return;
@@ -70,8 +86,9 @@ impl CommitTracker {
         self.committed
     }
 
-    /// The last record that may ever have been answered. What an earlier run wrote counts, whatever this one has committed of it: that run
-    /// may have answered it alone, before answers waited for a standby.
+    /// The last record that may ever have been answered. What an earlier run wrote counts, whatever
+    /// this one has committed of it: that run may have answered it alone, before answers waited for
+    /// a standby.
     pub fn may_be_answered(&self) -> u64 {
         self.committed.max(self.inherited)
     }

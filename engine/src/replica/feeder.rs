@@ -1,10 +1,12 @@
-//! The primary's side of one stream: which block goes next, how much may be under way, what an acknowledgement means.
+//! The primary's side of one stream: which block goes next, how much may be under way, what an
+//! acknowledgement means.
 
 use catraca_wire::block::{BlockHead, Chain, receipt};
 use std::collections::VecDeque;
 
-/// Bytes of blocks sent and not acknowledged, at most: several of the largest blocks, so that the line never runs dry, and little enough
-/// that a standby which fell silent is noticed before much piles up.
+/// Bytes of blocks sent and not acknowledged, at most: several of the largest blocks, so that the
+/// line never runs dry, and little enough that a standby which fell silent is noticed before much
+/// piles up.
 pub const MAX_UNACKNOWLEDGED_LEN: usize = 8 * 1024 * 1024;
 /// The same in blocks.
 pub const MAX_UNACKNOWLEDGED: usize = 1024;
@@ -48,7 +50,13 @@ pub struct Feeder {
 impl Feeder {
     /// From behind the record `lsn`, at the end of the block with this chain value.
     pub fn new(lsn: u64, chain: Chain) -> Self {
-        Self { next_lsn: lsn + 1, chain, acknowledged: lsn, under_way: VecDeque::new(), under_way_len: 0 }
+        Self {
+            next_lsn: lsn + 1,
+            chain,
+            acknowledged: lsn,
+            under_way: VecDeque::new(),
+            under_way_len: 0,
+        }
     }
 
     /// First record of the block that is to be sent next.
@@ -89,7 +97,8 @@ impl Feeder {
         Ok(())
     }
 
-    /// The standby says that its log is durable up to the end of a block; gives that. One that was acknowledged before tells nothing new.
+    /// The standby says that its log is durable up to the end of a block; gives that. One that was
+    /// acknowledged before tells nothing new.
     ///
     /// # Errors
     /// [`FeedFault`]: what it holds is not what was sent.
@@ -97,7 +106,11 @@ impl Feeder {
         if lsn <= self.acknowledged {
             return Ok(self.acknowledged);
         }
-        let place = self.under_way.iter().position(|sent| sent.last_lsn == lsn).ok_or(FeedFault::UnknownAck(lsn))?;
+        let place = self
+            .under_way
+            .iter()
+            .position(|sent| sent.last_lsn == lsn)
+            .ok_or(FeedFault::UnknownAck(lsn))?;
         if self.under_way[place].receipt != its_receipt {
             return Err(FeedFault::OtherBlock(lsn));
         }
@@ -127,11 +140,21 @@ mod tests {
     #[test]
     fn blocks_go_out_in_order_and_come_back_as_sent() {
         let mut feeder = Feeder::new(4, [4; 32]);
-        assert_eq!(feeder.sent(&head(6, 1, [4; 32], [5; 32])), Err(FeedFault::Gap { expected: 5, found: 6 }));
-        assert_eq!(feeder.sent(&head(5, 1, [9; 32], [5; 32])), Err(FeedFault::Gap { expected: 5, found: 5 }));
+        assert_eq!(
+            feeder.sent(&head(6, 1, [4; 32], [5; 32])),
+            Err(FeedFault::Gap { expected: 5, found: 6 })
+        );
+        assert_eq!(
+            feeder.sent(&head(5, 1, [9; 32], [5; 32])),
+            Err(FeedFault::Gap { expected: 5, found: 5 })
+        );
         feeder.sent(&head(5, 2, [4; 32], [5; 32])).expect("next");
         feeder.sent(&head(7, 1, [5; 32], [6; 32])).expect("next");
-        assert_eq!(feeder.acknowledge(5, 0), Err(FeedFault::UnknownAck(5)), "the middle of a block");
+        assert_eq!(
+            feeder.acknowledge(5, 0),
+            Err(FeedFault::UnknownAck(5)),
+            "the middle of a block"
+        );
         assert_eq!(feeder.acknowledge(6, receipt(&[7; 32])), Err(FeedFault::OtherBlock(6)));
         assert_eq!(feeder.acknowledge(7, receipt(&[6; 32])), Ok(7), "all before it as well");
         assert_eq!(feeder.acknowledge(6, receipt(&[5; 32])), Ok(7), "said twice, or late");

@@ -1,17 +1,21 @@
-//! The standby's side of one stream: finds where it parts from the primary's, then takes block after block.
+//! The standby's side of one stream: finds where it parts from the primary's, then takes block
+//! after block.
 //!
 //! ```text
 //! Next::Probe ⇄ MATCH …  →  Next::Cut (the unshared tail goes into quarantine, the node starts anew)
 //!                   →  Next::Follow  →  BLOCK, BLOCK, …
 //! ```
 //!
-//! Blocks are written one at a time, each durable before the next is begun. A standby without the grant may have several that lie one behind
-//! the other in one write ([`Follower::join`]): it has far to go, and a durable write takes much longer than its bytes do.
+//! Blocks are written one at a time, each durable before the next is begun. A standby without the
+//! grant may have several that lie one behind the other in one write ([`Follower::join`]): it has
+//! far to go, and a durable write takes much longer than its bytes do.
 
 use super::boundaries::Boundaries;
 use super::state::Fenced;
 use crate::log::{BlockFault, BlockLocation, SoundBlock, Tail, received_block};
-use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, receipt};
+use catraca_wire::block::{
+    self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, receipt,
+};
 
 /// What the search for the common boundary wants next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +27,9 @@ pub enum Next {
         /// Chain value of the block before it.
         chain: Chain,
     },
-    /// What lies behind this boundary is not the primary's. Put it into quarantine, clear it, and start the node anew: what was cut has
-    /// been applied to its tables, and only the log tells how they were without it.
+    /// What lies behind this boundary is not the primary's. Put it into quarantine, clear it, and
+    /// start the node anew: what was cut has been applied to its tables, and only the log tells how
+    /// they were without it.
     Cut {
         /// Where the log is to end.
         to: Tail,
@@ -52,7 +57,8 @@ pub struct Placed {
 /// What became of a block that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
-    /// Write it there, durably, alone or with what [`Follower::join`] lets in, then call [`Follower::written`].
+    /// Write it there, durably, alone or with what [`Follower::join`] lets in, then call
+    /// [`Follower::written`].
     Write(Placed),
     /// It is durable here already: acknowledge it again.
     Known {
@@ -143,12 +149,30 @@ pub struct Follower {
 
 impl Follower {
     /// Of a stream whose recovery found these boundaries.
-    pub fn new(shard: u16, cluster_id: [u8; 16], key: ChainKey, segment_len: u64, boundaries: Boundaries) -> Self {
+    pub fn new(
+        shard: u16,
+        cluster_id: [u8; 16],
+        key: ChainKey,
+        segment_len: u64,
+        boundaries: Boundaries,
+    ) -> Self {
         let (phase, writing, ends) = (Phase::Following, None, Vec::new());
-        Self { shard, cluster_id, key, segment_len, boundaries, epoch: 0, committed: 0, phase, writing, ends }
+        Self {
+            shard,
+            cluster_id,
+            key,
+            segment_len,
+            boundaries,
+            epoch: 0,
+            committed: 0,
+            phase,
+            writing,
+            ends,
+        }
     }
 
-    /// A session with the primary of this epoch begins; the node's state has let it in. What the last one left unwritten is forgotten.
+    /// A session with the primary of this epoch begins; the node's state has let it in. What the
+    /// last one left unwritten is forgotten.
     pub fn begin(&mut self, epoch: u32) -> Next {
         assert!(epoch >= self.epoch, "the node's state refuses lower epochs");
         assert!(self.writing.is_none(), "a session ends after the write under way");
@@ -173,7 +197,8 @@ impl Follower {
         Next::Cut { to: self.boundaries.at(search.low) }
     }
 
-    /// The primary's answer to the last probe. `primary_tail` is the last durable record of its stream.
+    /// The primary's answer to the last probe. `primary_tail` is the last durable record of its
+    /// stream.
     ///
     /// # Errors
     /// [`FollowFault::OutOfOrder`], [`FollowFault::LostCommitted`].
@@ -214,7 +239,11 @@ impl Follower {
             return known;
         }
         let block = self.check(bytes, &tail)?;
-        let place = Placed { segment: block.place.segment, offset: block.place.block_offset, len: block.head.padded_len() };
+        let place = Placed {
+            segment: block.place.segment,
+            offset: block.place.block_offset,
+            len: block.head.padded_len(),
+        };
         self.committed = self.committed.max(committed);
         let end = Tail::after(&block);
         self.writing = Some(place);
@@ -222,10 +251,12 @@ impl Follower {
         Ok(Taken::Write(place))
     }
 
-    /// The block that came behind the one to be written goes into the same write: gives how long that is now. `None` where it must come
-    /// by itself, through [`Self::take`], which also tells what is wrong with it.
+    /// The block that came behind the one to be written goes into the same write: gives how long
+    /// that is now. `None` where it must come by itself, through [`Self::take`], which also tells
+    /// what is wrong with it.
     ///
-    /// Only for a node whose durable place says that it catches up: after a crash there may be a hole in what was written.
+    /// Only for a node whose durable place says that it catches up: after a crash there may be a
+    /// hole in what was written.
     pub fn join(&mut self, epoch: u32, committed: u64, bytes: &[u8]) -> Option<usize> {
         let Placed { segment, offset, len } = self.writing?;
         let tail = *self.ends.last()?;
@@ -244,8 +275,9 @@ impl Follower {
         Some(len)
     }
 
-    /// What an earlier run was told to be committed in an epoch, which is about to be followed. What was known of an epoch before it does
-    /// not count any more: its end may have been lost with its primary.
+    /// What an earlier run was told to be committed in an epoch, which is about to be followed.
+    /// What was known of an epoch before it does not count any more: its end may have been lost
+    /// with its primary.
     pub fn remember(&mut self, epoch: u32, committed: u64) {
         let known = if epoch == self.epoch { self.committed } else { 0 };
         self.committed = known.max(committed);
@@ -257,8 +289,9 @@ impl Follower {
         self.ends.clear();
     }
 
-    /// The blocks being written, oldest first, whose records are to be applied once they are durable. `bytes` are those that [`Self::take`]
-    /// and [`Self::join`] have checked, one behind the other.
+    /// The blocks being written, oldest first, whose records are to be applied once they are
+    /// durable. `bytes` are those that [`Self::take`] and [`Self::join`] have checked, one behind
+    /// the other.
     pub fn blocks_of<'b>(&self, bytes: &'b [u8]) -> impl Iterator<Item = SoundBlock<'b>> + use<'b> {
         let Placed { segment, offset, len } = self.writing.expect("take has asked for a write");
         assert_eq!(len, bytes.len(), "other bytes than those that were checked");
@@ -274,7 +307,8 @@ impl Follower {
                 chain: head.chain,
             };
             at += head.padded_len();
-            let payload = &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
+            let payload =
+                &bytes[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + head.payload_len.to_native() as usize];
             Some(SoundBlock { head, payload, place })
         })
     }
@@ -282,13 +316,18 @@ impl Follower {
     fn check<'b>(&self, bytes: &'b [u8], tail: &Tail) -> Result<SoundBlock<'b>, BlockFault> {
         let len = bytes.len() as u64;
         let fits = tail.offset + len <= self.segment_len;
-        let (segment, offset) = if fits { (tail.segment, tail.offset) } else { (tail.segment + 1, SEGMENT_HEAD_LEN as u64) };
+        let (segment, offset) = if fits {
+            (tail.segment, tail.offset)
+        } else {
+            (tail.segment + 1, SEGMENT_HEAD_LEN as u64)
+        };
         received_block(bytes, self.cluster_id, self.shard, tail, &self.key, segment, offset)
     }
 
     /// A block whose records were numbered before: sent twice, or from a connection that is gone.
     fn known(&self, head: &BlockHead, tail: &Tail) -> Option<Result<Taken, FollowFault>> {
-        let last_lsn = head.first_lsn.to_native().checked_add(u64::from(head.record_count.to_native()))? - 1;
+        let last_lsn =
+            head.first_lsn.to_native().checked_add(u64::from(head.record_count.to_native()))? - 1;
         if last_lsn >= tail.next_lsn {
             return None;
         }
@@ -301,7 +340,8 @@ impl Follower {
         })
     }
 
-    /// The write is durable: gives what to acknowledge, the last record and the receipt of its block.
+    /// The write is durable: gives what to acknowledge, the last record and the receipt of its
+    /// block.
     pub fn written(&mut self) -> (u64, u64) {
         assert!(self.writing.take().is_some(), "one report for each write that was asked for");
         for end in self.ends.drain(..) {

@@ -1,5 +1,6 @@
-//! Replication without I/O: who decides in which epoch, what the standby holds, when a record is committed. Knows no clock, no socket and no disk;
-//! `replication/` moves it with those, the simulator in `tests/` with fakes.
+//! Replication without I/O: who decides in which epoch, what the standby holds, when a record is
+//! committed. Knows no clock, no socket and no disk; `replication/` moves it with those, the
+//! simulator in `tests/` with fakes.
 //!
 //! ```text
 //! primary                                                      standby
@@ -9,8 +10,8 @@
 //! Session: all streams caught up → wait for the standby → GRANT ═→ may be promoted without loss
 //! ```
 //!
-//! Who is primary is decided outside the data path, by an arbiter: today an operator's command. [`ReplicaState`] is all that an
-//! arbiter changes, and its rules hold whoever calls.
+//! Who is primary is decided outside the data path, by an arbiter: today an operator's command.
+//! [`ReplicaState`] is all that an arbiter changes, and its rules hold whoever calls.
 
 mod boundaries;
 mod commit;

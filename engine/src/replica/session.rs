@@ -6,16 +6,18 @@
 //! Granting ──GRANTED──→ InSync
 //! ```
 //!
-//! The order is what makes the grant true: first no answer is given without the standby any more, then it is shown to hold every answer
-//! given before, and only then it is told so.
+//! The order is what makes the grant true: first no answer is given without the standby any more,
+//! then it is shown to hold every answer given before, and only then it is told so.
 
-/// A stream this close to its end is worth waiting for, records: well under what a shard may have pending.
+/// A stream this close to its end is worth waiting for, records: well under what a shard may have
+/// pending.
 pub const NEAR_RECORDS: u64 = 8_192;
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Make it durable that answers wait for this standby, have every shard do so, and report each with [`Session::waits`].
+    /// Make it durable that answers wait for this standby, have every shard do so, and report each
+    /// with [`Session::waits`].
     Wait,
     /// Send GRANT.
     Grant,
@@ -51,18 +53,28 @@ pub struct Session {
     streams: Vec<Stream>,
     phase: Phase,
     held: bool,
-    /// The standby may hold the grant whatever phase this is: it came with that of an earlier session, or this one's was held back after
-    /// it had been sent.
+    /// The standby may hold the grant whatever phase this is: it came with that of an earlier
+    /// session, or this one's was held back after it had been sent.
     may_stay_in_sync: bool,
     /// REVOKEs without their REVOKED yet.
     revokes_open: u32,
 }
 
 impl Session {
-    /// Begins a session. `durable` is the last durable record of each stream; `granted` what the standby said of itself.
+    /// Begins a session. `durable` is the last durable record of each stream; `granted` what the
+    /// standby said of itself.
     pub fn new(id: u64, node_id: [u8; 16], durable: &[u64], granted: bool) -> Self {
-        let streams = durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
-        Self { id, node_id, streams, phase: Phase::CatchingUp, held: false, may_stay_in_sync: granted, revokes_open: 0 }
+        let streams =
+            durable.iter().map(|&durable| Stream { durable, ..Stream::default() }).collect();
+        Self {
+            id,
+            node_id,
+            streams,
+            phase: Phase::CatchingUp,
+            held: false,
+            may_stay_in_sync: granted,
+            revokes_open: 0,
+        }
     }
 
     /// The standby holds a stream up to a record; this node has it durable up to another.
@@ -73,7 +85,8 @@ impl Session {
         self.next()
     }
 
-    /// A shard no longer answers without the standby; it may have answered everything up to a record by then.
+    /// A shard no longer answers without the standby; it may have answered everything up to a
+    /// record by then.
     pub fn waits(&mut self, stream: usize, answered: u64) -> Option<Step> {
         let target = &mut self.streams[stream].target;
         *target = Some(target.unwrap_or(0).max(answered));
@@ -89,7 +102,8 @@ impl Session {
         Some(Step::InSync)
     }
 
-    /// No grant is given in this session any more: the operator wants the node alone. One that was given is to be revoked.
+    /// No grant is given in this session any more: the operator wants the node alone. One that was
+    /// given is to be revoked.
     pub fn hold(&mut self) {
         self.held = true;
         self.may_stay_in_sync = self.may_be_in_sync();
@@ -111,8 +125,9 @@ impl Session {
         self.revokes_open += 1;
     }
 
-    /// The standby has given back, durably, what it held when a REVOKE reached it. Only the answer to the last one says that it holds
-    /// nothing: between an earlier one and that, a GRANT may have reached it. A REVOKED that nobody asked for says nothing.
+    /// The standby has given back, durably, what it held when a REVOKE reached it. Only the answer
+    /// to the last one says that it holds nothing: between an earlier one and that, a GRANT may
+    /// have reached it. A REVOKED that nobody asked for says nothing.
     pub fn revoked(&mut self) {
         if self.revokes_open == 1 {
             self.may_stay_in_sync = false;
@@ -123,12 +138,23 @@ impl Session {
     /// Records that the standby is known to lack, with what each stream has durable by now.
     pub fn behind(&self, durable: impl Fn(usize) -> u64) -> u64 {
         let streams = self.streams.iter().enumerate();
-        streams.map(|(stream, s)| durable(stream).max(s.durable).saturating_sub(s.acknowledged.unwrap_or(0))).sum()
+        streams
+            .map(|(stream, s)| {
+                durable(stream).max(s.durable).saturating_sub(s.acknowledged.unwrap_or(0))
+            })
+            .sum()
     }
 
     fn next(&mut self) -> Option<Step> {
-        let near = |s: &Stream| s.acknowledged.is_some_and(|acknowledged| s.durable.saturating_sub(acknowledged) <= NEAR_RECORDS);
-        let holds = |s: &Stream| s.acknowledged.zip(s.target).is_some_and(|(acknowledged, target)| acknowledged >= target);
+        let near = |s: &Stream| {
+            s.acknowledged
+                .is_some_and(|acknowledged| s.durable.saturating_sub(acknowledged) <= NEAR_RECORDS)
+        };
+        let holds = |s: &Stream| {
+            s.acknowledged
+                .zip(s.target)
+                .is_some_and(|(acknowledged, target)| acknowledged >= target)
+        };
         match self.phase {
             Phase::CatchingUp if !self.held && self.streams.iter().all(near) => {
                 self.phase = Phase::ClosingGap;
@@ -153,7 +179,11 @@ mod tests {
         assert_eq!(session.progress(0, 0, 100_000), None);
         assert_eq!(session.progress(1, 5, 5), None, "one stream is far behind");
         assert_eq!(session.behind(|_| 0), 100_000);
-        assert_eq!(session.behind(|stream| [100_010, 5][stream]), 100_010, "what came since nothing was acknowledged");
+        assert_eq!(
+            session.behind(|stream| [100_010, 5][stream]),
+            100_010,
+            "what came since nothing was acknowledged"
+        );
         assert_eq!(session.progress(0, 95_000, 100_100), Some(Step::Wait));
         assert_eq!(session.granted(), None, "not before it was sent");
         assert_eq!(session.waits(0, 100_100), None);

@@ -1,15 +1,18 @@
-//! What a node knows of its cluster for good: epoch, role, and what the standby's acknowledgements count for. Each change is made durable before
-//! anything follows from it.
+//! What a node knows of its cluster for good: epoch, role, and what the standby's acknowledgements
+//! count for. Each change is made durable before anything follows from it.
 //!
 //! The rules that keep two nodes from both acknowledging:
 //!
-//! - An epoch is the time of one primary. Only a promotion begins one, and each node has its own half of the numbers (the founder the odd
-//!   ones), so that no two nodes ever decide in the same, whatever anybody commands.
-//! - A standby takes blocks of the highest epoch that it has seen and of no lower one. A primary in [`Durability::Sync`] answers nothing
-//!   that its standby has not taken: so one whose standby was promoted can't answer any more, without knowing it.
-//! - A standby may be promoted without loss only while it is *in sync*: its membership, durable on both sides, says that it has all
-//!   that was ever answered and that nothing more will be answered without it. The primary goes alone only after the standby has given
-//!   the grant back, or by an operator's override: the standby will not be promoted.
+//! - An epoch is the time of one primary. Only a promotion begins one, and each node has its own
+//!   half of the numbers (the founder the odd ones), so that no two nodes ever decide in the same,
+//!   whatever anybody commands.
+//! - A standby takes blocks of the highest epoch that it has seen and of no lower one. A primary in
+//!   [`Durability::Sync`] answers nothing that its standby has not taken: so one whose standby was
+//!   promoted can't answer any more, without knowing it.
+//! - A standby may be promoted without loss only while it is *in sync*: its membership, durable on
+//!   both sides, says that it has all that was ever answered and that nothing more will be answered
+//!   without it. The primary goes alone only after the standby has given the grant back, or by an
+//!   operator's override: the standby will not be promoted.
 
 use crate::log::recovery::LastWrite;
 use catraca_wire::frame::{Durability, Role};
@@ -42,17 +45,18 @@ pub struct ReplicaState {
     pub odd_epochs: bool,
     /// On a standby: it holds the primary's grant.
     pub in_sync: bool,
-    /// On a standby that catches up: it may write several blocks at once, so that a crash can leave a hole with sound blocks behind it.
-    /// Durable before the first such write; never together with the grant.
+    /// On a standby that catches up: it may write several blocks at once, so that a crash can leave
+    /// a hole with sound blocks behind it. Durable before the first such write; never together with
+    /// the grant.
     pub catching_up: bool,
-    /// The last record of each stream when the grant came, or, on a primary, when its answers began to wait. A log that ends before is
-    /// not that log.
+    /// The last record of each stream when the grant came, or, on a primary, when its answers began
+    /// to wait. A log that ends before is not that log.
     pub in_sync_at: Vec<u64>,
-    /// On a standby: by stream, a record that its primary had called committed in this epoch, as far as that was kept. A primary whose log
-    /// ends before it has lost something.
+    /// On a standby: by stream, a record that its primary had called committed in this epoch, as
+    /// far as that was kept. A primary whose log ends before it has lost something.
     pub committed: Vec<u64>,
-    /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the connection is lost. On a primary:
-    /// its standby has been told so.
+    /// On a standby: its primary may go on alone by itself, so that the grant says nothing once the
+    /// connection is lost. On a primary: its standby has been told so.
     pub primary_may_leave: bool,
     /// Shards when this was written.
     pub shards: u16,
@@ -107,12 +111,25 @@ impl ReplicaState {
 
     /// A standby of whoever is found at an address, before it has found anybody.
     pub fn joining(shards: u16, epoch: u32, primary_address: String) -> Self {
-        let peer = Peer { node_id: [0; 16], replication_address: primary_address, client_address: String::new() };
-        Self { role: Role::Standby, odd_epochs: false, peer: Some(peer), epoch, ..Self::single(shards, FIRST_EPOCH) }
+        let peer = Peer {
+            node_id: [0; 16],
+            replication_address: primary_address,
+            client_address: String::new(),
+        };
+        Self {
+            role: Role::Standby,
+            odd_epochs: false,
+            peer: Some(peer),
+            epoch,
+            ..Self::single(shards, FIRST_EPOCH)
+        }
     }
 
     fn next_epoch(&self) -> u32 {
-        let next = self.epoch.checked_add(1).expect("four thousand million promotions are beyond any cluster's life");
+        let next = self
+            .epoch
+            .checked_add(1)
+            .expect("four thousand million promotions are beyond any cluster's life");
         if (next % 2 == 1) == self.odd_epochs { next } else { next + 1 }
     }
 
@@ -150,7 +167,13 @@ impl ReplicaState {
     ///
     /// # Errors
     /// [`Fenced`] for a lower epoch than seen: the fence.
-    pub fn following(&self, epoch: u32, primary: Peer, odd_epochs: bool, may_leave: bool) -> Result<Self, Fenced> {
+    pub fn following(
+        &self,
+        epoch: u32,
+        primary: Peer,
+        odd_epochs: bool,
+        may_leave: bool,
+    ) -> Result<Self, Fenced> {
         assert_eq!(self.role, Role::Standby, "only a standby follows");
         self.fence(epoch)?;
         let in_sync = self.in_sync && epoch == self.epoch;
@@ -188,7 +211,8 @@ impl ReplicaState {
         if epoch != self.epoch {
             return Err(Fenced { theirs: epoch, ours: self.epoch });
         }
-        // With the grant, blocks are written one at a time, and a log that ends otherwise is damaged.
+        // With the grant, blocks are written one at a time, and a log that ends otherwise is
+        // damaged.
         Ok(Self { in_sync: granted, catching_up: !granted, ..self.clone() })
     }
 
@@ -198,8 +222,9 @@ impl ReplicaState {
         Self { in_sync_at: last_lsns, ..self.clone() }
     }
 
-    /// With the log that was found at the start, whose streams end with these records. The grant goes where that is not the log it was
-    /// given to, or lacks something of it: its disk was emptied, or set back to an old copy.
+    /// With the log that was found at the start, whose streams end with these records. The grant
+    /// goes where that is not the log it was given to, or lacks something of it: its disk was
+    /// emptied, or set back to an old copy.
     #[must_use]
     pub fn found(&self, last_lsns: &[u64]) -> Self {
         Self { in_sync: self.in_sync && !self.lacks(last_lsns), ..self.clone() }
@@ -207,7 +232,8 @@ impl ReplicaState {
 
     /// Whether a log whose streams end with these records lacks something that it had.
     pub fn lacks(&self, last_lsns: &[u64]) -> bool {
-        let lacks = |(stream, had): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *had;
+        let lacks =
+            |(stream, had): (usize, &u64)| last_lsns.get(stream).copied().unwrap_or(0) < *had;
         self.in_sync_at.iter().enumerate().any(lacks)
     }
 
@@ -231,7 +257,8 @@ impl ReplicaState {
         if shards != self.shards {
             return Err(RefuseReason::Shards);
         }
-        // The registered standby holds a grant that only it can give back: another one may take its place once this node is alone.
+        // The registered standby holds a grant that only it can give back: another one may take its
+        // place once this node is alone.
         let other = |peer: &Peer| peer.node_id != *node_id;
         if self.durability == Durability::Sync && self.peer.as_ref().is_some_and(other) {
             return Err(RefuseReason::Taken);
@@ -251,7 +278,8 @@ impl ReplicaState {
         Self { durability: Durability::Solo, ..self.clone() }
     }
 
-    /// This primary as a standby, now that a higher epoch is known. `by` is its primary, where that is who told.
+    /// This primary as a standby, now that a higher epoch is known. `by` is its primary, where that
+    /// is who told.
     pub fn demoted(&self, epoch: u32, by: Option<Peer>) -> Option<Self> {
         if self.role != Role::Primary || epoch <= self.epoch {
             return None;
@@ -276,14 +304,19 @@ mod tests {
     use super::*;
 
     fn peer(id: u8) -> Peer {
-        Peer { node_id: [id; 16], replication_address: "127.0.0.1:7401".to_owned(), client_address: String::new() }
+        Peer {
+            node_id: [id; 16],
+            replication_address: "127.0.0.1:7401".to_owned(),
+            client_address: String::new(),
+        }
     }
 
     /// A founder and the standby that it has granted.
     fn pair() -> (ReplicaState, ReplicaState) {
         let a = ReplicaState::single(1, 1).with_standby(peer(2));
         let b = ReplicaState::joining(1, 0, "127.0.0.1:7401".to_owned());
-        let b = b.following(a.epoch, peer(1), a.odd_epochs, false).expect("a new one has seen nothing");
+        let b =
+            b.following(a.epoch, peer(1), a.odd_epochs, false).expect("a new one has seen nothing");
         let b = b.with_membership(a.epoch, true).expect("of this epoch");
         (a, b)
     }
@@ -340,21 +373,38 @@ mod tests {
         let granted = b.with_ends(vec![7, 0]);
         assert!(granted.found(&[7, 0]).in_sync && granted.found(&[9, 4, 1]).in_sync);
         for less in [&[6, 0][..], &[], &[0, 100]] {
-            assert_eq!(granted.found(less).promoted(false), Err(NotPromotable::NotInSync), "{less:?}");
+            assert_eq!(
+                granted.found(less).promoted(false),
+                Err(NotPromotable::NotInSync),
+                "{less:?}"
+            );
         }
-        assert!(!granted.with_membership(1, false).expect("its epoch").found(&[9, 9]).in_sync, "nothing comes from nothing");
+        assert!(
+            !granted.with_membership(1, false).expect("its epoch").found(&[9, 9]).in_sync,
+            "nothing comes from nothing"
+        );
     }
 
     #[test]
     fn several_blocks_at_once_are_written_only_without_the_grant() {
         let new = ReplicaState::joining(1, 0, "127.0.0.1:7401".to_owned());
-        assert_eq!(new.last_write(), LastWrite::Block, "its log was written by whoever it was before");
+        assert_eq!(
+            new.last_write(),
+            LastWrite::Block,
+            "its log was written by whoever it was before"
+        );
         let behind = new.following(1, peer(1), true, false).expect("new");
         assert_eq!(behind.last_write(), LastWrite::Blocks);
-        assert_eq!(behind.with_membership(1, true).expect("its epoch").last_write(), LastWrite::Block);
+        assert_eq!(
+            behind.with_membership(1, true).expect("its epoch").last_write(),
+            LastWrite::Block
+        );
         assert_eq!(behind.promoted(true).expect("forced").last_write(), LastWrite::Block);
         let granted = behind.with_membership(1, true).expect("its epoch");
-        assert_eq!(granted.following(1, peer(1), true, false).expect("the same").last_write(), LastWrite::Block);
+        assert_eq!(
+            granted.following(1, peer(1), true, false).expect("the same").last_write(),
+            LastWrite::Block
+        );
         let revoked = granted.with_membership(1, false).expect("its epoch");
         assert_eq!(revoked.last_write(), LastWrite::Blocks, "it may have far to go again");
     }
@@ -370,8 +420,14 @@ mod tests {
         );
         assert!(b.promoted(false).expect("granted").committed.is_empty());
         let a = a.with_ends(vec![30]);
-        assert!(a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]), "a primary's log that ends before its standby was granted");
-        assert!(!a.demoted(2, None).expect("higher").lacks(&[]), "what it had alone may be cut off");
+        assert!(
+            a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]),
+            "a primary's log that ends before its standby was granted"
+        );
+        assert!(
+            !a.demoted(2, None).expect("higher").lacks(&[]),
+            "what it had alone may be cut off"
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! One attempt of a standby to follow its primary, from the call to its end: a thread that waits where the node's own must not, the
-//! streams' threads below it. Does what the node orders, and says what comes of it.
+//! One attempt of a standby to follow its primary, from the call to its end: a thread that waits
+//! where the node's own must not, the streams' threads below it. Does what the node orders, and
+//! says what comes of it.
 
 use super::connection::{self, ConnectionFailure, dial_while, dialed, message_of};
 use super::mover::Input;
@@ -56,10 +57,20 @@ impl Attempt {
 }
 
 /// Begins to call a node.
-pub(super) fn start(replication: &Arc<Replication>, number: u64, address: &str) -> Result<Attempt, CallFailure> {
+pub(super) fn start(
+    replication: &Arc<Replication>,
+    number: u64,
+    address: &str,
+) -> Result<Attempt, CallFailure> {
     let (orders, wanted) = mpsc::channel();
     let (over, standby_session) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
-    let attempt = Attempt { number, conn: None, orders, over: Arc::clone(&over), standby_session: Arc::clone(&standby_session) };
+    let attempt = Attempt {
+        number,
+        conn: None,
+        orders,
+        over: Arc::clone(&over),
+        standby_session: Arc::clone(&standby_session),
+    };
     let (mover, address) = (Arc::clone(replication), address.to_owned());
     let body = move || {
         let following = locked(&mover.following).clone();
@@ -68,13 +79,19 @@ pub(super) fn start(replication: &Arc<Replication>, number: u64, address: &str) 
         }
         ended(&mover, number);
     };
-    replication.spawn("standby", body).map_err(|failure| CallFailure { refused: None, primary: None, why: failure.message })?;
+    replication.spawn("standby", body).map_err(|failure| CallFailure {
+        refused: None,
+        primary: None,
+        why: failure.message,
+    })?;
     Ok(attempt)
 }
 
 /// Nothing of an attempt is under way any more.
 pub(super) fn ended(replication: &Replication, attempt: u64) {
-    let facts = locked(&replication.following).as_ref().map(|following| (following.committed(), following.tables()));
+    let facts = locked(&replication.following)
+        .as_ref()
+        .map(|following| (following.committed(), following.tables()));
     let (committed, tables) = facts.unwrap_or_default();
     replication.event(Event::FollowingEnded { attempt, committed, tables });
 }
@@ -102,21 +119,37 @@ fn run(
                     if over.load(Ordering::Relaxed) {
                         standby_session.end();
                     }
-                    replication.input(Input::CallAnswered { attempt: number, conn, accepted, writer });
-                    let failed = |why: String| replication.event(Event::FollowingFailed { attempt: number, why });
+                    replication.input(Input::CallAnswered {
+                        attempt: number,
+                        conn,
+                        accepted,
+                        writer,
+                    });
+                    let failed = |why: String| {
+                        replication.event(Event::FollowingFailed { attempt: number, why })
+                    };
                     std::thread::scope(|scope| {
                         let standby_session = &*standby_session;
                         start_thread(scope, "primary-messages".to_owned(), &failed, move || {
                             listen(replication, node, conn, standby_session)
                         });
-                        serve(replication, &following, number, standby_session, orders, scope, &failed);
+                        serve(
+                            replication,
+                            &following,
+                            number,
+                            standby_session,
+                            orders,
+                            scope,
+                            &failed,
+                        );
                         standby_session.end();
                     });
                     following.set_connected(false);
                     return;
                 }
                 Err(error) => {
-                    let failure = CallFailure { refused: None, primary: None, why: error.to_string() };
+                    let failure =
+                        CallFailure { refused: None, primary: None, why: error.to_string() };
                     replication.event(Event::CallFailed { attempt: number, failure });
                 }
             }
@@ -124,7 +157,9 @@ fn run(
         Err(failure) => {
             let why = failure.to_string();
             let failure = match failure {
-                ConnectionFailure::Refused { reason, primary, .. } => CallFailure { refused: Some(reason), primary, why },
+                ConnectionFailure::Refused { reason, primary, .. } => {
+                    CallFailure { refused: Some(reason), primary, why }
+                }
                 _ => CallFailure { refused: None, primary: None, why },
             };
             replication.event(Event::CallFailed { attempt: number, failure });
@@ -202,7 +237,8 @@ fn serve<'scope, 'env>(
     }
 }
 
-/// Starts a thread of the attempt. Whatever goes wrong with it, that it can't start included, ends the attempt.
+/// Starts a thread of the attempt. Whatever goes wrong with it, that it can't start included, ends
+/// the attempt.
 fn start_thread<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
@@ -212,7 +248,11 @@ fn start_thread<'scope>(
     let what = name.clone();
     let run = move || {
         if let Err(failure) = body() {
-            failed(if what == "primary-messages" { failure.to_string() } else { format!("{what}: {failure}") });
+            failed(if what == "primary-messages" {
+                failure.to_string()
+            } else {
+                format!("{what}: {failure}")
+            });
         }
     };
     if let Err(error) = std::thread::Builder::new().name(name.clone()).spawn_scoped(scope, run) {

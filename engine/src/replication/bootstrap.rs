@@ -34,19 +34,30 @@ fn tell_once(told: &mut String, address: &str, why: &str) {
 pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped, Failure> {
     let mut told = String::new();
     loop {
-        let refuse = |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
+        let refuse =
+            |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
         match dial(address, &join_of(setup, Purpose::Inquiry, 0, 0), &setup.key) {
             Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
                 tell_once(&mut told, address, "it is a standby itself: name its primary");
             }
             Ok((_, accept)) if accept.shards.to_native() != setup.shards => {
-                return Err(refuse(format!("it has {} shards, this node {}: set `shards` alike", accept.shards, setup.shards)));
+                return Err(refuse(format!(
+                    "it has {} shards, this node {}: set `shards` alike",
+                    accept.shards, setup.shards
+                )));
             }
             Ok((_, accept)) => {
-                return Ok(Bootstrapped { cluster_id: accept.cluster_id, segment_len: accept.segment_len.to_native() });
+                return Ok(Bootstrapped {
+                    cluster_id: accept.cluster_id,
+                    segment_len: accept.segment_len.to_native(),
+                });
             }
-            Err(failure @ (ConnectionFailure::Key | ConnectionFailure::Frame(_))) => return Err(refuse(failure.to_string())),
-            Err(failure @ ConnectionFailure::Refused { reason, .. }) if reason != RefuseReason::NotPrimary => {
+            Err(failure @ (ConnectionFailure::Key | ConnectionFailure::Frame(_))) => {
+                return Err(refuse(failure.to_string()));
+            }
+            Err(failure @ ConnectionFailure::Refused { reason, .. })
+                if reason != RefuseReason::NotPrimary =>
+            {
                 return Err(refuse(failure.to_string()));
             }
             Err(failure) => tell_once(&mut told, address, &failure.to_string()),

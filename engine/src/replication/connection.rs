@@ -1,12 +1,13 @@
-//! One connection between two nodes: whole frames over a blocking socket, and the handshake that says who is who.
+//! One connection between two nodes: whole frames over a blocking socket, and the handshake that
+//! says who is who.
 
 use super::frames::Frames;
 use crate::replica::node::{Accepted, NodeMessage};
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{
-    AcceptFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind, ProofFrame, Prover,
-    RefuseFrame, RefuseReason, WelcomeFrame, proof, view,
+    AcceptFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields,
+    LinkKind, ProofFrame, Prover, RefuseFrame, RefuseReason, WelcomeFrame, proof, view,
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
@@ -50,7 +51,9 @@ pub enum ConnectionFailure {
         primary: Option<String>,
     },
     /// It can't prove that it has the chain's key.
-    #[error("the other node has another chain key: the file chain.key of both data directories must be the same")]
+    #[error(
+        "the other node has another chain key: the file chain.key of both data directories must be the same"
+    )]
     Key,
     /// It said nothing for too long.
     #[error("the other node was silent for {0} ms")]
@@ -140,7 +143,8 @@ impl Connection {
         self.next_into(Frames::room)
     }
 
-    /// The same, and reads nothing of the frames behind it: a block that comes so lies aligned, at the price of a second system call.
+    /// The same, and reads nothing of the frames behind it: a block that comes so lies aligned, at
+    /// the price of a second system call.
     ///
     /// # Errors
     /// As [`Self::next`].
@@ -148,7 +152,10 @@ impl Connection {
         self.next_into(Frames::room_for_one)
     }
 
-    fn next_into(&mut self, room: fn(&mut Frames) -> &mut [u8]) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
+    fn next_into(
+        &mut self,
+        room: fn(&mut Frames) -> &mut [u8],
+    ) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         let found = loop {
             if let Some(found) = self.frames.find()? {
                 break found;
@@ -160,7 +167,14 @@ impl Connection {
                     return Err(ConnectionFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
                 }
                 Ok(read) => self.frames.filled(read),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => return Ok(None),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) =>
+                {
+                    return Ok(None);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
@@ -196,8 +210,12 @@ impl Connection {
 fn refused(frame: &RefuseFrame) -> ConnectionFailure {
     let primary = Some(text_of(&frame.primary).to_owned()).filter(|address| !address.is_empty());
     match RefuseReason::from_wire(frame.reason) {
-        Some(reason) => ConnectionFailure::Refused { reason, text: text_of(&frame.text).to_owned(), primary },
-        None => ConnectionFailure::Fault("refused for a reason that this build does not know".to_owned()),
+        Some(reason) => {
+            ConnectionFailure::Refused { reason, text: text_of(&frame.text).to_owned(), primary }
+        }
+        None => ConnectionFailure::Fault(
+            "refused for a reason that this build does not know".to_owned(),
+        ),
     }
 }
 
@@ -214,11 +232,16 @@ pub fn refusal(epoch: u32, reason: RefuseReason, text: &str, primary: &str) -> R
     frame
 }
 
-/// Calls a node and says who we are; gives the connection and who answered, once both have proved that they have the chain's key.
+/// Calls a node and says who we are; gives the connection and who answered, once both have proved
+/// that they have the chain's key.
 ///
 /// # Errors
 /// [`ConnectionFailure`].
-pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
+pub fn dial(
+    address: &str,
+    join: &JoinFrame,
+    key: &ChainKey,
+) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut stream = None;
     for socket in address.to_socket_addrs()? {
@@ -235,8 +258,11 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     connection.handshake_until = Some(until);
     connection.send(join)?;
     let accept: AcceptFrame = match connection.expect(until) {
-        // Who says so has not proved to be of the cluster yet, and a primary does not say it so early.
-        Err(ConnectionFailure::Refused { reason: RefuseReason::Taken, text, .. }) => return Err(ConnectionFailure::Fault(text)),
+        // Who says so has not proved to be of the cluster yet, and a primary does not say it so
+        // early.
+        Err(ConnectionFailure::Refused { reason: RefuseReason::Taken, text, .. }) => {
+            return Err(ConnectionFailure::Fault(text));
+        }
         other => other?,
     };
     if proof(key, Prover::Listener, join, &accept) != accept.proof {
@@ -250,8 +276,8 @@ pub fn dial(address: &str, join: &JoinFrame, key: &ChainKey) -> Result<(Connecti
     Ok((connection, accept))
 }
 
-/// The same, given up as soon as `go_on` says no: whoever has to wait for this end must not wait for a node that hangs. What was begun then
-/// ends by itself within the time of a handshake.
+/// The same, given up as soon as `go_on` says no: whoever has to wait for this end must not wait
+/// for a node that hangs. What was begun then ends by itself within the time of a handshake.
 ///
 /// # Errors
 /// [`ConnectionFailure`].
@@ -274,7 +300,8 @@ pub fn dial_while(
     }
 }
 
-/// Answers a call up to the point where the caller is known: what it wants, and who it has proved to be. WELCOME or REFUSE is to follow.
+/// Answers a call up to the point where the caller is known: what it wants, and who it has proved
+/// to be. WELCOME or REFUSE is to follow.
 ///
 /// # Errors
 /// [`ConnectionFailure`].
@@ -321,10 +348,13 @@ pub fn head_of(frame: &[u8]) -> &LinkHeadFields {
     bytemuck::from_bytes(&frame[..LINK_HEAD_LEN])
 }
 
-/// What another node said about where it is found, made good with the address that it calls from where it named none.
+/// What another node said about where it is found, made good with the address that it calls from
+/// where it named none.
 pub fn reachable(advertised: &str, from: Option<SocketAddr>) -> String {
     match (advertised.parse::<SocketAddr>(), from) {
-        (Ok(own), Some(from)) if own.ip().is_unspecified() => SocketAddr::new(from.ip(), own.port()).to_string(),
+        (Ok(own), Some(from)) if own.ip().is_unspecified() => {
+            SocketAddr::new(from.ip(), own.port()).to_string()
+        }
         _ => advertised.to_owned(),
     }
 }
@@ -348,9 +378,10 @@ pub fn dialed(accept: &AcceptFrame, connection: &Connection) -> Accepted {
 pub fn message_of(kind: LinkKind, frame: &[u8]) -> Option<NodeMessage> {
     let epoch = head_of(frame).epoch.to_native();
     Some(match kind {
-        LinkKind::Heartbeat => {
-            NodeMessage::Heartbeat { disk_full: view::<HeartbeatFrame>(frame).is_some_and(|heartbeat| heartbeat.disk_full == 1) }
-        }
+        LinkKind::Heartbeat => NodeMessage::Heartbeat {
+            disk_full: view::<HeartbeatFrame>(frame)
+                .is_some_and(|heartbeat| heartbeat.disk_full == 1),
+        },
         LinkKind::Grant => NodeMessage::Grant { epoch },
         LinkKind::Granted => NodeMessage::Granted,
         LinkKind::Revoke => NodeMessage::Revoke { epoch },

@@ -1,5 +1,5 @@
-//! One stream to the standby: finds where both logs part, then sends block after block, new ones from the data core's feed and older ones
-//! from the disk.
+//! One stream to the standby: finds where both logs part, then sends block after block, new ones
+//! from the data core's feed and older ones from the disk.
 
 use super::connection::{Connection, ConnectionFailure, head_of};
 use super::{Replication, locked};
@@ -9,7 +9,8 @@ use crate::replica::Feeder;
 use crate::shard::messages::ToShard;
 use catraca_wire::block::{Chain, sound_head};
 use catraca_wire::replication::{
-    AckFrame, BlockPrefaceFields, FollowFrame, LinkHeadFields, LinkKind, MatchFrame, ProbeFrame, view,
+    AckFrame, BlockPrefaceFields, FollowFrame, LinkHeadFields, LinkKind, MatchFrame, ProbeFrame,
+    view,
 };
 use std::io::{IoSlice, Write};
 use std::net::TcpStream;
@@ -32,7 +33,9 @@ pub(super) fn serve(
         return Err(ConnectionFailure::Closed);
     }
     let writer = connection.handle()?;
-    let Some((feeder, cursor)) = find_start(replication, &mut connection, stream, id)? else { return Ok(()) };
+    let Some((feeder, cursor)) = find_start(replication, &mut connection, stream, id)? else {
+        return Ok(());
+    };
     let start = feeder.acknowledged();
     let is_live = stream < replication.setup.shards;
     if is_live {
@@ -81,8 +84,8 @@ fn find_start(
             if lsn > durable {
                 return Ok(None);
             }
-            let found =
-                find_boundary(&replication.setup.data_dir, stream, lsn).map_err(|e| ConnectionFailure::Fault(e.to_string()))?;
+            let found = find_boundary(&replication.setup.data_dir, stream, lsn)
+                .map_err(|e| ConnectionFailure::Fault(e.to_string()))?;
             Ok::<_, ConnectionFailure>(found.filter(|found| found.chain == *chain))
         };
         if let Some(probe) = view::<ProbeFrame>(frame) {
@@ -94,7 +97,9 @@ fn find_start(
             let lsn = follow.lsn.to_native();
             let found = find(lsn, &follow.chain)?;
             let found = found.ok_or_else(|| {
-                ConnectionFailure::Fault(format!("the standby wants what follows record {lsn}, which is not here"))
+                ConnectionFailure::Fault(format!(
+                    "the standby wants what follows record {lsn}, which is not here"
+                ))
             })?;
             return Ok(Some((Feeder::new(lsn, found.chain), found.cursor)));
         } else {
@@ -104,11 +109,16 @@ fn find_start(
     Ok(None)
 }
 
-/// Waits until everything handed to the disk so far is durable; `false` when the session is over. The standby may hold such a block, and
-/// have acknowledged it in the session before this one: were it told that the block is not here, it would cut it off, while here the old
-/// acknowledgement still counted and answered from the block as soon as the disk was done.
+/// Waits until everything handed to the disk so far is durable; `false` when the session is over.
+/// The standby may hold such a block, and have acknowledged it in the session before this one: were
+/// it told that the block is not here, it would cut it off, while here the old acknowledgement
+/// still counted and answered from the block as soon as the disk was done.
 fn wait_for_handed(replication: &Replication, stream: u16, id: u64) -> bool {
-    let handed = if stream < replication.setup.shards { replication.channels.feeds[usize::from(stream)].handed_lsn() } else { 0 };
+    let handed = if stream < replication.setup.shards {
+        replication.channels.feeds[usize::from(stream)].handed_lsn()
+    } else {
+        0
+    };
     while replication.durable_lsn(stream) < handed {
         if !replication.is_current(id) {
             return false;
@@ -133,7 +143,10 @@ fn take_acks(
             .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
             .map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
         if is_live {
-            replication.tell(usize::from(stream), ToShard::StandbyDurable { session: id, lsn: acknowledged });
+            replication.tell(
+                usize::from(stream),
+                ToShard::StandbyDurable { session: id, lsn: acknowledged },
+            );
             replication.channels.feeds[usize::from(stream)].wake();
         }
         replication.progress(id, stream, acknowledged);
@@ -155,7 +168,8 @@ struct Sender<'l> {
 impl Sender<'_> {
     fn run(&mut self) -> Result<(), ConnectionFailure> {
         let epoch = self.replication.epoch();
-        // One sender a stream: the session before this one has let go, or will as soon as its socket is seen to be closed.
+        // One sender a stream: the session before this one has let go, or will as soon as its
+        // socket is seen to be closed.
         let parker = self.feed.map(LiveFeed::parker);
         let rest = |time| match &parker {
             Some(parker) => parker.park_timeout(time),
@@ -171,7 +185,9 @@ impl Sender<'_> {
                 rest(IDLE);
                 continue;
             }
-            if let (Some(feed), Some(block)) = (self.feed, held.take().or_else(|| self.feed.and_then(LiveFeed::pop))) {
+            if let (Some(feed), Some(block)) =
+                (self.feed, held.take().or_else(|| self.feed.and_then(LiveFeed::pop)))
+            {
                 let first = sound_head(&block).map_or(0, |head| head.first_lsn.to_native());
                 if first > next {
                     // Blocks were left out before it: they come from the disk first.
@@ -190,7 +206,8 @@ impl Sender<'_> {
             } else if let Some(feed) = self.feed.filter(|feed| !feed.is_attached()) {
                 feed.attach(true);
             } else {
-                // One that was handed over before the feed was attached comes from the disk, as soon as it is there.
+                // One that was handed over before the feed was attached comes from the disk, as
+                // soon as it is there.
                 let missed = self.feed.is_some_and(|feed| feed.handed_lsn() >= next);
                 rest(if held.is_some() || missed { GAP } else { IDLE });
             }
@@ -200,8 +217,13 @@ impl Sender<'_> {
 
     fn send_from_disk(&mut self, epoch: u32) -> Result<(), ConnectionFailure> {
         let preface = self.preface(epoch);
-        let block = self.cursor.next_durable().map_err(|error| ConnectionFailure::Fault(error.to_string()))?;
-        let block = block.ok_or_else(|| ConnectionFailure::Fault("a durable block can't be read back".to_owned()))?;
+        let block = self
+            .cursor
+            .next_durable()
+            .map_err(|error| ConnectionFailure::Fault(error.to_string()))?;
+        let block = block.ok_or_else(|| {
+            ConnectionFailure::Fault("a durable block can't be read back".to_owned())
+        })?;
         deliver(&mut self.writer, self.feeder, preface, block)
     }
 
@@ -213,8 +235,9 @@ impl Sender<'_> {
     fn preface(&self, epoch: u32) -> BlockPrefaceFields {
         let mut preface = BlockPrefaceFields::empty(self.stream, epoch);
         preface.durable_lsn = self.replication.durable_lsn(self.stream).into();
-        let committed =
-            self.feed.map_or(0, |_| self.replication.channels.counters[usize::from(self.stream)].read().committed_lsn);
+        let committed = self.feed.map_or(0, |_| {
+            self.replication.channels.counters[usize::from(self.stream)].read().committed_lsn
+        });
         preface.committed_lsn = committed.into();
         preface
     }
@@ -226,7 +249,8 @@ fn deliver(
     mut preface: BlockPrefaceFields,
     block: &[u8],
 ) -> Result<(), ConnectionFailure> {
-    let head = sound_head(block).ok_or_else(|| ConnectionFailure::Fault("a block of this log is unsound".to_owned()))?;
+    let head = sound_head(block)
+        .ok_or_else(|| ConnectionFailure::Fault("a block of this log is unsound".to_owned()))?;
     locked(feeder).sent(head).map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
     let length = size_of::<BlockPrefaceFields>() + block.len();
     let (stream, epoch) = {

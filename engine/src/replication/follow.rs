@@ -1,5 +1,6 @@
-//! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so that nothing is handed over on the way;
-//! then the records go into the tables that a promotion needs. While the standby catches up, what has come meanwhile is written at once.
+//! One stream from the primary: `socket → epoch fence → disk → acknowledgement`, in one thread, so
+//! that nothing is handed over on the way; then the records go into the tables that a promotion
+//! needs. While the standby catches up, what has come meanwhile is written at once.
 
 use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::mover::Input;
@@ -14,7 +15,9 @@ use crate::replica::{FollowFault, Follower, Next, Placed, Taken};
 use crate::shard::journal::BlockMemory;
 use crate::shard::messages::ToControl;
 use crate::whole_file;
-use catraca_wire::replication::{AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view};
+use catraca_wire::replication::{
+    AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view,
+};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
@@ -44,18 +47,30 @@ pub(super) fn run(
     number: u16,
 ) -> Result<(), ConnectionFailure> {
     let join = replication.join_frame(Purpose::Stream, number, standby_session.session());
-    let (mut connection, _) =
-        dial_while(|| standby_session.check().is_ok(), &standby_session.address, &join, &replication.setup.key)?;
+    let (mut connection, _) = dial_while(
+        || standby_session.check().is_ok(),
+        &standby_session.address,
+        &join,
+        &replication.setup.key,
+    )?;
     standby_session.adopt(connection.handle()?);
     driver::prefer(number);
     let stream = following.stream(number);
     let mut stream = super::locked(&stream);
-    find_boundary(replication, following, standby_session, number, &mut connection, &mut stream.follower)?;
+    find_boundary(
+        replication,
+        following,
+        standby_session,
+        number,
+        &mut connection,
+        &mut stream.follower,
+    )?;
     let mut writer = connection.writer()?;
     loop {
         standby_session.check()?;
         // With the grant blocks are written one by one, from where they lie.
-        let came = if *following.catching_up() { connection.next()? } else { connection.next_alone()? };
+        let came =
+            if *following.catching_up() { connection.next()? } else { connection.next_alone()? };
         let Some((kind, frame)) = came else { continue };
         if kind != LinkKind::Block {
             return Err(ConnectionFailure::Unexpected(kind));
@@ -64,15 +79,22 @@ pub(super) fn run(
         let epoch = preface.head.epoch.to_native();
         let durable = preface.durable_lsn.to_native();
         let mut ack = AckFrame::empty(number, standby_session.epoch());
-        match stream.follower.take(epoch, preface.committed_lsn.to_native(), block).map_err(fault)? {
+        match stream
+            .follower
+            .take(epoch, preface.committed_lsn.to_native(), block)
+            .map_err(fault)?
+        {
             Taken::Write(place) => {
                 let stream = &mut *stream;
-                if let Err(over) = prepare(replication, standby_session, number, stream, place.segment) {
+                if let Err(over) =
+                    prepare(replication, standby_session, number, stream, place.segment)
+                {
                     stream.follower.not_written();
                     return Err(over);
                 }
                 let mut group = Group { len: place.len, durable };
-                // Held until the write is done: the grant may not come before the last write of several blocks has ended.
+                // Held until the write is done: the grant may not come before the last write of
+                // several blocks has ended.
                 let catching_up = following.catching_up();
                 let bytes = if *catching_up || !is_aligned(block) {
                     stream.memory.bytes_mut()[..block.len()].copy_from_slice(block);
@@ -90,7 +112,8 @@ pub(super) fn run(
                 (ack.lsn, ack.receipt) = (lsn.into(), receipt.into());
                 // A grant that follows the acknowledgement is of a log that reaches to here.
                 following.note(number, lsn, group.durable);
-                // The primary waits for this; the tables need it whether the primary is still there or not, for the log has it now.
+                // The primary waits for this; the tables need it whether the primary is still there
+                // or not, for the log has it now.
                 let sent = writer.send(&ack);
                 sound.for_each(|block| following.builder.take(&block));
                 sent?;
@@ -123,9 +146,12 @@ fn find_boundary(
                 next = loop {
                     standby_session.check()?;
                     let Some((kind, frame)) = connection.next()? else { continue };
-                    let reply = view::<MatchFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
+                    let reply =
+                        view::<MatchFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
                     following.told(number, reply.tail_lsn.to_native());
-                    break follower.matched(reply.matches == 1, reply.tail_lsn.to_native()).map_err(fault)?;
+                    break follower
+                        .matched(reply.matches == 1, reply.tail_lsn.to_native())
+                        .map_err(fault)?;
                 };
             }
             Next::Cut { to } => return cut(replication, number, &to, follower),
@@ -146,8 +172,14 @@ fn fault(fault: FollowFault) -> ConnectionFailure {
     ConnectionFailure::Fault(fault.to_string())
 }
 
-/// Cuts off what the primary does not have, once the node permits it, and starts it anew without that.
-fn cut(replication: &Replication, number: u16, to: &crate::log::Tail, follower: &Follower) -> Result<(), ConnectionFailure> {
+/// Cuts off what the primary does not have, once the node permits it, and starts it anew without
+/// that.
+fn cut(
+    replication: &Replication,
+    number: u16,
+    to: &crate::log::Tail,
+    follower: &Follower,
+) -> Result<(), ConnectionFailure> {
     let end = follower.tail();
     let (go, permission) = sync_channel(1);
     replication.input(Input::Cutting { stream: number, last_lsn: to.next_lsn - 1, go });
@@ -179,16 +211,22 @@ struct Group {
     durable: u64,
 }
 
-/// Puts what has come behind the block to be written into the same write, as far as it goes there. What does not is left to be taken by
-/// itself.
+/// Puts what has come behind the block to be written into the same write, as far as it goes there.
+/// What does not is left to be taken by itself.
 fn gather(connection: &mut Connection, stream: &mut Stream, group: &mut Group) {
     while let Ok(Some((LinkKind::Block, frame))) = connection.ready() {
         let (preface, block) = preface_of(frame);
-        let joined = stream.follower.join(preface.head.epoch.to_native(), preface.committed_lsn.to_native(), block);
+        let joined = stream.follower.join(
+            preface.head.epoch.to_native(),
+            preface.committed_lsn.to_native(),
+            block,
+        );
         let Some(len) = joined else { break };
         stream.memory.bytes_mut()[group.len..len].copy_from_slice(block);
         *group = Group { len, durable: preface.durable_lsn.to_native() };
-        let Ok(Some(_)) = connection.next() else { unreachable!("the frame that was looked at can be taken") };
+        let Ok(Some(_)) = connection.next() else {
+            unreachable!("the frame that was looked at can be taken")
+        };
     }
 }
 
@@ -197,8 +235,15 @@ fn preface_of(frame: &[u8]) -> (&BlockPrefaceFields, &[u8]) {
     (bytemuck::from_bytes(preface), block)
 }
 
-/// Writes blocks from their place on, durably. A disk that fails ends the node, as a primary's does: whether the bytes are there is unknown.
-fn write(replication: &Replication, number: u16, file: Option<&(u32, File)>, place: &Placed, bytes: &[u8]) {
+/// Writes blocks from their place on, durably. A disk that fails ends the node, as a primary's
+/// does: whether the bytes are there is unknown.
+fn write(
+    replication: &Replication,
+    number: u16,
+    file: Option<&(u32, File)>,
+    place: &Placed,
+    bytes: &[u8],
+) {
     let Some((segment, file)) = file else { unreachable!("it was prepared") };
     assert_eq!(*segment, place.segment, "the segment that was prepared is the one to write");
     let why = match file.write_at(bytes, place.offset) {
@@ -235,7 +280,8 @@ fn prepare(
     Ok(())
 }
 
-/// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout has nobody who prepares ahead.
+/// Waits until a segment is there, and has the one after it prepared. A stream of an earlier layout
+/// has nobody who prepares ahead.
 fn wait_for_segment(
     replication: &Replication,
     standby_session: &StandbySession,
@@ -257,17 +303,25 @@ fn wait_for_segment(
         }
         // It is seen before its name is durable, and what is written to it is acknowledged.
         let folder = path.parent().expect("a segment lies in its stream's folder");
-        let synced = wait_for("the log", || standby_session.check().is_ok(), || whole_file::sync_dir(folder));
+        let synced = wait_for(
+            "the log",
+            || standby_session.check().is_ok(),
+            || whole_file::sync_dir(folder),
+        );
         if let Err(error) = synced {
             if error.is_exhaustion() {
                 return Err(error.into());
             }
-            fatal::end(&Failure::new(Status::DiskFailed, format!("{} can't be synced: {error}", folder.display())));
+            fatal::end(&Failure::new(
+                Status::DiskFailed,
+                format!("{} can't be synced: {error}", folder.display()),
+            ));
         }
         return Ok(());
     }
     if !path.exists() {
-        let created_at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let created_at =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let new = NewSegment {
             cluster_id: replication.setup.cluster_id,
             shard: number,
@@ -275,7 +329,11 @@ fn wait_for_segment(
             segment_len: replication.setup.segment_len,
             created_at_ns: created_at.as_nanos() as u64,
         };
-        let made = wait_for("the log", || standby_session.check().is_ok(), || segment::create(&replication.setup.data_dir, &new));
+        let made = wait_for(
+            "the log",
+            || standby_session.check().is_ok(),
+            || segment::create(&replication.setup.data_dir, &new),
+        );
         if let Err(error) = made {
             if error.is_exhaustion() {
                 return Err(ConnectionFailure::Fault(error.to_string()));

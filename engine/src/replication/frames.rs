@@ -2,15 +2,21 @@
 
 use crate::pages::Pages;
 use catraca_wire::block::{BLOCK_ALIGN, MAX_BLOCK_LEN};
-use catraca_wire::replication::{BlockPrefaceFields, LINK_HEAD_LEN, LinkError, LinkKind, check_head};
+use catraca_wire::replication::{
+    BlockPrefaceFields, LINK_HEAD_LEN, LinkError, LinkKind, check_head,
+};
 use std::ops::Range;
 
 /// Bytes read at once: a large block, or many small ones.
 pub const BUFFER_LEN: usize = 2 * 1024 * 1024;
-/// Where the first frame in the buffer begins: so that a block, which comes behind its preface, lies as direct I/O wants it.
+/// Where the first frame in the buffer begins: so that a block, which comes behind its preface,
+/// lies as direct I/O wants it.
 const FIRST: usize = BLOCK_ALIGN - size_of::<BlockPrefaceFields>();
 
-const _: () = assert!(FIRST + size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN <= BUFFER_LEN, "the largest frame fits");
+const _: () = assert!(
+    FIRST + size_of::<BlockPrefaceFields>() + MAX_BLOCK_LEN <= BUFFER_LEN,
+    "the largest frame fits"
+);
 
 /// A whole frame, until the next one is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +77,8 @@ impl Frames {
         &self.buffer.bytes()[found.bytes.clone()]
     }
 
-    /// Where more bytes go, once [`Self::find`] has found no whole frame: never nothing, because the largest frame fits.
+    /// Where more bytes go, once [`Self::find`] has found no whole frame: never nothing, because
+    /// the largest frame fits.
     pub fn room(&mut self) -> &mut [u8] {
         if self.start == self.end {
             (self.start, self.end) = (FIRST, FIRST);
@@ -82,7 +89,8 @@ impl Frames {
         &mut self.buffer.bytes_mut()[self.end..]
     }
 
-    /// The same, and no more than the next frame takes, as far as that is known: so that the one after it begins in the right place.
+    /// The same, and no more than the next frame takes, as far as that is known: so that the one
+    /// after it begins in the right place.
     pub fn room_for_one(&mut self) -> &mut [u8] {
         let missing = self.want - (self.end - self.start);
         &mut self.room()[..missing]
@@ -107,7 +115,8 @@ mod tests {
         let mut bytes = Vec::new();
         for len in lens {
             let mut preface = BlockPrefaceFields::empty(0, 1);
-            preface.head = LinkHeadFields::new(LinkKind::Block, size_of::<BlockPrefaceFields>() + len, 0, 1);
+            preface.head =
+                LinkHeadFields::new(LinkKind::Block, size_of::<BlockPrefaceFields>() + len, 0, 1);
             bytes.extend_from_slice(bytemuck::bytes_of(&preface));
             bytes.resize(bytes.len() + len, 7);
         }

@@ -36,7 +36,11 @@ pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener)
         };
         if calls.load(Ordering::Relaxed) >= MAX_CALLS {
             if let Some(closed) = too_many.count() {
-                tracing::warn!(closed, most = MAX_CALLS, "too many calls on the port for other nodes: these were closed");
+                tracing::warn!(
+                    closed,
+                    most = MAX_CALLS,
+                    "too many calls on the port for other nodes: these were closed"
+                );
             }
             continue;
         }
@@ -58,7 +62,8 @@ pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener)
 }
 
 fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), ConnectionFailure> {
-    let (connection, join, accept) = connection::answer(stream, &replication.setup.key, |join| accept(replication, join))?;
+    let (connection, join, accept) =
+        connection::answer(stream, &replication.setup.key, |join| accept(replication, join))?;
     let from = connection.peer_address();
     let (stream, session) = (join.head.stream.to_native(), join.session.to_native());
     let id = accept.session.to_native();
@@ -69,7 +74,12 @@ fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), Connect
         Some(Purpose::Inquiry) => CallPurpose::Inquiry,
         None => {
             let text = "unknown purpose: run the same build on both nodes";
-            connection.writer()?.send(&refusal(replication.epoch(), RefuseReason::Version, text, ""))?;
+            connection.writer()?.send(&refusal(
+                replication.epoch(),
+                RefuseReason::Version,
+                text,
+                "",
+            ))?;
             return Err(ConnectionFailure::Fault(text.to_owned()));
         }
     };
@@ -91,7 +101,9 @@ fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), Connect
     waits.recv().map_err(|_| ConnectionFailure::Closed)?.map_err(ConnectionFailure::Fault)?;
     match purpose {
         CallPurpose::Session { session } => serve_node(replication, connection, conn, session),
-        CallPurpose::Stream { stream, session } => serve_stream(replication, connection, stream, session),
+        CallPurpose::Stream { stream, session } => {
+            serve_stream(replication, connection, stream, session)
+        }
         CallPurpose::List { .. } => lists::serve(replication, connection, join.list_id.to_native()),
         CallPurpose::Inquiry => Ok(()),
     }
@@ -118,7 +130,8 @@ fn serve_node(
             Err(failure) => break Err(failure),
         }
     };
-    replication.session_failed(session, outcome.as_ref().err().map_or(String::new(), ToString::to_string));
+    replication
+        .session_failed(session, outcome.as_ref().err().map_or(String::new(), ToString::to_string));
     outcome
 }
 
@@ -142,17 +155,24 @@ fn accept(replication: &Replication, join: &JoinFrame) -> Result<AcceptFrame, Bo
     if join.format_version.to_native() != FORMAT_VERSION {
         return refuse(
             RefuseReason::Version,
-            format!("the caller has log format {}, this node {FORMAT_VERSION}: run the same build on both", join.format_version),
+            format!(
+                "the caller has log format {}, this node {FORMAT_VERSION}: run the same build on both",
+                join.format_version
+            ),
         );
     }
     if join.cluster_id != [0; 16] && join.cluster_id != setup.cluster_id {
         return refuse(
             RefuseReason::Cluster,
-            "the caller belongs to another cluster: check the address, or its data directory".to_owned(),
+            "the caller belongs to another cluster: check the address, or its data directory"
+                .to_owned(),
         );
     }
     if join.node_id == setup.node_id {
-        return refuse(RefuseReason::Itself, "a node can't be its own standby: check the address".to_owned());
+        return refuse(
+            RefuseReason::Itself,
+            "a node can't be its own standby: check the address".to_owned(),
+        );
     }
     let mut accept = AcceptFrame::empty(join.head.stream.to_native(), state.epoch);
     accept.format_version = FORMAT_VERSION.into();

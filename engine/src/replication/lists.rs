@@ -1,4 +1,5 @@
-//! List files from the primary to its standby: the log says by id which list was loaded, the file comes over a connection of its own.
+//! List files from the primary to its standby: the log says by id which list was loaded, the file
+//! comes over a connection of its own.
 
 use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::standby::{Following, StandbySession};
@@ -6,7 +7,9 @@ use super::{Replication, SILENCE};
 use crate::blacklist::Snapshot;
 use crate::control::lists_kept_path;
 use crate::whole_file::{GROUP, WholeFile};
-use catraca_wire::replication::{LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose};
+use catraca_wire::replication::{
+    LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose,
+};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -17,7 +20,11 @@ use std::time::Instant;
 const MAX_LIST_LEN: u64 = 16 << 30;
 
 /// Sends a list.
-pub(super) fn serve(replication: &Replication, mut connection: Connection, id: u64) -> Result<(), ConnectionFailure> {
+pub(super) fn serve(
+    replication: &Replication,
+    mut connection: Connection,
+    id: u64,
+) -> Result<(), ConnectionFailure> {
     let path = lists_kept_path(&replication.setup.data_dir.join("lists"), id);
     let mut file = File::open(path)?;
     let list_len = file.metadata()?.len();
@@ -29,7 +36,8 @@ pub(super) fn serve(replication: &Replication, mut connection: Connection, id: u
             return Err(ConnectionFailure::Closed);
         }
         let mut preface = ListPartPrefaceFields::empty(0, 0);
-        preface.head = LinkHeadFields::new(LinkKind::ListPart, size_of::<ListPartPrefaceFields>() + len, 0, 0);
+        preface.head =
+            LinkHeadFields::new(LinkKind::ListPart, size_of::<ListPartPrefaceFields>() + len, 0, 0);
         (preface.list_len, preface.offset) = (list_len.into(), offset.into());
         connection.write(bytemuck::bytes_of(&preface))?;
         connection.write(&part[..len])?;
@@ -47,8 +55,12 @@ pub(super) fn fetch(
 ) -> Result<(), ConnectionFailure> {
     let mut join = replication.join_frame(Purpose::List, 0, standby_session.session());
     join.list_id = id.into();
-    let (mut connection, _) =
-        dial_while(|| standby_session.check().is_ok(), &standby_session.address, &join, &replication.setup.key)?;
+    let (mut connection, _) = dial_while(
+        || standby_session.check().is_ok(),
+        &standby_session.address,
+        &join,
+        &replication.setup.key,
+    )?;
     standby_session.adopt(connection.handle()?);
     let folder = replication.setup.data_dir.join("lists");
     let kept = lists_kept_path(&folder, id);
@@ -70,8 +82,13 @@ pub(super) fn fetch(
         let (preface, bytes) = frame.split_at(size_of::<ListPartPrefaceFields>());
         let preface: &ListPartPrefaceFields = bytemuck::from_bytes(preface);
         let list_len = preface.list_len.to_native();
-        if preface.offset.to_native() != have || list_len > MAX_LIST_LEN || have + bytes.len() as u64 > list_len {
-            return Err(ConnectionFailure::Fault("the parts of a list do not fit together".to_owned()));
+        if preface.offset.to_native() != have
+            || list_len > MAX_LIST_LEN
+            || have + bytes.len() as u64 > list_len
+        {
+            return Err(ConnectionFailure::Fault(
+                "the parts of a list do not fit together".to_owned(),
+            ));
         }
         file.write_all(bytes)?;
         have += bytes.len() as u64;
@@ -80,12 +97,18 @@ pub(super) fn fetch(
         }
     }
     file.flush()?;
-    let check = |path: &Path| Snapshot::open(path).map_err(|error| ConnectionFailure::Fault(error.to_string()));
+    let check = |path: &Path| {
+        Snapshot::open(path).map_err(|error| ConnectionFailure::Fault(error.to_string()))
+    };
     if check(file.making())?.id() != id {
         return Err(ConnectionFailure::Fault("the list that came is another one".to_owned()));
     }
     file.finish_durably()?;
     following.hold_list(Arc::new(check(&kept)?));
-    tracing::info!(id = format_args!("{id:016x}"), bytes = have, "the list in use has come from the primary");
+    tracing::info!(
+        id = format_args!("{id:016x}"),
+        bytes = have,
+        "the list in use has come from the primary"
+    );
     Ok(())
 }

@@ -1,5 +1,6 @@
-//! Replication with sockets and files: plain threads that move the state machines of `replica/`, beside the data cores and the control
-//! thread. What a node does is decided by [`Node`]; here is only what it is done with. Knows neither glommio nor tokio.
+//! Replication with sockets and files: plain threads that move the state machines of `replica/`,
+//! beside the data cores and the control thread. What a node does is decided by [`Node`]; here is
+//! only what it is done with. Knows neither glommio nor tokio.
 //!
 //! ```text
 //! mover        the node's thread: events in, effects out        state_file   replica.json
@@ -11,8 +12,9 @@
 //! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
 //! ```
 //!
-//! A session is one connection from node to node (heartbeats, membership of the in-sync set) and one for each stream. Whatever goes wrong
-//! with one of them ends them all, and the standby calls again.
+//! A session is one connection from node to node (heartbeats, membership of the in-sync set) and
+//! one for each stream. Whatever goes wrong with one of them ends them all, and the standby calls
+//! again.
 
 mod attempt;
 mod bootstrap;
@@ -99,8 +101,8 @@ pub struct ReplicationStatus {
     pub last_heard: Option<Instant>,
 }
 
-/// A node's replication. Shared by its threads and the control thread; no data core ever waits for it, and nobody who holds one of its locks
-/// waits for a disk or a socket.
+/// A node's replication. Shared by its threads and the control thread; no data core ever waits for
+/// it, and nobody who holds one of its locks waits for a disk or a socket.
 pub struct Replication {
     setup: ReplicationSetup,
     channels: Arc<ShardChannels>,
@@ -122,7 +124,8 @@ pub struct Replication {
     conns: AtomicU64,
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
     current: AtomicU64,
-    /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0 none.
+    /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0
+    /// none.
     in_sync: AtomicU64,
     began: Instant,
     /// When the other node was last heard, nanoseconds since the beginning; 0 never.
@@ -145,8 +148,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Replication {
-    /// The replication of a node in this state. `dormant` are the last records of the streams behind the shards' own; `primary` is where the
-    /// configuration says that the primary is.
+    /// The replication of a node in this state. `dormant` are the last records of the streams
+    /// behind the shards' own; `primary` is where the configuration says that the primary is.
     pub fn new(
         setup: ReplicationSetup,
         channels: Arc<ShardChannels>,
@@ -155,7 +158,8 @@ impl Replication {
         primary: Option<String>,
     ) -> Arc<Self> {
         let (inputs, taken) = channel();
-        let shown = Shown { state: state.clone(), session: None, in_sync: false, standby_disk_full: false };
+        let shown =
+            Shown { state: state.clone(), session: None, in_sync: false, standby_disk_full: false };
         let replication = Arc::new(Self {
             setup,
             channels,
@@ -181,20 +185,26 @@ impl Replication {
         replication
     }
 
-    /// Before a primary decides anything: asks the other node, if there is one, whether a higher epoch has begun. If so, this does not
-    /// return.
+    /// Before a primary decides anything: asks the other node, if there is one, whether a higher
+    /// epoch has begun. If so, this does not return.
     pub fn check_epoch(&self) {
         if let Some(mover) = locked(&self.mover).as_mut() {
             mover.check_epoch();
         }
     }
 
-    /// Takes calls of other nodes from now on, and follows or is followed. A standby gives what it holds.
+    /// Takes calls of other nodes from now on, and follows or is followed. A standby gives what it
+    /// holds.
     ///
     /// # Errors
     /// [`Status::Environment`] when a thread can't start.
-    pub fn start(self: &Arc<Self>, listener: TcpListener, following: Option<FollowingSetup>) -> Result<(), Failure> {
-        *locked(&self.following) = following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
+    pub fn start(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        following: Option<FollowingSetup>,
+    ) -> Result<(), Failure> {
+        *locked(&self.following) =
+            following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
         let mover = locked(&self.mover).take();
         mover.map_or(Ok(()), Mover::start)?;
         let replication = Arc::clone(self);
@@ -208,7 +218,9 @@ impl Replication {
             body();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-        thread.map(drop).map_err(|e| Failure::new(Status::Environment, format!("the thread {name} can't start: {e}")))
+        thread.map(drop).map_err(|e| {
+            Failure::new(Status::Environment, format!("the thread {name} can't start: {e}"))
+        })
     }
 
     fn now_ns(&self) -> u64 {
@@ -238,7 +250,8 @@ impl Replication {
         self.request(Command::Solo { standby_is_down }).map(drop).map_err(|why| why.to_string())
     }
 
-    /// A shard's answers wait for the standby from now on; it may have answered everything up to a record by then.
+    /// A shard's answers wait for the standby from now on; it may have answered everything up to a
+    /// record by then.
     pub fn shard_waits(&self, shard: u16, session: u64, answered: u64) {
         self.event(Event::Waiting { shard, session, answered });
     }
@@ -262,7 +275,8 @@ impl Replication {
         if shown.state != *node.state() {
             shown.state = node.state().clone();
         }
-        (shown.session, shown.in_sync, shown.standby_disk_full) = (session, in_sync, standby_disk_full);
+        (shown.session, shown.in_sync, shown.standby_disk_full) =
+            (session, in_sync, standby_disk_full);
     }
 
     fn begin_session(&self, session: u64) {
@@ -314,7 +328,9 @@ impl Replication {
     /// Answers wait for a standby that is not connected.
     pub fn waits_for_standby(&self) -> bool {
         let shown = locked(&self.shown);
-        shown.state.role == Role::Primary && shown.state.durability == Durability::Sync && shown.session.is_none()
+        shown.state.role == Role::Primary
+            && shown.state.durability == Durability::Sync
+            && shown.session.is_none()
     }
 
     /// Answers wait for a standby whose disk is nearly full.
@@ -346,8 +362,12 @@ impl Replication {
     /// Records that the standby of the session under way is known to lack.
     fn standby_lacks(&self) -> u64 {
         let feeders = locked(&self.feeders);
-        let held = |stream: u16| feeders.get(usize::from(stream))?.as_ref().map(|feeder| locked(feeder).acknowledged());
-        (0..self.streams()).map(|stream| self.durable_lsn(stream).saturating_sub(held(stream).unwrap_or(0))).sum()
+        let held = |stream: u16| {
+            feeders.get(usize::from(stream))?.as_ref().map(|feeder| locked(feeder).acknowledged())
+        };
+        (0..self.streams())
+            .map(|stream| self.durable_lsn(stream).saturating_sub(held(stream).unwrap_or(0)))
+            .sum()
     }
 
     /// On a standby: the last record of each stream that is durable here.
@@ -355,7 +375,8 @@ impl Replication {
         locked(&self.following).as_ref().map(|following| following.last_lsns())
     }
 
-    /// The last record of each stream that is durable here, whether it was written here or followed; `None` in the middle of a promotion.
+    /// The last record of each stream that is durable here, whether it was written here or
+    /// followed; `None` in the middle of a promotion.
     pub fn durable_ends(&self) -> Option<Vec<u64>> {
         let following = locked(&self.following);
         match following.as_ref() {
@@ -426,7 +447,8 @@ impl Replication {
         join
     }
 
-    /// Replaces this run of the program by another, unless it is about to end: then that goes on, and this thread rests.
+    /// Replaces this run of the program by another, unless it is about to end: then that goes on,
+    /// and this thread rests.
     fn start_anew(&self) -> ! {
         while self.is_stopping() {
             std::thread::park();

@@ -1,5 +1,6 @@
-//! Moves the node's state machine ([`Node`]): events to it, one after the other, and what it wants done with sockets, files and shards, in
-//! the order that it says. Decides nothing. Its thread never waits for the disk: states are written by a thread of their own.
+//! Moves the node's state machine ([`Node`]): events to it, one after the other, and what it wants
+//! done with sockets, files and shards, in the order that it says. Decides nothing. Its thread
+//! never waits for the disk: states are written by a thread of their own.
 
 use super::attempt::{self, Attempt, Order};
 use super::connection::{self, dialed, refusal};
@@ -9,13 +10,14 @@ use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
 use crate::replica::ReplicaState;
 use crate::replica::node::{
-    Accepted, CallPurpose, Caller, Command, ConnId, Effect, Event, LogEnds, Node, NodeMessage, NodeSetup, Report, RequestId,
-    RequestRefused, Timing,
+    Accepted, CallPurpose, Caller, Command, ConnId, Effect, Event, LogEnds, Node, NodeMessage,
+    NodeSetup, Report, RequestId, RequestRefused, Timing,
 };
 use crate::shard::messages::ToShard;
 use catraca_wire::frame::Role;
 use catraca_wire::replication::{
-    GrantFrame, GrantedFrame, HeartbeatFrame, JoinFrame, LinkFrame, Purpose, RevokeFrame, RevokedFrame, WelcomeFrame,
+    GrantFrame, GrantedFrame, HeartbeatFrame, JoinFrame, LinkFrame, Purpose, RevokeFrame,
+    RevokedFrame, WelcomeFrame,
 };
 use std::collections::HashMap;
 use std::io::Write;
@@ -42,7 +44,13 @@ pub(super) enum Input {
     /// What needs nothing else.
     Event(Event),
     /// A call; its connection for writing, and where the verdict goes.
-    Called { conn: ConnId, caller: Caller, purpose: CallPurpose, writer: TcpStream, verdict: SyncSender<Result<(), String>> },
+    Called {
+        conn: ConnId,
+        caller: Caller,
+        purpose: CallPurpose,
+        writer: TcpStream,
+        verdict: SyncSender<Result<(), String>>,
+    },
     /// The primary answered; the connection for writing.
     CallAnswered { attempt: u64, conn: ConnId, accepted: Accepted, writer: TcpStream },
     /// A stream's thread waits for the permission to cut.
@@ -81,7 +89,9 @@ struct Ends<'l>(&'l Replication);
 
 impl LogEnds for Ends<'_> {
     fn streams(&self) -> u16 {
-        locked(&self.0.following).as_ref().map_or_else(|| self.0.streams(), |following| following.last_lsns().len() as u16)
+        locked(&self.0.following)
+            .as_ref()
+            .map_or_else(|| self.0.streams(), |following| following.last_lsns().len() as u16)
     }
 
     fn durable_lsn(&self, stream: u16) -> u64 {
@@ -93,7 +103,12 @@ impl LogEnds for Ends<'_> {
 }
 
 impl Mover {
-    pub fn new(replication: &Arc<Replication>, state: ReplicaState, primary: Option<String>, inputs: Receiver<Input>) -> Self {
+    pub fn new(
+        replication: &Arc<Replication>,
+        state: ReplicaState,
+        primary: Option<String>,
+        inputs: Receiver<Input>,
+    ) -> Self {
         let setup = NodeSetup {
             shards: replication.setup.shards,
             solo_after_ns: replication.setup.solo_after.as_nanos() as u64,
@@ -120,11 +135,13 @@ impl Mover {
         &self.node
     }
 
-    /// Before a primary decides anything: asks the other node, if there is one, whether a higher epoch has begun. If so, this does not
-    /// return.
+    /// Before a primary decides anything: asks the other node, if there is one, whether a higher
+    /// epoch has begun. If so, this does not return.
     pub fn check_epoch(&mut self) {
         let state = self.node.state();
-        let Some(peer) = state.peer.as_ref().filter(|_| state.role == Role::Primary) else { return };
+        let Some(peer) = state.peer.as_ref().filter(|_| state.role == Role::Primary) else {
+            return;
+        };
         let answer = inquire(&self.replication, &peer.replication_address.clone());
         self.handle(Event::InquiryEnded { answer });
     }
@@ -174,7 +191,10 @@ impl Mover {
             }
             Input::CallAnswered { attempt, conn, accepted, writer } => {
                 // One that was ended meanwhile has closed the connection.
-                let current = self.attempt.as_mut().filter(|current| current.number == attempt && !current.is_over());
+                let current = self
+                    .attempt
+                    .as_mut()
+                    .filter(|current| current.number == attempt && !current.is_over());
                 if let Some(current) = current {
                     current.conn = Some(conn);
                     self.writers.insert(conn, writer);
@@ -221,7 +241,10 @@ impl Mover {
             Effect::Welcome { conn } => self.welcome(conn),
             Effect::Refuse { conn, reason, text, primary } => {
                 let Some(mut caller) = self.waiting.remove(&conn) else { return };
-                send(&mut caller.writer, &refusal(self.node.state().epoch, reason, &text, &primary));
+                send(
+                    &mut caller.writer,
+                    &refusal(self.node.state().epoch, reason, &text, &primary),
+                );
                 let _ = caller.verdict.send(Err(text));
             }
             Effect::Send { conn, message } => self.send(conn, message),
@@ -239,15 +262,23 @@ impl Mover {
             }
             Effect::PrimaryAt { address, epoch } => {
                 for shard in 0..usize::from(self.replication.setup.shards) {
-                    self.replication.tell(shard, ToShard::PrimaryAt { address: address_field(&address), epoch });
+                    self.replication.tell(
+                        shard,
+                        ToShard::PrimaryAt { address: address_field(&address), epoch },
+                    );
                 }
             }
-            Effect::Call { attempt, address } => match attempt::start(&self.replication, attempt, &address) {
-                Ok(started) => self.attempt = Some(started),
-                Err(failure) => self.handle(Event::CallFailed { attempt, failure }),
-            },
+            Effect::Call { attempt, address } => {
+                match attempt::start(&self.replication, attempt, &address) {
+                    Ok(started) => self.attempt = Some(started),
+                    Err(failure) => self.handle(Event::CallFailed { attempt, failure }),
+                }
+            }
             Effect::OpenStreams { attempt, session, epoch, streams, catching_up, committed } => {
-                self.order(attempt, Order::OpenStreams { session, epoch, streams, catching_up, committed });
+                self.order(
+                    attempt,
+                    Order::OpenStreams { session, epoch, streams, catching_up, committed },
+                );
             }
             Effect::SingleWrites { attempt } => self.order(attempt, Order::SingleWrites),
             Effect::SeveralWrites { attempt } => self.order(attempt, Order::SeveralWrites),
@@ -348,10 +379,17 @@ impl Mover {
                 caller,
                 "two standbys of one identity: one data directory is a copy of the other; the second is refused"
             ),
-            Report::CaughtUp => tracing::info!("the standby has caught up: answers wait for it from now on"),
-            Report::InSync => tracing::info!("the standby is in sync: it may be promoted without loss"),
+            Report::CaughtUp => {
+                tracing::info!("the standby has caught up: answers wait for it from now on")
+            }
+            Report::InSync => {
+                tracing::info!("the standby is in sync: it may be promoted without loss")
+            }
             Report::Alone { why } => {
-                tracing::warn!(why, "this node answers ALONE: decisions are on its own disk only, until a standby has caught up")
+                tracing::warn!(
+                    why,
+                    "this node answers ALONE: decisions are on its own disk only, until a standby has caught up"
+                )
             }
             Report::Demoted { epoch } => tracing::warn!(
                 epoch,
@@ -367,9 +405,15 @@ impl Mover {
                     self.told = why;
                 }
             }
-            Report::Membership { in_sync, epoch } => tracing::info!(in_sync, epoch, "membership of the in-sync set"),
-            Report::Replaced => tracing::warn!("another standby has this node's place: it is not in sync any more"),
-            Report::NotPromoted { why } => tracing::warn!(%why, "this node is not promoted after all"),
+            Report::Membership { in_sync, epoch } => {
+                tracing::info!(in_sync, epoch, "membership of the in-sync set")
+            }
+            Report::Replaced => {
+                tracing::warn!("another standby has this node's place: it is not in sync any more")
+            }
+            Report::NotPromoted { why } => {
+                tracing::warn!(%why, "this node is not promoted after all")
+            }
         }
     }
 }
@@ -379,15 +423,22 @@ fn send<F: LinkFrame>(writer: &mut TcpStream, frame: &F) {
     let _ = writer.write_all(bytemuck::bytes_of(frame));
 }
 
-/// Makes a state durable. A disk that refuses ends the node: it must not act on what it would forget. Where only a descriptor is wanting
-/// it waits, but for a demotion: a node that knows of a higher epoch gives no more answers; it ends then, and learns of the epoch again.
+/// Makes a state durable. A disk that refuses ends the node: it must not act on what it would
+/// forget. Where only a descriptor is wanting it waits, but for a demotion: a node that knows of a
+/// higher epoch gives no more answers; it ends then, and learns of the epoch again.
 fn persist(replication: &Replication, state: &ReplicaState, role: Role) {
     let began = Instant::now();
     let is_demotion = role == Role::Primary && state.role == Role::Standby;
-    let patient = || !replication.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
-    if let Err(error) = wait_for(state_file::STATE_FILE, patient, || state_file::save(&replication.setup.data_dir, state)) {
+    let patient =
+        || !replication.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
+    if let Err(error) = wait_for(state_file::STATE_FILE, patient, || {
+        state_file::save(&replication.setup.data_dir, state)
+    }) {
         let path = replication.setup.data_dir.join(state_file::STATE_FILE);
-        let message = format!("{} can't be written: {error}; nothing follows from what could not be kept", path.display());
+        let message = format!(
+            "{} can't be written: {error}; nothing follows from what could not be kept",
+            path.display()
+        );
         let status = if error.is_exhaustion() { Status::Environment } else { Status::DiskFailed };
         fatal::end(&Failure::new(status, message));
     }

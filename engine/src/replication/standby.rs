@@ -1,4 +1,5 @@
-//! What a standby holds while it follows: its streams, the tables that a promotion needs, and how far its primary's log is known to go.
+//! What a standby holds while it follows: its streams, the tables that a promotion needs, and how
+//! far its primary's log is known to go.
 
 use super::connection::{self, ConnectionFailure};
 use super::follow::Stream;
@@ -12,7 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-/// A primary that has said nothing of a stream by then has nothing in it: its first block comes at once.
+/// A primary that has said nothing of a stream by then has nothing in it: its first block comes at
+/// once.
 const TOLD_AFTER: Duration = Duration::from_secs(1);
 
 /// What a standby starts with.
@@ -30,12 +32,14 @@ pub(super) struct Following {
     pub(super) builder: Builder,
     pub(super) streams: Mutex<Vec<Arc<Mutex<Stream>>>>,
     pub(super) snapshot: Mutex<Option<Arc<Snapshot>>>,
-    /// By stream: the last record here, and the last that the primary is known to have, once it has said so in this session.
+    /// By stream: the last record here, and the last that the primary is known to have, once it has
+    /// said so in this session.
     seen: Mutex<Vec<(u64, Option<u64>)>>,
     connected: AtomicBool,
     /// When the session began.
     begun: Mutex<Instant>,
-    /// This node's durable state says that it catches up. Each stream reads it to know how to read and write, and holds it while it writes.
+    /// This node's durable state says that it catches up. Each stream reads it to know how to read
+    /// and write, and holds it while it writes.
     catching_up: RwLock<bool>,
     setup: ReplicationSetup,
 }
@@ -99,8 +103,10 @@ impl Following {
     pub fn new(setup: FollowingSetup, replication: &ReplicationSetup) -> Self {
         let FollowingSetup { builder, boundaries, snapshot } = setup;
         let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, None)).collect();
-        let streams =
-            boundaries.into_iter().enumerate().map(|(stream, boundaries)| new_stream(replication, stream as u16, boundaries));
+        let streams = boundaries
+            .into_iter()
+            .enumerate()
+            .map(|(stream, boundaries)| new_stream(replication, stream as u16, boundaries));
         Self {
             streams: Mutex::new(streams.collect()),
             builder,
@@ -144,7 +150,8 @@ impl Following {
         locked(&self.seen).iter_mut().for_each(|(_, there)| *there = None);
     }
 
-    /// The grant has come: this node has all that the primary has answered, where it has said nothing else.
+    /// The grant has come: this node has all that the primary has answered, where it has said
+    /// nothing else.
     pub(super) fn all_told(&self) {
         locked(&self.seen).iter_mut().for_each(|(here, there)| *there = there.or(Some(*here)));
     }
@@ -169,7 +176,8 @@ impl Following {
         locked(&self.streams).iter().map(|stream| locked(stream).follower.committed()).collect()
     }
 
-    /// A session of an epoch with so many streams begins, of which an earlier run knew some to be committed up to a record.
+    /// A session of an epoch with so many streams begins, of which an earlier run knew some to be
+    /// committed up to a record.
     pub(super) fn remember(&self, epoch: u32, streams: u16, committed: &[u64]) {
         for stream in 0..streams {
             let committed = committed.get(usize::from(stream)).copied().unwrap_or(0);
@@ -179,7 +187,10 @@ impl Following {
 
     /// What a promotion depends on.
     pub(super) fn tables(&self) -> Tables {
-        Tables { missing_list: self.missing_list(), fault: self.builder.overlay().err().map(|error| error.to_string()) }
+        Tables {
+            missing_list: self.missing_list(),
+            fault: self.builder.overlay().err().map(|error| error.to_string()),
+        }
     }
 
     /// The streams of a session are open, or no longer.
@@ -199,7 +210,10 @@ impl Following {
     }
 
     pub(super) fn behind(&self) -> u64 {
-        locked(&self.seen).iter().filter_map(|(here, there)| there.map(|there| there.saturating_sub(*here))).sum()
+        locked(&self.seen)
+            .iter()
+            .filter_map(|(here, there)| there.map(|there| there.saturating_sub(*here)))
+            .sum()
     }
 
     /// A list has come. One that the log has replaced meanwhile is not held.
@@ -218,7 +232,17 @@ impl Following {
     }
 }
 
-fn new_stream(replication: &ReplicationSetup, number: u16, boundaries: Boundaries) -> Arc<Mutex<Stream>> {
-    let follower = Follower::new(number, replication.cluster_id, replication.key, replication.segment_len, boundaries);
+fn new_stream(
+    replication: &ReplicationSetup,
+    number: u16,
+    boundaries: Boundaries,
+) -> Arc<Mutex<Stream>> {
+    let follower = Follower::new(
+        number,
+        replication.cluster_id,
+        replication.key,
+        replication.segment_len,
+        boundaries,
+    );
     Arc::new(Mutex::new(Stream::new(follower)))
 }

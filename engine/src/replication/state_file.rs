@@ -74,7 +74,9 @@ fn state(stored: Stored) -> Option<ReplicaState> {
     Some(ReplicaState {
         epoch: stored.epoch,
         role: *Role::ALL.iter().find(|role| role.name() == stored.role)?,
-        durability: *Durability::ALL.iter().find(|durability| durability.name() == stored.durability)?,
+        durability: *Durability::ALL
+            .iter()
+            .find(|durability| durability.name() == stored.durability)?,
         odd_epochs: stored.odd_epochs,
         in_sync: stored.in_sync,
         catching_up: stored.catching_up,
@@ -104,11 +106,17 @@ pub fn load(data_dir: &Path) -> Result<Option<ReplicaState>, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refuse(format!("can't be read ({error})"))),
     };
-    let stored: Stored = serde_json::from_slice(&text).map_err(|error| refuse(format!("is not readable ({error})")))?;
+    let stored: Stored = serde_json::from_slice(&text)
+        .map_err(|error| refuse(format!("is not readable ({error})")))?;
     if stored.format_version != FORMAT_VERSION {
-        return Err(refuse(format!("has format version {}, this program reads {FORMAT_VERSION}", stored.format_version)));
+        return Err(refuse(format!(
+            "has format version {}, this program reads {FORMAT_VERSION}",
+            stored.format_version
+        )));
     }
-    state(stored).map(Some).ok_or_else(|| refuse("holds a role, durability or id that can't be".to_owned()))
+    state(stored)
+        .map(Some)
+        .ok_or_else(|| refuse("holds a role, durability or id that can't be".to_owned()))
 }
 
 /// Replaces the state: durable when this returns.
@@ -129,15 +137,21 @@ mod tests {
     fn a_state_is_read_back_and_a_broken_one_refused() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         assert_eq!(load(dir.path()).expect("none"), None);
-        let peer = Peer { node_id: [7; 16], replication_address: "h:1".to_owned(), client_address: "h:2".to_owned() };
+        let peer = Peer {
+            node_id: [7; 16],
+            replication_address: "h:1".to_owned(),
+            client_address: "h:2".to_owned(),
+        };
         let state = ReplicaState::single(2, 5).with_standby(peer);
         save(dir.path(), &state).expect("written");
         assert_eq!(load(dir.path()).expect("sound"), Some(state));
         let path = dir.path().join(STATE_FILE);
         let text = fs::read_to_string(&path).expect("there");
-        for (from, to) in
-            [("\"primary\"", "\"king\""), ("\"epoch\": 5", "\"epoch\": -5"), ("\"format_version\": 1", "\"format_version\": 9")]
-        {
+        for (from, to) in [
+            ("\"primary\"", "\"king\""),
+            ("\"epoch\": 5", "\"epoch\": -5"),
+            ("\"format_version\": 1", "\"format_version\": 9"),
+        ] {
             assert!(text.contains(from), "{text}");
             fs::write(&path, text.replace(from, to)).expect("written");
             let failure = load(dir.path()).expect_err(to);

@@ -1,4 +1,5 @@
-//! Who may do what: credentials and permissions, checked once per connection and per kind of request.
+//! Who may do what: credentials and permissions, checked once per connection and per kind of
+//! request.
 
 /// What a client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +34,8 @@ impl Permissions {
     }
 }
 
-/// The clients that a node knows. Credentials are kept hashed: they appear in no dump and compare in constant time.
+/// The clients that a node knows. Credentials are kept hashed: they appear in no dump and compare
+/// in constant time.
 #[derive(Clone, Default)]
 pub struct Access {
     clients: Vec<(blake3::Hash, Permissions)>,
@@ -41,7 +43,8 @@ pub struct Access {
 }
 
 impl Access {
-    /// No client configured: whoever connects may do everything. For nodes that listen on loopback only.
+    /// No client configured: whoever connects may do everything. For nodes that listen on loopback
+    /// only.
     pub fn open() -> Self {
         Self { clients: Vec::new(), anonymous: Permissions::ALL }
     }
@@ -51,14 +54,18 @@ impl Access {
         self.clients.push((blake3::hash(credential), permissions));
     }
 
-    /// What the holder of this credential may do; `None` for a credential that nobody has, or a missing one where one is needed.
+    /// What the holder of this credential may do; `None` for a credential that nobody has, or a
+    /// missing one where one is needed.
     pub fn identify(&self, credential: &[u8]) -> Option<Permissions> {
         if credential.is_empty() {
             return (self.anonymous != Permissions::default()).then_some(self.anonymous);
         }
         let hash = blake3::hash(credential);
         // All are compared, so that the time tells nothing of which came close.
-        self.clients.iter().fold(None, |found, (known, permissions)| if *known == hash { Some(*permissions) } else { found })
+        self.clients.iter().fold(
+            None,
+            |found, (known, permissions)| if *known == hash { Some(*permissions) } else { found },
+        )
     }
 }
 

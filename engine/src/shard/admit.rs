@@ -1,4 +1,5 @@
-//! Admission: a SUBMIT's fields, checked once. Behind this every transaction has valid documents, amount, times and codes.
+//! Admission: a SUBMIT's fields, checked once. Behind this every transaction has valid documents,
+//! amount, times and codes.
 
 use super::messages::Refusal;
 use catraca_wire::DocumentKey;
@@ -19,27 +20,38 @@ pub struct EventTimeLimits {
 }
 
 impl EventTimeLimits {
-    /// Whether a transaction that is not held may be decided. What happened up to `horizon_ns` may have been decided and forgotten since
-    /// (0 while nothing was forgotten): the detail says so.
+    /// Whether a transaction that is not held may be decided. What happened up to `horizon_ns` may
+    /// have been decided and forgotten since (0 while nothing was forgotten): the detail says so.
     ///
     /// # Errors
     /// BAD_FIELD.
     #[inline]
-    pub(super) fn check(&self, event_time_ns: u64, horizon_ns: u64, wall_ns: u64) -> Result<(), Refusal> {
+    pub(super) fn check(
+        &self,
+        event_time_ns: u64,
+        horizon_ns: u64,
+        wall_ns: u64,
+    ) -> Result<(), Refusal> {
         if horizon_ns > 0 && event_time_ns <= horizon_ns {
-            return Err(field("event_time_ns: before what the server remembers; it may have been decided, LOOKUP tells"));
+            return Err(field(
+                "event_time_ns: before what the server remembers; it may have been decided, LOOKUP tells",
+            ));
         }
         if event_time_ns < wall_ns.saturating_sub(self.age_ns) {
-            return Err(field("event_time_ns: too old, and never decided here; nanoseconds since 1970 UTC are expected"));
+            return Err(field(
+                "event_time_ns: too old, and never decided here; nanoseconds since 1970 UTC are expected",
+            ));
         }
         if event_time_ns > wall_ns.saturating_add(self.ahead_ns) {
             return Err(field(
                 "event_time_ns: too far in the future, never decided here; nanoseconds since 1970 UTC are expected",
             ));
         }
-        // The horizon will be where the newest of what falls out was: times ahead of the clock must not carry it up to the present,
-        // where it would refuse everybody.
-        if horizon_ns > 0 && event_time_ns.saturating_sub(wall_ns) > wall_ns.saturating_sub(horizon_ns) / 2 {
+        // The horizon will be where the newest of what falls out was: times ahead of the clock must
+        // not carry it up to the present, where it would refuse everybody.
+        if horizon_ns > 0
+            && event_time_ns.saturating_sub(wall_ns) > wall_ns.saturating_sub(horizon_ns) / 2
+        {
             return Err(field(
                 "event_time_ns: further in the future than the dedupe window allows at this load; never decided here",
             ));
@@ -64,17 +76,20 @@ fn is_ispb(text: &[u8; 8]) -> bool {
     *text == [0; 8] || text.iter().all(u8::is_ascii_alphanumeric)
 }
 
-/// Checks every field of a SUBMIT but its time, which counts only where it is new ([`EventTimeLimits::check`]).
+/// Checks every field of a SUBMIT but its time, which counts only where it is new
+/// ([`EventTimeLimits::check`]).
 ///
 /// # Errors
 /// BAD_DOCUMENT or BAD_FIELD, naming the field.
 #[inline]
 pub(super) fn admit(frame: &SubmitFrame) -> Result<Admitted, Refusal> {
     let t = &frame.transaction;
-    let payer = DocumentKey::from_wire(&t.payer)
-        .map_err(|_| Refusal::new(ErrorCode::BadDocument, "payer: not a valid CPF or CNPJ in canonical form"))?;
-    let payee = DocumentKey::from_wire(&t.payee)
-        .map_err(|_| Refusal::new(ErrorCode::BadDocument, "payee: not a valid CPF or CNPJ in canonical form"))?;
+    let payer = DocumentKey::from_wire(&t.payer).map_err(|_| {
+        Refusal::new(ErrorCode::BadDocument, "payer: not a valid CPF or CNPJ in canonical form")
+    })?;
+    let payee = DocumentKey::from_wire(&t.payee).map_err(|_| {
+        Refusal::new(ErrorCode::BadDocument, "payee: not a valid CPF or CNPJ in canonical form")
+    })?;
     if !is_transaction_id(&t.id) {
         return Err(field("id: 1 to 32 printable ASCII characters, left-aligned, zero-filled"));
     }

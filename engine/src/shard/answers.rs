@@ -4,14 +4,21 @@ use super::Shard;
 use super::journal::BlockMemory;
 use super::messages::{MeshMessage, Now, Refusal, ToControl};
 use super::outbox::{Origin, Waiting};
-use catraca_wire::frame::{AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame};
+use catraca_wire::frame::{
+    AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame,
+};
 
 /// What is answered when the budget ends before the decision is known to be safe.
-pub(super) const UNCONFIRMED: Refusal =
-    Refusal::retry(ErrorCode::Unconfirmed, 1, "not known to be safe within the budget; send it again");
+pub(super) const UNCONFIRMED: Refusal = Refusal::retry(
+    ErrorCode::Unconfirmed,
+    1,
+    "not known to be safe within the budget; send it again",
+);
 /// What is answered in place of a decision that is safe and whose budget is over.
-pub(super) const LATE: Refusal =
-    Refusal::new(ErrorCode::Late, "decided and safe, but after the budget; send it again to get the decision");
+pub(super) const LATE: Refusal = Refusal::new(
+    ErrorCode::Late,
+    "decided and safe, but after the budget; send it again to get the decision",
+);
 /// What a standby answers to whoever wants something decided or changed.
 pub(super) const NOT_PRIMARY: Refusal = Refusal::new(
     ErrorCode::NotPrimary,
@@ -23,25 +30,40 @@ impl<B: BlockMemory> Shard<B> {
     #[inline]
     pub(super) fn reply(&mut self, origin: Origin, outcome: Result<AnswerFields, Refusal>) {
         match origin {
-            Origin::Remote { shard, pending } => self.mesh_out.push((shard, MeshMessage::Reply { pending, outcome })),
+            Origin::Remote { shard, pending } => {
+                self.mesh_out.push((shard, MeshMessage::Reply { pending, outcome }))
+            }
             Origin::Local { connection, correlation } => match outcome {
                 Ok(answer) => {
-                    let header = HeaderFields::new(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation);
-                    self.sessions.answer(connection, bytemuck::bytes_of(&VerdictFrame { header, answer }));
+                    let header =
+                        HeaderFields::new(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation);
+                    self.sessions
+                        .answer(connection, bytemuck::bytes_of(&VerdictFrame { header, answer }));
                 }
                 Err(refusal) => {
                     self.counters.refused += 1;
-                    let error = ErrorFrame::new(correlation, refusal.code, refusal.retry_after_ms, false, refusal.detail);
+                    let error = ErrorFrame::new(
+                        correlation,
+                        refusal.code,
+                        refusal.retry_after_ms,
+                        false,
+                        refusal.detail,
+                    );
                     self.sessions.answer(connection, bytemuck::bytes_of(&error));
                 }
             },
         }
     }
 
-    /// A decision that is known to be safe, if its budget is not over: a late one is not given, whatever it is, because nobody may still
-    /// count on it. That there is one is told.
+    /// A decision that is known to be safe, if its budget is not over: a late one is not given,
+    /// whatever it is, because nobody may still count on it. That there is one is told.
     #[inline]
-    pub(super) fn in_time(&mut self, answer: AnswerFields, deadline_ns: u64, now: Now) -> Result<AnswerFields, Refusal> {
+    pub(super) fn in_time(
+        &mut self,
+        answer: AnswerFields,
+        deadline_ns: u64,
+        now: Now,
+    ) -> Result<AnswerFields, Refusal> {
         if now.mono_ns < deadline_ns {
             return Ok(answer);
         }
@@ -49,7 +71,8 @@ impl<B: BlockMemory> Shard<B> {
         Err(LATE)
     }
 
-    /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and [`Self::answer_committed`] must follow.
+    /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and
+    /// [`Self::answer_committed`] must follow.
     pub fn written(&mut self) {
         let written = self.journal.written();
         self.commit.durable_here(written.last_lsn);
@@ -71,7 +94,8 @@ impl<B: BlockMemory> Shard<B> {
         self.commit_moved = true;
     }
 
-    /// The standby has this record and all before it durable. [`Self::answer_committed`] must follow.
+    /// The standby has this record and all before it durable. [`Self::answer_committed`] must
+    /// follow.
     pub fn standby_durable(&mut self, session: u64, lsn: u64) {
         self.commit.durable_there(session, lsn);
         self.commit_moved = true;
@@ -84,23 +108,31 @@ impl<B: BlockMemory> Shard<B> {
         }
         let committed = self.commit.committed();
         self.counters.committed_lsn = committed;
-        // Neighbours mostly share their times, so each histogram is touched once a run, not once a transaction.
+        // Neighbours mostly share their times, so each histogram is touched once a run, not once a
+        // transaction.
         let mut run = (0, 0, 0);
         while let Some(pending) = self.outbox.pop(committed) {
             while self.unanswered.front().is_some_and(|block| block.last_lsn < pending.lsn) {
                 self.unanswered.pop_front();
             }
-            // Missing only where a resend waits for what an earlier run wrote: those entries have their receipts.
+            // Missing only where a resend waits for what an earlier run wrote: those entries have
+            // their receipts.
             let receipt = self.unanswered.front().map(|block| block.receipt);
             match pending.waiting {
                 Waiting::Control => self.control_out.push(ToControl::RecordDurable),
                 Waiting::Expired { position: None } => {}
                 Waiting::Expired { position: Some(position) } => {
-                    self.dedupe.set_receipt(position, receipt.expect("a record of this run is in a block of this run"));
+                    self.dedupe.set_receipt(
+                        position,
+                        receipt.expect("a record of this run is in a block of this run"),
+                    );
                 }
                 Waiting::Decision { origin, position, duplicate } => {
                     if !duplicate {
-                        self.dedupe.set_receipt(position, receipt.expect("a record of this run is in a block of this run"));
+                        self.dedupe.set_receipt(
+                            position,
+                            receipt.expect("a record of this run is in a block of this run"),
+                        );
                     }
                     let answer = self.dedupe.answer(position, duplicate);
                     let outcome = self.in_time(answer, pending.deadline_ns, now);
@@ -131,8 +163,15 @@ impl<B: BlockMemory> Shard<B> {
     pub fn tick(&mut self, now: Now) {
         let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
         let mut missed = 0;
-        let error =
-            |correlation| ErrorFrame::new(correlation, UNCONFIRMED.code, UNCONFIRMED.retry_after_ms, false, UNCONFIRMED.detail);
+        let error = |correlation| {
+            ErrorFrame::new(
+                correlation,
+                UNCONFIRMED.code,
+                UNCONFIRMED.retry_after_ms,
+                false,
+                UNCONFIRMED.detail,
+            )
+        };
         self.outbox.expire(now.mono_ns, |origin| {
             missed += 1;
             match origin {
@@ -140,7 +179,8 @@ impl<B: BlockMemory> Shard<B> {
                     sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
                 }
                 Origin::Remote { shard, pending } => {
-                    mesh_out.push((shard, MeshMessage::Reply { pending, outcome: Err(UNCONFIRMED) }));
+                    mesh_out
+                        .push((shard, MeshMessage::Reply { pending, outcome: Err(UNCONFIRMED) }));
                 }
             }
         });

@@ -1,4 +1,5 @@
-//! What the control thread asks of a shard. Between two batches, so that a decision sees one version of everything.
+//! What the control thread asks of a shard. Between two batches, so that a decision sees one
+//! version of everything.
 
 use super::Shard;
 use super::journal::BlockMemory;
@@ -16,11 +17,17 @@ impl<B: BlockMemory> Shard<B> {
                 self.control_out.push(ToControl::SnapshotReleased(old));
             }
             ToShard::ApplyOverlay(change) => {
-                self.lists.apply(&change).expect("the control thread checks for room before the change is logged");
+                self.lists
+                    .apply(&change)
+                    .expect("the control thread checks for room before the change is logged");
                 self.control_out.push(ToControl::OverlayApplied(change.sequence));
             }
             ToShard::AppendRecord(record) => {
-                let appended = if self.outbox.is_full() { None } else { self.journal.append(|head| *head = *record).ok() };
+                let appended = if self.outbox.is_full() {
+                    None
+                } else {
+                    self.journal.append(|head| *head = *record).ok()
+                };
                 let Some(lsn) = appended else {
                     self.control_out.push(ToControl::RecordRefused);
                     return;
@@ -54,12 +61,15 @@ impl<B: BlockMemory> Shard<B> {
             }
             ToShard::StandbyAt { session, lsn } => self.standby_at(session, lsn),
             ToShard::StandbyDurable { session, lsn } => self.standby_durable(session, lsn),
-            ToShard::PrimaryAt { address, epoch } => (self.primary, self.primary_epoch) = (address, epoch),
+            ToShard::PrimaryAt { address, epoch } => {
+                (self.primary, self.primary_epoch) = (address, epoch)
+            }
             ToShard::TakeOver(take_over) => self.take_over(*take_over),
         }
     }
 
-    /// A standby becomes the primary. It has decided nothing yet, so nothing waits and nothing is open.
+    /// A standby becomes the primary. It has decided nothing yet, so nothing waits and nothing is
+    /// open.
     fn take_over(&mut self, take_over: TakeOver) {
         assert_eq!(self.role, Role::Standby, "a primary decides already");
         assert_eq!(self.outbox.len(), 0, "a standby owes no answers");
@@ -79,7 +89,8 @@ impl<B: BlockMemory> Shard<B> {
         self.control_out.push(ToControl::TookOver(Box::new(before)));
     }
 
-    /// While stopping: tells the control thread, once, that everything accepted is answered and handed out.
+    /// While stopping: tells the control thread, once, that everything accepted is answered and
+    /// handed out.
     pub(super) fn tell_when_drained(&mut self) {
         let drained = self.admission == Admission::Stopping
             && self.outbox.len() == 0

@@ -5,8 +5,9 @@
 //! ring   64-byte entries in order of decision; the oldest is overwritten
 //! ```
 //!
-//! A probe costs one cache line of the index, and the entry's own line when it hits. The window is bounded by entries, not by time:
-//! what falls out of it raises the [`Dedupe::horizon_ns`], and a transaction older than that is refused rather than decided twice.
+//! A probe costs one cache line of the index, and the entry's own line when it hits. The window is
+//! bounded by entries, not by time: what falls out of it raises the [`Dedupe::horizon_ns`], and a
+//! transaction older than that is refused rather than decided twice.
 
 use crate::memory::{Table, prefetch};
 use bytemuck::{Pod, Zeroable};
@@ -17,7 +18,8 @@ use std::hash::Hasher;
 
 /// Most entries of a table: the index gives a slot 24 bits.
 pub const MAX_ENTRIES: usize = 1 << 23;
-/// Fewest: above what can be pending at once, so that an entry is never overwritten before it is answered.
+/// Fewest: above what can be pending at once, so that an entry is never overwritten before it is
+/// answered.
 pub const MIN_ENTRIES: usize = 2 * crate::limits::MAX_PENDING;
 
 const SLOT_BITS: u32 = 24;
@@ -62,7 +64,8 @@ const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
 
 const LSN_BITS: u32 = 52;
 
-/// Where an entry lies: counts all entries ever inserted, so that it names one for as long as it is held.
+/// Where an entry lies: counts all entries ever inserted, so that it names one for as long as it is
+/// held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(u64);
 
@@ -92,9 +95,13 @@ pub struct Dedupe {
 }
 
 impl Dedupe {
-    /// An empty table of `entries`, a power of two from [`MIN_ENTRIES`] to [`MAX_ENTRIES`]. Takes 80 bytes an entry.
+    /// An empty table of `entries`, a power of two from [`MIN_ENTRIES`] to [`MAX_ENTRIES`]. Takes
+    /// 80 bytes an entry.
     pub fn new(entries: usize, secret: DedupeKey) -> Self {
-        assert!(entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries), "{entries} entries");
+        assert!(
+            entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries),
+            "{entries} entries"
+        );
         let index_len = entries * 2;
         let mut seed = [0; 8];
         seed.copy_from_slice(&secret.0[..8]);
@@ -111,8 +118,8 @@ impl Dedupe {
         }
     }
 
-    /// The hashes of a transaction. The id and the payer make the key; what may differ in a resend (budget, trace id) is left out of
-    /// the content.
+    /// The hashes of a transaction. The id and the payer make the key; what may differ in a resend
+    /// (budget, trace id) is left out of the content.
     #[inline]
     pub fn fingerprint(&self, payer: DocumentKey, transaction: &TransactionFields) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.secret.0);
@@ -181,10 +188,17 @@ impl Dedupe {
         }
     }
 
-    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is full. `event_time_ns` is the
-    /// transaction's own time, which a resend repeats, so that the horizon tells for sure: not the server's, which may be before it.
+    /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is
+    /// full. `event_time_ns` is the transaction's own time, which a resend repeats, so that the
+    /// horizon tells for sure: not the server's, which may be before it.
     #[inline]
-    pub fn insert(&mut self, fingerprint: &Fingerprint, event_time_ns: u64, stream: u16, answer: &AnswerFields) -> Position {
+    pub fn insert(
+        &mut self,
+        fingerprint: &Fingerprint,
+        event_time_ns: u64,
+        stream: u16,
+        answer: &AnswerFields,
+    ) -> Position {
         let position = self.inserted;
         let slot = position & self.slot_mask();
         if position >= self.ring.len() as u64 {
@@ -257,7 +271,8 @@ impl Dedupe {
     /// The answer held at a position.
     ///
     /// # Panics
-    /// When the entry has fallen out: positions are kept only for pending answers, which the table outlasts.
+    /// When the entry has fallen out: positions are kept only for pending answers, which the table
+    /// outlasts.
     #[inline]
     pub fn answer(&self, position: Position, duplicate: bool) -> AnswerFields {
         let entry = &self.ring[self.held(position)];
@@ -298,11 +313,15 @@ impl Dedupe {
 
     #[inline]
     fn held(&self, position: Position) -> usize {
-        assert!(position.0 >= self.oldest() && position.0 < self.inserted, "an entry fell out of the table while it was needed");
+        assert!(
+            position.0 >= self.oldest() && position.0 < self.inserted,
+            "an entry fell out of the table while it was needed"
+        );
         (position.0 & self.slot_mask()) as usize
     }
 
-    /// No transaction that happened up to this time is sure to be held still, nanoseconds since 1970 UTC; 0 while nothing has fallen out.
+    /// No transaction that happened up to this time is sure to be held still, nanoseconds since
+    /// 1970 UTC; 0 while nothing has fallen out.
     #[inline]
     pub fn horizon_ns(&self) -> u64 {
         self.horizon_ns
@@ -326,8 +345,9 @@ impl Dedupe {
 
 /// The memory of a table; without it the node can't start, like any allocation.
 fn table<T: Pod>(len: usize) -> Table<T> {
-    Table::zeroed(len)
-        .unwrap_or_else(|error| panic!("no memory for {len} entries of the dedupe table: {error}; lower dedupe_entries"))
+    Table::zeroed(len).unwrap_or_else(|error| {
+        panic!("no memory for {len} entries of the dedupe table: {error}; lower dedupe_entries")
+    })
 }
 
 #[cfg(test)]
@@ -366,10 +386,14 @@ mod tests {
         assert_eq!(table.find(&table.fingerprint(other_payer, &first)), Found::New);
         table.set_receipt(position, 99);
         let held = table.answer(position, true);
-        assert_eq!((held.lsn.to_native(), held.shard.to_native(), held.receipt.to_native(), held.flags), (41, 7, 99, 1));
+        assert_eq!(
+            (held.lsn.to_native(), held.shard.to_native(), held.receipt.to_native(), held.flags),
+            (41, 7, 99, 1)
+        );
     }
 
-    /// Against a plain map, over several times the capacity: what is in the window is found at its place, what fell out is not.
+    /// Against a plain map, over several times the capacity: what is in the window is found at its
+    /// place, what fell out is not.
     #[test]
     fn the_window_agrees_with_a_model() {
         let mut table = Dedupe::new(MIN_ENTRIES, DedupeKey([9; 16]));
@@ -384,11 +408,19 @@ mod tests {
         let window = total - MIN_ENTRIES as u64..total;
         for id in (0..total).step_by(7).chain(window.start - 3..window.start + 3) {
             let expected = if window.contains(&id) { Found::Same(model[&id]) } else { Found::New };
-            assert_eq!(table.find(&table.fingerprint(payer(), &transaction(id, 1))), expected, "{id}");
+            assert_eq!(
+                table.find(&table.fingerprint(payer(), &transaction(id, 1))),
+                expected,
+                "{id}"
+            );
         }
-        // Nothing evicted was decided after the horizon, and the horizon is at most a stamp's width ahead of that.
+        // Nothing evicted was decided after the horizon, and the horizon is at most a stamp's width
+        // ahead of that.
         let newest_evicted_ns = 1_000 + window.start - 1;
-        assert!(table.horizon_ns() >= newest_evicted_ns && table.horizon_ns() <= newest_evicted_ns + STAMP_EVERY);
+        assert!(
+            table.horizon_ns() >= newest_evicted_ns
+                && table.horizon_ns() <= newest_evicted_ns + STAMP_EVERY
+        );
         assert_eq!(table.len(), MIN_ENTRIES as u64);
         assert_eq!(table.index.iter().filter(|&&w| w != 0).count(), MIN_ENTRIES);
     }

@@ -1,4 +1,5 @@
-//! Questions of this shard that others are to answer: bounded per sibling, so that no queue between shards is ever found full.
+//! Questions of this shard that others are to answer: bounded per sibling, so that no queue between
+//! shards is ever found full.
 
 use super::messages::{ConnectionId, PendingForward};
 use crate::limits::MESH_QUEUE_LEN;
@@ -46,13 +47,19 @@ impl Forwards {
         }
         let index = self.free.pop()?;
         let slot = &mut self.slots[index as usize];
-        *slot = Slot { generation: slot.generation.wrapping_add(1), shard, deadline_ns, asked: Some(asked) };
+        *slot = Slot {
+            generation: slot.generation.wrapping_add(1),
+            shard,
+            deadline_ns,
+            asked: Some(asked),
+        };
         self.open_per_shard[usize::from(shard)] += 1;
         self.earliest_deadline_ns = self.earliest_deadline_ns.min(deadline_ns);
         Some(PendingForward { slot: index, generation: slot.generation })
     }
 
-    /// Closes a forward; gives whom to answer and until when, or `None` if that was done when the budget ended.
+    /// Closes a forward; gives whom to answer and until when, or `None` if that was done when the
+    /// budget ended.
     pub fn close(&mut self, pending: PendingForward) -> Option<(Asked, u64)> {
         let slot = &mut self.slots[pending.slot as usize];
         assert_eq!(slot.generation, pending.generation, "each forward gets one reply");

@@ -1,13 +1,18 @@
-//! The journal: records go into the open block; blocks leave one at a time to be written, and come back durable.
+//! The journal: records go into the open block; blocks leave one at a time to be written, and come
+//! back durable.
 //!
 //! ```text
 //! append → open block ──(full, or the disk is free)──→ BlockWrite → the driver writes it → durable
 //! ```
 //!
-//! While one block is being written the next one fills: group commit without a timer. The journal knows where in which segment
-//! each block goes, but does no I/O; a failed write has no way back in, because the node ends.
+//! While one block is being written the next one fills: group commit without a timer. The journal
+//! knows where in which segment each block goes, but does no I/O; a failed write has no way back
+//! in, because the node ends.
 
-use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, padded_len};
+use catraca_wire::block::{
+    self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
+    padded_len,
+};
 use catraca_wire::record::{RECORD_LEN, RecordHead};
 use rend::unaligned::u64_ule;
 use std::collections::VecDeque;
@@ -33,7 +38,8 @@ pub struct Start {
     pub previous_chain: Chain,
     /// Segment that the next block goes into, if it fits.
     pub segment: u32,
-    /// Where in the segment, bytes; a multiple of the block alignment, at least [`SEGMENT_HEAD_LEN`].
+    /// Where in the segment, bytes; a multiple of the block alignment, at least
+    /// [`SEGMENT_HEAD_LEN`].
     pub offset: u64,
 }
 
@@ -108,8 +114,14 @@ impl<B: BlockMemory> Journal<B> {
     /// A journal that goes on where `setup` says, without buffers yet.
     pub fn new(setup: JournalSetup) -> Self {
         let JournalSetup { identity, key, start, segment_len, segments_ready } = setup;
-        assert!(start.offset >= SEGMENT_HEAD_LEN as u64 && start.offset.is_multiple_of(block::BLOCK_ALIGN as u64));
-        assert!(segment_len >= (SEGMENT_HEAD_LEN + MAX_BLOCK_LEN) as u64, "a segment must hold the largest block");
+        assert!(
+            start.offset >= SEGMENT_HEAD_LEN as u64
+                && start.offset.is_multiple_of(block::BLOCK_ALIGN as u64)
+        );
+        assert!(
+            segment_len >= (SEGMENT_HEAD_LEN + MAX_BLOCK_LEN) as u64,
+            "a segment must hold the largest block"
+        );
         Self {
             identity,
             key,
@@ -137,8 +149,10 @@ impl<B: BlockMemory> Journal<B> {
 
     /// Buffers that the journal would like to have more.
     pub fn buffers_wanted(&self) -> usize {
-        let held =
-            self.spare.len() + self.closed.len() + usize::from(self.open.is_some()) + usize::from(self.in_flight.is_some());
+        let held = self.spare.len()
+            + self.closed.len()
+            + usize::from(self.open.is_some())
+            + usize::from(self.in_flight.is_some());
         crate::limits::BLOCK_BUFFERS.saturating_sub(held)
     }
 
@@ -170,19 +184,24 @@ impl<B: BlockMemory> Journal<B> {
         &self.identity
     }
 
-    /// Appends a record: `fill` writes its head, the journal its sequence number, which is returned.
+    /// Appends a record: `fill` writes its head, the journal its sequence number, which is
+    /// returned.
     ///
     /// # Errors
     /// [`JournalFull`] when no buffer is left; nothing changed.
     #[inline]
     pub fn append(&mut self, fill: impl FnOnce(&mut RecordHead)) -> Result<u64, JournalFull> {
-        let fits = self.open.as_ref().is_some_and(|open| padded_len(open.payload_len + RECORD_LEN) <= MAX_BLOCK_LEN);
+        let fits = self
+            .open
+            .as_ref()
+            .is_some_and(|open| padded_len(open.payload_len + RECORD_LEN) <= MAX_BLOCK_LEN);
         if !fits {
             self.open_next()?;
         }
         let Some(open) = self.open.as_mut() else { return Err(JournalFull) };
         let at = BLOCK_HEAD_LEN + open.payload_len;
-        let head: &mut RecordHead = bytemuck::from_bytes_mut(&mut open.buffer.bytes_mut()[at..at + RECORD_LEN]);
+        let head: &mut RecordHead =
+            bytemuck::from_bytes_mut(&mut open.buffer.bytes_mut()[at..at + RECORD_LEN]);
         fill(head);
         let lsn = self.next_lsn;
         head.lsn = u64_ule::from_native(lsn);
@@ -201,17 +220,21 @@ impl<B: BlockMemory> Journal<B> {
         Ok(())
     }
 
-    /// Whether [`Self::next_write`] has a block: nothing is being written, records wait, and there is a segment for them. Without one
-    /// they wait for [`Self::segments_ready`].
+    /// Whether [`Self::next_write`] has a block: nothing is being written, records wait, and there
+    /// is a segment for them. Without one they wait for [`Self::segments_ready`].
     #[inline]
     pub fn wants_write(&self) -> bool {
-        self.in_flight.is_none() && self.waiting_len().is_some_and(|len| self.fits(len) || self.segment + 1 < self.segments_ready)
+        self.in_flight.is_none()
+            && self
+                .waiting_len()
+                .is_some_and(|len| self.fits(len) || self.segment + 1 < self.segments_ready)
     }
 
     /// Length of the block that the oldest waiting records make, if there are any.
     #[inline]
     fn waiting_len(&self) -> Option<usize> {
-        let waiting = self.closed.front().or(self.open.as_ref()).filter(|block| block.record_count > 0);
+        let waiting =
+            self.closed.front().or(self.open.as_ref()).filter(|block| block.record_count > 0);
         waiting.map(|block| padded_len(block.payload_len))
     }
 
@@ -248,7 +271,13 @@ impl<B: BlockMemory> Journal<B> {
             &self.key,
         );
         let last_lsn = next.first_lsn + u64::from(next.record_count) - 1;
-        let write = BlockWrite { buffer: next.buffer, len, segment: self.segment, offset: self.offset, last_lsn };
+        let write = BlockWrite {
+            buffer: next.buffer,
+            len,
+            segment: self.segment,
+            offset: self.offset,
+            last_lsn,
+        };
         self.previous_chain = chain;
         self.offset += len as u64;
         self.in_flight = Some(Written { last_lsn, receipt: block::receipt(&chain), len });
@@ -268,7 +297,13 @@ mod tests {
     fn journal(segments_ready: u32) -> Journal<Vec<u8>> {
         let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: [1; 16] };
         let start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: 4096 };
-        let mut journal = Journal::new(JournalSetup { identity, key: [5; 32], start, segment_len: 2 << 20, segments_ready });
+        let mut journal = Journal::new(JournalSetup {
+            identity,
+            key: [5; 32],
+            start,
+            segment_len: 2 << 20,
+            segments_ready,
+        });
         while journal.buffers_wanted() > 0 {
             journal.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
@@ -288,7 +323,10 @@ mod tests {
         assert_eq!(written.last_lsn, 1);
         let second = j.next_write(0).expect("the next block waits");
         assert_eq!(second.offset, 8192);
-        let (a, b) = (block::sound_head(&first.buffer).expect("sealed"), block::sound_head(&second.buffer).expect("sealed"));
+        let (a, b) = (
+            block::sound_head(&first.buffer).expect("sealed"),
+            block::sound_head(&second.buffer).expect("sealed"),
+        );
         assert_eq!(b.previous_chain, a.chain);
     }
 

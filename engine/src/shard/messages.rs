@@ -1,4 +1,5 @@
-//! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control thread.
+//! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control
+//! thread.
 
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
@@ -6,7 +7,8 @@ use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
 use catraca_wire::frame::{
-    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, LookupFrame, Role, TransactionFields,
+    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, LookupFrame, Role,
+    TransactionFields,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -52,7 +54,8 @@ impl Refusal {
     }
 }
 
-/// A forward to another shard that waits for its reply: a slot in the table of the shard that forwarded.
+/// A forward to another shard that waits for its reply: a slot in the table of the shard that
+/// forwarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PendingForward {
     /// Place.
@@ -62,7 +65,10 @@ pub struct PendingForward {
 }
 
 /// What shards say to each other. Each forward gets exactly one reply.
-#[allow(clippy::large_enum_variant, reason = "forwards are what the queue is for; a box would allocate per transaction")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "forwards are what the queue is for; a box would allocate per transaction"
+)]
 #[derive(Debug, Clone, Copy)]
 pub enum MeshMessage {
     /// Decide on this: the payer is yours.
@@ -141,7 +147,8 @@ pub enum ControlRequest {
 
 /// From the control thread to a shard.
 pub enum ToShard {
-    /// Use this snapshot from the next batch on; the old one comes back in [`ToControl::SnapshotReleased`].
+    /// Use this snapshot from the next batch on; the old one comes back in
+    /// [`ToControl::SnapshotReleased`].
     SwapSnapshot(Arc<Snapshot>),
     /// Apply a change of the overlay, which is durable; [`ToControl::OverlayApplied`] follows.
     ApplyOverlay(OverlayChange),
@@ -188,7 +195,8 @@ pub enum ToShard {
         /// Its epoch.
         epoch: u32,
     },
-    /// On a standby: decide from now on, with this; what was here before comes back in [`ToControl::TookOver`].
+    /// On a standby: decide from now on, with this; what was here before comes back in
+    /// [`ToControl::TookOver`].
     TakeOver(Box<TakeOver>),
 }
 
@@ -238,7 +246,8 @@ pub enum ToControl {
         /// The segment it is in now.
         segment: u32,
     },
-    /// After [`ToShard::Durability`]: nothing behind this record had been answered by then, in this run or an earlier one.
+    /// After [`ToShard::Durability`]: nothing behind this record had been answered by then, in this
+    /// run or an earlier one.
     Waiting {
         /// Shard.
         shard: u16,

@@ -1,7 +1,8 @@
 //! The shard: everything that one data core decides, as a plain state machine.
 //!
-//! Bytes, completions and the time come in; bytes to write and to send come out. No I/O, no clock, no thread, no runtime: `driver/`
-//! moves it with sockets and a disk, tests move it with fakes. One direction, no detours:
+//! Bytes, completions and the time come in; bytes to write and to send come out. No I/O, no clock,
+//! no thread, no runtime: `driver/` moves it with sockets and a disk, tests move it with fakes. One
+//! direction, no detours:
 //!
 //! ```text
 //! receive → session → admit → [mesh] → dedupe → decide → journal → next_write … written → commit → outbox → output
@@ -32,14 +33,17 @@ use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
 use catraca_wire::frame::{
-    self, ClusterOp, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
-    PROTOCOL_VERSION, PongFrame, Role, Stage, WelcomeFrame,
+    self, ClusterOp, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
+    HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION, PongFrame, Role, Stage, WelcomeFrame,
 };
 use checks::{check_header, check_hello, reserved_is_zero};
 use dedupe::Dedupe;
 use forwards::Forwards;
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, RoleConfig, ShardState, ToControl};
+use messages::{
+    Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, RoleConfig, ShardState,
+    ToControl,
+};
 use outbox::{Origin, Outbox};
 use session::{Sessions, State};
 use std::collections::VecDeque;
@@ -106,15 +110,24 @@ pub struct Shard<B> {
 /// The shard that owns a payer: decides on its transactions and holds their dedupe entries.
 #[inline]
 pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
-    // Fibonacci hashing spreads consecutive documents; the high half of the product then picks a shard without a division.
+    // Fibonacci hashing spreads consecutive documents; the high half of the product then picks a
+    // shard without a division.
     let hash = payer.raw().wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((u128::from(hash) * u128::from(shards)) >> 64) as u16
 }
 
 impl<B: BlockMemory> Shard<B> {
-    /// A shard with the state that recovery rebuilt. A standby's decides nothing until [`ToShard::TakeOver`] gives it its own.
-    pub fn new(settings: ShardSettings, role_config: RoleConfig, state: ShardState, journal: Journal<B>) -> Self {
-        assert!(settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS);
+    /// A shard with the state that recovery rebuilt. A standby's decides nothing until
+    /// [`ToShard::TakeOver`] gives it its own.
+    pub fn new(
+        settings: ShardSettings,
+        role_config: RoleConfig,
+        state: ShardState,
+        journal: Journal<B>,
+    ) -> Self {
+        assert!(
+            settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS
+        );
         let ShardState { dedupe, lists, policy } = state;
         assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
         let durable_lsn = journal.last_lsn();
@@ -162,26 +175,34 @@ impl<B: BlockMemory> Shard<B> {
         self.sessions.disconnect(id);
     }
 
-    /// How many bytes may be read from a connection now; 0 means not to read, but to call [`Self::receive`] with none once output of it
-    /// has been sent since the last call.
+    /// How many bytes may be read from a connection now; 0 means not to read, but to call
+    /// [`Self::receive`] with none once output of it has been sent since the last call.
     pub fn read_allowance(&self, id: ConnectionId) -> usize {
         let Some(session) = self.sessions.get(id) else { return 0 };
         if !session.may_take() || session.held_back {
             return 0;
         }
         // Whole frames past the in-flight limit would have to be kept.
-        let frames = if session.state == State::Open { (session.in_flight - session.unanswered) as usize } else { 1 };
-        (frames * frame::SubmitFrame::LEN).saturating_sub(session.carry.len()).clamp(HEADER_LEN, limits::READ_BUFFER_LEN)
+        let frames = if session.state == State::Open {
+            (session.in_flight - session.unanswered) as usize
+        } else {
+            1
+        };
+        (frames * frame::SubmitFrame::LEN)
+            .saturating_sub(session.carry.len())
+            .clamp(HEADER_LEN, limits::READ_BUFFER_LEN)
     }
 
-    /// Takes the bytes that came on a connection at `received_ns`. Call it with none after a pause, for what was kept.
+    /// Takes the bytes that came on a connection at `received_ns`. Call it with none after a pause,
+    /// for what was kept.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let mut carry = std::mem::take(&mut session.carry);
         let mut rest = bytes;
         if !carry.is_empty() {
             let kept = carry.len();
-            let topped_up = rest.len().min(MAX_REQUEST_LEN.saturating_sub(kept.min(MAX_REQUEST_LEN)));
+            let topped_up =
+                rest.len().min(MAX_REQUEST_LEN.saturating_sub(kept.min(MAX_REQUEST_LEN)));
             carry.extend_from_slice(&rest[..topped_up]);
             let used = self.process(id, &carry, received_ns, now);
             if used >= kept {
@@ -202,12 +223,15 @@ impl<B: BlockMemory> Shard<B> {
             State::Free | State::Closing => {}
             State::Greeting => session.carry = carry,
             State::Open => {
-                // Half a frame must be completed in time; whole frames wait for their turn as long as that takes.
+                // Half a frame must be completed in time; whole frames wait for their turn as long
+                // as that takes.
                 let half = !carry.is_empty() && session.may_take();
                 session.patience_ends_ns = match (half, session.patience_ends_ns) {
                     (false, _) => u64::MAX,
                     (true, u64::MAX) => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
-                    (true, _) if carry.len() < bytes.len() => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
+                    (true, _) if carry.len() < bytes.len() => {
+                        now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64
+                    }
                     (true, ends) => ends,
                 };
                 session.held_back = !carry.is_empty() && !half;
@@ -222,7 +246,11 @@ impl<B: BlockMemory> Shard<B> {
         loop {
             while let Some(session) = self.sessions.get(id).filter(|session| session.may_take()) {
                 let greeting = session.state == State::Greeting;
-                let Some(header) = bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>) else { break };
+                let Some(header) =
+                    bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>)
+                else {
+                    break;
+                };
                 let len = match check_header(header, greeting) {
                     Ok(len) => len,
                     Err((code, detail)) => {
@@ -234,7 +262,12 @@ impl<B: BlockMemory> Shard<B> {
                 let Some(whole) = bytes.get(at..at + len) else { break };
                 if !reserved_is_zero(header.kind, whole) {
                     self.decide_staged(bytes, received_ns, now);
-                    self.break_off(id, header.correlation.to_native(), ErrorCode::BadFrame, "a reserved field is not 0");
+                    self.break_off(
+                        id,
+                        header.correlation.to_native(),
+                        ErrorCode::BadFrame,
+                        "a reserved field is not 0",
+                    );
                     return bytes.len();
                 }
                 if header.kind == FrameKind::Submit.to_wire() {
@@ -289,12 +322,20 @@ impl<B: BlockMemory> Shard<B> {
             Some(FrameKind::Stats) => {
                 let Some(stats) = frame::view::<frame::StatsFrame>(whole) else { return };
                 let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
-                self.ask_control(id, correlation, allowed, ControlRequest::Stats(stats.shard.to_native()));
+                self.ask_control(
+                    id,
+                    correlation,
+                    allowed,
+                    ControlRequest::Stats(stats.shard.to_native()),
+                );
             }
             Some(FrameKind::Cluster) => {
                 let Some(request) = frame::view::<frame::ClusterFrame>(whole) else { return };
                 let describes = request.op == ClusterOp::Describe.to_wire();
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
+                let allowed = self
+                    .sessions
+                    .get(id)
+                    .is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
                 self.ask_control(id, correlation, allowed, ControlRequest::Cluster(*request));
             }
             _ => unreachable!("check_header lets only requests through"),
@@ -312,10 +353,16 @@ impl<B: BlockMemory> Shard<B> {
         }
         let credential = &hello.credential[..usize::from(hello.credential_len)];
         let Some(permissions) = self.settings.access.identify(credential) else {
-            return self.break_off(id, correlation, ErrorCode::Unauthenticated, "the credential is missing or unknown");
+            return self.break_off(
+                id,
+                correlation,
+                ErrorCode::Unauthenticated,
+                "the credential is missing or unknown",
+            );
         };
         let wanted = hello.in_flight.to_native();
-        let in_flight = if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
+        let in_flight =
+            if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
         let mut welcome = WelcomeFrame::empty(correlation);
         welcome.version = PROTOCOL_VERSION;
         welcome.role = self.role.to_wire();
@@ -339,31 +386,54 @@ impl<B: BlockMemory> Shard<B> {
         self.sessions.send(id, bytemuck::bytes_of(&welcome));
     }
 
-    fn ask_control(&mut self, id: ConnectionId, correlation: u64, allowed: bool, request: ControlRequest) {
+    fn ask_control(
+        &mut self,
+        id: ConnectionId,
+        correlation: u64,
+        allowed: bool,
+        request: ControlRequest,
+    ) {
         let refusal = if !allowed {
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
         } else if self.role != Role::Primary && matches!(request, ControlRequest::Blacklist(_)) {
             NOT_PRIMARY
         } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
-            Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "too many look-ups and operations at once")
+            Refusal::retry(
+                ErrorCode::Overloaded,
+                limits::OVERLOADED_RETRY_MS,
+                "too many look-ups and operations at once",
+            )
         } else {
             self.control_open += 1;
             if let Some(session) = self.sessions.get_mut(id) {
                 session.unanswered += 1;
             }
             let shard = self.settings.shard;
-            self.control_out.push(ToControl::Request { shard, connection: id, correlation, request });
+            self.control_out.push(ToControl::Request {
+                shard,
+                connection: id,
+                correlation,
+                request,
+            });
             return;
         };
         self.counters.refused += 1;
-        let error = ErrorFrame::new(correlation, refusal.code, refusal.retry_after_ms, false, refusal.detail);
+        let error = ErrorFrame::new(
+            correlation,
+            refusal.code,
+            refusal.retry_after_ms,
+            false,
+            refusal.detail,
+        );
         self.sessions.send(id, bytemuck::bytes_of(&error));
     }
 
     /// The driver has read the clock after work: dates the decisions made since it last did.
     #[inline]
     pub fn date_decisions(&mut self, now_ns: u64) {
-        if let Some(each_ns) = now_ns.saturating_sub(self.undated_since_ns).checked_div(self.undated_decisions) {
+        if let Some(each_ns) =
+            now_ns.saturating_sub(self.undated_since_ns).checked_div(self.undated_decisions)
+        {
             self.histograms.record(Stage::Decide, each_ns, self.undated_decisions);
             self.undated_decisions = 0;
         }
@@ -383,7 +453,10 @@ impl<B: BlockMemory> Shard<B> {
             MeshMessage::Reply { pending, outcome } => {
                 let Some((asked, deadline_ns)) = self.forwards.close(pending) else { return };
                 let outcome = outcome.and_then(|answer| self.in_time(answer, deadline_ns, now));
-                self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, outcome);
+                self.reply(
+                    Origin::Local { connection: asked.connection, correlation: asked.correlation },
+                    outcome,
+                );
             }
         }
     }
@@ -406,7 +479,10 @@ impl<B: BlockMemory> Shard<B> {
     /// The next block to make durable; [`Self::written`] must follow, or the node must end.
     pub fn next_write(&mut self, now: Now) -> Option<BlockWrite<B>> {
         let write = self.journal.next_write(now.wall_ns);
-        assert!(write.is_none() || self.role == Role::Primary, "a standby's stream is its primary's");
+        assert!(
+            write.is_none() || self.role == Role::Primary,
+            "a standby's stream is its primary's"
+        );
         if self.journal.segment() != self.segment_told {
             self.segment_told = self.journal.segment();
             let (shard, segment) = (self.settings.shard, self.segment_told);
@@ -415,12 +491,14 @@ impl<B: BlockMemory> Shard<B> {
         write
     }
 
-    /// The next connection that has output or is to be closed. The driver takes it with [`Self::take_output`].
+    /// The next connection that has output or is to be closed. The driver takes it with
+    /// [`Self::take_output`].
     pub fn next_dirty(&mut self) -> Option<ConnectionId> {
         self.sessions.next_dirty()
     }
 
-    /// Swaps a connection's output into `into`, which must be empty. `true` when the connection is to be closed behind it.
+    /// Swaps a connection's output into `into`, which must be empty. `true` when the connection is
+    /// to be closed behind it.
     pub fn take_output(&mut self, id: ConnectionId, into: &mut Vec<u8>) -> bool {
         debug_assert!(into.is_empty());
         match self.sessions.get_mut(id) {
@@ -434,7 +512,9 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Whether a connection has nothing unanswered and nothing to send.
     pub fn is_settled(&self, id: ConnectionId) -> bool {
-        self.sessions.get(id).is_none_or(|session| session.unanswered == 0 && session.out.is_empty())
+        self.sessions
+            .get(id)
+            .is_none_or(|session| session.unanswered == 0 && session.out.is_empty())
     }
 
     /// Messages to other shards.

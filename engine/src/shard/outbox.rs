@@ -46,7 +46,10 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub fn new() -> Self {
-        Self { queue: VecDeque::with_capacity(crate::limits::MAX_PENDING), earliest_deadline_ns: u64::MAX }
+        Self {
+            queue: VecDeque::with_capacity(crate::limits::MAX_PENDING),
+            earliest_deadline_ns: u64::MAX,
+        }
     }
 
     #[inline]
@@ -76,14 +79,17 @@ impl Outbox {
         self.queue.pop_front()
     }
 
-    /// Takes the recipients of answers whose budget is over; their records stay pending. Looks through the queue only when one may be.
+    /// Takes the recipients of answers whose budget is over; their records stay pending. Looks
+    /// through the queue only when one may be.
     pub fn expire(&mut self, now_ns: u64, mut expired: impl FnMut(Origin)) {
         if now_ns < self.earliest_deadline_ns {
             return;
         }
         self.earliest_deadline_ns = u64::MAX;
         for pending in &mut self.queue {
-            let Waiting::Decision { origin, position, duplicate } = pending.waiting else { continue };
+            let Waiting::Decision { origin, position, duplicate } = pending.waiting else {
+                continue;
+            };
             if pending.deadline_ns <= now_ns {
                 expired(origin);
                 pending.waiting = Waiting::Expired { position: (!duplicate).then_some(position) };

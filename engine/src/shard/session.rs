@@ -1,4 +1,5 @@
-//! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes to go out.
+//! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes
+//! to go out.
 
 use super::access::Permissions;
 use super::messages::ConnectionId;
@@ -27,7 +28,8 @@ pub(super) struct Session {
     pub unanswered: u32,
     /// Bytes of requests not yet processed: half a frame, or what came past the in-flight limit.
     pub carry: Vec<u8>,
-    /// Bytes were kept because no request could be taken: they come first once one can, before anything is read.
+    /// Bytes were kept because no request could be taken: they come first once one can, before
+    /// anything is read.
     pub held_back: bool,
     /// When the time-out of the handshake or of the half frame is over, monotonic nanoseconds.
     pub patience_ends_ns: u64,
@@ -64,7 +66,9 @@ impl Session {
     pub fn may_take(&self) -> bool {
         match self.state {
             State::Greeting => true,
-            State::Open => self.unanswered < self.in_flight && self.out.len() < MAX_UNREAD_ANSWERS_LEN,
+            State::Open => {
+                self.unanswered < self.in_flight && self.out.len() < MAX_UNREAD_ANSWERS_LEN
+            }
             State::Free | State::Closing => false,
         }
     }
@@ -108,7 +112,8 @@ impl Sessions {
     pub fn disconnect(&mut self, id: ConnectionId) {
         let Some(session) = self.get_mut(id) else { return };
         let generation = session.generation.wrapping_add(1);
-        let (mut carry, mut out) = (std::mem::take(&mut session.carry), std::mem::take(&mut session.out));
+        let (mut carry, mut out) =
+            (std::mem::take(&mut session.carry), std::mem::take(&mut session.out));
         for buffer in [&mut carry, &mut out] {
             buffer.clear();
             buffer.shrink_to(SubmitFrame::LEN);
@@ -120,19 +125,27 @@ impl Sessions {
 
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.table.get_mut(id.slot as usize).filter(|s| s.generation == id.generation && s.state != State::Free)
+        self.table
+            .get_mut(id.slot as usize)
+            .filter(|s| s.generation == id.generation && s.state != State::Free)
     }
 
     #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {
-        self.table.get(id.slot as usize).filter(|s| s.generation == id.generation && s.state != State::Free)
+        self.table
+            .get(id.slot as usize)
+            .filter(|s| s.generation == id.generation && s.state != State::Free)
     }
 
-    /// Queues bytes for a connection, if it is still there. Behind an ERROR that closes it nothing follows.
+    /// Queues bytes for a connection, if it is still there. Behind an ERROR that closes it nothing
+    /// follows.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let Some(session) = self.table.get_mut(id.slot as usize) else { return };
-        if session.generation != id.generation || session.state == State::Free || session.is_closing() {
+        if session.generation != id.generation
+            || session.state == State::Free
+            || session.is_closing()
+        {
             return;
         }
         session.out.extend_from_slice(bytes);
@@ -158,8 +171,15 @@ impl Sessions {
         }
     }
 
-    /// Reads nothing more, answers what was asked before, sends an ERROR and closes the connection behind it.
-    pub fn close_with(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
+    /// Reads nothing more, answers what was asked before, sends an ERROR and closes the connection
+    /// behind it.
+    pub fn close_with(
+        &mut self,
+        id: ConnectionId,
+        correlation: u64,
+        code: ErrorCode,
+        detail: &str,
+    ) {
         let Some(session) = self.get_mut(id) else { return };
         session.carry.clear();
         let error = ErrorFrame::new(correlation, code, 0, true, detail);
@@ -191,7 +211,9 @@ impl Sessions {
         let mut closed = 0;
         for slot in 0..self.table.len() {
             let session = &self.table[slot];
-            if session.patience_ends_ns > now_ns || !matches!(session.state, State::Greeting | State::Open) {
+            if session.patience_ends_ns > now_ns
+                || !matches!(session.state, State::Greeting | State::Open)
+            {
                 continue;
             }
             let detail = match session.state {

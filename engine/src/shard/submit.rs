@@ -1,5 +1,6 @@
-//! A SUBMIT from its bytes to its record: stage (check, hash, prefetch), then decide. In two passes over a batch, so that the cache misses
-//! of one transaction are hidden behind the work on the others.
+//! A SUBMIT from its bytes to its record: stage (check, hash, prefetch), then decide. In two passes
+//! over a batch, so that the cache misses of one transaction are hidden behind the work on the
+//! others.
 
 use super::admit::{Admitted, admit};
 use super::answers::{NOT_PRIMARY, UNCONFIRMED};
@@ -13,7 +14,9 @@ use crate::blacklist::Listing;
 use crate::limits;
 use crate::policy::Facts;
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{AnswerFields, ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view};
+use catraca_wire::frame::{
+    AnswerFields, ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
+};
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind, blacklist_version};
 
 /// A SUBMIT that passed admission and waits for its batch.
@@ -46,7 +49,10 @@ impl<B: BlockMemory> Shard<B> {
         let correlation = frame.header.correlation.to_native();
         let origin = Origin::Local { connection: id, correlation };
         if !may_submit {
-            return self.reply(origin, Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT")));
+            return self.reply(
+                origin,
+                Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT")),
+            );
         }
         if self.role != Role::Primary {
             return self.reply(origin, Err(NOT_PRIMARY));
@@ -59,7 +65,13 @@ impl<B: BlockMemory> Shard<B> {
         if self.settings.shards > 1 {
             let shard = owner(payer, self.settings.shards);
             if shard != self.settings.shard {
-                return self.forward(shard, Asked { connection: id, correlation }, &frame.transaction, received_ns, deadline_ns);
+                return self.forward(
+                    shard,
+                    Asked { connection: id, correlation },
+                    &frame.transaction,
+                    received_ns,
+                    deadline_ns,
+                );
             }
         }
         let prepared = self.prepare(payer, payee, &frame.transaction);
@@ -67,7 +79,12 @@ impl<B: BlockMemory> Shard<B> {
     }
 
     #[inline]
-    fn prepare(&self, payer: DocumentKey, payee: DocumentKey, transaction: &TransactionFields) -> Prepared {
+    fn prepare(
+        &self,
+        payer: DocumentKey,
+        payee: DocumentKey,
+        transaction: &TransactionFields,
+    ) -> Prepared {
         let fingerprint = self.dedupe.fingerprint(payer, transaction);
         self.dedupe.prefetch(&fingerprint);
         self.lists.prefetch(payer);
@@ -75,15 +92,29 @@ impl<B: BlockMemory> Shard<B> {
         Prepared { payer, payee, fingerprint }
     }
 
-    fn forward(&mut self, shard: u16, asked: Asked, transaction: &TransactionFields, received_ns: u64, deadline_ns: u64) {
+    fn forward(
+        &mut self,
+        shard: u16,
+        asked: Asked,
+        transaction: &TransactionFields,
+        received_ns: u64,
+        deadline_ns: u64,
+    ) {
         let Some(pending) = self.forwards.open(shard, asked, deadline_ns) else {
             self.counters.overloaded += 1;
-            let refusal =
-                Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "the payer's core has too much to do");
-            return self.reply(Origin::Local { connection: asked.connection, correlation: asked.correlation }, Err(refusal));
+            let refusal = Refusal::retry(
+                ErrorCode::Overloaded,
+                limits::OVERLOADED_RETRY_MS,
+                "the payer's core has too much to do",
+            );
+            return self.reply(
+                Origin::Local { connection: asked.connection, correlation: asked.correlation },
+                Err(refusal),
+            );
         };
         self.counters.forwarded += 1;
-        let forward = MeshMessage::Forward { pending, received_ns, deadline_ns, transaction: *transaction };
+        let forward =
+            MeshMessage::Forward { pending, received_ns, deadline_ns, transaction: *transaction };
         self.mesh_out.push((shard, forward));
     }
 
@@ -96,9 +127,20 @@ impl<B: BlockMemory> Shard<B> {
         let staged = std::mem::take(&mut self.staged);
         self.count_ingress(staged.len() as u64, received_ns, now);
         for one in &staged {
-            let Some(frame) = bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>) else { continue };
+            let Some(frame) =
+                bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>)
+            else {
+                continue;
+            };
             let origin = Origin::Local { connection: one.connection, correlation: one.correlation };
-            self.decide(origin, &frame.transaction, &one.prepared, received_ns, one.deadline_ns, now);
+            self.decide(
+                origin,
+                &frame.transaction,
+                &one.prepared,
+                received_ns,
+                one.deadline_ns,
+                now,
+            );
         }
         self.staged = staged;
         self.staged.clear();
@@ -121,10 +163,15 @@ impl<B: BlockMemory> Shard<B> {
         deadline_ns: u64,
         now: Now,
     ) {
-        let documents =
-            DocumentKey::from_wire(&transaction.payer).and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
-        let (payer, payee) = documents.expect("the shard that forwards a transaction has checked its documents");
-        assert_eq!(owner(payer, self.settings.shards), self.settings.shard, "a forward for another shard");
+        let documents = DocumentKey::from_wire(&transaction.payer)
+            .and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
+        let (payer, payee) =
+            documents.expect("the shard that forwards a transaction has checked its documents");
+        assert_eq!(
+            owner(payer, self.settings.shards),
+            self.settings.shard,
+            "a forward for another shard"
+        );
         let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
         self.decide(origin, transaction, &prepared, received_ns, deadline_ns, now);
@@ -147,16 +194,21 @@ impl<B: BlockMemory> Shard<B> {
                 Err(refusal) => return self.reply(origin, Err(refusal)),
             },
             Found::Other => {
-                let refusal = Refusal::new(ErrorCode::IdReused, "the payer and id came before with other content");
+                let refusal = Refusal::new(
+                    ErrorCode::IdReused,
+                    "the payer and id came before with other content",
+                );
                 return self.reply(origin, Err(refusal));
             }
             Found::Same(position) => {
                 self.counters.duplicates += 1;
                 let (stream, lsn) = self.dedupe.address(position);
-                // Records of other streams are from before the last start. They are committed: a node whose answers wait for a standby does
-                // not start with another number of shards.
+                // Records of other streams are from before the last start. They are committed: a
+                // node whose answers wait for a standby does not start with another number of
+                // shards.
                 if stream != self.settings.shard || lsn <= self.commit.committed() {
-                    let outcome = self.in_time(self.dedupe.answer(position, true), deadline_ns, now);
+                    let outcome =
+                        self.in_time(self.dedupe.answer(position, true), deadline_ns, now);
                     return self.reply(origin, outcome);
                 }
                 if self.outbox.is_full() {
@@ -164,10 +216,12 @@ impl<B: BlockMemory> Shard<B> {
                     return self.reply(origin, Err(refusal));
                 }
                 if !self.dedupe.outlasts(position, limits::MAX_PENDING) {
-                    // What is decided while it waits could push it out of the table. Only what an earlier run wrote can be as old as that.
+                    // What is decided while it waits could push it out of the table. Only what an
+                    // earlier run wrote can be as old as that.
                     return self.reply(origin, Err(UNCONFIRMED));
                 }
-                // It waits for all that is appended, which its record is part of: so the outbox stays in order.
+                // It waits for all that is appended, which its record is part of: so the outbox
+                // stays in order.
                 (self.journal.last_lsn(), position, true)
             }
         };
@@ -182,7 +236,11 @@ impl<B: BlockMemory> Shard<B> {
 
     fn overloaded(&mut self) -> Refusal {
         self.counters.overloaded += 1;
-        Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, "too many transactions wait for the disk")
+        Refusal::retry(
+            ErrorCode::Overloaded,
+            limits::OVERLOADED_RETRY_MS,
+            "too many transactions wait for the disk",
+        )
     }
 
     /// Decides on a transaction never seen, and appends its record.
@@ -199,17 +257,29 @@ impl<B: BlockMemory> Shard<B> {
         match self.admission {
             Admission::Open => {}
             Admission::DiskFull => {
-                let detail = "the server's disk, or its standby's, is nearly full; nothing was recorded";
-                return Err(Refusal::retry(ErrorCode::DiskFull, limits::DISK_FULL_RETRY_MS, detail));
+                let detail =
+                    "the server's disk, or its standby's, is nearly full; nothing was recorded";
+                return Err(Refusal::retry(
+                    ErrorCode::DiskFull,
+                    limits::DISK_FULL_RETRY_MS,
+                    detail,
+                ));
             }
             Admission::Stopping => {
                 let detail = "the node is stopping; nothing was recorded";
-                return Err(Refusal::retry(ErrorCode::ShuttingDown, limits::SHUTTING_DOWN_RETRY_MS, detail));
+                return Err(Refusal::retry(
+                    ErrorCode::ShuttingDown,
+                    limits::SHUTTING_DOWN_RETRY_MS,
+                    detail,
+                ));
             }
         }
         if now.mono_ns >= deadline_ns {
             self.counters.deadlines_missed += 1;
-            return Err(Refusal::new(ErrorCode::Deadline, "the budget was over before the decision; nothing was recorded"));
+            return Err(Refusal::new(
+                ErrorCode::Deadline,
+                "the budget was over before the decision; nothing was recorded",
+            ));
         }
         if self.outbox.is_full() {
             return Err(self.overloaded());
@@ -221,7 +291,8 @@ impl<B: BlockMemory> Shard<B> {
         let payer = self.lists.lookup(prepared.payer, list_day);
         let payee = self.lists.lookup(prepared.payee, list_day);
         let decision = self.policy.decide(&Facts { transaction, payer, payee });
-        let (snapshot_id, overlay_sequence) = (self.lists.snapshot_id(), self.lists.overlay_sequence());
+        let (snapshot_id, overlay_sequence) =
+            (self.lists.snapshot_id(), self.lists.overlay_sequence());
         let policy_version = self.policy.version();
         let fill = |head: &mut RecordHead| {
             *head = RecordHead {
@@ -268,7 +339,8 @@ impl<B: BlockMemory> Shard<B> {
             receipt: 0.into(),
             reserved: 0.into(),
         };
-        let position = self.dedupe.insert(&prepared.fingerprint, event_time_ns, self.settings.shard, &answer);
+        let position =
+            self.dedupe.insert(&prepared.fingerprint, event_time_ns, self.settings.shard, &answer);
         Ok((lsn, position))
     }
 }

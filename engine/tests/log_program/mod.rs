@@ -15,8 +15,11 @@ pub fn data_dir() -> tempfile::TempDir {
     for shard in [0, 1] {
         stream(shard).write(dir.path());
     }
-    fs::write(dir.path().join("chain.key"), KEY.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n")
-        .expect("own");
+    fs::write(
+        dir.path().join("chain.key"),
+        KEY.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n",
+    )
+    .expect("own");
     dir
 }
 
@@ -31,7 +34,12 @@ pub fn stream(shard: u16) -> TestLog {
 
 pub fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
-    command.arg("log").arg(arguments[0]).arg(dir).args(&arguments[1..]).env("TZ", "America/Sao_Paulo");
+    command
+        .arg("log")
+        .arg(arguments[0])
+        .arg(dir)
+        .args(&arguments[1..])
+        .env("TZ", "America/Sao_Paulo");
     command
 }
 
@@ -54,7 +62,10 @@ fn ended(mut command: Command) -> (i32, String, String) {
 
 pub fn json(dir: &Path, arguments: &[&str]) -> (i32, serde_json::Value) {
     let (status, stdout, stderr) = run(dir, arguments);
-    (status, serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}")))
+    (
+        status,
+        serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout} {stderr}")),
+    )
 }
 
 pub fn damage(dir: &Path, shard: u16, segment: u32, change: impl FnOnce(&mut Vec<u8>)) {

@@ -1,4 +1,5 @@
-//! A small log in memory, written block by block as the journal would, for the tests of its reading side.
+//! A small log in memory, written block by block as the journal would, for the tests of its reading
+//! side.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -7,7 +8,10 @@ use catraca_engine::log::damage::{Damage, Torn};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{Tail, segment};
 use catraca_wire::DocumentKey;
-use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, SegmentHead};
+use catraca_wire::block::{
+    self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
+    SegmentHead,
+};
 use catraca_wire::frame::{ListSource, Verdict, transaction_id};
 use catraca_wire::record::{RECORD_LEN, RECORD_VERSION, Reason, RecordHead, RecordKind};
 use std::ops::ControlFlow;
@@ -66,7 +70,13 @@ impl TestLog {
     /// One more empty segment.
     pub fn prepare(&mut self) {
         let index = self.segments.len() as u32;
-        let head = SegmentHead::new(self.identity.cluster_id, self.identity.shard, index, self.segment_len as u64, NOON_NS);
+        let head = SegmentHead::new(
+            self.identity.cluster_id,
+            self.identity.shard,
+            index,
+            self.segment_len as u64,
+            NOON_NS,
+        );
         let mut bytes = vec![0; self.segment_len];
         bytes[..size_of::<SegmentHead>()].copy_from_slice(bytemuck::bytes_of(&head));
         self.segments.push(bytes);
@@ -139,7 +149,8 @@ impl TestLog {
         let shard = self.identity.shard;
         std::fs::create_dir_all(segment::stream_dir(data_dir, shard)).expect("a temporary folder");
         for (index, bytes) in self.segments.iter().enumerate() {
-            std::fs::write(segment::segment_path(data_dir, shard, index as u32), bytes).expect("a temporary folder");
+            std::fs::write(segment::segment_path(data_dir, shard, index as u32), bytes)
+                .expect("a temporary folder");
         }
     }
 }
@@ -163,7 +174,9 @@ pub fn decision(lsn: u64) -> RecordHead {
     head.snapshot_id = 0xfeed_beef_0102_0304.into();
     head.overlay_sequence = 2.into();
     head.transaction.id = transaction_id(&format!("T{lsn:08}")).expect("graphic ASCII");
-    head.transaction.payer = DocumentKey::from_cpf_number(123_456_000 + lsn as u32 % 1000).expect("no repeated digit").to_wire();
+    head.transaction.payer = DocumentKey::from_cpf_number(123_456_000 + lsn as u32 % 1000)
+        .expect("no repeated digit")
+        .to_wire();
     head.transaction.payee = DocumentKey::parse("12ABC34501DE35").expect("valid").to_wire();
     head.transaction.amount_centavos = (1_234_500 + lsn as i64).into();
     head.transaction.event_time_ns = (NOON_NS + lsn * 1_000_000 - 1_000).into();
@@ -202,7 +215,11 @@ pub fn recover(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
 }
 
 /// The same, whatever the last write was of.
-pub fn recover_after(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
+pub fn recover_after(
+    last_write: LastWrite,
+    segments: &[Vec<u8>],
+    key: Option<&ChainKey>,
+) -> Recovered {
     let mut records = Vec::new();
     let mut recovery = Recovery::new(Some(CLUSTER), 0, key).with_last_write(last_write);
     let mut end = Ok(());

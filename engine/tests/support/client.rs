@@ -2,7 +2,8 @@
 
 use catraca_engine::shard::messages::ConnectionId;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FLAG_CLOSING, FrameKind, HEADER_LEN, HeaderFields, VerdictFrame, WelcomeFrame, view,
+    AnswerFields, ErrorCode, ErrorFrame, FLAG_CLOSING, FrameKind, HEADER_LEN, HeaderFields,
+    VerdictFrame, WelcomeFrame, view,
 };
 use std::collections::VecDeque;
 
@@ -20,7 +21,9 @@ impl Reply {
         match self {
             // Never asked for by a test.
             Self::Welcome(_) => u64::MAX,
-            Self::Verdict { correlation, .. } | Self::Error { correlation, .. } | Self::Other { correlation, .. } => *correlation,
+            Self::Verdict { correlation, .. }
+            | Self::Error { correlation, .. }
+            | Self::Other { correlation, .. } => *correlation,
         }
     }
 
@@ -80,7 +83,9 @@ impl Client {
         self.received.extend_from_slice(bytes);
         let mut at = 0;
         let mut replies = Vec::new();
-        while let Some(header) = self.received.get(at..at + HEADER_LEN).and_then(view::<HeaderFields>) {
+        while let Some(header) =
+            self.received.get(at..at + HEADER_LEN).and_then(view::<HeaderFields>)
+        {
             let len = header.length.to_native() as usize;
             let Some(whole) = self.received.get(at..at + len) else { break };
             replies.push(read(header, whole));
@@ -114,12 +119,16 @@ fn read(header: &HeaderFields, whole: &[u8]) -> Reply {
     let kind = FrameKind::from_wire(header.kind).expect("the server sends known kinds");
     match kind {
         FrameKind::Welcome => Reply::Welcome(*view(whole).expect("128 bytes")),
-        FrameKind::Verdict => Reply::Verdict { correlation, answer: view::<VerdictFrame>(whole).expect("64 bytes").answer },
+        FrameKind::Verdict => Reply::Verdict {
+            correlation,
+            answer: view::<VerdictFrame>(whole).expect("64 bytes").answer,
+        },
         FrameKind::Error => {
             let error = view::<ErrorFrame>(whole).expect("152 bytes");
             Reply::Error {
                 correlation,
-                code: ErrorCode::from_wire(error.code.to_native()).expect("the server sends known codes"),
+                code: ErrorCode::from_wire(error.code.to_native())
+                    .expect("the server sends known codes"),
                 retry_after_ms: error.retry_after_ms.to_native(),
                 closing: header.flags.to_native() & FLAG_CLOSING != 0,
             }

@@ -1,5 +1,5 @@
-//! A disk that keeps its promises as a disk does: a write that was reported is there after a power cut, one that was not may be there in
-//! any of its sectors.
+//! A disk that keeps its promises as a disk does: a write that was reported is there after a power
+//! cut, one that was not may be there in any of its sectors.
 
 use catraca_wire::block::{SECTOR_LEN, SegmentHead};
 
@@ -49,11 +49,18 @@ pub struct Disk {
 
 impl Disk {
     /// A disk with so many empty segments.
-    pub fn new(cluster_id: [u8; 16], shard: u16, segments: u32, segment_len: usize, created_at_ns: u64) -> Self {
+    pub fn new(
+        cluster_id: [u8; 16],
+        shard: u16,
+        segments: u32,
+        segment_len: usize,
+        created_at_ns: u64,
+    ) -> Self {
         let segments = (0..segments)
             .map(|index| {
                 let mut bytes = vec![0; segment_len];
-                let head = SegmentHead::new(cluster_id, shard, index, segment_len as u64, created_at_ns);
+                let head =
+                    SegmentHead::new(cluster_id, shard, index, segment_len as u64, created_at_ns);
                 bytes[..size_of::<SegmentHead>()].copy_from_slice(bytemuck::bytes_of(&head));
                 bytes
             })
@@ -71,7 +78,10 @@ impl Disk {
         let (segment, offset) = (segment as usize, offset as usize);
         let place = &self.segments[segment][offset..offset + bytes.len()];
         assert!(place.iter().all(|&byte| byte == 0), "a block is written where nothing was");
-        assert!(offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096), "direct I/O takes whole pages");
+        assert!(
+            offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096),
+            "direct I/O takes whole pages"
+        );
         self.under_way = Some(UnderWay { segment, offset, bytes: bytes.to_vec(), last_lsn });
     }
 
@@ -102,8 +112,11 @@ impl Disk {
     }
 
     fn keep(&mut self, write: &UnderWay, tear: Tear) {
-        let place = &mut self.segments[write.segment][write.offset..write.offset + write.bytes.len()];
-        for (index, (to, from)) in place.chunks_mut(SECTOR_LEN).zip(write.bytes.chunks(SECTOR_LEN)).enumerate() {
+        let place =
+            &mut self.segments[write.segment][write.offset..write.offset + write.bytes.len()];
+        for (index, (to, from)) in
+            place.chunks_mut(SECTOR_LEN).zip(write.bytes.chunks(SECTOR_LEN)).enumerate()
+        {
             let kept = match tear {
                 Tear::None => false,
                 Tear::First(count) => index < count,

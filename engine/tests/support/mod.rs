@@ -1,6 +1,8 @@
-//! A world for the real shard: fake disks, a fake clock, fake clients, and a mesh whose messages are moved by hand.
+//! A world for the real shard: fake disks, a fake clock, fake clients, and a mesh whose messages
+//! are moved by hand.
 //!
-//! Everything is one thread and one order of events, so that a test says exactly what happens when, and a failure repeats.
+//! Everything is one thread and one order of events, so that a test says exactly what happens when,
+//! and a failure repeats.
 
 #![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 

@@ -1,7 +1,8 @@
 //! The world: the shards of one node, their disks, the queues between them, and the clients.
 //!
-//! It does what `driver/` does, in the same order, but each step only when a test asks for it. With every answer it checks the
-//! promise that matters most: no VERDICT whose record is not on the disk.
+//! It does what `driver/` does, in the same order, but each step only when a test asks for it. With
+//! every answer it checks the promise that matters most: no VERDICT whose record is not on the
+//! disk.
 
 use super::client::{Client, Reply};
 use super::disk::{Disk, Tear};
@@ -16,10 +17,14 @@ use catraca_engine::shard::access::Access;
 use catraca_engine::shard::admit::EventTimeLimits;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_engine::shard::journal::{Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard};
+use catraca_engine::shard::messages::{
+    Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard,
+};
 use catraca_engine::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
-use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, Role, SubmitFrame, TransactionFields};
+use catraca_wire::frame::{
+    Durability, FixedFrame, HelloFrame, Role, SubmitFrame, TransactionFields,
+};
 use catraca_wire::record::RecordHead;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -31,7 +36,8 @@ pub const CLUSTER: [u8; 16] = *b"cluster of tests";
 /// 2026-11-23T12:00:00Z.
 pub const NOON_NS: u64 = 1_795_435_200_000_000_000;
 const SECRET: [u8; 16] = [7; 16];
-const START: Start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: SEGMENT_HEAD_LEN as u64 };
+const START: Start =
+    Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: SEGMENT_HEAD_LEN as u64 };
 
 /// How a node is set up.
 #[derive(Clone)]
@@ -62,7 +68,10 @@ impl Default for Options {
             segments: 2,
             segment_len: SEGMENT_HEAD_LEN + MAX_BLOCK_LEN,
             dedupe_entries: dedupe::MIN_ENTRIES,
-            event_time: EventTimeLimits { age_ns: 24 * 3_600_000_000_000, ahead_ns: 300_000_000_000 },
+            event_time: EventTimeLimits {
+                age_ns: 24 * 3_600_000_000_000,
+                ahead_ns: 300_000_000_000,
+            },
             access: Access::open(),
             lists: Lists::new(None, Overlay::new()),
             standbys_from: u16::MAX,
@@ -134,8 +143,10 @@ impl World {
 
     fn start_core(&mut self, shard: u16, disk: Disk, dedupe: Dedupe, start: Start) {
         let identity = BlockIdentity { shard, epoch: self.epoch, cluster_id: CLUSTER };
-        let (segment_len, segments_ready) = (self.options.segment_len as u64, self.options.segments);
-        let journal = Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
+        let (segment_len, segments_ready) =
+            (self.options.segment_len as u64, self.options.segments);
+        let journal =
+            Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
         let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
         let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
         let mut role_config = RoleConfig::primary(Durability::Single);
@@ -147,11 +158,16 @@ impl World {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
         self.cores.push(Core { shard, disk, writing: None, told: Vec::new() });
-        self.mesh = self.cores.iter().map(|_| self.cores.iter().map(|_| VecDeque::new()).collect()).collect();
+        self.mesh = self
+            .cores
+            .iter()
+            .map(|_| self.cores.iter().map(|_| VecDeque::new()).collect())
+            .collect();
     }
 
-    /// The power goes and comes back: memory, connections and messages are lost, the disks keep what they must (and of writes under way
-    /// what `tear` says), and the node starts from what recovery finds.
+    /// The power goes and comes back: memory, connections and messages are lost, the disks keep
+    /// what they must (and of writes under way what `tear` says), and the node starts from what
+    /// recovery finds.
     pub fn crash(&mut self, tear: Tear) {
         let builder = Builder::new(self.options.shards, self.options.dedupe_entries, SECRET);
         let mut starts = Vec::new();
@@ -165,17 +181,22 @@ impl World {
         self.epoch += 1;
         self.ended = false;
         self.clients.iter_mut().for_each(|client| client.closed = true);
-        for (shard, ((disk, dedupe), start)) in disks.into_iter().zip(dedupes).zip(starts).enumerate() {
+        for (shard, ((disk, dedupe), start)) in
+            disks.into_iter().zip(dedupes).zip(starts).enumerate()
+        {
             self.start_core(shard as u16, disk, dedupe, start);
         }
     }
 
-    /// The records of all streams that a reader of the disks finds. Panics where the chain does not verify.
+    /// The records of all streams that a reader of the disks finds. Panics where the chain does not
+    /// verify.
     pub fn records(&self) -> Vec<RecordHead> {
         let mut records = Vec::new();
         for (shard, core) in self.cores.iter().enumerate() {
             let mut disk = core.disk.clone();
-            recover(shard as u16, &mut disk, &mut |block| records.extend(block.records().map(|(head, _)| *head)));
+            recover(shard as u16, &mut disk, &mut |block| {
+                records.extend(block.records().map(|(head, _)| *head))
+            });
         }
         records
     }
@@ -191,13 +212,20 @@ impl World {
         let mut hello = HelloFrame::empty(1);
         (hello.version_min, hello.version_max) = (1, 1);
         self.send(client, bytemuck::bytes_of(&hello));
-        assert!(matches!(self.clients[client].replies[..], [Reply::Welcome(_)]), "{:?}", self.clients[client].replies);
+        assert!(
+            matches!(self.clients[client].replies[..], [Reply::Welcome(_)]),
+            "{:?}",
+            self.clients[client].replies
+        );
         client
     }
 
     /// A client that has not said HELLO.
     pub fn raw_client(&mut self, core: usize) -> usize {
-        let id = self.cores[core].shard.connect(self.now).expect("there is room for the connections of tests");
+        let id = self.cores[core]
+            .shard
+            .connect(self.now)
+            .expect("there is room for the connections of tests");
         self.clients.push(Client::new(core, id));
         self.clients.len() - 1
     }
@@ -214,13 +242,19 @@ impl World {
     }
 
     /// Sends a transaction and settles everything: the answer.
-    pub fn ask(&mut self, client: usize, correlation: u64, transaction: TransactionFields) -> Reply {
+    pub fn ask(
+        &mut self,
+        client: usize,
+        correlation: u64,
+        transaction: TransactionFields,
+    ) -> Reply {
         self.submit(client, correlation, transaction);
         self.settle();
         self.clients[client].answer(correlation)
     }
 
-    /// Lets the server read up to `most` bytes of a connection, as much as it will; `false` when it read nothing.
+    /// Lets the server read up to `most` bytes of a connection, as much as it will; `false` when it
+    /// read nothing.
     pub fn deliver(&mut self, client: usize, most: usize) -> bool {
         let Client { core, id, closed, .. } = self.clients[client];
         if closed || self.ended {
@@ -228,7 +262,8 @@ impl World {
         }
         let allowance = self.cores[core].shard.read_allowance(id);
         if allowance == 0 {
-            // The reading task waits until answers have gone out, then has what was kept taken first.
+            // The reading task waits until answers have gone out, then has what was kept taken
+            // first.
             let readable = std::mem::take(&mut self.clients[client].readable);
             if readable {
                 self.feed(client, &[]);
@@ -275,7 +310,8 @@ impl World {
         }
     }
 
-    /// What the driver does after each piece of work: moves what the shard has for others to their queues.
+    /// What the driver does after each piece of work: moves what the shard has for others to their
+    /// queues.
     fn after_work(&mut self, core: usize) {
         loop {
             let Core { shard, told, .. } = &mut self.cores[core];
@@ -287,7 +323,8 @@ impl World {
             told.append(shard.control_out());
             let Some(id) = shard.next_dirty() else { return };
             let known = |client: &Client| client.core == core && client.id == id && !client.closed;
-            let client = self.clients.iter().position(known).expect("only open connections have output");
+            let client =
+                self.clients.iter().position(known).expect("only open connections have output");
             self.take_output(client);
         }
     }
@@ -304,7 +341,10 @@ impl World {
             if let Reply::Verdict { answer, .. } = reply {
                 let stream = usize::from(answer.shard.to_native());
                 let durable = self.cores[stream].disk.durable_lsn;
-                assert!(answer.lsn.to_native() <= durable, "answered before its record was durable: {answer:?}");
+                assert!(
+                    answer.lsn.to_native() <= durable,
+                    "answered before its record was durable: {answer:?}"
+                );
             }
         }
         if closing {
@@ -337,7 +377,8 @@ impl World {
         true
     }
 
-    /// Ends the write under way; `false` when there is none. A failed one ends the node, as `driver/disk.rs` does.
+    /// Ends the write under way; `false` when there is none. A failed one ends the node, as
+    /// `driver/disk.rs` does.
     pub fn finish_write(&mut self, core: usize) -> bool {
         let Core { shard, disk, writing, .. } = &mut self.cores[core];
         if self.ended || !disk.is_busy() {
@@ -437,5 +478,10 @@ fn recover(shard: u16, disk: &mut Disk, visit: &mut dyn FnMut(&SoundBlock<'_>)) 
     let tail = recovery.tail();
     assert!(tail.next_lsn > disk.durable_lsn, "a record that was reported durable is lost");
     disk.durable_lsn = tail.next_lsn - 1;
-    Start { next_lsn: tail.next_lsn, previous_chain: tail.previous_chain, segment: tail.segment, offset: tail.offset }
+    Start {
+        next_lsn: tail.next_lsn,
+        previous_chain: tail.previous_chain,
+        segment: tail.segment,
+        offset: tail.offset,
+    }
 }

@@ -1,4 +1,5 @@
-//! The loop that drives a run: send what is due, take what has arrived, until measuring is over and all is answered.
+//! The loop that drives a run: send what is due, take what has arrived, until measuring is over and
+//! all is answered.
 
 mod failover;
 mod prepare;
@@ -20,10 +21,11 @@ use prepare::prepare;
 use quanta::{Clock, Instant};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// With a failover to go through, a node that answered nothing for so long is left, whether another one decides or not: the longest
-/// budget, and the way there and back.
+/// With a failover to go through, a node that answered nothing for so long is left, whether another
+/// one decides or not: the longest budget, and the way there and back.
 const SILENCE_SECONDS: f64 = 2.5;
-/// A node that answered nothing for so long, nanoseconds, is left at once where another one decides. PROTOCOL.md, "Following the primary".
+/// A node that answered nothing for so long, nanoseconds, is left at once where another one
+/// decides. PROTOCOL.md, "Following the primary".
 const DOUBT_NS: u64 = 500_000_000;
 /// How often it is looked for another one, nanoseconds.
 const LOOK_EVERY_NS: u64 = 1_000_000_000;
@@ -31,17 +33,21 @@ const LOOK_EVERY_NS: u64 = 1_000_000_000;
 const LOOK_TIME: Duration = Duration::from_millis(200);
 /// Longest sleep while waiting, nanoseconds: how soon an interruption or a stall is noticed.
 const MAX_SLEEP_NS: u64 = 50_000_000;
-/// An open loop that may sleep asks again and again for this long before an intended time, nanoseconds: what a wake-up may take.
+/// An open loop that may sleep asks again and again for this long before an intended time,
+/// nanoseconds: what a wake-up may take.
 const AWAKE_BEFORE_DUE_NS: u64 = 20_000;
-/// With a shorter mean gap than this, nanoseconds, staying awake before each intended time would mean not sleeping at all, and starve
-/// the threads that share the core. Such a loop sleeps between batches instead, at least [`BATCH_SLEEP_NS`].
+/// With a shorter mean gap than this, nanoseconds, staying awake before each intended time would
+/// mean not sleeping at all, and starve the threads that share the core. Such a loop sleeps between
+/// batches instead, at least [`BATCH_SLEEP_NS`].
 const PRECISE_GAP_NS: f64 = 100_000.0;
-/// Shortest sleep between two batches of a fast open loop, nanoseconds: so late a send may be for it, a fiftieth of what counts as late.
+/// Shortest sleep between two batches of a fast open loop, nanoseconds: so late a send may be for
+/// it, a fiftieth of what counts as late.
 const BATCH_SLEEP_NS: u64 = 20_000;
 /// Drives a run to its end on the calling thread, which it pins. Ends early when `monitor` says so.
 ///
 /// # Errors
-/// [`LoadError`] where the run can't begin. What goes wrong later is in the report ([`Report::failure`], [`Report::violations`]).
+/// [`LoadError`] where the run can't begin. What goes wrong later is in the report
+/// ([`Report::failure`], [`Report::violations`]).
 pub fn run(options: &Options, monitor: &Monitor) -> Result<Report, LoadError> {
     let outcome = prepare(options).map(|run| run.drive(options, monitor));
     monitor.finish();
@@ -101,7 +107,11 @@ impl Run {
                 Ok(ended) => break ended,
                 Err((index, broken)) => {
                     let lost = matches!(broken, Broken::Lost(_)) && self.shape.failover_ns > 0;
-                    let outcome = if lost { self.fail_over(&broken, index, monitor) } else { Err(self.broken(index, &broken)) };
+                    let outcome = if lost {
+                        self.fail_over(&broken, index, monitor)
+                    } else {
+                        Err(self.broken(index, &broken))
+                    };
                     if let Err(ended) = outcome {
                         self.answered_until(self.now_ns());
                         break ended;
@@ -129,7 +139,11 @@ impl Run {
 
     fn turns(&mut self, options: &Options, monitor: &Monitor) -> Result<Ended, (usize, Broken)> {
         let may_leave = self.shape.failover_ns > 0;
-        let stall_seconds = if may_leave { options.stall_seconds.min(SILENCE_SECONDS) } else { options.stall_seconds };
+        let stall_seconds = if may_leave {
+            options.stall_seconds.min(SILENCE_SECONDS)
+        } else {
+            options.stall_seconds
+        };
         let stall_ns = (stall_seconds * 1e9) as u64;
         let looks_from_ns = if may_leave { DOUBT_NS.min(stall_ns) } else { stall_ns };
         let mut active_before = 0;
@@ -174,14 +188,28 @@ impl Run {
                 // Only here, because it looks at every slot.
                 match self.oldest_unanswered_ns() {
                     None if !self.sending && self.rechecks.is_empty() => {
-                        return Ok(if self.interrupted { Ended::Interrupted } else { Ended::Completed });
+                        return Ok(if self.interrupted {
+                            Ended::Interrupted
+                        } else {
+                            Ended::Completed
+                        });
                     }
                     None => last_progress_ns = now_ns,
-                    Some(sent_ns) if now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > stall_ns => {
+                    Some(sent_ns)
+                        if now_ns.saturating_sub(sent_ns.max(last_progress_ns)) > stall_ns =>
+                    {
                         if may_leave {
-                            return Err((0, Broken::Lost(format!("the node answered nothing for {stall_seconds} s"))));
+                            return Err((
+                                0,
+                                Broken::Lost(format!(
+                                    "the node answered nothing for {stall_seconds} s"
+                                )),
+                            ));
                         }
-                        return Ok(Ended::Stalled { unanswered: self.unanswered(), seconds: stall_seconds });
+                        return Ok(Ended::Stalled {
+                            unanswered: self.unanswered(),
+                            seconds: stall_seconds,
+                        });
                     }
                     Some(sent_ns)
                         if may_leave
@@ -190,7 +218,12 @@ impl Run {
                     {
                         next_look_ns = now_ns + LOOK_EVERY_NS;
                         if self.nodes.another_decides(LOOK_TIME) {
-                            return Err((0, Broken::Lost("the node is silent, and another one decides".to_owned())));
+                            return Err((
+                                0,
+                                Broken::Lost(
+                                    "the node is silent, and another one decides".to_owned(),
+                                ),
+                            ));
                         }
                     }
                     Some(_) => {}
@@ -239,7 +272,9 @@ impl Run {
     #[inline]
     fn sends_left(&self, now_ns: u64) -> u64 {
         match self.shape.until {
-            Until::Transactions(count) if now_ns >= self.shape.warmup_ns => count - self.recorder.sent.min(count),
+            Until::Transactions(count) if now_ns >= self.shape.warmup_ns => {
+                count - self.recorder.sent.min(count)
+            }
             _ => u64::MAX,
         }
     }
@@ -251,7 +286,8 @@ impl Run {
         Ok(())
     }
 
-    /// Closed loop: sends one for each free slot of a connection, unless something else comes first.
+    /// Closed loop: sends one for each free slot of a connection, unless something else comes
+    /// first.
     #[inline]
     fn refill(&mut self, index: usize, now_ns: u64) -> Result<(), (usize, Broken)> {
         if !self.sending || self.recovering {
@@ -262,7 +298,8 @@ impl Run {
         let measured = now_ns >= self.shape.warmup_ns;
         for _ in 0..(connection.room() as u64).min(left) {
             let (transaction, parties) = self.transactions.draw(self.event_time_ns);
-            let sent = Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured, again: false };
+            let sent =
+                Sent { transaction, intended_ns: now_ns, sent_ns: now_ns, measured, again: false };
             self.recorder.sent(&sent);
             connection.gather(sent, &parties);
         }
@@ -280,7 +317,8 @@ impl Run {
         }
     }
 
-    /// Open loop: sends what is due, in turn over the connections that have room. What finds none stays due, and is late.
+    /// Open loop: sends what is due, in turn over the connections that have room. What finds none
+    /// stays due, and is late.
     fn send_due(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
         let Some(plan) = &mut self.plan else { return Ok(()) };
         if plan.next_ns() > now_ns {
@@ -293,7 +331,9 @@ impl Run {
             Until::Transactions(_) => u64::MAX,
         };
         while plan.next_ns() <= now_ns && plan.next_ns() < end_ns {
-            let roomy = (0..count).map(|i| (self.next_connection + i) % count).find(|&i| self.connections[i].room() > 0);
+            let roomy = (0..count)
+                .map(|i| (self.next_connection + i) % count)
+                .find(|&i| self.connections[i].room() > 0);
             let Some(index) = roomy else { break };
             let intended_ns = plan.next_ns();
             let measured = intended_ns >= self.shape.warmup_ns;
@@ -317,8 +357,8 @@ impl Run {
         Ok(())
     }
 
-    /// Open loop, when the time is over: sends what was due before and has not gone out, as far as there is room. What remains then
-    /// was held back by the node's limit, not by this thread.
+    /// Open loop, when the time is over: sends what was due before and has not gone out, as far as
+    /// there is room. What remains then was held back by the node's limit, not by this thread.
     fn send_rest(&mut self, now_ns: u64) -> Result<(), (usize, Broken)> {
         loop {
             let before = self.plan.as_ref().map(Plan::planned);
@@ -340,12 +380,16 @@ impl Run {
             return Ok(());
         };
         let sleep_ns = match &self.plan {
-            Some(plan) if self.sending => open_loop_sleep_ns(plan, now_ns, || self.connections.iter().any(|c| c.room() > 0)),
+            Some(plan) if self.sending => {
+                open_loop_sleep_ns(plan, now_ns, || self.connections.iter().any(|c| c.room() > 0))
+            }
             _ => MAX_SLEEP_NS,
         };
         poller.wait(sleep_ns).map_err(|e| (0, Broken::Final(format!("epoll failed ({e})"))))?;
         let mut position = 0;
-        while let Some((index, writable)) = self.epoll.as_ref().and_then(|poller| poller.ready(position)) {
+        while let Some((index, writable)) =
+            self.epoll.as_ref().and_then(|poller| poller.ready(position))
+        {
             position += 1;
             if writable {
                 self.flush(index)?;
@@ -369,14 +413,28 @@ impl Run {
         let mut left = None;
         while let Some(reply) = next_reply(&mut bytes).map_err(|broken| (index, broken))? {
             match reply {
-                Reply::Verdict(frame) => match connection.slots.release(frame.header.correlation.to_native()) {
-                    Ok(sent) => self.recorder.verdict(index, &sent, frame, &mut self.transactions, now_ns),
-                    Err(mismatch) => self.recorder.mismatch(index, frame.header.correlation.to_native(), mismatch),
+                Reply::Verdict(frame) => match connection
+                    .slots
+                    .release(frame.header.correlation.to_native())
+                {
+                    Ok(sent) => {
+                        self.recorder.verdict(index, &sent, frame, &mut self.transactions, now_ns)
+                    }
+                    Err(mismatch) => self.recorder.mismatch(
+                        index,
+                        frame.header.correlation.to_native(),
+                        mismatch,
+                    ),
                 },
                 Reply::Error(frame) => {
                     let correlation = frame.header.correlation.to_native();
                     let closing = frame.header.flags.to_native() & FLAG_CLOSING != 0;
-                    match failover::next(frame, connection.slots.get_mut(correlation), now_ns, self.shape.failover_ns) {
+                    match failover::next(
+                        frame,
+                        connection.slots.get_mut(correlation),
+                        now_ns,
+                        self.shape.failover_ns,
+                    ) {
                         Next::Leave => left = Some(failover::left(frame)),
                         Next::Ask => {
                             connection.send_again(correlation);
@@ -420,15 +478,25 @@ impl Run {
     }
 
     fn broken(&self, index: usize, broken: &Broken) -> Ended {
-        let said = self.recorder.notice.as_ref().map_or_else(String::new, |notice| format!("; it said {notice}"));
-        Ended::Broken { connection: index, what: format!("{}{said}", broken.what()), unanswered: self.unanswered() }
+        let said = self
+            .recorder
+            .notice
+            .as_ref()
+            .map_or_else(String::new, |notice| format!("; it said {notice}"));
+        Ended::Broken {
+            connection: index,
+            what: format!("{}{said}", broken.what()),
+            unanswered: self.unanswered(),
+        }
     }
 }
 
-/// How long an open loop may sleep unless a reply comes. `now_ns` is the time up to which it has sent what was due.
+/// How long an open loop may sleep unless a reply comes. `now_ns` is the time up to which it has
+/// sent what was due.
 fn open_loop_sleep_ns(plan: &Plan, now_ns: u64, has_room: impl Fn() -> bool) -> u64 {
     match plan.next_ns().checked_sub(now_ns) {
-        // Something is due and did not go out: either a gathering was full, or only a reply makes room.
+        // Something is due and did not go out: either a gathering was full, or only a reply makes
+        // room.
         None | Some(0) => {
             if has_room() {
                 0
@@ -436,7 +504,9 @@ fn open_loop_sleep_ns(plan: &Plan, now_ns: u64, has_room: impl Fn() -> bool) -> 
                 MAX_SLEEP_NS
             }
         }
-        Some(left_ns) if plan.mean_gap_ns() < PRECISE_GAP_NS => left_ns.clamp(BATCH_SLEEP_NS, MAX_SLEEP_NS),
+        Some(left_ns) if plan.mean_gap_ns() < PRECISE_GAP_NS => {
+            left_ns.clamp(BATCH_SLEEP_NS, MAX_SLEEP_NS)
+        }
         Some(left_ns) => left_ns.saturating_sub(AWAKE_BEFORE_DUE_NS).min(MAX_SLEEP_NS),
     }
 }

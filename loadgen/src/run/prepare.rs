@@ -18,11 +18,13 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::time::Duration;
 
-/// Up to this many connections each is simply read in turn while spinning; with more, asking epoll which ones are ready costs less.
+/// Up to this many connections each is simply read in turn while spinning; with more, asking epoll
+/// which ones are ready costs less.
 const MAX_POLLED_CONNECTIONS: usize = 8;
 /// How long a connect, and each wait of a handshake, may take at the start.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Unanswered transactions that an open loop may have on one connection, if the node allows as many: 12 ms at a million a second.
+/// Unanswered transactions that an open loop may have on one connection, if the node allows as
+/// many: 12 ms at a million a second.
 const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
 
 pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
@@ -37,23 +39,32 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
     let documents = Documents::generate(options.documents, &list, &mut rng)?;
     pin::allow_descriptors(shape.connections)?;
     let core = pin::pin(options.core)?;
-    // Two runs with one seed send the same transactions under different ids: the node would take the second for a repetition.
-    let run_id = wall_clock_ns() ^ options.seed.rotate_left(32) ^ u64::from(std::process::id()).rotate_left(48);
+    // Two runs with one seed send the same transactions under different ids: the node would take
+    // the second for a repetition.
+    let run_id = wall_clock_ns()
+        ^ options.seed.rotate_left(32)
+        ^ u64::from(std::process::id()).rotate_left(48);
     let template = template(run_id);
     let asked_in_flight = match shape.offer {
         Loop::Closed { in_flight } => in_flight,
         Loop::Open { .. } => 0,
     };
     let mut connections = Vec::with_capacity(shape.connections as usize);
-    for (stream, welcome) in nodes.connect(shape.connections as usize, asked_in_flight, HANDSHAKE_TIMEOUT)? {
+    for (stream, welcome) in
+        nodes.connect(shape.connections as usize, asked_in_flight, HANDSHAKE_TIMEOUT)?
+    {
         let in_flight = match shape.offer {
             Loop::Closed { in_flight } => in_flight,
-            Loop::Open { .. } => {
-                welcome.in_flight.to_native().min(OPEN_LOOP_IN_FLIGHT).min((MAX_UNANSWERED / shape.connections).max(1))
-            }
+            Loop::Open { .. } => welcome
+                .in_flight
+                .to_native()
+                .min(OPEN_LOOP_IN_FLIGHT)
+                .min((MAX_UNANSWERED / shape.connections).max(1)),
         };
-        let connection = Connection::new(stream, Slots::new(in_flight), &template)
-            .map_err(|e| LoadError::Environment(format!("cannot make a socket non-blocking: {e}")))?;
+        let connection =
+            Connection::new(stream, Slots::new(in_flight), &template).map_err(|e| {
+                LoadError::Environment(format!("cannot make a socket non-blocking: {e}"))
+            })?;
         connections.push(connection);
     }
     let polled = options.wait == Wait::Epoll || connections.len() > MAX_POLLED_CONNECTIONS;
@@ -63,11 +74,14 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         .map_err(|e| LoadError::Environment(format!("cannot set up epoll: {e}")))?;
     let open_loop = matches!(shape.offer, Loop::Open { .. });
     let plan = match shape.offer {
-        Loop::Open { rate, arrivals } => Some(Plan::new(rate, arrivals, options.seed, shape.warmup_ns)),
+        Loop::Open { rate, arrivals } => {
+            Some(Plan::new(rate, arrivals, options.seed, shape.warmup_ns))
+        }
         Loop::Closed { .. } => None,
     };
     let clock = Clock::new();
-    let mut transactions = Transactions::new(documents, rng, options.listed_share, options.resend_share);
+    let mut transactions =
+        Transactions::new(documents, rng, options.listed_share, options.resend_share);
     if follows && options.verify {
         transactions.keep_recent();
     }
@@ -88,7 +102,11 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         plan,
         next_connection: 0,
         transactions,
-        recorder: Recorder::new(options.verify, open_loop, options.keep_answers.then(|| Answers::new(run_id))),
+        recorder: Recorder::new(
+            options.verify,
+            open_loop,
+            options.keep_answers.then(|| Answers::new(run_id)),
+        ),
         received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
         sending: true,
         sending_ended_ns: 0,

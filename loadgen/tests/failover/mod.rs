@@ -13,7 +13,12 @@ fn start(fate: Fate) -> FakeCluster {
 }
 
 fn start_until(fate: Fate, at: u64) -> FakeCluster {
-    FakeCluster::start(&LISTED.map(|document| DocumentKey::parse(document).expect("valid").to_wire()), 64, fate, at)
+    FakeCluster::start(
+        &LISTED.map(|document| DocumentKey::parse(document).expect("valid").to_wire()),
+        64,
+        fate,
+        at,
+    )
 }
 
 fn options(addr: String, list: &tempfile::NamedTempFile) -> Options {
@@ -51,24 +56,44 @@ fn assert_sound(cluster: &FakeCluster, report: &Report) {
 #[test]
 fn a_run_goes_on_where_the_primary_is() {
     for wait in [Wait::Epoll, Wait::Spin] {
-        for fate in [Fate::Dies, Fate::DiesAlone { hellos: 9 }, Fate::Demoted, Fate::Stops, Fate::Freezes] {
+        for fate in
+            [Fate::Dies, Fate::DiesAlone { hellos: 9 }, Fate::Demoted, Fate::Stops, Fate::Freezes]
+        {
             let cluster = start(fate);
             let report = go(&cluster, |options| {
                 options.wait = wait;
-                // A node that hangs is left where another one decides, not only when the run would call it stalled.
+                // A node that hangs is left where another one decides, not only when the run would
+                // call it stalled.
                 options.stall_seconds = 600.0;
             });
             assert_sound(&cluster, &report);
             assert_eq!(report.failovers, 1, "{fate:?}");
             assert_eq!(report.errors.len(), 0, "{fate:?}: {:?}", report.errors);
-            assert!((1..=24).contains(&report.resent_after_failover), "{fate:?}: {}", report.resent_after_failover);
-            assert!((100..=1_024).contains(&report.rechecked_after_failover), "{fate:?}: {}", report.rechecked_after_failover);
-            let decided_before = u64::from(matches!(fate, Fate::Dies | Fate::DiesAlone { .. } | Fate::Freezes));
+            assert!(
+                (1..=24).contains(&report.resent_after_failover),
+                "{fate:?}: {}",
+                report.resent_after_failover
+            );
+            assert!(
+                (100..=1_024).contains(&report.rechecked_after_failover),
+                "{fate:?}: {}",
+                report.rechecked_after_failover
+            );
+            let decided_before =
+                u64::from(matches!(fate, Fate::Dies | Fate::DiesAlone { .. } | Fate::Freezes));
             // Others may have been decided, and their answers lost with their connections.
             let possible = decided_before..=report.resent_after_failover;
-            assert!(possible.contains(&report.duplicates), "{fate:?}: {} of {possible:?}", report.duplicates);
+            assert!(
+                possible.contains(&report.duplicates),
+                "{fate:?}: {} of {possible:?}",
+                report.duplicates
+            );
             if fate == Fate::Freezes {
-                assert!(report.longest_gap_ms > 500.0, "half a second, and what follows: {}", report.longest_gap_ms);
+                assert!(
+                    report.longest_gap_ms > 500.0,
+                    "half a second, and what follows: {}",
+                    report.longest_gap_ms
+                );
             }
             let text = table::render(&report);
             assert!(text.contains("failovers") && text.contains("sent again"), "{text}");
@@ -85,8 +110,17 @@ fn an_open_loop_goes_on_too_and_sends_what_was_planned() {
     });
     assert_sound(&cluster, &report);
     assert_eq!(report.failovers, 1);
-    assert!((1..=report.resent_after_failover).contains(&report.duplicates), "{}", report.duplicates);
-    assert!(report.latency_us.max / 1e3 >= report.longest_gap_ms, "{} us, {} ms", report.latency_us.max, report.longest_gap_ms);
+    assert!(
+        (1..=report.resent_after_failover).contains(&report.duplicates),
+        "{}",
+        report.duplicates
+    );
+    assert!(
+        report.latency_us.max / 1e3 >= report.longest_gap_ms,
+        "{} us, {} ms",
+        report.latency_us.max,
+        report.longest_gap_ms
+    );
 }
 
 #[test]
@@ -127,7 +161,8 @@ fn a_decision_lost_in_the_failover_is_a_violation() {
     let cluster = start(Fate::Forgets { decisions: 40 });
     let report = go(&cluster, |_| ());
     assert_eq!((report.failure.as_deref(), report.failovers), (None, 1));
-    // Of the 40, at most 24 were not answered before; those that were come back as new, and most with another sequence number.
+    // Of the 40, at most 24 were not answered before; those that were come back as new, and most
+    // with another sequence number.
     let lost = report.violations.wrong_duplicate_flag;
     assert!((16..=39).contains(&lost), "{lost}");
     let changed = report.violations.changed_answer;
@@ -141,16 +176,25 @@ fn a_run_gives_up_when_nobody_decides() {
     let report = go(&cluster, |options| options.failover_timeout = Some(0.3));
     let failure = report.failure.clone().expect("nobody decides");
     assert!(failure.contains("no primary answered within --failover-timeout 0.3"), "{failure}");
-    assert!((1..=24).contains(&report.unanswered) && report.answered + report.unanswered == report.sent, "{failure}");
+    assert!(
+        (1..=24).contains(&report.unanswered) && report.answered + report.unanswered == report.sent,
+        "{failure}"
+    );
     assert!(report.longest_gap_ms > 300.0, "{}", report.longest_gap_ms);
     // At most one look at the living node in 20 ms, and one at the start.
     let most = 2 + report.longest_gap_ms as u64 / 20;
-    assert!((2..=most).contains(&cluster.unanswered_hellos()), "{} of {most}", cluster.unanswered_hellos());
+    assert!(
+        (2..=most).contains(&cluster.unanswered_hellos()),
+        "{} of {most}",
+        cluster.unanswered_hellos()
+    );
 }
 
 #[test]
 fn without_failover_the_run_ends_as_ever() {
-    for (fate, what) in [(Fate::Dies, "transactions unanswered: "), (Fate::Freezes, "answered none for 1.5 s")] {
+    for (fate, what) in
+        [(Fate::Dies, "transactions unanswered: "), (Fate::Freezes, "answered none for 1.5 s")]
+    {
         let cluster = start(fate);
         let report = go(&cluster, |options| options.failover_timeout = Some(0.0));
         let failure = report.failure.expect("lost");

@@ -1,9 +1,12 @@
-//! Two fake nodes that share what they decided, one of them the primary, and what becomes of it in the middle of a run.
+//! Two fake nodes that share what they decided, one of them the primary, and what becomes of it in
+//! the middle of a run.
 
 use super::{Mode, State, answer};
 use bytemuck::Zeroable;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::frame::{ErrorCode, ErrorFrame, HelloFrame, Role, SubmitFrame, WelcomeFrame, fill};
+use catraca_wire::frame::{
+    ErrorCode, ErrorFrame, HelloFrame, Role, SubmitFrame, WelcomeFrame, fill,
+};
 use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -25,7 +28,8 @@ pub enum Fate {
     Freezes,
     /// It dies, and the second node lacks the last decisions, so many of them.
     Forgets { decisions: usize },
-    /// Nothing but UNCONFIRMED for this one transaction, the first so many times; it stays the primary.
+    /// Nothing but UNCONFIRMED for this one transaction, the first so many times; it stays the
+    /// primary.
     Unconfirmed { times: u64 },
 }
 
@@ -49,7 +53,8 @@ pub struct FakeCluster {
 }
 
 impl FakeCluster {
-    /// Listens on two free ports; the first node is the primary until the submission `at`, counted from 0.
+    /// Listens on two free ports; the first node is the primary until the submission `at`, counted
+    /// from 0.
     pub fn start(listed: &[[u8; DOCUMENT_LEN]], in_flight: u32, fate: Fate, at: u64) -> Self {
         let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
         let addresses = [0, 1].map(|node| listeners[node].local_addr().expect("bound").to_string());
@@ -91,7 +96,9 @@ impl FakeCluster {
 impl Shared {
     /// Whether this node is as good as dead.
     fn is_gone(&self, node: usize) -> bool {
-        self.struck && node == 0 && matches!(self.fate, Fate::Dies | Fate::DiesAlone { .. } | Fate::Forgets { .. })
+        self.struck
+            && node == 0
+            && matches!(self.fate, Fate::Dies | Fate::DiesAlone { .. } | Fate::Forgets { .. })
     }
 
     fn strike(&mut self) {
@@ -149,7 +156,9 @@ fn serve(
     let mut submit = SubmitFrame::zeroed();
     loop {
         stream.read_exact(bytemuck::bytes_of_mut(&mut submit))?;
-        let Some(reply) = reply(node, &submit, &mut shared.lock().expect("no thread panics with it"), listed) else {
+        let Some(reply) =
+            reply(node, &submit, &mut shared.lock().expect("no thread panics with it"), listed)
+        else {
             return Ok(());
         };
         stream.write_all(&reply)?;
@@ -157,9 +166,21 @@ fn serve(
 }
 
 /// The answer's bytes, none for silence; `None` to hang up.
-fn reply(node: usize, submit: &SubmitFrame, shared: &mut Shared, listed: &HashSet<[u8; DOCUMENT_LEN]>) -> Option<Vec<u8>> {
+fn reply(
+    node: usize,
+    submit: &SubmitFrame,
+    shared: &mut Shared,
+    listed: &HashSet<[u8; DOCUMENT_LEN]>,
+) -> Option<Vec<u8>> {
     let error = |code, detail| {
-        bytemuck::bytes_of(&ErrorFrame::new(submit.header.correlation.to_native(), code, 0, false, detail)).to_vec()
+        bytemuck::bytes_of(&ErrorFrame::new(
+            submit.header.correlation.to_native(),
+            code,
+            0,
+            false,
+            detail,
+        ))
+        .to_vec()
     };
     if shared.is_gone(node) {
         return None;
@@ -176,12 +197,16 @@ fn reply(node: usize, submit: &SubmitFrame, shared: &mut Shared, listed: &HashSe
         shared.doubted = Some((submit.transaction.id, 0));
     }
     match (shared.fate, &mut shared.doubted) {
-        (Fate::Unconfirmed { times }, Some((id, seen))) if *id == submit.transaction.id && *seen < times => {
+        (Fate::Unconfirmed { times }, Some((id, seen)))
+            if *id == submit.transaction.id && *seen < times =>
+        {
             *seen += 1;
             return Some(error(ErrorCode::Unconfirmed, "not known to be safe"));
         }
         (Fate::Freezes, _) if shared.struck && node == 0 => return Some(Vec::new()),
-        (Fate::Stops, _) if shared.struck && node == 0 => return Some(error(ErrorCode::ShuttingDown, "the node is stopping")),
+        (Fate::Stops, _) if shared.struck && node == 0 => {
+            return Some(error(ErrorCode::ShuttingDown, "the node is stopping"));
+        }
         _ => {}
     }
     if shared.is_gone(node) {
@@ -193,7 +218,11 @@ fn reply(node: usize, submit: &SubmitFrame, shared: &mut Shared, listed: &HashSe
     Some(decide(submit, shared, listed))
 }
 
-fn decide(submit: &SubmitFrame, shared: &mut Shared, listed: &HashSet<[u8; DOCUMENT_LEN]>) -> Vec<u8> {
+fn decide(
+    submit: &SubmitFrame,
+    shared: &mut Shared,
+    listed: &HashSet<[u8; DOCUMENT_LEN]>,
+) -> Vec<u8> {
     if !shared.decided.decided.contains_key(&submit.transaction.id) {
         shared.order.push(submit.transaction.id);
     }

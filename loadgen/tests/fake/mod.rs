@@ -1,12 +1,13 @@
-//! A node's place-taker: one blocking thread a connection, its decisions a set look-up, and ways to misbehave.
+//! A node's place-taker: one blocking thread a connection, its decisions a set look-up, and ways to
+//! misbehave.
 
 pub mod cluster;
 
 use bytemuck::Zeroable;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::{
-    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, HelloFrame, Role, SubmitFrame, VERDICT_DUPLICATE, Verdict, VerdictFrame,
-    WelcomeFrame, is_transaction_id,
+    ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, HelloFrame, Role, SubmitFrame,
+    VERDICT_DUPLICATE, Verdict, VerdictFrame, WelcomeFrame, is_transaction_id,
 };
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
@@ -115,7 +116,8 @@ fn serve(
     let mut submit = SubmitFrame::zeroed();
     loop {
         stream.read_exact(bytemuck::bytes_of_mut(&mut submit))?;
-        let reply = answer(&submit, &mut state.lock().expect("no thread panics with it"), listed, mode);
+        let reply =
+            answer(&submit, &mut state.lock().expect("no thread panics with it"), listed, mode);
         match mode {
             Mode::Dribbles { bytes } => {
                 for piece in reply.chunks(bytes) {
@@ -125,19 +127,27 @@ fn serve(
             }
             _ => stream.write_all(&reply)?,
         }
-        let closing = reply.len() == ErrorFrame::LEN && u16::from_le_bytes([reply[6], reply[7]]) & FLAG_CLOSING != 0;
+        let closing = reply.len() == ErrorFrame::LEN
+            && u16::from_le_bytes([reply[6], reply[7]]) & FLAG_CLOSING != 0;
         if closing {
             return Ok(());
         }
     }
 }
 
-fn answer(submit: &SubmitFrame, state: &mut State, listed: &HashSet<[u8; DOCUMENT_LEN]>, mode: Mode) -> Vec<u8> {
+fn answer(
+    submit: &SubmitFrame,
+    state: &mut State,
+    listed: &HashSet<[u8; DOCUMENT_LEN]>,
+    mode: Mode,
+) -> Vec<u8> {
     let place = state.submissions;
     state.submissions += 1;
     let transaction = &submit.transaction;
     let correlation = submit.header.correlation.to_native();
-    let error = |code, closing, detail| bytemuck::bytes_of(&ErrorFrame::new(correlation, code, 0, closing, detail)).to_vec();
+    let error = |code, closing, detail| {
+        bytemuck::bytes_of(&ErrorFrame::new(correlation, code, 0, closing, detail)).to_vec()
+    };
     let sound = is_transaction_id(&transaction.id)
         && transaction.amount_centavos.to_native() > 0
         && catraca_wire::DocumentKey::from_wire(&transaction.payer).is_ok()
@@ -147,7 +157,9 @@ fn answer(submit: &SubmitFrame, state: &mut State, listed: &HashSet<[u8; DOCUMEN
     }
     match mode {
         Mode::Drops { at } if at == place => return Vec::new(),
-        Mode::Closes { at } if at == place => return error(ErrorCode::ShuttingDown, true, "the node is stopping"),
+        Mode::Closes { at } if at == place => {
+            return error(ErrorCode::ShuttingDown, true, "the node is stopping");
+        }
         Mode::Overloaded if place % 3 == 2 => return error(ErrorCode::Overloaded, false, "full"),
         _ => {}
     }
@@ -167,7 +179,8 @@ fn answer(submit: &SubmitFrame, state: &mut State, listed: &HashSet<[u8; DOCUMEN
         state.decided.insert(transaction.id, (*submit, next));
     }
     let mut verdict = VerdictFrame::empty(correlation);
-    verdict.answer.verdict = if hit && mode != Mode::ApprovesAll { Verdict::Deny } else { Verdict::Approve }.to_wire();
+    verdict.answer.verdict =
+        if hit && mode != Mode::ApprovesAll { Verdict::Deny } else { Verdict::Approve }.to_wire();
     if before && mode == Mode::Forgets {
         lsn += 1_000_000;
     } else if before {

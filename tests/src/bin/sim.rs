@@ -16,10 +16,11 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Names of counts in one line.
 const COUNTS_A_LINE: usize = 4;
 
-/// Simulates two nodes, their disks, network, clocks and clients, with all that can go wrong, and checks that every promise is kept.
+/// Simulates two nodes, their disks, network, clocks and clients, with all that can go wrong, and
+/// checks that every promise is kept.
 ///
-/// The shards, journals, recovery and replication are the program's own; disks, network, clocks and clients are not. A seed is one run,
-/// bit for bit. The README.md of tests/ tells what is checked.
+/// The shards, journals, recovery and replication are the program's own; disks, network, clocks and
+/// clients are not. A seed is one run, bit for bit. The README.md of tests/ tells what is checked.
 #[derive(Parser)]
 #[command(
     after_help = "Examples:\n  scripts/sim.sh 1000              a thousand seeds, from 1 on\n  scripts/sim.sh 1000 50000        \
@@ -51,7 +52,11 @@ struct Options {
 
 fn variant(name: &str) -> Result<Broken, String> {
     let names = || Broken::ALL.map(|(name, _)| name).join(", ");
-    Broken::ALL.iter().find(|(known, _)| *known == name).map(|(_, broken)| *broken).ok_or_else(|| format!("one of {}", names()))
+    Broken::ALL
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, broken)| *broken)
+        .ok_or_else(|| format!("one of {}", names()))
 }
 
 /// What the runs so far came to.
@@ -100,10 +105,12 @@ fn show(options: &Options) -> ExitCode {
 fn run_all(options: &Options, threads: usize, sum: &Mutex<Sum>) {
     let terminal = std::io::stderr().is_terminal();
     let bar = if terminal { ProgressBar::new(options.count) } else { ProgressBar::hidden() };
-    let style = ProgressStyle::with_template("{pos} of {len} seeds, {per_sec}, {elapsed} {wide_bar} {msg}");
+    let style =
+        ProgressStyle::with_template("{pos} of {len} seeds, {per_sec}, {elapsed} {wide_bar} {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.enable_steady_tick(Duration::from_millis(500));
-    let (next, done, over) = (AtomicU64::new(options.seed), AtomicU64::new(0), AtomicBool::new(false));
+    let (next, done, over) =
+        (AtomicU64::new(options.seed), AtomicU64::new(0), AtomicBool::new(false));
     let began = Instant::now();
     let told = Mutex::new(began);
     std::thread::scope(|scope| {
@@ -114,13 +121,18 @@ fn run_all(options: &Options, threads: usize, sum: &Mutex<Sum>) {
                     if seed - options.seed >= options.count || over.load(Ordering::Relaxed) {
                         return;
                     }
-                    let report = sim::run(Plan { broken: options.broken, ..Plan::of_seed(seed) }, false);
+                    let report =
+                        sim::run(Plan { broken: options.broken, ..Plan::of_seed(seed) }, false);
                     bar.inc(1);
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
                     if !terminal && told.elapsed() > LINE_EVERY {
                         *told = Instant::now();
-                        println!("{done} of {} seeds, {} s", options.count, began.elapsed().as_secs());
+                        println!(
+                            "{done} of {} seeds, {} s",
+                            options.count,
+                            began.elapsed().as_secs()
+                        );
                     }
                     drop(told);
                     let mut sum = locked(sum);
@@ -142,7 +154,8 @@ fn summarise(options: &Options, threads: usize, time: Duration, sum: &Sum) {
     let part = |title: &str, names: &[&'static str]| {
         println!("{title}");
         for line in names.chunks(COUNTS_A_LINE) {
-            let counts: Vec<String> = line.iter().map(|name| format!("{name} {}", sum.tally.times(name))).collect();
+            let counts: Vec<String> =
+                line.iter().map(|name| format!("{name} {}", sum.tally.times(name))).collect();
             println!("  {}", counts.join(", "));
         }
     };

@@ -1,5 +1,5 @@
-//! An input read as a program: numbers and pieces, one after the other. Behind its end there are zeros, so that every input means
-//! something.
+//! An input read as a program: numbers and pieces, one after the other. Behind its end there are
+//! zeros, so that every input means something.
 
 /// What is left of an input.
 #[derive(Debug, Clone)]
@@ -44,8 +44,8 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Spoils bytes as a program says: bits flipped, stretches overwritten, moved, cut off, put in. They grow by no more than the
-/// input has bytes.
+/// Spoils bytes as a program says: bits flipped, stretches overwritten, moved, cut off, put in.
+/// They grow by no more than the input has bytes.
 pub fn spoil(bytes: &mut Vec<u8>, input: &mut Input<'_>) {
     while !input.is_empty() && !bytes.is_empty() {
         let kind = input.byte();

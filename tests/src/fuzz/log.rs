@@ -1,4 +1,5 @@
-//! Recovery of a log: what it calls sound is a true beginning of what was written, and what it would repair is repaired by it.
+//! Recovery of a log: what it calls sound is a true beginning of what was written, and what it
+//! would repair is repaired by it.
 
 use super::input::{Input, spoil};
 use crate::log_support::{CLUSTER, KEY, NOON_NS, Recovered, TestLog};
@@ -13,7 +14,8 @@ use std::sync::LazyLock;
 const SEGMENT_LEN: usize = 64 * 1024;
 const SEGMENTS: usize = 3;
 
-/// The log that is spoilt: blocks of many sizes over three segments, with extensions and zero sectors, and room behind the last.
+/// The log that is spoilt: blocks of many sizes over three segments, with extensions and zero
+/// sectors, and room behind the last.
 static SOUND: LazyLock<(TestLog, Recovered)> = LazyLock::new(|| {
     let mut log = TestLog::new(SEGMENT_LEN);
     for count in [1, 30, 100, 15, 80, 60, 3, 90] {
@@ -28,7 +30,8 @@ static SOUND: LazyLock<(TestLog, Recovered)> = LazyLock::new(|| {
     (log, recovered)
 });
 
-/// The first byte says whether the rest is a program that spoils the log, or what stands behind the head of a segment.
+/// The first byte says whether the rest is a program that spoils the log, or what stands behind the
+/// head of a segment.
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
     let segments = match input.byte() % 4 {
@@ -37,11 +40,18 @@ pub fn body(data: &[u8]) {
     };
     let (_, sound) = &*SOUND;
     let found = check(&segments, Some(&KEY));
-    assert!(sound.records.starts_with(&found.records), "records that nobody wrote, or not there, are called sound");
+    assert!(
+        sound.records.starts_with(&found.records),
+        "records that nobody wrote, or not there, are called sound"
+    );
 
-    // Check sums can be made right by whoever alters the log; what is read then must still be in order.
+    // Check sums can be made right by whoever alters the log; what is read then must still be in
+    // order.
     let unkeyed = check(&segments, None);
-    assert!(unkeyed.records.starts_with(&found.records), "what holds with the key holds without it");
+    assert!(
+        unkeyed.records.starts_with(&found.records),
+        "what holds with the key holds without it"
+    );
 }
 
 fn behind_a_head(bytes: &[u8]) -> Vec<u8> {
@@ -76,7 +86,8 @@ fn check(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
     if let Ok(Some(torn)) = found.end {
         assert_repairs(segments, key, &found, &torn);
     }
-    // What a standby may have left that was catching up: the same is sound, and only a hole ends otherwise.
+    // What a standby may have left that was catching up: the same is sound, and only a hole ends
+    // otherwise.
     let behind = recover(LastWrite::Blocks, segments, key);
     assert_eq!((&behind.records, &behind.tail), (&found.records, &found.tail));
     match behind.end {
@@ -84,21 +95,34 @@ fn check(segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {
             assert!(found.end.is_err(), "{torn} where the rule of one block finds no damage");
             assert_repairs(segments, key, &behind, &torn);
         }
-        // The damage may be called otherwise: where it was taken for a hole at first, what lies in later segments tells.
-        end => assert!(end == found.end || end.is_err() && found.end.is_err(), "{end:?}, {:?}", found.end),
+        // The damage may be called otherwise: where it was taken for a hole at first, what lies in
+        // later segments tells.
+        end => assert!(
+            end == found.end || end.is_err() && found.end.is_err(),
+            "{end:?}, {:?}",
+            found.end
+        ),
     }
     found
 }
 
-/// A torn tail is bounded, lies behind everything sound, and zeroed it leaves a clean log of the same records.
+/// A torn tail is bounded, lies behind everything sound, and zeroed it leaves a clean log of the
+/// same records.
 fn assert_repairs(segments: &[Vec<u8>], key: Option<&ChainKey>, found: &Recovered, torn: &Torn) {
     assert!(torn.from < torn.to && torn.to - torn.from <= MAX_BLOCK_LEN as u64, "{torn}");
     let tail = &found.tail;
-    assert!((torn.segment, torn.from) >= (tail.segment, tail.offset), "{torn} reaches into what is sound");
+    assert!(
+        (torn.segment, torn.from) >= (tail.segment, tail.offset),
+        "{torn} reaches into what is sound"
+    );
     let mut repaired = segments.to_vec();
     repaired[torn.segment as usize][torn.from as usize..torn.to as usize].fill(0);
     let again = recover(LastWrite::Block, &repaired, key);
-    assert_eq!((again.end, &again.records, &again.tail), (Ok(None), &found.records, tail), "{torn} is not repaired by zeros");
+    assert_eq!(
+        (again.end, &again.records, &again.tail),
+        (Ok(None), &found.records, tail),
+        "{torn} is not repaired by zeros"
+    );
 }
 
 fn recover(last_write: LastWrite, segments: &[Vec<u8>], key: Option<&ChainKey>) -> Recovered {

@@ -1,10 +1,13 @@
-//! Fuzzing: for each thing that takes bytes from outside, a function of bytes that asserts what must hold whatever they are.
+//! Fuzzing: for each thing that takes bytes from outside, a function of bytes that asserts what
+//! must hold whatever they are.
 //!
-//! `tests/fuzz` runs the bodies under libFuzzer; `tests/tests/fuzz.rs` runs them with every run of the tests, over the corpus
-//! that is kept in the tree and over what [`mutate`] makes of it. A body depends on its input only, never on an earlier one, so
-//! that a finding can be replayed. It reads its input as a program where plain bytes would stop at the first check sum.
+//! `tests/fuzz` runs the bodies under libFuzzer; `tests/tests/fuzz.rs` runs them with every run of
+//! the tests, over the corpus that is kept in the tree and over what [`mutate`] makes of it. A body
+//! depends on its input only, never on an earlier one, so that a finding can be replayed. It reads
+//! its input as a program where plain bytes would stop at the first check sum.
 //!
-//! Another target is one more file, one line in [`TARGETS`], its three lines in `tests/fuzz`, and a first input in its corpus.
+//! Another target is one more file, one line in [`TARGETS`], its three lines in `tests/fuzz`, and a
+//! first input in its corpus.
 
 mod input;
 mod list;
@@ -41,6 +44,9 @@ pub const TARGETS: &[Target] = &[
 /// # Panics
 /// When there is no such target, or something does not hold.
 pub fn run(name: &str, data: &[u8]) {
-    let target = TARGETS.iter().find(|target| target.name == name).unwrap_or_else(|| panic!("there is no target {name}"));
+    let target = TARGETS
+        .iter()
+        .find(|target| target.name == name)
+        .unwrap_or_else(|| panic!("there is no target {name}"));
     (target.body)(data);
 }

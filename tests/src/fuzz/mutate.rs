@@ -43,7 +43,10 @@ impl<'c> Mutator<'c> {
                     let len = random.random_range(0..=128).min(other.len() - from);
                     drop(bytes.splice(at..at, other[from..from + len].iter().copied()));
                 }
-                _ => drop(bytes.splice(at..at, (0..random.random_range(1..=8)).map(|_| random.random()).collect::<Vec<u8>>())),
+                _ => drop(bytes.splice(
+                    at..at,
+                    (0..random.random_range(1..=8)).map(|_| random.random()).collect::<Vec<u8>>(),
+                )),
             }
         }
         bytes.truncate(MAX_LEN);

@@ -25,7 +25,8 @@ struct Parts {
     subtrees: Vec<Vec<u8>>,
 }
 
-/// Proofs of records alone in their block, among others, behind extensions, with one over several chunks; and one kept as a file.
+/// Proofs of records alone in their block, among others, behind extensions, with one over several
+/// chunks; and one kept as a file.
 static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     let mut log = TestLog::new(64 * 1024);
     log.plain(1);
@@ -36,9 +37,12 @@ static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     let of = |(block, lsn): (usize, u64)| {
         let block = &log.blocks[block];
         let head: &BlockHead = bytemuck::from_bytes(&bytes(block)[..BLOCK_HEAD_LEN]);
-        Proof::of(head, &bytes(block)[BLOCK_HEAD_LEN..block.end], lsn, &KEY).expect("the block holds the record").to_text()
+        Proof::of(head, &bytes(block)[BLOCK_HEAD_LEN..block.end], lsn, &KEY)
+            .expect("the block holds the record")
+            .to_text()
     };
-    let texts = [(0, 1), (1, 2), (1, 20), (1, 41), (2, 43), (2, 44)].map(of).into_iter().chain([kept]);
+    let texts =
+        [(0, 1), (1, 2), (1, 20), (1, 41), (2, 43), (2, 44)].map(of).into_iter().chain([kept]);
     let sound = texts.map(|text| {
         let proof = Proof::parse(text.as_bytes()).expect("a proof");
         let parts = Parts::of(&text);
@@ -48,7 +52,8 @@ static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     sound.collect()
 });
 
-/// The first byte picks a proof and what becomes of it: its text is spoilt, its parts are, or the rest is the text.
+/// The first byte picks a proof and what becomes of it: its text is spoilt, its parts are, or the
+/// rest is the text.
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
     let first = usize::from(input.byte());
@@ -72,7 +77,10 @@ pub fn body(data: &[u8]) {
         Ok(proof) => proof,
         Err(error) => {
             assert_eq!(error == ProofError::TooLong, text.len() > MAX_PROOF_LEN);
-            assert!(SOUND.iter().all(|sound| sound.text.as_bytes() != text), "a sound proof is refused: {error}");
+            assert!(
+                SOUND.iter().all(|sound| sound.text.as_bytes() != text),
+                "a sound proof is refused: {error}"
+            );
             return;
         }
     };
@@ -91,14 +99,19 @@ impl Parts {
     fn of(text: &str) -> Self {
         let json: serde_json::Value = serde_json::from_str(text).expect("a proof is JSON");
         let number = |value: &serde_json::Value| value.as_u64().expect("a number");
-        let bytes = |value: &serde_json::Value| hex::decode(value.as_str().expect("text")).expect("hexadecimal");
+        let bytes = |value: &serde_json::Value| {
+            hex::decode(value.as_str().expect("text")).expect("hexadecimal")
+        };
         let list = |name: &str| json[name].as_array().expect("a list").clone();
         Self {
             stream: number(&json["stream"]),
             lsn: number(&json["lsn"]),
             chain: bytes(&json["chain"]).try_into().expect("32 bytes"),
             record_offset: number(&json["record_offset"]),
-            chunks: list("chunks").iter().map(|chunk| (number(&chunk["index"]), bytes(&chunk["bytes"]))).collect(),
+            chunks: list("chunks")
+                .iter()
+                .map(|chunk| (number(&chunk["index"]), bytes(&chunk["bytes"])))
+                .collect(),
             subtrees: list("subtrees").iter().map(bytes).collect(),
         }
     }
@@ -108,7 +121,10 @@ impl Parts {
         match input.byte() % 10 {
             0 => self.stream = input.number(),
             1 => self.lsn = self.lsn.wrapping_add(input.number()).wrapping_sub(64),
-            2 => self.record_offset = self.record_offset.wrapping_add(8 * input.number()).wrapping_sub(1024),
+            2 => {
+                self.record_offset =
+                    self.record_offset.wrapping_add(8 * input.number()).wrapping_sub(1024)
+            }
             3 => self.chain[input.below(32)] ^= input.byte(),
             4 if !self.chunks.is_empty() => {
                 let at = input.below(self.chunks.len());
@@ -142,15 +158,27 @@ impl Parts {
 
     fn to_text(&self) -> String {
         let chunk = |(index, bytes): &(u64, Vec<u8>)| {
-            format!("    {{\n      \"index\": {index},\n      \"bytes\": \"{}\"\n    }}", hex::encode(bytes))
+            format!(
+                "    {{\n      \"index\": {index},\n      \"bytes\": \"{}\"\n    }}",
+                hex::encode(bytes)
+            )
         };
-        let list = |items: Vec<String>| if items.is_empty() { "[]".to_owned() } else { format!("[\n{}\n  ]", items.join(",\n")) };
+        let list = |items: Vec<String>| {
+            if items.is_empty() {
+                "[]".to_owned()
+            } else {
+                format!("[\n{}\n  ]", items.join(",\n"))
+            }
+        };
         let mut text = String::from("{\n  \"format\": \"catraca-proof-1\",\n");
         let Self { stream, lsn, record_offset, .. } = self;
         let chain = hex::encode(&self.chain);
         let chunks = list(self.chunks.iter().map(chunk).collect());
-        let subtrees = list(self.subtrees.iter().map(|value| format!("    \"{}\"", hex::encode(value))).collect());
-        writeln!(text, "  \"stream\": {stream},\n  \"lsn\": {lsn},\n  \"chain\": \"{chain}\",").expect("a string");
+        let subtrees = list(
+            self.subtrees.iter().map(|value| format!("    \"{}\"", hex::encode(value))).collect(),
+        );
+        writeln!(text, "  \"stream\": {stream},\n  \"lsn\": {lsn},\n  \"chain\": \"{chain}\",")
+            .expect("a string");
         writeln!(text, "  \"record_offset\": {record_offset},\n  \"chunks\": {chunks},\n  \"subtrees\": {subtrees}\n}}")
             .expect("a string");
         text

@@ -1,16 +1,19 @@
 //! A session: a client's bytes, whatever they are and however they are cut, against a live shard.
 //!
-//! Beside the shard runs [`Model`], which knows of PROTOCOL.md what a client must know: where frames begin and end, and which of
-//! them ends the connection. It says what must be answered, and how often.
+//! Beside the shard runs [`Model`], which knows of PROTOCOL.md what a client must know: where
+//! frames begin and end, and which of them ends the connection. It says what must be answered, and
+//! how often.
 
 use super::input::Input;
 use crate::shard_support::{Client, Options, Reply, World, payer, submit, transaction};
-use catraca_engine::limits::{HANDSHAKE_TIMEOUT, MAX_PENDING, MAX_UNREAD_ANSWERS_LEN, READ_BUFFER_LEN};
+use catraca_engine::limits::{
+    HANDSHAKE_TIMEOUT, MAX_PENDING, MAX_UNREAD_ANSWERS_LEN, READ_BUFFER_LEN,
+};
 use catraca_engine::shard::messages::{ToControl, ToShard};
 use catraca_wire::frame::{
-    BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, LookupFrame,
-    MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PongFrame, StatsFrame, SubmitFrame, VerdictFrame,
-    WelcomeFrame, request_len, view,
+    BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields,
+    HelloFrame, LookupFrame, MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame,
+    PongFrame, StatsFrame, SubmitFrame, VerdictFrame, WelcomeFrame, request_len, view,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +25,8 @@ const MAX_STEPS: usize = 400;
 /// Longer than any budget, shorter than any patience.
 const LAST_WAIT: Duration = Duration::from_millis(2_500);
 
-/// The first byte says whether the handshake was done; then come steps, each a byte and what it needs.
+/// The first byte says whether the handshake was done; then come steps, each a byte and what it
+/// needs.
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
     let mut run = Run::new();
@@ -63,7 +67,15 @@ impl Run {
         let options = Options { in_flight: IN_FLIGHT, buffers: 2, ..Options::default() };
         let mut world = World::with(options);
         let client = world.raw_client(0);
-        Self { world, client, model: Model::default(), sent: 0, passed: Duration::ZERO, next_correlation: 100, seen: 0 }
+        Self {
+            world,
+            client,
+            model: Model::default(),
+            sent: 0,
+            passed: Duration::ZERO,
+            next_correlation: 100,
+            seen: 0,
+        }
     }
 
     fn client(&self) -> &Client {
@@ -158,8 +170,12 @@ impl Run {
     fn answer_control(&mut self) {
         for told in std::mem::take(&mut self.world.cores[0].told) {
             if let ToControl::Request { connection, correlation, .. } = told {
-                let answer = ErrorFrame::new(correlation, ErrorCode::BadField, 0, false, "nothing found");
-                self.world.control(0, ToShard::Answer { connection, frames: bytemuck::bytes_of(&answer).to_vec() });
+                let answer =
+                    ErrorFrame::new(correlation, ErrorCode::BadField, 0, false, "nothing found");
+                self.world.control(
+                    0,
+                    ToShard::Answer { connection, frames: bytemuck::bytes_of(&answer).to_vec() },
+                );
             }
         }
     }
@@ -175,25 +191,41 @@ impl Run {
         assert!(shard.counters().pending <= most as u64, "more is in flight than was allowed");
         for (at, reply) in client.replies.iter().enumerate().skip(self.seen) {
             if let Reply::Error { closing: true, .. } = reply {
-                assert!(at + 1 == client.replies.len() && client.closed, "something follows the last word, or it stays open");
-                assert!(self.model.broken || self.passed >= HANDSHAKE_TIMEOUT, "closed without a reason: {reply:?}");
+                assert!(
+                    at + 1 == client.replies.len() && client.closed,
+                    "something follows the last word, or it stays open"
+                );
+                assert!(
+                    self.model.broken || self.passed >= HANDSHAKE_TIMEOUT,
+                    "closed without a reason: {reply:?}"
+                );
                 continue;
             }
-            let left = self.model.owed.get_mut(&key_of(reply)).unwrap_or_else(|| panic!("nobody asked: {reply:?}"));
+            let left = self
+                .model
+                .owed
+                .get_mut(&key_of(reply))
+                .unwrap_or_else(|| panic!("nobody asked: {reply:?}"));
             assert!(*left > 0, "answered more than once: {reply:?}");
             *left -= 1;
         }
         self.seen = client.replies.len();
-        // What the server took off the socket and did not answer is bounded: requests in flight, and what it may have kept.
+        // What the server took off the socket and did not answer is bounded: requests in flight,
+        // and what it may have kept.
         if !client.deaf && !client.closed {
             let taken = self.sent - client.outgoing.len();
             let answered = client.replies.len() * MAX_REQUEST_LEN;
             let most = (2 * IN_FLIGHT as usize + 1) * MAX_REQUEST_LEN;
-            assert!(taken <= answered + most, "{taken} bytes are taken, {} requests answered", client.replies.len());
+            assert!(
+                taken <= answered + most,
+                "{taken} bytes are taken, {} requests answered",
+                client.replies.len()
+            );
         }
     }
 
-    /// Lets everything come to its end: then all that was asked is answered, and the log says the same.
+    /// Lets everything come to its end: then all that was asked is answered, and the log says the
+    /// same.
     fn finish(mut self) {
         self.listen(true);
         for _ in 0..MAX_STEPS {
@@ -223,7 +255,12 @@ impl Run {
     }
 
     fn assert_recorded(&self) {
-        let records: HashMap<u64, _> = self.world.records().into_iter().map(|record| (record.lsn.to_native(), record)).collect();
+        let records: HashMap<u64, _> = self
+            .world
+            .records()
+            .into_iter()
+            .map(|record| (record.lsn.to_native(), record))
+            .collect();
         let mut ids = HashMap::new();
         for record in records.values() {
             let twice = ids.insert((record.transaction.id, record.transaction.payer), record.lsn);
@@ -231,7 +268,9 @@ impl Run {
         }
         for reply in &self.client().replies {
             if let Reply::Verdict { answer, .. } = reply {
-                let record = records.get(&answer.lsn.to_native()).expect("a verdict that was given is in the log");
+                let record = records
+                    .get(&answer.lsn.to_native())
+                    .expect("a verdict that was given is in the log");
                 assert_eq!(record.verdict, answer.verdict);
             }
         }
@@ -272,7 +311,10 @@ impl Model {
         self.half.extend_from_slice(bytes);
         let mut at = 0;
         while !self.broken {
-            let Some(header) = self.half.get(at..at + HEADER_LEN).and_then(view::<HeaderFields>) else { break };
+            let Some(header) = self.half.get(at..at + HEADER_LEN).and_then(view::<HeaderFields>)
+            else {
+                break;
+            };
             let kind = FrameKind::from_wire(header.kind);
             let len = header.length.to_native() as usize;
             let is_hello = kind == Some(FrameKind::Hello);
@@ -295,7 +337,8 @@ impl Model {
     }
 }
 
-/// Whether a whole request keeps to the rules that hold for the connection: reserved bytes, and HELLO's fields.
+/// Whether a whole request keeps to the rules that hold for the connection: reserved bytes, and
+/// HELLO's fields.
 fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
     match kind {
         Some(FrameKind::Hello) => view::<HelloFrame>(whole).is_some_and(|hello| {
@@ -304,14 +347,21 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
                 && hello.credential_len == 0
                 && usize::from(hello.client_name_len) <= MAX_CLIENT_NAME_LEN
         }),
-        Some(FrameKind::Submit) => view::<SubmitFrame>(whole).is_some_and(|frame| frame.reserved == 0),
-        Some(FrameKind::Lookup) => view::<LookupFrame>(whole).is_some_and(|frame| frame.reserved == [0; 2]),
-        Some(FrameKind::Stats) => view::<StatsFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6]),
-        Some(FrameKind::Ping) => view::<PingFrame>(whole).is_some_and(|frame| frame.reserved == 0),
-        Some(FrameKind::Cluster) => view::<ClusterFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6]),
-        Some(FrameKind::Blacklist) => {
-            view::<BlacklistFrame>(whole).is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 26])
+        Some(FrameKind::Submit) => {
+            view::<SubmitFrame>(whole).is_some_and(|frame| frame.reserved == 0)
         }
+        Some(FrameKind::Lookup) => {
+            view::<LookupFrame>(whole).is_some_and(|frame| frame.reserved == [0; 2])
+        }
+        Some(FrameKind::Stats) => {
+            view::<StatsFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6])
+        }
+        Some(FrameKind::Ping) => view::<PingFrame>(whole).is_some_and(|frame| frame.reserved == 0),
+        Some(FrameKind::Cluster) => {
+            view::<ClusterFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6])
+        }
+        Some(FrameKind::Blacklist) => view::<BlacklistFrame>(whole)
+            .is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 26]),
         _ => false,
     }
 }

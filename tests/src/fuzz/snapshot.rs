@@ -1,4 +1,5 @@
-//! A snapshot file: a damaged one is refused with a typed error, and one with sound hashes that something else made does no harm.
+//! A snapshot file: a damaged one is refused with a typed error, and one with sound hashes that
+//! something else made does no harm.
 
 use super::input::{Input, spoil};
 use catraca_engine::blacklist::synthetic::document;
@@ -12,7 +13,8 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 const HEADER_LEN: usize = 4096;
-/// Where the header has its hash, the hash of the content, and the fields that count as content (`blacklist/format.rs`).
+/// Where the header has its hash, the hash of the content, and the fields that count as content
+/// (`blacklist/format.rs`).
 const HEADER_HASH: Range<usize> = 16..48;
 const CONTENT_HASH: Range<usize> = 48..80;
 const CONTENT: Range<usize> = 88..232;
@@ -27,13 +29,15 @@ static SOUND: LazyLock<(Vec<u8>, Vec<Option<Hit>>)> = LazyLock::new(|| {
     let sources = [ListSource::Ceis, ListSource::Cnep, ListSource::Cepim, ListSource::Plain];
     let entry = |number: u64| {
         let scope = if number.is_multiple_of(3) { Scope::Root } else { Scope::Exact };
-        let entry = Entry::new(document(1, number), sources[number as usize % 4], scope).expect("a source of lists");
+        let entry = Entry::new(document(1, number), sources[number as usize % 4], scope)
+            .expect("a source of lists");
         let until = (number % 4 > 1).then(|| date(2026, 12, 1 + (number % 28) as i8));
         entry.between(number.is_multiple_of(5).then(|| date(2026, 12, 10)), until)
     };
     let mut draft = Draft::from((0..80).map(entry).collect::<Vec<_>>());
     for entry in &mut draft.entries {
-        *entry = entry.because(draft.reasons.number(&format!("reason {}", entry.document().raw() % 12)));
+        *entry =
+            entry.because(draft.reasons.number(&format!("reason {}", entry.document().raw() % 12)));
     }
     let snapshot = Snapshot::build(draft, date(2026, 11, 22), 1).expect("few entries");
     (snapshot.bytes().to_vec(), answers(&snapshot))
@@ -58,7 +62,8 @@ fn open(bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
     Snapshot::open(&path)
 }
 
-/// The first byte says what the rest is: the file; a program that spoils a sound one; one after which hashes are made right.
+/// The first byte says what the rest is: the file; a program that spoils a sound one; one after
+/// which hashes are made right.
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
     let (sound, hits) = &*SOUND;
@@ -112,15 +117,25 @@ fn forged(file: &[u8]) {
     assert_ne!(snapshot.id(), 0);
     let hits = answers(&snapshot);
     assert!(hits.iter().flatten().count() as u64 <= 2 * ASKED);
-    assert!(asked().all(|key| snapshot.lines(key).iter().all(|line| line.source != ListSource::Overlay)));
-    assert!(hits.iter().flatten().all(|hit| hit.source != ListSource::Overlay), "a source that no snapshot has");
+    assert!(
+        asked()
+            .all(|key| snapshot.lines(key).iter().all(|line| line.source != ListSource::Overlay))
+    );
+    assert!(
+        hits.iter().flatten().all(|hit| hit.source != ListSource::Overlay),
+        "a source that no snapshot has"
+    );
     if snapshot.entries() == 0 {
         assert!(hits.iter().all(Option::is_none), "an empty list lists somebody");
     }
 }
 
 fn make_hashes_right(file: &mut [u8]) {
-    let content = *blake3::Hasher::new().update(&file[CONTENT]).update(&file[HEADER_LEN..]).finalize().as_bytes();
+    let content = *blake3::Hasher::new()
+        .update(&file[CONTENT])
+        .update(&file[HEADER_LEN..])
+        .finalize()
+        .as_bytes();
     file[CONTENT_HASH].copy_from_slice(&content);
     file[HEADER_HASH].fill(0);
     let header = *blake3::hash(&file[..HEADER_LEN]).as_bytes();

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// An answer may be this late on the node's own clock: two ticks, and a hop between two cores.
 pub(super) const LATE_NS: u64 = 25_000_000;
-/// How long two nodes that nothing disturbs may take to be in sync, with everything answered, milliseconds.
+/// How long two nodes that nothing disturbs may take to be in sync, with everything answered,
+/// milliseconds.
 const CONVERGE_MS: u64 = 30_000;
 
 /// What clients and nodes were seen to do, and the first promise that was broken.
@@ -60,11 +61,19 @@ impl Checks {
         self.answered.len()
     }
 
-    pub(super) fn answered(&mut self, which: (usize, u64), transaction: TransactionFields, answer: AnswerFields) {
+    pub(super) fn answered(
+        &mut self,
+        which: (usize, u64),
+        transaction: TransactionFields,
+        answer: AnswerFields,
+    ) {
         let plain = AnswerFields { flags: answer.flags & !VERDICT_DUPLICATE, ..answer };
         let (_, first) = self.answered.entry(which).or_insert((transaction, plain));
         if *first != plain && !self.forced {
-            let what = format!("client {} got two answers to {}: {first:?}, then {plain:?}", which.0, which.1);
+            let what = format!(
+                "client {} got two answers to {}: {first:?}, then {plain:?}",
+                which.0, which.1
+            );
             self.fail(what);
         }
     }
@@ -94,7 +103,11 @@ impl Sim {
     /// The node that decides, and whether the other one is in sync with it.
     pub(super) fn converged(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
-        let (Some(process), Some(other)) = (&self.nodes[leader].process, &self.nodes[1 - leader].process) else { return false };
+        let (Some(process), Some(other)) =
+            (&self.nodes[leader].process, &self.nodes[1 - leader].process)
+        else {
+            return false;
+        };
         process.state().durability == Durability::Sync
             && process.node.is_in_sync()
             && other.state().in_sync
@@ -105,7 +118,8 @@ impl Sim {
 
     /// The node whose disk says that it is the primary, of the highest epoch where both do.
     pub(super) fn leader(&self) -> Option<usize> {
-        let primaries = (0..NODES).filter(|&node| self.nodes[node].disk.state.role == Role::Primary);
+        let primaries =
+            (0..NODES).filter(|&node| self.nodes[node].disk.state.role == Role::Primary);
         primaries.max_by_key(|&node| self.nodes[node].disk.state.epoch)
     }
 
@@ -136,10 +150,16 @@ impl Sim {
         let log = self.log_of(leader)?;
         let other = self.log_of(1 - leader)?;
         if log.len() != other.len() {
-            return Err(format!("node {leader} holds {} records, the other {}", log.len(), other.len()));
+            return Err(format!(
+                "node {leader} holds {} records, the other {}",
+                log.len(),
+                other.len()
+            ));
         }
         for (place, stored) in &log {
-            let same = other.get(place).is_some_and(|s| s.receipt == stored.receipt && s.record == stored.record);
+            let same = other
+                .get(place)
+                .is_some_and(|s| s.receipt == stored.receipt && s.record == stored.record);
             if !same {
                 return Err(format!("the nodes differ at {place:?}"));
             }
@@ -147,7 +167,9 @@ impl Sim {
         let mut ids = BTreeSet::new();
         for (place, stored) in &log {
             let transaction = &stored.record.transaction;
-            if stored.record.kind == RecordKind::Decision.to_wire() && !ids.insert((transaction.payer, transaction.id)) {
+            if stored.record.kind == RecordKind::Decision.to_wire()
+                && !ids.insert((transaction.payer, transaction.id))
+            {
                 return Err(format!("two records for one transaction, the second at {place:?}"));
             }
         }
@@ -156,12 +178,19 @@ impl Sim {
         }
         for ((client, number), transaction) in &self.checks.late {
             if !ids.contains(&(transaction.payer, transaction.id)) {
-                return Err(format!("client {client}'s transaction {number} was said to be decided late, and is in no log"));
+                return Err(format!(
+                    "client {client}'s transaction {number} was said to be decided late, and is in no log"
+                ));
             }
         }
         for ((client, number), (transaction, answer)) in &self.checks.answered {
             let place = (answer.shard.to_native(), answer.lsn.to_native());
-            let who = || format!("client {client}'s transaction {number}, answered as {place:?} of epoch {}", answer.epoch);
+            let who = || {
+                format!(
+                    "client {client}'s transaction {number}, answered as {place:?} of epoch {}",
+                    answer.epoch
+                )
+            };
             let Some(stored) = log.get(&place) else { return Err(format!("{} is missing", who())) };
             let record = &stored.record;
             let same = record.transaction.id == transaction.id
@@ -184,7 +213,10 @@ impl Sim {
         read_log(&self.nodes[node].disk, |stream, block| {
             for (record, _) in block.records() {
                 let (epoch, receipt) = (block.place.epoch, receipt(&block.place.chain));
-                log.insert((stream, record.lsn.to_native()), Stored { record: *record, epoch, receipt });
+                log.insert(
+                    (stream, record.lsn.to_native()),
+                    Stored { record: *record, epoch, receipt },
+                );
             }
         })
         .map_err(|what| format!("node {node}: {what}"))?;

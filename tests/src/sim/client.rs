@@ -1,4 +1,5 @@
-//! Clients: they keep what they want decided until they have an answer, and send it again to whoever says it is primary.
+//! Clients: they keep what they want decided until they have an answer, and send it again to
+//! whoever says it is primary.
 
 use super::driver::frames;
 use super::event::Event;
@@ -7,8 +8,8 @@ use super::world::{MS, Sim};
 use bytemuck::Zeroable;
 use catraca_engine::blacklist::synthetic::document;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame, TransactionFields, VERDICT_DUPLICATE,
-    VerdictFrame, WelcomeFrame, transaction_id, view,
+    AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame,
+    TransactionFields, VERDICT_DUPLICATE, VerdictFrame, WelcomeFrame, transaction_id, view,
 };
 use std::collections::BTreeMap;
 
@@ -34,7 +35,8 @@ struct Wanted {
     refused: bool,
     /// The same id with another amount: to be refused.
     forged: bool,
-    /// There is a forged one of it. A primary that nobody follows may have taken that, and refuse the first for it until it is demoted.
+    /// There is a forged one of it. A primary that nobody follows may have taken that, and refuse
+    /// the first for it until it is demoted.
     copied: bool,
 }
 
@@ -116,7 +118,12 @@ impl Sim {
         let due: Vec<u64> = me
             .wanted
             .iter()
-            .filter(|(_, wanted)| !wanted.answered && !wanted.refused && wanted.asked.is_none() && wanted.try_at_ns <= now_ns)
+            .filter(|(_, wanted)| {
+                !wanted.answered
+                    && !wanted.refused
+                    && wanted.asked.is_none()
+                    && wanted.try_at_ns <= now_ns
+            })
             .map(|(number, _)| *number)
             .take(16)
             .collect();
@@ -126,7 +133,9 @@ impl Sim {
         if self.clients[client].resting {
             return;
         }
-        while self.rng.permille(self.clients[client].pace_permille) && self.clients[client].open() < 64 {
+        while self.rng.permille(self.clients[client].pace_permille)
+            && self.clients[client].open() < 64
+        {
             self.want(client);
             let number = self.clients[client].next_number - 1;
             self.ask(client, conn, number);
@@ -137,20 +146,29 @@ impl Sim {
     /// Makes up a transaction.
     fn want(&mut self, client: usize) {
         let (payer, payee) = (self.rng.between(0, PAYERS - 1), self.rng.between(0, PAYERS - 1));
-        let budget_us = if self.rng.permille(300) { 0 } else { self.rng.between(5, 2_000) as u32 * 1_000 };
+        let budget_us =
+            if self.rng.permille(300) { 0 } else { self.rng.between(5, 2_000) as u32 * 1_000 };
         let amount = self.rng.between(1, 1_000_000) as i64;
         let me = &mut self.clients[client];
         let number = me.next_number;
         me.next_number += 1;
         let mut transaction = TransactionFields::zeroed();
-        transaction.id = transaction_id(&format!("client{client}-{number}")).expect("short, and without spaces");
+        transaction.id =
+            transaction_id(&format!("client{client}-{number}")).expect("short, and without spaces");
         transaction.payer = document(DOCUMENTS_SEED, payer).to_wire();
         transaction.payee = document(DOCUMENTS_SEED, payee).to_wire();
         transaction.amount_centavos = amount.into();
         transaction.event_time_ns = (super::clock::NOON_NS + self.now_ns).into();
         transaction.budget_us = budget_us.into();
-        let wanted =
-            Wanted { transaction, asked: None, try_at_ns: 0, answered: false, refused: false, forged: false, copied: false };
+        let wanted = Wanted {
+            transaction,
+            asked: None,
+            try_at_ns: 0,
+            answered: false,
+            refused: false,
+            forged: false,
+            copied: false,
+        };
         me.wanted.insert(number, wanted);
     }
 
@@ -169,8 +187,12 @@ impl Sim {
         if !self.rng.permille(60) {
             return;
         }
-        let answered: Vec<u64> =
-            self.clients[client].wanted.iter().filter(|(_, w)| w.answered).map(|(number, _)| *number).collect();
+        let answered: Vec<u64> = self.clients[client]
+            .wanted
+            .iter()
+            .filter(|(_, w)| w.answered)
+            .map(|(number, _)| *number)
+            .collect();
         if answered.is_empty() {
             return;
         }
@@ -234,7 +256,8 @@ impl Sim {
             let correlation = header.correlation.to_native();
             match FrameKind::from_wire(header.kind) {
                 Some(FrameKind::Welcome) => {
-                    let primary = view::<WelcomeFrame>(whole).is_some_and(|welcome| welcome.role == Role::Primary.to_wire());
+                    let primary = view::<WelcomeFrame>(whole)
+                        .is_some_and(|welcome| welcome.role == Role::Primary.to_wire());
                     if !primary {
                         return self.leave(client, conn);
                     }
@@ -246,7 +269,8 @@ impl Sim {
                     }
                 }
                 Some(FrameKind::Error) => {
-                    let code = view::<ErrorFrame>(whole).and_then(|error| ErrorCode::from_wire(error.code.to_native()));
+                    let code = view::<ErrorFrame>(whole)
+                        .and_then(|error| ErrorCode::from_wire(error.code.to_native()));
                     if code == Some(ErrorCode::NotPrimary) {
                         return self.leave(client, conn);
                     }
@@ -260,13 +284,17 @@ impl Sim {
     fn decided(&mut self, client: usize, correlation: u64, answer: AnswerFields) {
         let me = &mut self.clients[client];
         let Some(number) = me.by_correlation.remove(&correlation) else {
-            return self.checks.fail(format!("client {client} got an answer to nothing: {correlation}"));
+            return self
+                .checks
+                .fail(format!("client {client} got an answer to nothing: {correlation}"));
         };
         let Some(wanted) = me.wanted.get_mut(&number) else { return };
         wanted.asked = None;
         wanted.answered = true;
         if wanted.forged && !self.checks.forced {
-            return self.checks.fail(format!("client {client}: an id used again with other content was decided: {answer:?}"));
+            return self.checks.fail(format!(
+                "client {client}: an id used again with other content was decided: {answer:?}"
+            ));
         }
         let transaction = wanted.transaction;
         if answer.flags & VERDICT_DUPLICATE != 0 {
@@ -305,7 +333,8 @@ impl Sim {
             }
             other => self.checks.fail(format!("client {client} got {other:?} to {number}")),
         }
-        // A short budget may never be met: another attempt gets more time. It is no part of what makes two the same.
+        // A short budget may never be met: another attempt gets more time. It is no part of what
+        // makes two the same.
         if let Some(wanted) = self.clients[client].wanted.get_mut(&number) {
             wanted.transaction.budget_us = 0.into();
         }

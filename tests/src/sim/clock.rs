@@ -1,4 +1,5 @@
-//! A node's clocks: one that only goes forward, at its own rate, and one that shows the time of day and may be set.
+//! A node's clocks: one that only goes forward, at its own rate, and one that shows the time of day
+//! and may be set.
 
 use super::rng::Rng;
 use catraca_engine::shard::messages::Now;
@@ -26,7 +27,8 @@ impl Clock {
 
     pub fn now(&self, now_ns: u64) -> Now {
         let passed = i128::from(now_ns - self.since_ns);
-        let mono_ns = self.mono_ns + (passed + passed * i128::from(self.drift_ppb) / BILLION) as u64;
+        let mono_ns =
+            self.mono_ns + (passed + passed * i128::from(self.drift_ppb) / BILLION) as u64;
         Now { mono_ns, wall_ns: (NOON_NS + now_ns).saturating_add_signed(self.wall_offset_ns) }
     }
 

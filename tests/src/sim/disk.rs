@@ -1,6 +1,6 @@
-//! A disk that keeps the promises that the log rests on, and no more: what it reported is there after a power cut; of what it did not
-//! report any 512-byte sectors may be there. On request it breaks them, too: it says that a write is done which it put elsewhere, or
-//! never did.
+//! A disk that keeps the promises that the log rests on, and no more: what it reported is there
+//! after a power cut; of what it did not report any 512-byte sectors may be there. On request it
+//! breaks them, too: it says that a write is done which it put elsewhere, or never did.
 
 use super::rng::Rng;
 use catraca_engine::replica::ReplicaState;
@@ -14,7 +14,8 @@ pub enum DiskFault {
     Io,
     /// No space (ENOSPC): nothing was written.
     NoSpace,
-    /// Reported done, and not: what was there before is still there. Until the next write it may yet come.
+    /// Reported done, and not: what was there before is still there. Until the next write it may
+    /// yet come.
     Lost,
     /// Reported done, and written to another place.
     Misdirected,
@@ -48,13 +49,14 @@ struct UnderWay {
     len: usize,
 }
 
-/// The disk's part that holds one stream of the log: what would be found after a power cut, and the one write under way.
+/// The disk's part that holds one stream of the log: what would be found after a power cut, and the
+/// one write under way.
 #[derive(Debug, Clone, Default)]
 pub(super) struct StreamDisk {
     pub segments: Vec<Vec<u8>>,
     under_way: Option<UnderWay>,
-    /// A write that was reported and is not there. Behind it nothing has been written, so that it is told from one that came late by
-    /// nobody: it still may.
+    /// A write that was reported and is not there. Behind it nothing has been written, so that it
+    /// is told from one that came late by nobody: it still may.
     late: Option<UnderWay>,
     /// Something is wrong in the middle of what is written: no start may succeed.
     pub hole: bool,
@@ -63,8 +65,15 @@ pub(super) struct StreamDisk {
 }
 
 impl StreamDisk {
-    /// Makes a segment: filled with zeros and synced before it has its name, so there is no half-made one to be found.
-    pub fn add_segment(&mut self, cluster_id: [u8; 16], stream: u16, segment_len: usize, reuse: bool) {
+    /// Makes a segment: filled with zeros and synced before it has its name, so there is no
+    /// half-made one to be found.
+    pub fn add_segment(
+        &mut self,
+        cluster_id: [u8; 16],
+        stream: u16,
+        segment_len: usize,
+        reuse: bool,
+    ) {
         let index = self.segments.len() as u32;
         // The broken variant takes an old file as it is.
         let old = if reuse { self.segments.last() } else { None };
@@ -88,11 +97,16 @@ impl StreamDisk {
         assert!(self.under_way.is_none(), "a stream's blocks are written one at a time");
         let (segment, offset, len) = (segment as usize, offset as usize, bytes.len());
         assert!(
-            offset >= SEGMENT_HEAD_LEN && offset.is_multiple_of(BLOCK_ALIGN) && len.is_multiple_of(BLOCK_ALIGN),
+            offset >= SEGMENT_HEAD_LEN
+                && offset.is_multiple_of(BLOCK_ALIGN)
+                && len.is_multiple_of(BLOCK_ALIGN),
             "direct I/O takes pages"
         );
         let excused = reused || self.is_rotten();
-        assert!(excused || self.is_unused(segment, offset, len), "a block is written where nothing was");
+        assert!(
+            excused || self.is_unused(segment, offset, len),
+            "a block is written where nothing was"
+        );
         self.under_way = Some(UnderWay { id, segment, offset, bytes: Some(bytes), len });
     }
 
@@ -105,7 +119,13 @@ impl StreamDisk {
     pub fn begin_zero(&mut self, id: u64, segment: u32, from: u64, to: u64) {
         assert!(self.under_way.is_none(), "one thing at a time");
         let len = (to - from) as usize;
-        self.under_way = Some(UnderWay { id, segment: segment as usize, offset: from as usize, bytes: None, len });
+        self.under_way = Some(UnderWay {
+            id,
+            segment: segment as usize,
+            offset: from as usize,
+            bytes: None,
+            len,
+        });
     }
 
     /// Ends the zeroing under way, if there is one.
@@ -133,14 +153,22 @@ impl StreamDisk {
         fault.filter(|fault| !fault.lies()).map_or(Ok(()), Err)
     }
 
-    /// Ends the write under way in another place of the stream: where a block of it began, or ahead of it. Whether there was such a place.
+    /// Ends the write under way in another place of the stream: where a block of it began, or ahead
+    /// of it. Whether there was such a place.
     pub fn misdirect(&mut self, blocks: &[(u32, u64)], rng: &mut Rng) -> bool {
         let Some(write) = &self.under_way else { return false };
         let (segment, offset, len) = (write.segment, write.offset, write.len);
-        let before = |&(of, at): &(u32, u64)| (of as usize, at as usize + len) <= (segment, offset) && of as usize == segment;
-        let older: Vec<usize> = blocks.iter().filter(|place| before(place)).map(|(_, at)| *at as usize).collect();
+        let before = |&(of, at): &(u32, u64)| {
+            (of as usize, at as usize + len) <= (segment, offset) && of as usize == segment
+        };
+        let older: Vec<usize> =
+            blocks.iter().filter(|place| before(place)).map(|(_, at)| *at as usize).collect();
         let ahead = offset + len + rng.index(4) * BLOCK_ALIGN;
-        let to = if !older.is_empty() && rng.permille(500) { older[rng.index(older.len())] } else { ahead };
+        let to = if !older.is_empty() && rng.permille(500) {
+            older[rng.index(older.len())]
+        } else {
+            ahead
+        };
         if to == ahead && !self.is_unused(segment, to, len) {
             return false;
         }
@@ -164,7 +192,9 @@ impl StreamDisk {
 
     /// Where the write under way goes, and its bytes.
     pub fn write_under_way(&self) -> Option<(usize, usize, Rc<[u8]>)> {
-        self.under_way.as_ref().and_then(|write| Some((write.segment, write.offset, write.bytes.clone()?)))
+        self.under_way
+            .as_ref()
+            .and_then(|write| Some((write.segment, write.offset, write.bytes.clone()?)))
     }
 
     /// The power goes, or the process: any sectors of what is under way are there.
@@ -186,7 +216,8 @@ impl StreamDisk {
             1 => true,
             2 => sector < some,
             3 => sector >= some,
-            // Of small blocks only the first sectors are not zero; a cut between those is what matters.
+            // Of small blocks only the first sectors are not zero; a cut between those is what
+            // matters.
             4 => sector == some % 3,
             _ => bits.rotate_right(sector as u32 % 64) & 1 == 1,
         };
@@ -203,9 +234,13 @@ impl StreamDisk {
     fn keep(&mut self, kept: impl Fn(usize) -> bool) {
         let Some(write) = self.under_way.take() else { return };
         let place = &mut self.segments[write.segment][write.offset..write.offset + write.len];
-        for (sector, to) in place.chunks_mut(SECTOR_LEN).enumerate().filter(|(sector, _)| kept(*sector)) {
+        for (sector, to) in
+            place.chunks_mut(SECTOR_LEN).enumerate().filter(|(sector, _)| kept(*sector))
+        {
             match &write.bytes {
-                Some(bytes) => to.copy_from_slice(&bytes[sector * SECTOR_LEN..(sector + 1) * SECTOR_LEN]),
+                Some(bytes) => {
+                    to.copy_from_slice(&bytes[sector * SECTOR_LEN..(sector + 1) * SECTOR_LEN])
+                }
                 None => to.fill(0),
             }
         }

@@ -1,4 +1,5 @@
-//! What moves the shards of a node: the same steps in the same order as `engine/src/driver`, each when its event is due.
+//! What moves the shards of a node: the same steps in the same order as `engine/src/driver`, each
+//! when its event is due.
 
 use super::disk::{DiskFault, USUAL_NS};
 use super::event::{Event, Mend, Wake};
@@ -11,7 +12,8 @@ use catraca_engine::replica::MAX_UNACKNOWLEDGED;
 use catraca_engine::replica::node::Event as ReplicaEvent;
 use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
 use catraca_wire::frame::{
-    Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame, VerdictFrame, view,
+    Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame,
+    VerdictFrame, view,
 };
 use std::rc::Rc;
 
@@ -59,7 +61,8 @@ impl Sim {
         self.progress(node, core);
     }
 
-    /// Gives the disk the next block, if it may have one, and moves on what the shard has for others.
+    /// Gives the disk the next block, if it may have one, and moves on what the shard has for
+    /// others.
     pub(super) fn progress(&mut self, node: usize, core: usize) {
         self.begin_write(node, core);
         let now = self.clock(node);
@@ -107,8 +110,10 @@ impl Sim {
         if !self.nodes[node].disk.streams[stream].is_under_way(id) {
             return;
         }
-        // A disk may lie where another copy is safe, and nowhere else: what both have lost nobody brings back.
-        let mut fault = self.nodes[node].disk.fault.take().filter(|fault| !fault.lies() || self.is_spare(node));
+        // A disk may lie where another copy is safe, and nowhere else: what both have lost nobody
+        // brings back.
+        let mut fault =
+            self.nodes[node].disk.fault.take().filter(|fault| !fault.lies() || self.is_spare(node));
         match fault {
             Some(DiskFault::Misdirected) => {
                 if self.misdirect(node, stream) {
@@ -119,7 +124,9 @@ impl Sim {
                 fault = None;
             }
             Some(DiskFault::Lost) => {
-                self.note(format_args!("node {node}/{stream}: the write is reported done, and is not"));
+                self.note(format_args!(
+                    "node {node}/{stream}: the write is reported done, and is not"
+                ));
             }
             Some(DiskFault::Io) => self.checks.count("write error"),
             Some(DiskFault::NoSpace) => self.checks.count("write without room"),
@@ -147,7 +154,8 @@ impl Sim {
         {
             self.checks.count("write into another stream");
             // In its own place it is lost.
-            let lost = self.nodes[node].disk.streams[stream].finish(Some(DiskFault::Lost), &mut self.rng);
+            let lost =
+                self.nodes[node].disk.streams[stream].finish(Some(DiskFault::Lost), &mut self.rng);
             return lost.is_ok();
         }
         let Some(process) = &host.process else { return false };
@@ -204,7 +212,9 @@ impl Sim {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let shard = &mut process.cores[core].shard;
         let mesh_before = process.mesh.len();
-        process.mesh.extend(shard.mesh_out().drain(..).map(|(to, message)| (usize::from(to), core, message)));
+        process.mesh.extend(
+            shard.mesh_out().drain(..).map(|(to, message)| (usize::from(to), core, message)),
+        );
         let mesh = process.mesh.len() > mesh_before;
         for _ in mesh_before..process.mesh.len() {
             self.checks.count("forwards");
@@ -222,7 +232,8 @@ impl Sim {
         }
         while let Some(id) = self.process(node).cores[core].shard.next_dirty() {
             let process = self.process(node);
-            let conn = process.clients.iter().find(|(_, of)| **of == (core, id)).map(|(conn, _)| *conn);
+            let conn =
+                process.clients.iter().find(|(_, of)| **of == (core, id)).map(|(conn, _)| *conn);
             let mut bytes = Vec::new();
             let closing = process.cores[core].shard.take_output(id, &mut bytes);
             let Some(conn) = conn else { continue };
@@ -252,7 +263,10 @@ impl Sim {
             };
             self.checks.acknowledges(epoch, node, verdict.answer.lsn.to_native());
             if due.is_some_and(|due| now.mono_ns >= due) {
-                self.checks.fail(format!("node {node} gives a verdict after the budget: {:?}", verdict.answer));
+                self.checks.fail(format!(
+                    "node {node} gives a verdict after the budget: {:?}",
+                    verdict.answer
+                ));
             }
             self.note(format_args!(
                 "node {node} answers {}/{} of epoch {} to {conn}:{correlation}",
@@ -311,12 +325,28 @@ impl Sim {
     fn queues_are_bounded(&mut self, node: usize) {
         let Some(process) = &self.nodes[node].process else { return };
         for core in &process.cores {
-            self.checks.bounded("transactions are pending", core.shard.counters().pending as usize, limits::MAX_PENDING);
-            self.checks.bounded("messages wait for a shard", core.mail.len(), limits::CONTROL_QUEUE_LEN);
+            self.checks.bounded(
+                "transactions are pending",
+                core.shard.counters().pending as usize,
+                limits::MAX_PENDING,
+            );
+            self.checks.bounded(
+                "messages wait for a shard",
+                core.mail.len(),
+                limits::CONTROL_QUEUE_LEN,
+            );
         }
-        self.checks.bounded("messages wait for the control thread", process.control.len(), limits::CONTROL_QUEUE_LEN);
+        self.checks.bounded(
+            "messages wait for the control thread",
+            process.control.len(),
+            limits::CONTROL_QUEUE_LEN,
+        );
         let cores = process.cores.len();
-        self.checks.bounded("forwards and replies between cores", process.mesh.len(), 2 * cores * limits::MESH_QUEUE_LEN);
+        self.checks.bounded(
+            "forwards and replies between cores",
+            process.mesh.len(),
+            2 * cores * limits::MESH_QUEUE_LEN,
+        );
         for inbox in process.standby.inbox_lens() {
             // What comes twice is read twice.
             self.checks.bounded("frames wait for a stream's disk", inbox, 2 * MAX_UNACKNOWLEDGED);
@@ -330,14 +360,19 @@ impl Sim {
         let standby_full = process.node.standby_disk_full();
         let full_there = process.state().durability == Durability::Sync && standby_full;
         let full = full_here || full_there;
-        if process.state().role != Role::Primary || std::mem::replace(&mut process.full, full) == full {
+        if process.state().role != Role::Primary
+            || std::mem::replace(&mut process.full, full) == full
+        {
             return;
         }
         if full_there && !full_here {
             self.checks.count("standby out of room");
         }
         let whose = if full_there { "its standby's" } else { "its" };
-        self.note(format_args!("node {node} has {} room on {whose} disk", if full { "no" } else { "again" }));
+        self.note(format_args!(
+            "node {node} has {} room on {whose} disk",
+            if full { "no" } else { "again" }
+        ));
         let admission = if full { Admission::DiskFull } else { Admission::Open };
         for core in 0..usize::from(self.plan.shards) {
             self.mail(node, core, ToShard::Admit(admission));
@@ -356,8 +391,11 @@ impl Sim {
         // What a sibling answers at its tick comes over the mesh.
         let overdue = |due: u64| now.mono_ns.saturating_sub(due) > checks::LATE_NS;
         let process = self.process(node);
-        if let Some((&(conn, correlation), _)) = process.due.iter().find(|(_, due)| overdue(**due)) {
-            self.checks.fail(format!("node {node} let {conn}:{correlation} go unanswered past its budget"));
+        if let Some((&(conn, correlation), _)) = process.due.iter().find(|(_, due)| overdue(**due))
+        {
+            self.checks.fail(format!(
+                "node {node} let {conn}:{correlation} go unanswered past its budget"
+            ));
         }
         self.wake_in(node, 10 * MS, Wake::Tick);
     }
@@ -375,5 +413,7 @@ pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = (&HeaderFields, &[u8]
 }
 
 fn submits(bytes: &[u8]) -> impl Iterator<Item = &SubmitFrame> {
-    frames(bytes).filter(|(header, _)| header.kind == FrameKind::Submit.to_wire()).filter_map(|(_, whole)| view(whole))
+    frames(bytes)
+        .filter(|(header, _)| header.kind == FrameKind::Submit.to_wire())
+        .filter_map(|(_, whole)| view(whole))
 }

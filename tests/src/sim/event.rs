@@ -45,7 +45,8 @@ pub(super) enum Wake {
     },
 }
 
-/// A task of a process that the runtime does not poll for long, whatever it waits for: others of its core go on.
+/// A task of a process that the runtime does not poll for long, whatever it waits for: others of
+/// its core go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     /// A core's deadlines and time-outs.
@@ -63,7 +64,8 @@ pub(super) enum Task {
 }
 
 impl Task {
-    pub const ALL: [Self; 6] = [Self::Tick, Self::Mail, Self::Mesh, Self::Control, Self::Segments, Self::Written];
+    pub const ALL: [Self; 6] =
+        [Self::Tick, Self::Mail, Self::Mesh, Self::Control, Self::Segments, Self::Written];
 
     /// Whether this is what the task would do.
     pub fn does(self, wake: Wake) -> bool {

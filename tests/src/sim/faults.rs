@@ -13,10 +13,12 @@ use catraca_wire::frame::{Durability, Role};
 const MOMENT_NS: u64 = 20_000;
 const MOMENTS: usize = 2_000;
 
-/// Of so many jumps of a clock one is by hours: most transactions are refused for their age then, and a run is to meet other things too.
+/// Of so many jumps of a clock one is by hours: most transactions are refused for their age then,
+/// and a run is to meet other things too.
 const HOURS_IN: i64 = 3;
 
-/// Of a thousand slow disks those that take their time for the node's state too: all of them would rarely let a standby come in sync.
+/// Of a thousand slow disks those that take their time for the node's state too: all of them would
+/// rarely let a standby come in sync.
 const SLOW_STATE_PERMILLE: u64 = 300;
 
 /// What may go wrong.
@@ -85,11 +87,22 @@ pub(super) struct Faults {
 impl Faults {
     pub fn new(rng: &mut Rng) -> Self {
         let mask = if rng.permille(500) { u64::MAX } else { rng.bits() | 1 };
-        Self { longest_pause_ms: rng.between(60, 1_500), over: false, mask, kills_in_cut: [false; NODES] }
+        Self {
+            longest_pause_ms: rng.between(60, 1_500),
+            over: false,
+            mask,
+            kills_in_cut: [false; NODES],
+        }
     }
 
     fn draw(&self, rng: &mut Rng) -> Fault {
-        let known = || FAULTS.iter().enumerate().filter(|(index, _)| self.mask >> index & 1 == 1).map(|(_, fault)| fault);
+        let known = || {
+            FAULTS
+                .iter()
+                .enumerate()
+                .filter(|(index, _)| self.mask >> index & 1 == 1)
+                .map(|(_, fault)| fault)
+        };
         let mut pick = rng.between(1, known().map(|(_, weight)| weight).sum());
         for (fault, weight) in known() {
             match pick.checked_sub(*weight) {
@@ -148,7 +161,8 @@ impl Sim {
             Fault::PartClient => {
                 self.checks.count("client cut off");
                 let client = NODES + self.rng.index(self.clients.len());
-                let (from, to) = if self.rng.permille(500) { (node, client) } else { (client, node) };
+                let (from, to) =
+                    if self.rng.permille(500) { (node, client) } else { (client, node) };
                 self.set_line(from, to, false);
                 self.after(long, Event::Mend(Mend::Line { from, to }));
             }
@@ -175,7 +189,8 @@ impl Sim {
                 self.break_disk(node, fault);
             }
             Fault::WriteLie => {
-                let fault = if self.rng.permille(400) { DiskFault::Lost } else { DiskFault::Misdirected };
+                let fault =
+                    if self.rng.permille(400) { DiskFault::Lost } else { DiskFault::Misdirected };
                 self.break_disk(node, fault);
             }
             Fault::DiskFull => self.fill_disk(node, 3 * long),
@@ -186,7 +201,9 @@ impl Sim {
                 self.nodes[node].clock.jump(jump * MS as i64);
                 let now_ns = self.now_ns;
                 let drift = self.nodes[node].clock.drift(now_ns, &mut self.rng);
-                self.note(format_args!("node {node}: its clock jumps by {jump} ms and drifts by {drift} ppb"));
+                self.note(format_args!(
+                    "node {node}: its clock jumps by {jump} ms and drifts by {drift} ppb"
+                ));
                 if jump % HOURS_IN == 0 {
                     self.set_clock_by_hours(node, -1);
                     self.after(long / 2, Event::Mend(Mend::ClockForth(node)));
@@ -219,12 +236,16 @@ impl Sim {
                 let Some(process) = &mut self.nodes[node].process else { return };
                 process.starved = Some((task, until_ns));
                 self.checks.count("task starved");
-                self.note(format_args!("node {node}: its task {task:?} is not polled for {} ms", short / MS));
+                self.note(format_args!(
+                    "node {node}: its task {task:?} is not polled for {} ms",
+                    short / MS
+                ));
             }
         }
     }
 
-    /// Kills a node that is being promoted once it has come to a step, or has gone past it. The step at which it was killed.
+    /// Kills a node that is being promoted once it has come to a step, or has gone past it. The
+    /// step at which it was killed.
     pub fn kill_in_promotion(&mut self, node: usize, step: PromotionStep) -> Option<PromotionStep> {
         for _ in 0..MOMENTS {
             if self.promotion_step(node).is_none_or(|reached| reached >= step) {
@@ -244,7 +265,9 @@ impl Sim {
     pub fn await_write(&mut self, node: usize) -> bool {
         let writes = |sim: &Self| {
             let process = sim.nodes[node].process.as_ref();
-            process.is_some_and(|process| (0..process.cores.len()).any(|stream| process.standby.writes(stream)))
+            process.is_some_and(|process| {
+                (0..process.cores.len()).any(|stream| process.standby.writes(stream))
+            })
         };
         for _ in 0..MOMENTS {
             if writes(self) {
@@ -292,18 +315,25 @@ impl Sim {
         let (this, other) = (&self.nodes[node], &self.nodes[1 - node]);
         let asked = self.operator.solo_at_ns.is_some_and(|at| self.now_ns - at < 3_000 * MS);
         let processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        let going_alone = asked || processes.into_iter().any(|process| process.node.is_going_alone());
+        let going_alone =
+            asked || processes.into_iter().any(|process| process.node.is_going_alone());
         if other.disk.is_rotten() || other.damaged || going_alone {
             return false;
         }
         match self.leader() {
             // What a standby holds its primary holds, as long as it stays a standby.
-            Some(leader) if leader != node => !this.process.as_ref().is_some_and(|process| process.node.is_promoting()),
+            Some(leader) if leader != node => {
+                !this.process.as_ref().is_some_and(|process| process.node.is_promoting())
+            }
             Some(_) => {
                 let (mine, its) = (&this.disk.state, &other.disk.state);
-                // A standby that is ahead of its primary since the grant will be cut, and is no longer granted then.
+                // A standby that is ahead of its primary since the grant will be cut, and is no
+                // longer granted then.
                 let granted = its.found(&disk_tails(&this.disk)).in_sync;
-                mine.durability == Durability::Sync && granted && its.epoch == mine.epoch && self.may_promote(1 - node)
+                mine.durability == Durability::Sync
+                    && granted
+                    && its.epoch == mine.epoch
+                    && self.may_promote(1 - node)
             }
             None => false,
         }
@@ -318,35 +348,55 @@ impl Sim {
         }
     }
 
-    /// The newest blocks of a node that is down are gone, as where its disk was restored from an older copy: no start can tell.
+    /// The newest blocks of a node that is down are gone, as where its disk was restored from an
+    /// older copy: no start can tell.
     pub fn set_back(&mut self, node: usize, blocks: usize) {
         let mut all = Vec::new();
         let read = read_log(&self.nodes[node].disk, |of, block| {
-            all.push((of, block.place.segment as usize, block.place.block_offset as usize, block.head.padded_len()));
+            all.push((
+                of,
+                block.place.segment as usize,
+                block.place.block_offset as usize,
+                block.head.padded_len(),
+            ));
         });
-        assert!(read.is_ok() && all.len() > blocks && !self.runs(node), "a sound log of a node that is down");
+        assert!(
+            read.is_ok() && all.len() > blocks && !self.runs(node),
+            "a sound log of a node that is down"
+        );
         for &(stream, segment, from, len) in &all[all.len() - blocks..] {
-            self.nodes[node].disk.streams[usize::from(stream)].segments[segment][from..from + len].fill(0);
+            self.nodes[node].disk.streams[usize::from(stream)].segments[segment][from..from + len]
+                .fill(0);
         }
         self.note(format_args!("node {node}: its last {blocks} blocks are gone"));
     }
 
-    /// Alters one block of a node that is down, but so that it can be told: the newest is not lost as a whole.
+    /// Alters one block of a node that is down, but so that it can be told: the newest is not lost
+    /// as a whole.
     pub fn rot(&mut self, node: usize) -> bool {
         let kind = self.rng.index(4);
         self.rot_as(node, kind)
     }
 
-    /// The same, in one of four ways: a bit has flipped, it was never written, another lies in its place, its length has changed.
+    /// The same, in one of four ways: a bit has flipped, it was never written, another lies in its
+    /// place, its length has changed.
     pub fn rot_as(&mut self, node: usize, kind: usize) -> bool {
         let stream = self.rng.index(usize::from(self.plan.shards));
         let mut blocks = Vec::new();
         let sound = read_log(&self.nodes[node].disk, |of, block| {
             if usize::from(of) == stream {
-                blocks.push((block.place.segment as usize, block.place.block_offset as usize, block.head.padded_len()));
+                blocks.push((
+                    block.place.segment as usize,
+                    block.place.block_offset as usize,
+                    block.head.padded_len(),
+                ));
             }
         });
-        if sound.is_err() || blocks.len() < 3 || self.nodes[node].process.is_some() || self.nodes[node].booting {
+        if sound.is_err()
+            || blocks.len() < 3
+            || self.nodes[node].process.is_some()
+            || self.nodes[node].booting
+        {
             return false;
         }
         let which = self.rng.index(blocks.len() - 1);
@@ -378,7 +428,9 @@ impl Sim {
                 "its length has changed"
             }
         };
-        self.note(format_args!("node {node}: block {which} of stream {stream}, at {segment}:{from}: {what}"));
+        self.note(format_args!(
+            "node {node}: block {which} of stream {stream}, at {segment}:{from}: {what}"
+        ));
         true
     }
 }

@@ -1,5 +1,5 @@
-//! What nodes say to each other: the frames of `catraca_wire::replication` with the handshake's proofs left out, because the network
-//! here carries nothing that a node did not send.
+//! What nodes say to each other: the frames of `catraca_wire::replication` with the handshake's
+//! proofs left out, because the network here carries nothing that a node did not send.
 
 use super::network::{End, Payload};
 use super::world::Sim;
@@ -86,7 +86,11 @@ impl Sim {
             Payload::Close => self.conn_closed(node, conn),
             Payload::Frame(frame) => {
                 let dialed = matches!(self.net.conns[conn].ends[0], End::Node { node: from, .. } if from == node);
-                if dialed { self.standby_receives(node, conn, frame) } else { self.primary_receives(node, conn, frame) }
+                if dialed {
+                    self.standby_receives(node, conn, frame)
+                } else {
+                    self.primary_receives(node, conn, frame)
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
-//! The simulator: the real shards, journals, recovery and replication of two nodes under a seeded scheduler, with fake disks, a fake
-//! network, fake clocks, and clients that send again what was not answered. One seed is one run, bit for bit.
+//! The simulator: the real shards, journals, recovery and replication of two nodes under a seeded
+//! scheduler, with fake disks, a fake network, fake clocks, and clients that send again what was
+//! not answered. One seed is one run, bit for bit.
 //!
 //! ```text
 //! faults, operator ──→ world (queue of events, one source of chance)
@@ -9,9 +10,10 @@
 //!                        └─ checks: what must hold          trace: what happened
 //! ```
 //!
-//! What a node does about the other one is decided by the state machine that ships, [`catraca_engine::replica::node`]; `replication` only
-//! carries out what it says. What `engine/src/driver` does around a shard, and the threads of `engine/src/replication` around a stream, is done
-//! here in the same order.
+//! What a node does about the other one is decided by the state machine that ships,
+//! [`catraca_engine::replica::node`]; `replication` only carries out what it says. What
+//! `engine/src/driver` does around a shard, and the threads of `engine/src/replication` around a
+//! stream, is done here in the same order.
 
 mod checks;
 mod client;
@@ -109,9 +111,11 @@ pub struct Plan {
     pub faults: bool,
     /// An operator acts by itself.
     pub operator: bool,
-    /// The operator may use force, and so lose what was answered: the checks of that are not made once it has.
+    /// The operator may use force, and so lose what was answered: the checks of that are not made
+    /// once it has.
     pub force: bool,
-    /// After this time without its standby a primary goes on alone by itself, milliseconds; 0 never.
+    /// After this time without its standby a primary goes on alone by itself, milliseconds; 0
+    /// never.
     pub solo_after_ms: u64,
     /// How long it is disturbed, milliseconds.
     pub time_ms: u64,
@@ -186,7 +190,10 @@ pub fn run(plan: Plan, echo: bool) -> Report {
     let (checks, panicked) = match outcome {
         Ok(checks) => (checks, None),
         Err(payload) => {
-            let text = payload.downcast_ref::<String>().map(String::as_str).or(payload.downcast_ref::<&str>().copied());
+            let text = payload
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or(payload.downcast_ref::<&str>().copied());
             (Checks::default(), Some(format!("panicked: {}", text.unwrap_or("without a word"))))
         }
     };

@@ -1,7 +1,8 @@
 //! The network: connections that keep order, between machines that may not reach each other.
 //!
-//! What is on its way when a line goes down arrives when it is up again, unless its connection was given up: as with TCP. Two
-//! connections know nothing of each other, so what was sent on one may arrive long after what was sent later on another.
+//! What is on its way when a line goes down arrives when it is up again, unless its connection was
+//! given up: as with TCP. Two connections know nothing of each other, so what was sent on one may
+//! arrive long after what was sent later on another.
 
 use super::event::Event;
 use super::frames::NodeFrame;
@@ -77,7 +78,13 @@ pub(super) struct Network {
 impl Network {
     pub fn new(clients: usize) -> Self {
         let hosts = NODES + clients;
-        Self { conns: Vec::new(), up: vec![vec![true; hosts]; hosts], slowest_ns: USUAL_NS, lost_permille: 0, twice_permille: 0 }
+        Self {
+            conns: Vec::new(),
+            up: vec![vec![true; hosts]; hosts],
+            slowest_ns: USUAL_NS,
+            lost_permille: 0,
+            twice_permille: 0,
+        }
     }
 
     /// Which end of a connection a run of a process is, if it holds it.
@@ -98,7 +105,13 @@ impl Sim {
         let to = End::Node { node, incarnation: None };
         let conn = self.net.conns.len();
         let queues = [VecDeque::new(), VecDeque::new()];
-        self.net.conns.push(Conn { ends: [from, to], open: [true; 2], queues, last_ns: [0; 2], stalled: [false; 2] });
+        self.net.conns.push(Conn {
+            ends: [from, to],
+            open: [true; 2],
+            queues,
+            last_ns: [0; 2],
+            stalled: [false; 2],
+        });
         self.send(conn, 0, Payload::Open);
         conn
     }
@@ -114,8 +127,10 @@ impl Sim {
             delay_ns += self.rng.between(40, 250) * 1_000_000;
             self.checks.count("message lost");
         }
-        let may_repeat = matches!(payload, Payload::Frame(NodeFrame::Block { .. } | NodeFrame::Ack { .. }));
-        let twice = may_repeat && self.net.twice_permille > 0 && self.rng.permille(self.net.twice_permille);
+        let may_repeat =
+            matches!(payload, Payload::Frame(NodeFrame::Block { .. } | NodeFrame::Ack { .. }));
+        let twice =
+            may_repeat && self.net.twice_permille > 0 && self.rng.permille(self.net.twice_permille);
         if twice {
             self.checks.count("message twice");
         }
@@ -196,7 +211,12 @@ impl Sim {
         if std::mem::replace(&mut self.net.up[from][to], up) == up {
             return;
         }
-        self.note(format_args!("line from {} to {} is {}", host_name(from), host_name(to), if up { "up" } else { "down" }));
+        self.note(format_args!(
+            "line from {} to {} is {}",
+            host_name(from),
+            host_name(to),
+            if up { "up" } else { "down" }
+        ));
         if !up {
             return;
         }
@@ -229,7 +249,8 @@ impl Sim {
     pub(super) fn reset_some(&mut self, of_clients: bool) {
         let of_client = |conn: &Conn| conn.ends.iter().any(|end| end.host() >= NODES);
         let fits = |conn: &Conn| conn.open == [true; 2] && of_client(conn) == of_clients;
-        let open: Vec<usize> = (0..self.net.conns.len()).filter(|&conn| fits(&self.net.conns[conn])).collect();
+        let open: Vec<usize> =
+            (0..self.net.conns.len()).filter(|&conn| fits(&self.net.conns[conn])).collect();
         if open.is_empty() {
             return;
         }

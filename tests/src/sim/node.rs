@@ -1,4 +1,5 @@
-//! A node: from what its disk holds to a running process, and to its end. It does what the program does around the same pure parts.
+//! A node: from what its disk holds to a running process, and to its end. It does what the program
+//! does around the same pure parts.
 
 use super::disk::{Cut, NodeDisk, StreamDisk};
 use super::event::{Event, Mend, Task, Wake};
@@ -109,7 +110,12 @@ pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
 }
 
 /// Recovers a stream, and shows its blocks.
-fn recover(stream: u16, disk: &StreamDisk, last_write: LastWrite, visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Found {
+fn recover(
+    stream: u16,
+    disk: &StreamDisk,
+    last_write: LastWrite,
+    visit: &mut dyn FnMut(&SoundBlock<'_>),
+) -> Found {
     let mut recovery = Recovery::new(Some(CLUSTER), stream, Some(&KEY)).with_last_write(last_write);
     let mut damage = None;
     for (index, bytes) in disk.segments.iter().enumerate() {
@@ -134,13 +140,22 @@ pub(super) fn ends_clean(stream: u16, disk: &StreamDisk) -> bool {
 /// The last record of each stream on a disk.
 pub(super) fn disk_tails(disk: &NodeDisk) -> Vec<u64> {
     let (streams, last_write) = (disk.streams.iter().enumerate(), disk.state.last_write());
-    streams.map(|(stream, on_disk)| recover(stream as u16, on_disk, last_write, &mut |_| {}).tail.next_lsn - 1).collect()
+    streams
+        .map(|(stream, on_disk)| {
+            recover(stream as u16, on_disk, last_write, &mut |_| {}).tail.next_lsn - 1
+        })
+        .collect()
 }
 
 /// The records that a reader of a disk finds, each with its stream, epoch and receipt.
-pub(super) fn read_log(disk: &NodeDisk, mut visit: impl FnMut(u16, &SoundBlock<'_>)) -> Result<(), String> {
+pub(super) fn read_log(
+    disk: &NodeDisk,
+    mut visit: impl FnMut(u16, &SoundBlock<'_>),
+) -> Result<(), String> {
     for (stream, on_disk) in disk.streams.iter().enumerate() {
-        let found = recover(stream as u16, on_disk, disk.state.last_write(), &mut |block| visit(stream as u16, block));
+        let found = recover(stream as u16, on_disk, disk.state.last_write(), &mut |block| {
+            visit(stream as u16, block)
+        });
         if let Some(damage) = found.damage {
             return Err(format!("stream {stream} is damaged at {}: {}", damage.at, damage.reason));
         }
@@ -210,7 +225,8 @@ impl Sim {
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
                 if torn.reason == TornReason::BlocksNotWritten {
-                    // Whatever was missing lay in what is cleared, and comes from the primary again.
+                    // Whatever was missing lay in what is cleared, and comes from the primary
+                    // again.
                     disk.hole = false;
                     self.checks.count("holes repaired");
                 }
@@ -219,8 +235,12 @@ impl Sim {
                 self.io_step(node);
             }
         }
-        if self.nodes[node].disk.streams.iter().any(|disk| disk.hole) && !self.broken(Broken::TruncatedDamage) {
-            return self.checks.fail(format!("node {node} starts although something is missing in the middle of its log"));
+        if self.nodes[node].disk.streams.iter().any(|disk| disk.hole)
+            && !self.broken(Broken::TruncatedDamage)
+        {
+            return self.checks.fail(format!(
+                "node {node} starts although something is missing in the middle of its log"
+            ));
         }
         let time = self.rng.between(2, 40) * MS;
         self.wake_in(node, time, Wake::Booted);
@@ -232,7 +252,10 @@ impl Sim {
     }
 
     fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
-        self.note(format_args!("node {node}: stream {stream} is damaged: {} {}", damage.at, damage.reason));
+        self.note(format_args!(
+            "node {node}: stream {stream} is damaged: {} {}",
+            damage.at, damage.reason
+        ));
         let host = &mut self.nodes[node];
         let rotten = host.disk.is_rotten();
         (host.booting, host.damaged) = (false, true);
@@ -241,7 +264,10 @@ impl Sim {
         }
         self.checks.count("damaged logs refused");
         if !rotten {
-            self.checks.fail(format!("node {node}: a crash alone damaged the log: {} {}", damage.at, damage.reason));
+            self.checks.fail(format!(
+                "node {node}: a crash alone damaged the log: {} {}",
+                damage.at, damage.reason
+            ));
         }
     }
 
@@ -281,7 +307,11 @@ impl Sim {
         let state = found;
         let primary = state.role == Role::Primary;
         let mut builder = Some(builder);
-        let mut dedupes = if primary { builder.take().map(Builder::into_dedupes).unwrap_or_default() } else { Vec::new() };
+        let mut dedupes = if primary {
+            builder.take().map(Builder::into_dedupes).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let node_setup = NodeSetup {
             shards,
             solo_after_ns: solo_after_ms * MS,
@@ -306,22 +336,37 @@ impl Sim {
             builder,
             starved: None,
         };
-        let mut role_config = RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };
+        let mut role_config =
+            RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };
         if broken == Some(Broken::AckBeforeStandby) {
             role_config.durability = Durability::Solo;
         }
         for (stream, (tail, blocks, boundaries)) in recovered.into_iter().enumerate() {
             let stream = stream as u16;
-            let dedupe = if primary { dedupes.remove(0) } else { Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey(SECRET)) };
+            let dedupe = if primary {
+                dedupes.remove(0)
+            } else {
+                Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey(SECRET))
+            };
             let ready = host.disk.streams[usize::from(stream)].segments.len() as u32;
             let journal = Journal::new(journal_setup(stream, state.epoch, &tail, ready));
-            let mut shard =
-                Shard::new(settings(&self.plan, host.disk.node_id, stream), role_config, shard_state(dedupe), journal);
+            let mut shard = Shard::new(
+                settings(&self.plan, host.disk.node_id, stream),
+                role_config,
+                shard_state(dedupe),
+                journal,
+            );
             for _ in 0..self.plan.buffers {
                 shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
             }
             process.standby.add_stream(stream, boundaries);
-            process.cores.push(Core { shard, mail: VecDeque::new(), writing: None, blocks, segments_told: ready });
+            process.cores.push(Core {
+                shard,
+                mail: VecDeque::new(),
+                writing: None,
+                blocks,
+                segments_told: ready,
+            });
         }
         host.process = Some(process);
         let epoch = state.epoch;
@@ -332,7 +377,9 @@ impl Sim {
             self.tails(node)
         ));
         if void {
-            self.note(format_args!("node {node}: its log is not the one that its grant was given to"));
+            self.note(format_args!(
+                "node {node}: its log is not the one that its grant was given to"
+            ));
         }
         self.make_all_segments(node);
         self.wake_in(node, 10 * MS, Wake::Tick);
@@ -410,7 +457,9 @@ impl Sim {
         let in_use = process.cores[core].blocks.last().map_or(0, |block| block.segment as usize);
         let primary = process.state().role == Role::Primary;
         let mut made = 0;
-        while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD && host.disk.has_room() {
+        while host.disk.streams[core].segments.len() <= in_use + SEGMENTS_AHEAD
+            && host.disk.has_room()
+        {
             host.disk.streams[core].add_segment(CLUSTER, core as u16, SEGMENT_LEN, reuse);
             self.checks.count("segments");
             made += 1;
@@ -430,7 +479,10 @@ impl Sim {
         let host = &self.nodes[node];
         let in_use = |core: &Core| core.blocks.last().map_or(0, |block| block.segment as usize);
         let cores = host.process.iter().flat_map(|process| &process.cores);
-        !host.disk.has_room() && cores.zip(&host.disk.streams).any(|(core, disk)| disk.segments.len() <= in_use(core) + 1)
+        !host.disk.has_room()
+            && cores
+                .zip(&host.disk.streams)
+                .any(|(core, disk)| disk.segments.len() <= in_use(core) + 1)
     }
 
     pub(super) fn make_all_segments(&mut self, node: usize) {
@@ -442,7 +494,11 @@ impl Sim {
     /// Empties a node's disk: it comes back as somebody else, with nothing.
     pub fn wipe(&mut self, node: usize) {
         self.end_process(node, true, "wiped");
-        self.checks.count(if self.nodes[node].damaged { "emptied by the operator" } else { "wipe" });
+        self.checks.count(if self.nodes[node].damaged {
+            "emptied by the operator"
+        } else {
+            "wipe"
+        });
         let wiped = self.nodes[node].disk.node_id[0] / 16 + 1;
         let disk = new_disk(node, self.plan.shards, wiped);
         let host = &mut self.nodes[node];
@@ -461,7 +517,8 @@ pub(super) fn durable_tail(blocks: &[BlockRef]) -> u64 {
 /// What the broken variant does with damage: drops everything behind it.
 fn truncate(segments: &mut [Vec<u8>], tail: &Tail) {
     for (index, bytes) in segments.iter_mut().enumerate().skip(tail.segment as usize) {
-        let from = if index == tail.segment as usize { tail.offset as usize } else { SEGMENT_HEAD_LEN };
+        let from =
+            if index == tail.segment as usize { tail.offset as usize } else { SEGMENT_HEAD_LEN };
         bytes[from..].fill(0);
     }
 }

@@ -1,5 +1,6 @@
-//! The operator: promotes a standby when the primary seems dead (and may be wrong about that), lets a primary go on alone, empties a
-//! damaged disk. Sane, and never more than that: who is told that a standby is down for good is not betrayed afterwards.
+//! The operator: promotes a standby when the primary seems dead (and may be wrong about that), lets
+//! a primary go on alone, empties a damaged disk. Sane, and never more than that: who is told that
+//! a standby is down for good is not betrayed afterwards.
 
 use super::event::Event;
 use super::network::NODES;
@@ -15,7 +16,8 @@ pub(super) struct Operator {
     promised_at: [u64; NODES],
     /// Since when each node does not answer.
     missing_since_ns: [Option<u64>; NODES],
-    /// When a primary was last told to go alone: its standby may have given the grant back, and the primary not gone yet.
+    /// When a primary was last told to go alone: its standby may have given the grant back, and the
+    /// primary not gone yet.
     pub solo_at_ns: Option<u64>,
     patience_ns: u64,
     solo_patience_ns: u64,
@@ -62,14 +64,16 @@ impl Sim {
         done
     }
 
-    /// Lets a primary answer alone. `standby_is_down` overrides: the standby is not promoted before it has caught up.
+    /// Lets a primary answer alone. `standby_is_down` overrides: the standby is not promoted before
+    /// it has caught up.
     pub fn solo(&mut self, node: usize, standby_is_down: bool) -> bool {
         let host = &self.nodes[node];
         if host.paused || host.process.is_none() || host.disk.is_rotten() {
             return false;
         }
         let standby = 1 - node;
-        let promoting = self.nodes[standby].process.as_ref().is_some_and(|process| process.node.is_promoting());
+        let promoting =
+            self.nodes[standby].process.as_ref().is_some_and(|process| process.node.is_promoting());
         if standby_is_down && (promoting || self.leader() != Some(node)) {
             return false;
         }
@@ -78,16 +82,23 @@ impl Sim {
             self.operator.promised[standby] = true;
             self.operator.promised_at[standby] = self.next_id;
         }
-        self.note(format_args!("node {node} is to go alone{}", if standby_is_down { ": its standby is down" } else { "" }));
+        self.note(format_args!(
+            "node {node} is to go alone{}",
+            if standby_is_down { ": its standby is down" } else { "" }
+        ));
         self.go_alone(node, standby_is_down)
     }
 
     /// Whether the operator would promote a node without force.
     pub(super) fn may_promote(&self, node: usize) -> bool {
         let host = &self.nodes[node];
-        // Of a disk that lies nobody knows; a run that promoted its node would lose what two faults at once may lose.
+        // Of a disk that lies nobody knows; a run that promoted its node would lose what two faults
+        // at once may lose.
         let state = &host.disk.state;
-        !self.operator.promised[node] && state.role == Role::Standby && !state.primary_may_leave && !host.disk.is_rotten()
+        !self.operator.promised[node]
+            && state.role == Role::Standby
+            && !state.primary_may_leave
+            && !host.disk.is_rotten()
     }
 
     pub(super) fn operator_looks(&mut self) {
@@ -117,25 +128,34 @@ impl Sim {
         };
         let rash = !self.operator.helping && self.rng.permille(self.operator.rash_permille);
         let patience_ns = self.operator.patience_ns;
-        if (missing(self, leader, patience_ns) || rash || self.nodes[leader].damaged) && self.may_promote(standby) {
+        if (missing(self, leader, patience_ns) || rash || self.nodes[leader].damaged)
+            && self.may_promote(standby)
+        {
             self.promote(standby, false);
             return;
         }
         let sound = !self.nodes[standby].disk.is_rotten() && !self.nodes[standby].damaged;
-        let forces = self.plan.force && !self.operator.helping && sound && self.nodes[standby].disk.state.role == Role::Standby;
+        let forces = self.plan.force
+            && !self.operator.helping
+            && sound
+            && self.nodes[standby].disk.state.role == Role::Standby;
         if forces && (missing(self, leader, patience_ns) || rash) {
             self.promote(standby, true);
             return;
         }
         let state = &self.nodes[leader].disk.state;
         let waits = state.durability == Durability::Sync;
-        let unknown = state.peer.as_ref().is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
+        let unknown = state
+            .peer
+            .as_ref()
+            .is_some_and(|peer| peer.node_id != self.nodes[standby].disk.node_id);
         let running = self.nodes[leader].process.as_ref();
         let lone = running.is_some_and(|process| process.node.session().is_none());
         let gone = missing(self, standby, self.operator.solo_patience_ns) && !self.operator.helping;
         if waits && lone && (gone || unknown) {
             self.solo(leader, true);
-        } else if !self.operator.helping && waits && self.rng.permille(self.operator.rash_permille) {
+        } else if !self.operator.helping && waits && self.rng.permille(self.operator.rash_permille)
+        {
             self.solo(leader, false);
         }
     }

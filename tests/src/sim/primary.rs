@@ -1,4 +1,5 @@
-//! What moves a primary's streams: probes, blocks and acknowledgements between the node's disk and the network.
+//! What moves a primary's streams: probes, blocks and acknowledgements between the node's disk and
+//! the network.
 
 use super::Broken;
 use super::frames::{Join, NodeFrame, Purpose};
@@ -41,7 +42,8 @@ impl PrimaryStreams {
     /// The session that a connection belongs to.
     pub fn session_with(&self, conn: usize) -> Option<u64> {
         let feeds = self.feeds.as_ref()?;
-        (feeds.conn == conn || feeds.streams.iter().any(|feed| feed.conn == Some(conn))).then_some(feeds.session)
+        (feeds.conn == conn || feeds.streams.iter().any(|feed| feed.conn == Some(conn)))
+            .then_some(feeds.session)
     }
 }
 
@@ -52,17 +54,23 @@ impl Sim {
             NodeFrame::Join(join) => {
                 let purpose = match join.purpose {
                     Purpose::Node => CallPurpose::Session { session: self.new_id() },
-                    Purpose::Stream { stream, session } => CallPurpose::Stream { stream: stream as u16, session },
+                    Purpose::Stream { stream, session } => {
+                        CallPurpose::Stream { stream: stream as u16, session }
+                    }
                     Purpose::Inquiry => CallPurpose::Inquiry,
                 };
                 let caller = join.caller.clone();
                 self.process(node).primary.calls.insert(conn, join);
                 self.node_event(node, Event::Called { conn: ConnId(conn as u64), caller, purpose });
             }
-            NodeFrame::Node(message) => self.node_event(node, Event::Received { conn: ConnId(conn as u64), message }),
+            NodeFrame::Node(message) => {
+                self.node_event(node, Event::Received { conn: ConnId(conn as u64), message })
+            }
             frame => {
                 let feeds = self.process(node).primary.feeds.as_ref();
-                let stream = feeds.and_then(|feeds| feeds.streams.iter().position(|feed| feed.conn == Some(conn)));
+                let stream = feeds.and_then(|feeds| {
+                    feeds.streams.iter().position(|feed| feed.conn == Some(conn))
+                });
                 if let Some(stream) = stream {
                     self.stream_receives(node, stream, frame);
                 }
@@ -78,7 +86,10 @@ impl Sim {
 
     pub(super) fn end_feeds(&mut self, node: usize, conn: usize) {
         self.drop_conn(node, conn);
-        let Some(feeds) = self.process(node).primary.feeds.take_if(|feeds| feeds.conn == conn) else { return };
+        let Some(feeds) = self.process(node).primary.feeds.take_if(|feeds| feeds.conn == conn)
+        else {
+            return;
+        };
         for conn in feeds.streams.iter().filter_map(|feed| feed.conn) {
             self.drop_conn(node, conn);
         }
@@ -91,7 +102,8 @@ impl Sim {
     }
 
     fn fail_session(&mut self, node: usize, why: &str) {
-        if let Some(session) = self.process(node).primary.feeds.as_ref().map(|feeds| feeds.session) {
+        if let Some(session) = self.process(node).primary.feeds.as_ref().map(|feeds| feeds.session)
+        {
             self.node_event(node, Event::SessionEnded { session, why: why.to_owned() });
         }
     }
@@ -133,8 +145,9 @@ impl Sim {
         }
     }
 
-    /// Answers a probe once everything that had been handed to the disk when it came is durable. The standby may hold such a block, and
-    /// have acknowledged it in an earlier session: told that it is not here, it would cut it off while that acknowledgement still counts.
+    /// Answers a probe once everything that had been handed to the disk when it came is durable.
+    /// The standby may hold such a block, and have acknowledged it in an earlier session: told that
+    /// it is not here, it would cut it off while that acknowledgement still counts.
     pub(super) fn answer_probe(&mut self, node: usize, stream: usize) {
         let early = self.broken(Broken::EarlyMatch);
         let process = self.process(node);
@@ -142,8 +155,13 @@ impl Sim {
         let tail = durable_tail(blocks);
         let Some(feeds) = process.primary.feeds.as_mut() else { return };
         let feed = &mut feeds.streams[stream];
-        let Some((lsn, chain, _)) = feed.probe.take_if(|(_, _, handed)| early || *handed <= tail) else { return };
-        let there = |block: &super::node::BlockRef| block.last_lsn == lsn && block.chain == chain && lsn <= tail;
+        let Some((lsn, chain, _)) = feed.probe.take_if(|(_, _, handed)| early || *handed <= tail)
+        else {
+            return;
+        };
+        let there = |block: &super::node::BlockRef| {
+            block.last_lsn == lsn && block.chain == chain && lsn <= tail
+        };
         let matches = lsn == 0 || blocks.iter().rev().any(there);
         if let Some(conn) = feed.conn {
             self.send_frame(node, conn, NodeFrame::Match { matches, tail });
@@ -153,13 +171,17 @@ impl Sim {
     /// Tells the node how far the standby holds a stream, for as long as it wants to know.
     pub(super) fn session_progress(&mut self, node: usize, stream: usize) {
         let process = self.process(node);
-        let Some(feeds) = process.primary.feeds.as_ref().filter(|_| !process.node.is_in_sync()) else { return };
+        let Some(feeds) = process.primary.feeds.as_ref().filter(|_| !process.node.is_in_sync())
+        else {
+            return;
+        };
         let Some(feeder) = &feeds.streams[stream].feeder else { return };
         let (session, lsn) = (feeds.session, feeder.acknowledged());
         self.node_event(node, Event::Acknowledged { session, stream: stream as u16, lsn });
     }
 
-    /// Sends the blocks that may go now: those handed to the disk, and before them those read from it.
+    /// Sends the blocks that may go now: those handed to the disk, and before them those read from
+    /// it.
     pub(super) fn feed(&mut self, node: usize, stream: usize) {
         loop {
             let host = &mut self.nodes[node];
@@ -178,13 +200,18 @@ impl Sim {
                 Some(bytes) => Rc::clone(bytes),
                 None => {
                     let from = block.offset as usize;
-                    Rc::from(&host.disk.streams[stream].segments[block.segment as usize][from..from + block.len])
+                    Rc::from(
+                        &host.disk.streams[stream].segments[block.segment as usize]
+                            [from..from + block.len],
+                    )
                 }
             };
             let committed = core.shard.counters().committed_lsn;
             let sent = sound_head(&bytes).map(|head| feeder.sent(head));
             match sent {
-                Some(Ok(())) => self.send_frame(node, conn, NodeFrame::Block { epoch, committed, bytes }),
+                Some(Ok(())) => {
+                    self.send_frame(node, conn, NodeFrame::Block { epoch, committed, bytes })
+                }
                 Some(Err(fault)) => return self.fail_session(node, &fault.to_string()),
                 None => return self.fail_session(node, "a block of this log is unsound"),
             }

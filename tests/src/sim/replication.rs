@@ -1,5 +1,6 @@
-//! What moves a node's replication: events to the state machine that ships ([`Node`](catraca_engine::replica::node::Node)), and what it
-//! wants done with the fake disk and network. Decides nothing.
+//! What moves a node's replication: events to the state machine that ships
+//! ([`Node`](catraca_engine::replica::node::Node)), and what it wants done with the fake disk and
+//! network. Decides nothing.
 
 use super::Broken;
 use super::event::Wake;
@@ -9,7 +10,8 @@ use super::world::{MS, Sim};
 use catraca_engine::rebuild::Builder;
 use catraca_engine::replica::ReplicaState;
 use catraca_engine::replica::node::{
-    Accepted, Command, ConnId, Effect, Event, LogEnds, Report, RequestId, RequestRefused, Tables, Timing,
+    Accepted, Command, ConnId, Effect, Event, LogEnds, Report, RequestId, RequestRefused, Tables,
+    Timing,
 };
 use catraca_engine::shard::messages::{TakeOver, ToShard};
 use catraca_wire::frame::{Durability, fill};
@@ -40,7 +42,8 @@ impl LogEnds for Ends {
 }
 
 impl Sim {
-    /// Hands an event to a node, and does what it says. Called while that is done, it waits for its turn.
+    /// Hands an event to a node, and does what it says. Called while that is done, it waits for its
+    /// turn.
     pub(super) fn node_event(&mut self, node: usize, event: Event) {
         let process = self.process(node);
         process.events.push_back(event);
@@ -79,17 +82,25 @@ impl Sim {
                 self.send_frame(node, conn, NodeFrame::Refuse { reason, primary });
                 self.drop_conn(node, conn);
             }
-            Effect::Send { conn, message } => self.send_frame(node, conn_of(conn), NodeFrame::Node(message)),
-            Effect::BeginSession { session, conn } => self.begin_feeds(node, session, conn_of(conn)),
+            Effect::Send { conn, message } => {
+                self.send_frame(node, conn_of(conn), NodeFrame::Node(message))
+            }
+            Effect::BeginSession { session, conn } => {
+                self.begin_feeds(node, session, conn_of(conn))
+            }
             Effect::EndSession { conn, .. } => self.end_feeds(node, conn_of(conn)),
-            Effect::TellShards { durability, session } => self.mail_all(node, || ToShard::Durability { durability, session }),
+            Effect::TellShards { durability, session } => {
+                self.mail_all(node, || ToShard::Durability { durability, session })
+            }
             Effect::PrimaryAt { address, epoch } => {
                 let mut field = [0; 48];
                 fill(&mut field, &address);
                 self.mail_all(node, || ToShard::PrimaryAt { address: field, epoch });
             }
             Effect::Call { attempt, address } => self.call_primary(node, attempt, &address),
-            Effect::OpenStreams { epoch, catching_up, committed, .. } => self.open_streams(node, epoch, catching_up, &committed),
+            Effect::OpenStreams { epoch, catching_up, committed, .. } => {
+                self.open_streams(node, epoch, catching_up, &committed)
+            }
             Effect::SingleWrites { attempt } => self.await_single_writes(node, attempt),
             Effect::SeveralWrites { attempt } => self.allow_several_writes(node, attempt),
             Effect::HasAll { .. } => {}
@@ -149,7 +160,17 @@ impl Sim {
             return self.open_feed(node, stream, conn);
         }
         let client_address = String::new();
-        let accepted = Accepted { node_id, client_address, epoch, role, odd_epochs, may_leave, shards, streams: shards, session };
+        let accepted = Accepted {
+            node_id,
+            client_address,
+            epoch,
+            role,
+            odd_epochs,
+            may_leave,
+            shards,
+            streams: shards,
+            session,
+        };
         self.send_frame(node, conn, NodeFrame::Accept(accepted));
     }
 
@@ -205,12 +226,18 @@ impl Sim {
     fn take_over(&mut self, node: usize, epoch: u32, durability: Durability) {
         let process = self.process(node);
         process.deciding_epoch = Some(epoch);
-        let dedupes = process.builder.take().map(Builder::into_dedupes).expect("a standby keeps its tables");
+        let dedupes =
+            process.builder.take().map(Builder::into_dedupes).expect("a standby keeps its tables");
         for (core, dedupe) in dedupes.into_iter().enumerate() {
             let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
             let process = self.process(node);
             process.cores[core].segments_told = ready;
-            let journal = journal_setup(core as u16, epoch, &process.standby.streams[core].follower.tail(), ready);
+            let journal = journal_setup(
+                core as u16,
+                epoch,
+                &process.standby.streams[core].follower.tail(),
+                ready,
+            );
             let take_over = TakeOver { state: shard_state(dedupe), journal, durability };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }
@@ -243,7 +270,10 @@ impl Sim {
     /// The operator wants the node alone; `true` when it will be, or is.
     pub(super) fn go_alone(&mut self, node: usize, standby_is_down: bool) -> bool {
         let request = RequestId(self.new_id());
-        self.node_event(node, Event::Requested { request, command: Command::Solo { standby_is_down } });
+        self.node_event(
+            node,
+            Event::Requested { request, command: Command::Solo { standby_is_down } },
+        );
         let process = self.process(node);
         process.node.is_going_alone() || process.node.state().durability == Durability::Solo
     }
@@ -252,7 +282,13 @@ impl Sim {
     pub(super) fn end_held_session(&mut self, node: usize) {
         let Some(process) = self.nodes[node].process.as_ref() else { return };
         if let Some(session) = process.node.session().filter(|_| process.node.is_held()) {
-            self.node_event(node, Event::SessionEnded { session, why: "the operator wants the standby back".to_owned() });
+            self.node_event(
+                node,
+                Event::SessionEnded {
+                    session,
+                    why: "the operator wants the standby back".to_owned(),
+                },
+            );
         }
     }
 }

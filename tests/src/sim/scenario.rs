@@ -1,4 +1,5 @@
-//! What a directed run asks for and looks at: a test writes down what goes wrong, step by step, and sees that it did.
+//! What a directed run asks for and looks at: a test writes down what goes wrong, step by step, and
+//! sees that it did.
 
 use super::network::NODES;
 use super::trace::Trace;
@@ -64,8 +65,14 @@ impl Sim {
     /// Whether one node is primary, answers wait for the other, and that holds the grant.
     pub fn is_in_sync(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
-        let (Some(process), Some(other)) = (&self.nodes[leader].process, &self.nodes[1 - leader].process) else { return false };
-        process.state().durability == Durability::Sync && process.node.is_in_sync() && other.state().in_sync
+        let (Some(process), Some(other)) =
+            (&self.nodes[leader].process, &self.nodes[1 - leader].process)
+        else {
+            return false;
+        };
+        process.state().durability == Durability::Sync
+            && process.node.is_in_sync()
+            && other.state().in_sync
     }
 
     /// Everything is mended; the nodes must come to agree, and every promise must have been kept.
@@ -142,7 +149,9 @@ impl Sim {
     /// The last committed record of each stream of a running node.
     pub fn committed(&self, node: usize) -> Vec<u64> {
         let process = self.nodes[node].process.as_ref();
-        process.map_or_else(Vec::new, |process| process.cores.iter().map(|c| c.shard.counters().committed_lsn).collect())
+        process.map_or_else(Vec::new, |process| {
+            process.cores.iter().map(|c| c.shard.counters().committed_lsn).collect()
+        })
     }
 
     /// Verdicts that a node has sent, duplicates included.
@@ -177,10 +186,12 @@ impl Sim {
 
     /// Messages take up to this long; some are lost and come later, some come twice, of a thousand.
     pub fn slow_network(&mut self, slowest_ms: u64, lost_permille: u64, twice_permille: u64) {
-        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (slowest_ms * MS, lost_permille, twice_permille);
+        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) =
+            (slowest_ms * MS, lost_permille, twice_permille);
     }
 
-    /// A node's clock of the day is set to another time, and its other clock runs at another rate from now on.
+    /// A node's clock of the day is set to another time, and its other clock runs at another rate
+    /// from now on.
     pub fn bend_clock(&mut self, node: usize, jump_ms: i64) {
         self.checks.count("clock jump");
         self.checks.count("clock drift");
@@ -202,15 +213,23 @@ impl Sim {
         }
     }
 
-    /// How far the promotion of a node is; `None` when none is under way, and none was carried out by this run of its process.
+    /// How far the promotion of a node is; `None` when none is under way, and none was carried out
+    /// by this run of its process.
     pub fn promotion_step(&self, node: usize) -> Option<PromotionStep> {
         let process = self.nodes[node].process.as_ref()?;
         if process.node.is_promoting() && process.state().role == Role::Standby {
             let persisting = process.node.persists_promotion();
-            return Some(if persisting { PromotionStep::Persisting } else { PromotionStep::Stopping });
+            return Some(if persisting {
+                PromotionStep::Persisting
+            } else {
+                PromotionStep::Stopping
+            });
         }
         let office = process.node.is_promoting() && process.state().role == Role::Primary;
-        let waits = process.cores.iter().any(|core| core.mail.iter().any(|message| matches!(message, ToShard::TakeOver(_))));
+        let waits = process
+            .cores
+            .iter()
+            .any(|core| core.mail.iter().any(|message| matches!(message, ToShard::TakeOver(_))));
         office.then_some(if waits { PromotionStep::Durable } else { PromotionStep::Promoted })
     }
 }

@@ -1,4 +1,5 @@
-//! What the nodes are made of: one key, one cluster, and the parts of the program as a start puts them together.
+//! What the nodes are made of: one key, one cluster, and the parts of the program as a start puts
+//! them together.
 
 use super::Plan;
 use catraca_engine::blacklist::{Lists, Overlay};
@@ -20,11 +21,21 @@ pub(super) const SECRET: [u8; 16] = [7; 16];
 /// As short as a segment may be for the journal, so that runs go over several.
 pub(super) const SEGMENT_LEN: usize = SEGMENT_HEAD_LEN + MAX_BLOCK_LEN;
 
-pub(super) fn journal_setup(stream: u16, epoch: u32, tail: &Tail, segments_ready: u32) -> JournalSetup {
+pub(super) fn journal_setup(
+    stream: u16,
+    epoch: u32,
+    tail: &Tail,
+    segments_ready: u32,
+) -> JournalSetup {
     JournalSetup {
         identity: BlockIdentity { shard: stream, epoch, cluster_id: CLUSTER },
         key: KEY,
-        start: Start { next_lsn: tail.next_lsn, previous_chain: tail.previous_chain, segment: tail.segment, offset: tail.offset },
+        start: Start {
+            next_lsn: tail.next_lsn,
+            previous_chain: tail.previous_chain,
+            segment: tail.segment,
+            offset: tail.offset,
+        },
         segment_len: SEGMENT_LEN as u64,
         segments_ready,
     }

@@ -1,4 +1,5 @@
-//! What moves a standby's streams: from the network to the node's disk, acknowledgements back, and the cutting of what is not shared.
+//! What moves a standby's streams: from the network to the node's disk, acknowledgements back, and
+//! the cutting of what is not shared.
 
 use super::Broken;
 use super::event::{Event as WorldEvent, Mend, Wake};
@@ -9,7 +10,9 @@ use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
 use super::world::{MS, Sim};
 use catraca_engine::log::Tail;
 use catraca_engine::log::clearing::{ClearStep, Clearing};
-use catraca_engine::replica::node::{Accepted, CallFailure, Caller, ConnId, Event, NodeMessage, Tables};
+use catraca_engine::replica::node::{
+    Accepted, CallFailure, Caller, ConnId, Event, NodeMessage, Tables,
+};
 use catraca_engine::replica::{Boundaries, Follower, Next, Placed, Taken};
 use catraca_wire::frame::Role;
 use std::collections::{BTreeMap, VecDeque};
@@ -59,7 +62,12 @@ pub(super) struct StandbyStreams {
 impl StandbyStreams {
     pub fn add_stream(&mut self, stream: u16, boundaries: Boundaries) {
         let follower = Follower::new(stream, CLUSTER, KEY, SEGMENT_LEN as u64, boundaries);
-        self.streams.push(FollowStream { follower, conn: None, inbox: VecDeque::new(), writing: None });
+        self.streams.push(FollowStream {
+            follower,
+            conn: None,
+            inbox: VecDeque::new(),
+            writing: None,
+        });
     }
 
     pub fn holds(&self, conn: usize) -> bool {
@@ -128,7 +136,10 @@ impl Sim {
         }
         let committed = standby.streams.iter().map(|stream| stream.follower.committed()).collect();
         if let Some(attempt) = standby.ending.take() {
-            self.node_event(node, Event::FollowingEnded { attempt, committed, tables: Tables::default() });
+            self.node_event(
+                node,
+                Event::FollowingEnded { attempt, committed, tables: Tables::default() },
+            );
         }
     }
 
@@ -154,10 +165,13 @@ impl Sim {
         let attempt = standby.attempt;
         if let Some(stream) = standby.streams.iter().position(|stream| stream.conn == Some(conn)) {
             if let NodeFrame::Refuse { reason, .. } = frame {
-                return self.node_event(node, Event::FollowingFailed { attempt, why: reason.to_string() });
+                return self
+                    .node_event(node, Event::FollowingFailed { attempt, why: reason.to_string() });
             }
             let frame = match frame {
-                NodeFrame::Block { epoch, committed, bytes } => NodeFrame::Block { epoch: believed(epoch), committed, bytes },
+                NodeFrame::Block { epoch, committed, bytes } => {
+                    NodeFrame::Block { epoch: believed(epoch), committed, bytes }
+                }
                 other => other,
             };
             standby.streams[stream].inbox.push_back(frame);
@@ -175,7 +189,8 @@ impl Sim {
             }
             NodeFrame::Refuse { reason, primary } => {
                 let primary = Some(primary).filter(|primary| !primary.is_empty());
-                let failure = CallFailure { refused: Some(reason), primary, why: reason.to_string() };
+                let failure =
+                    CallFailure { refused: Some(reason), primary, why: reason.to_string() };
                 self.node_event(node, Event::CallFailed { attempt, failure });
             }
             NodeFrame::Node(message) => {
@@ -200,7 +215,9 @@ impl Sim {
     fn writes_may_be_single(&mut self, node: usize) {
         let patient = !self.broken(Broken::GrantDuringBlocks);
         let standby = &mut self.process(node).standby;
-        let several = |stream: &FollowStream| stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1);
+        let several = |stream: &FollowStream| {
+            stream.writing.as_ref().is_some_and(|writing| writing.blocks > 1)
+        };
         if patient && standby.wants_single.is_some() && standby.streams.iter().any(several) {
             self.checks.count("grants that waited");
         } else if let Some(attempt) = standby.wants_single.take() {
@@ -214,7 +231,13 @@ impl Sim {
     }
 
     /// The primary's epoch is durable here: each stream gets its connection.
-    pub(super) fn open_streams(&mut self, node: usize, epoch: u32, catching_up: bool, committed: &[u64]) {
+    pub(super) fn open_streams(
+        &mut self,
+        node: usize,
+        epoch: u32,
+        catching_up: bool,
+        committed: &[u64],
+    ) {
         let standby = &mut self.process(node).standby;
         standby.catching_up = catching_up;
         let (session, conn) = (standby.session, standby.conn);
@@ -232,11 +255,18 @@ impl Sim {
     fn follow_step(&mut self, node: usize, stream: usize, next: Next) {
         let Some(conn) = self.process(node).standby.streams[stream].conn else { return };
         match next {
-            Next::Probe { lsn, chain } => self.send_frame(node, conn, NodeFrame::Probe { lsn, chain }),
-            Next::Follow { lsn, chain } => self.send_frame(node, conn, NodeFrame::Follow { lsn, chain }),
+            Next::Probe { lsn, chain } => {
+                self.send_frame(node, conn, NodeFrame::Probe { lsn, chain })
+            }
+            Next::Follow { lsn, chain } => {
+                self.send_frame(node, conn, NodeFrame::Follow { lsn, chain })
+            }
             Next::Cut { to } => {
                 self.process(node).standby.cut_at.insert(stream, to);
-                self.node_event(node, Event::Cutting { stream: stream as u16, last_lsn: to.next_lsn - 1 });
+                self.node_event(
+                    node,
+                    Event::Cutting { stream: stream as u16, last_lsn: to.next_lsn - 1 },
+                );
             }
         }
     }
@@ -255,22 +285,24 @@ impl Sim {
                     Ok(next) => self.follow_step(node, stream, next),
                     Err(fault) => return self.follow_fault(node, &fault),
                 },
-                NodeFrame::Block { epoch, committed, bytes } => match of.follower.take(epoch, committed, &bytes) {
-                    Ok(Taken::Write(placed)) => {
-                        let writing = self.gather(node, stream, bytes);
-                        let placed = Placed { len: writing.bytes.len(), ..placed };
-                        if !self.write_followed(node, stream, placed, writing) {
-                            return;
+                NodeFrame::Block { epoch, committed, bytes } => {
+                    match of.follower.take(epoch, committed, &bytes) {
+                        Ok(Taken::Write(placed)) => {
+                            let writing = self.gather(node, stream, bytes);
+                            let placed = Placed { len: writing.bytes.len(), ..placed };
+                            if !self.write_followed(node, stream, placed, writing) {
+                                return;
+                            }
                         }
-                    }
-                    Ok(Taken::Known { lsn, receipt }) => {
-                        if let Some(conn) = conn {
-                            self.send_frame(node, conn, NodeFrame::Ack { lsn, receipt });
+                        Ok(Taken::Known { lsn, receipt }) => {
+                            if let Some(conn) = conn {
+                                self.send_frame(node, conn, NodeFrame::Ack { lsn, receipt });
+                            }
                         }
+                        Ok(Taken::Old) => {}
+                        Err(fault) => return self.follow_fault(node, &fault),
                     }
-                    Ok(Taken::Old) => {}
-                    Err(fault) => return self.follow_fault(node, &fault),
-                },
+                }
                 _ => {}
             }
         }
@@ -284,7 +316,9 @@ impl Sim {
         let of = &mut standby.streams[stream];
         let (mut gathered, mut blocks) = (Vec::new(), 1);
         let together = standby.catching_up || always;
-        while let Some(NodeFrame::Block { epoch, committed, bytes }) = of.inbox.front().filter(|_| together) {
+        while let Some(NodeFrame::Block { epoch, committed, bytes }) =
+            of.inbox.front().filter(|_| together)
+        {
             if of.follower.join(*epoch, *committed, bytes).is_none() {
                 break;
             }
@@ -307,7 +341,13 @@ impl Sim {
         self.node_event(node, Event::FollowingFailed { attempt, why: fault.to_string() });
     }
 
-    fn write_followed(&mut self, node: usize, stream: usize, placed: Placed, writing: Writing) -> bool {
+    fn write_followed(
+        &mut self,
+        node: usize,
+        stream: usize,
+        placed: Placed,
+        writing: Writing,
+    ) -> bool {
         let reused = self.broken(Broken::ReusedSegment);
         let id = self.new_id();
         let disk = &mut self.nodes[node].disk;
@@ -318,7 +358,13 @@ impl Sim {
             }
             disk.streams[stream].add_segment(CLUSTER, stream as u16, SEGMENT_LEN, reused);
         }
-        disk.streams[stream].begin(id, placed.segment, placed.offset, Rc::clone(&writing.bytes), reused);
+        disk.streams[stream].begin(
+            id,
+            placed.segment,
+            placed.offset,
+            Rc::clone(&writing.bytes),
+            reused,
+        );
         self.process(node).standby.streams[stream].writing = Some(writing);
         self.io_step(node);
         self.make_segments(node, stream);
@@ -349,18 +395,23 @@ impl Sim {
         self.read_stream(node, stream);
     }
 
-    /// What is not the primary's goes into quarantine, and is then zeroed block by block from the back, each durable before the next:
-    /// so whatever is left by a crash is a log that ends with at most one incomplete block.
+    /// What is not the primary's goes into quarantine, and is then zeroed block by block from the
+    /// back, each durable before the next: so whatever is left by a crash is a log that ends with
+    /// at most one incomplete block.
     pub(super) fn begin_cut(&mut self, node: usize, stream: usize) {
-        let to = self.process(node).standby.cut_at.remove(&stream).expect("the node was told of it");
+        let to =
+            self.process(node).standby.cut_at.remove(&stream).expect("the node was told of it");
         self.note(format_args!("node {node}/{stream} cuts its log behind {}", to.next_lsn - 1));
         let blocks = &self.process(node).cores[stream].blocks;
         let gone = blocks.iter().filter(|block| block.first_lsn >= to.next_lsn);
-        let places: Vec<_> = gone.map(|block| (block.segment, block.offset, block.len as u64)).collect();
+        let places: Vec<_> =
+            gone.map(|block| (block.segment, block.offset, block.len as u64)).collect();
         let disk = &mut self.nodes[node].disk;
         let mut steps = Clearing::default();
         for &(segment, from, len) in &places {
-            let bytes = disk.streams[stream].segments[segment as usize][from as usize..(from + len) as usize].to_vec();
+            let bytes = disk.streams[stream].segments[segment as usize]
+                [from as usize..(from + len) as usize]
+                .to_vec();
             disk.quarantine.push((stream as u16, bytes));
             steps.block(segment, from, len);
         }
@@ -392,7 +443,8 @@ impl Sim {
                 self.io_step(node);
             }
             None => {
-                // A write that was lost, and that only what is cut off by now lay behind, is lost at the end: nothing tells of it any more.
+                // A write that was lost, and that only what is cut off by now lay behind, is lost
+                // at the end: nothing tells of it any more.
                 disk.hole &= !ends_clean(stream as u16, disk);
                 self.restart(node);
             }

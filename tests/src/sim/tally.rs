@@ -1,4 +1,5 @@
-//! How often what happened in a run. A kind that never does is no test of anything, so all of them are listed, with zeros too.
+//! How often what happened in a run. A kind that never does is no test of anything, so all of them
+//! are listed, with zeros too.
 
 use std::collections::BTreeMap;
 
@@ -90,7 +91,10 @@ impl Tally {
 
     /// It happened so many times.
     pub fn add(&mut self, what: &'static str, times: u64) {
-        assert!(FAULTS.contains(&what) || OUTCOMES.contains(&what), "nobody would see the count of {what:?}");
+        assert!(
+            FAULTS.contains(&what) || OUTCOMES.contains(&what),
+            "nobody would see the count of {what:?}"
+        );
         *self.0.entry(what).or_default() += times;
     }
 

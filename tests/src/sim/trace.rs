@@ -24,10 +24,15 @@ impl Trace {
 
     /// Adds a line, which happened so many nanoseconds after the run's start.
     pub fn note(&mut self, at_ns: u64, line: Arguments<'_>) {
-        let mut text = if self.lines.len() == KEPT_LINES { self.lines.pop_front().unwrap_or_default() } else { String::new() };
+        let mut text = if self.lines.len() == KEPT_LINES {
+            self.lines.pop_front().unwrap_or_default()
+        } else {
+            String::new()
+        };
         text.clear();
         // Writing to a string can't fail.
-        let _ = write!(text, "{:>4}.{:06} {line}", at_ns / 1_000_000_000, at_ns / 1_000 % 1_000_000);
+        let _ =
+            write!(text, "{:>4}.{:06} {line}", at_ns / 1_000_000_000, at_ns / 1_000 % 1_000_000);
         for byte in text.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME);
         }

@@ -1,4 +1,5 @@
-//! The world: one queue of events, two nodes, their disks and clocks, the network, the clients, the operator.
+//! The world: one queue of events, two nodes, their disks and clocks, the network, the clients, the
+//! operator.
 
 use super::checks::Checks;
 use super::client::Client;
@@ -76,7 +77,9 @@ impl Sim {
             queue: Queue::default(),
             nodes,
             net: Network::new(plan.clients),
-            clients: (0..plan.clients).map(|client| Client::new(client, plan.pace_permille)).collect(),
+            clients: (0..plan.clients)
+                .map(|client| Client::new(client, plan.pace_permille))
+                .collect(),
             operator: Operator::new(&mut rng),
             faults: Faults::new(&mut rng),
             checks: Checks::default(),
@@ -281,7 +284,8 @@ impl Sim {
         self.note(format_args!("everything is mended"));
         self.faults.over = true;
         self.mend_lines();
-        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) = (super::network::USUAL_NS, 0, 0);
+        (self.net.slowest_ns, self.net.lost_permille, self.net.twice_permille) =
+            (super::network::USUAL_NS, 0, 0);
         for node in 0..NODES {
             self.nodes[node].disk.fault = None;
             self.nodes[node].disk.mend_speed();

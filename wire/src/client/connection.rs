@@ -1,4 +1,5 @@
-//! One TCP connection: the handshake, writing, and bounded reading. It knows nothing of what the frames are for.
+//! One TCP connection: the handshake, writing, and bounded reading. It knows nothing of what the
+//! frames are for.
 
 use super::error::{ClientError, ProtocolError, ServerError};
 use super::options::ClientOptions;
@@ -8,7 +9,8 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-/// Bytes that a connection reads at once, and its buffer's size until a larger reply comes. Holds a thousand VERDICTs.
+/// Bytes that a connection reads at once, and its buffer's size until a larger reply comes. Holds a
+/// thousand VERDICTs.
 const READ_LEN: usize = 64 * 1024;
 /// Queued bytes past which they are written without waiting for a flush.
 const WRITE_LEN: usize = 64 * 1024;
@@ -42,7 +44,11 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects and shakes hands, all before `deadline`.
-    pub(super) fn open(address: &str, options: &ClientOptions, deadline: Instant) -> Result<Self, ClientError> {
+    pub(super) fn open(
+        address: &str,
+        options: &ClientOptions,
+        deadline: Instant,
+    ) -> Result<Self, ClientError> {
         let failed = |detail: String| ClientError::Connect { address: address.to_owned(), detail };
         let mut stream = Err(failed("the name has no address".to_owned()));
         for place in address.to_socket_addrs().map_err(|e| failed(e.to_string()))? {
@@ -67,9 +73,10 @@ impl Connection {
                 Ok(Self { stream, welcome, write_timeout, input, output: Vec::new() })
             }
             Ok(Some((_, Body::Error(error)))) => Err(ClientError::Refused(error)),
-            Ok(Some((correlation, body))) => {
-                Err(failed(Broken::Protocol(ProtocolError::Unexpected { kind: body.kind(), correlation }).to_string()))
-            }
+            Ok(Some((correlation, body))) => Err(failed(
+                Broken::Protocol(ProtocolError::Unexpected { kind: body.kind(), correlation })
+                    .to_string(),
+            )),
             Ok(None) => Err(failed("no WELCOME in time".to_owned())),
             Err(broken) => Err(failed(broken.to_string())),
         }
@@ -122,7 +129,11 @@ impl Input {
         Self { buffer: vec![0; READ_LEN], start: 0, end: 0 }
     }
 
-    fn next(&mut self, stream: &mut TcpStream, deadline: Instant) -> Result<Option<(u64, Body)>, Broken> {
+    fn next(
+        &mut self,
+        stream: &mut TcpStream,
+        deadline: Instant,
+    ) -> Result<Option<(u64, Body)>, Broken> {
         let mut looked = false;
         loop {
             let held = &self.buffer[self.start..self.end];
@@ -161,7 +172,11 @@ impl Input {
                     self.end += count;
                     looked = false;
                 }
-                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {}
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
+                    ) => {}
                 Err(e) => return Err(e.into()),
             }
         }
@@ -194,7 +209,8 @@ fn hello(options: &ClientOptions) -> HelloFrame {
     frame
 }
 
-/// What is left until then, at least the millisecond that a socket's time-out must have; `None` when it has passed.
+/// What is left until then, at least the millisecond that a socket's time-out must have; `None`
+/// when it has passed.
 pub(super) fn time_left(deadline: Instant) -> Option<Duration> {
     let left = deadline.saturating_duration_since(Instant::now());
     (!left.is_zero()).then(|| left.max(Duration::from_millis(1)))

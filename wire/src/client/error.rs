@@ -21,7 +21,8 @@ impl fmt::Display for ServerError {
         f.write_str(self.code.name())?;
         if !self.detail.is_empty() {
             // The text is the server's: a control character in it must not reach a terminal.
-            let clean: String = self.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let clean: String =
+                self.detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             write!(f, ": {clean}")?;
         }
         if self.retry_after_ms > 0 {
@@ -92,7 +93,8 @@ pub enum ClientError {
     /// The server refused the request, or the handshake.
     #[error("the server refused: {0}")]
     Refused(ServerError),
-    /// The request was sent, perhaps, and no answer came in time. It may have been done: send it again with the same id.
+    /// The request was sent, perhaps, and no answer came in time. It may have been done: send it
+    /// again with the same id.
     #[error("no answer: {detail}; it may have been done, so send it again as it was")]
     NoAnswer {
         /// What is known of the reason.

@@ -1,8 +1,9 @@
-//! What is unanswered, and the promise about it: each request gets its answer, over as many connections as that takes, or is given up
-//! when its time is over.
+//! What is unanswered, and the promise about it: each request gets its answer, over as many
+//! connections as that takes, or is given up when its time is over.
 //!
-//! Sending a transaction again is safe because the server remembers (PROTOCOL.md, "Sending again"); that is the whole of the recovery
-//! here. Requests that change something else (BLACKLIST) are not sent twice: their caller is told.
+//! Sending a transaction again is safe because the server remembers (PROTOCOL.md, "Sending again");
+//! that is the whole of the recovery here. Requests that change something else (BLACKLIST) are not
+//! sent twice: their caller is told.
 
 use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Histograms in one answer, at most: one for each stage, with room for stages to come.
 const MAX_HISTOGRAMS: usize = 64;
-/// After so long without anything from a node that owes answers it is looked whether there is another primary: many times what a busy
-/// node takes, a quarter of the longest budget.
+/// After so long without anything from a node that owes answers it is looked whether there is
+/// another primary: many times what a busy node takes, a quarter of the longest budget.
 const SILENCE: Duration = Duration::from_millis(500);
 /// How often it is looked whether there is another primary while the one in use can't confirm.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,7 +28,8 @@ const UNNOTICED_US: u32 = 1_000;
 /// How long that may take for each address. It is a node that answers, or it is none.
 const LOOK_TIME: Duration = Duration::from_millis(200);
 
-/// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent again.
+/// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent
+/// again.
 #[derive(Debug)]
 pub(super) enum Request {
     /// SUBMIT, with the end of its budget.
@@ -81,7 +83,8 @@ pub(super) struct Exchange {
     /// Failures since the last answer.
     failures: u32,
     last_failure: String,
-    /// The node in use could not confirm something, or says nothing: it may have been replaced without knowing it.
+    /// The node in use could not confirm something, or says nothing: it may have been replaced
+    /// without knowing it.
     doubtful: bool,
     next_look: Instant,
     /// When the node in use last said something, or began to owe an answer.
@@ -90,7 +93,8 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    /// Connects to the first address whose node takes us and has the role that is wanted, trying each once.
+    /// Connects to the first address whose node takes us and has the role that is wanted, trying
+    /// each once.
     pub(super) fn connect(options: ClientOptions) -> Result<Self, ClientError> {
         options.check()?;
         let mut route = Route::new(&options.addresses);
@@ -99,7 +103,9 @@ impl Exchange {
             attempts_left -= 1;
             match find(&mut route, &options, None) {
                 Ok(connection) => break connection,
-                Err(error) if is_final(&error) || attempts_left == 0 || route.is_exhausted() => return Err(error),
+                Err(error) if is_final(&error) || attempts_left == 0 || route.is_exhausted() => {
+                    return Err(error);
+                }
                 Err(_) => {}
             }
         };
@@ -140,14 +146,17 @@ impl Exchange {
     }
 
     fn limit(&self) -> usize {
-        let wanted = if self.options.in_flight == 0 { MAX_IN_FLIGHT } else { self.options.in_flight };
+        let wanted =
+            if self.options.in_flight == 0 { MAX_IN_FLIGHT } else { self.options.in_flight };
         self.welcome.in_flight.min(wanted) as usize
     }
 
-    /// Takes a request and queues it for writing; gives its correlation. Connects again first where there is no connection.
+    /// Takes a request and queues it for writing; gives its correlation. Connects again first where
+    /// there is no connection.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] or [`ClientError::Refused`] when no connection can be had; the request is not taken then.
+    /// [`ClientError::Connect`] or [`ClientError::Refused`] when no connection can be had; the
+    /// request is not taken then.
     pub(super) fn add(
         &mut self,
         mut request: Request,
@@ -166,9 +175,18 @@ impl Exchange {
             Request::Other(bytes) => bytes[8..16].copy_from_slice(&correlation.to_le_bytes()),
         }
         let (sent, sent_before, histograms) = (false, false, Vec::new());
-        let entry = Unanswered { request, answered_by, repeatable, deadline, sent, sent_before, histograms };
+        let entry = Unanswered {
+            request,
+            answered_by,
+            repeatable,
+            deadline,
+            sent,
+            sent_before,
+            histograms,
+        };
         self.unanswered.insert(correlation, entry);
-        self.earliest_deadline = Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
+        self.earliest_deadline =
+            Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
         self.unsent.push_back(correlation);
         self.send_unsent();
         Ok(correlation)
@@ -191,7 +209,8 @@ impl Exchange {
                 return Some(expired);
             }
             if self.unanswered.is_empty() {
-                // The deadline left behind is that of an answered request: nothing is to be waited for.
+                // The deadline left behind is that of an answered request: nothing is to be waited
+                // for.
                 self.earliest_deadline = None;
             }
             let deadline = self.earliest_deadline?;
@@ -249,7 +268,8 @@ impl Exchange {
         };
         if let Some(elsewhere @ Broken::Elsewhere(_)) = leaves {
             if entry.repeatable {
-                // Not answered yet: it goes to another node with the others. And no sign of life: nodes that refuse are paused for.
+                // Not answered yet: it goes to another node with the others. And no sign of life:
+                // nodes that refuse are paused for.
                 return Err(elsewhere);
             }
             self.unanswered.remove(&correlation);
@@ -259,7 +279,8 @@ impl Exchange {
         }
         self.failures = 0;
         self.last_failure.clear();
-        self.doubtful |= matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
+        self.doubtful |=
+            matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
         let outcome = match body {
             Body::Histogram { histogram, more } => {
                 if entry.histograms.len() == MAX_HISTOGRAMS {
@@ -281,14 +302,18 @@ impl Exchange {
         Ok(Some(outcome))
     }
 
-    /// The oldest request whose time is over. One that went out and got nothing says that the connection is dead, although nobody
-    /// told us: the others go over a new one.
+    /// The oldest request whose time is over. One that went out and got nothing says that the
+    /// connection is dead, although nobody told us: the others go over a new one.
     fn take_expired(&mut self) -> Option<(u64, Outcome)> {
         let now = Instant::now();
         if self.earliest_deadline.is_none_or(|earliest| now < earliest) {
             return None;
         }
-        let expired = self.unanswered.iter().find(|(_, entry)| entry.deadline <= now).map(|(&correlation, _)| correlation);
+        let expired = self
+            .unanswered
+            .iter()
+            .find(|(_, entry)| entry.deadline <= now)
+            .map(|(&correlation, _)| correlation);
         let Some(correlation) = expired else {
             self.earliest_deadline = self.unanswered.values().map(|entry| entry.deadline).min();
             return None;
@@ -299,7 +324,11 @@ impl Exchange {
             self.route.failed(why.to_owned());
             self.after_loss(why.to_owned());
         }
-        let detail = if self.last_failure.is_empty() { "the time for it is over".to_owned() } else { self.last_failure.clone() };
+        let detail = if self.last_failure.is_empty() {
+            "the time for it is over".to_owned()
+        } else {
+            self.last_failure.clone()
+        };
         Some((correlation, Outcome::NoAnswer(detail)))
     }
 
@@ -366,7 +395,8 @@ impl Exchange {
             if entry.sent && !entry.repeatable {
                 entry.deadline = now;
                 self.earliest_deadline = Some(now);
-                // It went out on a connection that is gone: its end says nothing about the next one.
+                // It went out on a connection that is gone: its end says nothing about the next
+                // one.
                 entry.sent = false;
                 continue;
             }
@@ -376,7 +406,8 @@ impl Exchange {
         }
     }
 
-    /// Connects again, going round the addresses with pauses, until `until` or the attempts are used up.
+    /// Connects again, going round the addresses with pauses, until `until` or the attempts are
+    /// used up.
     fn reconnect(&mut self, until: Instant) -> Result<(), ClientError> {
         let mut last = match self.route.no_primary() {
             Some(detail) => ClientError::NoPrimary { detail },
@@ -392,7 +423,8 @@ impl Exchange {
         while self.failures <= self.options.reconnect_attempts {
             let pause = self.options.pause(self.failures, self.chance.hash_one(Instant::now()));
             if time_left(until).is_none_or(|left| left <= pause) {
-                // No attempt fits into what is left; wait it out, so that whoever waits for `until` does not spin.
+                // No attempt fits into what is left; wait it out, so that whoever waits for `until`
+                // does not spin.
                 std::thread::sleep(until.saturating_duration_since(Instant::now()));
                 return Err(last);
             }
@@ -420,31 +452,46 @@ impl Exchange {
         Err(last)
     }
 
-    /// When the silence of the node in use becomes a reason to look elsewhere; `None` where there is nowhere else to look.
+    /// When the silence of the node in use becomes a reason to look elsewhere; `None` where there
+    /// is nowhere else to look.
     fn next_doubt(&self) -> Option<Instant> {
-        let elsewhere = self.carried > 0 && self.options.role == Wanted::Primary && self.route.len() > 1;
+        let elsewhere =
+            self.carried > 0 && self.options.role == Wanted::Primary && self.route.len() > 1;
         elsewhere.then(|| (self.quiet_since + SILENCE).max(self.next_look))
     }
 
-    /// After UNCONFIRMED, and in silence: a primary that is cut off from its standby does not hear of that one's promotion, and one that
-    /// hangs hears nothing, so the other addresses are asked, now and then. One that is a primary as well gets everything unanswered.
+    /// After UNCONFIRMED, and in silence: a primary that is cut off from its standby does not hear
+    /// of that one's promotion, and one that hangs hears nothing, so the other addresses are asked,
+    /// now and then. One that is a primary as well gets everything unanswered.
     fn look_elsewhere(&mut self) {
         let now = Instant::now();
-        if !self.doubtful || now < self.next_look || self.connection.is_none() || self.options.role != Wanted::Primary {
+        if !self.doubtful
+            || now < self.next_look
+            || self.connection.is_none()
+            || self.options.role != Wanted::Primary
+        {
             return;
         }
         self.next_look = now + LOOK_EVERY;
         // What changes a node, or asks what it is, is meant for the one that it was sent to.
-        let stays = |entry: &Unanswered| entry.sent && (!entry.repeatable || entry.answered_by == FrameKind::ClusterState);
+        let stays = |entry: &Unanswered| {
+            entry.sent && (!entry.repeatable || entry.answered_by == FrameKind::ClusterState)
+        };
         if self.unanswered.values().any(stays) {
             return;
         }
         self.doubtful = false;
         for address in self.route.others() {
             // Whatever is wrong there, here is a node that answers.
-            let Ok(connection) = Connection::open(&address, &self.options, Instant::now() + LOOK_TIME) else { continue };
+            let Ok(connection) =
+                Connection::open(&address, &self.options, Instant::now() + LOOK_TIME)
+            else {
+                continue;
+            };
             // One of an earlier epoch is the one that was replaced.
-            if connection.welcome.role == Role::Primary.to_wire() && connection.welcome.epoch >= self.welcome.epoch {
+            if connection.welcome.role == Role::Primary.to_wire()
+                && connection.welcome.epoch >= self.welcome.epoch
+            {
                 self.after_loss(format!("{address} is the primary by now"));
                 self.failures = 0;
                 self.route.found_at(&address);

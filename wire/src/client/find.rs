@@ -8,16 +8,28 @@ use super::route::Route;
 use crate::frame::{ErrorCode, Role};
 use std::time::{Duration, Instant};
 
-/// Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
+/// Servers that name another one as the primary, followed without a pause: more of them lead
+/// nowhere.
 const MAX_HOPS: usize = 4;
 
-/// One attempt: the next address, and from there to the primary where a standby names it. Without `until` the time-out for connecting
-/// is the only bound.
-pub(super) fn find(route: &mut Route, options: &ClientOptions, until: Option<Instant>) -> Result<Connection, ClientError> {
+/// One attempt: the next address, and from there to the primary where a standby names it. Without
+/// `until` the time-out for connecting is the only bound.
+pub(super) fn find(
+    route: &mut Route,
+    options: &ClientOptions,
+    until: Option<Instant>,
+) -> Result<Connection, ClientError> {
     for hop in 0.. {
         let timeout = Instant::now() + Duration::from_millis(options.connect_timeout_ms);
-        match Connection::open(route.address(), options, until.map_or(timeout, |until| until.min(timeout))) {
-            Ok(connection) if options.role == Wanted::Primary && connection.welcome.role == Role::Standby.to_wire() => {
+        match Connection::open(
+            route.address(),
+            options,
+            until.map_or(timeout, |until| until.min(timeout)),
+        ) {
+            Ok(connection)
+                if options.role == Wanted::Primary
+                    && connection.welcome.role == Role::Standby.to_wire() =>
+            {
                 let named = route.standby(address(&connection.welcome.primary));
                 if !named || hop == MAX_HOPS {
                     break;

@@ -1,4 +1,5 @@
-//! The blocking client: pipelined, with time-outs, reconnecting, and sending again what is unanswered.
+//! The blocking client: pipelined, with time-outs, reconnecting, and sending again what is
+//! unanswered.
 //!
 //! ```no_run
 //! use catraca_wire::client::{Client, ClientOptions, now_ns};
@@ -13,9 +14,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! One client is one connection, for one thread at a time; for more, make more clients. Here live what callers see and, beside it, the
-//! only sockets of this crate (`connection.rs`). `exchange.rs` keeps what is unanswered; `reply.rs` reads replies, and trusts nothing
-//! in them.
+//! One client is one connection, for one thread at a time; for more, make more clients. Here live
+//! what callers see and, beside it, the only sockets of this crate (`connection.rs`). `exchange.rs`
+//! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them.
 
 mod connection;
 mod error;
@@ -32,8 +33,9 @@ pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 
 use crate::document::DocumentKey;
 use crate::frame::{
-    BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode, FrameKind, LookupFrame,
-    PingFrame, StatsFrame, SubmitFrame, Transaction, TransactionFields, Welcome, transaction_id,
+    BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode,
+    FrameKind, LookupFrame, PingFrame, StatsFrame, SubmitFrame, Transaction, TransactionFields,
+    Welcome, transaction_id,
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
@@ -63,13 +65,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the first address whose node has the role that is wanted, each tried once; a standby's answer where the primary
-    /// is comes first.
+    /// Connects to the first address whose node has the role that is wanted, each tried once; a
+    /// standby's answer where the primary is comes first.
     ///
     /// # Errors
-    /// [`ClientError::Argument`] for options that can't work, [`ClientError::Connect`] when no address answers (the last one's
-    /// reason), [`ClientError::NoPrimary`] when one answers and none decides, [`ClientError::Refused`] when the server refuses the
-    /// credential or the version.
+    /// [`ClientError::Argument`] for options that can't work, [`ClientError::Connect`] when no
+    /// address answers (the last one's reason), [`ClientError::NoPrimary`] when one answers and
+    /// none decides, [`ClientError::Refused`] when the server refuses the credential or the
+    /// version.
     pub fn connect(options: ClientOptions) -> Result<Self, ClientError> {
         Ok(Self { exchange: Exchange::connect(options)?, ready: VecDeque::new() })
     }
@@ -84,20 +87,21 @@ impl Client {
         self.exchange.unanswered() + self.ready.len()
     }
 
-    /// Sends a transaction and gives the correlation of its [`Reply`]. Where the connection has as many unanswered as it may, waits
-    /// for an answer first, and keeps it for [`Self::receive`].
+    /// Sends a transaction and gives the correlation of its [`Reply`]. Where the connection has as
+    /// many unanswered as it may, waits for an answer first, and keeps it for [`Self::receive`].
     ///
     /// # Errors
     /// [`ClientError::Backlog`] with [`MAX_UNRECEIVED`] answers owed; [`ClientError::Connect`],
-    /// [`ClientError::NoPrimary`] or [`ClientError::Refused`] when the connection was lost and none can be had. The transaction was
-    /// not sent then.
+    /// [`ClientError::NoPrimary`] or [`ClientError::Refused`] when the connection was lost and none
+    /// can be had. The transaction was not sent then.
     pub fn submit(&mut self, transaction: &Transaction) -> Result<u64, ClientError> {
         let correlation = self.queue(transaction)?;
         self.flush();
         Ok(correlation)
     }
 
-    /// [`Self::submit`] without writing at once: for many in a row, followed by [`Self::flush`] or [`Self::receive`].
+    /// [`Self::submit`] without writing at once: for many in a row, followed by [`Self::flush`] or
+    /// [`Self::receive`].
     ///
     /// # Errors
     /// Those of [`Self::submit`].
@@ -105,19 +109,22 @@ impl Client {
         if self.owed() >= MAX_UNRECEIVED {
             return Err(ClientError::Backlog);
         }
-        let budget_end = Instant::now() + Duration::from_micros(u64::from(transaction.effective_budget_us()));
+        let budget_end =
+            Instant::now() + Duration::from_micros(u64::from(transaction.effective_budget_us()));
         let mut frame = SubmitFrame::empty(0);
         frame.transaction = TransactionFields::from(transaction);
         self.send(Request::Submit(frame, budget_end), FrameKind::Verdict, true)
     }
 
-    /// Writes what is queued. A failure shows in the answers: the client connects again and sends again.
+    /// Writes what is queued. A failure shows in the answers: the client connects again and sends
+    /// again.
     pub fn flush(&mut self) {
         self.exchange.flush();
     }
 
-    /// The next answer to a submitted transaction, in the order in which they come; waits for it. Connects again and sends again as
-    /// it must: over a lost connection, and where [`Wanted::Primary`] is set also after NOT_PRIMARY, and with several addresses after
+    /// The next answer to a submitted transaction, in the order in which they come; waits for it.
+    /// Connects again and sends again as it must: over a lost connection, and where
+    /// [`Wanted::Primary`] is set also after NOT_PRIMARY, and with several addresses after
     /// SHUTTING_DOWN. A transaction whose time is over ends with [`ClientError::NoAnswer`].
     ///
     /// # Errors
@@ -126,18 +133,22 @@ impl Client {
         if let Some(reply) = self.ready.pop_front() {
             return Ok(reply);
         }
-        let (correlation, outcome) = self.exchange.next_outcome().ok_or(ClientError::NothingInFlight)?;
+        let (correlation, outcome) =
+            self.exchange.next_outcome().ok_or(ClientError::NothingInFlight)?;
         Ok(reply_of(correlation, outcome))
     }
 
-    /// One transaction to its decision, within its budget: sends again over lost connections and to another primary as
-    /// [`Self::receive`] does, and here and with the pause that the server asks for after OVERLOADED and RATE_LIMITED.
+    /// One transaction to its decision, within its budget: sends again over lost connections and to
+    /// another primary as [`Self::receive`] does, and here and with the pause that the server asks
+    /// for after OVERLOADED and RATE_LIMITED.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] for any other error of the server, or when no time is left to try again; [`ClientError::NoAnswer`]
-    /// when the transaction may have been recorded: decide on the same transaction again. Else as [`Self::submit`].
+    /// [`ClientError::Refused`] for any other error of the server, or when no time is left to try
+    /// again; [`ClientError::NoAnswer`] when the transaction may have been recorded: decide on the
+    /// same transaction again. Else as [`Self::submit`].
     pub fn decide(&mut self, transaction: &Transaction) -> Result<Decision, ClientError> {
-        let budget_end = Instant::now() + Duration::from_micros(u64::from(transaction.effective_budget_us()));
+        let budget_end =
+            Instant::now() + Duration::from_micros(u64::from(transaction.effective_budget_us()));
         let mut attempt = *transaction;
         loop {
             let correlation = self.submit(&attempt)?;
@@ -147,12 +158,15 @@ impl Client {
                 result => return result,
             };
             let pause = match refused.code {
-                ErrorCode::Overloaded | ErrorCode::RateLimited => Duration::from_millis(u64::from(refused.retry_after_ms.max(1))),
+                ErrorCode::Overloaded | ErrorCode::RateLimited => {
+                    Duration::from_millis(u64::from(refused.retry_after_ms.max(1)))
+                }
                 _ => return Err(ClientError::Refused(refused)),
             };
             let left = budget_end.saturating_duration_since(Instant::now()).saturating_sub(pause);
             // What is left is at most the budget, which fits 32 bits.
-            attempt.budget_us = u32::try_from(left.as_micros()).unwrap_or(transaction.effective_budget_us());
+            attempt.budget_us =
+                u32::try_from(left.as_micros()).unwrap_or(transaction.effective_budget_us());
             if attempt.budget_us == 0 {
                 return Err(ClientError::Refused(refused));
             }
@@ -163,12 +177,19 @@ impl Client {
     /// The stored decision on a transaction; `payer` where ids may repeat between payers.
     ///
     /// # Errors
-    /// [`ClientError::Argument`] for an id that can't be one; [`ClientError::Refused`] with NOT_FOUND when there is none;
-    /// [`ClientError::Connect`] and [`ClientError::NoAnswer`] when the server can't be asked.
-    pub fn lookup(&mut self, id: &str, payer: Option<DocumentKey>) -> Result<StoredDecision, ClientError> {
+    /// [`ClientError::Argument`] for an id that can't be one; [`ClientError::Refused`] with
+    /// NOT_FOUND when there is none; [`ClientError::Connect`] and [`ClientError::NoAnswer`] when
+    /// the server can't be asked.
+    pub fn lookup(
+        &mut self,
+        id: &str,
+        payer: Option<DocumentKey>,
+    ) -> Result<StoredDecision, ClientError> {
         let mut frame = LookupFrame::empty(0);
         frame.id = transaction_id(id).ok_or_else(|| {
-            ClientError::Argument("a transaction id is 1 to 32 printable ASCII characters without spaces".to_owned())
+            ClientError::Argument(
+                "a transaction id is 1 to 32 printable ASCII characters without spaces".to_owned(),
+            )
         })?;
         frame.payer = payer.map_or([0; 14], DocumentKey::to_wire);
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::Record, true)? {
@@ -177,13 +198,20 @@ impl Client {
         }
     }
 
-    /// Changes or describes the blacklist of the running node. Not sent twice: after [`ClientError::NoAnswer`] look with
-    /// [`BlacklistChange::describe`].
+    /// Changes or describes the blacklist of the running node. Not sent twice: after
+    /// [`ClientError::NoAnswer`] look with [`BlacklistChange::describe`].
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with FAILED and the reason when the server could not; else as [`Self::lookup`].
-    pub fn blacklist(&mut self, change: &BlacklistChange) -> Result<BlacklistStateReply, ClientError> {
-        let frame = BlacklistFrame { header: BlacklistFrame::empty(0).header, ..BlacklistFrame::from(change) };
+    /// [`ClientError::Refused`] with FAILED and the reason when the server could not; else as
+    /// [`Self::lookup`].
+    pub fn blacklist(
+        &mut self,
+        change: &BlacklistChange,
+    ) -> Result<BlacklistStateReply, ClientError> {
+        let frame = BlacklistFrame {
+            header: BlacklistFrame::empty(0).header,
+            ..BlacklistFrame::from(change)
+        };
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::BlacklistState, false)? {
             Outcome::Answer(Body::BlacklistState(state)) => Ok(state),
             other => Err(mismatch(&other)),
@@ -203,12 +231,15 @@ impl Client {
         }
     }
 
-    /// Describes or changes the node's part in its cluster. Sending a change again is safe, so it is, over a lost connection.
+    /// Describes or changes the node's part in its cluster. Sending a change again is safe, so it
+    /// is, over a lost connection.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] with FAILED and the reason when the node would not; else as [`Self::lookup`].
+    /// [`ClientError::Refused`] with FAILED and the reason when the node would not; else as
+    /// [`Self::lookup`].
     pub fn cluster(&mut self, request: &ClusterRequest) -> Result<ClusterState, ClientError> {
-        let frame = ClusterFrame { header: ClusterFrame::empty(0).header, ..ClusterFrame::from(request) };
+        let frame =
+            ClusterFrame { header: ClusterFrame::empty(0).header, ..ClusterFrame::from(request) };
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::ClusterState, true)? {
             Outcome::Answer(Body::ClusterState(state)) => Ok(*state),
             other => Err(mismatch(&other)),
@@ -227,14 +258,22 @@ impl Client {
     }
 
     /// Sends when there is room, keeping the answers that come meanwhile.
-    fn send(&mut self, request: Request, answered_by: FrameKind, repeatable: bool) -> Result<u64, ClientError> {
+    fn send(
+        &mut self,
+        request: Request,
+        answered_by: FrameKind,
+        repeatable: bool,
+    ) -> Result<u64, ClientError> {
         while !self.exchange.has_room() {
             match self.exchange.next_outcome() {
-                Some((correlation, outcome)) => self.ready.push_back(reply_of(correlation, outcome)),
+                Some((correlation, outcome)) => {
+                    self.ready.push_back(reply_of(correlation, outcome))
+                }
                 None => break,
             }
         }
-        let timeout = Instant::now() + Duration::from_millis(self.exchange.options().answer_timeout_ms);
+        let timeout =
+            Instant::now() + Duration::from_millis(self.exchange.options().answer_timeout_ms);
         let deadline = match &request {
             Request::Submit(_, budget_end) => timeout.min(*budget_end + ANSWER_GRACE),
             Request::Other(_) => timeout,
@@ -243,7 +282,12 @@ impl Client {
     }
 
     /// One request to its answer.
-    fn ask(&mut self, frame: &[u8], answered_by: FrameKind, repeatable: bool) -> Result<Outcome, ClientError> {
+    fn ask(
+        &mut self,
+        frame: &[u8],
+        answered_by: FrameKind,
+        repeatable: bool,
+    ) -> Result<Outcome, ClientError> {
         let correlation = self.send(Request::Other(frame.to_vec()), answered_by, repeatable)?;
         match self.wait_for(correlation) {
             Outcome::NoAnswer(detail) => Err(ClientError::NoAnswer { detail }),
@@ -256,14 +300,21 @@ impl Client {
         loop {
             match self.exchange.next_outcome() {
                 Some((correlation, outcome)) if correlation == wanted => return outcome,
-                Some((correlation, outcome)) => self.ready.push_back(reply_of(correlation, outcome)),
-                None => return Outcome::NoAnswer("the request is not among the unanswered ones".to_owned()),
+                Some((correlation, outcome)) => {
+                    self.ready.push_back(reply_of(correlation, outcome))
+                }
+                None => {
+                    return Outcome::NoAnswer(
+                        "the request is not among the unanswered ones".to_owned(),
+                    );
+                }
             }
         }
     }
 }
 
-/// The end of a SUBMIT; only they can end while something else is waited for, because other requests are waited for one by one.
+/// The end of a SUBMIT; only they can end while something else is waited for, because other
+/// requests are waited for one by one.
 fn reply_of(correlation: u64, outcome: Outcome) -> Reply {
     let result = match outcome {
         Outcome::Answer(Body::Decision(decision)) => Ok(decision),
@@ -274,7 +325,8 @@ fn reply_of(correlation: u64, outcome: Outcome) -> Reply {
     Reply { correlation, result }
 }
 
-/// Answers are matched with their requests where they come in, so this does not occur; an error is the answer all the same.
+/// Answers are matched with their requests where they come in, so this does not occur; an error is
+/// the answer all the same.
 fn mismatch(outcome: &Outcome) -> ClientError {
     let what = match outcome {
         Outcome::Answer(body) => body.kind().name(),
@@ -286,5 +338,7 @@ fn mismatch(outcome: &Outcome) -> ClientError {
 
 /// The machine's clock, nanoseconds since 1970 UTC: the event time of what happens now.
 pub fn now_ns() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }

@@ -6,50 +6,58 @@ use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
 use std::fmt;
 use std::time::Duration;
 
-/// The most unanswered frames that a client keeps, whatever the server would allow: bounds what it holds for sending again
-/// (about 20 MiB).
+/// The most unanswered frames that a client keeps, whatever the server would allow: bounds what it
+/// holds for sending again (about 20 MiB).
 pub const MAX_IN_FLIGHT: u32 = 65_536;
 
 /// Which node a client connects to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Wanted {
-    /// The one that decides, wherever it is: the client leaves a standby for the primary, and follows when another node becomes it.
+    /// The one that decides, wherever it is: the client leaves a standby for the primary, and
+    /// follows when another node becomes it.
     #[default]
     Primary,
-    /// The first that answers: enough to look up, to see figures, and to speak to one node in particular.
+    /// The first that answers: enough to look up, to see figures, and to speak to one node in
+    /// particular.
     Any,
 }
 
 /// Options of a [`super::Client`]; begin with [`ClientOptions::new`] and change what differs.
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// `host:port` of each node, in order of preference. With several the client goes on to the next when one fails.
+    /// `host:port` of each node, in order of preference. With several the client goes on to the
+    /// next when one fails.
     pub addresses: Vec<String>,
     /// Which of the nodes is wanted.
     pub role: Wanted,
-    /// Token that the operator gave; empty where the server asks for none. At most [`MAX_CREDENTIAL_LEN`] bytes.
+    /// Token that the operator gave; empty where the server asks for none. At most
+    /// [`MAX_CREDENTIAL_LEN`] bytes.
     pub credential: String,
     /// Name for the server's log. At most [`MAX_CLIENT_NAME_LEN`] bytes.
     pub client_name: String,
-    /// How many frames may be unanswered, at most [`MAX_IN_FLIGHT`]; 0 leaves it to the server, which may allow less anyway.
+    /// How many frames may be unanswered, at most [`MAX_IN_FLIGHT`]; 0 leaves it to the server,
+    /// which may allow less anyway.
     pub in_flight: u32,
-    /// Time for connecting to one address and its WELCOME, ms. Name resolution is outside it: the system's resolver has its own.
+    /// Time for connecting to one address and its WELCOME, ms. Name resolution is outside it: the
+    /// system's resolver has its own.
     pub connect_timeout_ms: u64,
-    /// The longest wait for an answer, reconnects included, ms. A transaction's own budget and half a second is the limit where
-    /// that is less.
+    /// The longest wait for an answer, reconnects included, ms. A transaction's own budget and half
+    /// a second is the limit where that is less.
     pub answer_timeout_ms: u64,
-    /// Failures in a row (no connection, or one lost without an answer) after which the client gives up what is unanswered; 0
-    /// never connects again by itself.
+    /// Failures in a row (no connection, or one lost without an answer) after which the client
+    /// gives up what is unanswered; 0 never connects again by itself.
     pub reconnect_attempts: u32,
-    /// Pause before the second attempt to connect again (the first is at once), ms. It doubles with each, and is jittered.
+    /// Pause before the second attempt to connect again (the first is at once), ms. It doubles with
+    /// each, and is jittered.
     pub reconnect_base_ms: u64,
     /// The longest pause between two attempts, ms.
     pub reconnect_max_ms: u64,
 }
 
 impl ClientOptions {
-    /// Options with the defaults for one address: the primary is wanted, no credential, connecting within 2 s, an answer within 2.5 s (the largest budget and
-    /// half a second for the way), 10 attempts to reconnect with pauses from 50 ms to 2 s.
+    /// Options with the defaults for one address: the primary is wanted, no credential, connecting
+    /// within 2 s, an answer within 2.5 s (the largest budget and half a second for the way), 10
+    /// attempts to reconnect with pauses from 50 ms to 2 s.
     pub fn new(address: impl Into<String>) -> Self {
         Self {
             addresses: vec![address.into()],
@@ -92,15 +100,17 @@ impl ClientOptions {
         Ok(())
     }
 
-    /// Whether a refusal means to ask another node, with so many addresses known. A node that is no primary may name the one that is,
-    /// so one address is enough then.
+    /// Whether a refusal means to ask another node, with so many addresses known. A node that is no
+    /// primary may name the one that is, so one address is enough then.
     pub(super) fn goes_elsewhere(&self, code: ErrorCode, addresses: usize) -> bool {
-        let elsewhere = code == ErrorCode::NotPrimary || code == ErrorCode::ShuttingDown && addresses > 1;
+        let elsewhere =
+            code == ErrorCode::NotPrimary || code == ErrorCode::ShuttingDown && addresses > 1;
         elsewhere && self.role == Wanted::Primary && self.reconnect_attempts > 0
     }
 
-    /// The pause before the next attempt after so many failures in a row: none after the first, then doubling from the base to the
-    /// maximum, of which half is fixed and half chance, so that clients of a node that came back don't all arrive at once.
+    /// The pause before the next attempt after so many failures in a row: none after the first,
+    /// then doubling from the base to the maximum, of which half is fixed and half chance, so that
+    /// clients of a node that came back don't all arrive at once.
     pub(super) fn pause(&self, failures: u32, chance: u64) -> Duration {
         let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
         let factor = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);

@@ -1,11 +1,13 @@
-//! From the bytes of a reply to its meaning, with every length and code checked. Pure: no socket here.
+//! From the bytes of a reply to its meaning, with every length and code checked. Pure: no socket
+//! here.
 
 use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
 use crate::frame::{
-    Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING,
-    FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD,
-    PROTOCOL_VERSION, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
+    Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
+    ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
+    HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PongFrame,
+    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
     VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
@@ -70,7 +72,8 @@ pub struct ClusterState {
     pub role: Role,
     /// Where an answered decision is safe.
     pub durability: Durability,
-    /// The standby holds everything that was ever answered; on a standby: it may be promoted without loss.
+    /// The standby holds everything that was ever answered; on a standby: it may be promoted
+    /// without loss.
     pub in_sync: bool,
     /// The other node is connected now.
     pub connected: bool,
@@ -123,7 +126,8 @@ impl Body {
     }
 }
 
-/// The length of the reply that begins with this header, if a server may send it: checked before room is made for it.
+/// The length of the reply that begins with this header, if a server may send it: checked before
+/// room is made for it.
 pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
     let header: &HeaderFields = bytemuck::cast_ref(header);
     let kind = FrameKind::from_wire(header.kind).ok_or(ProtocolError::Kind(header.kind))?;
@@ -142,7 +146,11 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         _ => return Err(ProtocolError::Kind(header.kind)),
     };
     let length = header.length.to_native();
-    if possible.contains(&(length as usize)) { Ok(length as usize) } else { Err(ProtocolError::Length { kind, length }) }
+    if possible.contains(&(length as usize)) {
+        Ok(length as usize)
+    } else {
+        Err(ProtocolError::Length { kind, length })
+    }
 }
 
 const RECORD_REPLY_LEN: usize = size_of::<RecordPlaceFields>() + RECORD_LEN;
@@ -164,13 +172,16 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         FrameKind::Welcome => welcome(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Verdict => decision(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Record => record(frame)?,
-        FrameKind::BlacklistState => {
-            Body::BlacklistState(BlacklistStateReply::from(view::<BlacklistStateFrame>(frame).ok_or_else(wrong_length)?))
-        }
+        FrameKind::BlacklistState => Body::BlacklistState(BlacklistStateReply::from(
+            view::<BlacklistStateFrame>(frame).ok_or_else(wrong_length)?,
+        )),
         FrameKind::Histogram => histogram(frame, flags)?,
-        FrameKind::Pong => {
-            Body::Pong { server_time_ns: view::<PongFrame>(frame).ok_or_else(wrong_length)?.server_time_ns.to_native() }
-        }
+        FrameKind::Pong => Body::Pong {
+            server_time_ns: view::<PongFrame>(frame)
+                .ok_or_else(wrong_length)?
+                .server_time_ns
+                .to_native(),
+        },
         FrameKind::Error => error(view(frame).ok_or_else(wrong_length)?, flags)?,
         FrameKind::ClusterState => cluster_state(view(frame).ok_or_else(wrong_length)?)?,
         _ => return Err(ProtocolError::Kind(header.kind)),
@@ -178,7 +189,11 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
     Ok((header.correlation.to_native(), body))
 }
 
-fn code<T>(what: &'static str, code: impl Into<u32> + Copy, known: Option<T>) -> Result<T, ProtocolError> {
+fn code<T>(
+    what: &'static str,
+    code: impl Into<u32> + Copy,
+    known: Option<T>,
+) -> Result<T, ProtocolError> {
     known.ok_or(ProtocolError::Code { what, code: code.into() })
 }
 
@@ -207,12 +222,16 @@ fn decision(frame: &VerdictFrame) -> Result<Body, ProtocolError> {
 }
 
 fn record(frame: &[u8]) -> Result<Body, ProtocolError> {
-    let wrong = |length: usize| ProtocolError::Length { kind: FrameKind::Record, length: length as u32 };
-    let (place, rest) = frame.split_at_checked(size_of::<RecordPlaceFields>()).ok_or_else(|| wrong(frame.len()))?;
+    let wrong =
+        |length: usize| ProtocolError::Length { kind: FrameKind::Record, length: length as u32 };
+    let (place, rest) =
+        frame.split_at_checked(size_of::<RecordPlaceFields>()).ok_or_else(|| wrong(frame.len()))?;
     let (head, extension) = rest.split_at_checked(RECORD_LEN).ok_or_else(|| wrong(frame.len()))?;
     let place: &RecordPlaceFields = view(place).ok_or_else(|| wrong(frame.len()))?;
     let head: &RecordHead = view(head).ok_or_else(|| wrong(frame.len()))?;
-    if usize::from(place.extension_len.to_native()) != extension.len() || head.extension_len != place.extension_len {
+    if usize::from(place.extension_len.to_native()) != extension.len()
+        || head.extension_len != place.extension_len
+    {
         return Err(wrong(frame.len()));
     }
     code("record kind", head.kind, (head.kind == RecordKind::Decision.to_wire()).then_some(()))?;
@@ -226,14 +245,18 @@ fn record(frame: &[u8]) -> Result<Body, ProtocolError> {
 }
 
 fn histogram(frame: &[u8], flags: u16) -> Result<Body, ProtocolError> {
-    let wrong = |length: usize| ProtocolError::Length { kind: FrameKind::Histogram, length: length as u32 };
-    let (head, encoded) = frame.split_at_checked(size_of::<HistogramHeadFields>()).ok_or_else(|| wrong(frame.len()))?;
+    let wrong =
+        |length: usize| ProtocolError::Length { kind: FrameKind::Histogram, length: length as u32 };
+    let (head, encoded) = frame
+        .split_at_checked(size_of::<HistogramHeadFields>())
+        .ok_or_else(|| wrong(frame.len()))?;
     let head: &HistogramHeadFields = view(head).ok_or_else(|| wrong(frame.len()))?;
     if head.encoded_len.to_native() as usize != encoded.len() {
         return Err(wrong(frame.len()));
     }
     let stage = code("stage", head.stage, Stage::from_wire(head.stage))?;
-    let histogram = Histogram { stage, uptime_ns: head.uptime_ns.to_native(), encoded: encoded.to_vec() };
+    let histogram =
+        Histogram { stage, uptime_ns: head.uptime_ns.to_native(), encoded: encoded.to_vec() };
     Ok(Body::Histogram { histogram, more: flags & FLAG_MORE != 0 })
 }
 
@@ -257,7 +280,8 @@ fn cluster_state(frame: &ClusterStateFrame) -> Result<Body, ProtocolError> {
     })))
 }
 
-/// An address that a server names: printable ASCII, because it is printed and connected to. Anything else counts as none.
+/// An address that a server names: printable ASCII, because it is printed and connected to.
+/// Anything else counts as none.
 pub(super) fn address(field: &[u8]) -> Option<String> {
     let text = text_of(field);
     host_and_port(text).is_ok().then(|| text.to_owned())
@@ -282,12 +306,15 @@ mod tests {
 
     #[test]
     fn every_vector_of_a_reply_is_understood() {
-        let vectors: serde_json::Value = serde_json::from_str(include_str!("../../vectors/frames.json")).expect("JSON");
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("../../vectors/frames.json")).expect("JSON");
         let mut replies = 0;
         for vector in vectors.as_array().expect("an array") {
             let hex = vector["hex"].as_str().expect("hex");
-            let frame: Vec<u8> =
-                (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("digits")).collect();
+            let frame: Vec<u8> = (0..hex.len())
+                .step_by(2)
+                .map(|i| u8::from_str_radix(&hex[i..i + 2], 16).expect("digits"))
+                .collect();
             let kind = FrameKind::from_wire(frame[4]).expect("a kind");
             match decode(&frame) {
                 Ok((correlation, body)) => {
@@ -296,7 +323,11 @@ mod tests {
                     replies += 1;
                 }
                 Err(error) => {
-                    assert!(crate::frame::request_len(kind).is_some(), "{}: {error}", vector["name"]);
+                    assert!(
+                        crate::frame::request_len(kind).is_some(),
+                        "{}: {error}",
+                        vector["name"]
+                    );
                     assert_eq!(error, ProtocolError::Kind(frame[4]));
                 }
             }

@@ -3,7 +3,8 @@
 use super::ClientError;
 use crate::document::DocumentKey;
 use crate::frame::{
-    BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest, MAX_PATH_LEN, Scope, fill,
+    BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest,
+    MAX_PATH_LEN, Scope, fill,
 };
 
 impl BlacklistChange {
@@ -14,15 +15,25 @@ impl BlacklistChange {
 
     /// Unlists a document: earlier listings of the scope, and the snapshot's, no longer count.
     pub fn remove(document: DocumentKey, scope: Scope) -> Self {
-        Self { scope: scope.to_wire(), document: document.to_wire(), ..Self::of(BlacklistOp::Remove) }
+        Self {
+            scope: scope.to_wire(),
+            document: document.to_wire(),
+            ..Self::of(BlacklistOp::Remove)
+        }
     }
 
     /// Lets a document pass through `until_day` (days since 1970-01-01), whatever lists it.
     pub fn allow(document: DocumentKey, scope: Scope, until_day: u16) -> Self {
-        Self { scope: scope.to_wire(), document: document.to_wire(), until_day, ..Self::of(BlacklistOp::Allow) }
+        Self {
+            scope: scope.to_wire(),
+            document: document.to_wire(),
+            until_day,
+            ..Self::of(BlacklistOp::Allow)
+        }
     }
 
-    /// Takes a snapshot file on the server's machine into use; `force` although it loses more entries than the server allows.
+    /// Takes a snapshot file on the server's machine into use; `force` although it loses more
+    /// entries than the server allows.
     ///
     /// # Errors
     /// [`ClientError::Argument`] for a path that is empty or longer than [`MAX_PATH_LEN`] bytes.
@@ -30,7 +41,11 @@ impl BlacklistChange {
         if path.is_empty() || path.len() > MAX_PATH_LEN {
             return Err(ClientError::Argument(format!("a path has 1 to {MAX_PATH_LEN} bytes")));
         }
-        let mut change = Self { force: u8::from(force), path_len: path.len() as u16, ..Self::of(BlacklistOp::Load) };
+        let mut change = Self {
+            force: u8::from(force),
+            path_len: path.len() as u16,
+            ..Self::of(BlacklistOp::Load)
+        };
         fill(&mut change.path, path);
         Ok(change)
     }
@@ -51,13 +66,14 @@ impl ClusterRequest {
         Self::of(ClusterOp::Describe, false)
     }
 
-    /// Makes a standby the primary; `force` although it may lack decisions that were answered, which are lost then.
+    /// Makes a standby the primary; `force` although it may lack decisions that were answered,
+    /// which are lost then.
     pub fn promote(force: bool) -> Self {
         Self::of(ClusterOp::Promote, force)
     }
 
-    /// Lets a primary answer without its standby; `force` where that can't be told: the caller vouches that it will not be promoted
-    /// before it has caught up.
+    /// Lets a primary answer without its standby; `force` where that can't be told: the caller
+    /// vouches that it will not be promoted before it has caught up.
     pub fn go_solo(force: bool) -> Self {
         Self::of(ClusterOp::GoSolo, force)
     }

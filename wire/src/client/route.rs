@@ -1,4 +1,5 @@
-//! Where to connect next: the configured addresses in turn, and what servers say of the primary. Pure: no socket here.
+//! Where to connect next: the configured addresses in turn, and what servers say of the primary.
+//! Pure: no socket here.
 
 /// Addresses learned from WELCOME that are kept beside the configured ones.
 const MAX_LEARNED: usize = 4;
@@ -38,7 +39,11 @@ impl Route {
     /// A route over at least one address.
     pub(super) fn new(configured: &[String]) -> Self {
         assert!(!configured.is_empty(), "options without an address are refused");
-        Self { places: configured.iter().cloned().map(KnownAddress::new).collect(), configured: configured.len(), next: 0 }
+        Self {
+            places: configured.iter().cloned().map(KnownAddress::new).collect(),
+            configured: configured.len(),
+            next: 0,
+        }
     }
 
     /// Where to connect now.
@@ -89,7 +94,8 @@ impl Route {
         self.leave(Seen::Failed(why));
     }
 
-    /// The caller's time ended in the middle of the attempt, which tells nothing of the node: that it follows, if it said so, stays known.
+    /// The caller's time ended in the middle of the attempt, which tells nothing of the node: that
+    /// it follows, if it said so, stays known.
     pub(super) fn cut_off(&mut self, why: String) {
         match self.places[self.next].seen {
             Seen::Standby => self.leave(Seen::Standby),
@@ -97,7 +103,8 @@ impl Route {
         }
     }
 
-    /// The node here follows, and names this primary. `true`: that one is next, and was not tried in this round.
+    /// The node here follows, and names this primary. `true`: that one is next, and was not tried
+    /// in this round.
     pub(super) fn standby(&mut self, primary: Option<String>) -> bool {
         self.leave(Seen::Standby);
         let Some(primary) = primary else { return false };
@@ -126,7 +133,10 @@ impl Route {
         let place = &mut self.places[self.next];
         (place.seen, place.tried) = (seen, true);
         let in_turn = |step| (self.next + step) % self.places.len();
-        self.next = (1..self.places.len()).map(in_turn).find(|&at| !self.places[at].tried).unwrap_or(in_turn(1));
+        self.next = (1..self.places.len())
+            .map(in_turn)
+            .find(|&at| !self.places[at].tried)
+            .unwrap_or(in_turn(1));
     }
 
     /// Keeps a new address, in place of the oldest learned one where there are enough; gives where.
@@ -162,7 +172,10 @@ mod tests {
         assert_eq!(route.address(), "c:1", "in turn");
         route.begin_round();
         assert!(!route.is_exhausted());
-        assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: refused; c:1 is a standby"));
+        assert_eq!(
+            route.no_primary().as_deref(),
+            Some("a:1 is a standby; b:1: refused; c:1 is a standby")
+        );
         route.found();
         assert_eq!(route.no_primary(), None);
     }
@@ -173,14 +186,24 @@ mod tests {
         route.standby(None);
         route.cut_off("no WELCOME in time".to_owned());
         assert!(route.is_exhausted(), "both were tried");
-        assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: no WELCOME in time"));
+        assert_eq!(
+            route.no_primary().as_deref(),
+            Some("a:1 is a standby; b:1: no WELCOME in time")
+        );
         route.begin_round();
         route.cut_off("no WELCOME in time".to_owned());
         assert_eq!(route.address(), "b:1", "it was tried all the same");
-        assert_eq!(route.no_primary().as_deref(), Some("a:1 is a standby; b:1: no WELCOME in time"));
+        assert_eq!(
+            route.no_primary().as_deref(),
+            Some("a:1 is a standby; b:1: no WELCOME in time")
+        );
         route.standby(None);
         route.failed("refused".to_owned());
-        assert_eq!(route.no_primary().as_deref(), Some("a:1: refused; b:1 is a standby"), "a node that is gone follows nobody");
+        assert_eq!(
+            route.no_primary().as_deref(),
+            Some("a:1: refused; b:1 is a standby"),
+            "a node that is gone follows nobody"
+        );
     }
 
     #[test]

@@ -92,7 +92,8 @@ wire_codes! {
         Overloaded = 8 => "OVERLOADED",
         /// The budget ran out before a decision; nothing was recorded.
         Deadline = 9 => "DEADLINE",
-        /// The budget ran out before the record was known to be safe: it may be recorded. Send it again.
+        /// The budget ran out before the record was known to be safe: it may be recorded. Send it
+        /// again.
         Unconfirmed = 10 => "UNCONFIRMED",
         /// The same payer and id came before with other content.
         IdReused = 11 => "ID_REUSED",
@@ -140,7 +141,8 @@ wire_codes! {
         Single = 1 => "single",
         /// On this node's disk and the standby's.
         Sync = 2 => "sync",
-        /// On this node's disk only, although there should be a standby: a recorded decision of the operator.
+        /// On this node's disk only, although there should be a standby: a recorded decision of the
+        /// operator.
         Solo = 3 => "solo",
     }
 }
@@ -202,7 +204,8 @@ wire_codes! {
 wire_codes! {
     /// The stages of a decision that STATS measures.
     Stage: u8 {
-        /// From the bytes' arrival to the decision's start: parsing, admission, the hop to another core.
+        /// From the bytes' arrival to the decision's start: parsing, admission, the hop to another
+        /// core.
         Ingress = 1 => "ingress",
         /// Dedupe, look-ups, decision, record.
         Decide = 2 => "decide",

@@ -2,8 +2,8 @@
 
 use super::{ErrorCode, FLAG_CLOSING, FixedFrame, FrameKind};
 use super::{
-    Header, HeaderFields, IntoWire, MAX_ADDRESS_LEN, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN, MAX_DETAIL_LEN, MAX_PATH_LEN,
-    TRANSACTION_ID_LEN, layout,
+    Header, HeaderFields, IntoWire, MAX_ADDRESS_LEN, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN,
+    MAX_DETAIL_LEN, MAX_PATH_LEN, TRANSACTION_ID_LEN, layout,
 };
 use crate::document::DOCUMENT_LEN;
 use bytemuck::{Pod, Zeroable};
@@ -81,7 +81,8 @@ frame! {
         max_frame: u32,
         /// Unanswered frames that this connection may have.
         in_flight: u32,
-        /// Where the primary is, as ASCII `host:port`, zero-filled; zeros where unknown or where this is it.
+        /// Where the primary is, as ASCII `host:port`, zero-filled; zeros where unknown or where
+        /// this is it.
         primary: [u8; MAX_ADDRESS_LEN],
         /// 0.
         reserved_c: [u8; 12],
@@ -91,7 +92,8 @@ frame! {
 layout! {
     /// What a client says of a transaction: the part of SUBMIT that the record keeps.
     Transaction as TransactionFields, 172; {
-        /// Printable ASCII without spaces, left-aligned, zero-filled: a Pix EndToEndId, a UUID in hex, or the caller's own.
+        /// Printable ASCII without spaces, left-aligned, zero-filled: a Pix EndToEndId, a UUID in
+        /// hex, or the caller's own.
         id: [u8; TRANSACTION_ID_LEN],
         /// Document of the payer, canonical.
         payer: [u8; DOCUMENT_LEN],
@@ -101,7 +103,8 @@ layout! {
         amount_centavos: i64,
         /// When it happened, nanoseconds since 1970 UTC.
         event_time_ns: u64,
-        /// Time for the answer from the frame's arrival, microseconds; 0 means [`MAX_BUDGET_US`], which is also the most.
+        /// Time for the answer from the frame's arrival, microseconds; 0 means [`MAX_BUDGET_US`],
+        /// which is also the most.
         budget_us: u32,
         /// Payment arrangement: 1 Pix, 2 TED, 3 boleto, 4 card, 0 other.
         rail: u8,
@@ -159,7 +162,8 @@ layout! {
         score: u16,
         /// Version of the policy that decided.
         policy_version: u32,
-        /// Version of the blacklist that was seen: the high 40 bits of the snapshot's id, the low 24 of the overlay's sequence.
+        /// Version of the blacklist that was seen: the high 40 bits of the snapshot's id, the low
+        /// 24 of the overlay's sequence.
         blacklist_version: u64,
         /// One bit for each rule that matched; bit 0 is the listed payer, bit 1 the listed payee.
         matched_rules: u64,
@@ -207,7 +211,8 @@ frame! {
 }
 
 layout! {
-    /// What RECORD says of the block that a record lies in; the record itself (and its extension) follows.
+    /// What RECORD says of the block that a record lies in; the record itself (and its extension)
+    /// follows.
     RecordPlace as RecordPlaceFields, 64; {
         /// Header of the frame; its length counts the record and its extension.
         header: Header,
@@ -283,7 +288,8 @@ frame! {
 }
 
 layout! {
-    /// One histogram; the HdrHistogram V2 encoding, DEFLATE-compressed, follows. Values are nanoseconds.
+    /// One histogram; the HdrHistogram V2 encoding, DEFLATE-compressed, follows. Values are
+    /// nanoseconds.
     HistogramHead as HistogramHeadFields, 32; {
         /// Header of the frame; [`FLAG_MORE`] when another histogram follows.
         header: Header,
@@ -330,7 +336,13 @@ frame! {
 
 impl ErrorFrame {
     /// An ERROR; a detail over [`MAX_DETAIL_LEN`] bytes is cut at a character.
-    pub fn new(correlation: u64, code: ErrorCode, retry_after_ms: u32, closing: bool, detail: &str) -> Self {
+    pub fn new(
+        correlation: u64,
+        code: ErrorCode,
+        retry_after_ms: u32,
+        closing: bool,
+        detail: &str,
+    ) -> Self {
         let mut len = detail.len().min(MAX_DETAIL_LEN);
         while !detail.is_char_boundary(len) {
             len -= 1;
@@ -370,7 +382,8 @@ frame! {
         role: u8,
         /// A [`Durability`].
         durability: u8,
-        /// 1: the standby holds everything that was ever answered; on a standby: it may be promoted without loss.
+        /// 1: the standby holds everything that was ever answered; on a standby: it may be promoted
+        /// without loss.
         in_sync: u8,
         /// 1: the other node is connected now.
         connected: u8,
@@ -388,9 +401,11 @@ frame! {
         behind_bytes: u64,
         /// Since the other node was last heard, milliseconds; [`NEVER_HEARD`] where it never was.
         silence_ms: u64,
-        /// Where clients reach the primary, as ASCII `host:port`, zero-filled; zeros where unknown or where this is it.
+        /// Where clients reach the primary, as ASCII `host:port`, zero-filled; zeros where unknown
+        /// or where this is it.
         primary: [u8; MAX_ADDRESS_LEN],
-        /// Where the other node replicates, as ASCII `host:port`, zero-filled; zeros where none is configured.
+        /// Where the other node replicates, as ASCII `host:port`, zero-filled; zeros where none is
+        /// configured.
         peer: [u8; MAX_ADDRESS_LEN],
         /// 0.
         reserved: [u8; 64],

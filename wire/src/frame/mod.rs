@@ -1,9 +1,10 @@
 //! The frames of the client protocol, each a fixed layout of little-endian fields without padding.
 //!
-//! A struct is the native form, for building and printing; the struct whose name ends in `Frame` or `Fields` is the same thing as
-//! bytes (rkyv's archived form): read in place from a socket buffer with [`view`], sent with [`bytemuck::bytes_of`]. PROTOCOL.md
-//! gives every offset; the assertions of `layout!` and the golden vectors hold both to it.
-//! What has a name lives in `codes`, the frames' fields in `layouts`; here is what all frames have in common.
+//! A struct is the native form, for building and printing; the struct whose name ends in `Frame` or
+//! `Fields` is the same thing as bytes (rkyv's archived form): read in place from a socket buffer
+//! with [`view`], sent with [`bytemuck::bytes_of`]. PROTOCOL.md gives every offset; the assertions
+//! of `layout!` and the golden vectors hold both to it. What has a name lives in `codes`, the
+//! frames' fields in `layouts`; here is what all frames have in common.
 
 mod codes;
 mod layouts;
@@ -13,8 +14,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 pub(crate) use codes::wire_codes;
 pub use codes::{
-    BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, ListSource, Role, Scope, Stage,
-    VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
+    BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, ListSource,
+    Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
 };
 pub use layouts::*;
 
@@ -36,7 +37,8 @@ pub const MAX_CREDENTIAL_LEN: usize = 64;
 pub const MAX_CLIENT_NAME_LEN: usize = 40;
 /// Longest path of a BLACKLIST load, bytes.
 pub const MAX_PATH_LEN: usize = 256;
-/// The promise to the caller: the largest budget, and the default where a SUBMIT says 0, microseconds.
+/// The promise to the caller: the largest budget, and the default where a SUBMIT says 0,
+/// microseconds.
 pub const MAX_BUDGET_US: u32 = 2_000_000;
 /// Longest `host:port` in WELCOME and CLUSTER_STATE, bytes.
 pub const MAX_ADDRESS_LEN: usize = 48;
@@ -194,10 +196,12 @@ pub fn transaction_id(text: &str) -> Option<[u8; TRANSACTION_ID_LEN]> {
     is_transaction_id(&id).then_some(id)
 }
 
-/// Whether these bytes are a transaction id: printable ASCII without spaces, at least one, then zeros to the end.
+/// Whether these bytes are a transaction id: printable ASCII without spaces, at least one, then
+/// zeros to the end.
 #[inline]
 pub fn is_transaction_id(id: &[u8; TRANSACTION_ID_LEN]) -> bool {
-    // Branch-free over the bytes, because it runs for every transaction: text up to the first zero, zeros from there.
+    // Branch-free over the bytes, because it runs for every transaction: text up to the first zero,
+    // zeros from there.
     let mut bad = id[0] == 0;
     let mut ended = false;
     for &byte in id {
@@ -228,7 +232,9 @@ mod tests {
     #[test]
     fn requests_fit_the_largest_request() {
         for &kind in FrameKind::ALL {
-            assert!(request_len(kind).is_none_or(|len| (HEADER_LEN..=MAX_REQUEST_LEN).contains(&len)));
+            assert!(
+                request_len(kind).is_none_or(|len| (HEADER_LEN..=MAX_REQUEST_LEN).contains(&len))
+            );
             assert_eq!(FrameKind::from_wire(kind.to_wire()), Some(kind));
         }
     }
@@ -237,7 +243,10 @@ mod tests {
     fn rkyv_and_the_byte_view_agree() {
         let native = Submit {
             header: Header { length: 192, kind: 3, version: 1, flags: 0, correlation: 77 },
-            transaction: Transaction::from(&TransactionFields { amount_centavos: 12_345.into(), ..Zeroable::zeroed() }),
+            transaction: Transaction::from(&TransactionFields {
+                amount_centavos: 12_345.into(),
+                ..Zeroable::zeroed()
+            }),
             reserved: 0,
         };
         let archived = rkyv::to_bytes::<rkyv::rancor::Error>(&native).expect("fixed size");

@@ -14,8 +14,12 @@ pub fn requests() -> [Value; 3] {
 }
 
 fn request(name: &str, op: ClusterOp, force: u8) -> Value {
-    let request =
-        ClusterRequest { header: of(FrameKind::Cluster, ClusterFrame::LEN, 0, 14), op: op.to_wire(), force, reserved: [0; 6] };
+    let request = ClusterRequest {
+        header: of(FrameKind::Cluster, ClusterFrame::LEN, 0, 14),
+        op: op.to_wire(),
+        force,
+        reserved: [0; 6],
+    };
     let fields = fields!(request; small: op, force; bytes: reserved;);
     vector(name, request.header, bytemuck::bytes_of(&ClusterFrame::from(&request)), fields)
 }
@@ -30,7 +34,8 @@ fn cluster_state(name: &str, state: ClusterStateReply) -> Value {
     vector(name, state.header, bytemuck::bytes_of(&ClusterStateFrame::from(&state)), fields)
 }
 
-/// A node alone, a primary whose standby holds everything, and a standby that lacks some and has lost its primary.
+/// A node alone, a primary whose standby holds everything, and a standby that lacks some and has
+/// lost its primary.
 pub fn states() -> [Value; 3] {
     let alone = ClusterStateReply {
         header: of(FrameKind::ClusterState, ClusterStateFrame::LEN, 0, 14),

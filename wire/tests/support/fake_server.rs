@@ -1,4 +1,5 @@
-//! A server for tests of the client: each connection is handled by the next script, which reads and writes frames as it likes.
+//! A server for tests of the client: each connection is handled by the next script, which reads and
+//! writes frames as it likes.
 
 use catraca_wire::client::ClientOptions;
 use catraca_wire::frame::*;
@@ -99,7 +100,13 @@ impl Peer {
 
     /// Answers anything with ERROR.
     pub fn error(&mut self, correlation: u64, code: ErrorCode, retry_after_ms: u32, closing: bool) {
-        self.write(bytemuck::bytes_of(&ErrorFrame::new(correlation, code, retry_after_ms, closing, "a reason")));
+        self.write(bytemuck::bytes_of(&ErrorFrame::new(
+            correlation,
+            code,
+            retry_after_ms,
+            closing,
+            "a reason",
+        )));
     }
 }
 
@@ -119,10 +126,21 @@ pub fn script(script: impl FnOnce(Peer) + Send + 'static) -> Script {
 
 /// Options for this server that reconnect quickly.
 pub fn options(server: &FakeServer) -> ClientOptions {
-    ClientOptions { reconnect_base_ms: 1, reconnect_max_ms: 4, ..ClientOptions::new(&server.address) }
+    ClientOptions {
+        reconnect_base_ms: 1,
+        reconnect_max_ms: 4,
+        ..ClientOptions::new(&server.address)
+    }
 }
 
 /// A transaction that its amount tells from others.
 pub fn transaction(amount_centavos: i64) -> Transaction {
-    Transaction::pix(&format!("order-{amount_centavos}"), "04933228680", "12ABC34501DE35", amount_centavos, 7).expect("valid")
+    Transaction::pix(
+        &format!("order-{amount_centavos}"),
+        "04933228680",
+        "12ABC34501DE35",
+        amount_centavos,
+        7,
+    )
+    .expect("valid")
 }

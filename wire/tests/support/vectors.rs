@@ -1,12 +1,16 @@
-//! What the golden vectors hold. `examples/vectors.rs` writes them; `tests/vectors.rs` asserts that the files say the same.
+//! What the golden vectors hold. `examples/vectors.rs` writes them; `tests/vectors.rs` asserts that
+//! the files say the same.
 //!
-//! In the JSON an integer of 64 bits is a decimal string (many parsers lose its last digits), a zero-filled text is a string without
-//! its zeros, and opaque bytes are a string of hexadecimal digits. A nested layout is an object.
+//! In the JSON an integer of 64 bits is a decimal string (many parsers lose its last digits), a
+//! zero-filled text is a string without its zeros, and opaque bytes are a string of hexadecimal
+//! digits. A nested layout is an object.
 
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, BlockIdentity, SegmentHead};
 use catraca_wire::document::DocumentKey;
 use catraca_wire::frame::*;
-use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_LEN, RECORD_VERSION, Reason, Record, RecordHead, RecordKind};
+use catraca_wire::record::{
+    OverlayChange, OverlayOp, RECORD_LEN, RECORD_VERSION, Reason, Record, RecordHead, RecordKind,
+};
 use catraca_wire::transaction::{Channel, Rail};
 use serde_json::{Map, Value, json};
 
@@ -51,7 +55,8 @@ fn header(header: &Header) -> Value {
 
 fn vector(name: &str, frame_header: Header, wire: &[u8], fields: Value) -> Value {
     assert_eq!(frame_header.length as usize, wire.len(), "{name}: the header's length");
-    let kind = FrameKind::from_wire(frame_header.kind).expect("the vectors have kinds of this version");
+    let kind =
+        FrameKind::from_wire(frame_header.kind).expect("the vectors have kinds of this version");
     json!({ "name": name, "kind": kind.name(), "hex": hex(wire), "header": header(&frame_header), "fields": fields })
 }
 
@@ -80,12 +85,13 @@ fn plain_transaction() -> Transaction {
 
 fn full_transaction() -> Transaction {
     let id = "E1234567820261122123400000000001";
-    let mut transaction = Transaction::pix(id, "04933228680", "ABCDEFGH000195", 1_234_567, MOMENT_NS)
-        .expect("valid")
-        .with_channel(Channel::App)
-        .with_ispbs("12345678", "AB345678")
-        .expect("valid")
-        .with_ip(std::net::IpAddr::from([192, 0, 2, 17]));
+    let mut transaction =
+        Transaction::pix(id, "04933228680", "ABCDEFGH000195", 1_234_567, MOMENT_NS)
+            .expect("valid")
+            .with_channel(Channel::App)
+            .with_ispbs("12345678", "AB345678")
+            .expect("valid")
+            .with_ip(std::net::IpAddr::from([192, 0, 2, 17]));
     transaction.budget_us = 500_000;
     transaction.flags = 0x8001;
     transaction.payer_account = 0x0102_0304_0506_0708;
@@ -128,7 +134,13 @@ fn transaction(transaction: &Transaction) -> Value {
     )
 }
 
-fn hello(name: &str, versions: (u8, u8), credential: &str, client_name: &str, in_flight: u32) -> Value {
+fn hello(
+    name: &str,
+    versions: (u8, u8),
+    credential: &str,
+    client_name: &str,
+    in_flight: u32,
+) -> Value {
     let hello = Hello {
         header: of(FrameKind::Hello, HelloFrame::LEN, 0, 0),
         version_min: versions.0,
@@ -146,7 +158,14 @@ fn hello(name: &str, versions: (u8, u8), credential: &str, client_name: &str, in
     vector(name, hello.header, bytemuck::bytes_of(&HelloFrame::from(&hello)), fields)
 }
 
-fn welcome(name: &str, role: Role, durability: Durability, epoch: u32, shards: u16, primary: &str) -> Value {
+fn welcome(
+    name: &str,
+    role: Role,
+    durability: Durability,
+    epoch: u32,
+    shards: u16,
+    primary: &str,
+) -> Value {
     let welcome = Welcome {
         header: of(FrameKind::Welcome, WelcomeFrame::LEN, 0, 0),
         version: PROTOCOL_VERSION,
@@ -172,14 +191,19 @@ fn welcome(name: &str, role: Role, durability: Durability, epoch: u32, shards: u
 }
 
 fn submit(name: &str, correlation: u64, what: Transaction) -> Value {
-    let submit = Submit { header: of(FrameKind::Submit, SubmitFrame::LEN, 0, correlation), transaction: what, reserved: 0 };
+    let submit = Submit {
+        header: of(FrameKind::Submit, SubmitFrame::LEN, 0, correlation),
+        transaction: what,
+        reserved: 0,
+    };
     let mut fields = transaction(&what);
     fields["reserved"] = small(&submit.reserved);
     vector(name, submit.header, bytemuck::bytes_of(&SubmitFrame::from(&submit)), fields)
 }
 
 fn verdict(name: &str, correlation: u64, answer: Answer) -> Value {
-    let reply = VerdictReply { header: of(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation), answer };
+    let reply =
+        VerdictReply { header: of(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation), answer };
     let fields = fields!(answer;
         small: verdict, flags, score, policy_version, shard, epoch, reserved;
         large: blacklist_version, matched_rules, lsn, receipt;
@@ -198,7 +222,13 @@ fn lookup(name: &str, correlation: u64, id: &str, payer: Option<&str>) -> Value 
     vector(name, lookup.header, bytemuck::bytes_of(&LookupFrame::from(&lookup)), fields)
 }
 
-fn decision_record(lsn: u64, what: Transaction, verdict: Verdict, reason: Reason, extension_len: u16) -> Record {
+fn decision_record(
+    lsn: u64,
+    what: Transaction,
+    verdict: Verdict,
+    reason: Reason,
+    extension_len: u16,
+) -> Record {
     let listed = u8::from(reason != Reason::Clear);
     Record {
         kind: RecordKind::Decision.to_wire(),
@@ -235,7 +265,12 @@ fn record(record: &Record) -> Value {
 
 fn record_reply(name: &str, correlation: u64, stored: Record, extension: &[u8]) -> Value {
     let place = RecordPlace {
-        header: of(FrameKind::Record, size_of::<RecordPlaceFields>() + RECORD_LEN + extension.len(), 0, correlation),
+        header: of(
+            FrameKind::Record,
+            size_of::<RecordPlaceFields>() + RECORD_LEN + extension.len(),
+            0,
+            correlation,
+        ),
         epoch: 1,
         shard: 0,
         extension_len: extension.len() as u16,
@@ -246,13 +281,22 @@ fn record_reply(name: &str, correlation: u64, stored: Record, extension: &[u8]) 
     let mut wire = bytemuck::bytes_of(&RecordPlaceFields::from(&place)).to_vec();
     wire.extend_from_slice(bytemuck::bytes_of(&RecordHead::from(&stored)));
     wire.extend_from_slice(extension);
-    let mut fields = fields!(place; small: epoch, shard, extension_len, segment, block_offset; bytes: chain;);
+    let mut fields =
+        fields!(place; small: epoch, shard, extension_len, segment, block_offset; bytes: chain;);
     fields["record"] = record(&stored);
     fields["extension"] = bytes(extension);
     vector(name, place.header, &wire, fields)
 }
 
-fn blacklist(name: &str, op: BlacklistOp, scope: u8, listed: Option<&str>, force: u8, path: &str, until_day: u16) -> Value {
+fn blacklist(
+    name: &str,
+    op: BlacklistOp,
+    scope: u8,
+    listed: Option<&str>,
+    force: u8,
+    path: &str,
+    until_day: u16,
+) -> Value {
     let change = BlacklistChange {
         header: of(FrameKind::Blacklist, BlacklistFrame::LEN, 0, 9),
         op: op.to_wire(),
@@ -290,11 +334,20 @@ fn blacklist_state() -> Value {
         small: overlay_entries, changed;
         bytes: reserved;
     );
-    vector("blacklist_state", state.header, bytemuck::bytes_of(&BlacklistStateFrame::from(&state)), fields)
+    vector(
+        "blacklist_state",
+        state.header,
+        bytemuck::bytes_of(&BlacklistStateFrame::from(&state)),
+        fields,
+    )
 }
 
 fn stats(name: &str, shard: u16) -> Value {
-    let stats = StatsRequest { header: of(FrameKind::Stats, StatsFrame::LEN, 0, 10), shard, reserved: [0; 6] };
+    let stats = StatsRequest {
+        header: of(FrameKind::Stats, StatsFrame::LEN, 0, 10),
+        shard,
+        reserved: [0; 6],
+    };
     let fields = fields!(stats; small: shard; bytes: reserved;);
     vector(name, stats.header, bytemuck::bytes_of(&StatsFrame::from(&stats)), fields)
 }
@@ -302,7 +355,12 @@ fn stats(name: &str, shard: u16) -> Value {
 /// The encoding here is a placeholder: it shows where the bytes lie, and decodes to no histogram.
 fn histogram(name: &str, stage: Stage, flags: u16, encoded: &[u8]) -> Value {
     let head = HistogramHead {
-        header: of(FrameKind::Histogram, size_of::<HistogramHeadFields>() + encoded.len(), flags, 10),
+        header: of(
+            FrameKind::Histogram,
+            size_of::<HistogramHeadFields>() + encoded.len(),
+            flags,
+            10,
+        ),
         stage: stage.to_wire(),
         reserved: [0; 3],
         encoded_len: encoded.len() as u32,
@@ -315,7 +373,14 @@ fn histogram(name: &str, stage: Stage, flags: u16, encoded: &[u8]) -> Value {
     vector(name, head.header, &wire, fields)
 }
 
-fn error(name: &str, correlation: u64, code: ErrorCode, retry_after_ms: u32, closing: bool, detail: &str) -> Value {
+fn error(
+    name: &str,
+    correlation: u64,
+    code: ErrorCode,
+    retry_after_ms: u32,
+    closing: bool,
+    detail: &str,
+) -> Value {
     let wire = ErrorFrame::new(correlation, code, retry_after_ms, closing, detail);
     let reply = ErrorReply::from(&wire);
     let fields = fields!(reply; small: code, detail_len, retry_after_ms; text: detail;);
@@ -337,7 +402,8 @@ pub fn frames() -> Value {
         receipt: 0x4746_4544_4342_4140,
         reserved: 0,
     };
-    let clear = Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, lsn: 41, ..deny };
+    let clear =
+        Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, lsn: 41, ..deny };
     let largest = Answer {
         verdict: Verdict::Review.to_wire(),
         flags: VERDICT_DUPLICATE | VERDICT_DEGRADED | VERDICT_SHADOW_DISAGREES,
@@ -352,12 +418,20 @@ pub fn frames() -> Value {
         reserved: 0,
     };
     let ping = Ping { header: of(FrameKind::Ping, PingFrame::LEN, 0, 11), reserved: 0 };
-    let pong = Pong { header: of(FrameKind::Pong, PongFrame::LEN, 0, 11), server_time_ns: MOMENT_NS };
+    let pong =
+        Pong { header: of(FrameKind::Pong, PongFrame::LEN, 0, 11), server_time_ns: MOMENT_NS };
     let mut vectors = vec![
         hello("hello_plain", (1, 1), "", "", 0),
         hello("hello_full", (1, 3), &"k".repeat(MAX_CREDENTIAL_LEN), "pagamentos-açaí-01", 4096),
         welcome("welcome_primary", Role::Primary, Durability::Single, 1, 1, ""),
-        welcome("welcome_standby", Role::Standby, Durability::Sync, u32::MAX, 16, "node-a.example.com:7400"),
+        welcome(
+            "welcome_standby",
+            Role::Standby,
+            Durability::Sync,
+            u32::MAX,
+            16,
+            "node-a.example.com:7400",
+        ),
         submit("submit_plain", 1, plain_transaction()),
         submit("submit_full", 2, full_transaction()),
         submit("submit_largest", u64::MAX, largest_transaction()),
@@ -367,44 +441,112 @@ pub fn frames() -> Value {
         verdict("verdict_largest", u64::MAX, largest),
         lookup("lookup_any_payer", 4, "order-1", None),
         lookup("lookup_one_payer", 5, "E1234567820261122123400000000001", Some("04933228680")),
-        record_reply("record_plain", 4, decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0), &[]),
+        record_reply(
+            "record_plain",
+            4,
+            decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0),
+            &[],
+        ),
         record_reply(
             "record_with_extension",
             5,
             decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8),
             b"\x01\x02\x03\x04\x05\x06\x07\x08",
         ),
-        blacklist("blacklist_add", BlacklistOp::Add, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, "", 0),
-        blacklist("blacklist_remove", BlacklistOp::Remove, Scope::Exact.to_wire(), Some("04933228680"), 0, "", 0),
-        blacklist("blacklist_load", BlacklistOp::Load, 0, None, 1, "/var/lib/catraca/listas/março.snapshot", 0),
-        blacklist("blacklist_load_longest", BlacklistOp::Load, 0, None, 0, &"/".repeat(MAX_PATH_LEN), 0),
-        blacklist("blacklist_allow", BlacklistOp::Allow, Scope::Root.to_wire(), Some("12ABC34501DE35"), 0, "", LIST_DAY + 30),
+        blacklist(
+            "blacklist_add",
+            BlacklistOp::Add,
+            Scope::Root.to_wire(),
+            Some("12ABC34501DE35"),
+            0,
+            "",
+            0,
+        ),
+        blacklist(
+            "blacklist_remove",
+            BlacklistOp::Remove,
+            Scope::Exact.to_wire(),
+            Some("04933228680"),
+            0,
+            "",
+            0,
+        ),
+        blacklist(
+            "blacklist_load",
+            BlacklistOp::Load,
+            0,
+            None,
+            1,
+            "/var/lib/catraca/listas/março.snapshot",
+            0,
+        ),
+        blacklist(
+            "blacklist_load_longest",
+            BlacklistOp::Load,
+            0,
+            None,
+            0,
+            &"/".repeat(MAX_PATH_LEN),
+            0,
+        ),
+        blacklist(
+            "blacklist_allow",
+            BlacklistOp::Allow,
+            Scope::Root.to_wire(),
+            Some("12ABC34501DE35"),
+            0,
+            "",
+            LIST_DAY + 30,
+        ),
         blacklist("blacklist_describe", BlacklistOp::Describe, 0, None, 0, "", 0),
         blacklist_state(),
         stats("stats_one_shard", 0),
         stats("stats_all_shards", ALL_SHARDS),
         histogram("histogram_more", Stage::Ingress, FLAG_MORE, b"\xde\xad\xbe\xef"),
         histogram("histogram_last_empty", Stage::Total, 0, b""),
-        vector("ping", ping.header, bytemuck::bytes_of(&PingFrame::from(&ping)), fields!(ping; large: reserved;)),
-        vector("pong", pong.header, bytemuck::bytes_of(&PongFrame::from(&pong)), fields!(pong; large: server_time_ns;)),
+        vector(
+            "ping",
+            ping.header,
+            bytemuck::bytes_of(&PingFrame::from(&ping)),
+            fields!(ping; large: reserved;),
+        ),
+        vector(
+            "pong",
+            pong.header,
+            bytemuck::bytes_of(&PongFrame::from(&pong)),
+            fields!(pong; large: server_time_ns;),
+        ),
         error("error_longest_detail", 12, ErrorCode::Failed, 0, false, &"ã".repeat(64)),
     ];
     vectors.extend(cluster::requests());
     vectors.extend(cluster::states());
     for &code in ErrorCode::ALL {
-        let closing = matches!(code, ErrorCode::BadFrame | ErrorCode::UnsupportedVersion | ErrorCode::Unauthenticated);
-        let retry_after_ms = if matches!(code, ErrorCode::Overloaded | ErrorCode::RateLimited) { 50 } else { 0 };
+        let closing = matches!(
+            code,
+            ErrorCode::BadFrame | ErrorCode::UnsupportedVersion | ErrorCode::Unauthenticated
+        );
+        let retry_after_ms =
+            if matches!(code, ErrorCode::Overloaded | ErrorCode::RateLimited) { 50 } else { 0 };
         let name = format!("error_{}", code.name().to_ascii_lowercase());
-        vectors.push(error(&name, 13, code, retry_after_ms, closing, "what happened, and what to do"));
+        vectors.push(error(
+            &name,
+            13,
+            code,
+            retry_after_ms,
+            closing,
+            "what happened, and what to do",
+        ));
     }
     Value::Array(vectors)
 }
 
-/// A block of three records (one with an extension, one a change of the overlay), and the head of the segment that it begins.
+/// A block of three records (one with an extension, one a change of the overlay), and the head of
+/// the segment that it begins.
 pub fn log() -> Value {
     let key: [u8; 32] = std::array::from_fn(|i| i as u8);
     let previous_chain: [u8; 32] = std::array::from_fn(|i| 0x80 + i as u8);
-    let identity = BlockIdentity { shard: 1, epoch: 7, cluster_id: std::array::from_fn(|i| 0x20 + i as u8) };
+    let identity =
+        BlockIdentity { shard: 1, epoch: 7, cluster_id: std::array::from_fn(|i| 0x20 + i as u8) };
     let extension = b"\x01\x02\x03\x04\x05\x06\x07\x08";
     let plain = decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0);
     let extended = decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8);
@@ -424,7 +566,16 @@ pub fn log() -> Value {
     payload.extend_from_slice(bytemuck::bytes_of(&change_head));
     let mut buffer = vec![0; block::padded_len(payload.len())];
     buffer[BLOCK_HEAD_LEN..BLOCK_HEAD_LEN + payload.len()].copy_from_slice(&payload);
-    let chain = block::seal(&mut buffer, payload.len(), &identity, 41, 3, MOMENT_NS + 300_000, &previous_chain, &key);
+    let chain = block::seal(
+        &mut buffer,
+        payload.len(),
+        &identity,
+        41,
+        3,
+        MOMENT_NS + 300_000,
+        &previous_chain,
+        &key,
+    );
     let head: &BlockHead = block::sound_head(&buffer).expect("just sealed");
     let head = block::Block::from(head);
     let segment_wire = SegmentHead::new(identity.cluster_id, 1, 2, 128 * 1024 * 1024, MOMENT_NS);

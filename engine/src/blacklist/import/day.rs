@@ -3,7 +3,8 @@
 use super::text::plain;
 use jiff::civil::Date;
 
-/// Words that stand where there is no date, as [`plain`] gives them. An end that is none is no end; a start that is none has passed.
+/// Words that stand where there is no date, as [`plain`] gives them. An end that is none is no end;
+/// a start that is none has passed.
 const NO_DATE: [&str; 30] = [
     "N A",
     "NA",
@@ -54,11 +55,12 @@ pub(super) enum Day {
 }
 
 impl Day {
-    /// Reads a day: as published (`dd/MM/yyyy`) or as ISO has it (`yyyy-MM-dd`), days and months of one digit too. A time behind it is
-    /// not used: the day counts as it is written.
+    /// Reads a day: as published (`dd/MM/yyyy`) or as ISO has it (`yyyy-MM-dd`), days and months of
+    /// one digit too. A time behind it is not used: the day counts as it is written.
     pub(super) fn read(text: &str) -> Self {
         let text = text.trim();
-        let end = text.find(|c: char| !c.is_ascii_digit() && c != '/' && c != '-').unwrap_or(text.len());
+        let end =
+            text.find(|c: char| !c.is_ascii_digit() && c != '/' && c != '-').unwrap_or(text.len());
         let (day, behind) = text.split_at(end);
         match date(day).filter(|_| is_time(behind)) {
             Some(day) => Self::On(day),
@@ -74,7 +76,8 @@ pub(super) fn may_be_cut(text: &str) -> bool {
     last.len() == 1 && matches!(Day::read(text), Day::On(_))
 }
 
-/// Whether there is no date. Also what is left of a form or of a database without a value: "  /  /    ", "00/00/0000".
+/// Whether there is no date. Also what is left of a form or of a database without a value: "  /  /
+/// ", "00/00/0000".
 pub(super) fn is_none(text: &str) -> bool {
     let words = plain(text);
     words.chars().all(|c| c == '0' || c == ' ') || NO_DATE.contains(&words.as_str())
@@ -88,15 +91,21 @@ fn is_time(text: &str) -> bool {
     }
     let (hour, minutes) = time.split_at(time.bytes().take_while(u8::is_ascii_digit).count());
     // Not the day of another date: "20/11/2026 31".
-    let is_hour = matches!(hour.len(), 1 | 2) && hour.parse().is_ok_and(|hour: u8| hour <= LAST_HOUR) && !minutes.is_empty();
+    let is_hour = matches!(hour.len(), 1 | 2)
+        && hour.parse().is_ok_and(|hour: u8| hour <= LAST_HOUR)
+        && !minutes.is_empty();
     let sound = time.chars().all(|c| c.is_ascii_alphanumeric() || ":.,+- ".contains(c));
     let mut words = time.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| !word.is_empty());
     // "31/12/202600:00" is no date with a time.
-    text.len() > time.len() && is_hour && sound && words.all(|word| TIME_WORDS.contains(&word.to_ascii_uppercase().as_str()))
+    text.len() > time.len()
+        && is_hour
+        && sound
+        && words.all(|word| TIME_WORDS.contains(&word.to_ascii_uppercase().as_str()))
 }
 
 fn date(text: &str) -> Option<Date> {
-    let (parts, day_first) = if text.contains('/') { (text.split('/'), true) } else { (text.split('-'), false) };
+    let (parts, day_first) =
+        if text.contains('/') { (text.split('/'), true) } else { (text.split('-'), false) };
     let parts: [&str; 3] = parts.collect::<Vec<_>>().try_into().ok()?;
     let [year, month, day] = if day_first { [parts[2], parts[1], parts[0]] } else { parts };
     if year.len() != 4 || !matches!(month.len(), 1 | 2) || !matches!(day.len(), 1 | 2) {
@@ -134,7 +143,9 @@ mod tests {
     #[test]
     fn a_day_may_be_cut_off_behind_its_first_digit() {
         assert!(["2026-12-3", " 2026-1-1"].into_iter().all(may_be_cut));
-        assert!(!["2026-12-31", "1/2/2030", "3", "", "2026-12-3 00:00"].into_iter().any(may_be_cut));
+        assert!(
+            !["2026-12-31", "1/2/2030", "3", "", "2026-12-3 00:00"].into_iter().any(may_be_cut)
+        );
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 
 /// Bytes looked at to tell what a file is.
 pub(super) const SNIFF_LEN: usize = 64 * 1024;
-/// Appended to the file as a last row of its own. If it doesn't come out as a row, a quote before it was never closed. (The CSV
-/// reader alone takes the end of the file for the closing quote.)
+/// Appended to the file as a last row of its own. If it doesn't come out as a row, a quote before
+/// it was never closed. (The CSV reader alone takes the end of the file for the closing quote.)
 const END_MARKER: &[u8] = b"\ncatraca: end of list\n";
 
 /// Whether a row is the end marker.
@@ -42,7 +42,8 @@ pub(super) fn refuse_other_formats(start: &[u8]) -> Result<(), ImportError> {
     Err(ImportError::NotAList(what))
 }
 
-/// The published lists part fields with `;`. A plain list has `,`, but a Brazilian spreadsheet writes `;`: whichever the header has.
+/// The published lists part fields with `;`. A plain list has `,`, but a Brazilian spreadsheet
+/// writes `;`: whichever the header has.
 pub(super) fn delimiter(start: &[u8], source: ListSource) -> u8 {
     let header = start.split(|&byte| byte == b'\n').next().unwrap_or_default();
     if source == ListSource::Plain && !header.contains(&b';') { b',' } else { b';' }
@@ -53,7 +54,8 @@ pub(super) fn ends_lines_with_crlf(start: &[u8]) -> bool {
     start.iter().position(|&byte| byte == b'\n').is_some_and(|end| start[..end].ends_with(b"\r"))
 }
 
-/// Passes a file on, with the end marker behind it; stops a row that grows past its bound, and a quote where none can be.
+/// Passes a file on, with the end marker behind it; stops a row that grows past its bound, and a
+/// quote where none can be.
 pub(super) struct Guard<R> {
     input: R,
     quotes: Quotes,
@@ -61,7 +63,8 @@ pub(super) struct Guard<R> {
     misquoted: Option<u64>,
     /// Bytes of the marker already given; `None` before the file's end.
     marker: Option<usize>,
-    /// Bytes given since the row began. The CSV reader reads ahead, so that this also counts up to a buffer of other rows.
+    /// Bytes given since the row began. The CSV reader reads ahead, so that this also counts up to
+    /// a buffer of other rows.
     since_row: u64,
     too_long: bool,
     last_byte: u8,
@@ -70,7 +73,15 @@ pub(super) struct Guard<R> {
 impl<R> Guard<R> {
     pub(super) const fn new(input: R, delimiter: u8) -> Self {
         let quotes = Quotes::new(delimiter);
-        Self { input, quotes, misquoted: None, marker: None, since_row: 0, too_long: false, last_byte: b'\n' }
+        Self {
+            input,
+            quotes,
+            misquoted: None,
+            marker: None,
+            since_row: 0,
+            too_long: false,
+            last_byte: b'\n',
+        }
     }
 
     /// The next bytes belong to a new row.

@@ -1,11 +1,13 @@
 //! Reads published lists and the operator's own CSV into a draft of a snapshot.
 //!
-//! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries found. A row that can't be used is
-//! counted by its reason and handed to the caller for the file of rejects; a file that can't be a whole list is an [`ImportError`].
-//! A row that names a sound document is never refused for anything else: what can't be read of it is taken the way that lists more.
-//! Layouts (which column is found by which name) are in `columns.rs`, the reading of one row in `row.rs`, its document in `document.rs`, its dates in `day.rs`, the
-//! guards against files that are something else or were cut in `guard.rs`, those against quotes that swallow rows in `quotes.rs`, counts
-//! and what is tolerated of them in `tally.rs`.
+//! A list is read as a stream; memory is bounded by one row ([`MAX_ROW_LEN`]) and the entries
+//! found. A row that can't be used is counted by its reason and handed to the caller for the file
+//! of rejects; a file that can't be a whole list is an [`ImportError`]. A row that names a sound
+//! document is never refused for anything else: what can't be read of it is taken the way that
+//! lists more. Layouts (which column is found by which name) are in `columns.rs`, the reading of
+//! one row in `row.rs`, its document in `document.rs`, its dates in `day.rs`, the guards against
+//! files that are something else or were cut in `guard.rs`, those against quotes that swallow rows
+//! in `quotes.rs`, counts and what is tolerated of them in `tally.rs`.
 
 mod columns;
 mod day;
@@ -18,7 +20,8 @@ mod text;
 
 pub use row::{Doubts, MASKED_TEXT_LEN, Outcome, masked_text};
 pub use tally::{
-    Intolerable, PLAIN_DOUBTFUL, PLAIN_REJECTS_PERCENT, PUBLISHED_DOUBTFUL_PERCENT, PUBLISHED_REJECTS_PERCENT, Tally, Tolerance,
+    Intolerable, PLAIN_DOUBTFUL, PLAIN_REJECTS_PERCENT, PUBLISHED_DOUBTFUL_PERCENT,
+    PUBLISHED_REJECTS_PERCENT, Tally, Tolerance,
 };
 
 use super::Draft;
@@ -31,8 +34,8 @@ use jiff::civil::Date;
 use row::Row;
 use std::io::{BufReader, Cursor, Read};
 
-/// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An unclosed quote would otherwise take the
-/// rest of the file for one field.
+/// Longest row, bytes: published rows have some kilobytes, the longest reasons some tens. An
+/// unclosed quote would otherwise take the rest of the file for one field.
 pub const MAX_ROW_LEN: u64 = 1 << 20;
 
 /// A number that may be somebody's CPF or another's CNPJ is listed as both.
@@ -43,7 +46,8 @@ const MOST_ENTRIES_OF_A_DOCUMENT: usize = 2;
 pub struct Options {
     /// Entries that ended before this day are left out; active are those that count on it.
     pub as_of: Date,
-    /// How far an entry of CEIS, CNEP or CEPIM reaches; a plain list says so itself, or means [`Scope::Exact`].
+    /// How far an entry of CEIS, CNEP or CEPIM reaches; a plain list says so itself, or means
+    /// [`Scope::Exact`].
     pub sanctions_scope: Scope,
     /// Take a plain list that has columns of unknown names; they are not read.
     pub ignore_columns: bool,
@@ -93,7 +97,9 @@ pub enum ImportError {
         names: String,
     },
     /// Two columns are there for one thing.
-    #[error("two columns hold what \"{name}\" says, and which one counts can't be told; leave one out")]
+    #[error(
+        "two columns hold what \"{name}\" says, and which one counts can't be told; leave one out"
+    )]
     SameColumn {
         /// The name.
         name: &'static str,
@@ -117,21 +123,25 @@ pub enum ImportError {
         line: u64,
     },
     /// A row past [`MAX_ROW_LEN`].
-    #[error("the row of line {line} is longer than {MAX_ROW_LEN} bytes: a quote is missing there, or the file was cut")]
+    #[error(
+        "the row of line {line} is longer than {MAX_ROW_LEN} bytes: a quote is missing there, or the file was cut"
+    )]
     RowTooLong {
         /// Line where the row begins.
         line: u64,
     },
     /// More entries than a snapshot holds.
-    #[error("with it there are more than {MAX_ENTRIES} entries, the most that a snapshot holds; leave a list out")]
+    #[error(
+        "with it there are more than {MAX_ENTRIES} entries, the most that a snapshot holds; leave a list out"
+    )]
     TooMany,
     /// The file of rejects could not be written.
     #[error("the file of rejects can't be written: {0}")]
     Rejects(#[source] std::io::Error),
 }
 
-/// Reads one list, adds the entries that have not ended to `draft`, and hands each row that doesn't count on the day, or counts in doubt,
-/// to `reject`.
+/// Reads one list, adds the entries that have not ended to `draft`, and hands each row that doesn't
+/// count on the day, or counts in doubt, to `reject`.
 ///
 /// # Errors
 /// What [`ImportError`] lists; `draft` then holds what was read before.
@@ -145,7 +155,11 @@ pub fn read_list(
     let mut input = BufReader::with_capacity(guard::SNIFF_LEN, input);
     let mut start = Vec::new();
     // Not what one read gives, which from a pipe may be less than the header.
-    input.by_ref().take(guard::SNIFF_LEN as u64).read_to_end(&mut start).map_err(ImportError::Io)?;
+    input
+        .by_ref()
+        .take(guard::SNIFF_LEN as u64)
+        .read_to_end(&mut start)
+        .map_err(ImportError::Io)?;
     guard::refuse_other_formats(&start)?;
     let delimiter = guard::delimiter(&start, source);
     let crlf = guard::ends_lines_with_crlf(&start);
@@ -162,7 +176,8 @@ pub fn read_list(
         return Err(ImportError::Quotes { line });
     }
     let mut tally = Tally::default();
-    // The last row read may be the end marker, so a row that looks like it is taken for one only when nothing follows.
+    // The last row read may be the end marker, so a row that looks like it is taken for one only
+    // when nothing follows.
     let mut at_marker = false;
     let mut last_is_short = false;
     let mut last_may_be_cut = false;
@@ -170,16 +185,19 @@ pub fn read_list(
         if at_marker {
             let (outcome, doubts) = (Outcome::WrongFields, Doubts::default());
             tally.add(outcome, doubts);
-            reject(Reject { line, outcome, doubts, document: String::new() }).map_err(ImportError::Rejects)?;
+            reject(Reject { line, outcome, doubts, document: String::new() })
+                .map_err(ImportError::Rejects)?;
         }
         at_marker = guard::is_end_marker(&record);
         if at_marker {
-            // `line` stays that of the last true row, for the message that the file was cut inside it.
+            // `line` stays that of the last true row, for the message that the file was cut inside
+            // it.
             continue;
         }
         line = begins;
         last_is_short = record.len() < columns.width;
-        last_may_be_cut = record.iter().next_back().is_some_and(|field| day::may_be_cut(&text::decoded(field)));
+        last_may_be_cut =
+            record.iter().next_back().is_some_and(|field| day::may_be_cut(&text::decoded(field)));
         // A spreadsheet's empty rows name nobody.
         if record.iter().all(|field| field.trim_ascii().is_empty()) {
             continue;
@@ -187,7 +205,8 @@ pub fn read_list(
         if quotes::swallowed_rows(&record, &columns, delimiter) {
             return Err(ImportError::Quotes { line });
         }
-        if draft.entries.len() + columns.documents.len() * MOST_ENTRIES_OF_A_DOCUMENT > MAX_ENTRIES {
+        if draft.entries.len() + columns.documents.len() * MOST_ENTRIES_OF_A_DOCUMENT > MAX_ENTRIES
+        {
             return Err(ImportError::TooMany);
         }
         let Row { outcome, doubts, column } = row::read(&record, &columns, source, options, draft);
@@ -197,8 +216,9 @@ pub fn read_list(
             reject(Reject { line, outcome, doubts, document }).map_err(ImportError::Rejects)?;
         }
     }
-    // Without the marker the last row swallowed it: its quote was never closed. A row without its line end is whole if it has all
-    // fields, closes its last one in the published lists, which quote all of them, and does not end in what may be half a day.
+    // Without the marker the last row swallowed it: its quote was never closed. A row without its
+    // line end is whole if it has all fields, closes its last one in the published lists, which
+    // quote all of them, and does not end in what may be half a day.
     let end = rows.get_ref().last_byte();
     let unended = !matches!(end, b'\r' | b'\n');
     let cut_after_delimiter = source != ListSource::Plain && unended && end != b'"';
@@ -211,8 +231,8 @@ pub fn read_list(
     Ok(tally)
 }
 
-/// Reads a row; the line where it begins, or `None` at the end. The CSV reader ends a row at CR and counts the LF behind it as part
-/// of the next one: `after_crlf` says that there is one.
+/// Reads a row; the line where it begins, or `None` at the end. The CSV reader ends a row at CR and
+/// counts the LF behind it as part of the next one: `after_crlf` says that there is one.
 fn next_row<R: Read>(
     rows: &mut csv::Reader<Guard<R>>,
     record: &mut ByteRecord,

@@ -1,5 +1,6 @@
-//! Finds quotes that are missing or too many. One of them makes the CSV reader take the rows behind it for the text of a field, and
-//! whoever they name would be free without a trace: nobody can tell how many, so that such a list is refused as a whole.
+//! Finds quotes that are missing or too many. One of them makes the CSV reader take the rows behind
+//! it for the text of a field, and whoever they name would be free without a trace: nobody can tell
+//! how many, so that such a list is refused as a whole.
 
 use super::columns::Columns;
 use super::text::{decoded, meant};
@@ -26,7 +27,8 @@ enum BucketPair {
     Closed,
 }
 
-/// Follows the quotes of a list, byte for byte as the file has them: the CSV reader takes text behind a closing quote without a word.
+/// Follows the quotes of a list, byte for byte as the file has them: the CSV reader takes text
+/// behind a closing quote without a word.
 #[derive(Debug)]
 pub(super) struct Quotes {
     delimiter: u8,
@@ -40,7 +42,8 @@ impl Quotes {
         Self { delimiter, place: BucketPair::RowStart, line: 1, row_line: 1 }
     }
 
-    /// Looks at the next bytes; the line where the row begins that has text between a closing quote and the field's end.
+    /// Looks at the next bytes; the line where the row begins that has text between a closing quote
+    /// and the field's end.
     pub(super) fn misplaced(&mut self, bytes: &[u8]) -> Option<u64> {
         for &byte in bytes {
             if byte == b'\n' {
@@ -59,7 +62,9 @@ impl Quotes {
                 (BucketPair::MaybeClosed | BucketPair::Closed, _) => return Some(self.row_line),
                 (BucketPair::RowStart | BucketPair::FieldStart, b'"') => BucketPair::Quoted,
                 // What some programs put before the first character of a file.
-                (BucketPair::RowStart, 0xef | 0xbb | 0xbf) if self.line == 1 => BucketPair::RowStart,
+                (BucketPair::RowStart, 0xef | 0xbb | 0xbf) if self.line == 1 => {
+                    BucketPair::RowStart
+                }
                 _ => BucketPair::Bare,
             };
         }
@@ -67,19 +72,22 @@ impl Quotes {
     }
 }
 
-/// Whether a row holds others: in a field a line that has a sound document where a row has one, or far more fields than the header.
-/// Fields without text at the end of a row are a spreadsheet's.
+/// Whether a row holds others: in a field a line that has a sound document where a row has one, or
+/// far more fields than the header. Fields without text at the end of a row are a spreadsheet's.
 pub(super) fn swallowed_rows(record: &ByteRecord, columns: &Columns, delimiter: u8) -> bool {
-    let fields = record.iter().rposition(|field| !field.trim_ascii().is_empty()).map_or(0, |last| last + 1);
+    let fields =
+        record.iter().rposition(|field| !field.trim_ascii().is_empty()).map_or(0, |last| last + 1);
     fields >= ROWS_IN_ONE * columns.width
         || record.iter().enumerate().any(|(place, field)| {
             let mut lines = field.split(|byte| matches!(byte, b'\r' | b'\n')).skip(1).peekable();
-            std::iter::from_fn(|| lines.next().map(|line| (line, lines.peek().is_none())))
-                .any(|(line, last)| is_row(line, columns, delimiter, last && place + 1 < record.len()))
+            std::iter::from_fn(|| lines.next().map(|line| (line, lines.peek().is_none()))).any(
+                |(line, last)| is_row(line, columns, delimiter, last && place + 1 < record.len()),
+            )
         })
 }
 
-/// Whether a line has a sound document where a row has one, with another field behind it or none to come.
+/// Whether a line has a sound document where a row has one, with another field behind it or none to
+/// come.
 fn is_row(line: &[u8], columns: &Columns, delimiter: u8, field_follows: bool) -> bool {
     columns.documents.iter().any(|column| {
         let mut fields = line.split(|&byte| byte == delimiter).skip(column.at);

@@ -1,8 +1,8 @@
 //! One row: its documents, its dates, its scope, and what becomes of it.
 //!
-//! What can't be read of a row that names a document never makes the document free: an end that can't be read is none, a start has
-//! passed, a scope is the wider one. Dates that contradict each other count as unreadable. Such rows are taken, and counted with their
-//! [`Doubts`].
+//! What can't be read of a row that names a document never makes the document free: an end that
+//! can't be read is none, a start has passed, a scope is the wider one. Dates that contradict each
+//! other count as unreadable. Such rows are taken, and counted with their [`Doubts`].
 
 use super::Options;
 use super::columns::Columns;
@@ -17,10 +17,12 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use std::fmt;
 
-/// No end lies before this: the law that the oldest of these registers go back to is of 1993. Databases and spreadsheets write such days
-/// where there is none: 0001-01-01, 30/12/1899, 01/01/1900, 1970-01-01.
+/// No end lies before this: the law that the oldest of these registers go back to is of 1993.
+/// Databases and spreadsheets write such days where there is none: 0001-01-01, 30/12/1899,
+/// 01/01/1900, 1970-01-01.
 const EARLIEST_END: Date = jiff::civil::date(1980, 1, 1);
-/// No entry waits for longer than so many years, a life, for its beginning: 9999-12-31 means that nobody knows.
+/// No entry waits for longer than so many years, a life, for its beginning: 9999-12-31 means that
+/// nobody knows.
 const LONGEST_WAIT_YEARS: i64 = 100;
 
 /// Characters of a refused document's text that are shown, masked.
@@ -93,7 +95,8 @@ impl fmt::Display for Doubts {
             (self.fields, "wrong_fields"),
             (self.document, "assumed_document"),
         ];
-        let names: Vec<_> = names.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
+        let names: Vec<_> =
+            names.iter().filter(|(holds, _)| *holds).map(|(_, name)| *name).collect();
         f.write_str(&names.join("+"))
     }
 }
@@ -109,11 +112,22 @@ pub(super) struct Row {
 
 /// Reads a row, and adds an entry for each of its sound documents unless its last day has passed.
 ///
-/// A row with several documents of which one can't be read is refused for that one; the others are taken.
-pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, options: &Options, draft: &mut Draft) -> Row {
+/// A row with several documents of which one can't be read is refused for that one; the others are
+/// taken.
+pub(super) fn read(
+    record: &ByteRecord,
+    columns: &Columns,
+    source: ListSource,
+    options: &Options,
+    draft: &mut Draft,
+) -> Row {
     let field = |column: usize| decoded(record.get(column).unwrap_or_default());
     let wrong_fields = record.len() != columns.width;
-    let mut row = Row { outcome: Outcome::Active, doubts: Doubts::default(), column: columns.documents[0].at };
+    let mut row = Row {
+        outcome: Outcome::Active,
+        doubts: Doubts::default(),
+        column: columns.documents[0].at,
+    };
     let scope;
     let (mut from, mut until) = (None, None);
     if wrong_fields {
@@ -128,7 +142,9 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
             None if source == ListSource::Plain => Scope::Exact,
             None => options.sanctions_scope,
         };
-        let day = |column: Option<usize>| match column.map_or(Day::None, |column| Day::read(meant(&field(column)))) {
+        let day = |column: Option<usize>| match column
+            .map_or(Day::None, |column| Day::read(meant(&field(column))))
+        {
             Day::None => (None, false),
             Day::On(date) => (Some(date), false),
             Day::Unreadable => (None, true),
@@ -138,7 +154,8 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         if until.is_some_and(|until| until < EARLIEST_END) {
             (until, row.doubts.open) = (None, true);
         }
-        if from.is_some_and(|from| from > options.as_of.saturating_add(LONGEST_WAIT_YEARS.years())) {
+        if from.is_some_and(|from| from > options.as_of.saturating_add(LONGEST_WAIT_YEARS.years()))
+        {
             (from, row.doubts.begun) = (None, true);
         }
         if from.zip(until).is_some_and(|(from, until)| from > until) {
@@ -157,8 +174,10 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         Some(column) if takes && !wrong_fields => draft.reasons.number(&field(column)),
         _ => 0,
     };
-    let person =
-        columns.person.filter(|_| !wrong_fields).and_then(|column| document::kind_of_person(&plain(meant(&field(column)))));
+    let person = columns
+        .person
+        .filter(|_| !wrong_fields)
+        .and_then(|column| document::kind_of_person(&plain(meant(&field(column)))));
     let several = columns.documents.len() > 1;
     let (mut named, mut refused) = (0, None);
     for column in &columns.documents {
@@ -168,15 +187,21 @@ pub(super) fn read(record: &ByteRecord, columns: &Columns, source: ListSource, o
         if text.is_empty() || (several && day::is_none(text)) {
             continue;
         }
-        let whose = column.kind.map(Whose::Only).or(person.map(Whose::PersonOf)).unwrap_or(Whose::Anybodys);
+        let whose =
+            column.kind.map(Whose::Only).or(person.map(Whose::PersonOf)).unwrap_or(Whose::Anybodys);
         match document::read(text, whose) {
             Ok(documents) => {
                 named += 1;
                 row.doubts.document |= documents.doubtful;
                 // Only the overlay is no source of a list, and nobody can name it as one.
-                let listed = [Some(documents.first), documents.second].into_iter().flatten().filter(|_| takes);
+                let listed = [Some(documents.first), documents.second]
+                    .into_iter()
+                    .flatten()
+                    .filter(|_| takes);
                 let entries = listed.filter_map(|document| Entry::new(document, source, scope));
-                draft.entries.extend(entries.map(|entry| entry.between(from, until).because(reason)));
+                draft
+                    .entries
+                    .extend(entries.map(|entry| entry.between(from, until).because(reason)));
             }
             Err(outcome) => refused = refused.or(Some((outcome, column.at))),
         }
@@ -201,8 +226,9 @@ fn read_scope(text: &str) -> Option<Scope> {
     }
 }
 
-/// What stood where a document should, fit to be shown: only the fourth to ninth letter or digit, as in the usual mask of a CPF, and
-/// at most [`MASKED_TEXT_LEN`] characters. A wrong document is mostly somebody's with a slip of the pen.
+/// What stood where a document should, fit to be shown: only the fourth to ninth letter or digit,
+/// as in the usual mask of a CPF, and at most [`MASKED_TEXT_LEN`] characters. A wrong document is
+/// mostly somebody's with a slip of the pen.
 pub fn masked_text(text: &[u8]) -> String {
     let characters = String::from_utf8_lossy(text.trim_ascii());
     let letters = characters.chars().filter(|c| c.is_alphanumeric()).count();
@@ -211,7 +237,11 @@ pub fn masked_text(text: &[u8]) -> String {
         '.' | '-' | '/' | '*' => c,
         c if c.is_alphanumeric() => {
             place += 1;
-            if letters >= 11 && c.is_ascii_alphanumeric() && (4..=9).contains(&place) { c } else { '*' }
+            if letters >= 11 && c.is_ascii_alphanumeric() && (4..=9).contains(&place) {
+                c
+            } else {
+                '*'
+            }
         }
         _ => '?',
     });

@@ -1,22 +1,26 @@
-//! What was found in a list, counted; and how much of it may be refused or doubtful before the list is none to be trusted.
+//! What was found in a list, counted; and how much of it may be refused or doubtful before the list
+//! is none to be trusted.
 
 use super::row::{Doubts, Outcome};
 use catraca_wire::DocumentError;
 use catraca_wire::frame::ListSource;
 
-/// Share of its rows, percent, that a plain list may have refused: its keeper can mend them, and each names somebody who stays free. So
-/// in a list of less than a hundred rows a single one is too many.
+/// Share of its rows, percent, that a plain list may have refused: its keeper can mend them, and
+/// each names somebody who stays free. So in a list of less than a hundred rows a single one is too
+/// many.
 pub const PLAIN_REJECTS_PERCENT: u8 = 1;
-/// Share of its rows, percent, that a published list may have refused, masked ones too. Nobody here can mend them. Above this it is
-/// another layout.
+/// Share of its rows, percent, that a published list may have refused, masked ones too. Nobody here
+/// can mend them. Above this it is another layout.
 pub const PUBLISHED_REJECTS_PERCENT: u8 = 20;
-/// Share of its rows, percent, that a published list may have refused for anything but a mask. Some in a hundred have wrong digits as
-/// published; above twice that it was damaged on the way, as by a spreadsheet.
+/// Share of its rows, percent, that a published list may have refused for anything but a mask. Some
+/// in a hundred have wrong digits as published; above twice that it was damaged on the way, as by a
+/// spreadsheet.
 pub const PUBLISHED_DAMAGED_PERCENT: u8 = 10;
 /// Doubtful rows that a plain list may have: none, its keeper can mend them.
 pub const PLAIN_DOUBTFUL: u64 = 0;
-/// Share of its rows, percent, that a published list may have doubtful: dates that no calendar has occur as published, about one in a
-/// hundred. Each is listed, so that more of them would deny more than they protect.
+/// Share of its rows, percent, that a published list may have doubtful: dates that no calendar has
+/// occur as published, about one in a hundred. Each is listed, so that more of them would deny more
+/// than they protect.
 pub const PUBLISHED_DOUBTFUL_PERCENT: u64 = 2;
 
 /// What was found in a list, or in several.
@@ -54,7 +58,8 @@ pub struct Tally {
     pub assumed_root: u64,
     /// Of the doubtful rows, those with more or fewer fields than the header.
     pub doubtful_fields: u64,
-    /// Of the doubtful rows, those whose number is taken as having lost or gained zeros, or as two documents.
+    /// Of the doubtful rows, those whose number is taken as having lost or gained zeros, or as two
+    /// documents.
     pub assumed_document: u64,
 }
 
@@ -179,19 +184,30 @@ impl Tolerance {
     pub fn hold(&self, kind: ListSource, tally: &Tally) -> Result<(), Intolerable> {
         let plain = kind == ListSource::Plain;
         let (refused, rows) = (tally.refused(), tally.rows);
-        let too_many = |count: u64, percent: u8| u128::from(count) * 100 > u128::from(rows) * u128::from(percent);
-        let percent = self.rejects_percent.unwrap_or(if plain { PLAIN_REJECTS_PERCENT } else { PUBLISHED_REJECTS_PERCENT });
+        let too_many = |count: u64, percent: u8| {
+            u128::from(count) * 100 > u128::from(rows) * u128::from(percent)
+        };
+        let percent = self.rejects_percent.unwrap_or(if plain {
+            PLAIN_REJECTS_PERCENT
+        } else {
+            PUBLISHED_REJECTS_PERCENT
+        });
         if too_many(refused, percent) {
             return Err(Intolerable::Rejects { refused, rows, percent });
         }
-        let percent = self.rejects_percent.unwrap_or(if plain { PLAIN_REJECTS_PERCENT } else { PUBLISHED_DAMAGED_PERCENT });
+        let percent = self.rejects_percent.unwrap_or(if plain {
+            PLAIN_REJECTS_PERCENT
+        } else {
+            PUBLISHED_DAMAGED_PERCENT
+        });
         let damaged = refused - tally.masked_document;
         if too_many(damaged, percent) {
             return Err(Intolerable::Damaged { damaged, rows, percent });
         }
         // Of a small published list one row at least.
         let published = || (rows * PUBLISHED_DOUBTFUL_PERCENT / 100).max(1);
-        let most = self.doubtful.unwrap_or_else(|| if plain { PLAIN_DOUBTFUL } else { published() });
+        let most =
+            self.doubtful.unwrap_or_else(|| if plain { PLAIN_DOUBTFUL } else { published() });
         if tally.doubtful > most {
             return Err(Intolerable::Doubtful { doubtful: tally.doubtful, most });
         }

@@ -11,14 +11,16 @@ pub(super) fn decoded(field: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// What is meant by a field, without the spaces around it and without what a spreadsheet is told that it is text with: `'…` and `="…"`.
+/// What is meant by a field, without the spaces around it and without what a spreadsheet is told
+/// that it is text with: `'…` and `="…"`.
 pub(super) fn meant(text: &str) -> &str {
     let text = text.trim();
     let quoted = text.strip_prefix("=\"").and_then(|rest| rest.strip_suffix('"'));
     quoted.or_else(|| text.strip_prefix('\'')).unwrap_or(text).trim()
 }
 
-/// Words without what differs between editions: capitals, accents, and one space for whatever stands between them.
+/// Words without what differs between editions: capitals, accents, and one space for whatever
+/// stands between them.
 pub(super) fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for letter in text.chars().flat_map(char::to_uppercase) {

@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-/// Share of its entries, percent, that a list, or one source of it, may lose between two builds: published lists change by a few in a hundred a month.
+/// Share of its entries, percent, that a list, or one source of it, may lose between two builds:
+/// published lists change by a few in a hundred a month.
 const MAX_LOSS_PERCENT: u8 = 20;
 
 /// Digits of a date in the name of a published list: yyyymmdd.
@@ -42,7 +43,8 @@ pub(super) struct Args {
     /// A list: its kind (ceis, cnep, cepim, plain), `=`, its file; may be given several times
     #[arg(long = "source", required = true, value_name = "KIND=FILE", value_parser = parse_source)]
     sources: Vec<Source>,
-    /// Leave out entries that ended before this day, and count those of it [default: today in the time zone]
+    /// Leave out entries that ended before this day, and count those of it [default: today in the
+    /// time zone]
     #[arg(long, value_name = "YYYY-MM-DD")]
     as_of: Option<Date>,
     /// Time zone whose day it is
@@ -51,17 +53,19 @@ pub(super) struct Args {
     /// Snapshot file to write; replaced whole or not at all
     #[arg(long)]
     out: PathBuf,
-    /// Write the rows that don't count, or count in doubt, to this CSV: kind, line, reason, the document masked
+    /// Write the rows that don't count, or count in doubt, to this CSV: kind, line, reason, the
+    /// document masked
     #[arg(long)]
     rejects: Option<PathBuf>,
-    /// How far entries of ceis, cnep and cepim reach: `root`, every branch of the company, or `exact`
+    /// How far entries of ceis, cnep and cepim reach: `root`, every branch of the company, or
+    /// `exact`
     #[arg(long, default_value = "root", value_parser = parse_scope)]
     sanctions_scope: Scope,
     /// Rows of a list that may be doubtful [default: none of a plain list, 2 in 100 of the others]
     #[arg(long, value_name = "N")]
     max_doubtful: Option<u64>,
-    /// Share of a list's rows that may name a document that can't be read [default: 1 in a plain list; 20 in the others, 10 if not
-    /// masked]
+    /// Share of a list's rows that may name a document that can't be read [default: 1 in a plain
+    /// list; 20 in the others, 10 if not masked]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     max_rejects: Option<u8>,
     /// Build from a plain list although it has columns of unknown names, which are not read
@@ -70,7 +74,8 @@ pub(super) struct Args {
     /// Snapshot to hold the new one against [default: the file --out replaces]
     #[arg(long, value_name = "FILE")]
     previous: Option<PathBuf>,
-    /// Refuse a list that loses more than this share of its entries, or of those of one source, against the previous one
+    /// Refuse a list that loses more than this share of its entries, or of those of one source,
+    /// against the previous one
     #[arg(long, value_name = "PERCENT", default_value_t = MAX_LOSS_PERCENT, value_parser = clap::value_parser!(u8).range(0..=100))]
     max_loss: u8,
     /// Build although too many entries are lost, none is left, or the previous list can't be read
@@ -88,8 +93,12 @@ struct Source {
 }
 
 fn parse_source(text: &str) -> Result<Source, String> {
-    let (kind, path) = text.split_once('=').ok_or("write it as KIND=FILE, for example ceis=20261122_CEIS.csv")?;
-    let kind = ListSource::ALL.iter().copied().find(|source| *source != ListSource::Overlay && source.name() == kind);
+    let (kind, path) =
+        text.split_once('=').ok_or("write it as KIND=FILE, for example ceis=20261122_CEIS.csv")?;
+    let kind = ListSource::ALL
+        .iter()
+        .copied()
+        .find(|source| *source != ListSource::Overlay && source.name() == kind);
     let kind = kind.ok_or("the kind of list is one of ceis, cnep, cepim, plain")?;
     if path.is_empty() {
         return Err("the file is missing behind the =".to_owned());
@@ -98,14 +107,20 @@ fn parse_source(text: &str) -> Result<Source, String> {
 }
 
 fn parse_scope(text: &str) -> Result<Scope, String> {
-    Scope::ALL.iter().copied().find(|scope| scope.name() == text).ok_or_else(|| "exact or root".to_owned())
+    Scope::ALL
+        .iter()
+        .copied()
+        .find(|scope| scope.name() == text)
+        .ok_or_else(|| "exact or root".to_owned())
 }
 
-/// The day of which a list is, where its file's name says so: eight digits that are a date, as in `20261122_CEIS.csv`. 0 unknown, as it
-/// is when the name's day has not come: a list that seems new for ever would never be stale.
+/// The day of which a list is, where its file's name says so: eight digits that are a date, as in
+/// `20261122_CEIS.csv`. 0 unknown, as it is when the name's day has not come: a list that seems new
+/// for ever would never be stale.
 fn day_in_name(path: &Path, today: Date) -> u16 {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let dates = name.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == DATE_DIGITS);
+    let dates =
+        name.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() == DATE_DIGITS);
     let mut dates = dates.filter_map(|digits| Date::strptime("%Y%m%d", digits).ok());
     dates.next_back().filter(|&day| day <= today).map_or(0, day_number)
 }
@@ -114,12 +129,19 @@ pub(super) fn run(args: &Args) -> Outcome {
     let built_at_ns = now_ns();
     let as_of = args.as_of.unwrap_or_else(|| args.time_zone.date_at(built_at_ns));
     refuse_overwriting(args)?;
-    let previous = if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out, as_of)? };
+    let previous =
+        if args.force { None } else { Previous::open(args.previous.as_deref(), &args.out, as_of)? };
     let today = args.time_zone.date_at(built_at_ns);
     if as_of > today {
-        note(&format!("the list is for {as_of}, and today is {today}: a node takes it from that day on"));
+        note(&format!(
+            "the list is for {as_of}, and today is {today}: a node takes it from that day on"
+        ));
     }
-    let options = Options { as_of, sanctions_scope: args.sanctions_scope, ignore_columns: args.ignore_columns };
+    let options = Options {
+        as_of,
+        sanctions_scope: args.sanctions_scope,
+        ignore_columns: args.ignore_columns,
+    };
     let mut rejects = args.rejects.as_deref().map(Rejects::create).transpose()?;
     let mut draft = Draft::default();
     let mut tallies = Vec::with_capacity(args.sources.len());
@@ -147,7 +169,8 @@ pub(super) fn run(args: &Args) -> Outcome {
         tolerance.hold(source.kind, tally).map_err(failure)?;
     }
     let spinner = spinner("building and writing");
-    let snapshot = Snapshot::build(draft, as_of, built_at_ns).map_err(|error| Failure::failed(error.to_string()))?;
+    let snapshot = Snapshot::build(draft, as_of, built_at_ns)
+        .map_err(|error| Failure::failed(error.to_string()))?;
     let documents = snapshot.counts().documents;
     if !args.force {
         if documents == 0 {
@@ -159,12 +182,14 @@ pub(super) fn run(args: &Args) -> Outcome {
             previous.hold_against(&snapshot, args.max_loss)?;
         }
     }
-    snapshot
-        .save(&args.out)
-        .map_err(|error| Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display())))?;
+    snapshot.save(&args.out).map_err(|error| {
+        Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display()))
+    })?;
     spinner.finish_and_clear();
     if reasons_not_kept > 0 {
-        note(&format!("more than {MAX_REASONS} different reasons: {reasons_not_kept} entries are listed without theirs"));
+        note(&format!(
+            "more than {MAX_REASONS} different reasons: {reasons_not_kept} entries are listed without theirs"
+        ));
     }
     print(&report(args, &snapshot, &tallies, previous.as_ref()), ExitCode::SUCCESS)
 }
@@ -172,7 +197,10 @@ pub(super) fn run(args: &Args) -> Outcome {
 /// A slip of the hand must not cost the list that is read, nor one of the files that are written.
 fn refuse_overwriting(args: &Args) -> Result<(), Failure> {
     let refuse = |path: &Path, what: &str| {
-        Err(Failure::failed(format!("{}: writing there would overwrite {what}; choose another name", path.display())))
+        Err(Failure::failed(format!(
+            "{}: writing there would overwrite {what}; choose another name",
+            path.display()
+        )))
     };
     let rejects = args.rejects.as_deref();
     for path in [Some(args.out.as_path()), rejects].into_iter().flatten() {
@@ -190,7 +218,10 @@ fn refuse_overwriting(args: &Args) -> Result<(), Failure> {
 fn same_file(one: &Path, other: &Path) -> bool {
     let place = |path: &Path| {
         path.canonicalize().ok().or_else(|| {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
             Some(folder.canonicalize().ok()?.join(path.file_name()?))
         })
     };
@@ -211,12 +242,17 @@ fn read_source(
     mut rejects: Option<&mut Rejects>,
 ) -> Result<Tally, Failure> {
     let name = source.path.display();
-    let file = File::open(&source.path).map_err(|error| Failure::failed(format!("{name}: the list can't be read: {error}")))?;
+    let file = File::open(&source.path)
+        .map_err(|error| Failure::failed(format!("{name}: the list can't be read: {error}")))?;
     let len = file.metadata().map_or(0, |metadata| metadata.len());
     let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(len).with_style(style).with_message(format!("{} {name}", source.kind));
-    let reject = |reject: Reject| rejects.as_deref_mut().map_or(Ok(()), |rejects| rejects.write(source.kind, &reject));
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar =
+        ProgressBar::new(len).with_style(style).with_message(format!("{} {name}", source.kind));
+    let reject = |reject: Reject| {
+        rejects.as_deref_mut().map_or(Ok(()), |rejects| rejects.write(source.kind, &reject))
+    };
     let tally = read_list(bar.wrap_read(file), source.kind, options, draft, reject);
     bar.finish_and_clear();
     tally.map_err(|error| Failure::failed(format!("{name}: {error}")))
@@ -239,7 +275,8 @@ impl Rejects {
         // It names people, if masked.
         let file = WholeFile::create(path, GROUP);
         let mut rows = csv::Writer::from_writer(file.map_err(|error| Self::failure(path, &error))?);
-        rows.write_record(["source", "line", "reason", "document"]).map_err(|error| Self::failure(path, &error.into()))?;
+        rows.write_record(["source", "line", "reason", "document"])
+            .map_err(|error| Self::failure(path, &error.into()))?;
         Ok(Self { path: path.to_path_buf(), rows })
     }
 
@@ -260,11 +297,19 @@ impl Rejects {
     }
 
     fn failure(path: &Path, error: &io::Error) -> Failure {
-        Failure::failed(format!("{}: the file of rejects can't be written: {error}", path.display()))
+        Failure::failed(format!(
+            "{}: the file of rejects can't be written: {error}",
+            path.display()
+        ))
     }
 }
 
-fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<&Previous>) -> String {
+fn report(
+    args: &Args,
+    snapshot: &Snapshot,
+    tallies: &[Tally],
+    previous: Option<&Previous>,
+) -> String {
     let mut total = Tally::default();
     tallies.iter().for_each(|tally| total.merge(tally));
     if args.json {
@@ -285,7 +330,10 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
         value["snapshot"] = snapshot_json(snapshot);
         return json(&value);
     }
-    let mut lines = vec![("rows".to_owned(), total.rows.to_string()), ("  active".to_owned(), total.active.to_string())];
+    let mut lines = vec![
+        ("rows".to_owned(), total.rows.to_string()),
+        ("  active".to_owned(), total.active.to_string()),
+    ];
     let reasons = [
         ("expired", total.expired),
         ("not yet begun", total.future),
@@ -303,7 +351,12 @@ fn report(args: &Args, snapshot: &Snapshot, tallies: &[Tally], previous: Option<
         ("  wrong number of fields", total.doubtful_fields),
         ("  zeros lost or gained, or two documents", total.assumed_document),
     ];
-    lines.extend(reasons.iter().filter(|(_, count)| *count > 0).map(|(name, count)| (format!("  {name}"), count.to_string())));
+    lines.extend(
+        reasons
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (format!("  {name}"), count.to_string())),
+    );
     lines.push(("time zone".to_owned(), args.time_zone.to_string()));
     lines.extend(snapshot_lines(snapshot));
     lines.push(("written to".to_owned(), args.out.display().to_string()));

@@ -53,8 +53,10 @@ impl<'a> Answer<'a> {
     fn of(snapshot: &'a Snapshot, document: DocumentKey, day: u16) -> Self {
         let hit = snapshot.lookup(document, day);
         let mut lines = snapshot.lines(document);
-        let makes_hit =
-            |line: &Line<'_>| line.counts_on(day) && hit.is_some_and(|hit| (line.source, line.scope) == (hit.source, hit.scope));
+        let makes_hit = |line: &Line<'_>| {
+            line.counts_on(day)
+                && hit.is_some_and(|hit| (line.source, line.scope) == (hit.source, hit.scope))
+        };
         // Of several the one that is to come, and that lasts longest.
         let end = |line: &Line<'_>| if line.until == 0 { u16::MAX } else { line.until };
         lines.sort_by_key(|line| (!makes_hit(line), line.from <= day, Reverse(end(line))));
@@ -62,7 +64,8 @@ impl<'a> Answer<'a> {
     }
 
     fn json(&self, day: u16) -> Value {
-        let hit = self.lines.first().filter(|_| self.hit.is_some()).map(|line| line_json(line, day));
+        let hit =
+            self.lines.first().filter(|_| self.hit.is_some()).map(|line| line_json(line, day));
         let field = |name: &str| hit.as_ref().map_or(Value::Null, |hit| hit[name].clone());
         json!({
             "document": self.document.to_string(),
@@ -118,7 +121,12 @@ pub(super) fn run(args: &Args) -> Outcome {
             "documents": answers.iter().map(|answer| answer.json(day)).collect::<Vec<_>>(),
         }))
     } else {
-        lines(&answers.iter().map(|answer| (answer.document.to_string(), answer.text(day))).collect::<Vec<_>>())
+        lines(
+            &answers
+                .iter()
+                .map(|answer| (answer.document.to_string(), answer.text(day)))
+                .collect::<Vec<_>>(),
+        )
     };
     print(&text, if listed { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS })
 }

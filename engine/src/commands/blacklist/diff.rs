@@ -44,8 +44,15 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Outcome {
     let (before, after) = (open(&args.before)?, open(&args.after)?);
     let diff = Diff::between(&before, &after, args.limit as usize);
-    let text = if args.json { json(&diff_json(&before, &after, &diff)) } else { diff_text(&before, &after, &diff) };
-    print(&text, if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) })
+    let text = if args.json {
+        json(&diff_json(&before, &after, &diff))
+    } else {
+        diff_text(&before, &after, &diff)
+    };
+    print(
+        &text,
+        if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) },
+    )
 }
 
 fn diff_json(before: &Snapshot, after: &Snapshot, diff: &Diff) -> Value {
@@ -96,11 +103,18 @@ fn diff_text(before: &Snapshot, after: &Snapshot, diff: &Diff) -> String {
         }
     };
     let lines = |of: &Snapshot, named| {
-        of.lines_naming(named).iter().map(|line: &Line<'_>| line_text(line)).collect::<Vec<_>>().join("; ")
+        of.lines_naming(named)
+            .iter()
+            .map(|line: &Line<'_>| line_text(line))
+            .collect::<Vec<_>>()
+            .join("; ")
     };
-    let ended = if diff.ended > 0 { format!(", {} of them had ended", diff.ended) } else { String::new() };
+    let ended =
+        if diff.ended > 0 { format!(", {} of them had ended", diff.ended) } else { String::new() };
     add("came", &diff.came, String::new(), &|named| lines(after, named));
     add("went", &diff.went, ended, &|named| lines(before, named));
-    add("changed", &diff.changed, String::new(), &|named| format!("{} -> {}", lines(before, named), lines(after, named)));
+    add("changed", &diff.changed, String::new(), &|named| {
+        format!("{} -> {}", lines(before, named), lines(after, named))
+    });
     text
 }

@@ -1,5 +1,5 @@
-//! Refuses a list that lost most of its entries, or most of those of one source, against the last one: mostly a failed download, not an
-//! amnesty.
+//! Refuses a list that lost most of its entries, or most of those of one source, against the last
+//! one: mostly a failed download, not an amnesty.
 
 use crate::blacklist::fitness::{self, Counting};
 use crate::blacklist::{Snapshot, SnapshotError};
@@ -20,7 +20,11 @@ pub(super) struct Previous {
 
 impl Previous {
     /// The file named, or else the one that is about to be replaced, if there is one.
-    pub(super) fn open(named: Option<&Path>, out: &Path, as_of: Date) -> Result<Option<Self>, Failure> {
+    pub(super) fn open(
+        named: Option<&Path>,
+        out: &Path,
+        as_of: Date,
+    ) -> Result<Option<Self>, Failure> {
         let path = match named {
             Some(path) => path,
             None if out.exists() => out,
@@ -35,11 +39,16 @@ impl Previous {
             })),
             // This is the build that the error asks for.
             Err(SnapshotError::Version { found, .. }) => {
-                note(&format!("{}: of format version {found}, so that the new list is not held against it", path.display()));
+                note(&format!(
+                    "{}: of format version {found}, so that the new list is not held against it",
+                    path.display()
+                ));
                 Ok(None)
             }
             Err(error) => {
-                let why = format!("the new list can't be held against the last one ({error}), or --force to go without");
+                let why = format!(
+                    "the new list can't be held against the last one ({error}), or --force to go without"
+                );
                 Err(Failure::failed(why))
             }
         }

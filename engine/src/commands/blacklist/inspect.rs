@@ -19,6 +19,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Outcome {
     let snapshot = open(&args.file)?;
-    let text = if args.json { json(&snapshot_json(&snapshot)) } else { lines(&snapshot_lines(&snapshot)) };
+    let text =
+        if args.json { json(&snapshot_json(&snapshot)) } else { lines(&snapshot_lines(&snapshot)) };
     print(&text, ExitCode::SUCCESS)
 }

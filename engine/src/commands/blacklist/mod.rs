@@ -1,4 +1,5 @@
-//! `catraca blacklist`: builds list snapshots, looks into them, and asks them about documents. One file for each subcommand.
+//! `catraca blacklist`: builds list snapshots, looks into them, and asks them about documents. One
+//! file for each subcommand.
 
 mod build;
 mod check;
@@ -74,7 +75,8 @@ fn open(path: &Path) -> Result<Snapshot, Failure> {
 
 /// A snapshot for a program.
 fn snapshot_json(snapshot: &Snapshot) -> serde_json::Value {
-    let Counts { entries, roots, spans, future, documents, cpf, cnpj, alphanumeric, by_source } = snapshot.counts();
+    let Counts { entries, roots, spans, future, documents, cpf, cnpj, alphanumeric, by_source } =
+        snapshot.counts();
     let names = ListSource::ALL.iter().map(|source| source.name().to_owned());
     let by_source: serde_json::Map<_, _> = names.zip(by_source.map(Into::into)).collect();
     serde_json::json!({
@@ -131,34 +133,51 @@ fn line_text(line: &Line<'_>) -> String {
 
 /// By source: the date of its list, where it is known.
 fn source_dates(snapshot: &Snapshot) -> serde_json::Map<String, serde_json::Value> {
-    let date = |day: u16| if day == 0 { serde_json::Value::Null } else { day_of(day).to_string().into() };
-    ListSource::ALL.iter().zip(snapshot.source_days()).map(|(source, day)| (source.name().to_owned(), date(day))).collect()
+    let date =
+        |day: u16| if day == 0 { serde_json::Value::Null } else { day_of(day).to_string().into() };
+    ListSource::ALL
+        .iter()
+        .zip(snapshot.source_days())
+        .map(|(source, day)| (source.name().to_owned(), date(day)))
+        .collect()
 }
 
 /// A snapshot for a person: lines of a name and a value.
 fn snapshot_lines(snapshot: &Snapshot) -> Vec<(String, String)> {
     let counts = snapshot.counts();
     let built = i128::from(snapshot.built_at_ns());
-    let built = jiff::Timestamp::from_nanosecond(built).map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"));
+    let built = jiff::Timestamp::from_nanosecond(built)
+        .map_or_else(|_| "?".to_owned(), |at| format!("{at:.0}"));
     let mut lines = vec![
         ("id".to_owned(), format!("{:016x}", snapshot.id())),
         ("as of".to_owned(), snapshot.as_of().to_string()),
         ("built".to_owned(), built),
-        ("documents".to_owned(), format!("{} ({} CPF, {} CNPJ)", counts.documents, counts.cpf, counts.cnpj)),
+        (
+            "documents".to_owned(),
+            format!("{} ({} CPF, {} CNPJ)", counts.documents, counts.cpf, counts.cnpj),
+        ),
         ("  with letters".to_owned(), counts.alphanumeric.to_string()),
     ];
     if counts.future > 0 {
         lines.push(("  not yet begun".to_owned(), counts.future.to_string()));
     }
-    for ((source, count), day) in ListSource::ALL.iter().zip(counts.by_source).zip(snapshot.source_days()) {
+    for ((source, count), day) in
+        ListSource::ALL.iter().zip(counts.by_source).zip(snapshot.source_days())
+    {
         let of = if day == 0 { String::new() } else { format!(", list of {}", day_of(day)) };
         lines.push((format!("  from {source}"), format!("{count}{of}")));
     }
     let per_document = snapshot.bytes().len() as f64 / counts.documents.max(1) as f64;
     lines.push((
         "entries".to_owned(),
-        format!("{} ({} of them company roots), {} lines with dates", counts.entries, counts.roots, counts.spans),
+        format!(
+            "{} ({} of them company roots), {} lines with dates",
+            counts.entries, counts.roots, counts.spans
+        ),
     ));
-    lines.push(("size".to_owned(), format!("{} bytes, {per_document:.1} for each document", snapshot.bytes().len())));
+    lines.push((
+        "size".to_owned(),
+        format!("{} bytes, {per_document:.1} for each document", snapshot.bytes().len()),
+    ));
     lines
 }

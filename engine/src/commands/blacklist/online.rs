@@ -96,9 +96,11 @@ pub(super) struct StatusArgs {
 
 pub(super) fn load(args: &LoadArgs) -> Outcome {
     // The node has another working directory.
-    let path = std::path::absolute(&args.file).map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;
+    let path = std::path::absolute(&args.file)
+        .map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;
     let path = path.to_str().ok_or_else(|| Failure::failed("the path must be UTF-8"))?;
-    let change = BlacklistChange::load(path, args.force).map_err(|e| Failure::failed(e.to_string()))?;
+    let change =
+        BlacklistChange::load(path, args.force).map_err(|e| Failure::failed(e.to_string()))?;
     ask(&args.connect, &change, args.json)
 }
 
@@ -114,7 +116,11 @@ pub(super) fn remove(args: &ChangeArgs) -> Outcome {
 
 pub(super) fn allow(args: &AllowArgs) -> Outcome {
     let (document, scope) = args.change.entry()?;
-    ask(&args.change.connect, &BlacklistChange::allow(document, scope, day_number(args.until)), args.change.json)
+    ask(
+        &args.change.connect,
+        &BlacklistChange::allow(document, scope, day_number(args.until)),
+        args.change.json,
+    )
 }
 
 pub(super) fn status(args: &StatusArgs) -> Outcome {
@@ -123,8 +129,8 @@ pub(super) fn status(args: &StatusArgs) -> Outcome {
 
 impl ChangeArgs {
     fn entry(&self) -> Result<(DocumentKey, Scope), Failure> {
-        let document =
-            DocumentKey::parse(&self.document).map_err(|e| Failure::new(Status::Usage, format!("the document: {e}")))?;
+        let document = DocumentKey::parse(&self.document)
+            .map_err(|e| Failure::new(Status::Usage, format!("the document: {e}")))?;
         let scope = match self.scope {
             Reach::Exact => Scope::Exact,
             Reach::Root => Scope::Root,
@@ -135,7 +141,9 @@ impl ChangeArgs {
 
 fn ask(connect: &Connect, change: &BlacklistChange, json: bool) -> Outcome {
     let mut client = connect.connect()?;
-    let state = client.blacklist(change).map_err(|e| Failure::failed(format!("the blacklist was not changed: {e}")))?;
+    let state = client
+        .blacklist(change)
+        .map_err(|e| Failure::failed(format!("the blacklist was not changed: {e}")))?;
     print(&text(&state, json), ExitCode::SUCCESS)
 }
 
@@ -151,10 +159,17 @@ fn text(state: &BlacklistStateReply, as_json: bool) -> String {
             "overlay_entries": state.overlay_entries,
         }));
     }
-    let snapshot = if state.snapshot_id == 0 { "none".to_owned() } else { format!("{id}, {} entries", state.snapshot_entries) };
+    let snapshot = if state.snapshot_id == 0 {
+        "none".to_owned()
+    } else {
+        format!("{id}, {} entries", state.snapshot_entries)
+    };
     lines(&[
         ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
         ("snapshot".to_owned(), snapshot),
-        ("overlay".to_owned(), format!("{} entries, {} changes", state.overlay_entries, state.overlay_sequence)),
+        (
+            "overlay".to_owned(),
+            format!("{} entries, {} changes", state.overlay_entries, state.overlay_sequence),
+        ),
     ])
 }

@@ -30,8 +30,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Outcome {
-    write(&args.out, args.seed, args.entries)
-        .map_err(|error| Failure::failed(format!("{}: the list can't be written: {error}", args.out.display())))?;
+    write(&args.out, args.seed, args.entries).map_err(|error| {
+        Failure::failed(format!("{}: the list can't be written: {error}", args.out.display()))
+    })?;
     print(&format!("{}: {} documents\n", args.out.display(), args.entries), ExitCode::SUCCESS)
 }
 

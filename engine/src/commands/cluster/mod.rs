@@ -1,5 +1,5 @@
-//! `catraca promote`, `solo` and `status`: the part that nodes have in their cluster. One file for each subcommand; here is how a
-//! node's part is shown.
+//! `catraca promote`, `solo` and `status`: the part that nodes have in their cluster. One file for
+//! each subcommand; here is how a node's part is shown.
 
 pub mod promote;
 pub mod solo;
@@ -53,7 +53,9 @@ enum View<'a> {
 
 impl<'a> From<&'a Answer> for View<'a> {
     fn from(Answer { addr, said }: &'a Answer) -> Self {
-        let is_known = |number: u64| said.as_ref().is_ok_and(|state| number > 0 || state.connected || !has_peer(state));
+        let is_known = |number: u64| {
+            said.as_ref().is_ok_and(|state| number > 0 || state.connected || !has_peer(state))
+        };
         match said {
             Ok(state) => Self::Part {
                 addr,
@@ -87,7 +89,15 @@ fn hex(id: &[u8; 16]) -> String {
 pub(super) fn table(answers: &[Answer]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["node", "role", "epoch", "durability", "standby in sync", "behind", "other node heard"]);
+    table.set_header([
+        "node",
+        "role",
+        "epoch",
+        "durability",
+        "standby in sync",
+        "behind",
+        "other node heard",
+    ]);
     for Answer { addr, said } in answers {
         match said {
             Ok(state) => table.add_row([
@@ -107,7 +117,10 @@ pub(super) fn table(answers: &[Answer]) -> String {
 
 /// Whether another node belongs to this one, as far as it knows.
 fn has_peer(state: &ClusterState) -> bool {
-    state.role == Role::Standby || state.connected || state.peer.is_some() || state.peer_node_id.is_some()
+    state.role == Role::Standby
+        || state.connected
+        || state.peer.is_some()
+        || state.peer_node_id.is_some()
 }
 
 fn in_sync(state: &ClusterState) -> &'static str {
@@ -144,7 +157,11 @@ fn heard(state: &ClusterState) -> String {
 }
 
 /// Asks one node for a change; `not_done` begins the sentence when it would not.
-fn change(connect: &Connect, request: &ClusterRequest, not_done: &str) -> Result<ClusterState, Failure> {
+fn change(
+    connect: &Connect,
+    request: &ClusterRequest,
+    not_done: &str,
+) -> Result<ClusterState, Failure> {
     connect.connect()?.cluster(request).map_err(|e| Failure::failed(format!("{not_done}: {e}")))
 }
 
@@ -194,18 +211,36 @@ mod tests {
 
     #[test]
     fn a_row_says_what_an_operator_asks() {
-        let primary =
-            ClusterState { in_sync: true, connected: true, silence_ms: Some(12), peer: Some("b:7401".to_owned()), ..alone() };
+        let primary = ClusterState {
+            in_sync: true,
+            connected: true,
+            silence_ms: Some(12),
+            peer: Some("b:7401".to_owned()),
+            ..alone()
+        };
         let said = |state: &ClusterState| (in_sync(state), behind(state), heard(state));
         assert_eq!(said(&alone()), ("no standby", "-".to_owned(), "-".to_owned()));
-        assert_eq!(said(&primary), ("yes", "nothing".to_owned(), "12 ms ago, connected".to_owned()));
-        assert_eq!(said(&standby()), ("no", "at least 7 records".to_owned(), "61 s ago, not connected".to_owned()));
+        assert_eq!(
+            said(&primary),
+            ("yes", "nothing".to_owned(), "12 ms ago, connected".to_owned())
+        );
+        assert_eq!(
+            said(&standby()),
+            ("no", "at least 7 records".to_owned(), "61 s ago, not connected".to_owned())
+        );
         let connected = ClusterState { connected: true, ..standby() };
-        assert_eq!((behind(&connected), durability(&connected)), ("7 records".to_owned(), "-".to_owned()));
+        assert_eq!(
+            (behind(&connected), durability(&connected)),
+            ("7 records".to_owned(), "-".to_owned())
+        );
         let lost = ClusterState { connected: false, ..primary };
         assert_eq!((behind(&lost), durability(&lost)), ("unknown".to_owned(), "single".to_owned()));
         let first = ClusterState { connected: true, behind_records: 9, ..alone() };
-        assert_eq!((in_sync(&first), behind(&first)), ("no", "9 records".to_owned()), "its first standby catches up");
+        assert_eq!(
+            (in_sync(&first), behind(&first)),
+            ("no", "9 records".to_owned()),
+            "its first standby catches up"
+        );
         let never = ClusterState { silence_ms: None, ..standby() };
         assert_eq!(heard(&never), "never, not connected");
         let answers = [
@@ -226,8 +261,17 @@ mod tests {
         };
         let part = of(Ok(standby()));
         assert_eq!((&part["role"], &part["durability"]), (&"standby".into(), &"sync".into()));
-        assert_eq!((&part["behind_records"], &part["silence_ms"], &part["peer"]), (&7.into(), &61_500.into(), &().into()));
-        assert_eq!((&part["node_id"], &part["primary"]), (&"ab".repeat(16).into(), &"a:7400".into()));
-        assert_eq!(of(Err("nobody there".to_owned())), serde_json::json!({ "addr": "b:7400", "error": "nobody there" }));
+        assert_eq!(
+            (&part["behind_records"], &part["silence_ms"], &part["peer"]),
+            (&7.into(), &61_500.into(), &().into())
+        );
+        assert_eq!(
+            (&part["node_id"], &part["primary"]),
+            (&"ab".repeat(16).into(), &"a:7400".into())
+        );
+        assert_eq!(
+            of(Err("nobody there".to_owned())),
+            serde_json::json!({ "addr": "b:7400", "error": "nobody there" })
+        );
     }
 }

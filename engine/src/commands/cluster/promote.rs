@@ -42,6 +42,9 @@ pub fn run(args: &Args) -> Outcome {
 ///
 /// # Errors
 /// When it can't be reached, or refuses.
-pub(in crate::commands) fn promote(connect: &Connect, force: bool) -> Result<ClusterState, Failure> {
+pub(in crate::commands) fn promote(
+    connect: &Connect,
+    force: bool,
+) -> Result<ClusterState, Failure> {
     change(connect, &ClusterRequest::promote(force), "not promoted")
 }

@@ -31,6 +31,10 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let state = change(&args.connect, &ClusterRequest::go_solo(args.standby_is_down), "the node does not answer alone")?;
+    let state = change(
+        &args.connect,
+        &ClusterRequest::go_solo(args.standby_is_down),
+        "the node does not answer alone",
+    )?;
     show(&args.connect, state, args.json)
 }

@@ -64,10 +64,13 @@ fn rivals(answers: &[Answer]) -> Option<String> {
         .filter_map(|answer| Some((answer.addr.as_str(), answer.said.as_ref().ok()?)))
         .filter(|(_, state)| state.role == Role::Primary)
         .collect();
-    // One node may be asked under two names, and then says the same twice; nodes of several clusters, all at once.
+    // One node may be asked under two names, and then says the same twice; nodes of several
+    // clusters, all at once.
     primaries.sort_by_key(|(_, state)| (state.cluster_id, state.node_id));
     let same = |a: &ClusterState, b: &ClusterState| {
-        let of = |state: &ClusterState| (state.node_id, state.epoch, state.durability, state.in_sync, state.connected);
+        let of = |state: &ClusterState| {
+            (state.node_id, state.epoch, state.durability, state.in_sync, state.connected)
+        };
         of(a) == of(b)
     };
     primaries.dedup_by(|(_, a), (_, b)| same(a, b));
@@ -76,9 +79,13 @@ fn rivals(answers: &[Answer]) -> Option<String> {
         .map(|&[a, b]| if a.1.epoch <= b.1.epoch { (a, b) } else { (b, a) })
         .find(|(a, b)| a.1.cluster_id == b.1.cluster_id)?;
     let what = match old.1.durability {
-        _ if old.1.node_id == new.1.node_id => "and the other are copies of one node: stop the one that should not be",
+        _ if old.1.node_id == new.1.node_id => {
+            "and the other are copies of one node: stop the one that should not be"
+        }
         Durability::Sync => "can't confirm anything: see that the two reach each other, or stop it",
-        Durability::Solo | Durability::Single => "answers alone, and what it answers is not in the other's log: stop it",
+        Durability::Solo | Durability::Single => {
+            "answers alone, and what it answers is not in the other's log: stop it"
+        }
     };
     Some(format!(
         "two nodes decide: {} in epoch {} and {} in epoch {}. The first one {what}",
@@ -87,7 +94,10 @@ fn rivals(answers: &[Answer]) -> Option<String> {
 }
 
 /// What one node says; an error of its own is shown beside the others' answers.
-pub(in crate::commands) fn ask(addr: &str, credential: &Credential) -> Result<Result<ClusterState, ClientError>, Failure> {
+pub(in crate::commands) fn ask(
+    addr: &str,
+    credential: &Credential,
+) -> Result<Result<ClusterState, ClientError>, Failure> {
     let mut options = credential.options(addr)?;
     options.answer_timeout_ms = ANSWER_TIMEOUT_MS;
     Ok(Client::connect(options).and_then(|mut client| client.cluster(&ClusterRequest::describe())))
@@ -102,18 +112,33 @@ mod tests {
     fn two_that_decide_are_named_with_the_one_that_was_replaced_first() {
         let node = |addr: &str, id: u8, role, epoch| Answer {
             addr: addr.to_owned(),
-            said: Ok(ClusterState { role, epoch, durability: Durability::Sync, node_id: [id; 16], ..alone() }),
+            said: Ok(ClusterState {
+                role,
+                epoch,
+                durability: Durability::Sync,
+                node_id: [id; 16],
+                ..alone()
+            }),
         };
         let (old, new) = (node("a:1", 9, Role::Primary, 1), node("b:1", 2, Role::Primary, 2));
         let down = Answer { addr: "c:1".to_owned(), said: Err("nobody there".to_owned()) };
         let warning = rivals(&[new.clone(), down, old.clone()]).expect("two decide");
-        assert!(warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first one can't confirm"), "{warning}");
+        assert!(
+            warning.contains("a:1 in epoch 1 and b:1 in epoch 2. The first one can't confirm"),
+            "{warning}"
+        );
         let mut solo = old.clone();
         solo.said.as_mut().expect("it answered").durability = Durability::Solo;
-        assert!(rivals(&[solo.clone(), new.clone()]).expect("two decide").contains("answers alone"));
+        assert!(
+            rivals(&[solo.clone(), new.clone()]).expect("two decide").contains("answers alone")
+        );
         assert!(rivals(&[old.clone(), solo]).expect("two decide").contains("copies of one node"));
         assert_eq!(rivals(&[old.clone(), node("b:1", 2, Role::Standby, 2)]), None);
-        assert_eq!(rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]), None, "one node under two names");
+        assert_eq!(
+            rivals(&[old.clone(), node("localhost:1", 9, Role::Primary, 1)]),
+            None,
+            "one node under two names"
+        );
         let mut other_cluster = new;
         other_cluster.said.as_mut().expect("it answered").cluster_id = [2; 16];
         assert_eq!(rivals(&[old, other_cluster]), None, "two clusters");

@@ -101,10 +101,19 @@ mod tests {
         let whole = Audit { found: 3, ..Audit::default() };
         assert_eq!(audit(&told, CHAIN), whole);
         assert_eq!(audit(&told[1..], CHAIN), Audit { found: 2, lost: 1, ..whole });
-        assert_eq!(audit(&[told[0], told[1], record(2, 12, 3)], CHAIN), Audit { found: 2, different: 1, ..whole });
-        assert_eq!(audit(&[told[0], told[1], record(2, 13, 1)], CHAIN), Audit { found: 2, different: 1, ..whole });
+        assert_eq!(
+            audit(&[told[0], told[1], record(2, 12, 3)], CHAIN),
+            Audit { found: 2, different: 1, ..whole }
+        );
+        assert_eq!(
+            audit(&[told[0], told[1], record(2, 13, 1)], CHAIN),
+            Audit { found: 2, different: 1, ..whole }
+        );
         assert_eq!(audit(&told, [8; 32]), Audit { found: 0, different: 3, ..whole });
-        assert_eq!(audit(&[told[0], told[1], told[2], record(0, 13, 1)], CHAIN), Audit { double: 1, ..whole });
+        assert_eq!(
+            audit(&[told[0], told[1], told[2], record(0, 13, 1)], CHAIN),
+            Audit { double: 1, ..whole }
+        );
         // Recorded and never answered, and nothing of this load.
         let mut foreign = record(0, 14, 1);
         foreign.transaction.id[0] = b'x';

@@ -1,5 +1,5 @@
-//! What happens to the nodes while the load runs: the primary dies, the standby is promoted, the dead one comes back as the
-//! standby.
+//! What happens to the nodes while the load runs: the primary dies, the standby is promoted, the
+//! dead one comes back as the standby.
 
 use super::node::Node;
 use super::pair::Pair;
@@ -40,13 +40,15 @@ pub struct Drill {
     pub back_after: Duration,
 }
 
-/// Half the time until the kill; then a quarter alone, and a quarter after the dead node has come back.
+/// Half the time until the kill; then a quarter alone, and a quarter after the dead node has come
+/// back.
 pub fn run(pair: Pair, measured: Duration, watch: &Watch<'_>) -> Result<(Pair, Drill), Failure> {
     while watch.monitor.phase() < Phase::Measuring {
         watch.pause(LOOK_AGAIN)?;
     }
     let began = Instant::now();
-    let tell = |what: String| (watch.tell)(format!("{:6.1} s  {what}", began.elapsed().as_secs_f64()));
+    let tell =
+        |what: String| (watch.tell)(format!("{:6.1} s  {what}", began.elapsed().as_secs_f64()));
     watch.pause(measured / 2)?;
     let Pair { primary, standby } = pair;
     let mut client = connect(&primary)?;
@@ -70,7 +72,10 @@ pub fn run(pair: Pair, measured: Duration, watch: &Watch<'_>) -> Result<(Pair, D
     watch.pause(measured / 4)?;
 
     let restarted = Instant::now();
-    tell(format!("$ catraca serve --data-dir {} ...      # the killed node, with the same command", setup.data_dir.display()));
+    tell(format!(
+        "$ catraca serve --data-dir {} ...      # the killed node, with the same command",
+        setup.data_dir.display()
+    ));
     let returned = Node::start(&setup, watch.interrupt)?;
     let pair = Pair { primary: standby, standby: returned };
     pair.await_in_sync(watch.interrupt)?;

@@ -9,7 +9,8 @@ use catraca_wire::frame::{ListSource, Scope};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// A list in the published layout of CEIS with its difficulties; the people and companies are invented.
+/// A list in the published layout of CEIS with its difficulties; the people and companies are
+/// invented.
 const SAMPLE: &[u8] = include_bytes!("../../../../scripts/sample/ceis-sample.csv");
 
 /// What was made of the sample.
@@ -36,17 +37,29 @@ pub fn build(folder: &Path) -> Result<DemoList, Failure> {
         .map_err(|e| Failure::failed(format!("the bundled list: {e}")))?;
     let active = draft.entries.iter().filter(|entry| entry.counts_on(day_number(as_of)));
     let documents: Vec<_> = active.map(Entry::document).collect();
-    let example = documents.first().ok_or_else(|| Failure::failed(format!("no entry of the bundled list counts on {as_of}")))?;
+    let example = documents.first().ok_or_else(|| {
+        Failure::failed(format!("no entry of the bundled list counts on {as_of}"))
+    })?;
     let example = example.to_canonical();
     let mut text = String::from("document\n");
     for document in &documents {
         writeln!(text, "{}", document.to_canonical()).expect("writing to a string can't fail");
     }
     let (snapshot_path, listed) = (folder.join("sample.catraca"), folder.join("listed.csv"));
-    let snapshot = Snapshot::build(draft, as_of, now_ns()).map_err(|e| Failure::failed(e.to_string()))?;
-    snapshot.save(&snapshot_path).map_err(|e| Failure::failed(format!("{}: {e}", snapshot_path.display())))?;
-    std::fs::write(&listed, text).map_err(|e| Failure::failed(format!("{}: {e}", listed.display())))?;
-    Ok(DemoList { tally, documents: snapshot.counts().documents, snapshot: snapshot_path, listed, example })
+    let snapshot =
+        Snapshot::build(draft, as_of, now_ns()).map_err(|e| Failure::failed(e.to_string()))?;
+    snapshot
+        .save(&snapshot_path)
+        .map_err(|e| Failure::failed(format!("{}: {e}", snapshot_path.display())))?;
+    std::fs::write(&listed, text)
+        .map_err(|e| Failure::failed(format!("{}: {e}", listed.display())))?;
+    Ok(DemoList {
+        tally,
+        documents: snapshot.counts().documents,
+        snapshot: snapshot_path,
+        listed,
+        example,
+    })
 }
 
 #[cfg(test)]

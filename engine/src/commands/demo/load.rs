@@ -11,7 +11,8 @@ use std::io::IsTerminal;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// Connections and transactions in flight on each: enough that commits are shared, few enough that nobody waits for many others.
+/// Connections and transactions in flight on each: enough that commits are shared, few enough that
+/// nobody waits for many others.
 pub const CONNECTIONS: u32 = 4;
 pub const IN_FLIGHT: u32 = 64;
 /// Share of the transactions whose payer or payee is listed, and of those sent again.
@@ -19,12 +20,14 @@ pub const LISTED_SHARE: f64 = 0.02;
 pub const RESEND_SHARE: f64 = 0.01;
 /// Unmeasured load first, seconds.
 const WARMUP_S: f64 = 1.0;
-/// How long the nodes' own doings may take at most while the load runs, seconds: after that it ends by itself.
+/// How long the nodes' own doings may take at most while the load runs, seconds: after that it ends
+/// by itself.
 const DRILL_LIMIT_S: f64 = 120.0;
 /// How often the end of the load is looked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Puts load on the pair, and meanwhile loses its primary. Gives back the pair, its roles exchanged.
+/// Puts load on the pair, and meanwhile loses its primary. Gives back the pair, its roles
+/// exchanged.
 pub fn put(
     seconds: f64,
     pair: Pair,
@@ -55,11 +58,19 @@ pub fn put(
         let run = scope.spawn(|| catraca_loadgen::run(&options, &monitor));
         if bar {
             let (shown, monitor) = (&shown, &monitor);
-            scope.spawn(move || progress::show_below(shown, monitor, || lines.try_recv().ok(), |line| say.text(line)));
+            scope.spawn(move || {
+                progress::show_below(
+                    shown,
+                    monitor,
+                    || lines.try_recv().ok(),
+                    |line| say.text(line),
+                )
+            });
         }
         // The bar's thread prints where there is a bar, or both would write over each other.
         let tell = |line: String| if bar { drop(line_sender.send(line)) } else { say.text(&line) };
-        let watch = Watch { monitor: &monitor, is_over: &|| run.is_finished(), tell: &tell, interrupt };
+        let watch =
+            Watch { monitor: &monitor, is_over: &|| run.is_finished(), tell: &tell, interrupt };
         // On this thread, because the kernel ends a node with the thread that started it.
         let drilled = failover::run(pair, Duration::from_secs_f64(seconds), &watch);
         monitor.stop();
@@ -71,7 +82,9 @@ pub fn put(
         // What the load has to say of its end tells more than that it ended.
         let (pair, drill) = match (drilled, &report.failure) {
             (Ok(drilled), _) => drilled,
-            (Err(_), Some(failure)) if !interrupt.is_set() => return Err(Failure::failed(failure.clone())),
+            (Err(_), Some(failure)) if !interrupt.is_set() => {
+                return Err(Failure::failed(failure.clone()));
+            }
             (Err(failure), _) => return Err(failure),
         };
         report.interrupted = interrupt.is_set();

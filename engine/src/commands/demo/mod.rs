@@ -1,8 +1,10 @@
-//! `catraca demo`: the whole system on loopback, with load, the death of its primary, and a picture of the latencies.
+//! `catraca demo`: the whole system on loopback, with load, the death of its primary, and a picture
+//! of the latencies.
 //!
-//! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them while `failover.rs` kills and
-//! promotes, `audit.rs` looks for every answer in the logs, `summary.rs` says what came of it; `stage.rs` has what all use. Here
-//! is the order of events and what a person reads of them.
+//! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them
+//! while `failover.rs` kills and promotes, `audit.rs` looks for every answer in the logs,
+//! `summary.rs` says what came of it; `stage.rs` has what all use. Here is the order of events and
+//! what a person reads of them.
 
 mod audit;
 mod failover;
@@ -29,11 +31,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use summary::Summary;
 
-/// The explained payment: its id, its amount in centavos, and who receives it: the CPF that every example uses.
+/// The explained payment: its id, its amount in centavos, and who receives it: the CPF that every
+/// example uses.
 const EXPLAINED: &str = "catraca-demo-1";
 const AMOUNT_CENTAVOS: i64 = 123_456;
 const PAYEE: &str = "123.456.789-09";
-/// Bounds of `--seconds`: enough for each part to be seen, little enough that the answers of a fast machine can be kept.
+/// Bounds of `--seconds`: enough for each part to be seen, little enough that the answers of a fast
+/// machine can be kept.
 const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
 
 /// Arguments of `catraca demo`.
@@ -50,11 +54,12 @@ Examples:
   catraca demo --seconds 30 --data-dir ./demo
   catraca demo --json | jq .failover")]
 pub struct Args {
-    /// How long to measure, 0.1 to 60, after a second of warm-up: half before the primary is killed, half after; the killed node's
-    /// return comes on top
+    /// How long to measure, 0.1 to 60, after a second of warm-up: half before the primary is
+    /// killed, half after; the killed node's return comes on top
     #[arg(long, value_name = "N", default_value_t = 6.0, value_parser = seconds)]
     seconds: f64,
-    /// Folder for everything; must not exist or be empty [default: a new one in the folder for temporary files]
+    /// Folder for everything; must not exist or be empty [default: a new one in the folder for
+    /// temporary files]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Print one JSON object instead of the text
@@ -94,9 +99,16 @@ pub fn run(args: &Args) -> Outcome {
     let pair = pair::start(&setups, &say, &interrupt)?;
     pair.show_status(&say)?;
     let mut client = failover::connect(&pair.primary)?;
-    say.command(&format!("catraca blacklist load {} --addr {}", list.snapshot.display(), setups[0].listen));
+    say.command(&format!(
+        "catraca blacklist load {} --addr {}",
+        list.snapshot.display(),
+        setups[0].listen
+    ));
     load_list(&mut client, &list)?;
-    say.text(&format!("The primary, process {}, has loaded the list; the standby takes it from there.", pair.primary.pid()));
+    say.text(&format!(
+        "The primary, process {}, has loaded the list; the standby takes it from there.",
+        pair.primary.pid()
+    ));
 
     say.heading("One decision, explained");
     let first = Explained::decide(&mut client, &list)?;
@@ -113,8 +125,10 @@ pub fn run(args: &Args) -> Outcome {
         1.0 / LISTED_SHARE,
         1.0 / RESEND_SHARE,
     ));
-    let (mut pair, drill, mut report) = load::put(args.seconds, pair, &layout, &list, &interrupt, &say)?;
-    let answers = report.answers.take().ok_or_else(|| Failure::failed("the load kept no answers"))?;
+    let (mut pair, drill, mut report) =
+        load::put(args.seconds, pair, &layout, &list, &interrupt, &say)?;
+    let answers =
+        report.answers.take().ok_or_else(|| Failure::failed("the load kept no answers"))?;
     say.text(&table::render(&report));
     let plot_file = folder.join("latency.svg");
     plot::draw(&report, &plot_file).map_err(|e| Failure::failed(e.to_string()))?;
@@ -131,7 +145,11 @@ pub fn run(args: &Args) -> Outcome {
     say.command(&format!("catraca lookup {EXPLAINED} --addr {}", pair.primary.setup.listen));
     let second = Explained::look_up(&mut failover::connect(&pair.primary)?)?;
     let unchanged = second == first;
-    say.text(if unchanged { "The same record, in the same place of the chain." } else { &second.text });
+    say.text(if unchanged {
+        "The same record, in the same place of the chain."
+    } else {
+        &second.text
+    });
 
     say.heading("Both logs");
     let stopped = pair.stop()?;
@@ -145,8 +163,14 @@ pub fn run(args: &Args) -> Outcome {
 
     let summary = Summary::new(&answers, &drill, &report, &logs);
     let mut wrong = summary.wrong(&answers, &report, &logs);
-    wrong.extend((first.verdict != Verdict::Deny.name()).then(|| "a payment by somebody listed was not denied".to_owned()));
-    wrong.extend((!unchanged).then(|| "the promoted node has the explained payment in another way".to_owned()));
+    wrong.extend(
+        (first.verdict != Verdict::Deny.name())
+            .then(|| "a payment by somebody listed was not denied".to_owned()),
+    );
+    wrong.extend(
+        (!unchanged)
+            .then(|| "the promoted node has the explained payment in another way".to_owned()),
+    );
     wrong.extend((!stopped).then(|| "a node did not stop in order".to_owned()));
     if say.quiet {
         let result = serde_json::json!({
@@ -166,23 +190,40 @@ pub fn run(args: &Args) -> Outcome {
     } else {
         say.heading("Summary");
         say.text(&summary.table());
-        say.text(&format!("Picture of the latencies (open it in a browser): {}", plot_file.display()));
+        say.text(&format!(
+            "Picture of the latencies (open it in a browser): {}",
+            plot_file.display()
+        ));
         let mib = stage::folder_len(&folder) >> 20;
-        say.text(&format!("Everything is left in {} ({mib} MiB); delete it when you have seen enough.", folder.display()));
-        let program = std::env::current_exe().map_or_else(|_| "catraca".to_owned(), |path| path.display().to_string());
-        say.text(&format!("To look further: {program} log export {} --format csv | head", setups[1].data_dir.display()));
+        say.text(&format!(
+            "Everything is left in {} ({mib} MiB); delete it when you have seen enough.",
+            folder.display()
+        ));
+        let program = std::env::current_exe()
+            .map_or_else(|_| "catraca".to_owned(), |path| path.display().to_string());
+        say.text(&format!(
+            "To look further: {program} log export {} --format csv | head",
+            setups[1].data_dir.display()
+        ));
         if wrong.is_empty() {
             say.text("All held: every answer is in both logs as it was given, both are sound, and they are equal.");
         }
     }
     say.finish()?;
-    if wrong.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(Failure::failed(format!("not as promised: {}", wrong.join("; ")))) }
+    if wrong.is_empty() {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::failed(format!("not as promised: {}", wrong.join("; "))))
+    }
 }
 
 fn load_list(client: &mut Client, list: &DemoList) -> Result<(), Failure> {
-    let path = list.snapshot.to_str().ok_or_else(|| Failure::failed("the folder's path must be UTF-8"))?;
+    let path =
+        list.snapshot.to_str().ok_or_else(|| Failure::failed("the folder's path must be UTF-8"))?;
     let change = BlacklistChange::load(path, false).map_err(|e| Failure::failed(e.to_string()))?;
-    client.blacklist(&change).map_err(|e| Failure::failed(format!("the node did not take the list: {e}")))?;
+    client
+        .blacklist(&change)
+        .map_err(|e| Failure::failed(format!("the node did not take the list: {e}")))?;
     Ok(())
 }
 
@@ -204,22 +245,36 @@ struct Explained {
 impl Explained {
     /// Sends a payment by somebody listed, and looks its record up.
     fn decide(client: &mut Client, list: &DemoList) -> Result<Self, Failure> {
-        let failed = |what: &str, e: &dyn std::fmt::Display| Failure::failed(format!("{what}: {e}"));
-        let transaction = Transaction::new(EXPLAINED, &list.example, PAYEE, AMOUNT_CENTAVOS, now_ns())
-            .map_err(|e| failed("the explained payment", &e))?;
-        client.decide(&transaction).map_err(|e| failed("the explained payment was not decided", &e))?;
+        let failed =
+            |what: &str, e: &dyn std::fmt::Display| Failure::failed(format!("{what}: {e}"));
+        let transaction =
+            Transaction::new(EXPLAINED, &list.example, PAYEE, AMOUNT_CENTAVOS, now_ns())
+                .map_err(|e| failed("the explained payment", &e))?;
+        client
+            .decide(&transaction)
+            .map_err(|e| failed("the explained payment was not decided", &e))?;
         Self::look_up(client)
     }
 
     fn look_up(client: &mut Client) -> Result<Self, Failure> {
-        let found = client
-            .lookup(EXPLAINED, None)
-            .map_err(|e| Failure::failed(format!("the explained payment was not found again: {e}")))?;
+        let found = client.lookup(EXPLAINED, None).map_err(|e| {
+            Failure::failed(format!("the explained payment was not found again: {e}"))
+        })?;
         let record = lookup::stored(&found);
         let view = RecordView::new(&record.head, &record.extension, &record.place, false);
         let mut text = String::new();
-        explain(&mut text, &record, &view, &format!("segment {} offset {}", record.place.segment, record.place.block_offset));
-        let json = serde_json::to_value(&view).map_err(|e| Failure::failed(format!("the explained payment: {e}")))?;
-        Ok(Self { text, json, verdict: Verdict::from_wire(record.head.verdict).map_or("unknown", Verdict::name) })
+        explain(
+            &mut text,
+            &record,
+            &view,
+            &format!("segment {} offset {}", record.place.segment, record.place.block_offset),
+        );
+        let json = serde_json::to_value(&view)
+            .map_err(|e| Failure::failed(format!("the explained payment: {e}")))?;
+        Ok(Self {
+            text,
+            json,
+            verdict: Verdict::from_wire(record.head.verdict).map_or("unknown", Verdict::name),
+        })
     }
 }

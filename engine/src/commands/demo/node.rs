@@ -11,9 +11,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How long a node may take to start: it fills the first segment of each shard, and recovers what it finds.
+/// How long a node may take to start: it fills the first segment of each shard, and recovers what
+/// it finds.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long it may take to stop: it answers what it accepted, and finishes the segments that it prepares.
+/// How long it may take to stop: it answers what it accepted, and finishes the segments that it
+/// prepares.
 const STOP_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often the process is looked at while it starts or stops.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,8 +55,12 @@ impl Setup {
             ("--http", self.http.clone()),
         ];
         arguments.extend(self.standby_of.clone().map(|primary| ("--standby-of", primary)));
-        let first = ["serve".to_owned(), "--data-dir".to_owned(), self.data_dir.display().to_string()];
-        first.into_iter().chain(arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value])).collect()
+        let first =
+            ["serve".to_owned(), "--data-dir".to_owned(), self.data_dir.display().to_string()];
+        first
+            .into_iter()
+            .chain(arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+            .collect()
     }
 
     /// What an operator would type.
@@ -63,7 +69,8 @@ impl Setup {
     }
 }
 
-/// A running node; ended in order when it goes out of scope, and killed by the kernel when the demo dies.
+/// A running node; ended in order when it goes out of scope, and killed by the kernel when the demo
+/// dies.
 pub struct Node {
     /// How it was started.
     pub setup: Setup,
@@ -73,8 +80,8 @@ pub struct Node {
 impl Node {
     /// Starts it and waits until it is ready.
     pub fn start(setup: &Setup, interrupt: &Interrupt) -> Result<Self, Failure> {
-        let program =
-            std::env::current_exe().map_err(|e| Failure::failed(format!("this program's own file is not found: {e}")))?;
+        let program = std::env::current_exe()
+            .map_err(|e| Failure::failed(format!("this program's own file is not found: {e}")))?;
         let log_file = &setup.log_file;
         let file = OpenOptions::new().create(true).append(true).open(log_file);
         let mut file = file.map_err(|e| Failure::failed(format!("{}: {e}", log_file.display())))?;
@@ -83,9 +90,12 @@ impl Node {
         if std::env::var_os("CATRACA_DEDUPE_ENTRIES").is_none() {
             command.env("CATRACA_DEDUPE_ENTRIES", DEDUPE_ENTRIES);
         }
-        // In a process group of its own: Ctrl-C on the terminal is for the demo, which then stops its nodes in order.
+        // In a process group of its own: Ctrl-C on the terminal is for the demo, which then stops
+        // its nodes in order.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().map_err(|e| Failure::failed(format!("{} can't be started: {e}", program.display())))?;
+        let mut child = command
+            .spawn()
+            .map_err(|e| Failure::failed(format!("{} can't be started: {e}", program.display())))?;
         let stderr = child.stderr.take().expect("asked for above");
         let (ready_sender, ready) = channel();
         // Reads as long as the node speaks: a full pipe would hold it up.
@@ -107,7 +117,11 @@ impl Node {
         self.child.id()
     }
 
-    fn wait_until_ready(&mut self, ready: &Receiver<()>, interrupt: &Interrupt) -> Result<(), Failure> {
+    fn wait_until_ready(
+        &mut self,
+        ready: &Receiver<()>,
+        interrupt: &Interrupt,
+    ) -> Result<(), Failure> {
         let (name, log_file) = (self.setup.name, self.setup.log_file.display().to_string());
         let began = Instant::now();
         loop {
@@ -117,13 +131,20 @@ impl Node {
                 Err(RecvTimeoutError::Timeout) if began.elapsed() < START_TIMEOUT => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let seconds = START_TIMEOUT.as_secs();
-                    return Err(Failure::failed(format!("the {name} was not ready after {seconds} s; see {log_file}")));
+                    return Err(Failure::failed(format!(
+                        "the {name} was not ready after {seconds} s; see {log_file}"
+                    )));
                 }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let status = self.child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+                    let status = self
+                        .child
+                        .wait()
+                        .map_or_else(|e| e.to_string(), |status| status.to_string());
                     let said = std::fs::read_to_string(&self.setup.log_file).unwrap_or_default();
                     let last = said.lines().last().unwrap_or("it said nothing");
-                    return Err(Failure::failed(format!("the {name} did not start ({status}): {last}")));
+                    return Err(Failure::failed(format!(
+                        "the {name} did not start ({status}): {last}"
+                    )));
                 }
             }
         }
@@ -131,7 +152,9 @@ impl Node {
 
     /// Kills it without warning, as a power cut would.
     pub fn kill(mut self) -> Result<Setup, Failure> {
-        let cannot = |e: std::io::Error| Failure::failed(format!("the {} can't be killed: {e}", self.setup.name));
+        let cannot = |e: std::io::Error| {
+            Failure::failed(format!("the {} can't be killed: {e}", self.setup.name))
+        };
         self.child.kill().and_then(|()| self.child.wait()).map_err(cannot)?;
         Ok(self.setup.clone())
     }
@@ -139,7 +162,8 @@ impl Node {
     /// Asks it to stop, and waits until it has.
     pub fn stop(&mut self) -> Result<ExitStatus, Failure> {
         let name = self.setup.name;
-        let cannot = |e: std::io::Error| Failure::failed(format!("the {name} can't be stopped: {e}"));
+        let cannot =
+            |e: std::io::Error| Failure::failed(format!("the {name} can't be stopped: {e}"));
         if let Some(status) = self.child.try_wait().map_err(cannot)? {
             return Ok(status);
         }
@@ -154,7 +178,9 @@ impl Node {
         let (seconds, log_file) = (STOP_TIMEOUT.as_secs(), self.setup.log_file.display());
         let _ = self.child.kill();
         let _ = self.child.wait();
-        Err(Failure::failed(format!("the {name} did not stop within {seconds} s and was killed; see {log_file}")))
+        Err(Failure::failed(format!(
+            "the {name} did not stop within {seconds} s and was killed; see {log_file}"
+        )))
     }
 }
 
@@ -171,11 +197,14 @@ fn is_ready(line: &str) -> bool {
     message.and_then(|message| message.as_str()) == Some("ready")
 }
 
-/// Copies the chain's key from one data directory to the other, as an operator does before the standby's first start.
+/// Copies the chain's key from one data directory to the other, as an operator does before the
+/// standby's first start.
 pub fn copy_key(from: &Path, to: &Path) -> Result<(), Failure> {
     let [from, to] = [from, to].map(|data_dir| data_dir.join(crate::log::key::KEY_FILE));
     let folder = to.parent().expect("a file in a data directory");
     // The copy keeps the permissions of the original, which a node checks.
     let copied = std::fs::create_dir_all(folder).and_then(|()| std::fs::copy(&from, &to));
-    copied.map(drop).map_err(|e| Failure::failed(format!("{} can't be copied to {}: {e}", from.display(), to.display())))
+    copied.map(drop).map_err(|e| {
+        Failure::failed(format!("{} can't be copied to {}: {e}", from.display(), to.display()))
+    })
 }

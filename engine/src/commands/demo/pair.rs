@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Most shards of a node, whatever the machine: each prepares segments of its own.
 const MAX_SHARDS: usize = 4;
-/// Where free ports are looked for: from the usual ones on, and below those that the kernel gives to connections, so that a port is
-/// still free when a killed node wants it again.
+/// Where free ports are looked for: from the usual ones on, and below those that the kernel gives
+/// to connections, so that a port is still free when a killed node wants it again.
 const FIRST_PORT: u16 = 7400;
 const PORT_STEP: u16 = 20;
 const LAST_PORT: u16 = 9400;
@@ -38,11 +38,13 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// As many shards as leave a processor for the load; with fewer processors than nodes they share.
+    /// As many shards as leave a processor for the load; with fewer processors than nodes they
+    /// share.
     pub fn of(processors: usize) -> Self {
         let shards = (processors.saturating_sub(1) / 2).clamp(1, MAX_SHARDS);
         let first: Vec<usize> = (0..shards).collect();
-        let second = if processors < 2 * shards { first.clone() } else { (shards..2 * shards).collect() };
+        let second =
+            if processors < 2 * shards { first.clone() } else { (shards..2 * shards).collect() };
         Self { processors, cores: [first, second], load_has_its_own: processors > 2 * shards }
     }
 
@@ -50,13 +52,23 @@ impl Layout {
     pub fn text(&self) -> String {
         let shards = self.cores[0].len();
         let each = if shards == 1 { "one shard".to_owned() } else { format!("{shards} shards") };
-        let processors = if self.processors == 1 { "1 processor".to_owned() } else { format!("{} processors", self.processors) };
-        if self.load_has_its_own {
-            format!("This machine has {processors}: each node gets {each} with as many of them, and the load runs beside them.")
-        } else if self.processors < 2 {
-            format!("This machine has {processors}: both nodes and the load share it, which costs much speed.")
+        let processors = if self.processors == 1 {
+            "1 processor".to_owned()
         } else {
-            format!("This machine has {processors}: each node gets {each}, and the load shares with them, which costs speed.")
+            format!("{} processors", self.processors)
+        };
+        if self.load_has_its_own {
+            format!(
+                "This machine has {processors}: each node gets {each} with as many of them, and the load runs beside them."
+            )
+        } else if self.processors < 2 {
+            format!(
+                "This machine has {processors}: both nodes and the load share it, which costs much speed."
+            )
+        } else {
+            format!(
+                "This machine has {processors}: each node gets {each}, and the load shares with them, which costs speed."
+            )
         }
     }
 }
@@ -80,7 +92,9 @@ impl Ports {
                 return Ok(Self { base, _claim: claim });
             }
         }
-        Err(Failure::failed(format!("no free ports on 127.0.0.1 between {FIRST_PORT} and {LAST_PORT}")))
+        Err(Failure::failed(format!(
+            "no free ports on 127.0.0.1 between {FIRST_PORT} and {LAST_PORT}"
+        )))
     }
 }
 
@@ -88,7 +102,8 @@ impl Ports {
 pub fn setups(folder: &Path, layout: &Layout, ports: &Ports) -> [Setup; 2] {
     let names = ["primary", "standby"];
     [0, 1].map(|index| {
-        let at = |port: u16| format!("127.0.0.1:{}", ports.base + index as u16 * SECOND_NODE + port);
+        let at =
+            |port: u16| format!("127.0.0.1:{}", ports.base + index as u16 * SECOND_NODE + port);
         Setup {
             name: names[index],
             data_dir: folder.join(names[index]),
@@ -102,8 +117,8 @@ pub fn setups(folder: &Path, layout: &Layout, ports: &Ports) -> [Setup; 2] {
     })
 }
 
-/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its standby's acknowledgement of what is in
-/// flight.
+/// Both nodes. Where the demo ends early they stop in the order of the fields: a primary wants its
+/// standby's acknowledgement of what is in flight.
 pub struct Pair {
     /// Decides.
     pub primary: Node,
@@ -140,7 +155,10 @@ impl Pair {
             }
             if began.elapsed() > CATCH_UP_TIMEOUT {
                 let seconds = CATCH_UP_TIMEOUT.as_secs();
-                return Err(Failure::failed(format!("the standby did not catch up within {seconds} s:\n{}", table(&answers))));
+                return Err(Failure::failed(format!(
+                    "the standby did not catch up within {seconds} s:\n{}",
+                    table(&answers)
+                )));
             }
             std::thread::sleep(ASK_EVERY);
         }
@@ -153,7 +171,10 @@ impl Pair {
 
     /// Shows that, as `catraca status` does.
     pub fn show_status(&self, say: &Say) -> Result<(), Failure> {
-        say.command(&format!("catraca status --addr {},{}", self.primary.setup.listen, self.standby.setup.listen));
+        say.command(&format!(
+            "catraca status --addr {},{}",
+            self.primary.setup.listen, self.standby.setup.listen
+        ));
         say.text(&table(&self.ask()?));
         Ok(())
     }
@@ -174,7 +195,8 @@ fn are_in_sync(primary: &ClusterState, standby: &ClusterState) -> bool {
 
 /// What a node says of its place; one that starts anew says nothing.
 fn ask(node: &Node) -> Result<Answer, Failure> {
-    let said = status::ask(&node.setup.listen, &Credential::default())?.map_err(|error| error.to_string());
+    let said =
+        status::ask(&node.setup.listen, &Credential::default())?.map_err(|error| error.to_string());
     Ok(Answer { addr: node.setup.listen.clone(), said })
 }
 

@@ -24,7 +24,8 @@ impl Say {
         Self { quiet, unwritten: Mutex::default() }
     }
 
-    /// Prints what either reads. The demo goes on when it can't be printed, so that its nodes end in order: [`Self::finish`] tells.
+    /// Prints what either reads. The demo goes on when it can't be printed, so that its nodes end
+    /// in order: [`Self::finish`] tells.
     pub fn print(&self, text: &str) {
         if let Err(failure) = output::write(text) {
             self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
@@ -76,28 +77,46 @@ impl Interrupt {
 
     /// Fails when it is time to end.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.is_set() { Err(Failure::failed("interrupted before all was shown; the nodes were stopped")) } else { Ok(()) }
+        if self.is_set() {
+            Err(Failure::failed("interrupted before all was shown; the nodes were stopped"))
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// The folder asked for, or a new one on a disk that outlasts the power.
 pub fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     let create = |path: &Path| {
-        std::fs::create_dir_all(path).map_err(|e| Failure::failed(format!("{}: the folder can't be made: {e}", path.display())))
+        std::fs::create_dir_all(path).map_err(|e| {
+            Failure::failed(format!("{}: the folder can't be made: {e}", path.display()))
+        })
     };
     if let Some(path) = asked {
         create(path)?;
         if std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Failure::failed(format!("{} is not empty: name another folder with --data-dir", path.display())));
+            return Err(Failure::failed(format!(
+                "{} is not empty: name another folder with --data-dir",
+                path.display()
+            )));
         }
-        return std::path::absolute(path).map_err(|e| Failure::failed(format!("{}: {e}", path.display())));
+        return std::path::absolute(path)
+            .map_err(|e| Failure::failed(format!("{}: {e}", path.display())));
     }
-    let volatile = |path: &Path| rustix::fs::statfs(path).is_ok_and(|s| s.f_type & 0xffff_ffff == TMPFS_MAGIC);
+    let volatile =
+        |path: &Path| rustix::fs::statfs(path).is_ok_and(|s| s.f_type & 0xffff_ffff == TMPFS_MAGIC);
     let current = std::env::current_dir().unwrap_or_default();
-    let parent =
-        [std::env::temp_dir(), PathBuf::from("/var/tmp"), current].into_iter().find(|path| path.is_dir() && !volatile(path));
-    let parent = parent.ok_or_else(|| Failure::failed("no folder for temporary files is on a disk: name one with --data-dir"))?;
-    let name = format!("catraca-demo-{}-{}", jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"), std::process::id());
+    let parent = [std::env::temp_dir(), PathBuf::from("/var/tmp"), current]
+        .into_iter()
+        .find(|path| path.is_dir() && !volatile(path));
+    let parent = parent.ok_or_else(|| {
+        Failure::failed("no folder for temporary files is on a disk: name one with --data-dir")
+    })?;
+    let name = format!(
+        "catraca-demo-{}-{}",
+        jiff::Zoned::now().strftime("%Y%m%d-%H%M%S"),
+        std::process::id()
+    );
     let path = parent.join(name);
     create(&path)?;
     Ok(path)

@@ -14,14 +14,15 @@ pub struct Summary {
     /// Decisions answered until the primary was lost, and after it.
     acknowledged_before: u64,
     acknowledged_after: u64,
-    /// In the worse of both logs: answers that are missing, that are there in another way, and transactions that were decided
-    /// twice.
+    /// In the worse of both logs: answers that are missing, that are there in another way, and
+    /// transactions that were decided twice.
     lost: u64,
     different: u64,
     double: u64,
     /// Longest time in which the load got no answer.
     longest_gap_ms: f64,
-    /// Transactions sent again because the primary died before it answered; and of these, those that the promoted node knew.
+    /// Transactions sent again because the primary died before it answered; and of these, those
+    /// that the promoted node knew.
     resent: u64,
     duplicates: u64,
     /// Answered transactions asked for again after the failover.
@@ -36,9 +37,16 @@ pub struct Summary {
 
 impl Summary {
     /// Of what was seen and read.
-    pub fn new(answers: &Answers, drill: &Drill, report: &Report, logs: &[(verify::Report, Audit)]) -> Self {
+    pub fn new(
+        answers: &Answers,
+        drill: &Drill,
+        report: &Report,
+        logs: &[(verify::Report, Audit)],
+    ) -> Self {
         let before = answers.before_failover.unwrap_or(answers.count);
-        let over = |count: fn(&Audit) -> u64| logs.iter().map(|(_, audit)| count(audit)).max().unwrap_or(0);
+        let over = |count: fn(&Audit) -> u64| {
+            logs.iter().map(|(_, audit)| count(audit)).max().unwrap_or(0)
+        };
         Self {
             acknowledged_before: before,
             acknowledged_after: answers.count - before,
@@ -89,7 +97,12 @@ impl Summary {
     }
 
     /// What did not come out as it should, in words.
-    pub fn wrong(&self, answers: &Answers, report: &Report, logs: &[(verify::Report, Audit)]) -> Vec<String> {
+    pub fn wrong(
+        &self,
+        answers: &Answers,
+        report: &Report,
+        logs: &[(verify::Report, Audit)],
+    ) -> Vec<String> {
         let mut wrong = Vec::new();
         wrong.extend(report.failure.clone());
         let counts = [
@@ -97,7 +110,12 @@ impl Summary {
             (answers.not_kept, "answers were too many to be kept, and are not in the comparison"),
             (report.errors.values().sum(), "payments were answered with an error"),
         ];
-        wrong.extend(counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+        wrong.extend(
+            counts
+                .into_iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, what)| format!("{count} {what}")),
+        );
         for (name, (log, audit)) in ["primary", "standby"].into_iter().zip(logs) {
             let counts = [
                 (audit.lost, "answers are not in it"),

@@ -44,7 +44,8 @@ pub struct Args {
     /// Only records decided before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<u64>,
-    /// The chain's key [default: chain.key in the data directory, if there; a file of a quarantine can't be read without]
+    /// The chain's key [default: chain.key in the data directory, if there; a file of a quarantine
+    /// can't be read without]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Write documents in full, and the IP address
@@ -80,13 +81,19 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
     let file = |path: &PathBuf| WholeFile::create(path, GROUP).map(Target::File);
-    let target = args.out.as_ref().map_or_else(|| Ok(Target::Stdout(BufWriter::with_capacity(BUFFER_LEN, io::stdout()))), file);
+    let target = args.out.as_ref().map_or_else(
+        || Ok(Target::Stdout(BufWriter::with_capacity(BUFFER_LEN, io::stdout()))),
+        file,
+    );
     let cannot = |error: io::Error| match &args.out {
-        Some(out) => Failure::failed(format!("{}: the export can't be written: {error}", out.display())),
+        Some(out) => {
+            Failure::failed(format!("{}: the export can't be written: {error}", out.display()))
+        }
         None => output::failure(&error),
     };
     let sink = Sink::new(args.format, target.map_err(cannot)?);
-    let mut export = Export { sink, times: from..to, unmask: args.unmask, written: 0, failed: Ok(()) };
+    let mut export =
+        Export { sink, times: from..to, unmask: args.unmask, written: 0, failed: Ok(()) };
     let read = if args.source.is_file() { export.kept(args) } else { export.log(args) };
     let Export { sink, written, failed, .. } = export;
     let damaged = read?;
@@ -99,7 +106,10 @@ pub fn run(args: &Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     }
     let places = damaged.join("; ");
-    Err(Failure::new(Status::Found, format!("{written} records written, but the log is damaged: {places}")))
+    Err(Failure::new(
+        Status::Found,
+        format!("{written} records written, but the log is damaged: {places}"),
+    ))
 }
 
 /// What is written, and how far it has come.
@@ -138,10 +148,17 @@ impl<W: Write> Export<W> {
     fn kept(&mut self, args: &Args) -> Result<Vec<String>, Failure> {
         let data_dir = args.source.parent().and_then(Path::parent).unwrap_or(Path::new("."));
         let key = chain_key(data_dir, args.key_file.as_ref())?;
-        let key =
-            key.ok_or_else(|| Failure::new(Status::Usage, "no chain.key beside its folder: name the key with --key-file"))?;
+        let key = key.ok_or_else(|| {
+            Failure::new(
+                Status::Usage,
+                "no chain.key beside its folder: name the key with --key-file",
+            )
+        })?;
         let faults = quarantine::blocks(&args.source, &key, |block| self.block(block, false))?;
-        Ok(faults.into_iter().map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display())).collect())
+        Ok(faults
+            .into_iter()
+            .map(|(offset, fault)| format!("{} offset {offset}: {fault}", args.source.display()))
+            .collect())
     }
 
     /// A block, whose place in the log is known or not.
@@ -215,10 +232,12 @@ impl<W: Write> Sink<W> {
                 serde_json::to_writer(&mut *target, record).map_err(io::Error::from)?;
                 target.write_all(b"\n")
             }
-            Self::Csv(target) => target.serialize(record).map_err(|error| match error.into_kind() {
-                csv::ErrorKind::Io(error) => error,
-                other => io::Error::other(format!("{other:?}")),
-            }),
+            Self::Csv(target) => {
+                target.serialize(record).map_err(|error| match error.into_kind() {
+                    csv::ErrorKind::Io(error) => error,
+                    other => io::Error::other(format!("{other:?}")),
+                })
+            }
         }
     }
 

@@ -1,4 +1,5 @@
-//! `catraca log head`: where each stream's chain ends, to be kept where the log is not; and what a kept head says of a log.
+//! `catraca log head`: where each stream's chain ends, to be kept where the log is not; and what a
+//! kept head says of a log.
 
 use super::open;
 use super::view::{hex, utc};
@@ -26,7 +27,8 @@ stream's end is damaged; its head is then that of what comes before the damage."
 
 /// What a file of heads calls itself.
 const FORMAT: &str = "catraca-head-1";
-/// Longest file of heads, bytes: some 400 for each of up to 64 streams, and for those of earlier layouts.
+/// Longest file of heads, bytes: some 400 for each of up to 64 streams, and for those of earlier
+/// layouts.
 const MAX_HEAD_LEN: usize = 1024 * 1024;
 
 /// Arguments of `catraca log head`.
@@ -69,7 +71,11 @@ struct Stream {
 pub fn run(args: &Args) -> Outcome {
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;
-    let streams = log.shards().iter().map(|&shard| stream(&log, shard)).collect::<Result<Vec<_>, Failure>>()?;
+    let streams = log
+        .shards()
+        .iter()
+        .map(|&shard| stream(&log, shard))
+        .collect::<Result<Vec<_>, Failure>>()?;
     let damaged = streams.iter().any(|stream| stream.damage.is_some());
     let report = Report {
         format: FORMAT,
@@ -101,7 +107,8 @@ fn stream(log: &LogReader, shard: u16) -> Result<Stream, Failure> {
     })
 }
 
-/// Reads the end of a stream: from the last segment that holds a sound block, else from the stream's start.
+/// Reads the end of a stream: from the last segment that holds a sound block, else from the
+/// stream's start.
 fn end(log: &LogReader, shard: u16) -> Result<(StreamRead, Option<BlockLocation>), Failure> {
     let mut latest = None;
     for start in log.starts(shard)? {
@@ -173,13 +180,18 @@ impl Kept {
     /// # Errors
     /// With status 1: it can't be read, or is something else.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let wrong =
-            |what: &str| Failure::failed(format!("{}: {what}; keep what `catraca log head --json` prints", path.display()));
+        let wrong = |what: &str| {
+            Failure::failed(format!(
+                "{}: {what}; keep what `catraca log head --json` prints",
+                path.display()
+            ))
+        };
         let bytes = super::read_bounded(path, MAX_HEAD_LEN)?;
         if bytes.len() > MAX_HEAD_LEN {
             return Err(wrong("is too long for a file of heads"));
         }
-        let kept: Self = serde_json::from_slice(&bytes).map_err(|error| wrong(&format!("is no file of heads ({error})")))?;
+        let kept: Self = serde_json::from_slice(&bytes)
+            .map_err(|error| wrong(&format!("is no file of heads ({error})")))?;
         if kept.format != FORMAT {
             return Err(wrong("is of a format that this build does not know"));
         }
@@ -206,18 +218,27 @@ impl Kept {
     }
 
     /// What speaks against a block being the kept head of its stream.
-    pub fn against_block(&self, cluster_id: &[u8; 16], shard: u16, last_lsn: u64, chain: &Chain) -> Option<String> {
+    pub fn against_block(
+        &self,
+        cluster_id: &[u8; 16],
+        shard: u16,
+        last_lsn: u64,
+        chain: &Chain,
+    ) -> Option<String> {
         if !self.is_of(Some(cluster_id)) {
             return Some("the head kept is of another cluster".to_owned());
         }
-        let Some(kept) = self.stream(shard) else { return Some(format!("the head kept says nothing of stream {shard}")) };
+        let Some(kept) = self.stream(shard) else {
+            return Some(format!("the head kept says nothing of stream {shard}"));
+        };
         if kept.last_lsn != last_lsn {
             let other = kept.last_lsn;
             return Some(format!(
                 "the block ends with record {last_lsn}, the head kept with record {other}: it is another block"
             ));
         }
-        (kept.chain != hex(chain)).then(|| "the head kept has another chain value for this block".to_owned())
+        (kept.chain != hex(chain))
+            .then(|| "the head kept has another chain value for this block".to_owned())
     }
 }
 
@@ -244,15 +265,20 @@ impl<'a> Search<'a> {
         self.found = Some(if last_lsn > *kept_lsn {
             Err(format!("no block ends with record {kept_lsn}, the last of the head kept"))
         } else if *kept_chain != hex(&chain) {
-            Err(format!("the block that ends with record {kept_lsn} has another chain value than the head kept"))
+            Err(format!(
+                "the block that ends with record {kept_lsn} has another chain value than the head kept"
+            ))
         } else if *kept_epoch != epoch {
-            Err(format!("the block that ends with record {kept_lsn} is of epoch {epoch}, the head kept of {kept_epoch}"))
+            Err(format!(
+                "the block that ends with record {kept_lsn} is of epoch {epoch}, the head kept of {kept_epoch}"
+            ))
         } else {
             Ok(())
         });
     }
 
-    /// Why the log does not contain the head, once all that can be read was: up to record `last_lsn`.
+    /// Why the log does not contain the head, once all that can be read was: up to record
+    /// `last_lsn`.
     pub fn missing(self, last_lsn: u64) -> Option<String> {
         let (shard, kept_lsn) = (self.kept.shard, self.kept.last_lsn);
         match self.found {

@@ -35,10 +35,12 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
-    /// Check every block, record and link of the chain, and tell what each stream holds; or check a proof.
+    /// Check every block, record and link of the chain, and tell what each stream holds; or check a
+    /// proof.
     #[command(after_help = verify::EXAMPLES)]
     Verify(verify::Args),
-    /// Print where each stream's chain ends: keep it elsewhere, and `verify --head` finds newest blocks cut off.
+    /// Print where each stream's chain ends: keep it elsewhere, and `verify --head` finds newest
+    /// blocks cut off.
     #[command(after_help = head::EXAMPLES)]
     Head(head::Args),
     /// Prove that a record is in its block, to somebody who does not have the log.
@@ -47,7 +49,8 @@ enum Command {
     /// Explain every stored decision on a transaction.
     #[command(after_help = show::EXAMPLES)]
     Show(show::Args),
-    /// Write the records as NDJSON or CSV, stream after stream, each in the order of its sequence numbers.
+    /// Write the records as NDJSON or CSV, stream after stream, each in the order of its sequence
+    /// numbers.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
 }
@@ -63,7 +66,8 @@ pub fn run(args: Args) -> Outcome {
     }
 }
 
-/// The log of a data directory. What a standby left that crashed while it caught up is not damaged: its place tells.
+/// The log of a data directory. What a standby left that crashed while it caught up is not damaged:
+/// its place tells.
 fn open(data_dir: &Path, key: Option<ChainKey>) -> Result<LogReader, LogError> {
     // A copy may come without the file, and whoever reads a log is not to be stopped by it.
     let place = state_file::load(data_dir).ok().flatten();
@@ -82,11 +86,13 @@ fn chain_key(data_dir: &Path, named: Option<&PathBuf>) -> Result<Option<ChainKey
     key.transpose().map_err(|error| Failure::failed(error.to_string()))
 }
 
-/// The beginning of a file, one byte more than `most` at the most: so that a file too long is seen to be, and never read whole.
+/// The beginning of a file, one byte more than `most` at the most: so that a file too long is seen
+/// to be, and never read whole.
 fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(most as u64 + 1).read_to_end(&mut bytes));
-    read.map(|_| bytes).map_err(|error| Failure::failed(format!("{}: could not be read: {error}", path.display())))
+    read.map(|_| bytes)
+        .map_err(|error| Failure::failed(format!("{}: could not be read: {error}", path.display())))
 }
 
 /// Damage with its file, for a person.
@@ -100,7 +106,8 @@ fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
     if !show {
         return Ok(ProgressBar::hidden());
     }
-    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    let style =
+        ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
     Ok(ProgressBar::new(log.total_bytes()?).with_style(style))
 }

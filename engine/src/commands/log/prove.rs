@@ -1,4 +1,5 @@
-//! `catraca log prove`: the proof that one record is in its block, for somebody who does not have the log.
+//! `catraca log prove`: the proof that one record is in its block, for somebody who does not have
+//! the log.
 
 use super::open;
 use crate::commands::Outcome;
@@ -52,7 +53,9 @@ pub fn run(args: &Args) -> Outcome {
     let log = open(&args.data_dir, Some(key))?;
     let stream = stream(&log, args.stream)?;
     let start = log.starts(stream)?.find(|start| start.next_lsn <= args.lsn);
-    let Some(start) = start else { return Err(Failure::new(Status::Usage, "--lsn: sequence numbers begin with 1")) };
+    let Some(start) = start else {
+        return Err(Failure::new(Status::Usage, "--lsn: sequence numbers begin with 1"));
+    };
     let mut proof = None;
     let read = log.blocks(stream, start, |block| {
         if block.last_lsn() < args.lsn {
@@ -69,21 +72,31 @@ pub fn run(args: &Args) -> Outcome {
             }
             _ => {
                 let last = read.tail.next_lsn - 1;
-                Failure::failed(format!("stream {stream} has no record {}: its last one is record {last}", args.lsn))
+                Failure::failed(format!(
+                    "stream {stream} has no record {}: its last one is record {last}",
+                    args.lsn
+                ))
             }
         });
     };
     // A proof that its own check refuses must not leave the house.
-    proof.verify(&key).map_err(|error| Failure::failed(format!("the proof made does not hold: {error}; report this")))?;
+    proof.verify(&key).map_err(|error| {
+        Failure::failed(format!("the proof made does not hold: {error}; report this"))
+    })?;
     let others = proof.disclosed_records() - 1;
-    note(&format!("the proof holds record {} in full, and {others} other records of its block in full or in part", args.lsn));
+    note(&format!(
+        "the proof holds record {} in full, and {others} other records of its block in full or in part",
+        args.lsn
+    ));
     let text = proof.to_text();
     match &args.out {
         None => print(&text, ExitCode::SUCCESS),
         // For its owner's eyes only.
         Some(out) => whole_file::write(out, whole_file::PRIVATE, text.as_bytes())
             .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| Failure::failed(format!("{}: could not write the proof: {error}", out.display()))),
+            .map_err(|error| {
+                Failure::failed(format!("{}: could not write the proof: {error}", out.display()))
+            }),
     }
 }
 
@@ -91,10 +104,15 @@ pub fn run(args: &Args) -> Outcome {
 fn stream(log: &LogReader, asked: Option<u16>) -> Result<u16, Failure> {
     let wrong = |what: String| {
         let streams: Vec<String> = log.shards().iter().map(u16::to_string).collect();
-        Err(Failure::new(Status::Usage, format!("--stream: {what}; the log has the streams {}", streams.join(", "))))
+        Err(Failure::new(
+            Status::Usage,
+            format!("--stream: {what}; the log has the streams {}", streams.join(", ")),
+        ))
     };
     match (asked, log.shards()) {
-        (Some(stream), all) if !all.contains(&stream) => wrong(format!("there is no stream {stream}")),
+        (Some(stream), all) if !all.contains(&stream) => {
+            wrong(format!("there is no stream {stream}"))
+        }
         (Some(stream), _) => Ok(stream),
         (None, [only]) => Ok(*only),
         (None, _) => wrong("which one must be said".to_owned()),

@@ -57,10 +57,12 @@ struct Report {
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
     let usage = |message: &str| Failure::new(Status::Usage, message);
-    let id = transaction_id(&args.transaction)
-        .ok_or_else(|| usage("--transaction: an id has 1 to 32 printable ASCII characters without spaces"))?;
+    let id = transaction_id(&args.transaction).ok_or_else(|| {
+        usage("--transaction: an id has 1 to 32 printable ASCII characters without spaces")
+    })?;
     let payer = args.payer.as_deref().map(DocumentKey::parse).transpose();
-    let payer = payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
+    let payer =
+        payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;
     let found = lookup::find(&log, &id, payer.as_ref(), MAX_FOUND)?;
@@ -69,23 +71,48 @@ pub fn run(args: &Args) -> Outcome {
         note(&format!("not all of the log could be read: {place}"));
     }
     if found.records.is_empty() && !args.json {
-        let not_found = if damaged.is_empty() { "no stored decision has" } else { "no decision that could be read has" };
-        return Err(Failure::failed(format!("{not_found} the id {} (in {})", args.transaction, args.data_dir.display())));
+        let not_found = if damaged.is_empty() {
+            "no stored decision has"
+        } else {
+            "no decision that could be read has"
+        };
+        return Err(Failure::failed(format!(
+            "{not_found} the id {} (in {})",
+            args.transaction,
+            args.data_dir.display()
+        )));
     }
     let status = if found.records.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
-    let view = |record: &StoredRecord| RecordView::new(&record.head, &record.extension, &record.place, args.unmask);
+    let view = |record: &StoredRecord| {
+        RecordView::new(&record.head, &record.extension, &record.place, args.unmask)
+    };
     if args.json {
         let decisions = found.records.iter().map(view).collect();
-        let report = Report { matches: found.matches, chain_values_checked: key.is_some(), damaged, decisions };
+        let report = Report {
+            matches: found.matches,
+            chain_values_checked: key.is_some(),
+            damaged,
+            decisions,
+        };
         return print(&json(&report), status);
     }
     let mut text = String::new();
     for record in &found.records {
         let file = log.segment_path(record.place.shard, record.place.segment);
-        explain(&mut text, record, &view(record), &format!("{} offset {}", file.display(), record.place.block_offset));
+        explain(
+            &mut text,
+            record,
+            &view(record),
+            &format!("{} offset {}", file.display(), record.place.block_offset),
+        );
     }
     if found.matches > found.records.len() as u64 {
-        writeln!(text, "{} more, older ones are not shown", found.matches - found.records.len() as u64).expect("a string");
+        writeln!(
+            text,
+            "{} more, older ones are not shown",
+            found.matches - found.records.len() as u64
+        )
+        .expect("a string");
     }
     if key.is_none() {
         text.push_str("note: without the chain's key the blocks' chain values were not checked; name the key with --key-file.\n");
@@ -106,13 +133,23 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
     let head = &record.head;
     let why = match Reason::from_wire(head.reason) {
         Some(Reason::Clear) => "nothing spoke against it".to_owned(),
-        Some(Reason::PayerListed) => format!("the payer is listed ({})", view.payer_source.unwrap_or("unknown list")),
-        Some(Reason::PayeeListed) => format!("the payee is listed ({})", view.payee_source.unwrap_or("unknown list")),
+        Some(Reason::PayerListed) => {
+            format!("the payer is listed ({})", view.payer_source.unwrap_or("unknown list"))
+        }
+        Some(Reason::PayeeListed) => {
+            format!("the payee is listed ({})", view.payee_source.unwrap_or("unknown list"))
+        }
         Some(Reason::BothListed) => {
             let list = |source: Option<&'static str>| source.unwrap_or("unknown list");
-            format!("payer ({}) and payee ({}) are listed", list(view.payer_source), list(view.payee_source))
+            format!(
+                "payer ({}) and payee ({}) are listed",
+                list(view.payer_source),
+                list(view.payee_source)
+            )
         }
-        Some(Reason::Allowed) => "who is listed is allowed by an entry made on the running node".to_owned(),
+        Some(Reason::Allowed) => {
+            "who is listed is allowed by an entry made on the running node".to_owned()
+        }
         None => format!("reason {}, which this build does not know", head.reason),
     };
     let party = |document: &Option<String>, source: Option<&str>| {
@@ -133,7 +170,10 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         ("happened", local_and_utc(transaction.event_time_ns.to_native())),
         ("rail, channel", format!("{}, {}", view.rail.unwrap_or(""), view.channel.unwrap_or(""))),
         ("score", format!("{} of 1000", view.score)),
-        ("policy", format!("version {}, matched rules {}", view.policy_version, view.matched_rules)),
+        (
+            "policy",
+            format!("version {}, matched rules {}", view.policy_version, view.matched_rules),
+        ),
         (
             "blacklist",
             format!(
@@ -146,16 +186,28 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         ),
         (
             "record",
-            format!("shard {}, lsn {}, epoch {}, extension {} bytes", place.shard, view.lsn, place.epoch, record.extension.len()),
+            format!(
+                "shard {}, lsn {}, epoch {}, extension {} bytes",
+                place.shard,
+                view.lsn,
+                place.epoch,
+                record.extension.len()
+            ),
         ),
         ("block", block.to_owned()),
         ("chain", view.chain.clone()),
         ("receipt", view.receipt.clone()),
     ];
-    writeln!(text, "{}: {}{flags}, because {why}", view.transaction_id.as_deref().unwrap_or(""), view.verdict.to_uppercase())
-        .expect("writing to a string can't fail");
+    writeln!(
+        text,
+        "{}: {}{flags}, because {why}",
+        view.transaction_id.as_deref().unwrap_or(""),
+        view.verdict.to_uppercase()
+    )
+    .expect("writing to a string can't fail");
     let optional = [("ip", &view.ip), ("trace", &view.trace_id), ("device", &view.device)];
-    let optional = optional.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
+    let optional =
+        optional.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
     for (name, value) in lines.into_iter().chain(optional) {
         writeln!(text, "  {name:<14} {value}").expect("writing to a string can't fail");
     }

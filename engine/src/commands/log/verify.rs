@@ -1,4 +1,5 @@
-//! `catraca log verify`: every block, record and link, stream by stream; and whether a head that was kept is still there.
+//! `catraca log verify`: every block, record and link, stream by stream; and whether a head that
+//! was kept is still there.
 
 use super::head::{Kept, Search};
 use super::open;
@@ -109,16 +110,26 @@ pub fn run(args: &Args) -> Outcome {
             return verify_proof::run(&Question { proof, key_file, receipt, head, unmask, json });
         }
         (Some(data_dir), None) => data_dir,
-        (None, None) => return Err(Failure::new(Status::Usage, "name a data directory, or a proof with --proof")),
+        (None, None) => {
+            return Err(Failure::new(
+                Status::Usage,
+                "name a data directory, or a proof with --proof",
+            ));
+        }
     };
     let kept = args.head.as_ref().map(|path| Kept::read(path)).transpose()?;
     let report = check(data_dir, key_file, kept.as_ref(), |_, _| {})?;
     let holds_head = report.head_missing.as_ref().is_none_or(Vec::is_empty);
-    let status = if report.sound && holds_head { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
+    let status = if report.sound && holds_head {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Status::Found as u8)
+    };
     print(&if args.json { output::json(&report) } else { text(&report) }, status)
 }
 
-/// Reads all of the log in this data directory, shows each sound record to the visitor, and looks for a head that was kept.
+/// Reads all of the log in this data directory, shows each sound record to the visitor, and looks
+/// for a head that was kept.
 pub fn check(
     data_dir: &Path,
     key_file: Option<&PathBuf>,
@@ -141,8 +152,13 @@ pub fn check(
         if !kept.is_of(log.cluster_id().as_ref()) {
             missing.push("the head kept is of another cluster".to_owned());
         }
-        let gone = kept.streams().iter().filter(|kept| kept.last_lsn > 0 && !log.shards().contains(&kept.shard));
-        missing.extend(gone.map(|kept| format!("stream {}: it is in the head kept, and not in the log", kept.shard)));
+        let gone = kept
+            .streams()
+            .iter()
+            .filter(|kept| kept.last_lsn > 0 && !log.shards().contains(&kept.shard));
+        missing.extend(gone.map(|kept| {
+            format!("stream {}: it is in the head kept, and not in the log", kept.shard)
+        }));
     }
     Ok(Report {
         data_dir: data_dir.display().to_string(),
@@ -185,11 +201,27 @@ fn verify(
         End::Clean | End::Stopped => (CLEAN, None),
         End::Torn(torn) => {
             let reason = torn.reason.to_string();
-            (TORN, Some(Problem { file: file(torn.segment), offset: torn.from, end_offset: Some(torn.to), reason }))
+            (
+                TORN,
+                Some(Problem {
+                    file: file(torn.segment),
+                    offset: torn.from,
+                    end_offset: Some(torn.to),
+                    reason,
+                }),
+            )
         }
         End::Damaged(damage) => {
             let reason = damage.reason.to_string();
-            (DAMAGED, Some(Problem { file: file(damage.at.segment), offset: damage.at.offset, end_offset: None, reason }))
+            (
+                DAMAGED,
+                Some(Problem {
+                    file: file(damage.at.segment),
+                    offset: damage.at.offset,
+                    end_offset: None,
+                    reason,
+                }),
+            )
         }
     };
     Ok(Stream {
@@ -210,9 +242,13 @@ fn verify(
 }
 
 impl Report {
-    /// Where each stream ends: its number, last record, epoch and chain value. Equal for logs that hold the same.
+    /// Where each stream ends: its number, last record, epoch and chain value. Equal for logs that
+    /// hold the same.
     pub fn heads(&self) -> Vec<(u16, u64, u32, &str)> {
-        self.streams.iter().map(|stream| (stream.shard, stream.last_lsn, stream.epoch, stream.chain_head.as_str())).collect()
+        self.streams
+            .iter()
+            .map(|stream| (stream.shard, stream.last_lsn, stream.epoch, stream.chain_head.as_str()))
+            .collect()
     }
 }
 
@@ -220,7 +256,16 @@ impl Report {
 pub fn text(report: &Report) -> String {
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["stream", "state", "segments", "blocks", "records", "last lsn", "epoch", "head of the chain"]);
+    table.set_header([
+        "stream",
+        "state",
+        "segments",
+        "blocks",
+        "records",
+        "last lsn",
+        "epoch",
+        "head of the chain",
+    ]);
     for stream in &report.streams {
         table.add_row([
             stream.shard.to_string(),
@@ -252,7 +297,10 @@ pub fn text(report: &Report) -> String {
                 "note: {} offset {}: {}. Nothing answered is in it: a node writes there now, or clears it when it starts.",
                 problem.file, problem.offset, problem.reason
             )),
-            Some(problem) => line(format!("DAMAGED: {} offset {}: {}.", problem.file, problem.offset, problem.reason)),
+            Some(problem) => line(format!(
+                "DAMAGED: {} offset {}: {}.",
+                problem.file, problem.offset, problem.reason
+            )),
             None => {}
         }
     }
@@ -266,9 +314,15 @@ pub fn text(report: &Report) -> String {
     match report.head_missing.as_deref() {
         None => {}
         Some([]) => line("The log holds the head that was kept.".to_owned()),
-        Some(missing) => missing.iter().for_each(|what| line(format!("THE HEAD KEPT IS NOT THERE: {what}."))),
+        Some(missing) => {
+            missing.iter().for_each(|what| line(format!("THE HEAD KEPT IS NOT THERE: {what}.")))
+        }
     }
-    let found = if report.sound { "sound" } else { "DAMAGED; records behind the damage were not read" };
-    line(format!("{}: {} records in {} blocks, {found}", report.data_dir, report.records, report.blocks));
+    let found =
+        if report.sound { "sound" } else { "DAMAGED; records behind the damage were not read" };
+    line(format!(
+        "{}: {} records in {} blocks, {found}",
+        report.data_dir, report.records, report.blocks
+    ));
     text
 }

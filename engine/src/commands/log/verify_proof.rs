@@ -1,4 +1,5 @@
-//! `catraca log verify --proof`: whether a proof holds, and what it proves. Needs the chain's key, and no data directory.
+//! `catraca log verify --proof`: whether a proof holds, and what it proves. Needs the chain's key,
+//! and no data directory.
 
 use super::head::Kept;
 use super::view::{RecordView, hex, utc};
@@ -58,7 +59,9 @@ struct ProvedView {
 pub fn parse_receipt(text: &str) -> Result<u64, String> {
     let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let receipt = digits.then(|| u64::from_str_radix(text, 16).ok()).flatten();
-    receipt.ok_or_else(|| "a receipt has 16 hexadecimal digits, as `catraca lookup` prints it".to_owned())
+    receipt.ok_or_else(|| {
+        "a receipt has 16 hexadecimal digits, as `catraca lookup` prints it".to_owned()
+    })
 }
 
 /// Runs it.
@@ -75,9 +78,11 @@ pub fn run(question: &Question<'_>) -> Outcome {
     let held = Proof::parse(&bytes)
         .and_then(|proof| proof.verify(&key).map(|proved| (*proof.chain(), proved)))
         .map_err(|error| error.to_string())
-        .and_then(|(chain, proved)| match against(&chain, &proved, question.receipt, kept.as_ref()) {
-            Some(reason) => Err(reason),
-            None => Ok((chain, proved)),
+        .and_then(|(chain, proved)| {
+            match against(&chain, &proved, question.receipt, kept.as_ref()) {
+                Some(reason) => Err(reason),
+                None => Ok((chain, proved)),
+            }
         });
     let file = question.proof.display().to_string();
     match held {
@@ -103,12 +108,24 @@ pub fn run(question: &Question<'_>) -> Outcome {
 }
 
 /// What speaks against a sound proof: another receipt, or a kept head that is not its block.
-fn against(chain: &Chain, proved: &Proved, wanted: Option<u64>, kept: Option<&Kept>) -> Option<String> {
+fn against(
+    chain: &Chain,
+    proved: &Proved,
+    wanted: Option<u64>,
+    kept: Option<&Kept>,
+) -> Option<String> {
     let found = receipt(chain);
     if let Some(wanted) = wanted.filter(|&wanted| wanted != found) {
-        return Some(format!("the receipt given is {wanted:016x}, that of the proof's block {found:016x}"));
+        return Some(format!(
+            "the receipt given is {wanted:016x}, that of the proof's block {found:016x}"
+        ));
     }
-    kept?.against_block(&proved.block.cluster_id, proved.block.shard.to_native(), proved.last_lsn(), chain)
+    kept?.against_block(
+        &proved.block.cluster_id,
+        proved.block.shard.to_native(),
+        proved.last_lsn(),
+        chain,
+    )
 }
 
 fn stored(chain: &Chain, proved: &Proved) -> StoredRecord {
@@ -117,7 +134,12 @@ fn stored(chain: &Chain, proved: &Proved) -> StoredRecord {
     StoredRecord { place, head: proved.record, extension: proved.extension.clone() }
 }
 
-fn view(chain: &Chain, proved: &Proved, record: &StoredRecord, question: &Question<'_>) -> ProvedView {
+fn view(
+    chain: &Chain,
+    proved: &Proved,
+    record: &StoredRecord,
+    question: &Question<'_>,
+) -> ProvedView {
     let block = &proved.block;
     let record = RecordView::new(&record.head, &record.extension, &record.place, question.unmask);
     ProvedView {
@@ -138,20 +160,36 @@ fn view(chain: &Chain, proved: &Proved, record: &StoredRecord, question: &Questi
 }
 
 fn text(file: &str, proved: &ProvedView, record: &StoredRecord) -> String {
-    let ProvedView { stream, lsn, epoch, block_first_lsn, block_last_lsn, sealed_at, chain, receipt, cluster_id, .. } = proved;
+    let ProvedView {
+        stream,
+        lsn,
+        epoch,
+        block_first_lsn,
+        block_last_lsn,
+        sealed_at,
+        chain,
+        receipt,
+        cluster_id,
+        ..
+    } = proved;
     let mut text = String::new();
     let block = format!("records {block_first_lsn} to {block_last_lsn}, sealed {sealed_at}");
     if RecordKind::from_wire(record.head.kind) == Some(RecordKind::Decision) {
         super::explain(&mut text, record, &proved.record, &block);
     } else {
-        let RecordView { kind, verdict, payer, snapshot_id, overlay_sequence, decided_at, .. } = &proved.record;
+        let RecordView { kind, verdict, payer, snapshot_id, overlay_sequence, decided_at, .. } =
+            &proved.record;
         let document = payer.as_deref().unwrap_or("no document");
-        let what =
-            format!("{kind} {verdict} ({document}), snapshot {snapshot_id}, overlay change {overlay_sequence}, at {decided_at}");
-        writeln!(text, "{what}\n  {:<14} {block}\n", "block").expect("writing to a string can't fail");
+        let what = format!(
+            "{kind} {verdict} ({document}), snapshot {snapshot_id}, overlay change {overlay_sequence}, at {decided_at}"
+        );
+        writeln!(text, "{what}\n  {:<14} {block}\n", "block")
+            .expect("writing to a string can't fail");
     }
     let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string can't fail");
-    line(format!("{file}: HOLDS: record {lsn} of stream {stream} is in the block with chain value"));
+    line(format!(
+        "{file}: HOLDS: record {lsn} of stream {stream} is in the block with chain value"
+    ));
     line(format!("{chain} (receipt {receipt}), epoch {epoch}, cluster {cluster_id}."));
     if proved.receipt_matches {
         line("The receipt given is this block's.".to_owned());

@@ -6,14 +6,18 @@ pub use crate::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::frame::{ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of};
-use catraca_wire::record::{OverlayChange, OverlayOp, Reason, RecordHead, RecordKind, blacklist_version};
+use catraca_wire::frame::{
+    ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
+};
+use catraca_wire::record::{
+    OverlayChange, OverlayOp, Reason, RecordHead, RecordKind, blacklist_version,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::Ipv6Addr;
 
-/// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of bits or hashes are hexadecimal
-/// text, because many programs read a JSON number as a float.
+/// A record, flat: one line of an export, one object of `show --json`. Numbers that are sets of
+/// bits or hashes are hexadecimal text, because many programs read a JSON number as a float.
 #[derive(Debug, Serialize)]
 pub struct RecordView {
     pub shard: u16,
@@ -46,7 +50,8 @@ pub struct RecordView {
     pub snapshot_id: String,
     pub overlay_sequence: u64,
     pub blacklist_version: String,
-    /// The local day on which the lists were judged; none in records of before there was such a day.
+    /// The local day on which the lists were judged; none in records of before there was such a
+    /// day.
     pub list_day: Option<String>,
     /// The last day of an allowance.
     pub allowed_until: Option<String>,
@@ -87,8 +92,12 @@ impl RecordView {
             decided_at_ns: head.decided_at_ns.to_native(),
             transaction_id: Some(text_of(&transaction.id).to_owned()).filter(|id| !id.is_empty()),
             verdict: match kind {
-                Some(RecordKind::Decision) => Verdict::from_wire(head.verdict).map_or("unknown", Verdict::name),
-                Some(RecordKind::OverlayChange) => change.map_or("unknown", |change| change.op.name()),
+                Some(RecordKind::Decision) => {
+                    Verdict::from_wire(head.verdict).map_or("unknown", Verdict::name)
+                }
+                Some(RecordKind::OverlayChange) => {
+                    change.map_or("unknown", |change| change.op.name())
+                }
                 _ => "",
             },
             flags: if is_decision { flag_names(head.flags) } else { String::new() },
@@ -110,10 +119,13 @@ impl RecordView {
             snapshot_id: format!("{snapshot_id:016x}"),
             overlay_sequence,
             blacklist_version: format!("{:016x}", blacklist_version(snapshot_id, overlay_sequence)),
-            list_day: (is_decision && head.list_day != 0).then(|| day_of(head.list_day.to_native()).to_string()),
+            list_day: (is_decision && head.list_day != 0)
+                .then(|| day_of(head.list_day.to_native()).to_string()),
             allowed_until: until_day.map(|day| day_of(day).to_string()),
-            payer_ispb: Some(text_of(&transaction.payer_ispb).to_owned()).filter(|text| !text.is_empty()),
-            payee_ispb: Some(text_of(&transaction.payee_ispb).to_owned()).filter(|text| !text.is_empty()),
+            payer_ispb: Some(text_of(&transaction.payer_ispb).to_owned())
+                .filter(|text| !text.is_empty()),
+            payee_ispb: Some(text_of(&transaction.payee_ispb).to_owned())
+                .filter(|text| !text.is_empty()),
             payer_account: hash(transaction.payer_account.to_native()),
             payee_account: hash(transaction.payee_account.to_native()),
             device: hash(transaction.device.to_native()),
@@ -140,7 +152,8 @@ pub fn local_and_utc(ns: u64) -> String {
 }
 
 fn timestamp(ns: u64) -> Timestamp {
-    Timestamp::from_nanosecond(i128::from(ns)).expect("64 bits of nanoseconds end in 2554, far inside the calendar")
+    Timestamp::from_nanosecond(i128::from(ns))
+        .expect("64 bits of nanoseconds end in 2554, far inside the calendar")
 }
 
 /// Centavos as people write them: `R$ 1.234,56`.
@@ -179,7 +192,8 @@ fn ip(octets: &[u8; 16]) -> Option<String> {
 
 fn flag_names(flags: u8) -> String {
     let names = [(VERDICT_DEGRADED, "degraded"), (VERDICT_SHADOW_DISAGREES, "shadow_disagrees")];
-    let set: Vec<&str> = names.iter().filter(|(bit, _)| flags & bit != 0).map(|&(_, name)| name).collect();
+    let set: Vec<&str> =
+        names.iter().filter(|(bit, _)| flags & bit != 0).map(|&(_, name)| name).collect();
     set.join("|")
 }
 

@@ -1,6 +1,8 @@
-//! Changes of a node's durable state. **Persist before send**: one change is made durable at a time, and what it allows, every message
-//! and everything told to a shard that rests on it, is an effect of [`Node::follow_up`], which runs when [`Event::Persisted`](super::Event)
-//! has come and at no other time. Whatever else a node sends rests on what was durable before: heartbeats, REVOKE, WELCOME, refusals.
+//! Changes of a node's durable state. **Persist before send**: one change is made durable at a
+//! time, and what it allows, every message and everything told to a shard that rests on it, is an
+//! effect of [`Node::follow_up`], which runs when [`Event::Persisted`](super::Event) has come and
+//! at no other time. Whatever else a node sends rests on what was durable before: heartbeats,
+//! REVOKE, WELCOME, refusals.
 
 use super::event::{Effect, NodeMessage, Report, RequestId, RequestRefused, Tables};
 use super::{LogEnds, MAX_CHANGES, Node};
@@ -22,7 +24,8 @@ pub(super) enum Change {
     Cut { stream: u16, ends: Vec<u64> },
     /// Answers wait for the standby of this session.
     WithStandby { session: u64 },
-    /// Answers wait for nobody; `overridden` whatever the standby holds, an operator override: it will not be promoted.
+    /// Answers wait for nobody; `overridden` whatever the standby holds, an operator override: it
+    /// will not be promoted.
     Alone { overridden: bool, why: &'static str, request: Option<RequestId> },
     /// A standby becomes the primary.
     Promote { force: bool, request: RequestId, tables: Tables },
@@ -40,7 +43,9 @@ impl Change {
             | (Self::Committed { .. }, Self::Committed { .. })
             | (Self::WithStandby { .. }, Self::WithStandby { .. })
             | (Self::Alone { request: None, .. }, Self::Alone { request: None, .. }) => true,
-            (Self::Membership { attempt, .. }, Self::Membership { attempt: before, .. }) => attempt != before,
+            (Self::Membership { attempt, .. }, Self::Membership { attempt: before, .. }) => {
+                attempt != before
+            }
             (Self::Cut { stream, .. }, Self::Cut { stream: before, .. }) => stream == before,
             _ => false,
         }
@@ -48,7 +53,8 @@ impl Change {
 }
 
 impl Node {
-    /// Asks for a change. While the disk hangs changes wait, and what comes again and again waits once.
+    /// Asks for a change. While the disk hangs changes wait, and what comes again and again waits
+    /// once.
     pub(super) fn change(&mut self, change: Change, log: &dyn LogEnds) {
         if let Change::Demoted { epoch, .. } = change {
             // Nothing that this epoch's primary wanted counts any more.
@@ -67,9 +73,12 @@ impl Node {
         self.persist_next(log);
     }
 
-    /// Whether an epoch that ends this primary's, of this number or a higher one, is on its way to the disk.
+    /// Whether an epoch that ends this primary's, of this number or a higher one, is on its way to
+    /// the disk.
     fn is_demoted_by(&self, epoch: u32) -> bool {
-        self.is_changing(|change| matches!(change, Change::Demoted { epoch: known, .. } if *known >= epoch))
+        self.is_changing(
+            |change| matches!(change, Change::Demoted { epoch: known, .. } if *known >= epoch),
+        )
     }
 
     fn persist_next(&mut self, log: &dyn LogEnds) {
@@ -86,7 +95,8 @@ impl Node {
         }
     }
 
-    /// What the state would be after a change; `None` where the time for it is over, or its rules forbid it.
+    /// What the state would be after a change; `None` where the time for it is over, or its rules
+    /// forbid it.
     fn weigh(&mut self, change: &Change, log: &dyn LogEnds) -> Option<ReplicaState> {
         let is_standby = self.state.role == Role::Standby;
         match change {
@@ -114,39 +124,57 @@ impl Node {
                     }
                 }
             }
-            Change::Replaced => {
-                (is_standby && self.state.in_sync).then(|| self.state.with_membership(self.state.epoch, false).ok()).flatten()
-            }
-            Change::Committed { epoch, committed } => {
-                (is_standby && self.state.epoch == *epoch).then(|| self.state.knowing(committed.clone()))
-            }
-            Change::Cut { ends, .. } => {
-                is_standby.then(|| if self.state.in_sync { self.state.with_ends(ends.clone()) } else { self.state.clone() })
-            }
+            Change::Replaced => (is_standby && self.state.in_sync)
+                .then(|| self.state.with_membership(self.state.epoch, false).ok())
+                .flatten(),
+            Change::Committed { epoch, committed } => (is_standby && self.state.epoch == *epoch)
+                .then(|| self.state.knowing(committed.clone())),
+            Change::Cut { ends, .. } => is_standby.then(|| {
+                if self.state.in_sync {
+                    self.state.with_ends(ends.clone())
+                } else {
+                    self.state.clone()
+                }
+            }),
             Change::WithStandby { session } => {
                 let standby = self.session_of(*session).filter(|standby| !standby.held)?;
                 let had = log.all();
-                // The standby has been told of it before it opened the streams whose acknowledgements these are.
+                // The standby has been told of it before it opened the streams whose
+                // acknowledgements these are.
                 let primary_may_leave = self.setup.solo_after_ns > 0;
                 let state = self.state.with_standby(standby.peer.clone()).with_ends(had);
                 Some(ReplicaState { primary_may_leave, ..state })
             }
-            Change::Alone { overridden, request, .. } => self.weigh_alone(*overridden, *request, log),
-            Change::Promote { force, request, tables } => match self.weigh_promotion(*force, tables) {
-                Ok(new) => Some(new),
-                Err(why) => {
-                    self.promotion_refused(*request, why);
-                    None
+            Change::Alone { overridden, request, .. } => {
+                self.weigh_alone(*overridden, *request, log)
+            }
+            Change::Promote { force, request, tables } => {
+                match self.weigh_promotion(*force, tables) {
+                    Ok(new) => Some(new),
+                    Err(why) => {
+                        self.promotion_refused(*request, why);
+                        None
+                    }
                 }
-            },
+            }
             Change::Demoted { epoch, by } => self.state.demoted(*epoch, by.clone()),
         }
     }
 
-    fn weigh_alone(&mut self, overridden: bool, request: Option<RequestId>, log: &dyn LogEnds) -> Option<ReplicaState> {
-        // A session that began meanwhile may be with a standby in the in-sync set: it calls anew, and is told.
-        let members: Vec<u64> =
-            self.sessions.values().filter(|standby| standby.session.may_be_in_sync()).map(|s| s.session.id).collect();
+    fn weigh_alone(
+        &mut self,
+        overridden: bool,
+        request: Option<RequestId>,
+        log: &dyn LogEnds,
+    ) -> Option<ReplicaState> {
+        // A session that began meanwhile may be with a standby in the in-sync set: it calls anew,
+        // and is told.
+        let members: Vec<u64> = self
+            .sessions
+            .values()
+            .filter(|standby| standby.session.may_be_in_sync())
+            .map(|s| s.session.id)
+            .collect();
         let allowed = self.state.role == Role::Primary && (overridden || members.is_empty());
         if !allowed {
             if let Some(request) = request {
@@ -162,7 +190,10 @@ impl Node {
 
     /// The change under way is durable.
     pub(super) fn persisted(&mut self, log: &dyn LogEnds) {
-        let (state, change) = self.persisting.take().expect("the mover reports one write for each that was asked for");
+        let (state, change) = self
+            .persisting
+            .take()
+            .expect("the mover reports one write for each that was asked for");
         self.state = state;
         self.follow_up(change, log);
         self.persist_next(log);
@@ -191,22 +222,30 @@ impl Node {
             Change::Committed { .. } => {}
             Change::Cut { stream, .. } => {
                 self.effects.push(Effect::Cut { stream });
-                // A node whose log is cut starts anew, but other streams may wait for the same permission.
+                // A node whose log is cut starts anew, but other streams may wait for the same
+                // permission.
                 self.standby.end_for_good();
             }
             // A node that knows of a higher epoch widens nothing.
-            Change::WithStandby { .. } | Change::Alone { .. } if self.is_demoted_by(self.state.epoch + 1) => {}
+            Change::WithStandby { .. } | Change::Alone { .. }
+                if self.is_demoted_by(self.state.epoch + 1) => {}
             Change::WithStandby { session } => {
                 self.report(Report::CaughtUp);
                 self.effects.push(Effect::TellShards { durability: Durability::Sync, session });
-                // No shard writes the streams behind its own any more: all of them was committed long ago.
+                // No shard writes the streams behind its own any more: all of them was committed
+                // long ago.
                 for stream in self.setup.shards..log.streams() {
                     self.shard_waits(stream, session, log.durable_lsn(stream), log);
                 }
             }
             Change::Alone { why, request, .. } => {
                 // A session that nobody holds back began while this was being written.
-                let begun: Vec<u64> = self.sessions.values().filter(|standby| !standby.held).map(|s| s.session.id).collect();
+                let begun: Vec<u64> = self
+                    .sessions
+                    .values()
+                    .filter(|standby| !standby.held)
+                    .map(|s| s.session.id)
+                    .collect();
                 for session in begun {
                     self.end_session(session, "answers wait for it no more", log);
                 }

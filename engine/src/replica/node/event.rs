@@ -220,7 +220,8 @@ pub enum Event {
         /// What this node holds.
         tables: Tables,
     },
-    /// A stream is to be cut, because its primary's log parts from it: nothing of it is written until [`Effect::Cut`].
+    /// A stream is to be cut, because its primary's log parts from it: nothing of it is written
+    /// until [`Effect::Cut`].
     Cutting {
         /// The stream.
         stream: u16,
@@ -272,7 +273,9 @@ pub enum RequestRefused {
     #[error("the standby did not confirm that it knows: look after it, or --standby-is-down")]
     NotConfirmed,
     /// It is not there.
-    #[error("the standby can't be told: --standby-is-down is your word that it will not be promoted")]
+    #[error(
+        "the standby can't be told: --standby-is-down is your word that it will not be promoted"
+    )]
     NotThere,
 }
 
@@ -386,7 +389,8 @@ pub enum Effect {
         /// The connection from node to node.
         conn: ConnId,
     },
-    /// Have every shard's answers wait as said, and report each with [`Event::Waiting`] where they wait for the standby of a session.
+    /// Have every shard's answers wait as said, and report each with [`Event::Waiting`] where they
+    /// wait for the standby of a session.
     TellShards {
         /// What they wait for.
         durability: Durability,
@@ -422,7 +426,8 @@ pub enum Effect {
         /// By stream: what was committed when it was last written down.
         committed: Vec<u64>,
     },
-    /// Let no write of several blocks begin, wait for the end of those under way, and say [`Event::SingleWrites`].
+    /// Let no write of several blocks begin, wait for the end of those under way, and say
+    /// [`Event::SingleWrites`].
     SingleWrites {
         /// In which attempt.
         attempt: u64,
@@ -437,7 +442,8 @@ pub enum Effect {
         /// In which attempt.
         attempt: u64,
     },
-    /// End an attempt: close its connections, wait for writes under way, and say [`Event::FollowingEnded`].
+    /// End an attempt: close its connections, wait for writes under way, and say
+    /// [`Event::FollowingEnded`].
     EndFollowing {
         /// Its number.
         attempt: u64,
@@ -479,7 +485,8 @@ pub enum Effect {
 pub struct Timing {
     /// Between two heartbeats of a session.
     pub heartbeat_every_ns: u64,
-    /// A node that said nothing for this long is taken for gone: its session ends. Nothing but the ending depends on it.
+    /// A node that said nothing for this long is taken for gone: its session ends. Nothing but the
+    /// ending depends on it.
     pub heartbeat_timeout_ns: u64,
     /// Between an attempt to follow and the next.
     pub call_pause_ns: u64,

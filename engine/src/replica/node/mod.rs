@@ -1,6 +1,7 @@
-//! What a node does about the other nodes of its cluster, as one state machine: [`Event`]s in, [`Effect`]s out. It knows no socket, no disk,
-//! no clock and no thread; whoever moves it hands in the time and does what it says, in the order it says. `replication/` moves it with sockets
-//! and files, the simulator in `tests/` with fakes, and neither decides anything.
+//! What a node does about the other nodes of its cluster, as one state machine: [`Event`]s in,
+//! [`Effect`]s out. It knows no socket, no disk, no clock and no thread; whoever moves it hands in
+//! the time and does what it says, in the order it says. `replication/` moves it with sockets and
+//! files, the simulator in `tests/` with fakes, and neither decides anything.
 //!
 //! ```text
 //! mod      the node, timers, operator requests          primary   sessions with standbys, in-sync set, answering alone
@@ -8,9 +9,10 @@
 //! event    what comes in, what goes out
 //! ```
 //!
-//! Blocks and acknowledgements do not pass through here: each stream has its [`Feeder`](super::Feeder) or
-//! [`Follower`](super::Follower) in a thread of its own, and the shard's [`CommitTracker`](super::CommitTracker) counts acknowledgements. The
-//! node hears of them only while a standby catches up.
+//! Blocks and acknowledgements do not pass through here: each stream has its
+//! [`Feeder`](super::Feeder) or [`Follower`](super::Follower) in a thread of its own, and the
+//! shard's [`CommitTracker`](super::CommitTracker) counts acknowledgements. The node hears of them
+//! only while a standby catches up.
 
 mod change;
 mod event;
@@ -20,8 +22,8 @@ mod standby;
 mod tests;
 
 pub use event::{
-    Accepted, CallFailure, CallPurpose, Caller, Command, ConnId, Effect, Event, NodeMessage, Report, RequestId, RequestRefused,
-    Tables, Timing,
+    Accepted, CallFailure, CallPurpose, Caller, Command, ConnId, Effect, Event, NodeMessage,
+    Report, RequestId, RequestRefused, Tables, Timing,
 };
 
 use super::{NotPromotable, ReplicaState};
@@ -31,7 +33,8 @@ use primary::{PrimarySession, SoloRequest};
 use standby::Standby;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Most changes of the durable state that wait for the one before: each is of another kind, or of another session.
+/// Most changes of the durable state that wait for the one before: each is of another kind, or of
+/// another session.
 const MAX_CHANGES: usize = 64;
 
 /// Most requests that wait: operators are few, and an arbiter sends one at a time.
@@ -114,7 +117,13 @@ impl Node {
     }
 
     /// Takes an event, and gives what is to be done about it, in that order.
-    pub fn handle(&mut self, now_ns: u64, event: Event, log: &dyn LogEnds, effects: &mut Vec<Effect>) {
+    pub fn handle(
+        &mut self,
+        now_ns: u64,
+        event: Event,
+        log: &dyn LogEnds,
+        effects: &mut Vec<Effect>,
+    ) {
         if self.ended {
             return;
         }
@@ -129,15 +138,25 @@ impl Node {
                 }
             }
             Event::SessionEnded { session, why } => self.end_session(session, &why, log),
-            Event::FollowingFailed { attempt, why } if self.standby.attempt() == attempt => self.end_following(&why),
+            Event::FollowingFailed { attempt, why } if self.standby.attempt() == attempt => {
+                self.end_following(&why)
+            }
             Event::FollowingFailed { .. } => {}
-            Event::Acknowledged { session, stream, lsn } => self.acknowledged(session, stream, lsn, log),
-            Event::Waiting { shard, session, answered } => self.shard_waits(shard, session, answered, log),
+            Event::Acknowledged { session, stream, lsn } => {
+                self.acknowledged(session, stream, lsn, log)
+            }
+            Event::Waiting { shard, session, answered } => {
+                self.shard_waits(shard, session, answered, log)
+            }
             Event::Persisted => self.persisted(log),
-            Event::CallAnswered { attempt, conn, accepted } => self.call_answered(attempt, conn, accepted, log),
+            Event::CallAnswered { attempt, conn, accepted } => {
+                self.call_answered(attempt, conn, accepted, log)
+            }
             Event::CallFailed { attempt, failure } => self.call_failed(attempt, failure, log),
             Event::SingleWrites { attempt } => self.writes_are_single(attempt, log),
-            Event::FollowingEnded { attempt, committed, tables } => self.following_ended(attempt, committed, tables, log),
+            Event::FollowingEnded { attempt, committed, tables } => {
+                self.following_ended(attempt, committed, tables, log)
+            }
             Event::Cutting { stream, last_lsn } => self.cut_stream(stream, last_lsn, log),
             Event::InquiryEnded { answer } => self.inquiry_ended(answer, log),
             Event::Requested { request, command } => {
@@ -145,7 +164,10 @@ impl Node {
                     self.requests.push_back((request, command));
                     self.take_waiting_requests(log);
                 } else {
-                    self.answer(request, Err(RequestRefused::UnderWay("what others have asked for")));
+                    self.answer(
+                        request,
+                        Err(RequestRefused::UnderWay("what others have asked for")),
+                    );
                 }
             }
             Event::DiskFull(full) => self.disk_full = full,
@@ -181,10 +203,12 @@ impl Node {
 
     /// It is to be promoted, or was in this run.
     pub fn is_promoting(&self) -> bool {
-        self.standby.is_promoting() || self.requests.iter().any(|(_, command)| matches!(command, Command::Promote { .. }))
+        self.standby.is_promoting()
+            || self.requests.iter().any(|(_, command)| matches!(command, Command::Promote { .. }))
     }
 
-    /// A standby that may join the in-sync set in a later session only, because the operator wants this node alone.
+    /// A standby that may join the in-sync set in a later session only, because the operator wants
+    /// this node alone.
     pub fn is_held(&self) -> bool {
         self.sessions.values().any(|standby| standby.held)
     }
@@ -242,7 +266,11 @@ impl Node {
     }
 
     /// The state that a promotion leads to.
-    fn weigh_promotion(&self, force: bool, tables: &Tables) -> Result<ReplicaState, RequestRefused> {
+    fn weigh_promotion(
+        &self,
+        force: bool,
+        tables: &Tables,
+    ) -> Result<ReplicaState, RequestRefused> {
         let promoted = self.state.promoted(force)?;
         match (&tables.fault, tables.missing_list) {
             (Some(fault), _) => Err(RequestRefused::Tables(fault.clone())),

@@ -1,7 +1,10 @@
-//! A primary's sessions with its standbys: who is let in, when answers wait for one, and when they wait for nobody.
+//! A primary's sessions with its standbys: who is let in, when answers wait for one, and when they
+//! wait for nobody.
 
 use super::change::Change;
-use super::event::{Accepted, CallPurpose, Caller, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused};
+use super::event::{
+    Accepted, CallPurpose, Caller, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused,
+};
 use super::{LogEnds, Node};
 use crate::replica::{Peer, Session, Step};
 use catraca_wire::frame::{Durability, Role};
@@ -21,7 +24,8 @@ pub(super) struct PrimarySession {
     run: [u8; 16],
     heard_ns: u64,
     said_ns: u64,
-    /// The operator wants the node alone: the standby joins the in-sync set in no session but a later one.
+    /// The operator wants the node alone: the standby joins the in-sync set in no session but a
+    /// later one.
     pub held: bool,
     /// By the standby's last heartbeat.
     pub disk_full: bool,
@@ -38,13 +42,23 @@ pub(super) struct SoloRequest {
 
 impl Node {
     /// Another node called.
-    pub(super) fn called(&mut self, conn: ConnId, caller: Caller, purpose: CallPurpose, log: &dyn LogEnds) {
+    pub(super) fn called(
+        &mut self,
+        conn: ConnId,
+        caller: Caller,
+        purpose: CallPurpose,
+        log: &dyn LogEnds,
+    ) {
         let is_session = |id: u64| self.session_of(id).is_some();
         let over = || (RefuseReason::Session, "the session is over: begin another".to_owned());
         let refused = match purpose {
             CallPurpose::Inquiry => None,
             CallPurpose::Session { .. } => self.refuses(&caller),
-            CallPurpose::Stream { session, .. } | CallPurpose::List { session } if !is_session(session) => Some(over()),
+            CallPurpose::Stream { session, .. } | CallPurpose::List { session }
+                if !is_session(session) =>
+            {
+                Some(over())
+            }
             CallPurpose::Stream { stream, .. } if stream >= log.streams() => {
                 Some((RefuseReason::Unknown, format!("there is no stream {stream}")))
             }
@@ -52,16 +66,30 @@ impl Node {
         };
         match (refused, purpose) {
             (Some((reason, text)), _) => self.refuse(conn, caller, reason, text, log),
-            (None, CallPurpose::Session { session }) => self.begin_session(conn, caller, session, log),
+            (None, CallPurpose::Session { session }) => {
+                self.begin_session(conn, caller, session, log)
+            }
             (None, _) => self.effects.push(Effect::Welcome { conn }),
         }
     }
 
-    fn refuse(&mut self, conn: ConnId, caller: Caller, reason: RefuseReason, text: String, log: &dyn LogEnds) {
+    fn refuse(
+        &mut self,
+        conn: ConnId,
+        caller: Caller,
+        reason: RefuseReason,
+        text: String,
+        log: &dyn LogEnds,
+    ) {
         if reason == RefuseReason::Twin {
-            let connected =
-                self.sessions.get(&caller.peer.node_id).map_or_else(String::new, |s| s.peer.replication_address.clone());
-            self.report(Report::Twin { connected, caller: caller.peer.replication_address.clone() });
+            let connected = self
+                .sessions
+                .get(&caller.peer.node_id)
+                .map_or_else(String::new, |s| s.peer.replication_address.clone());
+            self.report(Report::Twin {
+                connected,
+                caller: caller.peer.replication_address.clone(),
+            });
         }
         let primary = self.state.peer.as_ref().filter(|_| self.state.role == Role::Standby);
         let primary = primary.map_or_else(String::new, |peer| peer.replication_address.clone());
@@ -77,12 +105,16 @@ impl Node {
     fn refuses(&self, caller: &Caller) -> Option<(RefuseReason, String)> {
         let known = self.sessions.get(&caller.peer.node_id);
         if known.is_none() && self.sessions.len() >= MAX_STANDBYS {
-            return Some((RefuseReason::Taken, "another standby is connected: stop it first".to_owned()));
+            return Some((
+                RefuseReason::Taken,
+                "another standby is connected: stop it first".to_owned(),
+            ));
         }
         if let Some(known) = known.filter(|known| self.is_twin(known, caller)) {
             let there = &known.peer.replication_address;
-            let text =
-                format!("a standby of the same identity is connected from {there}: is one data directory a copy of the other?");
+            let text = format!(
+                "a standby of the same identity is connected from {there}: is one data directory a copy of the other?"
+            );
             return Some((RefuseReason::Twin, text));
         }
         let reason = self.state.admits(&caller.peer.node_id, caller.epoch, caller.shards).err()?;
@@ -100,25 +132,35 @@ impl Node {
         Some((reason, text))
     }
 
-    /// Whether the caller has the identity of the standby that is connected, without being it come back: one that was not heard for two
-    /// heartbeats may have lost the connection before this node knows.
+    /// Whether the caller has the identity of the standby that is connected, without being it come
+    /// back: one that was not heard for two heartbeats may have lost the connection before this
+    /// node knows.
     fn is_twin(&self, known: &PrimarySession, caller: &Caller) -> bool {
-        let alive = self.now_ns.saturating_sub(known.heard_ns) < 2 * self.setup.timing.heartbeat_every_ns;
+        let alive =
+            self.now_ns.saturating_sub(known.heard_ns) < 2 * self.setup.timing.heartbeat_every_ns;
         alive && known.run != caller.run
     }
 
     fn begin_session(&mut self, conn: ConnId, caller: Caller, id: u64, log: &dyn LogEnds) {
-        if let Some(before) = self.sessions.get(&caller.peer.node_id).map(|before| before.session.id) {
+        if let Some(before) =
+            self.sessions.get(&caller.peer.node_id).map(|before| before.session.id)
+        {
             self.end_session(before, "the standby has called anew", log);
         }
         let mut session = Session::new(id, caller.peer.node_id, &log.all(), caller.in_sync);
         self.effects.push(Effect::BeginSession { session: id, conn });
         self.effects.push(Effect::Welcome { conn });
-        self.report(Report::StandbyConnected { address: caller.peer.replication_address.clone(), in_sync: caller.in_sync });
+        self.report(Report::StandbyConnected {
+            address: caller.peer.replication_address.clone(),
+            in_sync: caller.in_sync,
+        });
         if caller.in_sync && self.state.durability != Durability::Sync {
             // What it was told has ended while it was away: it hears that before anything else.
             session.revoke();
-            self.effects.push(Effect::Send { conn, message: NodeMessage::Revoke { epoch: self.state.epoch } });
+            self.effects.push(Effect::Send {
+                conn,
+                message: NodeMessage::Revoke { epoch: self.state.epoch },
+            });
         }
         let now_ns = self.now_ns;
         let standby = PrimarySession {
@@ -149,7 +191,10 @@ impl Node {
         self.alone_since_ns = self.now_ns;
         self.effects.push(Effect::EndSession { session: id, conn: standby.conn });
         if !self.stopping {
-            self.report(Report::StandbyGone { why: why.to_owned(), durability: self.state.durability });
+            self.report(Report::StandbyGone {
+                why: why.to_owned(),
+                durability: self.state.durability,
+            });
         }
         if let Some(solo) = self.solo.take_if(|solo| solo.session == id) {
             self.decide_solo(&solo, false, log);
@@ -159,7 +204,9 @@ impl Node {
     /// A message of a standby.
     pub(super) fn standby_says(&mut self, conn: ConnId, message: NodeMessage, log: &dyn LogEnds) {
         let now_ns = self.now_ns;
-        let Some(standby) = self.sessions.values_mut().find(|standby| standby.conn == conn) else { return };
+        let Some(standby) = self.sessions.values_mut().find(|standby| standby.conn == conn) else {
+            return;
+        };
         standby.heard_ns = now_ns;
         let id = standby.session.id;
         match message {
@@ -188,7 +235,13 @@ impl Node {
         self.step(session, step, log);
     }
 
-    pub(super) fn shard_waits(&mut self, shard: u16, session: u64, answered: u64, log: &dyn LogEnds) {
+    pub(super) fn shard_waits(
+        &mut self,
+        shard: u16,
+        session: u64,
+        answered: u64,
+        log: &dyn LogEnds,
+    ) {
         // Between an earlier session's request and this one's the shard may have answered alone.
         let Some(standby) = self.session_of_mut(session) else { return };
         let step = standby.session.waits(usize::from(shard), answered);
@@ -245,20 +298,33 @@ impl Node {
     fn decide_solo(&mut self, solo: &SoloRequest, left: bool, log: &dyn LogEnds) {
         if left || solo.standby_is_down {
             let why = "an operator's command";
-            return self.change(Change::Alone { overridden: !left, why, request: Some(solo.request) }, log);
+            return self.change(
+                Change::Alone { overridden: !left, why, request: Some(solo.request) },
+                log,
+            );
         }
         let is_there = self.session_of(solo.session).is_some();
-        self.answer(solo.request, Err(if is_there { RequestRefused::NotConfirmed } else { RequestRefused::NotThere }));
+        self.answer(
+            solo.request,
+            Err(if is_there { RequestRefused::NotConfirmed } else { RequestRefused::NotThere }),
+        );
         // A session that is held back would never again come in sync: the standby calls anew.
         self.end_session(solo.session, "it did not confirm that it is left out", log);
     }
 
     pub(super) fn primary_tick(&mut self, log: &dyn LogEnds) {
         let (now_ns, timing) = (self.now_ns, self.setup.timing);
-        let silent = |standby: &&PrimarySession| now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns;
-        let silent: Vec<u64> = self.sessions.values().filter(silent).map(|standby| standby.session.id).collect();
+        let silent = |standby: &&PrimarySession| {
+            now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns
+        };
+        let silent: Vec<u64> =
+            self.sessions.values().filter(silent).map(|standby| standby.session.id).collect();
         for id in silent {
-            self.end_session(id, &format!("it was silent for {} ms", timing.heartbeat_timeout_ns / 1_000_000), log);
+            self.end_session(
+                id,
+                &format!("it was silent for {} ms", timing.heartbeat_timeout_ns / 1_000_000),
+                log,
+            );
         }
         let message = NodeMessage::Heartbeat { disk_full: self.disk_full };
         for standby in self.sessions.values_mut() {
@@ -281,8 +347,14 @@ impl Node {
         // Not before the standby knows that this may happen: it would be promoted without knowing.
         let may_leave = self.state.primary_may_leave && self.setup.solo_after_ns > 0;
         let waits = self.state.durability == Durability::Sync && !self.is_going_alone();
-        if may_leave && waits && self.now_ns.saturating_sub(self.alone_since_ns) >= self.setup.solo_after_ns {
-            self.change(Change::Alone { overridden: true, why: "solo_after_ms is over", request: None }, log);
+        if may_leave
+            && waits
+            && self.now_ns.saturating_sub(self.alone_since_ns) >= self.setup.solo_after_ns
+        {
+            self.change(
+                Change::Alone { overridden: true, why: "solo_after_ms is over", request: None },
+                log,
+            );
         }
     }
 
@@ -291,7 +363,8 @@ impl Node {
         if self.now_ns < self.inquire_at_ns {
             return;
         }
-        if let Some(address) = self.state.peer.as_ref().map(|peer| peer.replication_address.clone()) {
+        if let Some(address) = self.state.peer.as_ref().map(|peer| peer.replication_address.clone())
+        {
             // One that gets no answer is given up by then.
             self.inquire_at_ns = self.now_ns + self.setup.timing.heartbeat_timeout_ns;
             self.effects.push(Effect::Inquire { address });
@@ -303,7 +376,11 @@ impl Node {
         if let Some((other, replication_address)) = answer
             && other.role == Role::Primary
         {
-            let by = Some(Peer { node_id: other.node_id, replication_address, client_address: other.client_address });
+            let by = Some(Peer {
+                node_id: other.node_id,
+                replication_address,
+                client_address: other.client_address,
+            });
             self.change(Change::Demoted { epoch: other.epoch, by }, log);
         }
     }

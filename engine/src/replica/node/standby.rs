@@ -1,7 +1,10 @@
-//! A standby: attempts to follow the primary one after the other, its membership of the in-sync set, and its promotion.
+//! A standby: attempts to follow the primary one after the other, its membership of the in-sync
+//! set, and its promotion.
 
 use super::change::Change;
-use super::event::{Accepted, CallFailure, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused, Tables};
+use super::event::{
+    Accepted, CallFailure, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused, Tables,
+};
 use super::{LogEnds, Node};
 use crate::replica::Peer;
 use catraca_wire::frame::Role;
@@ -10,8 +13,8 @@ use std::collections::VecDeque;
 
 /// Most streams that a primary may have: a record's address gives the stream 12 bits.
 const MAX_STREAMS: u16 = 1 << 12;
-/// Most messages about the membership that wait for the one before: a primary sends the next when the last was answered, but for a
-/// REVOKE on an operator's request.
+/// Most messages about the membership that wait for the one before: a primary sends the next when
+/// the last was answered, but for a REVOKE on an operator's request.
 const MAX_ORDERS: usize = 16;
 
 /// How far an attempt is.
@@ -127,7 +130,10 @@ impl Node {
             Phase::Idle { call_at_ns } if now_ns >= call_at_ns => self.call(),
             Phase::Calling | Phase::Submitting | Phase::Following => {
                 if now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns {
-                    let why = format!("the primary was silent for {} ms", timing.heartbeat_timeout_ns / 1_000_000);
+                    let why = format!(
+                        "the primary was silent for {} ms",
+                        timing.heartbeat_timeout_ns / 1_000_000
+                    );
                     self.end_following(&why);
                 } else if let Some(conn) = standby.conn
                     && now_ns.saturating_sub(standby.said_ns) >= timing.heartbeat_every_ns
@@ -145,15 +151,19 @@ impl Node {
     fn call(&mut self) {
         let now_ns = self.now_ns;
         let is_changing = self.persisting.is_some() || !self.changes.is_empty();
-        // JOIN says what is durable: a membership that is on its way to the disk would come behind it.
+        // JOIN says what is durable: a membership that is on its way to the disk would come behind
+        // it.
         if is_changing || self.standby.is_promoting() || self.standby.cutting || self.stopping {
             return;
         }
         let known = self.state.peer.as_ref().map(|peer| peer.replication_address.clone());
         let hint = self.standby.hint.take();
-        let addresses: Vec<String> = [hint, known, self.setup.primary.clone()].into_iter().flatten().collect();
+        let addresses: Vec<String> =
+            [hint, known, self.setup.primary.clone()].into_iter().flatten().collect();
         let standby = &mut self.standby;
-        let Some(address) = addresses.get(standby.attempt as usize % addresses.len().max(1)) else { return };
+        let Some(address) = addresses.get(standby.attempt as usize % addresses.len().max(1)) else {
+            return;
+        };
         standby.attempt += 1;
         standby.phase = Phase::Calling;
         standby.heard_ns = now_ns;
@@ -162,7 +172,13 @@ impl Node {
         self.effects.push(Effect::Call { attempt: standby.attempt, address: address.clone() });
     }
 
-    pub(super) fn call_answered(&mut self, attempt: u64, conn: ConnId, accepted: Accepted, log: &dyn LogEnds) {
+    pub(super) fn call_answered(
+        &mut self,
+        attempt: u64,
+        conn: ConnId,
+        accepted: Accepted,
+        log: &dyn LogEnds,
+    ) {
         let standby = &mut self.standby;
         if standby.attempt != attempt || standby.phase != Phase::Calling {
             return;
@@ -177,10 +193,15 @@ impl Node {
             return self.end_following("it is a standby itself");
         }
         if accepted.shards != self.setup.shards || !known_streams.contains(&streams) {
-            return self.end_following(&format!("the primary has {} shards and {streams} streams", accepted.shards));
+            return self.end_following(&format!(
+                "the primary has {} shards and {streams} streams",
+                accepted.shards
+            ));
         }
         if (streams..log.streams()).any(|stream| log.durable_lsn(stream) > 0) {
-            return self.end_following("this node's log has streams that the primary's has not: build it anew");
+            return self.end_following(
+                "this node's log has streams that the primary's has not: build it anew",
+            );
         }
         let primary = Peer {
             node_id: accepted.node_id,
@@ -203,8 +224,9 @@ impl Node {
             self.standby.twin_since_ns = None;
         }
         self.end_following(&failure.why);
-        // The primary waits for another standby now, and does not count on this one any more. A twin may be this very node before it
-        // started anew, whose connection the primary has not seen to be dead: then it is refused for some heartbeats only.
+        // The primary waits for another standby now, and does not count on this one any more. A
+        // twin may be this very node before it started anew, whose connection the primary has not
+        // seen to be dead: then it is refused for some heartbeats only.
         if failure.refused == Some(RefuseReason::Taken) || (is_twin && lasts) {
             self.change(Change::Replaced, log);
         }
@@ -213,7 +235,11 @@ impl Node {
     /// The primary's epoch is durable here: its streams may come.
     pub(super) fn open_streams(&mut self, attempt: u64) {
         let standby = &mut self.standby;
-        let Some(accepted) = standby.accepted.take().filter(|_| standby.conn.is_some() && standby.attempt == attempt) else {
+        let Some(accepted) = standby
+            .accepted
+            .take()
+            .filter(|_| standby.conn.is_some() && standby.attempt == attempt)
+        else {
             return;
         };
         standby.phase = Phase::Following;
@@ -223,7 +249,14 @@ impl Node {
         let (catching_up, committed) = (self.state.catching_up, self.state.committed.clone());
         self.effects.push(Effect::PrimaryAt { address: client_address, epoch });
         self.report(Report::Following { address, epoch });
-        self.effects.push(Effect::OpenStreams { attempt, session, epoch, streams, catching_up, committed });
+        self.effects.push(Effect::OpenStreams {
+            attempt,
+            session,
+            epoch,
+            streams,
+            catching_up,
+            committed,
+        });
     }
 
     /// Ends the attempt under way, if there is one.
@@ -242,7 +275,13 @@ impl Node {
         self.effects.push(Effect::EndFollowing { attempt });
     }
 
-    pub(super) fn following_ended(&mut self, attempt: u64, committed: Vec<u64>, tables: Tables, log: &dyn LogEnds) {
+    pub(super) fn following_ended(
+        &mut self,
+        attempt: u64,
+        committed: Vec<u64>,
+        tables: Tables,
+        log: &dyn LogEnds,
+    ) {
         let standby = &mut self.standby;
         if standby.attempt != attempt || standby.phase != Phase::Ending {
             return;
@@ -272,18 +311,23 @@ impl Node {
             }
         };
         if self.standby.orders.len() >= MAX_ORDERS {
-            return self.end_following("the primary sends GRANT and REVOKE without waiting for an answer");
+            return self
+                .end_following("the primary sends GRANT and REVOKE without waiting for an answer");
         }
         self.standby.orders.push_back(Order { epoch, in_sync });
         self.next_order(log);
     }
 
-    /// Carries out the next message about the membership. Behind a membership no crash may leave a hole, so that first no write of several
-    /// blocks is under way any more.
+    /// Carries out the next message about the membership. Behind a membership no crash may leave a
+    /// hole, so that first no write of several blocks is under way any more.
     fn next_order(&mut self, log: &dyn LogEnds) {
         let standby = &mut self.standby;
         let attempt = standby.attempt;
-        let Some(&Order { epoch, in_sync }) = standby.orders.front().filter(|_| !standby.order_under_way) else { return };
+        let Some(&Order { epoch, in_sync }) =
+            standby.orders.front().filter(|_| !standby.order_under_way)
+        else {
+            return;
+        };
         standby.order_under_way = true;
         if in_sync {
             self.effects.push(Effect::SingleWrites { attempt });
@@ -311,8 +355,9 @@ impl Node {
         }
     }
 
-    /// A stream's log parts from the primary's. A membership goes with the log that is left: should a start find less, because a write
-    /// that the disk had called done was lost, nothing behind it would tell any more.
+    /// A stream's log parts from the primary's. A membership goes with the log that is left: should
+    /// a start find less, because a write that the disk had called done was lost, nothing behind it
+    /// would tell any more.
     pub(super) fn cut_stream(&mut self, stream: u16, last_lsn: u64, log: &dyn LogEnds) {
         let mut ends = log.all();
         if let Some(end) = ends.get_mut(usize::from(stream)) {
@@ -323,19 +368,28 @@ impl Node {
         self.change(Change::Cut { stream, ends }, log);
     }
 
-    pub(super) fn begin_promotion(&mut self, request: RequestId, force: bool, tables: Tables, log: &dyn LogEnds) {
+    pub(super) fn begin_promotion(
+        &mut self,
+        request: RequestId,
+        force: bool,
+        tables: Tables,
+        log: &dyn LogEnds,
+    ) {
         self.standby.promotion = Some(Promotion { request, force });
         self.end_following("it is to be promoted");
-        // First nothing more is taken and acknowledged, then the new epoch is durable, and only then does anybody decide.
+        // First nothing more is taken and acknowledged, then the new epoch is durable, and only
+        // then does anybody decide.
         if matches!(self.standby.phase, Phase::Idle { .. }) {
             self.change(Change::Promote { force, request, tables }, log);
         }
     }
 
-    /// The promotion is refused after all: the primary may have taken the membership back, or have loaded another list.
+    /// The promotion is refused after all: the primary may have taken the membership back, or have
+    /// loaded another list.
     pub(super) fn promotion_refused(&mut self, request: RequestId, why: RequestRefused) {
         self.standby.promotion = None;
-        self.standby.phase = Phase::Idle { call_at_ns: self.now_ns + self.setup.timing.call_pause_ns };
+        self.standby.phase =
+            Phase::Idle { call_at_ns: self.now_ns + self.setup.timing.call_pause_ns };
         self.report(Report::NotPromoted { why: why.clone() });
         self.answer(request, Err(why));
     }

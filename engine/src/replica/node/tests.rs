@@ -69,11 +69,22 @@ impl Told {
 }
 
 fn peer(id: u8) -> Peer {
-    Peer { node_id: [id; 16], replication_address: format!("node{id}:1"), client_address: String::new() }
+    Peer {
+        node_id: [id; 16],
+        replication_address: format!("node{id}:1"),
+        client_address: String::new(),
+    }
 }
 
 fn called(conn: u64, session: u64, id: u8, run: u8, in_sync: bool) -> Event {
-    let caller = Caller { peer: peer(id), run: [run; 16], epoch: 1, shards: 1, role: Role::Standby, in_sync };
+    let caller = Caller {
+        peer: peer(id),
+        run: [run; 16],
+        epoch: 1,
+        shards: 1,
+        role: Role::Standby,
+        in_sync,
+    };
     Event::Called { conn: ConnId(conn), caller, purpose: CallPurpose::Session { session } }
 }
 
@@ -97,10 +108,17 @@ fn pair(solo_after_ms: u64) -> Told {
 fn standby() -> Told {
     let mut told = Told::of(ReplicaState::joining(1, 0, "node1:1".to_owned()), 0);
     assert_eq!(told.after(1), [Effect::Call { attempt: 1, address: "node1:1".to_owned() }]);
-    let said = told.about(Event::CallAnswered { attempt: 1, conn: ConnId(1), accepted: accepted(1) });
+    let said =
+        told.about(Event::CallAnswered { attempt: 1, conn: ConnId(1), accepted: accepted(1) });
     assert!(matches!(said[..], [Effect::Persist(_)]), "{said:?}");
     let said = told.about(Event::Persisted);
-    assert!(matches!(said[..], [Effect::PrimaryAt { .. }, Effect::OpenStreams { catching_up: true, .. }]), "{said:?}");
+    assert!(
+        matches!(
+            said[..],
+            [Effect::PrimaryAt { .. }, Effect::OpenStreams { catching_up: true, .. }]
+        ),
+        "{said:?}"
+    );
     told
 }
 
@@ -123,7 +141,10 @@ fn solo(request: u64, standby_is_down: bool) -> Event {
 }
 
 fn promote(request: u64, force: bool) -> Event {
-    Event::Requested { request: RequestId(request), command: Command::Promote { force, tables: Tables::default() } }
+    Event::Requested {
+        request: RequestId(request),
+        command: Command::Promote { force, tables: Tables::default() },
+    }
 }
 
 #[test]
@@ -132,7 +153,10 @@ fn a_primary_leaves_its_standby_only_when_that_has_left_the_in_sync_set() {
     let revoke = Effect::Send { conn: ConnId(1), message: NodeMessage::Revoke { epoch: 1 } };
     assert_eq!(told.about(solo(1, false)), [revoke]);
     let said = told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Revoked });
-    assert!(matches!(&said[..], [Effect::Persist(state)] if state.durability == Durability::Solo), "{said:?}");
+    assert!(
+        matches!(&said[..], [Effect::Persist(state)] if state.durability == Durability::Solo),
+        "{said:?}"
+    );
     let said = told.about(Event::Persisted);
     let tell = Effect::TellShards { durability: Durability::Solo, session: 0 };
     assert_eq!(said, [tell, Effect::Answer { request: RequestId(1), outcome: Ok(()) }]);
@@ -144,11 +168,19 @@ fn a_standby_that_does_not_answer_keeps_its_place_without_an_operator_override()
     told.about(solo(1, false));
     told.after(2_999);
     let said = told.after(1);
-    let refused = Effect::Answer { request: RequestId(1), outcome: Err(RequestRefused::NotConfirmed) };
-    assert!(said.contains(&refused) && said.contains(&Effect::EndSession { session: 5, conn: ConnId(1) }), "{said:?}");
+    let refused =
+        Effect::Answer { request: RequestId(1), outcome: Err(RequestRefused::NotConfirmed) };
+    assert!(
+        said.contains(&refused)
+            && said.contains(&Effect::EndSession { session: 5, conn: ConnId(1) }),
+        "{said:?}"
+    );
     assert_eq!(told.node.state().durability, Durability::Sync);
     let said = told.about(solo(2, false));
-    assert_eq!(said, [Effect::Answer { request: RequestId(2), outcome: Err(RequestRefused::NotThere) }]);
+    assert_eq!(
+        said,
+        [Effect::Answer { request: RequestId(2), outcome: Err(RequestRefused::NotThere) }]
+    );
     assert!(matches!(told.about(solo(3, true))[..], [Effect::Persist(_)]));
 }
 
@@ -178,8 +210,14 @@ fn callers_are_judged() {
     assert_eq!(refusal(told.about(called(2, 6, 3, 7, false))), Some(RefuseReason::Taken));
     assert_eq!(refusal(told.about(called(3, 7, 2, 8, false))), Some(RefuseReason::Twin));
     let stream = |conn, session, stream| {
-        let Event::Called { caller, .. } = called(conn, 0, 2, 7, false) else { unreachable!("made as that") };
-        Event::Called { conn: ConnId(conn), caller, purpose: CallPurpose::Stream { stream, session } }
+        let Event::Called { caller, .. } = called(conn, 0, 2, 7, false) else {
+            unreachable!("made as that")
+        };
+        Event::Called {
+            conn: ConnId(conn),
+            caller,
+            purpose: CallPurpose::Stream { stream, session },
+        }
     };
     assert_eq!(told.about(stream(4, 5, 0)), [Effect::Welcome { conn: ConnId(4) }]);
     assert_eq!(refusal(told.about(stream(5, 6, 0))), Some(RefuseReason::Session));
@@ -197,9 +235,15 @@ fn a_standby_joins_the_in_sync_set_when_its_writes_are_single_and_that_is_durabl
     let grant = Event::Received { conn: ConnId(1), message: NodeMessage::Grant { epoch: 1 } };
     assert_eq!(told.about(grant), [Effect::SingleWrites { attempt: 1 }]);
     // REVOKE waits for its turn.
-    assert_eq!(told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Revoke { epoch: 1 } }), []);
+    assert_eq!(
+        told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Revoke { epoch: 1 } }),
+        []
+    );
     let said = told.about(Event::SingleWrites { attempt: 1 });
-    assert!(matches!(&said[..], [Effect::Persist(state)] if state.in_sync && state.in_sync_at == [10]), "{said:?}");
+    assert!(
+        matches!(&said[..], [Effect::Persist(state)] if state.in_sync && state.in_sync_at == [10]),
+        "{said:?}"
+    );
     let said = told.about(Event::Persisted);
     let granted = Effect::Send { conn: ConnId(1), message: NodeMessage::Granted };
     assert_eq!(said[..2], [Effect::HasAll { attempt: 1 }, granted]);
@@ -211,33 +255,58 @@ fn a_standby_joins_the_in_sync_set_when_its_writes_are_single_and_that_is_durabl
 #[test]
 fn a_promotion_waits_for_writes_and_is_judged_again() {
     let mut told = standby();
-    let refused = |why: NotPromotable| [Effect::Answer { request: RequestId(1), outcome: Err(why.into()) }];
+    let refused =
+        |why: NotPromotable| [Effect::Answer { request: RequestId(1), outcome: Err(why.into()) }];
     assert_eq!(told.about(promote(1, false)), refused(NotPromotable::NotInSync));
     assert_eq!(told.about(promote(2, true)), [Effect::EndFollowing { attempt: 1 }]);
     assert_eq!(told.after(10_000), [], "nobody is called meanwhile");
-    let again = Effect::Answer { request: RequestId(3), outcome: Err(RequestRefused::UnderWay("a promotion")) };
+    let again = Effect::Answer {
+        request: RequestId(3),
+        outcome: Err(RequestRefused::UnderWay("a promotion")),
+    };
     assert_eq!(told.about(promote(3, true)), [again]);
     let fault = Some("a list that can't be".to_owned());
     let tables = Tables { missing_list: None, fault };
     let said = told.about(Event::FollowingEnded { attempt: 1, committed: vec![9], tables });
-    assert!(matches!(&said[..], [Effect::Answer { request: RequestId(2), outcome: Err(RequestRefused::Tables(_)) }]), "{said:?}");
+    assert!(
+        matches!(
+            &said[..],
+            [Effect::Answer { request: RequestId(2), outcome: Err(RequestRefused::Tables(_)) }]
+        ),
+        "{said:?}"
+    );
     // It goes on following, and is promoted when the list has come.
     assert!(matches!(told.after(200)[..], [Effect::Call { attempt: 2, .. }]));
     told.about(promote(4, true));
-    let said = told.about(Event::FollowingEnded { attempt: 2, committed: vec![9], tables: Tables::default() });
-    assert!(matches!(&said[..], [Effect::Persist(state)] if state.epoch == 2 && state.role == Role::Primary), "{said:?}");
-    let took_over = Effect::TakeOver { epoch: 2, durability: Durability::Solo, request: RequestId(4) };
+    let said = told.about(Event::FollowingEnded {
+        attempt: 2,
+        committed: vec![9],
+        tables: Tables::default(),
+    });
+    assert!(
+        matches!(&said[..], [Effect::Persist(state)] if state.epoch == 2 && state.role == Role::Primary),
+        "{said:?}"
+    );
+    let took_over =
+        Effect::TakeOver { epoch: 2, durability: Durability::Solo, request: RequestId(4) };
     assert_eq!(told.about(Event::Persisted), [took_over]);
 }
 
 #[test]
 fn a_standby_gives_its_membership_up_when_another_one_has_its_place() {
     let refused = |told: &mut Told, ms: u64, reason: RefuseReason| {
-        let Some(&Effect::Call { attempt, .. }) = told.after(ms).first() else { panic!("it does not call") };
+        let Some(&Effect::Call { attempt, .. }) = told.after(ms).first() else {
+            panic!("it does not call")
+        };
         let failure = CallFailure { refused: Some(reason), primary: None, why: reason.to_string() };
         let said = told.about(Event::CallFailed { attempt, failure });
-        let gives_up = said.iter().any(|effect| matches!(effect, Effect::Persist(state) if !state.in_sync));
-        told.about(Event::FollowingEnded { attempt, committed: Vec::new(), tables: Tables::default() });
+        let gives_up =
+            said.iter().any(|effect| matches!(effect, Effect::Persist(state) if !state.in_sync));
+        told.about(Event::FollowingEnded {
+            attempt,
+            committed: Vec::new(),
+            tables: Tables::default(),
+        });
         gives_up
     };
     let member = || {
@@ -246,7 +315,11 @@ fn a_standby_gives_its_membership_up_when_another_one_has_its_place() {
         told.about(Event::SingleWrites { attempt: 1 });
         told.about(Event::Persisted);
         told.about(Event::FollowingFailed { attempt: 1, why: "cut".to_owned() });
-        told.about(Event::FollowingEnded { attempt: 1, committed: Vec::new(), tables: Tables::default() });
+        told.about(Event::FollowingEnded {
+            attempt: 1,
+            committed: Vec::new(),
+            tables: Tables::default(),
+        });
         assert!(told.node.is_in_sync());
         told
     };
@@ -264,7 +337,11 @@ fn a_standby_gives_its_membership_up_when_another_one_has_its_place() {
 fn what_is_committed_is_kept_for_the_epoch_that_was_followed() {
     let mut told = standby();
     told.about(Event::FollowingFailed { attempt: 1, why: "cut".to_owned() });
-    let ended = |attempt, committed| Event::FollowingEnded { attempt, committed, tables: Tables::default() };
+    let ended = |attempt, committed| Event::FollowingEnded {
+        attempt,
+        committed,
+        tables: Tables::default(),
+    };
     let said = told.about(ended(1, vec![8]));
     assert!(matches!(&said[..], [Effect::Persist(state)] if state.committed == [8]), "{said:?}");
     told.about(Event::Persisted);
@@ -281,7 +358,8 @@ fn what_is_committed_is_kept_for_the_epoch_that_was_followed() {
 fn requests_wait_for_the_change_under_way() {
     let mut told = primary();
     assert!(matches!(told.catches_up(1, 5)[..], [Effect::Persist(_)]));
-    // Answers will wait for the standby in a moment: the request is not answered by what was before.
+    // Answers will wait for the standby in a moment: the request is not answered by what was
+    // before.
     assert_eq!(told.about(solo(1, true)), []);
     let said = told.about(Event::Persisted);
     assert!(
@@ -297,7 +375,8 @@ fn a_disk_that_hangs_piles_nothing_up_and_a_higher_epoch_goes_first() {
     let mut told = pair(0);
     told.about(Event::SessionEnded { session: 5, why: "cut".to_owned() });
     assert!(matches!(told.about(solo(1, true))[..], [Effect::Persist(_)]));
-    let of_epoch = |epoch| Event::InquiryEnded { answer: Some((accepted(epoch), "node2:1".to_owned())) };
+    let of_epoch =
+        |epoch| Event::InquiryEnded { answer: Some((accepted(epoch), "node2:1".to_owned())) };
     for round in 0..10_000_u64 {
         told.after(1_000);
         told.about(of_epoch(2));
@@ -310,7 +389,10 @@ fn a_disk_that_hangs_piles_nothing_up_and_a_higher_epoch_goes_first() {
         !said.iter().any(|effect| matches!(effect, Effect::TellShards { .. })),
         "it answers nothing alone any more: {said:?}"
     );
-    assert!(matches!(&said[..], [.., Effect::Persist(state)] if (state.epoch, state.role) == (2, Role::Standby)), "{said:?}");
+    assert!(
+        matches!(&said[..], [.., Effect::Persist(state)] if (state.epoch, state.role) == (2, Role::Standby)),
+        "{said:?}"
+    );
     assert_eq!(told.about(Event::Persisted), [Effect::Restart]);
     assert_eq!(told.after(10_000), [], "it is over");
 }
@@ -350,7 +432,9 @@ fn any_event() -> impl Strategy<Value = Event> {
 /// Whether an effect rests on a change of the durable state.
 fn rests_on_a_change(effect: &Effect) -> bool {
     match effect {
-        Effect::Send { message, .. } => matches!(message, NodeMessage::Granted | NodeMessage::Revoked),
+        Effect::Send { message, .. } => {
+            matches!(message, NodeMessage::Granted | NodeMessage::Revoked)
+        }
         Effect::TellShards { .. }
         | Effect::OpenStreams { .. }
         | Effect::PrimaryAt { .. }
@@ -362,7 +446,8 @@ fn rests_on_a_change(effect: &Effect) -> bool {
 }
 
 proptest! {
-    /// Whatever comes in whatever order: one write at a time, nothing that rests on it before it is durable, an epoch that never falls.
+    /// Whatever comes in whatever order: one write at a time, nothing that rests on it before it is
+    /// durable, an epoch that never falls.
     #[test]
     fn nothing_that_rests_on_a_state_is_said_before_it_is_durable(
         events in proptest::collection::vec((any_event(), 0..400_u64), 1..200), follows in any::<bool>()

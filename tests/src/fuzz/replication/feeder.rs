@@ -1,4 +1,5 @@
-//! A primary's stream to its standby: only the next block goes out, and an acknowledgement counts for what was sent.
+//! A primary's stream to its standby: only the next block goes out, and an acknowledgement counts
+//! for what was sent.
 
 use super::super::input::Input;
 use super::STREAMS;
@@ -11,18 +12,25 @@ pub fn run(input: &mut Input<'_>) {
     let start = input.below(genuine.blocks.len());
     let boundary = genuine.boundaries[start];
     let mut feeder = Feeder::new(boundary.next_lsn - 1, boundary.previous_chain);
-    // How many blocks of the stream were sent, and how many of them are acknowledged; each with the boundary behind it.
+    // How many blocks of the stream were sent, and how many of them are acknowledged; each with the
+    // boundary behind it.
     let (mut sent, mut acknowledged) = (start, start);
     while !input.is_empty() {
         let how = input.byte();
         if how & 1 == 0 {
             let stream = if how & 2 == 0 { genuine } else { &STREAMS[input.below(STREAMS.len())] };
-            let index = if how & 4 == 0 { sent.min(stream.blocks.len() - 1) } else { input.below(stream.blocks.len()) };
+            let index = if how & 4 == 0 {
+                sent.min(stream.blocks.len() - 1)
+            } else {
+                input.below(stream.blocks.len())
+            };
             let bytes = &stream.blocks[index];
             let head: &BlockHead = bytemuck::from_bytes(&bytes[..BLOCK_HEAD_LEN]);
             let tail = &genuine.boundaries[sent];
-            let comes_next = (head.first_lsn.to_native(), head.previous_chain) == (tail.next_lsn, tail.previous_chain);
-            // From where they part both streams have a block that could come next; the genuine one is fed.
+            let comes_next = (head.first_lsn.to_native(), head.previous_chain)
+                == (tail.next_lsn, tail.previous_chain);
+            // From where they part both streams have a block that could come next; the genuine one
+            // is fed.
             if comes_next && genuine.blocks.get(sent) != Some(bytes) {
                 continue;
             }
@@ -37,12 +45,19 @@ pub fn run(input: &mut Input<'_>) {
             let told = if how & 4 == 0 { right } else { input.number() };
             let before = genuine.boundaries[acknowledged].next_lsn - 1;
             let under_way = acknowledged + 1..=sent;
-            let place = under_way.into_iter().find(|&place| genuine.boundaries[place].next_lsn == lsn.wrapping_add(1));
+            let place = under_way
+                .into_iter()
+                .find(|&place| genuine.boundaries[place].next_lsn == lsn.wrapping_add(1));
             match feeder.acknowledge(lsn, told) {
-                Ok(durable) if lsn <= before => assert_eq!(durable, before, "an old one tells nothing new"),
+                Ok(durable) if lsn <= before => {
+                    assert_eq!(durable, before, "an old one tells nothing new")
+                }
                 Ok(durable) => {
                     let place = place.expect("an acknowledgement of what was not sent counts");
-                    assert_eq!((durable, told), (lsn, receipt(&genuine.boundaries[place].previous_chain)));
+                    assert_eq!(
+                        (durable, told),
+                        (lsn, receipt(&genuine.boundaries[place].previous_chain))
+                    );
                     acknowledged = place;
                 }
                 Err(FeedFault::UnknownAck(_)) => assert!(lsn > before && place.is_none()),

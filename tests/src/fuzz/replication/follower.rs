@@ -1,5 +1,6 @@
-//! A standby's stream: whatever the primary sends, only the genuine next block of the session's epoch is written, each boundary
-//! that is asked for is one that is held, and what is said to be durable is.
+//! A standby's stream: whatever the primary sends, only the genuine next block of the session's
+//! epoch is written, each boundary that is asked for is one that is held, and what is said to be
+//! durable is.
 
 use super::super::input::{Input, spoil};
 use super::{OWN, SEGMENT_LEN, STREAMS};
@@ -67,8 +68,12 @@ impl Model {
         let stream = &STREAMS[input.below(OWN)];
         let theirs = &stream.boundaries[..=input.below(stream.blocks.len() + 1)];
         let tail = theirs.last().map_or(0, |last| last.next_lsn - 1);
-        // Behind a boundary that is not shared there is none that is: each holds the chain value of the one before.
-        let shared = (0..self.held.len()).rev().find(|&place| theirs.contains(&self.held[place])).expect("the start is");
+        // Behind a boundary that is not shared there is none that is: each holds the chain value of
+        // the one before.
+        let shared = (0..self.held.len())
+            .rev()
+            .find(|&place| theirs.contains(&self.held[place]))
+            .expect("the start is");
         let mut next = self.begin(input);
         for _ in 0..MAX_PROBES {
             match next {
@@ -78,19 +83,31 @@ impl Model {
                     next = match self.follower.matched(matches, tail) {
                         Ok(next) => next,
                         Err(fault) => {
-                            assert_eq!(fault, FollowFault::LostCommitted { committed: self.committed });
-                            assert!(self.held[shared].next_lsn <= self.committed, "nothing of it is to be cut");
+                            assert_eq!(
+                                fault,
+                                FollowFault::LostCommitted { committed: self.committed }
+                            );
+                            assert!(
+                                self.held[shared].next_lsn <= self.committed,
+                                "nothing of it is to be cut"
+                            );
                             return;
                         }
                     };
                 }
                 Next::Follow { lsn, chain } => {
-                    assert_eq!((self.place_of(lsn, chain), shared), (self.held.len() - 1, self.held.len() - 1));
+                    assert_eq!(
+                        (self.place_of(lsn, chain), shared),
+                        (self.held.len() - 1, self.held.len() - 1)
+                    );
                     self.following = true;
                     return;
                 }
                 Next::Cut { to } => {
-                    assert!(shared + 1 < self.held.len() && to == self.held[shared], "it cuts where they part");
+                    assert!(
+                        shared + 1 < self.held.len() && to == self.held[shared],
+                        "it cuts where they part"
+                    );
                     return self.cut(to);
                 }
             }
@@ -98,7 +115,8 @@ impl Model {
         panic!("the search does not end");
     }
 
-    /// A primary that answers anything: the search ends all the same, and never behind what it once called committed.
+    /// A primary that answers anything: the search ends all the same, and never behind what it once
+    /// called committed.
     fn lied_to(&mut self, input: &mut Input<'_>) {
         let mut next = self.begin(input);
         for _ in 0..MAX_PROBES {
@@ -106,10 +124,16 @@ impl Model {
                 Next::Probe { lsn, chain } => {
                     self.place_of(lsn, chain);
                     let answer = input.byte();
-                    let tail = if answer & 2 == 0 { input.number() } else { u64::MAX - u64::from(answer) };
+                    let tail =
+                        if answer & 2 == 0 { input.number() } else { u64::MAX - u64::from(answer) };
                     match self.follower.matched(answer & 1 == 1, tail) {
                         Ok(then) => next = then,
-                        Err(fault) => return assert_eq!(fault, FollowFault::LostCommitted { committed: self.committed }),
+                        Err(fault) => {
+                            return assert_eq!(
+                                fault,
+                                FollowFault::LostCommitted { committed: self.committed }
+                            );
+                        }
                     }
                 }
                 Next::Follow { lsn, chain } => {
@@ -125,10 +149,16 @@ impl Model {
 
     /// The node cuts, and starts anew with what is left.
     fn cut(&mut self, to: Tail) {
-        let left = self.held.iter().position(|&boundary| boundary == to).expect("it cuts at a boundary") + 1;
+        let left =
+            self.held.iter().position(|&boundary| boundary == to).expect("it cuts at a boundary")
+                + 1;
         assert!(left < self.held.len() && to.next_lsn > self.committed);
         let block = &STREAMS[0].blocks[0];
-        assert_eq!(self.follower.take(self.epoch, 0, block), Err(FollowFault::OutOfOrder), "nothing is taken meanwhile");
+        assert_eq!(
+            self.follower.take(self.epoch, 0, block),
+            Err(FollowFault::OutOfOrder),
+            "nothing is taken meanwhile"
+        );
         self.held.truncate(left);
         // What was called committed is known for the run of a process.
         *self = Self::new(std::mem::take(&mut self.held), 0, 0);
@@ -137,7 +167,10 @@ impl Model {
     /// An answer that nobody asked for.
     fn spurious_match(&mut self, input: &mut Input<'_>) {
         if self.following {
-            assert_eq!(self.follower.matched(input.byte() & 1 == 1, input.number()), Err(FollowFault::OutOfOrder));
+            assert_eq!(
+                self.follower.matched(input.byte() & 1 == 1, input.number()),
+                Err(FollowFault::OutOfOrder)
+            );
         }
     }
 
@@ -145,7 +178,8 @@ impl Model {
     fn any_block(&self, held: usize, how: u8, input: &mut Input<'_>) -> (u32, Vec<u8>) {
         let stream = if how & 1 == 0 { input.below(OWN) } else { input.below(STREAMS.len()) };
         let blocks = &STREAMS[stream].blocks;
-        let index = if how & 2 == 0 { (held - 1).min(blocks.len() - 1) } else { input.below(blocks.len()) };
+        let index =
+            if how & 2 == 0 { (held - 1).min(blocks.len() - 1) } else { input.below(blocks.len()) };
         let mut bytes = blocks[index].clone();
         match how / 4 % 4 {
             0 => {
@@ -176,26 +210,42 @@ impl Model {
                     .expect("a block is written that does not come next, or that nobody sealed");
                 let (segment, offset) = (placed.segment, placed.offset + placed.len as u64);
                 assert_eq!((segment, offset, placed.len), (next.segment, next.offset, bytes.len()));
-                assert_eq!(self.follower.take(epoch, committed, &bytes), Err(FollowFault::OutOfOrder), "one at a time");
+                assert_eq!(
+                    self.follower.take(epoch, committed, &bytes),
+                    Err(FollowFault::OutOfOrder),
+                    "one at a time"
+                );
                 self.committed = self.committed.max(committed);
                 self.write(next, bytes, input);
             }
             Ok(Taken::Known { lsn, receipt: told }) => {
                 let is = |boundary: &&Tail| boundary.next_lsn == lsn + 1;
-                let boundary = self.held.iter().find(is).expect("only what is durable is acknowledged");
-                assert_eq!(told, receipt(&boundary.previous_chain), "with the receipt of what is held");
+                let boundary =
+                    self.held.iter().find(is).expect("only what is durable is acknowledged");
+                assert_eq!(
+                    told,
+                    receipt(&boundary.previous_chain),
+                    "with the receipt of what is held"
+                );
             }
             Ok(Taken::Old) => assert!(genuine_next(self.held.last(), &bytes).is_none()),
             Err(fault) => {
-                assert_eq!(format!("{:?}", self.follower), before, "a fault changes nothing: {fault}");
+                assert_eq!(
+                    format!("{:?}", self.follower),
+                    before,
+                    "a fault changes nothing: {fault}"
+                );
                 assert_eq!(epoch < self.epoch, matches!(fault, FollowFault::Fenced(_)));
-                let wanted = self.following && epoch == self.epoch && genuine_next(self.held.last(), &bytes).is_some();
+                let wanted = self.following
+                    && epoch == self.epoch
+                    && genuine_next(self.held.last(), &bytes).is_some();
                 assert!(!wanted, "the next block is refused: {fault}");
             }
         }
     }
 
-    /// What comes meanwhile joins the write, or leaves no trace; then all of it is durable, or none.
+    /// What comes meanwhile joins the write, or leaves no trace; then all of it is durable, or
+    /// none.
     fn write(&mut self, first: Tail, mut bytes: Vec<u8>, input: &mut Input<'_>) {
         let mut ends = vec![first];
         while input.byte() % 4 == 1 {
@@ -204,7 +254,8 @@ impl Model {
             let before = format!("{:?}", self.follower);
             let next = genuine_next(ends.last(), &block).filter(|next| {
                 let last = ends.last().expect("the first");
-                let lies_behind = (next.segment, next.offset) == (last.segment, last.offset + block.len() as u64);
+                let lies_behind =
+                    (next.segment, next.offset) == (last.segment, last.offset + block.len() as u64);
                 epoch == self.epoch && lies_behind && bytes.len() + block.len() <= MAX_BLOCK_LEN
             });
             let joined = self.follower.join(epoch, 0, &block);
@@ -214,13 +265,18 @@ impl Model {
                     ends.push(next);
                     bytes.extend_from_slice(&block);
                 }
-                None => assert_eq!(format!("{:?}", self.follower), before, "what does not join changes nothing"),
+                None => assert_eq!(
+                    format!("{:?}", self.follower),
+                    before,
+                    "what does not join changes nothing"
+                ),
             }
         }
         if input.byte() % 8 == 1 {
             return self.follower.not_written();
         }
-        let seen: Vec<Tail> = self.follower.blocks_of(&bytes).map(|block| Tail::after(&block)).collect();
+        let seen: Vec<Tail> =
+            self.follower.blocks_of(&bytes).map(|block| Tail::after(&block)).collect();
         assert_eq!(seen, ends);
         let last = ends.last().expect("the first");
         assert_eq!(self.follower.written(), (last.next_lsn - 1, receipt(&last.previous_chain)));
@@ -228,11 +284,14 @@ impl Model {
     }
 }
 
-/// The boundary behind these bytes, if they are the block of a primary that comes next behind `tail`.
+/// The boundary behind these bytes, if they are the block of a primary that comes next behind
+/// `tail`.
 fn genuine_next(tail: Option<&Tail>, bytes: &[u8]) -> Option<Tail> {
     let tail = tail.expect("the start");
     let of = |stream: &'static super::Stream| {
-        let place = stream.boundaries[..stream.blocks.len()].iter().position(|boundary| boundary == tail)?;
+        let place = stream.boundaries[..stream.blocks.len()]
+            .iter()
+            .position(|boundary| boundary == tail)?;
         (stream.blocks[place] == bytes).then(|| stream.boundaries[place + 1])
     };
     STREAMS[..OWN].iter().find_map(of)

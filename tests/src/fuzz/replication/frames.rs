@@ -1,12 +1,14 @@
-//! Bytes as frames: in whatever pieces they come, the same frames are found; what is no frame ends it before room is made for it.
+//! Bytes as frames: in whatever pieces they come, the same frames are found; what is no frame ends
+//! it before room is made for it.
 
 use super::super::input::Input;
 use catraca_engine::replication::frames::{BUFFER_LEN, Frames};
 use catraca_wire::frame::text_of;
 use catraca_wire::replication::{
-    AcceptFrame, AckFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN,
-    LinkError, LinkFrame, LinkHeadFields, LinkKind, ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Prover,
-    RefuseFrame, RefuseReason, RevokeFrame, RevokedFrame, WelcomeFrame, check_head, length_bounds, proof, view,
+    AcceptFrame, AckFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame,
+    HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind,
+    ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Prover, RefuseFrame, RefuseReason,
+    RevokeFrame, RevokedFrame, WelcomeFrame, check_head, length_bounds, proof, view,
 };
 
 /// Longest stream of bytes: more than the buffer holds, so that what is left in it has to move.
@@ -22,7 +24,11 @@ pub fn run(input: &mut Input<'_>) {
         match frames.find() {
             Ok(Some(next)) => {
                 let (kind, start, len) = wanted[found];
-                assert_eq!((next.kind, frames.bytes(&next)), (kind, &bytes[start..start + len]), "frame {found}");
+                assert_eq!(
+                    (next.kind, frames.bytes(&next)),
+                    (kind, &bytes[start..start + len]),
+                    "frame {found}"
+                );
                 check(kind, frames.bytes(&next));
                 found += 1;
             }
@@ -93,7 +99,12 @@ fn bytes(input: &mut Input<'_>) -> Vec<u8> {
                 let kind = LinkKind::ALL[input.below(LinkKind::ALL.len())];
                 let (least, most) = length_bounds(kind);
                 let len = least + input.below(most - least + 1);
-                let mut head = LinkHeadFields::new(kind, len, u16::from(input.byte()), u32::from(input.byte()));
+                let mut head = LinkHeadFields::new(
+                    kind,
+                    len,
+                    u16::from(input.byte()),
+                    u32::from(input.byte()),
+                );
                 if form == 3 && what > 200 {
                     head.length = (input.number() as u32).into();
                 }
@@ -104,7 +115,8 @@ fn bytes(input: &mut Input<'_>) -> Vec<u8> {
                 bytes.extend_from_slice(bytemuck::bytes_of(&head));
                 bytes.resize(start + len, what);
                 let piece = usize::from(input.byte());
-                for (to, from) in bytes[start + LINK_HEAD_LEN..].iter_mut().zip(input.piece(piece)) {
+                for (to, from) in bytes[start + LINK_HEAD_LEN..].iter_mut().zip(input.piece(piece))
+                {
                     *to = *from;
                 }
             }
@@ -117,7 +129,13 @@ fn bytes(input: &mut Input<'_>) -> Vec<u8> {
 fn check(kind: LinkKind, frame: &[u8]) {
     fn is<F: LinkFrame>(kind: LinkKind, frame: &[u8]) {
         let fits = kind == F::KIND && frame.len() == size_of::<F>();
-        assert_eq!(view::<F>(frame).is_some(), fits, "{kind} of {} bytes as {}", frame.len(), F::KIND);
+        assert_eq!(
+            view::<F>(frame).is_some(),
+            fits,
+            "{kind} of {} bytes as {}",
+            frame.len(),
+            F::KIND
+        );
         assert!(view::<F>(&frame[..frame.len() - 1]).is_none(), "a part of {kind}");
     }
     is::<JoinFrame>(kind, frame);
@@ -140,12 +158,23 @@ fn check(kind: LinkKind, frame: &[u8]) {
         _ => {}
     }
     if let Some(refuse) = view::<RefuseFrame>(frame) {
-        assert!(text_of(&refuse.text).len() <= refuse.text.len() && text_of(&refuse.primary).len() <= refuse.primary.len());
-        assert_eq!(RefuseReason::from_wire(refuse.reason).map(RefuseReason::to_wire).unwrap_or(refuse.reason), refuse.reason);
+        assert!(
+            text_of(&refuse.text).len() <= refuse.text.len()
+                && text_of(&refuse.primary).len() <= refuse.primary.len()
+        );
+        assert_eq!(
+            RefuseReason::from_wire(refuse.reason)
+                .map(RefuseReason::to_wire)
+                .unwrap_or(refuse.reason),
+            refuse.reason
+        );
     }
     if let Some(accept) = view::<AcceptFrame>(frame) {
         // Nobody has made it: it proves nothing.
-        assert_ne!(proof(&[1; 32], Prover::Listener, &JoinFrame::empty(0, 1), accept), accept.proof);
+        assert_ne!(
+            proof(&[1; 32], Prover::Listener, &JoinFrame::empty(0, 1), accept),
+            accept.proof
+        );
     }
 }
 

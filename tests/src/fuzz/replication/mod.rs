@@ -1,5 +1,5 @@
-//! What one node believes of another: the frames between them, the blocks that a standby takes, the acknowledgements that a primary
-//! takes, and the words about the grant.
+//! What one node believes of another: the frames between them, the blocks that a standby takes, the
+//! acknowledgements that a primary takes, and the words about the grant.
 
 mod feeder;
 mod follower;
@@ -25,9 +25,10 @@ struct Stream {
     boundaries: Vec<Tail>,
 }
 
-/// The genuine stream, one that parts from it (written with the same key, as by a primary that was never acknowledged), and those
-/// of another cluster, another shard and another key. The fork's first block ends with the same record as the genuine one. Sizes
-/// from one record to many, over several segments and epochs.
+/// The genuine stream, one that parts from it (written with the same key, as by a primary that was
+/// never acknowledged), and those of another cluster, another shard and another key. The fork's
+/// first block ends with the same record as the genuine one. Sizes from one record to many, over
+/// several segments and epochs.
 static STREAMS: LazyLock<[Stream; 5]> = LazyLock::new(|| {
     let genuine = BlockIdentity { shard: 0, epoch: 1, cluster_id: CLUSTER };
     let counts = [1, 30, 100, 15, 80, 60, 3, 90, 14, 50, 2, 40];

@@ -1,5 +1,6 @@
-//! Two nodes and the words between them about the grant, in any order and with connections lost: what the primary believes of the
-//! standby is never less than the standby may hold, and who is promoted without force lacks nothing that was answered.
+//! Two nodes and the words between them about the grant, in any order and with connections lost:
+//! what the primary believes of the standby is never less than the standby may hold, and who is
+//! promoted without force lacks nothing that was answered.
 
 use super::super::input::Input;
 use catraca_engine::replica::{NotPromotable, Peer, ReplicaState, Session, Step};
@@ -31,7 +32,8 @@ struct Pair {
     session: Session,
     waits: bool,
     held: bool,
-    /// The primary went alone by an operator override: the standby will not be promoted, and that has not been told yet.
+    /// The primary went alone by an operator override: the standby will not be promoted, and that
+    /// has not been told yet.
     overridden: bool,
     known: [Known; STREAMS],
     orders: VecDeque<Order>,
@@ -41,7 +43,11 @@ struct Pair {
 }
 
 fn peer(node: usize) -> Peer {
-    Peer { node_id: NODES[node], replication_address: format!("node-{node}:7401"), client_address: String::new() }
+    Peer {
+        node_id: NODES[node],
+        replication_address: format!("node-{node}:7401"),
+        client_address: String::new(),
+    }
 }
 
 /// A program is what happens to the two.
@@ -78,7 +84,10 @@ pub fn run(input: &mut Input<'_>) {
             _ => pair.promote(input),
         }
         let now = [pair.primary.epoch, pair.standby.epoch];
-        assert!(now[0] >= epochs[0] && now[1] >= epochs[1].min(epochs[0]), "epochs go back: {epochs:?}, {now:?}");
+        assert!(
+            now[0] >= epochs[0] && now[1] >= epochs[1].min(epochs[0]),
+            "epochs go back: {epochs:?}, {now:?}"
+        );
         pair.overridden &= pair.standby.in_sync;
         pair.check();
     }
@@ -88,9 +97,16 @@ impl Pair {
     /// The connection is lost with all that was under way, and a session begins.
     fn connect(&mut self, input: &mut Input<'_>) {
         let (other, id) = (1 - self.primary_index, self.session.id + 1);
-        self.primary.admits(&NODES[other], self.standby.epoch, STREAMS as u16).expect("its own standby");
+        self.primary
+            .admits(&NODES[other], self.standby.epoch, STREAMS as u16)
+            .expect("its own standby");
         let granted = self.standby.in_sync;
-        let standby = self.standby.following(self.primary.epoch, peer(self.primary_index), self.primary.odd_epochs, false);
+        let standby = self.standby.following(
+            self.primary.epoch,
+            peer(self.primary_index),
+            self.primary.odd_epochs,
+            false,
+        );
         self.standby = standby.expect("no standby has seen a later epoch than its primary's");
         assert!(granted || !self.standby.in_sync, "a session begins with a grant that nobody gave");
         let durable = [0; STREAMS].map(|_| input.number());
@@ -114,15 +130,24 @@ impl Pair {
         match step {
             None => {}
             Some(Step::Wait) => {
-                assert!(!self.held && !self.waits, "one waits in a session, none in one that is held");
+                assert!(
+                    !self.held && !self.waits,
+                    "one waits in a session, none in one that is held"
+                );
                 self.waits = true;
                 self.primary = self.primary.with_standby(peer(1 - self.primary_index));
             }
             Some(Step::Grant) => {
                 assert!(self.waits && !self.held);
                 for known in &self.known {
-                    let holds = known.acknowledged.zip(known.target).is_some_and(|(held, answered)| held >= answered);
-                    assert!(holds, "the grant comes before all that may have been answered is held");
+                    let holds = known
+                        .acknowledged
+                        .zip(known.target)
+                        .is_some_and(|(held, answered)| held >= answered);
+                    assert!(
+                        holds,
+                        "the grant comes before all that may have been answered is held"
+                    );
                 }
                 self.orders.push_back(Order::Grant);
             }
@@ -133,7 +158,8 @@ impl Pair {
     fn progress(&mut self, input: &mut Input<'_>) {
         let stream = input.below(STREAMS);
         let durable = input.number();
-        let acknowledged = if input.byte() & 1 == 0 { durable } else { durable.min(input.number()) };
+        let acknowledged =
+            if input.byte() & 1 == 0 { durable } else { durable.min(input.number()) };
         let known = &mut self.known[stream];
         known.acknowledged = known.acknowledged.max(Some(acknowledged));
         known.durable = known.durable.max(durable);
@@ -198,7 +224,8 @@ impl Pair {
         }
     }
 
-    /// Words that nobody asked for; an answer that comes while a REVOKE is open can't be told from the right one.
+    /// Words that nobody asked for; an answer that comes while a REVOKE is open can't be told from
+    /// the right one.
     fn unasked(&mut self, input: &mut Input<'_>) {
         if input.byte() & 1 == 0 {
             let step = self.session.granted();
@@ -206,7 +233,11 @@ impl Pair {
         } else if self.open == 0 {
             let before = self.session.may_be_in_sync();
             self.session.revoked();
-            assert_eq!(self.session.may_be_in_sync(), before, "an answer without a question says nothing");
+            assert_eq!(
+                self.session.may_be_in_sync(),
+                before,
+                "an answer without a question says nothing"
+            );
         }
     }
 
@@ -214,15 +245,30 @@ impl Pair {
     fn unknown_nodes(&self, input: &mut Input<'_>) {
         let past = input.below(self.standby.epoch as usize) as u32;
         assert!(self.standby.following(past, peer(self.primary_index), true, false).is_err());
-        assert!(self.standby.fence(past).is_err() && self.standby.with_membership(past, true).is_err());
-        let later = self.standby.following(self.primary.epoch + 1, peer(self.primary_index), true, false).expect("a later epoch");
+        assert!(
+            self.standby.fence(past).is_err() && self.standby.with_membership(past, true).is_err()
+        );
+        let later = self
+            .standby
+            .following(self.primary.epoch + 1, peer(self.primary_index), true, false)
+            .expect("a later epoch");
         assert!(!later.in_sync, "a new epoch ends the grant of the one before");
         assert_eq!(self.primary.demoted(past, None), None);
         assert_eq!(self.primary.demoted(self.primary.epoch, None), None);
         let unknown_node = self.primary.admits(&[7; 16], past, STREAMS as u16);
-        assert_eq!(unknown_node.is_err(), self.primary.durability == Durability::Sync, "a granted standby's place is its own");
-        assert!(self.primary.admits(&NODES[1 - self.primary_index], self.primary.epoch + 1, STREAMS as u16).is_err());
-        assert!(self.primary.admits(&NODES[1 - self.primary_index], past, STREAMS as u16 + 1).is_err());
+        assert_eq!(
+            unknown_node.is_err(),
+            self.primary.durability == Durability::Sync,
+            "a granted standby's place is its own"
+        );
+        assert!(
+            self.primary
+                .admits(&NODES[1 - self.primary_index], self.primary.epoch + 1, STREAMS as u16)
+                .is_err()
+        );
+        assert!(
+            self.primary.admits(&NODES[1 - self.primary_index], past, STREAMS as u16 + 1).is_err()
+        );
         assert_eq!(self.primary.promoted(true), Err(NotPromotable::Already(self.primary.epoch)));
     }
 
@@ -241,12 +287,25 @@ impl Pair {
         };
         if !forced {
             assert!(self.standby.in_sync && self.session.may_be_in_sync());
-            assert_eq!(self.primary.durability, Durability::Sync, "the old primary may still answer alone");
+            assert_eq!(
+                self.primary.durability,
+                Durability::Sync,
+                "the old primary may still answer alone"
+            );
         }
-        assert!(new.epoch > self.primary.epoch && new.epoch > self.standby.epoch, "a promotion begins an epoch");
-        assert_eq!((new.epoch % 2 == 1, new.role, new.durability), (new.odd_epochs, Role::Primary, Durability::Solo));
+        assert!(
+            new.epoch > self.primary.epoch && new.epoch > self.standby.epoch,
+            "a promotion begins an epoch"
+        );
+        assert_eq!(
+            (new.epoch % 2 == 1, new.role, new.durability),
+            (new.odd_epochs, Role::Primary, Durability::Solo)
+        );
         assert_ne!(new.odd_epochs, self.primary.odd_epochs, "both could decide in the same epoch");
-        let old = self.primary.demoted(new.epoch, Some(peer(1 - self.primary_index))).expect("a later epoch");
+        let old = self
+            .primary
+            .demoted(new.epoch, Some(peer(1 - self.primary_index)))
+            .expect("a later epoch");
         assert!(!old.in_sync && old.promoted(false).is_err(), "who was demoted holds no grant");
         self.primary_index = 1 - self.primary_index;
         (self.primary, self.standby) = (new, old);
@@ -259,13 +318,20 @@ impl Pair {
 
     fn check(&self) {
         let may_hold = self.may_hold();
-        assert!(!may_hold || self.session.may_be_in_sync(), "the standby may hold a grant, and the primary takes it for free");
+        assert!(
+            !may_hold || self.session.may_be_in_sync(),
+            "the standby may hold a grant, and the primary takes it for free"
+        );
         assert!(!self.session.is_in_sync() || self.session.may_be_in_sync());
         assert!(
             self.overridden || !may_hold || self.primary.durability == Durability::Sync,
             "a grant while answers wait for nobody"
         );
-        let behind = self.known.iter().map(|known| known.durable.saturating_sub(known.acknowledged.unwrap_or(0))).sum::<u64>();
+        let behind = self
+            .known
+            .iter()
+            .map(|known| known.durable.saturating_sub(known.acknowledged.unwrap_or(0)))
+            .sum::<u64>();
         assert_eq!(self.session.behind(|stream| self.known[stream].durable), behind);
         assert_eq!((self.primary.role, self.standby.role), (Role::Primary, Role::Standby));
         assert_ne!(self.primary.odd_epochs, self.standby.odd_epochs);
