@@ -10,6 +10,8 @@ set -euo pipefail
 # The version of cargo-nextest that runs the tests, and the compiler that is installed where there is none; an older compiler is
 # refused by cargo itself, with the version that it wants (rust-version in Cargo.toml).
 NEXTEST_VERSION=0.9
+# The version of ruff, which checks the Python files, that is installed where there is none.
+RUFF_VERSION=0.17.6
 RUSTUP_URL=https://sh.rustup.rs
 
 heading() {
@@ -53,7 +55,7 @@ install_packages() {
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
-    tests) wanted+=("prometheus:promtool" "faketime:faketime") ;;
+    tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck") ;;
     bench) wanted+=("redis-server:redis-server" "util-linux:taskset") ;;
   esac
   local missing=() pair package sign
@@ -118,12 +120,24 @@ install_nextest() {
   install_tool cargo-nextest "$NEXTEST_VERSION"
 }
 
+# A wheel of PyPI, in a folder of its own beside the tools that cargo installs.
+install_ruff() {
+  local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/ruff-$RUFF_VERSION"
+  export PATH="$PATH:$place/bin"
+  command -v ruff >/dev/null 2>&1 && return 0
+  echo "setup: installing ruff, which checks the Python files, into $place"
+  python3 -m venv "$place" >/dev/null 2>&1 || { apt_install python3-venv && python3 -m venv "$place"; }
+  "$place/bin/pip" install --quiet --disable-pip-version-check "ruff==$RUFF_VERSION"
+  command -v ruff >/dev/null 2>&1 || die "ruff is missing, and PyPI has not given it: install it your system's way"
+}
+
 # setup [tests|bench]: the build and the demo need no runner of tests.
 setup() {
   install_packages "${1:-}"
   install_rust
   if [ "${1:-}" = tests ]; then
     install_nextest
+    install_ruff
   fi
 }
 

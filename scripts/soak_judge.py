@@ -57,7 +57,7 @@ def log(verify_path, answered_path):
     with open(answered_path, encoding="utf-8") as lines:
         answered = sum(int(line) for line in lines)
     unclean = [stream["state"] for stream in verified["streams"] if stream["state"] != "clean"]
-    print(f"log: {verified['records']:,} records, {'clean' if not unclean else unclean}; {answered:,} transactions were decided by the shapes")
+    print(f"log: {verified['records']:,} records, {unclean or 'clean'}; {answered:,} transactions were decided by the shapes")
     if not verified["sound"] or unclean or verified["records"] < answered:
         print("FAILED: the log is not clean, or lacks records")
         return 1

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change lands: sets up what is missing, then format, lints as errors, all tests. Ends with one line
-# that says what failed, or that all passed.
+# Everything that must hold before a change lands: sets up what is missing, then format, lints as errors, all tests, the documentation.
+# Ends with one line that says what failed, or that all passed.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
@@ -28,10 +28,14 @@ run_section() {
 
 run_section "Setting up" setup tests
 run_section "Format" cargo fmt --all --check
+run_section "Shell scripts" shellcheck --external-sources scripts/*.sh
+run_section "Python files" ruff check --no-cache scripts
 run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 # Tests with real processes run the binaries.
 run_section "Building the binaries" cargo build --workspace --all-features --bins --locked
 run_section "Tests" cargo nextest run --no-fail-fast --workspace --all-features --locked
+run_section "Documentation, warnings are errors" env RUSTDOCFLAGS="-D warnings" \
+  cargo doc --quiet --workspace --no-deps --all-features --locked
 run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
 run_section "Scripts" python3 scripts/test_scripts.py
 run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'

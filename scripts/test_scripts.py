@@ -98,7 +98,7 @@ case "$name $*" in
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " python3").split()
+         " python3 shellcheck ruff").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
 SCRIPTS = {
@@ -228,7 +228,7 @@ class Scripts(unittest.TestCase):
             self.assertIn("throughput_ratio", (folder / "my figures.json").read_text())
 
     def test_fuzzing_builds_and_learns_in_the_target_folder(self):
-        for place, _, target, calls in self.ways("fuzz.sh"):
+        for _, _, target, calls in self.ways("fuzz.sh"):
             runs = [call.arguments for call in calls if call.arguments[:3] == ["+nightly", "fuzz", "run"]]
             self.assertGreater(len(runs), 3)
             for run in runs:
@@ -266,7 +266,9 @@ class Scripts(unittest.TestCase):
         place = self.place()
         ran, calls = place.run([place.project / "scripts/test.sh"], place.elsewhere)
         self.assertIn("All passed", ran.stdout)
-        self.assertTrue({"fmt", "clippy", "build", "nextest", "test"} <= {call.arguments[0] for call in calls if call.name == "cargo"})
+        self.assertTrue({"fmt", "clippy", "build", "nextest", "test", "doc"}
+                            <= {call.arguments[0] for call in calls if call.name == "cargo"})
+        self.assertTrue({"shellcheck", "ruff"} <= {call.name for call in calls})
         (place.tools / "python3").write_text("#!/bin/sh\nexit 3\n")
         ran, _ = place.run([place.project / "scripts/test.sh"], place.elsewhere)
         self.assertEqual(ran.returncode, 3)

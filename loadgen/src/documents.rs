@@ -25,7 +25,7 @@ pub struct Documents {
 }
 
 impl Documents {
-    /// Makes `count` documents that can't hit the list, and takes up to [`MAX_LISTED`] from it.
+    /// Makes `count` documents that can't hit the list, and takes up to `MAX_LISTED` from it.
     pub fn generate(count: u32, list: &List, rng: &mut SmallRng) -> Result<Self, LoadError> {
         let mut wire = Vec::with_capacity(count as usize + list.listed().len().min(MAX_LISTED));
         for _ in 0..count {

@@ -22,7 +22,9 @@ def runs(folder):
 
 
 def figures(reports):
-    median = lambda pick: statistics.median(pick(report) for report in reports)
+    def median(pick):
+        return statistics.median(pick(report) for report in reports)
+
     rates = [report["throughput_per_s"] for report in reports]
     return {
         "throughput_per_s": statistics.median(rates),
@@ -57,7 +59,8 @@ def result(folder, out):
     found = runs(folder)
     with open(os.path.join(folder, "machine.json"), encoding="utf-8") as file:
         summary = {"machine": json.load(file), "shapes": {}}
-    print(f"{'shape':>6} | {'catraca/s':>11} | {'Redis/s':>9} | {'ratio':>6} | {'catraca p50':>11} | {'p99':>8} | {'Redis p50':>9} | {'p99':>8} | p50 ratio")
+    print(f"{'shape':>6} | {'catraca/s':>11} | {'Redis/s':>9} | {'ratio':>6} | {'catraca p50':>11} | {'p99':>8} |"
+          f" {'Redis p50':>9} | {'p99':>8} | p50 ratio")
     for shape in SHAPES:
         ours, peer = (figures(found[shape][system]) for system in SYSTEMS)
         ratio = ours["throughput_per_s"] / peer["throughput_per_s"]
@@ -80,7 +83,8 @@ def result(folder, out):
         print(
             f"\nopen loop, {run['rate']:,.0f} a second for {run['seconds']:.0f} s:"
             f" p50 {us(latency['p50'])}, p99 {us(latency['p99'])}, p99.9 {us(latency['p99_9'])}, max {us(latency['max'])};"
-            f" {run['late_sends']:,} of {run['sent']:,} sends over {us(run['late_threshold_us'])} late (the latest {us(run['max_lateness_us'])}),"
+            f" {run['late_sends']:,} of {run['sent']:,} sends"
+            f" over {us(run['late_threshold_us'])} late (the latest {us(run['max_lateness_us'])}),"
             f" {run['unsent']:,} never sent; deadlines missed: {missed}; errors: {run['errors'] or 'none'}"
         )
     with open(out, "w", encoding="utf-8") as file:

@@ -36,7 +36,7 @@ pub fn failure(error: &io::Error) -> Failure {
 /// Prints a result and ends with `status`, also where the reader has seen enough.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn print(text: &str, status: ExitCode) -> Outcome {
     write(text).map(|_| status)
 }

@@ -4,7 +4,7 @@
 //! shapes this folder:
 //!
 //! - The preempt timer is set to an hour: with a short one an executor loses ready tasks for ever.
-//! - Tasks give way with a timer of zero length ([`yield_to_reactor`]), never with `yield_now`:
+//! - Tasks give way with a timer of zero length (`yield_to_reactor`), never with `yield_now`:
 //!   only that lets I/O be polled.
 //! - The log is not written through the ring at all, but by a plain thread with `O_DSYNC`
 //!   (`disk.rs` says why).

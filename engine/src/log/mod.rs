@@ -5,7 +5,7 @@
 //! order in which blocks are zeroed, [`ahead`] how many segments are kept ready. Around them, with
 //! I/O: [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a
 //! node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs
-//! a tail), [`kept`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's
+//! a tail), [`quarantine`] (what was cut off), [`lookup`] and [`key`]. The writing side is the shard's
 //! journal, the driver and replication; nothing here seals a block.
 
 pub mod ahead;

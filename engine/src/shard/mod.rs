@@ -118,7 +118,7 @@ pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
 
 impl<B: BlockMemory> Shard<B> {
     /// A shard with the state that recovery rebuilt. A standby's decides nothing until
-    /// [`ToShard::TakeOver`] gives it its own.
+    /// [`ToShard::TakeOver`](messages::ToShard::TakeOver) gives it its own.
     pub fn new(
         settings: ShardSettings,
         role_config: RoleConfig,

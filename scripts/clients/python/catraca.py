@@ -381,7 +381,10 @@ class Client:
                 leave(f"failed: {error}")
                 if _is_final(error):
                     raise
-                raise self._route.no_primary() or error
+                no_primary = self._route.no_primary()
+                if no_primary:
+                    raise no_primary from error
+                raise
             if connection.welcome.primary or not self._follows:
                 self._route.found()
                 self._connection, self._welcome = connection, connection.welcome

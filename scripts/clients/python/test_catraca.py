@@ -421,7 +421,8 @@ class AgainstARealServer(unittest.TestCase):
                                    (81, b"\x06", ErrorCode.BAD_FIELD), (0, b" ", ErrorCode.BAD_FIELD)):
             payment = self.payment()
             encoded = payment.encode()
-            payment.encode = lambda raw=encoded[:offset] + data + encoded[offset + len(data):]: raw
+            raw = encoded[:offset] + data + encoded[offset + len(data):]
+            payment.encode = lambda raw=raw: raw
             with self.subTest(offset):
                 self.refused(payment, code)
         self.assertGreater(self.client.ping(), 1_700_000_000 * 10**9)

@@ -238,7 +238,7 @@ class WithoutAConnection(WithFakeServers):
         addresses = self.serve_all(deaf), self.serve_all(node(lambda: True))
         with impatient(), self.client(*addresses, lazy=True) as client:
             with self.assertRaises(catraca.CatracaError):
-                client.welcome
+                _ = client.welcome
             self.assertEqual(client.decide(transaction(4)).lsn, 4)
             self.assertTrue(client.welcome.primary)
 

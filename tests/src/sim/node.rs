@@ -224,10 +224,11 @@ impl Sim {
             }
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
+                // Nothing sound stands behind it, so that whatever was missing lay in what is
+                // cleared, and comes from the other node again. A disk that lost a write and tore
+                // the next one leaves no more than one unfinished write does.
+                disk.hole = false;
                 if torn.reason == TornReason::BlocksNotWritten {
-                    // Whatever was missing lay in what is cleared, and comes from the primary
-                    // again.
-                    disk.hole = false;
                     self.checks.count("holes repaired");
                 }
                 self.checks.count("torn ends repaired");

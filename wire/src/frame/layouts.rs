@@ -61,9 +61,9 @@ frame! {
     Welcome as WelcomeFrame, Welcome, 128; {
         /// The protocol version chosen.
         version: u8,
-        /// A [`Role`].
+        /// A [`Role`](crate::frame::Role).
         role: u8,
-        /// A [`Durability`].
+        /// A [`Durability`](crate::frame::Durability).
         durability: u8,
         /// 0.
         reserved_a: u8,
@@ -103,7 +103,7 @@ layout! {
         amount_centavos: i64,
         /// When it happened, nanoseconds since 1970 UTC.
         event_time_ns: u64,
-        /// Time for the answer from the frame's arrival, microseconds; 0 means [`MAX_BUDGET_US`],
+        /// Time for the answer from the frame's arrival, microseconds; 0 means [`MAX_BUDGET_US`](crate::frame::MAX_BUDGET_US),
         /// which is also the most.
         budget_us: u32,
         /// Payment arrangement: 1 Pix, 2 TED, 3 boleto, 4 card, 0 other.
@@ -154,9 +154,9 @@ frame! {
 layout! {
     /// The decision, as VERDICT carries it behind the header.
     Answer as AnswerFields, 48; {
-        /// A [`Verdict`].
+        /// A [`Verdict`](crate::frame::Verdict).
         verdict: u8,
-        /// [`VERDICT_DUPLICATE`], [`VERDICT_DEGRADED`], [`VERDICT_SHADOW_DISAGREES`].
+        /// [`VERDICT_DUPLICATE`](crate::frame::VERDICT_DUPLICATE), [`VERDICT_DEGRADED`](crate::frame::VERDICT_DEGRADED), [`VERDICT_SHADOW_DISAGREES`](crate::frame::VERDICT_SHADOW_DISAGREES).
         flags: u8,
         /// Risk score, 0 to 1000.
         score: u16,
@@ -234,9 +234,9 @@ layout! {
 frame! {
     /// Changes or describes the blacklist of the running node.
     BlacklistChange as BlacklistFrame, Blacklist, 320; {
-        /// A [`BlacklistOp`].
+        /// A [`BlacklistOp`](crate::frame::BlacklistOp).
         op: u8,
-        /// A [`Scope`], for add, remove and allow; else 0.
+        /// A [`Scope`](crate::frame::Scope), for add, remove and allow; else 0.
         scope: u8,
         /// Document, for add, remove and allow; else zeros.
         document: [u8; DOCUMENT_LEN],
@@ -280,7 +280,7 @@ frame! {
 frame! {
     /// Asks for the latency histograms.
     StatsRequest as StatsFrame, Stats, 24; {
-        /// A shard, or [`ALL_SHARDS`].
+        /// A shard, or [`ALL_SHARDS`](crate::frame::ALL_SHARDS).
         shard: u16,
         /// 0.
         reserved: [u8; 6],
@@ -291,9 +291,9 @@ layout! {
     /// One histogram; the HdrHistogram V2 encoding, DEFLATE-compressed, follows. Values are
     /// nanoseconds.
     HistogramHead as HistogramHeadFields, 32; {
-        /// Header of the frame; [`FLAG_MORE`] when another histogram follows.
+        /// Header of the frame; [`FLAG_MORE`](crate::frame::FLAG_MORE) when another histogram follows.
         header: Header,
-        /// A [`Stage`].
+        /// A [`Stage`](crate::frame::Stage).
         stage: u8,
         /// 0.
         reserved: [u8; 3],
@@ -366,7 +366,7 @@ impl ErrorFrame {
 frame! {
     /// Describes or changes who decides.
     ClusterRequest as ClusterFrame, Cluster, 24; {
-        /// A [`ClusterOp`].
+        /// A [`ClusterOp`](crate::frame::ClusterOp).
         op: u8,
         /// 1: carry it out although the node can't know that it is safe; else 0.
         force: u8,
@@ -378,9 +378,9 @@ frame! {
 frame! {
     /// The node's part in its cluster, after what was asked for.
     ClusterStateReply as ClusterStateFrame, ClusterState, 256; {
-        /// A [`Role`].
+        /// A [`Role`](crate::frame::Role).
         role: u8,
-        /// A [`Durability`].
+        /// A [`Durability`](crate::frame::Durability).
         durability: u8,
         /// 1: the standby holds everything that was ever answered; on a standby: it may be promoted
         /// without loss.
@@ -399,7 +399,7 @@ frame! {
         behind_records: u64,
         /// The same in bytes of the log.
         behind_bytes: u64,
-        /// Since the other node was last heard, milliseconds; [`NEVER_HEARD`] where it never was.
+        /// Since the other node was last heard, milliseconds; [`NEVER_HEARD`](crate::frame::NEVER_HEARD) where it never was.
         silence_ms: u64,
         /// Where clients reach the primary, as ASCII `host:port`, zero-filled; zeros where unknown
         /// or where this is it.
