@@ -11,6 +11,7 @@
 //! ```
 
 use crate::fatal::{Failure, Status};
+use crate::list_files::LISTS_DIR;
 use crate::whole_file;
 use catraca_wire::block::{BLOCK_ALIGN, FORMAT_VERSION};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags, flock};
@@ -116,7 +117,7 @@ impl DataDir {
                 .map_err(|e| denied("its folders can't be made", e))?;
         }
         let adopted = bind(&mut lock, path, adopt_copy)?;
-        for folder in [path, &path.join("lists")] {
+        for folder in [path, &path.join(LISTS_DIR)] {
             whole_file::clear_leftovers(folder);
         }
         let identity = identity(path, cluster)?;
@@ -144,7 +145,7 @@ impl DataDir {
 
     /// Where snapshots in use are kept.
     pub fn lists_dir(&self) -> PathBuf {
-        self.path.join("lists")
+        self.path.join(LISTS_DIR)
     }
 }
 

@@ -8,7 +8,9 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod blacklist;
+pub mod block_file;
 pub mod calendar;
+pub mod channels;
 pub mod commands;
 pub mod config;
 pub mod control;
@@ -17,6 +19,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod fatal;
 pub mod limits;
+pub mod list_files;
 pub mod live_feed;
 pub mod log;
 pub mod mailbox;
@@ -32,4 +35,5 @@ pub mod replication;
 pub mod shard;
 pub mod signals;
 pub mod socket;
+mod threads;
 pub mod whole_file;

@@ -140,7 +140,7 @@ fn a_kept_list_that_is_damaged_or_old_is_mended_by_the_same_list() {
 
 fn control_takes_in(list: &Snapshot, lists_dir: &Path, file: &Path) {
     list.save(file).expect("saved");
-    let taken = catraca_engine::control::take_in_list(file, lists_dir).expect("taken");
+    let taken = catraca_engine::list_files::take_in(file, lists_dir).expect("taken");
     assert_eq!(taken.built_at_ns(), list.built_at_ns());
 }
 

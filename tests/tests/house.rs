@@ -17,7 +17,7 @@ const UNSAFE_FILES: [(&str, &str); 8] = [
     ("benches/tests/allocations.rs", "a global allocator that counts"),
     ("engine/src/driver/accept.rs", "borrows the descriptor of a socket"),
     ("engine/src/driver/connection.rs", "borrows the descriptor of a socket"),
-    ("engine/src/driver/priority.rs", "a system call without a wrapper"),
+    ("engine/src/threads.rs", "a system call without a wrapper"),
     ("engine/src/driver/requirements.rs", "a system call without a wrapper"),
     ("engine/src/memory.rs", "a table over a memory map, the prefetch instruction"),
     ("engine/src/signals.rs", "system calls without a wrapper"),
@@ -120,6 +120,18 @@ const RULES: &[Rule] = &[
         within: BELOW_THE_SHARD,
         except: &[],
         words: &["crate::shard"],
+    },
+    Rule {
+        name: "arrows point down: replication knows neither what moves the shards nor who asks",
+        within: &["engine/src/replication"],
+        except: &[],
+        words: &["crate::driver", "crate::control", "crate::commands", "crate::node"],
+    },
+    Rule {
+        name: "arrows point down: the driver knows neither replication nor the control thread",
+        within: &["engine/src/driver"],
+        except: &[],
+        words: &["crate::replication", "crate::control"],
     },
     Rule {
         name: "arrows point down: driver and control thread know no command",

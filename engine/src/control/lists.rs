@@ -10,12 +10,13 @@ use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
 use crate::blacklist::{Overlay, Snapshot, fitness};
 use crate::calendar::day_of;
+use crate::list_files;
 use crate::replication::Promoted;
 use crate::shard::messages::{ToControl, ToShard};
 use bytemuck::Zeroable;
 use catraca_wire::frame::{BlacklistFrame, BlacklistStateFrame, ErrorCode, Role};
 use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_VERSION, RecordHead, RecordKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -129,7 +130,7 @@ impl Lists {
 
     async fn load(&mut self, path: PathBuf, force: bool) -> Result<bool, Refused> {
         let kept = self.control.data_dir.lists_dir();
-        let opened = tokio::task::spawn_blocking(move || take_in(&path, &kept)).await;
+        let opened = tokio::task::spawn_blocking(move || list_files::take_in(&path, &kept)).await;
         let snapshot = match opened {
             Ok(Ok(snapshot)) => Arc::new(snapshot),
             Ok(Err(why)) => return Err(Refused(ErrorCode::Failed, why)),
@@ -258,28 +259,4 @@ impl Lists {
 
 fn wall_ns() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
-}
-
-/// Where a snapshot in use is kept.
-pub fn kept_path(lists_dir: &Path, id: u64) -> PathBuf {
-    lists_dir.join(format!("{id:016x}.snap"))
-}
-
-/// Checks a snapshot file and keeps a copy in the data directory, so that a restart finds it
-/// whatever became of the original.
-///
-/// A copy of an earlier build of the same list gives way, so that a list that was loaded again is
-/// as new as that; a damaged one too.
-pub fn take_in(path: &Path, lists_dir: &Path) -> Result<Snapshot, String> {
-    let original = Snapshot::open(path).map_err(|e| e.to_string())?;
-    let kept = kept_path(lists_dir, original.id());
-    if let Ok(copy) = Snapshot::open(&kept)
-        && copy.id() == original.id()
-        && copy.built_at_ns() >= original.built_at_ns()
-    {
-        return Ok(copy);
-    }
-    original.save(&kept).map_err(|e| format!("a copy can't be kept at {}: {e}", kept.display()))?;
-    // What is used is the copy: the original may be overwritten in place.
-    Snapshot::open(&kept).map_err(|e| e.to_string())
 }

@@ -20,8 +20,8 @@ mod watch;
 
 use crate::blacklist::{Overlay, Snapshot};
 use crate::calendar::Zone;
+use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
-use crate::driver::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::limits::STOP_TIMEOUT;
 use crate::log::lookup::OwnLog;
@@ -37,8 +37,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-
-pub use lists::{kept_path as lists_kept_path, take_in as take_in_list};
 
 /// What the control thread starts with.
 pub struct ControlSetup {

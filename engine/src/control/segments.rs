@@ -27,7 +27,7 @@ impl Handle {
 }
 
 struct Preparer {
-    channels: Arc<crate::driver::ShardChannels>,
+    channels: Arc<crate::channels::ShardChannels>,
     data_dir: std::path::PathBuf,
     cluster_id: [u8; 16],
     segment_len: u64,

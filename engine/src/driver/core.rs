@@ -1,9 +1,11 @@
 //! One data core: its tasks, and what follows each piece of work.
 
 use super::connection::Connection;
-use super::disk::{DirectBlock, Disk};
+use super::disk::Disk;
 use super::event::Event;
-use super::{CoreSetup, ShardChannels, accept, disk};
+use super::{CoreSetup, accept, disk};
+use crate::block_file::DirectBlock;
+use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::limits::{READ_BUFFER_LEN, TICK};
 use crate::mailbox::{Mailbox, any_message, take_fairly};

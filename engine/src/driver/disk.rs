@@ -7,52 +7,19 @@
 //! 4 ms (a scheduler tick) measured with a busy process beside, where this thread takes 75 µs.
 
 use super::core::Core;
-use super::priority;
 use super::yield_to_reactor;
-use crate::descriptors::wait_for;
-use crate::fatal::{self, Failure, Status};
-use crate::log::segment::segment_path;
+use crate::block_file::{BlockFile, DirectBlock};
+use crate::fatal::{Failure, Status};
 use crate::mailbox::Mailbox;
-use crate::pages::Pages;
-use crate::shard::journal::{BlockMemory, BlockWrite};
-use catraca_wire::block::MAX_BLOCK_LEN;
+use crate::shard::journal::BlockWrite;
+use crate::threads;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::cell::Cell;
-use std::fs::{File, OpenOptions};
 use std::future::poll_fn;
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-
-/// A block's memory, aligned for direct I/O. Made when the core starts, and used again and again.
-pub struct DirectBlock(Pages);
-
-impl DirectBlock {
-    /// Room for the largest block, zeroed.
-    pub fn new() -> Self {
-        Self(Pages::new(MAX_BLOCK_LEN))
-    }
-
-    /// All of it.
-    pub fn bytes(&self) -> &[u8] {
-        self.0.bytes()
-    }
-}
-
-impl Default for DirectBlock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl BlockMemory for DirectBlock {
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.bytes_mut()
-    }
-}
 
 /// The core's side of its writing thread.
 pub(super) struct Disk {
@@ -69,13 +36,13 @@ impl Disk {
         let shard = core.shard_index as u16;
         let (jobs, waiting) = bounded(1);
         let done = Arc::new(Mailbox::new(1));
-        let writer = Writer { data_dir, shard, file: None, done: Arc::clone(&done) };
+        let writer = Writer { file: BlockFile::new(data_dir, shard), done: Arc::clone(&done) };
         let cpus = cpus.to_vec();
         std::thread::Builder::new()
             .name(format!("log-{shard}"))
             .spawn(move || {
-                super::run_on(&cpus);
-                priority::prefer(shard);
+                threads::run_on(&cpus);
+                threads::prefer(shard);
                 writer.run(&waiting);
             })
             .map_err(|e| {
@@ -95,77 +62,23 @@ impl Disk {
 
 /// The writing thread.
 struct Writer {
-    data_dir: PathBuf,
-    shard: u16,
-    /// The segment in use. None before the first block: a standby's stream is not written from here
-    /// until it takes over.
-    file: Option<(u32, File)>,
+    file: BlockFile,
     done: Arc<Mailbox<DirectBlock>>,
 }
 
 impl Writer {
-    /// Writes until the core is gone. A failed write ends the node: whether its bytes are on the
-    /// disk is unknown, and a retry could acknowledge what a crash then loses.
+    /// Writes until the core is gone.
     fn run(mut self, jobs: &Receiver<BlockWrite<DirectBlock>>) {
         while let Ok(write) = jobs.recv() {
-            let file = match self.file.take() {
-                Some((segment, file)) if segment == write.segment => file,
-                // Nothing is written yet: what waits for it is answered UNCONFIRMED when its time
-                // is over, and is decided all the same.
-                _ => open_segment(&self.data_dir, self.shard, write.segment, || true)
-                    .unwrap_or_else(|error| {
-                        fatal::end(&unopened(&self.data_dir, self.shard, write.segment, &error))
-                    }),
-            };
-            let (_, file) = self.file.insert((write.segment, file));
-            let outcome = file.write_at(&write.buffer.bytes()[..write.len], write.offset);
-            let why = match outcome {
-                Ok(len) if len == write.len => {
-                    assert!(
-                        self.done.push(write.buffer).is_ok(),
-                        "one write is under way at a time"
-                    );
-                    self.done.wake();
-                    continue;
-                }
-                Ok(len) => format!("only {len} of {} bytes were written", write.len),
-                Err(error) => error.to_string(),
-            };
-            let path = segment_path(&self.data_dir, self.shard, write.segment);
-            let message = format!(
-                "writing the log failed at {} offset {}: {why}; nothing was acknowledged after it: check the disk, then start again",
-                path.display(),
-                write.offset
-            );
-            fatal::end(&Failure::new(Status::DiskFailed, message));
+            // Nothing is written yet: what waits for it is answered UNCONFIRMED when its time is
+            // over, and is decided all the same.
+            let opened = self.file.open(write.segment, || true);
+            assert!(opened.is_ok(), "it waits for a descriptor for as long as that takes");
+            self.file.write(write.segment, write.offset, &write.buffer.bytes()[..write.len]);
+            assert!(self.done.push(write.buffer).is_ok(), "one write is under way at a time");
+            self.done.wake();
         }
     }
-}
-
-/// Opens a segment to be written as the log is: past the page cache, each write durable when it
-/// returns. Where there is no descriptor for it, it waits for one as long as `goes_on` says so.
-///
-/// # Errors
-/// What the system says.
-pub fn open_segment(
-    data_dir: &Path,
-    shard: u16,
-    segment: u32,
-    goes_on: impl Fn() -> bool,
-) -> io::Result<File> {
-    let path = segment_path(data_dir, shard, segment);
-    let open =
-        || OpenOptions::new().write(true).custom_flags(libc::O_DIRECT | libc::O_DSYNC).open(&path);
-    wait_for("the log", goes_on, open)
-}
-
-/// A segment could not be opened: how the node ends.
-pub fn unopened(data_dir: &Path, shard: u16, segment: u32, error: &io::Error) -> Failure {
-    let path = segment_path(data_dir, shard, segment);
-    Failure::new(
-        Status::DiskFailed,
-        format!("segment {} can't be opened for direct writing: {error}", path.display()),
-    )
 }
 
 /// Moves the log on: hands over the first block of a burst, and waits for the writing thread.

@@ -17,27 +17,19 @@ mod connection;
 mod core;
 mod disk;
 mod event;
-mod priority;
 pub mod requirements;
 
-use crate::descriptors::Seldom;
+use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
-use crate::limits;
-use crate::live_feed::LiveFeed;
-use crate::mailbox::Mailbox;
-use crate::observe::SharedCounters;
 use crate::shard::ShardSettings;
 use crate::shard::journal::JournalSetup;
-use crate::shard::messages::{MeshMessage, RoleConfig, ShardState, ToControl, ToShard};
+use crate::shard::messages::{RoleConfig, ShardState};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-
-pub use disk::{DirectBlock, open_segment, unopened};
-pub use priority::prefer;
 
 /// Never within a run: see the folder's first lines.
 const PREEMPT_TIMER: Duration = Duration::from_secs(3_600);
@@ -47,50 +39,6 @@ const IO_MEMORY_LEN: usize = 64 * 1024;
 /// Entries of each submission ring. Bounds one batch of polls and writes, not what can be under
 /// way.
 const RING_DEPTH: usize = 512;
-
-/// The queues that connect cores and the control thread.
-pub struct ShardChannels {
-    /// Messages between shards: `mesh[to][from]`.
-    pub mesh: Vec<Vec<Mailbox<MeshMessage>>>,
-    /// To each shard from the control thread.
-    pub to_shard: Vec<Mailbox<ToShard>>,
-    /// To the control thread from all shards.
-    pub to_control: Mailbox<ToControl>,
-    /// Counters of each shard.
-    pub counters: Vec<SharedCounters>,
-    /// Blocks of each shard on their way to the standby.
-    pub feeds: Vec<LiveFeed>,
-    /// To each core, twice: everything that answers is there, listen; and, at the end of a stop,
-    /// listen no more.
-    pub listens: Vec<Mailbox<()>>,
-    /// Clients' connections that could not be taken, over all cores.
-    pub not_taken: Seldom,
-}
-
-impl ShardChannels {
-    /// Tells each core to begin listening, or to end it.
-    pub fn switch_listening(&self) {
-        for listens in &self.listens {
-            assert!(listens.push(()).is_ok(), "each core has taken what it was told before");
-            listens.wake();
-        }
-    }
-
-    /// The queues of a node with this many shards.
-    pub fn new(shards: usize) -> Self {
-        // A sibling's forwards and its replies share a queue: room for both at their most.
-        let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
-        Self {
-            mesh: (0..shards).map(mesh).collect(),
-            to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
-            to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
-            counters: (0..shards).map(|_| SharedCounters::default()).collect(),
-            feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
-            listens: (0..shards).map(|_| Mailbox::new(1)).collect(),
-            not_taken: Seldom::default(),
-        }
-    }
-}
 
 /// All that one core starts with.
 pub struct CoreSetup {
@@ -146,20 +94,6 @@ pub fn start(setup: CoreSetup, started: SyncSender<Result<(), Failure>>) -> Resu
                 format!("shard {shard} can't start on processor {cpu}: {error}; see engine/CONFIGURATION.md, \"What the machine needs\""),
             )
         })
-}
-
-/// Keeps the calling thread on these processors; on all of them if the list is empty.
-pub fn run_on(cpus: &[usize]) {
-    if cpus.is_empty() {
-        return;
-    }
-    let mut set = rustix::thread::CpuSet::new();
-    for &cpu in cpus {
-        set.set(cpu);
-    }
-    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
-        tracing::warn!(%error, ?cpus, "a thread could not be kept off the data cores");
-    }
 }
 
 /// Gives way to the reactor: drains the run queue, then polls the rings once.

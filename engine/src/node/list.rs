@@ -1,8 +1,8 @@
 //! Which list a node starts with: the configured one, or the last one loaded.
 
 use crate::blacklist::{Snapshot, SnapshotError, fitness};
-use crate::control;
 use crate::fatal::{Failure, Status};
+use crate::list_files;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub fn of_standby(
     if loaded_id == 0 {
         return choose(lists_dir, configured, 0);
     }
-    let path = control::lists_kept_path(lists_dir, loaded_id);
+    let path = list_files::kept_path(lists_dir, loaded_id);
     Ok(Snapshot::open(&path).ok().map(Arc::new))
 }
 
@@ -48,7 +48,7 @@ pub fn choose(
     let unusable = |e: String| Failure::new(Status::Config, format!("blacklist: {e}"));
     let named = configured
         .path
-        .map(|path| control::take_in_list(path, lists_dir))
+        .map(|path| list_files::take_in(path, lists_dir))
         .transpose()
         .map_err(unusable)?;
     if loaded_id == 0 {
@@ -58,7 +58,7 @@ pub fn choose(
         }
         return Ok(named.map(Arc::new));
     }
-    let loaded = Snapshot::open(&control::lists_kept_path(lists_dir, loaded_id));
+    let loaded = Snapshot::open(&list_files::kept_path(lists_dir, loaded_id));
     let chosen = match (loaded, named) {
         (Ok(loaded), Some(named)) => newer(loaded, named, configured),
         (Ok(loaded), None) => loaded,

@@ -7,10 +7,11 @@ mod start_state;
 
 use crate::blacklist::{Lists, Overlay};
 use crate::calendar::Zone;
+use crate::channels::ShardChannels;
 use crate::config::Config;
 use crate::control::{self, ControlSetup};
 use crate::data_dir::DataDir;
-use crate::driver::{self, CoreSetup, ShardChannels, requirements};
+use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
 use crate::log::segment::{self, NewSegment};
 use crate::policy::Policy;
@@ -22,6 +23,7 @@ use crate::shard::journal::{JournalSetup, Start};
 use crate::shard::messages::{RoleConfig, ShardState};
 use crate::shard::{ShardSettings, access::Access};
 use crate::signals::StopSignals;
+use crate::threads;
 use address::{Reserved, take_shared};
 use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::Role;
@@ -203,7 +205,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         zone: zone.clone(),
         data_dir,
     };
-    driver::run_on(&other_cpus);
+    threads::run_on(&other_cpus);
     let list =
         snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
     drop(snapshot);

@@ -48,7 +48,7 @@ pub(super) fn serve(
     let (acks, shared) = (Arc::clone(replication), Arc::clone(&feeder));
     replication
         .spawn("acks", move || {
-            crate::driver::prefer(stream);
+            crate::threads::prefer(stream);
             if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
                 acks.session_failed(id, format!("stream {stream}: {failure}"));
             }
@@ -57,7 +57,7 @@ pub(super) fn serve(
             }
         })
         .map_err(|failure| ConnectionFailure::Fault(failure.message))?;
-    crate::driver::prefer(stream);
+    crate::threads::prefer(stream);
     let mut sender = Sender { replication, stream, id, feeder: &feeder, cursor, writer, feed };
     let outcome = sender.run();
     if let Some(feed) = feed {

@@ -6,20 +6,18 @@ use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
 use super::{Replication, cut};
+use crate::block_file::{BlockFile, DirectBlock};
 use crate::descriptors::{Exhaustible, wait_for};
-use crate::driver::{self, DirectBlock};
 use crate::fatal::{self, Failure, Status};
 use crate::log::segment::{self, NewSegment, segment_path};
 use crate::pages::is_aligned;
-use crate::replica::{FollowFault, Follower, Next, Placed, Taken};
+use crate::replica::{FollowFault, Follower, Next, Taken};
 use crate::shard::journal::BlockMemory;
 use crate::shard::messages::ToControl;
 use crate::whole_file;
 use catraca_wire::replication::{
     AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view,
 };
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, SystemTime};
 
@@ -29,13 +27,13 @@ const SEGMENT_POLL: Duration = Duration::from_millis(1);
 /// A stream of a standby.
 pub(super) struct Stream {
     pub follower: Follower,
-    file: Option<(u32, File)>,
+    file: BlockFile,
     memory: DirectBlock,
 }
 
 impl Stream {
-    pub fn new(follower: Follower) -> Self {
-        Self { follower, file: None, memory: DirectBlock::new() }
+    pub fn new(follower: Follower, file: BlockFile) -> Self {
+        Self { follower, file, memory: DirectBlock::new() }
     }
 }
 
@@ -54,7 +52,7 @@ pub(super) fn run(
         &replication.setup.key,
     )?;
     standby_session.adopt(connection.handle()?);
-    driver::prefer(number);
+    crate::threads::prefer(number);
     let stream = following.stream(number);
     let mut stream = super::locked(&stream);
     find_boundary(
@@ -105,7 +103,7 @@ pub(super) fn run(
                 } else {
                     block
                 };
-                write(replication, number, stream.file.as_ref(), &place, bytes);
+                stream.file.write(place.segment, place.offset, bytes);
                 drop(catching_up);
                 let sound = stream.follower.blocks_of(bytes);
                 let (lsn, receipt) = stream.follower.written();
@@ -235,31 +233,6 @@ fn preface_of(frame: &[u8]) -> (&BlockPrefaceFields, &[u8]) {
     (bytemuck::from_bytes(preface), block)
 }
 
-/// Writes blocks from their place on, durably. A disk that fails ends the node, as a primary's
-/// does: whether the bytes are there is unknown.
-fn write(
-    replication: &Replication,
-    number: u16,
-    file: Option<&(u32, File)>,
-    place: &Placed,
-    bytes: &[u8],
-) {
-    let Some((segment, file)) = file else { unreachable!("it was prepared") };
-    assert_eq!(*segment, place.segment, "the segment that was prepared is the one to write");
-    let why = match file.write_at(bytes, place.offset) {
-        Ok(len) if len == bytes.len() => return,
-        Ok(len) => format!("only {len} of {} bytes were written", bytes.len()),
-        Err(error) => error.to_string(),
-    };
-    let path = segment_path(&replication.setup.data_dir, number, place.segment);
-    let message = format!(
-        "writing the log failed at {} offset {}: {why}; nothing was acknowledged after it: check the disk, then start again",
-        path.display(),
-        place.offset
-    );
-    fatal::end(&Failure::new(Status::DiskFailed, message));
-}
-
 /// Has a segment open for writing. An error means that the session was over before it was there.
 fn prepare(
     replication: &Replication,
@@ -268,14 +241,9 @@ fn prepare(
     stream: &mut Stream,
     segment: u32,
 ) -> Result<(), ConnectionFailure> {
-    if stream.file.as_ref().is_none_or(|(open, _)| *open != segment) {
+    if !stream.file.is_open(segment) {
         wait_for_segment(replication, standby_session, number, segment)?;
-        let data_dir = &replication.setup.data_dir;
-        match driver::open_segment(data_dir, number, segment, || standby_session.check().is_ok()) {
-            Ok(file) => stream.file = Some((segment, file)),
-            Err(error) if error.is_exhaustion() => return Err(error.into()),
-            Err(error) => fatal::end(&driver::unopened(data_dir, number, segment, &error)),
-        }
+        stream.file.open(segment, || standby_session.check().is_ok())?;
     }
     Ok(())
 }

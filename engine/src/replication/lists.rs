@@ -5,7 +5,7 @@ use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::standby::{Following, StandbySession};
 use super::{Replication, SILENCE};
 use crate::blacklist::Snapshot;
-use crate::control::lists_kept_path;
+use crate::list_files::{LISTS_DIR, kept_path};
 use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::replication::{
     LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose,
@@ -25,7 +25,7 @@ pub(super) fn serve(
     mut connection: Connection,
     id: u64,
 ) -> Result<(), ConnectionFailure> {
-    let path = lists_kept_path(&replication.setup.data_dir.join("lists"), id);
+    let path = kept_path(&replication.setup.data_dir.join(LISTS_DIR), id);
     let mut file = File::open(path)?;
     let list_len = file.metadata()?.len();
     let mut part = vec![0; MAX_PART_LEN];
@@ -62,8 +62,8 @@ pub(super) fn fetch(
         &replication.setup.key,
     )?;
     standby_session.adopt(connection.handle()?);
-    let folder = replication.setup.data_dir.join("lists");
-    let kept = lists_kept_path(&folder, id);
+    let folder = replication.setup.data_dir.join(LISTS_DIR);
+    let kept = kept_path(&folder, id);
     let mut file = WholeFile::create(&kept, GROUP)?;
     let mut have = 0;
     let mut heard = Instant::now();

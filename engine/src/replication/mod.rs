@@ -31,7 +31,7 @@ pub mod restart;
 mod standby;
 pub mod state_file;
 
-use crate::driver::ShardChannels;
+use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::replica::node::{Command, ConnId, Event, Node, RequestRefused};
 use crate::replica::{Feeder, ReplicaState};
@@ -214,7 +214,7 @@ impl Replication {
     fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
         let cpus = self.setup.cpus.clone();
         let body = move || {
-            crate::driver::run_on(&cpus);
+            crate::threads::run_on(&cpus);
             body();
         };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);

@@ -5,6 +5,7 @@ use super::connection::{self, ConnectionFailure};
 use super::follow::Stream;
 use super::{ReplicationSetup, locked};
 use crate::blacklist::Snapshot;
+use crate::block_file::BlockFile;
 use crate::rebuild::Builder;
 use crate::replica::node::Tables;
 use crate::replica::{Boundaries, Follower};
@@ -244,5 +245,6 @@ fn new_stream(
         replication.segment_len,
         boundaries,
     );
-    Arc::new(Mutex::new(Stream::new(follower)))
+    let file = BlockFile::new(replication.data_dir.clone(), number);
+    Arc::new(Mutex::new(Stream::new(follower, file)))
 }

@@ -1,4 +1,4 @@
-//! Scheduling of the threads that the data cores wait for.
+//! Where threads run, and how urgently.
 
 /// The lowest real-time priority: above every ordinary thread, below whatever the operator made
 /// more urgent.
@@ -16,5 +16,19 @@ pub fn prefer(shard: u16) {
     if outcome != 0 {
         let error = std::io::Error::last_os_error();
         tracing::info!(shard, %error, "the log's thread runs without real-time priority; give the process CAP_SYS_NICE for steadier latency");
+    }
+}
+
+/// Keeps the calling thread on these processors; on all of them if the list is empty.
+pub fn run_on(cpus: &[usize]) {
+    if cpus.is_empty() {
+        return;
+    }
+    let mut set = rustix::thread::CpuSet::new();
+    for &cpu in cpus {
+        set.set(cpu);
+    }
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, ?cpus, "a thread could not be kept off the data cores");
     }
 }
