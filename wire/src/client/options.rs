@@ -33,7 +33,7 @@ pub struct ClientOptions {
     /// Token that the operator gave; empty where the server asks for none. At most
     /// [`MAX_CREDENTIAL_LEN`] bytes.
     pub credential: String,
-    /// Name for the server's log. At most [`MAX_CLIENT_NAME_LEN`] bytes.
+    /// Name of this program, for whoever reads the traffic: the server does not use it. At most [`MAX_CLIENT_NAME_LEN`] bytes.
     pub client_name: String,
     /// How many frames may be unanswered, at most [`MAX_IN_FLIGHT`]; 0 leaves it to the server,
     /// which may allow less anyway.

@@ -51,7 +51,7 @@ frame! {
         in_flight: u32,
         /// Token that the operator gave the client; empty where the server asks for none.
         credential: [u8; MAX_CREDENTIAL_LEN],
-        /// UTF-8 name for the server's log.
+        /// UTF-8 name of the client's program; the server checks its form and does not use it.
         client_name: [u8; MAX_CLIENT_NAME_LEN],
     }
 }
