@@ -93,3 +93,21 @@ fn io_uring() -> Result<(), std::io::Error> {
     drop(unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd as i32) });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pages_say_how_many_descriptors_are_needed() {
+        let default = crate::config::Config::default().max_connections;
+        assert_eq!(descriptors_needed(1, default), 10_728);
+        assert_eq!(descriptors_needed(0, 0), 704);
+        assert_eq!(DESCRIPTORS_PER_CORE, 24);
+        let sample = include_str!("../../../scripts/deploy/catraca.toml");
+        assert!(sample.contains("must be 704 above it, and 24 more for each shard"));
+        for page in [include_str!("../../CONFIGURATION.md"), include_str!("../../OPERATING.md")] {
+            assert!(page.contains("10,728 with one shard"));
+        }
+    }
+}
