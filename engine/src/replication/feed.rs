@@ -234,10 +234,15 @@ impl Sender<'_> {
 
     fn preface(&self, epoch: u32) -> BlockPrefaceFields {
         let mut preface = BlockPrefaceFields::empty(self.stream, epoch);
-        preface.durable_lsn = self.replication.durable_lsn(self.stream).into();
-        let committed = self.feed.map_or(0, |_| {
-            self.replication.channels.counters[usize::from(self.stream)].read().committed_lsn
-        });
+        let durable = self.replication.durable_lsn(self.stream);
+        preface.durable_lsn = durable.into();
+        // What both disks have is committed, whatever answers wait for; the shard's counter, which
+        // is published at its ticks, knows of more where they wait for nobody.
+        let both = durable.min(locked(self.feeder).acknowledged());
+        let counters = &self.replication.channels.counters;
+        let committed = self
+            .feed
+            .map_or(0, |_| counters[usize::from(self.stream)].read().committed_lsn.max(both));
         preface.committed_lsn = committed.into();
         preface
     }
