@@ -38,9 +38,9 @@ advisories() {
 
 run_section "Setting up" setup tests
 run_section "Format" cargo fmt --all --check
-run_section "Shell scripts" shellcheck --external-sources scripts/*.sh
+run_section "Shell scripts" shellcheck --external-sources .ci/run scripts/*.sh
 run_section "Python files" ruff check --no-cache scripts
-run_section "Unused dependencies" cargo machete
+run_section "Unused dependencies" cargo machete --with-metadata
 run_section "Licences and sources of dependencies" cargo deny --locked check licenses bans sources
 run_section "Advisories on dependencies" advisories
 run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
@@ -48,7 +48,7 @@ run_section "Lints, warnings are errors" cargo clippy --workspace --all-targets 
 run_section "Building the binaries" cargo build --workspace --all-features --bins --locked
 run_section "Tests" cargo nextest run --no-fail-fast --workspace --all-features --locked
 run_section "Documentation, warnings are errors" env RUSTDOCFLAGS="-D warnings" \
-  cargo doc --quiet --workspace --no-deps --all-features --locked
+  cargo doc --quiet --workspace --no-deps --all-features --locked --document-private-items
 run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
 run_section "Scripts" python3 scripts/test_scripts.py
 run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'

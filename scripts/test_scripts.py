@@ -293,7 +293,7 @@ class Scripts(unittest.TestCase):
         self.assertIn("NOT CHECKED: the database of advisories", offline.stdout)
         for call, section in (("deny --locked check --disable-fetch advisories", "Advisories on dependencies"),
                               ("deny --locked check licenses bans sources", "Licences and sources of dependencies"),
-                              ("machete", "Unused dependencies")):
+                              ("machete --with-metadata", "Unused dependencies")):
             failed = run(failing(call))
             self.assertEqual(failed.returncode, 4, failed.stdout)
             self.assertIn(f"FAILED in: {section}", failed.stdout)

@@ -260,7 +260,11 @@ pub fn dial(
     let accept: AcceptFrame = match connection.expect(until) {
         // Who says so has not proved to be of the cluster yet, and a primary does not say it so
         // early.
-        Err(ConnectionFailure::Refused { reason: RefuseReason::Taken, text, .. }) => {
+        Err(ConnectionFailure::Refused {
+            reason: RefuseReason::Taken | RefuseReason::Twin,
+            text,
+            ..
+        }) => {
             return Err(ConnectionFailure::Fault(text));
         }
         other => other?,

@@ -42,7 +42,7 @@ pub(super) fn serve(
         replication.tell(usize::from(stream), ToShard::StandbyAt { session: id, lsn: start });
     }
     let feeder = Arc::new(Mutex::new(feeder));
-    replication.watch_feeder(stream, &feeder);
+    replication.watch_feeder(id, stream, &feeder);
     replication.progress(id, stream, start);
     let feed = is_live.then(|| &replication.channels.feeds[usize::from(stream)]);
     let (acks, shared) = (Arc::clone(replication), Arc::clone(&feeder));

@@ -280,9 +280,9 @@ impl Replication {
     }
 
     fn begin_session(&self, session: u64) {
+        self.set_current(session);
         locked(&self.feeders).clear();
         self.heard();
-        self.set_current(session);
     }
 
     fn end_session(&self, session: u64) {
@@ -308,8 +308,11 @@ impl Replication {
     }
 
     /// The standby's acknowledgements of a stream are counted by this.
-    fn watch_feeder(&self, stream: u16, feeder: &Arc<Mutex<Feeder>>) {
+    fn watch_feeder(&self, session: u64, stream: u16, feeder: &Arc<Mutex<Feeder>>) {
         let mut feeders = locked(&self.feeders);
+        if !self.is_current(session) {
+            return;
+        }
         let stream = usize::from(stream);
         if feeders.len() <= stream {
             feeders.resize(stream + 1, None);

@@ -31,6 +31,8 @@ use std::time::{Duration, Instant};
 const TIMING: Timing = Timing {
     heartbeat_every_ns: 500_000_000,
     heartbeat_timeout_ns: 3_000_000_000,
+    // A resolver that is down takes 5 s and more, and each dead address of a name 1 s.
+    call_timeout_ns: 30_000_000_000,
     // Short, because a primary that comes back can't answer anybody before.
     call_pause_ns: 200_000_000,
     inquire_every_ns: 1_000_000_000,
@@ -314,7 +316,13 @@ impl Mover {
                     let _ = reply.send(outcome.map(|()| None));
                 }
             }
-            Effect::Restart => self.replication.start_anew(),
+            Effect::Restart => {
+                // Where the node stops this thread rests: nobody may wait for it.
+                self.requests.clear();
+                self.waiting.clear();
+                self.inputs = mpsc::channel().1;
+                self.replication.start_anew()
+            }
             Effect::Report(report) => self.report(report),
         }
     }

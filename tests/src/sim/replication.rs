@@ -20,6 +20,7 @@ use catraca_wire::frame::{Durability, fill};
 pub(super) const TIMING: Timing = Timing {
     heartbeat_every_ns: 100 * MS,
     heartbeat_timeout_ns: 400 * MS,
+    call_timeout_ns: 400 * MS,
     call_pause_ns: 60 * MS,
     inquire_every_ns: 300 * MS,
     request_timeout_ns: 1_000 * MS,

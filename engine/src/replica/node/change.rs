@@ -57,6 +57,9 @@ impl Node {
     /// once.
     pub(super) fn change(&mut self, change: Change, log: &dyn LogEnds) {
         if let Change::Demoted { epoch, .. } = change {
+            if epoch <= self.state.epoch {
+                return;
+            }
             // Nothing that this epoch's primary wanted counts any more.
             self.changes.retain(|waiting| matches!(waiting, Change::Demoted { .. }));
             if self.is_demoted_by(epoch) {

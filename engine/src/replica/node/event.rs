@@ -488,6 +488,9 @@ pub struct Timing {
     /// A node that said nothing for this long is taken for gone: its session ends. Nothing but the
     /// ending depends on it.
     pub heartbeat_timeout_ns: u64,
+    /// How long a call may take, names looked up and all addresses tried: whoever makes it gives up
+    /// by itself, and this is for what hangs all the same.
+    pub call_timeout_ns: u64,
     /// Between an attempt to follow and the next.
     pub call_pause_ns: u64,
     /// Between two inquiries of a primary without a standby.

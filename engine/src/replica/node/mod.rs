@@ -80,6 +80,8 @@ pub struct Node {
     persisting: Option<(ReplicaState, Change)>,
     /// By identity of the standby.
     sessions: BTreeMap<[u8; 16], PrimarySession>,
+    /// Number of the session that began last: one with a lower number was asked for before it.
+    last_session: u64,
     /// On a primary: since when it has been without a standby.
     alone_since_ns: u64,
     inquire_at_ns: u64,
@@ -104,6 +106,7 @@ impl Node {
             changes: VecDeque::new(),
             persisting: None,
             sessions: BTreeMap::new(),
+            last_session: 0,
             alone_since_ns: now_ns,
             inquire_at_ns: now_ns,
             solo: None,
@@ -242,14 +245,14 @@ impl Node {
         while self.persisting.is_none() && self.changes.is_empty() && !self.ended {
             let Some((request, command)) = self.requests.pop_front() else { return };
             match command {
-                Command::Promote { force, tables } => self.promote(request, force, tables, log),
+                Command::Promote { force, tables } => self.promote(request, force, tables),
                 Command::Solo { standby_is_down } => self.go_solo(request, standby_is_down, log),
             }
         }
     }
 
     /// A promotion, wanted by an operator or an arbiter.
-    fn promote(&mut self, request: RequestId, force: bool, tables: Tables, log: &dyn LogEnds) {
+    fn promote(&mut self, request: RequestId, force: bool, tables: Tables) {
         let refused = if self.state.role == Role::Primary {
             Some(NotPromotable::Already(self.state.epoch).into())
         } else if self.standby.is_promoting() {
@@ -261,7 +264,7 @@ impl Node {
         };
         match refused {
             Some(why) => self.answer(request, Err(why)),
-            None => self.begin_promotion(request, force, tables, log),
+            None => self.begin_promotion(request, force),
         }
     }
 

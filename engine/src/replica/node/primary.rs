@@ -53,6 +53,8 @@ impl Node {
         let over = || (RefuseReason::Session, "the session is over: begin another".to_owned());
         let refused = match purpose {
             CallPurpose::Inquiry => None,
+            // Its handshake took so long that another one has begun: what it said of itself is old.
+            CallPurpose::Session { session } if session < self.last_session => Some(over()),
             CallPurpose::Session { .. } => self.refuses(&caller),
             CallPurpose::Stream { session, .. } | CallPurpose::List { session }
                 if !is_session(session) =>
@@ -147,6 +149,7 @@ impl Node {
         {
             self.end_session(before, "the standby has called anew", log);
         }
+        self.last_session = id;
         let mut session = Session::new(id, caller.peer.node_id, &log.all(), caller.in_sync);
         self.effects.push(Effect::BeginSession { session: id, conn });
         self.effects.push(Effect::Welcome { conn });

@@ -9,7 +9,7 @@ use super::{LogEnds, Node};
 use crate::replica::Peer;
 use catraca_wire::frame::Role;
 use catraca_wire::replication::RefuseReason;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Most streams that a primary may have: a record's address gives the stream 12 bits.
 const MAX_STREAMS: u16 = 1 << 12;
@@ -62,6 +62,8 @@ pub(super) struct Standby {
     /// Following has ended for good, or until the promotion is refused.
     promotion: Option<Promotion>,
     cutting: bool,
+    /// By stream: the last record that a cut leaves.
+    cut_at: BTreeMap<u16, u64>,
     /// In this attempt: the epoch whose streams were open.
     opened: Option<u32>,
     /// Since when its calls are refused because a node of its identity is connected.
@@ -84,6 +86,7 @@ impl Standby {
             order_under_way: false,
             promotion: None,
             cutting: false,
+            cut_at: BTreeMap::new(),
             opened: None,
             twin_since_ns: None,
             hint: None,
@@ -128,7 +131,10 @@ impl Node {
         let standby = &mut self.standby;
         match standby.phase {
             Phase::Idle { call_at_ns } if now_ns >= call_at_ns => self.call(),
-            Phase::Calling | Phase::Submitting | Phase::Following => {
+            Phase::Calling if now_ns.saturating_sub(standby.heard_ns) > timing.call_timeout_ns => {
+                self.end_following("the call came to nothing in time");
+            }
+            Phase::Submitting | Phase::Following => {
                 if now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns {
                     let why = format!(
                         "the primary was silent for {} ms",
@@ -143,7 +149,7 @@ impl Node {
                     self.effects.push(Effect::Send { conn, message });
                 }
             }
-            Phase::Idle { .. } | Phase::Ending => {}
+            Phase::Idle { .. } | Phase::Calling | Phase::Ending => {}
         }
     }
 
@@ -217,12 +223,12 @@ impl Node {
             return;
         }
         self.standby.hint = failure.primary.filter(|primary| *primary != self.setup.own_address);
-        let since_ns = *self.standby.twin_since_ns.get_or_insert(self.now_ns);
         let is_twin = failure.refused == Some(RefuseReason::Twin);
-        let lasts = self.now_ns.saturating_sub(since_ns) >= self.setup.timing.heartbeat_timeout_ns;
-        if !is_twin {
-            self.standby.twin_since_ns = None;
+        if is_twin {
+            self.standby.twin_since_ns.get_or_insert(self.now_ns);
         }
+        let since_ns = self.standby.twin_since_ns.unwrap_or(self.now_ns);
+        let lasts = self.now_ns.saturating_sub(since_ns) >= self.setup.timing.heartbeat_timeout_ns;
         self.end_following(&failure.why);
         // The primary waits for another standby now, and does not count on this one any more. A
         // twin may be this very node before it started anew, whose connection the primary has not
@@ -269,7 +275,8 @@ impl Node {
         (standby.conn, standby.accepted, standby.order_under_way) = (None, None, false);
         standby.orders.clear();
         let (attempt, address) = (standby.attempt, standby.address.clone());
-        if !self.stopping {
+        let is_wanted = self.standby.promotion.is_some() || self.standby.cutting;
+        if !self.stopping && !is_wanted {
             self.report(Report::NotFollowing { address, why: why.to_owned() });
         }
         self.effects.push(Effect::EndFollowing { attempt });
@@ -359,28 +366,28 @@ impl Node {
     /// a start find less, because a write that the disk had called done was lost, nothing behind it
     /// would tell any more.
     pub(super) fn cut_stream(&mut self, stream: u16, last_lsn: u64, log: &dyn LogEnds) {
+        self.standby.cut_at.insert(stream, last_lsn);
         let mut ends = log.all();
-        if let Some(end) = ends.get_mut(usize::from(stream)) {
-            *end = last_lsn;
+        // Those of other streams that are to be cut as well: whichever is cut last finds them so.
+        for (&stream, &last_lsn) in &self.standby.cut_at {
+            if let Some(end) = ends.get_mut(usize::from(stream)) {
+                *end = last_lsn;
+            }
         }
         self.standby.cutting = true;
         self.end_following("its log must be cut");
         self.change(Change::Cut { stream, ends }, log);
     }
 
-    pub(super) fn begin_promotion(
-        &mut self,
-        request: RequestId,
-        force: bool,
-        tables: Tables,
-        log: &dyn LogEnds,
-    ) {
+    pub(super) fn begin_promotion(&mut self, request: RequestId, force: bool) {
         self.standby.promotion = Some(Promotion { request, force });
         self.end_following("it is to be promoted");
         // First nothing more is taken and acknowledged, then the new epoch is durable, and only
-        // then does anybody decide.
+        // then does anybody decide. Also where nothing is under way what this node holds is asked
+        // for again: the request may have waited.
         if matches!(self.standby.phase, Phase::Idle { .. }) {
-            self.change(Change::Promote { force, request, tables }, log);
+            self.standby.phase = Phase::Ending;
+            self.effects.push(Effect::EndFollowing { attempt: self.standby.attempt });
         }
     }
 
