@@ -89,9 +89,9 @@ pub(super) fn start(
 
 /// Nothing of an attempt is under way any more.
 pub(super) fn ended(replication: &Replication, attempt: u64) {
-    let facts = locked(&replication.following)
-        .as_ref()
-        .map(|following| (following.committed(), following.tables()));
+    // Not under the lock, which health waits for.
+    let following = locked(&replication.following).clone();
+    let facts = following.map(|following| (following.committed(), following.tables()));
     let (committed, tables) = facts.unwrap_or_default();
     replication.event(Event::FollowingEnded { attempt, committed, tables });
 }

@@ -11,6 +11,8 @@ use catraca_wire::replication::{
 };
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -242,6 +244,21 @@ pub fn dial(
     join: &JoinFrame,
     key: &ChainKey,
 ) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
+    call(address, join, key, &AtomicBool::new(false))
+}
+
+/// The same, for whoever may give up. After that nothing is said any more that could make the other
+/// node believe in this call: a JOIN may be old by then, and the one of a newer call is what counts.
+fn call(
+    address: &str,
+    join: &JoinFrame,
+    key: &ChainKey,
+    given_up: &AtomicBool,
+) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
+    let go_on = || match given_up.load(Ordering::SeqCst) {
+        true => Err(ConnectionFailure::Closed),
+        false => Ok(()),
+    };
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     let mut stream = None;
     for socket in address.to_socket_addrs()? {
@@ -256,6 +273,7 @@ pub fn dial(
     let mut connection = Connection::new(stream.ok_or(last)?)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
     connection.handshake_until = Some(until);
+    go_on()?;
     connection.send(join)?;
     let accept: AcceptFrame = match connection.expect(until) {
         // Who says so has not proved to be of the cluster yet, and a primary does not say it so
@@ -274,6 +292,7 @@ pub fn dial(
     }
     let mut own = ProofFrame::empty(0, join.head.epoch.to_native());
     own.proof = proof(key, Prover::Dialer, join, &accept);
+    go_on()?;
     connection.send(&own)?;
     connection.expect::<WelcomeFrame>(until)?;
     connection.handshake_until = None;
@@ -293,13 +312,18 @@ pub fn dial_while(
 ) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let (outcome, dialed) = std::sync::mpsc::sync_channel(1);
     let (to, join, key) = (address.to_owned(), *join, *key);
-    let body = move || drop(outcome.send(dial(&to, &join, &key)));
+    let given_up = Arc::new(AtomicBool::new(false));
+    let is_given_up = Arc::clone(&given_up);
+    let body = move || drop(outcome.send(call(&to, &join, &key, &is_given_up)));
     std::thread::Builder::new().name("dial".to_owned()).spawn(body)?;
     loop {
         match dialed.recv_timeout(LOOK_AROUND) {
             Ok(outcome) => return outcome,
             Err(RecvTimeoutError::Timeout) if go_on() => {}
-            Err(_) => return Err(ConnectionFailure::Closed),
+            Err(_) => {
+                given_up.store(true, Ordering::SeqCst);
+                return Err(ConnectionFailure::Closed);
+            }
         }
     }
 }
@@ -392,4 +416,35 @@ pub fn message_of(kind: LinkKind, frame: &[u8]) -> Option<NodeMessage> {
         LinkKind::Revoked => NodeMessage::Revoked,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_call_that_was_given_up_proves_nothing_any_more() {
+        let (key, listener): (ChainKey, _) =
+            ([7; 32], TcpListener::bind("127.0.0.1:0").expect("free"));
+        let address = listener.local_addr().expect("bound").to_string();
+        let join = JoinFrame::empty(0, 1);
+        let caller = std::thread::spawn(move || {
+            let began = Instant::now();
+            let go_on = || began.elapsed() < Duration::from_millis(50);
+            dial_while(go_on, &address, &join, &[7; 32]).map(drop)
+        });
+        let (socket, _) = listener.accept().expect("it calls");
+        let mut called = Connection::new(socket).expect("a socket");
+        let until = Instant::now() + Duration::from_secs(30);
+        let join: JoinFrame = called.expect(until).expect("it says who it is");
+        let outcome = caller.join().expect("no panic");
+        assert!(matches!(outcome, Err(ConnectionFailure::Closed)), "{outcome:?}");
+        // Only now it hears that it is let in.
+        let mut accept = AcceptFrame::empty(0, 1);
+        accept.proof = proof(&key, Prover::Listener, &join, &accept);
+        called.send(&accept).expect("the connection stands");
+        let proved = called.expect::<ProofFrame>(until);
+        assert!(matches!(proved, Err(ConnectionFailure::Closed)), "{proved:?}");
+    }
 }

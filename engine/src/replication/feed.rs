@@ -12,6 +12,7 @@ use catraca_wire::replication::{
     AckFrame, BlockPrefaceFields, FollowFrame, LinkHeadFields, LinkKind, MatchFrame, ProbeFrame,
     view,
 };
+use crossbeam::sync::Parker;
 use std::io::{IoSlice, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex};
@@ -58,11 +59,15 @@ pub(super) fn serve(
         })
         .map_err(|failure| ConnectionFailure::Fault(failure.message))?;
     crate::threads::prefer(stream);
+    // One sender a stream: the session before this one has let go, or will as soon as its socket is
+    // seen to be closed. It lets go of the feed before the next one takes the parker.
+    let parker = feed.map(LiveFeed::parker);
     let mut sender = Sender { replication, stream, id, feeder: &feeder, cursor, writer, feed };
-    let outcome = sender.run();
+    let outcome = sender.run(parker.as_deref());
     if let Some(feed) = feed {
         feed.attach(false);
     }
+    drop(parker);
     outcome
 }
 
@@ -166,12 +171,9 @@ struct Sender<'l> {
 }
 
 impl Sender<'_> {
-    fn run(&mut self) -> Result<(), ConnectionFailure> {
+    fn run(&mut self, parker: Option<&Parker>) -> Result<(), ConnectionFailure> {
         let epoch = self.replication.epoch();
-        // One sender a stream: the session before this one has let go, or will as soon as its
-        // socket is seen to be closed.
-        let parker = self.feed.map(LiveFeed::parker);
-        let rest = |time| match &parker {
+        let rest = |time| match parker {
             Some(parker) => parker.park_timeout(time),
             None => std::thread::sleep(GAP),
         };

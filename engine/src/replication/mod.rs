@@ -131,6 +131,8 @@ pub struct Replication {
     /// When the other node was last heard, nanoseconds since the beginning; 0 never.
     heard_ns: AtomicU64,
     stopping: AtomicBool,
+    /// Since when a demotion waits behind the write of the state under way; 0 none.
+    hurry_ns: AtomicU64,
     /// This node's disk is nearly full, which its heartbeats say.
     disk_full: AtomicBool,
 }
@@ -177,6 +179,7 @@ impl Replication {
             began: Instant::now(),
             heard_ns: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            hurry_ns: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
         });
         let mover = Mover::new(&replication, state, primary, taken);

@@ -41,6 +41,9 @@ const TIMING: Timing = Timing {
 /// Between two looks of the node at the time.
 const TICK: Duration = Duration::from_millis(25);
 
+/// How often a session that ends for the same reason each time is told.
+const WAITING_TOLD_EVERY: Duration = Duration::from_secs(5);
+
 /// What comes to the node's thread.
 pub(super) enum Input {
     /// What needs nothing else.
@@ -82,8 +85,33 @@ pub(super) struct Mover {
     attempt: Option<Attempt>,
     /// To the thread that writes states; none before that runs.
     states: Option<Sender<ReplicaState>>,
-    /// Why it last said that it waits for the primary.
-    told: String,
+    waiting_told: WaitingTold,
+}
+
+/// What was last said of waiting for the primary. One that is down is told once, and a session that
+/// ends again and again for the same reason now and then.
+#[derive(Default)]
+struct WaitingTold {
+    why: String,
+    at: Option<Instant>,
+    followed: bool,
+}
+
+impl WaitingTold {
+    /// It waits: whether to say so.
+    fn waits(&mut self, why: &str) -> bool {
+        let lasts = self.at.is_none_or(|at| at.elapsed() >= WAITING_TOLD_EVERY);
+        let is_news = self.why != why || (self.followed && lasts);
+        if is_news {
+            *self = Self { why: why.to_owned(), at: Some(Instant::now()), followed: false };
+        }
+        is_news
+    }
+
+    /// It follows: whether to say so, which it is where waiting was said.
+    fn begins_to_follow(&mut self) -> bool {
+        !std::mem::replace(&mut self.followed, true)
+    }
 }
 
 /// How far this node's log goes, whoever writes it.
@@ -129,7 +157,7 @@ impl Mover {
             next_request: 0,
             attempt: None,
             states: None,
-            told: String::new(),
+            waiting_told: WaitingTold::default(),
         }
     }
 
@@ -233,6 +261,7 @@ impl Mover {
         match effect {
             Effect::Persist(state) => match &self.states {
                 Some(states) => {
+                    self.replication.hurry_ns.store(0, Ordering::Relaxed);
                     let _ = states.send(state);
                 }
                 None => {
@@ -240,6 +269,9 @@ impl Mover {
                     self.handle(Event::Persisted);
                 }
             },
+            Effect::Hurry => {
+                self.replication.hurry_ns.store(self.replication.now_ns().max(1), Ordering::Relaxed)
+            }
             Effect::Welcome { conn } => self.welcome(conn),
             Effect::Refuse { conn, reason, text, primary } => {
                 let Some(mut caller) = self.waiting.remove(&conn) else { return };
@@ -295,16 +327,19 @@ impl Mover {
                     let _ = go.send(());
                 }
             }
+            Effect::KeepLog { stream } => drop(self.cuts.remove(&stream)),
             Effect::Inquire { address } => {
                 let replication = Arc::clone(&self.replication);
-                // One that can't start is asked again.
-                let _ = self.replication.spawn("inquiry", move || {
+                let started = self.replication.spawn("inquiry", move || {
                     let answer = inquire(&replication, &address);
                     replication.event(Event::InquiryEnded { answer });
                 });
+                if started.is_err() {
+                    self.replication.event(Event::InquiryEnded { answer: None });
+                }
             }
-            Effect::TakeOver { epoch, durability, request } => {
-                let promoted = promote::take_over(&self.replication, epoch, durability);
+            Effect::TakeOver { epoch, durability, force, request } => {
+                let promoted = promote::take_over(&self.replication, epoch, durability, force);
                 if let Some(reply) = self.requests.remove(&request) {
                     self.replication.show(&self.node);
                     let _ = reply.send(Ok(Some(promoted)));
@@ -404,13 +439,13 @@ impl Mover {
                 "another node is the primary of a later epoch: this one becomes its standby and starts anew"
             ),
             Report::Following { address, epoch } => {
-                self.told.clear();
-                tracing::info!(primary = address, epoch, "following");
+                if self.waiting_told.begins_to_follow() {
+                    tracing::info!(primary = address, epoch, "following");
+                }
             }
             Report::NotFollowing { address, why } => {
-                if self.told != why {
+                if self.waiting_told.waits(&why) {
                     tracing::warn!(primary = address, why, "waiting for the primary");
-                    self.told = why;
                 }
             }
             Report::Membership { in_sync, epoch } => {
@@ -432,13 +467,19 @@ fn send<F: LinkFrame>(writer: &mut TcpStream, frame: &F) {
 }
 
 /// Makes a state durable. A disk that refuses ends the node: it must not act on what it would
-/// forget. Where only a descriptor is wanting it waits, but for a demotion: a node that knows of a
-/// higher epoch gives no more answers; it ends then, and learns of the epoch again.
+/// forget. Where only a descriptor is wanting it waits, but for a demotion, and for what a demotion
+/// waits for: a node that knows of a higher epoch gives no more answers; it ends then, and learns of
+/// the epoch again.
 fn persist(replication: &Replication, state: &ReplicaState, role: Role) {
-    let began = Instant::now();
     let is_demotion = role == Role::Primary && state.role == Role::Standby;
-    let patient =
-        || !replication.is_stopping() && (!is_demotion || began.elapsed() < DESCRIPTOR_PATIENCE);
+    let began_ns = replication.now_ns();
+    let is_in_time = || {
+        let hurry_ns = replication.hurry_ns.load(Ordering::Relaxed);
+        let since_ns = if is_demotion { began_ns } else { hurry_ns };
+        let waited = Duration::from_nanos(replication.now_ns().saturating_sub(since_ns));
+        since_ns == 0 || waited < DESCRIPTOR_PATIENCE
+    };
+    let patient = || !replication.is_stopping() && is_in_time();
     if let Err(error) = wait_for(state_file::STATE_FILE, patient, || {
         state_file::save(&replication.setup.data_dir, state)
     }) {

@@ -67,7 +67,12 @@ impl Replication {
 }
 
 /// Hands the tables of a standby, durably the primary of a new epoch, to its shards.
-pub(super) fn take_over(replication: &Replication, epoch: u32, durability: Durability) -> Promoted {
+pub(super) fn take_over(
+    replication: &Replication,
+    epoch: u32,
+    durability: Durability,
+    force: bool,
+) -> Promoted {
     let following =
         locked(&replication.following).take().expect("a standby that is promoted has its tables");
     let following = alone(following);
@@ -121,6 +126,7 @@ pub(super) fn take_over(replication: &Replication, epoch: u32, durability: Durab
     }
     tracing::warn!(
         epoch,
+        force,
         "this node is the PRIMARY now; it answers alone until a standby has caught up"
     );
     Promoted { epoch, snapshot, list_logged, overlay }

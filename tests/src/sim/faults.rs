@@ -45,10 +45,11 @@ enum Fault {
     KillInPromotion,
     KillInCut,
     Starve,
+    Terminate,
 }
 
 /// Each with its weight.
-const FAULTS: [(Fault, u64); 21] = [
+const FAULTS: [(Fault, u64); 22] = [
     (Fault::Kill, 12),
     (Fault::PowerCut, 10),
     (Fault::BothPowerCuts, 3),
@@ -70,6 +71,7 @@ const FAULTS: [(Fault, u64); 21] = [
     (Fault::KillInPromotion, 8),
     (Fault::KillInCut, 3),
     (Fault::Starve, 8),
+    (Fault::Terminate, 4),
 ];
 
 /// How hard a run is disturbed.
@@ -228,6 +230,12 @@ impl Sim {
                         self.after(short, Event::Mend(Mend::Start(node)));
                     }
                 }
+            }
+            Fault::Terminate => {
+                let time = self.rng.between(1, 200) * MS;
+                self.terminate(node);
+                self.after(time, Event::Mend(Mend::Kill(node)));
+                self.after(time + short, Event::Mend(Mend::Start(node)));
             }
             Fault::KillInCut => self.faults.kills_in_cut[node] = true,
             Fault::Starve => {

@@ -29,6 +29,9 @@ pub(super) struct Join {
 pub(super) enum NodeFrame {
     Join(Join),
     Accept(Accepted),
+    /// PROOF, with nothing to prove: the caller still wants what it has joined for.
+    Proof,
+    Welcome,
     Refuse {
         reason: RefuseReason,
         primary: String,
@@ -112,6 +115,7 @@ impl Sim {
             return self.client_gone(node, conn);
         }
         let process = self.process(node);
+        process.primary.calls.remove(&conn);
         let why = "a connection of it is gone".to_owned();
         if let Some(session) = process.primary.session_with(conn) {
             self.node_event(node, Event::SessionEnded { session, why });

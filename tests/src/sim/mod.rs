@@ -56,7 +56,7 @@ pub enum Broken {
     AckBeforeStandby,
     /// Keeps the epoch in memory only.
     EpochInMemory,
-    /// Takes messages of a lower epoch.
+    /// Takes messages of a lower epoch, and tells nobody it calls how high its own is.
     LowerEpoch,
     /// Cuts the log at damage in its middle.
     TruncatedDamage,

@@ -14,7 +14,7 @@ use catraca_engine::log::damage::{Damage, Torn, TornReason};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
 use catraca_engine::log::{SoundBlock, Tail};
 use catraca_engine::rebuild::Builder;
-use catraca_engine::replica::node::{Event as ReplicaEvent, Node, NodeSetup};
+use catraca_engine::replica::node::{Event as ReplicaEvent, Node, NodeSetup, RequestId};
 use catraca_engine::replica::{Boundaries, ReplicaState};
 use catraca_engine::shard::Shard;
 use catraca_engine::shard::dedupe::{self, Dedupe, DedupeKey};
@@ -72,6 +72,8 @@ pub(super) struct Process {
     pub events: VecDeque<ReplicaEvent>,
     /// What it wants done is being done.
     pub handling: bool,
+    /// The operator's commands that are not answered, with when each was given.
+    pub requests: BTreeMap<RequestId, u64>,
     /// On its way to the disk.
     pub persisting: Option<ReplicaState>,
     pub primary: PrimaryStreams,
@@ -329,6 +331,7 @@ impl Sim {
             node: Node::new(node_setup, state.clone(), now_ns),
             events: VecDeque::new(),
             handling: false,
+            requests: BTreeMap::new(),
             persisting: None,
             primary: PrimaryStreams::default(),
             standby: StandbyStreams::default(),

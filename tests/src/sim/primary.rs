@@ -2,11 +2,11 @@
 //! the network.
 
 use super::Broken;
-use super::frames::{Join, NodeFrame, Purpose};
+use super::frames::{NodeFrame, Purpose};
 use super::node::durable_tail;
 use super::world::Sim;
 use catraca_engine::replica::Feeder;
-use catraca_engine::replica::node::{CallPurpose, ConnId, Event};
+use catraca_engine::replica::node::{Accepted, CallPurpose, Caller, ConnId, Event};
 use catraca_engine::shard::messages::ToShard;
 use catraca_wire::block::{Chain, sound_head};
 use std::collections::BTreeMap;
@@ -34,8 +34,10 @@ pub(super) struct PrimaryStreams {
     pub feeds: Option<Feeds>,
     /// The connection of the inquiry under way.
     pub inquiry: Option<usize>,
+    /// What was said to it before the WELCOME.
+    pub inquiry_accepted: Option<Accepted>,
     /// Calls that the node has not answered.
-    pub calls: BTreeMap<usize, Join>,
+    pub calls: BTreeMap<usize, (Caller, CallPurpose)>,
 }
 
 impl PrimaryStreams {
@@ -59,10 +61,15 @@ impl Sim {
                     }
                     Purpose::Inquiry => CallPurpose::Inquiry,
                 };
-                let caller = join.caller.clone();
-                self.process(node).primary.calls.insert(conn, join);
-                self.node_event(node, Event::Called { conn: ConnId(conn as u64), caller, purpose });
+                let has_handshake = !matches!(purpose, CallPurpose::Stream { .. });
+                self.process(node).primary.calls.insert(conn, (join.caller, purpose));
+                if has_handshake {
+                    self.accept(node, conn, purpose);
+                } else {
+                    self.called(node, conn);
+                }
             }
+            NodeFrame::Proof => self.called(node, conn),
             NodeFrame::Node(message) => {
                 self.node_event(node, Event::Received { conn: ConnId(conn as u64), message })
             }
@@ -76,6 +83,14 @@ impl Sim {
                 }
             }
         }
+    }
+
+    /// The caller is known.
+    fn called(&mut self, node: usize, conn: usize) {
+        let Some((caller, purpose)) = self.process(node).primary.calls.get(&conn).cloned() else {
+            return;
+        };
+        self.node_event(node, Event::Called { conn: ConnId(conn as u64), caller, purpose });
     }
 
     pub(super) fn begin_feeds(&mut self, node: usize, session: u64, conn: usize) {

@@ -10,8 +10,8 @@ use super::world::{MS, Sim};
 use catraca_engine::rebuild::Builder;
 use catraca_engine::replica::ReplicaState;
 use catraca_engine::replica::node::{
-    Accepted, Command, ConnId, Effect, Event, LogEnds, Report, RequestId, RequestRefused, Tables,
-    Timing,
+    Accepted, CallPurpose, Command, ConnId, Effect, Event, LogEnds, Report, RequestId,
+    RequestRefused, Tables, Timing,
 };
 use catraca_engine::shard::messages::{TakeOver, ToShard};
 use catraca_wire::frame::{Durability, fill};
@@ -28,6 +28,10 @@ pub(super) const TIMING: Timing = Timing {
 
 /// From this time on a write of a state outlasts most of what else happens.
 const SLOW_STATE_NS: u64 = 50 * MS;
+
+/// By then an operator has an answer, whatever happens to a node but its end: what a request waits
+/// for is the write under way, the standby, its own write, each within some seconds.
+const REQUEST_ANSWERED_NS: u64 = 15_000 * MS;
 
 /// The log of a node, as its state machine sees it.
 struct Ends(Vec<u64>);
@@ -107,6 +111,9 @@ impl Sim {
             Effect::HasAll { .. } => {}
             Effect::EndFollowing { attempt } => self.end_attempt(node, attempt),
             Effect::Cut { stream } => self.begin_cut(node, usize::from(stream)),
+            // A write of a state waits for nothing but the disk here.
+            Effect::Hurry => {}
+            Effect::KeepLog { stream } => self.keep_log(node, usize::from(stream)),
             Effect::Inquire { address } => {
                 if let Some(old) = self.process(node).primary.inquiry.take() {
                     self.drop_conn(node, old);
@@ -114,8 +121,12 @@ impl Sim {
                 let conn = self.call_node(node, Purpose::Inquiry, node_at(&address));
                 self.process(node).primary.inquiry = Some(conn);
             }
-            Effect::TakeOver { epoch, durability, .. } => self.take_over(node, epoch, durability),
-            Effect::Answer { outcome, .. } => {
+            Effect::TakeOver { epoch, durability, request, .. } => {
+                self.request_answered(node, request);
+                self.take_over(node, epoch, durability);
+            }
+            Effect::Answer { request, outcome } => {
+                self.request_answered(node, request);
                 if let Err(why) = outcome {
                     self.note(format_args!("node {node} refuses its operator: {why}"));
                     if matches!(why, RequestRefused::NotPromotable(_)) {
@@ -147,19 +158,28 @@ impl Sim {
         self.checks.count(what);
     }
 
-    /// ACCEPT and WELCOME in one.
     fn welcome(&mut self, node: usize, conn: usize) {
+        match self.process(node).primary.calls.remove(&conn) {
+            Some((_, CallPurpose::Stream { stream, .. })) => {
+                self.open_feed(node, usize::from(stream), conn)
+            }
+            Some(_) => self.send_frame(node, conn, NodeFrame::Welcome),
+            None => {}
+        }
+    }
+
+    /// Says who this node is to one that calls: before that has proved anything, and before this
+    /// node's state machine hears of it.
+    pub(super) fn accept(&mut self, node: usize, conn: usize, purpose: CallPurpose) {
         let may_leave = self.plan.solo_after_ms > 0;
         let node_id = self.nodes[node].disk.node_id;
         let shards = self.plan.shards;
-        let process = self.process(node);
-        let state = process.node.state();
+        let state = self.process(node).node.state();
         let (epoch, role, odd_epochs) = (state.epoch, state.role, state.odd_epochs);
-        let session = process.primary.feeds.as_ref().map_or(0, |feeds| feeds.session);
-        let Some(join) = process.primary.calls.remove(&conn) else { return };
-        if let Purpose::Stream { stream, .. } = join.purpose {
-            return self.open_feed(node, stream, conn);
-        }
+        let session = match purpose {
+            CallPurpose::Session { session } => session,
+            _ => 0,
+        };
         let client_address = String::new();
         let accepted = Accepted {
             node_id,
@@ -248,6 +268,10 @@ impl Sim {
 
     /// Time passes for a node's replication.
     pub(super) fn pass_time(&mut self, node: usize) {
+        let oldest_ns = self.process(node).requests.values().min().copied();
+        if oldest_ns.is_some_and(|asked_ns| self.now_ns - asked_ns > REQUEST_ANSWERED_NS) {
+            self.checks.fail(format!("node {node} has not answered its operator"));
+        }
         let full = self.is_short_of_room(node);
         self.node_event(node, Event::DiskFull(full));
         if self.nodes[node].process.is_some() {
@@ -259,22 +283,29 @@ impl Sim {
         }
     }
 
+    /// Hands an operator's command to a node, which must answer it once.
+    fn request(&mut self, node: usize, command: Command) {
+        let (request, now_ns) = (RequestId(self.new_id()), self.now_ns);
+        self.process(node).requests.insert(request, now_ns);
+        self.node_event(node, Event::Requested { request, command });
+    }
+
+    fn request_answered(&mut self, node: usize, request: RequestId) {
+        if self.process(node).requests.remove(&request).is_none() {
+            self.checks.fail(format!("node {node} answers {request:?} twice"));
+        }
+    }
+
     /// The operator's command to a standby; `true` when it is carried out.
     pub(super) fn request_promotion(&mut self, node: usize, force: bool) -> bool {
         let before = self.process(node).node.is_promoting();
-        let request = RequestId(self.new_id());
-        let command = Command::Promote { force, tables: Tables::default() };
-        self.node_event(node, Event::Requested { request, command });
+        self.request(node, Command::Promote { force, tables: Tables::default() });
         !before && self.process(node).node.is_promoting()
     }
 
     /// The operator wants the node alone; `true` when it will be, or is.
     pub(super) fn go_alone(&mut self, node: usize, standby_is_down: bool) -> bool {
-        let request = RequestId(self.new_id());
-        self.node_event(
-            node,
-            Event::Requested { request, command: Command::Solo { standby_is_down } },
-        );
+        self.request(node, Command::Solo { standby_is_down });
         let process = self.process(node);
         process.node.is_going_alone() || process.node.state().durability == Durability::Solo
     }

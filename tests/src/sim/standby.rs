@@ -47,6 +47,8 @@ pub(super) struct StandbyStreams {
     /// The attempt to follow that it belongs to.
     pub attempt: u64,
     pub session: u64,
+    /// What the primary said before its WELCOME.
+    accepted: Option<Accepted>,
     pub streams: Vec<FollowStream>,
     /// Where streams are to be cut.
     cut_at: BTreeMap<usize, Tail>,
@@ -94,11 +96,12 @@ impl Sim {
     pub(super) fn call_node(&mut self, node: usize, purpose: Purpose, to: usize) -> usize {
         let incarnation = self.nodes[node].incarnation;
         let node_id = self.nodes[node].disk.node_id;
+        let is_silent = self.broken(Broken::LowerEpoch);
         let state = self.process(node).node.state();
         let caller = Caller {
             peer: peer(node, node_id),
             run: [incarnation as u8; 16],
-            epoch: state.epoch,
+            epoch: if is_silent { 0 } else { state.epoch },
             shards: state.shards,
             role: state.role,
             in_sync: state.role == Role::Standby && state.in_sync,
@@ -111,7 +114,7 @@ impl Sim {
     pub(super) fn call_primary(&mut self, node: usize, attempt: u64, address: &str) {
         let conn = self.call_node(node, Purpose::Node, node_at(address));
         let standby = &mut self.process(node).standby;
-        (standby.attempt, standby.conn) = (attempt, Some(conn));
+        (standby.attempt, standby.conn, standby.accepted) = (attempt, Some(conn), None);
     }
 
     /// Closes the connections of an attempt, and waits for what is being written.
@@ -151,6 +154,15 @@ impl Sim {
         let believed = |epoch: u32| if lower_is_taken { epoch.max(seen) } else { epoch };
         if process.primary.inquiry == Some(conn) {
             if let NodeFrame::Accept(accepted) = frame {
+                process.primary.inquiry_accepted = Some(accepted);
+                self.send_frame(node, conn, NodeFrame::Proof);
+            } else if let NodeFrame::Refuse { .. } = frame {
+                process.primary.inquiry = None;
+                self.drop_conn(node, conn);
+                self.node_event(node, Event::InquiryEnded { answer: None });
+            } else if let NodeFrame::Welcome = frame
+                && let Some(accepted) = process.primary.inquiry_accepted.take()
+            {
                 process.primary.inquiry = None;
                 self.drop_conn(node, conn);
                 let lower = lower_is_taken && accepted.epoch < seen;
@@ -183,6 +195,11 @@ impl Sim {
         let id = ConnId(conn as u64);
         match frame {
             NodeFrame::Accept(accepted) => {
+                standby.accepted = Some(accepted);
+                self.send_frame(node, conn, NodeFrame::Proof);
+            }
+            NodeFrame::Welcome => {
+                let Some(accepted) = standby.accepted.take() else { return };
                 standby.session = accepted.session;
                 let accepted = Accepted { epoch: believed(accepted.epoch), ..accepted };
                 self.node_event(node, Event::CallAnswered { attempt, conn: id, accepted });
@@ -418,6 +435,11 @@ impl Sim {
         self.checks.count("cuts");
         self.process(node).standby.cut = Some(Cut { stream, steps });
         self.wake_in(node, MS, Wake::CutStep);
+    }
+
+    /// A stream is not cut after all.
+    pub(super) fn keep_log(&mut self, node: usize, stream: usize) {
+        self.process(node).standby.cut_at.remove(&stream);
     }
 
     /// The next block is zeroed; behind the last the node starts anew.

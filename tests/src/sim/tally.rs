@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 /// Faults, by what they did: one that met nothing is not counted.
-pub const FAULTS: [&str; 41] = [
+pub const FAULTS: [&str; 42] = [
     "kill",
     "power cut",
+    "asked to stop",
     "write torn",
     "write dropped",
     "write kept unreported",

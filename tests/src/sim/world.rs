@@ -13,6 +13,7 @@ use super::operator::Operator;
 use super::rng::Rng;
 use super::trace::Trace;
 use super::{Broken, Plan};
+use catraca_engine::replica::node::Event as ReplicaEvent;
 use std::cell::RefCell;
 use std::fmt::Arguments;
 use std::rc::Rc;
@@ -247,6 +248,15 @@ impl Sim {
     pub fn kill(&mut self, node: usize) {
         self.count_end(node, "kill");
         self.end_process(node, true, "killed");
+    }
+
+    /// SIGTERM: the node knows that its end is near.
+    pub fn terminate(&mut self, node: usize) {
+        if self.nodes[node].process.is_some() && !self.nodes[node].paused {
+            self.checks.count("asked to stop");
+            self.note(format_args!("node {node} is asked to stop"));
+            self.node_event(node, ReplicaEvent::Stopping);
+        }
     }
 
     fn count_end(&mut self, node: usize, how: &'static str) {

@@ -42,6 +42,7 @@ impl Change {
             | (Self::Replaced, Self::Replaced)
             | (Self::Committed { .. }, Self::Committed { .. })
             | (Self::WithStandby { .. }, Self::WithStandby { .. })
+            | (Self::Demoted { .. }, Self::Demoted { .. })
             | (Self::Alone { request: None, .. }, Self::Alone { request: None, .. }) => true,
             (Self::Membership { attempt, .. }, Self::Membership { attempt: before, .. }) => {
                 attempt != before
@@ -64,6 +65,9 @@ impl Node {
             self.changes.retain(|waiting| matches!(waiting, Change::Demoted { .. }));
             if self.is_demoted_by(epoch) {
                 return;
+            }
+            if self.persisting.is_some() {
+                self.effects.push(Effect::Hurry);
             }
         }
         self.changes.retain(|waiting| !change.replaces(waiting));
@@ -178,7 +182,11 @@ impl Node {
             .filter(|standby| standby.session.may_be_in_sync())
             .map(|s| s.session.id)
             .collect();
-        let allowed = self.state.role == Role::Primary && (overridden || members.is_empty());
+        // By itself a primary leaves nobody who is there: a standby may have come back while this
+        // waited for the disk.
+        let is_back = request.is_none() && !self.sessions.is_empty();
+        let allowed =
+            self.state.role == Role::Primary && (overridden || members.is_empty()) && !is_back;
         if !allowed {
             if let Some(request) = request {
                 self.answer(request, Err(RequestRefused::NotConfirmed));
@@ -258,10 +266,10 @@ impl Node {
                     self.answer(request, Ok(()));
                 }
             }
-            Change::Promote { request, .. } => {
+            Change::Promote { request, force, .. } => {
                 let (epoch, durability) = (self.state.epoch, self.state.durability);
                 (self.alone_since_ns, self.inquire_at_ns) = (self.now_ns, self.now_ns);
-                self.effects.push(Effect::TakeOver { epoch, durability, request });
+                self.effects.push(Effect::TakeOver { epoch, durability, force, request });
             }
             Change::Demoted { epoch, .. } => {
                 self.report(Report::Demoted { epoch });

@@ -352,6 +352,10 @@ pub enum Report {
 pub enum Effect {
     /// Make a state durable, then say [`Event::Persisted`]. One at a time.
     Persist(ReplicaState),
+    /// The write of the state under way must not be waited for much longer: this node has learned
+    /// that its epoch is over, and that comes behind it. Whoever waits for means to write ends the
+    /// node before long.
+    Hurry,
     /// Let a caller in: WELCOME.
     Welcome {
         /// It.
@@ -453,6 +457,11 @@ pub enum Effect {
         /// The stream.
         stream: u16,
     },
+    /// Do not cut a stream: what asked for the permission ends.
+    KeepLog {
+        /// The stream.
+        stream: u16,
+    },
     /// Ask a node which epoch it is, and say [`Event::InquiryEnded`].
     Inquire {
         /// Where.
@@ -464,6 +473,8 @@ pub enum Effect {
         epoch: u32,
         /// What answers wait for.
         durability: Durability,
+        /// Answered decisions may be missing here: that was the operator's to say.
+        force: bool,
         /// Whose request it was.
         request: RequestId,
     },

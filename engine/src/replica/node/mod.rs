@@ -76,6 +76,7 @@ pub struct Node {
     /// As it is on the disk: nothing but [`Event::Persisted`] changes it.
     state: ReplicaState,
     now_ns: u64,
+    ticked_ns: u64,
     changes: VecDeque<Change>,
     persisting: Option<(ReplicaState, Change)>,
     /// By identity of the standby.
@@ -91,8 +92,8 @@ pub struct Node {
     stopping: bool,
     /// It starts anew: nothing that comes counts any more.
     ended: bool,
-    /// Requests that wait for a change under way.
-    requests: VecDeque<(RequestId, Command)>,
+    /// Requests that wait for a change under way, each until when.
+    requests: VecDeque<(RequestId, Command, u64)>,
     effects: Vec<Effect>,
 }
 
@@ -103,6 +104,7 @@ impl Node {
             setup,
             state,
             now_ns,
+            ticked_ns: now_ns,
             changes: VecDeque::new(),
             persisting: None,
             sessions: BTreeMap::new(),
@@ -164,7 +166,8 @@ impl Node {
             Event::InquiryEnded { answer } => self.inquiry_ended(answer, log),
             Event::Requested { request, command } => {
                 if self.requests.len() < MAX_REQUESTS {
-                    self.requests.push_back((request, command));
+                    let until_ns = self.now_ns + self.setup.timing.request_timeout_ns;
+                    self.requests.push_back((request, command, until_ns));
                     self.take_waiting_requests(log);
                 } else {
                     self.answer(
@@ -175,8 +178,7 @@ impl Node {
             }
             Event::DiskFull(full) => self.disk_full = full,
             Event::Stopping => self.stopping = true,
-            Event::Tick if self.state.role == Role::Primary => self.primary_tick(log),
-            Event::Tick => self.standby_tick(),
+            Event::Tick => self.tick(log),
         }
         effects.append(&mut self.effects);
     }
@@ -207,7 +209,10 @@ impl Node {
     /// It is to be promoted, or was in this run.
     pub fn is_promoting(&self) -> bool {
         self.standby.is_promoting()
-            || self.requests.iter().any(|(_, command)| matches!(command, Command::Promote { .. }))
+            || self
+                .requests
+                .iter()
+                .any(|(_, command, _)| matches!(command, Command::Promote { .. }))
     }
 
     /// A standby that may join the in-sync set in a later session only, because the operator wants
@@ -220,7 +225,7 @@ impl Node {
     pub fn is_going_alone(&self) -> bool {
         self.solo.is_some()
             || self.is_changing(|change| matches!(change, Change::Alone { .. }))
-            || self.requests.iter().any(|(_, command)| matches!(command, Command::Solo { .. }))
+            || self.requests.iter().any(|(_, command, _)| matches!(command, Command::Solo { .. }))
     }
 
     /// The promotion is being made durable.
@@ -243,11 +248,37 @@ impl Node {
     /// Takes requests, each when what was wanted before is durable: they are judged by what is.
     fn take_waiting_requests(&mut self, log: &dyn LogEnds) {
         while self.persisting.is_none() && self.changes.is_empty() && !self.ended {
-            let Some((request, command)) = self.requests.pop_front() else { return };
+            let Some((request, command, _)) = self.requests.pop_front() else { return };
             match command {
                 Command::Promote { force, tables } => self.promote(request, force, tables),
                 Command::Solo { standby_is_down } => self.go_solo(request, standby_is_down, log),
             }
+        }
+    }
+
+    fn tick(&mut self, log: &dyn LogEnds) {
+        // A node that stood still heard nobody meanwhile: what was said waits still to be read. So
+        // that time is nobody's silence.
+        let deaf_ns = self.now_ns - std::mem::replace(&mut self.ticked_ns, self.now_ns);
+        if deaf_ns > self.setup.timing.heartbeat_every_ns {
+            self.sessions.values_mut().for_each(|standby| standby.heard_ns += deaf_ns);
+            self.standby.heard_ns += deaf_ns;
+        }
+        self.expire_requests();
+        match self.state.role {
+            Role::Primary => self.primary_tick(log),
+            Role::Standby => self.standby_tick(),
+        }
+    }
+
+    /// Refuses requests that have waited for the change before them too long: whoever sent them
+    /// hears rather than hangs, and nothing was begun.
+    fn expire_requests(&mut self) {
+        while let Some(&(_, _, until_ns)) = self.requests.front()
+            && self.now_ns >= until_ns
+            && let Some((request, ..)) = self.requests.pop_front()
+        {
+            self.answer(request, Err(RequestRefused::UnderWay("a write of this node's state")));
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) struct PrimarySession {
     pub peer: Peer,
     /// The run of the standby's program.
     run: [u8; 16],
-    heard_ns: u64,
+    pub heard_ns: u64,
     said_ns: u64,
     /// The operator wants the node alone: the standby joins the in-sync set in no session but a
     /// later one.
@@ -52,6 +52,11 @@ impl Node {
         let is_session = |id: u64| self.session_of(id).is_some();
         let over = || (RefuseReason::Session, "the session is over: begin another".to_owned());
         let refused = match purpose {
+            // Before all else, whoever calls and whatever for: this primary's epoch is over.
+            _ if self.state.role == Role::Primary && caller.epoch > self.state.epoch => Some((
+                RefuseReason::Epoch,
+                "the caller has seen a later epoch than this node's".to_owned(),
+            )),
             CallPurpose::Inquiry => None,
             // Its handshake took so long that another one has begun: what it said of itself is old.
             CallPurpose::Session { session } if session < self.last_session => Some(over()),
@@ -119,7 +124,12 @@ impl Node {
             );
             return Some((RefuseReason::Twin, text));
         }
-        let reason = self.state.admits(&caller.peer.node_id, caller.epoch, caller.shards).err()?;
+        // A standby that is being made the registered one is it already: nobody takes its place.
+        let state = match &self.persisting {
+            Some((state, Change::WithStandby { .. })) => state,
+            _ => &self.state,
+        };
+        let reason = state.admits(&caller.peer.node_id, caller.epoch, caller.shards).err()?;
         let text = match reason {
             RefuseReason::Shards => {
                 format!("the primary has {} shards and the standby {}: they must be equal", self.state.shards, caller.shards)
@@ -128,7 +138,6 @@ impl Node {
                 "another standby's acknowledgements count: `catraca solo --standby-is-down` on the primary gives its place away"
                     .to_owned()
             }
-            RefuseReason::Epoch => "the caller has seen a later epoch than this node's".to_owned(),
             other => other.to_string(),
         };
         Some((reason, text))
@@ -369,7 +378,7 @@ impl Node {
         if let Some(address) = self.state.peer.as_ref().map(|peer| peer.replication_address.clone())
         {
             // One that gets no answer is given up by then.
-            self.inquire_at_ns = self.now_ns + self.setup.timing.heartbeat_timeout_ns;
+            self.inquire_at_ns = self.now_ns + self.setup.timing.call_timeout_ns;
             self.effects.push(Effect::Inquire { address });
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Standby {
     address: String,
     conn: Option<ConnId>,
     accepted: Option<Accepted>,
-    heard_ns: u64,
+    pub heard_ns: u64,
     said_ns: u64,
     orders: VecDeque<Order>,
     /// One of them is carried out.
@@ -366,6 +366,10 @@ impl Node {
     /// a start find less, because a write that the disk had called done was lost, nothing behind it
     /// would tell any more.
     pub(super) fn cut_stream(&mut self, stream: u16, last_lsn: u64, log: &dyn LogEnds) {
+        // A promotion makes this log the cluster's: it is not cut for a primary that it replaces.
+        if self.standby.is_promoting() {
+            return self.effects.push(Effect::KeepLog { stream });
+        }
         self.standby.cut_at.insert(stream, last_lsn);
         let mut ends = log.all();
         // Those of other streams that are to be cut as well: whichever is cut last finds them so.

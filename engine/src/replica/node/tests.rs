@@ -33,6 +33,7 @@ impl LogEnds for OneStream {
 struct Told {
     node: Node,
     now_ns: u64,
+    log: OneStream,
     effects: Vec<Effect>,
 }
 
@@ -45,18 +46,35 @@ impl Told {
             own_address: "own:1".to_owned(),
             timing: TIMING,
         };
-        Self { node: Node::new(setup, state, 0), now_ns: 0, effects: Vec::new() }
+        Self {
+            node: Node::new(setup, state, 0),
+            now_ns: 0,
+            log: OneStream(10),
+            effects: Vec::new(),
+        }
     }
 
     /// What it wants done about an event.
     fn about(&mut self, event: Event) -> Vec<Effect> {
         self.effects.clear();
-        self.node.handle(self.now_ns, event, &OneStream(10), &mut self.effects);
+        self.node.handle(self.now_ns, event, &self.log, &mut self.effects);
         self.effects.retain(|effect| !matches!(effect, Effect::Report(_)));
         self.effects.clone()
     }
 
+    /// What it wants done while time passes, in steps as short as a mover's.
     fn after(&mut self, ms: u64) -> Vec<Effect> {
+        let until_ns = self.now_ns + ms * MS;
+        let mut said = Vec::new();
+        while self.now_ns < until_ns {
+            self.now_ns = until_ns.min(self.now_ns + 25 * MS);
+            said.append(&mut self.about(Event::Tick));
+        }
+        said
+    }
+
+    /// The same, for a node that stood still meanwhile.
+    fn after_a_pause(&mut self, ms: u64) -> Vec<Effect> {
         self.now_ns += ms * MS;
         self.about(Event::Tick)
     }
@@ -288,8 +306,12 @@ fn a_promotion_waits_for_writes_and_is_judged_again() {
         matches!(&said[..], [Effect::Persist(state)] if state.epoch == 2 && state.role == Role::Primary),
         "{said:?}"
     );
-    let took_over =
-        Effect::TakeOver { epoch: 2, durability: Durability::Solo, request: RequestId(4) };
+    let took_over = Effect::TakeOver {
+        epoch: 2,
+        durability: Durability::Solo,
+        force: true,
+        request: RequestId(4),
+    };
     assert_eq!(told.about(Event::Persisted), [took_over]);
 }
 
@@ -395,6 +417,134 @@ fn a_disk_that_hangs_piles_nothing_up_and_a_higher_epoch_goes_first() {
     );
     assert_eq!(told.about(Event::Persisted), [Effect::Restart]);
     assert_eq!(told.after(10_000), [], "it is over");
+}
+
+/// A call like [`called`]'s, of a node that knows of a higher epoch.
+fn called_from_epoch_2(conn: u64, session: u64, id: u8) -> Event {
+    let Event::Called { conn, caller, purpose } = called(conn, session, id, 7, false) else {
+        unreachable!("made as that")
+    };
+    Event::Called { conn, caller: Caller { epoch: 2, ..caller }, purpose }
+}
+
+#[test]
+fn a_primary_hears_of_a_higher_epoch_whoever_calls_and_whatever_for() {
+    // Node 3 would be refused as another standby, node 2's other run as a twin.
+    for (id, run) in [(3, 7), (2, 8)] {
+        for inquires in [false, true] {
+            let mut told = pair(0);
+            let Event::Called { conn, caller, purpose } = called_from_epoch_2(2, 6, id) else {
+                unreachable!("made as that")
+            };
+            let caller = Caller { run: [run; 16], ..caller };
+            let purpose = if inquires { CallPurpose::Inquiry } else { purpose };
+            let said = told.about(Event::Called { conn, caller, purpose });
+            assert!(
+                matches!(
+                    &said[..],
+                    [Effect::Refuse { reason: RefuseReason::Epoch, .. }, Effect::Persist(state)]
+                        if (state.epoch, state.role) == (2, Role::Standby)
+                ),
+                "{said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_standby_that_is_being_registered_is_not_replaced_by_another() {
+    let mut told = primary();
+    assert!(matches!(told.catches_up(1, 5)[..], [Effect::Persist(_)]));
+    told.about(Event::SessionEnded { session: 5, why: "cut".to_owned() });
+    let said = told.about(called(2, 6, 3, 7, false));
+    assert!(matches!(&said[..], [Effect::Refuse { reason: RefuseReason::Taken, .. }]), "{said:?}");
+}
+
+#[test]
+fn a_primary_leaves_by_itself_nobody_who_has_come_back() {
+    let mut told = pair(1_000);
+    // It goes, and comes back behind a longer log: a write is under way when it goes again.
+    told.about(Event::SessionEnded { session: 5, why: "cut".to_owned() });
+    told.log = OneStream(11);
+    told.about(called(2, 6, 2, 7, true));
+    let said = told.about(Event::Acknowledged { session: 6, stream: 0, lsn: 11 });
+    assert!(matches!(said[..], [Effect::Persist(_)]), "{said:?}");
+    told.about(Event::SessionEnded { session: 6, why: "cut".to_owned() });
+    told.after(1_000);
+    assert!(told.node.is_going_alone(), "that waits for the write");
+    told.about(called(3, 7, 2, 7, true));
+    let said = told.about(Event::Persisted);
+    assert_eq!(told.node.state().durability, Durability::Sync);
+    assert!(
+        !said.iter().any(|effect| matches!(
+            effect,
+            Effect::EndSession { .. } | Effect::TellShards { durability: Durability::Solo, .. }
+        )),
+        "{said:?}"
+    );
+    assert_eq!(told.node.session(), Some(7));
+}
+
+#[test]
+fn a_log_that_is_promoted_is_not_cut() {
+    let mut told = standby();
+    assert_eq!(told.about(promote(1, true)), [Effect::EndFollowing { attempt: 1 }]);
+    let said = told.about(Event::Cutting { stream: 0, last_lsn: 5 });
+    assert_eq!(said, [Effect::KeepLog { stream: 0 }]);
+    let ended =
+        Event::FollowingEnded { attempt: 1, committed: Vec::new(), tables: Tables::default() };
+    assert!(matches!(told.about(ended)[..], [Effect::Persist(_)]));
+    assert!(matches!(
+        told.about(Event::Persisted)[..],
+        [Effect::TakeOver { request: RequestId(1), .. }]
+    ));
+}
+
+#[test]
+fn a_node_that_stood_still_takes_nobody_for_gone() {
+    let ends = |said: &[Effect]| {
+        said.iter()
+            .any(|effect| matches!(effect, Effect::EndSession { .. } | Effect::EndFollowing { .. }))
+    };
+    for mut told in [pair(0), standby()] {
+        // Stopped for a minute; what was said meanwhile waits to be read.
+        assert!(!ends(&told.after_a_pause(60_000)));
+        assert!(!ends(&told.after(2_900)));
+        assert!(ends(&told.after(200)), "silence counts while it listens");
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_a_disk_that_hangs_is_answered() {
+    let mut told = primary();
+    assert!(matches!(told.catches_up(1, 5)[..], [Effect::Persist(_)]));
+    assert_eq!(told.about(solo(1, true)), []);
+    let refused = Effect::Answer {
+        request: RequestId(1),
+        outcome: Err(RequestRefused::UnderWay("a write of this node's state")),
+    };
+    assert!(!told.after(2_999).contains(&refused));
+    assert!(told.after(1).contains(&refused));
+    assert!(!told.node.is_going_alone());
+    // What it was refused for happens no more.
+    let said = told.about(Event::Persisted);
+    assert_eq!(said, [Effect::TellShards { durability: Durability::Sync, session: 5 }]);
+}
+
+#[test]
+fn a_demotion_behind_a_write_that_hangs_hurries_it() {
+    let mut told = primary();
+    assert!(matches!(told.catches_up(1, 5)[..], [Effect::Persist(_)]));
+    let of_epoch =
+        |epoch| Event::InquiryEnded { answer: Some((accepted(epoch), "node2:1".to_owned())) };
+    assert_eq!(told.about(of_epoch(2)), [Effect::Hurry]);
+    // Whatever epochs come, one demotion waits.
+    (3..1_000).for_each(|epoch| drop(told.about(of_epoch(epoch))));
+    let said = told.about(Event::Persisted);
+    assert!(
+        matches!(&said[..], [Effect::Persist(state)] if (state.epoch, state.role) == (999, Role::Standby)),
+        "{said:?}"
+    );
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
