@@ -4,7 +4,7 @@
 
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
-use crate::log::segment::segment_path;
+use crate::log_files::segment::segment_path;
 use crate::pages::Pages;
 use crate::shard::journal::BlockMemory;
 use catraca_wire::block::MAX_BLOCK_LEN;

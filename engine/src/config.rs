@@ -4,7 +4,7 @@
 use crate::calendar::{DEFAULT_ZONE, Zone};
 use crate::fatal::{Failure, Status};
 use crate::limits::{MAX_PENDING, MAX_SHARDS};
-use crate::log::segment::MIN_SEGMENT_LEN;
+use crate::log_files::segment::MIN_SEGMENT_LEN;
 use crate::shard::access::{Access, Permissions};
 use crate::shard::dedupe;
 use catraca_wire::address::{Host, host_and_port};

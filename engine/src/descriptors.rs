@@ -2,7 +2,7 @@
 //! not fail waits until others have closed theirs, and whoever takes connections says so now and
 //! then.
 
-use crate::log::LogError;
+use crate::log_files::LogError;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

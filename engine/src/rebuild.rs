@@ -1,23 +1,17 @@
-//! Rebuilding the shards' state from the log: dedupe tables, overlay, the list last loaded.
+//! Rebuilding the shards' state from the log's blocks: dedupe tables, overlay, the list last loaded.
 //!
 //! The number of shards may have changed since the log was written: every stream is read, and each
 //! decision goes to the shard that owns its payer now.
 
 use crate::blacklist::{Overlay, OverlayFull};
-use crate::data_dir::DataDir;
-use crate::fatal::{Failure, Status};
-use crate::log::recovery::LastWrite;
-use crate::log::startup::{RecoveredStream, recover_stream};
-use crate::log::{SoundBlock, Tail, segment};
-use crate::replica::Boundaries;
+use crate::log::SoundBlock;
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use crate::shard::owner;
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
-use catraca_wire::block::{ChainKey, receipt};
+use catraca_wire::block::receipt;
 use catraca_wire::frame::AnswerFields;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -32,37 +26,6 @@ pub enum OverlayFault {
         "it holds a change of the blacklist that this program can't read: use the program that wrote it, or a newer one"
     )]
     Unreadable,
-}
-
-/// Where a stream goes on.
-pub struct Stream {
-    /// Sequence number of the next record.
-    pub next_lsn: u64,
-    /// Chain value of the last block.
-    pub previous_chain: [u8; 32],
-    /// Epoch of the last block; 0 in a new stream.
-    pub epoch: u32,
-    /// Segment of the next block.
-    pub segment: u32,
-    /// Where in it, bytes.
-    pub offset: u64,
-    /// Segments that exist.
-    pub segments: u32,
-    /// Length of the segment in use, bytes, where there is one: the setting may have changed since.
-    pub segment_len: Option<u64>,
-}
-
-/// What the log told.
-pub struct Rebuilt {
-    /// By shard.
-    pub streams: Vec<Stream>,
-    /// Block boundaries of each stream on the disk, those of an earlier layout included.
-    pub boundaries: Vec<Boundaries>,
-    /// The overlay after all logged changes.
-    pub overlay: Overlay,
-    /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking
-    /// blocks.
-    pub builder: Builder,
 }
 
 /// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long
@@ -248,91 +211,4 @@ fn insert(
         block.place.shard,
         &answer,
     );
-}
-
-/// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
-///
-/// # Errors
-/// [`Status::LogDamaged`] for a log that must not be cut, [`Status::DataDirectory`] for one that
-/// can't be read.
-pub fn from_log(
-    data_dir: &DataDir,
-    key: &ChainKey,
-    last_write: LastWrite,
-    shards: u16,
-    dedupe_entries: usize,
-) -> Result<Rebuilt, Failure> {
-    let builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
-    let fail = |e: crate::log::LogError| Failure::new(e.status(), e.to_string());
-    let on_disk = match segment::streams(data_dir.path()) {
-        Err(crate::log::LogError::NoLog { .. }) => Vec::new(),
-        other => other.map_err(fail)?,
-    };
-    // Streams of an earlier, wider layout first: their records are older than what today's shards
-    // wrote.
-    let dormant = on_disk.iter().copied().filter(|&stream| stream >= shards);
-    let mut streams = Vec::new();
-    let mut boundaries = BTreeMap::new();
-    for stream in dormant.chain(0..shards) {
-        let mut seen = Boundaries::default();
-        let recovered = recover_stream(
-            data_dir.path(),
-            stream,
-            data_dir.cluster_id,
-            key,
-            last_write,
-            |block| {
-                builder.take(block);
-                seen.push(Tail::after(block));
-            },
-        )
-        .map_err(fail)?;
-        boundaries.insert(stream, seen);
-        if let Some(torn) = recovered.repaired {
-            tracing::warn!(
-                stream,
-                segment = torn.segment,
-                from = torn.from,
-                what = %torn.reason,
-                "the last write before the stop was not finished; it was never acknowledged and has been cleared"
-            );
-        }
-        if stream < shards {
-            streams.push(going_on(data_dir, stream, &recovered)?);
-        }
-    }
-    let overlay = builder
-        .overlay()
-        .map_err(|e| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}")))?;
-    // A standby makes the folder of a stream with its first block: one that is still empty may lie
-    // below one that is not.
-    let count = boundaries.last_key_value().map_or(0, |(last, _)| last + 1);
-    let boundaries =
-        (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();
-    Ok(Rebuilt { streams, boundaries, overlay, builder })
-}
-
-fn going_on(
-    data_dir: &DataDir,
-    stream: u16,
-    recovered: &RecoveredStream,
-) -> Result<Stream, Failure> {
-    let segment_len = if recovered.segments == 0 {
-        None
-    } else {
-        let path = segment::segment_path(data_dir.path(), stream, recovered.segment);
-        let len = std::fs::metadata(&path)
-            .map_err(|e| Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())))?
-            .len();
-        Some(len)
-    };
-    Ok(Stream {
-        next_lsn: recovered.next_lsn,
-        previous_chain: recovered.previous_chain,
-        epoch: recovered.epoch,
-        segment: recovered.segment,
-        offset: recovered.offset,
-        segments: recovered.segments,
-        segment_len,
-    })
 }

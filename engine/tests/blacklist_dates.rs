@@ -4,6 +4,7 @@
 use catraca_engine::blacklist::synthetic::document;
 use catraca_engine::blacklist::{Diff, Draft, Entry, Hit, Line, Named, Side, Snapshot};
 use catraca_engine::calendar::day_number;
+use catraca_engine::list_files;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::{Date, date};
@@ -119,8 +120,8 @@ fn every_line_is_kept_with_its_dates_and_its_reason() {
     draft.reasons.number("that nobody gives");
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("list");
-    Snapshot::build(draft, DAY, 1).expect("built").save(&path).expect("saved");
-    let list = Snapshot::open(&path).expect("sound");
+    list_files::save(&Snapshot::build(draft, DAY, 1).expect("built"), &path).expect("saved");
+    let list = list_files::open(&path).expect("sound");
     let lines = list.lines(document);
     let reasons: HashSet<_> =
         lines[..10].iter().map(|line| line.reason.expect("a reason").to_owned()).collect();
@@ -161,8 +162,8 @@ proptest! {
         shuffled.entries.sort_by_key(|entry| entry.document().raw().wrapping_mul(seed | 1));
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("list");
-        Snapshot::build(draft, DAY, 1).expect("built").save(&path).expect("saved");
-        let list = Snapshot::open(&path).expect("what the builder makes is sound");
+        list_files::save(&Snapshot::build(draft, DAY, 1).expect("built"), &path).expect("saved");
+        let list = list_files::open(&path).expect("what the builder makes is sound");
         let other = Snapshot::build(shuffled, DAY, 1).expect("built");
         prop_assert_eq!(list.bytes(), other.bytes());
         for (number, days) in asked {

@@ -1,10 +1,10 @@
 //! Lists as files: what is found in them, and what is said of those that can't be read.
 
-use catraca_engine::blacklist::import::{
-    Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list,
-};
 use catraca_engine::blacklist::{Draft, Hit, Snapshot};
 use catraca_engine::calendar::day_number;
+use catraca_engine::import::{
+    Doubts, ImportError, MAX_ROW_LEN, Options, Outcome, Reject, Tally, read_list,
+};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentError, DocumentKey};
 use jiff::civil::{Date, date};

@@ -4,6 +4,7 @@
 use catraca_engine::blacklist::synthetic::document;
 use catraca_engine::blacklist::{Counts, Draft, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
 use catraca_engine::calendar::day_number;
+use catraca_engine::list_files;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentKey, DocumentKind};
 use jiff::civil::{Date, date};
@@ -49,14 +50,15 @@ fn saved(folder: &Path) -> (PathBuf, Vec<u8>) {
     draft.entries[38] = draft.entries[38].between(None, Some(DAY));
     draft.entries[39] = draft.entries[39].between(Some(DAY), None);
     let path = folder.join("list.catraca");
-    Snapshot::build(draft, DAY, BUILT_AT_NS).expect("built").save(&path).expect("saved");
+    list_files::save(&Snapshot::build(draft, DAY, BUILT_AT_NS).expect("built"), &path)
+        .expect("saved");
     let bytes = std::fs::read(&path).expect("read");
     (path, bytes)
 }
 
 fn rewrite(path: &Path, bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
     std::fs::write(path, bytes).expect("written");
-    Snapshot::open(path)
+    list_files::open(path)
 }
 
 #[test]
@@ -163,9 +165,9 @@ fn a_saved_snapshot_opens_to_the_same() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("list.catraca");
     let built = synthetic(10_000);
-    synthetic(10).save(&path).expect("saved");
-    built.save(&path).expect("replaced");
-    let opened = Snapshot::open(&path).expect("sound");
+    list_files::save(&synthetic(10), &path).expect("saved");
+    list_files::save(&built, &path).expect("replaced");
+    let opened = list_files::open(&path).expect("sound");
     assert_eq!(opened.bytes(), built.bytes());
     assert_eq!(
         (opened.id(), opened.counts(), opened.as_of()),
@@ -180,8 +182,11 @@ fn a_saved_snapshot_opens_to_the_same() {
         "a temporary file was left"
     );
     // An empty list is a list.
-    synthetic(0).save(&path).expect("saved");
-    assert_eq!(Snapshot::open(&path).expect("sound").lookup(document(1, 1), day_number(DAY)), None);
+    list_files::save(&synthetic(0), &path).expect("saved");
+    assert_eq!(
+        list_files::open(&path).expect("sound").lookup(document(1, 1), day_number(DAY)),
+        None
+    );
 }
 
 #[test]
@@ -305,12 +310,12 @@ fn sound_hashes_do_not_excuse_nonsense() {
 #[test]
 fn what_is_no_file_is_refused_without_waiting() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert!(matches!(Snapshot::open(folder.path()), Err(SnapshotError::NotASnapshot { .. })));
+    assert!(matches!(list_files::open(folder.path()), Err(SnapshotError::NotASnapshot { .. })));
     assert!(matches!(
-        Snapshot::open(Path::new("/dev/zero")),
+        list_files::open(Path::new("/dev/zero")),
         Err(SnapshotError::NotASnapshot { .. })
     ));
-    assert!(matches!(Snapshot::open(&folder.path().join("none")), Err(SnapshotError::Io { .. })));
+    assert!(matches!(list_files::open(&folder.path().join("none")), Err(SnapshotError::Io { .. })));
 }
 
 #[test]
@@ -318,13 +323,13 @@ fn a_failed_save_leaves_the_old_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("list");
     std::fs::create_dir(&path).expect("a folder in the way");
-    synthetic(3).save(&path).expect_err("a folder can't be replaced by a file");
+    list_files::save(&synthetic(3), &path).expect_err("a folder can't be replaced by a file");
     assert_eq!(
         std::fs::read_dir(folder.path()).expect("listed").count(),
         1,
         "a temporary file was left"
     );
-    synthetic(3).save(&folder.path().join("none/list")).expect_err("no such folder");
+    list_files::save(&synthetic(3), &folder.path().join("none/list")).expect_err("no such folder");
 }
 
 proptest! {

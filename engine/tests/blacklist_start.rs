@@ -3,6 +3,7 @@
 use catraca_engine::blacklist::fitness::{self, Unfit};
 use catraca_engine::blacklist::{Entry, Snapshot, synthetic};
 use catraca_engine::calendar::day_number;
+use catraca_engine::list_files;
 use catraca_engine::node::list::{Configured, choose};
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::{Date, date};
@@ -86,7 +87,7 @@ fn a_list_for_a_day_that_has_not_come_is_not_used() {
     assert_eq!(fitness::hold_to_day(&early, day_number(tomorrow)), Ok(()));
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("early.catraca");
-    early.save(&file).expect("saved");
+    list_files::save(&early, &file).expect("saved");
     let configured = |today: Date| Configured {
         path: Some(&file),
         today: day_number(today),
@@ -114,7 +115,7 @@ fn a_kept_list_that_is_damaged_or_old_is_mended_by_the_same_list() {
     let file = folder.path().join("configured.catraca");
     let start = |named: Option<&Snapshot>| {
         if let Some(named) = named {
-            named.save(&file).expect("saved");
+            list_files::save(&named, &file).expect("saved");
         }
         let path = named.map(|_| file.as_path());
         choose(
@@ -139,7 +140,7 @@ fn a_kept_list_that_is_damaged_or_old_is_mended_by_the_same_list() {
 }
 
 fn control_takes_in(list: &Snapshot, lists_dir: &Path, file: &Path) {
-    list.save(file).expect("saved");
+    list_files::save(&list, file).expect("saved");
     let taken = catraca_engine::list_files::take_in(file, lists_dir).expect("taken");
     assert_eq!(taken.built_at_ns(), list.built_at_ns());
 }
@@ -149,10 +150,11 @@ fn a_configured_list_that_a_load_would_refuse_leaves_the_loaded_one_in_use() {
     let folder = tempfile::tempdir().expect("a folder");
     let earlier = date(2026, 11, 1);
     let loaded = list(100, 0, earlier, 5);
-    loaded.save(&folder.path().join(format!("{:016x}.snap", loaded.id()))).expect("saved");
+    list_files::save(&loaded, &folder.path().join(format!("{:016x}.snap", loaded.id())))
+        .expect("saved");
     let file = folder.path().join("configured.catraca");
     let chosen = |named: &Snapshot, loaded_id: u64| {
-        named.save(&file).expect("saved");
+        list_files::save(&named, &file).expect("saved");
         let path: Option<&Path> = Some(&file);
         let configured =
             Configured { path, today: day_number(TODAY), max_loss_percent: MOST_PERCENT };

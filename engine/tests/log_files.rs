@@ -3,14 +3,15 @@
 mod log_support;
 
 use catraca_engine::fatal::{Failure, Status};
-use catraca_engine::log::cursor::BlockCursor;
+use catraca_engine::log::Tail;
 use catraca_engine::log::damage::{DamageReason, TornReason};
-use catraca_engine::log::lookup::{OwnLog, Query, find_newest};
-use catraca_engine::log::read::End;
 use catraca_engine::log::recovery::LastWrite;
-use catraca_engine::log::segment::{self, MIN_SEGMENT_LEN, NewSegment};
-use catraca_engine::log::{
-    LogError, LogReader, RecoveredStream, Tail, lookup, quarantine, recover_stream,
+use catraca_engine::log_files::cursor::BlockCursor;
+use catraca_engine::log_files::lookup::{OwnLog, Query, find_newest};
+use catraca_engine::log_files::read::End;
+use catraca_engine::log_files::segment::{self, MIN_SEGMENT_LEN, NewSegment};
+use catraca_engine::log_files::{
+    LogError, LogReader, RecoveredStream, lookup, quarantine, recover_stream,
 };
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SECTOR_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::transaction_id;

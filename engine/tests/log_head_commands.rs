@@ -68,7 +68,7 @@ fn the_head_is_found_where_the_last_segment_has_none() {
     let dir = data_dir();
     TestLog::new(64 * 1024).write(dir.path());
     for segment in 1..4 {
-        fs::remove_file(catraca_engine::log::segment::segment_path(dir.path(), 0, segment))
+        fs::remove_file(catraca_engine::log_files::segment::segment_path(dir.path(), 0, segment))
             .expect("own");
     }
     let mut torn = stream(1);
@@ -114,7 +114,7 @@ fn newest_blocks_cut_off_are_found_with_a_kept_head_only() {
     assert_eq!(status, 3, "{text}");
     let words = "THE HEAD KEPT IS NOT THERE: stream 1: the head kept ends with record 600, what can be read of the log with record 570";
     assert!(text.contains(words), "{text}");
-    fs::remove_dir_all(catraca_engine::log::segment::stream_dir(dir.path(), 1)).expect("own");
+    fs::remove_dir_all(catraca_engine::log_files::segment::stream_dir(dir.path(), 1)).expect("own");
     let (status, report) = json(dir.path(), &["verify", "--head", &kept, "--json"]);
     assert_eq!((status, &report["sound"]), (3, &true.into()));
     assert_eq!(report["head_missing"][0], "stream 1: it is in the head kept, and not in the log");

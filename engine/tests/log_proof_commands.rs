@@ -158,7 +158,7 @@ fn what_can_not_be_proved_is_said() {
     assert!(stderr.contains("--key-file"), "{stderr}");
     // With one stream there is nothing to choose.
     fs::write(dir.path().join("k"), "5a".repeat(32)).expect("own");
-    fs::remove_dir_all(catraca_engine::log::segment::stream_dir(dir.path(), 1)).expect("own");
+    fs::remove_dir_all(catraca_engine::log_files::segment::stream_dir(dir.path(), 1)).expect("own");
     let (status, proof) =
         json(dir.path(), &["prove", "--lsn", "3", "--key-file", &text(dir.path().join("k"))]);
     assert_eq!((status, &proof["lsn"]), (0, &3.into()));

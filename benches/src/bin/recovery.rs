@@ -6,9 +6,9 @@
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
 use catraca_engine::data_dir::{DataDir, Options};
+use catraca_engine::from_log;
 use catraca_engine::log::recovery::LastWrite;
-use catraca_engine::log::segment::{self, NewSegment};
-use catraca_engine::rebuild::from_log;
+use catraca_engine::log_files::segment::{self, NewSegment};
 use catraca_engine::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
 use std::error::Error;
@@ -37,7 +37,8 @@ fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
     let written = write(&data_dir, len)?;
     for _ in 0..3 {
         let begun = Instant::now();
-        let rebuilt = from_log(&data_dir, &CHAIN_KEY, LastWrite::Block, 1, dedupe::MAX_ENTRIES)?;
+        let rebuilt =
+            from_log::rebuild(&data_dir, &CHAIN_KEY, LastWrite::Block, 1, dedupe::MAX_ENTRIES)?;
         let seconds = begun.elapsed().as_secs_f64();
         let gigabytes = written as f64 / 1e9;
         println!(

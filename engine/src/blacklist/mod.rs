@@ -1,9 +1,7 @@
 //! The blacklist: which documents are listed, and how a data core asks.
 //!
-//! - [`import`] reads public and private lists (CSV) into a [`Draft`] of entries; slow, off the
-//!   data cores.
-//! - [`build`] turns it into a [`Snapshot`]: an immutable table of 64-byte buckets, the dates of
-//!   those entries that have some, one file, one content hash.
+//! - [`build`] turns a [`Draft`] of entries into a [`Snapshot`]: an immutable table of 64-byte
+//!   buckets, the dates of those entries that have some, one file, one content hash.
 //! - [`Overlay`] holds the few documents listed, unlisted or allowed while the node runs.
 //! - [`Lists`] is what a core holds: a snapshot and an overlay, asked with [`Lists::lookup`].
 //! - [`synthetic`] makes valid invented documents for tests and measurements.
@@ -18,11 +16,9 @@ mod diff;
 mod entry;
 pub mod fitness;
 mod format;
-pub mod import;
 mod lists;
 mod memory;
 mod overlay;
-mod save;
 mod snapshot;
 mod span;
 pub mod synthetic;

@@ -13,7 +13,6 @@ use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::Date;
 use memmap2::Mmap;
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -60,20 +59,14 @@ impl Line<'_> {
 }
 
 impl Snapshot {
-    /// Reads a snapshot file and checks all of it: form, lengths, both hashes, every slot.
+    /// Reads a snapshot of `found` bytes and checks all of it: form, lengths, both hashes, every
+    /// slot. `path` is where it lies, for errors.
     ///
     /// # Errors
-    /// What [`SnapshotError`] lists. No file makes this panic, or use more memory than the file is
-    /// long.
-    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
+    /// What [`SnapshotError`] lists. No bytes make this panic, or use more memory than `found`.
+    pub fn read(path: &Path, found: u64, mut file: impl Read) -> Result<Self, SnapshotError> {
         let owned = || path.to_path_buf();
         let io_error = |source| SnapshotError::Io { path: path.to_path_buf(), source };
-        // Asked before opening: opening a pipe would wait for its writer.
-        if !std::fs::metadata(path).map_err(io_error)?.is_file() {
-            return Err(SnapshotError::NotASnapshot { path: owned() });
-        }
-        let mut file = File::open(path).map_err(io_error)?;
-        let found = file.metadata().map_err(io_error)?.len();
         let mut page = [0; HEADER_LEN];
         let page_len = read_up_to(&mut file, &mut page).map_err(io_error)?;
         if page_len < HEADER_LEN {
@@ -368,7 +361,7 @@ fn first_source(byte: u8) -> ListSource {
 }
 
 /// Reads until the buffer is full or the file ends; how much.
-fn read_up_to(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn read_up_to(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buffer.len() {
         match file.read(&mut buffer[len..]) {

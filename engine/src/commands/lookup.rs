@@ -6,7 +6,7 @@ use super::log::{RecordView, explain};
 use super::output::{json, print};
 use crate::fatal::{Failure, Status};
 use crate::log::BlockLocation;
-use crate::log::lookup::StoredRecord;
+use crate::log_files::lookup::StoredRecord;
 use catraca_wire::DocumentKey;
 use catraca_wire::client::StoredDecision;
 use catraca_wire::frame::transaction_id;

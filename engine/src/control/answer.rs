@@ -3,7 +3,7 @@
 
 use super::Control;
 use super::{lookups, stats};
-use crate::log::lookup::{Query, StoredRecord};
+use crate::log_files::lookup::{Query, StoredRecord};
 use crate::shard::messages::{ConnectionId, ToShard};
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;

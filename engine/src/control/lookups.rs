@@ -5,8 +5,8 @@
 //! runs on the processors that the data cores leave, behind everything else there.
 
 use crate::descriptors::Seldom;
-use crate::log::LogError;
-use crate::log::lookup::{OwnLog, Query, StoredRecord, find_newest};
+use crate::log_files::LogError;
+use crate::log_files::lookup::{OwnLog, Query, StoredRecord, find_newest};
 use crate::replication::Replication;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};

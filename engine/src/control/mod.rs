@@ -24,7 +24,7 @@ use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
 use crate::limits::STOP_TIMEOUT;
-use crate::log::lookup::OwnLog;
+use crate::log_files::lookup::OwnLog;
 use crate::mailbox::{Mailbox, any_message};
 use crate::replication::{Promoted, Replication};
 use crate::shard::messages::{Admission, ControlRequest, ToControl, ToShard};

@@ -3,9 +3,9 @@
 
 use super::Control;
 use crate::descriptors::Seldom;
-use crate::log::LogError;
 use crate::log::ahead::{LOOK_EVERY, Needs};
-use crate::log::segment::{self, NewSegment};
+use crate::log_files::LogError;
+use crate::log_files::segment::{self, NewSegment};
 use crate::shard::messages::ToShard;
 use std::rc::Rc;
 use std::sync::Arc;

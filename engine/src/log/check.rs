@@ -168,7 +168,10 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// The head of a segment file, if it is the one expected. `cluster_id` `None` takes any.
-pub(super) fn segment_head(
+///
+/// # Errors
+/// What is wrong with it.
+pub fn segment_head(
     bytes: &[u8],
     cluster_id: Option<[u8; 16]>,
     shard: u16,

@@ -31,7 +31,7 @@ pub fn of_standby(
         return choose(lists_dir, configured, 0);
     }
     let path = list_files::kept_path(lists_dir, loaded_id);
-    Ok(Snapshot::open(&path).ok().map(Arc::new))
+    Ok(list_files::open(&path).ok().map(Arc::new))
 }
 
 /// The newer of the configured snapshot and the last one loaded: neither an old file in the
@@ -58,7 +58,7 @@ pub fn choose(
         }
         return Ok(named.map(Arc::new));
     }
-    let loaded = Snapshot::open(&list_files::kept_path(lists_dir, loaded_id));
+    let loaded = list_files::open(&list_files::kept_path(lists_dir, loaded_id));
     let chosen = match (loaded, named) {
         (Ok(loaded), Some(named)) => newer(loaded, named, configured),
         (Ok(loaded), None) => loaded,

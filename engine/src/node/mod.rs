@@ -13,9 +13,9 @@ use crate::control::{self, ControlSetup};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
-use crate::log::segment::{self, NewSegment};
+use crate::from_log::{self, Rebuilt, Stream};
+use crate::log_files::segment::{self, NewSegment};
 use crate::policy::Policy;
-use crate::rebuild::{self, Rebuilt, Stream};
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::shard::admit::EventTimeLimits;
 use crate::shard::dedupe::{self, Dedupe, DedupeKey};
@@ -58,7 +58,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let StartState { data_dir, key, mut state, segment_len: primary_segment_len } =
         start_state::find(config, shards, &addresses)?;
     let rebuilt =
-        rebuild::from_log(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
+        from_log::rebuild(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
     let last_lsns: Vec<u64> =

@@ -4,7 +4,7 @@
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::fatal::{Failure, Status};
-use crate::log::{key, segment};
+use crate::log_files::{key, segment};
 use crate::replica::ReplicaState;
 use crate::replication::{ReplicationSetup, bootstrap, state_file};
 use catraca_wire::block::ChainKey;

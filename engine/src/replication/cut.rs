@@ -1,10 +1,11 @@
 //! What a standby has and its primary has not: copied into a file of its own, then cleared from the
 //! log. Never deleted: a person may want to know what was decided and never answered.
 
+use crate::log::Tail;
 use crate::log::clearing::Clearing;
-use crate::log::cursor::BlockCursor;
-use crate::log::segment::segment_path;
-use crate::log::{LogError, Tail, quarantine};
+use crate::log_files::cursor::BlockCursor;
+use crate::log_files::segment::segment_path;
+use crate::log_files::{LogError, quarantine};
 use catraca_wire::block::MAX_BLOCK_LEN;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

@@ -4,7 +4,7 @@
 use super::connection::{Connection, ConnectionFailure, head_of};
 use super::{Replication, locked};
 use crate::live_feed::LiveFeed;
-use crate::log::cursor::{BlockCursor, find_boundary};
+use crate::log_files::cursor::{BlockCursor, find_boundary};
 use crate::replica::Feeder;
 use crate::shard::messages::ToShard;
 use catraca_wire::block::{Chain, sound_head};

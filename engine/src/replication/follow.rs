@@ -9,7 +9,7 @@ use super::{Replication, cut};
 use crate::block_file::{BlockFile, DirectBlock};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
-use crate::log::segment::{self, NewSegment, segment_path};
+use crate::log_files::segment::{self, NewSegment, segment_path};
 use crate::pages::is_aligned;
 use crate::replica::{FollowFault, Follower, Next, Taken};
 use crate::shard::journal::BlockMemory;

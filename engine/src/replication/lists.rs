@@ -4,7 +4,7 @@
 use super::connection::{Connection, ConnectionFailure, dial_while};
 use super::standby::{Following, StandbySession};
 use super::{Replication, SILENCE};
-use crate::blacklist::Snapshot;
+use crate::list_files;
 use crate::list_files::{LISTS_DIR, kept_path};
 use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::replication::{
@@ -98,7 +98,7 @@ pub(super) fn fetch(
     }
     file.flush()?;
     let check = |path: &Path| {
-        Snapshot::open(path).map_err(|error| ConnectionFailure::Fault(error.to_string()))
+        list_files::open(path).map_err(|error| ConnectionFailure::Fault(error.to_string()))
     };
     if check(file.making())?.id() != id {
         return Err(ConnectionFailure::Fault("the list that came is another one".to_owned()));

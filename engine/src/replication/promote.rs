@@ -6,7 +6,7 @@ use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication, locked};
 use crate::blacklist::{Lists, Overlay, Snapshot};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
-use crate::log::segment;
+use crate::log_files::segment;
 use crate::policy::Policy;
 use crate::replica::NotPromotable;
 use crate::replica::node::{Command, RequestRefused};

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use crate::log_support::{CLUSTER, KEY, TestLog};
-use catraca_engine::log::segment;
+use catraca_engine::log_files::segment;
 use catraca_wire::block::BlockIdentity;
 use std::fs;
 use std::path::Path;

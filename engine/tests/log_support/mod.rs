@@ -4,9 +4,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use bytemuck::Zeroable;
+use catraca_engine::log::Tail;
 use catraca_engine::log::damage::{Damage, Torn};
 use catraca_engine::log::recovery::{LastWrite, Recovery};
-use catraca_engine::log::{Tail, segment};
+use catraca_engine::log_files::segment;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{
     self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,

@@ -4,6 +4,7 @@
 use super::input::{Input, spoil};
 use catraca_engine::blacklist::synthetic::document;
 use catraca_engine::blacklist::{Draft, Entry, Hit, Snapshot, SnapshotError};
+use catraca_engine::list_files;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::date;
@@ -59,7 +60,7 @@ thread_local! {
 fn open(bytes: &[u8]) -> Result<Snapshot, SnapshotError> {
     let path: PathBuf = FOLDER.with(|folder| folder.path().join("list.catraca"));
     std::fs::write(&path, bytes).expect("a temporary file");
-    Snapshot::open(&path)
+    list_files::open(&path)
 }
 
 /// The first byte says what the rest is: the file; a program that spoils a sound one; one after

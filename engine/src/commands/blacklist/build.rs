@@ -2,12 +2,13 @@
 
 use super::guard::Previous;
 use super::{parse_zone, snapshot_json, snapshot_lines};
-use crate::blacklist::import::{self, Options, Reject, Tally, Tolerance, read_list};
 use crate::blacklist::{Draft, MAX_REASONS, Snapshot};
 use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::commands::Outcome;
 use crate::commands::output::{self, json, note, print};
 use crate::fatal::Failure;
+use crate::import::{self, Options, Reject, Tally, Tolerance, read_list};
+use crate::list_files;
 use crate::whole_file::{GROUP, WholeFile};
 use catraca_wire::frame::{ListSource, Scope};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -182,7 +183,7 @@ pub(super) fn run(args: &Args) -> Outcome {
             previous.hold_against(&snapshot, args.max_loss)?;
         }
     }
-    snapshot.save(&args.out).map_err(|error| {
+    list_files::save(&snapshot, &args.out).map_err(|error| {
         Failure::failed(format!("{}: the snapshot can't be written: {error}", args.out.display()))
     })?;
     spinner.finish_and_clear();

@@ -1,12 +1,12 @@
 //! `catraca blacklist check`: asks a snapshot file about documents.
 
 use super::{line_json, line_text, open, parse_zone};
-use crate::blacklist::import::masked_text;
 use crate::blacklist::{Hit, Line, Snapshot};
 use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::commands::Outcome;
 use crate::commands::output::{json, lines, print};
 use crate::fatal::{Failure, Status};
+use crate::import::masked_text;
 use catraca_wire::DocumentKey;
 use catraca_wire::client::now_ns;
 use jiff::civil::Date;

@@ -6,6 +6,7 @@ use crate::blacklist::{Snapshot, SnapshotError};
 use crate::calendar::day_number;
 use crate::commands::output::note;
 use crate::fatal::Failure;
+use crate::list_files;
 use jiff::civil::Date;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ impl Previous {
             None if out.exists() => out,
             None => return Ok(None),
         };
-        match Snapshot::open(path) {
+        match list_files::open(path) {
             Ok(snapshot) => Ok(Some(Self {
                 path: path.to_path_buf(),
                 documents: snapshot.counts().documents,

@@ -13,6 +13,7 @@ use super::Outcome;
 use crate::blacklist::{Counts, Line, Snapshot};
 use crate::calendar::{Zone, day_of};
 use crate::fatal::Failure;
+use crate::list_files;
 use catraca_wire::frame::ListSource;
 use std::path::Path;
 
@@ -70,7 +71,7 @@ fn parse_zone(text: &str) -> Result<Zone, String> {
 
 /// Opens a snapshot for a command.
 fn open(path: &Path) -> Result<Snapshot, Failure> {
-    Snapshot::open(path).map_err(|error| Failure::failed(error.to_string()))
+    list_files::open(path).map_err(|error| Failure::failed(error.to_string()))
 }
 
 /// A snapshot for a program.

@@ -1,9 +1,10 @@
 //! The demo's list: the bundled sample, built into a snapshot, and as the load generator reads it.
 
-use crate::blacklist::import::{Options, Tally, read_list};
 use crate::blacklist::{Draft, Entry, Snapshot};
 use crate::calendar::{DEFAULT_ZONE, Zone, day_number};
 use crate::fatal::Failure;
+use crate::import::{Options, Tally, read_list};
+use crate::list_files;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ListSource, Scope};
 use std::fmt::Write as _;
@@ -48,8 +49,7 @@ pub fn build(folder: &Path) -> Result<DemoList, Failure> {
     let (snapshot_path, listed) = (folder.join("sample.catraca"), folder.join("listed.csv"));
     let snapshot =
         Snapshot::build(draft, as_of, now_ns()).map_err(|e| Failure::failed(e.to_string()))?;
-    snapshot
-        .save(&snapshot_path)
+    list_files::save(&snapshot, &snapshot_path)
         .map_err(|e| Failure::failed(format!("{}: {e}", snapshot_path.display())))?;
     std::fs::write(&listed, text)
         .map_err(|e| Failure::failed(format!("{}: {e}", listed.display())))?;
@@ -71,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let list = build(folder.path()).expect("the sample is a list");
         assert!(list.documents > 100 && list.tally.active >= list.documents, "{:?}", list.tally);
-        let snapshot = Snapshot::open(&list.snapshot).expect("written whole");
+        let snapshot = list_files::open(&list.snapshot).expect("written whole");
         let listed = std::fs::read_to_string(&list.listed).expect("written");
         assert!(listed.lines().skip(1).all(|line| {
             let key = catraca_wire::DocumentKey::parse(line).expect("a document");

@@ -200,7 +200,7 @@ fn is_ready(line: &str) -> bool {
 /// Copies the chain's key from one data directory to the other, as an operator does before the
 /// standby's first start.
 pub fn copy_key(from: &Path, to: &Path) -> Result<(), Failure> {
-    let [from, to] = [from, to].map(|data_dir| data_dir.join(crate::log::key::KEY_FILE));
+    let [from, to] = [from, to].map(|data_dir| data_dir.join(crate::log_files::key::KEY_FILE));
     let folder = to.parent().expect("a file in a data directory");
     // The copy keeps the permissions of the original, which a node checks.
     let copied = std::fs::create_dir_all(folder).and_then(|()| std::fs::copy(&from, &to));

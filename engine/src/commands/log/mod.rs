@@ -17,7 +17,7 @@ use super::Outcome;
 use crate::fatal::Failure;
 use crate::log::damage::Damage;
 use crate::log::recovery::LastWrite;
-use crate::log::{LogError, LogReader, key};
+use crate::log_files::{LogError, LogReader, key};
 use crate::replication::state_file;
 use catraca_wire::block::ChainKey;
 use clap::Subcommand;

@@ -5,9 +5,9 @@ use super::view::{RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
 use crate::commands::output::{json, note, print};
 use crate::fatal::{Failure, Status};
-use crate::log::LogReader;
-use crate::log::lookup::{self, Found, MAX_FOUND, StoredRecord};
-use crate::log::read::End;
+use crate::log_files::LogReader;
+use crate::log_files::lookup::{self, Found, MAX_FOUND, StoredRecord};
+use crate::log_files::read::End;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::transaction_id;
 use catraca_wire::record::Reason;
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn damaged(log: &LogReader, found: &Found) -> Vec<String> {
-    let damage = |(shard, read): &(u16, crate::log::read::StreamRead)| match read.end {
+    let damage = |(shard, read): &(u16, crate::log_files::read::StreamRead)| match read.end {
         End::Damaged(damage) => Some(super::located(log, *shard, &damage)),
         _ => None,
     };

@@ -2,12 +2,12 @@
 //! and says where one is damaged: for a person who asks. [`find_newest`] reads a running node's own
 //! streams up to the records that are durable, for all who ask at once.
 
-use super::check::{BlockFault, BlockLocation, Tail, received_block};
 use super::cursor::BlockCursor;
-use super::damage::{Damage, DamageReason, Spot};
 use super::error::LogError;
 use super::read::{LogReader, StreamRead};
 use super::segment::segment_path;
+use crate::log::damage::{Damage, DamageReason, Spot};
+use crate::log::{BlockFault, BlockLocation, Tail, received_block};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::TRANSACTION_ID_LEN;

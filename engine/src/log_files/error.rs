@@ -1,9 +1,9 @@
 //! What can go wrong with a log's files, and the exit status that belongs to it.
 
-use super::damage::Damage;
 use super::key::KeyError;
 use super::segment::{MAX_SEGMENT_LEN, MIN_SEGMENT_LEN};
 use crate::fatal::{Failure, Status};
+use crate::log::damage::Damage;
 use std::io;
 use std::path::{Path, PathBuf};
 

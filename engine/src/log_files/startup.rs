@@ -2,13 +2,13 @@
 //!
 //! Only for who holds the lock of the data directory: it writes.
 
-use super::check::SoundBlock;
-use super::damage::{Torn, TornReason};
 use super::error::LogError;
 use super::quarantine;
 use super::read::{End, pass};
-use super::recovery::{Counts, LastWrite, Recovery};
 use super::segment;
+use crate::log::SoundBlock;
+use crate::log::damage::{Torn, TornReason};
+use crate::log::recovery::{Counts, LastWrite, Recovery};
 use catraca_wire::block::{Chain, ChainKey, MAX_BLOCK_LEN};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

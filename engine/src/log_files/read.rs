@@ -5,11 +5,11 @@
 //! so what lies behind the last sound block is looked at again before it is judged.
 
 use super::bytes::SegmentBytes;
-use super::check::{BlockLocation, SoundBlock, Tail};
-use super::damage::{Damage, Torn};
 use super::error::LogError;
-use super::recovery::{Counts, LastWrite, Recovery, Visitor};
 use super::segment;
+use crate::log::damage::{Damage, Torn};
+use crate::log::recovery::{Counts, LastWrite, Recovery, Visitor};
+use crate::log::{BlockLocation, SoundBlock, Tail};
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
 use std::fs::File;
@@ -72,7 +72,7 @@ impl LogReader {
             let mut page = [0; SEGMENT_HEAD_LEN];
             let file = File::open(segment::segment_path(data_dir, shard, 0));
             if file.and_then(|file| file.read_exact_at(&mut page, 0)).is_ok()
-                && let Ok(head) = super::check::segment_head(&page, None, shard, 0)
+                && let Ok(head) = crate::log::segment_head(&page, None, shard, 0)
             {
                 cluster_id = Some(head.cluster_id);
                 break;

@@ -2,9 +2,9 @@
 //! of which only the heads are looked at, because whoever receives them holds them to all that
 //! recovery asks.
 
-use super::check::Tail;
 use super::error::LogError;
 use super::segment;
+use crate::log::Tail;
 use catraca_wire::block::{
     BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head,
 };

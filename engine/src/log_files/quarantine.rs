@@ -2,9 +2,9 @@
 //! Blocks lie in it one behind the other, as they lay in the log; where they were cut off by a
 //! hole, the hole as well.
 
-use super::check::{BlockFault, SoundBlock, Tail, received_block};
-use super::damage::DamageReason;
 use super::error::LogError;
+use crate::log::damage::DamageReason;
+use crate::log::{BlockFault, SoundBlock, Tail, received_block};
 use crate::whole_file::{GROUP, sync_dir};
 use catraca_wire::block::{
     BLOCK_ALIGN, BLOCK_HEAD_LEN, BlockHead, ChainKey, MAX_BLOCK_LEN, sound_head,

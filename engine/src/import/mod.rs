@@ -24,8 +24,8 @@ pub use tally::{
     PUBLISHED_REJECTS_PERCENT, Tally, Tolerance,
 };
 
-use super::Draft;
-use super::build::MAX_ENTRIES;
+use crate::blacklist::Draft;
+use crate::blacklist::build::MAX_ENTRIES;
 use catraca_wire::frame::{ListSource, Scope};
 use columns::Columns;
 use csv::ByteRecord;
