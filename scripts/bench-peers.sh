@@ -41,7 +41,7 @@ setup bench
 [ "$(nproc)" -ge 2 ] || die "two processors are needed: one for the system that is measured, one for the load"
 if [ -z "$bin_dir" ]; then
   heading "Building"
-  cargo build --release --locked --package catraca-engine --package catraca-loadgen --bins --examples
+  cargo build --release --locked --package catraca-cli --package catraca-loadgen --bins --examples
   bin_dir=$CARGO_TARGET_DIR/release
 fi
 catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen redis_load=$bin_dir/examples/redis_load

@@ -11,7 +11,7 @@ heading "Setting up"
 setup
 echo "setup: everything is there"
 heading "Building (the first time takes some minutes)"
-cargo build --release --locked --package catraca-engine --bin catraca
+cargo build --release --locked --package catraca-cli --bin catraca
 heading "catraca demo $*"
 # Its --data-dir counts from there too.
 cd -- "$caller_dir"

@@ -7,6 +7,6 @@ set -eu
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
 count_from "${1:-}" 200
-cargo build --package catraca-engine --bin catraca
+cargo build --package catraca-cli --bin catraca
 CATRACA_FAILOVER_ROUNDS="$count" exec cargo test --package catraca-tests --test failover -- --nocapture --exact \
     no_answered_decision_is_lost_when_the_primary_is_killed

@@ -7,5 +7,5 @@ set -eu
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
 count_from "${1:-}" 20
-cargo build --package catraca-engine --bin catraca
+cargo build --package catraca-cli --bin catraca
 CATRACA_SEGMENT_ROUNDS="$count" exec cargo test --package catraca-tests --test segments -- --nocapture --test-threads 1

@@ -9,7 +9,7 @@
 #   ./scripts/soak.sh [--transactions 10000000] [--bin-dir DIR] [--keep]
 #
 # It notices a runtime that loses tasks. Tried twice with 3,000,000 transactions on an unoptimised build (two processors, others at work),
-# PREEMPT_TIMER in engine/src/driver/mod.rs set to 1 ms and yield_to_reactor calling `glommio::executor().yield_now()`:
+# PREEMPT_TIMER in engine/node/src/driver/mod.rs set to 1 ms and yield_to_reactor calling `glommio::executor().yield_now()`:
 #   - once the core stopped answering for good after 1.5 million: the node ended itself with status 15 ("the core of shard 0 has not moved
 #     for 10 s"), 8,192 transactions were unanswered, and the soak failed;
 #   - once all were answered, with stalls of 376 and 566 ms where the machine's own pauses came to 27 and 24 ms, and the soak failed.
@@ -37,7 +37,7 @@ heading "Setting up"
 setup
 if [ -z "$bin_dir" ]; then
   heading "Building"
-  cargo build --release --locked --package catraca-engine --package catraca-loadgen --bins --examples
+  cargo build --release --locked --package catraca-cli --package catraca-loadgen --bins --examples
   bin_dir=$CARGO_TARGET_DIR/release
 fi
 catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen pauses=$bin_dir/examples/machine_pauses

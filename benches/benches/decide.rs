@@ -8,7 +8,7 @@
 //! `cargo bench -p catraca-benches --bench decide`; a part of the name as argument picks a few.
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, WALL_NS, list};
-use catraca_engine::shard::dedupe::{Dedupe, DedupeKey, Found};
+use catraca_core::shard::dedupe::{Dedupe, DedupeKey, Found};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, seal};
 use catraca_wire::frame::{AnswerFields, FixedFrame, SubmitFrame, VerdictFrame, view};

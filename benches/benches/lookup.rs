@@ -8,8 +8,8 @@
 //!
 //! `cargo bench -p catraca-benches --bench lookup`; a part of the name as argument picks a few.
 
-use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
+use catraca_core::blacklist::synthetic::document;
+use catraca_core::blacklist::{Entry, Lists, Overlay, Snapshot};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentKey, DocumentKind};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

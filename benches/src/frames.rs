@@ -1,6 +1,6 @@
 //! SUBMIT frames in any number, each with an id of its own, made ahead of what is measured.
 
-use catraca_engine::blacklist::synthetic::document;
+use catraca_core::blacklist::synthetic::document;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
 

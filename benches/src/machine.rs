@@ -1,16 +1,16 @@
 //! One shard, one connection, and a disk that has written a block before it was asked.
 
 use crate::Frames;
-use catraca_engine::blacklist::{Entry, Lists, Overlay, Snapshot};
-use catraca_engine::calendar::Zone;
-use catraca_engine::limits::BLOCK_BUFFERS;
-use catraca_engine::policy::Policy;
-use catraca_engine::shard::access::Access;
-use catraca_engine::shard::admit::EventTimeLimits;
-use catraca_engine::shard::dedupe::{Dedupe, DedupeKey};
-use catraca_engine::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
-use catraca_engine::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
-use catraca_engine::shard::{Shard, ShardSettings};
+use catraca_core::blacklist::{Entry, Lists, Overlay, Snapshot};
+use catraca_core::calendar::Zone;
+use catraca_core::limits::BLOCK_BUFFERS;
+use catraca_core::policy::Policy;
+use catraca_core::shard::access::Access;
+use catraca_core::shard::admit::EventTimeLimits;
+use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
+use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
+use catraca_core::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
+use catraca_core::shard::{Shard, ShardSettings};
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
 use jiff::civil::date;

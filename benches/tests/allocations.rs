@@ -1,7 +1,7 @@
 //! Once warm, deciding allocates nothing: counted, not measured.
 
 use catraca_benches::{Frames, Machine, Setup, list};
-use catraca_engine::shard::dedupe;
+use catraca_core::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};

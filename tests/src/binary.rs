@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Packages whose sources the program is made of.
-const PACKAGES: [&str; 2] = ["engine", "wire"];
+const PACKAGES: [&str; 5] = ["engine/core", "engine/node", "engine/cli", "loadgen", "wire"];
 
 /// The folder of this profile's artefacts, `target/debug` for one.
 ///
@@ -74,7 +74,7 @@ fn build() {
     cargo.current_dir(workspace_dir()).args([
         "build",
         "--package",
-        "catraca-engine",
+        "catraca-cli",
         "--bin",
         "catraca",
     ]);

@@ -17,9 +17,3 @@ pub mod payments;
 pub mod raw;
 pub mod sandbox;
 pub mod sim;
-
-// What the engine's own tests drive a shard and write a log with.
-#[path = "../../engine/tests/log_support/mod.rs"]
-mod log_support;
-#[path = "../../engine/tests/support/mod.rs"]
-mod shard_support;

@@ -2,7 +2,7 @@
 
 use crate::command;
 use crate::load::Answered;
-use catraca_engine::log_files::{LogReader, key};
+use catraca_node::log_files::{LogReader, key};
 use catraca_wire::client::Client;
 use catraca_wire::frame::Transaction;
 use catraca_wire::record::{Record, RecordKind};

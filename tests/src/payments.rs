@@ -1,6 +1,6 @@
 //! Invented payments: valid documents that stand for nobody, ids that never repeat within a test.
 
-use catraca_engine::blacklist::synthetic;
+use catraca_core::blacklist::synthetic;
 use catraca_wire::DocumentKey;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{FrameKind, HeaderFields, SubmitFrame, Transaction, TransactionFields};

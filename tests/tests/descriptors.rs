@@ -93,7 +93,7 @@ fn ports_without_descriptors_come_back_by_themselves() {
     /// How long it lasts at least: long enough that a loop without a pause would fill a log, and a
     /// processor.
     const LASTS: Duration = Duration::from_secs(4);
-    /// Between two lines about one port, as `catraca_engine::descriptors` has it.
+    /// Between two lines about one port, as `catraca_node::descriptors` has it.
     const TOLD_EVERY_S: u64 = 5;
     let dir = folder();
     let mut setup = Setup::new(dir.path());
@@ -236,7 +236,7 @@ fn closed(connections: &[TcpStream]) -> usize {
 
 #[test]
 fn no_port_holds_more_than_its_share() {
-    /// As `catraca_engine::limits` has them.
+    /// As `catraca_core::limits` has them.
     const MAX_HTTP_CONNECTIONS: usize = 128;
     const MAX_CALLS: usize = 256;
     /// Connections of each kind beyond that.

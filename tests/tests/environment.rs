@@ -14,7 +14,7 @@ use catraca_wire::frame::ErrorCode;
 use std::net::TcpListener;
 use std::path::Path;
 
-/// Exit statuses, as `catraca_engine::fatal::Status` has them.
+/// Exit statuses, as `catraca_node::fatal::Status` has them.
 const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const ENVIRONMENT: i32 = 14;

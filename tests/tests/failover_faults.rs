@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Exit statuses, as `catraca_engine::fatal::Status` has them.
+/// Exit statuses, as `catraca_node::fatal::Status` has them.
 const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 const DISK_FAILED: i32 = 13;
@@ -90,7 +90,7 @@ fn a_standby_whose_disk_fails_ends_and_nothing_is_answered_without_it() {
 const FLOOD: u64 = 80_000;
 /// Connections that it comes on.
 const FLOOD_CONNECTIONS: u64 = 5;
-/// As `catraca_engine::limits` has it.
+/// As `catraca_core::limits` has it.
 const MAX_PENDING: f64 = 65_536.0;
 
 /// A pair whose clients may have many open at once.

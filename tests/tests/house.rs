@@ -15,12 +15,12 @@ const LONG_FILES: [(&str, &str); 0] = [];
 /// Files that may hold `unsafe`, each with what for.
 const UNSAFE_FILES: [(&str, &str); 8] = [
     ("benches/tests/allocations.rs", "a global allocator that counts"),
-    ("engine/src/driver/accept.rs", "borrows the descriptor of a socket"),
-    ("engine/src/driver/connection.rs", "borrows the descriptor of a socket"),
-    ("engine/src/threads.rs", "a system call without a wrapper"),
-    ("engine/src/driver/requirements.rs", "a system call without a wrapper"),
-    ("engine/src/memory.rs", "a table over a memory map, the prefetch instruction"),
-    ("engine/src/signals.rs", "system calls without a wrapper"),
+    ("engine/node/src/driver/accept.rs", "borrows the descriptor of a socket"),
+    ("engine/node/src/driver/connection.rs", "borrows the descriptor of a socket"),
+    ("engine/node/src/threads.rs", "a system call without a wrapper"),
+    ("engine/node/src/driver/requirements.rs", "a system call without a wrapper"),
+    ("engine/core/src/memory.rs", "a table over a memory map, the prefetch instruction"),
+    ("engine/node/src/signals.rs", "system calls without a wrapper"),
     ("tests/src/sandbox.rs", "system calls between fork and exec, for tests of poor environments"),
 ];
 
@@ -32,62 +32,46 @@ struct Rule {
     words: &'static [&'static str],
 }
 
-const EVERYWHERE: &[&str] = &["engine", "wire", "loadgen", "benches", "tests"];
-/// What a state machine has no use for.
-const OUTSIDE_WORLD: &[&str] = &[
-    "std::fs",
-    "std::net",
-    "std::thread",
-    "std::process",
-    "Instant",
-    "SystemTime",
-    "quanta",
-    "glommio",
-    "tokio",
-    "axum",
-    "memmap2",
-    "rustix",
-    "libc",
-];
-/// What the shard stands on.
-const BELOW_THE_SHARD: &[&str] = &[
-    "engine/src/policy",
-    "engine/src/replica",
-    "engine/src/log",
-    "engine/src/blacklist",
-    "engine/src/observe",
-    "engine/src/limits.rs",
-];
+const EVERYWHERE: &[&str] = &["engine", "wire", "loadgen", "testkit", "benches", "tests"];
 
 const RULES: &[Rule] = &[
     Rule {
-        name: "only engine/src/driver knows glommio",
+        name: "only engine/node/src/driver knows glommio",
         within: EVERYWHERE,
-        except: &["engine/src/driver"],
+        except: &["engine/node/src/driver"],
         words: &["glommio::"],
     },
     Rule {
-        name: "only engine/src/control knows tokio and axum",
+        name: "only engine/node/src/control knows tokio and axum",
         within: EVERYWHERE,
-        except: &["engine/src/control"],
+        except: &["engine/node/src/control"],
         words: &["tokio::", "axum::"],
     },
     Rule {
-        name: "the state machine, the policy and replication do no I/O and read no clock",
-        within: &["engine/src/shard", "engine/src/policy", "engine/src/replica"],
+        name: "the core does no I/O and reads no clock",
+        within: &["engine/core/src"],
         except: &[],
-        words: OUTSIDE_WORLD,
+        words: &[
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::process",
+            "std::env",
+            "Instant",
+            "SystemTime",
+        ],
     },
     Rule {
-        name: "recovery is a pure function, and so are proofs",
-        within: &[
-            "engine/src/log/recovery.rs",
-            "engine/src/log/check.rs",
-            "engine/src/log/damage.rs",
-            "engine/src/log/proof.rs",
-        ],
+        name: "the core maps memory for its two large tables, and no file",
+        within: &["engine/core/src"],
+        except: &["engine/core/src/memory.rs", "engine/core/src/blacklist"],
+        words: &["memmap2"],
+    },
+    Rule {
+        name: "the core maps memory for its two large tables, and no file",
+        within: &["engine/core/src"],
         except: &[],
-        words: OUTSIDE_WORLD,
+        words: &["MmapOptions", "Mmap::map", "MmapMut::map_mut"],
     },
     Rule {
         name: "the formats do no I/O; the client alone does",
@@ -104,63 +88,110 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
-        name: "arrows point down: the shard and what it stands on know nobody who moves it",
+        name: "arrows point down: what the shard stands on does not know it",
         within: &[
-            "engine/src/shard",
-            "engine/src/policy",
-            "engine/src/replica",
-            "engine/src/log",
-            "engine/src/blacklist",
+            "engine/core/src/policy",
+            "engine/core/src/replica",
+            "engine/core/src/log",
+            "engine/core/src/blacklist",
+            "engine/core/src/observe",
+            "engine/core/src/limits.rs",
         ],
-        except: &[],
-        words: &["crate::driver", "crate::control", "crate::commands", "crate::node"],
-    },
-    Rule {
-        name: "arrows point down: not up to the shard",
-        within: BELOW_THE_SHARD,
         except: &[],
         words: &["crate::shard"],
     },
     Rule {
         name: "arrows point down: replication knows neither what moves the shards nor who asks",
-        within: &["engine/src/replication"],
+        within: &["engine/node/src/replication"],
         except: &[],
-        words: &["crate::driver", "crate::control", "crate::commands", "crate::node"],
+        words: &["crate::driver", "crate::control", "crate::lifecycle"],
     },
     Rule {
         name: "arrows point down: the driver knows neither replication nor the control thread",
-        within: &["engine/src/driver"],
+        within: &["engine/node/src/driver"],
         except: &[],
-        words: &["crate::replication", "crate::control"],
+        words: &["crate::replication", "crate::control", "crate::lifecycle"],
     },
     Rule {
-        name: "arrows point down: driver and control thread know no command",
-        within: &["engine/src/driver", "engine/src/control"],
+        name: "arrows point down: the control thread does not know who starts it",
+        within: &["engine/node/src/control"],
         except: &[],
-        words: &["crate::commands", "crate::node"],
+        words: &["crate::lifecycle"],
     },
     Rule {
-        name: "the formats know nobody",
-        within: &["wire"],
-        except: &[],
-        words: &["catraca_engine", "catraca_loadgen"],
-    },
-    Rule {
-        name: "the load generator knows the protocol only",
-        within: &["loadgen"],
-        except: &[],
-        words: &[
-            "catraca_engine::shard",
-            "catraca_engine::driver",
-            "catraca_engine::control",
-            "catraca_engine::node",
+        name: "arrows point down: files know nobody who uses them",
+        within: &[
+            "engine/node/src/block_file.rs",
+            "engine/node/src/list_files.rs",
+            "engine/node/src/log_files",
+            "engine/node/src/mailbox.rs",
+            "engine/node/src/live_feed.rs",
+            "engine/node/src/whole_file.rs",
         ],
+        except: &[],
+        words: &["crate::driver", "crate::control", "crate::replication", "crate::lifecycle"],
     },
     Rule {
         name: "nothing is left for later",
         within: EVERYWHERE,
         except: &[THIS_FILE],
         words: &["todo!", "unimplemented!", "dbg!"],
+    },
+];
+
+/// What a crate may depend on, tests of its own aside: rustc keeps the arrows between crates, and
+/// this keeps the manifests that tell it so.
+struct Manifest {
+    file: &'static str,
+    /// Crates of this workspace, all that it may have.
+    ours: &'static [&'static str],
+    /// Crates of others that it must not have.
+    never: &'static [&'static str],
+}
+
+/// What waits, runs or asks the outside world.
+const RUNTIMES: &[&str] = &[
+    "axum",
+    "clap",
+    "comfy-table",
+    "crossbeam",
+    "csv",
+    "futures",
+    "glommio",
+    "indicatif",
+    "libc",
+    "procfs",
+    "quanta",
+    "rand",
+    "rustix",
+    "signal-hook",
+    "tokio",
+    "tracing",
+    "tracing-subscriber",
+];
+
+const MANIFESTS: &[Manifest] = &[
+    Manifest { file: "wire/Cargo.toml", ours: &[], never: &["glommio", "tokio", "axum", "clap"] },
+    Manifest { file: "engine/core/Cargo.toml", ours: &["catraca-wire"], never: RUNTIMES },
+    Manifest {
+        file: "engine/node/Cargo.toml",
+        ours: &["catraca-core", "catraca-wire"],
+        never: &["clap", "comfy-table", "csv", "indicatif"],
+    },
+    Manifest {
+        file: "engine/cli/Cargo.toml",
+        ours: &["catraca-core", "catraca-loadgen", "catraca-node", "catraca-wire"],
+        never: &["glommio", "tokio", "axum"],
+    },
+    Manifest {
+        file: "loadgen/Cargo.toml",
+        ours: &["catraca-wire"],
+        never: &["glommio", "tokio", "axum"],
+    },
+    Manifest {
+        file: "testkit/Cargo.toml",
+        ours: &["catraca-core", "catraca-wire"],
+        never: RUNTIMES,
     },
 ];
 
@@ -335,6 +366,30 @@ fn dependencies(workspace: &str, members: &[(String, String)]) -> Vec<Breach> {
     found
 }
 
+/// What a crate's manifest has that it must not have.
+fn arrows(manifest: &Manifest, text: &str) -> Vec<Breach> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with('[') {
+            inside = line == "[dependencies]";
+            continue;
+        }
+        let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
+        let is_ours = name.starts_with("catraca-");
+        let is_wrong =
+            (is_ours && !manifest.ours.contains(&name)) || manifest.never.contains(&name);
+        if inside && is_wrong {
+            found.push(Breach {
+                file: manifest.file.to_owned(),
+                line: index + 1,
+                what: format!("this crate must not depend on {name}"),
+            });
+        }
+    }
+    found
+}
+
 fn assert_none(breaches: &[Breach]) {
     let report = breaches.iter().fold(String::new(), |mut text, Breach { file, line, what }| {
         let _ = writeln!(text, "{file}:{line}: {what}");
@@ -364,6 +419,19 @@ fn every_dependency_has_a_reason_and_a_user() {
 }
 
 #[test]
+fn the_manifests_keep_the_arrows() {
+    let texts = files("Cargo.toml");
+    for manifest in MANIFESTS {
+        let (_, text) = texts
+            .iter()
+            .find(|(file, _)| file == manifest.file)
+            .unwrap_or_else(|| panic!("{} is gone", manifest.file));
+        assert!(text.contains("\n[dependencies]\n"), "{} is read wrongly", manifest.file);
+        assert_none(&arrows(manifest, text));
+    }
+}
+
+#[test]
 fn the_lists_of_exceptions_are_up_to_date() {
     let sources = files(".rs");
     let text_of = |path: &str| {
@@ -383,53 +451,88 @@ fn the_lists_of_exceptions_are_up_to_date() {
     }
 }
 
+/// The pages that name source files for a reader to open, and where those are looked for.
+const PAGES: [&str; 2] = ["engine/ARCHITECTURE.md", "CONTRIBUTING.md"];
+const SOURCE_FOLDERS: [&str; 4] = ["", "engine/core/src", "engine/node/src", "engine/cli/src"];
+
+/// The Rust files that a page names, in backticks.
+fn named_sources(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2).filter(|name| {
+        name.ends_with(".rs") && !name.contains([' ', '*', '<']) && name.contains('/')
+    })
+}
+
+#[test]
+fn the_pages_name_files_that_exist() {
+    let pages = files(".md");
+    for page in PAGES {
+        let (_, text) = pages.iter().find(|(file, _)| file == page).expect("the page is there");
+        let mut count = 0;
+        for name in named_sources(text) {
+            let exists = |folder: &&str| root().join(folder).join(name).is_file();
+            assert!(SOURCE_FOLDERS.iter().any(exists), "{page}: {name} is gone");
+            count += 1;
+        }
+        assert!(count > 3, "{page} is read wrongly: it names {count} files");
+    }
+}
+
 /// The test itself: each rule finds its made-up offender, and lets the innocent go.
 #[test]
 fn made_up_offenders_are_found() {
     for (file, line) in [
-        ("engine/src/node.rs", "use glommio::net::TcpStream;"),
+        ("engine/node/src/config.rs", "use glommio::net::TcpStream;"),
         ("loadgen/src/main.rs", "    glommio::spawn_local(async {});"),
-        ("engine/src/shard/submit.rs", "use tokio::sync::mpsc;"),
-        ("engine/src/driver/core.rs", "use axum::Router;"),
-        ("engine/src/shard/submit.rs", "use std::time::{Duration, Instant};"),
-        ("engine/src/shard/submit.rs", "use std::{fs, io};"),
-        ("engine/src/shard/submit.rs", "use std::{\n    fmt,\n    net::TcpStream,\n};"),
-        ("engine/src/policy/mod.rs", "let now = std::time::SystemTime::now();"),
-        ("engine/src/replica/mod.rs", "std::thread::sleep(pause);"),
-        ("engine/src/log/recovery.rs", "use std::fs::File;"),
-        ("engine/src/log/check.rs", "use memmap2::Mmap;"),
+        ("engine/core/src/shard/submit.rs", "use tokio::sync::mpsc;"),
+        ("engine/node/src/driver/core.rs", "use axum::Router;"),
+        ("engine/core/src/shard/submit.rs", "use std::time::{Duration, Instant};"),
+        ("engine/core/src/shard/submit.rs", "use std::{fs, io};"),
+        ("engine/core/src/shard/submit.rs", "use std::{\n    fmt,\n    net::TcpStream,\n};"),
+        ("engine/core/src/policy/mod.rs", "let now = std::time::SystemTime::now();"),
+        ("engine/core/src/replica/mod.rs", "std::thread::sleep(pause);"),
+        ("engine/core/src/log/recovery.rs", "use std::fs::File;"),
+        ("engine/core/src/log/check.rs", "use memmap2::Mmap;"),
+        ("engine/core/src/blacklist/memory.rs", "    let map = unsafe { Mmap::map(&file) };"),
         ("wire/src/block.rs", "use std::fs::File;"),
         ("wire/src/frame/mod.rs", "use std::net::TcpStream;"),
-        ("engine/src/shard/mod.rs", "use crate::driver::ShardChannels;"),
-        ("engine/src/shard/mod.rs", "    crate::control::run(setup);"),
-        ("engine/src/shard/mod.rs", "use crate::{limits, node};"),
-        ("engine/src/blacklist/lists.rs", "use crate::shard::Shard;"),
-        ("engine/src/log/read.rs", "use crate::shard::messages::Now;"),
-        ("engine/src/control/mod.rs", "use crate::commands::serve;"),
-        ("wire/src/record.rs", "use catraca_engine::shard::Shard;"),
-        ("loadgen/src/run.rs", "use catraca_engine::shard::Shard;"),
-        ("engine/src/node.rs", "    unsafe { libc::getpid() };"),
-        ("engine/src/node.rs", concat!("        Kind::Other => todo", "!(),")),
+        ("engine/core/src/blacklist/lists.rs", "use crate::shard::Shard;"),
+        ("engine/core/src/log/check.rs", "use crate::{limits, shard};"),
+        ("engine/node/src/replication/feed.rs", "use crate::driver::CoreSetup;"),
+        ("engine/node/src/replication/feed.rs", "    crate::control::run(setup);"),
+        ("engine/node/src/driver/core.rs", "use crate::{mailbox, replication};"),
+        ("engine/node/src/control/mod.rs", "use crate::lifecycle::run;"),
+        ("engine/node/src/log_files/read.rs", "use crate::replication::Replication;"),
+        ("engine/node/src/config.rs", "    unsafe { libc::getpid() };"),
+        ("engine/node/src/config.rs", concat!("        Kind::Other => todo", "!(),")),
         ("loadgen/src/run.rs", "let x = dbg!(y);"),
     ] {
         assert!(!breaches(file, line).is_empty(), "{file}: {line}");
     }
-    assert!(!breaches("engine/src/node.rs", &"let a = 1;\n".repeat(MAX_LINES + 1)).is_empty());
+    assert!(
+        !breaches("engine/node/src/config.rs", &"let a = 1;\n".repeat(MAX_LINES + 1)).is_empty()
+    );
     for (file, text) in [
-        ("engine/src/driver/core.rs", "use glommio::net::TcpStream;"),
-        ("engine/src/control/mod.rs", "use tokio::sync::mpsc;"),
-        ("engine/src/shard/submit.rs", "use std::time::Duration;"),
-        ("engine/src/shard/submit.rs", "// No glommio in here: std::fs neither."),
-        ("engine/src/shard/submit.rs", "let instantly = Instantly;"),
-        ("engine/src/shard/submit.rs", "#[cfg(test)]\nmod tests { use std::fs; }"),
-        ("engine/src/commands/serve.rs", "use crate::{config, node};"),
-        ("engine/src/driver/mod.rs", "use crate::{limits, shard};"),
+        ("engine/node/src/driver/core.rs", "use glommio::net::TcpStream;"),
+        ("engine/node/src/control/mod.rs", "use tokio::sync::mpsc;"),
+        ("engine/core/src/shard/submit.rs", "use std::time::Duration;"),
+        ("engine/core/src/shard/submit.rs", "// No glommio in here: std::fs neither."),
+        ("engine/core/src/shard/submit.rs", "let instantly = Instantly;"),
+        ("engine/core/src/shard/submit.rs", "#[cfg(test)]\nmod tests { use std::fs; }"),
+        ("engine/core/src/blacklist/memory.rs", "use memmap2::MmapMut;"),
+        ("engine/cli/src/commands/serve.rs", "use catraca_node::{config, lifecycle};"),
+        ("engine/node/src/driver/mod.rs", "use crate::{channels, threads};"),
         ("wire/src/client/connection.rs", "use std::net::TcpStream;"),
         ("wire/src/transaction.rs", "use std::net::IpAddr;"),
-        ("engine/src/memory.rs", "    unsafe { prefetch() }"),
+        ("engine/core/src/memory.rs", "    unsafe { prefetch() }"),
     ] {
         assert_eq!(breaches(file, text), [], "{file}: {text}");
     }
+    let core = &MANIFESTS[1];
+    let made_up = "[package]\nname = \"catraca-core\"\n[dependencies]\nblake3.workspace = true\n\
+        catraca-node.workspace = true\ntokio = { workspace = true }\n[dev-dependencies]\n\
+        catraca-testkit.workspace = true\n";
+    let lines: Vec<usize> = arrows(core, made_up).iter().map(|breach| breach.line).collect();
+    assert_eq!(lines, [5, 6], "its own tests may use what it must not");
     assert_eq!(workplaces("README.md", &["see /wo", "rk/notes"].concat()).len(), 1);
     assert_eq!(workplaces("README.md", "the work/life balance"), []);
     let manifest = "[workspace.dependencies]\n# For a reason.\na = \"1\"\nb = \"1\"\n\nc = \"1\"\n[profile.dev]\nd = 1\n";

@@ -1,6 +1,6 @@
 //! Lists on a running node: loaded, changed, refused; under load, over restarts.
 
-use catraca_engine::calendar::Zone;
+use catraca_core::calendar::Zone;
 use catraca_tests::command;
 use catraca_tests::load::Load;
 use catraca_tests::logs::{assert_verified, decisions};

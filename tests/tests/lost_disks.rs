@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Exit statuses, as `catraca_engine::fatal::Status` has them.
+/// Exit statuses, as `catraca_node::fatal::Status` has them.
 const CONFIG: i32 = 10;
 const DATA_DIRECTORY: i32 = 11;
 

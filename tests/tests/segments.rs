@@ -2,7 +2,7 @@
 //!
 //! `CATRACA_SEGMENT_ROUNDS` is how often each load is put on; `scripts/segments-test.sh` does more.
 
-use catraca_engine::limits::MAX_PENDING;
+use catraca_core::limits::MAX_PENDING;
 use catraca_tests::binary;
 use catraca_tests::load::{Load, Seen};
 use catraca_tests::logs::{assert_all_recorded, assert_same_answers, assert_verified, decisions};

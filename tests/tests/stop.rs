@@ -49,7 +49,7 @@ fn an_interrupt_stops_like_a_term() {
 
 #[test]
 fn a_write_that_fails_ends_the_node_and_acknowledges_nothing_more() {
-    /// `catraca_engine::fatal::Status::DiskFailed`.
+    /// `catraca_node::fatal::Status::DiskFailed`.
     const DISK_FAILED: i32 = 13;
     let dir = folder();
     let setup = Setup::new(dir.path());

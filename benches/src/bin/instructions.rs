@@ -3,7 +3,7 @@
 //! that both runs have in common falls out of the difference.
 
 use catraca_benches::{Frames, Machine, Setup, list};
-use catraca_engine::shard::dedupe;
+use catraca_core::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
 use std::process::ExitCode;
 

@@ -6,7 +6,7 @@
 //! DIRECTORY, which it removes. It needs two processors: the primary's data core has the first; the
 //! standby, whose data core sleeps, and the load share the second.
 
-use catraca_engine::blacklist::synthetic;
+use catraca_core::blacklist::synthetic;
 use catraca_wire::client::{Client, ClientOptions, ClusterState, Wanted};
 use catraca_wire::frame::{ClusterRequest, Role, Transaction};
 use serde_json::Value;

@@ -5,11 +5,11 @@
 //! does, three times, and removes it.
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
-use catraca_engine::data_dir::{DataDir, Options};
-use catraca_engine::from_log;
-use catraca_engine::log::recovery::LastWrite;
-use catraca_engine::log_files::segment::{self, NewSegment};
-use catraca_engine::shard::dedupe;
+use catraca_core::log::recovery::LastWrite;
+use catraca_core::shard::dedupe;
+use catraca_node::data_dir::{DataDir, Options};
+use catraca_node::from_log;
+use catraca_node::log_files::segment::{self, NewSegment};
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
 use std::error::Error;
 use std::fs::{File, OpenOptions};

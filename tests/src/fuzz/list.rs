@@ -1,11 +1,11 @@
 //! A list as CSV: whatever the file, each of its rows counts or is refused for a reason, none is
 //! read twice or lost, and none that counts in doubt goes untold.
 
-use catraca_engine::blacklist::{Draft, Snapshot};
-use catraca_engine::calendar::day_number;
-use catraca_engine::import::{
+use catraca_cli::import::{
     Doubts, ImportError, MASKED_TEXT_LEN, Options, Outcome, Reject, Tally, read_list,
 };
+use catraca_core::blacklist::{Draft, Snapshot};
+use catraca_core::calendar::day_number;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::{Date, date};
 use std::io::Read;

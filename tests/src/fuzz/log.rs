@@ -2,10 +2,10 @@
 //! would repair is repaired by it.
 
 use super::input::{Input, spoil};
-use crate::log_support::{CLUSTER, KEY, NOON_NS, Recovered, TestLog};
-use catraca_engine::log::damage::{Torn, TornReason};
-use catraca_engine::log::recovery::{LastWrite, Recovery};
-use catraca_engine::log::{BlockLocation, Tail};
+use catraca_core::log::damage::{Torn, TornReason};
+use catraca_core::log::recovery::{LastWrite, Recovery};
+use catraca_core::log::{BlockLocation, Tail};
+use catraca_testkit::log::{CLUSTER, KEY, NOON_NS, Recovered, TestLog};
 use catraca_wire::block::{ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, SegmentHead};
 use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RecordHead};
 use std::ops::ControlFlow;

@@ -1,9 +1,9 @@
 //! A proof: altered it proves nothing; and only what was sealed can be proved.
 
 use super::input::{Input, spoil};
-use crate::log_support::{KEY, TestLog};
-use catraca_engine::log::hex;
-use catraca_engine::log::proof::{MAX_PROOF_LEN, Proof, ProofError};
+use catraca_core::log::hex;
+use catraca_core::log::proof::{MAX_PROOF_LEN, Proof, ProofError};
+use catraca_testkit::log::{KEY, TestLog};
 use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, Chain};
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -33,7 +33,7 @@ static SOUND: LazyLock<Vec<Sound>> = LazyLock::new(|| {
     log.plain(40);
     log.block(&[vec![5; 8], vec![], vec![6; 2048], vec![]]);
     let bytes = |block| log.bytes_of(block);
-    let kept = include_str!("../../../engine/tests/data/proof.json").to_owned();
+    let kept = include_str!("../../../engine/core/tests/data/proof.json").to_owned();
     let of = |(block, lsn): (usize, u64)| {
         let block = &log.blocks[block];
         let head: &BlockHead = bytemuck::from_bytes(&bytes(block)[..BLOCK_HEAD_LEN]);

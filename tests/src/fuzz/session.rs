@@ -5,11 +5,11 @@
 //! how often.
 
 use super::input::Input;
-use crate::shard_support::{Client, Options, Reply, World, payer, submit, transaction};
-use catraca_engine::limits::{
+use catraca_core::limits::{
     HANDSHAKE_TIMEOUT, MAX_PENDING, MAX_UNREAD_ANSWERS_LEN, READ_BUFFER_LEN,
 };
-use catraca_engine::shard::messages::{ToControl, ToShard};
+use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_testkit::shard::{Client, Options, Reply, World, payer, submit, transaction};
 use catraca_wire::frame::{
     BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields,
     HelloFrame, LookupFrame, MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame,

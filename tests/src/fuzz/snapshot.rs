@@ -2,9 +2,9 @@
 //! something else made does no harm.
 
 use super::input::{Input, spoil};
-use catraca_engine::blacklist::synthetic::document;
-use catraca_engine::blacklist::{Draft, Entry, Hit, Snapshot, SnapshotError};
-use catraca_engine::list_files;
+use catraca_core::blacklist::synthetic::document;
+use catraca_core::blacklist::{Draft, Entry, Hit, Snapshot, SnapshotError};
+use catraca_node::list_files;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::date;

@@ -6,7 +6,7 @@ use super::event::Event;
 use super::network::{End, NODES, Payload};
 use super::world::{MS, Sim};
 use bytemuck::Zeroable;
-use catraca_engine::blacklist::synthetic::document;
+use catraca_core::blacklist::synthetic::document;
 use catraca_wire::frame::{
     AnswerFields, ErrorCode, ErrorFrame, FrameKind, HelloFrame, Role, SubmitFrame,
     TransactionFields, VERDICT_DUPLICATE, VerdictFrame, WelcomeFrame, transaction_id, view,

@@ -2,7 +2,7 @@
 //! and may be set.
 
 use super::rng::Rng;
-use catraca_engine::shard::messages::Now;
+use catraca_core::shard::messages::Now;
 
 /// 2026-11-23T12:00:00Z, when every run begins.
 pub const NOON_NS: u64 = 1_795_435_200_000_000_000;

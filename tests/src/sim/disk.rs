@@ -3,7 +3,7 @@
 //! breaks them, too: it says that a write is done which it put elsewhere, or never did.
 
 use super::rng::Rng;
-use catraca_engine::replica::ReplicaState;
+use catraca_core::replica::ReplicaState;
 use catraca_wire::block::{BLOCK_ALIGN, SECTOR_LEN, SEGMENT_HEAD_LEN, SegmentHead};
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! What moves the shards of a node: the same steps in the same order as `engine/src/driver`, each
+//! What moves the shards of a node: the same steps in the same order as `engine/node/src/driver`, each
 //! when its event is due.
 
 use super::disk::{DiskFault, USUAL_NS};
@@ -7,10 +7,10 @@ use super::network::Payload;
 use super::node::{BlockRef, Core};
 use super::world::{MS, Sim};
 use super::{Broken, checks};
-use catraca_engine::limits;
-use catraca_engine::replica::MAX_UNACKNOWLEDGED;
-use catraca_engine::replica::node::Event as ReplicaEvent;
-use catraca_engine::shard::messages::{Admission, Now, ToControl, ToShard};
+use catraca_core::limits;
+use catraca_core::replica::MAX_UNACKNOWLEDGED;
+use catraca_core::replica::node::Event as ReplicaEvent;
+use catraca_core::shard::messages::{Admission, Now, ToControl, ToShard};
 use catraca_wire::frame::{
     Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame,
     VerdictFrame, view,

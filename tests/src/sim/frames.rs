@@ -3,8 +3,8 @@
 
 use super::network::{End, Payload};
 use super::world::Sim;
-use catraca_engine::replica::Peer;
-use catraca_engine::replica::node::{Accepted, CallFailure, Caller, Event, NodeMessage};
+use catraca_core::replica::Peer;
+use catraca_core::replica::node::{Accepted, CallFailure, Caller, Event, NodeMessage};
 use catraca_wire::block::Chain;
 use catraca_wire::replication::RefuseReason;
 use std::rc::Rc;

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! What a node does about the other one is decided by the state machine that ships,
-//! [`catraca_engine::replica::node`]; `replication` only carries out what it says. What
-//! `engine/src/driver` does around a shard, and the threads of `engine/src/replication` around a
+//! [`catraca_core::replica::node`]; `replication` only carries out what it says. What
+//! `engine/node/src/driver` does around a shard, and the threads of `engine/node/src/replication` around a
 //! stream, is done here in the same order.
 
 mod checks;

@@ -1,5 +1,5 @@
 //! What moves a node's replication: events to the state machine that ships
-//! ([`Node`](catraca_engine::replica::node::Node)), and what it wants done with the fake disk and
+//! ([`Node`](catraca_core::replica::node::Node)), and what it wants done with the fake disk and
 //! network. Decides nothing.
 
 use super::Broken;
@@ -7,13 +7,13 @@ use super::event::Wake;
 use super::frames::{NodeFrame, Purpose, node_at};
 use super::setup::{journal_setup, shard_state};
 use super::world::{MS, Sim};
-use catraca_engine::rebuild::Builder;
-use catraca_engine::replica::ReplicaState;
-use catraca_engine::replica::node::{
+use catraca_core::rebuild::Builder;
+use catraca_core::replica::ReplicaState;
+use catraca_core::replica::node::{
     Accepted, CallPurpose, Command, ConnId, Effect, Event, LogEnds, Report, RequestId,
     RequestRefused, Tables, Timing,
 };
-use catraca_engine::shard::messages::{TakeOver, ToShard};
+use catraca_core::shard::messages::{TakeOver, ToShard};
 use catraca_wire::frame::{Durability, fill};
 
 /// Times of the nodes here: shorter than those that ship, so that more happens in a run.

@@ -5,7 +5,7 @@ use super::network::NODES;
 use super::trace::Trace;
 use super::world::{MS, Sim};
 use super::{Plan, Tally};
-use catraca_engine::shard::messages::ToShard;
+use catraca_core::shard::messages::ToShard;
 use catraca_wire::frame::{Durability, Role};
 use std::cell::RefCell;
 use std::rc::Rc;

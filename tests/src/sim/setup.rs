@@ -2,16 +2,16 @@
 //! them together.
 
 use super::Plan;
-use catraca_engine::blacklist::{Lists, Overlay};
-use catraca_engine::calendar::Zone;
-use catraca_engine::log::Tail;
-use catraca_engine::policy::Policy;
-use catraca_engine::shard::ShardSettings;
-use catraca_engine::shard::access::Access;
-use catraca_engine::shard::admit::EventTimeLimits;
-use catraca_engine::shard::dedupe::Dedupe;
-use catraca_engine::shard::journal::{JournalSetup, Start};
-use catraca_engine::shard::messages::ShardState;
+use catraca_core::blacklist::{Lists, Overlay};
+use catraca_core::calendar::Zone;
+use catraca_core::log::Tail;
+use catraca_core::policy::Policy;
+use catraca_core::shard::ShardSettings;
+use catraca_core::shard::access::Access;
+use catraca_core::shard::admit::EventTimeLimits;
+use catraca_core::shard::dedupe::Dedupe;
+use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::messages::ShardState;
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use std::sync::Arc;
 

@@ -8,12 +8,12 @@ use super::network::{End, Payload};
 use super::node::{BlockRef, ends_clean};
 use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
 use super::world::{MS, Sim};
-use catraca_engine::log::Tail;
-use catraca_engine::log::clearing::{ClearStep, Clearing};
-use catraca_engine::replica::node::{
+use catraca_core::log::Tail;
+use catraca_core::log::clearing::{ClearStep, Clearing};
+use catraca_core::replica::node::{
     Accepted, CallFailure, Caller, ConnId, Event, NodeMessage, Tables,
 };
-use catraca_engine::replica::{Boundaries, Follower, Next, Placed, Taken};
+use catraca_core::replica::{Boundaries, Follower, Next, Placed, Taken};
 use catraca_wire::frame::Role;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -353,7 +353,7 @@ impl Sim {
         Writing { bytes: gathered.into(), blocks, attempt }
     }
 
-    fn follow_fault(&mut self, node: usize, fault: &catraca_engine::replica::FollowFault) {
+    fn follow_fault(&mut self, node: usize, fault: &catraca_core::replica::FollowFault) {
         let attempt = self.process(node).standby.attempt;
         self.node_event(node, Event::FollowingFailed { attempt, why: fault.to_string() });
     }

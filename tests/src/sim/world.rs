@@ -13,7 +13,7 @@ use super::operator::Operator;
 use super::rng::Rng;
 use super::trace::Trace;
 use super::{Broken, Plan};
-use catraca_engine::replica::node::Event as ReplicaEvent;
+use catraca_core::replica::node::Event as ReplicaEvent;
 use std::cell::RefCell;
 use std::fmt::Arguments;
 use std::rc::Rc;

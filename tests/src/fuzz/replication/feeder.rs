@@ -3,7 +3,7 @@
 
 use super::super::input::Input;
 use super::STREAMS;
-use catraca_engine::replica::{FeedFault, Feeder};
+use catraca_core::replica::{FeedFault, Feeder};
 use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, receipt};
 
 /// A program sends blocks and acknowledges anything.

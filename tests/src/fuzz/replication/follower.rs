@@ -4,9 +4,9 @@
 
 use super::super::input::{Input, spoil};
 use super::{OWN, SEGMENT_LEN, STREAMS};
-use crate::log_support::{CLUSTER, KEY};
-use catraca_engine::log::Tail;
-use catraca_engine::replica::{Boundaries, FollowFault, Follower, Next, Taken};
+use catraca_core::log::Tail;
+use catraca_core::replica::{Boundaries, FollowFault, Follower, Next, Taken};
+use catraca_testkit::log::{CLUSTER, KEY};
 use catraca_wire::block::{BLOCK_HEAD_LEN, BlockHead, MAX_BLOCK_LEN, receipt};
 
 /// Questions after which a search over so few boundaries is over: there and back by powers of two.

@@ -2,7 +2,7 @@
 //! it before room is made for it.
 
 use super::super::input::Input;
-use catraca_engine::replication::frames::{BUFFER_LEN, Frames};
+use catraca_node::replication::frames::{BUFFER_LEN, Frames};
 use catraca_wire::frame::text_of;
 use catraca_wire::replication::{
     AcceptFrame, AckFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame,

@@ -7,9 +7,9 @@ mod frames;
 mod session;
 
 use super::input::Input;
-use crate::log_support::{CLUSTER, KEY, TestLog};
-use catraca_engine::log::Tail;
-use catraca_engine::log::recovery::Recovery;
+use catraca_core::log::Tail;
+use catraca_core::log::recovery::Recovery;
+use catraca_testkit::log::{CLUSTER, KEY, TestLog};
 use catraca_wire::block::{BlockIdentity, ChainKey};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;

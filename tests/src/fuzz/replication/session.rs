@@ -3,7 +3,7 @@
 //! promoted without force lacks nothing that was answered.
 
 use super::super::input::Input;
-use catraca_engine::replica::{NotPromotable, Peer, ReplicaState, Session, Step};
+use catraca_core::replica::{NotPromotable, Peer, ReplicaState, Session, Step};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::VecDeque;
 

@@ -1,0 +1,46 @@
+//! `catraca blacklist synth`: an invented plain list of any size.
+
+use crate::commands::Outcome;
+use crate::commands::output::print;
+use catraca_core::blacklist::synthetic::{MAX_SYNTHETIC, document};
+use catraca_node::fatal::Failure;
+use catraca_node::whole_file::{PUBLIC, WholeFile};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "The documents are valid and invented: half CPFs, half CNPJs, one in ten with letters. Some numbers may have been\n\
+                        issued to somebody: use such a list for measurements only.\n\n\
+                        Example:\n  catraca blacklist synth --entries 1000000 --seed 7 --out million.csv\n  \
+                        catraca blacklist build --source plain=million.csv --out million.catraca"
+)]
+pub(super) struct Args {
+    /// How many documents, all different
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=MAX_SYNTHETIC))]
+    entries: u64,
+    /// The same seed gives the same list
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// CSV file to write; replaced if it is there
+    #[arg(long)]
+    out: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Outcome {
+    write(&args.out, args.seed, args.entries).map_err(|error| {
+        Failure::failed(format!("{}: the list can't be written: {error}", args.out.display()))
+    })?;
+    print(&format!("{}: {} documents\n", args.out.display(), args.entries), ExitCode::SUCCESS)
+}
+
+fn write(path: &Path, seed: u64, entries: u64) -> io::Result<()> {
+    let mut out = WholeFile::create(path, PUBLIC)?;
+    writeln!(out, "document,scope,reason,valid_from,valid_until")?;
+    for number in 0..entries {
+        writeln!(out, "{},exact,synthetic,,", document(seed, number).to_canonical())?;
+    }
+    out.finish()
+}

@@ -1,0 +1,55 @@
+//! Options of commands that talk to a running node.
+
+use catraca_node::fatal::Failure;
+use catraca_wire::client::{Client, ClientOptions, Wanted};
+use std::path::PathBuf;
+
+/// Where the node is, and who asks.
+#[derive(clap::Args, Debug)]
+pub struct Connect {
+    /// Address of the running node
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400")]
+    pub addr: String,
+    #[command(flatten)]
+    pub credential: Credential,
+}
+
+/// Who asks.
+#[derive(clap::Args, Debug, Default)]
+pub struct Credential {
+    /// File whose first line is the credential, where the node asks for one
+    #[arg(long, value_name = "FILE")]
+    pub credential_file: Option<PathBuf>,
+}
+
+impl Credential {
+    /// Options for the node at this address.
+    ///
+    /// # Errors
+    /// When the file can't be read; one sentence.
+    pub fn options(&self, addr: &str) -> Result<ClientOptions, Failure> {
+        let mut options = ClientOptions::new(addr);
+        options.client_name = format!("catraca {}", env!("CARGO_PKG_VERSION"));
+        if let Some(path) = &self.credential_file {
+            let text = std::fs::read_to_string(path)
+                .map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
+            options.credential = text.lines().next().unwrap_or("").trim().to_owned();
+        }
+        // The node that was named, whatever it is: a command says something to it or about it.
+        options.role = Wanted::Any;
+        // Slow answers are normal here: a look-up reads the log.
+        options.answer_timeout_ms = 60_000;
+        Ok(options)
+    }
+}
+
+impl Connect {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When the file can't be read or the node can't be reached; one sentence.
+    pub fn connect(&self) -> Result<Client, Failure> {
+        Client::connect(self.credential.options(&self.addr)?)
+            .map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
+    }
+}

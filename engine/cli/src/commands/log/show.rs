@@ -1,0 +1,215 @@
+//! `catraca log show`: why a transaction was decided as it was.
+
+use super::open;
+use super::view::{RecordView, local_and_utc, reais};
+use crate::commands::Outcome;
+use crate::commands::output::{json, note, print};
+use catraca_node::fatal::{Failure, Status};
+use catraca_node::log_files::LogReader;
+use catraca_node::log_files::lookup::{self, Found, MAX_FOUND, StoredRecord};
+use catraca_node::log_files::read::End;
+use catraca_wire::DocumentKey;
+use catraca_wire::frame::transaction_id;
+use catraca_wire::record::Reason;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  catraca log show /var/lib/catraca --transaction E1234567820261123120000000000001
+  catraca log show ./copy --transaction 7f3a --payer 123.456.789-09 --json --unmask
+
+Documents are masked unless --unmask is given. Exit status: 0 found, 1 not found.";
+
+/// Arguments of `catraca log show`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Data directory of a node, or a copy of it
+    data_dir: PathBuf,
+    /// The transaction's id
+    #[arg(long, value_name = "ID")]
+    transaction: String,
+    /// Only the decision for this payer (CPF or CNPJ)
+    #[arg(long, value_name = "DOC")]
+    payer: Option<String>,
+    /// The chain's key [default: chain.key in the data directory, if there]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print documents in full, and the IP address
+    #[arg(long)]
+    unmask: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    matches: u64,
+    chain_values_checked: bool,
+    /// Streams that could not be read to their end.
+    damaged: Vec<String>,
+    decisions: Vec<RecordView>,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Outcome {
+    let usage = |message: &str| Failure::new(Status::Usage, message);
+    let id = transaction_id(&args.transaction).ok_or_else(|| {
+        usage("--transaction: an id has 1 to 32 printable ASCII characters without spaces")
+    })?;
+    let payer = args.payer.as_deref().map(DocumentKey::parse).transpose();
+    let payer =
+        payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
+    let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
+    let log = open(&args.data_dir, key)?;
+    let found = lookup::find(&log, &id, payer.as_ref(), MAX_FOUND)?;
+    let damaged = damaged(&log, &found);
+    for place in &damaged {
+        note(&format!("not all of the log could be read: {place}"));
+    }
+    if found.records.is_empty() && !args.json {
+        let not_found = if damaged.is_empty() {
+            "no stored decision has"
+        } else {
+            "no decision that could be read has"
+        };
+        return Err(Failure::failed(format!(
+            "{not_found} the id {} (in {})",
+            args.transaction,
+            args.data_dir.display()
+        )));
+    }
+    let status = if found.records.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+    let view = |record: &StoredRecord| {
+        RecordView::new(&record.head, &record.extension, &record.place, args.unmask)
+    };
+    if args.json {
+        let decisions = found.records.iter().map(view).collect();
+        let report = Report {
+            matches: found.matches,
+            chain_values_checked: key.is_some(),
+            damaged,
+            decisions,
+        };
+        return print(&json(&report), status);
+    }
+    let mut text = String::new();
+    for record in &found.records {
+        let file = log.segment_path(record.place.shard, record.place.segment);
+        explain(
+            &mut text,
+            record,
+            &view(record),
+            &format!("{} offset {}", file.display(), record.place.block_offset),
+        );
+    }
+    if found.matches > found.records.len() as u64 {
+        writeln!(
+            text,
+            "{} more, older ones are not shown",
+            found.matches - found.records.len() as u64
+        )
+        .expect("a string");
+    }
+    if key.is_none() {
+        text.push_str("note: without the chain's key the blocks' chain values were not checked; name the key with --key-file.\n");
+    }
+    print(&text, status)
+}
+
+fn damaged(log: &LogReader, found: &Found) -> Vec<String> {
+    let damage = |(shard, read): &(u16, catraca_node::log_files::read::StreamRead)| match read.end {
+        End::Damaged(damage) => Some(super::located(log, *shard, &damage)),
+        _ => None,
+    };
+    found.streams.iter().filter_map(damage).collect()
+}
+
+/// Writes a decision for a person: what, why, and in which block it is, which `block` says.
+pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, block: &str) {
+    let head = &record.head;
+    let why = match Reason::from_wire(head.reason) {
+        Some(Reason::Clear) => "nothing spoke against it".to_owned(),
+        Some(Reason::PayerListed) => {
+            format!("the payer is listed ({})", view.payer_source.unwrap_or("unknown list"))
+        }
+        Some(Reason::PayeeListed) => {
+            format!("the payee is listed ({})", view.payee_source.unwrap_or("unknown list"))
+        }
+        Some(Reason::BothListed) => {
+            let list = |source: Option<&'static str>| source.unwrap_or("unknown list");
+            format!(
+                "payer ({}) and payee ({}) are listed",
+                list(view.payer_source),
+                list(view.payee_source)
+            )
+        }
+        Some(Reason::Allowed) => {
+            "who is listed is allowed by an entry made on the running node".to_owned()
+        }
+        None => format!("reason {}, which this build does not know", head.reason),
+    };
+    let party = |document: &Option<String>, source: Option<&str>| {
+        let listed = source.map_or("not listed".to_owned(), |source| format!("listed in {source}"));
+        format!("{}, {listed}", document.as_deref().unwrap_or("unknown"))
+    };
+    let transaction = &head.transaction;
+    let mut flags = String::new();
+    if !view.flags.is_empty() {
+        write!(flags, " [{}]", view.flags).expect("writing to a string can't fail");
+    }
+    let place = &record.place;
+    let lines = [
+        ("decided", local_and_utc(view.decided_at_ns)),
+        ("payer", party(&view.payer, view.payer_source)),
+        ("payee", party(&view.payee, view.payee_source)),
+        ("amount", reais(transaction.amount_centavos.to_native())),
+        ("happened", local_and_utc(transaction.event_time_ns.to_native())),
+        ("rail, channel", format!("{}, {}", view.rail.unwrap_or(""), view.channel.unwrap_or(""))),
+        ("score", format!("{} of 1000", view.score)),
+        (
+            "policy",
+            format!("version {}, matched rules {}", view.policy_version, view.matched_rules),
+        ),
+        (
+            "blacklist",
+            format!(
+                "snapshot {}, overlay change {} (version {}), as of {}",
+                view.snapshot_id,
+                view.overlay_sequence,
+                view.blacklist_version,
+                view.list_day.as_deref().unwrap_or("an unrecorded day")
+            ),
+        ),
+        (
+            "record",
+            format!(
+                "shard {}, lsn {}, epoch {}, extension {} bytes",
+                place.shard,
+                view.lsn,
+                place.epoch,
+                record.extension.len()
+            ),
+        ),
+        ("block", block.to_owned()),
+        ("chain", view.chain.clone()),
+        ("receipt", view.receipt.clone()),
+    ];
+    writeln!(
+        text,
+        "{}: {}{flags}, because {why}",
+        view.transaction_id.as_deref().unwrap_or(""),
+        view.verdict.to_uppercase()
+    )
+    .expect("writing to a string can't fail");
+    let optional = [("ip", &view.ip), ("trace", &view.trace_id), ("device", &view.device)];
+    let optional =
+        optional.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
+    for (name, value) in lines.into_iter().chain(optional) {
+        writeln!(text, "  {name:<14} {value}").expect("writing to a string can't fail");
+    }
+    text.push('\n');
+}

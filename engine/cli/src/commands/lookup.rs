@@ -1,0 +1,93 @@
+//! `catraca lookup`: a stored decision, from the running node.
+
+use super::Outcome;
+use super::connect::Connect;
+use super::log::{RecordView, explain};
+use super::output::{json, print};
+use catraca_core::log::BlockLocation;
+use catraca_node::fatal::{Failure, Status};
+use catraca_node::log_files::lookup::StoredRecord;
+use catraca_wire::DocumentKey;
+use catraca_wire::client::StoredDecision;
+use catraca_wire::frame::transaction_id;
+use catraca_wire::record::RecordHead;
+use std::process::ExitCode;
+
+/// Arguments of `catraca lookup`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The newest decision with that id, read from the node's log. The credential needs the permission `lookup`: the answer is personal data,
+in full unless --mask is given. Exit status: 0 found, 1 not found.
+
+Examples:
+  catraca lookup E1234567820261123120000000000001
+  catraca lookup order-1 --payer 123.456.789-09 --addr 10.0.0.5:7400 --json")]
+pub struct Args {
+    /// The transaction's id
+    #[arg(value_name = "ID")]
+    transaction: String,
+    #[command(flatten)]
+    connect: Connect,
+    /// Only the decision for this payer (CPF or CNPJ)
+    #[arg(long, value_name = "DOC")]
+    payer: Option<String>,
+    /// Print documents masked, and no IP address
+    #[arg(long)]
+    mask: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Outcome {
+    let usage = |message: String| Failure::new(Status::Usage, message);
+    if transaction_id(&args.transaction).is_none() {
+        return Err(usage(
+            "an id has 1 to 32 printable ASCII characters without spaces".to_owned(),
+        ));
+    }
+    let payer = args
+        .payer
+        .as_deref()
+        .map(DocumentKey::parse)
+        .transpose()
+        .map_err(|e| usage(format!("--payer: {e}")))?;
+    let mut client = args.connect.connect()?;
+    let found = client
+        .lookup(&args.transaction, payer)
+        .map_err(|e| Failure::failed(format!("{}: {e}", args.transaction)))?;
+    let record = stored(&found);
+    let view = RecordView::new(&record.head, &record.extension, &record.place, !args.mask);
+    if args.json {
+        return print(&json(&view), ExitCode::SUCCESS);
+    }
+    let mut text = String::new();
+    let place = &record.place;
+    explain(
+        &mut text,
+        &record,
+        &view,
+        &format!(
+            "segment {} on {} offset {}",
+            place.segment, args.connect.addr, place.block_offset
+        ),
+    );
+    print(&text, ExitCode::SUCCESS)
+}
+
+/// What the node sent, in the form that the log's own commands print.
+pub(super) fn stored(found: &StoredDecision) -> StoredRecord {
+    let place = BlockLocation {
+        shard: found.place.shard,
+        segment: found.place.segment,
+        block_offset: u64::from(found.place.block_offset),
+        epoch: found.place.epoch,
+        chain: found.place.chain,
+    };
+    StoredRecord {
+        place,
+        head: RecordHead::from(&found.record),
+        extension: found.extension.clone(),
+    }
+}

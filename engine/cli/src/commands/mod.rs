@@ -1,0 +1,19 @@
+//! The subcommands, one file each: arguments, and what a person or a program reads.
+//!
+//! A command prints its result on standard output and returns a [`Failure`] for anything else; only
+//! `main.rs` turns that into an exit status. Nothing here is on the path of a decision.
+
+pub mod blacklist;
+pub mod cluster;
+mod connect;
+pub mod demo;
+pub mod log;
+pub mod lookup;
+pub mod output;
+pub mod serve;
+pub mod stats;
+
+use catraca_node::fatal::Failure;
+
+/// What a command ends with: 0, or another status without an error (a check that found something).
+pub type Outcome = Result<std::process::ExitCode, Failure>;

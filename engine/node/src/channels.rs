@@ -1,0 +1,52 @@
+//! The queues between the threads of a node. Knows no runtime.
+
+use crate::descriptors::Seldom;
+use crate::live_feed::LiveFeed;
+use crate::mailbox::Mailbox;
+use catraca_core::limits;
+use catraca_core::observe::SharedCounters;
+use catraca_core::shard::messages::{MeshMessage, ToControl, ToShard};
+
+/// The queues that connect cores and the control thread.
+pub struct ShardChannels {
+    /// Messages between shards: `mesh[to][from]`.
+    pub mesh: Vec<Vec<Mailbox<MeshMessage>>>,
+    /// To each shard from the control thread.
+    pub to_shard: Vec<Mailbox<ToShard>>,
+    /// To the control thread from all shards.
+    pub to_control: Mailbox<ToControl>,
+    /// Counters of each shard.
+    pub counters: Vec<SharedCounters>,
+    /// Blocks of each shard on their way to the standby.
+    pub feeds: Vec<LiveFeed>,
+    /// To each core, twice: everything that answers is there, listen; and, at the end of a stop,
+    /// listen no more.
+    pub listens: Vec<Mailbox<()>>,
+    /// Clients' connections that could not be taken, over all cores.
+    pub not_taken: Seldom,
+}
+
+impl ShardChannels {
+    /// Tells each core to begin listening, or to end it.
+    pub fn switch_listening(&self) {
+        for listens in &self.listens {
+            assert!(listens.push(()).is_ok(), "each core has taken what it was told before");
+            listens.wake();
+        }
+    }
+
+    /// The queues of a node with this many shards.
+    pub fn new(shards: usize) -> Self {
+        // A sibling's forwards and its replies share a queue: room for both at their most.
+        let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
+        Self {
+            mesh: (0..shards).map(mesh).collect(),
+            to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
+            to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
+            counters: (0..shards).map(|_| SharedCounters::default()).collect(),
+            feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
+            listens: (0..shards).map(|_| Mailbox::new(1)).collect(),
+            not_taken: Seldom::default(),
+        }
+    }
+}

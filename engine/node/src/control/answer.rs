@@ -1,0 +1,138 @@
+//! Answers to what clients ask besides decisions: whole frames, built here, handed to the shard
+//! that has the connection.
+
+use super::Control;
+use super::{lookups, stats};
+use crate::log_files::lookup::{Query, StoredRecord};
+use catraca_core::shard::messages::{ConnectionId, ToShard};
+use catraca_wire::DocumentKey;
+use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::frame::{
+    ALL_SHARDS, ErrorCode, ErrorFrame, FLAG_MORE, FrameKind, HeaderFields, HistogramHeadFields,
+    LookupFrame, MAX_REPLY_LEN, RecordPlaceFields, Stage, is_transaction_id,
+};
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
+use std::rc::Rc;
+
+/// Who asked, and under what number.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asker {
+    pub shard: u16,
+    pub connection: ConnectionId,
+    pub correlation: u64,
+}
+
+impl Asker {
+    /// Sends whole frames, which end the request.
+    pub async fn answer(self, control: &Control, frames: Vec<u8>) {
+        control
+            .tell(usize::from(self.shard), ToShard::Answer { connection: self.connection, frames })
+            .await;
+    }
+
+    /// Ends the request with an ERROR.
+    pub async fn refuse(self, control: &Control, code: ErrorCode, detail: &str) {
+        let error = ErrorFrame::new(self.correlation, code, 0, false, detail);
+        self.answer(control, bytemuck::bytes_of(&error).to_vec()).await;
+    }
+}
+
+/// Answers a LOOKUP from the log's files.
+pub(super) async fn lookup(
+    control: Rc<Control>,
+    asker: Asker,
+    frame: LookupFrame,
+    lookups: lookups::Handle,
+) {
+    if !is_transaction_id(&frame.id) {
+        return asker
+            .refuse(
+                &control,
+                ErrorCode::BadField,
+                "id: 1 to 32 printable ASCII characters, left-aligned, zero-filled",
+            )
+            .await;
+    }
+    let payer = (frame.payer != [0; DOCUMENT_LEN]).then_some(frame.payer);
+    if payer.is_some_and(|payer| DocumentKey::from_wire(&payer).is_err()) {
+        return asker
+            .refuse(
+                &control,
+                ErrorCode::BadDocument,
+                "payer: not a valid CPF or CNPJ in canonical form, nor zeros",
+            )
+            .await;
+    }
+    match lookups.find(Query { id: frame.id, payer }).await {
+        Some(Ok(Some(record))) => {
+            asker.answer(&control, record_frame(asker.correlation, &record)).await
+        }
+        Some(Ok(None)) => {
+            asker.refuse(&control, ErrorCode::NotFound, "no stored decision has that id").await
+        }
+        Some(Err(_)) => {
+            asker
+                .refuse(
+                    &control,
+                    ErrorCode::Failed,
+                    "the log can't be read; the server's own log says why",
+                )
+                .await;
+        }
+        None => asker.refuse(&control, ErrorCode::Failed, "the look-up was cut off").await,
+    }
+}
+
+fn record_frame(correlation: u64, record: &StoredRecord) -> Vec<u8> {
+    let length =
+        size_of::<RecordPlaceFields>() + size_of_val(&record.head) + record.extension.len();
+    let place = RecordPlaceFields {
+        header: HeaderFields::new(FrameKind::Record, length, 0, correlation),
+        epoch: record.place.epoch.into(),
+        shard: record.place.shard.into(),
+        extension_len: (record.extension.len() as u16).into(),
+        segment: record.place.segment.into(),
+        block_offset: (record.place.block_offset as u32).into(),
+        chain: record.place.chain,
+    };
+    [bytemuck::bytes_of(&place), bytemuck::bytes_of(&record.head), &record.extension].concat()
+}
+
+/// Answers STATS: one HISTOGRAM a stage.
+pub(super) async fn stats(control: Rc<Control>, asker: Asker, shard: u16, handle: stats::Handle) {
+    if shard != ALL_SHARDS && usize::from(shard) >= control.shards() {
+        return asker.refuse(&control, ErrorCode::BadField, "shard: there is no such shard").await;
+    }
+    let Some(histograms) = handle.collect((shard != ALL_SHARDS).then_some(shard)).await else {
+        return asker
+            .refuse(&control, ErrorCode::Failed, "a core did not send its histograms")
+            .await;
+    };
+    let uptime_ns = control.started.elapsed().as_nanos() as u64;
+    let mut frames = Vec::new();
+    for (index, &stage) in Stage::ALL.iter().enumerate() {
+        let mut encoded = Vec::new();
+        if let Err(error) =
+            V2DeflateSerializer::new().serialize(histograms.stage(stage), &mut encoded)
+        {
+            tracing::error!(?error, "a histogram can't be encoded");
+            return asker.refuse(&control, ErrorCode::Failed, "a histogram can't be encoded").await;
+        }
+        let length = size_of::<HistogramHeadFields>() + encoded.len();
+        assert!(
+            length <= MAX_REPLY_LEN,
+            "a histogram's size is bounded by its range and precision"
+        );
+        let flags = if index + 1 < Stage::ALL.len() { FLAG_MORE } else { 0 };
+        let head = HistogramHeadFields {
+            header: HeaderFields::new(FrameKind::Histogram, length, flags, asker.correlation),
+            stage: stage.to_wire(),
+            reserved: [0; 3],
+            encoded_len: (encoded.len() as u32).into(),
+            uptime_ns: uptime_ns.into(),
+        };
+        frames.extend_from_slice(bytemuck::bytes_of(&head));
+        frames.extend_from_slice(&encoded);
+    }
+    asker.answer(&control, frames).await;
+}

@@ -1,0 +1,283 @@
+//! The control thread: everything slow or likely to fail. The only files that know tokio.
+//!
+//! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list
+//! changes, segment preparation, disk and core watching. It talks to each core through bounded
+//! mailboxes and never touches a shard's state.
+
+mod answer;
+mod cluster;
+mod exposition;
+mod http;
+mod list_metrics;
+mod list_request;
+mod lists;
+mod lookups;
+mod metrics;
+mod scrapes;
+mod segments;
+mod stats;
+mod watch;
+
+use crate::channels::ShardChannels;
+use crate::data_dir::DataDir;
+use crate::fatal::{Failure, Status};
+use crate::log_files::lookup::OwnLog;
+use crate::mailbox::{Mailbox, any_message};
+use crate::replication::{Promoted, Replication};
+use crate::signals::StopSignals;
+use catraca_core::blacklist::{Overlay, Snapshot};
+use catraca_core::calendar::Zone;
+use catraca_core::limits::STOP_TIMEOUT;
+use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
+use catraca_wire::block::ChainKey;
+use list_metrics::ListFigures;
+use std::cell::Cell;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// What the control thread starts with.
+pub struct ControlSetup {
+    /// What tells the node to stop.
+    pub signals: Arc<StopSignals>,
+    /// Queues to and from the cores.
+    pub channels: Arc<ShardChannels>,
+    /// The data directory, held for as long as the node runs.
+    pub data_dir: DataDir,
+    /// Key of the log's chain, for look-ups.
+    pub chain_key: ChainKey,
+    /// The replication to the other node.
+    pub replication: Arc<Replication>,
+    /// Where HTTP is served.
+    pub http: TcpListener,
+    /// Length of a segment, bytes.
+    pub segment_len: u64,
+    /// Segments of each shard kept ready ahead of the one in use.
+    pub segments_ahead: u32,
+    /// Segments of each shard that exist already, and the one that it uses.
+    pub segments: Vec<(u32, u32)>,
+    /// Free space below which admission ends, bytes.
+    pub disk_reserve_len: u64,
+    /// Share of its entries that a list may lose, percent.
+    pub max_loss_percent: u64,
+    /// The snapshot in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The log says that it is; else that is to be put into the log, for the standby and for the
+    /// next start.
+    pub list_logged: bool,
+    /// The overlay in use.
+    pub overlay: Overlay,
+    /// Whose days the dates of entries mean.
+    pub zone: Zone,
+}
+
+/// What the tasks of the control thread share.
+struct Control {
+    channels: Arc<ShardChannels>,
+    data_dir: DataDir,
+    replication: Arc<Replication>,
+    /// To the task that changes lists: a promotion brings new ones.
+    promoted: mpsc::UnboundedSender<Promoted>,
+    started: Instant,
+    admission: Cell<Admission>,
+    /// Cores are ticking.
+    live: Cell<bool>,
+    disk_reserve_len: u64,
+    max_loss_percent: u64,
+    zone: Zone,
+    list_figures: Cell<ListFigures>,
+}
+
+/// Pause before a full mailbox is tried again: its core takes everything in it each loop.
+const MAILBOX_RETRY: Duration = Duration::from_millis(1);
+/// After the last answer was handed out: time for the writing tasks to give it to the kernel.
+const FLUSH_GRACE: Duration = Duration::from_millis(50);
+
+impl Control {
+    fn shards(&self) -> usize {
+        self.channels.to_shard.len()
+    }
+
+    /// Sends a message to a shard; waits while its mailbox is full.
+    async fn tell(&self, shard: usize, mut message: ToShard) {
+        loop {
+            match self.channels.to_shard[shard].push(message) {
+                Ok(()) => return self.channels.to_shard[shard].wake(),
+                Err(back) => message = back,
+            }
+            tokio::time::sleep(MAILBOX_RETRY).await;
+        }
+    }
+
+    /// Sends each shard a message.
+    async fn tell_all(&self, message: impl Fn() -> ToShard) {
+        for shard in 0..self.shards() {
+            self.tell(shard, message()).await;
+        }
+    }
+
+    /// Opens or ends admission everywhere. A stopping node stays so.
+    async fn admit(&self, admission: Admission) {
+        if self.admission.get() != Admission::Stopping && self.admission.get() != admission {
+            self.admission.set(admission);
+            self.tell_all(|| ToShard::Admit(admission)).await;
+        }
+    }
+}
+
+/// Runs the control thread until the node is told to stop. `ready` is called when everything that
+/// answers is there.
+///
+/// # Errors
+/// When HTTP can't be served, or stopping took too long.
+pub fn run(
+    setup: ControlSetup,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| {
+            Failure::new(Status::Environment, format!("the control thread can't start: {e}"))
+        })?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, serve(setup, ready))
+}
+
+async fn serve(
+    setup: ControlSetup,
+    ready: impl FnOnce() -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let listener = setup
+        .http
+        .set_nonblocking(true)
+        .and_then(|()| tokio::net::TcpListener::from_std(setup.http));
+    let listener = listener
+        .map_err(|e| Failure::new(Status::Environment, format!("HTTP can't be served: {e}")))?;
+    // What is accepted from now on is answered before the node stops.
+    setup.signals.serve();
+    let (promoted, promotions) = mpsc::unbounded_channel();
+    let control = Rc::new(Control {
+        channels: setup.channels,
+        data_dir: setup.data_dir,
+        replication: setup.replication,
+        promoted,
+        started: Instant::now(),
+        admission: Cell::new(Admission::Open),
+        live: Cell::new(true),
+        disk_reserve_len: setup.disk_reserve_len,
+        max_loss_percent: setup.max_loss_percent,
+        zone: setup.zone,
+        list_figures: Cell::default(),
+    });
+    let lists =
+        lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
+    let stats = stats::start(&control);
+    let own_log = OwnLog {
+        data_dir: control.data_dir.path().to_owned(),
+        cluster_id: control.data_dir.cluster_id,
+        key: setup.chain_key,
+    };
+    let lookups = lookups::start(own_log, Arc::clone(&control.replication));
+    let segments =
+        segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
+    let (drained, mut all_drained) = mpsc::channel(control.shards());
+    tokio::task::spawn_local(dispatch(
+        Rc::clone(&control),
+        lists,
+        stats.clone(),
+        lookups,
+        segments,
+        drained,
+    ));
+    tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
+    tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
+    tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
+    ready()?;
+    setup.signals.told().await;
+    tracing::info!("stopping: answering what was accepted");
+    control.replication.stop();
+    control.admit(Admission::Stopping).await;
+    let wait_all = async {
+        for _ in 0..control.shards() {
+            let _ = all_drained.recv().await;
+        }
+    };
+    let in_time = tokio::time::timeout(STOP_TIMEOUT, wait_all).await.is_ok();
+    control.channels.switch_listening();
+    tokio::time::sleep(FLUSH_GRACE).await;
+    if in_time {
+        tracing::info!("stopped");
+        Ok(())
+    } else {
+        Err(Failure::failed(format!(
+            "stopped after {} ms with answers still waiting for the disk or the standby; they were never acknowledged",
+            STOP_TIMEOUT.as_millis()
+        )))
+    }
+}
+
+/// Hands each message of the cores to whom it concerns.
+async fn dispatch(
+    control: Rc<Control>,
+    lists: lists::Handle,
+    stats: stats::Handle,
+    lookups: lookups::Handle,
+    segments: segments::Handle,
+    drained: mpsc::Sender<u16>,
+) {
+    let channels = Arc::clone(&control.channels);
+    let others: [&Mailbox<ToShard>; 0] = [];
+    loop {
+        any_message(&channels.to_control, &others).await;
+        while let Some(message) = channels.to_control.pop() {
+            match message {
+                ToControl::Request { shard, connection, correlation, request } => {
+                    let asker = answer::Asker { shard, connection, correlation };
+                    match request {
+                        ControlRequest::Lookup(lookup) => {
+                            tokio::task::spawn_local(answer::lookup(
+                                Rc::clone(&control),
+                                asker,
+                                lookup,
+                                lookups.clone(),
+                            ));
+                        }
+                        ControlRequest::Stats(shard) => {
+                            tokio::task::spawn_local(answer::stats(
+                                Rc::clone(&control),
+                                asker,
+                                shard,
+                                stats.clone(),
+                            ));
+                        }
+                        ControlRequest::Blacklist(change) => lists.request(asker, change),
+                        ControlRequest::Cluster(request) => {
+                            tokio::task::spawn_local(cluster::request(
+                                Rc::clone(&control),
+                                asker,
+                                request,
+                            ));
+                        }
+                    }
+                }
+                message @ (ToControl::SnapshotReleased(_)
+                | ToControl::OverlayApplied(_)
+                | ToControl::RecordDurable
+                | ToControl::RecordRefused) => lists.event(message),
+                ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
+                ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
+                ToControl::Waiting { shard, session, answered } => {
+                    control.replication.shard_waits(shard, session, answered)
+                }
+                // Large tables: unmapping them takes its time.
+                ToControl::TookOver(before) => {
+                    drop(tokio::task::spawn_blocking(move || drop(before)))
+                }
+                ToControl::Drained(shard) => {
+                    let _ = drained.send(shard).await;
+                }
+            }
+        }
+    }
+}

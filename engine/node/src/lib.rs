@@ -1,0 +1,30 @@
+//! What runs a node: moves the state machines of `catraca-core` with sockets, files, timers and
+//! threads. `driver/` alone knows glommio, `control/` alone knows tokio.
+//!
+//! Arrows point down only: `lifecycle` → `control`, `replication`, `driver` → files, mailboxes,
+//! threads → `catraca_core` → `catraca_wire`. A test in `tests/` holds the house to what rustc can't.
+
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod block_file;
+pub mod channels;
+pub mod config;
+pub mod control;
+pub mod data_dir;
+pub mod descriptors;
+pub mod driver;
+pub mod fatal;
+pub mod from_log;
+pub mod lifecycle;
+pub mod list_files;
+pub mod live_feed;
+pub mod log_files;
+pub mod logging;
+pub mod mailbox;
+mod pages;
+mod random;
+pub mod replication;
+pub mod signals;
+pub mod socket;
+mod threads;
+pub mod whole_file;

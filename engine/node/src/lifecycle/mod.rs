@@ -1,0 +1,312 @@
+//! A node's life: check, recover, start the cores, the replication to the other node and the
+//! control thread, run until told to stop.
+
+mod address;
+pub mod list;
+mod start_state;
+
+use crate::channels::ShardChannels;
+use crate::config::Config;
+use crate::control::{self, ControlSetup};
+use crate::data_dir::DataDir;
+use crate::driver::{self, CoreSetup, requirements};
+use crate::fatal::{Failure, Status};
+use crate::from_log::{self, Rebuilt, Stream};
+use crate::log_files::segment::{self, NewSegment};
+use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
+use crate::signals::StopSignals;
+use crate::threads;
+use address::{Reserved, take_shared};
+use catraca_core::blacklist::{Lists, Overlay};
+use catraca_core::calendar::Zone;
+use catraca_core::policy::Policy;
+use catraca_core::shard::admit::EventTimeLimits;
+use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
+use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::messages::{RoleConfig, ShardState};
+use catraca_core::shard::{ShardSettings, access::Access};
+use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::frame::Role;
+use start_state::StartState;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Whatever keeps it from starting, with the exit status and one sentence.
+pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
+    let began = Instant::now();
+    // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name
+    // is all that this is.
+    let _ = rustix::thread::set_name(c"catraca");
+    let cpus = config.layout()?;
+    let shards = cpus.len() as u16;
+    requirements::check(&cpus, config.max_connections)?;
+    let access = Arc::new(config.access()?);
+    let zone = config.zone()?;
+    let clients = take_shared(config.listen, "listen")?;
+    let calls = Reserved::take(config.replication, false, "replication")?;
+    let scrapes = Reserved::take(config.http, false, "http")?;
+    let (listen, replication, http) = (clients.address, calls.address, scrapes.address);
+    let addresses = (
+        advertised(config.advertise_host.as_deref(), replication),
+        advertised(config.advertise_host.as_deref(), listen),
+    );
+    let StartState { data_dir, key, mut state, segment_len: primary_segment_len } =
+        start_state::find(config, shards, &addresses)?;
+    let rebuilt =
+        from_log::rebuild(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
+    let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
+    let (records, loaded_id) = (builder.records(), builder.snapshot_id());
+    let last_lsns: Vec<u64> =
+        boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
+    start_state::hold_to_log(
+        &data_dir,
+        &mut state,
+        streams.iter().map(|stream| stream.epoch).max().unwrap_or(0),
+        &last_lsns,
+    )?;
+    let follows = state.role == Role::Standby;
+    let configured = list::Configured {
+        path: config.blacklist.as_deref(),
+        today: zone.day_at(wall_ns()).number,
+        max_loss_percent: config.blacklist_max_loss_percent,
+    };
+    let snapshot = if follows {
+        list::of_standby(&data_dir.lists_dir(), &configured, loaded_id)?
+    } else {
+        list::choose(&data_dir.lists_dir(), &configured, loaded_id)?
+    };
+    // Everything but the data cores runs on the processors that they leave, where there are any.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
+    // All segments of a data directory have one length: the setting counts when the first is made,
+    // and a standby's are its primary's.
+    let segment_len = streams
+        .iter()
+        .find_map(|stream| stream.segment_len)
+        .or(primary_segment_len)
+        .unwrap_or(config.segment_len());
+    if segment_len != config.segment_len() {
+        tracing::warn!(
+            segment_mib = segment_len >> 20,
+            "the log's segments keep their length; segment_mib is not used"
+        );
+    }
+    let channels = Arc::new(ShardChannels::new(usize::from(shards)));
+    let dormant =
+        boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
+    let setup = ReplicationSetup {
+        data_dir: data_dir.path().to_owned(),
+        cluster_id: data_dir.cluster_id,
+        node_id: data_dir.node_id,
+        run: crate::random::bytes(),
+        key,
+        shards,
+        segment_len,
+        replication_address: addresses.0,
+        client_address: addresses.1,
+        solo_after: Duration::from_millis(config.solo_after_ms),
+        cpus: other_cpus.clone(),
+    };
+    let pair = Replication::new(
+        setup,
+        Arc::clone(&channels),
+        state.clone(),
+        dormant,
+        config.standby_of.clone(),
+    );
+    pair.check_epoch();
+    let mut segments_ready = Vec::with_capacity(usize::from(shards));
+    for (shard, stream) in streams.iter().enumerate() {
+        if stream.segments == 0 {
+            prepare_first(&data_dir, shard as u16, segment_len)?;
+        }
+        segments_ready.push(stream.segments.max(1));
+        channels.feeds[shard].set_durable(stream.next_lsn - 1);
+    }
+    let mut setups = CoreSetups {
+        config,
+        access,
+        zone: zone.clone(),
+        listen,
+        other_cpus: other_cpus.clone(),
+        clock: quanta::Clock::new(),
+        channels: Arc::clone(&channels),
+        key,
+        segment_len,
+        epoch: state.epoch,
+        data_dir: &data_dir,
+        shards,
+    };
+    let role_config =
+        RoleConfig { role: state.role, durability: state.durability, primary: [0; 48] };
+    let lists = || Lists::new(snapshot.clone(), overlay.clone());
+    // Each core tells twice: that it runs, and that it listens.
+    let (started, starts) = sync_channel(2 * usize::from(shards));
+    let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
+        let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
+        driver::start(
+            setups.core(
+                shard,
+                cpus[shard],
+                &streams[shard],
+                segments_ready[shard],
+                role_config,
+                state,
+            ),
+            started.clone(),
+        )
+    };
+    let following = if follows {
+        for shard in 0..usize::from(shards) {
+            // Decides nothing: what it will decide with grows beside it.
+            start(shard, Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey([0; 16])), Lists::default())?;
+        }
+        Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone() })
+    } else {
+        for (shard, dedupe) in builder.into_dedupes().into_iter().enumerate() {
+            start(shard, dedupe, lists())?;
+        }
+        None
+    };
+    let all_cores = || -> Result<(), Failure> {
+        for _ in 0..shards {
+            starts.recv().map_err(|_| {
+                Failure::new(Status::Environment, "a core ended while it started")
+            })??;
+        }
+        Ok(())
+    };
+    all_cores()?;
+    pair.start(calls.listen()?, following)?;
+    let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
+    let control = ControlSetup {
+        signals,
+        channels: Arc::clone(&channels),
+        replication: pair,
+        chain_key: key,
+        http: scrapes.listen()?,
+        segment_len,
+        segments_ahead: config.segments_ahead,
+        segments: segments_ready
+            .iter()
+            .zip(&streams)
+            .map(|(&ready, stream)| (ready, stream.segment))
+            .collect(),
+        disk_reserve_len: config.disk_reserve_len(),
+        max_loss_percent: config.blacklist_max_loss_percent,
+        snapshot: snapshot.clone().filter(|_| !follows),
+        list_logged: list_logged || follows,
+        overlay: if follows { Overlay::new() } else { overlay },
+        zone: zone.clone(),
+        data_dir,
+    };
+    threads::run_on(&other_cpus);
+    let list =
+        snapshot.as_ref().map_or_else(|| "none".to_owned(), |s| format!("{} entries", s.entries()));
+    drop(snapshot);
+    control::run(control, || {
+        channels.switch_listening();
+        all_cores()?;
+        drop(clients);
+        tracing::info!(
+            %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
+            records, blacklist = list, time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
+        );
+        Ok(())
+    })
+}
+
+/// What the cores have in common.
+struct CoreSetups<'a> {
+    config: &'a Config,
+    access: Arc<Access>,
+    zone: Zone,
+    listen: SocketAddr,
+    other_cpus: Vec<usize>,
+    clock: quanta::Clock,
+    channels: Arc<ShardChannels>,
+    key: ChainKey,
+    segment_len: u64,
+    epoch: u32,
+    data_dir: &'a DataDir,
+    shards: u16,
+}
+
+impl CoreSetups<'_> {
+    fn core(
+        &mut self,
+        shard: usize,
+        cpu: usize,
+        stream: &Stream,
+        ready: u32,
+        role_config: RoleConfig,
+        state: ShardState,
+    ) -> CoreSetup {
+        let config = self.config;
+        let identity = BlockIdentity {
+            shard: shard as u16,
+            epoch: self.epoch,
+            cluster_id: self.data_dir.cluster_id,
+        };
+        let start = Start {
+            next_lsn: stream.next_lsn,
+            previous_chain: stream.previous_chain,
+            segment: stream.segment,
+            offset: stream.offset.max(SEGMENT_HEAD_LEN as u64),
+        };
+        let settings = ShardSettings {
+            shard: shard as u16,
+            shards: self.shards,
+            node_id: self.data_dir.node_id,
+            connections: config.max_connections.div_ceil(usize::from(self.shards)),
+            in_flight: config.in_flight,
+            event_time: EventTimeLimits {
+                age_ns: Duration::from_secs(config.event_max_age_s).as_nanos() as u64,
+                ahead_ns: Duration::from_secs(config.event_max_ahead_s).as_nanos() as u64,
+            },
+            access: Arc::clone(&self.access),
+            zone: self.zone.clone(),
+        };
+        CoreSetup {
+            settings,
+            role_config,
+            state,
+            cpu,
+            other_cpus: self.other_cpus.clone(),
+            spin: Duration::from_micros(config.spin_us),
+            listen: self.listen,
+            log_dir: self.data_dir.path().to_owned(),
+            clock: self.clock.clone(),
+            journal: JournalSetup {
+                identity,
+                key: self.key,
+                start,
+                segment_len: self.segment_len,
+                segments_ready: ready,
+            },
+            channels: Arc::clone(&self.channels),
+        }
+    }
+}
+
+fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
+    let new = NewSegment {
+        cluster_id: data_dir.cluster_id,
+        shard,
+        index: 0,
+        segment_len,
+        created_at_ns: wall_ns(),
+    };
+    segment::create(data_dir.path(), &new)
+        .map(drop)
+        .map_err(|e| Failure::new(e.status(), e.to_string()))
+}
+
+fn wall_ns() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
+}

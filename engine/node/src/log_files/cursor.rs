@@ -1,0 +1,246 @@
+//! Reading a stream's blocks one after the other as they are on disk, to send them on: raw bytes,
+//! of which only the heads are looked at, because whoever receives them holds them to all that
+//! recovery asks.
+
+use super::error::LogError;
+use super::segment;
+use catraca_core::log::Tail;
+use catraca_wire::block::{
+    BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head,
+};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Most bytes read at once: several of the largest blocks.
+const READ_LEN: usize = 4 * MAX_BLOCK_LEN;
+/// Bytes read at first, and again after nothing was found: at the end of a log what lies behind is
+/// unwritten, and there are logs of a few blocks. Each further reading doubles it.
+const FIRST_READ_LEN: usize = 64 * 1024;
+
+/// A place in a stream, with the bytes that follow it.
+pub struct BlockCursor {
+    data_dir: PathBuf,
+    shard: u16,
+    segment: u32,
+    /// Where the next block begins, bytes.
+    offset: u64,
+    file: Option<File>,
+    buffer: Vec<u8>,
+    /// Where in the segment the buffered bytes begin, and how many there are.
+    buffered_at: u64,
+    buffered_len: usize,
+    /// Bytes that the next reading asks for.
+    read_len: usize,
+}
+
+impl BlockCursor {
+    /// At a place of a stream: a block begins there, or will.
+    pub fn new(data_dir: &Path, shard: u16, segment: u32, offset: u64) -> Self {
+        Self {
+            data_dir: data_dir.to_owned(),
+            shard,
+            segment,
+            offset,
+            file: None,
+            buffer: Vec::new(),
+            buffered_at: 0,
+            buffered_len: 0,
+            read_len: FIRST_READ_LEN,
+        }
+    }
+
+    /// Where the next block begins: segment and offset. Where a segment's rest is unused, the next
+    /// block is in the segment after it.
+    pub fn place(&self) -> (u32, u64) {
+        (self.segment, self.offset)
+    }
+
+    /// The next block, if there is one yet: whole, with its padding.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn next_block(&mut self) -> Result<Option<&[u8]>, LogError> {
+        loop {
+            if let Some(len) = self.ready()? {
+                let start = self.buffer_start() + (self.offset - self.buffered_at) as usize;
+                self.offset += len as u64;
+                return Ok(Some(&self.buffer[start..start + len]));
+            }
+            let next = segment::segment_path(&self.data_dir, self.shard, self.segment + 1);
+            // The rest of a segment is used up only when the next one has a block.
+            if !next.exists()
+                || !first_block_exists(&next)
+                    .map_err(LogError::io(&next, "could not read the segment"))?
+            {
+                return Ok(None);
+            }
+            if self.ready()?.is_some() {
+                // It came while we looked ahead.
+                continue;
+            }
+            self.segment += 1;
+            self.offset = SEGMENT_HEAD_LEN as u64;
+            (self.file, self.buffered_len) = (None, 0);
+        }
+    }
+
+    /// The next block, which is known to be durable by now. What is read goes far past what was
+    /// durable then, so a block may have come into the buffer while it was written: then it is read
+    /// once more.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn next_durable(&mut self) -> Result<Option<&[u8]>, LogError> {
+        let Some((len, sound)) =
+            self.next_block()?.map(|block| (block.len(), payload_is_sound(block)))
+        else {
+            return Ok(None);
+        };
+        self.offset -= len as u64;
+        if !sound {
+            self.buffered_len = 0;
+        }
+        self.next_block()
+    }
+
+    /// The block given last once more, whose length was `len`.
+    pub fn given(&self, len: usize) -> &[u8] {
+        let start = self.buffer_start() + (self.offset - self.buffered_at) as usize;
+        &self.buffer[start - len..start]
+    }
+
+    /// Goes over a block of this length without reading it; `segment_len` is the length of the
+    /// stream's segments.
+    pub fn pass(&mut self, len: u64, segment_len: u64) {
+        if self.offset + len > segment_len {
+            self.segment += 1;
+            self.offset = SEGMENT_HEAD_LEN as u64;
+            (self.file, self.buffered_len) = (None, 0);
+        }
+        self.offset += len;
+    }
+
+    fn buffer_start(&self) -> usize {
+        self.buffer.as_ptr().align_offset(BLOCK_ALIGN)
+    }
+
+    fn buffered(&self) -> &[u8] {
+        let Some(skip) = self.offset.checked_sub(self.buffered_at) else { return &[] };
+        let start = self.buffer_start();
+        self.buffer
+            .get(start..start + self.buffered_len)
+            .and_then(|bytes| bytes.get(skip as usize..))
+            .unwrap_or(&[])
+    }
+
+    /// The length of the block at the place, once all of it is in the buffer.
+    fn ready(&mut self) -> Result<Option<usize>, LogError> {
+        let whole = |bytes: &[u8]| {
+            sound_head(bytes).map(BlockHead::padded_len).filter(|&len| len <= bytes.len())
+        };
+        if let Some(len) = whole(self.buffered()) {
+            return Ok(Some(len));
+        }
+        self.fill(FIRST_READ_LEN)?;
+        let have = self.buffered();
+        if let Some(len) =
+            sound_head(have).map(BlockHead::padded_len).filter(|&len| len > have.len())
+        {
+            // Longer than what was read.
+            self.fill(len)?;
+        }
+        let found = whole(self.buffered());
+        self.read_len =
+            if found.is_some() { (2 * self.read_len).min(READ_LEN) } else { FIRST_READ_LEN };
+        Ok(found)
+    }
+
+    fn fill(&mut self, least: usize) -> Result<(), LogError> {
+        let path = segment::segment_path(&self.data_dir, self.shard, self.segment);
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => {
+                let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
+                // Not every filesystem has O_DIRECT; a missing file fails again here, with the same
+                // error.
+                direct
+                    .or_else(|_| File::open(&path))
+                    .map_err(LogError::io(&path, "could not read the segment"))?
+            }
+        };
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; READ_LEN + BLOCK_ALIGN];
+        }
+        let start = self.buffer_start();
+        self.buffered_at = self.offset;
+        let len = self.read_len.max(least).min(READ_LEN);
+        self.buffered_len = file
+            .read_at(&mut self.buffer[start..start + len], self.offset)
+            .map_err(LogError::io(&path, "could not read the segment"))?;
+        self.file = Some(file);
+        Ok(())
+    }
+}
+
+fn first_block_exists(segment: &Path) -> io::Result<bool> {
+    let mut head = [0; SEGMENT_HEAD_LEN];
+    File::open(segment)?.read_exact_at(&mut head, SEGMENT_HEAD_LEN as u64)?;
+    Ok(sound_head(&head).is_some())
+}
+
+/// The first record of a segment; `None` while it holds no block.
+fn first_lsn(data_dir: &Path, shard: u16, index: u32) -> Result<Option<u64>, LogError> {
+    let path = segment::segment_path(data_dir, shard, index);
+    let mut head = [0; SEGMENT_HEAD_LEN];
+    File::open(&path)
+        .and_then(|file| file.read_exact_at(&mut head, SEGMENT_HEAD_LEN as u64))
+        .map_err(LogError::io(&path, "could not read the segment"))?;
+    Ok(sound_head(&head).map(|head| head.first_lsn.to_native()))
+}
+
+/// A block boundary of a stream, and where the next block begins.
+pub struct FoundBoundary {
+    /// Chain value of the block before it; zeros at the start.
+    pub chain: Chain,
+    /// At the boundary.
+    pub cursor: BlockCursor,
+}
+
+/// Finds the boundary behind a record; `None` when the record ends no block of the stream. Reads
+/// one segment at most.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn find_boundary(
+    data_dir: &Path,
+    shard: u16,
+    lsn: u64,
+) -> Result<Option<FoundBoundary>, LogError> {
+    if lsn == 0 {
+        let start = BlockCursor::new(data_dir, shard, 0, Tail::START.offset);
+        return Ok(Some(FoundBoundary { chain: [0; 32], cursor: start }));
+    }
+    // The last segment that begins at or before the record.
+    let (mut low, mut high) = (0, segment::segments(data_dir, shard)?.len() as u32);
+    while high > low + 1 {
+        let middle = u32::midpoint(low, high);
+        match first_lsn(data_dir, shard, middle)? {
+            Some(first) if first <= lsn => low = middle,
+            _ => high = middle,
+        }
+    }
+    if high == 0 {
+        return Ok(None);
+    }
+    let mut cursor = BlockCursor::new(data_dir, shard, low, SEGMENT_HEAD_LEN as u64);
+    loop {
+        let Some(head) = cursor.next_block()?.and_then(sound_head) else { return Ok(None) };
+        let last = head.first_lsn.to_native() + u64::from(head.record_count.to_native()) - 1;
+        if last >= lsn {
+            let chain = head.chain;
+            return Ok((last == lsn).then_some(FoundBoundary { chain, cursor }));
+        }
+    }
+}

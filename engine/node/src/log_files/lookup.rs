@@ -1,0 +1,179 @@
+//! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end,
+//! and says where one is damaged: for a person who asks. [`find_newest`] reads a running node's own
+//! streams up to the records that are durable, for all who ask at once.
+
+use super::cursor::BlockCursor;
+use super::error::LogError;
+use super::read::{LogReader, StreamRead};
+use super::segment::segment_path;
+use catraca_core::log::damage::{Damage, DamageReason, Spot};
+use catraca_core::log::{BlockFault, BlockLocation, Tail, received_block};
+use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::frame::TRANSACTION_ID_LEN;
+use catraca_wire::record::{RecordHead, RecordKind};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Most records that a look-up gives back: ids repeat only between payers, and a person reads the
+/// answer.
+pub const MAX_FOUND: usize = 256;
+
+/// A record out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Where it lies.
+    pub place: BlockLocation,
+    /// Its head.
+    pub head: RecordHead,
+    /// Its extension, at most [`MAX_EXTENSION_LEN`](catraca_wire::record::MAX_EXTENSION_LEN) bytes.
+    pub extension: Vec<u8>,
+}
+
+/// What a look-up found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The newest decisions with that id, newest first.
+    pub records: Vec<StoredRecord>,
+    /// How many there are; more than `records` holds when the limit cut some off.
+    pub matches: u64,
+    /// How each stream's reading ended. Where that is damage, decisions behind it were not seen.
+    pub streams: Vec<(u16, StreamRead)>,
+}
+
+/// Finds the decisions on a transaction id, of one payer or of all.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn find(
+    log: &LogReader,
+    id: &[u8; TRANSACTION_ID_LEN],
+    payer: Option<&[u8; DOCUMENT_LEN]>,
+    limit: usize,
+) -> Result<Found, LogError> {
+    let limit = limit.clamp(1, MAX_FOUND);
+    let mut found = Found { records: Vec::new(), matches: 0, streams: Vec::new() };
+    for &shard in log.shards() {
+        let read = log.records(shard, |head, extension, place| {
+            let transaction = &head.transaction;
+            if head.kind == RecordKind::Decision.to_wire()
+                && transaction.id == *id
+                && payer.is_none_or(|payer| transaction.payer == *payer)
+            {
+                found.matches += 1;
+                found.records.push(StoredRecord {
+                    place: *place,
+                    head: *head,
+                    extension: extension.to_vec(),
+                });
+                if found.records.len() >= 2 * limit {
+                    keep_newest(&mut found.records, limit);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        found.streams.push((shard, read));
+    }
+    keep_newest(&mut found.records, limit);
+    Ok(found)
+}
+
+fn keep_newest(records: &mut Vec<StoredRecord>, limit: usize) {
+    records.sort_by_key(|record| std::cmp::Reverse(age(&record.head)));
+    records.truncate(limit);
+}
+
+/// A running node's own log.
+#[derive(Debug, Clone)]
+pub struct OwnLog {
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// The cluster that every block names.
+    pub cluster_id: [u8; 16],
+    /// Key of the chain.
+    pub key: ChainKey,
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Query {
+    /// The transaction's id.
+    pub id: [u8; TRANSACTION_ID_LEN],
+    /// Its payer; `None` for any.
+    pub payer: Option<[u8; DOCUMENT_LEN]>,
+}
+
+/// The newest decision for each query, in one reading. `ends` has the last durable record of each
+/// stream: nothing behind it is read.
+///
+/// # Errors
+/// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
+/// written.
+pub fn find_newest(
+    log: &OwnLog,
+    ends: &[u64],
+    queries: &[Query],
+) -> Result<Vec<Option<StoredRecord>>, LogError> {
+    let mut wanted: HashMap<[u8; TRANSACTION_ID_LEN], Vec<usize>> =
+        HashMap::with_capacity(queries.len());
+    for (number, query) in queries.iter().enumerate() {
+        wanted.entry(query.id).or_default().push(number);
+    }
+    let mut found: Vec<Option<StoredRecord>> = vec![None; queries.len()];
+    for (shard, &end) in (0u16..).zip(ends) {
+        let mut cursor = BlockCursor::new(&log.data_dir, shard, 0, SEGMENT_HEAD_LEN as u64);
+        let mut tail = Tail::START;
+        while tail.next_lsn <= end {
+            let len = cursor.next_durable()?.map_or(0, <[u8]>::len);
+            // A block that is the first of its segment has taken the cursor there.
+            let (segment, behind) = cursor.place();
+            let offset = behind - len as u64;
+            let damaged = |reason| LogError::Damaged {
+                path: segment_path(&log.data_dir, shard, segment),
+                damage: Damage { at: Spot { segment, offset }, reason },
+            };
+            if len == 0 {
+                return Err(damaged(DamageReason::BlockHead));
+            }
+            let block = received_block(
+                cursor.given(len),
+                log.cluster_id,
+                shard,
+                &tail,
+                &log.key,
+                segment,
+                offset,
+            );
+            let block = block.map_err(|fault| match fault {
+                BlockFault::Damaged(reason) => damaged(reason),
+                BlockFault::Incomplete | BlockFault::Stale(_) => damaged(DamageReason::BlockHead),
+            })?;
+            for (head, extension) in
+                block.records().filter(|(head, _)| head.kind == RecordKind::Decision.to_wire())
+            {
+                let Some(numbers) = wanted.get(&head.transaction.id) else { continue };
+                for &number in numbers {
+                    let is_newer =
+                        found[number].as_ref().is_none_or(|held| age(&held.head) < age(head));
+                    if is_newer
+                        && queries[number].payer.is_none_or(|payer| payer == head.transaction.payer)
+                    {
+                        found[number] = Some(StoredRecord {
+                            place: block.place,
+                            head: *head,
+                            extension: extension.to_vec(),
+                        });
+                    }
+                }
+            }
+            tail = Tail::after(&block);
+        }
+    }
+    Ok(found)
+}
+
+/// What orders records by their age, also those of different streams.
+fn age(head: &RecordHead) -> (u64, u64) {
+    (head.decided_at_ns.to_native(), head.lsn.to_native())
+}

@@ -1,0 +1,502 @@
+//! Replication with sockets and files: plain threads that move the state machines of `replica/`,
+//! beside the data cores and the control thread. What a node does is decided by [`Node`]; here is
+//! only what it is done with. Knows neither glommio nor tokio.
+//!
+//! ```text
+//! mover        the node's thread: events in, effects out        state_file   replica.json
+//! connection   frames over a socket, and the handshake          listen       on every node: takes the other node's calls
+//! attempt      on a standby: one attempt to follow              standby      what it holds meanwhile
+//! feed         on a primary: one stream to the standby          follow       on a standby: one stream from the primary
+//! promote      a standby's tables go to the data cores          cut          what the primary lacks goes into quarantine
+//! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
+//! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
+//! ```
+//!
+//! A session is one connection from node to node (heartbeats, membership of the in-sync set) and
+//! one for each stream. Whatever goes wrong with one of them ends them all, and the standby calls
+//! again.
+
+mod attempt;
+mod bootstrap;
+mod connection;
+mod cut;
+mod feed;
+mod follow;
+pub mod frames;
+mod listen;
+mod lists;
+mod mover;
+mod promote;
+pub mod restart;
+mod standby;
+pub mod state_file;
+
+use crate::channels::ShardChannels;
+use crate::fatal::{Failure, Status};
+use catraca_core::replica::node::{Command, ConnId, Event, Node, RequestRefused};
+use catraca_core::replica::{Feeder, ReplicaState};
+use catraca_core::shard::messages::ToShard;
+use catraca_wire::address::Host;
+use catraca_wire::block::{ChainKey, FORMAT_VERSION};
+use catraca_wire::frame::{Durability, Role, fill};
+use catraca_wire::replication::{JoinFrame, Purpose};
+use mover::{Input, Mover};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+pub use bootstrap::bootstrap;
+pub use promote::Promoted;
+pub use standby::FollowingSetup;
+
+/// A node that said nothing for this long while a list comes is taken for gone.
+const SILENCE: Duration = Duration::from_millis(3_000);
+/// Pause before a mailbox that was full is tried again.
+const MAILBOX_RETRY: Duration = Duration::from_millis(1);
+/// How long it is waited for a descriptor without which the node must not go on.
+const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who this node is to the other one.
+#[derive(Debug, Clone)]
+pub struct ReplicationSetup {
+    /// Folder of the log and of `replica.json`.
+    pub data_dir: PathBuf,
+    /// Cluster.
+    pub cluster_id: [u8; 16],
+    /// Node.
+    pub node_id: [u8; 16],
+    /// Random, of this run of the program.
+    pub run: [u8; 16],
+    /// Key of the chain, which both nodes prove to have.
+    pub key: ChainKey,
+    /// Shards of the node.
+    pub shards: u16,
+    /// Length of its segments, bytes.
+    pub segment_len: u64,
+    /// Where other nodes reach this one, as it tells them.
+    pub replication_address: String,
+    /// Where clients reach this one, as it tells other nodes.
+    pub client_address: String,
+    /// After how long without the standby a primary goes on alone by itself; zero never.
+    pub solo_after: Duration,
+    /// Processors for the threads.
+    pub cpus: Vec<usize>,
+}
+
+/// What the node shows of its place in the cluster.
+#[derive(Debug, Clone)]
+pub struct ReplicationStatus {
+    /// Epoch, role, durability.
+    pub state: ReplicaState,
+    /// A session with the other node is under way.
+    pub connected: bool,
+    /// On a primary: its standby holds the grant. On a standby: so does it.
+    pub in_sync: bool,
+    /// Records that the standby lacks, as far as this node knows.
+    pub behind_records: u64,
+    /// When the other node was last heard.
+    pub last_heard: Option<Instant>,
+}
+
+/// A node's replication. Shared by its threads and the control thread; no data core ever waits for
+/// it, and nobody who holds one of its locks waits for a disk or a socket.
+pub struct Replication {
+    setup: ReplicationSetup,
+    channels: Arc<ShardChannels>,
+    /// To the node's thread.
+    inputs: Sender<Input>,
+    /// The node's thread before it runs.
+    mover: Mutex<Option<Mover>>,
+    /// What the node shows of itself.
+    shown: Mutex<Shown>,
+    /// On a standby: what it holds.
+    following: Mutex<Option<Arc<standby::Following>>>,
+    /// On a primary: the feeders of the session under way, by stream.
+    feeders: Mutex<Vec<Option<Arc<Mutex<Feeder>>>>>,
+    /// Last durable record of the streams that no shard writes any more.
+    dormant: Mutex<Vec<u64>>,
+    /// Connections of the session under way, to end them.
+    sockets: Mutex<Vec<TcpStream>>,
+    sessions: AtomicU64,
+    conns: AtomicU64,
+    /// The session under way, for threads that only want to know whether it is theirs; 0 none.
+    current: AtomicU64,
+    /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0
+    /// none.
+    in_sync: AtomicU64,
+    began: Instant,
+    /// When the other node was last heard, nanoseconds since the beginning; 0 never.
+    heard_ns: AtomicU64,
+    stopping: AtomicBool,
+    /// Since when a demotion waits behind the write of the state under way; 0 none.
+    hurry_ns: AtomicU64,
+    /// This node's disk is nearly full, which its heartbeats say.
+    disk_full: AtomicBool,
+}
+
+struct Shown {
+    state: ReplicaState,
+    session: Option<u64>,
+    in_sync: bool,
+    standby_disk_full: bool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic ends the process, so nobody sees what a panicking thread held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Replication {
+    /// The replication of a node in this state. `dormant` are the last records of the streams
+    /// behind the shards' own; `primary` is where the configuration says that the primary is.
+    pub fn new(
+        setup: ReplicationSetup,
+        channels: Arc<ShardChannels>,
+        state: ReplicaState,
+        dormant: Vec<u64>,
+        primary: Option<String>,
+    ) -> Arc<Self> {
+        let (inputs, taken) = channel();
+        let shown =
+            Shown { state: state.clone(), session: None, in_sync: false, standby_disk_full: false };
+        let replication = Arc::new(Self {
+            setup,
+            channels,
+            inputs,
+            mover: Mutex::new(None),
+            shown: Mutex::new(shown),
+            following: Mutex::new(None),
+            feeders: Mutex::new(Vec::new()),
+            dormant: Mutex::new(dormant),
+            sockets: Mutex::new(Vec::new()),
+            sessions: AtomicU64::new(u64::from_le_bytes(crate::random::bytes()) | 1),
+            conns: AtomicU64::new(1),
+            current: AtomicU64::new(0),
+            in_sync: AtomicU64::new(0),
+            began: Instant::now(),
+            heard_ns: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            hurry_ns: AtomicU64::new(0),
+            disk_full: AtomicBool::new(false),
+        });
+        let mover = Mover::new(&replication, state, primary, taken);
+        replication.show(mover.node());
+        *locked(&replication.mover) = Some(mover);
+        replication
+    }
+
+    /// Before a primary decides anything: asks the other node, if there is one, whether a higher
+    /// epoch has begun. If so, this does not return.
+    pub fn check_epoch(&self) {
+        if let Some(mover) = locked(&self.mover).as_mut() {
+            mover.check_epoch();
+        }
+    }
+
+    /// Takes calls of other nodes from now on, and follows or is followed. A standby gives what it
+    /// holds.
+    ///
+    /// # Errors
+    /// [`Status::Environment`] when a thread can't start.
+    pub fn start(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        following: Option<FollowingSetup>,
+    ) -> Result<(), Failure> {
+        *locked(&self.following) =
+            following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
+        let mover = locked(&self.mover).take();
+        mover.map_or(Ok(()), Mover::start)?;
+        let replication = Arc::clone(self);
+        self.spawn("calls", move || listen::take_calls(&replication, &listener))
+    }
+
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+        let cpus = self.setup.cpus.clone();
+        let body = move || {
+            crate::threads::run_on(&cpus);
+            body();
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+        thread.map(drop).map_err(|e| {
+            Failure::new(Status::Environment, format!("the thread {name} can't start: {e}"))
+        })
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64
+    }
+
+    fn input(&self, input: Input) {
+        // The node's thread ends with the process.
+        let _ = self.inputs.send(input);
+    }
+
+    fn event(&self, event: Event) {
+        self.input(Input::Event(event));
+    }
+
+    fn request(&self, command: Command) -> Result<Option<Promoted>, RequestRefused> {
+        let (reply, answer) = sync_channel(1);
+        self.input(Input::Requested { command, reply });
+        answer.recv().unwrap_or(Err(RequestRefused::UnderWay("the end of this node")))
+    }
+
+    /// Has this primary answer alone, as an operator wants.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn go_solo(&self, standby_is_down: bool) -> Result<(), String> {
+        self.request(Command::Solo { standby_is_down }).map(drop).map_err(|why| why.to_string())
+    }
+
+    /// A shard's answers wait for the standby from now on; it may have answered everything up to a
+    /// record by then.
+    pub fn shard_waits(&self, shard: u16, session: u64, answered: u64) {
+        self.event(Event::Waiting { shard, session, answered });
+    }
+
+    fn new_conn(&self) -> ConnId {
+        ConnId(self.conns.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The other node was heard.
+    fn heard(&self) {
+        self.heard_ns.store(self.now_ns().max(1), Ordering::Relaxed);
+    }
+
+    /// Shows what the node is by now.
+    fn show(&self, node: &Node) {
+        let session = node.session();
+        let in_sync = node.is_in_sync();
+        self.in_sync.store(session.filter(|_| in_sync).unwrap_or(0), Ordering::Relaxed);
+        let standby_disk_full = node.standby_disk_full();
+        let mut shown = locked(&self.shown);
+        if shown.state != *node.state() {
+            shown.state = node.state().clone();
+        }
+        (shown.session, shown.in_sync, shown.standby_disk_full) =
+            (session, in_sync, standby_disk_full);
+    }
+
+    fn begin_session(&self, session: u64) {
+        self.set_current(session);
+        locked(&self.feeders).clear();
+        self.heard();
+    }
+
+    fn end_session(&self, session: u64) {
+        if self.is_current(session) {
+            self.set_current(0);
+            locked(&self.sockets).drain(..).for_each(|socket| connection::end(&socket));
+        }
+    }
+
+    /// A connection of a session failed.
+    fn session_failed(&self, session: u64, why: String) {
+        self.event(Event::SessionEnded { session, why });
+    }
+
+    /// A connection belongs to a session; `false` when that is over.
+    fn adopt(&self, id: u64, socket: TcpStream) -> bool {
+        let mut sockets = locked(&self.sockets);
+        let goes_on = self.is_current(id);
+        if goes_on {
+            sockets.push(socket);
+        }
+        goes_on
+    }
+
+    /// The standby's acknowledgements of a stream are counted by this.
+    fn watch_feeder(&self, session: u64, stream: u16, feeder: &Arc<Mutex<Feeder>>) {
+        let mut feeders = locked(&self.feeders);
+        if !self.is_current(session) {
+            return;
+        }
+        let stream = usize::from(stream);
+        if feeders.len() <= stream {
+            feeders.resize(stream + 1, None);
+        }
+        feeders[stream] = Some(Arc::clone(feeder));
+    }
+
+    /// The standby holds a stream up to a record.
+    fn progress(&self, session: u64, stream: u16, lsn: u64) {
+        self.heard();
+        if self.in_sync.load(Ordering::Relaxed) != session {
+            self.event(Event::Acknowledged { session, stream, lsn });
+        }
+    }
+
+    /// Answers wait for a standby that is not connected.
+    pub fn waits_for_standby(&self) -> bool {
+        let shown = locked(&self.shown);
+        shown.state.role == Role::Primary
+            && shown.state.durability == Durability::Sync
+            && shown.session.is_none()
+    }
+
+    /// Answers wait for a standby whose disk is nearly full.
+    pub fn standby_disk_full(&self) -> bool {
+        let shown = locked(&self.shown);
+        shown.state.durability == Durability::Sync && shown.standby_disk_full
+    }
+
+    fn epoch(&self) -> u32 {
+        locked(&self.shown).state.epoch
+    }
+
+    /// What the node shows of its place.
+    pub fn status(&self) -> ReplicationStatus {
+        let (state, session, in_sync) = {
+            let shown = locked(&self.shown);
+            (shown.state.clone(), shown.session, shown.in_sync)
+        };
+        let (connected, behind_records) = match (session, locked(&self.following).as_ref()) {
+            (Some(_), _) => (true, self.standby_lacks()),
+            (None, Some(following)) => (following.is_connected(), following.behind()),
+            (None, None) => (false, 0),
+        };
+        let heard_ns = self.heard_ns.load(Ordering::Relaxed);
+        let last_heard = (heard_ns > 0).then(|| self.began + Duration::from_nanos(heard_ns));
+        ReplicationStatus { state, connected, in_sync, behind_records, last_heard }
+    }
+
+    /// Records that the standby of the session under way is known to lack.
+    fn standby_lacks(&self) -> u64 {
+        let feeders = locked(&self.feeders);
+        let held = |stream: u16| {
+            feeders.get(usize::from(stream))?.as_ref().map(|feeder| locked(feeder).acknowledged())
+        };
+        (0..self.streams())
+            .map(|stream| self.durable_lsn(stream).saturating_sub(held(stream).unwrap_or(0)))
+            .sum()
+    }
+
+    /// On a standby: the last record of each stream that is durable here.
+    pub fn followed(&self) -> Option<Vec<u64>> {
+        locked(&self.following).as_ref().map(|following| following.last_lsns())
+    }
+
+    /// The last record of each stream that is durable here, whether it was written here or
+    /// followed; `None` in the middle of a promotion.
+    pub fn durable_ends(&self) -> Option<Vec<u64>> {
+        let following = locked(&self.following);
+        match following.as_ref() {
+            Some(following) => Some(following.last_lsns()),
+            None if locked(&self.shown).state.role == Role::Standby => None,
+            None => Some((0..self.streams()).map(|stream| self.durable_lsn(stream)).collect()),
+        }
+    }
+
+    /// The setup.
+    pub fn setup(&self) -> &ReplicationSetup {
+        &self.setup
+    }
+
+    /// The node is stopping: nothing of what follows is worth a warning.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.event(Event::Stopping);
+    }
+
+    /// This node's disk is nearly full, or has room again.
+    pub fn set_disk_full(&self, full: bool) {
+        self.disk_full.store(full, Ordering::Relaxed);
+    }
+
+    /// Streams on the disk: the shards' own, and those of an earlier, wider layout.
+    fn streams(&self) -> u16 {
+        self.setup.shards + locked(&self.dormant).len() as u16
+    }
+
+    fn is_current(&self, session: u64) -> bool {
+        self.current.load(Ordering::Relaxed) == session
+    }
+
+    fn set_current(&self, session: u64) {
+        self.current.store(session, Ordering::Relaxed);
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Sends a message to a shard; waits while its mailbox is full.
+    fn tell(&self, shard: usize, mut message: ToShard) {
+        while let Err(back) = self.channels.to_shard[shard].push(message) {
+            message = back;
+            self.channels.to_shard[shard].wake();
+            std::thread::sleep(MAILBOX_RETRY);
+        }
+        self.channels.to_shard[shard].wake();
+    }
+
+    /// The last durable record of a stream.
+    fn durable_lsn(&self, stream: u16) -> u64 {
+        let shards = usize::from(self.setup.shards);
+        match usize::from(stream).checked_sub(shards) {
+            None => self.channels.feeds[usize::from(stream)].durable_lsn(),
+            Some(dormant) => locked(&self.dormant)[dormant],
+        }
+    }
+
+    fn join_frame(&self, purpose: Purpose, stream: u16, session: u64) -> JoinFrame {
+        let state = &locked(&self.shown).state;
+        let mut join = join_of(&self.setup, purpose, stream, state.epoch);
+        join.session = session.into();
+        join.in_sync = u8::from(state.role == Role::Standby && state.in_sync);
+        join.role = state.role.to_wire();
+        join
+    }
+
+    /// Replaces this run of the program by another, unless it is about to end: then that goes on,
+    /// and this thread rests.
+    fn start_anew(&self) -> ! {
+        while self.is_stopping() {
+            std::thread::park();
+        }
+        restart::now()
+    }
+}
+
+/// A JOIN of this node.
+fn join_of(setup: &ReplicationSetup, purpose: Purpose, stream: u16, epoch: u32) -> JoinFrame {
+    let mut join = JoinFrame::empty(stream, epoch);
+    join.format_version = FORMAT_VERSION.into();
+    join.shards = setup.shards.into();
+    join.purpose = purpose.to_wire();
+    join.role = Role::Standby.to_wire();
+    join.cluster_id = setup.cluster_id;
+    join.node_id = setup.node_id;
+    join.run = setup.run;
+    join.nonce = crate::random::bytes();
+    fill(&mut join.replication_address, &setup.replication_address);
+    fill(&mut join.client_address, &setup.client_address);
+    join
+}
+
+/// The text field of an address.
+fn address_field(address: &str) -> [u8; 48] {
+    let mut field = [0; 48];
+    fill(&mut field, address);
+    field
+}
+
+/// The two nodes' own words for the modes, in one place.
+fn mode_text(durability: Durability) -> &'static str {
+    match durability {
+        Durability::Single => "this node has never had a standby",
+        Durability::Sync => "every answer waits for the standby",
+        Durability::Solo => "answers wait for nobody",
+    }
+}
+
+/// The address that a socket listens on, for others. `host` was checked with the configuration.
+pub fn advertised(host: Option<&str>, listen: SocketAddr) -> String {
+    let host = host.and_then(|host| Host::parse(host).ok()).unwrap_or(Host::Ip(listen.ip()));
+    host.with_port(listen.port())
+}

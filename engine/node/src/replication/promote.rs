@@ -1,0 +1,151 @@
+//! A standby becomes the primary: the node decides when, and this hands its tables to the data
+//! cores.
+
+use super::standby::Following;
+use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication, locked};
+use crate::descriptors::wait_for;
+use crate::fatal::Failure;
+use crate::log_files::segment;
+use catraca_core::blacklist::{Lists, Overlay, Snapshot};
+use catraca_core::policy::Policy;
+use catraca_core::replica::NotPromotable;
+use catraca_core::replica::node::{Command, RequestRefused};
+use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::messages::{ShardState, TakeOver, ToShard};
+use catraca_wire::block::BlockIdentity;
+use catraca_wire::frame::Durability;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a promotion gives the control thread.
+pub struct Promoted {
+    /// The new epoch.
+    pub epoch: u32,
+    /// List in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The log says so.
+    pub list_logged: bool,
+    /// Overlay in use.
+    pub overlay: Overlay,
+}
+
+/// How long whoever still looks at a standby's tables may keep them from a promotion.
+const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+
+impl Replication {
+    /// Makes this standby the primary, as an operator or an arbiter wants.
+    ///
+    /// # Errors
+    /// Why not, in words; nothing has changed then.
+    pub fn promote(&self, force: bool) -> Result<Promoted, String> {
+        let tables = locked(&self.following)
+            .as_ref()
+            .map(|following| following.tables())
+            .unwrap_or_default();
+        match self.request(Command::Promote { force, tables }) {
+            Ok(Some(promoted)) => Ok(promoted),
+            Ok(None) => Err("the promotion was not carried out".to_owned()),
+            Err(RequestRefused::NotPromotable(why)) => Err(self.why_not(why)),
+            Err(why) => Err(why.to_string()),
+        }
+    }
+
+    fn why_not(&self, why: NotPromotable) -> String {
+        let status = self.status();
+        let behind = match (status.connected, status.behind_records) {
+            (true, records) => format!("connected, {records} records behind"),
+            (false, 0) => "not connected, how far behind is not known".to_owned(),
+            (false, records) => format!("not connected, at least {records} records behind"),
+        };
+        match why {
+            NotPromotable::NotInSync | NotPromotable::MayBeLeft => {
+                format!("{why}; {behind}; --force may lose them")
+            }
+            NotPromotable::Already(_) | NotPromotable::Empty => why.to_string(),
+        }
+    }
+}
+
+/// Hands the tables of a standby, durably the primary of a new epoch, to its shards.
+pub(super) fn take_over(
+    replication: &Replication,
+    epoch: u32,
+    durability: Durability,
+    force: bool,
+) -> Promoted {
+    let following =
+        locked(&replication.following).take().expect("a standby that is promoted has its tables");
+    let following = alone(following);
+    let overlay = following.builder.overlay();
+    let overlay =
+        overlay.unwrap_or_else(|error| crate::fatal::end(&Failure::failed(error.to_string())));
+    let snapshot = following.snapshot.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let streams = following.streams.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
+    let list_logged =
+        following.builder.snapshot_id() == snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
+    let shards = usize::from(replication.setup.shards);
+    *locked(&replication.dormant) =
+        tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
+    for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
+        let tail = &tails[shard];
+        let start = Start {
+            next_lsn: tail.next_lsn,
+            previous_chain: tail.previous_chain,
+            segment: tail.segment,
+            offset: tail.offset,
+        };
+        // The new epoch has begun: a node that can't go on ends, and finds itself the primary when
+        // it starts again.
+        let began = Instant::now();
+        let patient = || began.elapsed() < DESCRIPTOR_PATIENCE;
+        let segments = wait_for("the log", patient, || {
+            segment::segments(&replication.setup.data_dir, shard as u16)
+        })
+        .unwrap_or_else(|error| {
+            crate::fatal::end(&Failure::new(error.status(), error.to_string()))
+        });
+        let ready = segments.len() as u32;
+        let identity =
+            BlockIdentity { shard: shard as u16, epoch, cluster_id: replication.setup.cluster_id };
+        let journal = JournalSetup {
+            identity,
+            key: replication.setup.key,
+            start,
+            segment_len: replication.setup.segment_len,
+            segments_ready: ready,
+        };
+        let state = ShardState {
+            dedupe,
+            lists: Lists::new(snapshot.clone(), overlay.clone()),
+            policy: Policy::blacklist_only(),
+        };
+        replication.channels.feeds[shard].set_durable(tail.next_lsn - 1);
+        replication
+            .tell(shard, ToShard::TakeOver(Box::new(TakeOver { state, journal, durability })));
+    }
+    tracing::warn!(
+        epoch,
+        force,
+        "this node is the PRIMARY now; it answers alone until a standby has caught up"
+    );
+    Promoted { epoch, snapshot, list_logged, overlay }
+}
+
+/// The tables, once nobody else looks at them: whoever does, for `/metrics` say, is done in a
+/// moment.
+fn alone(mut following: Arc<Following>) -> Following {
+    let began = Instant::now();
+    loop {
+        following = match Arc::try_unwrap(following) {
+            Ok(following) => return following,
+            Err(shared) => shared,
+        };
+        if began.elapsed() > LET_GO_WITHIN {
+            crate::fatal::end(&Failure::failed(
+                "the standby's tables are held by a thread that does not end",
+            ));
+        }
+        std::thread::sleep(MAILBOX_RETRY);
+    }
+}

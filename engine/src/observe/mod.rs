@@ -1,9 +1,0 @@
-//! What a node tells of itself: latency histograms by stage, and counters. Written by the data
-//! cores, read off them.
-
-mod counters;
-mod histograms;
-pub mod logging;
-
-pub use counters::{Counters, SharedCounters};
-pub use histograms::StageHistograms;
