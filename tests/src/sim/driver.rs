@@ -77,14 +77,18 @@ impl Sim {
         let id = self.new_id();
         let host = &mut self.nodes[node];
         let Some(process) = host.process.as_mut() else { return };
-        let Core { shard, writing, blocks, .. } = &mut process.cores[core];
+        let Core { shard, writing, blocks, live, .. } = &mut process.cores[core];
         if host.disk.streams[core].is_busy() || writing.is_some() {
             return;
         }
         let Some(write) = shard.next_write(now) else { return };
         let bytes: Rc<[u8]> = Rc::from(&write.buffer[..write.len]);
         let block = BlockRef::of_write(&write, Rc::clone(&bytes));
+        let is_left_out = !live.push(block.first_lsn, &bytes);
         blocks.push(block);
+        if is_left_out {
+            self.checks.count("blocks left out of a live feed");
+        }
         host.disk.streams[core].begin(id, write.segment, write.offset, bytes, reused);
         let (segment, offset, last_lsn) = (write.segment, write.offset, write.last_lsn);
         *writing = Some(write.buffer);
@@ -204,7 +208,7 @@ impl Sim {
         block.under_way = None;
         self.progress(node, stream);
         self.session_progress(node, stream);
-        self.answer_probe(node, stream);
+        self.tell_boundary(node, stream);
     }
 
     /// Moves what a shard has for others to their queues.

@@ -40,6 +40,10 @@ pub(super) enum Wake {
     },
     Persisted,
     CutStep,
+    /// A stream's sender goes on.
+    Feed {
+        stream: usize,
+    },
     SegmentsMade {
         core: usize,
     },
@@ -59,13 +63,22 @@ pub(super) enum Task {
     Control,
     /// Preparing segments.
     Segments,
+    /// Sending a stream's blocks.
+    Feed,
     /// Seeing that a write has ended.
     Written,
 }
 
 impl Task {
-    pub const ALL: [Self; 6] =
-        [Self::Tick, Self::Mail, Self::Mesh, Self::Control, Self::Segments, Self::Written];
+    pub const ALL: [Self; 7] = [
+        Self::Tick,
+        Self::Mail,
+        Self::Mesh,
+        Self::Control,
+        Self::Segments,
+        Self::Written,
+        Self::Feed,
+    ];
 
     /// Whether this is what the task would do.
     pub fn does(self, wake: Wake) -> bool {
@@ -76,6 +89,7 @@ impl Task {
             Wake::Control => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } => self == Self::Written,
+            Wake::Feed { .. } => self == Self::Feed,
             Wake::Booted | Wake::Heartbeat | Wake::Persisted | Wake::CutStep => false,
         }
     }

@@ -64,7 +64,7 @@ const FAULTS: [(Fault, u64); 22] = [
     (Fault::SlowDisk, 8),
     (Fault::WriteError, 6),
     (Fault::WriteLie, 6),
-    (Fault::DiskFull, 5),
+    (Fault::DiskFull, 9),
     (Fault::Clock, 5),
     (Fault::Rot, 6),
     (Fault::Wipe, 2),

@@ -4,7 +4,7 @@
 use super::disk::{Cut, NodeDisk, StreamDisk};
 use super::event::{Event, Mend, Task, Wake};
 use super::frames::address;
-use super::primary::PrimaryStreams;
+use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
 use super::setup::{CLUSTER, KEY, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
 use super::standby::StandbyStreams;
@@ -52,6 +52,8 @@ pub(super) struct Core {
     pub writing: Option<Vec<u8>>,
     /// All blocks of the stream.
     pub blocks: Vec<BlockRef>,
+    /// Blocks on their way to the standby.
+    pub live: LiveFeed,
     /// Segments that the journal knows of.
     pub segments_told: u32,
 }
@@ -369,6 +371,7 @@ impl Sim {
                 mail: VecDeque::new(),
                 writing: None,
                 blocks,
+                live: LiveFeed::default(),
                 segments_told: ready,
             });
         }

@@ -1,24 +1,55 @@
-//! What moves a primary's streams: probes, blocks and acknowledgements between the node's disk and
-//! the network.
+//! What moves a primary's streams: boundaries, blocks and acknowledgements between the node's disk,
+//! its live feeds and the network. Which block goes next, and what a standby is told, is said by
+//! `catraca_core::replica`.
 
 use super::Broken;
+use super::event::Wake;
 use super::frames::{NodeFrame, Purpose};
 use super::node::durable_tail;
 use super::world::Sim;
-use catraca_core::replica::Feeder;
 use catraca_core::replica::node::{Accepted, CallPurpose, Caller, ConnId, Event};
+use catraca_core::replica::{FeedStep, FeedView, Feeder, Opening, Question, Reply};
 use catraca_core::shard::messages::ToShard;
-use catraca_wire::block::{Chain, sound_head};
-use std::collections::BTreeMap;
+use catraca_wire::block::sound_head;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+
+/// Most blocks that wait in a live feed: few, so that some are left out.
+const LIVE_BLOCKS: usize = 2;
 
 /// One stream of a session.
 #[derive(Default)]
 pub(super) struct Feed {
     pub conn: Option<usize>,
+    opening: Opening,
     pub feeder: Option<Feeder>,
-    /// A probe waits for what was handed to the disk when it came, up to a record, to be durable.
-    probe: Option<(u64, Chain, u64)>,
+    /// Its sender is to look at what to send, and is not scheduled.
+    starves: bool,
+}
+
+/// Blocks on their way from a core to its stream's sender, as in `live_feed.rs` of the program:
+/// bounded, and what does not fit is left out.
+#[derive(Default)]
+pub(super) struct LiveFeed {
+    attached: bool,
+    /// Each with its first record.
+    queue: VecDeque<(u64, Rc<[u8]>)>,
+}
+
+impl LiveFeed {
+    /// A block goes to the disk; `false` where it is left out.
+    pub fn push(&mut self, first_lsn: u64, bytes: &Rc<[u8]>) -> bool {
+        let fits = self.queue.len() < LIVE_BLOCKS;
+        if self.attached && fits {
+            self.queue.push_back((first_lsn, Rc::clone(bytes)));
+        }
+        fits || !self.attached
+    }
+
+    fn detach(&mut self) {
+        self.attached = false;
+        self.queue.clear();
+    }
 }
 
 /// The streams of a session.
@@ -108,6 +139,7 @@ impl Sim {
         for conn in feeds.streams.iter().filter_map(|feed| feed.conn) {
             self.drop_conn(node, conn);
         }
+        self.process(node).cores.iter_mut().for_each(|core| core.live.detach());
     }
 
     pub(super) fn open_feed(&mut self, node: usize, stream: usize, conn: usize) {
@@ -126,22 +158,10 @@ impl Sim {
     fn stream_receives(&mut self, node: usize, stream: usize, frame: NodeFrame) {
         match frame {
             NodeFrame::Probe { lsn, chain } => {
-                let process = self.process(node);
-                let handed = process.cores[stream].blocks.last().map_or(0, |block| block.last_lsn);
-                let Some(feeds) = process.primary.feeds.as_mut() else { return };
-                feeds.streams[stream].probe = Some((lsn, chain, handed));
-                self.answer_probe(node, stream);
+                self.asks(node, stream, Question::Probe { lsn, chain });
             }
             NodeFrame::Follow { lsn, chain } => {
-                let early = self.broken(Broken::CountsBeginner);
-                let held = if early { self.tails(node)[stream] } else { lsn };
-                let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
-                let session = feeds.session;
-                feeds.streams[stream].feeder = Some(Feeder::new(lsn, chain));
-                self.note(format_args!("node {node}/{stream} feeds from {lsn} on"));
-                self.mail(node, stream, ToShard::StandbyAt { session, lsn: held });
-                self.session_progress(node, stream);
-                self.feed(node, stream);
+                self.asks(node, stream, Question::Follow { lsn, chain });
             }
             NodeFrame::Ack { lsn, receipt } => {
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
@@ -160,27 +180,51 @@ impl Sim {
         }
     }
 
-    /// Answers a probe once everything that had been handed to the disk when it came is durable.
-    /// The standby may hold such a block, and have acknowledged it in an earlier session: told that
-    /// it is not here, it would cut it off while that acknowledgement still counts.
-    pub(super) fn answer_probe(&mut self, node: usize, stream: usize) {
+    fn asks(&mut self, node: usize, stream: usize, question: Question) {
         let early = self.broken(Broken::EarlyMatch);
+        let process = self.process(node);
+        let handed = process.cores[stream].blocks.last().map_or(0, |block| block.last_lsn);
+        let Some(feeds) = process.primary.feeds.as_mut() else { return };
+        match feeds.streams[stream].opening.asks(question, if early { 0 } else { handed }) {
+            Ok(()) => self.tell_boundary(node, stream),
+            Err(fault) => self.fail_session(node, &fault.to_string()),
+        }
+    }
+
+    /// Tells the standby what it asked, once that is due.
+    pub(super) fn tell_boundary(&mut self, node: usize, stream: usize) {
         let process = self.process(node);
         let blocks = &process.cores[stream].blocks;
         let tail = durable_tail(blocks);
         let Some(feeds) = process.primary.feeds.as_mut() else { return };
         let feed = &mut feeds.streams[stream];
-        let Some((lsn, chain, _)) = feed.probe.take_if(|(_, _, handed)| early || *handed <= tail)
-        else {
-            return;
+        let Some(lsn) = feed.opening.due(tail) else { return };
+        let ends = |block: &&super::node::BlockRef| block.last_lsn == lsn;
+        let found = match lsn {
+            0 => Some([0; 32]),
+            _ => blocks.iter().rev().find(ends).map(|block| block.chain),
         };
-        let there = |block: &super::node::BlockRef| {
-            block.last_lsn == lsn && block.chain == chain && lsn <= tail
-        };
-        let matches = lsn == 0 || blocks.iter().rev().any(there);
-        if let Some(conn) = feed.conn {
-            self.send_frame(node, conn, NodeFrame::Match { matches, tail });
+        match (feed.opening.tell(tail, found), feed.conn) {
+            (Ok(Reply::Match { matches, tail }), Some(conn)) => {
+                self.send_frame(node, conn, NodeFrame::Match { matches, tail })
+            }
+            (Ok(Reply::Match { .. }), None) => {}
+            (Ok(Reply::Feed(feeder)), _) => self.begin_feed(node, stream, feeder),
+            (Err(fault), _) => self.fail_session(node, &fault.to_string()),
         }
+    }
+
+    fn begin_feed(&mut self, node: usize, stream: usize, feeder: Feeder) {
+        let early = self.broken(Broken::CountsBeginner);
+        let lsn = feeder.acknowledged();
+        let held = if early { self.tails(node)[stream] } else { lsn };
+        let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
+        let session = feeds.session;
+        feeds.streams[stream].feeder = Some(feeder);
+        self.note(format_args!("node {node}/{stream} feeds from {lsn} on"));
+        self.mail(node, stream, ToShard::StandbyAt { session, lsn: held });
+        self.session_progress(node, stream);
+        self.feed(node, stream);
     }
 
     /// Tells the node how far the standby holds a stream, for as long as it wants to know.
@@ -198,6 +242,16 @@ impl Sim {
     /// Sends the blocks that may go now: those handed to the disk, and before them those read from
     /// it.
     pub(super) fn feed(&mut self, node: usize, stream: usize) {
+        let is_starved = self.starved_until(node, Wake::Feed { stream }).is_some();
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let Some(feeds) = process.primary.feeds.as_mut() else { return };
+        let was_starved = std::mem::replace(&mut feeds.streams[stream].starves, is_starved);
+        if is_starved {
+            if !was_starved {
+                self.wake_in(node, 0, Wake::Feed { stream });
+            }
+            return;
+        }
         loop {
             let host = &mut self.nodes[node];
             let Some(process) = host.process.as_mut() else { return };
@@ -205,15 +259,33 @@ impl Sim {
             let Some(feeds) = process.primary.feeds.as_mut() else { return };
             let feed = &mut feeds.streams[stream];
             let (Some(feeder), Some(conn)) = (feed.feeder.as_mut(), feed.conn) else { return };
-            if !feeder.has_room() {
-                return;
-            }
-            let core = &process.cores[stream];
-            let next = core.blocks.partition_point(|block| block.first_lsn < feeder.next_lsn());
-            let Some(block) = core.blocks.get(next) else { return };
-            let bytes: Rc<[u8]> = match &block.under_way {
-                Some(bytes) => Rc::clone(bytes),
-                None => {
+            let core = &mut process.cores[stream];
+            let durable = durable_tail(&core.blocks);
+            let step = feeder.step(FeedView {
+                durable,
+                handed: core.blocks.last().map_or(0, |block| block.last_lsn),
+                attached: core.live.attached,
+                live: core.live.queue.front().map(|(first_lsn, _)| *first_lsn),
+            });
+            let bytes: Rc<[u8]> = match step {
+                // It is looked again when a block is handed over or durable.
+                FeedStep::Rest | FeedStep::Soon => return,
+                FeedStep::Attach => {
+                    core.live.attached = true;
+                    continue;
+                }
+                FeedStep::DropLive => {
+                    core.live.queue.pop_front();
+                    continue;
+                }
+                FeedStep::SendLive => match core.live.queue.pop_front() {
+                    Some((_, bytes)) => bytes,
+                    None => return,
+                },
+                FeedStep::SendFromDisk => {
+                    let next =
+                        core.blocks.partition_point(|block| block.first_lsn < feeder.next_lsn());
+                    let Some(block) = core.blocks.get(next) else { return };
                     let from = block.offset as usize;
                     Rc::from(
                         &host.disk.streams[stream].segments[block.segment as usize]
@@ -221,7 +293,7 @@ impl Sim {
                     )
                 }
             };
-            let committed = core.shard.counters().committed_lsn;
+            let committed = feeder.committed(durable, core.shard.counters().committed_lsn);
             let sent = sound_head(&bytes).map(|head| feeder.sent(head));
             match sent {
                 Some(Ok(())) => {

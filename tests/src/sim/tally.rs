@@ -50,7 +50,7 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 27] = [
+pub const OUTCOMES: [&str; 28] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
@@ -69,6 +69,7 @@ pub const OUTCOMES: [&str; 27] = [
     "refused calls",
     "cuts",
     "several blocks at once",
+    "blocks left out of a live feed",
     "grants that waited",
     "torn ends repaired",
     "holes repaired",

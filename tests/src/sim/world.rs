@@ -180,7 +180,7 @@ impl Sim {
     }
 
     /// When the task that would do this is polled again, where it is not polled now.
-    fn starved_until(&self, node: usize, wake: Wake) -> Option<u64> {
+    pub(super) fn starved_until(&self, node: usize, wake: Wake) -> Option<u64> {
         let (task, until_ns) = self.nodes[node].process.as_ref()?.starved?;
         (self.now_ns < until_ns && task.does(wake)).then_some(until_ns)
     }
@@ -197,6 +197,7 @@ impl Sim {
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Persisted => self.persisted(node),
             Wake::CutStep => self.cut_step(node),
+            Wake::Feed { stream } => self.feed(node, stream),
             Wake::SegmentsMade { core } => self.make_segments(node, core),
         }
     }

@@ -28,6 +28,44 @@ pub enum FeedFault {
         /// Where it begins.
         found: u64,
     },
+    /// It asks again before it was told.
+    #[error("the standby asks for another boundary before it was told of the last")]
+    Impatient,
+    /// It wants what lies behind a boundary that is not here.
+    #[error("the standby wants what follows record {0}, which is not here")]
+    NotHere(u64),
+}
+
+/// Where a stream's blocks are, as whoever sends them sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FeedView {
+    /// The last durable record: up to it blocks can be read from the disk.
+    pub durable: u64,
+    /// The last record that was handed to the disk.
+    pub handed: u64,
+    /// Blocks are copied into the live feed as they are handed to the disk. True of a stream that
+    /// nobody writes any more, which has none.
+    pub attached: bool,
+    /// First record of the block at the head of the live feed, where there is one.
+    pub live: Option<u64>,
+}
+
+/// What whoever sends a stream's blocks does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedStep {
+    /// Send the block at the head of the live feed.
+    SendLive,
+    /// Pass over the block at the head of the live feed: it went out from the disk.
+    DropLive,
+    /// Send the next block from the disk.
+    SendFromDisk,
+    /// Have blocks copied into the live feed from now on.
+    Attach,
+    /// Look again in a moment: the next block is on its way to the disk, and was left out of the
+    /// live feed.
+    Soon,
+    /// Nothing to do until a block is handed over, or an acknowledgement comes.
+    Rest,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +115,36 @@ impl Feeder {
     /// Whether another block may be sent now.
     pub fn has_room(&self) -> bool {
         self.under_way.len() < MAX_UNACKNOWLEDGED && self.under_way_len < MAX_UNACKNOWLEDGED_LEN
+    }
+
+    /// What comes next. The live feed is bounded and leaves out what does not fit, and it is
+    /// attached only when all before it went out from the disk: so a block may be in both, or in
+    /// none until it is durable.
+    pub fn step(&self, view: FeedView) -> FeedStep {
+        if !self.has_room() {
+            return FeedStep::Rest;
+        }
+        match view.live {
+            Some(first) if first == self.next_lsn => return FeedStep::SendLive,
+            Some(first) if first < self.next_lsn => return FeedStep::DropLive,
+            // Blocks were left out before it: they come from the disk first.
+            Some(_) | None => {}
+        }
+        if view.durable >= self.next_lsn {
+            FeedStep::SendFromDisk
+        } else if !view.attached {
+            FeedStep::Attach
+        } else if view.live.is_some() || view.handed >= self.next_lsn {
+            FeedStep::Soon
+        } else {
+            FeedStep::Rest
+        }
+    }
+
+    /// What the standby may be told to be committed: what both disks have, whatever answers wait
+    /// for, and what the shard has said, which knows of more where they wait for nobody.
+    pub fn committed(&self, durable: u64, said: u64) -> u64 {
+        said.max(durable.min(self.acknowledged))
     }
 
     /// A block goes out.
@@ -162,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn each_block_goes_out_once_from_wherever_it_is_first() {
+        let feeder = Feeder::new(4, [4; 32]);
+        let view = FeedView { durable: 4, handed: 4, attached: true, live: None };
+        for (view, step) in [
+            (FeedView { attached: false, ..view }, FeedStep::Attach),
+            (FeedView { durable: 9, attached: false, ..view }, FeedStep::SendFromDisk),
+            (view, FeedStep::Rest),
+            (FeedView { live: Some(5), ..view }, FeedStep::SendLive),
+            (FeedView { live: Some(5), durable: 9, ..view }, FeedStep::SendLive),
+            (FeedView { live: Some(4), ..view }, FeedStep::DropLive),
+            (FeedView { live: Some(7), handed: 8, ..view }, FeedStep::Soon),
+            (FeedView { live: Some(7), durable: 6, ..view }, FeedStep::SendFromDisk),
+            // Handed over before the feed was attached.
+            (FeedView { handed: 6, ..view }, FeedStep::Soon),
+        ] {
+            assert_eq!(feeder.step(view), step, "{view:?}");
+        }
+        assert_eq!(
+            (feeder.committed(9, 3), feeder.committed(2, 3), feeder.committed(9, 8)),
+            (4, 3, 8)
+        );
+    }
+
+    #[test]
     fn what_is_under_way_is_bounded() {
         let mut feeder = Feeder::new(0, [0; 32]);
         let mut count = 0;
@@ -169,6 +261,8 @@ mod tests {
             count += 1;
             feeder.sent(&head(count, 1, *feeder.chain(), [count as u8; 32])).expect("next");
         }
+        let view = FeedView { durable: 9_999, handed: 9_999, attached: true, live: None };
+        assert_eq!(feeder.step(view), FeedStep::Rest);
         assert_eq!(count as usize, MAX_UNACKNOWLEDGED);
         feeder.acknowledge(1, receipt(&[1; 32])).expect("the first");
         assert!(feeder.has_room());

@@ -18,12 +18,14 @@ mod commit;
 mod feeder;
 mod follower;
 pub mod node;
+mod opening;
 mod session;
 mod state;
 
 pub use boundaries::Boundaries;
 pub use commit::CommitTracker;
-pub use feeder::{FeedFault, Feeder, MAX_UNACKNOWLEDGED};
+pub use feeder::{FeedFault, FeedStep, FeedView, Feeder, MAX_UNACKNOWLEDGED};
 pub use follower::{FollowFault, Follower, Next, Placed, Taken};
+pub use opening::{Opening, Question, Reply};
 pub use session::{Session, Step};
 pub use state::{FIRST_EPOCH, Fenced, NotPromotable, Peer, ReplicaState};

@@ -5,9 +5,9 @@ use super::connection::{Connection, ConnectionFailure, head_of};
 use super::{Replication, locked};
 use crate::live_feed::LiveFeed;
 use crate::log_files::cursor::{BlockCursor, find_boundary};
-use catraca_core::replica::Feeder;
+use catraca_core::replica::{FeedFault, FeedStep, FeedView, Feeder, Opening, Question, Reply};
 use catraca_core::shard::messages::ToShard;
-use catraca_wire::block::{Chain, sound_head};
+use catraca_wire::block::sound_head;
 use catraca_wire::replication::{
     AckFrame, BlockPrefaceFields, FollowFrame, LinkHeadFields, LinkKind, MatchFrame, ProbeFrame,
     view,
@@ -71,7 +71,8 @@ pub(super) fn serve(
     outcome
 }
 
-/// Answers probes until the standby asks for what follows; `None` when the session is over.
+/// Tells the standby of boundaries until it asks for what follows one; `None` when the session is
+/// over.
 fn find_start(
     replication: &Replication,
     connection: &mut Connection,
@@ -79,58 +80,59 @@ fn find_start(
     id: u64,
 ) -> Result<Option<(Feeder, BlockCursor)>, ConnectionFailure> {
     let epoch = replication.epoch();
+    let mut opening = Opening::default();
     while replication.is_current(id) {
         let Some((kind, frame)) = connection.next()? else { continue };
-        if !wait_for_handed(replication, stream, id) {
-            break;
-        }
-        let durable = replication.durable_lsn(stream);
-        let find = |lsn: u64, chain: &Chain| {
-            if lsn > durable {
+        let question = question_of(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
+        opening.asks(question, handed_lsn(replication, stream)).map_err(fault)?;
+        let (lsn, durable) = loop {
+            if !replication.is_current(id) {
                 return Ok(None);
             }
-            let found = find_boundary(&replication.setup.data_dir, stream, lsn)
-                .map_err(|e| ConnectionFailure::Fault(e.to_string()))?;
-            Ok::<_, ConnectionFailure>(found.filter(|found| found.chain == *chain))
+            let durable = replication.durable_lsn(stream);
+            match opening.due(durable) {
+                Some(lsn) => break (lsn, durable),
+                None => std::thread::sleep(GAP),
+            }
         };
-        if let Some(probe) = view::<ProbeFrame>(frame) {
-            let mut reply = MatchFrame::empty(stream, epoch);
-            reply.matches = u8::from(find(probe.lsn.to_native(), &probe.chain)?.is_some());
-            reply.tail_lsn = durable.into();
-            connection.send(&reply)?;
-        } else if let Some(follow) = view::<FollowFrame>(frame) {
-            let lsn = follow.lsn.to_native();
-            let found = find(lsn, &follow.chain)?;
-            let found = found.ok_or_else(|| {
-                ConnectionFailure::Fault(format!(
-                    "the standby wants what follows record {lsn}, which is not here"
-                ))
-            })?;
-            return Ok(Some((Feeder::new(lsn, found.chain), found.cursor)));
-        } else {
-            return Err(ConnectionFailure::Unexpected(kind));
+        // What lies behind that is on its way to the disk still, or never was here.
+        let found = (lsn <= durable)
+            .then(|| find_boundary(&replication.setup.data_dir, stream, lsn))
+            .transpose()
+            .map_err(|error| ConnectionFailure::Fault(error.to_string()))?
+            .flatten();
+        match opening.tell(durable, found.as_ref().map(|found| found.chain)).map_err(fault)? {
+            Reply::Match { matches, tail } => {
+                let mut reply = MatchFrame::empty(stream, epoch);
+                (reply.matches, reply.tail_lsn) = (u8::from(matches), tail.into());
+                connection.send(&reply)?;
+            }
+            Reply::Feed(feeder) => {
+                let found = found.expect("it was found, or nothing would follow it");
+                return Ok(Some((feeder, found.cursor)));
+            }
         }
     }
     Ok(None)
 }
 
-/// Waits until everything handed to the disk so far is durable; `false` when the session is over.
-/// The standby may hold such a block, and have acknowledged it in the session before this one: were
-/// it told that the block is not here, it would cut it off, while here the old acknowledgement
-/// still counted and answered from the block as soon as the disk was done.
-fn wait_for_handed(replication: &Replication, stream: u16, id: u64) -> bool {
-    let handed = if stream < replication.setup.shards {
-        replication.channels.feeds[usize::from(stream)].handed_lsn()
-    } else {
-        0
-    };
-    while replication.durable_lsn(stream) < handed {
-        if !replication.is_current(id) {
-            return false;
-        }
-        std::thread::sleep(GAP);
-    }
-    true
+fn question_of(frame: &[u8]) -> Option<Question> {
+    view::<ProbeFrame>(frame)
+        .map(|probe| Question::Probe { lsn: probe.lsn.to_native(), chain: probe.chain })
+        .or_else(|| {
+            view::<FollowFrame>(frame)
+                .map(|follow| Question::Follow { lsn: follow.lsn.to_native(), chain: follow.chain })
+        })
+}
+
+/// The last record of a stream that was handed to the disk in this run.
+fn handed_lsn(replication: &Replication, stream: u16) -> u64 {
+    let feed = replication.channels.feeds.get(usize::from(stream));
+    feed.filter(|_| stream < replication.setup.shards).map_or(0, LiveFeed::handed_lsn)
+}
+
+fn fault(fault: FeedFault) -> ConnectionFailure {
+    ConnectionFailure::Fault(fault.to_string())
 }
 
 fn take_acks(
@@ -146,7 +148,7 @@ fn take_acks(
         let ack = view::<AckFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
         let acknowledged = locked(feeder)
             .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
-            .map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
+            .map_err(fault)?;
         if is_live {
             replication.tell(
                 usize::from(stream),
@@ -177,41 +179,35 @@ impl Sender<'_> {
             Some(parker) => parker.park_timeout(time),
             None => std::thread::sleep(GAP),
         };
-        let mut held: Option<Vec<u8>> = None;
+        let mut head: Option<Vec<u8>> = None;
         while self.replication.is_current(self.id) {
-            let (has_room, next) = {
-                let feeder = locked(self.feeder);
-                (feeder.has_room(), feeder.next_lsn())
+            head = head.or_else(|| self.feed.and_then(LiveFeed::pop));
+            let view = FeedView {
+                durable: self.replication.durable_lsn(self.stream),
+                handed: self.feed.map_or(0, LiveFeed::handed_lsn),
+                attached: self.feed.is_none_or(LiveFeed::is_attached),
+                live: head
+                    .as_deref()
+                    .map(|block| sound_head(block).map_or(0, |head| head.first_lsn.to_native())),
             };
-            if !has_room {
-                rest(IDLE);
-                continue;
-            }
-            if let (Some(feed), Some(block)) =
-                (self.feed, held.take().or_else(|| self.feed.and_then(LiveFeed::pop)))
-            {
-                let first = sound_head(&block).map_or(0, |head| head.first_lsn.to_native());
-                if first > next {
-                    // Blocks were left out before it: they come from the disk first.
-                    held = Some(block);
-                } else {
-                    if first == next {
+            let step = locked(self.feeder).step(view);
+            match (step, self.feed) {
+                (FeedStep::SendLive | FeedStep::DropLive, Some(feed)) => {
+                    let Some(block) = head.take() else { continue };
+                    if step == FeedStep::SendLive {
                         self.send(epoch, &block)?;
                         self.cursor.pass(block.len() as u64, self.replication.setup.segment_len);
                     }
                     feed.recycle(block);
-                    continue;
                 }
-            }
-            if self.replication.durable_lsn(self.stream) >= next {
-                self.send_from_disk(epoch)?;
-            } else if let Some(feed) = self.feed.filter(|feed| !feed.is_attached()) {
-                feed.attach(true);
-            } else {
-                // One that was handed over before the feed was attached comes from the disk, as
-                // soon as it is there.
-                let missed = self.feed.is_some_and(|feed| feed.handed_lsn() >= next);
-                rest(if held.is_some() || missed { GAP } else { IDLE });
+                (FeedStep::SendFromDisk, _) => self.send_from_disk(epoch)?,
+                (FeedStep::Attach, Some(feed)) => feed.attach(true),
+                (FeedStep::Soon, _) => rest(GAP),
+                // Only a stream with a live feed has something to do about it.
+                (
+                    FeedStep::Rest | FeedStep::SendLive | FeedStep::DropLive | FeedStep::Attach,
+                    _,
+                ) => rest(IDLE),
             }
         }
         Ok(())
@@ -238,13 +234,11 @@ impl Sender<'_> {
         let mut preface = BlockPrefaceFields::empty(self.stream, epoch);
         let durable = self.replication.durable_lsn(self.stream);
         preface.durable_lsn = durable.into();
-        // What both disks have is committed, whatever answers wait for; the shard's counter, which
-        // is published at its ticks, knows of more where they wait for nobody.
-        let both = durable.min(locked(self.feeder).acknowledged());
         let counters = &self.replication.channels.counters;
-        let committed = self
-            .feed
-            .map_or(0, |_| counters[usize::from(self.stream)].read().committed_lsn.max(both));
+        let committed = self.feed.map_or(0, |_| {
+            let said = counters[usize::from(self.stream)].read().committed_lsn;
+            locked(self.feeder).committed(durable, said)
+        });
         preface.committed_lsn = committed.into();
         preface
     }
@@ -258,7 +252,7 @@ fn deliver(
 ) -> Result<(), ConnectionFailure> {
     let head = sound_head(block)
         .ok_or_else(|| ConnectionFailure::Fault("a block of this log is unsound".to_owned()))?;
-    locked(feeder).sent(head).map_err(|fault| ConnectionFailure::Fault(fault.to_string()))?;
+    locked(feeder).sent(head).map_err(fault)?;
     let length = size_of::<BlockPrefaceFields>() + block.len();
     let (stream, epoch) = {
         let head = head_of(bytemuck::bytes_of(&preface));
