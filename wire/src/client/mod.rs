@@ -15,7 +15,7 @@
 //! ```
 //!
 //! One client is one connection, for one thread at a time; for more, make more clients. Here live
-//! what callers see and, beside it, the only sockets of this crate (`connection.rs`). `exchange.rs`
+//! what callers see and, beside it, the only sockets of this crate (`connection.rs`). `exchange`
 //! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them.
 
 mod connection;
