@@ -1,7 +1,7 @@
 //! Writes the golden vectors anew: `cargo run -p catraca-wire --example vectors`. Only for a
 //! deliberate change of a format; a test asserts that the committed files say what the code does.
 
-#[path = "../tests/support/vectors.rs"]
+#[path = "../tests/support/vectors/mod.rs"]
 mod vectors;
 
 fn main() -> std::io::Result<()> {

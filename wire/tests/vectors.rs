@@ -2,7 +2,7 @@
 //! code gives, and decoding them by the tables of the page, as a client's author would, gives their
 //! fields.
 
-#[path = "support/vectors.rs"]
+#[path = "support/vectors/mod.rs"]
 mod vectors;
 
 use serde_json::{Map, Value, json};

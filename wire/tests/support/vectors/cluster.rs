@@ -1,8 +1,10 @@
 //! Golden vectors of CLUSTER and CLUSTER_STATE.
 
-use super::{bytes, filled, large, of, small, text, vector};
+use super::frames::{of, vector};
+use super::samples::filled;
+use super::shapes::{bytes, fields, large, small, text};
 use catraca_wire::frame::*;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Every operation, with and without force.
 pub fn requests() -> [Value; 3] {
