@@ -3,7 +3,7 @@
 
 use bytemuck::Zeroable;
 use catraca_core::log::Tail;
-use catraca_core::log::damage::{Damage, Torn};
+use catraca_core::log::damage::{Damage, Spot, Torn};
 use catraca_core::log::recovery::{LastWrite, Recovery};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{
@@ -31,6 +31,11 @@ pub struct Written {
     pub len: usize,
     pub first_lsn: u64,
     pub records: u64,
+}
+
+/// The place of a block, as damage names it.
+pub fn spot(block: &Written) -> Spot {
+    Spot { segment: block.segment as u32, offset: block.offset as u64 }
 }
 
 #[derive(Debug, Clone)]
