@@ -1,45 +1,13 @@
 //! `catraca blacklist` as a process: what it prints, what it ends with, what it leaves on the disk.
 
+mod blacklist_support;
+
+use blacklist_support::{Folder, catraca, json, stderr};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-
-fn catraca(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_catraca"))
-        .arg("blacklist")
-        .args(arguments)
-        .output()
-        .expect("it starts")
-}
-
-fn json(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-struct Folder(tempfile::TempDir);
+use std::path::Path;
+use std::process::Output;
 
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn name(&self, name: &str) -> String {
-        self.path(name).to_str().expect("UTF-8").to_owned()
-    }
-
-    fn write(&self, name: &str, text: &str) -> String {
-        std::fs::write(self.path(name), text).expect("written");
-        self.name(name)
-    }
-
     /// Builds from a plain list with this many documents.
     fn build_plain(&self, entries: u64, out: &str, more: &[&str]) -> Output {
         let (csv, out) = (self.name("synthetic.csv"), self.name(out));
