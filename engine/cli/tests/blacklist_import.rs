@@ -5,8 +5,9 @@ use catraca_cli::import::{
 };
 use catraca_core::blacklist::{Draft, Hit, Snapshot};
 use catraca_core::calendar::day_number;
+use catraca_testkit::lists::key;
+use catraca_wire::DocumentError;
 use catraca_wire::frame::{ListSource, Scope};
-use catraca_wire::{DocumentError, DocumentKey};
 use jiff::civil::{Date, date};
 use proptest::prelude::*;
 use std::io::Read;
@@ -44,10 +45,6 @@ fn refusal(list: impl AsRef<[u8]>, source: ListSource) -> String {
 
 fn snapshot(read: Found) -> Snapshot {
     Snapshot::build(read.draft, DAY, 1).expect("built")
-}
-
-fn key(text: &str) -> DocumentKey {
-    DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
 #[test]

@@ -5,6 +5,7 @@ use catraca_core::blacklist::synthetic::document;
 use catraca_core::blacklist::{
     Entry, Hit, Listing, Lists, MAX_OVERLAY_ENTRIES, Overlay, OverlayFull, Snapshot,
 };
+use catraca_testkit::lists::key;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::record::{OverlayChange, OverlayOp};
@@ -19,10 +20,6 @@ const BRANCH: &str = "ABCDEFGH000276";
 const CPF: &str = "04933228680";
 const DOCUMENTS: [&str; 6] =
     [HEAD, BRANCH, "12ABC34501DE35", CPF, "00000000000191", "37635419000120"];
-
-fn key(text: &str) -> DocumentKey {
-    DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
 
 fn allow(until_day: u16) -> OverlayOp {
     OverlayOp::Allow { until_day }

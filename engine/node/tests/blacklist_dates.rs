@@ -5,6 +5,7 @@ use catraca_core::blacklist::synthetic::document;
 use catraca_core::blacklist::{Diff, Draft, Entry, Hit, Line, Named, Side, Snapshot};
 use catraca_core::calendar::day_number;
 use catraca_node::list_files;
+use catraca_testkit::lists::{entry, key};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{ListSource, Scope};
 use jiff::civil::{Date, date};
@@ -12,14 +13,6 @@ use proptest::prelude::*;
 use std::collections::HashSet;
 
 const DAY: Date = date(2026, 11, 22);
-
-fn key(text: &str) -> DocumentKey {
-    DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
-
-fn entry(document: DocumentKey, source: ListSource, scope: Scope) -> Entry {
-    Entry::new(document, source, scope).expect("a source of lists")
-}
 
 fn snapshot(entries: Vec<Entry>) -> Snapshot {
     Snapshot::from_entries(entries, DAY, 1).expect("built")

@@ -5,6 +5,7 @@ use catraca_core::blacklist::synthetic::document;
 use catraca_core::blacklist::{Counts, Draft, Entry, Hit, MAX_BUCKETS, Snapshot, SnapshotError};
 use catraca_core::calendar::day_number;
 use catraca_node::list_files;
+use catraca_testkit::lists::{entry, key};
 use catraca_wire::frame::{ListSource, Scope};
 use catraca_wire::{DocumentKey, DocumentKind};
 use jiff::civil::{Date, date};
@@ -14,14 +15,6 @@ use std::path::{Path, PathBuf};
 
 const DAY: Date = date(2026, 11, 22);
 const BUILT_AT_NS: u64 = 1_795_305_600_000_000_000;
-
-fn key(text: &str) -> DocumentKey {
-    DocumentKey::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
-}
-
-fn entry(document: DocumentKey, source: ListSource, scope: Scope) -> Entry {
-    Entry::new(document, source, scope).expect("a source of lists")
-}
 
 fn snapshot(entries: Vec<Entry>) -> Snapshot {
     Snapshot::from_entries(entries, DAY, BUILT_AT_NS).expect("built")
