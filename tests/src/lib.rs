@@ -8,6 +8,7 @@ pub mod binary;
 pub mod command;
 pub mod disk;
 pub mod fuzz;
+pub mod house;
 pub mod load;
 pub mod logs;
 pub mod network;

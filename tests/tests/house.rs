@@ -4,12 +4,10 @@
 //! It reads the sources as text, without comments and without the unit tests at a file's end:
 //! enough to find a path or a word, and nothing that could be fooled by accident.
 
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use catraca_tests::house::{Breach, assert_none, files, root};
 
 /// Longest file of Rust, lines: past this it is not read in one sitting.
-const MAX_LINES: usize = 640;
+const MAX_LINES: usize = 500;
 /// Longer files, each with its reason.
 const LONG_FILES: [(&str, &str); 0] = [];
 /// Files that may hold `unsafe`, each with what for.
@@ -139,107 +137,7 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// What a crate may depend on, tests of its own aside: rustc keeps the arrows between crates, and
-/// this keeps the manifests that tell it so.
-struct Manifest {
-    file: &'static str,
-    /// Crates of this workspace, all that it may have.
-    ours: &'static [&'static str],
-    /// Crates of others that it must not have.
-    never: &'static [&'static str],
-}
-
-/// What waits, runs or asks the outside world.
-const RUNTIMES: &[&str] = &[
-    "axum",
-    "clap",
-    "comfy-table",
-    "crossbeam",
-    "csv",
-    "futures",
-    "glommio",
-    "indicatif",
-    "libc",
-    "procfs",
-    "quanta",
-    "rand",
-    "rustix",
-    "signal-hook",
-    "tokio",
-    "tracing",
-    "tracing-subscriber",
-];
-
-const MANIFESTS: &[Manifest] = &[
-    Manifest { file: "wire/Cargo.toml", ours: &[], never: &["glommio", "tokio", "axum", "clap"] },
-    Manifest { file: "engine/core/Cargo.toml", ours: &["catraca-wire"], never: RUNTIMES },
-    Manifest {
-        file: "engine/node/Cargo.toml",
-        ours: &["catraca-core", "catraca-wire"],
-        never: &["clap", "comfy-table", "csv", "indicatif"],
-    },
-    Manifest {
-        file: "engine/cli/Cargo.toml",
-        ours: &["catraca-core", "catraca-loadgen", "catraca-node", "catraca-wire"],
-        never: &["glommio", "tokio", "axum"],
-    },
-    Manifest {
-        file: "loadgen/Cargo.toml",
-        ours: &["catraca-wire"],
-        never: &["glommio", "tokio", "axum"],
-    },
-    Manifest {
-        file: "testkit/Cargo.toml",
-        ours: &["catraca-core", "catraca-wire"],
-        never: RUNTIMES,
-    },
-];
-
 const THIS_FILE: &str = "tests/tests/house.rs";
-
-/// A rule broken.
-#[derive(Debug, PartialEq, Eq)]
-struct Breach {
-    file: String,
-    line: usize,
-    what: String,
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
-        .to_owned()
-}
-
-/// All files with this ending, as paths from the root, with their text.
-fn files(ending: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of the workspace can be read") {
-            let path = entry.expect("readable").path();
-            let name =
-                path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if path.is_dir() {
-                if !name.starts_with('.') && name != "target" && name != "data" {
-                    folders.push(path);
-                }
-            } else if name.ends_with(ending) {
-                let text = fs::read_to_string(&path)
-                    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                let path = path
-                    .strip_prefix(root())
-                    .expect("below the root")
-                    .to_string_lossy()
-                    .into_owned();
-                found.push((path, text));
-            }
-        }
-    }
-    found.sort();
-    found
-}
 
 /// The lines of a source with their numbers: comments taken out, and in a crate's `src` the unit
 /// tests at the end as well. An import is one line, with the paths that its groups stand for behind
@@ -331,73 +229,6 @@ fn workplaces(file: &str, text: &str) -> Vec<Breach> {
         .collect()
 }
 
-/// What is wrong with the workspace's dependencies: one in a block without a comment that says what
-/// for, or one without a user.
-fn dependencies(workspace: &str, members: &[(String, String)]) -> Vec<Breach> {
-    let mut found = Vec::new();
-    let (mut inside, mut reason) = (false, false);
-    for (index, line) in workspace.lines().enumerate() {
-        if line.starts_with('[') {
-            (inside, reason) = (line == "[workspace.dependencies]", false);
-        } else if !inside {
-            continue;
-        } else if line.is_empty() {
-            reason = false;
-        } else if line.starts_with('#') {
-            reason = true;
-        } else if let Some((name, _)) = line.split_once(" = ") {
-            let mut breach = |what: &str| {
-                found.push(Breach {
-                    file: "Cargo.toml".to_owned(),
-                    line: index + 1,
-                    what: format!("{name}: {what}"),
-                });
-            };
-            if !reason && !name.starts_with("catraca-") {
-                breach("a dependency without a comment that says what it is for");
-            }
-            let uses =
-                |line: &str| line.split_once([' ', '.']).is_some_and(|(used, _)| used == name);
-            if !members.iter().any(|(_, text)| text.lines().any(uses)) {
-                breach("a dependency that no member uses");
-            }
-        }
-    }
-    found
-}
-
-/// What a crate's manifest has that it must not have.
-fn arrows(manifest: &Manifest, text: &str) -> Vec<Breach> {
-    let mut found = Vec::new();
-    let mut inside = false;
-    for (index, line) in text.lines().enumerate() {
-        if line.starts_with('[') {
-            inside = line == "[dependencies]";
-            continue;
-        }
-        let name = line.split(['.', ' ', '=']).next().unwrap_or_default();
-        let is_ours = name.starts_with("catraca-");
-        let is_wrong =
-            (is_ours && !manifest.ours.contains(&name)) || manifest.never.contains(&name);
-        if inside && is_wrong {
-            found.push(Breach {
-                file: manifest.file.to_owned(),
-                line: index + 1,
-                what: format!("this crate must not depend on {name}"),
-            });
-        }
-    }
-    found
-}
-
-fn assert_none(breaches: &[Breach]) {
-    let report = breaches.iter().fold(String::new(), |mut text, Breach { file, line, what }| {
-        let _ = writeln!(text, "{file}:{line}: {what}");
-        text
-    });
-    assert!(breaches.is_empty(), "\n{report}");
-}
-
 #[test]
 fn the_sources_keep_the_rules() {
     let sources = files(".rs");
@@ -409,26 +240,6 @@ fn the_sources_keep_the_rules() {
 fn no_file_knows_a_workplace() {
     let texts = [".rs", ".toml", ".md", ".sh", ".py"].into_iter().flat_map(files);
     assert_none(&texts.flat_map(|(file, text)| workplaces(&file, &text)).collect::<Vec<_>>());
-}
-
-#[test]
-fn every_dependency_has_a_reason_and_a_user() {
-    let (workspace, members): (Vec<_>, Vec<_>) =
-        files("Cargo.toml").into_iter().partition(|(file, _)| file == "Cargo.toml");
-    assert_none(&dependencies(&workspace[0].1, &members));
-}
-
-#[test]
-fn the_manifests_keep_the_arrows() {
-    let texts = files("Cargo.toml");
-    for manifest in MANIFESTS {
-        let (_, text) = texts
-            .iter()
-            .find(|(file, _)| file == manifest.file)
-            .unwrap_or_else(|| panic!("{} is gone", manifest.file));
-        assert!(text.contains("\n[dependencies]\n"), "{} is read wrongly", manifest.file);
-        assert_none(&arrows(manifest, text));
-    }
 }
 
 #[test]
@@ -527,18 +338,6 @@ fn made_up_offenders_are_found() {
     ] {
         assert_eq!(breaches(file, text), [], "{file}: {text}");
     }
-    let core = &MANIFESTS[1];
-    let made_up = "[package]\nname = \"catraca-core\"\n[dependencies]\nblake3.workspace = true\n\
-        catraca-node.workspace = true\ntokio = { workspace = true }\n[dev-dependencies]\n\
-        catraca-testkit.workspace = true\n";
-    let lines: Vec<usize> = arrows(core, made_up).iter().map(|breach| breach.line).collect();
-    assert_eq!(lines, [5, 6], "its own tests may use what it must not");
     assert_eq!(workplaces("README.md", &["see /wo", "rk/notes"].concat()).len(), 1);
     assert_eq!(workplaces("README.md", "the work/life balance"), []);
-    let manifest = "[workspace.dependencies]\n# For a reason.\na = \"1\"\nb = \"1\"\n\nc = \"1\"\n[profile.dev]\nd = 1\n";
-    let members =
-        [("x/Cargo.toml".to_owned(), "a.workspace = true\nc = { workspace = true }\n".to_owned())];
-    let found: Vec<usize> =
-        dependencies(manifest, &members).iter().map(|breach| breach.line).collect();
-    assert_eq!(found, [4, 6], "b has no user, c no reason");
 }

@@ -1,7 +1,7 @@
 //! What must hold, during a run and after it.
 
+use super::found::read_log;
 use super::network::NODES;
-use super::node::read_log;
 use super::tally::Tally;
 use super::world::Sim;
 use catraca_wire::block::receipt;

@@ -2,8 +2,8 @@
 
 use super::disk::DiskFault;
 use super::event::{Event, Mend, Task};
+use super::found::{disk_tails, read_log};
 use super::network::NODES;
-use super::node::{disk_tails, read_log};
 use super::rng::Rng;
 use super::scenario::PromotionStep;
 use super::world::{MS, Sim};

@@ -22,6 +22,7 @@ mod disk;
 mod driver;
 mod event;
 mod faults;
+mod found;
 mod frames;
 mod network;
 mod node;

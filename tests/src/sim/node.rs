@@ -1,17 +1,17 @@
 //! A node: from what its disk holds to a running process, and to its end. It does what the program
 //! does around the same pure parts.
 
-use super::disk::{Cut, NodeDisk, StreamDisk};
+use super::disk::{Cut, NodeDisk};
 use super::event::{Event, Mend, Task, Wake};
+use super::found::{recover, truncate};
 use super::frames::address;
 use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
-use super::setup::{CLUSTER, KEY, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
+use super::setup::{CLUSTER, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
 use super::standby::StandbyStreams;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
-use catraca_core::log::damage::{Damage, Torn, TornReason};
-use catraca_core::log::recovery::{LastWrite, Recovery};
+use catraca_core::log::damage::{Damage, TornReason};
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::{Event as ReplicaEvent, Node, NodeSetup, RequestId};
@@ -20,10 +20,9 @@ use catraca_core::shard::Shard;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal};
 use catraca_core::shard::messages::{ConnectionId, MeshMessage, RoleConfig, ToControl, ToShard};
-use catraca_wire::block::{Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{Chain, MAX_BLOCK_LEN};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::ControlFlow;
 use std::rc::Rc;
 
 /// Segments made ahead of the one in use.
@@ -97,13 +96,6 @@ impl Process {
     }
 }
 
-/// What recovery found of one stream.
-struct Found {
-    tail: Tail,
-    torn: Option<Torn>,
-    damage: Option<Damage>,
-}
-
 /// The disk of a node that was never started, or wiped so many times.
 pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
     let state = match (node, wiped) {
@@ -111,60 +103,6 @@ pub(super) fn new_disk(node: usize, shards: u16, wiped: u8) -> NodeDisk {
         _ => ReplicaState::joining(shards, 0, address(1 - node)),
     };
     NodeDisk::new([node as u8 + 1 + 16 * wiped; 16], state, shards)
-}
-
-/// Recovers a stream, and shows its blocks.
-fn recover(
-    stream: u16,
-    disk: &StreamDisk,
-    last_write: LastWrite,
-    visit: &mut dyn FnMut(&SoundBlock<'_>),
-) -> Found {
-    let mut recovery = Recovery::new(Some(CLUSTER), stream, Some(&KEY)).with_last_write(last_write);
-    let mut damage = None;
-    for (index, bytes) in disk.segments.iter().enumerate() {
-        let fed = recovery.feed(index as u32, bytes, &mut |block| {
-            visit(block);
-            ControlFlow::Continue(())
-        });
-        if let Err(found) = fed {
-            damage = Some(found);
-            break;
-        }
-    }
-    Found { tail: *recovery.tail(), torn: recovery.torn(), damage }
-}
-
-/// Whether nothing stands behind the last sound block of a stream.
-pub(super) fn ends_clean(stream: u16, disk: &StreamDisk) -> bool {
-    let found = recover(stream, disk, LastWrite::Block, &mut |_| {});
-    found.torn.is_none() && found.damage.is_none()
-}
-
-/// The last record of each stream on a disk.
-pub(super) fn disk_tails(disk: &NodeDisk) -> Vec<u64> {
-    let (streams, last_write) = (disk.streams.iter().enumerate(), disk.state.last_write());
-    streams
-        .map(|(stream, on_disk)| {
-            recover(stream as u16, on_disk, last_write, &mut |_| {}).tail.next_lsn - 1
-        })
-        .collect()
-}
-
-/// The records that a reader of a disk finds, each with its stream, epoch and receipt.
-pub(super) fn read_log(
-    disk: &NodeDisk,
-    mut visit: impl FnMut(u16, &SoundBlock<'_>),
-) -> Result<(), String> {
-    for (stream, on_disk) in disk.streams.iter().enumerate() {
-        let found = recover(stream as u16, on_disk, disk.state.last_write(), &mut |block| {
-            visit(stream as u16, block)
-        });
-        if let Some(damage) = found.damage {
-            return Err(format!("stream {stream} is damaged at {}: {}", damage.at, damage.reason));
-        }
-    }
-    Ok(())
 }
 
 fn block_ref(block: &SoundBlock<'_>) -> BlockRef {
@@ -519,13 +457,4 @@ impl Sim {
 /// The last durable record of a stream.
 pub(super) fn durable_tail(blocks: &[BlockRef]) -> u64 {
     blocks.iter().rev().find(|block| block.under_way.is_none()).map_or(0, |block| block.last_lsn)
-}
-
-/// What the broken variant does with damage: drops everything behind it.
-fn truncate(segments: &mut [Vec<u8>], tail: &Tail) {
-    for (index, bytes) in segments.iter_mut().enumerate().skip(tail.segment as usize) {
-        let from =
-            if index == tail.segment as usize { tail.offset as usize } else { SEGMENT_HEAD_LEN };
-        bytes[from..].fill(0);
-    }
 }

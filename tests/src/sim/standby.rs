@@ -3,9 +3,10 @@
 
 use super::Broken;
 use super::event::{Event as WorldEvent, Mend, Wake};
+use super::found::ends_clean;
 use super::frames::{Join, NodeFrame, Purpose, address, node_at, peer};
 use super::network::{End, Payload};
-use super::node::{BlockRef, ends_clean};
+use super::node::BlockRef;
 use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
 use super::world::{MS, Sim};
 use catraca_core::log::Tail;

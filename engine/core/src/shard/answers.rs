@@ -5,7 +5,7 @@ use super::journal::BlockMemory;
 use super::messages::{MeshMessage, Now, Refusal, ToControl};
 use super::outbox::{Origin, Waiting};
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame,
+    AnswerFields, ErrorCode, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame,
 };
 
 /// What is answered when the budget ends before the decision is known to be safe.
@@ -42,13 +42,7 @@ impl<B: BlockMemory> Shard<B> {
                 }
                 Err(refusal) => {
                     self.counters.refused += 1;
-                    let error = ErrorFrame::new(
-                        correlation,
-                        refusal.code,
-                        refusal.retry_after_ms,
-                        false,
-                        refusal.detail,
-                    );
+                    let error = refusal.frame(correlation);
                     self.sessions.answer(connection, bytemuck::bytes_of(&error));
                 }
             },
@@ -163,20 +157,12 @@ impl<B: BlockMemory> Shard<B> {
     pub fn tick(&mut self, now: Now) {
         let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
         let mut missed = 0;
-        let error = |correlation| {
-            ErrorFrame::new(
-                correlation,
-                UNCONFIRMED.code,
-                UNCONFIRMED.retry_after_ms,
-                false,
-                UNCONFIRMED.detail,
-            )
-        };
         self.outbox.expire(now.mono_ns, |origin| {
             missed += 1;
             match origin {
                 Origin::Local { connection, correlation } => {
-                    sessions.answer(connection, bytemuck::bytes_of(&error(correlation)));
+                    sessions
+                        .answer(connection, bytemuck::bytes_of(&UNCONFIRMED.frame(correlation)));
                 }
                 Origin::Remote { shard, pending } => {
                     mesh_out
@@ -186,7 +172,10 @@ impl<B: BlockMemory> Shard<B> {
         });
         self.forwards.expire(now.mono_ns, |asked| {
             missed += 1;
-            sessions.answer(asked.connection, bytemuck::bytes_of(&error(asked.correlation)));
+            sessions.answer(
+                asked.connection,
+                bytemuck::bytes_of(&UNCONFIRMED.frame(asked.correlation)),
+            );
         });
         self.counters.deadlines_missed += missed;
         self.counters.refused += missed;

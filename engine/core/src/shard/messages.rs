@@ -7,8 +7,8 @@ use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
 use catraca_wire::frame::{
-    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, LookupFrame, Role,
-    TransactionFields,
+    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LookupFrame,
+    Role, TransactionFields,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -51,6 +51,11 @@ impl Refusal {
     /// A refusal that a later try may escape.
     pub const fn retry(code: ErrorCode, retry_after_ms: u32, detail: &'static str) -> Self {
         Self { code, retry_after_ms, detail }
+    }
+
+    /// Its ERROR, which ends no connection.
+    pub fn frame(&self, correlation: u64) -> ErrorFrame {
+        ErrorFrame::new(correlation, self.code, self.retry_after_ms, false, self.detail)
     }
 }
 

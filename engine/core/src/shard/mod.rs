@@ -20,6 +20,7 @@ mod forwards;
 pub mod journal;
 pub mod messages;
 mod outbox;
+mod requests;
 mod session;
 mod submit;
 
@@ -33,17 +34,13 @@ use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
 use catraca_wire::frame::{
-    self, ClusterOp, ErrorCode, ErrorFrame, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION, PongFrame, Role, Stage, WelcomeFrame,
+    self, ErrorCode, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
 };
-use checks::{check_header, check_hello, reserved_is_zero};
+use checks::{check_header, reserved_is_zero};
 use dedupe::Dedupe;
 use forwards::Forwards;
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{
-    Admission, ConnectionId, ControlRequest, MeshMessage, Now, Refusal, RoleConfig, ShardState,
-    ToControl,
-};
+use messages::{Admission, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
 use outbox::{Origin, Outbox};
 use session::{Sessions, State};
 use std::collections::VecDeque;
@@ -288,144 +285,6 @@ impl<B: BlockMemory> Shard<B> {
             // What is answered at once makes room in flight for what follows it.
             self.decide_staged(bytes, received_ns, now);
         }
-    }
-
-    fn break_off(&mut self, id: ConnectionId, correlation: u64, code: ErrorCode, detail: &str) {
-        self.counters.bad_frames += u64::from(code == ErrorCode::BadFrame);
-        self.sessions.close_with(id, correlation, code, detail);
-    }
-
-    /// A whole frame that is no SUBMIT.
-    fn take_request(&mut self, id: ConnectionId, header: &HeaderFields, whole: &[u8], now: Now) {
-        let correlation = header.correlation.to_native();
-        match FrameKind::from_wire(header.kind) {
-            Some(FrameKind::Hello) => {
-                if let Some(hello) = frame::view::<HelloFrame>(whole) {
-                    self.greet(id, hello);
-                }
-            }
-            Some(FrameKind::Ping) => {
-                let mut pong = PongFrame::empty(correlation);
-                pong.server_time_ns = now.wall_ns.into();
-                self.sessions.send(id, bytemuck::bytes_of(&pong));
-            }
-            Some(FrameKind::Lookup) => {
-                let Some(lookup) = frame::view::<frame::LookupFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.lookup);
-                self.ask_control(id, correlation, allowed, ControlRequest::Lookup(*lookup));
-            }
-            Some(FrameKind::Blacklist) => {
-                let Some(change) = frame::view::<frame::BlacklistFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin);
-                self.ask_control(id, correlation, allowed, ControlRequest::Blacklist(*change));
-            }
-            Some(FrameKind::Stats) => {
-                let Some(stats) = frame::view::<frame::StatsFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
-                self.ask_control(
-                    id,
-                    correlation,
-                    allowed,
-                    ControlRequest::Stats(stats.shard.to_native()),
-                );
-            }
-            Some(FrameKind::Cluster) => {
-                let Some(request) = frame::view::<frame::ClusterFrame>(whole) else { return };
-                let describes = request.op == ClusterOp::Describe.to_wire();
-                let allowed = self
-                    .sessions
-                    .get(id)
-                    .is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
-                self.ask_control(id, correlation, allowed, ControlRequest::Cluster(*request));
-            }
-            _ => unreachable!("check_header lets only requests through"),
-        }
-    }
-
-    fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
-        let correlation = hello.header.correlation.to_native();
-        if let Err(detail) = check_hello(hello) {
-            return self.break_off(id, correlation, ErrorCode::BadFrame, detail);
-        }
-        if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
-            let detail = format!("this server speaks protocol version {PROTOCOL_VERSION} only");
-            return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
-        }
-        let credential = &hello.credential[..usize::from(hello.credential_len)];
-        let Some(permissions) = self.settings.access.identify(credential) else {
-            return self.break_off(
-                id,
-                correlation,
-                ErrorCode::Unauthenticated,
-                "the credential is missing or unknown",
-            );
-        };
-        let wanted = hello.in_flight.to_native();
-        let in_flight =
-            if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
-        let mut welcome = WelcomeFrame::empty(correlation);
-        welcome.version = PROTOCOL_VERSION;
-        welcome.role = self.role.to_wire();
-        welcome.durability = self.commit.durability().to_wire();
-        welcome.primary = self.primary;
-        welcome.epoch = match self.role {
-            Role::Primary => self.journal.identity().epoch.into(),
-            Role::Standby => self.primary_epoch.max(self.journal.identity().epoch).into(),
-        };
-        welcome.node_id = self.settings.node_id;
-        welcome.cluster_id = self.journal.identity().cluster_id;
-        welcome.shards = self.settings.shards.into();
-        welcome.max_frame = (MAX_REQUEST_LEN as u32).into();
-        welcome.in_flight = in_flight.into();
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.state = State::Open;
-            session.permissions = permissions;
-            session.in_flight = in_flight;
-            session.patience_ends_ns = u64::MAX;
-        }
-        self.sessions.send(id, bytemuck::bytes_of(&welcome));
-    }
-
-    fn ask_control(
-        &mut self,
-        id: ConnectionId,
-        correlation: u64,
-        allowed: bool,
-        request: ControlRequest,
-    ) {
-        let refusal = if !allowed {
-            Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
-        } else if self.role != Role::Primary && matches!(request, ControlRequest::Blacklist(_)) {
-            NOT_PRIMARY
-        } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
-            Refusal::retry(
-                ErrorCode::Overloaded,
-                limits::OVERLOADED_RETRY_MS,
-                "too many look-ups and operations at once",
-            )
-        } else {
-            self.control_open += 1;
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.unanswered += 1;
-            }
-            let shard = self.settings.shard;
-            self.control_out.push(ToControl::Request {
-                shard,
-                connection: id,
-                correlation,
-                request,
-            });
-            return;
-        };
-        self.counters.refused += 1;
-        let error = ErrorFrame::new(
-            correlation,
-            refusal.code,
-            refusal.retry_after_ms,
-            false,
-            refusal.detail,
-        );
-        self.sessions.send(id, bytemuck::bytes_of(&error));
     }
 
     /// The driver has read the clock after work: dates the decisions made since it last did.

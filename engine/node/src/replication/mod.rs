@@ -10,6 +10,7 @@
 //! promote      a standby's tables go to the data cores          cut          what the primary lacks goes into quarantine
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
 //! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
+//! join         who this node is to the other one                told         what the program's own log says
 //! ```
 //!
 //! A session is one connection from node to node (heartbeats, membership of the in-sync set) and
@@ -23,6 +24,7 @@ mod cut;
 mod feed;
 mod follow;
 pub mod frames;
+mod join;
 mod listen;
 mod lists;
 mod mover;
@@ -30,25 +32,25 @@ mod promote;
 pub mod restart;
 mod standby;
 pub mod state_file;
+mod told;
 
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use catraca_core::replica::node::{Command, ConnId, Event, Node, RequestRefused};
 use catraca_core::replica::{Feeder, ReplicaState};
 use catraca_core::shard::messages::ToShard;
-use catraca_wire::address::Host;
-use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{JoinFrame, Purpose};
+use join::join_of;
 use mover::{Input, Mover};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use bootstrap::bootstrap;
+pub use join::{ReplicationSetup, advertised};
 pub use promote::Promoted;
 pub use standby::FollowingSetup;
 
@@ -58,33 +60,6 @@ const SILENCE: Duration = Duration::from_millis(3_000);
 const MAILBOX_RETRY: Duration = Duration::from_millis(1);
 /// How long it is waited for a descriptor without which the node must not go on.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Who this node is to the other one.
-#[derive(Debug, Clone)]
-pub struct ReplicationSetup {
-    /// Folder of the log and of `replica.json`.
-    pub data_dir: PathBuf,
-    /// Cluster.
-    pub cluster_id: [u8; 16],
-    /// Node.
-    pub node_id: [u8; 16],
-    /// Random, of this run of the program.
-    pub run: [u8; 16],
-    /// Key of the chain, which both nodes prove to have.
-    pub key: ChainKey,
-    /// Shards of the node.
-    pub shards: u16,
-    /// Length of its segments, bytes.
-    pub segment_len: u64,
-    /// Where other nodes reach this one, as it tells them.
-    pub replication_address: String,
-    /// Where clients reach this one, as it tells other nodes.
-    pub client_address: String,
-    /// After how long without the standby a primary goes on alone by itself; zero never.
-    pub solo_after: Duration,
-    /// Processors for the threads.
-    pub cpus: Vec<usize>,
-}
 
 /// What the node shows of its place in the cluster.
 #[derive(Debug, Clone)]
@@ -463,22 +438,6 @@ impl Replication {
     }
 }
 
-/// A JOIN of this node.
-fn join_of(setup: &ReplicationSetup, purpose: Purpose, stream: u16, epoch: u32) -> JoinFrame {
-    let mut join = JoinFrame::empty(stream, epoch);
-    join.format_version = FORMAT_VERSION.into();
-    join.shards = setup.shards.into();
-    join.purpose = purpose.to_wire();
-    join.role = Role::Standby.to_wire();
-    join.cluster_id = setup.cluster_id;
-    join.node_id = setup.node_id;
-    join.run = setup.run;
-    join.nonce = crate::random::bytes();
-    fill(&mut join.replication_address, &setup.replication_address);
-    fill(&mut join.client_address, &setup.client_address);
-    join
-}
-
 /// The text field of an address.
 fn address_field(address: &str) -> [u8; 48] {
     let mut field = [0; 48];
@@ -493,10 +452,4 @@ fn mode_text(durability: Durability) -> &'static str {
         Durability::Sync => "every answer waits for the standby",
         Durability::Solo => "answers wait for nobody",
     }
-}
-
-/// The address that a socket listens on, for others. `host` was checked with the configuration.
-pub fn advertised(host: Option<&str>, listen: SocketAddr) -> String {
-    let host = host.and_then(|host| Host::parse(host).ok()).unwrap_or(Host::Ip(listen.ip()));
-    host.with_port(listen.port())
 }

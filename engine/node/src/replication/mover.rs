@@ -5,13 +5,14 @@
 use super::attempt::{self, Attempt, Order};
 use super::connection::{self, dialed, refusal};
 use super::promote::{self, Promoted};
-use super::{DESCRIPTOR_PATIENCE, Replication, address_field, locked, mode_text, state_file};
+use super::told::Told;
+use super::{DESCRIPTOR_PATIENCE, Replication, address_field, locked, state_file};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
 use catraca_core::replica::ReplicaState;
 use catraca_core::replica::node::{
     Accepted, CallPurpose, Caller, Command, ConnId, Effect, Event, LogEnds, Node, NodeMessage,
-    NodeSetup, Report, RequestId, RequestRefused, Timing,
+    NodeSetup, RequestId, RequestRefused, Timing,
 };
 use catraca_core::shard::messages::ToShard;
 use catraca_wire::frame::Role;
@@ -40,9 +41,6 @@ const TIMING: Timing = Timing {
 };
 /// Between two looks of the node at the time.
 const TICK: Duration = Duration::from_millis(25);
-
-/// How often a session that ends for the same reason each time is told.
-const WAITING_TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// What comes to the node's thread.
 pub(super) enum Input {
@@ -85,33 +83,7 @@ pub(super) struct Mover {
     attempt: Option<Attempt>,
     /// To the thread that writes states; none before that runs.
     states: Option<Sender<ReplicaState>>,
-    waiting_told: WaitingTold,
-}
-
-/// What was last said of waiting for the primary. One that is down is told once, and a session that
-/// ends again and again for the same reason now and then.
-#[derive(Default)]
-struct WaitingTold {
-    why: String,
-    at: Option<Instant>,
-    followed: bool,
-}
-
-impl WaitingTold {
-    /// It waits: whether to say so.
-    fn waits(&mut self, why: &str) -> bool {
-        let lasts = self.at.is_none_or(|at| at.elapsed() >= WAITING_TOLD_EVERY);
-        let is_news = self.why != why || (self.followed && lasts);
-        if is_news {
-            *self = Self { why: why.to_owned(), at: Some(Instant::now()), followed: false };
-        }
-        is_news
-    }
-
-    /// It follows: whether to say so, which it is where waiting was said.
-    fn begins_to_follow(&mut self) -> bool {
-        !std::mem::replace(&mut self.followed, true)
-    }
+    told: Told,
 }
 
 /// How far this node's log goes, whoever writes it.
@@ -157,7 +129,7 @@ impl Mover {
             next_request: 0,
             attempt: None,
             states: None,
-            waiting_told: WaitingTold::default(),
+            told: Told::default(),
         }
     }
 
@@ -358,7 +330,7 @@ impl Mover {
                 self.inputs = mpsc::channel().1;
                 self.replication.start_anew()
             }
-            Effect::Report(report) => self.report(report),
+            Effect::Report(report) => self.told.report(report),
         }
     }
 
@@ -406,57 +378,6 @@ impl Mover {
                 current.end();
             }
             None => attempt::ended(&self.replication, attempt),
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        match report {
-            Report::StandbyConnected { address, in_sync } => {
-                tracing::info!(standby = address, in_sync, "a standby has connected")
-            }
-            Report::StandbyGone { why, durability } => {
-                tracing::warn!(why, mode = mode_text(durability), "the standby is gone");
-            }
-            Report::Twin { connected, caller } => tracing::warn!(
-                connected,
-                caller,
-                "two standbys of one identity: one data directory is a copy of the other; the second is refused"
-            ),
-            Report::CaughtUp => {
-                tracing::info!("the standby has caught up: answers wait for it from now on")
-            }
-            Report::InSync => {
-                tracing::info!("the standby is in sync: it may be promoted without loss")
-            }
-            Report::Alone { why } => {
-                tracing::warn!(
-                    why,
-                    "this node answers ALONE: decisions are on its own disk only, until a standby has caught up"
-                )
-            }
-            Report::Demoted { epoch } => tracing::warn!(
-                epoch,
-                "another node is the primary of a later epoch: this one becomes its standby and starts anew"
-            ),
-            Report::Following { address, epoch } => {
-                if self.waiting_told.begins_to_follow() {
-                    tracing::info!(primary = address, epoch, "following");
-                }
-            }
-            Report::NotFollowing { address, why } => {
-                if self.waiting_told.waits(&why) {
-                    tracing::warn!(primary = address, why, "waiting for the primary");
-                }
-            }
-            Report::Membership { in_sync, epoch } => {
-                tracing::info!(in_sync, epoch, "membership of the in-sync set")
-            }
-            Report::Replaced => {
-                tracing::warn!("another standby has this node's place: it is not in sync any more")
-            }
-            Report::NotPromoted { why } => {
-                tracing::warn!(%why, "this node is not promoted after all")
-            }
         }
     }
 }

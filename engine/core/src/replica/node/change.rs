@@ -4,7 +4,8 @@
 //! at no other time. Whatever else a node sends rests on what was durable before: heartbeats,
 //! REVOKE, WELCOME, refusals.
 
-use super::event::{Effect, NodeMessage, Report, RequestId, RequestRefused, Tables};
+use super::effect::{Effect, Report};
+use super::event::{NodeMessage, RequestId, RequestRefused, Tables};
 use super::{LogEnds, MAX_CHANGES, Node};
 use crate::replica::{Peer, ReplicaState};
 use catraca_wire::frame::{Durability, Role};

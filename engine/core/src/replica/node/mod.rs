@@ -6,7 +6,7 @@
 //! ```text
 //! mod      the node, timers, operator requests          primary   sessions with standbys, in-sync set, answering alone
 //! change   its durable state: persist before send       standby   attempts to follow, membership, promotion
-//! event    what comes in, what goes out
+//! event    what comes in                                effect    what goes out
 //! ```
 //!
 //! Blocks and acknowledgements do not pass through here: each stream has its
@@ -15,15 +15,15 @@
 //! only while a standby catches up.
 
 mod change;
+mod effect;
 mod event;
 mod primary;
 mod standby;
-#[cfg(test)]
-mod tests;
 
+pub use effect::{Effect, Report};
 pub use event::{
-    Accepted, CallFailure, CallPurpose, Caller, Command, ConnId, Effect, Event, NodeMessage,
-    Report, RequestId, RequestRefused, Tables, Timing,
+    Accepted, CallFailure, CallPurpose, Caller, Command, ConnId, Event, NodeMessage, RequestId,
+    RequestRefused, Tables, Timing,
 };
 
 use super::{NotPromotable, ReplicaState};
@@ -313,3 +313,6 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,8 @@
 //! wait for nobody.
 
 use super::change::Change;
-use super::event::{
-    Accepted, CallPurpose, Caller, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused,
-};
+use super::effect::{Effect, Report};
+use super::event::{Accepted, CallPurpose, Caller, ConnId, NodeMessage, RequestId, RequestRefused};
 use super::{LogEnds, Node};
 use crate::replica::{Peer, Session, Step};
 use catraca_wire::frame::{Durability, Role};

@@ -2,9 +2,8 @@
 //! set, and its promotion.
 
 use super::change::Change;
-use super::event::{
-    Accepted, CallFailure, ConnId, Effect, NodeMessage, Report, RequestId, RequestRefused, Tables,
-};
+use super::effect::{Effect, Report};
+use super::event::{Accepted, CallFailure, ConnId, NodeMessage, RequestId, RequestRefused, Tables};
 use super::{LogEnds, Node};
 use crate::replica::Peer;
 use catraca_wire::frame::Role;

@@ -1,0 +1,160 @@
+//! Requests that decide nothing: HELLO and PING, answered here, and what goes to the control thread.
+
+use super::Shard;
+use super::answers::NOT_PRIMARY;
+use super::checks::check_hello;
+use super::journal::BlockMemory;
+use super::messages::{ConnectionId, ControlRequest, Now, Refusal, ToControl};
+use super::session::State;
+use crate::limits;
+use catraca_wire::frame::{
+    self, ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
+    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
+};
+
+impl<B: BlockMemory> Shard<B> {
+    /// Ends a connection for what came over it.
+    pub(super) fn break_off(
+        &mut self,
+        id: ConnectionId,
+        correlation: u64,
+        code: ErrorCode,
+        detail: &str,
+    ) {
+        self.counters.bad_frames += u64::from(code == ErrorCode::BadFrame);
+        self.sessions.close_with(id, correlation, code, detail);
+    }
+
+    /// A whole frame that is no SUBMIT.
+    pub(super) fn take_request(
+        &mut self,
+        id: ConnectionId,
+        header: &HeaderFields,
+        whole: &[u8],
+        now: Now,
+    ) {
+        let correlation = header.correlation.to_native();
+        match FrameKind::from_wire(header.kind) {
+            Some(FrameKind::Hello) => {
+                if let Some(hello) = frame::view::<HelloFrame>(whole) {
+                    self.greet(id, hello);
+                }
+            }
+            Some(FrameKind::Ping) => {
+                let mut pong = PongFrame::empty(correlation);
+                pong.server_time_ns = now.wall_ns.into();
+                self.sessions.send(id, bytemuck::bytes_of(&pong));
+            }
+            Some(FrameKind::Lookup) => {
+                let Some(lookup) = frame::view::<frame::LookupFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.lookup);
+                self.ask_control(id, correlation, allowed, ControlRequest::Lookup(*lookup));
+            }
+            Some(FrameKind::Blacklist) => {
+                let Some(change) = frame::view::<frame::BlacklistFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin);
+                self.ask_control(id, correlation, allowed, ControlRequest::Blacklist(*change));
+            }
+            Some(FrameKind::Stats) => {
+                let Some(stats) = frame::view::<frame::StatsFrame>(whole) else { return };
+                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
+                self.ask_control(
+                    id,
+                    correlation,
+                    allowed,
+                    ControlRequest::Stats(stats.shard.to_native()),
+                );
+            }
+            Some(FrameKind::Cluster) => {
+                let Some(request) = frame::view::<frame::ClusterFrame>(whole) else { return };
+                let describes = request.op == ClusterOp::Describe.to_wire();
+                let allowed = self
+                    .sessions
+                    .get(id)
+                    .is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
+                self.ask_control(id, correlation, allowed, ControlRequest::Cluster(*request));
+            }
+            _ => unreachable!("check_header lets only requests through"),
+        }
+    }
+
+    fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
+        let correlation = hello.header.correlation.to_native();
+        if let Err(detail) = check_hello(hello) {
+            return self.break_off(id, correlation, ErrorCode::BadFrame, detail);
+        }
+        if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+            let detail = format!("this server speaks protocol version {PROTOCOL_VERSION} only");
+            return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
+        }
+        let credential = &hello.credential[..usize::from(hello.credential_len)];
+        let Some(permissions) = self.settings.access.identify(credential) else {
+            return self.break_off(
+                id,
+                correlation,
+                ErrorCode::Unauthenticated,
+                "the credential is missing or unknown",
+            );
+        };
+        let wanted = hello.in_flight.to_native();
+        let in_flight =
+            if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
+        let mut welcome = WelcomeFrame::empty(correlation);
+        welcome.version = PROTOCOL_VERSION;
+        welcome.role = self.role.to_wire();
+        welcome.durability = self.commit.durability().to_wire();
+        welcome.primary = self.primary;
+        welcome.epoch = match self.role {
+            Role::Primary => self.journal.identity().epoch.into(),
+            Role::Standby => self.primary_epoch.max(self.journal.identity().epoch).into(),
+        };
+        welcome.node_id = self.settings.node_id;
+        welcome.cluster_id = self.journal.identity().cluster_id;
+        welcome.shards = self.settings.shards.into();
+        welcome.max_frame = (MAX_REQUEST_LEN as u32).into();
+        welcome.in_flight = in_flight.into();
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.state = State::Open;
+            session.permissions = permissions;
+            session.in_flight = in_flight;
+            session.patience_ends_ns = u64::MAX;
+        }
+        self.sessions.send(id, bytemuck::bytes_of(&welcome));
+    }
+
+    fn ask_control(
+        &mut self,
+        id: ConnectionId,
+        correlation: u64,
+        allowed: bool,
+        request: ControlRequest,
+    ) {
+        let refusal = if !allowed {
+            Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
+        } else if self.role != Role::Primary && matches!(request, ControlRequest::Blacklist(_)) {
+            NOT_PRIMARY
+        } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
+            Refusal::retry(
+                ErrorCode::Overloaded,
+                limits::OVERLOADED_RETRY_MS,
+                "too many look-ups and operations at once",
+            )
+        } else {
+            self.control_open += 1;
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.unanswered += 1;
+            }
+            let shard = self.settings.shard;
+            self.control_out.push(ToControl::Request {
+                shard,
+                connection: id,
+                correlation,
+                request,
+            });
+            return;
+        };
+        self.counters.refused += 1;
+        let error = refusal.frame(correlation);
+        self.sessions.send(id, bytemuck::bytes_of(&error));
+    }
+}
