@@ -225,8 +225,8 @@ fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure>
             let cluster = cluster.unwrap_or_else(crate::random::bytes);
             let identity = Identity {
                 format_version: FORMAT_VERSION,
-                cluster_id: hex(&cluster),
-                node_id: hex(&crate::random::bytes()),
+                cluster_id: hex::encode(cluster),
+                node_id: hex::encode(crate::random::bytes::<16>()),
             };
             let mut text = serde_json::to_vec_pretty(&identity)
                 .map_err(|e| refuse(format!("{shown} can't be written: {e}")))?;
@@ -239,20 +239,10 @@ fn identity(path: &Path, cluster: Option<[u8; 16]>) -> Result<Identity, Failure>
     }
 }
 
-/// 16 bytes as 32 hexadecimal digits.
-pub fn hex(id: &[u8; 16]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// 16 bytes from 32 hexadecimal digits.
 pub fn parse_id(text: &str) -> Option<[u8; 16]> {
     let mut id = [0; 16];
-    if text.len() != 32 || !text.is_ascii() {
-        return None;
-    }
-    for (byte, place) in id.iter_mut().zip((0..32).step_by(2)) {
-        *byte = u8::from_str_radix(&text[place..place + 2], 16).ok()?;
-    }
+    hex::decode_to_slice(text, &mut id).ok()?;
     Some(id)
 }
 

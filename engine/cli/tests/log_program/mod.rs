@@ -15,11 +15,7 @@ pub fn data_dir() -> tempfile::TempDir {
     for shard in [0, 1] {
         stream(shard).write(dir.path());
     }
-    fs::write(
-        dir.path().join("chain.key"),
-        KEY.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n",
-    )
-    .expect("own");
+    fs::write(dir.path().join("chain.key"), hex::encode(KEY) + "\n").expect("own");
     dir
 }
 

@@ -1,29 +1,14 @@
 //! Bytes as lower-case hexadecimal digits: one spelling for each value, so that what is written so
 //! can be compared as text.
 
-use std::fmt::Write as _;
-
 /// Lower-case hexadecimal.
 pub fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        write!(text, "{byte:02x}").expect("writing to a string can't fail");
-    }
-    text
+    ::hex::encode(bytes)
 }
 
 /// The bytes that [`encode`] makes this text of; `None` for any other text, capitals included.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    let digit = |character: u8| match character {
-        b'0'..=b'9' => Some(character - b'0'),
-        b'a'..=b'f' => Some(character - b'a' + 10),
-        _ => None,
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
+    ::hex::decode(text).ok().filter(|bytes| encode(bytes) == text)
 }
 
 /// A field of a fixed number of bytes; `None` where the text is of another length, or no

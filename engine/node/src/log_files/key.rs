@@ -4,7 +4,6 @@
 use super::segment;
 use crate::whole_file;
 use catraca_wire::block::ChainKey;
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -114,24 +113,16 @@ pub fn load_or_create(data_dir: &Path) -> Result<ChainKey, KeyError> {
 }
 
 fn create(path: &Path) -> io::Result<ChainKey> {
-    let mut key: ChainKey = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut key)?;
-    let mut text = String::with_capacity(KEY_TEXT_LEN + 1);
-    for byte in key {
-        write!(text, "{byte:02x}").expect("writing to a string can't fail");
-    }
-    text.push('\n');
+    let key: ChainKey = crate::random::bytes();
+    let text = hex::encode(key) + "\n";
     whole_file::write_durably(path, whole_file::PRIVATE, text.as_bytes())?;
     Ok(key)
 }
 
 fn parse(text: &[u8]) -> Option<ChainKey> {
-    let digits: &[u8; KEY_TEXT_LEN] = text.strip_suffix(b"\n").unwrap_or(text).try_into().ok()?;
-    let digit = |character: u8| char::from(character).to_digit(16);
-    let mut key = [0; 32];
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
-    }
+    let digits = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut key = [0; KEY_TEXT_LEN / 2];
+    hex::decode_to_slice(digits, &mut key).ok()?;
     Some(key)
 }
 

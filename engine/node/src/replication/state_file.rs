@@ -1,6 +1,6 @@
 //! `replica.json`: a node's [`ReplicaState`], replaced as a whole and durably.
 
-use crate::data_dir::{hex, parse_id};
+use crate::data_dir::parse_id;
 use crate::fatal::{Failure, Status};
 use crate::whole_file;
 use catraca_core::replica::{Peer, ReplicaState};
@@ -55,7 +55,7 @@ fn stored(state: &ReplicaState) -> Stored {
         primary_may_leave: state.primary_may_leave,
         shards: state.shards,
         peer: state.peer.as_ref().map(|peer| StoredPeer {
-            node_id: hex(&peer.node_id),
+            node_id: hex::encode(peer.node_id),
             replication_address: peer.replication_address.clone(),
             client_address: peer.client_address.clone(),
         }),

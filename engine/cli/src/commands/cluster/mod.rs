@@ -14,7 +14,6 @@ use catraca_wire::frame::{ClusterRequest, Role};
 use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde::Serialize;
-use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// What an address said: a node's part, or why there is none to show.
@@ -69,20 +68,13 @@ impl<'a> From<&'a Answer> for View<'a> {
                 silence_ms: state.silence_ms,
                 primary: state.primary.as_deref(),
                 peer: state.peer.as_deref(),
-                node_id: hex(&state.node_id),
-                peer_node_id: state.peer_node_id.as_ref().map(hex),
-                cluster_id: hex(&state.cluster_id),
+                node_id: hex::encode(state.node_id),
+                peer_node_id: state.peer_node_id.as_ref().map(hex::encode),
+                cluster_id: hex::encode(state.cluster_id),
             },
             Err(error) => Self::Failed { addr, error },
         }
     }
-}
-
-fn hex(id: &[u8; 16]) -> String {
-    id.iter().fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The answers as a table, one row a node.

@@ -2,7 +2,7 @@
 //! kept head says of a log.
 
 use super::open;
-use super::view::{hex, utc};
+use super::view::utc;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use catraca_core::log::{BlockLocation, SoundBlock};
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Outcome {
     let report = Report {
         format: FORMAT,
         data_dir: args.data_dir.display().to_string(),
-        cluster_id: log.cluster_id().map(|id| hex(&id)),
+        cluster_id: log.cluster_id().map(hex::encode),
         chain_values_checked: key.is_some(),
         streams,
     };
@@ -96,7 +96,7 @@ fn stream(log: &LogReader, shard: u16) -> Result<Stream, Failure> {
         shard,
         epoch: read.tail.epoch,
         last_lsn: read.tail.next_lsn - 1,
-        chain: hex(&read.tail.previous_chain),
+        chain: hex::encode(read.tail.previous_chain),
         receipt: format!("{:016x}", receipt(&read.tail.previous_chain)),
         sealed_at: place.map(|_| utc(read.tail.sealed_at_ns)),
         file: place.map(|place| log.segment_path(shard, place.segment).display().to_string()),
@@ -215,7 +215,7 @@ impl Kept {
 
     /// Whether it is of this cluster; a log without a readable segment has none.
     pub fn is_of(&self, cluster_id: Option<&[u8; 16]>) -> bool {
-        self.cluster_id == cluster_id.map(|id| hex(id))
+        self.cluster_id == cluster_id.map(hex::encode)
     }
 
     /// What speaks against a block being the kept head of its stream.
@@ -238,7 +238,7 @@ impl Kept {
                 "the block ends with record {last_lsn}, the head kept with record {other}: it is another block"
             ));
         }
-        (kept.chain != hex(chain))
+        (kept.chain != hex::encode(chain))
             .then(|| "the head kept has another chain value for this block".to_owned())
     }
 }
@@ -265,7 +265,7 @@ impl<'a> Search<'a> {
         let KeptStream { last_lsn: kept_lsn, epoch: kept_epoch, chain: kept_chain, .. } = self.kept;
         self.found = Some(if last_lsn > *kept_lsn {
             Err(format!("no block ends with record {kept_lsn}, the last of the head kept"))
-        } else if *kept_chain != hex(&chain) {
+        } else if *kept_chain != hex::encode(chain) {
             Err(format!(
                 "the block that ends with record {kept_lsn} has another chain value than the head kept"
             ))

@@ -4,7 +4,7 @@
 use super::head::{Kept, Search};
 use super::open;
 use super::verify_proof::{self, Question, parse_receipt};
-use super::view::{hex, local_and_utc, utc};
+use super::view::{local_and_utc, utc};
 use crate::commands::Outcome;
 use crate::commands::output::{self, print};
 use catraca_core::log::{BlockLocation, Tail};
@@ -163,7 +163,7 @@ pub fn check(
     }
     Ok(Report {
         data_dir: data_dir.display().to_string(),
-        cluster_id: log.cluster_id().map(|id| hex(&id)),
+        cluster_id: log.cluster_id().map(hex::encode),
         sound: streams.iter().all(|stream| stream.state != DAMAGED),
         chain_values_checked: key.is_some(),
         head_missing: kept.map(|_| missing),
@@ -237,7 +237,7 @@ fn verify(
         first_record_at: times_ns.map(|(first, _)| utc(first)),
         last_record_at: times_ns.map(|(_, last)| utc(last)),
         times_ns,
-        chain_head: hex(&read.tail.previous_chain),
+        chain_head: hex::encode(read.tail.previous_chain),
         problem,
     })
 }

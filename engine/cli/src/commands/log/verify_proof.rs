@@ -2,7 +2,7 @@
 //! and no data directory.
 
 use super::head::Kept;
-use super::view::{RecordView, hex, utc};
+use super::view::{RecordView, utc};
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use catraca_core::log::BlockLocation;
@@ -144,15 +144,15 @@ fn view(
     let block = &proved.block;
     let record = RecordView::new(&record.head, &record.extension, &record.place, question.unmask);
     ProvedView {
-        cluster_id: hex(&block.cluster_id),
+        cluster_id: hex::encode(block.cluster_id),
         stream: block.shard.to_native(),
         lsn: record.lsn,
         epoch: block.epoch.to_native(),
         block_first_lsn: block.first_lsn.to_native(),
         block_last_lsn: proved.last_lsn(),
         sealed_at: utc(block.sealed_at_ns.to_native()),
-        previous_chain: hex(&block.previous_chain),
-        chain: hex(chain),
+        previous_chain: hex::encode(block.previous_chain),
+        chain: hex::encode(chain),
         receipt: format!("{:016x}", receipt(chain)),
         receipt_matches: question.receipt.is_some(),
         head_matches: question.head.is_some(),

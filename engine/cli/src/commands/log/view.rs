@@ -2,7 +2,6 @@
 
 use catraca_core::calendar::day_of;
 use catraca_core::log::BlockLocation;
-pub use catraca_core::log::hex::encode as hex;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
@@ -129,11 +128,13 @@ impl RecordView {
             payer_account: hash(transaction.payer_account.to_native()),
             payee_account: hash(transaction.payee_account.to_native()),
             device: hash(transaction.device.to_native()),
-            pix_key: Some(hex(&transaction.pix_key)).filter(|_| transaction.pix_key != [0; 16]),
+            pix_key: Some(hex::encode(transaction.pix_key))
+                .filter(|_| transaction.pix_key != [0; 16]),
             ip: unmask.then(|| ip(&transaction.ip)).flatten(),
-            trace_id: Some(hex(&transaction.trace_id)).filter(|_| transaction.trace_id != [0; 16]),
-            extension: Some(hex(extension)).filter(|text| !text.is_empty()),
-            chain: hex(&place.chain),
+            trace_id: Some(hex::encode(transaction.trace_id))
+                .filter(|_| transaction.trace_id != [0; 16]),
+            extension: Some(hex::encode(extension)).filter(|text| !text.is_empty()),
+            chain: hex::encode(place.chain),
             receipt: format!("{:016x}", receipt(&place.chain)),
         }
     }
