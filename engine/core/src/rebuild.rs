@@ -12,8 +12,8 @@ use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::frame::AnswerFields;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Why the logged changes of the blacklist make no overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,11 +56,6 @@ struct ListChanges {
     loaded: u64,
 }
 
-/// A panic in another thread ends the process, so what it held is never seen.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Builder {
     /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this
     /// secret.
@@ -73,10 +68,7 @@ impl Builder {
 
     /// The dedupe tables, by shard.
     pub fn into_dedupes(self) -> Vec<Dedupe> {
-        self.dedupes
-            .into_iter()
-            .map(|dedupe| dedupe.into_inner().unwrap_or_else(PoisonError::into_inner))
-            .collect()
+        self.dedupes.into_iter().map(|dedupe| dedupe.into_inner()).collect()
     }
 
     /// Takes the next block of a stream.
@@ -101,13 +93,13 @@ impl Builder {
                             if let Some((_, mut dedupe)) = before {
                                 ahead.finish(&mut dedupe, block);
                             }
-                            held.insert((shard, locked(&self.dedupes[usize::from(shard)])))
+                            held.insert((shard, self.dedupes[usize::from(shard)].lock()))
                         }
                     };
                     ahead.decision(dedupe, payer, head, block);
                 }
                 Some(RecordKind::OverlayChange) => {
-                    let mut lists = locked(&self.lists);
+                    let mut lists = self.lists.lock();
                     let ListChanges { overlay, full, unreadable, .. } = &mut *lists;
                     match OverlayChange::from_record(head) {
                         Some(change) => *full |= overlay.apply(&change).is_err(),
@@ -117,7 +109,7 @@ impl Builder {
                 Some(RecordKind::SnapshotLoaded) => {
                     // All of these are in one stream, so the last one counts, whatever the clocks
                     // of two nodes said.
-                    locked(&self.lists).loaded = head.snapshot_id.to_native();
+                    self.lists.lock().loaded = head.snapshot_id.to_native();
                 }
                 None => {}
             }
@@ -135,7 +127,7 @@ impl Builder {
 
     /// Id of the list last loaded on a running node; 0 none.
     pub fn snapshot_id(&self) -> u64 {
-        locked(&self.lists).loaded
+        self.lists.lock().loaded
     }
 
     /// The overlay after all changes.
@@ -144,7 +136,7 @@ impl Builder {
     /// When there are more than fit, or one that can't be read: without it somebody listed could be
     /// free.
     pub fn overlay(&self) -> Result<Overlay, OverlayFault> {
-        let lists = locked(&self.lists);
+        let lists = self.lists.lock();
         match (lists.full, lists.unreadable) {
             (true, _) => Err(OverlayFault::Full(OverlayFull)),
             (_, true) => Err(OverlayFault::Unreadable),

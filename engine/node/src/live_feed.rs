@@ -6,8 +6,8 @@
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most blocks that wait.
 const MAX_BLOCKS: usize = 256;
@@ -126,7 +126,7 @@ impl LiveFeed {
 
     /// For the one sender: what it sleeps on, woken by the next block or [`Self::wake`].
     pub fn parker(&self) -> MutexGuard<'_, Parker> {
-        self.parker.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parker.lock()
     }
 }
 

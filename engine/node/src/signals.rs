@@ -9,11 +9,12 @@
 
 use crate::fatal::{Failure, Status};
 use crate::mailbox::{Mailbox, any_message};
+use parking_lot::Mutex;
 use rustix::process::{Signal, getpid, kill_process};
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// The signals that are taken: two stop a node, and with the third it wakes the thread that takes
 /// them.
@@ -114,7 +115,7 @@ impl StopSignals {
                     return;
                 }
             }
-            let serves = self.serves.lock().unwrap_or_else(PoisonError::into_inner);
+            let serves = self.serves.lock();
             if !*serves {
                 // Nothing was accepted that could be answered, and what is on the disk is made for
                 // a crash at any moment. The lock is held to the end, so that nobody begins to
@@ -132,7 +133,7 @@ impl StopSignals {
 
     /// From now on a signal is [`Self::told`] instead of ending the process.
     pub fn serve(&self) {
-        *self.serves.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self.serves.lock() = true;
     }
 
     /// Resolves when a signal has come. Those that come after it change nothing.

@@ -5,12 +5,13 @@
 use super::connection::{self, ConnectionFailure, dial_while, dialed, message_of};
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
-use super::{Replication, follow, lists, locked};
+use super::{Replication, follow, lists};
 use catraca_core::replica::node::{CallFailure, ConnId, Event};
 use catraca_wire::replication::Purpose;
+use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ impl Attempt {
     /// Ends whatever of it waits for something.
     pub fn end(&self) {
         self.over.store(true, Ordering::Relaxed);
-        if let Some(standby_session) = locked(&self.standby_session).as_ref() {
+        if let Some(standby_session) = self.standby_session.lock().as_ref() {
             standby_session.end();
         }
         self.order(Order::End);
@@ -73,7 +74,7 @@ pub(super) fn start(
     };
     let (mover, address) = (Arc::clone(replication), address.to_owned());
     let body = move || {
-        let following = locked(&mover.following).clone();
+        let following = mover.following.lock().clone();
         if let Some(following) = following {
             run(&mover, following, number, &address, &over, &standby_session, &wanted);
         }
@@ -90,7 +91,7 @@ pub(super) fn start(
 /// Nothing of an attempt is under way any more.
 pub(super) fn ended(replication: &Replication, attempt: u64) {
     // Not under the lock, which health waits for.
-    let following = locked(&replication.following).clone();
+    let following = replication.following.lock().clone();
     let facts = following.map(|following| (following.committed(), following.tables()));
     let (committed, tables) = facts.unwrap_or_default();
     replication.event(Event::FollowingEnded { attempt, committed, tables });
@@ -115,7 +116,7 @@ fn run(
             match handles {
                 Ok((socket, writer)) => {
                     standby_session.adopt(socket);
-                    *locked(shared) = Some(Arc::clone(&standby_session));
+                    *shared.lock() = Some(Arc::clone(&standby_session));
                     if over.load(Ordering::Relaxed) {
                         standby_session.end();
                     }

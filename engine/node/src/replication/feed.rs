@@ -1,8 +1,8 @@
 //! One stream to the standby: finds where both logs part, then sends block after block, new ones
 //! from the data core's feed and older ones from the disk.
 
+use super::Replication;
 use super::connection::{Connection, ConnectionFailure, head_of};
-use super::{Replication, locked};
 use crate::live_feed::LiveFeed;
 use crate::log_files::cursor::{BlockCursor, find_boundary};
 use catraca_core::replica::{FeedFault, FeedStep, FeedView, Feeder, Opening, Question, Reply};
@@ -13,9 +13,10 @@ use catraca_wire::replication::{
     view,
 };
 use crossbeam::sync::Parker;
+use parking_lot::Mutex;
 use std::io::{IoSlice, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the sender sleeps with nothing to send; it is woken before.
@@ -146,7 +147,8 @@ fn take_acks(
     while replication.is_current(id) {
         let Some((kind, frame)) = connection.next()? else { continue };
         let ack = view::<AckFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
-        let acknowledged = locked(feeder)
+        let acknowledged = feeder
+            .lock()
             .acknowledge(ack.lsn.to_native(), ack.receipt.to_native())
             .map_err(fault)?;
         if is_live {
@@ -190,7 +192,7 @@ impl Sender<'_> {
                     .as_deref()
                     .map(|block| sound_head(block).map_or(0, |head| head.first_lsn.to_native())),
             };
-            let step = locked(self.feeder).step(view);
+            let step = self.feeder.lock().step(view);
             match (step, self.feed) {
                 (FeedStep::SendLive | FeedStep::DropLive, Some(feed)) => {
                     let Some(block) = head.take() else { continue };
@@ -237,7 +239,7 @@ impl Sender<'_> {
         let counters = &self.replication.channels.counters;
         let committed = self.feed.map_or(0, |_| {
             let said = counters[usize::from(self.stream)].read().committed_lsn;
-            locked(self.feeder).committed(durable, said)
+            self.feeder.lock().committed(durable, said)
         });
         preface.committed_lsn = committed.into();
         preface
@@ -252,7 +254,7 @@ fn deliver(
 ) -> Result<(), ConnectionFailure> {
     let head = sound_head(block)
         .ok_or_else(|| ConnectionFailure::Fault("a block of this log is unsound".to_owned()))?;
-    locked(feeder).sent(head).map_err(fault)?;
+    feeder.lock().sent(head).map_err(fault)?;
     let length = size_of::<BlockPrefaceFields>() + block.len();
     let (stream, epoch) = {
         let head = head_of(bytemuck::bytes_of(&preface));

@@ -54,7 +54,7 @@ pub(super) fn run(
     standby_session.adopt(connection.handle()?);
     crate::threads::prefer(number);
     let stream = following.stream(number);
-    let mut stream = super::locked(&stream);
+    let mut stream = stream.lock();
     find_boundary(
         replication,
         following,

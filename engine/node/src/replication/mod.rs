@@ -43,10 +43,11 @@ use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{JoinFrame, Purpose};
 use join::join_of;
 use mover::{Input, Mover};
+use parking_lot::Mutex;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use bootstrap::bootstrap;
@@ -119,11 +120,6 @@ struct Shown {
     standby_disk_full: bool,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic ends the process, so nobody sees what a panicking thread held.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Replication {
     /// The replication of a node in this state. `dormant` are the last records of the streams
     /// behind the shards' own; `primary` is where the configuration says that the primary is.
@@ -159,14 +155,14 @@ impl Replication {
         });
         let mover = Mover::new(&replication, state, primary, taken);
         replication.show(mover.node());
-        *locked(&replication.mover) = Some(mover);
+        *replication.mover.lock() = Some(mover);
         replication
     }
 
     /// Before a primary decides anything: asks the other node, if there is one, whether a higher
     /// epoch has begun. If so, this does not return.
     pub fn check_epoch(&self) {
-        if let Some(mover) = locked(&self.mover).as_mut() {
+        if let Some(mover) = self.mover.lock().as_mut() {
             mover.check_epoch();
         }
     }
@@ -181,9 +177,9 @@ impl Replication {
         listener: TcpListener,
         following: Option<FollowingSetup>,
     ) -> Result<(), Failure> {
-        *locked(&self.following) =
+        *self.following.lock() =
             following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
-        let mover = locked(&self.mover).take();
+        let mover = self.mover.lock().take();
         mover.map_or(Ok(()), Mover::start)?;
         let replication = Arc::clone(self);
         self.spawn("calls", move || listen::take_calls(&replication, &listener))
@@ -249,7 +245,7 @@ impl Replication {
         let in_sync = node.is_in_sync();
         self.in_sync.store(session.filter(|_| in_sync).unwrap_or(0), Ordering::Relaxed);
         let standby_disk_full = node.standby_disk_full();
-        let mut shown = locked(&self.shown);
+        let mut shown = self.shown.lock();
         if shown.state != *node.state() {
             shown.state = node.state().clone();
         }
@@ -259,14 +255,14 @@ impl Replication {
 
     fn begin_session(&self, session: u64) {
         self.set_current(session);
-        locked(&self.feeders).clear();
+        self.feeders.lock().clear();
         self.heard();
     }
 
     fn end_session(&self, session: u64) {
         if self.is_current(session) {
             self.set_current(0);
-            locked(&self.sockets).drain(..).for_each(|socket| connection::end(&socket));
+            self.sockets.lock().drain(..).for_each(|socket| connection::end(&socket));
         }
     }
 
@@ -277,7 +273,7 @@ impl Replication {
 
     /// A connection belongs to a session; `false` when that is over.
     fn adopt(&self, id: u64, socket: TcpStream) -> bool {
-        let mut sockets = locked(&self.sockets);
+        let mut sockets = self.sockets.lock();
         let goes_on = self.is_current(id);
         if goes_on {
             sockets.push(socket);
@@ -287,7 +283,7 @@ impl Replication {
 
     /// The standby's acknowledgements of a stream are counted by this.
     fn watch_feeder(&self, session: u64, stream: u16, feeder: &Arc<Mutex<Feeder>>) {
-        let mut feeders = locked(&self.feeders);
+        let mut feeders = self.feeders.lock();
         if !self.is_current(session) {
             return;
         }
@@ -308,7 +304,7 @@ impl Replication {
 
     /// Answers wait for a standby that is not connected.
     pub fn waits_for_standby(&self) -> bool {
-        let shown = locked(&self.shown);
+        let shown = self.shown.lock();
         shown.state.role == Role::Primary
             && shown.state.durability == Durability::Sync
             && shown.session.is_none()
@@ -316,21 +312,21 @@ impl Replication {
 
     /// Answers wait for a standby whose disk is nearly full.
     pub fn standby_disk_full(&self) -> bool {
-        let shown = locked(&self.shown);
+        let shown = self.shown.lock();
         shown.state.durability == Durability::Sync && shown.standby_disk_full
     }
 
     fn epoch(&self) -> u32 {
-        locked(&self.shown).state.epoch
+        self.shown.lock().state.epoch
     }
 
     /// What the node shows of its place.
     pub fn status(&self) -> ReplicationStatus {
         let (state, session, in_sync) = {
-            let shown = locked(&self.shown);
+            let shown = self.shown.lock();
             (shown.state.clone(), shown.session, shown.in_sync)
         };
-        let (connected, behind_records) = match (session, locked(&self.following).as_ref()) {
+        let (connected, behind_records) = match (session, self.following.lock().as_ref()) {
             (Some(_), _) => (true, self.standby_lacks()),
             (None, Some(following)) => (following.is_connected(), following.behind()),
             (None, None) => (false, 0),
@@ -342,9 +338,9 @@ impl Replication {
 
     /// Records that the standby of the session under way is known to lack.
     fn standby_lacks(&self) -> u64 {
-        let feeders = locked(&self.feeders);
+        let feeders = self.feeders.lock();
         let held = |stream: u16| {
-            feeders.get(usize::from(stream))?.as_ref().map(|feeder| locked(feeder).acknowledged())
+            feeders.get(usize::from(stream))?.as_ref().map(|feeder| feeder.lock().acknowledged())
         };
         (0..self.streams())
             .map(|stream| self.durable_lsn(stream).saturating_sub(held(stream).unwrap_or(0)))
@@ -353,16 +349,16 @@ impl Replication {
 
     /// On a standby: the last record of each stream that is durable here.
     pub fn followed(&self) -> Option<Vec<u64>> {
-        locked(&self.following).as_ref().map(|following| following.last_lsns())
+        self.following.lock().as_ref().map(|following| following.last_lsns())
     }
 
     /// The last record of each stream that is durable here, whether it was written here or
     /// followed; `None` in the middle of a promotion.
     pub fn durable_ends(&self) -> Option<Vec<u64>> {
-        let following = locked(&self.following);
+        let following = self.following.lock();
         match following.as_ref() {
             Some(following) => Some(following.last_lsns()),
-            None if locked(&self.shown).state.role == Role::Standby => None,
+            None if self.shown.lock().state.role == Role::Standby => None,
             None => Some((0..self.streams()).map(|stream| self.durable_lsn(stream)).collect()),
         }
     }
@@ -385,7 +381,7 @@ impl Replication {
 
     /// Streams on the disk: the shards' own, and those of an earlier, wider layout.
     fn streams(&self) -> u16 {
-        self.setup.shards + locked(&self.dormant).len() as u16
+        self.setup.shards + self.dormant.lock().len() as u16
     }
 
     fn is_current(&self, session: u64) -> bool {
@@ -415,12 +411,12 @@ impl Replication {
         let shards = usize::from(self.setup.shards);
         match usize::from(stream).checked_sub(shards) {
             None => self.channels.feeds[usize::from(stream)].durable_lsn(),
-            Some(dormant) => locked(&self.dormant)[dormant],
+            Some(dormant) => self.dormant.lock()[dormant],
         }
     }
 
     fn join_frame(&self, purpose: Purpose, stream: u16, session: u64) -> JoinFrame {
-        let state = &locked(&self.shown).state;
+        let state = &self.shown.lock().state;
         let mut join = join_of(&self.setup, purpose, stream, state.epoch);
         join.session = session.into();
         join.in_sync = u8::from(state.role == Role::Standby && state.in_sync);

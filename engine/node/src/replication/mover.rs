@@ -6,7 +6,7 @@ use super::attempt::{self, Attempt, Order};
 use super::connection::{self, dialed, refusal};
 use super::promote::{self, Promoted};
 use super::told::Told;
-use super::{DESCRIPTOR_PATIENCE, Replication, address_field, locked, state_file};
+use super::{DESCRIPTOR_PATIENCE, Replication, address_field, state_file};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
 use catraca_core::replica::ReplicaState;
@@ -91,13 +91,15 @@ struct Ends<'l>(&'l Replication);
 
 impl LogEnds for Ends<'_> {
     fn streams(&self) -> u16 {
-        locked(&self.0.following)
+        self.0
+            .following
+            .lock()
             .as_ref()
             .map_or_else(|| self.0.streams(), |following| following.last_lsns().len() as u16)
     }
 
     fn durable_lsn(&self, stream: u16) -> u64 {
-        match locked(&self.0.following).as_ref() {
+        match self.0.following.lock().as_ref() {
             Some(following) => following.last_lsns().get(usize::from(stream)).copied().unwrap_or(0),
             None => self.0.durable_lsn(stream),
         }
@@ -289,7 +291,7 @@ impl Mover {
             Effect::SingleWrites { attempt } => self.order(attempt, Order::SingleWrites),
             Effect::SeveralWrites { attempt } => self.order(attempt, Order::SeveralWrites),
             Effect::HasAll { .. } => {
-                if let Some(following) = locked(&self.replication.following).as_ref() {
+                if let Some(following) = self.replication.following.lock().as_ref() {
                     following.all_told();
                 }
             }

@@ -2,7 +2,7 @@
 //! cores.
 
 use super::standby::Following;
-use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication, locked};
+use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
 use crate::log_files::segment;
@@ -14,7 +14,7 @@ use catraca_core::shard::journal::{JournalSetup, Start};
 use catraca_core::shard::messages::{ShardState, TakeOver, ToShard};
 use catraca_wire::block::BlockIdentity;
 use catraca_wire::frame::Durability;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a promotion gives the control thread.
@@ -38,10 +38,8 @@ impl Replication {
     /// # Errors
     /// Why not, in words; nothing has changed then.
     pub fn promote(&self, force: bool) -> Result<Promoted, String> {
-        let tables = locked(&self.following)
-            .as_ref()
-            .map(|following| following.tables())
-            .unwrap_or_default();
+        let tables =
+            self.following.lock().as_ref().map(|following| following.tables()).unwrap_or_default();
         match self.request(Command::Promote { force, tables }) {
             Ok(Some(promoted)) => Ok(promoted),
             Ok(None) => Err("the promotion was not carried out".to_owned()),
@@ -74,19 +72,18 @@ pub(super) fn take_over(
     force: bool,
 ) -> Promoted {
     let following =
-        locked(&replication.following).take().expect("a standby that is promoted has its tables");
+        replication.following.lock().take().expect("a standby that is promoted has its tables");
     let following = alone(following);
     let overlay = following.builder.overlay();
     let overlay =
         overlay.unwrap_or_else(|error| crate::fatal::end(&Failure::failed(error.to_string())));
-    let snapshot = following.snapshot.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let streams = following.streams.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let tails: Vec<_> = streams.iter().map(|stream| locked(stream).follower.tail()).collect();
+    let snapshot = following.snapshot.into_inner();
+    let streams = following.streams.into_inner();
+    let tails: Vec<_> = streams.iter().map(|stream| stream.lock().follower.tail()).collect();
     let list_logged =
         following.builder.snapshot_id() == snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
     let shards = usize::from(replication.setup.shards);
-    *locked(&replication.dormant) =
-        tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
+    *replication.dormant.lock() = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
     for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
         let tail = &tails[shard];
         let start = Start {

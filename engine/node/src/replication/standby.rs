@@ -1,17 +1,18 @@
 //! What a standby holds while it follows: its streams, the tables that a promotion needs, and how
 //! far its primary's log is known to go.
 
+use super::ReplicationSetup;
 use super::connection::{self, ConnectionFailure};
 use super::follow::Stream;
-use super::{ReplicationSetup, locked};
 use crate::block_file::BlockFile;
 use catraca_core::blacklist::Snapshot;
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::Tables;
 use catraca_core::replica::{Boundaries, Follower};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 /// A primary that has said nothing of a stream by then has nothing in it: its first block comes at
@@ -81,7 +82,7 @@ impl StandbySession {
 
     /// A socket belongs to the session and ends with it.
     pub fn adopt(&self, socket: TcpStream) {
-        let mut sockets = locked(&self.sockets);
+        let mut sockets = self.sockets.lock();
         if self.over.load(Ordering::Relaxed) {
             connection::end(&socket);
         }
@@ -94,7 +95,7 @@ impl StandbySession {
     }
 
     pub fn end(&self) {
-        let sockets = locked(&self.sockets);
+        let sockets = self.sockets.lock();
         self.over.store(true, Ordering::Relaxed);
         sockets.iter().for_each(connection::end);
     }
@@ -122,59 +123,59 @@ impl Following {
 
     /// A stream, made if it is new here.
     pub(super) fn stream(&self, number: u16) -> Arc<Mutex<Stream>> {
-        let mut streams = locked(&self.streams);
+        let mut streams = self.streams.lock();
         while streams.len() <= usize::from(number) {
             let stream = streams.len() as u16;
             streams.push(new_stream(&self.setup, stream, Boundaries::default()));
-            locked(&self.seen).push((0, None));
+            self.seen.lock().push((0, None));
         }
         Arc::clone(&streams[usize::from(number)])
     }
 
     /// A stream has come this far, and the primary that far.
     pub(super) fn note(&self, number: u16, lsn: u64, durable: u64) {
-        if let Some(seen) = locked(&self.seen).get_mut(usize::from(number)) {
+        if let Some(seen) = self.seen.lock().get_mut(usize::from(number)) {
             *seen = (lsn, Some(durable));
         }
     }
 
     /// The primary has said how far a stream of its goes.
     pub(super) fn told(&self, number: u16, durable: u64) {
-        if let Some((_, there)) = locked(&self.seen).get_mut(usize::from(number)) {
+        if let Some((_, there)) = self.seen.lock().get_mut(usize::from(number)) {
             *there = Some(durable);
         }
     }
 
     /// A session begins: how far the primary's log goes is not known any more.
     pub(super) fn nothing_told(&self) {
-        *locked(&self.begun) = Instant::now();
-        locked(&self.seen).iter_mut().for_each(|(_, there)| *there = None);
+        *self.begun.lock() = Instant::now();
+        self.seen.lock().iter_mut().for_each(|(_, there)| *there = None);
     }
 
     /// The grant has come: this node has all that the primary has answered, where it has said
     /// nothing else.
     pub(super) fn all_told(&self) {
-        locked(&self.seen).iter_mut().for_each(|(here, there)| *there = there.or(Some(*here)));
+        self.seen.lock().iter_mut().for_each(|(here, there)| *there = there.or(Some(*here)));
     }
 
     /// Whether several blocks may be written at once, for as long as what this gives is held.
     pub(super) fn catching_up(&self) -> RwLockReadGuard<'_, bool> {
-        self.catching_up.read().unwrap_or_else(PoisonError::into_inner)
+        self.catching_up.read()
     }
 
     /// Whether several blocks may be written at once from now on; waits for what is being written.
     pub(super) fn set_catching_up(&self, catching_up: bool) {
-        *self.catching_up.write().unwrap_or_else(PoisonError::into_inner) = catching_up;
+        *self.catching_up.write() = catching_up;
     }
 
     /// The last record here of each stream.
     pub(super) fn last_lsns(&self) -> Vec<u64> {
-        locked(&self.seen).iter().map(|(here, _)| *here).collect()
+        self.seen.lock().iter().map(|(here, _)| *here).collect()
     }
 
     /// By stream: what the primary has called committed.
     pub(super) fn committed(&self) -> Vec<u64> {
-        locked(&self.streams).iter().map(|stream| locked(stream).follower.committed()).collect()
+        self.streams.lock().iter().map(|stream| stream.lock().follower.committed()).collect()
     }
 
     /// A session of an epoch with so many streams begins, of which an earlier run knew some to be
@@ -182,7 +183,7 @@ impl Following {
     pub(super) fn remember(&self, epoch: u32, streams: u16, committed: &[u64]) {
         for stream in 0..streams {
             let committed = committed.get(usize::from(stream)).copied().unwrap_or(0);
-            locked(&self.stream(stream)).follower.remember(epoch, committed);
+            self.stream(stream).lock().follower.remember(epoch, committed);
         }
     }
 
@@ -205,13 +206,14 @@ impl Following {
 
     /// Whether a session is under way, in which the primary has said how far its log goes.
     pub(super) fn is_connected(&self) -> bool {
-        let all_told = locked(&self.seen).iter().all(|(_, there)| there.is_some());
-        let has_nothing = locked(&self.begun).elapsed() > TOLD_AFTER;
+        let all_told = self.seen.lock().iter().all(|(_, there)| there.is_some());
+        let has_nothing = self.begun.lock().elapsed() > TOLD_AFTER;
         self.is_following() && (all_told || has_nothing)
     }
 
     pub(super) fn behind(&self) -> u64 {
-        locked(&self.seen)
+        self.seen
+            .lock()
             .iter()
             .filter_map(|(here, there)| there.map(|there| there.saturating_sub(*here)))
             .sum()
@@ -219,7 +221,7 @@ impl Following {
 
     /// A list has come. One that the log has replaced meanwhile is not held.
     pub(super) fn hold_list(&self, snapshot: Arc<Snapshot>) {
-        let mut held = locked(&self.snapshot);
+        let mut held = self.snapshot.lock();
         if self.builder.snapshot_id() == snapshot.id() {
             *held = Some(snapshot);
         }
@@ -228,7 +230,7 @@ impl Following {
     /// The list that the log says is in use, if it is not here.
     pub(super) fn missing_list(&self) -> Option<u64> {
         let wanted = self.builder.snapshot_id();
-        let held = locked(&self.snapshot).as_ref().map_or(0, |snapshot| snapshot.id());
+        let held = self.snapshot.lock().as_ref().map_or(0, |snapshot| snapshot.id());
         (wanted != 0 && wanted != held).then_some(wanted)
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::commands::output;
 use catraca_node::fatal::Failure;
+use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// `f_type` of tmpfs (linux/magic.h), where a log would not survive a restart.
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -28,13 +29,13 @@ impl Say {
     /// in order: [`Self::finish`] tells.
     pub fn print(&self, text: &str) {
         if let Err(failure) = output::write(text) {
-            self.unwritten.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+            self.unwritten.lock().get_or_insert(failure);
         }
     }
 
     /// Fails if anything could not be printed. A closed pipe is no failure.
     pub fn finish(self) -> Result<(), Failure> {
-        self.unwritten.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+        self.unwritten.into_inner().map_or(Ok(()), Err)
     }
 
     /// Begins a part.
