@@ -8,11 +8,11 @@ use super::frames::{NodeFrame, Purpose, node_at};
 use super::setup::{journal_setup, shard_state};
 use super::world::{MS, Sim};
 use catraca_core::rebuild::Builder;
-use catraca_core::replica::ReplicaState;
 use catraca_core::replica::node::{
     Accepted, CallPurpose, Command, ConnId, Effect, Event, LogEnds, Report, RequestId,
     RequestRefused, Tables, Timing,
 };
+use catraca_core::replica::{NewEpoch, ReplicaState};
 use catraca_core::shard::messages::{TakeOver, ToShard};
 use catraca_wire::frame::{Durability, fill};
 
@@ -299,7 +299,8 @@ impl Sim {
     /// The operator's command to a standby; `true` when it is carried out.
     pub(super) fn request_promotion(&mut self, node: usize, force: bool) -> bool {
         let before = self.process(node).node.is_promoting();
-        self.request(node, Command::Promote { force, tables: Tables::default() });
+        let (epoch, tables) = (NewEpoch::ByHand, Tables::default());
+        self.request(node, Command::Promote { force, epoch, tables });
         !before && self.process(node).node.is_promoting()
     }
 

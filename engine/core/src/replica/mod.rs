@@ -13,6 +13,7 @@
 //! Who is primary is decided outside the data path, by an arbiter: today an operator's command.
 //! [`ReplicaState`] is all that an arbiter changes, and its rules hold whoever calls.
 
+mod arbiter;
 mod boundaries;
 mod commit;
 mod feeder;
@@ -22,6 +23,7 @@ mod opening;
 mod session;
 mod state;
 
+pub use arbiter::NewEpoch;
 pub use boundaries::Boundaries;
 pub use commit::CommitTracker;
 pub use feeder::{FeedFault, FeedStep, FeedView, Feeder, MAX_UNACKNOWLEDGED};

@@ -3,9 +3,8 @@
 //!
 //! The rules that keep two nodes from both acknowledging:
 //!
-//! - An epoch is the time of one primary. Only a promotion begins one, and each node has its own
-//!   half of the numbers (the founder the odd ones), so that no two nodes ever decide in the same,
-//!   whatever anybody commands.
+//! - An epoch is the time of one primary. Only a promotion begins one, and whoever promotes gives its
+//!   number ([`NewEpoch`]), so that no two nodes ever decide in the same, whatever anybody commands.
 //! - A standby takes blocks of the highest epoch that it has seen and of no lower one. A primary in
 //!   [`Durability::Sync`] answers nothing that its standby has not taken: so one whose standby was
 //!   promoted can't answer any more, without knowing it.
@@ -14,6 +13,7 @@
 //!   without it. The primary goes alone only after the standby has given the grant back, or by an
 //!   operator's override: the standby will not be promoted.
 
+use super::arbiter::NewEpoch;
 use crate::log::recovery::LastWrite;
 use catraca_wire::frame::{Durability, Role};
 use catraca_wire::replication::RefuseReason;
@@ -83,6 +83,14 @@ pub enum NotPromotable {
     /// It never followed anybody.
     #[error("this node has never been connected to a primary: there is nothing to take over")]
     Empty,
+    /// The arbiter gives an epoch that is not a new one here.
+    #[error("epoch {given} is over: this node has seen epoch {seen}")]
+    EpochIsOver {
+        /// What the arbiter gives.
+        given: u32,
+        /// Highest seen here.
+        seen: u32,
+    },
     /// It may lack answered decisions.
     #[error("not in sync: answered decisions may be missing here")]
     NotInSync,
@@ -125,19 +133,11 @@ impl ReplicaState {
         }
     }
 
-    fn next_epoch(&self) -> u32 {
-        let next = self
-            .epoch
-            .checked_add(1)
-            .expect("four thousand million promotions are beyond any cluster's life");
-        if (next % 2 == 1) == self.odd_epochs { next } else { next + 1 }
-    }
-
     /// This standby as the primary of a new epoch, alone until a standby has caught up.
     ///
     /// # Errors
     /// [`NotPromotable`]; with `force` only where there is nothing to promote.
-    pub fn promoted(&self, force: bool) -> Result<Self, NotPromotable> {
+    pub fn promoted(&self, force: bool, epoch: NewEpoch) -> Result<Self, NotPromotable> {
         if self.role == Role::Primary {
             return Err(NotPromotable::Already(self.epoch));
         }
@@ -151,7 +151,7 @@ impl ReplicaState {
             return Err(NotPromotable::MayBeLeft);
         }
         Ok(Self {
-            epoch: self.next_epoch(),
+            epoch: epoch.number(self)?,
             role: Role::Primary,
             durability: Durability::Solo,
             in_sync: false,
@@ -325,15 +325,15 @@ mod tests {
     fn epochs_rise_and_two_nodes_never_share_one() {
         let (mut a, mut b) = pair();
         for round in 0..4 {
-            let new = b.promoted(false).expect("granted");
+            let new = b.promoted(false, NewEpoch::ByHand).expect("granted");
             assert!(new.epoch > a.epoch && new.epoch > b.epoch, "{round}");
             assert_eq!(new.durability, Durability::Solo);
             b = new;
             assert_eq!(b.demoted(a.epoch, None), None, "a lower epoch demotes nobody");
             a = a.demoted(b.epoch, Some(peer(2))).expect("a higher epoch does");
-            assert_eq!(a.promoted(false), Err(NotPromotable::NotInSync));
+            assert_eq!(a.promoted(false, NewEpoch::ByHand), Err(NotPromotable::NotInSync));
             // Whatever is forced, the two halves of the numbers never meet.
-            assert_ne!(a.promoted(true).expect("forced").epoch % 2, b.epoch % 2);
+            assert_ne!(a.promoted(true, NewEpoch::ByHand).expect("forced").epoch % 2, b.epoch % 2);
             a = a
                 .following(b.epoch, peer(2), b.odd_epochs, false)
                 .and_then(|a| a.with_membership(b.epoch, true))
@@ -357,14 +357,14 @@ mod tests {
     #[test]
     fn who_may_lack_answers_is_promoted_by_force_only() {
         let (_, b) = pair();
-        assert_eq!(b.promoted(false).expect("granted").epoch, 2);
+        assert_eq!(b.promoted(false, NewEpoch::ByHand).expect("granted").epoch, 2);
         let revoked = b.with_membership(1, false).expect("its epoch");
-        assert_eq!(revoked.promoted(false), Err(NotPromotable::NotInSync));
-        assert_eq!(revoked.promoted(true).expect("forced").epoch, 2);
+        assert_eq!(revoked.promoted(false, NewEpoch::ByHand), Err(NotPromotable::NotInSync));
+        assert_eq!(revoked.promoted(true, NewEpoch::ByHand).expect("forced").epoch, 2);
         let leaving = b.following(1, peer(1), true, true).expect("same epoch");
-        assert_eq!(leaving.promoted(false), Err(NotPromotable::MayBeLeft));
+        assert_eq!(leaving.promoted(false, NewEpoch::ByHand), Err(NotPromotable::MayBeLeft));
         let empty = ReplicaState::joining(1, 0, String::new());
-        assert_eq!(empty.promoted(true), Err(NotPromotable::Empty));
+        assert_eq!(empty.promoted(true, NewEpoch::ByHand), Err(NotPromotable::Empty));
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         assert!(granted.found(&[7, 0]).in_sync && granted.found(&[9, 4, 1]).in_sync);
         for less in [&[6, 0][..], &[], &[0, 100]] {
             assert_eq!(
-                granted.found(less).promoted(false),
+                granted.found(less).promoted(false, NewEpoch::ByHand),
                 Err(NotPromotable::NotInSync),
                 "{less:?}"
             );
@@ -399,7 +399,10 @@ mod tests {
             behind.with_membership(1, true).expect("its epoch").last_write(),
             LastWrite::Block
         );
-        assert_eq!(behind.promoted(true).expect("forced").last_write(), LastWrite::Block);
+        assert_eq!(
+            behind.promoted(true, NewEpoch::ByHand).expect("forced").last_write(),
+            LastWrite::Block
+        );
         let granted = behind.with_membership(1, true).expect("its epoch");
         assert_eq!(
             granted.following(1, peer(1), true, false).expect("the same").last_write(),
@@ -418,7 +421,7 @@ mod tests {
             b.following(3, peer(1), true, false).expect("higher").committed.is_empty(),
             "another epoch may have lost them by force"
         );
-        assert!(b.promoted(false).expect("granted").committed.is_empty());
+        assert!(b.promoted(false, NewEpoch::ByHand).expect("granted").committed.is_empty());
         let a = a.with_ends(vec![30]);
         assert!(
             a.lacks(&[29]) && a.lacks(&[]) && !a.lacks(&[30]),

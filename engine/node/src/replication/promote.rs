@@ -8,8 +8,8 @@ use crate::fatal::Failure;
 use crate::log_files::segment;
 use catraca_core::blacklist::{Lists, Overlay, Snapshot};
 use catraca_core::policy::Policy;
-use catraca_core::replica::NotPromotable;
 use catraca_core::replica::node::{Command, RequestRefused};
+use catraca_core::replica::{NewEpoch, NotPromotable};
 use catraca_core::shard::journal::{JournalSetup, Start};
 use catraca_core::shard::messages::{ShardState, TakeOver, ToShard};
 use catraca_wire::block::BlockIdentity;
@@ -33,14 +33,14 @@ pub struct Promoted {
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
 
 impl Replication {
-    /// Makes this standby the primary, as an operator or an arbiter wants.
+    /// Makes this standby the primary, as an operator wants.
     ///
     /// # Errors
     /// Why not, in words; nothing has changed then.
     pub fn promote(&self, force: bool) -> Result<Promoted, String> {
         let tables =
             self.following.lock().as_ref().map(|following| following.tables()).unwrap_or_default();
-        match self.request(Command::Promote { force, tables }) {
+        match self.request(Command::Promote { force, epoch: NewEpoch::ByHand, tables }) {
             Ok(Some(promoted)) => Ok(promoted),
             Ok(None) => Err("the promotion was not carried out".to_owned()),
             Err(RequestRefused::NotPromotable(why)) => Err(self.why_not(why)),
@@ -59,7 +59,9 @@ impl Replication {
             NotPromotable::NotInSync | NotPromotable::MayBeLeft => {
                 format!("{why}; {behind}; --force may lose them")
             }
-            NotPromotable::Already(_) | NotPromotable::Empty => why.to_string(),
+            NotPromotable::Already(_)
+            | NotPromotable::Empty
+            | NotPromotable::EpochIsOver { .. } => why.to_string(),
         }
     }
 }

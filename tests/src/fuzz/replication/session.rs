@@ -3,7 +3,7 @@
 //! promoted without force lacks nothing that was answered.
 
 use super::super::input::Input;
-use catraca_core::replica::{NotPromotable, Peer, ReplicaState, Session, Step};
+use catraca_core::replica::{NewEpoch, NotPromotable, Peer, ReplicaState, Session, Step};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::VecDeque;
 
@@ -269,7 +269,10 @@ impl Pair {
         assert!(
             self.primary.admits(&NODES[1 - self.primary_index], past, STREAMS as u16 + 1).is_err()
         );
-        assert_eq!(self.primary.promoted(true), Err(NotPromotable::Already(self.primary.epoch)));
+        assert_eq!(
+            self.primary.promoted(true, NewEpoch::ByHand),
+            Err(NotPromotable::Already(self.primary.epoch))
+        );
     }
 
     /// An operator promotes the standby; the primary learns of it, and comes back as its standby.
@@ -278,7 +281,7 @@ impl Pair {
         if self.overridden && !forced {
             return;
         }
-        let new = match self.standby.promoted(forced) {
+        let new = match self.standby.promoted(forced, NewEpoch::ByHand) {
             Ok(new) => new,
             Err(error) => {
                 assert!(!forced && !self.standby.in_sync, "{error}");
@@ -306,7 +309,10 @@ impl Pair {
             .primary
             .demoted(new.epoch, Some(peer(1 - self.primary_index)))
             .expect("a later epoch");
-        assert!(!old.in_sync && old.promoted(false).is_err(), "who was demoted holds no grant");
+        assert!(
+            !old.in_sync && old.promoted(false, NewEpoch::ByHand).is_err(),
+            "who was demoted holds no grant"
+        );
         self.primary_index = 1 - self.primary_index;
         (self.primary, self.standby) = (new, old);
         self.connect(input);

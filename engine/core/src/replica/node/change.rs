@@ -7,7 +7,7 @@
 use super::effect::{Effect, Report};
 use super::event::{NodeMessage, RequestId, RequestRefused, Tables};
 use super::{LogEnds, MAX_CHANGES, Node};
-use crate::replica::{Peer, ReplicaState};
+use crate::replica::{NewEpoch, Peer, ReplicaState};
 use catraca_wire::frame::{Durability, Role};
 
 /// A change that something led to.
@@ -29,7 +29,7 @@ pub(super) enum Change {
     /// will not be promoted.
     Alone { overridden: bool, why: &'static str, request: Option<RequestId> },
     /// A standby becomes the primary.
-    Promote { force: bool, request: RequestId, tables: Tables },
+    Promote { force: bool, epoch: NewEpoch, request: RequestId, tables: Tables },
     /// A higher epoch exists.
     Demoted { epoch: u32, by: Option<Peer> },
 }
@@ -156,8 +156,8 @@ impl Node {
             Change::Alone { overridden, request, .. } => {
                 self.weigh_alone(*overridden, *request, log)
             }
-            Change::Promote { force, request, tables } => {
-                match self.weigh_promotion(*force, tables) {
+            Change::Promote { force, epoch, request, tables } => {
+                match self.weigh_promotion(*force, *epoch, tables) {
                     Ok(new) => Some(new),
                     Err(why) => {
                         self.promotion_refused(*request, why);

@@ -1,6 +1,6 @@
 //! What comes to a [`Node`](super::Node).
 
-use crate::replica::{NotPromotable, Peer};
+use crate::replica::{NewEpoch, NotPromotable, Peer};
 use catraca_wire::frame::Role;
 use catraca_wire::replication::RefuseReason;
 
@@ -127,6 +127,8 @@ pub enum Command {
     Promote {
         /// Also where answered decisions may be missing here.
         force: bool,
+        /// The number of the epoch that begins.
+        epoch: NewEpoch,
         /// What it holds now.
         tables: Tables,
     },

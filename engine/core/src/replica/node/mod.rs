@@ -26,7 +26,7 @@ pub use event::{
     RequestRefused, Tables, Timing,
 };
 
-use super::{NotPromotable, ReplicaState};
+use super::{NewEpoch, NotPromotable, ReplicaState};
 use catraca_wire::frame::Role;
 use change::Change;
 use primary::{PrimarySession, SoloRequest};
@@ -250,7 +250,9 @@ impl Node {
         while self.persisting.is_none() && self.changes.is_empty() && !self.ended {
             let Some((request, command, _)) = self.requests.pop_front() else { return };
             match command {
-                Command::Promote { force, tables } => self.promote(request, force, tables),
+                Command::Promote { force, epoch, tables } => {
+                    self.promote(request, force, epoch, tables)
+                }
                 Command::Solo { standby_is_down } => self.go_solo(request, standby_is_down, log),
             }
         }
@@ -283,7 +285,7 @@ impl Node {
     }
 
     /// A promotion, wanted by an operator or an arbiter.
-    fn promote(&mut self, request: RequestId, force: bool, tables: Tables) {
+    fn promote(&mut self, request: RequestId, force: bool, epoch: NewEpoch, tables: Tables) {
         let refused = if self.state.role == Role::Primary {
             Some(NotPromotable::Already(self.state.epoch).into())
         } else if self.standby.is_promoting() {
@@ -291,11 +293,11 @@ impl Node {
         } else if self.standby.is_cutting() {
             Some(RequestRefused::UnderWay("the cutting of its log"))
         } else {
-            self.weigh_promotion(force, &tables).err()
+            self.weigh_promotion(force, epoch, &tables).err()
         };
         match refused {
             Some(why) => self.answer(request, Err(why)),
-            None => self.begin_promotion(request, force),
+            None => self.begin_promotion(request, force, epoch),
         }
     }
 
@@ -303,9 +305,10 @@ impl Node {
     fn weigh_promotion(
         &self,
         force: bool,
+        epoch: NewEpoch,
         tables: &Tables,
     ) -> Result<ReplicaState, RequestRefused> {
-        let promoted = self.state.promoted(force)?;
+        let promoted = self.state.promoted(force, epoch)?;
         match (&tables.fault, tables.missing_list) {
             (Some(fault), _) => Err(RequestRefused::Tables(fault.clone())),
             (None, Some(list)) if !force => Err(RequestRefused::MissingList(list)),

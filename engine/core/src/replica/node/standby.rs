@@ -5,7 +5,7 @@ use super::change::Change;
 use super::effect::{Effect, Report};
 use super::event::{Accepted, CallFailure, ConnId, NodeMessage, RequestId, RequestRefused, Tables};
 use super::{LogEnds, Node};
-use crate::replica::Peer;
+use crate::replica::{NewEpoch, Peer};
 use catraca_wire::frame::Role;
 use catraca_wire::replication::RefuseReason;
 use std::collections::{BTreeMap, VecDeque};
@@ -42,6 +42,7 @@ struct Order {
 struct Promotion {
     request: RequestId,
     force: bool,
+    epoch: NewEpoch,
 }
 
 #[derive(Debug)]
@@ -293,8 +294,8 @@ impl Node {
             return;
         }
         standby.phase = Phase::Idle { call_at_ns: self.now_ns + self.setup.timing.call_pause_ns };
-        if let Some(&Promotion { request, force }) = standby.promotion.as_ref() {
-            self.change(Change::Promote { force, request, tables }, log);
+        if let Some(&Promotion { request, force, epoch }) = standby.promotion.as_ref() {
+            self.change(Change::Promote { force, epoch, request, tables }, log);
         } else if let Some(epoch) = standby.opened.filter(|_| !standby.cutting) {
             // After a start this node must not cut it off because the primary has lost it.
             let known = |stream: usize| self.state.committed.get(stream).copied().unwrap_or(0);
@@ -382,8 +383,8 @@ impl Node {
         self.change(Change::Cut { stream, ends }, log);
     }
 
-    pub(super) fn begin_promotion(&mut self, request: RequestId, force: bool) {
-        self.standby.promotion = Some(Promotion { request, force });
+    pub(super) fn begin_promotion(&mut self, request: RequestId, force: bool, epoch: NewEpoch) {
+        self.standby.promotion = Some(Promotion { request, force, epoch });
         self.end_following("it is to be promoted");
         // First nothing more is taken and acknowledged, then the new epoch is durable, and only
         // then does anybody decide. Also where nothing is under way what this node holds is asked

@@ -165,7 +165,7 @@ fn solo(request: u64, standby_is_down: bool) -> Event {
 fn promote(request: u64, force: bool) -> Event {
     Event::Requested {
         request: RequestId(request),
-        command: Command::Promote { force, tables: Tables::default() },
+        command: Command::Promote { force, epoch: NewEpoch::ByHand, tables: Tables::default() },
     }
 }
 

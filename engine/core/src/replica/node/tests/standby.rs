@@ -144,3 +144,27 @@ fn a_log_that_is_promoted_is_not_cut() {
         [Effect::TakeOver { request: RequestId(1), .. }]
     ));
 }
+
+#[test]
+fn an_arbiter_gives_the_epoch_and_an_old_one_is_refused() {
+    let mut told = standby();
+    let promote = |request, epoch| Event::Requested {
+        request: RequestId(request),
+        command: Command::Promote {
+            force: true,
+            epoch: NewEpoch::Given(epoch),
+            tables: Tables::default(),
+        },
+    };
+    let over = NotPromotable::EpochIsOver { given: 1, seen: 1 };
+    let refused = Effect::Answer { request: RequestId(1), outcome: Err(over.into()) };
+    assert_eq!(told.about(promote(1, 1)), [refused]);
+    assert_eq!(told.about(promote(2, 7)), [Effect::EndFollowing { attempt: 1 }]);
+    let ended =
+        Event::FollowingEnded { attempt: 1, committed: Vec::new(), tables: Tables::default() };
+    let said = told.about(ended);
+    assert!(
+        matches!(&said[..], [Effect::Persist(state)] if (state.epoch, state.role) == (7, Role::Primary)),
+        "{said:?}"
+    );
+}
