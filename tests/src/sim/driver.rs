@@ -292,9 +292,9 @@ impl Sim {
         let Core { shard, mail, .. } = &mut self.process(node).cores[core];
         for message in std::mem::take(mail) {
             match message {
-                ToShard::Durability { session, .. } if lone => {
+                ToShard::Durability { session, waits_for, .. } if lone => {
                     let durability = catraca_wire::frame::Durability::Solo;
-                    shard.control(ToShard::Durability { durability, session }, now);
+                    shard.control(ToShard::Durability { durability, session, waits_for }, now);
                 }
                 message => shard.control(message, now),
             }

@@ -8,7 +8,7 @@ use super::frames::{NodeFrame, Purpose};
 use super::node::durable_tail;
 use super::world::Sim;
 use catraca_core::replica::node::{Accepted, CallPurpose, Caller, ConnId, Event};
-use catraca_core::replica::{FeedStep, FeedView, Feeder, Opening, Question, Reply};
+use catraca_core::replica::{FeedStep, FeedView, Feeder, Opening, Question, ReplicaSlot, Reply};
 use catraca_core::shard::messages::ToShard;
 use catraca_wire::block::sound_head;
 use std::collections::{BTreeMap, VecDeque};
@@ -55,6 +55,8 @@ impl LiveFeed {
 /// The streams of a session.
 pub(super) struct Feeds {
     pub session: u64,
+    /// Where the acknowledgements count.
+    slot: ReplicaSlot,
     /// The connection from node to node.
     pub conn: usize,
     streams: Vec<Feed>,
@@ -124,10 +126,16 @@ impl Sim {
         self.node_event(node, Event::Called { conn: ConnId(conn as u64), caller, purpose });
     }
 
-    pub(super) fn begin_feeds(&mut self, node: usize, session: u64, conn: usize) {
+    pub(super) fn begin_feeds(
+        &mut self,
+        node: usize,
+        session: u64,
+        slot: ReplicaSlot,
+        conn: usize,
+    ) {
         let streams = (0..self.plan.shards).map(|_| Feed::default()).collect();
         self.note(format_args!("node {node} begins session {session}"));
-        self.process(node).primary.feeds = Some(Feeds { session, conn, streams });
+        self.process(node).primary.feeds = Some(Feeds { session, slot, conn, streams });
     }
 
     pub(super) fn end_feeds(&mut self, node: usize, conn: usize) {
@@ -165,11 +173,11 @@ impl Sim {
             }
             NodeFrame::Ack { lsn, receipt } => {
                 let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
-                let session = feeds.session;
+                let (session, slot) = (feeds.session, feeds.slot);
                 let Some(feeder) = feeds.streams[stream].feeder.as_mut() else { return };
                 match feeder.acknowledge(lsn, receipt) {
                     Ok(lsn) => {
-                        self.mail(node, stream, ToShard::StandbyDurable { session, lsn });
+                        self.mail(node, stream, ToShard::StandbyDurable { slot, session, lsn });
                         self.session_progress(node, stream);
                         self.feed(node, stream);
                     }
@@ -219,10 +227,10 @@ impl Sim {
         let lsn = feeder.acknowledged();
         let held = if early { self.tails(node)[stream] } else { lsn };
         let Some(feeds) = self.process(node).primary.feeds.as_mut() else { return };
-        let session = feeds.session;
+        let (session, slot) = (feeds.session, feeds.slot);
         feeds.streams[stream].feeder = Some(feeder);
         self.note(format_args!("node {node}/{stream} feeds from {lsn} on"));
-        self.mail(node, stream, ToShard::StandbyAt { session, lsn: held });
+        self.mail(node, stream, ToShard::StandbyAt { slot, session, lsn: held });
         self.session_progress(node, stream);
         self.feed(node, stream);
     }

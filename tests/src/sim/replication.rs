@@ -90,12 +90,12 @@ impl Sim {
             Effect::Send { conn, message } => {
                 self.send_frame(node, conn_of(conn), NodeFrame::Node(message))
             }
-            Effect::BeginSession { session, conn } => {
-                self.begin_feeds(node, session, conn_of(conn))
+            Effect::BeginSession { session, slot, conn } => {
+                self.begin_feeds(node, session, slot, conn_of(conn))
             }
             Effect::EndSession { conn, .. } => self.end_feeds(node, conn_of(conn)),
-            Effect::TellShards { durability, session } => {
-                self.mail_all(node, || ToShard::Durability { durability, session })
+            Effect::TellShards { durability, session, waits_for } => {
+                self.mail_all(node, || ToShard::Durability { durability, session, waits_for })
             }
             Effect::PrimaryAt { address, epoch } => {
                 let mut field = [0; 48];

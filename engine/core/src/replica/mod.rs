@@ -25,7 +25,7 @@ mod state;
 
 pub use arbiter::NewEpoch;
 pub use boundaries::Boundaries;
-pub use commit::CommitTracker;
+pub use commit::{CommitTracker, MAX_REPLICAS, ReplicaSlot, WaitsFor};
 pub use feeder::{FeedFault, FeedStep, FeedView, Feeder, MAX_UNACKNOWLEDGED};
 pub use follower::{FollowFault, Follower, Next, Placed, Taken};
 pub use opening::{Opening, Question, Reply};

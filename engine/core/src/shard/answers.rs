@@ -82,19 +82,6 @@ impl<B: BlockMemory> Shard<B> {
         self.counters.durable_lsn
     }
 
-    /// The standby goes on behind this record of the stream.
-    pub fn standby_at(&mut self, session: u64, lsn: u64) {
-        self.commit.standby_at(session, lsn);
-        self.commit_moved = true;
-    }
-
-    /// The standby has this record and all before it durable. [`Self::answer_committed`] must
-    /// follow.
-    pub fn standby_durable(&mut self, session: u64, lsn: u64) {
-        self.commit.durable_there(session, lsn);
-        self.commit_moved = true;
-    }
-
     /// Answers what has become committed.
     pub fn answer_committed(&mut self, now: Now) {
         if !std::mem::take(&mut self.commit_moved) {

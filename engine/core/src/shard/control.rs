@@ -53,14 +53,20 @@ impl<B: BlockMemory> Shard<B> {
                 self.tell_when_drained();
             }
             ToShard::SegmentsReady(count) => self.journal.segments_ready(count),
-            ToShard::Durability { durability, session } => {
-                self.commit.set_durability(durability);
+            ToShard::Durability { durability, session, waits_for } => {
+                self.commit.set_durability(durability, waits_for);
                 self.commit_moved = true;
                 let (shard, answered) = (self.settings.shard, self.commit.may_be_answered());
                 self.control_out.push(ToControl::Waiting { shard, session, answered });
             }
-            ToShard::StandbyAt { session, lsn } => self.standby_at(session, lsn),
-            ToShard::StandbyDurable { session, lsn } => self.standby_durable(session, lsn),
+            ToShard::StandbyAt { slot, session, lsn } => {
+                self.commit.replica_at(slot, session, lsn);
+                self.commit_moved = true;
+            }
+            ToShard::StandbyDurable { slot, session, lsn } => {
+                self.commit.durable_there(slot, session, lsn);
+                self.commit_moved = true;
+            }
             ToShard::PrimaryAt { address, epoch } => {
                 (self.primary, self.primary_epoch) = (address, epoch)
             }

@@ -6,6 +6,7 @@ use super::journal::JournalSetup;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
+use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LookupFrame,
     Role, TransactionFields,
@@ -178,16 +179,22 @@ pub enum ToShard {
         durability: Durability,
         /// The session that it is for, to be named in the reply; 0 for none.
         session: u64,
+        /// In [`Durability::Sync`]: of whom.
+        waits_for: WaitsFor,
     },
-    /// The standby goes on behind a record of the stream.
+    /// A standby goes on behind a record of the stream.
     StandbyAt {
+        /// Which.
+        slot: ReplicaSlot,
         /// In this session, whose number is above those of all sessions before.
         session: u64,
         /// The record.
         lsn: u64,
     },
-    /// The standby has a record and all before it durable.
+    /// A standby has a record and all before it durable.
     StandbyDurable {
+        /// Which.
+        slot: ReplicaSlot,
         /// In this session.
         session: u64,
         /// The record.

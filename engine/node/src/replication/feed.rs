@@ -5,7 +5,9 @@ use super::Replication;
 use super::connection::{Connection, ConnectionFailure, head_of};
 use crate::live_feed::LiveFeed;
 use crate::log_files::cursor::{BlockCursor, find_boundary};
-use catraca_core::replica::{FeedFault, FeedStep, FeedView, Feeder, Opening, Question, Reply};
+use catraca_core::replica::{
+    FeedFault, FeedStep, FeedView, Feeder, Opening, Question, ReplicaSlot, Reply,
+};
 use catraca_core::shard::messages::ToShard;
 use catraca_wire::block::sound_head;
 use catraca_wire::replication::{
@@ -39,9 +41,9 @@ pub(super) fn serve(
         return Ok(());
     };
     let start = feeder.acknowledged();
-    let is_live = stream < replication.setup.shards;
+    let (is_live, slot) = (stream < replication.setup.shards, *replication.slot.lock());
     if is_live {
-        replication.tell(usize::from(stream), ToShard::StandbyAt { session: id, lsn: start });
+        replication.tell(usize::from(stream), ToShard::StandbyAt { slot, session: id, lsn: start });
     }
     let feeder = Arc::new(Mutex::new(feeder));
     replication.watch_feeder(id, stream, &feeder);
@@ -51,7 +53,7 @@ pub(super) fn serve(
     replication
         .spawn("acks", move || {
             crate::threads::prefer(stream);
-            if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id) {
+            if let Err(failure) = take_acks(&acks, &mut connection, &shared, stream, id, slot) {
                 acks.session_failed(id, format!("stream {stream}: {failure}"));
             }
             if is_live {
@@ -142,6 +144,7 @@ fn take_acks(
     feeder: &Mutex<Feeder>,
     stream: u16,
     id: u64,
+    slot: ReplicaSlot,
 ) -> Result<(), ConnectionFailure> {
     let is_live = stream < replication.setup.shards;
     while replication.is_current(id) {
@@ -154,7 +157,7 @@ fn take_acks(
         if is_live {
             replication.tell(
                 usize::from(stream),
-                ToShard::StandbyDurable { session: id, lsn: acknowledged },
+                ToShard::StandbyDurable { slot, session: id, lsn: acknowledged },
             );
             replication.channels.feeds[usize::from(stream)].wake();
         }

@@ -37,7 +37,7 @@ mod told;
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use catraca_core::replica::node::{Command, ConnId, Event, Node, RequestRefused};
-use catraca_core::replica::{Feeder, ReplicaState};
+use catraca_core::replica::{Feeder, ReplicaSlot, ReplicaState};
 use catraca_core::shard::messages::ToShard;
 use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{JoinFrame, Purpose};
@@ -100,6 +100,8 @@ pub struct Replication {
     conns: AtomicU64,
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
     current: AtomicU64,
+    /// Where the acknowledgements of that session count.
+    slot: Mutex<ReplicaSlot>,
     /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0
     /// none.
     in_sync: AtomicU64,
@@ -146,6 +148,7 @@ impl Replication {
             sessions: AtomicU64::new(u64::from_le_bytes(crate::random::bytes()) | 1),
             conns: AtomicU64::new(1),
             current: AtomicU64::new(0),
+            slot: Mutex::new(ReplicaSlot::FIRST),
             in_sync: AtomicU64::new(0),
             began: Instant::now(),
             heard_ns: AtomicU64::new(0),
@@ -253,7 +256,8 @@ impl Replication {
             (session, in_sync, standby_disk_full);
     }
 
-    fn begin_session(&self, session: u64) {
+    fn begin_session(&self, session: u64, slot: ReplicaSlot) {
+        *self.slot.lock() = slot;
         self.set_current(session);
         self.feeders.lock().clear();
         self.heard();

@@ -256,16 +256,19 @@ impl Mover {
                 let _ = caller.verdict.send(Err(text));
             }
             Effect::Send { conn, message } => self.send(conn, message),
-            Effect::BeginSession { session, .. } => self.replication.begin_session(session),
+            Effect::BeginSession { session, slot, .. } => {
+                self.replication.begin_session(session, slot)
+            }
             Effect::EndSession { session, conn } => {
                 if let Some(writer) = self.writers.remove(&conn) {
                     connection::end(&writer);
                 }
                 self.replication.end_session(session);
             }
-            Effect::TellShards { durability, session } => {
+            Effect::TellShards { durability, session, waits_for } => {
                 for shard in 0..usize::from(self.replication.setup.shards) {
-                    self.replication.tell(shard, ToShard::Durability { durability, session });
+                    self.replication
+                        .tell(shard, ToShard::Durability { durability, session, waits_for });
                 }
             }
             Effect::PrimaryAt { address, epoch } => {

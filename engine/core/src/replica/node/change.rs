@@ -7,7 +7,7 @@
 use super::effect::{Effect, Report};
 use super::event::{NodeMessage, RequestId, RequestRefused, Tables};
 use super::{LogEnds, MAX_CHANGES, Node};
-use crate::replica::{NewEpoch, Peer, ReplicaState};
+use crate::replica::{NewEpoch, Peer, ReplicaState, WaitsFor};
 use catraca_wire::frame::{Durability, Role};
 
 /// A change that something led to.
@@ -243,7 +243,11 @@ impl Node {
                 if self.is_demoted_by(self.state.epoch + 1) => {}
             Change::WithStandby { session } => {
                 self.report(Report::CaughtUp);
-                self.effects.push(Effect::TellShards { durability: Durability::Sync, session });
+                self.effects.push(Effect::TellShards {
+                    durability: Durability::Sync,
+                    session,
+                    waits_for: WaitsFor::FIRST,
+                });
                 // No shard writes the streams behind its own any more: all of them was committed
                 // long ago.
                 for stream in self.setup.shards..log.streams() {
@@ -262,7 +266,11 @@ impl Node {
                     self.end_session(session, "answers wait for it no more", log);
                 }
                 self.report(Report::Alone { why });
-                self.effects.push(Effect::TellShards { durability: Durability::Solo, session: 0 });
+                self.effects.push(Effect::TellShards {
+                    durability: Durability::Solo,
+                    session: 0,
+                    waits_for: WaitsFor::FIRST,
+                });
                 if let Some(request) = request {
                     self.answer(request, Ok(()));
                 }

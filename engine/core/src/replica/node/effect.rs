@@ -1,7 +1,7 @@
 //! What a [`Node`](super::Node) wants done.
 
 use super::event::{ConnId, NodeMessage, RequestId, RequestRefused};
-use crate::replica::ReplicaState;
+use crate::replica::{ReplicaSlot, ReplicaState, WaitsFor};
 use catraca_wire::frame::Durability;
 use catraca_wire::replication::RefuseReason;
 
@@ -109,6 +109,8 @@ pub enum Effect {
     BeginSession {
         /// Its number.
         session: u64,
+        /// Where its acknowledgements count.
+        slot: ReplicaSlot,
         /// The connection from node to node.
         conn: ConnId,
     },
@@ -126,6 +128,8 @@ pub enum Effect {
         durability: Durability,
         /// The session; 0 none.
         session: u64,
+        /// In [`Durability::Sync`]: whose acknowledgements.
+        waits_for: WaitsFor,
     },
     /// Tell the shards where clients find the primary.
     PrimaryAt {

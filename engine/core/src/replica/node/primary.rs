@@ -5,12 +5,14 @@ use super::change::Change;
 use super::effect::{Effect, Report};
 use super::event::{Accepted, CallPurpose, Caller, ConnId, NodeMessage, RequestId, RequestRefused};
 use super::{LogEnds, Node};
-use crate::replica::{Peer, Session, Step};
+use crate::replica::{Peer, ReplicaSlot, Session, Step};
 use catraca_wire::frame::{Durability, Role};
 use catraca_wire::replication::RefuseReason;
 
 /// Most standbys that a primary has at a time: what an answer waits for is one of them.
 const MAX_STANDBYS: usize = 1;
+/// Where the acknowledgements of that one count.
+const SLOT: ReplicaSlot = ReplicaSlot::FIRST;
 
 /// A session with a standby.
 #[derive(Debug)]
@@ -159,7 +161,7 @@ impl Node {
         }
         self.last_session = id;
         let mut session = Session::new(id, caller.peer.node_id, &log.all(), caller.in_sync);
-        self.effects.push(Effect::BeginSession { session: id, conn });
+        self.effects.push(Effect::BeginSession { session: id, slot: SLOT, conn });
         self.effects.push(Effect::Welcome { conn });
         self.report(Report::StandbyConnected {
             address: caller.peer.replication_address.clone(),

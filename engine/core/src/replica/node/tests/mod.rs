@@ -1,7 +1,7 @@
 //! The node alone: what it says when the disk hangs, and in which order.
 
 use super::*;
-use crate::replica::Peer;
+use crate::replica::{Peer, WaitsFor};
 use catraca_wire::frame::Durability;
 use catraca_wire::replication::RefuseReason;
 use proptest::prelude::*;
@@ -119,7 +119,10 @@ fn pair(solo_after_ms: u64) -> Told {
     let mut told = Told::of(ReplicaState::single(1, 1), solo_after_ms);
     assert!(matches!(told.catches_up(1, 5)[..], [Effect::Persist(_)]));
     let durability = Durability::Sync;
-    assert_eq!(told.about(Event::Persisted), [Effect::TellShards { durability, session: 5 }]);
+    assert_eq!(
+        told.about(Event::Persisted),
+        [Effect::TellShards { durability, session: 5, waits_for: WaitsFor::FIRST }]
+    );
     let grant = Effect::Send { conn: ConnId(1), message: NodeMessage::Grant { epoch: 1 } };
     assert_eq!(told.about(Event::Waiting { shard: 0, session: 5, answered: 10 }), [grant]);
     told.about(Event::Received { conn: ConnId(1), message: NodeMessage::Granted });

@@ -13,7 +13,8 @@ fn a_primary_leaves_its_standby_only_when_that_has_left_the_in_sync_set() {
         "{said:?}"
     );
     let said = told.about(Event::Persisted);
-    let tell = Effect::TellShards { durability: Durability::Solo, session: 0 };
+    let tell =
+        Effect::TellShards { durability: Durability::Solo, session: 0, waits_for: WaitsFor::FIRST };
     assert_eq!(said, [tell, Effect::Answer { request: RequestId(1), outcome: Ok(()) }]);
 }
 
@@ -207,7 +208,14 @@ fn a_request_that_waits_for_a_disk_that_hangs_is_answered() {
     assert!(!told.node.is_going_alone());
     // What it was refused for happens no more.
     let said = told.about(Event::Persisted);
-    assert_eq!(said, [Effect::TellShards { durability: Durability::Sync, session: 5 }]);
+    assert_eq!(
+        said,
+        [Effect::TellShards {
+            durability: Durability::Sync,
+            session: 5,
+            waits_for: WaitsFor::FIRST
+        }]
+    );
 }
 
 #[test]
