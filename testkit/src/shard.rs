@@ -1,15 +1,18 @@
 //! A world for the real shard: fake disks, a fake clock, fake clients, and a mesh whose messages
-//! are moved by hand.
+//! are moved by hand. Beneath it what moves one shard, for whoever has a world of their own: the
+//! simulator, the benches.
 //!
 //! Everything is one thread and one order of events, so that a test says exactly what happens when,
 //! and a failure repeats.
 
 mod client;
 mod disk;
+mod mover;
 mod world;
 
 pub use client::{Client, Reply};
 pub use disk::{Disk, Fault, Tear};
+pub use mover::ShardMover;
 pub use world::{CLUSTER, KEY, NOON_NS, Options, World};
 
 use bytemuck::Zeroable;

@@ -109,7 +109,7 @@ fn a_budget_that_is_over_before_the_decision_records_nothing() {
     let received_ns = w.now.mono_ns;
     w.pass(Duration::from_millis(1));
     let now = w.now;
-    w.cores[0].shard.receive(id, bytemuck::bytes_of(&submit(1, t)), received_ns, now);
+    w.cores[0].mover.shard.receive(id, bytemuck::bytes_of(&submit(1, t)), received_ns, now);
     w.feed(c, &[]);
     assert_eq!(w.clients[c].answer(1), error(1, ErrorCode::Deadline, 0));
     w.settle();
@@ -155,7 +155,7 @@ fn without_block_memory_it_is_overloaded_and_nothing_recorded() {
     w.settle();
     assert_eq!(w.records().len(), 4095);
     assert_eq!(w.ask(c, 5000, transaction("t4096", payer(4096 % 50))).verdict().flags, 0);
-    assert_eq!(w.cores[0].shard.buffers_wanted() + 1, catraca_core::limits::BLOCK_BUFFERS);
+    assert_eq!(w.cores[0].mover.shard.buffers_wanted() + 1, catraca_core::limits::BLOCK_BUFFERS);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn past_in_flight_nothing_is_read_and_nothing_lost() {
     let c = w.client();
     w.send(c, bytemuck::cast_slice(&many(100, "t")));
     let id = w.clients[c].id;
-    assert_eq!(w.cores[0].shard.read_allowance(id), 0);
+    assert_eq!(w.cores[0].mover.shard.read_allowance(id), 0);
     assert_eq!(
         100 * SubmitFrame::LEN - w.clients[c].outgoing.len(),
         4 * SubmitFrame::LEN,
@@ -206,7 +206,7 @@ fn past_in_flight_nothing_is_read_and_nothing_lost() {
     assert!(w.begin_write(0));
     assert!(w.finish_write(0));
     assert_eq!(w.clients[c].replies.len(), 5);
-    assert!(w.cores[0].shard.read_allowance(id) > 0, "and on it goes");
+    assert!(w.cores[0].mover.shard.read_allowance(id) > 0, "and on it goes");
     w.settle();
     assert!((1..=100).all(|n| w.clients[c].answer(n).verdict().flags == 0));
     assert_eq!(w.records().len(), 100);
@@ -219,7 +219,7 @@ fn what_was_kept_is_taken_once_answers_have_gone_out() {
     let mut w = World::with(Options { in_flight: 4096, ..Options::default() });
     let c = w.client();
     w.send(c, bytemuck::cast_slice(&many(3_000, "t")));
-    assert!(w.cores[0].shard.read_allowance(w.clients[c].id) > 0, "a read begins");
+    assert!(w.cores[0].mover.shard.read_allowance(w.clients[c].id) > 0, "a read begins");
     w.set_deaf(c, true);
     w.begin_write(0);
     w.finish_write(0);
@@ -346,9 +346,9 @@ fn event_times_have_limits_and_connections_a_number() {
     assert_eq!(w.records().len(), 2);
     let _second = w.client();
     let now = w.now;
-    assert!(w.cores[0].shard.connect(now).is_none());
+    assert!(w.cores[0].mover.shard.connect(now).is_none());
     w.disconnect(c);
-    assert!(w.cores[0].shard.connect(now).is_some());
+    assert!(w.cores[0].mover.shard.connect(now).is_some());
 }
 
 /// The dedupe window forgets; what it forgot is refused rather than decided twice, also where the

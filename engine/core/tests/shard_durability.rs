@@ -39,7 +39,7 @@ fn durable_is_not_yet_answered_until_the_driver_asks() {
     let mut w = World::new();
     let c = w.client();
     w.submit(c, 1, transaction("a", payer(1)));
-    let shard = &mut w.cores[0].shard;
+    let shard = &mut w.cores[0].mover.shard;
     let write = shard.next_write(w.now).expect("a record waits");
     assert!(shard.next_write(w.now).is_none(), "one write at a time");
     shard.give_buffer(write.buffer);

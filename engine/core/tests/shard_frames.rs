@@ -294,7 +294,7 @@ fn who_goes_away_leaves_its_transactions_and_takes_nobody_elses_answers() {
     assert_eq!(w.clients[next].replies.len(), 1, "only its welcome");
     assert_eq!(w.records().len(), 2);
     assert_eq!(w.ask(next, 2, transaction("b", payer(1))).verdict().lsn, 2);
-    assert_eq!(w.cores[0].shard.counters().pending, 0);
+    assert_eq!(w.cores[0].mover.shard.counters().pending, 0);
     // Half a frame of the one before is nobody's.
     w.send(next, &bytemuck::bytes_of(&submit(3, transaction("c", payer(1))))[..100]);
     w.disconnect(next);

@@ -76,7 +76,7 @@ fn a_question_is_answered_once_after_its_budget_or_its_asker_is_gone() {
     assert_eq!(w.ask(a, 2, t).verdict().flags, VERDICT_DUPLICATE);
     assert_eq!(w.records().len(), 2);
     // Questions closed, slots free: as many fit as at first.
-    let counters = w.cores[0].shard.counters();
+    let counters = w.cores[0].mover.shard.counters();
     assert_eq!(counters.forwarded, 3);
 }
 

@@ -243,7 +243,7 @@ impl Run {
             assert!(was_read, "{correlation} was not answered although its connection lives");
         }
         for core in &self.world.cores {
-            assert_eq!(core.shard.counters().pending, 0, "nothing waits for ever");
+            assert_eq!(core.mover.shard.counters().pending, 0, "nothing waits for ever");
         }
         // The log: one record for each transaction, and each decision that was given.
         let records = self.world.records();

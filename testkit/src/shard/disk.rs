@@ -1,6 +1,7 @@
 //! A disk that keeps its promises as a disk does: a write that was reported is there after a power
 //! cut, one that was not may be there in any of its sectors.
 
+use catraca_core::shard::journal::BlockWrite;
 use catraca_wire::block::{SECTOR_LEN, SegmentHead};
 
 /// What comes of the write under way.
@@ -30,7 +31,8 @@ pub enum Tear {
 struct UnderWay {
     segment: usize,
     offset: usize,
-    bytes: Vec<u8>,
+    buffer: Vec<u8>,
+    len: usize,
     last_lsn: u64,
 }
 
@@ -73,20 +75,22 @@ impl Disk {
     }
 
     /// Takes a block; it is safe once [`Self::finish`] has said so.
-    pub fn begin(&mut self, segment: u32, offset: u64, bytes: &[u8], last_lsn: u64) {
+    pub fn begin(&mut self, write: BlockWrite<Vec<u8>>) {
         assert!(self.under_way.is_none(), "the shard writes one block at a time");
+        let BlockWrite { buffer, len, segment, offset, last_lsn } = write;
         let (segment, offset) = (segment as usize, offset as usize);
-        let place = &self.segments[segment][offset..offset + bytes.len()];
+        let place = &self.segments[segment][offset..offset + len];
         assert!(place.iter().all(|&byte| byte == 0), "a block is written where nothing was");
         assert!(
-            offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096),
+            offset.is_multiple_of(4096) && len.is_multiple_of(4096),
             "direct I/O takes whole pages"
         );
-        self.under_way = Some(UnderWay { segment, offset, bytes: bytes.to_vec(), last_lsn });
+        self.under_way = Some(UnderWay { segment, offset, buffer, len, last_lsn });
     }
 
-    /// Ends the write under way: with success, or with the fault that was set.
-    pub fn finish(&mut self) -> Result<(), Fault> {
+    /// Ends the write under way: with success, which gives its buffer back, or with the fault that
+    /// was set.
+    pub fn finish(&mut self) -> Result<Vec<u8>, Fault> {
         let write = self.under_way.take().expect("a write is under way");
         match self.fault {
             Some(fault) => {
@@ -99,7 +103,7 @@ impl Disk {
                 self.keep(&write, Tear::All);
                 self.durable_lsn = write.last_lsn;
                 self.writes += 1;
-                Ok(())
+                Ok(write.buffer)
             }
         }
     }
@@ -112,10 +116,9 @@ impl Disk {
     }
 
     fn keep(&mut self, write: &UnderWay, tear: Tear) {
-        let place =
-            &mut self.segments[write.segment][write.offset..write.offset + write.bytes.len()];
+        let place = &mut self.segments[write.segment][write.offset..write.offset + write.len];
         for (index, (to, from)) in
-            place.chunks_mut(SECTOR_LEN).zip(write.bytes.chunks(SECTOR_LEN)).enumerate()
+            place.chunks_mut(SECTOR_LEN).zip(write.buffer.chunks(SECTOR_LEN)).enumerate()
         {
             let kept = match tear {
                 Tear::None => false,

@@ -1,11 +1,12 @@
 //! The world: the shards of one node, their disks, the queues between them, and the clients.
 //!
-//! It does what `driver/` does, in the same order, but each step only when a test asks for it. With
-//! every answer it checks the promise that matters most: no VERDICT whose record is not on the
-//! disk.
+//! A [`ShardMover`] moves each shard as the driver does, but each step only when a test asks for it.
+//! With every answer the world checks the promise that matters most: no VERDICT whose record is not
+//! on the disk.
 
 use super::client::{Client, Reply};
 use super::disk::{Disk, Tear};
+use super::mover::ShardMover;
 use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
 use catraca_core::limits::{BLOCK_BUFFERS, MESH_QUEUE_LEN};
@@ -16,7 +17,7 @@ use catraca_core::rebuild::Builder;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
-use catraca_core::shard::journal::{Journal, JournalSetup, Start};
+use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
 use catraca_core::shard::messages::{
     Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard,
 };
@@ -79,11 +80,10 @@ impl Default for Options {
     }
 }
 
-/// One core: a shard, its disk, and the block that is being written.
+/// One core: a shard and its disk.
 pub struct Core {
-    pub shard: Shard<Vec<u8>>,
+    pub mover: ShardMover<Vec<u8>>,
     pub disk: Disk,
-    writing: Option<Vec<u8>>,
     /// What the shard told the control thread.
     pub told: Vec<ToControl>,
 }
@@ -163,7 +163,7 @@ impl World {
         for _ in 0..self.options.buffers {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
-        self.cores.push(Core { shard, disk, writing: None, told: Vec::new() });
+        self.cores.push(Core { mover: ShardMover::new(shard), disk, told: Vec::new() });
         self.mesh = self
             .cores
             .iter()
@@ -229,6 +229,7 @@ impl World {
     /// A client that has not said HELLO.
     pub fn raw_client(&mut self, core: usize) -> usize {
         let id = self.cores[core]
+            .mover
             .shard
             .connect(self.now)
             .expect("there is room for the connections of tests");
@@ -266,7 +267,7 @@ impl World {
         if closed || self.ended {
             return false;
         }
-        let allowance = self.cores[core].shard.read_allowance(id);
+        let allowance = self.cores[core].mover.shard.read_allowance(id);
         if allowance == 0 {
             // The reading task waits until answers have gone out, then has what was kept taken
             // first.
@@ -294,8 +295,8 @@ impl World {
     pub fn feed_late(&mut self, client: usize, bytes: &[u8], ago: Duration) {
         let Client { core, id, .. } = self.clients[client];
         let received_ns = self.now.mono_ns - ago.as_nanos() as u64;
-        self.cores[core].shard.receive(id, bytes, received_ns, self.now);
-        self.after_work(core);
+        self.cores[core].mover.receive(id, bytes, received_ns, self.now);
+        self.after_work(core, None);
     }
 
     /// The client goes without a word.
@@ -303,7 +304,7 @@ impl World {
         let Client { core, id, closed, .. } = self.clients[client];
         if !closed {
             self.clients[client].closed = true;
-            self.cores[core].shard.disconnect(id);
+            self.cores[core].mover.shard.disconnect(id);
         }
     }
 
@@ -312,15 +313,17 @@ impl World {
         self.clients[client].deaf = deaf;
         if !deaf && std::mem::take(&mut self.clients[client].output_due) {
             self.take_output(client);
-            self.after_work(self.clients[client].core);
         }
     }
 
-    /// What the driver does after each piece of work: moves what the shard has for others to their
-    /// queues.
-    fn after_work(&mut self, core: usize) {
+    /// What the driver does after each piece of work: a block goes to the disk, and what the shard
+    /// has for others to their queues.
+    fn after_work(&mut self, core: usize, write: Option<BlockWrite<Vec<u8>>>) {
+        if let Some(write) = write {
+            self.cores[core].disk.begin(write);
+        }
         loop {
-            let Core { shard, told, .. } = &mut self.cores[core];
+            let Core { mover: ShardMover { shard, .. }, told, .. } = &mut self.cores[core];
             for (to, message) in shard.mesh_out().drain(..) {
                 let queue = &mut self.mesh[usize::from(to)][core];
                 assert!(queue.len() < 2 * MESH_QUEUE_LEN, "a queue of the mesh overflows");
@@ -342,7 +345,7 @@ impl World {
             return;
         }
         let mut bytes = Vec::new();
-        let closing = self.cores[core].shard.take_output(id, &mut bytes);
+        let closing = self.cores[core].mover.shard.take_output(id, &mut bytes);
         for reply in self.clients[client].take(&bytes) {
             if let Reply::Verdict { answer, .. } = reply {
                 let stream = usize::from(answer.shard.to_native());
@@ -365,41 +368,37 @@ impl World {
             return false;
         }
         let Some(message) = self.mesh[to][from].pop_front() else { return false };
-        self.cores[to].shard.mesh(from as u16, message, self.now);
-        self.after_work(to);
+        let mesh = [(from as u16, message)];
+        self.cores[to].mover.messages(mesh, [], self.now);
+        self.after_work(to, None);
         true
     }
 
     /// Hands a shard's next block to its disk, if it has one and the disk is free.
     pub fn begin_write(&mut self, core: usize) -> bool {
-        let Core { shard, disk, writing, .. } = &mut self.cores[core];
-        if self.ended || disk.is_busy() {
+        if self.ended || self.cores[core].disk.is_busy() {
             return false;
         }
-        let Some(write) = shard.next_write(self.now) else { return false };
-        disk.begin(write.segment, write.offset, &write.buffer[..write.len], write.last_lsn);
-        *writing = Some(write.buffer);
-        self.after_work(core);
-        true
+        let write = self.cores[core].mover.progress(self.now);
+        let begun = write.is_some();
+        self.after_work(core, write);
+        begun
     }
 
-    /// Ends the write under way; `false` when there is none. A failed one ends the node, as
-    /// `driver/disk.rs` does.
+    /// Ends the write under way; `false` when there is none. The shard's next block goes to the disk
+    /// at once. A failed write ends the node, as `driver/disk.rs` does.
     pub fn finish_write(&mut self, core: usize) -> bool {
-        let Core { shard, disk, writing, .. } = &mut self.cores[core];
+        let disk = &mut self.cores[core].disk;
         if self.ended || !disk.is_busy() {
             return false;
         }
-        if disk.finish().is_err() {
-            self.ended = true;
-            return true;
+        match disk.finish() {
+            Ok(buffer) => {
+                let write = self.cores[core].mover.written(buffer, self.now);
+                self.after_work(core, write);
+            }
+            Err(_) => self.ended = true,
         }
-        shard.give_buffer(writing.take().expect("kept when the write began"));
-        shard.written();
-        // As in the driver: the next block goes to the disk before the last one's answers are made.
-        self.begin_write(core);
-        self.cores[core].shard.answer_committed(self.now);
-        self.after_work(core);
         true
     }
 
@@ -420,15 +419,15 @@ impl World {
             return;
         }
         for core in 0..self.cores.len() {
-            self.cores[core].shard.tick(self.now);
-            self.after_work(core);
+            self.cores[core].mover.tick(self.now);
+            self.after_work(core, None);
         }
     }
 
     /// A message of the control thread.
     pub fn control(&mut self, core: usize, message: ToShard) {
-        self.cores[core].shard.control(message, self.now);
-        self.after_work(core);
+        self.cores[core].mover.messages([], [message], self.now);
+        self.after_work(core, None);
     }
 
     /// Opens or ends admission everywhere.

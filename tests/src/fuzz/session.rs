@@ -184,7 +184,7 @@ impl Run {
     fn check(&mut self) {
         let client = &self.world.clients[self.client];
         assert!(client.is_between_frames(), "half a frame was sent");
-        let shard = &self.world.cores[0].shard;
+        let shard = &self.world.cores[0].mover.shard;
         assert!(shard.read_allowance(client.id) <= READ_BUFFER_LEN);
         // Once a budget ran out its record still waits for the disk, and another request may come.
         let most = if self.passed.is_zero() { IN_FLIGHT as usize } else { MAX_PENDING };
