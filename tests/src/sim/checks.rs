@@ -111,7 +111,10 @@ impl Sim {
         process.state().durability == Durability::Sync
             && process.node.is_in_sync()
             && other.state().in_sync
-            && process.cores.iter().all(|core| core.writing.is_none() && !core.shard.wants_write())
+            && process
+                .cores
+                .iter()
+                .all(|core| !core.mover.is_writing() && !core.mover.shard.wants_write())
             && self.tails(leader) == self.tails(1 - leader)
             && self.clients.iter().all(|client| client.open() == 0)
     }

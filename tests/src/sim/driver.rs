@@ -1,5 +1,6 @@
-//! What moves the shards of a node: the same steps in the same order as `engine/node/src/driver`, each
-//! when its event is due.
+//! What moves the shards of a node: a mover of the test kit each, which takes the steps of
+//! `engine/node/src/driver`. Here is when a step is due, and where what a shard has for others goes:
+//! disk, network, siblings, control thread.
 
 use super::disk::{DiskFault, USUAL_NS};
 use super::event::{Event, Mend, Wake};
@@ -10,6 +11,7 @@ use super::{Broken, checks};
 use catraca_core::limits;
 use catraca_core::replica::MAX_UNACKNOWLEDGED;
 use catraca_core::replica::node::Event as ReplicaEvent;
+use catraca_core::shard::journal::BlockWrite;
 use catraca_core::shard::messages::{Admission, Now, ToControl, ToShard};
 use catraca_wire::frame::{
     Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame,
@@ -28,7 +30,7 @@ impl Sim {
         let now = self.clock(node);
         let core = self.rng.index(usize::from(self.plan.shards));
         let process = self.process(node);
-        match process.cores[core].shard.connect(now) {
+        match process.cores[core].mover.shard.connect(now) {
             Some(id) => {
                 process.clients.insert(conn, (core, id));
             }
@@ -39,7 +41,7 @@ impl Sim {
     pub(super) fn client_gone(&mut self, node: usize, conn: usize) {
         let process = self.process(node);
         if let Some((core, id)) = process.clients.remove(&conn) {
-            process.cores[core].shard.disconnect(id);
+            process.cores[core].mover.shard.disconnect(id);
             process.due.retain(|(of, _), _| *of != conn);
         }
     }
@@ -57,46 +59,41 @@ impl Sim {
             let key = (conn, submit.header.correlation.to_native());
             process.due.insert(key, now.mono_ns + u64::from(budget_us) * 1_000);
         }
-        process.cores[core].shard.receive(id, bytes, now.mono_ns, now);
+        process.cores[core].mover.receive(id, bytes, now.mono_ns, now);
+        self.after_work(node, core, None);
         self.progress(node, core);
     }
 
-    /// Gives the disk the next block, if it may have one, and moves on what the shard has for
-    /// others.
-    pub(super) fn progress(&mut self, node: usize, core: usize) {
-        self.begin_write(node, core);
+    /// Gives the disk the next block, if it may have one, and the standby what may go.
+    fn progress(&mut self, node: usize, core: usize) {
         let now = self.clock(node);
-        self.process(node).cores[core].shard.answer_committed(now);
-        self.after_work(node, core);
+        let write = self.process(node).cores[core].mover.progress(now);
+        self.after_work(node, core, write);
         self.feed(node, core);
     }
 
-    fn begin_write(&mut self, node: usize, core: usize) {
-        let now = self.clock(node);
+    fn begin_write(&mut self, node: usize, core: usize, write: BlockWrite<Vec<u8>>) {
         let reused = self.broken(Broken::ReusedSegment);
         let id = self.new_id();
-        let host = &mut self.nodes[node];
-        let Some(process) = host.process.as_mut() else { return };
-        let Core { shard, writing, blocks, live, .. } = &mut process.cores[core];
-        if host.disk.streams[core].is_busy() || writing.is_some() {
-            return;
-        }
-        let Some(write) = shard.next_write(now) else { return };
         let bytes: Rc<[u8]> = Rc::from(&write.buffer[..write.len]);
         let block = BlockRef::of_write(&write, Rc::clone(&bytes));
+        let (segment, offset, last_lsn) = (write.segment, write.offset, write.last_lsn);
+        let Core { writing, blocks, live, .. } = &mut self.process(node).cores[core];
         let is_left_out = !live.push(block.first_lsn, &bytes);
         blocks.push(block);
+        *writing = Some(write.buffer);
         if is_left_out {
             self.checks.count("blocks left out of a live feed");
         }
-        host.disk.streams[core].begin(id, write.segment, write.offset, bytes, reused);
-        let (segment, offset, last_lsn) = (write.segment, write.offset, write.last_lsn);
-        *writing = Some(write.buffer);
+        self.nodes[node].disk.streams[core].begin(id, segment, offset, bytes, reused);
         self.note(format_args!("node {node}/{core} writes up to {last_lsn} at {segment}:{offset}"));
         self.io_step(node);
         self.end_later(node, core, id);
         if self.broken(Broken::AckBeforeSync) {
-            self.process(node).cores[core].shard.written();
+            let now = self.clock(node);
+            let shard = &mut self.process(node).cores[core].mover.shard;
+            shard.written();
+            shard.answer_committed(now);
         }
     }
 
@@ -197,49 +194,53 @@ impl Sim {
         if self.process(node).standby.writes(stream) {
             return self.follower_written(node, stream);
         }
-        let early = self.broken(Broken::AckBeforeSync);
+        let (now, early) = (self.clock(node), self.broken(Broken::AckBeforeSync));
         let core = &mut self.process(node).cores[stream];
         let Some(buffer) = core.writing.take() else { return };
-        core.shard.give_buffer(buffer);
-        if !early {
-            core.shard.written();
-        }
         let block = core.blocks.last_mut().expect("one was being written");
         block.under_way = None;
-        self.progress(node, stream);
+        let mover = &mut core.mover;
+        let write = if early {
+            mover.take_back(buffer);
+            mover.progress(now)
+        } else {
+            mover.written(buffer, now)
+        };
+        self.after_work(node, stream, write);
+        self.feed(node, stream);
         self.session_progress(node, stream);
         self.tell_boundary(node, stream);
     }
 
-    /// Moves what a shard has for others to their queues.
-    pub(super) fn after_work(&mut self, node: usize, core: usize) {
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
-        let shard = &mut process.cores[core].shard;
-        let mesh_before = process.mesh.len();
+    /// Begins a write, and moves what a shard has for others to their queues.
+    fn after_work(&mut self, node: usize, core: usize, write: Option<BlockWrite<Vec<u8>>>) {
+        if let Some(write) = write {
+            self.begin_write(node, core, write);
+        }
+        let process = self.process(node);
+        let shard = &mut process.cores[core].mover.shard;
+        let (mesh, control) = (shard.mesh_out().len(), shard.control_out().len());
         process.mesh.extend(
             shard.mesh_out().drain(..).map(|(to, message)| (usize::from(to), core, message)),
         );
-        let mesh = process.mesh.len() > mesh_before;
-        for _ in mesh_before..process.mesh.len() {
+        process.control.extend(shard.control_out().drain(..));
+        for _ in 0..mesh {
             self.checks.count("forwards");
         }
-        let control_before = process.control.len();
-        process.control.extend(shard.control_out().drain(..));
-        let control = process.control.len() > control_before;
-        if mesh {
+        if mesh > 0 {
             let time = self.rng.between(1_000, 100_000);
             self.wake_in(node, time, Wake::Mesh);
         }
-        if control {
+        if control > 0 {
             let time = self.rng.between(1_000, 2 * MS);
             self.wake_in(node, time, Wake::Control);
         }
-        while let Some(id) = self.process(node).cores[core].shard.next_dirty() {
+        while let Some(id) = self.process(node).cores[core].mover.shard.next_dirty() {
             let process = self.process(node);
             let conn =
                 process.clients.iter().find(|(_, of)| **of == (core, id)).map(|(conn, _)| *conn);
             let mut bytes = Vec::new();
-            let closing = process.cores[core].shard.take_output(id, &mut bytes);
+            let closing = process.cores[core].mover.shard.take_output(id, &mut bytes);
             let Some(conn) = conn else { continue };
             self.answers_leave(node, conn, &bytes);
             self.send(conn, 1, Payload::Bytes(bytes));
@@ -287,18 +288,16 @@ impl Sim {
     }
 
     pub(super) fn read_mail(&mut self, node: usize, core: usize) {
-        let now = self.clock(node);
-        let lone = self.broken(Broken::AckBeforeStandby);
-        let Core { shard, mail, .. } = &mut self.process(node).cores[core];
-        for message in std::mem::take(mail) {
-            match message {
-                ToShard::Durability { session, waits_for, .. } if lone => {
-                    let durability = catraca_wire::frame::Durability::Solo;
-                    shard.control(ToShard::Durability { durability, session, waits_for }, now);
-                }
-                message => shard.control(message, now),
+        let (now, lone) = (self.clock(node), self.broken(Broken::AckBeforeStandby));
+        let mail = std::mem::take(&mut self.process(node).cores[core].mail);
+        let mail = mail.into_iter().map(|message| match message {
+            ToShard::Durability { session, waits_for, .. } if lone => {
+                ToShard::Durability { durability: Durability::Solo, session, waits_for }
             }
-        }
+            message => message,
+        });
+        self.process(node).cores[core].mover.messages([], mail, now);
+        self.after_work(node, core, None);
         self.progress(node, core);
     }
 
@@ -318,11 +317,22 @@ impl Sim {
         }
     }
 
-    pub(super) fn carry_mesh(&mut self, node: usize) {
+    /// The cores read what their siblings sent them.
+    pub(super) fn read_mesh(&mut self, node: usize) {
         let now = self.clock(node);
-        while let Some((to, from, message)) = self.process(node).mesh.pop_front() {
-            self.process(node).cores[to].shard.mesh(from as u16, message, now);
-            self.progress(node, to);
+        let sent = std::mem::take(&mut self.process(node).mesh);
+        for core in 0..usize::from(self.plan.shards) {
+            let mesh: Vec<_> = sent
+                .iter()
+                .filter(|(to, ..)| *to == core)
+                .map(|&(_, from, message)| (from as u16, message))
+                .collect();
+            if mesh.is_empty() {
+                continue;
+            }
+            self.process(node).cores[core].mover.messages(mesh, [], now);
+            self.after_work(node, core, None);
+            self.progress(node, core);
         }
     }
 
@@ -331,7 +341,7 @@ impl Sim {
         for core in &process.cores {
             self.checks.bounded(
                 "transactions are pending",
-                core.shard.counters().pending as usize,
+                core.mover.shard.counters().pending as usize,
                 limits::MAX_PENDING,
             );
             self.checks.bounded(
@@ -387,7 +397,8 @@ impl Sim {
     pub(super) fn tick(&mut self, node: usize) {
         let now = self.clock(node);
         for core in 0..usize::from(self.plan.shards) {
-            self.process(node).cores[core].shard.tick(now);
+            self.process(node).cores[core].mover.tick(now);
+            self.after_work(node, core, None);
             self.progress(node, core);
         }
         self.queues_are_bounded(node);

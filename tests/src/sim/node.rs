@@ -20,6 +20,7 @@ use catraca_core::shard::Shard;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal};
 use catraca_core::shard::messages::{ConnectionId, MeshMessage, RoleConfig, ToControl, ToShard};
+use catraca_testkit::shard::ShardMover;
 use catraca_wire::block::{Chain, MAX_BLOCK_LEN};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
@@ -45,7 +46,7 @@ pub(super) struct BlockRef {
 
 /// One data core.
 pub(super) struct Core {
-    pub shard: Shard<Vec<u8>>,
+    pub mover: ShardMover<Vec<u8>>,
     pub mail: VecDeque<ToShard>,
     /// The buffer of the block being written.
     pub writing: Option<Vec<u8>>,
@@ -305,7 +306,7 @@ impl Sim {
             }
             process.standby.add_stream(stream, boundaries);
             process.cores.push(Core {
-                shard,
+                mover: ShardMover::new(shard),
                 mail: VecDeque::new(),
                 writing: None,
                 blocks,

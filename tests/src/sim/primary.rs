@@ -301,7 +301,7 @@ impl Sim {
                     )
                 }
             };
-            let committed = feeder.committed(durable, core.shard.counters().committed_lsn);
+            let committed = feeder.committed(durable, core.mover.shard.counters().committed_lsn);
             let sent = sound_head(&bytes).map(|head| feeder.sent(head));
             match sent {
                 Some(Ok(())) => {

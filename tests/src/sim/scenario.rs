@@ -150,7 +150,7 @@ impl Sim {
     pub fn committed(&self, node: usize) -> Vec<u64> {
         let process = self.nodes[node].process.as_ref();
         process.map_or_else(Vec::new, |process| {
-            process.cores.iter().map(|c| c.shard.counters().committed_lsn).collect()
+            process.cores.iter().map(|c| c.mover.shard.counters().committed_lsn).collect()
         })
     }
 

@@ -193,7 +193,7 @@ impl Sim {
             Wake::Heartbeat => self.pass_time(node),
             Wake::Mail { core } => self.read_mail(node, core),
             Wake::Control => self.read_control(node),
-            Wake::Mesh => self.carry_mesh(node),
+            Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Persisted => self.persisted(node),
             Wake::CutStep => self.cut_step(node),
