@@ -1,4 +1,5 @@
-//! One shard, one connection, and a disk that has written a block before it was asked.
+//! One shard, one connection, and a disk that has written a block before it was asked. A
+//! [`ShardMover`] takes the steps of the driver.
 
 use crate::Frames;
 use catraca_core::blacklist::{Entry, Lists, Overlay, Snapshot};
@@ -11,6 +12,7 @@ use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
 use catraca_core::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
 use catraca_core::shard::{Shard, ShardSettings};
+use catraca_testkit::shard::ShardMover;
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
 use jiff::civil::date;
@@ -49,7 +51,7 @@ pub struct Setup {
 
 /// The machine.
 pub struct Machine {
-    shard: Shard<Vec<u8>>,
+    mover: ShardMover<Vec<u8>>,
     connection: ConnectionId,
     now: Now,
     answers: Vec<u8>,
@@ -99,7 +101,8 @@ impl Machine {
         let connection = shard.connect(now).expect("one connection is allowed");
         let mut hello = HelloFrame::empty(1);
         (hello.version_min, hello.version_max) = (1, 1);
-        let mut machine = Self { shard, connection, now, answers: Vec::new() };
+        let mover = ShardMover::new(shard);
+        let mut machine = Self { mover, connection, now, answers: Vec::new() };
         assert_eq!(machine.decide(bytemuck::bytes_of(&hello)).len(), WelcomeFrame::LEN);
         machine
     }
@@ -123,18 +126,17 @@ impl Machine {
         requests: &[u8],
         mut disk: impl FnMut(&BlockWrite<Vec<u8>>),
     ) -> &[u8] {
-        self.shard.receive(self.connection, requests, self.now.mono_ns, self.now);
-        self.shard.date_decisions(self.now.mono_ns + 1);
-        while let Some(write) = self.shard.next_write(self.now) {
+        self.mover.receive(self.connection, requests, self.now.mono_ns, self.now);
+        let mut next = self.mover.begin_write(self.now);
+        while let Some(write) = next {
             disk(&write);
-            self.shard.give_buffer(write.buffer);
-            self.shard.written();
-            self.shard.answer_committed(self.now);
+            next = self.mover.written(write.buffer, self.now);
         }
-        self.shard.control_out().clear();
+        let shard = &mut self.mover.shard;
+        shard.control_out().clear();
         self.answers.clear();
-        while let Some(connection) = self.shard.next_dirty() {
-            let closing = self.shard.take_output(connection, &mut self.answers);
+        while let Some(connection) = shard.next_dirty() {
+            let closing = shard.take_output(connection, &mut self.answers);
             assert!(!closing, "the requests of benches are sound");
         }
         &self.answers
