@@ -67,6 +67,7 @@ impl<B: BlockMemory> Shard<B> {
 
     /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and
     /// [`Self::answer_committed`] must follow.
+    #[inline]
     pub fn written(&mut self) {
         let written = self.journal.written();
         self.commit.durable_here(written.last_lsn);
@@ -83,10 +84,14 @@ impl<B: BlockMemory> Shard<B> {
     }
 
     /// Answers what has become committed.
+    #[inline]
     pub fn answer_committed(&mut self, now: Now) {
-        if !std::mem::take(&mut self.commit_moved) {
-            return;
+        if std::mem::take(&mut self.commit_moved) {
+            self.answer_up_to_commit(now);
         }
+    }
+
+    fn answer_up_to_commit(&mut self, now: Now) {
         let committed = self.commit.committed();
         self.counters.committed_lsn = committed;
         // Neighbours mostly share their times, so each histogram is touched once a run, not once a
