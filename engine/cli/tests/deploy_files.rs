@@ -1,7 +1,8 @@
-//! What `scripts/deploy` and `scripts/monitoring` hold fits this build.
+//! What `scripts/deploy`, `scripts/monitoring` and the pages for operators say fits this build.
 
 use catraca_core::observe::Counters;
 use catraca_node::config::Config;
+use catraca_node::fatal::Status;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,10 +29,63 @@ fn the_sample_configuration_has_the_defaults() {
     assert_eq!(sample, here);
 }
 
+fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of a page's tables, from a heading to the next, as cells.
+fn rows<'p>(page: &'p str, heading: &str) -> Vec<Vec<&'p str>> {
+    let (_, section) = page.split_once(heading).unwrap_or_else(|| panic!("no {heading}"));
+    let lines = section.lines().skip(1).take_while(|line| !line.starts_with('#'));
+    let cells =
+        |line: &'p str| line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+    lines.filter(|line| line.starts_with("| ")).skip(1).map(cells).collect()
+}
+
+fn code(cell: &str) -> &str {
+    cell.trim_matches('`')
+}
+
 #[test]
-fn the_alerts_name_metrics_that_exist() {
-    let rules =
-        std::fs::read_to_string(scripts("monitoring/catraca-alerts.yml")).expect("readable");
+fn the_page_of_settings_has_every_key_with_its_default() {
+    let load = |key: &str, value: toml::Value| {
+        let flags = toml::Table::from_iter([(key.to_owned(), value)]);
+        Config::load(None, std::iter::empty(), flags)
+    };
+    // An unknown key is told with those that there are.
+    let told = load("no_such_key", toml::Value::Boolean(true)).expect_err("unknown").message;
+    let (_, known) = told.split_once("expected one of").expect("it lists them");
+    let mut known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    let page = page("CONFIGURATION.md");
+    let rows = rows(&page, "## Keys");
+    let mut keys: Vec<&str> =
+        rows.iter().map(|row| code(row[0]).trim_matches(['[', ']'])).collect();
+    keys.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(keys, known);
+    for row in rows.iter().filter(|row| row[1] != "none") {
+        let (key, default) = (code(row[0]), code(row[1]));
+        let value = format!("value = {default}").parse::<toml::Table>().map_or_else(
+            |_| toml::Value::String(default.to_owned()),
+            |mut table| table.remove("value").expect("it has one"),
+        );
+        let config = load(key, value).unwrap_or_else(|error| panic!("{key}: {error}"));
+        assert_eq!(config, Config::default(), "{key} is not {default} by default");
+    }
+}
+
+#[test]
+fn the_page_for_operators_has_every_exit_status() {
+    let page = page("OPERATING.md");
+    let rows = rows(&page, "## Stopping and exit statuses");
+    let told: Vec<u8> = rows.iter().map(|row| row[0].parse().expect("a number")).collect();
+    let all: Vec<u8> = [0].into_iter().chain(Status::ALL.map(|status| status as u8)).collect();
+    assert_eq!(told, all);
+}
+
+/// Names of metrics, those of lists and of the process aside.
+fn known_metrics() -> Vec<&'static str> {
     let counters = Counters::default();
     let mut known: Vec<&str> = counters.each().map(|(name, ..)| name).collect();
     known.extend([
@@ -48,6 +102,14 @@ fn the_alerts_name_metrics_that_exist() {
         "catraca_in_sync",
     ]);
     known.push("catraca_standby_behind_records");
+    known
+}
+
+#[test]
+fn the_alerts_name_metrics_that_exist() {
+    let rules =
+        std::fs::read_to_string(scripts("monitoring/catraca-alerts.yml")).expect("readable");
+    let known = known_metrics();
     let mut named = 0;
     for word in rules
         .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -57,4 +119,25 @@ fn the_alerts_name_metrics_that_exist() {
         named += 1;
     }
     assert!(named > 10, "the rules were read");
+}
+
+#[test]
+fn the_page_for_operators_names_metrics_that_exist() {
+    let page = page("OPERATING.md");
+    let known = known_metrics();
+    let mut named = 0;
+    for word in page
+        .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with("catraca_"))
+    {
+        // A family that is named by its beginning, and a histogram by its base.
+        let exists = known.iter().any(|name| {
+            *name == word
+                || (word.ends_with('_') && name.starts_with(word))
+                || *name == format!("{word}_bucket")
+        });
+        assert!(exists || word == "catraca_build_info", "{word} is not a metric");
+        named += 1;
+    }
+    assert!(named > 8, "the page was read: {named}");
 }

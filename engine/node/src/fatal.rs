@@ -29,6 +29,21 @@ pub enum Status {
     Stuck = 15,
 }
 
+impl Status {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Failed,
+        Self::Usage,
+        Self::Found,
+        Self::Config,
+        Self::DataDirectory,
+        Self::LogDamaged,
+        Self::DiskFailed,
+        Self::Environment,
+        Self::Stuck,
+    ];
+}
+
 /// A failure for a person: what, where, and what to do, in one sentence or two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {

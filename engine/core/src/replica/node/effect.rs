@@ -76,7 +76,7 @@ pub enum Report {
 /// Something to be done, in the order given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Make a state durable, then say [`Event::Persisted`]. One at a time.
+    /// Make a state durable, then say `Event::Persisted`. One at a time.
     Persist(ReplicaState),
     /// The write of the state under way must not be waited for much longer: this node has learned
     /// that its epoch is over, and that comes behind it. Whoever waits for means to write ends the
@@ -121,7 +121,7 @@ pub enum Effect {
         /// The connection from node to node.
         conn: ConnId,
     },
-    /// Have every shard's answers wait as said, and report each with [`Event::Waiting`] where they
+    /// Have every shard's answers wait as said, and report each with `Event::Waiting` where they
     /// wait for the standby of a session.
     TellShards {
         /// What they wait for.
@@ -138,7 +138,7 @@ pub enum Effect {
         /// Its epoch.
         epoch: u32,
     },
-    /// Call a node to follow it. Ends with [`Event::CallAnswered`] or [`Event::CallFailed`].
+    /// Call a node to follow it. Ends with `Event::CallAnswered` or `Event::CallFailed`.
     Call {
         /// Number of the attempt.
         attempt: u64,
@@ -161,7 +161,7 @@ pub enum Effect {
         committed: Vec<u64>,
     },
     /// Let no write of several blocks begin, wait for the end of those under way, and say
-    /// [`Event::SingleWrites`].
+    /// `Event::SingleWrites`.
     SingleWrites {
         /// In which attempt.
         attempt: u64,
@@ -177,7 +177,7 @@ pub enum Effect {
         attempt: u64,
     },
     /// End an attempt: close its connections, wait for writes under way, and say
-    /// [`Event::FollowingEnded`].
+    /// `Event::FollowingEnded`.
     EndFollowing {
         /// Its number.
         attempt: u64,
@@ -192,7 +192,7 @@ pub enum Effect {
         /// The stream.
         stream: u16,
     },
-    /// Ask a node which epoch it is, and say [`Event::InquiryEnded`].
+    /// Ask a node which epoch it is, and say `Event::InquiryEnded`.
     Inquire {
         /// Where.
         address: String,
