@@ -27,4 +27,5 @@ pub mod replication;
 pub mod signals;
 pub mod socket;
 mod threads;
+mod wall_clock;
 pub mod whole_file;

@@ -8,6 +8,10 @@ use crossbeam::queue::ArrayQueue;
 use futures::task::AtomicWaker;
 use std::future::poll_fn;
 use std::task::{Poll, Waker};
+use std::time::Duration;
+
+/// Pause before a queue that was full is tried again.
+pub const FULL_RETRY: Duration = Duration::from_millis(1);
 
 /// A queue with many writers and one sleeping reader.
 pub struct Mailbox<T> {
@@ -27,6 +31,17 @@ impl<T> Mailbox<T> {
     /// The message, when the queue is full.
     pub fn push(&self, message: T) -> Result<(), T> {
         self.queue.push(message)
+    }
+
+    /// Queues a message and wakes the reader; waits while the queue is full. For threads that may
+    /// wait: no data core, and nobody whom the reader waits for.
+    pub fn put(&self, mut message: T) {
+        while let Err(back) = self.push(message) {
+            message = back;
+            self.wake();
+            std::thread::sleep(FULL_RETRY);
+        }
+        self.wake();
     }
 
     /// Wakes the reader if it sleeps.

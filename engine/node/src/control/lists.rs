@@ -10,6 +10,7 @@ use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
 use crate::list_files;
 use crate::replication::Promoted;
+use crate::wall_clock::wall_ns;
 use bytemuck::Zeroable;
 use catraca_core::blacklist::{Overlay, Snapshot, fitness};
 use catraca_core::calendar::day_of;
@@ -19,7 +20,6 @@ use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_VERSION, RecordHead,
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 /// Shard whose stream keeps changes of the blacklist.
@@ -255,8 +255,4 @@ impl Lists {
         state.changed = u8::from(changed);
         state
     }
-}
-
-fn wall_ns() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }

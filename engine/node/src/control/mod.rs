@@ -22,6 +22,7 @@ use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
 use crate::log_files::lookup::OwnLog;
+use crate::mailbox::FULL_RETRY;
 use crate::mailbox::{Mailbox, any_message};
 use crate::replication::{Promoted, Replication};
 use crate::signals::StopSignals;
@@ -90,8 +91,6 @@ struct Control {
     list_figures: Cell<ListFigures>,
 }
 
-/// Pause before a full mailbox is tried again: its core takes everything in it each loop.
-const MAILBOX_RETRY: Duration = Duration::from_millis(1);
 /// After the last answer was handed out: time for the writing tasks to give it to the kernel.
 const FLUSH_GRACE: Duration = Duration::from_millis(50);
 
@@ -107,7 +106,7 @@ impl Control {
                 Ok(()) => return self.channels.to_shard[shard].wake(),
                 Err(back) => message = back,
             }
-            tokio::time::sleep(MAILBOX_RETRY).await;
+            tokio::time::sleep(FULL_RETRY).await;
         }
     }
 

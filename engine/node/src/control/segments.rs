@@ -5,12 +5,13 @@ use super::Control;
 use crate::descriptors::Seldom;
 use crate::log_files::LogError;
 use crate::log_files::segment::{self, NewSegment};
+use crate::wall_clock::wall_ns;
 use catraca_core::log::ahead::{LOOK_EVERY, Needs};
 use catraca_core::shard::messages::ToShard;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Pause after a segment could not be made: someone has to free space.
 const RETRY: Duration = Duration::from_millis(500);
@@ -99,23 +100,17 @@ impl Preparer {
     }
 
     fn prepare(&mut self, shard: usize) -> Result<(), LogError> {
-        let created_at =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let new = NewSegment {
             cluster_id: self.cluster_id,
             shard: shard as u16,
             index: self.needs.next(shard),
             segment_len: self.segment_len,
-            created_at_ns: created_at.as_nanos() as u64,
+            created_at_ns: wall_ns(),
         };
         let began = Instant::now();
         segment::create(&self.data_dir, &new)?;
-        let mut message = ToShard::SegmentsReady(self.needs.made(shard, began.elapsed()));
-        while let Err(back) = self.channels.to_shard[shard].push(message) {
-            message = back;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.channels.to_shard[shard].wake();
+        let ready = self.needs.made(shard, began.elapsed());
+        self.channels.to_shard[shard].put(ToShard::SegmentsReady(ready));
         Ok(())
     }
 }

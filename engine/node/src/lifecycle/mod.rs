@@ -16,6 +16,7 @@ use crate::log_files::segment::{self, NewSegment};
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::signals::StopSignals;
 use crate::threads;
+use crate::wall_clock::wall_ns;
 use address::{Reserved, take_shared};
 use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
@@ -31,7 +32,7 @@ use start_state::StartState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -305,8 +306,4 @@ fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(),
     segment::create(data_dir.path(), &new)
         .map(drop)
         .map_err(|e| Failure::new(e.status(), e.to_string()))
-}
-
-fn wall_ns() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as u64
 }

@@ -11,6 +11,7 @@ use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
 use crate::log_files::segment::{self, NewSegment, segment_path};
 use crate::pages::is_aligned;
+use crate::wall_clock::wall_ns;
 use crate::whole_file;
 use catraca_core::replica::{FollowFault, Follower, Next, Taken};
 use catraca_core::shard::journal::BlockMemory;
@@ -19,7 +20,7 @@ use catraca_wire::replication::{
     AckFrame, BlockPrefaceFields, FollowFrame, LinkKind, MatchFrame, ProbeFrame, Purpose, view,
 };
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// How often it is looked whether the next segment is ready.
 const SEGMENT_POLL: Duration = Duration::from_millis(1);
@@ -258,12 +259,8 @@ fn wait_for_segment(
 ) -> Result<(), ConnectionFailure> {
     let path = segment_path(&replication.setup.data_dir, number, index);
     if number < replication.setup.shards {
-        let mut news = ToControl::SegmentTaken { shard: number, segment: index };
-        while let Err(back) = replication.channels.to_control.push(news) {
-            news = back;
-            std::thread::sleep(SEGMENT_POLL);
-        }
-        replication.channels.to_control.wake();
+        let news = ToControl::SegmentTaken { shard: number, segment: index };
+        replication.channels.to_control.put(news);
         // On a full disk it does not come: a promotion must not wait for it.
         while !path.exists() {
             standby_session.check()?;
@@ -288,14 +285,12 @@ fn wait_for_segment(
         return Ok(());
     }
     if !path.exists() {
-        let created_at =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let new = NewSegment {
             cluster_id: replication.setup.cluster_id,
             shard: number,
             index,
             segment_len: replication.setup.segment_len,
-            created_at_ns: created_at.as_nanos() as u64,
+            created_at_ns: wall_ns(),
         };
         let made = wait_for(
             "the log",

@@ -57,8 +57,6 @@ pub use standby::FollowingSetup;
 
 /// A node that said nothing for this long while a list comes is taken for gone.
 const SILENCE: Duration = Duration::from_millis(3_000);
-/// Pause before a mailbox that was full is tried again.
-const MAILBOX_RETRY: Duration = Duration::from_millis(1);
 /// How long it is waited for a descriptor without which the node must not go on.
 const DESCRIPTOR_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -401,13 +399,8 @@ impl Replication {
     }
 
     /// Sends a message to a shard; waits while its mailbox is full.
-    fn tell(&self, shard: usize, mut message: ToShard) {
-        while let Err(back) = self.channels.to_shard[shard].push(message) {
-            message = back;
-            self.channels.to_shard[shard].wake();
-            std::thread::sleep(MAILBOX_RETRY);
-        }
-        self.channels.to_shard[shard].wake();
+    fn tell(&self, shard: usize, message: ToShard) {
+        self.channels.to_shard[shard].put(message);
     }
 
     /// The last durable record of a stream.

@@ -2,7 +2,7 @@
 //! cores.
 
 use super::standby::Following;
-use super::{DESCRIPTOR_PATIENCE, MAILBOX_RETRY, Replication};
+use super::{DESCRIPTOR_PATIENCE, Replication};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
 use crate::log_files::segment;
@@ -31,6 +31,8 @@ pub struct Promoted {
 
 /// How long whoever still looks at a standby's tables may keep them from a promotion.
 const LET_GO_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at whether they are let go.
+const LET_GO_RETRY: Duration = Duration::from_millis(1);
 
 impl Replication {
     /// Makes this standby the primary, as an operator wants.
@@ -145,6 +147,6 @@ fn alone(mut following: Arc<Following>) -> Following {
                 "the standby's tables are held by a thread that does not end",
             ));
         }
-        std::thread::sleep(MAILBOX_RETRY);
+        std::thread::sleep(LET_GO_RETRY);
     }
 }

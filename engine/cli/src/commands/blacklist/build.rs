@@ -10,6 +10,7 @@ use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
 use catraca_node::fatal::Failure;
 use catraca_node::list_files;
 use catraca_node::whole_file::{GROUP, WholeFile};
+use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ListSource, Scope};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::civil::Date;
@@ -18,7 +19,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Share of its entries, percent, that a list, or one source of it, may lose between two builds:
 /// published lists change by a few in a hundred a month.
@@ -227,12 +228,6 @@ fn same_file(one: &Path, other: &Path) -> bool {
         })
     };
     place(one).is_some_and(|one| Some(one) == place(other))
-}
-
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    // Enough until the year 2554.
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Reads one list, with a bar on a terminal.
