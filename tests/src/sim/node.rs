@@ -24,6 +24,7 @@ use catraca_testkit::shard::ShardMover;
 use catraca_wire::block::{Chain, MAX_BLOCK_LEN};
 use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Arguments;
 use std::rc::Rc;
 
 /// Segments made ahead of the one in use.
@@ -163,7 +164,11 @@ impl Sim {
                     truncate(&mut disk.segments, &found.tail);
                     continue;
                 }
-                return self.refuse_to_start(node, stream, &damage);
+                let Damage { at, reason } = damage;
+                return self.refuse_to_start(
+                    node,
+                    format_args!("stream {stream} is damaged: {at} {reason}"),
+                );
             }
             if let Some(torn) = found.torn {
                 disk.begin_zero(id, torn.segment, torn.from, torn.to);
@@ -195,11 +200,8 @@ impl Sim {
         }
     }
 
-    fn refuse_to_start(&mut self, node: usize, stream: usize, damage: &Damage) {
-        self.note(format_args!(
-            "node {node}: stream {stream} is damaged: {} {}",
-            damage.at, damage.reason
-        ));
+    fn refuse_to_start(&mut self, node: usize, why: Arguments<'_>) {
+        self.note(format_args!("node {node} does not start: {why}"));
         let host = &mut self.nodes[node];
         let rotten = host.disk.is_rotten();
         (host.booting, host.damaged) = (false, true);
@@ -208,10 +210,7 @@ impl Sim {
         }
         self.checks.count("damaged logs refused");
         if !rotten {
-            self.checks.fail(format!(
-                "node {node}: a crash alone damaged the log: {} {}",
-                damage.at, damage.reason
-            ));
+            self.checks.fail(format!("node {node} does not start behind a crash alone: {why}"));
         }
     }
 
@@ -245,10 +244,14 @@ impl Sim {
             recovered.push((found.tail, blocks, boundaries));
         }
         let last_lsns: Vec<u64> = recovered.iter().map(|(tail, ..)| tail.next_lsn - 1).collect();
-        let found = state.found(&last_lsns);
-        let void = found != state;
-        host.disk.state = found.clone();
-        let state = found;
+        let log_epoch = recovered.iter().map(|(tail, ..)| tail.epoch).max().unwrap_or(0);
+        let held = match state.held_to_log(log_epoch, &last_lsns) {
+            Ok(held) => held,
+            Err(refused) => return self.refuse_to_start(node, format_args!("{refused}")),
+        };
+        let void = held != state;
+        host.disk.state = held.clone();
+        let state = held;
         let primary = state.role == Role::Primary;
         let mut builder = Some(builder);
         let mut dedupes = if primary {

@@ -21,6 +21,7 @@ mod follower;
 pub mod node;
 mod opening;
 mod session;
+mod start;
 mod state;
 
 pub use arbiter::NewEpoch;
@@ -30,4 +31,5 @@ pub use feeder::{FeedFault, FeedStep, FeedView, Feeder, MAX_UNACKNOWLEDGED};
 pub use follower::{FollowFault, Follower, Next, Placed, Taken};
 pub use opening::{Opening, Question, Reply};
 pub use session::{Session, Step};
+pub use start::StartRefused;
 pub use state::{FIRST_EPOCH, Fenced, NotPromotable, Peer, ReplicaState};

@@ -6,7 +6,7 @@ use crate::data_dir::{self, DataDir};
 use crate::fatal::{Failure, Status};
 use crate::log_files::{key, segment};
 use crate::replication::{ReplicationSetup, bootstrap, state_file};
-use catraca_core::replica::ReplicaState;
+use catraca_core::replica::{ReplicaState, StartRefused};
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Durability, Role};
 use std::time::Duration;
@@ -166,51 +166,41 @@ fn adopted(path: &std::path::Path, state: ReplicaState) -> Result<ReplicaState, 
     Ok(state)
 }
 
-/// Holds what the node knows of its place to its log, whose streams end with these records.
-///
-/// The log can't be of a later epoch than the node knows of: a primary would decide in an epoch
-/// that is over; a standby learns. Nor can the grant outlive a log that it was given to.
+/// Holds what the node knows of its place to its log, whose streams end with these records
+/// ([`ReplicaState::held_to_log`]), and makes that durable.
 pub(super) fn hold_to_log(
     data_dir: &DataDir,
     state: &mut ReplicaState,
     log_epoch: u32,
     last_lsns: &[u64],
 ) -> Result<(), Failure> {
-    let save = |state: &ReplicaState| {
-        let path = data_dir.path().join(state_file::STATE_FILE);
-        state_file::save(data_dir.path(), state).map_err(|e| {
-            Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display()))
-        })
-    };
-    if state.role == Role::Primary && state.lacks(last_lsns) {
-        let message = format!(
-            "{}: its log lacks records that it had when its standby came in sync: promote the standby, and build this node anew behind it",
-            data_dir.path().display()
-        );
-        return Err(Failure::new(Status::DataDirectory, message));
-    }
-    let found = state.found(last_lsns);
-    if found != *state {
-        tracing::warn!(
-            "the log lacks what it held when this node came in sync; it is not in sync until it has caught up again"
-        );
-        save(&found)?;
-        *state = found;
-    }
-    if log_epoch <= state.epoch {
+    let path = data_dir.path().join(state_file::STATE_FILE);
+    let held = state.held_to_log(log_epoch, last_lsns).map_err(|refused| {
+        let message = match refused {
+            StartRefused::Lacks => format!(
+                "{}: {refused}: promote the standby, and build this node anew behind it",
+                data_dir.path().display()
+            ),
+            StartRefused::LaterEpoch { known, found } => format!(
+                "{}: says epoch {known}, and the log has epoch {found}: the file was lost, or set back to an old copy; restore it",
+                path.display()
+            ),
+        };
+        Failure::new(Status::DataDirectory, message)
+    })?;
+    if held == *state {
         return Ok(());
     }
-    let path = data_dir.path().join(state_file::STATE_FILE);
-    if state.role == Role::Primary {
-        let message = format!(
-            "{}: says epoch {}, and the log has epoch {log_epoch}: the file was lost, or set back to an old copy; restore it",
-            path.display(),
-            state.epoch
+    if state.in_sync && !held.in_sync {
+        tracing::warn!(
+            "the log is not what it was when this node came in sync; it is not in sync until it has caught up again"
         );
-        return Err(Failure::new(Status::DataDirectory, message));
     }
-    *state = ReplicaState { epoch: log_epoch, in_sync: false, ..state.clone() };
-    save(state)
+    state_file::save(data_dir.path(), &held).map_err(|e| {
+        Failure::new(Status::DataDirectory, format!("{} can't be written: {e}", path.display()))
+    })?;
+    *state = held;
+    Ok(())
 }
 
 /// This node to a primary that it asks for its cluster.
