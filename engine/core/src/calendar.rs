@@ -1,7 +1,7 @@
 //! Days: the number that stands for one in records and list files, and the zone that says which day
 //! it is at a moment.
 //!
-//! Pure: the moment is handed in. Only [`Zone::named`] reads, once, the table of time zones.
+//! The moment is handed in, and so are the rules of a zone where the system's table has them.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -63,14 +63,14 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The zone of this name in the system's table, or else in the program's own: a container may
-    /// have none.
+    /// The zone of this name with the rules of the system's table, or else of the program's own: a
+    /// container may have none.
     ///
     /// # Errors
     /// [`UnknownZone`].
-    pub fn named(name: &str) -> Result<Self, UnknownZone> {
-        let rules = TimeZone::get(name).or_else(|_| TimeZoneDatabase::bundled().get(name));
-        let known = rules.ok().filter(|rules| !rules.is_unknown());
+    pub fn named(name: &str, system: Option<TimeZone>) -> Result<Self, UnknownZone> {
+        let rules = system.or_else(|| TimeZoneDatabase::bundled().get(name).ok());
+        let known = rules.filter(|rules| !rules.is_unknown());
         let rules = known.ok_or_else(|| UnknownZone { name: name.to_owned() })?;
         Ok(Self { name: name.into(), rules })
     }
@@ -119,7 +119,7 @@ impl Zone {
 
 impl Default for Zone {
     fn default() -> Self {
-        Self::named(DEFAULT_ZONE).expect("the program's own table has it")
+        Self::named(DEFAULT_ZONE, None).expect("the program's own table has it")
     }
 }
 
@@ -142,12 +142,12 @@ mod tests {
 
     #[test]
     fn the_day_is_that_of_the_zone_and_not_of_utc() {
-        let zone = Zone::named(DEFAULT_ZONE).expect("in the program's table");
+        let zone = Zone::named(DEFAULT_ZONE, None).expect("in the program's table");
         // 2026-11-26 01:30 UTC is the evening before in São Paulo.
         let moment =
             Timestamp::from_second(1_795_656_600).expect("a moment").as_nanosecond() as u64;
         assert_eq!(zone.date_at(moment), date(2026, 11, 25));
-        assert_eq!(Zone::named("UTC").expect("a zone").date_at(moment), date(2026, 11, 26));
+        assert_eq!(Zone::named("UTC", None).expect("a zone").date_at(moment), date(2026, 11, 26));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn a_cached_day_says_what_the_calendar_does(seconds in 0u64..4_000_000_000, later in 0u64..100_000, zone in 0usize..4) {
-            let zone = Zone::named([DEFAULT_ZONE, "America/Noronha", "Australia/Lord_Howe", "Europe/Lisbon"][zone]).expect("a zone");
+            let zone = Zone::named([DEFAULT_ZONE, "America/Noronha", "Australia/Lord_Howe", "Europe/Lisbon"][zone], None).expect("a zone");
             let (wall_ns, later) = (seconds * 1_000_000_000 + 1, (seconds + later) * 1_000_000_000);
             let day = zone.day_at(wall_ns);
             proptest::prop_assert!(day.holds(wall_ns));
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn an_unknown_zone_is_refused_with_one_sentence() {
         for name in ["Brasilia", "", "America/Sao_Paulo2", "BRT3", "Etc/Unknown"] {
-            let error = Zone::named(name).expect_err(name).to_string();
+            let error = Zone::named(name, None).expect_err(name).to_string();
             assert!(error.contains("no time zone") && error.contains(DEFAULT_ZONE), "{error}");
         }
     }

@@ -1,5 +1,5 @@
-//! Every bound of the engine that is not a setting, each with its reason. Settings and their bounds
-//! are in `config.rs`.
+//! Bounds that are no settings and that several modules keep to, each with its reason. What bounds
+//! one module stands in it; settings and their bounds are in `engine/node/src/config.rs`.
 
 use std::time::Duration;
 

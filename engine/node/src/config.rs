@@ -3,6 +3,7 @@
 
 use crate::fatal::{Failure, Status};
 use crate::log_files::segment::MIN_SEGMENT_LEN;
+use crate::time_zone;
 use catraca_core::calendar::{DEFAULT_ZONE, Zone};
 use catraca_core::limits::{MAX_PENDING, MAX_SHARDS};
 use catraca_core::shard::access::{Access, Permissions};
@@ -195,7 +196,7 @@ impl Config {
     /// # Errors
     /// [`Status::Config`] for a name that none has.
     pub fn zone(&self) -> Result<Zone, Failure> {
-        Zone::named(&self.time_zone).map_err(|error| wrong(format!("time_zone: {error}")))
+        time_zone::named(&self.time_zone).map_err(|error| wrong(format!("time_zone: {error}")))
     }
 
     fn check(&self) -> Result<(), Failure> {

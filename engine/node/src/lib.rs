@@ -1,8 +1,8 @@
 //! What runs a node: moves the state machines of `catraca-core` with sockets, files, timers and
 //! threads. `driver/` alone knows glommio, `control/` alone knows tokio.
 //!
-//! Arrows point down only: `lifecycle` → `control`, `replication`, `driver` → files, mailboxes,
-//! threads → `catraca_core` → `catraca_wire`. A test in `tests/` holds the house to what rustc can't.
+//! Arrows point down only: `lifecycle` → `control` → `replication`, `lifecycle` → `driver`, all →
+//! files, mailboxes, threads → `catraca_core` → `catraca_wire`. A test in `tests/` holds the house to what rustc can't.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -27,5 +27,6 @@ pub mod replication;
 pub mod signals;
 pub mod socket;
 mod threads;
+pub mod time_zone;
 mod wall_clock;
 pub mod whole_file;

@@ -1,5 +1,5 @@
 //! Replication without I/O: who decides in which epoch, what the standby holds, when a record is
-//! committed. Knows no clock, no socket and no disk; `replication/` moves it with those, the
+//! committed. Knows no clock, no socket and no disk; `catraca_node::replication` moves it with those, the
 //! simulator in `tests/` with fakes.
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! The shard: everything that one data core decides, as a plain state machine.
 //!
 //! Bytes, completions and the time come in; bytes to write and to send come out. No I/O, no clock,
-//! no thread, no runtime: `driver/` moves it with sockets and a disk, tests move it with fakes. One
+//! no thread, no runtime: `catraca_node::driver` moves it with sockets and a disk, tests move it with fakes. One
 //! direction, no detours:
 //!
 //! ```text

@@ -1,7 +1,7 @@
 //! The control thread: everything slow or likely to fail. The only files that know tokio.
 //!
-//! One current-thread runtime on a thread of its own: metrics and health over HTTP, look-ups, list
-//! changes, segment preparation, disk and core watching. It talks to each core through bounded
+//! One current-thread runtime on the main thread: metrics and health over HTTP, list changes, disk
+//! and core watching; look-ups and the making of segments on threads of their own. It talks to each core through bounded
 //! mailboxes and never touches a shard's state.
 
 mod answer;

@@ -14,6 +14,7 @@ use catraca_core::blacklist::{Counts, Line, Snapshot};
 use catraca_core::calendar::{Zone, day_of};
 use catraca_node::fatal::Failure;
 use catraca_node::list_files;
+use catraca_node::time_zone;
 use catraca_wire::frame::ListSource;
 use std::path::Path;
 
@@ -66,7 +67,7 @@ pub fn run(args: Args) -> Outcome {
 
 /// A time zone on the command line.
 fn parse_zone(text: &str) -> Result<Zone, String> {
-    Zone::named(text).map_err(|error| error.to_string())
+    time_zone::named(text).map_err(|error| error.to_string())
 }
 
 /// Opens a snapshot for a command.

@@ -2,9 +2,10 @@
 
 use crate::import::{Options, Tally, read_list};
 use catraca_core::blacklist::{Draft, Entry, Snapshot};
-use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
+use catraca_core::calendar::{DEFAULT_ZONE, day_number};
 use catraca_node::fatal::Failure;
 use catraca_node::list_files;
+use catraca_node::time_zone;
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ListSource, Scope};
 use std::fmt::Write as _;
@@ -30,7 +31,7 @@ pub struct DemoList {
 
 /// Builds the snapshot and writes both files.
 pub fn build(folder: &Path) -> Result<DemoList, Failure> {
-    let zone = Zone::named(DEFAULT_ZONE).map_err(|e| Failure::failed(e.to_string()))?;
+    let zone = time_zone::named(DEFAULT_ZONE).map_err(|e| Failure::failed(e.to_string()))?;
     let as_of = zone.date_at(now_ns());
     let options = Options { as_of, sanctions_scope: Scope::Root, ignore_columns: false };
     let mut draft = Draft::default();

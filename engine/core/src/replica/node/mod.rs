@@ -1,6 +1,6 @@
 //! What a node does about the other nodes of its cluster, as one state machine: [`Event`]s in,
 //! [`Effect`]s out. It knows no socket, no disk, no clock and no thread; whoever moves it hands in
-//! the time and does what it says, in the order it says. `replication/` moves it with sockets and
+//! the time and does what it says, in the order it says. `catraca_node::replication` moves it with sockets and
 //! files, the simulator in `tests/` with fakes, and neither decides anything.
 //!
 //! ```text
