@@ -65,12 +65,14 @@ pub(super) enum Task {
     Segments,
     /// Sending a stream's blocks.
     Feed,
+    /// The node's own thread: its timers.
+    Node,
     /// Seeing that a write has ended.
     Written,
 }
 
 impl Task {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Tick,
         Self::Mail,
         Self::Mesh,
@@ -78,6 +80,7 @@ impl Task {
         Self::Segments,
         Self::Written,
         Self::Feed,
+        Self::Node,
     ];
 
     /// Whether this is what the task would do.
@@ -90,7 +93,8 @@ impl Task {
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } => self == Self::Written,
             Wake::Feed { .. } => self == Self::Feed,
-            Wake::Booted | Wake::Heartbeat | Wake::Persisted | Wake::CutStep => false,
+            Wake::Heartbeat => self == Self::Node,
+            Wake::Booted | Wake::Persisted | Wake::CutStep => false,
         }
     }
 }

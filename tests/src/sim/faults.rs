@@ -66,7 +66,7 @@ const FAULTS: [(Fault, u64); 22] = [
     (Fault::WriteLie, 6),
     (Fault::DiskFull, 9),
     (Fault::Clock, 5),
-    (Fault::Rot, 6),
+    (Fault::Rot, 9),
     (Fault::Wipe, 2),
     (Fault::KillInPromotion, 8),
     (Fault::KillInCut, 3),

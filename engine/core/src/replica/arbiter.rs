@@ -8,6 +8,10 @@
 
 use super::state::{NotPromotable, ReplicaState};
 
+/// The last epoch: four thousand million promotions are beyond any cluster's life, so that whoever
+/// comes near it was told a wrong number.
+pub const MAX_EPOCH: u32 = u32::MAX - 2;
+
 /// The number of the epoch that a promotion begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NewEpoch {
@@ -21,16 +25,16 @@ impl NewEpoch {
     /// The number, for a node in this state.
     ///
     /// # Errors
-    /// [`NotPromotable::EpochIsOver`] for one that is not higher than all that the node has seen.
+    /// [`NotPromotable::EpochIsOver`] for one that is not higher than all that the node has seen,
+    /// [`NotPromotable::NoEpochLeft`] past the last.
     pub(super) fn number(self, state: &ReplicaState) -> Result<u32, NotPromotable> {
         match self {
             Self::ByHand => {
-                let next = state
-                    .epoch
-                    .checked_add(1)
-                    .expect("four thousand million promotions are beyond any cluster's life");
-                Ok(if (next % 2 == 1) == state.odd_epochs { next } else { next + 1 })
+                let is_own = |epoch: &u32| (epoch % 2 == 1) == state.odd_epochs;
+                let next = (1..=2).filter_map(|step| state.epoch.checked_add(step)).find(is_own);
+                next.filter(|epoch| *epoch <= MAX_EPOCH).ok_or(NotPromotable::NoEpochLeft)
             }
+            Self::Given(epoch) if epoch > MAX_EPOCH => Err(NotPromotable::NoEpochLeft),
             Self::Given(epoch) if epoch > state.epoch => Ok(epoch),
             Self::Given(epoch) => {
                 Err(NotPromotable::EpochIsOver { given: epoch, seen: state.epoch })
@@ -56,5 +60,11 @@ mod tests {
         }
         let promoted = state.promoted(true, NewEpoch::Given(8)).expect("forced");
         assert_eq!(promoted.epoch, 8);
+        for epoch in [MAX_EPOCH, u32::MAX - 1, u32::MAX] {
+            state.epoch = epoch;
+            assert_eq!(NewEpoch::ByHand.number(&state), Err(NotPromotable::NoEpochLeft));
+            let given = NewEpoch::Given(u32::MAX).number(&state);
+            assert_eq!(given, Err(NotPromotable::NoEpochLeft));
+        }
     }
 }

@@ -91,6 +91,9 @@ pub enum NotPromotable {
         /// Highest seen here.
         seen: u32,
     },
+    /// There is no higher epoch.
+    #[error("there is no epoch after this one: the nodes were told a wrong number")]
+    NoEpochLeft,
     /// It may lack answered decisions.
     #[error("not in sync: answered decisions may be missing here")]
     NotInSync,

@@ -36,12 +36,17 @@ pub(super) fn serve(
     if !replication.adopt(id, connection.handle()?) {
         return Err(ConnectionFailure::Closed);
     }
+    // A session that ends while this is read may be followed by one of another slot.
+    let slot = *replication.slot.lock();
+    if !replication.is_current(id) {
+        return Err(ConnectionFailure::Closed);
+    }
     let writer = connection.handle()?;
     let Some((feeder, cursor)) = find_start(replication, &mut connection, stream, id)? else {
         return Ok(());
     };
     let start = feeder.acknowledged();
-    let (is_live, slot) = (stream < replication.setup.shards, *replication.slot.lock());
+    let is_live = stream < replication.setup.shards;
     if is_live {
         replication.tell(usize::from(stream), ToShard::StandbyAt { slot, session: id, lsn: start });
     }

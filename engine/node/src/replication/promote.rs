@@ -40,8 +40,9 @@ impl Replication {
     /// # Errors
     /// Why not, in words; nothing has changed then.
     pub fn promote(&self, force: bool) -> Result<Promoted, String> {
-        let tables =
-            self.following.lock().as_ref().map(|following| following.tables()).unwrap_or_default();
+        // Not under the lock, which health waits for.
+        let following = self.following.lock().clone();
+        let tables = following.map(|following| following.tables()).unwrap_or_default();
         match self.request(Command::Promote { force, epoch: NewEpoch::ByHand, tables }) {
             Ok(Some(promoted)) => Ok(promoted),
             Ok(None) => Err("the promotion was not carried out".to_owned()),
@@ -63,7 +64,8 @@ impl Replication {
             }
             NotPromotable::Already(_)
             | NotPromotable::Empty
-            | NotPromotable::EpochIsOver { .. } => why.to_string(),
+            | NotPromotable::EpochIsOver { .. }
+            | NotPromotable::NoEpochLeft => why.to_string(),
         }
     }
 }

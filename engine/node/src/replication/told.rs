@@ -14,6 +14,8 @@ pub(super) struct Told {
     why: String,
     at: Option<Instant>,
     followed: bool,
+    /// Whom it followed last, and in which epoch.
+    primary: (String, u32),
 }
 
 impl Told {
@@ -48,7 +50,7 @@ impl Told {
                 "another node is the primary of a later epoch: this one becomes its standby and starts anew"
             ),
             Report::Following { address, epoch } => {
-                if self.begins_to_follow() {
+                if self.begins_to_follow(&address, epoch) {
                     tracing::info!(primary = address, epoch, "following");
                 }
             }
@@ -74,13 +76,17 @@ impl Told {
         let lasts = self.at.is_none_or(|at| at.elapsed() >= WAITING_TOLD_EVERY);
         let is_news = self.why != why || (self.followed && lasts);
         if is_news {
-            *self = Self { why: why.to_owned(), at: Some(Instant::now()), followed: false };
+            (self.why, self.at, self.followed) = (why.to_owned(), Some(Instant::now()), false);
         }
         is_news
     }
 
-    /// It follows: whether to say so, which it is where waiting was said.
-    fn begins_to_follow(&mut self) -> bool {
-        !std::mem::replace(&mut self.followed, true)
+    /// It follows: whether to say so, which it is where waiting was said, or another is followed.
+    fn begins_to_follow(&mut self, address: &str, epoch: u32) -> bool {
+        let same = self.primary.0 == address && self.primary.1 == epoch;
+        if !same {
+            self.primary = (address.to_owned(), epoch);
+        }
+        !std::mem::replace(&mut self.followed, true) || !same
     }
 }

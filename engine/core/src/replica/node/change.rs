@@ -6,6 +6,7 @@
 
 use super::effect::{Effect, Report};
 use super::event::{NodeMessage, RequestId, RequestRefused, Tables};
+use super::silence::Silence;
 use super::{LogEnds, MAX_CHANGES, Node};
 use crate::replica::{NewEpoch, Peer, ReplicaState, WaitsFor};
 use catraca_wire::frame::{Durability, Role};
@@ -240,7 +241,7 @@ impl Node {
             }
             // A node that knows of a higher epoch widens nothing.
             Change::WithStandby { .. } | Change::Alone { .. }
-                if self.is_demoted_by(self.state.epoch + 1) => {}
+                if self.is_demoted_by(self.state.epoch.saturating_add(1)) => {}
             Change::WithStandby { session } => {
                 self.report(Report::CaughtUp);
                 self.effects.push(Effect::TellShards {
@@ -277,7 +278,7 @@ impl Node {
             }
             Change::Promote { request, force, .. } => {
                 let (epoch, durability) = (self.state.epoch, self.state.durability);
-                (self.alone_since_ns, self.inquire_at_ns) = (self.now_ns, self.now_ns);
+                (self.alone, self.inquire_at_ns) = (Silence::begin(self.now_ns), self.now_ns);
                 self.effects.push(Effect::TakeOver { epoch, durability, force, request });
             }
             Change::Demoted { epoch, .. } => {

@@ -7,6 +7,7 @@
 //! mod      the node, timers, operator requests          primary   sessions with standbys, in-sync set, answering alone
 //! change   its durable state: persist before send       standby   attempts to follow, membership, promotion
 //! event    what comes in                                effect    what goes out
+//! silence  how long somebody was not heard
 //! ```
 //!
 //! Blocks and acknowledgements do not pass through here: each stream has its
@@ -18,6 +19,7 @@ mod change;
 mod effect;
 mod event;
 mod primary;
+mod silence;
 mod standby;
 
 pub use effect::{Effect, Report};
@@ -30,6 +32,7 @@ use super::{NewEpoch, NotPromotable, ReplicaState};
 use catraca_wire::frame::Role;
 use change::Change;
 use primary::{PrimarySession, SoloRequest};
+use silence::Silence;
 use standby::Standby;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -83,8 +86,8 @@ pub struct Node {
     sessions: BTreeMap<[u8; 16], PrimarySession>,
     /// Number of the session that began last: one with a lower number was asked for before it.
     last_session: u64,
-    /// On a primary: since when it has been without a standby.
-    alone_since_ns: u64,
+    /// On a primary: how long it has been without a standby.
+    alone: Silence,
     inquire_at_ns: u64,
     solo: Option<SoloRequest>,
     standby: Standby,
@@ -109,7 +112,7 @@ impl Node {
             persisting: None,
             sessions: BTreeMap::new(),
             last_session: 0,
-            alone_since_ns: now_ns,
+            alone: Silence::begin(now_ns),
             inquire_at_ns: now_ns,
             solo: None,
             standby: Standby::new(now_ns),
@@ -259,12 +262,11 @@ impl Node {
     }
 
     fn tick(&mut self, log: &dyn LogEnds) {
-        // A node that stood still heard nobody meanwhile: what was said waits still to be read. So
-        // that time is nobody's silence.
         let deaf_ns = self.now_ns - std::mem::replace(&mut self.ticked_ns, self.now_ns);
         if deaf_ns > self.setup.timing.heartbeat_every_ns {
-            self.sessions.values_mut().for_each(|standby| standby.heard_ns += deaf_ns);
-            self.standby.heard_ns += deaf_ns;
+            self.sessions.values_mut().for_each(|standby| standby.silence.excuse(self.now_ns));
+            self.standby.silence.excuse(self.now_ns);
+            self.alone.excuse(self.now_ns);
         }
         self.expire_requests();
         match self.state.role {

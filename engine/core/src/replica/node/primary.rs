@@ -4,6 +4,7 @@
 use super::change::Change;
 use super::effect::{Effect, Report};
 use super::event::{Accepted, CallPurpose, Caller, ConnId, NodeMessage, RequestId, RequestRefused};
+use super::silence::Silence;
 use super::{LogEnds, Node};
 use crate::replica::{Peer, ReplicaSlot, Session, Step};
 use catraca_wire::frame::{Durability, Role};
@@ -23,7 +24,7 @@ pub(super) struct PrimarySession {
     pub peer: Peer,
     /// The run of the standby's program.
     run: [u8; 16],
-    pub heard_ns: u64,
+    pub silence: Silence,
     said_ns: u64,
     /// The operator wants the node alone: the standby joins the in-sync set in no session but a
     /// later one.
@@ -148,8 +149,7 @@ impl Node {
     /// back: one that was not heard for two heartbeats may have lost the connection before this
     /// node knows.
     fn is_twin(&self, known: &PrimarySession, caller: &Caller) -> bool {
-        let alive =
-            self.now_ns.saturating_sub(known.heard_ns) < 2 * self.setup.timing.heartbeat_every_ns;
+        let alive = known.silence.lasts(self.now_ns) < 2 * self.setup.timing.heartbeat_every_ns;
         alive && known.run != caller.run
     }
 
@@ -180,7 +180,7 @@ impl Node {
             session,
             conn,
             run: caller.run,
-            heard_ns: now_ns,
+            silence: Silence::begin(now_ns),
             said_ns: now_ns,
             held: false,
             disk_full: false,
@@ -201,7 +201,7 @@ impl Node {
     pub(super) fn end_session(&mut self, id: u64, why: &str, log: &dyn LogEnds) {
         let Some(node_id) = self.session_of(id).map(|standby| standby.peer.node_id) else { return };
         let Some(standby) = self.sessions.remove(&node_id) else { return };
-        self.alone_since_ns = self.now_ns;
+        self.alone = Silence::begin(self.now_ns);
         self.effects.push(Effect::EndSession { session: id, conn: standby.conn });
         if !self.stopping {
             self.report(Report::StandbyGone {
@@ -220,7 +220,7 @@ impl Node {
         let Some(standby) = self.sessions.values_mut().find(|standby| standby.conn == conn) else {
             return;
         };
-        standby.heard_ns = now_ns;
+        standby.silence = Silence::begin(now_ns);
         let id = standby.session.id;
         match message {
             NodeMessage::Granted => {
@@ -327,9 +327,8 @@ impl Node {
 
     pub(super) fn primary_tick(&mut self, log: &dyn LogEnds) {
         let (now_ns, timing) = (self.now_ns, self.setup.timing);
-        let silent = |standby: &&PrimarySession| {
-            now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns
-        };
+        let silent =
+            |standby: &&PrimarySession| standby.silence.lasts(now_ns) > timing.heartbeat_timeout_ns;
         let silent: Vec<u64> =
             self.sessions.values().filter(silent).map(|standby| standby.session.id).collect();
         for id in silent {
@@ -360,10 +359,7 @@ impl Node {
         // Not before the standby knows that this may happen: it would be promoted without knowing.
         let may_leave = self.state.primary_may_leave && self.setup.solo_after_ns > 0;
         let waits = self.state.durability == Durability::Sync && !self.is_going_alone();
-        if may_leave
-            && waits
-            && self.now_ns.saturating_sub(self.alone_since_ns) >= self.setup.solo_after_ns
-        {
+        if may_leave && waits && self.alone.lasts(self.now_ns) >= self.setup.solo_after_ns {
             self.change(
                 Change::Alone { overridden: true, why: "solo_after_ms is over", request: None },
                 log,

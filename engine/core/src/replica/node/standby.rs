@@ -4,6 +4,7 @@
 use super::change::Change;
 use super::effect::{Effect, Report};
 use super::event::{Accepted, CallFailure, ConnId, NodeMessage, RequestId, RequestRefused, Tables};
+use super::silence::Silence;
 use super::{LogEnds, Node};
 use crate::replica::{NewEpoch, Peer};
 use catraca_wire::frame::Role;
@@ -54,7 +55,7 @@ pub(super) struct Standby {
     address: String,
     conn: Option<ConnId>,
     accepted: Option<Accepted>,
-    pub heard_ns: u64,
+    pub silence: Silence,
     said_ns: u64,
     orders: VecDeque<Order>,
     /// One of them is carried out.
@@ -80,7 +81,7 @@ impl Standby {
             address: String::new(),
             conn: None,
             accepted: None,
-            heard_ns: 0,
+            silence: Silence::begin(now_ns),
             said_ns: 0,
             orders: VecDeque::new(),
             order_under_way: false,
@@ -131,11 +132,11 @@ impl Node {
         let standby = &mut self.standby;
         match standby.phase {
             Phase::Idle { call_at_ns } if now_ns >= call_at_ns => self.call(),
-            Phase::Calling if now_ns.saturating_sub(standby.heard_ns) > timing.call_timeout_ns => {
+            Phase::Calling if standby.silence.lasts(now_ns) > timing.call_timeout_ns => {
                 self.end_following("the call came to nothing in time");
             }
             Phase::Submitting | Phase::Following => {
-                if now_ns.saturating_sub(standby.heard_ns) > timing.heartbeat_timeout_ns {
+                if standby.silence.lasts(now_ns) > timing.heartbeat_timeout_ns {
                     let why = format!(
                         "the primary was silent for {} ms",
                         timing.heartbeat_timeout_ns / 1_000_000
@@ -172,7 +173,7 @@ impl Node {
         };
         standby.attempt += 1;
         standby.phase = Phase::Calling;
-        standby.heard_ns = now_ns;
+        standby.silence = Silence::begin(now_ns);
         standby.opened = None;
         standby.address.clone_from(address);
         self.effects.push(Effect::Call { attempt: standby.attempt, address: address.clone() });
@@ -192,7 +193,7 @@ impl Node {
         standby.phase = Phase::Submitting;
         standby.conn = Some(conn);
         standby.twin_since_ns = None;
-        (standby.heard_ns, standby.said_ns) = (self.now_ns, self.now_ns);
+        (standby.silence, standby.said_ns) = (Silence::begin(self.now_ns), self.now_ns);
         let Accepted { epoch, odd_epochs, may_leave, streams, .. } = accepted;
         let known_streams = self.setup.shards..=MAX_STREAMS;
         if accepted.role != Role::Primary {
@@ -308,7 +309,7 @@ impl Node {
 
     /// A message of the primary.
     pub(super) fn primary_says(&mut self, message: NodeMessage, log: &dyn LogEnds) {
-        self.standby.heard_ns = self.now_ns;
+        self.standby.silence = Silence::begin(self.now_ns);
         let (epoch, in_sync) = match message {
             NodeMessage::Heartbeat { .. } => return,
             NodeMessage::Grant { epoch } => (epoch, true),

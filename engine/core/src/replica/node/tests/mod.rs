@@ -184,6 +184,18 @@ fn a_node_that_stood_still_takes_nobody_for_gone() {
         assert!(!ends(&told.after(2_900)));
         assert!(ends(&told.after(200)), "silence counts while it listens");
     }
+    // What waited is read before the time is looked at, and then nothing comes any more.
+    for mut told in [pair(0), standby()] {
+        told.now_ns += 600_000 * MS;
+        let message = NodeMessage::Heartbeat { disk_full: false };
+        assert!(!ends(&told.about(Event::Received { conn: ConnId(1), message })));
+        assert!(!ends(&told.after(2_900)));
+        assert!(ends(&told.after(200)), "it was heard when it was heard");
+    }
+    // One that stands still each time learns of it all the same.
+    for mut told in [pair(0), standby()] {
+        assert!((0..10).any(|_| ends(&told.after_a_pause(1_000))));
+    }
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
