@@ -3,9 +3,9 @@
 
 use super::{Control, list_metrics, stats};
 use crate::replication::ReplicationStatus;
+use crate::wall_clock::wall_ns;
 use catraca_core::observe::Counters;
 use catraca_wire::block::FORMAT_VERSION;
-use catraca_wire::client::now_ns;
 use catraca_wire::frame::{Durability, PROTOCOL_VERSION, Role, Stage};
 use hdrhistogram::Histogram;
 use procfs::process::LimitValue;
@@ -65,7 +65,7 @@ pub(super) async fn gather(
     }));
     registry.register_collector(Box::new(list_metrics::Shown {
         figures: control.list_figures.get(),
-        wall_ns: now_ns(),
+        wall_ns: wall_ns(),
     }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
