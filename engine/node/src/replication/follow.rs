@@ -2,7 +2,7 @@
 //! that nothing is handed over on the way; then the records go into the tables that a promotion
 //! needs. While the standby catches up, what has come meanwhile is written at once.
 
-use super::connection::{Connection, ConnectionFailure, dial_while};
+use super::connection::{Connection, ConnectionFailure};
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
 use super::{Replication, cut};
@@ -46,13 +46,7 @@ pub(super) fn run(
     number: u16,
 ) -> Result<(), ConnectionFailure> {
     let join = replication.join_frame(Purpose::Stream, number, standby_session.session());
-    let (mut connection, _) = dial_while(
-        || standby_session.check().is_ok(),
-        &standby_session.address,
-        &join,
-        &replication.setup.key,
-    )?;
-    standby_session.adopt(connection.handle()?);
+    let mut connection = standby_session.call(&join, &replication.setup.key)?;
     crate::threads::prefer(number);
     let stream = following.stream(number);
     let mut stream = stream.lock();

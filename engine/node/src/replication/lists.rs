@@ -1,7 +1,7 @@
 //! List files from the primary to its standby: the log says by id which list was loaded, the file
 //! comes over a connection of its own.
 
-use super::connection::{Connection, ConnectionFailure, dial_while};
+use super::connection::{Connection, ConnectionFailure};
 use super::standby::{Following, StandbySession};
 use super::{Replication, SILENCE};
 use crate::list_files;
@@ -55,13 +55,7 @@ pub(super) fn fetch(
 ) -> Result<(), ConnectionFailure> {
     let mut join = replication.join_frame(Purpose::List, 0, standby_session.session());
     join.list_id = id.into();
-    let (mut connection, _) = dial_while(
-        || standby_session.check().is_ok(),
-        &standby_session.address,
-        &join,
-        &replication.setup.key,
-    )?;
-    standby_session.adopt(connection.handle()?);
+    let mut connection = standby_session.call(&join, &replication.setup.key)?;
     let folder = replication.setup.data_dir.join(LISTS_DIR);
     let kept = kept_path(&folder, id);
     let mut file = WholeFile::create(&kept, GROUP)?;

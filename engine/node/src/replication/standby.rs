@@ -2,13 +2,15 @@
 //! far its primary's log is known to go.
 
 use super::ReplicationSetup;
-use super::connection::{self, ConnectionFailure};
+use super::connection::{self, Connection, ConnectionFailure, dial_while};
 use super::follow::Stream;
 use crate::block_file::BlockFile;
 use catraca_core::blacklist::Snapshot;
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::Tables;
 use catraca_core::replica::{Boundaries, Follower};
+use catraca_wire::block::ChainKey;
+use catraca_wire::replication::JoinFrame;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -78,6 +80,15 @@ impl StandbySession {
 
     pub fn epoch(&self) -> u32 {
         self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Calls the primary once more in this session, for a stream or a list. The connection ends with
+    /// the session.
+    pub fn call(&self, join: &JoinFrame, key: &ChainKey) -> Result<Connection, ConnectionFailure> {
+        let goes_on = || self.check().is_ok();
+        let (connection, _) = dial_while(goes_on, &self.address, join, key)?;
+        self.adopt(connection.handle()?);
+        Ok(connection)
     }
 
     /// A socket belongs to the session and ends with it.
