@@ -61,7 +61,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 8] = [
     ("truncated-damage", 60),
     ("empty-dedupe", 20),
     ("reused-segment", 160),
-    ("counts-beginner", 100),
+    ("counts-beginner", 40),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds
 /// within which they must be found.
