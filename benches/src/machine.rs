@@ -5,15 +5,16 @@ use crate::Frames;
 use catraca_core::blacklist::{Entry, Lists, Overlay, Snapshot};
 use catraca_core::calendar::Zone;
 use catraca_core::limits::BLOCK_BUFFERS;
+use catraca_core::log::Tail;
 use catraca_core::policy::Policy;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
-use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
+use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
 use catraca_core::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
 use catraca_core::shard::{Shard, ShardSettings};
 use catraca_testkit::shard::ShardMover;
-use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN};
 use catraca_wire::frame::{Durability, FixedFrame, HelloFrame, ListSource, Scope, WelcomeFrame};
 use jiff::civil::date;
 use std::sync::Arc;
@@ -61,16 +62,10 @@ impl Machine {
     /// A machine whose connection has been welcomed.
     pub fn new(setup: &Setup) -> Self {
         let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: setup.cluster_id };
-        let start = Start {
-            next_lsn: 1,
-            previous_chain: [0; 32],
-            segment: 0,
-            offset: SEGMENT_HEAD_LEN as u64,
-        };
         let journal = JournalSetup {
             identity,
             key: CHAIN_KEY,
-            start,
+            start: Tail::START,
             segment_len: SEGMENT_LEN,
             segments_ready: u32::MAX,
         };

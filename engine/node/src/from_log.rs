@@ -13,16 +13,8 @@ use std::collections::BTreeMap;
 
 /// Where a stream goes on.
 pub struct Stream {
-    /// Sequence number of the next record.
-    pub next_lsn: u64,
-    /// Chain value of the last block.
-    pub previous_chain: [u8; 32],
-    /// Epoch of the last block; 0 in a new stream.
-    pub epoch: u32,
-    /// Segment of the next block.
-    pub segment: u32,
-    /// Where in it, bytes.
-    pub offset: u64,
+    /// Behind its last block.
+    pub tail: Tail,
     /// Segments that exist.
     pub segments: u32,
     /// Length of the segment in use, bytes, where there is one: the setting may have changed since.
@@ -112,19 +104,11 @@ fn going_on(
     let segment_len = if recovered.segments == 0 {
         None
     } else {
-        let path = segment::segment_path(data_dir.path(), stream, recovered.segment);
+        let path = segment::segment_path(data_dir.path(), stream, recovered.tail.segment);
         let len = std::fs::metadata(&path)
             .map_err(|e| Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())))?
             .len();
         Some(len)
     };
-    Ok(Stream {
-        next_lsn: recovered.next_lsn,
-        previous_chain: recovered.previous_chain,
-        epoch: recovered.epoch,
-        segment: recovered.segment,
-        offset: recovered.offset,
-        segments: recovered.segments,
-        segment_len,
-    })
+    Ok(Stream { tail: recovered.tail, segments: recovered.segments, segment_len })
 }

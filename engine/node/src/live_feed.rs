@@ -7,7 +7,7 @@
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::{Parker, Unparker};
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Most blocks that wait.
 const MAX_BLOCKS: usize = 256;
@@ -53,6 +53,9 @@ impl LiveFeed {
     #[inline]
     pub fn push(&self, block: &[u8], last_lsn: u64) {
         self.handed_lsn.store(last_lsn, Ordering::Release);
+        // With that of `attach`: either this sees that it is attached, or the sender sees what was
+        // handed over and fetches it from the disk.
+        fence(Ordering::SeqCst);
         if !self.attached.load(Ordering::Relaxed)
             || self.waiting_len.load(Ordering::Relaxed) + block.len() > MAX_LEN
         {
@@ -88,6 +91,7 @@ impl LiveFeed {
     /// Begins to copy blocks, or ends it and drops what waits.
     pub fn attach(&self, attached: bool) {
         self.attached.store(attached, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         if !attached {
             while let Some(block) = self.pop() {
                 drop(block);

@@ -36,7 +36,10 @@ fn recover(data_dir: &Path) -> Result<(RecoveredStream, u64), LogError> {
 fn a_new_stream_starts_at_the_beginning() {
     let dir = folder();
     let (recovered, records) = recover(dir.path()).expect("nothing there is a new stream");
-    assert_eq!((recovered.next_lsn, recovered.segments, recovered.segment, records), (1, 0, 0, 0));
+    assert_eq!(
+        (recovered.tail.next_lsn, recovered.segments, recovered.tail.segment, records),
+        (1, 0, 0, 0)
+    );
     let new = NewSegment {
         cluster_id: CLUSTER,
         shard: 0,
@@ -51,7 +54,7 @@ fn a_new_stream_starts_at_the_beginning() {
     assert!(bytes[64..].iter().all(|&byte| byte == 0));
     let (recovered, _) = recover(dir.path()).expect("an empty segment is sound");
     assert_eq!(
-        (recovered.next_lsn, recovered.segments, recovered.offset),
+        (recovered.tail.next_lsn, recovered.segments, recovered.tail.offset),
         (1, 1, SEGMENT_HEAD_LEN as u64)
     );
     assert_eq!(segment::segments(dir.path(), 0).expect("listed"), [0]);
@@ -134,7 +137,7 @@ fn a_torn_tail_is_cleared_once() {
         let (recovered, records) = recover(dir.path()).expect("torn is no damage");
         let torn = recovered.repaired.expect("torn");
         assert_eq!((torn.from, torn.reason), (last.offset as u64, reason));
-        assert_eq!((recovered.next_lsn, records, recovered.segments), (21, 20, 2));
+        assert_eq!((recovered.tail.next_lsn, records, recovered.segments), (21, 20, 2));
         let path = segment::segment_path(dir.path(), 0, 0);
         assert_eq!(fs::read(path).expect("readable"), kept.segments[0]);
         let (again, _) = recover(dir.path()).expect("clean now");
@@ -422,9 +425,9 @@ fn whole_blocks_behind_a_hole_are_put_aside_before_they_are_cleared() {
     let error = after(LastWrite::Block).expect_err("damage on any other node");
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
     let recovered = after(LastWrite::Blocks).expect("a standby that caught up");
-    assert_eq!((recovered.next_lsn, recovered.offset), (4, hole.offset as u64));
+    assert_eq!((recovered.tail.next_lsn, recovered.tail.offset), (4, hole.offset as u64));
     let again = after(LastWrite::Block).expect("cleared");
-    assert_eq!((again.next_lsn, again.repaired), (4, None));
+    assert_eq!((again.tail.next_lsn, again.repaired), (4, None));
     let kept = dir
         .path()
         .join(format!("quarantine/shard-0000-segment-00000000-offset-{}-torn.blocks", hole.offset));

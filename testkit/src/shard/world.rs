@@ -10,14 +10,14 @@ use super::mover::ShardMover;
 use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
 use catraca_core::limits::{BLOCK_BUFFERS, MESH_QUEUE_LEN};
-use catraca_core::log::SoundBlock;
 use catraca_core::log::recovery::Recovery;
+use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
 use catraca_core::rebuild::Builder;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
-use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup, Start};
+use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
 use catraca_core::shard::messages::{
     Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard,
 };
@@ -37,8 +37,6 @@ pub const CLUSTER: [u8; 16] = *b"cluster of tests";
 /// 2026-11-23T12:00:00Z.
 pub const NOON_NS: u64 = 1_795_435_200_000_000_000;
 const SECRET: [u8; 16] = [7; 16];
-const START: Start =
-    Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: SEGMENT_HEAD_LEN as u64 };
 
 /// How a node is set up.
 #[derive(Clone)]
@@ -142,12 +140,17 @@ impl World {
         for shard in 0..world.options.shards {
             let Options { segments, segment_len, dedupe_entries, .. } = world.options;
             let disk = Disk::new(CLUSTER, shard, segments, segment_len, NOON_NS);
-            world.start_core(shard, disk, Dedupe::new(dedupe_entries, DedupeKey(SECRET)), START);
+            world.start_core(
+                shard,
+                disk,
+                Dedupe::new(dedupe_entries, DedupeKey(SECRET)),
+                Tail::START,
+            );
         }
         world
     }
 
-    fn start_core(&mut self, shard: u16, disk: Disk, dedupe: Dedupe, start: Start) {
+    fn start_core(&mut self, shard: u16, disk: Disk, dedupe: Dedupe, start: Tail) {
         let identity = BlockIdentity { shard, epoch: self.epoch, cluster_id: CLUSTER };
         let (segment_len, segments_ready) =
             (self.options.segment_len as u64, self.options.segments);
@@ -468,7 +471,7 @@ impl World {
 }
 
 /// Recovers a stream from its disk, zeroes what is torn, and says where it goes on.
-fn recover(shard: u16, disk: &mut Disk, visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Start {
+fn recover(shard: u16, disk: &mut Disk, visit: &mut dyn FnMut(&SoundBlock<'_>)) -> Tail {
     let mut recovery = Recovery::new(Some(CLUSTER), shard, Some(&KEY));
     for (index, bytes) in disk.segments().iter().enumerate() {
         let fed = recovery.feed(index as u32, bytes, &mut |block| {
@@ -483,10 +486,5 @@ fn recover(shard: u16, disk: &mut Disk, visit: &mut dyn FnMut(&SoundBlock<'_>)) 
     let tail = recovery.tail();
     assert!(tail.next_lsn > disk.durable_lsn, "a record that was reported durable is lost");
     disk.durable_lsn = tail.next_lsn - 1;
-    Start {
-        next_lsn: tail.next_lsn,
-        previous_chain: tail.previous_chain,
-        segment: tail.segment,
-        offset: tail.offset,
-    }
+    *tail
 }

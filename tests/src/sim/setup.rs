@@ -10,7 +10,7 @@ use catraca_core::shard::ShardSettings;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::Dedupe;
-use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::journal::JournalSetup;
 use catraca_core::shard::messages::ShardState;
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
 use std::sync::Arc;
@@ -30,12 +30,7 @@ pub(super) fn journal_setup(
     JournalSetup {
         identity: BlockIdentity { shard: stream, epoch, cluster_id: CLUSTER },
         key: KEY,
-        start: Start {
-            next_lsn: tail.next_lsn,
-            previous_chain: tail.previous_chain,
-            segment: tail.segment,
-            offset: tail.offset,
-        },
+        start: *tail,
         segment_len: SEGMENT_LEN as u64,
         segments_ready,
     }

@@ -9,6 +9,7 @@
 //! knows where in which segment each block goes, but does no I/O; a failed write has no way back
 //! in, because the node ends.
 
+use crate::log::Tail;
 use catraca_wire::block::{
     self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
     padded_len,
@@ -29,20 +30,6 @@ impl BlockMemory for Vec<u8> {
     }
 }
 
-/// Where the journal goes on: what recovery found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Start {
-    /// Sequence number of the next record.
-    pub next_lsn: u64,
-    /// Chain value of the last block; zeros in a new stream.
-    pub previous_chain: Chain,
-    /// Segment that the next block goes into, if it fits.
-    pub segment: u32,
-    /// Where in the segment, bytes; a multiple of the block alignment, at least
-    /// [`SEGMENT_HEAD_LEN`].
-    pub offset: u64,
-}
-
 /// What a journal is told when it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct JournalSetup {
@@ -50,8 +37,8 @@ pub struct JournalSetup {
     pub identity: BlockIdentity,
     /// Key of the chain.
     pub key: ChainKey,
-    /// Where it goes on.
-    pub start: Start,
+    /// Where it goes on: what recovery found. The next block goes behind it, if it fits there.
+    pub start: Tail,
     /// Length of every segment, bytes.
     pub segment_len: u64,
     /// Segments below this number exist, zero-filled from `start` on.
@@ -296,11 +283,10 @@ mod tests {
 
     fn journal(segments_ready: u32) -> Journal<Vec<u8>> {
         let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: [1; 16] };
-        let start = Start { next_lsn: 1, previous_chain: [0; 32], segment: 0, offset: 4096 };
         let mut journal = Journal::new(JournalSetup {
             identity,
             key: [5; 32],
-            start,
+            start: Tail::START,
             segment_len: 2 << 20,
             segments_ready,
         });

@@ -23,10 +23,10 @@ use catraca_core::calendar::Zone;
 use catraca_core::policy::Policy;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
-use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::journal::JournalSetup;
 use catraca_core::shard::messages::{RoleConfig, ShardState};
 use catraca_core::shard::{ShardSettings, access::Access};
-use catraca_wire::block::{BlockIdentity, ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{BlockIdentity, ChainKey};
 use catraca_wire::frame::Role;
 use start_state::StartState;
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     start_state::hold_to_log(
         &data_dir,
         &mut state,
-        streams.iter().map(|stream| stream.epoch).max().unwrap_or(0),
+        streams.iter().map(|stream| stream.tail.epoch).max().unwrap_or(0),
         &last_lsns,
     )?;
     let follows = state.role == Role::Standby;
@@ -127,7 +127,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             prepare_first(&data_dir, shard as u16, segment_len)?;
         }
         segments_ready.push(stream.segments.max(1));
-        channels.feeds[shard].set_durable(stream.next_lsn - 1);
+        channels.feeds[shard].set_durable(stream.tail.next_lsn - 1);
     }
     let mut setups = CoreSetups {
         config,
@@ -196,7 +196,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         segments: segments_ready
             .iter()
             .zip(&streams)
-            .map(|(&ready, stream)| (ready, stream.segment))
+            .map(|(&ready, stream)| (ready, stream.tail.segment))
             .collect(),
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
@@ -254,12 +254,6 @@ impl CoreSetups<'_> {
             epoch: self.epoch,
             cluster_id: self.data_dir.cluster_id,
         };
-        let start = Start {
-            next_lsn: stream.next_lsn,
-            previous_chain: stream.previous_chain,
-            segment: stream.segment,
-            offset: stream.offset.max(SEGMENT_HEAD_LEN as u64),
-        };
         let settings = ShardSettings {
             shard: shard as u16,
             shards: self.shards,
@@ -286,7 +280,7 @@ impl CoreSetups<'_> {
             journal: JournalSetup {
                 identity,
                 key: self.key,
-                start,
+                start: stream.tail,
                 segment_len: self.segment_len,
                 segments_ready: ready,
             },

@@ -6,35 +6,25 @@ use super::error::LogError;
 use super::quarantine;
 use super::read::{End, pass};
 use super::segment;
-use catraca_core::log::SoundBlock;
 use catraca_core::log::damage::{Torn, TornReason};
 use catraca_core::log::recovery::{Counts, LastWrite, Recovery};
-use catraca_wire::block::{Chain, ChainKey, MAX_BLOCK_LEN};
+use catraca_core::log::{SoundBlock, Tail};
+use catraca_wire::block::{ChainKey, MAX_BLOCK_LEN};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Where a stream stands after recovery: all that its journal needs to go on.
+/// What recovery made of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecoveredStream {
-    /// Sequence number of the next record, from 1.
-    pub next_lsn: u64,
-    /// Chain value of the last block; zeros before the first.
-    pub previous_chain: Chain,
-    /// Epoch of the last block; 0 before the first.
-    pub epoch: u32,
-    /// Segment of the last block; 0 before the first.
-    pub segment: u32,
-    /// Where the next block goes in that segment, bytes; where it does not fit, it goes to the
-    /// start of the next.
-    pub offset: u64,
+    /// Behind its last block. The next one goes there; where it does not fit, to the start of the
+    /// next segment.
+    pub tail: Tail,
     /// Segment files that exist: indexes 0 up to this, exclusive. 0 for a stream that was never
     /// written.
     pub segments: u32,
-    /// When the last block was sealed, nanoseconds since 1970 UTC; 0 before the first.
-    pub sealed_at_ns: u64,
     /// Blocks, records and bytes read.
     pub counts: Counts,
     /// What was zeroed, if the last write before the stop was torn.
@@ -76,15 +66,9 @@ pub fn recover_stream(
             return Err(LogError::Damaged { path, damage });
         }
     };
-    let tail = recovery.tail();
     Ok(RecoveredStream {
-        next_lsn: tail.next_lsn,
-        previous_chain: tail.previous_chain,
-        epoch: tail.epoch,
-        segment: tail.segment,
-        offset: tail.offset,
+        tail: *recovery.tail(),
         segments: recovery.segments(),
-        sealed_at_ns: tail.sealed_at_ns,
         counts: recovery.counts(),
         repaired,
     })

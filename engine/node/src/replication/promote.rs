@@ -10,7 +10,7 @@ use catraca_core::blacklist::{Lists, Overlay, Snapshot};
 use catraca_core::policy::Policy;
 use catraca_core::replica::node::{Command, RequestRefused};
 use catraca_core::replica::{NewEpoch, NotPromotable};
-use catraca_core::shard::journal::{JournalSetup, Start};
+use catraca_core::shard::journal::JournalSetup;
 use catraca_core::shard::messages::{ShardState, TakeOver, ToShard};
 use catraca_wire::block::BlockIdentity;
 use catraca_wire::frame::Durability;
@@ -92,12 +92,6 @@ pub(super) fn take_over(
     *replication.dormant.lock() = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
     for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
         let tail = &tails[shard];
-        let start = Start {
-            next_lsn: tail.next_lsn,
-            previous_chain: tail.previous_chain,
-            segment: tail.segment,
-            offset: tail.offset,
-        };
         // The new epoch has begun: a node that can't go on ends, and finds itself the primary when
         // it starts again.
         let began = Instant::now();
@@ -114,7 +108,7 @@ pub(super) fn take_over(
         let journal = JournalSetup {
             identity,
             key: replication.setup.key,
-            start,
+            start: *tail,
             segment_len: replication.setup.segment_len,
             segments_ready: ready,
         };
