@@ -122,7 +122,7 @@ run_redis() {
 
 heading "Closed loop: $rounds rounds of $seconds s a shape, in alternation"
 for ((round = 1; round <= rounds; round++)); do
-  for shape in "4 512" "64 1" "1 1"; do
+  for shape in "4 512" "256 1" "64 1" "16 1" "1 1"; do
     # shellcheck disable=SC2086
     set -- $shape
     # Who begins changes, so that neither always follows the other.

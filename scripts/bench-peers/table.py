@@ -7,7 +7,7 @@ import re
 import statistics
 import sys
 
-SHAPES = ["4x512", "64x1", "1x1"]
+SHAPES = ["4x512", "256x1", "64x1", "16x1", "1x1"]
 SYSTEMS = ["catraca", "redis"]
 
 

@@ -43,7 +43,7 @@ fn durable_is_not_yet_answered_until_the_driver_asks() {
     let write = shard.next_write(w.now).expect("a record waits");
     assert!(shard.next_write(w.now).is_none(), "one write at a time");
     shard.give_buffer(write.buffer);
-    shard.written();
+    shard.written(w.now);
     assert!(shard.next_dirty().is_none(), "nothing to send yet");
     shard.answer_committed(w.now);
     assert!(shard.next_dirty().is_some());

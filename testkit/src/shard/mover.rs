@@ -13,6 +13,9 @@
 //! | [`ShardMover::progress`] | `disk.rs`: `progress`, with no block back |
 //! | [`ShardMover::written`] | `disk.rs`: `progress`, with a block back |
 //!
+//! A block that the shard holds back ([`Shard::held_until`]) is asked for again by `progress`, as the
+//! driver's journal task does when the time is over.
+//!
 //! The driver's journal task follows each of the others with `progress`, once what came in the same
 //! turn is in the block; here that is up to the caller.
 //!
@@ -105,7 +108,7 @@ impl<B: BlockMemory> ShardMover<B> {
     #[must_use = "a block belongs on the disk"]
     pub fn written(&mut self, buffer: B, now: Now) -> Option<BlockWrite<B>> {
         self.take_back(buffer);
-        self.shard.written();
+        self.shard.written(now);
         self.progress(now)
     }
 

@@ -377,12 +377,18 @@ impl World {
         true
     }
 
-    /// Hands a shard's next block to its disk, if it has one and the disk is free.
+    /// Hands a shard's next block to its disk, if it has one and the disk is free. Where the shard
+    /// holds the block, the time passes that it waits at most.
     pub fn begin_write(&mut self, core: usize) -> bool {
         if self.ended || self.cores[core].disk.is_busy() {
             return false;
         }
-        let write = self.cores[core].mover.progress(self.now);
+        let mut write = self.cores[core].mover.progress(self.now);
+        while let Some(until_ns) = self.cores[core].mover.shard.held_until() {
+            self.after_work(core, None);
+            self.pass(Duration::from_nanos(until_ns.saturating_sub(self.now.mono_ns)));
+            write = self.cores[core].mover.progress(self.now);
+        }
         let begun = write.is_some();
         self.after_work(core, write);
         begun
@@ -440,7 +446,8 @@ impl World {
         }
     }
 
-    /// Everything that can happen without time passing happens, until nothing is left to do.
+    /// Everything that can happen without time passing happens, until nothing is left to do. Only for
+    /// blocks that are held time passes, by microseconds.
     pub fn settle(&mut self) {
         let cores = self.cores.len();
         loop {

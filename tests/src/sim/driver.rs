@@ -65,7 +65,7 @@ impl Sim {
     }
 
     /// Gives the disk the next block, if it may have one, and the standby what may go.
-    fn progress(&mut self, node: usize, core: usize) {
+    pub(super) fn progress(&mut self, node: usize, core: usize) {
         let now = self.clock(node);
         let write = self.process(node).cores[core].mover.progress(now);
         self.after_work(node, core, write);
@@ -92,7 +92,7 @@ impl Sim {
         if self.broken(Broken::AckBeforeSync) {
             let now = self.clock(node);
             let shard = &mut self.process(node).cores[core].mover.shard;
-            shard.written();
+            shard.written(now);
             shard.answer_committed(now);
         }
     }
@@ -212,11 +212,25 @@ impl Sim {
         self.tell_boundary(node, stream);
     }
 
+    /// A block that is held goes when its time is over, if not before.
+    fn ask_again_later(&mut self, node: usize, core: usize) {
+        let now_ns = self.clock(node).mono_ns;
+        let of = &mut self.process(node).cores[core];
+        let until_ns = of.mover.shard.held_until();
+        if std::mem::replace(&mut of.held_until_ns, until_ns) != until_ns
+            && let Some(until_ns) = until_ns
+        {
+            self.checks.count("blocks held back");
+            self.wake_in(node, until_ns.saturating_sub(now_ns), Wake::Held { core });
+        }
+    }
+
     /// Begins a write, and moves what a shard has for others to their queues.
     fn after_work(&mut self, node: usize, core: usize, write: Option<BlockWrite<Vec<u8>>>) {
         if let Some(write) = write {
             self.begin_write(node, core, write);
         }
+        self.ask_again_later(node, core);
         let process = self.process(node);
         let shard = &mut process.cores[core].mover.shard;
         let (mesh, control) = (shard.mesh_out().len(), shard.control_out().len());

@@ -38,6 +38,10 @@ pub(super) enum Wake {
         stream: usize,
         failed: bool,
     },
+    /// A block was held back for long enough.
+    Held {
+        core: usize,
+    },
     Persisted,
     CutStep,
     /// A stream's sender goes on.
@@ -91,7 +95,7 @@ impl Task {
             Wake::Mesh => self == Self::Mesh,
             Wake::Control => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
-            Wake::Written { .. } => self == Self::Written,
+            Wake::Written { .. } | Wake::Held { .. } => self == Self::Written,
             Wake::Feed { .. } => self == Self::Feed,
             Wake::Heartbeat => self == Self::Node,
             Wake::Booted | Wake::Persisted | Wake::CutStep => false,

@@ -57,6 +57,8 @@ pub(super) struct Core {
     pub live: LiveFeed,
     /// Segments that the journal knows of.
     pub segments_told: u32,
+    /// When a block that is held back is to be asked for again.
+    pub held_until_ns: Option<u64>,
 }
 
 /// A running process.
@@ -315,6 +317,7 @@ impl Sim {
                 blocks,
                 live: LiveFeed::default(),
                 segments_told: ready,
+                held_until_ns: None,
             });
         }
         host.process = Some(process);

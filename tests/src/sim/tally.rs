@@ -50,7 +50,7 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 28] = [
+pub const OUTCOMES: [&str; 29] = [
     "answers to resends",
     "overloaded",
     "unconfirmed",
@@ -69,6 +69,7 @@ pub const OUTCOMES: [&str; 28] = [
     "refused calls",
     "cuts",
     "several blocks at once",
+    "blocks held back",
     "blocks left out of a live feed",
     "grants that waited",
     "torn ends repaired",

@@ -195,6 +195,7 @@ impl Sim {
             Wake::Control => self.read_control(node),
             Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
+            Wake::Held { core } => self.progress(node, core),
             Wake::Persisted => self.persisted(node),
             Wake::CutStep => self.cut_step(node),
             Wake::Feed { stream } => self.feed(node, stream),

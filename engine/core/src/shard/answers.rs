@@ -31,6 +31,7 @@ impl<B: BlockMemory> Shard<B> {
     pub(super) fn reply(&mut self, origin: Origin, outcome: Result<AnswerFields, Refusal>) {
         match origin {
             Origin::Remote { shard, pending } => {
+                self.siblings_unanswered -= 1;
                 self.mesh_out.push((shard, MeshMessage::Reply { pending, outcome }))
             }
             Origin::Local { connection, correlation } => match outcome {
@@ -68,8 +69,9 @@ impl<B: BlockMemory> Shard<B> {
     /// The block of the last [`Self::next_write`] is durable: the next one may be taken, and
     /// [`Self::answer_committed`] must follow.
     #[inline]
-    pub fn written(&mut self) {
+    pub fn written(&mut self, now: Now) {
         let written = self.journal.written();
+        self.gather.returned(now.mono_ns);
         self.commit.durable_here(written.last_lsn);
         self.counters.blocks += 1;
         self.counters.log_bytes += written.len as u64;
@@ -148,6 +150,7 @@ impl<B: BlockMemory> Shard<B> {
     /// Looks at deadlines and time-outs; once a tick.
     pub fn tick(&mut self, now: Now) {
         let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
+        let siblings_unanswered = &mut self.siblings_unanswered;
         let mut missed = 0;
         self.outbox.expire(now.mono_ns, |origin| {
             missed += 1;
@@ -157,6 +160,7 @@ impl<B: BlockMemory> Shard<B> {
                         .answer(connection, bytemuck::bytes_of(&UNCONFIRMED.frame(correlation)));
                 }
                 Origin::Remote { shard, pending } => {
+                    *siblings_unanswered -= 1;
                     mesh_out
                         .push((shard, MeshMessage::Reply { pending, outcome: Err(UNCONFIRMED) }));
                 }
@@ -172,6 +176,7 @@ impl<B: BlockMemory> Shard<B> {
         self.counters.deadlines_missed += missed;
         self.counters.refused += missed;
         self.counters.bad_frames += self.sessions.expire(now.mono_ns);
+        self.crowd.tick();
         self.counters.ticks += 1;
         self.tell_when_drained();
     }

@@ -2,11 +2,11 @@
 //! back durable.
 //!
 //! ```text
-//! append → open block ──(full, or the disk is free)──→ BlockWrite → the driver writes it → durable
+//! append → open block ──(full, or the disk is free and nobody is waited for)──→ BlockWrite → the driver writes it → durable
 //! ```
 //!
-//! While one block is being written the next one fills: group commit without a timer. The journal
-//! knows where in which segment each block goes, but does no I/O; a failed write has no way back
+//! While one block is being written the next one fills: group commit. When the next one leaves is
+//! decided beside it (`gather.rs`). The journal knows where in which segment each block goes, but does no I/O; a failed write has no way back
 //! in, because the node ends.
 
 use crate::log::Tail;
@@ -215,6 +215,12 @@ impl<B: BlockMemory> Journal<B> {
             && self
                 .waiting_len()
                 .is_some_and(|len| self.fits(len) || self.segment + 1 < self.segments_ready)
+    }
+
+    /// Records in the block that goes next.
+    #[inline]
+    pub fn waiting_records(&self) -> u32 {
+        self.closed.front().or(self.open.as_ref()).map_or(0, |block| block.record_count)
     }
 
     /// Length of the block that the oldest waiting records make, if there are any.

@@ -17,6 +17,7 @@ mod checks;
 mod control;
 pub mod dedupe;
 mod forwards;
+mod gather;
 pub mod journal;
 pub mod messages;
 mod outbox;
@@ -39,6 +40,7 @@ use catraca_wire::frame::{
 use checks::{check_header, reserved_is_zero};
 use dedupe::Dedupe;
 use forwards::Forwards;
+use gather::{Crowd, Gather, Share};
 use journal::{BlockMemory, BlockWrite, Journal, Written};
 use messages::{Admission, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
 use outbox::{Origin, Outbox};
@@ -78,6 +80,11 @@ pub struct Shard<B> {
     today: LocalDay,
     policy: Policy,
     journal: Journal<B>,
+    gather: Gather,
+    crowd: Crowd,
+    /// Forwards of siblings that have no reply yet, and their part of the crowd.
+    siblings_unanswered: u32,
+    siblings_share: Share,
     role: Role,
     /// Where clients reach the primary, as WELCOME says it.
     primary: [u8; 48],
@@ -139,6 +146,10 @@ impl<B: BlockMemory> Shard<B> {
             today: LocalDay::default(),
             policy,
             journal,
+            gather: Gather::default(),
+            crowd: Crowd::default(),
+            siblings_unanswered: 0,
+            siblings_share: Share::default(),
             role: role_config.role,
             primary: role_config.primary,
             primary_epoch: 0,
@@ -303,6 +314,8 @@ impl<B: BlockMemory> Shard<B> {
         match message {
             MeshMessage::Forward { pending, received_ns, deadline_ns, transaction } => {
                 let origin = Origin::Remote { shard: from, pending };
+                self.siblings_unanswered += 1;
+                self.crowd.seen(&mut self.siblings_share, self.siblings_unanswered);
                 if self.role != Role::Primary {
                     // A promotion reaches one shard after the other: a sibling may decide already.
                     return self.reply(origin, Err(NOT_PRIMARY));
@@ -335,8 +348,25 @@ impl<B: BlockMemory> Shard<B> {
         self.journal.wants_write()
     }
 
+    /// When [`Self::next_write`] is to be asked again, monotonic nanoseconds, because it holds a
+    /// block back for records that are on their way. It may be asked before.
+    pub fn held_until(&self) -> Option<u64> {
+        self.gather.held_until()
+    }
+
     /// The next block to make durable; [`Self::written`] must follow, or the node must end.
     pub fn next_write(&mut self, now: Now) -> Option<BlockWrite<B>> {
+        if !self.journal.wants_write() {
+            // A block that was held may have grown past the end of the last segment.
+            self.gather.not_now();
+            return None;
+        }
+        let records = self.journal.waiting_records();
+        if !self.gather.is_due(records, self.crowd.size(), now.mono_ns) {
+            return None;
+        }
+        self.gather.left(records, now.mono_ns);
+        self.crowd.block_left();
         let write = self.journal.next_write(now.wall_ns);
         assert!(
             write.is_none() || self.role == Role::Primary,

@@ -2,6 +2,7 @@
 //! to go out.
 
 use super::access::Permissions;
+use super::gather::Share;
 use super::messages::ConnectionId;
 use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
 use catraca_wire::frame::{ErrorCode, ErrorFrame, FixedFrame, SubmitFrame};
@@ -26,6 +27,8 @@ pub(super) struct Session {
     /// Most unanswered requests.
     pub in_flight: u32,
     pub unanswered: u32,
+    /// Of the crowd that a block is held for.
+    pub share: Share,
     /// Bytes of requests not yet processed: half a frame, or what came past the in-flight limit.
     pub carry: Vec<u8>,
     /// Bytes were kept because no request could be taken: they come first once one can, before
@@ -47,6 +50,7 @@ impl Session {
             permissions: Permissions::default(),
             in_flight: 0,
             unanswered: 0,
+            share: Share::default(),
             carry: Vec::new(),
             held_back: false,
             patience_ends_ns: u64::MAX,

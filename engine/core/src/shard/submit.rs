@@ -74,6 +74,9 @@ impl<B: BlockMemory> Shard<B> {
                 );
             }
         }
+        if let Some(session) = self.sessions.get_mut(id) {
+            self.crowd.seen(&mut session.share, session.unanswered);
+        }
         let prepared = self.prepare(payer, payee, &frame.transaction);
         self.staged.push(Staged { connection: id, correlation, at, deadline_ns, prepared });
     }

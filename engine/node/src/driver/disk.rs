@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 /// The core's side of its writing thread.
 pub(super) struct Disk {
@@ -81,16 +82,27 @@ impl Writer {
     }
 }
 
-/// Moves the log on: hands over the first block of a burst, and waits for the writing thread.
+/// Moves the log on: hands over the first block of a burst, waits for the writing thread, and asks
+/// again for a block that is held when its time is over.
 pub(super) async fn write_blocks(core: Rc<Core>) {
+    let disk = core.disk();
     loop {
         core.journal.wait().await;
         // What else came in this turn goes into the same block.
         yield_to_reactor().await;
-        core.disk().progress(&core);
-        while core.disk().writing.get() {
-            core.disk().returned().await;
-            core.disk().progress(&core);
+        disk.progress(&core);
+        loop {
+            let held_until_ns = core.shard.borrow().held_until();
+            if disk.writing.get() {
+                disk.returned().await;
+            } else if let Some(until_ns) = held_until_ns {
+                let rest = until_ns.saturating_sub(core.mono_ns());
+                // A record that comes meanwhile sets the event.
+                core.journal.wait_at_most(Duration::from_nanos(rest)).await;
+            } else {
+                break;
+            }
+            disk.progress(&core);
         }
     }
 }
@@ -118,27 +130,30 @@ impl Disk {
         !self.done.is_empty()
     }
 
-    /// Answers what became durable, and gives the disk the next block. The block goes first: the
-    /// disk is what everybody waits for.
+    /// Answers what became durable, and gives the disk the next block, unless that is held. The block
+    /// goes first: the disk is what everybody waits for.
     pub fn progress(&self, core: &Core) {
-        if self.writing.get() {
-            let Some(buffer) = self.done.pop() else { return };
-            self.writing.set(false);
-            let mut shard = core.shard.borrow_mut();
-            shard.give_buffer(buffer);
-            shard.written();
-            core.channels.feeds[core.shard_index].set_durable(shard.durable_lsn());
-        }
         let mut shard = core.shard.borrow_mut();
-        if let Some(write) = shard.next_write(core.now()) {
+        let feed = &core.channels.feeds[core.shard_index];
+        let returned = if self.writing.get() { self.done.pop() } else { None };
+        if self.writing.get() && returned.is_none() {
+            return;
+        }
+        let now = core.now();
+        if let Some(buffer) = returned {
+            self.writing.set(false);
+            shard.give_buffer(buffer);
+            shard.written(now);
+            feed.set_durable(shard.durable_lsn());
+        }
+        if let Some(write) = shard.next_write(now) {
             self.writing.set(true);
-            core.channels.feeds[core.shard_index]
-                .push(&write.buffer.bytes()[..write.len], write.last_lsn);
+            feed.push(&write.buffer.bytes()[..write.len], write.last_lsn);
             // Whoever hands a block over: the journal's task waits for its return.
             core.journal.set();
             assert!(self.jobs.try_send(write).is_ok(), "one write is under way at a time");
         }
-        shard.answer_committed(core.now());
+        shard.answer_committed(now);
         drop(shard);
         core.after_work();
     }

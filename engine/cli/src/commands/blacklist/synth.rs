@@ -40,7 +40,32 @@ fn write(path: &Path, seed: u64, entries: u64) -> io::Result<()> {
     let mut out = WholeFile::create(path, PUBLIC)?;
     writeln!(out, "document,scope,reason,valid_from,valid_until")?;
     for number in 0..entries {
-        writeln!(out, "{},exact,synthetic,,", document(seed, number).to_canonical())?;
+        writeln!(out, "{},exact,synthetic,,", as_printed(&document(seed, number).to_canonical()))?;
     }
     out.finish()
+}
+
+/// With its mask: a few bare CNPJs with leading zeros could be CPFs too, and a build refuses rows
+/// that may be somebody else's.
+fn as_printed(canonical: &str) -> String {
+    let part = |from, to| &canonical[from..to];
+    if canonical.len() == 11 {
+        format!("{}.{}.{}-{}", part(0, 3), part(3, 6), part(6, 9), part(9, 11))
+    } else {
+        format!("{}.{}.{}/{}-{}", part(0, 2), part(2, 5), part(5, 8), part(8, 12), part(12, 14))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::DocumentKey;
+
+    #[test]
+    fn what_is_printed_is_the_same_document() {
+        for number in 0..200 {
+            let key = document(7, number);
+            assert_eq!(DocumentKey::parse(&as_printed(&key.to_canonical())), Ok(key));
+        }
+    }
 }
