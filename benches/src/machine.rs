@@ -79,11 +79,15 @@ impl Machine {
             access: Arc::new(Access::open()),
             zone: Zone::default(),
         };
+        let dedupe = Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16]));
+        // As a node's thread does ahead of its core. Where that can't be, the first pass pays.
+        let (index, ring) = dedupe.memory();
+        let _ = index.take(0, index.len()).and_then(|()| ring.take(0, ring.len()));
         let mut shard = Shard::new(
             settings,
             RoleConfig::primary(Durability::Single),
             ShardState {
-                dedupe: Dedupe::new(setup.dedupe_entries, DedupeKey([7; 16])),
+                dedupe,
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
                 policy: Policy::blacklist_only(),
             },

@@ -85,13 +85,7 @@ const RULES: &[Rule] = &[
         name: "the core maps memory for its two large tables, and no file",
         within: &["engine/core/src"],
         except: &[],
-        words: &[
-            "MmapOptions",
-            "MmapRaw",
-            "Mmap::map",
-            "Mmap::map_raw_read_only",
-            "MmapMut::map_mut",
-        ],
+        words: &["MmapOptions", "Mmap::map", "map_raw", "map_raw_read_only", "MmapMut::map_mut"],
     },
     Rule {
         name: "the formats do no I/O; the client alone does",

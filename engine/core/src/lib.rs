@@ -17,7 +17,7 @@ pub mod blacklist;
 pub mod calendar;
 pub mod limits;
 pub mod log;
-mod memory;
+pub mod memory;
 pub mod observe;
 pub mod policy;
 pub mod rebuild;

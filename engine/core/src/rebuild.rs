@@ -5,6 +5,7 @@
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::SoundBlock;
+use crate::memory::TableMemory;
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use crate::shard::owner;
 use bytemuck::Zeroable;
@@ -64,6 +65,11 @@ impl Builder {
             .map(|_| Mutex::new(Dedupe::new(dedupe_entries, DedupeKey(secret))))
             .collect();
         Self { shards, dedupes, lists: Mutex::default(), records: AtomicU64::new(0) }
+    }
+
+    /// The memory of each shard's dedupe table, to be taken ahead: index and ring.
+    pub fn memory(&self) -> Vec<(TableMemory, TableMemory)> {
+        self.dedupes.iter().map(|dedupe| dedupe.lock().memory()).collect()
     }
 
     /// The dedupe tables, by shard.

@@ -21,6 +21,7 @@ pub mod live_feed;
 pub mod log_files;
 pub mod logging;
 pub mod mailbox;
+mod memory_ahead;
 mod pages;
 mod random;
 pub mod replication;

@@ -67,6 +67,28 @@ fn a_new_stream_starts_at_the_beginning() {
 }
 
 #[test]
+fn a_first_segment_reads_as_zeros_although_only_its_beginning_is_filled() {
+    let dir = folder();
+    let new = NewSegment {
+        cluster_id: CLUSTER,
+        shard: 0,
+        index: 0,
+        segment_len: 16 << 20,
+        created_at_ns: NOON_NS,
+    };
+    let path = segment::create_first(dir.path(), &new).expect("room for 16 MiB");
+    let bytes = fs::read(&path).expect("readable");
+    assert_eq!(bytes.len() as u64, new.segment_len);
+    assert!(bytes[64..].iter().all(|&byte| byte == 0));
+    let (recovered, records) = recover(dir.path()).expect("an empty segment is sound");
+    assert_eq!((recovered.tail.next_lsn, recovered.segments, records), (1, 1, 0));
+    // All of it is the file's: a disk that is full does not stop the log in the middle of it.
+    let taken_len = std::os::unix::fs::MetadataExt::blocks(&fs::metadata(&path).expect("there"));
+    assert!(taken_len * 512 >= new.segment_len);
+    assert!(matches!(segment::create_first(dir.path(), &new), Err(LogError::SegmentExists { .. })));
+}
+
+#[test]
 fn a_block_that_was_read_while_it_was_written_is_read_again() {
     let dir = folder();
     let mut log = TestLog::new(64 * 1024);

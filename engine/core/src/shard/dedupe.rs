@@ -9,7 +9,7 @@
 //! bounded by entries, not by time: what falls out of it raises the [`Dedupe::horizon_ns`], and a
 //! transaction older than that is refused rather than decided twice.
 
-use crate::memory::{Table, prefetch};
+use crate::memory::{Table, TableMemory, prefetch};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{AnswerFields, TRANSACTION_ID_LEN, TransactionFields};
@@ -21,6 +21,9 @@ pub const MAX_ENTRIES: usize = 1 << 23;
 /// Fewest: above what can be pending at once, so that an entry is never overwritten before it is
 /// answered.
 pub const MIN_ENTRIES: usize = 2 * crate::limits::MAX_PENDING;
+
+/// Memory of a table for each of its entries, bytes: one of the ring, and two words of the index.
+pub const LEN_PER_ENTRY: usize = size_of::<Entry>() + 2 * size_of::<u64>();
 
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
@@ -96,7 +99,7 @@ pub struct Dedupe {
 
 impl Dedupe {
     /// An empty table of `entries`, a power of two from [`MIN_ENTRIES`] to [`MAX_ENTRIES`]. Takes
-    /// 80 bytes an entry.
+    /// [`LEN_PER_ENTRY`] for each, as they come.
     pub fn new(entries: usize, secret: DedupeKey) -> Self {
         assert!(
             entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries),
@@ -337,13 +340,19 @@ impl Dedupe {
         self.inserted == 0
     }
 
+    /// The memory of the index, which is touched at random from the first entry on, and of the ring,
+    /// of which each entry touches the next 64 bytes.
+    pub fn memory(&self) -> (TableMemory, TableMemory) {
+        (self.index.memory(), self.ring.memory())
+    }
+
     /// Most entries that can be held.
     pub fn capacity(&self) -> usize {
         self.ring.len()
     }
 }
 
-/// The memory of a table; without it the node can't start, like any allocation.
+/// The addresses of a table; without them the node can't start, like any allocation.
 fn table<T: Pod>(len: usize) -> Table<T> {
     Table::zeroed(len).unwrap_or_else(|error| {
         panic!("no memory for {len} entries of the dedupe table: {error}; lower dedupe_entries")

@@ -3,6 +3,7 @@
 
 use crate::fatal::{Failure, Status};
 use catraca_core::limits::{MAX_CALLS, MAX_HTTP_CONNECTIONS};
+use procfs::Current;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Lockable memory that each executor needs for its rings, bytes.
@@ -15,11 +16,12 @@ const OTHER_DESCRIPTORS: u64 = 64;
 /// Descriptors of a connection between nodes: it is read by one handle and written by another.
 const DESCRIPTORS_PER_CALL: u64 = 2;
 
-/// Checks io_uring, lockable memory, processors and descriptors.
+/// Checks io_uring, lockable memory, processors, descriptors, and that there is memory for the dedupe
+/// tables once they are full, `tables_len` bytes of it: it is taken as they fill.
 ///
 /// # Errors
 /// One sentence that names the lack and the remedy, with [`Status::Environment`].
-pub fn check(cpus: &[usize], connections: usize) -> Result<(), Failure> {
+pub fn check(cpus: &[usize], connections: usize, tables_len: u64) -> Result<(), Failure> {
     let lack = |message: String| Err(Failure::new(Status::Environment, message));
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let online =
@@ -46,7 +48,35 @@ pub fn check(cpus: &[usize], connections: usize) -> Result<(), Failure> {
             needed / 1024
         ));
     }
+    if let Some(available) = memory_available().filter(|&available| available < tables_len) {
+        return lack(format!(
+            "the dedupe tables grow to {} MiB, and only {} MiB of memory are available: lower dedupe_entries, or give the machine (or its \
+             control group) more",
+            tables_len >> 20,
+            available >> 20
+        ));
+    }
     descriptors(descriptors_needed(cpus.len(), connections))
+}
+
+/// Memory that this process may take, bytes: what the machine has left, and what its control group
+/// of version 2 may have. `None` where the system does not say.
+fn memory_available() -> Option<u64> {
+    let machine = procfs::Meminfo::current().ok().and_then(|memory| memory.mem_available);
+    match (machine, control_group_memory()) {
+        (Some(machine), Some(group)) => Some(machine.min(group)),
+        (machine, group) => machine.or(group),
+    }
+}
+
+/// The bound of the process's control group, bytes. What the group uses is not taken off: much of
+/// that is files, which give way.
+fn control_group_memory() -> Option<u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let bound = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/memory.max")).ok()?;
+    // Without a bound the file says `max`, which is no number.
+    bound.trim().parse().ok()
 }
 
 /// So many that no port has to go without, whatever the others are asked to hold.

@@ -13,6 +13,7 @@ use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
 use crate::from_log::{self, Rebuilt, Stream};
 use crate::log_files::segment::{self, NewSegment};
+use crate::memory_ahead;
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::signals::StopSignals;
 use crate::threads;
@@ -45,7 +46,8 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let _ = rustix::thread::set_name(c"catraca");
     let cpus = config.layout()?;
     let shards = cpus.len() as u16;
-    requirements::check(&cpus, config.max_connections)?;
+    let tables_len = cpus.len() * config.dedupe_entries * dedupe::LEN_PER_ENTRY;
+    requirements::check(&cpus, config.max_connections, tables_len as u64)?;
     let access = Arc::new(config.access()?);
     let zone = config.zone()?;
     let clients = take_shared(config.listen, "listen")?;
@@ -61,6 +63,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let rebuilt =
         from_log::rebuild(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
+    let tables = builder.memory();
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
     let last_lsns: Vec<u64> =
         boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
@@ -98,6 +101,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         );
     }
     let channels = Arc::new(ShardChannels::new(usize::from(shards)));
+    memory_ahead::start(tables, &channels);
     let dormant =
         boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
     let setup = ReplicationSetup {
@@ -297,7 +301,7 @@ fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(),
         segment_len,
         created_at_ns: wall_ns(),
     };
-    segment::create(data_dir.path(), &new)
+    segment::create_first(data_dir.path(), &new)
         .map(drop)
         .map_err(|e| Failure::new(e.status(), e.to_string()))
 }

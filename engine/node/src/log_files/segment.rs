@@ -6,10 +6,13 @@
 use super::error::LogError;
 use crate::whole_file::sync_dir;
 use catraca_wire::block::{BLOCK_ALIGN, SegmentHead};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Length of a segment unless configured, bytes: some seconds of full load, and few files.
 pub const DEFAULT_SEGMENT_LEN: u64 = 128 * 1024 * 1024;
@@ -20,9 +23,12 @@ pub const MIN_SEGMENT_LEN: u64 = 64 * 1024;
 /// Longest segment, bytes: RECORD carries a block's offset in 32 bits, and a whole segment is
 /// mapped at once.
 pub const MAX_SEGMENT_LEN: u64 = 1024 * 1024 * 1024;
+/// Filled of a stream's first segment before the node is ready, bytes: the blocks of its first
+/// thousand transactions at least. The rest is allocated, and reads as zeros.
+const FIRST_LEN: u64 = 4 * 1024 * 1024;
 /// Bytes written at once when a segment is filled. The log's own writes queue behind these on the
-/// disk: short ones keep its latency, at 1 MiB every tenth block waited for a millisecond.
-const FILL_LEN: usize = 256 * 1024;
+/// disk, and the flush of each of them takes these along: short ones keep its latency.
+pub const FILL_LEN: usize = 64 * 1024;
 
 /// `DIR/log`.
 pub fn log_dir(data_dir: &Path) -> PathBuf {
@@ -121,6 +127,38 @@ pub struct NewSegment {
 /// [`LogError::NoSpace`] when the disk is full, [`LogError::SegmentExists`],
 /// [`LogError::SegmentLen`], [`LogError::Io`]. A half-made file is removed.
 pub fn create(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
+    create_paced(data_dir, new, |_| ())
+}
+
+/// The same beside a log that is being written: after each piece of the filling `pace` is told what
+/// the disk took for it, and pauses for as long as it sees fit.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_paced(
+    data_dir: &Path,
+    new: &NewSegment,
+    pace: impl FnMut(Duration),
+) -> Result<PathBuf, LogError> {
+    make(data_dir, new, new.segment_len, pace)
+}
+
+/// Makes the first segment of a stream in a moment: only its beginning is filled, the rest is
+/// allocated. A write there also writes what the filesystem knows of the file, which takes a disk
+/// up to half as long again; the next segment is filled whole meanwhile.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_first(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
+    make(data_dir, new, FIRST_LEN.min(new.segment_len), |_| ())
+}
+
+fn make(
+    data_dir: &Path,
+    new: &NewSegment,
+    filled_len: u64,
+    pace: impl FnMut(Duration),
+) -> Result<PathBuf, LogError> {
     if !(MIN_SEGMENT_LEN..=MAX_SEGMENT_LEN).contains(&new.segment_len)
         || !new.segment_len.is_multiple_of(BLOCK_ALIGN as u64)
     {
@@ -133,8 +171,9 @@ pub fn create(data_dir: &Path, new: &NewSegment) -> Result<PathBuf, LogError> {
         return Err(LogError::SegmentExists { path });
     }
     let making = path.with_extension("seg.new");
-    let made =
-        fill(&making, new).and_then(|()| fs::rename(&making, &path)).and_then(|()| sync_dir(&dir));
+    let made = fill(&making, new, filled_len, pace)
+        .and_then(|()| fs::rename(&making, &path))
+        .and_then(|()| sync_dir(&dir));
     made.map_err(|source| {
         // The error that matters is the first; a file that stays is overwritten by the next
         // attempt.
@@ -161,7 +200,12 @@ fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
         .map_err(LogError::io(dir, "could not make the folder"))
 }
 
-fn fill(path: &Path, new: &NewSegment) -> io::Result<()> {
+fn fill(
+    path: &Path,
+    new: &NewSegment,
+    filled_len: u64,
+    mut pace: impl FnMut(Duration),
+) -> io::Result<()> {
     // Past the page cache where the filesystem can: 128 MiB of zeros would push out what others
     // need.
     let open = |flags| {
@@ -174,14 +218,25 @@ fn fill(path: &Path, new: &NewSegment) -> io::Result<()> {
             .open(path)
     };
     let file = open(libc::O_DIRECT).or_else(|_| open(0))?;
+    let mut filled_len = filled_len;
+    if filled_len < new.segment_len {
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, new.segment_len) {
+            Ok(()) => {}
+            // Such a filesystem has no unwritten space to give.
+            Err(Errno::OPNOTSUPP) => filled_len = new.segment_len,
+            Err(error) => return Err(error.into()),
+        }
+    }
     // One page more than needed, so that an aligned part of it can be chosen.
     let mut buffer = vec![0u8; FILL_LEN + BLOCK_ALIGN];
     let aligned = buffer.as_ptr().align_offset(BLOCK_ALIGN);
     let zeros = &mut buffer[aligned..aligned + FILL_LEN];
     let mut at = 0;
-    while at < new.segment_len {
-        let len = FILL_LEN.min(usize::try_from(new.segment_len - at).unwrap_or(FILL_LEN));
+    while at < filled_len {
+        let len = FILL_LEN.min(usize::try_from(filled_len - at).unwrap_or(FILL_LEN));
+        let began = Instant::now();
         file.write_all_at(&zeros[..len], at)?;
+        pace(began.elapsed());
         at += len as u64;
     }
     let head =
