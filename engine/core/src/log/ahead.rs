@@ -20,6 +20,8 @@ const RISE: f64 = 0.5;
 /// What the rate keeps of itself from look to look when there is less: a pause of a minute does not
 /// unlearn it.
 const KEEP: f64 = 0.98;
+/// Longest time for making one that nobody is in a hurry for: a burst may come meanwhile.
+const LONGEST_MAKING: Duration = Duration::from_secs(10);
 /// How often rates are looked at.
 pub const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -112,20 +114,31 @@ impl Needs {
         ((used_up * (1.0 + SAFETY)).ceil() as u32).min(most).max(self.least)
     }
 
+    /// How long the making of a stream's next segment may take: half of what the ready ones last for
+    /// at the measured rate, and no longer than [`LONGEST_MAKING`].
+    pub fn time_for(&self, stream: usize) -> Duration {
+        Duration::from_secs_f64((self.lasts_s(stream) / 2.0).min(LONGEST_MAKING.as_secs_f64()))
+    }
+
+    /// Ready segments of a stream, ahead of the one in use.
+    fn left(&self, stream: usize) -> u32 {
+        (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use)
+    }
+
+    /// Seconds until a stream has used them up.
+    fn lasts_s(&self, stream: usize) -> f64 {
+        f64::from(self.left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0)
+    }
+
     /// The stream to make a segment for now: of those that have fewer than they should, the one
     /// whose ready ones last for the shortest time; of equals the one that got its last one longest
     /// ago, so that none is left out while the disk can't keep up.
     pub fn most_wanting(&self) -> Option<usize> {
-        let left = |stream: usize| {
-            (self.streams[stream].ready - 1).saturating_sub(self.streams[stream].in_use)
-        };
-        let lasts_s = |stream: usize| {
-            f64::from(left(stream)) * self.segment_len as f64 / self.streams[stream].rate.max(1.0)
-        };
-        let wanting = (0..self.streams.len()).filter(|&stream| left(stream) < self.wanted(stream));
+        let wanting =
+            (0..self.streams.len()).filter(|&stream| self.left(stream) < self.wanted(stream));
         wanting.min_by(|&a, &b| {
-            lasts_s(a)
-                .total_cmp(&lasts_s(b))
+            self.lasts_s(a)
+                .total_cmp(&self.lasts_s(b))
                 .then(self.streams[a].served.cmp(&self.streams[b].served))
         })
     }
@@ -169,6 +182,19 @@ mod tests {
         let mut needs = Needs::new(&[(1, 0)], 128 * MIB, 100);
         needs.made(0, 3_600 * SECOND);
         assert_eq!(needs.wanted(0), 100);
+    }
+
+    #[test]
+    fn who_has_none_left_has_no_time_and_a_quiet_stream_has_some() {
+        let mut needs = Needs::new(&[(3, 0)], 128 * MIB, 2);
+        assert_eq!(needs.time_for(0), LONGEST_MAKING);
+        for look in 1..=20 {
+            needs.look(0, look * 128 * MIB / 5, LOOK_EVERY);
+        }
+        let half = needs.time_for(0).as_secs_f64();
+        assert!((0.99..1.01).contains(&half), "two last for two seconds: {half}");
+        needs.in_use(0, 2);
+        assert_eq!(needs.time_for(0), Duration::ZERO);
     }
 
     #[test]

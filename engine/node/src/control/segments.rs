@@ -62,9 +62,9 @@ impl Preparer {
     fn run(&mut self, taken: &Receiver<(u16, u32)>) {
         let failed = Seldom::default();
         loop {
-            self.look();
+            self.look(taken);
             if let Some(shard) = self.needs.most_wanting() {
-                if let Err(error) = self.prepare(shard) {
+                if let Err(error) = self.prepare(shard, taken) {
                     if let Some(attempts) = failed.count() {
                         tracing::error!(
                             %error,
@@ -73,9 +73,6 @@ impl Preparer {
                         );
                     }
                     std::thread::sleep(RETRY);
-                }
-                while let Ok((shard, segment)) = taken.try_recv() {
-                    self.needs.in_use(usize::from(shard), segment);
                 }
                 continue;
             }
@@ -87,8 +84,11 @@ impl Preparer {
         }
     }
 
-    /// Measures how fast each log grows.
-    fn look(&mut self) {
+    /// Learns which segments are in use, and measures how fast each log grows.
+    fn look(&mut self, taken: &Receiver<(u16, u32)>) {
+        while let Ok((shard, segment)) = taken.try_recv() {
+            self.needs.in_use(usize::from(shard), segment);
+        }
         let since = self.looked.elapsed();
         if since < LOOK_EVERY {
             return;
@@ -99,7 +99,7 @@ impl Preparer {
         }
     }
 
-    fn prepare(&mut self, shard: usize) -> Result<(), LogError> {
+    fn prepare(&mut self, shard: usize, taken: &Receiver<(u16, u32)>) -> Result<(), LogError> {
         let new = NewSegment {
             cluster_id: self.cluster_id,
             shard: shard as u16,
@@ -107,10 +107,37 @@ impl Preparer {
             segment_len: self.segment_len,
             created_at_ns: wall_ns(),
         };
-        let began = Instant::now();
-        segment::create(&self.data_dir, &new)?;
-        let ready = self.needs.made(shard, began.elapsed());
+        let pieces = self.segment_len.div_ceil(segment::FILL_LEN as u64) as u32;
+        let data_dir = self.data_dir.clone();
+        let mut took = Duration::ZERO;
+        segment::create_paced(&data_dir, &new, |piece| {
+            took += piece;
+            self.look(taken);
+            std::thread::sleep(pause(piece, self.needs.time_for(shard) / pieces));
+        })?;
+        // Without the pauses: they come from what is needed.
+        let ready = self.needs.made(shard, took);
         self.channels.to_shard[shard].put(ToShard::SegmentsReady(ready));
         Ok(())
+    }
+}
+
+/// How long the filling rests after a piece that took so long, so that the log's own writes find the
+/// disk free: three times as long as the piece took, or as the time that there is for each allows.
+fn pause(took: Duration, piece_time: Duration) -> Duration {
+    (took * 3).min(piece_time.saturating_sub(took))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filling_rests_as_long_as_there_is_time() {
+        let us = Duration::from_micros;
+        assert_eq!(pause(us(100), us(10_000)), us(300), "a quarter of the disk's time");
+        assert_eq!(pause(us(100), us(150)), us(50));
+        assert_eq!(pause(us(100), us(80)), Duration::ZERO, "the log is faster");
+        assert_eq!(pause(us(100), Duration::ZERO), Duration::ZERO);
     }
 }
