@@ -12,6 +12,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub const RECORD_LEN: usize = 256;
 /// Longest extension of a record, bytes. Bounds what one decision can take of a block.
 pub const MAX_EXTENSION_LEN: usize = 4096;
+/// Extensions have a multiple of this length, bytes, so that heads behind them stay aligned.
+pub const EXTENSION_ALIGN: usize = 8;
 /// Version of the record's layout.
 pub const RECORD_VERSION: u8 = 1;
 
@@ -50,7 +52,8 @@ layout! {
         kind: u8,
         /// [`RECORD_VERSION`].
         version: u8,
-        /// Bytes of extension that follow the head; a multiple of 8, at most [`MAX_EXTENSION_LEN`].
+        /// Bytes of extension that follow the head; a multiple of [`EXTENSION_ALIGN`], at most
+        /// [`MAX_EXTENSION_LEN`].
         extension_len: u16,
         /// A [`crate::frame::Verdict`]; for an overlay change 1 listed, 0 unlisted, 2 allowed.
         verdict: u8,

@@ -9,7 +9,9 @@ use catraca_wire::block::{
     self, BLOCK_ALIGN, BLOCK_HEAD_LEN, BLOCK_MAGIC, BlockHead, Chain, ChainKey, FORMAT_VERSION,
     SECTOR_LEN, SEGMENT_HEAD_LEN, SEGMENT_MAGIC, SegmentHead,
 };
-use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, RecordHead, RecordKind};
+use catraca_wire::record::{
+    EXTENSION_ALIGN, MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, RecordHead, RecordKind,
+};
 
 /// Where a stream stands between two blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,7 +332,9 @@ fn check_records(head: &BlockHead, payload: &[u8]) -> Result<(), DamageReason> {
             return fault(RecordFault::Version(record.version));
         }
         let extension_len = record.extension_len.to_native();
-        if usize::from(extension_len) > MAX_EXTENSION_LEN || !extension_len.is_multiple_of(8) {
+        if usize::from(extension_len) > MAX_EXTENSION_LEN
+            || !extension_len.is_multiple_of(EXTENSION_ALIGN as u16)
+        {
             return fault(RecordFault::Extension(extension_len));
         }
         if record.lsn.to_native() != lsn {

@@ -8,7 +8,9 @@
 
 use super::hex;
 use catraca_wire::block::{self, BLOCK_HEAD_LEN, BlockHead, Chain, ChainKey, FORMAT_VERSION};
-use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, RecordHead, RecordKind};
+use catraca_wire::record::{
+    EXTENSION_ALIGN, MAX_EXTENSION_LEN, RECORD_LEN, RECORD_VERSION, RecordHead, RecordKind,
+};
 use serde::{Deserialize, Serialize};
 use std::ops::RangeInclusive;
 
@@ -337,7 +339,7 @@ impl Proof {
         } else if head.version != RECORD_VERSION {
             Some("a version that this build does not know")
         } else if extension_len > MAX_EXTENSION_LEN
-            || !extension_len.is_multiple_of(8)
+            || !extension_len.is_multiple_of(EXTENSION_ALIGN)
             || extension_len > input_len - head_end - behind
         {
             Some("the length of its extension")

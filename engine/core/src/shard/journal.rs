@@ -14,7 +14,7 @@ use catraca_wire::block::{
     self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
     padded_len,
 };
-use catraca_wire::record::{RECORD_LEN, RecordHead};
+use catraca_wire::record::{EXTENSION_ALIGN, MAX_EXTENSION_LEN, RECORD_LEN, RecordHead};
 use rend::unaligned::u64_ule;
 use std::collections::VecDeque;
 
@@ -171,28 +171,50 @@ impl<B: BlockMemory> Journal<B> {
         &self.identity
     }
 
-    /// Appends a record: `fill` writes its head, the journal its sequence number, which is
-    /// returned.
+    /// Appends a record without an extension: `fill` writes its head, the journal its sequence
+    /// number, which is returned.
     ///
     /// # Errors
     /// [`JournalFull`] when no buffer is left; nothing changed.
     #[inline]
     pub fn append(&mut self, fill: impl FnOnce(&mut RecordHead)) -> Result<u64, JournalFull> {
+        self.append_with(&[], fill)
+    }
+
+    /// Appends a record with an extension: a multiple of 8 bytes, at most [`MAX_EXTENSION_LEN`]. The
+    /// journal writes its length into the head, too.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    #[inline]
+    pub fn append_with(
+        &mut self,
+        extension: &[u8],
+        fill: impl FnOnce(&mut RecordHead),
+    ) -> Result<u64, JournalFull> {
+        assert!(
+            extension.len() <= MAX_EXTENSION_LEN && extension.len().is_multiple_of(EXTENSION_ALIGN),
+            "an extension of {} bytes",
+            extension.len()
+        );
+        let len = RECORD_LEN + extension.len();
         let fits = self
             .open
             .as_ref()
-            .is_some_and(|open| padded_len(open.payload_len + RECORD_LEN) <= MAX_BLOCK_LEN);
+            .is_some_and(|open| padded_len(open.payload_len + len) <= MAX_BLOCK_LEN);
         if !fits {
             self.open_next()?;
         }
         let Some(open) = self.open.as_mut() else { return Err(JournalFull) };
         let at = BLOCK_HEAD_LEN + open.payload_len;
-        let head: &mut RecordHead =
-            bytemuck::from_bytes_mut(&mut open.buffer.bytes_mut()[at..at + RECORD_LEN]);
+        let (record, behind) = open.buffer.bytes_mut()[at..at + len].split_at_mut(RECORD_LEN);
+        let head: &mut RecordHead = bytemuck::from_bytes_mut(record);
         fill(head);
         let lsn = self.next_lsn;
         head.lsn = u64_ule::from_native(lsn);
-        open.payload_len += RECORD_LEN;
+        head.extension_len = (extension.len() as u16).into();
+        behind.copy_from_slice(extension);
+        open.payload_len += len;
         open.record_count += 1;
         self.next_lsn += 1;
         Ok(lsn)
@@ -320,6 +342,41 @@ mod tests {
             block::sound_head(&second.buffer).expect("sealed"),
         );
         assert_eq!(b.previous_chain, a.chain);
+    }
+
+    #[test]
+    fn records_come_back_with_their_extensions_however_long() {
+        let mut j = journal(1_000);
+        let extension = |n: usize| vec![n as u8; (n * 8) % (MAX_EXTENSION_LEN + 8)];
+        let count = 3_000;
+        for n in 0..count {
+            assert_eq!(j.append_with(&extension(n), |h| h.kind = 1), Ok(n as u64 + 1));
+        }
+        let mut n = 0;
+        while let Some(write) = j.next_write(0) {
+            let head = block::sound_head(&write.buffer).expect("sealed");
+            let payload = &write.buffer[BLOCK_HEAD_LEN..][..head.payload_len.to_native() as usize];
+            assert!(write.len <= MAX_BLOCK_LEN && write.len == head.padded_len());
+            assert!(
+                write.buffer[BLOCK_HEAD_LEN + payload.len()..write.len].iter().all(|b| *b == 0)
+            );
+            let mut in_block = 0;
+            for (record, behind) in block::records(payload) {
+                assert_eq!((record.lsn.to_native(), behind), (n as u64 + 1, &extension(n)[..]));
+                (n, in_block) = (n + 1, in_block + 1);
+            }
+            assert_eq!(in_block, head.record_count.to_native());
+            let buffer = write.buffer;
+            j.written();
+            j.give_buffer(buffer);
+        }
+        assert_eq!(n, count);
+    }
+
+    #[test]
+    #[should_panic(expected = "an extension of 4 bytes")]
+    fn an_extension_that_readers_would_refuse_is_not_written() {
+        let _ = journal(1).append_with(&[1; 4], |_| ());
     }
 
     #[test]
