@@ -10,7 +10,7 @@ use catraca_wire::block::{
     self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
     SegmentHead,
 };
-use catraca_wire::frame::{ListSource, Verdict, transaction_id};
+use catraca_wire::frame::{ListSource, TRANSACTION_ID_LEN, Verdict, transaction_id};
 use catraca_wire::record::{RECORD_LEN, RECORD_VERSION, Reason, RecordHead, RecordKind};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -48,6 +48,8 @@ pub struct TestLog {
     pub chain: Chain,
     pub offset: usize,
     pub segment_len: usize,
+    /// Ids come again after so many, mostly with other payers.
+    pub ids: u64,
 }
 
 impl TestLog {
@@ -65,6 +67,7 @@ impl TestLog {
             chain: [0; 32],
             offset: SEGMENT_HEAD_LEN,
             segment_len,
+            ids: u64::MAX,
         };
         log.prepare();
         log
@@ -101,7 +104,9 @@ impl TestLog {
         let mut buffer = vec![0; MAX_BLOCK_LEN];
         let mut end = BLOCK_HEAD_LEN;
         for (i, extension) in extensions.iter().enumerate() {
-            let mut head = decision(self.next_lsn + i as u64);
+            let lsn = self.next_lsn + i as u64;
+            let mut head = decision(lsn);
+            head.transaction.id = id(lsn % self.ids);
             head.extension_len = (extension.len() as u16).into();
             buffer[end..end + RECORD_LEN].copy_from_slice(bytemuck::bytes_of(&head));
             end += RECORD_LEN;
@@ -158,6 +163,11 @@ impl TestLog {
     }
 }
 
+/// The id of a numbered transaction.
+pub fn id(number: u64) -> [u8; TRANSACTION_ID_LEN] {
+    transaction_id(&format!("T{number:08}")).expect("graphic ASCII")
+}
+
 /// A decision; the third, and every 100th, is a denied one.
 pub fn decision(lsn: u64) -> RecordHead {
     let mut head = RecordHead::zeroed();
@@ -176,7 +186,7 @@ pub fn decision(lsn: u64) -> RecordHead {
     head.policy_version = 4.into();
     head.snapshot_id = 0xfeed_beef_0102_0304.into();
     head.overlay_sequence = 2.into();
-    head.transaction.id = transaction_id(&format!("T{lsn:08}")).expect("graphic ASCII");
+    head.transaction.id = id(lsn);
     head.transaction.payer = DocumentKey::from_cpf_number(123_456_000 + lsn as u32 % 1000)
         .expect("no repeated digit")
         .to_wire();

@@ -5,8 +5,9 @@ use catraca_core::log::damage::{DamageReason, TornReason};
 use catraca_core::log::recovery::LastWrite;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::cursor::BlockCursor;
-use catraca_node::log_files::lookup::{OwnLog, Query, find_newest};
+use catraca_node::log_files::lookup::{OwnLog, Query, StoredRecord};
 use catraca_node::log_files::read::End;
+use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{self, MIN_SEGMENT_LEN, NewSegment};
 use catraca_node::log_files::{
     LogError, LogReader, RecoveredStream, lookup, quarantine, recover_stream,
@@ -380,8 +381,13 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
         Query { id: id(451), payer: None },
         Query { id: id(9_999), payer: None },
     ];
+    // Each from what is on the disk: files of indexes, where a turn before made them.
+    let find_newest =
+        |ends: &[u64], queries: &[Query]| -> Result<Vec<Option<StoredRecord>>, LogError> {
+            LogIndex::new(own.clone()).find_newest(ends, queries)
+        };
     let lsns = |ends: &[u64]| {
-        let found = find_newest(&own, ends, &queries).expect("readable");
+        let found = find_newest(ends, &queries).expect("readable");
         found
             .iter()
             .map(|found| found.as_ref().map(|r| (r.place.shard, r.head.lsn.to_native())))
@@ -395,7 +401,7 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
     )
     .expect("readable");
     assert_eq!(
-        find_newest(&own, &[600, 600], &queries[..1]).expect("readable")[0].as_ref(),
+        find_newest(&[600, 600], &queries[..1]).expect("readable")[0].as_ref(),
         plain.records.first()
     );
     assert_eq!(
@@ -420,7 +426,7 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
         lsns(&[600, 30]),
         [Some((0, 421)), Some((0, 421)), None, Some((0, 1)), Some((0, 451)), None]
     );
-    let error = find_newest(&own, &[600, 60], &queries).expect_err("what should be there is not");
+    let error = find_newest(&[600, 60], &queries).expect_err("what should be there is not");
     assert!(
         matches!(&error, LogError::Damaged { damage, .. } if damage.at.segment == 0),
         "{error}"

@@ -3,13 +3,14 @@
 //!
 //! `check` judges one block, [`recovery`] a stream; [`proof`] takes out of a block what proves one
 //! of its records; [`clearing`] is the order in which blocks are zeroed, [`ahead`] how many segments
-//! are kept ready. The writing side is the shard's journal; nothing here seals a block.
+//! are kept ready, [`index`] where in a segment a decision lies. The writing side is the shard's journal; nothing here seals a block.
 
 pub mod ahead;
 mod check;
 pub mod clearing;
 pub mod damage;
 pub mod hex;
+pub mod index;
 pub mod proof;
 pub mod recovery;
 

@@ -1,21 +1,28 @@
-//! Look-ups in the log's files, on a thread of their own: one reading at a time, which answers all
-//! that wait when it begins.
+//! Look-ups in the log's files, on a thread of their own: one at a time, which answers all that wait
+//! when it begins. Between them the thread reads the log behind the cores and keeps its indexes.
 //!
-//! Reading takes as long as the log is long, so it must take nothing from decisions: the thread
-//! runs on the processors that the data cores leave, behind everything else there.
+//! Reading must take nothing from decisions: the thread runs on the processors that the data cores
+//! leave, behind everything else there, and rests between two slices.
 
 use crate::descriptors::Seldom;
 use crate::log_files::LogError;
-use crate::log_files::lookup::{OwnLog, Query, StoredRecord, find_newest};
+use crate::log_files::lookup::{OwnLog, Query, StoredRecord};
+use crate::log_files::search::LogIndex;
 use crate::replication::Replication;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves
 /// it a tenth of a busy processor.
 const NICENESS: i32 = 10;
+
+/// Rest after a slice of reading when there is more to read: 16 MiB in this time at most.
+const REST: Duration = Duration::from_millis(100);
+/// How often it is looked whether the log has grown, and how long the indexes are left alone after
+/// the log could not be read.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Between two looks whether a promotion is over; it takes milliseconds.
 const PROMOTION_PAUSE: Duration = Duration::from_millis(10);
@@ -50,15 +57,37 @@ pub(super) fn start(log: OwnLog, replication: Arc<Replication>) -> Handle {
             // Of this thread alone. Where it is not allowed the thread is as urgent as others, and
             // everything works.
             let _ = rustix::process::nice(NICENESS);
-            run(&log, &replication, &asked);
+            run(LogIndex::new(log), &replication, &asked);
         })
         .expect("the process could start its other threads a moment ago");
     Handle(sender)
 }
 
-fn run(log: &OwnLog, replication: &Replication, asked: &Receiver<Asked>) {
+fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) {
     let failed = Seldom::default();
-    while let Ok(first) = asked.recv() {
+    let tell = |error: &LogError| {
+        if let Some(readings) = failed.count() {
+            tracing::error!(%error, readings, "look-ups failed");
+        }
+    };
+    let mut rest = REST;
+    loop {
+        let first = match asked.recv_timeout(rest) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {
+                let work = replication.durable_ends().map(|ends| index.work(&ends));
+                rest = match work {
+                    Some(Ok(true)) => REST,
+                    Some(Ok(false)) | None => LOOK_EVERY,
+                    Some(Err(error)) => {
+                        tell(&error);
+                        LOOK_EVERY
+                    }
+                };
+                continue;
+            }
+        };
         let mut batch = vec![first];
         batch.extend(asked.try_iter());
         let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
@@ -69,11 +98,9 @@ fn run(log: &OwnLog, replication: &Replication, asked: &Receiver<Asked>) {
                 None => std::thread::sleep(PROMOTION_PAUSE),
             }
         };
-        let found = find_newest(log, &ends, &queries).map_err(Arc::new);
-        if let Err(error) = &found
-            && let Some(readings) = failed.count()
-        {
-            tracing::error!(%error, readings, "look-ups failed");
+        let found = index.find_newest(&ends, &queries).map_err(Arc::new);
+        if let Err(error) = &found {
+            tell(error);
         }
         let mut found = found.map(Vec::into_iter);
         for asked in batch {

@@ -200,6 +200,45 @@ fn first_lsn(data_dir: &Path, shard: u16, index: u32) -> Result<Option<u64>, Log
     Ok(sound_head(&head).map(|head| head.first_lsn.to_native()))
 }
 
+/// The last segment of a stream that begins at or before a record; 0 where none does.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub(super) fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
+    let (mut low, mut high) = (0, segment::segments(data_dir, shard)?.len() as u32);
+    while high > low + 1 {
+        let middle = u32::midpoint(low, high);
+        match first_lsn(data_dir, shard, middle)? {
+            Some(first) if first <= lsn => low = middle,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// Before the first block of a segment, as that block says of what is before it; `None` where there
+/// is no block.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub(super) fn segment_start(
+    data_dir: &Path,
+    shard: u16,
+    segment: u32,
+) -> Result<Option<Tail>, LogError> {
+    if segment == 0 {
+        return Ok(Some(Tail::START));
+    }
+    let mut cursor = BlockCursor::new(data_dir, shard, segment, SEGMENT_HEAD_LEN as u64);
+    let head = cursor.next_durable()?.and_then(sound_head);
+    Ok(head.map(|head| Tail {
+        segment,
+        next_lsn: head.first_lsn.to_native(),
+        previous_chain: head.previous_chain,
+        ..Tail::START
+    }))
+}
+
 /// A block boundary of a stream, and where the next block begins.
 pub struct FoundBoundary {
     /// Chain value of the block before it; zeros at the start.
@@ -222,19 +261,11 @@ pub fn find_boundary(
         let start = BlockCursor::new(data_dir, shard, 0, Tail::START.offset);
         return Ok(Some(FoundBoundary { chain: [0; 32], cursor: start }));
     }
-    // The last segment that begins at or before the record.
-    let (mut low, mut high) = (0, segment::segments(data_dir, shard)?.len() as u32);
-    while high > low + 1 {
-        let middle = u32::midpoint(low, high);
-        match first_lsn(data_dir, shard, middle)? {
-            Some(first) if first <= lsn => low = middle,
-            _ => high = middle,
-        }
-    }
-    if high == 0 {
+    if segment::segments(data_dir, shard)?.is_empty() {
         return Ok(None);
     }
-    let mut cursor = BlockCursor::new(data_dir, shard, low, SEGMENT_HEAD_LEN as u64);
+    let segment = last_segment_up_to(data_dir, shard, lsn)?;
+    let mut cursor = BlockCursor::new(data_dir, shard, segment, SEGMENT_HEAD_LEN as u64);
     loop {
         let Some(head) = cursor.next_block()?.and_then(sound_head) else { return Ok(None) };
         let last = head.first_lsn.to_native() + u64::from(head.record_count.to_native()) - 1;

@@ -1,18 +1,14 @@
 //! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end,
-//! and says where one is damaged: for a person who asks. [`find_newest`] reads a running node's own
-//! streams up to the records that are durable, for all who ask at once.
+//! and says where one is damaged: for a person who asks. A running node looks in its own streams by
+//! their indexes ([`search`](super::search)).
 
-use super::cursor::BlockCursor;
 use super::error::LogError;
 use super::read::{LogReader, StreamRead};
-use super::segment::segment_path;
-use catraca_core::log::damage::{Damage, DamageReason, Spot};
-use catraca_core::log::{BlockFault, BlockLocation, Tail, received_block};
-use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_core::log::BlockLocation;
+use catraca_wire::block::ChainKey;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::TRANSACTION_ID_LEN;
 use catraca_wire::record::{RecordHead, RecordKind};
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -104,76 +100,7 @@ pub struct Query {
     pub payer: Option<[u8; DOCUMENT_LEN]>,
 }
 
-/// The newest decision for each query, in one reading. `ends` has the last durable record of each
-/// stream: nothing behind it is read.
-///
-/// # Errors
-/// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
-/// written.
-pub fn find_newest(
-    log: &OwnLog,
-    ends: &[u64],
-    queries: &[Query],
-) -> Result<Vec<Option<StoredRecord>>, LogError> {
-    let mut wanted: HashMap<[u8; TRANSACTION_ID_LEN], Vec<usize>> =
-        HashMap::with_capacity(queries.len());
-    for (number, query) in queries.iter().enumerate() {
-        wanted.entry(query.id).or_default().push(number);
-    }
-    let mut found: Vec<Option<StoredRecord>> = vec![None; queries.len()];
-    for (shard, &end) in (0u16..).zip(ends) {
-        let mut cursor = BlockCursor::new(&log.data_dir, shard, 0, SEGMENT_HEAD_LEN as u64);
-        let mut tail = Tail::START;
-        while tail.next_lsn <= end {
-            let len = cursor.next_durable()?.map_or(0, <[u8]>::len);
-            // A block that is the first of its segment has taken the cursor there.
-            let (segment, behind) = cursor.place();
-            let offset = behind - len as u64;
-            let damaged = |reason| LogError::Damaged {
-                path: segment_path(&log.data_dir, shard, segment),
-                damage: Damage { at: Spot { segment, offset }, reason },
-            };
-            if len == 0 {
-                return Err(damaged(DamageReason::BlockHead));
-            }
-            let block = received_block(
-                cursor.given(len),
-                log.cluster_id,
-                shard,
-                &tail,
-                &log.key,
-                segment,
-                offset,
-            );
-            let block = block.map_err(|fault| match fault {
-                BlockFault::Damaged(reason) => damaged(reason),
-                BlockFault::Incomplete | BlockFault::Stale(_) => damaged(DamageReason::BlockHead),
-            })?;
-            for (head, extension) in
-                block.records().filter(|(head, _)| head.kind == RecordKind::Decision.to_wire())
-            {
-                let Some(numbers) = wanted.get(&head.transaction.id) else { continue };
-                for &number in numbers {
-                    let is_newer =
-                        found[number].as_ref().is_none_or(|held| age(&held.head) < age(head));
-                    if is_newer
-                        && queries[number].payer.is_none_or(|payer| payer == head.transaction.payer)
-                    {
-                        found[number] = Some(StoredRecord {
-                            place: block.place,
-                            head: *head,
-                            extension: extension.to_vec(),
-                        });
-                    }
-                }
-            }
-            tail = Tail::after(&block);
-        }
-    }
-    Ok(found)
-}
-
 /// What orders records by their age, also those of different streams.
-fn age(head: &RecordHead) -> (u64, u64) {
+pub(super) fn age(head: &RecordHead) -> (u64, u64) {
     (head.decided_at_ns.to_native(), head.lsn.to_native())
 }

@@ -3,7 +3,7 @@
 //!
 //! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node
 //! writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs a
-//! tail), [`quarantine`] (what was cut off), [`lookup`] and [`key`].
+//! tail), [`quarantine`] (what was cut off), [`lookup`], [`search`] (look-ups by indexes) and [`key`].
 
 mod bytes;
 pub mod cursor;
@@ -12,6 +12,7 @@ pub mod key;
 pub mod lookup;
 pub mod quarantine;
 pub mod read;
+pub mod search;
 pub mod segment;
 pub mod startup;
 

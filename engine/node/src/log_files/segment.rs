@@ -45,6 +45,11 @@ pub fn segment_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
     stream_dir(data_dir, shard).join(segment_name(index))
 }
 
+/// `DIR/log/shard-0000/00000000.idx`: the index of a full segment.
+pub fn index_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
+    stream_dir(data_dir, shard).join(format!("{index:08}.idx"))
+}
+
 /// `00000000.seg`.
 pub fn segment_name(index: u32) -> String {
     format!("{index:08}.seg")

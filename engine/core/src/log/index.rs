@@ -1,0 +1,446 @@
+//! The index of one full segment: where the decisions on a transaction id lie. Made from the
+//! segment's blocks, kept in a file beside it, and made anew whenever it is missing or unsound: the
+//! log says what was decided, an index only where to look.
+//!
+//! ```text
+//! head 192 bytes │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ entries, 10 bytes each
+//! ```
+//!
+//! Head, filter and directory are held in memory, some 1.4 bytes a decision. So an id that is not in
+//! the segment costs one cache line, except for one in a hundred; one that is costs a single read of
+//! a bucket. Ids are hashed with a key that clients do not know, so that nobody fills one bucket on
+//! purpose. All of it is checked with keys derived from the chain's: who may not write the log may
+//! not make an index that hides a record either.
+
+use super::SoundBlock;
+use bytemuck::{Pod, Zeroable};
+use catraca_wire::block::{BLOCK_ALIGN, Chain, ChainKey};
+use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::frame::TRANSACTION_ID_LEN;
+use catraca_wire::record::RecordKind;
+use rend::unaligned::{u16_ule, u32_ule, u64_ule};
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+/// First bytes of an index file.
+pub const INDEX_MAGIC: [u8; 8] = *b"CATRINDX";
+/// Version of the layout below.
+pub const INDEX_VERSION: u16 = 1;
+/// Length of the head, bytes.
+pub const INDEX_HEAD_LEN: usize = 192;
+/// Length of an entry, bytes.
+pub const ENTRY_LEN: usize = 10;
+/// Most decisions of one segment: 1 GiB of records.
+pub const MAX_ENTRIES: usize = 4 << 20;
+
+/// Entries of a bucket on average: a bucket is then read in one page or two.
+const BUCKET_ENTRIES: usize = 256;
+/// Bits of the filter for each entry. With [`FILTER_PROBES`] in one line of 512, one id in a hundred
+/// that is not there seems to be.
+const FILTER_BITS: usize = 10;
+const FILTER_PROBES: u32 = 7;
+/// Words of a line of the filter: one cache line.
+const LINE_WORDS: usize = 8;
+/// What the keys are derived for.
+const CHECK_CONTEXT: &str = "catraca 2026 segment index, checks";
+const HASH_CONTEXT: &str = "catraca 2026 segment index, hashes of ids";
+
+/// The head of an index file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Head {
+    magic: [u8; 8],
+    version: u16_ule,
+    shard: u16_ule,
+    segment: u32_ule,
+    cluster_id: [u8; 16],
+    first_lsn: u64_ule,
+    last_lsn: u64_ule,
+    /// Of the last block: its chain value, and where it begins in the segment, bytes.
+    last_chain: Chain,
+    last_offset: u64_ule,
+    /// Wall clock of the earliest and of the latest decision, nanoseconds since 1970 UTC.
+    oldest_ns: u64_ule,
+    newest_ns: u64_ule,
+    entries: u32_ule,
+    lines: u32_ule,
+    buckets: u32_ule,
+    reserved: [u8; 44],
+    /// Keyed BLAKE3 of all bytes before it, and of filter and directory.
+    check: [u8; 32],
+}
+
+const _: () = assert!(size_of::<Head>() == INDEX_HEAD_LEN);
+
+/// A bucket: entries whose hashes have the same highest bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Bucket {
+    /// Number of its first entry; it ends where the next one begins.
+    first: u32_ule,
+    reserved: [u8; 4],
+    /// First bytes of the keyed BLAKE3 of its entries.
+    check: [u8; 8],
+}
+
+/// An entry: a decision on an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+struct Entry {
+    /// Low half of the id's hash.
+    hash: u32_ule,
+    /// Where its block begins in the segment, in units of [`BLOCK_ALIGN`].
+    page: u32_ule,
+    /// Of the payer's hash.
+    payer: u16_ule,
+}
+
+const _: () = assert!(size_of::<Entry>() == ENTRY_LEN && size_of::<Bucket>() == 16);
+
+/// Why an index can't be used. It is made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum IndexFault {
+    /// Shorter or longer than it says.
+    #[error("its length is wrong")]
+    Length,
+    /// Another file, or another version.
+    #[error("it is no index of version {INDEX_VERSION}")]
+    Head,
+    /// Of another stream, segment or cluster.
+    #[error("it is of another segment")]
+    OtherSegment,
+    /// Not what was written.
+    #[error("its check sum is wrong")]
+    Check,
+    /// The log has another block there now.
+    #[error("the segment's last block is another one")]
+    OtherBlock,
+}
+
+/// The keys of a cluster's indexes.
+#[derive(Clone)]
+pub struct IndexKeys {
+    check: [u8; 32],
+    hash: [u8; 16],
+}
+
+impl IndexKeys {
+    /// Of the cluster with this key of the chain.
+    pub fn new(key: &ChainKey) -> Self {
+        let mut hash = [0; 16];
+        hash.copy_from_slice(&blake3::derive_key(HASH_CONTEXT, key)[..16]);
+        Self { check: blake3::derive_key(CHECK_CONTEXT, key), hash }
+    }
+
+    /// The hash of a transaction's id.
+    pub fn id(&self, id: &[u8; TRANSACTION_ID_LEN]) -> IdHash {
+        IdHash(self.hashed(id))
+    }
+
+    /// The hash of a payer.
+    pub fn payer(&self, payer: &[u8; DOCUMENT_LEN]) -> PayerHash {
+        PayerHash(self.hashed(payer) as u16)
+    }
+
+    fn hashed(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = SipHasher13::new_with_key(&self.hash);
+        hasher.write(bytes);
+        hasher.finish()
+    }
+
+    fn bucket_check(&self, entries: &[u8]) -> [u8; 8] {
+        let mut check = [0; 8];
+        check.copy_from_slice(&blake3::keyed_hash(&self.check, entries).as_bytes()[..8]);
+        check
+    }
+
+    fn check(&self, head: &Head, filter: &[u64], directory: &[Bucket]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.check);
+        hasher.update(&bytemuck::bytes_of(head)[..INDEX_HEAD_LEN - size_of_val(&head.check)]);
+        hasher.update(bytemuck::cast_slice(filter));
+        hasher.update(bytemuck::cast_slice(directory));
+        *hasher.finalize().as_bytes()
+    }
+}
+
+/// The hash of a transaction's id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IdHash(u64);
+
+/// Part of the hash of a payer: it tells most payers of one id apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayerHash(u16);
+
+/// One of `count` equal parts of all hashes, by the highest bits.
+fn part(hash: u64, count: usize) -> usize {
+    ((u128::from(hash) * count as u128) >> 64) as usize
+}
+
+/// The bits of a filter's line that an id sets.
+fn bits_of(hash: u64) -> impl Iterator<Item = (usize, u64)> {
+    // The highest bits choose the line; a multiplication brings the low ones to where 9 bits each
+    // are taken from.
+    let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (0..FILTER_PROBES).map(move |probe| {
+        let bit = (mixed >> (probe * 9)) & 511;
+        ((bit / 64) as usize, 1 << (bit % 64))
+    })
+}
+
+/// The index of a segment in the making: takes its blocks, in order.
+#[derive(Debug, Clone, Default)]
+pub struct IndexBuilder {
+    entries: Vec<(u64, u32, u16)>,
+    first_lsn: u64,
+    last_lsn: u64,
+    last_chain: Chain,
+    last_offset: u64,
+    oldest_ns: u64,
+    newest_ns: u64,
+}
+
+impl IndexBuilder {
+    /// Takes the next block.
+    pub fn take(&mut self, block: &SoundBlock<'_>, keys: &IndexKeys) {
+        if self.first_lsn == 0 {
+            self.first_lsn = block.head.first_lsn.to_native();
+            self.oldest_ns = u64::MAX;
+        }
+        self.last_lsn =
+            block.head.first_lsn.to_native() + u64::from(block.head.record_count.to_native()) - 1;
+        (self.last_chain, self.last_offset) = (block.head.chain, block.place.block_offset);
+        let page = (block.place.block_offset / BLOCK_ALIGN as u64) as u32;
+        for (head, _) in block.records() {
+            if head.kind != RecordKind::Decision.to_wire() {
+                continue;
+            }
+            let at_ns = head.decided_at_ns.to_native();
+            self.oldest_ns = self.oldest_ns.min(at_ns);
+            self.newest_ns = self.newest_ns.max(at_ns);
+            let id = keys.id(&head.transaction.id);
+            self.entries.push((id.0, page, keys.payer(&head.transaction.payer).0));
+        }
+    }
+
+    /// Where blocks begin, bytes, that hold decisions on an id (of a payer), as far as their hashes
+    /// tell: the newest first, each once.
+    pub fn blocks(&self, id: IdHash, payer: Option<PayerHash>) -> Vec<u64> {
+        let entries = self
+            .entries
+            .iter()
+            .rev()
+            .filter(|&&(hash, _, of)| hash == id.0 && payer.is_none_or(|payer| of == payer.0));
+        let mut pages: Vec<u32> = entries.map(|&(_, page, _)| page).collect();
+        pages.dedup();
+        pages.into_iter().map(|page| u64::from(page) * BLOCK_ALIGN as u64).collect()
+    }
+
+    /// Decisions taken.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The file: of this segment of a stream.
+    pub fn finish(
+        mut self,
+        cluster_id: [u8; 16],
+        shard: u16,
+        segment: u32,
+        keys: &IndexKeys,
+    ) -> Vec<u8> {
+        assert!(self.entries.len() <= MAX_ENTRIES, "a segment is at most 1 GiB");
+        self.entries.sort_unstable();
+        let lines = (self.entries.len() * FILTER_BITS).div_ceil(LINE_WORDS * 64).max(1);
+        let buckets = self.entries.len().div_ceil(BUCKET_ENTRIES).max(1);
+        let mut filter = vec![0u64; lines * LINE_WORDS];
+        let mut firsts = vec![0u32; buckets + 1];
+        let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_LEN);
+        for &(hash, page, payer) in &self.entries {
+            let line = part(hash, lines) * LINE_WORDS;
+            bits_of(hash).for_each(|(word, bit)| filter[line + word] |= bit);
+            firsts[part(hash, buckets) + 1] += 1;
+            let entry =
+                Entry { hash: (hash as u32).into(), page: page.into(), payer: payer.into() };
+            bytes.extend_from_slice(bytemuck::bytes_of(&entry));
+        }
+        for bucket in 0..buckets {
+            firsts[bucket + 1] += firsts[bucket];
+        }
+        let directory: Vec<Bucket> = (0..buckets)
+            .map(|bucket| {
+                let [from, to] = [firsts[bucket], firsts[bucket + 1]].map(|n| n as usize);
+                Bucket {
+                    first: firsts[bucket].into(),
+                    reserved: [0; 4],
+                    check: keys.bucket_check(&bytes[from * ENTRY_LEN..to * ENTRY_LEN]),
+                }
+            })
+            .collect();
+        filter.iter_mut().for_each(|word| *word = word.to_le());
+        let mut head = Head {
+            magic: INDEX_MAGIC,
+            version: INDEX_VERSION.into(),
+            shard: shard.into(),
+            segment: segment.into(),
+            cluster_id,
+            first_lsn: self.first_lsn.into(),
+            last_lsn: self.last_lsn.into(),
+            last_chain: self.last_chain,
+            last_offset: self.last_offset.into(),
+            oldest_ns: self.oldest_ns.min(self.newest_ns).into(),
+            newest_ns: self.newest_ns.into(),
+            entries: (self.entries.len() as u32).into(),
+            lines: (lines as u32).into(),
+            buckets: (buckets as u32).into(),
+            ..Head::zeroed()
+        };
+        head.check = keys.check(&head, &filter, &directory);
+        let mut file = Vec::with_capacity(INDEX_HEAD_LEN + filter.len() * 8 + bytes.len());
+        file.extend_from_slice(bytemuck::bytes_of(&head));
+        file.extend_from_slice(bytemuck::cast_slice(&filter));
+        file.extend_from_slice(bytemuck::cast_slice(&directory));
+        file.extend_from_slice(&bytes);
+        file
+    }
+}
+
+/// What is held of an index in memory: everything but its entries.
+#[derive(Debug, Clone)]
+pub struct SegmentIndex {
+    head: Head,
+    filter: Vec<u64>,
+    directory: Vec<Bucket>,
+}
+
+/// Entries of an index file to read: all that may be of one id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BucketRead {
+    bucket: usize,
+    /// Where they begin in the file, bytes.
+    pub offset: u64,
+    /// Their length, bytes.
+    pub len: usize,
+}
+
+impl SegmentIndex {
+    /// How many bytes of a file of this beginning are held in memory.
+    ///
+    /// # Errors
+    /// [`IndexFault::Head`], [`IndexFault::Length`].
+    pub fn held_len(head: &[u8; INDEX_HEAD_LEN], file_len: u64) -> Result<usize, IndexFault> {
+        let head: &Head = bytemuck::from_bytes(head);
+        if head.magic != INDEX_MAGIC || head.version.to_native() != INDEX_VERSION {
+            return Err(IndexFault::Head);
+        }
+        let [entries, lines, buckets] =
+            [head.entries, head.lines, head.buckets].map(|count| count.to_native() as usize);
+        if entries > MAX_ENTRIES || lines > MAX_ENTRIES || buckets > MAX_ENTRIES {
+            return Err(IndexFault::Length);
+        }
+        let held = INDEX_HEAD_LEN + lines * LINE_WORDS * 8 + buckets * size_of::<Bucket>();
+        if lines == 0 || buckets == 0 || file_len != (held + entries * ENTRY_LEN) as u64 {
+            return Err(IndexFault::Length);
+        }
+        Ok(held)
+    }
+
+    /// Of the first [`Self::held_len`] bytes of a file, which is to be the index of this segment.
+    ///
+    /// # Errors
+    /// [`IndexFault`].
+    pub fn open(
+        held: &[u8],
+        file_len: u64,
+        cluster_id: [u8; 16],
+        shard: u16,
+        segment: u32,
+        keys: &IndexKeys,
+    ) -> Result<Self, IndexFault> {
+        let head_bytes = held.first_chunk::<INDEX_HEAD_LEN>().ok_or(IndexFault::Length)?;
+        if held.len() != Self::held_len(head_bytes, file_len)? {
+            return Err(IndexFault::Length);
+        }
+        let head: Head = *bytemuck::from_bytes(head_bytes);
+        if (head.cluster_id, head.shard.to_native(), head.segment.to_native())
+            != (cluster_id, shard, segment)
+        {
+            return Err(IndexFault::OtherSegment);
+        }
+        let rest = &held[INDEX_HEAD_LEN..];
+        let filter_len = head.lines.to_native() as usize * LINE_WORDS * 8;
+        let mut filter: Vec<u64> = bytemuck::pod_collect_to_vec(&rest[..filter_len]);
+        let directory: Vec<Bucket> = bytemuck::pod_collect_to_vec(&rest[filter_len..]);
+        if head.check != keys.check(&head, &filter, &directory) {
+            return Err(IndexFault::Check);
+        }
+        filter.iter_mut().for_each(|word| *word = u64::from_le(*word));
+        Ok(Self { head, filter, directory })
+    }
+
+    /// The first and the last record of the segment.
+    pub fn lsns(&self) -> (u64, u64) {
+        (self.head.first_lsn.to_native(), self.head.last_lsn.to_native())
+    }
+
+    /// Where the segment's last block begins, bytes, and its chain value: what the log must have
+    /// there for the index to be of it.
+    pub fn last_block(&self) -> (u64, Chain) {
+        (self.head.last_offset.to_native(), self.head.last_chain)
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn memory_len(&self) -> usize {
+        self.filter.len() * 8 + self.directory.len() * size_of::<Bucket>()
+    }
+
+    /// The entries to read for an id; `None` when the segment surely has no decision on it.
+    pub fn look(&self, id: IdHash) -> Option<BucketRead> {
+        let line = part(id.0, self.filter.len() / LINE_WORDS) * LINE_WORDS;
+        if !bits_of(id.0).all(|(word, bit)| self.filter[line + word] & bit != 0) {
+            return None;
+        }
+        let bucket = part(id.0, self.directory.len());
+        let first = self.directory[bucket].first.to_native() as usize;
+        let end = self.directory.get(bucket + 1).map_or(self.head.entries, |next| next.first);
+        // The directory was checked, so its numbers rise.
+        let len = (end.to_native() as usize - first) * ENTRY_LEN;
+        let held = INDEX_HEAD_LEN + self.memory_len();
+        Some(BucketRead { bucket, offset: (held + first * ENTRY_LEN) as u64, len })
+    }
+
+    /// Where blocks begin in the segment, bytes, that may hold decisions on an id (of a payer): the
+    /// newest first, each once. `bytes` are what was asked for.
+    ///
+    /// # Errors
+    /// [`IndexFault::Check`].
+    pub fn blocks(
+        &self,
+        read: BucketRead,
+        bytes: &[u8],
+        id: IdHash,
+        payer: Option<PayerHash>,
+        keys: &IndexKeys,
+    ) -> Result<Vec<u64>, IndexFault> {
+        if bytes.len() != read.len || keys.bucket_check(bytes) != self.directory[read.bucket].check
+        {
+            return Err(IndexFault::Check);
+        }
+        let entries = bytes.chunks_exact(ENTRY_LEN).map(bytemuck::from_bytes::<Entry>);
+        let mut pages: Vec<u32> = entries
+            .filter(|entry| entry.hash.to_native() == id.0 as u32)
+            .filter(|entry| payer.is_none_or(|payer| entry.payer.to_native() == payer.0))
+            .map(|entry| entry.page.to_native())
+            .collect();
+        pages.sort_unstable_by_key(|&page| std::cmp::Reverse(page));
+        pages.dedup();
+        Ok(pages.into_iter().map(|page| u64::from(page) * BLOCK_ALIGN as u64).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+use super::*;
+use crate::log::recovery::Recovery;
+use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
+use std::collections::BTreeSet;
+
+/// The index of one segment, as a file, and where each id's blocks begin.
+fn made(blocks: usize, ids: u64) -> (Vec<u8>, TestLog) {
+    let mut log = TestLog::new(4 << 20);
+    log.ids = ids;
+    let keys = IndexKeys::new(&KEY);
+    let mut builder = IndexBuilder::default();
+    (0..blocks).for_each(|block| {
+        log.plain(1 + block % 40);
+    });
+    assert_eq!(log.segments.len(), 1);
+    let mut recovery = Recovery::new(Some(CLUSTER), 0, Some(&KEY));
+    let fed = recovery.feed(0, &log.segments[0], &mut |block| {
+        builder.take(block, &keys);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(fed.is_ok());
+    assert_eq!(builder.len() as u64, log.next_lsn - 1);
+    (builder.finish(CLUSTER, 0, 0, &keys), log)
+}
+
+fn open(file: &[u8]) -> Result<SegmentIndex, IndexFault> {
+    let len = file.len() as u64;
+    let head = file.first_chunk::<INDEX_HEAD_LEN>().ok_or(IndexFault::Length)?;
+    let held = SegmentIndex::held_len(head, len)?;
+    let keys = IndexKeys::new(&KEY);
+    SegmentIndex::open(&file[..held], len, CLUSTER, 0, 0, &keys)
+}
+
+fn blocks(index: &SegmentIndex, file: &[u8], number: u64, payer: Option<u64>) -> Vec<u64> {
+    let keys = IndexKeys::new(&KEY);
+    let hash = keys.id(&id(number));
+    let payer = payer.map(|lsn| keys.payer(&decision(lsn).transaction.payer));
+    let Some(read) = index.look(hash) else { return Vec::new() };
+    let bytes = &file[read.offset as usize..][..read.len];
+    index.blocks(read, bytes, hash, payer, &keys).expect("sound")
+}
+
+#[test]
+fn every_decision_is_found_in_its_block_and_few_others_are_looked_for() {
+    let (file, log) = made(300, u64::MAX);
+    let index = open(&file).expect("sound");
+    assert_eq!(index.lsns(), (1, log.next_lsn - 1));
+    assert_eq!(index.last_block(), (log.last().offset as u64, log.chain));
+    for block in &log.blocks {
+        for lsn in block.first_lsn..block.first_lsn + block.records {
+            let found = [Some(lsn), None].map(|payer| blocks(&index, &file, lsn, payer));
+            assert_eq!(found, [[block.offset as u64]; 2]);
+        }
+    }
+    let keys = IndexKeys::new(&KEY);
+    let absent = 1_000_000..1_010_000;
+    let seem = absent.filter(|&n| index.look(keys.id(&id(n))).is_some()).count();
+    assert!(seem < 300, "{seem} of 10,000 seem to be there");
+    assert!(index.memory_len() < 2 * log.next_lsn as usize);
+}
+
+#[test]
+fn an_id_of_many_payers_is_found_in_all_its_blocks_the_newest_first() {
+    let (file, log) = made(200, 50);
+    let index = open(&file).expect("sound");
+    let mut pages = BTreeSet::new();
+    for block in &log.blocks {
+        let holds = (block.first_lsn..block.first_lsn + block.records).any(|lsn| lsn % 50 == 7);
+        if holds {
+            pages.insert(block.offset as u64);
+        }
+    }
+    let all: Vec<u64> = pages.into_iter().rev().collect();
+    assert_eq!(blocks(&index, &file, 7, None), all);
+    let of_one = blocks(&index, &file, 7, Some(57));
+    assert!(!of_one.is_empty() && of_one.len() < all.len() && all.contains(&of_one[0]));
+}
+
+#[test]
+fn an_empty_segment_has_an_index_too() {
+    let keys = IndexKeys::new(&KEY);
+    let file = IndexBuilder::default().finish(CLUSTER, 0, 0, &keys);
+    let index = open(&file).expect("sound");
+    assert_eq!(index.look(keys.id(&id(1))), None);
+}
+
+#[test]
+fn whatever_is_changed_is_noticed() {
+    let (file, _) = made(60, u64::MAX);
+    let sound = open(&file).expect("sound");
+    let held = INDEX_HEAD_LEN + sound.memory_len();
+    for at in (0..file.len()).step_by(7) {
+        let mut changed = file.clone();
+        changed[at] ^= 1 << (at % 8);
+        if at < held {
+            assert!(open(&changed).is_err(), "byte {at} of what is held");
+            continue;
+        }
+        // Whoever reads the bucket notices it.
+        let index = open(&changed).expect("entries are not held");
+        let keys = IndexKeys::new(&KEY);
+        let noticed = (1..2_000).any(|number| {
+            let hash = keys.id(&id(number));
+            index.look(hash).is_some_and(|read| {
+                let bytes = &changed[read.offset as usize..][..read.len];
+                index.blocks(read, bytes, hash, None, &keys) == Err(IndexFault::Check)
+            })
+        });
+        assert!(noticed, "byte {at} of the entries");
+    }
+    for len in [0, 1, INDEX_HEAD_LEN - 1, INDEX_HEAD_LEN, held, file.len() - 1] {
+        assert!(open(&file[..len]).is_err(), "{len} bytes");
+    }
+    let head: &[u8; INDEX_HEAD_LEN] = file.first_chunk().expect("long enough");
+    let keys = IndexKeys::new(&KEY);
+    assert!(SegmentIndex::held_len(head, file.len() as u64 + 1).is_err());
+    let of = |cluster, shard, segment, keys: &IndexKeys| {
+        SegmentIndex::open(&file[..held], file.len() as u64, cluster, shard, segment, keys)
+            .map(|_| ())
+    };
+    assert_eq!(of(CLUSTER, 0, 0, &keys), Ok(()));
+    assert_eq!(of([9; 16], 0, 0, &keys), Err(IndexFault::OtherSegment));
+    assert_eq!(of(CLUSTER, 1, 0, &keys), Err(IndexFault::OtherSegment));
+    assert_eq!(of(CLUSTER, 0, 1, &keys), Err(IndexFault::OtherSegment));
+    assert_eq!(of(CLUSTER, 0, 0, &IndexKeys::new(&[1; 32])), Err(IndexFault::Check));
+}

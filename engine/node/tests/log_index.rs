@@ -1,0 +1,188 @@
+//! Look-ups by indexes, on files: whatever becomes of the indexes, the answers are the log's.
+
+use catraca_node::log_files::lookup::{OwnLog, Query};
+use catraca_node::log_files::read::End;
+use catraca_node::log_files::search::LogIndex;
+use catraca_node::log_files::segment::{index_path, segment_path};
+use catraca_node::log_files::{LogReader, segment};
+use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Transactions whose ids are used again and again.
+const IDS: u64 = 700;
+
+/// A stream of several segments, in a folder.
+fn written(dir: &Path, blocks: usize) -> TestLog {
+    let mut log = TestLog::new(64 * 1024);
+    log.ids = IDS;
+    (0..blocks).for_each(|block| {
+        log.plain(1 + block * 7 % 60);
+    });
+    log.write(dir);
+    log
+}
+
+fn own(dir: &Path) -> OwnLog {
+    OwnLog { data_dir: dir.to_owned(), cluster_id: CLUSTER, key: KEY }
+}
+
+/// Ids that are there and that are not, each of any payer and of some.
+fn queries() -> Vec<Query> {
+    let payers = [1, 8, 701, 408].map(|lsn| decision(lsn).transaction.payer);
+    (0..IDS + 50)
+        .step_by(13)
+        .chain([0, IDS - 1, 8])
+        .flat_map(|number| {
+            let of = payers.map(|payer| Query { id: id(number), payer: Some(payer) });
+            std::iter::once(Query { id: id(number), payer: None }).chain(of)
+        })
+        .collect()
+}
+
+/// The LSNs that a search gives.
+fn found(index: &mut LogIndex, end: u64) -> Vec<Option<u64>> {
+    let found = index.find_newest(&[end], &queries()).expect("readable");
+    found.iter().map(|record| record.as_ref().map(|record| record.head.lsn.to_native())).collect()
+}
+
+/// The same by reading everything.
+fn scanned(dir: &Path) -> Vec<Option<u64>> {
+    let reader = LogReader::open(dir, Some(KEY)).expect("a log");
+    let queries = queries();
+    let mut newest = vec![None; queries.len()];
+    let read = reader.records(0, |head, _, _| {
+        let transaction = &head.transaction;
+        for (query, newest) in queries.iter().zip(&mut newest) {
+            if query.id == transaction.id
+                && query.payer.is_none_or(|payer| payer == transaction.payer)
+            {
+                *newest = Some(head.lsn.to_native());
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert_eq!(read.expect("readable").end, End::Clean);
+    newest
+}
+
+fn work(index: &mut LogIndex, end: u64) {
+    while index.work(&[end]).expect("readable") {}
+}
+
+#[test]
+fn what_indexes_find_is_what_reading_everything_finds() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 200);
+    let end = log.next_lsn - 1;
+    let full = log.segments.len() - 1;
+    assert!(full >= 10, "{full} full segments");
+    let expected = scanned(dir.path());
+    assert!(expected.iter().flatten().count() > 50 && expected.contains(&None));
+    // Asked at once, asked when all is done, and from the files.
+    let mut index = LogIndex::new(own(dir.path()));
+    assert_eq!(found(&mut index, end), expected);
+    work(&mut index, end);
+    assert_eq!(found(&mut index, end), expected);
+    for segment in 0..full as u32 {
+        assert!(index_path(dir.path(), 0, segment).exists(), "segment {segment}");
+    }
+    assert!(!index_path(dir.path(), 0, full as u32).exists(), "it is in use");
+    assert_eq!(found(&mut LogIndex::new(own(dir.path())), end), expected);
+    // They are no part of the log.
+    assert_eq!(segment::segments(dir.path(), 0).expect("listed").len(), log.segments.len());
+}
+
+#[test]
+fn a_log_that_grows_is_read_on_and_its_full_segments_get_indexes() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut log = written(dir.path(), 1);
+    let mut index = LogIndex::new(own(dir.path()));
+    assert!(index.find_newest(&[0], &queries()).expect("empty").iter().all(Option::is_none));
+    for round in 0..40 {
+        (0..5).for_each(|_| {
+            log.plain(9);
+        });
+        log.write(dir.path());
+        if round % 3 == 0 {
+            work(&mut index, log.next_lsn - 1);
+        }
+        if round % 4 == 0 {
+            assert_eq!(found(&mut index, log.next_lsn - 1), scanned(dir.path()));
+        }
+    }
+    work(&mut index, log.next_lsn - 1);
+    for segment in 0..log.segments.len() as u32 - 1 {
+        assert!(index_path(dir.path(), 0, segment).exists(), "segment {segment}");
+    }
+}
+
+#[test]
+fn an_index_that_is_damaged_missing_or_of_another_log_is_made_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 120);
+    let end = log.next_lsn - 1;
+    let expected = scanned(dir.path());
+    work(&mut LogIndex::new(own(dir.path())), end);
+    let path = index_path(dir.path(), 0, 2);
+    let sound = fs::read(&path).expect("made");
+    let last = sound.len() - 1;
+    let other = fs::read(index_path(dir.path(), 0, 3)).expect("made");
+    let flipped = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let mut damaged: Vec<Vec<u8>> =
+        [0, 9, 40, 100, 190, 200, last - 700, last].into_iter().map(flipped).collect();
+    damaged.extend([Vec::new(), sound[..100].to_vec(), sound[..last].to_vec(), other]);
+    for bytes in damaged {
+        fs::write(&path, &bytes).expect("own");
+        let mut index = LogIndex::new(own(dir.path()));
+        assert_eq!(found(&mut index, end), expected, "{} bytes", bytes.len());
+        // And when it is damaged under the eyes of who holds its beginning.
+        fs::write(&path, &bytes).expect("own");
+        assert_eq!(found(&mut index, end), expected, "{} bytes", bytes.len());
+        fs::remove_file(&path).expect("there");
+        assert_eq!(found(&mut index, end), expected);
+        work(&mut LogIndex::new(own(dir.path())), end);
+        assert_eq!(fs::read(&path).expect("made anew"), sound);
+    }
+}
+
+#[test]
+fn an_index_of_a_log_that_was_cut_and_went_on_otherwise_is_not_believed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 60);
+    work(&mut LogIndex::new(own(dir.path())), log.next_lsn - 1);
+    // The same beginning, then other blocks.
+    let mut other = TestLog::new(64 * 1024);
+    other.ids = IDS;
+    (0..20).for_each(|block| {
+        other.plain(1 + block * 7 % 60);
+    });
+    (0..60).for_each(|_| {
+        other.plain(11);
+    });
+    for segment in other.segments.len()..log.segments.len() {
+        fs::remove_file(segment_path(dir.path(), 0, segment as u32)).expect("own");
+    }
+    other.write(dir.path());
+    let mut index = LogIndex::new(own(dir.path()));
+    assert_eq!(found(&mut index, other.next_lsn - 1), scanned(dir.path()));
+}
+
+#[test]
+fn what_can_not_be_written_is_found_all_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 60);
+    // A folder in the index's place.
+    for segment in 0..log.segments.len() as u32 {
+        fs::create_dir(index_path(dir.path(), 0, segment)).expect("own");
+    }
+    let expected = scanned(dir.path());
+    let mut index = LogIndex::new(own(dir.path()));
+    assert_eq!(found(&mut index, log.next_lsn - 1), expected);
+    assert_eq!(found(&mut index, log.next_lsn - 1), expected);
+}
