@@ -115,7 +115,7 @@ impl Needs {
     }
 
     /// How long the making of a stream's next segment may take: half of what the ready ones last for
-    /// at the measured rate, and no longer than [`LONGEST_MAKING`].
+    /// at the measured rate, and no longer than ten seconds.
     pub fn time_for(&self, stream: usize) -> Duration {
         Duration::from_secs_f64((self.lasts_s(stream) / 2.0).min(LONGEST_MAKING.as_secs_f64()))
     }
