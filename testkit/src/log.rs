@@ -99,14 +99,25 @@ impl TestLog {
         self.block(&vec![Vec::new(); records])
     }
 
-    /// A block of records with these extensions.
+    /// A block of decisions with these extensions.
     pub fn block(&mut self, extensions: &[Vec<u8>]) -> Written {
-        let mut buffer = vec![0; MAX_BLOCK_LEN];
-        let mut end = BLOCK_HEAD_LEN;
-        for (i, extension) in extensions.iter().enumerate() {
+        let of = |(i, extension): (usize, &Vec<u8>)| {
             let lsn = self.next_lsn + i as u64;
             let mut head = decision(lsn);
             head.transaction.id = id(lsn % self.ids);
+            (head, extension.clone())
+        };
+        let records: Vec<_> = extensions.iter().enumerate().map(of).collect();
+        self.records(&records)
+    }
+
+    /// A block of these records, each with its extension; the log numbers them.
+    pub fn records(&mut self, records: &[(RecordHead, Vec<u8>)]) -> Written {
+        let mut buffer = vec![0; MAX_BLOCK_LEN];
+        let mut end = BLOCK_HEAD_LEN;
+        for (i, (head, extension)) in records.iter().enumerate() {
+            let mut head = *head;
+            head.lsn = (self.next_lsn + i as u64).into();
             head.extension_len = (extension.len() as u16).into();
             buffer[end..end + RECORD_LEN].copy_from_slice(bytemuck::bytes_of(&head));
             end += RECORD_LEN;
@@ -114,7 +125,7 @@ impl TestLog {
             end += extension.len();
         }
         let first_lsn = self.next_lsn;
-        let records = extensions.len() as u64;
+        let records = records.len() as u64;
         let sealed_at_ns = NOON_NS + first_lsn * 1_000_000;
         let payload_len = end - BLOCK_HEAD_LEN;
         let len = block::padded_len(payload_len);

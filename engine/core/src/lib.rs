@@ -19,6 +19,7 @@ pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod observe;
+mod owner;
 pub mod policy;
 pub mod rebuild;
 pub mod replica;

@@ -5,9 +5,10 @@
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::SoundBlock;
+use crate::log::index::SegmentIndex;
 use crate::memory::TableMemory;
+use crate::owner::{owner, owner_of_position};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
-use crate::shard::owner;
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
@@ -104,19 +105,7 @@ impl Builder {
                     };
                     ahead.decision(dedupe, payer, head, block);
                 }
-                Some(RecordKind::OverlayChange) => {
-                    let mut lists = self.lists.lock();
-                    let ListChanges { overlay, full, unreadable, .. } = &mut *lists;
-                    match OverlayChange::from_record(head) {
-                        Some(change) => *full |= overlay.apply(&change).is_err(),
-                        None => *unreadable = true,
-                    }
-                }
-                Some(RecordKind::SnapshotLoaded) => {
-                    // All of these are in one stream, so the last one counts, whatever the clocks
-                    // of two nodes said.
-                    self.lists.lock().loaded = head.snapshot_id.to_native();
-                }
+                Some(RecordKind::OverlayChange | RecordKind::SnapshotLoaded) => self.change(head),
                 None => {}
             }
         }
@@ -126,7 +115,44 @@ impl Builder {
         self.records.fetch_add(records, Ordering::Relaxed);
     }
 
-    /// Records taken.
+    fn change(&self, head: &RecordHead) {
+        let mut lists = self.lists.lock();
+        let ListChanges { overlay, full, unreadable, loaded } = &mut *lists;
+        match RecordKind::from_wire(head.kind) {
+            Some(RecordKind::OverlayChange) => match OverlayChange::from_record(head) {
+                Some(change) => *full |= overlay.apply(&change).is_err(),
+                None => *unreadable = true,
+            },
+            // All of these are in one stream, so the last one counts, whatever the clocks of two
+            // nodes said.
+            Some(RecordKind::SnapshotLoaded) => *loaded = head.snapshot_id.to_native(),
+            Some(RecordKind::Decision) | None => {}
+        }
+    }
+
+    /// Takes a block of a segment that is not read: its decisions are too old for the tables, its
+    /// changes count.
+    pub fn take_changes(&self, block: &SoundBlock<'_>) {
+        block.records().for_each(|(head, _)| self.change(head));
+    }
+
+    /// A segment is not read but for its changes. What the tables of its payers might hold of it is
+    /// forgotten.
+    pub fn skip(&self, index: &SegmentIndex) {
+        let (first, last) = index.lsns();
+        self.records.fetch_add(last + 1 - first, Ordering::Relaxed);
+        let payers = index.payers();
+        if payers.is_empty() {
+            return;
+        }
+        let [from, to] =
+            [payers.start(), payers.end()].map(|&at| owner_of_position(at, self.shards));
+        for dedupe in &self.dedupes[usize::from(from)..=usize::from(to)] {
+            dedupe.lock().forget_up_to(index.newest_event_ns());
+        }
+    }
+
+    /// Records taken, and those of segments that were not read.
     pub fn records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }

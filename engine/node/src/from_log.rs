@@ -2,10 +2,14 @@
 
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
+use crate::log_files::cursor::last_segment_up_to;
+use crate::log_files::index_file::IndexFiles;
+use crate::log_files::lookup::OwnLog;
 use crate::log_files::{LogError, RecoveredStream, recover_stream, segment};
 use catraca_core::blacklist::Overlay;
-use catraca_core::log::Tail;
+use catraca_core::log::index::SegmentIndex;
 use catraca_core::log::recovery::LastWrite;
+use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::Boundaries;
 use catraca_wire::block::ChainKey;
@@ -34,6 +38,46 @@ pub struct Rebuilt {
     pub builder: Builder,
 }
 
+/// Where a stream is read from.
+struct StreamStart {
+    /// Indexes of the segments before, from the first.
+    skipped: Vec<SegmentIndex>,
+    /// At the first segment that is read.
+    tail: Tail,
+}
+
+/// Finds where a stream is to be read from, so that its newest `decisions` are read at least: what is
+/// older can be in no table. Only full segments with a sound index can be left out, for an index says
+/// which changes a segment has, and what is forgotten of it.
+fn start_of(files: &IndexFiles, stream: u16, decisions: u64) -> Result<StreamStart, LogError> {
+    let in_use = last_segment_up_to(&files.log.data_dir, stream, u64::MAX)?;
+    let mut skipped = Vec::new();
+    for segment in 0..in_use {
+        match files.open(stream, segment) {
+            Ok(index) => skipped.push(index),
+            Err(_) => break,
+        }
+    }
+    let mut read = 0;
+    // Those behind the first that lacks an index are read whatever they hold.
+    for segment in skipped.len() as u32 + 1..in_use {
+        read += files.open(stream, segment).map_or(0, |index| index.decisions());
+    }
+    while read < decisions
+        && let Some(index) = skipped.pop()
+    {
+        read += index.decisions();
+    }
+    let tail = match skipped.last() {
+        None => Tail::START,
+        Some(index) => {
+            let (_, before) = index.last_block();
+            Tail { segment: before.segment + 1, offset: Tail::START.offset, ..before }
+        }
+    };
+    Ok(StreamStart { skipped, tail })
+}
+
 /// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
 ///
 /// # Errors
@@ -48,6 +92,11 @@ pub fn rebuild(
 ) -> Result<Rebuilt, Failure> {
     let builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
     let fail = |e: LogError| Failure::new(e.status(), e.to_string());
+    let files = IndexFiles::new(OwnLog {
+        data_dir: data_dir.path().to_owned(),
+        cluster_id: data_dir.cluster_id,
+        key: *key,
+    });
     let on_disk = match segment::streams(data_dir.path()) {
         Err(LogError::NoLog { .. }) => Vec::new(),
         other => other.map_err(fail)?,
@@ -59,12 +108,22 @@ pub fn rebuild(
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
         let mut seen = Boundaries::default();
+        let start = start_of(&files, stream, dedupe_entries as u64).map_err(fail)?;
+        for (segment, index) in (0..).zip(&start.skipped) {
+            for offset in index.changes() {
+                let take = |block: &SoundBlock<'_>| builder.take_changes(block);
+                files.with_block(stream, segment, offset, take).map_err(fail)?;
+            }
+            builder.skip(index);
+            seen.push(index.last_block().1);
+        }
         let recovered = recover_stream(
             data_dir.path(),
             stream,
             data_dir.cluster_id,
             key,
             last_write,
+            start.tail,
             |block| {
                 builder.take(block);
                 seen.push(Tail::after(block));

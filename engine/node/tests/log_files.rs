@@ -27,7 +27,7 @@ fn folder() -> tempfile::TempDir {
 
 fn recover(data_dir: &Path) -> Result<(RecoveredStream, u64), LogError> {
     let mut records = 0;
-    recover_stream(data_dir, 0, CLUSTER, &KEY, LastWrite::Block, |block| {
+    recover_stream(data_dir, 0, CLUSTER, &KEY, LastWrite::Block, Tail::START, |block| {
         records += block.records().count() as u64
     })
     .map(|recovered| (recovered, records))
@@ -248,7 +248,7 @@ fn files_missing_empty_and_foreign_are_refused() {
     }
     assert_eq!(recover(dir.path()).expect("sound").0.segments, 4);
 
-    let other = recover_stream(dir.path(), 0, [9; 16], &KEY, LastWrite::Block, |_| {});
+    let other = recover_stream(dir.path(), 0, [9; 16], &KEY, LastWrite::Block, Tail::START, |_| {});
     assert!(
         matches!(other, Err(LogError::Damaged { damage, .. }) if damage.reason == DamageReason::SegmentCluster)
     );
@@ -449,7 +449,8 @@ fn whole_blocks_behind_a_hole_are_put_aside_before_they_are_cleared() {
     let [hole, behind, last] = [log.plain(2), log.plain(4), log.plain(1)];
     log.segments[0][hole.offset..hole.offset + SECTOR_LEN].fill(0);
     log.write(dir.path());
-    let after = |last_write| recover_stream(dir.path(), 0, CLUSTER, &KEY, last_write, |_| {});
+    let after =
+        |last_write| recover_stream(dir.path(), 0, CLUSTER, &KEY, last_write, Tail::START, |_| {});
     let error = after(LastWrite::Block).expect_err("damage on any other node");
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
     let recovered = after(LastWrite::Blocks).expect("a standby that caught up");

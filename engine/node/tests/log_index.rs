@@ -4,7 +4,7 @@ use catraca_node::log_files::lookup::{OwnLog, Query};
 use catraca_node::log_files::read::End;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{index_path, segment_path};
-use catraca_node::log_files::{LogReader, segment};
+use catraca_node::log_files::{LogError, LogReader, segment};
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
 use std::fs;
 use std::ops::ControlFlow;
@@ -185,4 +185,32 @@ fn what_can_not_be_written_is_found_all_the_same() {
     let mut index = LogIndex::new(own(dir.path()));
     assert_eq!(found(&mut index, log.next_lsn - 1), expected);
     assert_eq!(found(&mut index, log.next_lsn - 1), expected);
+}
+
+#[test]
+fn a_block_that_is_damaged_where_an_index_points_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut log = TestLog::new(64 * 1024);
+    (0..60).for_each(|block| {
+        log.plain(1 + block * 7 % 60);
+    });
+    log.write(dir.path());
+    let end = log.next_lsn - 1;
+    let mut index = LogIndex::new(own(dir.path()));
+    work(&mut index, end);
+    let block = log.blocks[2];
+    let path = segment_path(dir.path(), 0, block.segment as u32);
+    let sound = fs::read(&path).expect("there");
+    let query = [Query { id: id(block.first_lsn), payer: None }];
+    let alone = |index: &mut LogIndex| index.find_newest(&[end], &query);
+    let before = alone(&mut index).expect("sound");
+    assert_eq!(before[0].as_ref().map(|found| found.place.segment), Some(block.segment as u32));
+    // In its head, and in a record.
+    for at in [40, 300] {
+        let mut damaged = sound.clone();
+        damaged[block.offset + at] ^= 1;
+        fs::write(&path, &damaged).expect("own");
+        let error = alone(&mut index).expect_err("the decision can't be read");
+        assert!(matches!(error, LogError::Damaged { .. }), "byte {at}: {error}");
+    }
 }

@@ -3,24 +3,30 @@
 //! log says what was decided, an index only where to look.
 //!
 //! ```text
-//! head 192 bytes │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ entries, 10 bytes each
+//! head 192 bytes │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ changes, 4 bytes each │ entries, 10 bytes each
 //! ```
 //!
-//! Head, filter and directory are held in memory, some 1.4 bytes a decision. So an id that is not in
+//! Changes are the blocks with records other than decisions: a start reads them, and of the decisions
+//! only as many as its tables hold. Everything but the entries is held in memory, some 1.4 bytes a
+//! decision. So an id that is not in
 //! the segment costs one cache line, except for one in a hundred; one that is costs a single read of
 //! a bucket. Ids are hashed with a key that clients do not know, so that nobody fills one bucket on
 //! purpose. All of it is checked with keys derived from the chain's: who may not write the log may
 //! not make an index that hides a record either.
 
-use super::SoundBlock;
+mod build;
+
+pub use build::IndexBuilder;
+
+use super::Tail;
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, Chain, ChainKey};
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::TRANSACTION_ID_LEN;
-use catraca_wire::record::RecordKind;
 use rend::unaligned::{u16_ule, u32_ule, u64_ule};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
+use std::ops::RangeInclusive;
 
 /// First bytes of an index file.
 pub const INDEX_MAGIC: [u8; 8] = *b"CATRINDX";
@@ -65,8 +71,17 @@ struct Head {
     entries: u32_ule,
     lines: u32_ule,
     buckets: u32_ule,
-    reserved: [u8; 44],
-    /// Keyed BLAKE3 of all bytes before it, and of filter and directory.
+    changes: u32_ule,
+    /// Of the last block: its length, its epoch, and when it was sealed.
+    last_len: u32_ule,
+    last_epoch: u32_ule,
+    last_sealed_at_ns: u64_ule,
+    /// The latest of the transactions' own times, nanoseconds since 1970 UTC.
+    newest_event_ns: u64_ule,
+    /// The payers' positions ([`crate::owner`]) lie from here to here.
+    lowest_payer: u64_ule,
+    highest_payer: u64_ule,
+    /// Keyed BLAKE3 of all bytes before it, and of filter, directory and changes.
     check: [u8; 32],
 }
 
@@ -154,11 +169,18 @@ impl IndexKeys {
         check
     }
 
-    fn check(&self, head: &Head, filter: &[u64], directory: &[Bucket]) -> [u8; 32] {
+    fn check(
+        &self,
+        head: &Head,
+        filter: &[u64],
+        directory: &[Bucket],
+        changes: &[u32],
+    ) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.check);
         hasher.update(&bytemuck::bytes_of(head)[..INDEX_HEAD_LEN - size_of_val(&head.check)]);
         hasher.update(bytemuck::cast_slice(filter));
         hasher.update(bytemuck::cast_slice(directory));
+        hasher.update(bytemuck::cast_slice(changes));
         *hasher.finalize().as_bytes()
     }
 }
@@ -187,134 +209,14 @@ fn bits_of(hash: u64) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// The index of a segment in the making: takes its blocks, in order.
-#[derive(Debug, Clone, Default)]
-pub struct IndexBuilder {
-    entries: Vec<(u64, u32, u16)>,
-    first_lsn: u64,
-    last_lsn: u64,
-    last_chain: Chain,
-    last_offset: u64,
-    oldest_ns: u64,
-    newest_ns: u64,
-}
-
-impl IndexBuilder {
-    /// Takes the next block.
-    pub fn take(&mut self, block: &SoundBlock<'_>, keys: &IndexKeys) {
-        if self.first_lsn == 0 {
-            self.first_lsn = block.head.first_lsn.to_native();
-            self.oldest_ns = u64::MAX;
-        }
-        self.last_lsn =
-            block.head.first_lsn.to_native() + u64::from(block.head.record_count.to_native()) - 1;
-        (self.last_chain, self.last_offset) = (block.head.chain, block.place.block_offset);
-        let page = (block.place.block_offset / BLOCK_ALIGN as u64) as u32;
-        for (head, _) in block.records() {
-            if head.kind != RecordKind::Decision.to_wire() {
-                continue;
-            }
-            let at_ns = head.decided_at_ns.to_native();
-            self.oldest_ns = self.oldest_ns.min(at_ns);
-            self.newest_ns = self.newest_ns.max(at_ns);
-            let id = keys.id(&head.transaction.id);
-            self.entries.push((id.0, page, keys.payer(&head.transaction.payer).0));
-        }
-    }
-
-    /// Where blocks begin, bytes, that hold decisions on an id (of a payer), as far as their hashes
-    /// tell: the newest first, each once.
-    pub fn blocks(&self, id: IdHash, payer: Option<PayerHash>) -> Vec<u64> {
-        let entries = self
-            .entries
-            .iter()
-            .rev()
-            .filter(|&&(hash, _, of)| hash == id.0 && payer.is_none_or(|payer| of == payer.0));
-        let mut pages: Vec<u32> = entries.map(|&(_, page, _)| page).collect();
-        pages.dedup();
-        pages.into_iter().map(|page| u64::from(page) * BLOCK_ALIGN as u64).collect()
-    }
-
-    /// Decisions taken.
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// The file: of this segment of a stream.
-    pub fn finish(
-        mut self,
-        cluster_id: [u8; 16],
-        shard: u16,
-        segment: u32,
-        keys: &IndexKeys,
-    ) -> Vec<u8> {
-        assert!(self.entries.len() <= MAX_ENTRIES, "a segment is at most 1 GiB");
-        self.entries.sort_unstable();
-        let lines = (self.entries.len() * FILTER_BITS).div_ceil(LINE_WORDS * 64).max(1);
-        let buckets = self.entries.len().div_ceil(BUCKET_ENTRIES).max(1);
-        let mut filter = vec![0u64; lines * LINE_WORDS];
-        let mut firsts = vec![0u32; buckets + 1];
-        let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_LEN);
-        for &(hash, page, payer) in &self.entries {
-            let line = part(hash, lines) * LINE_WORDS;
-            bits_of(hash).for_each(|(word, bit)| filter[line + word] |= bit);
-            firsts[part(hash, buckets) + 1] += 1;
-            let entry =
-                Entry { hash: (hash as u32).into(), page: page.into(), payer: payer.into() };
-            bytes.extend_from_slice(bytemuck::bytes_of(&entry));
-        }
-        for bucket in 0..buckets {
-            firsts[bucket + 1] += firsts[bucket];
-        }
-        let directory: Vec<Bucket> = (0..buckets)
-            .map(|bucket| {
-                let [from, to] = [firsts[bucket], firsts[bucket + 1]].map(|n| n as usize);
-                Bucket {
-                    first: firsts[bucket].into(),
-                    reserved: [0; 4],
-                    check: keys.bucket_check(&bytes[from * ENTRY_LEN..to * ENTRY_LEN]),
-                }
-            })
-            .collect();
-        filter.iter_mut().for_each(|word| *word = word.to_le());
-        let mut head = Head {
-            magic: INDEX_MAGIC,
-            version: INDEX_VERSION.into(),
-            shard: shard.into(),
-            segment: segment.into(),
-            cluster_id,
-            first_lsn: self.first_lsn.into(),
-            last_lsn: self.last_lsn.into(),
-            last_chain: self.last_chain,
-            last_offset: self.last_offset.into(),
-            oldest_ns: self.oldest_ns.min(self.newest_ns).into(),
-            newest_ns: self.newest_ns.into(),
-            entries: (self.entries.len() as u32).into(),
-            lines: (lines as u32).into(),
-            buckets: (buckets as u32).into(),
-            ..Head::zeroed()
-        };
-        head.check = keys.check(&head, &filter, &directory);
-        let mut file = Vec::with_capacity(INDEX_HEAD_LEN + filter.len() * 8 + bytes.len());
-        file.extend_from_slice(bytemuck::bytes_of(&head));
-        file.extend_from_slice(bytemuck::cast_slice(&filter));
-        file.extend_from_slice(bytemuck::cast_slice(&directory));
-        file.extend_from_slice(&bytes);
-        file
-    }
-}
-
 /// What is held of an index in memory: everything but its entries.
 #[derive(Debug, Clone)]
 pub struct SegmentIndex {
     head: Head,
     filter: Vec<u64>,
     directory: Vec<Bucket>,
+    /// In units of [`BLOCK_ALIGN`].
+    changes: Vec<u32>,
 }
 
 /// Entries of an index file to read: all that may be of one id.
@@ -337,12 +239,15 @@ impl SegmentIndex {
         if head.magic != INDEX_MAGIC || head.version.to_native() != INDEX_VERSION {
             return Err(IndexFault::Head);
         }
-        let [entries, lines, buckets] =
-            [head.entries, head.lines, head.buckets].map(|count| count.to_native() as usize);
-        if entries > MAX_ENTRIES || lines > MAX_ENTRIES || buckets > MAX_ENTRIES {
+        let counts = [head.entries, head.lines, head.buckets, head.changes];
+        let [entries, lines, buckets, changes] = counts.map(|count| count.to_native() as usize);
+        if [entries, lines, buckets, changes].iter().any(|&count| count > MAX_ENTRIES) {
             return Err(IndexFault::Length);
         }
-        let held = INDEX_HEAD_LEN + lines * LINE_WORDS * 8 + buckets * size_of::<Bucket>();
+        let held = INDEX_HEAD_LEN
+            + lines * LINE_WORDS * 8
+            + buckets * size_of::<Bucket>()
+            + changes * size_of::<u32>();
         if lines == 0 || buckets == 0 || file_len != (held + entries * ENTRY_LEN) as u64 {
             return Err(IndexFault::Length);
         }
@@ -374,12 +279,16 @@ impl SegmentIndex {
         let rest = &held[INDEX_HEAD_LEN..];
         let filter_len = head.lines.to_native() as usize * LINE_WORDS * 8;
         let mut filter: Vec<u64> = bytemuck::pod_collect_to_vec(&rest[..filter_len]);
-        let directory: Vec<Bucket> = bytemuck::pod_collect_to_vec(&rest[filter_len..]);
-        if head.check != keys.check(&head, &filter, &directory) {
+        let directory_len = head.buckets.to_native() as usize * size_of::<Bucket>();
+        let (directory, changes) = rest[filter_len..].split_at(directory_len);
+        let directory: Vec<Bucket> = bytemuck::pod_collect_to_vec(directory);
+        let mut changes: Vec<u32> = bytemuck::pod_collect_to_vec(changes);
+        if head.check != keys.check(&head, &filter, &directory, &changes) {
             return Err(IndexFault::Check);
         }
         filter.iter_mut().for_each(|word| *word = u64::from_le(*word));
-        Ok(Self { head, filter, directory })
+        changes.iter_mut().for_each(|page| *page = u32::from_le(*page));
+        Ok(Self { head, filter, directory, changes })
     }
 
     /// The first and the last record of the segment.
@@ -387,15 +296,47 @@ impl SegmentIndex {
         (self.head.first_lsn.to_native(), self.head.last_lsn.to_native())
     }
 
-    /// Where the segment's last block begins, bytes, and its chain value: what the log must have
-    /// there for the index to be of it.
-    pub fn last_block(&self) -> (u64, Chain) {
-        (self.head.last_offset.to_native(), self.head.last_chain)
+    /// Where the segment's last block begins, bytes, and how the stream stands behind it. The log
+    /// must have that block there for the index to be of it.
+    pub fn last_block(&self) -> (u64, Tail) {
+        let head = &self.head;
+        let offset = head.last_offset.to_native();
+        let tail = Tail {
+            segment: head.segment.to_native(),
+            offset: offset + u64::from(head.last_len.to_native()),
+            next_lsn: head.last_lsn.to_native() + 1,
+            previous_chain: head.last_chain,
+            epoch: head.last_epoch.to_native(),
+            sealed_at_ns: head.last_sealed_at_ns.to_native(),
+        };
+        (offset, tail)
+    }
+
+    /// Decisions in the segment.
+    pub fn decisions(&self) -> u64 {
+        u64::from(self.head.entries.to_native())
+    }
+
+    /// The latest of the transactions' own times, nanoseconds since 1970 UTC; 0 without a decision.
+    pub fn newest_event_ns(&self) -> u64 {
+        self.head.newest_event_ns.to_native()
+    }
+
+    /// Between which positions the payers lie; an empty range without a decision.
+    pub fn payers(&self) -> RangeInclusive<u64> {
+        self.head.lowest_payer.to_native()..=self.head.highest_payer.to_native()
+    }
+
+    /// Where blocks begin, bytes, that have other records than decisions, in order.
+    pub fn changes(&self) -> impl Iterator<Item = u64> {
+        self.changes.iter().map(|&page| u64::from(page) * BLOCK_ALIGN as u64)
     }
 
     /// Bytes of memory that it takes.
     pub fn memory_len(&self) -> usize {
-        self.filter.len() * 8 + self.directory.len() * size_of::<Bucket>()
+        self.filter.len() * 8
+            + self.directory.len() * size_of::<Bucket>()
+            + self.changes.len() * size_of::<u32>()
     }
 
     /// The entries to read for an id; `None` when the segment surely has no decision on it.

@@ -335,6 +335,12 @@ impl Dedupe {
         self.inserted.min(self.ring.len() as u64)
     }
 
+    /// Has forgotten all that happened up to this time, nanoseconds since 1970 UTC: a start that does
+    /// not read old decisions says so.
+    pub fn forget_up_to(&mut self, event_time_ns: u64) {
+        self.horizon_ns = self.horizon_ns.max(event_time_ns);
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.inserted == 0

@@ -29,6 +29,7 @@ use crate::blacklist::Lists;
 use crate::calendar::{LocalDay, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
+pub use crate::owner::owner;
 use crate::policy::Policy;
 use crate::replica::CommitTracker;
 use access::Access;
@@ -109,15 +110,6 @@ pub struct Shard<B> {
     control_out: Vec<ToControl>,
     counters: Counters,
     histograms: StageHistograms,
-}
-
-/// The shard that owns a payer: decides on its transactions and holds their dedupe entries.
-#[inline]
-pub fn owner(payer: catraca_wire::DocumentKey, shards: u16) -> u16 {
-    // Fibonacci hashing spreads consecutive documents; the high half of the product then picks a
-    // shard without a division.
-    let hash = payer.raw().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((u128::from(hash) * u128::from(shards)) >> 64) as u16
 }
 
 impl<B: BlockMemory> Shard<B> {

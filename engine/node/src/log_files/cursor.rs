@@ -204,7 +204,7 @@ fn first_lsn(data_dir: &Path, shard: u16, index: u32) -> Result<Option<u64>, Log
 ///
 /// # Errors
 /// [`LogError::Io`].
-pub(super) fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
+pub fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
     let (mut low, mut high) = (0, segment::segments(data_dir, shard)?.len() as u32);
     while high > low + 1 {
         let middle = u32::midpoint(low, high);

@@ -3,11 +3,12 @@
 //!
 //! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node
 //! writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs a
-//! tail), [`quarantine`] (what was cut off), [`lookup`], [`search`] (look-ups by indexes) and [`key`].
+//! tail), [`quarantine`] (what was cut off), [`lookup`], [`index_file`] and [`search`] (look-ups by indexes) and [`key`].
 
 mod bytes;
 pub mod cursor;
 mod error;
+pub mod index_file;
 pub mod key;
 pub mod lookup;
 pub mod quarantine;

@@ -31,7 +31,7 @@ pub struct RecoveredStream {
     pub repaired: Option<Torn>,
 }
 
-/// Recovers a stream: shows each of its blocks to the visitor, zeroes a torn tail and makes that
+/// Recovers a stream from `from` on ([`Tail::START`] for all of it): shows each of its blocks to the visitor, zeroes a torn tail and makes that
 /// durable. A stream without a folder or segments is a new one.
 ///
 /// # Errors
@@ -42,10 +42,11 @@ pub fn recover_stream(
     cluster_id: [u8; 16],
     key: &ChainKey,
     last_write: LastWrite,
+    from: Tail,
     mut visitor: impl FnMut(&SoundBlock<'_>),
 ) -> Result<RecoveredStream, LogError> {
     let mut recovery =
-        Recovery::new(Some(cluster_id), shard, Some(key)).with_last_write(last_write);
+        Recovery::resume(Some(cluster_id), shard, Some(key), from).with_last_write(last_write);
     let end = pass(data_dir, shard, &mut recovery, &mut |block| {
         visitor(block);
         ControlFlow::Continue(())

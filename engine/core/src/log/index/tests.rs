@@ -1,6 +1,8 @@
 use super::*;
 use crate::log::recovery::Recovery;
+use crate::owner::position;
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
+use catraca_wire::DocumentKey;
 use std::collections::BTreeSet;
 
 /// The index of one segment, as a file, and where each id's blocks begin.
@@ -45,7 +47,23 @@ fn every_decision_is_found_in_its_block_and_few_others_are_looked_for() {
     let (file, log) = made(300, u64::MAX);
     let index = open(&file).expect("sound");
     assert_eq!(index.lsns(), (1, log.next_lsn - 1));
-    assert_eq!(index.last_block(), (log.last().offset as u64, log.chain));
+    let (last_offset, tail) = index.last_block();
+    assert_eq!(last_offset, log.last().offset as u64);
+    let read = log.recover().tail;
+    assert_eq!(
+        (tail.segment, tail.offset, tail.next_lsn, tail.previous_chain),
+        (read.segment, read.offset, read.next_lsn, read.previous_chain)
+    );
+    assert_eq!((tail.epoch, tail.sealed_at_ns), (read.epoch, read.sealed_at_ns));
+    assert_eq!(index.decisions(), log.next_lsn - 1);
+    assert_eq!(index.changes().count(), 0);
+    let newest = decision(log.next_lsn - 1).transaction.event_time_ns;
+    assert_eq!(index.newest_event_ns(), newest.to_native());
+    let positions = (1..log.next_lsn).map(|lsn| {
+        position(DocumentKey::from_wire(&decision(lsn).transaction.payer).expect("valid"))
+    });
+    let (lowest, highest) = (positions.clone().min(), positions.max());
+    assert_eq!((Some(*index.payers().start()), Some(*index.payers().end())), (lowest, highest));
     for block in &log.blocks {
         for lsn in block.first_lsn..block.first_lsn + block.records {
             let found = [Some(lsn), None].map(|payer| blocks(&index, &file, lsn, payer));

@@ -1,0 +1,207 @@
+//! The files of the segments' indexes, and reading the blocks that they point to.
+
+use super::cursor::BlockCursor;
+use super::error::LogError;
+use super::lookup::OwnLog;
+use super::segment::{index_path, segment_path};
+use crate::whole_file;
+use catraca_core::log::damage::{Damage, DamageReason, Spot};
+use catraca_core::log::index::{
+    BucketRead, INDEX_HEAD_LEN, IdHash, IndexBuilder, IndexFault, IndexKeys, PayerHash,
+    SegmentIndex,
+};
+use catraca_core::log::{BlockFault, SoundBlock, Tail, received_block};
+use catraca_wire::block::{BLOCK_HEAD_LEN, sound_head};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// The indexes of a log, as files beside its segments.
+#[derive(Clone)]
+pub struct IndexFiles {
+    /// The log.
+    pub log: OwnLog,
+    /// The keys of its indexes.
+    pub keys: IndexKeys,
+}
+
+/// An index that was just made, and its file's bytes.
+pub(super) struct Made {
+    pub index: SegmentIndex,
+    pub file: Vec<u8>,
+}
+
+impl IndexFiles {
+    /// Of this log.
+    pub fn new(log: OwnLog) -> Self {
+        let keys = IndexKeys::new(&log.key);
+        Self { log, keys }
+    }
+
+    /// The index of a full segment, if there is a sound one that is of what the log has there; else
+    /// why not, `None` where there is none.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn open(&self, shard: u16, segment: u32) -> Result<SegmentIndex, Option<IndexFault>> {
+        let read = || -> io::Result<Result<SegmentIndex, IndexFault>> {
+            let file = File::open(index_path(&self.log.data_dir, shard, segment))?;
+            let len = file.metadata()?.len();
+            let mut head = [0; INDEX_HEAD_LEN];
+            if len < INDEX_HEAD_LEN as u64 {
+                return Ok(Err(IndexFault::Length));
+            }
+            file.read_exact_at(&mut head, 0)?;
+            let held = match SegmentIndex::held_len(&head, len) {
+                Ok(held) => held,
+                Err(fault) => return Ok(Err(fault)),
+            };
+            let mut bytes = vec![0; held];
+            file.read_exact_at(&mut bytes, 0)?;
+            Ok(self.of_held(&bytes, len, shard, segment))
+        };
+        // One that can't be read is made anew, like one that is not there.
+        let index = read().map_err(|_| None)?.map_err(Some)?;
+        let (offset, tail) = index.last_block();
+        let is_there =
+            self.chain_at(shard, segment, offset).is_some_and(|chain| chain == tail.previous_chain);
+        if is_there { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
+    }
+
+    /// Writes the index of a full segment. One that can't be written is made again the next time it
+    /// is needed: it helps, and nothing depends on it.
+    pub(super) fn write(&self, shard: u16, segment: u32, builder: IndexBuilder) -> Made {
+        let file = builder.finish(self.log.cluster_id, shard, segment, &self.keys);
+        let path = index_path(&self.log.data_dir, shard, segment);
+        if let Err(error) = whole_file::write(&path, whole_file::GROUP, &file) {
+            tracing::warn!(index = %path.display(), %error, "the index of a log segment can't be written; look-ups there take longer");
+        }
+        let len = file.len() as u64;
+        let head = file.first_chunk().expect("it has a head");
+        let held = SegmentIndex::held_len(head, len).expect("it was just made");
+        let index = self.of_held(&file[..held], len, shard, segment).expect("it was just made");
+        Made { index, file }
+    }
+
+    fn of_held(
+        &self,
+        held: &[u8],
+        file_len: u64,
+        shard: u16,
+        segment: u32,
+    ) -> Result<SegmentIndex, IndexFault> {
+        SegmentIndex::open(held, file_len, self.log.cluster_id, shard, segment, &self.keys)
+    }
+
+    /// Reads what an index wants read of its file, and gives where blocks begin that may hold
+    /// decisions on an id, the newest first. `None` where the file is not what it was.
+    pub(super) fn blocks(
+        &self,
+        (shard, segment): (u16, u32),
+        index: &SegmentIndex,
+        read: BucketRead,
+        made: Option<&[u8]>,
+        (id, payer): (IdHash, Option<PayerHash>),
+    ) -> Option<Vec<u64>> {
+        let mut bytes = vec![0; read.len];
+        match made {
+            Some(file) => {
+                let from = read.offset as usize;
+                bytes.copy_from_slice(&file[from..from + read.len]);
+            }
+            None => File::open(index_path(&self.log.data_dir, shard, segment))
+                .and_then(|file| file.read_exact_at(&mut bytes, read.offset))
+                .ok()?,
+        }
+        index.blocks(read, &bytes, id, payer, &self.keys).ok()
+    }
+
+    /// Reads the block that begins at this offset of a segment, and shows it, verified.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], and [`LogError::Damaged`] where there is no block that this cluster wrote.
+    pub fn with_block<T>(
+        &self,
+        shard: u16,
+        segment: u32,
+        offset: u64,
+        show: impl FnOnce(&SoundBlock<'_>) -> T,
+    ) -> Result<T, LogError> {
+        let mut cursor = BlockCursor::new(&self.log.data_dir, shard, segment, offset);
+        let head = cursor.next_durable()?.and_then(sound_head);
+        // What it continues is its own word; that the cluster wrote it is told by its chain value.
+        let (before, len) = head
+            .map(|head| {
+                let before = Tail {
+                    segment,
+                    offset,
+                    next_lsn: head.first_lsn.to_native(),
+                    previous_chain: head.previous_chain,
+                    ..Tail::START
+                };
+                (before, head.padded_len())
+            })
+            .ok_or_else(|| self.damaged(shard, segment, offset))?;
+        // Where there is no block any more, the cursor has gone to the segment behind.
+        if cursor.place() != (segment, offset + len as u64) {
+            return Err(self.damaged(shard, segment, offset));
+        }
+        self.judged(&cursor, len, shard, &before).map(|block| show(&block))
+    }
+
+    /// The next block of a cursor, which is durable and continues `tail`.
+    pub(super) fn next<'c>(
+        &self,
+        cursor: &'c mut BlockCursor,
+        shard: u16,
+        tail: &Tail,
+    ) -> Result<SoundBlock<'c>, LogError> {
+        let len = cursor.next_durable()?.map_or(0, <[u8]>::len);
+        self.judged(cursor, len, shard, tail)
+    }
+
+    /// The block that a cursor gave last, of this length, held to all that recovery asks; 0 for
+    /// none.
+    fn judged<'c>(
+        &self,
+        cursor: &'c BlockCursor,
+        len: usize,
+        shard: u16,
+        tail: &Tail,
+    ) -> Result<SoundBlock<'c>, LogError> {
+        // A block that is the first of its segment has taken the cursor there.
+        let (segment, behind) = cursor.place();
+        let offset = behind - len as u64;
+        if len == 0 {
+            return Err(self.damaged(shard, segment, offset));
+        }
+        let (bytes, log) = (cursor.given(len), &self.log);
+        received_block(bytes, log.cluster_id, shard, tail, &log.key, segment, offset).map_err(
+            |fault| {
+                let mut error = self.damaged(shard, segment, offset);
+                if let (LogError::Damaged { damage, .. }, BlockFault::Damaged(reason)) =
+                    (&mut error, fault)
+                {
+                    damage.reason = reason;
+                }
+                error
+            },
+        )
+    }
+
+    pub(super) fn damaged(&self, shard: u16, segment: u32, offset: u64) -> LogError {
+        LogError::Damaged {
+            path: segment_path(&self.log.data_dir, shard, segment),
+            damage: Damage { at: Spot { segment, offset }, reason: DamageReason::BlockHead },
+        }
+    }
+
+    /// The chain value of the block that begins at this offset of a segment.
+    fn chain_at(&self, shard: u16, segment: u32, offset: u64) -> Option<[u8; 32]> {
+        let mut head = [0; BLOCK_HEAD_LEN];
+        File::open(segment_path(&self.log.data_dir, shard, segment))
+            .and_then(|file| file.read_exact_at(&mut head, offset))
+            .ok()?;
+        sound_head(&head).map(|head| head.chain)
+    }
+}
