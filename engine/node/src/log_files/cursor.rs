@@ -51,6 +51,11 @@ impl BlockCursor {
         }
     }
 
+    /// The same, which reads so many bytes at first.
+    pub(super) fn reading(self, len: usize) -> Self {
+        Self { read_len: len, ..self }
+    }
+
     /// Where the next block begins: segment and offset. Where a segment's rest is unused, the next
     /// block is in the segment after it.
     pub fn place(&self) -> (u32, u64) {

@@ -16,6 +16,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// Bytes read at first for one block: most are shorter, and a second reading costs as much again.
+const POINT_READ_LEN: usize = 256 * 1024;
+
 /// The indexes of a log, as files beside its segments.
 #[derive(Clone)]
 pub struct IndexFiles {
@@ -127,7 +130,8 @@ impl IndexFiles {
         offset: u64,
         show: impl FnOnce(&SoundBlock<'_>) -> T,
     ) -> Result<T, LogError> {
-        let mut cursor = BlockCursor::new(&self.log.data_dir, shard, segment, offset);
+        let mut cursor =
+            BlockCursor::new(&self.log.data_dir, shard, segment, offset).reading(POINT_READ_LEN);
         let head = cursor.next_durable()?.and_then(sound_head);
         // What it continues is its own word; that the cluster wrote it is told by its chain value.
         let (before, len) = head
