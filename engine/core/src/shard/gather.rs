@@ -6,8 +6,8 @@
 //! a fast disk makes that a write for every record or two. So a block is **held** for them, and
 //! leaves when
 //!
-//! 1. everybody is there: it holds as many records as the active connections have had unanswered
-//!    ([`Crowd`]); a lone client waits for nobody;
+//! 1. everybody is there: as many records wait, in it or for the standby, as the active connections
+//!    have had unanswered ([`Crowd`]); a lone client waits for nobody;
 //! 2. or it holds [`ENOUGH`] records: the cost of the write is divided among so many already;
 //! 3. or nobody has come for half the time of a write: whoever is missing is not on his way;
 //! 4. or it was held for the time of a whole write: waiting costs at most what it tries to save.
@@ -59,11 +59,11 @@ struct Hold {
 }
 
 impl Gather {
-    /// Whether a block of so many records leaves now, the disk being free. `crowd` is the most that
-    /// may come together.
+    /// Whether a block of so many records leaves now, the disk being free. Of the `crowd`, the most
+    /// that may come together, `elsewhere` wait for something else and can't come.
     #[inline]
-    pub fn is_due(&mut self, records: u32, crowd: u32, now_ns: u64) -> bool {
-        if records >= crowd || records >= ENOUGH || self.skip > 0 {
+    pub fn is_due(&mut self, records: u32, elsewhere: u32, crowd: u32, now_ns: u64) -> bool {
+        if records.saturating_add(elsewhere) >= crowd || records >= ENOUGH || self.skip > 0 {
             return true;
         }
         let (longest, patience) =
@@ -196,29 +196,30 @@ mod tests {
     #[test]
     fn a_block_leaves_at_once_when_nobody_else_can_come() {
         let mut gather = measured();
-        assert!(gather.is_due(1, 1, 0), "a lone client waits for nobody");
-        assert!(gather.is_due(16, 16, 0), "all are there");
-        assert!(gather.is_due(ENOUGH, 10_000, 0), "enough are there");
+        assert!(gather.is_due(1, 0, 1, 0), "a lone client waits for nobody");
+        assert!(gather.is_due(16, 0, 16, 0), "all are there");
+        assert!(gather.is_due(4, 12, 16, 0), "the others wait for the standby");
+        assert!(gather.is_due(ENOUGH, 0, 10_000, 0), "enough are there");
         assert_eq!(gather.held_until(), None);
-        assert!(Gather::default().is_due(1, 16, 0), "nothing is known of the disk yet");
+        assert!(Gather::default().is_due(1, 0, 16, 0), "nothing is known of the disk yet");
     }
 
     #[test]
     fn a_hold_ends_when_nobody_comes_and_when_it_was_long() {
         let mut gather = measured();
-        assert!(!gather.is_due(1, 16, 0));
+        assert!(!gather.is_due(1, 0, 16, 0));
         assert_eq!(gather.held_until(), Some(WRITE_NS / 2));
-        assert!(!gather.is_due(2, 16, 40 * US), "somebody has come");
+        assert!(!gather.is_due(2, 0, 16, 40 * US), "somebody has come");
         assert_eq!(gather.held_until(), Some(90 * US));
-        assert!(!gather.is_due(3, 16, 80 * US));
+        assert!(!gather.is_due(3, 0, 16, 80 * US));
         assert_eq!(gather.held_until(), Some(WRITE_NS), "no longer than a write takes");
-        assert!(gather.is_due(4, 16, WRITE_NS));
+        assert!(gather.is_due(4, 0, 16, WRITE_NS));
         gather.left(4, WRITE_NS);
         assert_eq!(gather.held_until(), None);
 
         let mut gather = measured();
-        assert!(!gather.is_due(1, 16, 0));
-        assert!(gather.is_due(1, 16, WRITE_NS / 2), "nobody has come");
+        assert!(!gather.is_due(1, 0, 16, 0));
+        assert!(gather.is_due(1, 0, 16, WRITE_NS / 2), "nobody has come");
     }
 
     #[test]
@@ -227,9 +228,9 @@ mod tests {
         gather.left(1, 0);
         gather.returned(20_000 * US);
         let longest = MAX_HOLD.as_nanos() as u64;
-        assert!(!gather.is_due(1, 16, 0));
+        assert!(!gather.is_due(1, 0, 16, 0));
         assert_eq!(gather.held_until(), Some(longest));
-        assert!(gather.is_due(2, 16, longest));
+        assert!(gather.is_due(2, 0, 16, longest));
     }
 
     #[test]
@@ -237,10 +238,10 @@ mod tests {
         let mut gather = measured();
         let (mut now_ns, mut holds, mut blocks) = (0, Vec::new(), 0);
         while blocks < 300 {
-            if !gather.is_due(1, 16, now_ns) {
+            if !gather.is_due(1, 0, 16, now_ns) {
                 holds.push(blocks);
                 now_ns = gather.held_until().expect("it is held");
-                assert!(gather.is_due(1, 16, now_ns));
+                assert!(gather.is_due(1, 0, 16, now_ns));
             }
             gather.left(1, now_ns);
             now_ns += WRITE_NS;
@@ -249,10 +250,10 @@ mod tests {
         }
         assert_eq!(holds, [0, 3, 8, 17, 34, 67, 132, 197, 262], "at most one block in 65 is held");
         gather.skip = 0;
-        assert!(!gather.is_due(1, 16, now_ns));
-        assert!(!gather.is_due(8, 16, now_ns + 20 * US));
+        assert!(!gather.is_due(1, 0, 16, now_ns));
+        assert!(!gather.is_due(8, 0, 16, now_ns + 20 * US));
         gather.left(8, now_ns + 30 * US);
-        assert!(!gather.is_due(1, 16, now_ns + 200 * US), "it paid");
+        assert!(!gather.is_due(1, 0, 16, now_ns + 200 * US), "it paid");
     }
 
     #[test]

@@ -354,7 +354,10 @@ impl<B: BlockMemory> Shard<B> {
             return None;
         }
         let records = self.journal.waiting_records();
-        if !self.gather.is_due(records, self.crowd.size(), now.mono_ns) {
+        // Whoever waits for the standby is not on his way either.
+        let uncommitted = self.counters.durable_lsn.saturating_sub(self.commit.committed());
+        let elsewhere = u32::try_from(uncommitted).unwrap_or(u32::MAX);
+        if !self.gather.is_due(records, elsewhere, self.crowd.size(), now.mono_ns) {
             return None;
         }
         self.gather.left(records, now.mono_ns);
