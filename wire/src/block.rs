@@ -30,6 +30,9 @@ pub const MAX_BLOCK_LEN: usize = 1024 * 1024;
 pub const FORMAT_VERSION: u16 = 1;
 /// Length of the head of a segment file, bytes.
 pub const SEGMENT_HEAD_LEN: usize = BLOCK_ALIGN;
+/// Longest segment, bytes: RECORD carries a block's offset in 32 bits, and a whole segment is held in
+/// memory while it is judged.
+pub const MAX_SEGMENT_LEN: u64 = 1024 * 1024 * 1024;
 /// First bytes of a block.
 pub const BLOCK_MAGIC: [u8; 8] = *b"CATRBLK\x01";
 /// First bytes of a segment file.

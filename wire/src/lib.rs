@@ -15,6 +15,7 @@ pub mod block;
 pub mod client;
 pub mod document;
 pub mod frame;
+pub mod packed;
 pub mod record;
 pub mod replication;
 pub mod transaction;

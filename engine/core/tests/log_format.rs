@@ -3,6 +3,7 @@
 use catraca_testkit::log::{KEY, TestLog};
 use catraca_wire::block::{BlockHead, SegmentHead};
 use catraca_wire::frame::TransactionFields;
+use catraca_wire::packed::{PACKED_MAGIC, PackedFrameFields, PackedHead};
 use catraca_wire::record::RecordHead;
 use std::mem::offset_of;
 
@@ -56,6 +57,20 @@ fn the_tables_give_the_layouts() {
     let base = offset_of!(RecordHead, transaction);
     assert_offsets!(record, base, "transaction.", TransactionFields: id, payer, payee, amount_centavos, event_time_ns, budget_us,
         rail, channel, flags, payer_account, payee_account, pix_key, device, ip, payer_ispb, payee_ispb, trace_id);
+}
+
+#[test]
+fn the_tables_give_the_layouts_of_packed_segments() {
+    let head = rows("### Head of a packed segment");
+    assert_eq!(without_gaps(&head), size_of::<PackedHead>());
+    assert_offsets!(head, 0, "", PackedHead: magic, format_version, shard, index, cluster_id, segment_len, segment_head, block_count,
+        record_count, first_lsn, last_lsn, previous_chain, chain, first_sealed_at_ns, last_sealed_at_ns, raw_len, blocks_end,
+        frame_count, table_offset, reserved, head_crc);
+    let entry = rows("### Entry of the table");
+    assert_eq!(without_gaps(&entry), size_of::<PackedFrameFields>());
+    assert_offsets!(entry, 0, "", PackedFrameFields: file_offset, first_lsn, block_offset, block_count, packed_len, raw_len, packed_crc);
+    let magic: Vec<String> = PACKED_MAGIC.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(LOG_MD.contains(&magic.join(" ")));
 }
 
 #[test]

@@ -200,6 +200,45 @@ pub enum DamageReason {
         /// The bytes.
         found: Spot,
     },
+    /// The segment is packed, and the packed file is unsound. The offset is one of that file.
+    #[error("packed segment: {0}")]
+    Packed(PackFault),
+}
+
+/// What is wrong with a packed segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PackFault {
+    /// It is shorter or longer than its head says, or shorter than a head.
+    #[error("the file has {have} bytes where {want} belong")]
+    Length {
+        /// Bytes of the file.
+        have: u64,
+        /// Bytes that it should have.
+        want: u64,
+    },
+    /// Magic, check sum or fields of its head are wrong.
+    #[error("its head is unsound")]
+    Head,
+    /// The head is sound but of a format this build does not know.
+    #[error(
+        "its format has version {0}, which this build does not know; use the build that wrote it, or a newer one"
+    )]
+    Version(u16),
+    /// The check sum of its table is wrong, or what the table says can't be.
+    #[error("its table of frames is unsound")]
+    Table,
+    /// A frame's bytes are not those that were written.
+    #[error("the frame does not match its check sum: bit rot, or altered")]
+    Frame,
+    /// A frame whose bytes are those that were written can't be unpacked to what its entry says.
+    #[error("the frame can't be unpacked")]
+    Unpacking,
+    /// What was unpacked is not the blocks that head and table announce.
+    #[error("the frame holds other blocks than were announced")]
+    Blocks,
+    /// Behind its last block stands the rest of a write: only whole segments are packed.
+    #[error("it is not of a whole segment")]
+    NotWhole,
 }
 
 /// What is wrong with a record.

@@ -3,7 +3,8 @@
 //!
 //! `check` judges one block, [`recovery`] a stream; [`proof`] takes out of a block what proves one
 //! of its records; [`clearing`] is the order in which blocks are zeroed, [`ahead`] how many segments
-//! are kept ready, [`index`] where in a segment a decision lies. The writing side is the shard's journal; nothing here seals a block.
+//! are kept ready, [`index`] where in a segment a decision lies, [`packed`] the form of full segments
+//! that takes less room. The writing side is the shard's journal; nothing here seals a block.
 
 pub mod ahead;
 mod check;
@@ -11,6 +12,7 @@ pub mod clearing;
 pub mod damage;
 pub mod hex;
 pub mod index;
+pub mod packed;
 pub mod proof;
 pub mod recovery;
 
