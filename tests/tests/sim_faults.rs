@@ -71,7 +71,7 @@ fn sim_power_cut_of_both_nodes_at_once() {
 
 #[test]
 fn sim_power_cut_of_a_standby_that_catches_up() {
-    let tally = sum((1..=60).map(|seed| {
+    let tally = sum((1..=120).map(|seed| {
         let mut sim = Sim::in_sync(Plan { pace_permille: 500, ..quick(seed) });
         sim.kill(1);
         assert!(sim.solo(0, true), "its standby is down");
