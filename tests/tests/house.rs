@@ -88,6 +88,12 @@ const RULES: &[Rule] = &[
         words: &["MmapOptions", "Mmap::map", "map_raw", "map_raw_read_only", "MmapMut::map_mut"],
     },
     Rule {
+        name: "the core shares the memory of its tables, and nothing else, with another thread",
+        within: &["engine/core/src"],
+        except: &["engine/core/src/memory.rs"],
+        words: &["MmapRaw"],
+    },
+    Rule {
         name: "the formats do no I/O; the client alone does",
         within: &["wire/src"],
         except: &["wire/src/client"],

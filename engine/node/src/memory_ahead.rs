@@ -3,7 +3,9 @@
 //! core meets no page that it must wait for, and a node with little to do holds little.
 
 use crate::channels::ShardChannels;
+use crate::threads;
 use catraca_core::memory::TableMemory;
+use catraca_core::shard::dedupe::ENTRY_LEN;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +28,19 @@ struct Ahead {
 }
 
 /// Begins to take the memory of these tables, by shard: index and ring.
-pub fn start(tables: Vec<(TableMemory, TableMemory)>, channels: &Arc<ShardChannels>) {
+/// The thread runs on `cpus`.
+pub fn start(
+    tables: Vec<(TableMemory, TableMemory)>,
+    channels: &Arc<ShardChannels>,
+    cpus: &[usize],
+) {
     let mut tables: Vec<Ahead> = tables
         .into_iter()
         .map(|(index, ring)| Ahead { index, index_taken: 0, ring, ring_taken: 0 })
         .collect();
-    let channels = Arc::clone(channels);
+    let (channels, cpus) = (Arc::clone(channels), cpus.to_vec());
     let thread = std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
+        threads::run_on(&cpus);
         while tables.iter().any(|table| !table.is_whole()) {
             for (shard, table) in tables.iter_mut().enumerate() {
                 let entries = channels.counters[shard].read().dedupe_entries;
@@ -56,8 +64,6 @@ impl Ahead {
 
     /// Takes what a table with so many entries may touch soon.
     fn take(&mut self, entries: usize) -> io::Result<()> {
-        /// Bytes of an entry of the ring.
-        const ENTRY_LEN: usize = 64;
         take_up_to(&self.index, &mut self.index_taken, self.index.len())?;
         let ring_len = entries.saturating_mul(ENTRY_LEN).saturating_add(AHEAD_LEN);
         take_up_to(&self.ring, &mut self.ring_taken, ring_len.min(self.ring.len()))
@@ -89,7 +95,7 @@ mod tests {
         }
         assert_eq!((table.index_taken, table.ring_taken), (ENTRIES * 16, AHEAD_LEN));
         table.take(100).expect("memory");
-        assert_eq!(table.ring_taken, AHEAD_LEN + 100 * 64);
+        assert_eq!(table.ring_taken, AHEAD_LEN + 100 * ENTRY_LEN);
         assert!(!table.is_whole());
         table.take(ENTRIES).expect("memory");
         assert!(table.is_whole());

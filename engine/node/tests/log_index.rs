@@ -214,3 +214,64 @@ fn a_block_that_is_damaged_where_an_index_points_is_told() {
         assert!(matches!(error, LogError::Damaged { .. }), "byte {at}: {error}");
     }
 }
+
+#[test]
+fn an_index_of_a_segment_that_went_on_behind_its_last_block_is_not_believed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // The second block does not fit into the segment of the first.
+    let begin = || {
+        let mut log = TestLog::new(64 * 1024);
+        log.plain(120);
+        log
+    };
+    let mut before = begin();
+    before.plain(130);
+    before.write(dir.path());
+    work(&mut LogIndex::new(own(dir.path())), before.next_lsn - 1);
+    assert!(index_path(dir.path(), 0, 0).exists());
+    // Cut back to the first block, another one fits behind it; then the next segment begins.
+    let mut after = begin();
+    let small = after.plain(3);
+    assert_eq!(small.segment, 0);
+    after.plain(130);
+    after.write(dir.path());
+    let query = [Query { id: id(small.first_lsn), payer: None }];
+    let mut index = LogIndex::new(own(dir.path()));
+    let found = index.find_newest(&[after.next_lsn - 1], &query).expect("readable");
+    assert_eq!(found[0].as_ref().map(|found| found.head.lsn.to_native()), Some(small.first_lsn));
+}
+
+#[test]
+fn an_index_that_is_damaged_and_can_not_be_replaced_costs_no_answer() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 60);
+    let end = log.next_lsn - 1;
+    let expected = scanned(dir.path());
+    let mut index = LogIndex::new(own(dir.path()));
+    work(&mut index, end);
+    for segment in 0..log.segments.len() as u32 - 1 {
+        // What is held in memory is sound, what is to be read is a folder.
+        let path = index_path(dir.path(), 0, segment);
+        fs::remove_file(&path).expect("made");
+        fs::create_dir(&path).expect("own");
+    }
+    assert_eq!(found(&mut index, end), expected);
+    assert_eq!(found(&mut index, end), expected);
+}
+
+#[test]
+fn a_reading_that_failed_is_begun_anew() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 60);
+    let end = log.next_lsn - 1;
+    let last = log.blocks[log.blocks.len() - 1];
+    let path = segment_path(dir.path(), 0, last.segment as u32);
+    let sound = fs::read(&path).expect("there");
+    let mut damaged = sound.clone();
+    damaged[last.offset + 300] ^= 1;
+    fs::write(&path, &damaged).expect("own");
+    let mut index = LogIndex::new(own(dir.path()));
+    assert!(index.find_newest(&[end], &queries()).is_err());
+    fs::write(&path, &sound).expect("own");
+    assert_eq!(found(&mut index, end), scanned(dir.path()));
+}

@@ -8,9 +8,8 @@
 //!
 //! Changes are the blocks with records other than decisions: a start reads them, and of the decisions
 //! only as many as its tables hold. Everything but the entries is held in memory, some 1.4 bytes a
-//! decision. So an id that is not in
-//! the segment costs one cache line, except for one in a hundred; one that is costs a single read of
-//! a bucket. Ids are hashed with a key that clients do not know, so that nobody fills one bucket on
+//! decision. So an id that is not in the segment costs one cache line, except for one in a hundred;
+//! one that is costs a single read of a bucket. Ids are hashed with a key that clients do not know, so that nobody fills one bucket on
 //! purpose. All of it is checked with keys derived from the chain's: who may not write the log may
 //! not make an index that hides a record either.
 

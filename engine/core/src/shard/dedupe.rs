@@ -22,8 +22,10 @@ pub const MAX_ENTRIES: usize = 1 << 23;
 /// answered.
 pub const MIN_ENTRIES: usize = 2 * crate::limits::MAX_PENDING;
 
+/// Length of an entry in the ring, bytes.
+pub const ENTRY_LEN: usize = size_of::<Entry>();
 /// Memory of a table for each of its entries, bytes: one of the ring, and two words of the index.
-pub const LEN_PER_ENTRY: usize = size_of::<Entry>() + 2 * size_of::<u64>();
+pub const LEN_PER_ENTRY: usize = ENTRY_LEN + 2 * size_of::<u64>();
 
 const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
@@ -63,7 +65,7 @@ struct Entry {
     flags: u8,
 }
 
-const _: () = assert!(size_of::<Entry>() == 64, "an entry is one cache line");
+const _: () = assert!(ENTRY_LEN == 64, "an entry is one cache line");
 
 const LSN_BITS: u32 = 52;
 

@@ -101,7 +101,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         );
     }
     let channels = Arc::new(ShardChannels::new(usize::from(shards)));
-    memory_ahead::start(tables, &channels);
+    memory_ahead::start(tables, &channels, &other_cpus);
     let dormant =
         boundaries.iter().skip(usize::from(shards)).map(|b| b.last().next_lsn - 1).collect();
     let setup = ReplicationSetup {

@@ -179,7 +179,8 @@ impl BlockCursor {
             self.buffer = vec![0; READ_LEN + BLOCK_ALIGN];
         }
         let start = self.buffer_start();
-        self.buffered_at = self.offset;
+        // Nothing, should the reading fail: the old bytes are of another place.
+        (self.buffered_at, self.buffered_len) = (self.offset, 0);
         let len = self.read_len.max(least).min(READ_LEN);
         self.buffered_len = file
             .read_at(&mut self.buffer[start..start + len], self.offset)

@@ -20,7 +20,6 @@ use std::os::unix::fs::FileExt;
 const POINT_READ_LEN: usize = 256 * 1024;
 
 /// The indexes of a log, as files beside its segments.
-#[derive(Clone)]
 pub struct IndexFiles {
     /// The log.
     pub log: OwnLog,
@@ -41,11 +40,10 @@ impl IndexFiles {
         Self { log, keys }
     }
 
-    /// The index of a full segment, if there is a sound one that is of what the log has there; else
-    /// why not, `None` where there is none.
+    /// The index of a full segment, if there is a sound one that is of what the log has there.
     ///
     /// # Errors
-    /// As said.
+    /// What is wrong with it; `None` where there is none, or none that can be read.
     pub fn open(&self, shard: u16, segment: u32) -> Result<SegmentIndex, Option<IndexFault>> {
         let read = || -> io::Result<Result<SegmentIndex, IndexFault>> {
             let file = File::open(index_path(&self.log.data_dir, shard, segment))?;
@@ -66,9 +64,10 @@ impl IndexFiles {
         // One that can't be read is made anew, like one that is not there.
         let index = read().map_err(|_| None)?.map_err(Some)?;
         let (offset, tail) = index.last_block();
-        let is_there =
-            self.chain_at(shard, segment, offset).is_some_and(|chain| chain == tail.previous_chain);
-        if is_there { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
+        let is_there = self.chain_at(shard, segment, offset) == Some(tail.previous_chain);
+        // A log that was cut back to that very block may have gone on behind it in the segment.
+        let is_last = self.chain_at(shard, segment, tail.offset).is_none();
+        if is_there && is_last { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
     }
 
     /// Writes the index of a full segment. One that can't be written is made again the next time it

@@ -9,7 +9,7 @@ use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
-use super::segment::{index_path, stream_dir};
+use super::segment::stream_dir;
 use crate::whole_file;
 use catraca_core::log::Tail;
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
@@ -110,6 +110,15 @@ impl LogIndex {
 impl StreamIndex {
     /// Reads on up to a record, and at most about so many bytes. Gives whether there is more.
     fn advance(&mut self, files: &IndexFiles, end: u64, most_len: u64) -> Result<bool, LogError> {
+        let read = self.read_on(files, end, most_len);
+        if read.is_err() {
+            // Where the reading stands is not known any more: it begins anew at the segment.
+            self.open = None;
+        }
+        read
+    }
+
+    fn read_on(&mut self, files: &IndexFiles, end: u64, most_len: u64) -> Result<bool, LogError> {
         if self.open.is_none() {
             if end == 0 {
                 return Ok(false);
@@ -154,20 +163,25 @@ impl StreamIndex {
                 if let Some(fault) = why {
                     tracing::warn!(stream = self.shard, segment, %fault, "the index of a log segment is unsound; it is made anew");
                 }
-                let mut one = OpenSegment::new(files, self.shard, segment)?;
-                loop {
-                    let block = files.next(&mut one.cursor, self.shard, &one.tail)?;
-                    if block.place.segment != segment {
-                        break;
-                    }
-                    one.builder.take(&block, &files.keys);
-                    one.tail = Tail::after(&block);
-                }
-                let made = files.write(self.shard, segment, one.builder);
-                self.full.insert(segment, made.index);
-                Ok(Some(made.file))
+                self.make(files, segment).map(Some)
             }
         }
+    }
+
+    /// Makes the index of a full segment from its blocks; gives its file's bytes.
+    fn make(&mut self, files: &IndexFiles, segment: u32) -> Result<Vec<u8>, LogError> {
+        let mut one = OpenSegment::new(files, self.shard, segment)?;
+        loop {
+            let block = files.next(&mut one.cursor, self.shard, &one.tail)?;
+            if block.place.segment != segment {
+                break;
+            }
+            one.builder.take(&block, &files.keys);
+            one.tail = Tail::after(&block);
+        }
+        let made = files.write(self.shard, segment, one.builder);
+        self.full.insert(segment, made.index);
+        Ok(made.file)
     }
 
     /// The newest decision of this stream for a query.
@@ -203,27 +217,23 @@ impl StreamIndex {
         id: IdHash,
         payer: Option<PayerHash>,
     ) -> Result<Vec<u64>, LogError> {
-        let path = index_path(&files.log.data_dir, self.shard, segment);
-        // What was just made, where it could not be written. Where a file was unsound, the second
-        // turn has what was made in its place.
-        let mut made = None;
-        for _ in 0..2 {
-            if !self.full.contains_key(&segment) {
-                made = self.bring(files, segment)?;
-            }
-            let index = &self.full[&segment];
-            let Some(read) = index.look(id) else { return Ok(Vec::new()) };
-            let place = (self.shard, segment);
-            match files.blocks(place, index, read, made.as_deref(), (id, payer)) {
-                Some(blocks) => return Ok(blocks),
-                // It was sound when it was opened. It is not believed again.
-                None => {
-                    self.full.remove(&segment);
-                    let _ = std::fs::remove_file(&path);
-                }
-            }
+        let place = (self.shard, segment);
+        let made = match self.full.contains_key(&segment) {
+            true => None,
+            false => self.bring(files, segment)?,
+        };
+        let index = &self.full[&segment];
+        let Some(read) = index.look(id) else { return Ok(Vec::new()) };
+        if let Some(blocks) = files.blocks(place, index, read, made.as_deref(), (id, payer)) {
+            return Ok(blocks);
         }
-        unreachable!("an index that was just made is sound")
+        // The file is not what it was when it was opened, or could not be written. What is made now
+        // is asked as it is in memory, whatever becomes of the file.
+        let made = self.make(files, segment)?;
+        let index = &self.full[&segment];
+        let Some(read) = index.look(id) else { return Ok(Vec::new()) };
+        let blocks = files.blocks(place, index, read, Some(&made), (id, payer));
+        Ok(blocks.expect("an index that was just made is sound"))
     }
 }
 

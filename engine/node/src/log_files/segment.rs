@@ -7,7 +7,7 @@ use super::error::LogError;
 use crate::whole_file::sync_dir;
 use catraca_wire::block::{BLOCK_ALIGN, SegmentHead};
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -225,7 +225,8 @@ fn fill(
     let file = open(libc::O_DIRECT).or_else(|_| open(0))?;
     let mut filled_len = filled_len;
     if filled_len < new.segment_len {
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, new.segment_len) {
+        let allocate = || rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, new.segment_len);
+        match retry_on_intr(allocate) {
             Ok(()) => {}
             // Such a filesystem has no unwritten space to give.
             Err(Errno::OPNOTSUPP) => filled_len = new.segment_len,
