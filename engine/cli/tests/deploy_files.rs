@@ -102,6 +102,11 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_in_sync",
     ]);
     known.push("catraca_standby_behind_records");
+    known.extend([
+        "catraca_log_segments_packed_total",
+        "catraca_log_packing_freed_bytes_total",
+        "catraca_log_unsound_segments",
+    ]);
     known
 }
 

@@ -90,6 +90,8 @@ pub struct Config {
     pub segment_mib: u64,
     /// Segments of each shard kept ready ahead of the one in use.
     pub segments_ahead: u32,
+    /// Full segments are packed: without their padding, compressed.
+    pub pack_segments: bool,
     /// Free space below which new transactions are refused, MiB.
     pub disk_reserve_mib: u64,
     /// How long an idle core looks for work before it sleeps, microseconds.
@@ -133,6 +135,7 @@ impl Default for Config {
             event_max_ahead_s: 5 * 60,
             segment_mib: 128,
             segments_ahead: 2,
+            pack_segments: true,
             disk_reserve_mib: 1024,
             spin_us: 1_000,
             blacklist: None,

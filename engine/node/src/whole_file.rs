@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Mode of files that anybody on the machine may read.
@@ -62,6 +62,24 @@ impl WholeFile {
     /// Where the bytes lie before the file is finished: to be checked, for example.
     pub fn making(&self) -> &Path {
         &self.making
+    }
+
+    /// Writes bytes again that were written first: a head that is known at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_at_start(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        self.out.as_ref().map_or(Ok(()), |out| out.get_ref().write_all_at(bytes, 0))
+    }
+
+    /// Brings to the disk what was written so far.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.out.as_ref().map_or(Ok(()), |out| out.get_ref().sync_data())
     }
 
     /// Gives the file its name.

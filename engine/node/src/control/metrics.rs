@@ -1,7 +1,7 @@
 //! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster,
 //! its build and its process.
 
-use super::{Control, list_metrics, stats};
+use super::{Control, list_metrics, log_metrics, stats};
 use crate::replication::ReplicationStatus;
 use crate::wall_clock::wall_ns;
 use catraca_core::observe::Counters;
@@ -14,6 +14,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+use std::sync::Arc;
 
 /// Bounds of the latency buckets, nanoseconds: close together where a healthy node answers, and
 /// with the promise of 2 s among them.
@@ -67,6 +68,7 @@ pub(super) async fn gather(
         figures: control.list_figures.get(),
         wall_ns: wall_ns(),
     }));
+    registry.register_collector(Box::new(log_metrics::Shown(Arc::clone(&control.upkeep.figures))));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

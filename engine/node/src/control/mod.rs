@@ -11,11 +11,14 @@ mod http;
 mod list_metrics;
 mod list_request;
 mod lists;
+mod log_metrics;
 mod lookups;
 mod metrics;
+mod packing;
 mod scrapes;
 mod segments;
 mod stats;
+mod upkeep;
 mod watch;
 
 use crate::channels::ShardChannels;
@@ -39,6 +42,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
+pub use upkeep::UpkeepSettings;
+
 /// What the control thread starts with.
 pub struct ControlSetup {
     /// What tells the node to stop.
@@ -59,6 +64,8 @@ pub struct ControlSetup {
     pub segments_ahead: u32,
     /// Segments of each shard that exist already, and the one that it uses.
     pub segments: Vec<(u32, u32)>,
+    /// What is done to full segments.
+    pub upkeep: UpkeepSettings,
     /// Free space below which admission ends, bytes.
     pub disk_reserve_len: u64,
     /// Share of its entries that a list may lose, percent.
@@ -89,6 +96,7 @@ struct Control {
     max_loss_percent: u64,
     zone: Zone,
     list_figures: Cell<ListFigures>,
+    upkeep: upkeep::Handle,
 }
 
 /// After the last answer was handed out: time for the writing tasks to give it to the kernel.
@@ -156,6 +164,13 @@ async fn serve(
     // What is accepted from now on is answered before the node stops.
     setup.signals.serve();
     let (promoted, promotions) = mpsc::unbounded_channel();
+    let own_log = OwnLog {
+        data_dir: setup.data_dir.path().to_owned(),
+        cluster_id: setup.data_dir.cluster_id,
+        key: setup.chain_key,
+    };
+    own_log.clear_leftovers();
+    let upkeep = upkeep::start(own_log.clone(), Arc::clone(&setup.replication), setup.upkeep);
     let control = Rc::new(Control {
         channels: setup.channels,
         data_dir: setup.data_dir,
@@ -168,15 +183,11 @@ async fn serve(
         max_loss_percent: setup.max_loss_percent,
         zone: setup.zone,
         list_figures: Cell::default(),
+        upkeep,
     });
     let lists =
         lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
-    let own_log = OwnLog {
-        data_dir: control.data_dir.path().to_owned(),
-        cluster_id: control.data_dir.cluster_id,
-        key: setup.chain_key,
-    };
     let lookups = lookups::start(own_log, Arc::clone(&control.replication));
     let segments =
         segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);

@@ -7,7 +7,7 @@ mod start_state;
 
 use crate::channels::ShardChannels;
 use crate::config::Config;
-use crate::control::{self, ControlSetup};
+use crate::control::{self, ControlSetup, UpkeepSettings};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
@@ -202,6 +202,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             .zip(&streams)
             .map(|(&ready, stream)| (ready, stream.tail.segment))
             .collect(),
+        upkeep: UpkeepSettings { pack: config.pack_segments },
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
         snapshot: snapshot.clone().filter(|_| !follows),

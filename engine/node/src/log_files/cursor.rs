@@ -4,13 +4,11 @@
 
 use super::error::LogError;
 use super::segment;
+use super::segment_file::{Access, SegmentFile, first_block_head};
 use catraca_core::log::Tail;
 use catraca_wire::block::{
     BLOCK_ALIGN, BlockHead, Chain, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN, payload_is_sound, sound_head,
 };
-use std::fs::{File, OpenOptions};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Most bytes read at once: several of the largest blocks.
@@ -26,7 +24,7 @@ pub struct BlockCursor {
     segment: u32,
     /// Where the next block begins, bytes.
     offset: u64,
-    file: Option<File>,
+    file: Option<SegmentFile>,
     buffer: Vec<u8>,
     /// Where in the segment the buffered bytes begin, and how many there are.
     buffered_at: u64,
@@ -73,12 +71,8 @@ impl BlockCursor {
                 self.offset += len as u64;
                 return Ok(Some(&self.buffer[start..start + len]));
             }
-            let next = segment::segment_path(&self.data_dir, self.shard, self.segment + 1);
             // The rest of a segment is used up only when the next one has a block.
-            if !next.exists()
-                || !first_block_exists(&next)
-                    .map_err(LogError::io(&next, "could not read the segment"))?
-            {
+            if first_block_head(&self.data_dir, self.shard, self.segment + 1)?.is_none() {
                 return Ok(None);
             }
             if self.ready()?.is_some() {
@@ -163,17 +157,9 @@ impl BlockCursor {
     }
 
     fn fill(&mut self, least: usize) -> Result<(), LogError> {
-        let path = segment::segment_path(&self.data_dir, self.shard, self.segment);
-        let file = match self.file.take() {
+        let mut file = match self.file.take() {
             Some(file) => file,
-            None => {
-                let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(&path);
-                // Not every filesystem has O_DIRECT; a missing file fails again here, with the same
-                // error.
-                direct
-                    .or_else(|_| File::open(&path))
-                    .map_err(LogError::io(&path, "could not read the segment"))?
-            }
+            None => SegmentFile::open(&self.data_dir, self.shard, self.segment, Access::Direct)?,
         };
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_LEN + BLOCK_ALIGN];
@@ -182,44 +168,33 @@ impl BlockCursor {
         // Nothing, should the reading fail: the old bytes are of another place.
         (self.buffered_at, self.buffered_len) = (self.offset, 0);
         let len = self.read_len.max(least).min(READ_LEN);
-        self.buffered_len = file
-            .read_at(&mut self.buffer[start..start + len], self.offset)
-            .map_err(LogError::io(&path, "could not read the segment"))?;
+        self.buffered_len = file.read_at(&mut self.buffer[start..start + len], self.offset)?;
         self.file = Some(file);
         Ok(())
     }
 }
 
-fn first_block_exists(segment: &Path) -> io::Result<bool> {
-    let mut head = [0; SEGMENT_HEAD_LEN];
-    File::open(segment)?.read_exact_at(&mut head, SEGMENT_HEAD_LEN as u64)?;
-    Ok(sound_head(&head).is_some())
-}
-
 /// The first record of a segment; `None` while it holds no block.
 fn first_lsn(data_dir: &Path, shard: u16, index: u32) -> Result<Option<u64>, LogError> {
-    let path = segment::segment_path(data_dir, shard, index);
-    let mut head = [0; SEGMENT_HEAD_LEN];
-    File::open(&path)
-        .and_then(|file| file.read_exact_at(&mut head, SEGMENT_HEAD_LEN as u64))
-        .map_err(LogError::io(&path, "could not read the segment"))?;
-    Ok(sound_head(&head).map(|head| head.first_lsn.to_native()))
+    let head = first_block_head(data_dir, shard, index)?;
+    Ok(head.as_ref().and_then(|head| sound_head(head)).map(|head| head.first_lsn.to_native()))
 }
 
-/// The last segment of a stream that begins at or before a record; 0 where none does.
+/// The last segment of a stream that begins at or before a record; the first one where none does.
 ///
 /// # Errors
 /// [`LogError::Io`].
 pub fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
-    let (mut low, mut high) = (0, segment::segments(data_dir, shard)?.len() as u32);
+    let segments = segment::segments(data_dir, shard)?;
+    let (mut low, mut high) = (0, segments.len());
     while high > low + 1 {
-        let middle = u32::midpoint(low, high);
-        match first_lsn(data_dir, shard, middle)? {
+        let middle = usize::midpoint(low, high);
+        match first_lsn(data_dir, shard, segments[middle])? {
             Some(first) if first <= lsn => low = middle,
             _ => high = middle,
         }
     }
-    Ok(low)
+    Ok(segments.get(low).copied().unwrap_or(0))
 }
 
 /// Before the first block of a segment, as that block says of what is before it; `None` where there

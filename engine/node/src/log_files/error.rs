@@ -65,6 +65,11 @@ impl LogError {
         move |source| Self::Io { path, action, source }
     }
 
+    /// Whether there is no such file.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The exit status of a process that ends with it.
     pub fn status(&self) -> Status {
         match self {

@@ -3,7 +3,8 @@
 use super::cursor::BlockCursor;
 use super::error::LogError;
 use super::lookup::OwnLog;
-use super::segment::{index_path, segment_path};
+use super::segment::{file_path, index_path};
+use super::segment_file::{Access, SegmentFile};
 use crate::whole_file;
 use catraca_core::log::damage::{Damage, DamageReason, Spot};
 use catraca_core::log::index::{
@@ -11,7 +12,7 @@ use catraca_core::log::index::{
     SegmentIndex,
 };
 use catraca_core::log::{BlockFault, SoundBlock, Tail, received_block};
-use catraca_wire::block::{BLOCK_HEAD_LEN, sound_head};
+use catraca_wire::block::sound_head;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -64,10 +65,10 @@ impl IndexFiles {
         // One that can't be read is made anew, like one that is not there.
         let index = read().map_err(|_| None)?.map_err(Some)?;
         let (offset, tail) = index.last_block();
-        let is_there = self.chain_at(shard, segment, offset) == Some(tail.previous_chain);
-        // A log that was cut back to that very block may have gone on behind it in the segment.
-        let is_last = self.chain_at(shard, segment, tail.offset).is_none();
-        if is_there && is_last { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
+        let ends = SegmentFile::open(&self.log.data_dir, shard, segment, Access::Cached)
+            .and_then(|mut file| file.ends_with(offset, tail.offset, &tail.previous_chain));
+        // Where the segment can't be read, whoever reads it says why.
+        if matches!(ends, Ok(true)) { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
     }
 
     /// Writes the index of a full segment. One that can't be written is made again the next time it
@@ -194,17 +195,8 @@ impl IndexFiles {
 
     pub(super) fn damaged(&self, shard: u16, segment: u32, offset: u64) -> LogError {
         LogError::Damaged {
-            path: segment_path(&self.log.data_dir, shard, segment),
+            path: file_path(&self.log.data_dir, shard, segment),
             damage: Damage { at: Spot { segment, offset }, reason: DamageReason::BlockHead },
         }
-    }
-
-    /// The chain value of the block that begins at this offset of a segment.
-    fn chain_at(&self, shard: u16, segment: u32, offset: u64) -> Option<[u8; 32]> {
-        let mut head = [0; BLOCK_HEAD_LEN];
-        File::open(segment_path(&self.log.data_dir, shard, segment))
-            .and_then(|file| file.read_exact_at(&mut head, offset))
-            .ok()?;
-        sound_head(&head).map(|head| head.chain)
     }
 }

@@ -4,6 +4,8 @@
 
 use super::error::LogError;
 use super::read::{LogReader, StreamRead};
+use super::segment;
+use crate::whole_file;
 use catraca_core::log::BlockLocation;
 use catraca_wire::block::ChainKey;
 use catraca_wire::document::DOCUMENT_LEN;
@@ -89,6 +91,16 @@ pub struct OwnLog {
     pub cluster_id: [u8; 16],
     /// Key of the chain.
     pub key: ChainKey,
+}
+
+impl OwnLog {
+    /// Removes what an earlier run left half-made beside the segments. For a start, before anything is
+    /// made there.
+    pub fn clear_leftovers(&self) {
+        for shard in segment::streams(&self.data_dir).unwrap_or_default() {
+            whole_file::clear_leftovers(&segment::stream_dir(&self.data_dir, shard));
+        }
+    }
 }
 
 /// What is looked for.

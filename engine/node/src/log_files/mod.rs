@@ -1,9 +1,10 @@
 //! The log's files: where they lie, how they are made, read and repaired. What they must hold is
 //! judged by [`log`](catraca_core::log), which is pure.
 //!
-//! [`segment`] (names and making of files), `bytes` (files in memory), [`read`] (also while a node
-//! writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that repairs a
-//! tail), [`quarantine`] (what was cut off), [`lookup`], [`index_file`] and [`search`] (look-ups by indexes) and [`key`].
+//! [`segment`] (names and making of files), [`segment_file`] (a segment's bytes, out of either file),
+//! [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
+//! (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that
+//! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`lookup`], [`index_file`] and [`search`] (look-ups by indexes) and [`key`].
 
 mod bytes;
 pub mod cursor;
@@ -11,11 +12,15 @@ mod error;
 pub mod index_file;
 pub mod key;
 pub mod lookup;
+pub mod pack;
+pub mod packed;
 pub mod quarantine;
 pub mod read;
 pub mod search;
 pub mod segment;
+pub mod segment_file;
 pub mod startup;
+pub mod turn;
 
 pub use error::LogError;
 pub use read::LogReader;

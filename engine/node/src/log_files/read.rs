@@ -7,14 +7,13 @@
 use super::bytes::SegmentBytes;
 use super::error::LogError;
 use super::segment;
+use super::segment_file::{Access, SegmentFile, first_block_head};
 use catraca_core::log::damage::{Damage, Torn};
 use catraca_core::log::recovery::{Counts, LastWrite, Recovery, Visitor};
 use catraca_core::log::{BlockLocation, SoundBlock, Tail};
-use catraca_wire::block::{self, BLOCK_HEAD_LEN, ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{self, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
-use std::fs::File;
 use std::ops::ControlFlow;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,8 +69,8 @@ impl LogReader {
         let mut cluster_id = None;
         for &shard in &shards {
             let mut page = [0; SEGMENT_HEAD_LEN];
-            let file = File::open(segment::segment_path(data_dir, shard, 0));
-            if file.and_then(|file| file.read_exact_at(&mut page, 0)).is_ok()
+            let file = SegmentFile::open(data_dir, shard, 0, Access::Cached);
+            if file.and_then(|mut file| file.read_at(&mut page, 0)).is_ok()
                 && let Ok(head) = catraca_core::log::segment_head(&page, None, shard, 0)
             {
                 cluster_id = Some(head.cluster_id);
@@ -103,13 +102,13 @@ impl LogReader {
         self.cluster_id
     }
 
-    /// The path of a segment file.
+    /// The path of the file that a segment is read from, packed or not.
     pub fn segment_path(&self, shard: u16, index: u32) -> PathBuf {
-        segment::segment_path(&self.data_dir, shard, index)
+        segment::file_path(&self.data_dir, shard, index)
     }
 
-    /// Length of all segment files of all streams, bytes: what reading everything goes over at
-    /// most.
+    /// Length of all segments of all streams, unpacked, bytes: what reading everything goes over at
+    /// most. A packed one whose head is unsound counts nothing.
     ///
     /// # Errors
     /// [`LogError::Io`].
@@ -117,10 +116,11 @@ impl LogReader {
         let mut total = 0;
         for &shard in &self.shards {
             for index in segment::segments(&self.data_dir, shard)? {
-                let path = self.segment_path(shard, index);
-                total += std::fs::metadata(&path)
-                    .map_err(LogError::io(&path, "could not look at the file"))?
-                    .len();
+                match SegmentFile::open(&self.data_dir, shard, index, Access::Cached) {
+                    Ok(segment) => total += segment.segment_len()?,
+                    Err(LogError::Damaged { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(total)
@@ -171,10 +171,7 @@ impl LogReader {
     }
 
     fn start_at(&self, shard: u16, segment: u32) -> Option<Tail> {
-        let mut bytes = [0; BLOCK_HEAD_LEN];
-        File::open(self.segment_path(shard, segment))
-            .and_then(|file| file.read_exact_at(&mut bytes, SEGMENT_HEAD_LEN as u64))
-            .ok()?;
+        let bytes = first_block_head(&self.data_dir, shard, segment).ok()??;
         let head = block::sound_head(&bytes)?;
         let tail = Tail {
             segment,
@@ -215,8 +212,11 @@ pub(super) fn pass(
     let mut file = SegmentBytes::default();
     let indexes = segment::segments(data_dir, shard)?;
     for &index in indexes.iter().filter(|&&index| index >= first) {
-        let path = segment::segment_path(data_dir, shard, index);
-        let bytes = file.read(&path).map_err(LogError::io(&path, "could not read the segment"))?;
+        let bytes = match file.read(data_dir, shard, index) {
+            Ok(bytes) => bytes,
+            Err(LogError::Damaged { damage, .. }) => return Ok(End::Damaged(damage)),
+            Err(error) => return Err(error),
+        };
         match recovery.feed(index, bytes, visitor) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(End::Stopped),

@@ -9,8 +9,6 @@ use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
-use super::segment::stream_dir;
-use crate::whole_file;
 use catraca_core::log::Tail;
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
@@ -54,7 +52,6 @@ impl LogIndex {
     fn know(&mut self, streams: usize) {
         for shard in self.streams.len()..streams {
             let shard = shard as u16;
-            whole_file::clear_leftovers(&stream_dir(&self.files.log.data_dir, shard));
             self.streams.push(StreamIndex { shard, full: BTreeMap::new(), open: None });
         }
     }

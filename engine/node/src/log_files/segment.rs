@@ -45,6 +45,18 @@ pub fn segment_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
     stream_dir(data_dir, shard).join(segment_name(index))
 }
 
+/// `DIR/log/shard-0000/00000000.zseg`: a packed segment.
+pub fn packed_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
+    stream_dir(data_dir, shard).join(packed_name(index))
+}
+
+/// The file that a segment is read from: packed or not, as it is now.
+pub fn file_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
+    let (plain, packed) =
+        (segment_path(data_dir, shard, index), packed_path(data_dir, shard, index));
+    if !plain.exists() && packed.exists() { packed } else { plain }
+}
+
 /// `DIR/log/shard-0000/00000000.idx`: the index of a full segment.
 pub fn index_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
     stream_dir(data_dir, shard).join(format!("{index:08}.idx"))
@@ -53,6 +65,11 @@ pub fn index_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
 /// `00000000.seg`.
 pub fn segment_name(index: u32) -> String {
     format!("{index:08}.seg")
+}
+
+/// `00000000.zseg`.
+fn packed_name(index: u32) -> String {
+    format!("{index:08}.zseg")
 }
 
 /// The number between a prefix and a suffix, if the name is exactly how that number is written.
@@ -96,17 +113,42 @@ pub fn streams(data_dir: &Path) -> Result<Vec<u16>, LogError> {
     if shards.is_empty() { Err(LogError::NoLog { path: data_dir.to_owned() }) } else { Ok(shards) }
 }
 
-/// The indexes of a stream's segments, ascending; other files (a segment in the making, say) are
-/// passed over. A stream without a folder has none.
+/// The numbers of a stream's segments, packed or not, ascending; other files (a segment in the
+/// making, say) are passed over. A stream without a folder has none.
 ///
 /// # Errors
 /// [`LogError::Io`].
 pub fn segments(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
+    let mut numbers = segments_of(data_dir, shard, |name| {
+        plain_number(name).or_else(|| number(name, "", ".zseg", |&index: &u32| packed_name(index)))
+    })?;
+    // Both files are there while one takes the other's place.
+    numbers.dedup();
+    Ok(numbers)
+}
+
+/// The numbers of a stream's segments that are not packed, ascending.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn plain_segments(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
+    segments_of(data_dir, shard, plain_number)
+}
+
+fn plain_number(name: &std::ffi::OsStr) -> Option<u32> {
+    number(name, "", ".seg", |&index: &u32| segment_name(index))
+}
+
+fn segments_of(
+    data_dir: &Path,
+    shard: u16,
+    of: impl Fn(&std::ffi::OsStr) -> Option<u32>,
+) -> Result<Vec<u32>, LogError> {
     let dir = stream_dir(data_dir, shard);
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    numbers_in(&dir, |name| number(name, "", ".seg", |&index: &u32| segment_name(index)))
+    numbers_in(&dir, of)
 }
 
 /// A segment to make.

@@ -3,9 +3,9 @@
 //! Only for who holds the lock of the data directory: it writes.
 
 use super::error::LogError;
-use super::quarantine;
 use super::read::{End, pass};
 use super::segment;
+use super::{pack, quarantine};
 use catraca_core::log::damage::{Torn, TornReason};
 use catraca_core::log::recovery::{Counts, LastWrite, Recovery};
 use catraca_core::log::{SoundBlock, Tail};
@@ -51,6 +51,10 @@ pub fn recover_stream(
         visitor(block);
         ControlFlow::Continue(())
     })?;
+    if !matches!(end, End::Damaged(_)) {
+        // What is written to must be there as it was written.
+        pack::unpack_from(data_dir, shard, recovery.tail().segment)?;
+    }
     let repaired = match end {
         End::Clean | End::Stopped => None,
         End::Torn(torn) => {
@@ -63,7 +67,7 @@ pub fn recover_stream(
             Some(torn)
         }
         End::Damaged(damage) => {
-            let path = segment::segment_path(data_dir, shard, damage.at.segment);
+            let path = segment::file_path(data_dir, shard, damage.at.segment);
             return Err(LogError::Damaged { path, damage });
         }
     };

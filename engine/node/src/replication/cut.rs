@@ -3,7 +3,7 @@
 
 use crate::log_files::cursor::BlockCursor;
 use crate::log_files::segment::segment_path;
-use crate::log_files::{LogError, quarantine};
+use crate::log_files::{LogError, pack, quarantine};
 use catraca_core::log::Tail;
 use catraca_core::log::clearing::Clearing;
 use catraca_wire::block::MAX_BLOCK_LEN;
@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 pub fn cut(data_dir: &Path, shard: u16, to: &Tail, end: &Tail) -> Result<PathBuf, LogError> {
     let stem =
         format!("shard-{shard:04}-lsn-{}-{}-epoch-{}", to.next_lsn, end.next_lsn - 1, end.epoch);
+    // What is cleared must be there as it was written.
+    pack::unpack_from(data_dir, shard, to.segment)?;
     let (path, mut file) = quarantine::create(data_dir, &stem)?;
     let mut cursor = BlockCursor::new(data_dir, shard, to.segment, to.offset);
     let mut clearing = Clearing::default();

@@ -178,6 +178,7 @@ fn cut(
     replication.input(Input::Cutting { stream: number, last_lsn: to.next_lsn - 1, go });
     // Without it the node starts anew for another reason.
     permission.recv().map_err(|_| ConnectionFailure::Closed)?;
+    let _turn = replication.turn.for_cut();
     match cut::cut(&replication.setup.data_dir, number, to, &end) {
         Ok(quarantine) => {
             tracing::warn!(

@@ -36,6 +36,7 @@ mod told;
 
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
+use crate::log_files::turn::Turn;
 use catraca_core::replica::node::{Command, ConnId, Event, Node, RequestRefused};
 use catraca_core::replica::{Feeder, ReplicaSlot, ReplicaState};
 use catraca_core::shard::messages::ToShard;
@@ -111,6 +112,8 @@ pub struct Replication {
     hurry_ns: AtomicU64,
     /// This node's disk is nearly full, which its heartbeats say.
     disk_full: AtomicBool,
+    /// Who may replace segment files.
+    turn: Turn,
 }
 
 struct Shown {
@@ -153,6 +156,7 @@ impl Replication {
             stopping: AtomicBool::new(false),
             hurry_ns: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            turn: Turn::default(),
         });
         let mover = Mover::new(&replication, state, primary, taken);
         replication.show(mover.node());
@@ -363,6 +367,25 @@ impl Replication {
             None if self.shown.lock().state.role == Role::Standby => None,
             None => Some((0..self.streams()).map(|stream| self.durable_lsn(stream)).collect()),
         }
+    }
+
+    /// The last record of each stream that is durable wherever it is to be: here, and at the other
+    /// node while there is a session with it. `None` in the middle of a promotion.
+    pub fn settled_ends(&self) -> Option<Vec<u64>> {
+        let mut ends = self.durable_ends()?;
+        if self.shown.lock().session.is_some() {
+            let feeders = self.feeders.lock();
+            for (stream, end) in ends.iter_mut().enumerate() {
+                let held = feeders.get(stream).and_then(Option::as_ref);
+                *end = held.map_or(0, |feeder| feeder.lock().acknowledged()).min(*end);
+            }
+        }
+        Some(ends)
+    }
+
+    /// Who may replace segment files.
+    pub fn turn(&self) -> &Turn {
+        &self.turn
     }
 
     /// The setup.

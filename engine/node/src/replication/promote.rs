@@ -102,7 +102,7 @@ pub(super) fn take_over(
         .unwrap_or_else(|error| {
             crate::fatal::end(&Failure::new(error.status(), error.to_string()))
         });
-        let ready = segments.len() as u32;
+        let ready = segments.last().map_or(0, |last| last + 1);
         let identity =
             BlockIdentity { shard: shard as u16, epoch, cluster_id: replication.setup.cluster_id };
         let journal = JournalSetup {

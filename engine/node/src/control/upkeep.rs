@@ -1,0 +1,95 @@
+//! The upkeep of the log, on a thread of its own: full segments are packed. It runs on the processors
+//! that the data cores leave, behind everything else there.
+
+use super::packing::{Packing, PackingFigures};
+use crate::descriptors::Seldom;
+use crate::log_files::LogError;
+use crate::log_files::index_file::IndexFiles;
+use crate::log_files::lookup::OwnLog;
+use crate::replication::Replication;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+/// How far behind other threads on its processor this one is, also behind look-ups.
+const NICENESS: i32 = 15;
+/// How often it is looked whether there is something to do, and how long it rests after the disk
+/// refused something.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy)]
+pub struct UpkeepSettings {
+    /// Full segments are packed.
+    pub pack: bool,
+}
+
+/// What `/metrics` shows of it.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub packing: PackingFigures,
+}
+
+/// Held for as long as the thread is to run.
+pub(super) struct Handle {
+    _running: Sender<()>,
+    pub figures: Arc<Figures>,
+}
+
+/// Starts the thread, which inherits the processors of the calling one.
+pub(super) fn start(
+    log: OwnLog,
+    replication: Arc<Replication>,
+    settings: UpkeepSettings,
+) -> Handle {
+    let (running, stopped) = channel();
+    let figures = Arc::new(Figures::default());
+    let handle = Handle { _running: running, figures: Arc::clone(&figures) };
+    std::thread::Builder::new()
+        .name("upkeep".to_owned())
+        .spawn(move || {
+            // Of this thread alone. Where it is not allowed the thread is as urgent as others, and
+            // everything works.
+            let _ = rustix::process::nice(NICENESS);
+            run(&IndexFiles::new(log), &replication, settings, &figures, &stopped);
+        })
+        .expect("the process could start its other threads a moment ago");
+    handle
+}
+
+fn run(
+    files: &IndexFiles,
+    replication: &Replication,
+    settings: UpkeepSettings,
+    figures: &Figures,
+    stopped: &Receiver<()>,
+) {
+    let failed = Seldom::default();
+    let mut packing = Packing::new();
+    let mut rest = LOOK_EVERY;
+    loop {
+        match stopped.recv_timeout(rest) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let mut work = || -> Result<bool, LogError> {
+            // In the middle of a promotion nobody knows.
+            let Some(ends) = replication.settled_ends() else { return Ok(false) };
+            let mut more = false;
+            if settings.pack {
+                more |= packing.work(files, replication, &ends, &figures.packing)?;
+            }
+            Ok(more)
+        };
+        rest = match work() {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => LOOK_EVERY,
+            Err(error) => {
+                if let Some(attempts) = failed.count() {
+                    tracing::error!(%error, attempts, "the log's upkeep failed");
+                }
+                LOOK_EVERY
+            }
+        };
+    }
+}
