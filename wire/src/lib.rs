@@ -15,6 +15,7 @@ pub mod block;
 pub mod client;
 pub mod document;
 pub mod frame;
+pub mod log_start;
 pub mod packed;
 pub mod record;
 pub mod replication;

@@ -106,6 +106,11 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_log_segments_packed_total",
         "catraca_log_packing_freed_bytes_total",
         "catraca_log_unsound_segments",
+        "catraca_log_segments_archived_total",
+        "catraca_log_segments_removed_total",
+        "catraca_disk_size_bytes",
+        "catraca_disk_free_bytes",
+        "catraca_disk_lasts_seconds",
     ]);
     known
 }

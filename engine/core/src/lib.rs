@@ -15,6 +15,7 @@
 
 pub mod blacklist;
 pub mod calendar;
+pub mod cut_off;
 pub mod limits;
 pub mod log;
 pub mod memory;

@@ -6,6 +6,7 @@
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::SoundBlock;
 use crate::log::index::SegmentIndex;
+use crate::log::start::LogStart;
 use crate::memory::TableMemory;
 use crate::owner::{owner, owner_of_position};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
@@ -15,6 +16,7 @@ use catraca_wire::block::receipt;
 use catraca_wire::frame::AnswerFields;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
 use parking_lot::{Mutex, MutexGuard};
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Why the logged changes of the blacklist make no overlay.
@@ -47,8 +49,9 @@ pub struct Builder {
     records: AtomicU64,
 }
 
+/// What logged changes of the blacklist amount to.
 #[derive(Debug, Default)]
-struct ListChanges {
+pub struct ListChanges {
     overlay: Overlay,
     /// More changes than fit.
     full: bool,
@@ -56,6 +59,50 @@ struct ListChanges {
     unreadable: bool,
     /// Id of the list last loaded; 0 none.
     loaded: u64,
+}
+
+impl ListChanges {
+    /// A stream begins here: takes what was cut off before.
+    pub fn begin(&mut self, start: &LogStart) {
+        for change in &start.changes {
+            self.full |= self.overlay.apply(change).is_err();
+        }
+        if start.snapshot_id != 0 {
+            self.loaded = start.snapshot_id;
+        }
+    }
+
+    /// Takes the next record; a decision changes nothing.
+    pub fn take(&mut self, head: &RecordHead) {
+        match RecordKind::from_wire(head.kind) {
+            Some(RecordKind::OverlayChange) => match OverlayChange::from_record(head) {
+                Some(change) => self.full |= self.overlay.apply(&change).is_err(),
+                None => self.unreadable = true,
+            },
+            // All of these are in one stream, so the last one counts, whatever the clocks of two
+            // nodes said.
+            Some(RecordKind::SnapshotLoaded) => self.loaded = head.snapshot_id.to_native(),
+            Some(RecordKind::Decision) | None => {}
+        }
+    }
+
+    /// Id of the list last loaded; 0 none.
+    pub fn loaded(&self) -> u64 {
+        self.loaded
+    }
+
+    /// The overlay after all changes.
+    ///
+    /// # Errors
+    /// When there are more than fit, or one that can't be read: without it somebody listed could be
+    /// free.
+    pub fn overlay(&self) -> Result<&Overlay, OverlayFault> {
+        match (self.full, self.unreadable) {
+            (true, _) => Err(OverlayFault::Full(OverlayFull)),
+            (_, true) => Err(OverlayFault::Unreadable),
+            (false, false) => Ok(&self.overlay),
+        }
+    }
 }
 
 impl Builder {
@@ -116,18 +163,7 @@ impl Builder {
     }
 
     fn change(&self, head: &RecordHead) {
-        let mut lists = self.lists.lock();
-        let ListChanges { overlay, full, unreadable, loaded } = &mut *lists;
-        match RecordKind::from_wire(head.kind) {
-            Some(RecordKind::OverlayChange) => match OverlayChange::from_record(head) {
-                Some(change) => *full |= overlay.apply(&change).is_err(),
-                None => *unreadable = true,
-            },
-            // All of these are in one stream, so the last one counts, whatever the clocks of two
-            // nodes said.
-            Some(RecordKind::SnapshotLoaded) => *loaded = head.snapshot_id.to_native(),
-            Some(RecordKind::Decision) | None => {}
-        }
+        self.lists.lock().take(head);
     }
 
     /// Takes a block of a segment that is not read: its decisions are too old for the tables, its
@@ -141,14 +177,24 @@ impl Builder {
     pub fn skip(&self, index: &SegmentIndex) {
         let (first, last) = index.lsns();
         self.records.fetch_add(last + 1 - first, Ordering::Relaxed);
-        let payers = index.payers();
+        self.forget(index.payers(), index.newest_event_ns());
+    }
+
+    /// A stream begins here: takes what was cut off before.
+    pub fn begin(&self, start: &LogStart) {
+        self.lists.lock().begin(start);
+        self.forget(start.payers.clone(), start.newest_event_ns);
+    }
+
+    /// The tables of payers at these positions know nothing of transactions up to a time.
+    fn forget(&self, payers: RangeInclusive<u64>, newest_event_ns: u64) {
         if payers.is_empty() {
             return;
         }
         let [from, to] =
             [payers.start(), payers.end()].map(|&at| owner_of_position(at, self.shards));
         for dedupe in &self.dedupes[usize::from(from)..=usize::from(to)] {
-            dedupe.lock().forget_up_to(index.newest_event_ns());
+            dedupe.lock().forget_up_to(newest_event_ns);
         }
     }
 
@@ -159,7 +205,7 @@ impl Builder {
 
     /// Id of the list last loaded on a running node; 0 none.
     pub fn snapshot_id(&self) -> u64 {
-        self.lists.lock().loaded
+        self.lists.lock().loaded()
     }
 
     /// The overlay after all changes.
@@ -168,12 +214,7 @@ impl Builder {
     /// When there are more than fit, or one that can't be read: without it somebody listed could be
     /// free.
     pub fn overlay(&self) -> Result<Overlay, OverlayFault> {
-        let lists = self.lists.lock();
-        match (lists.full, lists.unreadable) {
-            (true, _) => Err(OverlayFault::Full(OverlayFull)),
-            (_, true) => Err(OverlayFault::Unreadable),
-            (false, false) => Ok(lists.overlay.clone()),
-        }
+        self.lists.lock().overlay().cloned()
     }
 }
 

@@ -92,6 +92,13 @@ pub struct Config {
     pub segments_ahead: u32,
     /// Full segments are packed: without their padding, compressed.
     pub pack_segments: bool,
+    /// Days after which the oldest full segments are cut off; 0 keeps all.
+    pub retention_days: u64,
+    /// Share of the filesystem that is to be free: oldest full segments are cut off while less is,
+    /// percent; 0 keeps all.
+    pub retention_min_free_percent: u64,
+    /// Where segments go before they are cut off.
+    pub archive_dir: Option<PathBuf>,
     /// Free space below which new transactions are refused, MiB.
     pub disk_reserve_mib: u64,
     /// How long an idle core looks for work before it sleeps, microseconds.
@@ -136,6 +143,9 @@ impl Default for Config {
             segment_mib: 128,
             segments_ahead: 2,
             pack_segments: true,
+            retention_days: 0,
+            retention_min_free_percent: 0,
+            archive_dir: None,
             disk_reserve_mib: 1024,
             spin_us: 1_000,
             blacklist: None,
@@ -231,6 +241,19 @@ impl Config {
         range("event_max_ahead_s", self.event_max_ahead_s, 0, 24 * 3600)?;
         range("segment_mib", self.segment_mib, MIN_SEGMENT_LEN.div_ceil(MIB).max(2), 1024)?;
         range("segments_ahead", u64::from(self.segments_ahead), 1, 1024)?;
+        range("retention_days", self.retention_days, 0, 100 * 365)?;
+        range("retention_min_free_percent", self.retention_min_free_percent, 0, 90)?;
+        let cuts_off = self.retention_days > 0 || self.retention_min_free_percent > 0;
+        if cuts_off && !self.pack_segments {
+            return Err(wrong(
+                "retention_days and retention_min_free_percent need pack_segments: only packed segments are cut off",
+            ));
+        }
+        if self.archive_dir.is_some() && !cuts_off {
+            return Err(wrong(
+                "archive_dir needs retention_days or retention_min_free_percent: without one nothing is cut off, nor archived",
+            ));
+        }
         range("spin_us", self.spin_us, 0, 1_000_000)?;
         range("blacklist_max_loss_percent", self.blacklist_max_loss_percent, 0, 100)?;
         self.zone()?;

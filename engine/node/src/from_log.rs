@@ -5,10 +5,11 @@ use crate::fatal::{Failure, Status};
 use crate::log_files::cursor::last_segment_up_to;
 use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
-use crate::log_files::{LogError, RecoveredStream, recover_stream, segment};
+use crate::log_files::{LogError, RecoveredStream, log_start, recover_stream, segment};
 use catraca_core::blacklist::Overlay;
 use catraca_core::log::index::SegmentIndex;
 use catraca_core::log::recovery::LastWrite;
+use catraca_core::log::start::LogStart;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::Boundaries;
@@ -40,6 +41,8 @@ pub struct Rebuilt {
 
 /// Where a stream is read from.
 struct StreamStart {
+    /// Where the stream begins.
+    begins: LogStart,
     /// Indexes of the segments before, from the first.
     skipped: Vec<SegmentIndex>,
     /// At the first segment that is read.
@@ -50,9 +53,11 @@ struct StreamStart {
 /// older can be in no table. Only full segments with a sound index can be left out, for an index says
 /// which changes a segment has, and what is forgotten of it.
 fn start_of(files: &IndexFiles, stream: u16, decisions: u64) -> Result<StreamStart, LogError> {
-    let in_use = last_segment_up_to(&files.log.data_dir, stream, u64::MAX)?;
+    let log = &files.log;
+    let begins = log_start::read(&log.data_dir, Some(log.cluster_id), stream, Some(&log.key))?;
+    let in_use = last_segment_up_to(&log.data_dir, stream, u64::MAX)?;
     let mut skipped = Vec::new();
-    for segment in 0..in_use {
+    for segment in begins.tail.segment..in_use {
         match files.open(stream, segment) {
             Ok(index) => skipped.push(index),
             Err(_) => break,
@@ -60,7 +65,7 @@ fn start_of(files: &IndexFiles, stream: u16, decisions: u64) -> Result<StreamSta
     }
     let mut read = 0;
     // Those behind the first that lacks an index are read whatever they hold.
-    for segment in skipped.len() as u32 + 1..in_use {
+    for segment in begins.tail.segment + skipped.len() as u32 + 1..in_use {
         read += files.open(stream, segment).map_or(0, |index| index.decisions());
     }
     while read < decisions
@@ -69,13 +74,13 @@ fn start_of(files: &IndexFiles, stream: u16, decisions: u64) -> Result<StreamSta
         read += index.decisions();
     }
     let tail = match skipped.last() {
-        None => Tail::START,
+        None => begins.tail,
         Some(index) => {
             let (_, before) = index.last_block();
             Tail { segment: before.segment + 1, offset: Tail::START.offset, ..before }
         }
     };
-    Ok(StreamStart { skipped, tail })
+    Ok(StreamStart { begins, skipped, tail })
 }
 
 /// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
@@ -107,9 +112,10 @@ pub fn rebuild(
     let mut streams = Vec::new();
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
-        let mut seen = Boundaries::default();
         let start = start_of(&files, stream, dedupe_entries as u64).map_err(fail)?;
-        for (segment, index) in (0..).zip(&start.skipped) {
+        let mut seen = Boundaries::from_start(start.begins.tail);
+        builder.begin(&start.begins);
+        for (segment, index) in (start.begins.tail.segment..).zip(&start.skipped) {
             for offset in index.changes() {
                 let take = |block: &SoundBlock<'_>| builder.take_changes(block);
                 files.with_block(stream, segment, offset, take).map_err(fail)?;

@@ -212,7 +212,7 @@ impl Sim {
             0 => Some([0; 32]),
             _ => blocks.iter().rev().find(ends).map(|block| block.chain),
         };
-        match (feed.opening.tell(tail, found), feed.conn) {
+        match (feed.opening.tell(tail, 0, found), feed.conn) {
             (Ok(Reply::Match { matches, tail }), Some(conn)) => {
                 self.send_frame(node, conn, NodeFrame::Match { matches, tail })
             }

@@ -10,13 +10,26 @@ use std::collections::VecDeque;
 pub const RECENT_BOUNDARIES: usize = 16_384;
 
 /// Boundaries, oldest first. The stream's start is one, too.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Boundaries {
+    start: Tail,
     older: Vec<Tail>,
     recent: VecDeque<Tail>,
 }
 
+impl Default for Boundaries {
+    /// Of a whole stream.
+    fn default() -> Self {
+        Self::from_start(Tail::START)
+    }
+}
+
 impl Boundaries {
+    /// Of a stream that begins here.
+    pub fn from_start(start: Tail) -> Self {
+        Self { start, older: Vec::new(), recent: VecDeque::new() }
+    }
+
     /// Takes the next one.
     pub fn push(&mut self, boundary: Tail) {
         debug_assert!(self.recent.back().is_none_or(|last| last.next_lsn < boundary.next_lsn));
@@ -42,7 +55,7 @@ impl Boundaries {
     /// The boundary at a place, from 0 (the start) up.
     pub fn at(&self, place: usize) -> Tail {
         match place.checked_sub(1) {
-            None => Tail::START,
+            None => self.start,
             Some(index) if index < self.older.len() => self.older[index],
             Some(index) => self.recent[index - self.older.len()],
         }

@@ -86,6 +86,15 @@ pub enum FollowFault {
     /// A message that does not belong here.
     #[error("a message out of order")]
     OutOfOrder,
+    /// The primary's log has none of this log's boundaries.
+    #[error(
+        "the primary's log has no block of this node's, whose log begins behind record {start}. Nothing was cut here: bring a copy of the \
+         primary's log, or promote this node instead"
+    )]
+    NothingShared {
+        /// The last record that was cut off here.
+        start: u64,
+    },
     /// The primary lacks what it called committed.
     #[error(
         "the primary's log ends before record {committed}, which it had called committed: its disk was set back. Nothing was cut here; \
@@ -201,7 +210,7 @@ impl Follower {
     /// stream.
     ///
     /// # Errors
-    /// [`FollowFault::OutOfOrder`], [`FollowFault::LostCommitted`].
+    /// [`FollowFault::OutOfOrder`], [`FollowFault::NothingShared`], [`FollowFault::LostCommitted`].
     pub fn matched(&mut self, matches: bool, primary_tail: u64) -> Result<Next, FollowFault> {
         let Phase::Searching(mut search) = self.phase else { return Err(FollowFault::OutOfOrder) };
         let place = search.candidate().ok_or(FollowFault::OutOfOrder)?;
@@ -213,6 +222,14 @@ impl Follower {
             search.step *= 2;
         }
         let next = self.go_on(search);
+        // That a whole stream's start is shared needs no asking. What was cut off is of the log.
+        let start = self.boundaries.at(0).next_lsn - 1;
+        if let Next::Cut { to } = next
+            && to.next_lsn == start + 1
+            && start > 0
+        {
+            return Err(FollowFault::NothingShared { start });
+        }
         if let Next::Cut { to } = next
             && to.next_lsn <= self.committed
         {

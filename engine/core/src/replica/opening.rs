@@ -74,10 +74,23 @@ impl Opening {
     /// the record that was [`due`](Self::due), where there is such a block; what lies behind the
     /// record `durable` does not count.
     ///
+    /// What lies before the record behind `cut_off` was removed here: whoever asks of that is not told
+    /// that it is not here, for it would cut it off.
+    ///
     /// # Errors
-    /// [`FeedFault::NotHere`] when it wants what follows a boundary that is not here.
-    pub fn tell(&mut self, durable: u64, found: Option<Chain>) -> Result<Reply, FeedFault> {
+    /// [`FeedFault::NotHere`] when it wants what follows a boundary that is not here,
+    /// [`FeedFault::CutOff`].
+    pub fn tell(
+        &mut self,
+        durable: u64,
+        cut_off: u64,
+        found: Option<Chain>,
+    ) -> Result<Reply, FeedFault> {
         let (question, _) = self.asked.take().expect("somebody has asked");
+        let (Question::Probe { lsn, .. } | Question::Follow { lsn, .. }) = question;
+        if lsn < cut_off {
+            return Err(FeedFault::CutOff { lsn, cut_off });
+        }
         let is_here = |lsn: u64, chain: Chain| lsn <= durable && found == Some(chain);
         match question {
             Question::Probe { lsn, chain } => {
@@ -108,7 +121,7 @@ mod tests {
             Err(FeedFault::Impatient)
         );
         assert_eq!(opening.due(9), Some(4));
-        let told = opening.tell(9, Some(CHAIN)).expect("it is here");
+        let told = opening.tell(9, 0, Some(CHAIN)).expect("it is here");
         assert!(matches!(told, Reply::Match { matches: true, tail: 9 }), "{told:?}");
         assert_eq!(opening.due(9), None, "it was told");
     }
@@ -118,14 +131,28 @@ mod tests {
         for (durable, found) in [(9, None), (9, Some([8; 32])), (3, Some(CHAIN))] {
             let mut opening = Opening::default();
             opening.asks(Question::Probe { lsn: 4, chain: CHAIN }, 0).expect("the first");
-            let told = opening.tell(durable, found).expect("a probe is told");
+            let told = opening.tell(durable, 0, found).expect("a probe is told");
             assert!(matches!(told, Reply::Match { matches: false, .. }), "{durable} {found:?}");
             opening.asks(Question::Follow { lsn: 4, chain: CHAIN }, 0).expect("the next");
-            assert_eq!(opening.tell(durable, found).err(), Some(FeedFault::NotHere(4)));
+            assert_eq!(opening.tell(durable, 0, found).err(), Some(FeedFault::NotHere(4)));
         }
         let mut opening = Opening::default();
         opening.asks(Question::Follow { lsn: 4, chain: CHAIN }, 0).expect("the first");
-        let Ok(Reply::Feed(feeder)) = opening.tell(4, Some(CHAIN)) else { panic!("it is here") };
+        let Ok(Reply::Feed(feeder)) = opening.tell(4, 0, Some(CHAIN)) else { panic!("it is here") };
         assert_eq!((feeder.next_lsn(), feeder.acknowledged()), (5, 4));
+    }
+
+    #[test]
+    fn who_asks_of_what_was_cut_off_is_not_told_that_it_is_not_here() {
+        for question in
+            [Question::Probe { lsn: 4, chain: CHAIN }, Question::Follow { lsn: 4, chain: CHAIN }]
+        {
+            let mut opening = Opening::default();
+            opening.asks(question, 0).expect("the first");
+            let told = opening.tell(9, 5, None);
+            assert_eq!(told.err(), Some(FeedFault::CutOff { lsn: 4, cut_off: 5 }));
+            opening.asks(question, 0).expect("the next");
+            assert!(opening.tell(9, 4, Some(CHAIN)).is_ok(), "the log's start is a boundary");
+        }
     }
 }

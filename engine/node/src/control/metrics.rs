@@ -68,7 +68,10 @@ pub(super) async fn gather(
         figures: control.list_figures.get(),
         wall_ns: wall_ns(),
     }));
-    registry.register_collector(Box::new(log_metrics::Shown(Arc::clone(&control.upkeep.figures))));
+    registry.register_collector(Box::new(log_metrics::Shown {
+        figures: Arc::clone(&control.upkeep.figures),
+        disk: control.disk.get(),
+    }));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)

@@ -15,6 +15,7 @@ mod log_metrics;
 mod lookups;
 mod metrics;
 mod packing;
+mod retention;
 mod scrapes;
 mod segments;
 mod stats;
@@ -41,7 +42,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use watch::DiskFigures;
 
+pub use retention::RetentionSettings;
 pub use upkeep::UpkeepSettings;
 
 /// What the control thread starts with.
@@ -97,6 +100,7 @@ struct Control {
     zone: Zone,
     list_figures: Cell<ListFigures>,
     upkeep: upkeep::Handle,
+    disk: Cell<DiskFigures>,
 }
 
 /// After the last answer was handed out: time for the writing tasks to give it to the kernel.
@@ -184,6 +188,7 @@ async fn serve(
         zone: setup.zone,
         list_figures: Cell::default(),
         upkeep,
+        disk: Cell::default(),
     });
     let lists =
         lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);

@@ -1,12 +1,14 @@
-//! The upkeep of the log, on a thread of its own: full segments are packed. It runs on the processors
-//! that the data cores leave, behind everything else there.
+//! The upkeep of the log, on a thread of its own: full segments are packed, and the oldest cut off. It
+//! runs on the processors that the data cores leave, behind everything else there.
 
 use super::packing::{Packing, PackingFigures};
+use super::retention::{Retention, RetentionFigures, RetentionSettings};
 use crate::descriptors::Seldom;
-use crate::log_files::LogError;
 use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
+use crate::log_files::{LogError, removal};
 use crate::replication::Replication;
+use crate::wall_clock::wall_ns;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -18,16 +20,19 @@ const NICENESS: i32 = 15;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// What is to be done.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct UpkeepSettings {
     /// Full segments are packed.
     pub pack: bool,
+    /// How long the log is kept.
+    pub retention: RetentionSettings,
 }
 
 /// What `/metrics` shows of it.
 #[derive(Debug, Default)]
 pub(super) struct Figures {
     pub packing: PackingFigures,
+    pub retention: RetentionFigures,
 }
 
 /// Held for as long as the thread is to run.
@@ -66,6 +71,8 @@ fn run(
 ) {
     let failed = Seldom::default();
     let mut packing = Packing::new();
+    let mut retention = Retention::new(settings.retention);
+    let mut interrupted = true;
     let mut rest = LOOK_EVERY;
     loop {
         match stopped.recv_timeout(rest) {
@@ -76,6 +83,16 @@ fn run(
             // In the middle of a promotion nobody knows.
             let Some(ends) = replication.settled_ends() else { return Ok(false) };
             let mut more = false;
+            if interrupted {
+                // Nobody reads what lies before the beginning of a stream: it needs no turn.
+                for stream in 0..ends.len() as u16 {
+                    removal::finish(&files.log.data_dir, stream)?;
+                }
+                interrupted = false;
+            }
+            if retention.is_wanted() {
+                more |= retention.work(files, replication, &ends, wall_ns(), &figures.retention)?;
+            }
             if settings.pack {
                 more |= packing.work(files, replication, &ends, &figures.packing)?;
             }

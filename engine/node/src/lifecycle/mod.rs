@@ -7,7 +7,7 @@ mod start_state;
 
 use crate::channels::ShardChannels;
 use crate::config::Config;
-use crate::control::{self, ControlSetup, UpkeepSettings};
+use crate::control::{self, ControlSetup, RetentionSettings, UpkeepSettings};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
@@ -202,7 +202,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             .zip(&streams)
             .map(|(&ready, stream)| (ready, stream.tail.segment))
             .collect(),
-        upkeep: UpkeepSettings { pack: config.pack_segments },
+        upkeep: UpkeepSettings { pack: config.pack_segments, retention: retention(config) },
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
         snapshot: snapshot.clone().filter(|_| !follows),
@@ -291,6 +291,16 @@ impl CoreSetups<'_> {
             },
             channels: Arc::clone(&self.channels),
         }
+    }
+}
+
+fn retention(config: &Config) -> RetentionSettings {
+    let days = config.retention_days;
+    RetentionSettings {
+        keep: (days > 0).then(|| Duration::from_secs(days * 24 * 3600)),
+        min_free_percent: config.retention_min_free_percent,
+        archive_dir: config.archive_dir.clone(),
+        dedupe_entries: config.dedupe_entries as u64,
     }
 }
 

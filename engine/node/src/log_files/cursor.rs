@@ -3,6 +3,7 @@
 //! recovery asks.
 
 use super::error::LogError;
+use super::log_start;
 use super::segment;
 use super::segment_file::{Access, SegmentFile, first_block_head};
 use catraca_core::log::Tail;
@@ -207,8 +208,9 @@ pub(super) fn segment_start(
     shard: u16,
     segment: u32,
 ) -> Result<Option<Tail>, LogError> {
-    if segment == 0 {
-        return Ok(Some(Tail::START));
+    let start = log_start::tail(data_dir, shard)?;
+    if segment == start.segment {
+        return Ok(Some(start));
     }
     let mut cursor = BlockCursor::new(data_dir, shard, segment, SEGMENT_HEAD_LEN as u64);
     let head = cursor.next_durable()?.and_then(sound_head);
@@ -222,7 +224,7 @@ pub(super) fn segment_start(
 
 /// A block boundary of a stream, and where the next block begins.
 pub struct FoundBoundary {
-    /// Chain value of the block before it; zeros at the start.
+    /// Chain value of the block before it; zeros at the start of a whole stream.
     pub chain: Chain,
     /// At the boundary.
     pub cursor: BlockCursor,
@@ -238,9 +240,13 @@ pub fn find_boundary(
     shard: u16,
     lsn: u64,
 ) -> Result<Option<FoundBoundary>, LogError> {
-    if lsn == 0 {
-        let start = BlockCursor::new(data_dir, shard, 0, Tail::START.offset);
-        return Ok(Some(FoundBoundary { chain: [0; 32], cursor: start }));
+    let start = log_start::tail(data_dir, shard)?;
+    if lsn + 1 == start.next_lsn {
+        let cursor = BlockCursor::new(data_dir, shard, start.segment, start.offset);
+        return Ok(Some(FoundBoundary { chain: start.previous_chain, cursor }));
+    }
+    if lsn < start.next_lsn {
+        return Ok(None);
     }
     if segment::segments(data_dir, shard)?.is_empty() {
         return Ok(None);

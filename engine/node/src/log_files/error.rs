@@ -4,6 +4,8 @@ use super::key::KeyError;
 use super::segment::{MAX_SEGMENT_LEN, MIN_SEGMENT_LEN};
 use crate::fatal::{Failure, Status};
 use catraca_core::log::damage::Damage;
+use catraca_core::log::start::LogStartFault;
+use catraca_core::rebuild::OverlayFault;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +55,28 @@ pub enum LogError {
         /// What and where.
         damage: Damage,
     },
+    /// The file that says where a stream begins is unsound.
+    #[error("{}: {fault}. It stands for log that was removed: bring it back from a copy, or from the other node; see LOG.md", path.display())]
+    LogStart {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: LogStartFault,
+    },
+    /// The changes of the blacklist in segments that are to be removed make no overlay.
+    #[error("{}: its oldest segments can't be removed: {fault}", path.display())]
+    Overlay {
+        /// The stream's folder.
+        path: PathBuf,
+        /// Why not.
+        fault: OverlayFault,
+    },
+    /// The archive holds another file under the name of a segment.
+    #[error("{}: the archive holds another file there; every node needs an archive of its own", path.display())]
+    OtherArchive {
+        /// The file.
+        path: PathBuf,
+    },
     /// The chain's key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -73,7 +97,7 @@ impl LogError {
     /// The exit status of a process that ends with it.
     pub fn status(&self) -> Status {
         match self {
-            Self::Damaged { .. } => Status::LogDamaged,
+            Self::Damaged { .. } | Self::LogStart { .. } => Status::LogDamaged,
             _ => Status::DataDirectory,
         }
     }

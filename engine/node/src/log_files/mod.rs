@@ -2,7 +2,7 @@
 //! judged by [`log`](catraca_core::log), which is pure.
 //!
 //! [`segment`] (names and making of files), [`segment_file`] (a segment's bytes, out of either file),
-//! [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
+//! [`log_start`] (where a stream begins), [`removal`] (of old segments), [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
 //! (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that
 //! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`lookup`], [`index_file`] and [`search`] (look-ups by indexes) and [`key`].
 
@@ -11,11 +11,13 @@ pub mod cursor;
 mod error;
 pub mod index_file;
 pub mod key;
+pub mod log_start;
 pub mod lookup;
 pub mod pack;
 pub mod packed;
 pub mod quarantine;
 pub mod read;
+pub mod removal;
 pub mod search;
 pub mod segment;
 pub mod segment_file;

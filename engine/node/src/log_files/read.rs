@@ -6,10 +6,12 @@
 
 use super::bytes::SegmentBytes;
 use super::error::LogError;
+use super::log_start;
 use super::segment;
 use super::segment_file::{Access, SegmentFile, first_block_head};
 use catraca_core::log::damage::{Damage, Torn};
 use catraca_core::log::recovery::{Counts, LastWrite, Recovery, Visitor};
+use catraca_core::log::start::LogStart;
 use catraca_core::log::{BlockLocation, SoundBlock, Tail};
 use catraca_wire::block::{self, ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::record::RecordHead;
@@ -69,9 +71,15 @@ impl LogReader {
         let mut cluster_id = None;
         for &shard in &shards {
             let mut page = [0; SEGMENT_HEAD_LEN];
-            let file = SegmentFile::open(data_dir, shard, 0, Access::Cached);
+            // Where nobody knows where a stream begins, whoever reads it is told.
+            let Ok(Some(first)) =
+                segment::segments(data_dir, shard).map(|segments| segments.first().copied())
+            else {
+                continue;
+            };
+            let file = SegmentFile::open(data_dir, shard, first, Access::Cached);
             if file.and_then(|mut file| file.read_at(&mut page, 0)).is_ok()
-                && let Ok(head) = catraca_core::log::segment_head(&page, None, shard, 0)
+                && let Ok(head) = catraca_core::log::segment_head(&page, None, shard, first)
             {
                 cluster_id = Some(head.cluster_id);
                 break;
@@ -97,6 +105,14 @@ impl LogReader {
         &self.shards
     }
 
+    /// Where a stream begins, and what was cut off before amounts to.
+    ///
+    /// # Errors
+    /// [`LogError::LogStart`] where the file that says so is unsound, [`LogError::Io`].
+    pub fn start(&self, shard: u16) -> Result<LogStart, LogError> {
+        log_start::read(&self.data_dir, self.cluster_id, shard, self.key.as_ref())
+    }
+
     /// The cluster, if any stream's first segment is readable.
     pub fn cluster_id(&self) -> Option<[u8; 16]> {
         self.cluster_id
@@ -115,7 +131,11 @@ impl LogReader {
     pub fn total_bytes(&self) -> Result<u64, LogError> {
         let mut total = 0;
         for &shard in &self.shards {
-            for index in segment::segments(&self.data_dir, shard)? {
+            let segments = match segment::segments(&self.data_dir, shard) {
+                Err(LogError::LogStart { .. }) => continue,
+                segments => segments?,
+            };
+            for index in segments {
                 match SegmentFile::open(&self.data_dir, shard, index, Access::Cached) {
                     Ok(segment) => total += segment.segment_len()?,
                     Err(LogError::Damaged { .. }) => {}
@@ -126,8 +146,8 @@ impl LogReader {
         Ok(total)
     }
 
-    /// Shows each sound block of a stream from `from` on ([`Tail::START`] for all) to the visitor,
-    /// in order.
+    /// Shows each sound block of a stream from `from` on (the [`start`](Self::start)'s tail for all) to
+    /// the visitor, in order.
     ///
     /// # Errors
     /// [`LogError::Io`]; damage is no error here but an [`End`].
@@ -166,8 +186,9 @@ impl LogReader {
     /// begin.
     pub fn starts(&self, shard: u16) -> Result<impl Iterator<Item = Tail>, LogError> {
         let segments = segment::segments(&self.data_dir, shard)?;
-        let later = segments.into_iter().rev().filter(|&segment| segment > 0);
-        Ok(later.filter_map(move |segment| self.start_at(shard, segment)).chain([Tail::START]))
+        let start = self.start(shard)?.tail;
+        let later = segments.into_iter().rev().filter(move |&segment| segment > start.segment);
+        Ok(later.filter_map(move |segment| self.start_at(shard, segment)).chain([start]))
     }
 
     fn start_at(&self, shard: u16, segment: u32) -> Option<Tail> {
@@ -193,7 +214,7 @@ impl LogReader {
         shard: u16,
         mut visitor: impl FnMut(&RecordHead, &[u8], &BlockLocation) -> ControlFlow<()>,
     ) -> Result<StreamRead, LogError> {
-        self.blocks(shard, Tail::START, |block| {
+        self.blocks(shard, self.start(shard)?.tail, |block| {
             block
                 .records()
                 .try_for_each(|(record, extension)| visitor(record, extension, &block.place))

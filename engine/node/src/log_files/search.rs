@@ -8,6 +8,7 @@
 use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
 use super::error::LogError;
 use super::index_file::IndexFiles;
+use super::log_start;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
 use catraca_core::log::Tail;
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
@@ -68,7 +69,8 @@ impl LogIndex {
             if stream.advance(&self.files, end, SLICE_LEN)? {
                 return Ok(true);
             }
-            if let Some(missing) = stream.missing() {
+            let first = stream.begin(&self.files)?;
+            if let Some(missing) = stream.missing(first) {
                 stream.bring(&self.files, missing)?;
                 return Ok(true);
             }
@@ -143,10 +145,19 @@ impl StreamIndex {
         Ok(false)
     }
 
+    /// Forgets the indexes of segments that were removed; gives the first segment of the stream.
+    fn begin(&mut self, files: &IndexFiles) -> Result<u32, LogError> {
+        let first = log_start::tail(&files.log.data_dir, self.shard)?.segment;
+        if self.full.first_key_value().is_some_and(|(&oldest, _)| oldest < first) {
+            self.full = self.full.split_off(&first);
+        }
+        Ok(first)
+    }
+
     /// The newest full segment whose index is not in memory.
-    fn missing(&self) -> Option<u32> {
+    fn missing(&self, first: u32) -> Option<u32> {
         let open = self.open.as_ref()?;
-        (0..open.segment).rev().find(|segment| !self.full.contains_key(segment))
+        (first..open.segment).rev().find(|segment| !self.full.contains_key(segment))
     }
 
     /// Opens the index of a full segment, or makes it; gives its file's bytes if it was made.
@@ -187,6 +198,7 @@ impl StreamIndex {
         files: &IndexFiles,
         query: &Query,
     ) -> Result<Option<StoredRecord>, LogError> {
+        let first = self.begin(files)?;
         let Some(open) = &self.open else { return Ok(None) };
         let id = files.keys.id(&query.id);
         let payer = query.payer.as_ref().map(|payer| files.keys.payer(payer));
@@ -198,7 +210,7 @@ impl StreamIndex {
                     return Ok(Some(record));
                 }
             }
-            if segment == 0 {
+            if segment <= first {
                 return Ok(None);
             }
             segment -= 1;

@@ -4,6 +4,7 @@
 //! is never a crash's work.
 
 use super::error::LogError;
+use super::log_start;
 use crate::whole_file::sync_dir;
 use catraca_wire::block::{BLOCK_ALIGN, SegmentHead};
 use rustix::fs::FallocateFlags;
@@ -68,7 +69,7 @@ pub fn segment_name(index: u32) -> String {
 }
 
 /// `00000000.zseg`.
-fn packed_name(index: u32) -> String {
+pub(super) fn packed_name(index: u32) -> String {
     format!("{index:08}.zseg")
 }
 
@@ -113,11 +114,11 @@ pub fn streams(data_dir: &Path) -> Result<Vec<u16>, LogError> {
     if shards.is_empty() { Err(LogError::NoLog { path: data_dir.to_owned() }) } else { Ok(shards) }
 }
 
-/// The numbers of a stream's segments, packed or not, ascending; other files (a segment in the
-/// making, say) are passed over. A stream without a folder has none.
+/// The numbers of a stream's segments, packed or not, ascending, from where the stream begins; other
+/// files (a segment in the making, say) are passed over. A stream without a folder has none.
 ///
 /// # Errors
-/// [`LogError::Io`].
+/// [`LogError::Io`], [`LogError::LogStart`].
 pub fn segments(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
     let mut numbers = segments_of(data_dir, shard, |name| {
         plain_number(name).or_else(|| number(name, "", ".zseg", |&index: &u32| packed_name(index)))
@@ -127,10 +128,10 @@ pub fn segments(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
     Ok(numbers)
 }
 
-/// The numbers of a stream's segments that are not packed, ascending.
+/// The numbers of a stream's segments that are not packed, ascending, from where the stream begins.
 ///
 /// # Errors
-/// [`LogError::Io`].
+/// [`LogError::Io`], [`LogError::LogStart`].
 pub fn plain_segments(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
     segments_of(data_dir, shard, plain_number)
 }
@@ -148,7 +149,11 @@ fn segments_of(
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    numbers_in(&dir, of)
+    let mut numbers = numbers_in(&dir, of)?;
+    // What was cut off may not be removed yet.
+    let first = log_start::tail(data_dir, shard)?.segment;
+    numbers.retain(|&number| number >= first);
+    Ok(numbers)
 }
 
 /// A segment to make.

@@ -31,7 +31,7 @@ pub struct RecoveredStream {
     pub repaired: Option<Torn>,
 }
 
-/// Recovers a stream from `from` on ([`Tail::START`] for all of it): shows each of its blocks to the visitor, zeroes a torn tail and makes that
+/// Recovers a stream from `from` on: shows each of its blocks to the visitor, zeroes a torn tail and makes that
 /// durable. A stream without a folder or segments is a new one.
 ///
 /// # Errors

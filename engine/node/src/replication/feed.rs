@@ -5,6 +5,7 @@ use super::Replication;
 use super::connection::{Connection, ConnectionFailure, head_of};
 use crate::live_feed::LiveFeed;
 use crate::log_files::cursor::{BlockCursor, find_boundary};
+use crate::log_files::log_start;
 use catraca_core::replica::{
     FeedFault, FeedStep, FeedView, Feeder, Opening, Question, ReplicaSlot, Reply,
 };
@@ -109,7 +110,10 @@ fn find_start(
             .transpose()
             .map_err(|error| ConnectionFailure::Fault(error.to_string()))?
             .flatten();
-        match opening.tell(durable, found.as_ref().map(|found| found.chain)).map_err(fault)? {
+        let begins = log_start::tail(&replication.setup.data_dir, stream)
+            .map_err(|error| ConnectionFailure::Fault(error.to_string()))?;
+        let chain = found.as_ref().map(|found| found.chain);
+        match opening.tell(durable, begins.next_lsn - 1, chain).map_err(fault)? {
             Reply::Match { matches, tail } => {
                 let mut reply = MatchFrame::empty(stream, epoch);
                 (reply.matches, reply.tail_lsn) = (u8::from(matches), tail.into());

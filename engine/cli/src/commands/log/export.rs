@@ -3,7 +3,7 @@
 use super::view::RecordView;
 use super::{chain_key, open};
 use crate::commands::{Outcome, output};
-use catraca_core::log::{SoundBlock, Tail};
+use catraca_core::log::SoundBlock;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::quarantine;
 use catraca_node::log_files::read::End;
@@ -130,7 +130,7 @@ impl<W: Write> Export<W> {
         let bar = super::progress(&log, args.out.is_some() || !io::stdout().is_terminal())?;
         let mut damaged = Vec::new();
         for &shard in log.shards() {
-            let read = log.blocks(shard, Tail::START, |block| {
+            let read = log.blocks(shard, log.start(shard)?.tail, |block| {
                 bar.inc(block.head.padded_len() as u64);
                 self.block(block, true)
             })?;

@@ -5,6 +5,7 @@ use super::open;
 use super::view::utc;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
+use catraca_core::log::start::LogStart;
 use catraca_core::log::{BlockLocation, SoundBlock};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::LogReader;
@@ -254,6 +255,27 @@ impl<'a> Search<'a> {
     pub fn new(kept: &'a KeptStream) -> Self {
         // An empty stream is contained in every log.
         Self { kept, found: (kept.last_lsn == 0).then_some(Ok(())) }
+    }
+
+    /// The stream begins here: what was removed can be compared no more, but for its last block.
+    pub fn begins(&mut self, start: &LogStart) {
+        let (last_lsn, kept_lsn) = (start.last_lsn(), self.kept.last_lsn);
+        if self.found.is_some() || kept_lsn > last_lsn {
+            return;
+        }
+        let chain = hex::encode(start.tail.previous_chain);
+        self.found = Some(if kept_lsn < last_lsn {
+            Err(format!(
+                "the log begins behind record {last_lsn}, and the head kept ends with record {kept_lsn}: it is older than what was removed; \
+                 compare it with the archive, and keep a newer one"
+            ))
+        } else if self.kept.chain == chain {
+            Ok(())
+        } else {
+            Err(format!(
+                "the log begins behind record {last_lsn} with another chain value than the head kept"
+            ))
+        });
     }
 
     /// A block of the stream was read.

@@ -7,10 +7,10 @@ use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{local_and_utc, utc};
 use crate::commands::Outcome;
 use crate::commands::output::{self, print};
-use catraca_core::log::{BlockLocation, Tail};
+use catraca_core::log::BlockLocation;
 use catraca_node::fatal::{Failure, Status};
-use catraca_node::log_files::LogReader;
 use catraca_node::log_files::read::End;
+use catraca_node::log_files::{LogError, LogReader};
 use catraca_wire::record::RecordHead;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
@@ -29,7 +29,10 @@ Examples:
 With --head: also whether each stream still holds the block that the head names, so that newest blocks cut off are found; with
 --proof: whether that block is the proof's. A receipt is what VERDICT gave, and `catraca lookup` prints. Documents of a proof's
 record are masked unless --unmask is given. Exit status: 0 sound (the rest of an unfinished write at the end is told, and no
-fault), or the proof holds; 3 damaged, the head is not there, or the proof does not hold.";
+fault), or the proof holds; 3 damaged, the head is not there, or the proof does not hold.
+
+Where oldest segments were removed (`retention_days`) it is told behind which record the log begins, and the first block kept must continue
+the last one removed. An archive is verified like a data directory, with --key-file.";
 
 /// Arguments of `catraca log verify`.
 #[derive(clap::Args, Debug)]
@@ -89,7 +92,25 @@ struct Stream {
     times_ns: Option<(u64, u64)>,
     /// Chain value of the last sound block.
     chain_head: String,
+    /// Where the stream begins, if its oldest segments were removed.
+    begins: Option<Begins>,
     problem: Option<Problem>,
+}
+
+/// What was cut off from the beginning of a stream.
+#[derive(Debug, Serialize)]
+struct Begins {
+    /// The last record that was removed; the first one kept follows it.
+    behind_lsn: u64,
+    /// Chain value of the last block that was removed, which the first one kept continues.
+    behind_chain: String,
+    /// The first segment kept.
+    segment: u32,
+    cut_off_at: String,
+    #[serde(skip)]
+    cut_off_at_ns: u64,
+    /// Changes of the blacklist that were kept.
+    changes: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -185,7 +206,17 @@ fn verify(
     search: &mut Option<Search<'_>>,
 ) -> Result<Stream, Failure> {
     let mut times_ns = None;
-    let read = log.blocks(shard, Tail::START, |block| {
+    let start = match log.start(shard) {
+        Err(LogError::LogStart { path, fault }) => {
+            let file = path.display().to_string();
+            return Ok(Stream::unread(shard, file, fault.to_string()));
+        }
+        start => start?,
+    };
+    if let Some(search) = search {
+        search.begins(&start);
+    }
+    let read = log.blocks(shard, start.tail, |block| {
         read_bytes(block.head.padded_len() as u64);
         for (record, _) in block.records() {
             let at = record.decided_at_ns.to_native();
@@ -228,7 +259,7 @@ fn verify(
     Ok(Stream {
         shard,
         state,
-        segments: read.segments,
+        segments: read.segments - start.tail.segment,
         blocks: read.counts.blocks,
         records: read.counts.records,
         bytes: read.counts.bytes,
@@ -238,8 +269,38 @@ fn verify(
         last_record_at: times_ns.map(|(_, last)| utc(last)),
         times_ns,
         chain_head: hex::encode(read.tail.previous_chain),
+        begins: (start.last_lsn() > 0).then(|| Begins {
+            behind_lsn: start.last_lsn(),
+            behind_chain: hex::encode(start.tail.previous_chain),
+            segment: start.tail.segment,
+            cut_off_at: utc(start.cut_at_ns),
+            cut_off_at_ns: start.cut_at_ns,
+            changes: start.changes.len(),
+        }),
         problem,
     })
+}
+
+impl Stream {
+    /// One of which nothing can be read, because nobody knows where it begins.
+    fn unread(shard: u16, file: String, reason: String) -> Self {
+        Self {
+            shard,
+            state: DAMAGED,
+            segments: 0,
+            blocks: 0,
+            records: 0,
+            bytes: 0,
+            last_lsn: 0,
+            epoch: 0,
+            first_record_at: None,
+            last_record_at: None,
+            times_ns: None,
+            chain_head: hex::encode([0; 32]),
+            begins: None,
+            problem: Some(Problem { file, offset: 0, end_offset: None, reason }),
+        }
+    }
 }
 
 impl Report {
@@ -287,6 +348,15 @@ pub fn text(report: &Report) -> String {
     let mut text = format!("{table}\n");
     let mut line = |line: String| writeln!(text, "{line}").expect("writing to a string can't fail");
     for stream in &report.streams {
+        if let Some(begins) = &stream.begins {
+            line(format!(
+                "stream {}: begins behind record {}, chain {}…: older segments were removed {}",
+                stream.shard,
+                begins.behind_lsn,
+                &begins.behind_chain[..16],
+                local_and_utc(begins.cut_off_at_ns)
+            ));
+        }
         if let Some((first, last)) = stream.times_ns {
             line(format!("stream {}: first record {}", stream.shard, local_and_utc(first)));
             line(format!("stream {}: last record  {}", stream.shard, local_and_utc(last)));

@@ -1,0 +1,268 @@
+//! Where a stream begins whose oldest segments were cut off, and what they amount to: the chain value
+//! that the rest continues, the changes of the blacklist that still count, and how far back the tables
+//! have forgotten. LOG.md, "Where a stream begins", is the specification. Pure.
+//!
+//! It takes the place of log that nobody can read again, so one that is unsound stops a node.
+
+use super::Tail;
+use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::log_start::{LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead};
+use catraca_wire::record::{OverlayChange, RECORD_LEN, RecordHead};
+use std::ops::RangeInclusive;
+
+/// What the key of the check is derived for.
+const CHECK_CONTEXT: &str = "catraca 2026 log start, check";
+/// Most records in the file: three for each entry of the largest overlay.
+pub const MAX_RECORDS: usize = 3 * 65_536;
+/// Longest file, bytes.
+pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN;
+
+/// Where a stream begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStart {
+    /// At the first segment that is kept, behind the last block that was cut off.
+    pub tail: Tail,
+    /// When it was cut off, nanoseconds since 1970 UTC.
+    pub cut_at_ns: u64,
+    /// The latest of the times of the transactions cut off, nanoseconds since 1970 UTC.
+    pub newest_event_ns: u64,
+    /// Between which positions ([`crate::owner`]) their payers lie; empty where there were none.
+    pub payers: RangeInclusive<u64>,
+    /// Id of the list that was loaded last; 0 none.
+    pub snapshot_id: u64,
+    /// The changes of the blacklist that still count, in order of their sequence numbers.
+    pub changes: Vec<OverlayChange>,
+}
+
+/// What is wrong with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LogStartFault {
+    /// Shorter or longer than it says.
+    #[error("it has {have} bytes where {want} belong")]
+    Length {
+        /// Bytes of the file.
+        have: u64,
+        /// Bytes that it should have.
+        want: u64,
+    },
+    /// Magic, check sum or fields of its head are wrong.
+    #[error("its head is unsound")]
+    Head,
+    /// Of a format that this build does not know.
+    #[error(
+        "its format has version {0}, which this build does not know; use the build that wrote it, or a newer one"
+    )]
+    Version(u16),
+    /// Of another cluster or stream.
+    #[error("it is of another stream, or of another cluster")]
+    OtherStream,
+    /// The check sum of its records is wrong, or one of them is no change of a blacklist.
+    #[error("its records are unsound")]
+    Records,
+    /// It was not written by who has the chain's key.
+    #[error("it does not match its keyed hash: altered, or of another key")]
+    Check,
+}
+
+/// The head of the file, if its check sum is right and it is of this stream.
+///
+/// # Errors
+/// [`LogStartFault`].
+pub fn head(
+    bytes: &[u8; LOG_START_LEN],
+    cluster_id: Option<[u8; 16]>,
+    shard: u16,
+) -> Result<LogStartHead, LogStartFault> {
+    let head: LogStartHead = *bytemuck::from_bytes(bytes);
+    if head.magic != LOG_START_MAGIC || head.head_crc.to_native() != head.expected_crc() {
+        return Err(LogStartFault::Head);
+    }
+    if head.format_version.to_native() != LOG_START_VERSION {
+        return Err(LogStartFault::Version(head.format_version.to_native()));
+    }
+    if head.shard.to_native() != shard || cluster_id.is_some_and(|id| id != head.cluster_id) {
+        return Err(LogStartFault::OtherStream);
+    }
+    let is_plausible = head.segment.to_native() > 0
+        && (1..u64::MAX).contains(&head.last_lsn.to_native())
+        && head.record_count.to_native() as usize <= MAX_RECORDS
+        && head.reserved == [0; 88];
+    if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
+}
+
+/// The keyed hash that the file should have.
+fn check(head: &LogStartHead, records: &[u8], key: &ChainKey) -> [u8; 32] {
+    let bare = LogStartHead { check: [0; 32], records_crc: 0.into(), head_crc: 0.into(), ..*head };
+    let mut hasher = blake3::Hasher::new_keyed(&blake3::derive_key(CHECK_CONTEXT, key));
+    hasher.update(bytemuck::bytes_of(&bare));
+    hasher.update(records);
+    *hasher.finalize().as_bytes()
+}
+
+impl LogStart {
+    /// Of a stream of which nothing was cut off.
+    pub fn of_whole_stream() -> Self {
+        Self {
+            tail: Tail::START,
+            cut_at_ns: 0,
+            newest_event_ns: 0,
+            payers: RangeInclusive::new(u64::MAX, 0),
+            snapshot_id: 0,
+            changes: Vec::new(),
+        }
+    }
+
+    /// The last record that was cut off; 0 where nothing was.
+    pub fn last_lsn(&self) -> u64 {
+        self.tail.next_lsn - 1
+    }
+
+    /// Out of the bytes of the file. Without a key its keyed hash is not checked.
+    ///
+    /// # Errors
+    /// [`LogStartFault`].
+    pub fn parse(
+        bytes: &[u8],
+        cluster_id: Option<[u8; 16]>,
+        shard: u16,
+        key: Option<&ChainKey>,
+    ) -> Result<Self, LogStartFault> {
+        let have = bytes.len() as u64;
+        let short = LogStartFault::Length { have, want: LOG_START_LEN as u64 };
+        let (first, records) = bytes.split_first_chunk::<LOG_START_LEN>().ok_or(short)?;
+        let head = head(first, cluster_id, shard)?;
+        let want = LOG_START_LEN + head.record_count.to_native() as usize * RECORD_LEN;
+        if bytes.len() != want {
+            return Err(LogStartFault::Length { have, want: want as u64 });
+        }
+        if crc32c::crc32c(records) != head.records_crc.to_native() {
+            return Err(LogStartFault::Records);
+        }
+        if key.is_some_and(|key| check(&head, records, key) != head.check) {
+            return Err(LogStartFault::Check);
+        }
+        let changes = records
+            .chunks_exact(RECORD_LEN)
+            .map(|record| OverlayChange::from_record(bytemuck::from_bytes::<RecordHead>(record)));
+        Ok(Self {
+            tail: Tail {
+                segment: head.segment.to_native(),
+                offset: SEGMENT_HEAD_LEN as u64,
+                next_lsn: head.last_lsn.to_native() + 1,
+                previous_chain: head.chain,
+                epoch: head.epoch.to_native(),
+                sealed_at_ns: head.sealed_at_ns.to_native(),
+            },
+            cut_at_ns: head.cut_at_ns.to_native(),
+            newest_event_ns: head.newest_event_ns.to_native(),
+            payers: head.lowest_payer.to_native()..=head.highest_payer.to_native(),
+            snapshot_id: head.snapshot_id.to_native(),
+            changes: changes.collect::<Option<_>>().ok_or(LogStartFault::Records)?,
+        })
+    }
+
+    /// The bytes of the file.
+    ///
+    /// # Panics
+    /// For a stream of which nothing was cut off, which has no such file.
+    pub fn to_bytes(&self, cluster_id: [u8; 16], shard: u16, key: &ChainKey) -> Vec<u8> {
+        assert!(self.tail.segment > 0 && self.tail.next_lsn > 1, "something was cut off");
+        assert!(self.changes.len() <= MAX_RECORDS, "an overlay has no more");
+        let records: Vec<RecordHead> =
+            self.changes.iter().map(|change| change.to_record(self.cut_at_ns)).collect();
+        let records: &[u8] = bytemuck::cast_slice(&records);
+        let mut head = LogStartHead::empty();
+        head.shard = shard.into();
+        head.segment = self.tail.segment.into();
+        head.cluster_id = cluster_id;
+        head.last_lsn = self.last_lsn().into();
+        head.chain = self.tail.previous_chain;
+        head.epoch = self.tail.epoch.into();
+        head.record_count = (self.changes.len() as u32).into();
+        head.sealed_at_ns = self.tail.sealed_at_ns.into();
+        head.cut_at_ns = self.cut_at_ns.into();
+        head.newest_event_ns = self.newest_event_ns.into();
+        head.lowest_payer = (*self.payers.start()).into();
+        head.highest_payer = (*self.payers.end()).into();
+        head.snapshot_id = self.snapshot_id.into();
+        head.check = check(&head, records, key);
+        head.records_crc = crc32c::crc32c(records).into();
+        head.head_crc = head.expected_crc().into();
+        [bytemuck::bytes_of(&head), records].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::DocumentKey;
+    use catraca_wire::frame::Scope;
+    use catraca_wire::record::OverlayOp;
+
+    const KEY: ChainKey = [3; 32];
+    const CLUSTER: [u8; 16] = [9; 16];
+
+    fn start(changes: u32) -> LogStart {
+        let change = |number: u32| OverlayChange {
+            document: DocumentKey::from_cpf_number(100_000_000 + number).expect("a number"),
+            scope: Scope::Exact,
+            op: [OverlayOp::List, OverlayOp::Unlist, OverlayOp::Allow { until_day: 20_700 }]
+                [number as usize % 3],
+            sequence: u64::from(number) + 1,
+        };
+        LogStart {
+            tail: Tail {
+                segment: 7,
+                next_lsn: 1_001,
+                previous_chain: [5; 32],
+                epoch: 3,
+                sealed_at_ns: 77,
+                ..Tail::START
+            },
+            cut_at_ns: 1_000,
+            newest_event_ns: 900,
+            payers: 10..=20,
+            snapshot_id: 0xabc,
+            changes: (0..changes).map(change).collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        for changes in [0, 1, 40] {
+            let start = start(changes);
+            let bytes = start.to_bytes(CLUSTER, 2, &KEY);
+            for key in [Some(&KEY), None] {
+                assert_eq!(LogStart::parse(&bytes, Some(CLUSTER), 2, key), Ok(start.clone()));
+            }
+            assert_eq!(LogStart::parse(&bytes, None, 2, None), Ok(start.clone()));
+        }
+    }
+
+    #[test]
+    fn whatever_is_altered_is_seen() {
+        let bytes = start(3).to_bytes(CLUSTER, 2, &KEY);
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered[at] ^= 1;
+            for key in [Some(&KEY), None] {
+                let read = LogStart::parse(&altered, Some(CLUSTER), 2, key);
+                assert!(read.is_err(), "byte {at}: {read:?}");
+            }
+        }
+        for len in 0..bytes.len() {
+            assert!(LogStart::parse(&bytes[..len], None, 2, None).is_err(), "{len} bytes");
+        }
+        assert!(LogStart::parse(&[&bytes[..], &[0]].concat(), None, 2, None).is_err());
+    }
+
+    #[test]
+    fn what_is_of_another_place_or_key_is_refused() {
+        let bytes = start(3).to_bytes(CLUSTER, 2, &KEY);
+        let other = LogStart::parse(&bytes, Some([8; 16]), 2, None);
+        assert_eq!(other, Err(LogStartFault::OtherStream));
+        assert_eq!(LogStart::parse(&bytes, None, 3, None), Err(LogStartFault::OtherStream));
+        let other = LogStart::parse(&bytes, None, 2, Some(&[4; 32]));
+        assert_eq!(other, Err(LogStartFault::Check));
+    }
+}
