@@ -5,6 +5,7 @@
 //! product belongs here, and nothing here may be used by it.
 
 pub mod binary;
+pub mod clock;
 pub mod command;
 pub mod disk;
 pub mod fuzz;

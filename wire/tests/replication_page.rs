@@ -1,9 +1,9 @@
 //! REPLICATION.md says what the layouts and codes of `replication` are, to the byte.
 
 use catraca_wire::replication::{
-    AcceptFrame, AckFrame, BlockPrefaceFields, HeartbeatFrame, JoinFrame, LinkHeadFields, LinkKind,
-    ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Purpose, RefuseFrame, RefuseReason,
-    length_bounds,
+    AcceptFrame, AckFrame, BlockPrefaceFields, FilePartPrefaceFields, HeartbeatFrame, JoinFrame,
+    LinkHeadFields, LinkKind, MatchFrame, ProbeFrame, ProofFrame, Purpose, RefuseFrame,
+    RefuseReason, length_bounds,
 };
 use std::mem::{offset_of, size_of};
 
@@ -61,7 +61,7 @@ fn every_layout_is_on_the_page() {
     assert_layout!("BLOCK (", BlockPrefaceFields: 16; committed_lsn, durable_lsn);
     assert_layout!("ACK (", AckFrame: 16; lsn, receipt);
     assert_layout!("HEARTBEAT (", HeartbeatFrame: 16; disk_full, reserved);
-    assert_layout!("LIST_PART (", ListPartPrefaceFields: 16; list_len, offset);
+    assert_layout!("FILE_PART (", FilePartPrefaceFields: 16; file_len, offset);
 }
 
 #[test]

@@ -166,14 +166,14 @@ fn going_on(
     stream: u16,
     recovered: &RecoveredStream,
 ) -> Result<Stream, Failure> {
-    let segment_len = if recovered.segments == 0 {
-        None
-    } else {
-        let path = segment::segment_path(data_dir.path(), stream, recovered.tail.segment);
-        let len = std::fs::metadata(&path)
-            .map_err(|e| Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())))?
-            .len();
-        Some(len)
+    let path = segment::segment_path(data_dir.path(), stream, recovered.tail.segment);
+    let segment_len = match std::fs::metadata(&path) {
+        Ok(file) => Some(file.len()),
+        // A stream without a block: its first segment is to be made.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && recovered.counts.blocks == 0 => None,
+        Err(e) => {
+            return Err(Failure::new(Status::DataDirectory, format!("{}: {e}", path.display())));
+        }
     };
     Ok(Stream { tail: recovered.tail, segments: recovered.segments, segment_len })
 }

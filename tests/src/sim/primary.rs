@@ -217,6 +217,7 @@ impl Sim {
                 self.send_frame(node, conn, NodeFrame::Match { matches, tail })
             }
             (Ok(Reply::Match { .. }), None) => {}
+            (Ok(Reply::CutOff), _) => unreachable!("nothing is removed from these logs"),
             (Ok(Reply::Feed(feeder)), _) => self.begin_feed(node, stream, feeder),
             (Err(fault), _) => self.fail_session(node, &fault.to_string()),
         }

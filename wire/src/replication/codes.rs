@@ -35,8 +35,8 @@ wire_codes! {
         Revoked = 14 => "REVOKED",
         /// Still here.
         Heartbeat = 15 => "HEARTBEAT",
-        /// A piece of a list.
-        ListPart = 16 => "LIST_PART",
+        /// A piece of a file: of a list, or of `log.start`.
+        FilePart = 16 => "FILE_PART",
     }
 }
 

@@ -223,10 +223,10 @@ link_frame! {
 }
 
 link_frame! {
-    /// What LIST_PART says before its bytes.
-    ListPartPreface as ListPartPrefaceFields, ListPart, 32; {
-        /// Length of the whole list, bytes.
-        list_len: u64,
+    /// What FILE_PART says before its bytes.
+    FilePartPreface as FilePartPrefaceFields, FilePart, 32; {
+        /// Length of the whole file, bytes.
+        file_len: u64,
         /// Where these bytes belong.
         offset: u64,
     }

@@ -26,7 +26,7 @@ pub const LINK_HEAD_LEN: usize = 16;
 pub const MAX_ADDRESS_LEN: usize = 48;
 /// Longest text of a REFUSE, bytes of UTF-8.
 pub const MAX_REASON_LEN: usize = 160;
-/// Bytes of a list that one LIST_PART carries, at most.
+/// Bytes of a file that one FILE_PART carries, at most.
 pub const MAX_PART_LEN: usize = 256 * 1024;
 
 layout! {
@@ -102,9 +102,9 @@ pub const fn length_bounds(kind: LinkKind) -> (usize, usize) {
         | LinkKind::Granted
         | LinkKind::Revoke
         | LinkKind::Revoked => exactly(LINK_HEAD_LEN),
-        LinkKind::ListPart => (
-            size_of::<ListPartPrefaceFields>() + 1,
-            size_of::<ListPartPrefaceFields>() + MAX_PART_LEN,
+        LinkKind::FilePart => (
+            size_of::<FilePartPrefaceFields>() + 1,
+            size_of::<FilePartPrefaceFields>() + MAX_PART_LEN,
         ),
     }
 }

@@ -31,17 +31,6 @@ pub enum FeedFault {
     /// It asks again before it was told.
     #[error("the standby asks for another boundary before it was told of the last")]
     Impatient,
-    /// It asks of a record that was removed here.
-    #[error(
-        "the standby's log ends, or parts from this one, at record {lsn} or before, and this log begins behind record {cut_off}: bring the \
-         standby a copy of this node's folder log"
-    )]
-    CutOff {
-        /// The record.
-        lsn: u64,
-        /// The last one removed.
-        cut_off: u64,
-    },
     /// It wants what lies behind a boundary that is not here.
     #[error("the standby wants what follows record {0}, which is not here")]
     NotHere(u64),

@@ -86,6 +86,17 @@ pub enum FollowFault {
     /// A message that does not belong here.
     #[error("a message out of order")]
     OutOfOrder,
+    /// The primary has removed what this log needs next.
+    #[error(
+        "the primary's log begins behind record {theirs}, and this node's ends with record {ours}: build this node anew behind its primary \
+         (LOG.md, Building a node anew)"
+    )]
+    Removed {
+        /// The last record here.
+        ours: u64,
+        /// The last one that was removed there.
+        theirs: u64,
+    },
     /// The primary's log has none of this log's boundaries.
     #[error(
         "the primary's log has no block of this node's, whose log begins behind record {start}. Nothing was cut here: bring a copy of the \
@@ -236,6 +247,20 @@ impl Follower {
             return Err(FollowFault::LostCommitted { committed: self.committed });
         }
         Ok(next)
+    }
+
+    /// The primary's log begins behind a record, and has nothing of what was asked. A stream without a
+    /// block may begin there, too.
+    ///
+    /// # Errors
+    /// [`FollowFault::Removed`].
+    pub fn begins_behind(&self, theirs: u64) -> Result<(), FollowFault> {
+        let ours = self.boundaries.last().next_lsn - 1;
+        if self.boundaries.len() == 1 && theirs > ours {
+            Ok(())
+        } else {
+            Err(FollowFault::Removed { ours, theirs })
+        }
     }
 
     /// A block came from the primary of an epoch, which had committed everything up to a record.

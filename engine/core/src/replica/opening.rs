@@ -40,6 +40,8 @@ pub enum Reply {
     },
     /// Blocks, from here on.
     Feed(Feeder),
+    /// Where this stream begins: what the standby asks of was removed.
+    CutOff,
 }
 
 /// A stream that has not begun.
@@ -74,12 +76,11 @@ impl Opening {
     /// the record that was [`due`](Self::due), where there is such a block; what lies behind the
     /// record `durable` does not count.
     ///
-    /// What lies before the record behind `cut_off` was removed here: whoever asks of that is not told
-    /// that it is not here, for it would cut it off.
+    /// Everything up to the record `cut_off` was removed here. Whoever asks of that is not told that it
+    /// is not here, for it would cut it off.
     ///
     /// # Errors
-    /// [`FeedFault::NotHere`] when it wants what follows a boundary that is not here,
-    /// [`FeedFault::CutOff`].
+    /// [`FeedFault::NotHere`] when it wants what follows a boundary that is not here.
     pub fn tell(
         &mut self,
         durable: u64,
@@ -89,7 +90,7 @@ impl Opening {
         let (question, _) = self.asked.take().expect("somebody has asked");
         let (Question::Probe { lsn, .. } | Question::Follow { lsn, .. }) = question;
         if lsn < cut_off {
-            return Err(FeedFault::CutOff { lsn, cut_off });
+            return Ok(Reply::CutOff);
         }
         let is_here = |lsn: u64, chain: Chain| lsn <= durable && found == Some(chain);
         match question {
@@ -150,9 +151,10 @@ mod tests {
             let mut opening = Opening::default();
             opening.asks(question, 0).expect("the first");
             let told = opening.tell(9, 5, None);
-            assert_eq!(told.err(), Some(FeedFault::CutOff { lsn: 4, cut_off: 5 }));
+            assert!(matches!(told, Ok(Reply::CutOff)), "{told:?}");
             opening.asks(question, 0).expect("the next");
-            assert!(opening.tell(9, 4, Some(CHAIN)).is_ok(), "the log's start is a boundary");
+            let told = opening.tell(9, 4, Some(CHAIN)).expect("the log's start is a boundary");
+            assert!(!matches!(told, Reply::CutOff), "{told:?}");
         }
     }
 }

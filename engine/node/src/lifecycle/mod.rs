@@ -127,10 +127,11 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     pair.check_epoch();
     let mut segments_ready = Vec::with_capacity(usize::from(shards));
     for (shard, stream) in streams.iter().enumerate() {
-        if stream.segments == 0 {
-            prepare_first(&data_dir, shard as u16, segment_len)?;
+        let first = stream.tail.segment;
+        if stream.segment_len.is_none() {
+            prepare_first(&data_dir, shard as u16, first, segment_len)?;
         }
-        segments_ready.push(stream.segments.max(1));
+        segments_ready.push(stream.segments.max(first + 1));
         channels.feeds[shard].set_durable(stream.tail.next_lsn - 1);
     }
     let mut setups = CoreSetups {
@@ -304,11 +305,16 @@ fn retention(config: &Config) -> RetentionSettings {
     }
 }
 
-fn prepare_first(data_dir: &DataDir, shard: u16, segment_len: u64) -> Result<(), Failure> {
+fn prepare_first(
+    data_dir: &DataDir,
+    shard: u16,
+    index: u32,
+    segment_len: u64,
+) -> Result<(), Failure> {
     let new = NewSegment {
         cluster_id: data_dir.cluster_id,
         shard,
-        index: 0,
+        index,
         segment_len,
         created_at_ns: wall_ns(),
     };

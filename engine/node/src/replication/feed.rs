@@ -119,6 +119,10 @@ fn find_start(
                 (reply.matches, reply.tail_lsn) = (u8::from(matches), tail.into());
                 connection.send(&reply)?;
             }
+            Reply::CutOff => {
+                // The standby ends the session: it begins there, or it can't follow.
+                super::log_start::serve(replication, connection, stream)?;
+            }
             Reply::Feed(feeder) => {
                 let found = found.expect("it was found, or nothing would follow it");
                 return Ok(Some((feeder, found.cursor)));

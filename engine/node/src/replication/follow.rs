@@ -5,7 +5,7 @@
 use super::connection::{Connection, ConnectionFailure};
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
-use super::{Replication, cut};
+use super::{Replication, cut, log_start};
 use crate::block_file::{BlockFile, DirectBlock};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
@@ -65,6 +65,11 @@ pub(super) fn run(
         let came =
             if *following.catching_up() { connection.next()? } else { connection.next_alone()? };
         let Some((kind, frame)) = came else { continue };
+        if kind == LinkKind::FilePart {
+            let first = (kind, frame.to_vec());
+            let follower = &stream.follower;
+            return begin(replication, standby_session, number, &mut connection, first, follower);
+        }
         if kind != LinkKind::Block {
             return Err(ConnectionFailure::Unexpected(kind));
         }
@@ -139,6 +144,17 @@ fn find_boundary(
                 next = loop {
                     standby_session.check()?;
                     let Some((kind, frame)) = connection.next()? else { continue };
+                    if kind == LinkKind::FilePart {
+                        let first = (kind, frame.to_vec());
+                        return begin(
+                            replication,
+                            standby_session,
+                            number,
+                            connection,
+                            first,
+                            follower,
+                        );
+                    }
                     let reply =
                         view::<MatchFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
                     following.told(number, reply.tail_lsn.to_native());
@@ -156,6 +172,19 @@ fn find_boundary(
             }
         }
     }
+}
+
+/// The primary tells where its stream begins instead of what it was asked.
+fn begin(
+    replication: &Replication,
+    standby_session: &StandbySession,
+    number: u16,
+    connection: &mut Connection,
+    first: (LinkKind, Vec<u8>),
+    follower: &Follower,
+) -> Result<(), ConnectionFailure> {
+    log_start::take(replication, standby_session, number, connection, first, follower)
+        .map(|never| match never {})
 }
 
 fn fault(fault: FollowFault) -> ConnectionFailure {

@@ -2,16 +2,15 @@
 //! comes over a connection of its own.
 
 use super::connection::{Connection, ConnectionFailure};
+use super::parts::{self, Parts};
 use super::standby::{Following, StandbySession};
 use super::{Replication, SILENCE};
 use crate::list_files;
 use crate::list_files::{LISTS_DIR, kept_path};
 use crate::whole_file::{GROUP, WholeFile};
-use catraca_wire::replication::{
-    LinkHeadFields, LinkKind, ListPartPrefaceFields, MAX_PART_LEN, Purpose,
-};
+use catraca_wire::replication::Purpose;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,23 +26,8 @@ pub(super) fn serve(
 ) -> Result<(), ConnectionFailure> {
     let path = kept_path(&replication.setup.data_dir.join(LISTS_DIR), id);
     let mut file = File::open(path)?;
-    let list_len = file.metadata()?.len();
-    let mut part = vec![0; MAX_PART_LEN];
-    let mut offset = 0;
-    while offset < list_len {
-        let len = file.read(&mut part)?;
-        if len == 0 {
-            return Err(ConnectionFailure::Closed);
-        }
-        let mut preface = ListPartPrefaceFields::empty(0, 0);
-        preface.head =
-            LinkHeadFields::new(LinkKind::ListPart, size_of::<ListPartPrefaceFields>() + len, 0, 0);
-        (preface.list_len, preface.offset) = (list_len.into(), offset.into());
-        connection.write(bytemuck::bytes_of(&preface))?;
-        connection.write(&part[..len])?;
-        offset += len as u64;
-    }
-    Ok(())
+    let file_len = file.metadata()?.len();
+    parts::send(&mut connection, &mut file, file_len)
 }
 
 /// Fetches a list that the log says is in use, and keeps it once it has proved sound.
@@ -59,9 +43,9 @@ pub(super) fn fetch(
     let folder = replication.setup.data_dir.join(LISTS_DIR);
     let kept = kept_path(&folder, id);
     let mut file = WholeFile::create(&kept, GROUP)?;
-    let mut have = 0;
+    let mut parts = Parts::new(MAX_LIST_LEN);
     let mut heard = Instant::now();
-    loop {
+    while !parts.is_whole() {
         standby_session.check()?;
         let Some((kind, frame)) = connection.next()? else {
             if heard.elapsed() > SILENCE {
@@ -70,25 +54,7 @@ pub(super) fn fetch(
             continue;
         };
         heard = Instant::now();
-        if kind != LinkKind::ListPart {
-            return Err(ConnectionFailure::Unexpected(kind));
-        }
-        let (preface, bytes) = frame.split_at(size_of::<ListPartPrefaceFields>());
-        let preface: &ListPartPrefaceFields = bytemuck::from_bytes(preface);
-        let list_len = preface.list_len.to_native();
-        if preface.offset.to_native() != have
-            || list_len > MAX_LIST_LEN
-            || have + bytes.len() as u64 > list_len
-        {
-            return Err(ConnectionFailure::Fault(
-                "the parts of a list do not fit together".to_owned(),
-            ));
-        }
-        file.write_all(bytes)?;
-        have += bytes.len() as u64;
-        if have == list_len {
-            break;
-        }
+        file.write_all(parts.take(kind, frame)?)?;
     }
     file.flush()?;
     let check = |path: &Path| {
@@ -101,7 +67,7 @@ pub(super) fn fetch(
     following.hold_list(Arc::new(check(&kept)?));
     tracing::info!(
         id = format_args!("{id:016x}"),
-        bytes = have,
+        bytes = parts.have_len(),
         "the list in use has come from the primary"
     );
     Ok(())

@@ -11,6 +11,7 @@
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
 //! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
 //! join         who this node is to the other one                told         what the program's own log says
+//! parts        files in pieces                                  log_start    where a stream begins, from the primary to the standby
 //! ```
 //!
 //! A session is one connection from node to node (heartbeats, membership of the in-sync set) and
@@ -27,7 +28,9 @@ pub mod frames;
 mod join;
 mod listen;
 mod lists;
+mod log_start;
 mod mover;
+mod parts;
 mod promote;
 pub mod restart;
 mod standby;

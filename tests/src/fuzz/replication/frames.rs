@@ -5,10 +5,10 @@ use super::super::input::Input;
 use catraca_node::replication::frames::{BUFFER_LEN, Frames};
 use catraca_wire::frame::text_of;
 use catraca_wire::replication::{
-    AcceptFrame, AckFrame, BlockPrefaceFields, FollowFrame, GrantFrame, GrantedFrame,
-    HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields, LinkKind,
-    ListPartPrefaceFields, MatchFrame, ProbeFrame, ProofFrame, Prover, RefuseFrame, RefuseReason,
-    RevokeFrame, RevokedFrame, WelcomeFrame, check_head, length_bounds, proof, view,
+    AcceptFrame, AckFrame, BlockPrefaceFields, FilePartPrefaceFields, FollowFrame, GrantFrame,
+    GrantedFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields,
+    LinkKind, MatchFrame, ProbeFrame, ProofFrame, Prover, RefuseFrame, RefuseReason, RevokeFrame,
+    RevokedFrame, WelcomeFrame, check_head, length_bounds, proof, view,
 };
 
 /// Longest stream of bytes: more than the buffer holds, so that what is left in it has to move.
@@ -154,7 +154,7 @@ fn check(kind: LinkKind, frame: &[u8]) {
     is::<HeartbeatFrame>(kind, frame);
     match kind {
         LinkKind::Block => drop(preface::<BlockPrefaceFields>(frame)),
-        LinkKind::ListPart => drop(preface::<ListPartPrefaceFields>(frame)),
+        LinkKind::FilePart => drop(preface::<FilePartPrefaceFields>(frame)),
         _ => {}
     }
     if let Some(refuse) = view::<RefuseFrame>(frame) {

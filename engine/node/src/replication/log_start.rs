@@ -1,0 +1,67 @@
+//! Where a stream begins, from a primary whose oldest segments were removed to a standby that has none
+//! of it: the file `log.start`, in place of what the standby asked for.
+
+use super::Replication;
+use super::connection::{Connection, ConnectionFailure};
+use super::parts::{self, Parts};
+use super::standby::StandbySession;
+use crate::fatal::{self, Failure, Status};
+use crate::log_files::{log_start, removal};
+use crate::whole_file::{GROUP, write_durably};
+use catraca_core::log::start::{LogStart, MAX_LOG_START_LEN};
+use catraca_core::replica::Follower;
+use catraca_wire::replication::LinkKind;
+use std::fs;
+
+/// Sends where a stream begins.
+pub(super) fn serve(
+    replication: &Replication,
+    connection: &mut Connection,
+    stream: u16,
+) -> Result<(), ConnectionFailure> {
+    let bytes = fs::read(log_start::path(&replication.setup.data_dir, stream))?;
+    parts::send(connection, &mut &bytes[..], bytes.len() as u64)
+}
+
+/// Takes it: `kind` and `frame` are its first piece. The stream begins there from now on, and the node
+/// starts anew.
+pub(super) fn take(
+    replication: &Replication,
+    standby_session: &StandbySession,
+    stream: u16,
+    connection: &mut Connection,
+    first: (LinkKind, Vec<u8>),
+    follower: &Follower,
+) -> Result<std::convert::Infallible, ConnectionFailure> {
+    let mut parts = Parts::new(MAX_LOG_START_LEN as u64);
+    let mut bytes = parts.take(first.0, &first.1)?.to_vec();
+    while !parts.is_whole() {
+        standby_session.check()?;
+        let Some((kind, frame)) = connection.next()? else { continue };
+        bytes.extend_from_slice(parts.take(kind, frame)?);
+    }
+    let setup = &replication.setup;
+    let start = LogStart::parse(&bytes, Some(setup.cluster_id), stream, Some(&setup.key));
+    let start = start.map_err(|fault| {
+        ConnectionFailure::Fault(format!("where the primary's stream {stream} begins: {fault}"))
+    })?;
+    follower.begins_behind(start.last_lsn()).map_err(|fault| {
+        tracing::error!(stream, %fault, "this standby does not follow");
+        ConnectionFailure::Fault(fault.to_string())
+    })?;
+    let path = log_start::path(&setup.data_dir, stream);
+    let _turn = replication.turn.for_cut();
+    let taken = write_durably(&path, GROUP, &bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|()| removal::finish(&setup.data_dir, stream).map_err(|e| e.to_string()));
+    if let Err(error) = taken {
+        let message = format!("where the log begins could not be written: {error}");
+        fatal::end(&Failure::new(Status::DiskFailed, message));
+    }
+    tracing::warn!(
+        stream,
+        begins_behind_lsn = start.last_lsn(),
+        "the primary's oldest log is removed: this node's log begins where the primary's does"
+    );
+    replication.start_anew()
+}
