@@ -20,7 +20,7 @@ pub mod limits;
 pub mod log;
 pub mod memory;
 pub mod observe;
-mod owner;
+pub mod owner;
 pub mod policy;
 pub mod rebuild;
 pub mod replica;

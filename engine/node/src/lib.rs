@@ -29,5 +29,5 @@ pub mod signals;
 pub mod socket;
 mod threads;
 pub mod time_zone;
-mod wall_clock;
+pub mod wall_clock;
 pub mod whole_file;

@@ -333,7 +333,8 @@ fn a_look_up_finds_all_streams_newest_first() {
     assert_eq!(reader.shards(), [0, 3]);
     assert_eq!(reader.cluster_id(), Some(CLUSTER));
     let id = transaction_id("T00000421").expect("an id");
-    let found = lookup::find(&reader, &id, None, 10).expect("readable");
+    let query = |payer| lookup::Query { id, payer };
+    let found = lookup::find(&reader, &query(None), 10).expect("readable");
     let places: Vec<_> = found
         .records
         .iter()
@@ -343,16 +344,16 @@ fn a_look_up_finds_all_streams_newest_first() {
     assert!(found.records[0].place.segment >= 1);
 
     let payer = decision(421).transaction.payer;
-    assert_eq!(lookup::find(&reader, &id, Some(&payer), 1).expect("readable").records.len(), 1);
+    assert_eq!(lookup::find(&reader, &query(Some(payer)), 1).expect("readable").records.len(), 1);
     let nobody = decision(422).transaction.payer;
-    assert_eq!(lookup::find(&reader, &id, Some(&nobody), 1).expect("readable").matches, 0);
+    assert_eq!(lookup::find(&reader, &query(Some(nobody)), 1).expect("readable").matches, 0);
 
     // A damaged stream is read up to the damage, and said so.
     let path = segment::segment_path(dir.path(), 3, 0);
     let mut bytes = fs::read(&path).expect("readable");
     bytes[SEGMENT_HEAD_LEN + 1000] ^= 1;
     fs::write(&path, bytes).expect("own");
-    let found = lookup::find(&reader, &id, None, 10).expect("readable");
+    let found = lookup::find(&reader, &query(None), 10).expect("readable");
     assert_eq!(found.matches, 1);
     assert!(
         matches!(found.streams[1].1.end, End::Damaged(_)) && found.streams[0].1.end == End::Clean
@@ -393,13 +394,9 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
             .map(|found| found.as_ref().map(|r| (r.place.shard, r.head.lsn.to_native())))
             .collect::<Vec<_>>()
     };
-    let plain = lookup::find(
-        &LogReader::open(dir.path(), Some(KEY)).expect("a log"),
-        &queries[0].id,
-        None,
-        1,
-    )
-    .expect("readable");
+    let plain =
+        lookup::find(&LogReader::open(dir.path(), Some(KEY)).expect("a log"), &queries[0], 1)
+            .expect("readable");
     assert_eq!(
         find_newest(&[600, 600], &queries[..1]).expect("readable")[0].as_ref(),
         plain.records.first()

@@ -1,6 +1,8 @@
 //! Look-ups by indexes, on files: whatever becomes of the indexes, the answers are the log's.
 
-use catraca_node::log_files::lookup::{OwnLog, Query};
+use catraca_node::log_files::index_file::IndexFiles;
+use catraca_node::log_files::indexed;
+use catraca_node::log_files::lookup::{self, OwnLog, Query};
 use catraca_node::log_files::read::End;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{index_path, segment_path};
@@ -274,4 +276,36 @@ fn a_reading_that_failed_is_begun_anew() {
     assert!(index.find_newest(&[end], &queries()).is_err());
     fs::write(&path, &sound).expect("own");
     assert_eq!(found(&mut index, end), scanned(dir.path()));
+}
+
+#[test]
+fn a_person_who_asks_gets_every_decision_with_indexes_and_without() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = written(dir.path(), 200);
+    let reader = LogReader::open(dir.path(), Some(KEY)).expect("a log");
+    let files = IndexFiles::new(own(dir.path()));
+    let ask = |query: &Query| {
+        let scanned = lookup::find(&reader, query, 20).expect("readable");
+        let found = indexed::find(&reader, &files, query, 20).expect("readable");
+        assert_eq!((found.matches, &found.records), (scanned.matches, &scanned.records));
+        let ends = |found: &lookup::Found| {
+            found.streams.iter().map(|(_, read)| read.tail).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(&found), ends(&scanned));
+        found.matches
+    };
+    let none: u64 = queries().iter().map(&ask).sum();
+    assert!(none > 100, "ids come again");
+    work(&mut LogIndex::new(own(dir.path())), log.next_lsn - 1);
+    assert_eq!(queries().iter().map(&ask).sum::<u64>(), none);
+    // One is missing in the middle, and one is damaged.
+    fs::remove_file(index_path(dir.path(), 0, 7)).expect("own");
+    assert_eq!(queries().iter().map(&ask).sum::<u64>(), none);
+    let path = index_path(dir.path(), 0, 2);
+    let mut bytes = fs::read(&path).expect("there");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&path, bytes).expect("own");
+    assert_eq!(queries().iter().map(&ask).sum::<u64>(), none);
+    assert!(!index_path(dir.path(), 0, 7).exists(), "nothing is written");
 }

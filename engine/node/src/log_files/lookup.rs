@@ -1,12 +1,13 @@
 //! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end,
-//! and says where one is damaged: for a person who asks. A running node looks in its own streams by
-//! their indexes ([`search`](super::search)).
+//! and says where one is damaged: for a person who asks; [`indexed`](super::indexed) asks the indexes
+//! beside the segments first. A running node looks in its own streams by their indexes
+//! ([`search`](super::search)).
 
 use super::error::LogError;
 use super::read::{LogReader, StreamRead};
 use super::segment;
 use crate::whole_file;
-use catraca_core::log::BlockLocation;
+use catraca_core::log::{BlockLocation, SoundBlock};
 use catraca_wire::block::ChainKey;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::TRANSACTION_ID_LEN;
@@ -30,7 +31,7 @@ pub struct StoredRecord {
 }
 
 /// What a look-up found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Found {
     /// The newest decisions with that id, newest first.
     pub records: Vec<StoredRecord>,
@@ -40,46 +41,52 @@ pub struct Found {
     pub streams: Vec<(u16, StreamRead)>,
 }
 
-/// Finds the decisions on a transaction id, of one payer or of all.
+impl Found {
+    /// Takes what a block has of decisions on a query; keeps `limit` and some, the newest.
+    pub(super) fn take(&mut self, block: &SoundBlock<'_>, query: &Query, limit: usize) {
+        for (head, extension) in block.records() {
+            let transaction = &head.transaction;
+            if head.kind != RecordKind::Decision.to_wire()
+                || transaction.id != query.id
+                || query.payer.is_some_and(|payer| transaction.payer != payer)
+            {
+                continue;
+            }
+            self.matches += 1;
+            self.records.push(StoredRecord {
+                place: block.place,
+                head: *head,
+                extension: extension.to_vec(),
+            });
+            if self.records.len() >= 2 * limit {
+                self.keep_newest(limit);
+            }
+        }
+    }
+
+    /// Keeps so many, the newest, in order.
+    pub(super) fn keep_newest(&mut self, limit: usize) {
+        self.records.sort_by_key(|record| std::cmp::Reverse(age(&record.head)));
+        self.records.truncate(limit);
+    }
+}
+
+/// Finds the decisions on a query by reading all of the log.
 ///
 /// # Errors
 /// [`LogError::Io`].
-pub fn find(
-    log: &LogReader,
-    id: &[u8; TRANSACTION_ID_LEN],
-    payer: Option<&[u8; DOCUMENT_LEN]>,
-    limit: usize,
-) -> Result<Found, LogError> {
+pub fn find(log: &LogReader, query: &Query, limit: usize) -> Result<Found, LogError> {
     let limit = limit.clamp(1, MAX_FOUND);
-    let mut found = Found { records: Vec::new(), matches: 0, streams: Vec::new() };
+    let mut found = Found::default();
     for &shard in log.shards() {
-        let read = log.records(shard, |head, extension, place| {
-            let transaction = &head.transaction;
-            if head.kind == RecordKind::Decision.to_wire()
-                && transaction.id == *id
-                && payer.is_none_or(|payer| transaction.payer == *payer)
-            {
-                found.matches += 1;
-                found.records.push(StoredRecord {
-                    place: *place,
-                    head: *head,
-                    extension: extension.to_vec(),
-                });
-                if found.records.len() >= 2 * limit {
-                    keep_newest(&mut found.records, limit);
-                }
-            }
+        let read = log.blocks(shard, log.start(shard)?.tail, |block| {
+            found.take(block, query, limit);
             ControlFlow::Continue(())
         })?;
         found.streams.push((shard, read));
     }
-    keep_newest(&mut found.records, limit);
+    found.keep_newest(limit);
     Ok(found)
-}
-
-fn keep_newest(records: &mut Vec<StoredRecord>, limit: usize) {
-    records.sort_by_key(|record| std::cmp::Reverse(age(&record.head)));
-    records.truncate(limit);
 }
 
 /// A running node's own log.

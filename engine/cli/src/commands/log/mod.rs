@@ -1,11 +1,12 @@
 //! `catraca log`: what the log holds, read from a node's files or from a copy of them.
 //!
-//! Everything here only reads, and may run beside a node that writes.
+//! Everything here only reads, and may run beside a node that writes; but `synth`, which makes a log.
 
 mod export;
 mod head;
 mod prove;
 mod show;
+mod synth;
 pub(super) mod verify;
 mod verify_proof;
 mod view;
@@ -53,6 +54,9 @@ enum Command {
     /// numbers.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
+    /// Make a data directory with an invented log of any length, to try what a node does with it.
+    #[command(after_help = synth::EXAMPLES)]
+    Synth(synth::Args),
 }
 
 /// Runs it.
@@ -63,6 +67,7 @@ pub fn run(args: Args) -> Outcome {
         Command::Prove(args) => prove::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Synth(args) => synth::run(&args),
     }
 }
 

@@ -6,7 +6,9 @@ use crate::commands::Outcome;
 use crate::commands::output::{json, note, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::LogReader;
-use catraca_node::log_files::lookup::{self, Found, MAX_FOUND, StoredRecord};
+use catraca_node::log_files::index_file::IndexFiles;
+use catraca_node::log_files::indexed;
+use catraca_node::log_files::lookup::{self, Found, MAX_FOUND, OwnLog, Query, StoredRecord};
 use catraca_node::log_files::read::End;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::transaction_id;
@@ -21,7 +23,9 @@ Examples:
   catraca log show /var/lib/catraca --transaction E1234567820261123120000000000001
   catraca log show ./copy --transaction 7f3a --payer 123.456.789-09 --json --unmask
 
-Documents are masked unless --unmask is given. Exit status: 0 found, 1 not found.";
+Where the segments have their indexes, as on a node and in a copy of its data directory, and with the chain's key, only the blocks that an index
+names are read; with --scan everything is, and damage anywhere is told. Documents are masked unless --unmask is given. Exit status: 0 found,
+1 not found.";
 
 /// Arguments of `catraca log show`.
 #[derive(clap::Args, Debug)]
@@ -37,6 +41,9 @@ pub struct Args {
     /// The chain's key [default: chain.key in the data directory, if there]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
+    /// Read all of the log, and not only the blocks that the segments' indexes name
+    #[arg(long)]
+    scan: bool,
     /// Print documents in full, and the IP address
     #[arg(long)]
     unmask: bool,
@@ -65,7 +72,16 @@ pub fn run(args: &Args) -> Outcome {
         payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;
-    let found = lookup::find(&log, &id, payer.as_ref(), MAX_FOUND)?;
+    let query = Query { id, payer };
+    // An index is checked by the chain's key.
+    let own = key.zip(log.cluster_id()).filter(|_| !args.scan);
+    let found = match own {
+        Some((key, cluster_id)) => {
+            let own = OwnLog { data_dir: args.data_dir.clone(), cluster_id, key };
+            indexed::find(&log, &IndexFiles::new(own), &query, MAX_FOUND)?
+        }
+        None => lookup::find(&log, &query, MAX_FOUND)?,
+    };
     let damaged = damaged(&log, &found);
     for place in &damaged {
         note(&format!("not all of the log could be read: {place}"));
