@@ -108,10 +108,9 @@ impl ListChanges {
 impl Builder {
     /// Of a node with so many shards now, whose dedupe tables have `dedupe_entries` and this
     /// secret.
-    pub fn new(shards: u16, dedupe_entries: usize, secret: [u8; 16]) -> Self {
-        let dedupes = (0..shards)
-            .map(|_| Mutex::new(Dedupe::new(dedupe_entries, DedupeKey(secret))))
-            .collect();
+    pub fn new(shards: u16, dedupe_entries: usize, secret: DedupeKey) -> Self {
+        let dedupes =
+            (0..shards).map(|_| Mutex::new(Dedupe::new(dedupe_entries, secret))).collect();
         Self { shards, dedupes, lists: Mutex::default(), records: AtomicU64::new(0) }
     }
 

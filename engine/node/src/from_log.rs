@@ -13,6 +13,7 @@ use catraca_core::log::start::LogStart;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::Boundaries;
+use catraca_core::shard::dedupe::DedupeKey;
 use catraca_wire::block::ChainKey;
 use std::collections::BTreeMap;
 
@@ -95,7 +96,7 @@ pub fn rebuild(
     shards: u16,
     dedupe_entries: usize,
 ) -> Result<Rebuilt, Failure> {
-    let builder = Builder::new(shards, dedupe_entries, crate::random::bytes());
+    let builder = Builder::new(shards, dedupe_entries, DedupeKey::of(key));
     let fail = |e: LogError| Failure::new(e.status(), e.to_string());
     let files = IndexFiles::new(OwnLog {
         data_dir: data_dir.path().to_owned(),

@@ -178,7 +178,8 @@ impl World {
     /// what they must (and of writes under way what `tear` says), and the node starts from what
     /// recovery finds.
     pub fn crash(&mut self, tear: Tear) {
-        let builder = Builder::new(self.options.shards, self.options.dedupe_entries, SECRET);
+        let builder =
+            Builder::new(self.options.shards, self.options.dedupe_entries, DedupeKey(SECRET));
         let mut starts = Vec::new();
         let mut disks: Vec<Disk> = self.cores.drain(..).map(|core| core.disk).collect();
         for (shard, disk) in disks.iter_mut().enumerate() {

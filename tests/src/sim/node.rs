@@ -223,7 +223,7 @@ impl Sim {
         let host = &mut self.nodes[node];
         host.booting = false;
         let state = host.disk.state.clone();
-        let builder = Builder::new(shards, dedupe::MIN_ENTRIES, SECRET);
+        let builder = Builder::new(shards, dedupe::MIN_ENTRIES, DedupeKey(SECRET));
         let mut recovered = Vec::new();
         for stream in 0..shards {
             let disk = &mut host.disk.streams[usize::from(stream)];
