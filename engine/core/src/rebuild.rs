@@ -3,6 +3,8 @@
 //! The number of shards may have changed since the log was written: every stream is read, and each
 //! decision goes to the shard that owns its payer now.
 
+pub mod dedupe_file;
+
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::SoundBlock;
 use crate::log::index::SegmentIndex;
@@ -15,6 +17,7 @@ use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::frame::AnswerFields;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
+use dedupe_file::Chunk;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -159,6 +162,30 @@ impl Builder {
             ahead.finish(&mut dedupe, block);
         }
         self.records.fetch_add(records, Ordering::Relaxed);
+    }
+
+    /// Takes the next blocks of a stream, as their dedupe file has them: all but their changes, for
+    /// which there is [`Self::take_changes`].
+    pub fn take_kept(&self, stream: u16, chunk: &Chunk) {
+        let mut held: Option<(u16, MutexGuard<'_, Dedupe>)> = None;
+        for (shard, decisions) in chunk.decisions() {
+            if held.as_ref().is_none_or(|held| held.0 != shard) {
+                // The one held is let go first.
+                drop(held.take());
+                held = Some((shard, self.dedupes[usize::from(shard)].lock()));
+            }
+            let Some((_, dedupe)) = &mut held else { continue };
+            for at in 0..decisions.len {
+                if let Some(ahead) = decisions.fingerprint(at + BATCH) {
+                    dedupe.prefetch(&ahead);
+                }
+                if let Some(fingerprint) = decisions.fingerprint(at) {
+                    let (event_time_ns, answer) = decisions.answer(at);
+                    dedupe.insert(&fingerprint, event_time_ns, stream, &answer);
+                }
+            }
+        }
+        self.records.fetch_add(chunk.records(), Ordering::Relaxed);
     }
 
     fn change(&self, head: &RecordHead) {
