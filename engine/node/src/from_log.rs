@@ -3,6 +3,7 @@
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
 use crate::log_files::cursor::last_segment_up_to;
+use crate::log_files::dedupe_file::DedupeFiles;
 use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
 use crate::log_files::{LogError, RecoveredStream, log_start, recover_stream, segment};
@@ -40,48 +41,121 @@ pub struct Rebuilt {
     pub builder: Builder,
 }
 
+/// The log, and what lies beside its segments.
+struct Files {
+    index: IndexFiles,
+    dedupe: DedupeFiles,
+}
+
 /// Where a stream is read from.
 struct StreamStart {
     /// Where the stream begins.
     begins: LogStart,
-    /// Indexes of the segments before, from the first.
+    /// Indexes of the segments before, from the first. Of these only the changes are read.
     skipped: Vec<SegmentIndex>,
-    /// At the first segment that is read.
+    /// Those of the segments behind them whose decisions are read from dedupe files, as far as those
+    /// are sound.
+    kept: Vec<SegmentIndex>,
+    /// At the first segment that is read whole.
     tail: Tail,
 }
 
-/// Finds where a stream is to be read from, so that its newest `decisions` are read at least: what is
-/// older can be in no table. Only full segments with a sound index can be left out, for an index says
-/// which changes a segment has, and what is forgotten of it.
-fn start_of(files: &IndexFiles, stream: u16, decisions: u64) -> Result<StreamStart, LogError> {
-    let log = &files.log;
-    let begins = log_start::read(&log.data_dir, Some(log.cluster_id), stream, Some(&log.key))?;
-    let in_use = last_segment_up_to(&log.data_dir, stream, u64::MAX)?;
-    let mut skipped = Vec::new();
-    for segment in begins.tail.segment..in_use {
-        match files.open(stream, segment) {
-            Ok(index) => skipped.push(index),
-            Err(_) => break,
+impl Files {
+    /// Finds where a stream is to be read from, so that as many of its newest decisions as a table
+    /// holds are read at least: what is older can be in no table. Only full segments with a sound
+    /// index can be left out, for an index says which changes a segment has, and what is forgotten of
+    /// it.
+    fn start_of(&self, stream: u16) -> Result<StreamStart, LogError> {
+        let log = &self.index.log;
+        let begins = log_start::read(&log.data_dir, Some(log.cluster_id), stream, Some(&log.key))?;
+        let first = begins.tail.segment;
+        let in_use = last_segment_up_to(&log.data_dir, stream, u64::MAX)?;
+        let mut skipped = Vec::new();
+        for segment in first..in_use {
+            match self.index.open(stream, segment) {
+                Ok(index) => skipped.push(index),
+                Err(_) => break,
+            }
         }
-    }
-    let mut read = 0;
-    // Those behind the first that lacks an index are read whatever they hold.
-    for segment in begins.tail.segment + skipped.len() as u32 + 1..in_use {
-        read += files.open(stream, segment).map_or(0, |index| index.decisions());
-    }
-    while read < decisions
-        && let Some(index) = skipped.pop()
-    {
-        read += index.decisions();
-    }
-    let tail = match skipped.last() {
-        None => begins.tail,
-        Some(index) => {
-            let (_, before) = index.last_block();
-            Tail { segment: before.segment + 1, offset: Tail::START.offset, ..before }
+        let mut read = 0;
+        // Those behind the first that lacks an index are read whatever they hold.
+        for segment in first + skipped.len() as u32 + 1..in_use {
+            read += self.index.open(stream, segment).map_or(0, |index| index.decisions());
         }
-    };
-    Ok(StreamStart { begins, skipped, tail })
+        let mut old = skipped.len();
+        while read < self.dedupe.entries() && old > 0 {
+            old -= 1;
+            read += skipped[old].decisions();
+        }
+        // Behind the last that has a dedupe file everything is read at once.
+        let files = self.dedupe.segments(stream);
+        let has_file = |place: usize| files.binary_search(&(first + place as u32)).is_ok();
+        let end = (old..skipped.len()).rfind(|&place| has_file(place)).map_or(old, |last| last + 1);
+        skipped.truncate(end);
+        let kept = skipped.split_off(old);
+        let tail = match kept.last().or(skipped.last()) {
+            None => begins.tail,
+            Some(index) => {
+                let (_, before) = index.last_block();
+                Tail { segment: before.segment + 1, offset: Tail::START.offset, ..before }
+            }
+        };
+        Ok(StreamStart { begins, skipped, kept, tail })
+    }
+
+    /// Takes the changes of a full segment, up to a place in it.
+    fn take_changes(
+        &self,
+        stream: u16,
+        index: &SegmentIndex,
+        end: u64,
+        builder: &Builder,
+    ) -> Result<(), LogError> {
+        let (_, last) = index.last_block();
+        for offset in index.changes().take_while(|&offset| offset < end) {
+            let take = |block: &SoundBlock<'_>| builder.take_changes(block);
+            self.index.with_block(stream, last.segment, offset, take)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a full segment: its decisions from its dedupe file, as far as that is sound, and the rest
+    /// from the segment itself.
+    fn take_segment(
+        &self,
+        stream: u16,
+        index: &SegmentIndex,
+        builder: &Builder,
+        seen: &mut Boundaries,
+    ) -> Result<(), LogError> {
+        let (_, last) = index.last_block();
+        let segment = last.segment;
+        let mut tail = seen.last();
+        let follows = index.lsns().0 == tail.next_lsn;
+        let file = if follows { self.dedupe.open(stream, segment, index) } else { Err(None) };
+        let read = file.and_then(|file| {
+            file.chunks(|chunk| {
+                builder.take_kept(stream, &chunk);
+                for boundary in chunk.boundaries(segment) {
+                    seen.push(boundary);
+                    tail = boundary;
+                }
+            })
+        });
+        if let Err(why) = read {
+            if let Some(fault) = why {
+                tracing::warn!(stream, segment, %fault, "the dedupe file of a log segment is unsound; the segment is read");
+            }
+            // Whoever makes these files does not read them, and makes those that are missing.
+            self.dedupe.remove(stream, segment);
+        }
+        let end = if tail.segment == segment { tail.offset } else { 0 };
+        self.take_changes(stream, index, end, builder)?;
+        self.index.blocks_to(stream, tail, &last, |block| {
+            builder.take(block);
+            seen.push(Tail::after(block));
+        })
+    }
 }
 
 /// Reads all streams, repairs torn tails, and rebuilds the state of `shards` shards.
@@ -98,11 +172,12 @@ pub fn rebuild(
 ) -> Result<Rebuilt, Failure> {
     let builder = Builder::new(shards, dedupe_entries, DedupeKey::of(key));
     let fail = |e: LogError| Failure::new(e.status(), e.to_string());
-    let files = IndexFiles::new(OwnLog {
-        data_dir: data_dir.path().to_owned(),
-        cluster_id: data_dir.cluster_id,
-        key: *key,
-    });
+    let log =
+        OwnLog { data_dir: data_dir.path().to_owned(), cluster_id: data_dir.cluster_id, key: *key };
+    let files = Files {
+        dedupe: DedupeFiles::new(log.clone(), shards, dedupe_entries as u64),
+        index: IndexFiles::new(log),
+    };
     let on_disk = match segment::streams(data_dir.path()) {
         Err(LogError::NoLog { .. }) => Vec::new(),
         other => other.map_err(fail)?,
@@ -113,16 +188,16 @@ pub fn rebuild(
     let mut streams = Vec::new();
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
-        let start = start_of(&files, stream, dedupe_entries as u64).map_err(fail)?;
+        let start = files.start_of(stream).map_err(fail)?;
         let mut seen = Boundaries::from_start(start.begins.tail);
         builder.begin(&start.begins);
-        for (segment, index) in (start.begins.tail.segment..).zip(&start.skipped) {
-            for offset in index.changes() {
-                let take = |block: &SoundBlock<'_>| builder.take_changes(block);
-                files.with_block(stream, segment, offset, take).map_err(fail)?;
-            }
+        for index in &start.skipped {
+            files.take_changes(stream, index, u64::MAX, &builder).map_err(fail)?;
             builder.skip(index);
             seen.push(index.last_block().1);
+        }
+        for index in &start.kept {
+            files.take_segment(stream, index, &builder, &mut seen).map_err(fail)?;
         }
         let recovered = recover_stream(
             data_dir.path(),

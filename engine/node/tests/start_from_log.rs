@@ -1,16 +1,18 @@
 //! A start that does not read the whole log: what it rebuilds is what reading everything rebuilds.
 
+use catraca_core::log::Tail;
 use catraca_core::log::recovery::LastWrite;
 use catraca_core::shard::dedupe::{Dedupe, Found, MIN_ENTRIES};
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::fatal::Status;
 use catraca_node::from_log::{Rebuilt, rebuild};
+use catraca_node::log_files::dedupe_file::DedupeFiles;
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::search::LogIndex;
-use catraca_node::log_files::segment::{index_path, segment_path};
+use catraca_node::log_files::segment::{dedupe_files, dedupe_path, index_path, segment_path};
 use catraca_testkit::log::{KEY, TestLog, decision};
 use catraca_wire::DocumentKey;
-use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN, sound_head};
 use catraca_wire::frame::Scope;
 use catraca_wire::record::{OverlayChange, OverlayOp};
 use std::collections::BTreeSet;
@@ -62,17 +64,35 @@ impl Node {
     }
 
     fn start(&self) -> Result<Rebuilt, Status> {
-        rebuild(&self.data_dir, &KEY, LastWrite::Block, 1, MIN_ENTRIES).map_err(|fail| fail.status)
+        self.start_with(1)
+    }
+
+    fn start_with(&self, shards: u16) -> Result<Rebuilt, Status> {
+        rebuild(&self.data_dir, &KEY, LastWrite::Block, shards, MIN_ENTRIES)
+            .map_err(|fail| fail.status)
+    }
+
+    fn own(&self) -> OwnLog {
+        OwnLog { data_dir: self.path().to_owned(), cluster_id: self.data_dir.cluster_id, key: KEY }
+    }
+
+    fn work(&self, mut index: LogIndex) {
+        while index.work(&[self.log.next_lsn - 1]).expect("readable") {}
     }
 
     fn make_indexes(&self) {
-        let own = OwnLog {
-            data_dir: self.path().to_owned(),
-            cluster_id: self.data_dir.cluster_id,
-            key: KEY,
-        };
-        let mut index = LogIndex::new(own);
-        while index.work(&[self.log.next_lsn - 1]).expect("readable") {}
+        self.work(LogIndex::new(self.own()));
+    }
+
+    /// Makes the indexes, and the dedupe files of a node with so many shards.
+    fn make_dedupe_files(&self, shards: u16) -> Vec<u32> {
+        let dedupe = DedupeFiles::new(self.own(), shards, MIN_ENTRIES as u64);
+        self.work(LogIndex::new(self.own()).keeping(dedupe));
+        dedupe_files(self.path(), 0).expect("a folder")
+    }
+
+    fn break_full_segments(&self) {
+        (0..self.log.last().segment as u32).for_each(|segment| self.break_segment(segment));
     }
 
     /// Breaks a block that only a start which reads the segment would see.
@@ -177,4 +197,183 @@ fn a_change_that_can_not_be_read_stops_a_start() {
         assert_eq!(node.start().err(), Some(Status::LogDamaged), "byte {at}");
         bytes[change.offset + at] ^= 1;
     }
+}
+
+/// All that a start rebuilds, with every 13th transaction as the tables have it.
+fn state(node: &Node, rebuilt: Rebuilt) -> impl PartialEq {
+    let boundaries: Vec<Vec<Tail>> = rebuilt
+        .boundaries
+        .iter()
+        .map(|of_stream| (0..of_stream.len()).map(|place| of_stream.at(place)).collect())
+        .collect();
+    let streams: Vec<_> =
+        rebuilt.streams.iter().map(|s| (s.tail, s.segments, s.segment_len)).collect();
+    let lists = (rebuilt.overlay.changes().to_vec(), rebuilt.builder.snapshot_id());
+    let records = rebuilt.builder.records();
+    let tables = rebuilt.builder.into_dedupes();
+    let of_transaction = |lsn: u64| {
+        let transaction = decision(lsn).transaction;
+        let payer = DocumentKey::from_wire(&transaction.payer).expect("valid");
+        let held = |table: &Dedupe| match table.find(&table.fingerprint(payer, &transaction)) {
+            Found::Same(position) => Some((position, table.answer(position, false))),
+            Found::New => None,
+            Found::Other => panic!("record {lsn} is held with another content"),
+        };
+        tables.iter().map(held).collect::<Vec<_>>()
+    };
+    let held: Vec<_> = (1..node.log.next_lsn).step_by(13).map(of_transaction).collect();
+    let windows: Vec<_> = tables.iter().map(|table| (table.len(), table.horizon_ns())).collect();
+    (boundaries, streams, lists, records, windows, held)
+}
+
+#[test]
+fn a_start_from_dedupe_files_rebuilds_what_reading_the_segments_rebuilds() {
+    let node = node();
+    node.make_indexes();
+    let read = state(&node, node.start().expect("sound"));
+    let files = node.make_dedupe_files(1);
+    let full = node.log.last().segment as u32;
+    assert!(files.len() > 3 && files[0] > 0, "as many as a table needs, of {full}: {files:?}");
+    assert_eq!(files.last(), Some(&(full - 1)), "the segment in use has none");
+    node.break_full_segments();
+    assert!(state(&node, node.start().expect("no full segment is read")) == read);
+    assert_eq!(dedupe_files(node.path(), 0).expect("a folder"), files);
+}
+
+#[test]
+fn where_there_is_no_sound_dedupe_file_the_segment_is_read() {
+    let node = node();
+    node.make_indexes();
+    let read = state(&node, node.start().expect("sound"));
+    let files = node.make_dedupe_files(1);
+    let [first, second] = [files[0], files[1]].map(|segment| dedupe_path(node.path(), 0, segment));
+    let last = dedupe_path(node.path(), 0, *files.last().expect("some"));
+    let sound = fs::read(&second).expect("made");
+    let flipped = |at: usize| {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        Some(bytes)
+    };
+    let unsound = [
+        // A chunk in the middle: what lies before it is taken, and the rest is read.
+        flipped(sound.len() / 2),
+        flipped(100),
+        // The table, the foot.
+        flipped(sound.len() - 140),
+        flipped(sound.len() - 1),
+        Some(sound[..sound.len() - 1].to_vec()),
+        Some(Vec::new()),
+        Some(fs::read(&first).expect("made")),
+        None,
+    ];
+    for (number, content) in unsound.iter().enumerate() {
+        match content {
+            Some(bytes) => fs::write(&second, bytes).expect("own"),
+            None => fs::remove_file(&second).expect("own"),
+        }
+        assert!(state(&node, node.start().expect("sound")) == read, "number {number}");
+        assert!(!second.exists(), "number {number}: it is made anew");
+        node.make_dedupe_files(1);
+        assert!(fs::read(&second).expect("made") == sound, "number {number}");
+    }
+    // Behind the last one everything is read.
+    fs::remove_file(&last).expect("own");
+    assert!(state(&node, node.start().expect("sound")) == read);
+    // What is broken is found wherever the segment itself is read.
+    node.break_segment(files[1]);
+    fs::write(&second, flipped(100).expect("bytes")).expect("own");
+    assert_eq!(node.start().err(), Some(Status::LogDamaged));
+}
+
+#[test]
+fn dedupe_files_are_for_one_number_of_shards() {
+    let node = node();
+    let of_one = node.make_dedupe_files(1);
+    for shards in [2, 5] {
+        (of_one.iter()).for_each(|&segment| {
+            let _ = fs::remove_file(dedupe_path(node.path(), 0, segment));
+        });
+        let read = state(&node, node.start_with(shards).expect("sound"));
+        // Those of another number are not used, and made anew.
+        node.make_dedupe_files(1);
+        assert!(state(&node, node.start_with(shards).expect("sound")) == read);
+        assert_eq!(node.make_dedupe_files(shards), of_one);
+        let segment = segment_path(node.path(), 0, of_one[1]);
+        let sound = fs::read(&segment).expect("there");
+        node.break_segment(of_one[1]);
+        assert!(state(&node, node.start_with(shards).expect("not read")) == read);
+        fs::write(&segment, sound).expect("own");
+    }
+}
+
+#[test]
+fn dedupe_files_of_a_log_that_was_cut_back_are_not_used() {
+    let mut node = node();
+    let files = node.make_dedupe_files(1);
+    // Cut off in the last full segment, and gone on otherwise.
+    let last = *files.last().expect("some");
+    let blocks = node.log.blocks.clone();
+    let (kept, cut) = blocks
+        .split_at(blocks.iter().position(|block| block.segment as u32 == last).expect("there") + 5);
+    let identity = BlockIdentity { shard: 0, epoch: 2, cluster_id: node.data_dir.cluster_id };
+    let before = kept.last().expect("some");
+    node.log.segments.truncate(last as usize + 1);
+    node.log.segments[last as usize][before.offset + before.len..].fill(0);
+    node.log.blocks.truncate(kept.len());
+    node.log.identity = identity;
+    node.log.next_lsn = cut[0].first_lsn;
+    let head = sound_head(node.log.bytes_of(before)).expect("a block");
+    (node.log.chain, node.log.offset) = (head.chain, before.offset + before.len);
+    for _ in 0..60 {
+        node.log.plain(700);
+    }
+    for segment in last + 1.. {
+        if fs::remove_file(segment_path(node.path(), 0, segment)).is_err() {
+            break;
+        }
+    }
+    node.log.write(node.path());
+    assert!(node.log.last().segment as u32 > last, "it is full again");
+    // As the index is of other blocks, the segment is read.
+    let recovered = node.start().expect("sound").streams.remove(0).tail;
+    assert_eq!((recovered.epoch, recovered.next_lsn), (2, node.log.next_lsn));
+    let path = dedupe_path(node.path(), 0, last);
+    let stale = fs::read(&path).expect("there");
+    fs::remove_file(&path).expect("own");
+    node.make_indexes();
+    let read = state(&node, node.start().expect("sound"));
+    // With an index of the blocks of now it is the file that is of others.
+    fs::write(&path, &stale).expect("own");
+    assert!(state(&node, node.start().expect("sound")) == read);
+    assert!(!path.exists());
+    fs::write(&path, &stale).expect("own");
+    node.make_dedupe_files(1);
+    assert!(fs::read(&path).expect("made") != stale);
+    node.break_segment(last);
+    assert!(state(&node, node.start().expect("not read")) == read);
+    fs::remove_file(&path).expect("own");
+    assert_eq!(node.start().err(), Some(Status::LogDamaged));
+}
+
+#[test]
+fn dedupe_files_that_no_table_needs_are_removed() {
+    let node = node();
+    let files = node.make_dedupe_files(1);
+    let old = dedupe_path(node.path(), 0, 0);
+    fs::copy(dedupe_path(node.path(), 0, files[0]), &old).expect("own");
+    assert_eq!(node.make_dedupe_files(1), files);
+    // A larger table needs more of them.
+    let dedupe = DedupeFiles::new(node.own(), 1, 2 * MIN_ENTRIES as u64);
+    node.work(LogIndex::new(node.own()).keeping(dedupe));
+    assert!(old.exists());
+    // Beside the log as it is written, from its first record on.
+    let other = self::node();
+    let dedupe = DedupeFiles::new(other.own(), 1, MIN_ENTRIES as u64);
+    let mut index = LogIndex::new(other.own()).keeping(dedupe);
+    for block in other.log.blocks.iter().step_by(3).chain([&other.log.last()]) {
+        while index.work(&[block.first_lsn + block.records - 1]).expect("readable") {}
+    }
+    assert_eq!(dedupe_files(other.path(), 0).expect("a folder"), files);
+    let of = |node: &Node| fs::read(dedupe_path(node.path(), 0, files[1])).expect("made").len();
+    assert_eq!(of(&node), of(&other));
 }

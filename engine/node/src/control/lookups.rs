@@ -6,6 +6,7 @@
 
 use crate::descriptors::Seldom;
 use crate::log_files::LogError;
+use crate::log_files::dedupe_file::DedupeFiles;
 use crate::log_files::lookup::{OwnLog, Query, StoredRecord};
 use crate::log_files::search::LogIndex;
 use crate::replication::Replication;
@@ -48,8 +49,14 @@ impl Handle {
     }
 }
 
-/// Starts the thread, which inherits the processors of the calling one.
-pub(super) fn start(log: OwnLog, replication: Arc<Replication>) -> Handle {
+/// Starts the thread, which inherits the processors of the calling one. It keeps dedupe files for
+/// tables of so many entries, one for each shard.
+pub(super) fn start(
+    log: OwnLog,
+    shards: u16,
+    dedupe_entries: u64,
+    replication: Arc<Replication>,
+) -> Handle {
     let (sender, asked) = channel();
     std::thread::Builder::new()
         .name("look-ups".to_owned())
@@ -57,7 +64,8 @@ pub(super) fn start(log: OwnLog, replication: Arc<Replication>) -> Handle {
             // Of this thread alone. Where it is not allowed the thread is as urgent as others, and
             // everything works.
             let _ = rustix::process::nice(NICENESS);
-            run(LogIndex::new(log), &replication, &asked);
+            let dedupe = DedupeFiles::new(log.clone(), shards, dedupe_entries);
+            run(LogIndex::new(log).keeping(dedupe), &replication, &asked);
         })
         .expect("the process could start its other threads a moment ago");
     Handle(sender)

@@ -69,6 +69,8 @@ pub struct ControlSetup {
     pub segments: Vec<(u32, u32)>,
     /// What is done to full segments.
     pub upkeep: UpkeepSettings,
+    /// Entries of each shard's dedupe table.
+    pub dedupe_entries: u64,
     /// Free space below which admission ends, bytes.
     pub disk_reserve_len: u64,
     /// Share of its entries that a list may lose, percent.
@@ -193,7 +195,12 @@ async fn serve(
     let lists =
         lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
     let stats = stats::start(&control);
-    let lookups = lookups::start(own_log, Arc::clone(&control.replication));
+    let lookups = lookups::start(
+        own_log,
+        control.shards() as u16,
+        setup.dedupe_entries,
+        Arc::clone(&control.replication),
+    );
     let segments =
         segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
     let (drained, mut all_drained) = mpsc::channel(control.shards());

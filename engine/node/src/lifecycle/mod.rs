@@ -204,6 +204,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             .map(|(&ready, stream)| (ready, stream.tail.segment))
             .collect(),
         upkeep: UpkeepSettings { pack: config.pack_segments, retention: retention(config) },
+        dedupe_entries: config.dedupe_entries as u64,
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
         snapshot: snapshot.clone().filter(|_| !follows),

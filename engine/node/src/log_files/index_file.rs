@@ -164,6 +164,28 @@ impl IndexFiles {
         self.judged(cursor, len, shard, tail)
     }
 
+    /// Shows each block of a full segment behind `tail`, in order, up to where the stream stands
+    /// behind the segment's last one.
+    ///
+    /// # Errors
+    /// As [`Self::with_block`].
+    pub fn blocks_to(
+        &self,
+        shard: u16,
+        mut tail: Tail,
+        last: &Tail,
+        mut show: impl FnMut(&SoundBlock<'_>),
+    ) -> Result<(), LogError> {
+        let at = if tail.segment == last.segment { tail.offset } else { Tail::START.offset };
+        let mut cursor = BlockCursor::new(&self.log.data_dir, shard, last.segment, at);
+        while tail.next_lsn < last.next_lsn {
+            let block = self.next(&mut cursor, shard, &tail)?;
+            tail = Tail::after(&block);
+            show(&block);
+        }
+        Ok(())
+    }
+
     /// The block that a cursor gave last, of this length, held to all that recovery asks; 0 for
     /// none.
     fn judged<'c>(

@@ -3,18 +3,20 @@
 //! to read, and those are held to all that recovery asks.
 //!
 //! Whoever owns a [`LogIndex`] reads the log behind the node that writes it, slice by slice, and so
-//! makes the indexes. One that is missing or unsound is made anew from its segment.
+//! makes the indexes. One that is missing or unsound is made anew from its segment. The files with
+//! what the dedupe table needs are made by the way: nobody else reads all of the log.
 
 use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
+use super::dedupe_file::{DedupeFiles, Writing};
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::log_start;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
-use catraca_core::log::Tail;
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
+use catraca_core::log::{SoundBlock, Tail};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
 use catraca_wire::record::RecordKind;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Log read in one slice of work, bytes: look-ups wait for the slice under way.
 const SLICE_LEN: u64 = 16 << 20;
@@ -22,6 +24,7 @@ const SLICE_LEN: u64 = 16 << 20;
 /// The indexes of a node's streams.
 pub struct LogIndex {
     files: IndexFiles,
+    dedupe: Option<DedupeFiles>,
     streams: Vec<StreamIndex>,
 }
 
@@ -31,6 +34,9 @@ struct StreamIndex {
     /// Of full segments, by their numbers: those in memory. The others are opened, or made, when
     /// there is time or need.
     full: BTreeMap<u32, SegmentIndex>,
+    /// Segments that have a dedupe file, and of those which are known to be sound.
+    dedupe_files: BTreeSet<u32>,
+    sound: BTreeSet<u32>,
     /// The segment in use; `None` before the stream has a block.
     open: Option<OpenSegment>,
 }
@@ -41,24 +47,39 @@ struct OpenSegment {
     cursor: BlockCursor,
     tail: Tail,
     builder: IndexBuilder,
+    writing: Option<Writing>,
 }
 
 impl LogIndex {
     /// Of a log of which nothing is read yet.
     pub fn new(log: OwnLog) -> Self {
-        Self { files: IndexFiles::new(log), streams: Vec::new() }
+        Self { files: IndexFiles::new(log), dedupe: None, streams: Vec::new() }
+    }
+
+    /// Keeps these as well.
+    #[must_use]
+    pub fn keeping(self, dedupe: DedupeFiles) -> Self {
+        Self { dedupe: Some(dedupe), ..self }
     }
 
     /// Knows so many streams: a standby may get one that it had not.
     fn know(&mut self, streams: usize) {
         for shard in self.streams.len()..streams {
             let shard = shard as u16;
-            self.streams.push(StreamIndex { shard, full: BTreeMap::new(), open: None });
+            let found = self.dedupe.as_ref().map(|dedupe| dedupe.segments(shard));
+            self.streams.push(StreamIndex {
+                shard,
+                full: BTreeMap::new(),
+                dedupe_files: found.into_iter().flatten().collect(),
+                sound: BTreeSet::new(),
+                open: None,
+            });
         }
     }
 
     /// Does a slice of the work: reads on in the log, up to the last durable record of each stream,
-    /// or opens or makes the index of one full segment. Gives whether there is more to do.
+    /// or opens or makes the index or the dedupe file of one full segment. Gives whether there is
+    /// more to do.
     ///
     /// # Errors
     /// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
@@ -66,10 +87,16 @@ impl LogIndex {
     pub fn work(&mut self, ends: &[u64]) -> Result<bool, LogError> {
         self.know(ends.len());
         for (stream, &end) in self.streams.iter_mut().zip(ends) {
-            if stream.advance(&self.files, end, SLICE_LEN)? {
+            let dedupe = self.dedupe.as_ref();
+            if stream.advance(&self.files, dedupe, end, SLICE_LEN)? {
                 return Ok(true);
             }
             let first = stream.begin(&self.files)?;
+            if let Some(dedupe) = dedupe
+                && stream.keep(&self.files, dedupe, first)?
+            {
+                return Ok(true);
+            }
             if let Some(missing) = stream.missing(first) {
                 stream.bring(&self.files, missing)?;
                 return Ok(true);
@@ -91,7 +118,7 @@ impl LogIndex {
         self.know(ends.len());
         let mut found: Vec<Option<StoredRecord>> = vec![None; queries.len()];
         for (stream, &end) in self.streams.iter_mut().zip(ends) {
-            while stream.advance(&self.files, end, SLICE_LEN)? {}
+            while stream.advance(&self.files, self.dedupe.as_ref(), end, SLICE_LEN)? {}
             for (query, found) in queries.iter().zip(&mut found) {
                 let newest = stream.newest(&self.files, query)?;
                 let is_newer = |record: &StoredRecord| {
@@ -108,8 +135,14 @@ impl LogIndex {
 
 impl StreamIndex {
     /// Reads on up to a record, and at most about so many bytes. Gives whether there is more.
-    fn advance(&mut self, files: &IndexFiles, end: u64, most_len: u64) -> Result<bool, LogError> {
-        let read = self.read_on(files, end, most_len);
+    fn advance(
+        &mut self,
+        files: &IndexFiles,
+        dedupe: Option<&DedupeFiles>,
+        end: u64,
+        most_len: u64,
+    ) -> Result<bool, LogError> {
+        let read = self.read_on(files, dedupe, end, most_len);
         if read.is_err() {
             // Where the reading stands is not known any more: it begins anew at the segment.
             self.open = None;
@@ -117,13 +150,21 @@ impl StreamIndex {
         read
     }
 
-    fn read_on(&mut self, files: &IndexFiles, end: u64, most_len: u64) -> Result<bool, LogError> {
+    fn read_on(
+        &mut self,
+        files: &IndexFiles,
+        dedupe: Option<&DedupeFiles>,
+        end: u64,
+        most_len: u64,
+    ) -> Result<bool, LogError> {
         if self.open.is_none() {
             if end == 0 {
                 return Ok(false);
             }
             let segment = last_segment_up_to(&files.log.data_dir, self.shard, end)?;
-            self.open = Some(OpenSegment::new(files, self.shard, segment)?);
+            let open = OpenSegment::new(files, self.shard, segment)?;
+            let writing = dedupe.map(|dedupe| dedupe.begin(self.shard, segment));
+            self.open = Some(OpenSegment { writing, ..open });
         }
         let Some(open) = &mut self.open else { return Ok(false) };
         let mut read_len = 0;
@@ -137,9 +178,18 @@ impl StreamIndex {
                 let full = std::mem::take(&mut open.builder);
                 let made = files.write(self.shard, open.segment, full);
                 self.full.insert(open.segment, made.index);
+                if let (Some(dedupe), Some(writing)) = (dedupe, open.writing.take()) {
+                    writing.finish(dedupe, self.shard, open.segment);
+                    self.dedupe_files.insert(open.segment);
+                    self.sound.insert(open.segment);
+                    open.writing = Some(dedupe.begin(self.shard, block.place.segment));
+                }
                 open.segment = block.place.segment;
             }
             open.builder.take(&block, &files.keys);
+            if let (Some(dedupe), Some(writing)) = (dedupe, &mut open.writing) {
+                writing.take(&block, dedupe);
+            }
             open.tail = Tail::after(&block);
         }
         Ok(false)
@@ -176,18 +226,51 @@ impl StreamIndex {
         }
     }
 
+    /// Sees to the dedupe files: of the newest full segments, until those hold as many decisions as
+    /// a table, each is looked at once, and made where it is missing or unsound; older ones are
+    /// removed. Looks at one segment, and gives whether there may be more to do.
+    fn keep(
+        &mut self,
+        files: &IndexFiles,
+        dedupe: &DedupeFiles,
+        first: u32,
+    ) -> Result<bool, LogError> {
+        let Some(open) = &self.open else { return Ok(false) };
+        let (mut segment, mut decisions) = (open.segment, 0);
+        while segment > first && decisions < dedupe.entries() {
+            segment -= 1;
+            let Some(index) = self.full.get(&segment) else {
+                self.bring(files, segment)?;
+                return Ok(true);
+            };
+            if !self.sound.contains(&segment) {
+                if let Err(why) = dedupe.open(self.shard, segment, index) {
+                    if let Some(fault) = why {
+                        tracing::warn!(stream = self.shard, segment, %fault, "the dedupe file of a log segment is unsound; it is made anew");
+                    }
+                    let mut writing = dedupe.begin(self.shard, segment);
+                    each_block(files, self.shard, segment, |block| writing.take(block, dedupe))?;
+                    writing.finish(dedupe, self.shard, segment);
+                }
+                // One that could not be written is not tried again.
+                self.dedupe_files.insert(segment);
+                self.sound.insert(segment);
+                return Ok(true);
+            }
+            decisions += index.decisions();
+        }
+        let newer = self.dedupe_files.split_off(&segment);
+        for older in std::mem::replace(&mut self.dedupe_files, newer) {
+            dedupe.remove(self.shard, older);
+        }
+        Ok(false)
+    }
+
     /// Makes the index of a full segment from its blocks; gives its file's bytes.
     fn make(&mut self, files: &IndexFiles, segment: u32) -> Result<Vec<u8>, LogError> {
-        let mut one = OpenSegment::new(files, self.shard, segment)?;
-        loop {
-            let block = files.next(&mut one.cursor, self.shard, &one.tail)?;
-            if block.place.segment != segment {
-                break;
-            }
-            one.builder.take(&block, &files.keys);
-            one.tail = Tail::after(&block);
-        }
-        let made = files.write(self.shard, segment, one.builder);
+        let mut builder = IndexBuilder::default();
+        each_block(files, self.shard, segment, |block| builder.take(block, &files.keys))?;
+        let made = files.write(self.shard, segment, builder);
         self.full.insert(segment, made.index);
         Ok(made.file)
     }
@@ -252,7 +335,25 @@ impl OpenSegment {
         let start = segment_start(&files.log.data_dir, shard, segment)?;
         let tail = start.ok_or_else(|| files.damaged(shard, segment, SEGMENT_HEAD_LEN as u64))?;
         let cursor = BlockCursor::new(&files.log.data_dir, shard, segment, SEGMENT_HEAD_LEN as u64);
-        Ok(Self { segment, cursor, tail, builder: IndexBuilder::default() })
+        Ok(Self { segment, cursor, tail, builder: IndexBuilder::default(), writing: None })
+    }
+}
+
+/// Shows each block of a full segment, in order.
+fn each_block(
+    files: &IndexFiles,
+    shard: u16,
+    segment: u32,
+    mut show: impl FnMut(&SoundBlock<'_>),
+) -> Result<(), LogError> {
+    let mut one = OpenSegment::new(files, shard, segment)?;
+    loop {
+        let block = files.next(&mut one.cursor, shard, &one.tail)?;
+        if block.place.segment != segment {
+            return Ok(());
+        }
+        show(&block);
+        one.tail = Tail::after(&block);
     }
 }
 

@@ -63,6 +63,24 @@ pub fn index_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
     stream_dir(data_dir, shard).join(format!("{index:08}.idx"))
 }
 
+/// `DIR/log/shard-0000/00000000.dedupe`: what the dedupe table needs of a full segment.
+pub fn dedupe_path(data_dir: &Path, shard: u16, index: u32) -> PathBuf {
+    stream_dir(data_dir, shard).join(dedupe_name(index))
+}
+
+fn dedupe_name(index: u32) -> String {
+    format!("{index:08}.dedupe")
+}
+
+/// The segments of a stream that have such a file, ascending.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn dedupe_files(data_dir: &Path, shard: u16) -> Result<Vec<u32>, LogError> {
+    let dir = stream_dir(data_dir, shard);
+    numbers_in(&dir, |name| number(name, "", ".dedupe", |&index: &u32| dedupe_name(index)))
+}
+
 /// `00000000.seg`.
 pub fn segment_name(index: u32) -> String {
     format!("{index:08}.seg")
