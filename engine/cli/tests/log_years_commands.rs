@@ -33,7 +33,7 @@ fn cut_off(dir: &Path, segments: u32) -> u64 {
     let cluster_id = LogReader::open(dir, Some(key)).expect("a log").cluster_id().expect("known");
     let files = IndexFiles::new(OwnLog { data_dir: dir.to_owned(), cluster_id, key });
     let indexes: Vec<_> =
-        (0..segments).map(|segment| files.open(0, segment).expect("it has an index")).collect();
+        (0..segments).map(|segment| files.summary(0, segment).expect("it has an index")).collect();
     let start = removal::summarize(&files, 0, &indexes, 1_795_500_000_000_000_000);
     let start = start.expect("sound");
     removal::begin_at(&files, 0, &start).expect("removed");

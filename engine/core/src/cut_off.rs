@@ -2,7 +2,7 @@
 //! their place. Knows no I/O.
 
 use crate::log::Tail;
-use crate::log::index::SegmentIndex;
+use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
 use crate::rebuild::{ListChanges, OverlayFault};
 use catraca_wire::record::RecordHead;
@@ -32,7 +32,7 @@ impl CutOff {
     ///
     /// # Panics
     /// When it is not the one behind the last.
-    pub fn segment(&mut self, index: &SegmentIndex) {
+    pub fn segment(&mut self, index: &SegmentSummary) {
         let (_, behind) = index.last_block();
         let (first_lsn, _) = index.lsns();
         assert_eq!(

@@ -7,7 +7,7 @@ pub mod dedupe_file;
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::SoundBlock;
-use crate::log::index::SegmentIndex;
+use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
 use crate::memory::TableMemory;
 use crate::owner::{owner, owner_of_position};
@@ -200,7 +200,7 @@ impl Builder {
 
     /// A segment is not read but for its changes. What the tables of its payers might hold of it is
     /// forgotten.
-    pub fn skip(&self, index: &SegmentIndex) {
+    pub fn skip(&self, index: &SegmentSummary) {
         let (first, last) = index.lsns();
         self.records.fetch_add(last + 1 - first, Ordering::Relaxed);
         self.forget(index.payers(), index.newest_event_ns());

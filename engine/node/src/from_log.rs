@@ -8,7 +8,7 @@ use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
 use crate::log_files::{LogError, RecoveredStream, log_start, recover_stream, segment};
 use catraca_core::blacklist::Overlay;
-use catraca_core::log::index::SegmentIndex;
+use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
 use catraca_core::log::start::LogStart;
 use catraca_core::log::{SoundBlock, Tail};
@@ -52,10 +52,10 @@ struct StreamStart {
     /// Where the stream begins.
     begins: LogStart,
     /// Indexes of the segments before, from the first. Of these only the changes are read.
-    skipped: Vec<SegmentIndex>,
+    skipped: Vec<SegmentSummary>,
     /// Those of the segments behind them whose decisions are read from dedupe files, as far as those
     /// are sound.
-    kept: Vec<SegmentIndex>,
+    kept: Vec<SegmentSummary>,
     /// At the first segment that is read whole.
     tail: Tail,
 }
@@ -72,7 +72,7 @@ impl Files {
         let in_use = last_segment_up_to(&log.data_dir, stream, u64::MAX)?;
         let mut skipped = Vec::new();
         for segment in first..in_use {
-            match self.index.open(stream, segment) {
+            match self.index.summary(stream, segment) {
                 Ok(index) => skipped.push(index),
                 Err(_) => break,
             }
@@ -80,7 +80,7 @@ impl Files {
         let mut read = 0;
         // Those behind the first that lacks an index are read whatever they hold.
         for segment in first + skipped.len() as u32 + 1..in_use {
-            read += self.index.open(stream, segment).map_or(0, |index| index.decisions());
+            read += self.index.summary(stream, segment).map_or(0, |index| index.decisions());
         }
         let mut old = skipped.len();
         while read < self.dedupe.entries() && old > 0 {
@@ -107,7 +107,7 @@ impl Files {
     fn take_changes(
         &self,
         stream: u16,
-        index: &SegmentIndex,
+        index: &SegmentSummary,
         end: u64,
         builder: &Builder,
     ) -> Result<(), LogError> {
@@ -124,7 +124,7 @@ impl Files {
     fn take_segment(
         &self,
         stream: u16,
-        index: &SegmentIndex,
+        index: &SegmentSummary,
         builder: &Builder,
         seen: &mut Boundaries,
     ) -> Result<(), LogError> {

@@ -3,7 +3,7 @@
 
 use catraca_core::blacklist::Overlay;
 use catraca_core::log::damage::DamageReason;
-use catraca_core::log::index::SegmentIndex;
+use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
 use catraca_core::log::start::{LogStart, LogStartFault};
 use catraca_core::rebuild::OverlayFault;
@@ -105,8 +105,8 @@ impl Node {
         self.log.segments.len() as u32 - 1
     }
 
-    fn indexes(&self, segments: std::ops::Range<u32>) -> Vec<SegmentIndex> {
-        segments.map(|segment| self.files().open(0, segment).expect("sound")).collect()
+    fn indexes(&self, segments: std::ops::Range<u32>) -> Vec<SegmentSummary> {
+        segments.map(|segment| self.files().summary(0, segment).expect("sound")).collect()
     }
 
     /// Cuts off everything before a segment.

@@ -3,21 +3,23 @@
 //! log says what was decided, an index only where to look.
 //!
 //! ```text
-//! head 192 bytes │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ changes, 4 bytes each │ entries, 10 bytes each
+//! head 224 bytes │ changes, 4 bytes each │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ entries, 10 bytes each
 //! ```
 //!
 //! Changes are the blocks with records other than decisions: a start reads them, and of the decisions
-//! only as many as its tables hold. Everything but the entries is held in memory, some 1.4 bytes a
-//! decision. So an id that is not in the segment costs one cache line, except for one in a hundred;
+//! only as many as its tables hold. For this it opens head and changes alone, the [`SegmentSummary`],
+//! which have a check of their own: a history of any length has few of those. Look-ups hold everything
+//! but the entries in memory, some 1.4 bytes a decision. So an id that is not in the segment costs one cache line, except for one in a hundred;
 //! one that is costs a single read of a bucket. Ids are hashed with a key that clients do not know, so that nobody fills one bucket on
 //! purpose. All of it is checked with keys derived from the chain's: who may not write the log may
 //! not make an index that hides a record either.
 
 mod build;
+mod summary;
 
 pub use build::IndexBuilder;
+pub use summary::SegmentSummary;
 
-use super::Tail;
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, Chain, ChainKey};
 use catraca_wire::document::DOCUMENT_LEN;
@@ -25,14 +27,13 @@ use catraca_wire::frame::TRANSACTION_ID_LEN;
 use rend::unaligned::{u16_ule, u32_ule, u64_ule};
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
-use std::ops::RangeInclusive;
 
 /// First bytes of an index file.
 pub const INDEX_MAGIC: [u8; 8] = *b"CATRINDX";
 /// Version of the layout below.
-pub const INDEX_VERSION: u16 = 1;
+pub const INDEX_VERSION: u16 = 2;
 /// Length of the head, bytes.
-pub const INDEX_HEAD_LEN: usize = 192;
+pub const INDEX_HEAD_LEN: usize = 224;
 /// Length of an entry, bytes.
 pub const ENTRY_LEN: usize = 10;
 /// Most decisions of one segment: 1 GiB of records.
@@ -80,7 +81,9 @@ struct Head {
     /// The payers' positions ([`crate::owner`]) lie from here to here.
     lowest_payer: u64_ule,
     highest_payer: u64_ule,
-    /// Keyed BLAKE3 of all bytes before it, and of filter, directory and changes.
+    /// Keyed BLAKE3 of filter and directory.
+    look_check: [u8; 32],
+    /// Keyed BLAKE3 of all bytes before it, and of the changes.
     check: [u8; 32],
 }
 
@@ -168,18 +171,17 @@ impl IndexKeys {
         check
     }
 
-    fn check(
-        &self,
-        head: &Head,
-        filter: &[u64],
-        directory: &[Bucket],
-        changes: &[u32],
-    ) -> [u8; 32] {
+    fn check(&self, head: &Head, changes: &[u32]) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_keyed(&self.check);
         hasher.update(&bytemuck::bytes_of(head)[..INDEX_HEAD_LEN - size_of_val(&head.check)]);
+        hasher.update(bytemuck::cast_slice(changes));
+        *hasher.finalize().as_bytes()
+    }
+
+    fn look_check(&self, filter: &[u64], directory: &[Bucket]) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new_keyed(&self.check);
         hasher.update(bytemuck::cast_slice(filter));
         hasher.update(bytemuck::cast_slice(directory));
-        hasher.update(bytemuck::cast_slice(changes));
         *hasher.finalize().as_bytes()
     }
 }
@@ -211,11 +213,9 @@ fn bits_of(hash: u64) -> impl Iterator<Item = (usize, u64)> {
 /// What is held of an index in memory: everything but its entries.
 #[derive(Debug, Clone)]
 pub struct SegmentIndex {
-    head: Head,
+    summary: SegmentSummary,
     filter: Vec<u64>,
     directory: Vec<Bucket>,
-    /// In units of [`BLOCK_ALIGN`].
-    changes: Vec<u32>,
 }
 
 /// Entries of an index file to read: all that may be of one id.
@@ -234,23 +234,7 @@ impl SegmentIndex {
     /// # Errors
     /// [`IndexFault::Head`], [`IndexFault::Length`].
     pub fn held_len(head: &[u8; INDEX_HEAD_LEN], file_len: u64) -> Result<usize, IndexFault> {
-        let head: &Head = bytemuck::from_bytes(head);
-        if head.magic != INDEX_MAGIC || head.version.to_native() != INDEX_VERSION {
-            return Err(IndexFault::Head);
-        }
-        let counts = [head.entries, head.lines, head.buckets, head.changes];
-        let [entries, lines, buckets, changes] = counts.map(|count| count.to_native() as usize);
-        if [entries, lines, buckets, changes].iter().any(|&count| count > MAX_ENTRIES) {
-            return Err(IndexFault::Length);
-        }
-        let held = INDEX_HEAD_LEN
-            + lines * LINE_WORDS * 8
-            + buckets * size_of::<Bucket>()
-            + changes * size_of::<u32>();
-        if lines == 0 || buckets == 0 || file_len != (held + entries * ENTRY_LEN) as u64 {
-            return Err(IndexFault::Length);
-        }
-        Ok(held)
+        Ok(Head::view(head, file_len)?.held_len())
     }
 
     /// Of the first [`Self::held_len`] bytes of a file, which is to be the index of this segment.
@@ -265,77 +249,31 @@ impl SegmentIndex {
         segment: u32,
         keys: &IndexKeys,
     ) -> Result<Self, IndexFault> {
-        let head_bytes = held.first_chunk::<INDEX_HEAD_LEN>().ok_or(IndexFault::Length)?;
-        if held.len() != Self::held_len(head_bytes, file_len)? {
+        let head = held.first_chunk::<INDEX_HEAD_LEN>().ok_or(IndexFault::Length)?;
+        let head = Head::view(head, file_len)?;
+        if held.len() != head.held_len() {
             return Err(IndexFault::Length);
         }
-        let head: Head = *bytemuck::from_bytes(head_bytes);
-        if (head.cluster_id, head.shard.to_native(), head.segment.to_native())
-            != (cluster_id, shard, segment)
-        {
-            return Err(IndexFault::OtherSegment);
-        }
-        let rest = &held[INDEX_HEAD_LEN..];
-        let filter_len = head.lines.to_native() as usize * LINE_WORDS * 8;
-        let mut filter: Vec<u64> = bytemuck::pod_collect_to_vec(&rest[..filter_len]);
-        let directory_len = head.buckets.to_native() as usize * size_of::<Bucket>();
-        let (directory, changes) = rest[filter_len..].split_at(directory_len);
+        let (summary, rest) = held.split_at(head.summary_len());
+        let summary = SegmentSummary::open(summary, file_len, cluster_id, shard, segment, keys)?;
+        let (filter, directory) = rest.split_at(head.filter_len());
+        let mut filter: Vec<u64> = bytemuck::pod_collect_to_vec(filter);
         let directory: Vec<Bucket> = bytemuck::pod_collect_to_vec(directory);
-        let mut changes: Vec<u32> = bytemuck::pod_collect_to_vec(changes);
-        if head.check != keys.check(&head, &filter, &directory, &changes) {
+        if head.look_check != keys.look_check(&filter, &directory) {
             return Err(IndexFault::Check);
         }
         filter.iter_mut().for_each(|word| *word = u64::from_le(*word));
-        changes.iter_mut().for_each(|page| *page = u32::from_le(*page));
-        Ok(Self { head, filter, directory, changes })
+        Ok(Self { summary, filter, directory })
     }
 
-    /// The first and the last record of the segment.
-    pub fn lsns(&self) -> (u64, u64) {
-        (self.head.first_lsn.to_native(), self.head.last_lsn.to_native())
-    }
-
-    /// Where the segment's last block begins, bytes, and how the stream stands behind it. The log
-    /// must have that block there for the index to be of it.
-    pub fn last_block(&self) -> (u64, Tail) {
-        let head = &self.head;
-        let offset = head.last_offset.to_native();
-        let tail = Tail {
-            segment: head.segment.to_native(),
-            offset: offset + u64::from(head.last_len.to_native()),
-            next_lsn: head.last_lsn.to_native() + 1,
-            previous_chain: head.last_chain,
-            epoch: head.last_epoch.to_native(),
-            sealed_at_ns: head.last_sealed_at_ns.to_native(),
-        };
-        (offset, tail)
-    }
-
-    /// Decisions in the segment.
-    pub fn decisions(&self) -> u64 {
-        u64::from(self.head.entries.to_native())
-    }
-
-    /// The latest of the transactions' own times, nanoseconds since 1970 UTC; 0 without a decision.
-    pub fn newest_event_ns(&self) -> u64 {
-        self.head.newest_event_ns.to_native()
-    }
-
-    /// Between which positions the payers lie; an empty range without a decision.
-    pub fn payers(&self) -> RangeInclusive<u64> {
-        self.head.lowest_payer.to_native()..=self.head.highest_payer.to_native()
-    }
-
-    /// Where blocks begin, bytes, that have other records than decisions, in order.
-    pub fn changes(&self) -> impl Iterator<Item = u64> {
-        self.changes.iter().map(|&page| u64::from(page) * BLOCK_ALIGN as u64)
+    /// What it says of the segment as a whole.
+    pub fn summary(&self) -> &SegmentSummary {
+        &self.summary
     }
 
     /// Bytes of memory that it takes.
     pub fn memory_len(&self) -> usize {
-        self.filter.len() * 8
-            + self.directory.len() * size_of::<Bucket>()
-            + self.changes.len() * size_of::<u32>()
+        self.summary.head.held_len() - INDEX_HEAD_LEN
     }
 
     /// The entries to read for an id; `None` when the segment surely has no decision on it.
@@ -346,10 +284,11 @@ impl SegmentIndex {
         }
         let bucket = part(id.0, self.directory.len());
         let first = self.directory[bucket].first.to_native() as usize;
-        let end = self.directory.get(bucket + 1).map_or(self.head.entries, |next| next.first);
+        let end =
+            self.directory.get(bucket + 1).map_or(self.summary.head.entries, |next| next.first);
         // The directory was checked, so its numbers rise.
         let len = (end.to_native() as usize - first) * ENTRY_LEN;
-        let held = INDEX_HEAD_LEN + self.memory_len();
+        let held = self.summary.head.held_len();
         Some(BucketRead { bucket, offset: (held + first * ENTRY_LEN) as u64, len })
     }
 

@@ -21,7 +21,7 @@ mod build;
 pub use build::DedupeFileBuilder;
 
 use crate::log::Tail;
-use crate::log::index::SegmentIndex;
+use crate::log::index::SegmentSummary;
 use crate::shard::dedupe::{DedupeKey, Fingerprint};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, Chain, ChainKey, receipt};
@@ -253,7 +253,7 @@ impl DedupeFile {
         end: &[u8],
         file_len: u64,
         name: &SegmentName,
-        index: &SegmentIndex,
+        index: &SegmentSummary,
         keys: &DedupeFileKeys,
     ) -> Result<Self, DedupeFileFault> {
         let (table, foot) = end.split_last_chunk::<FOOT_LEN>().ok_or(DedupeFileFault::Length)?;

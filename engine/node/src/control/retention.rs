@@ -6,7 +6,7 @@ use crate::log_files::index_file::IndexFiles;
 use crate::log_files::segment::{packed_path, segment_path};
 use crate::log_files::{LogError, log_start, removal};
 use crate::replication::Replication;
-use catraca_core::log::index::SegmentIndex;
+use catraca_core::log::index::SegmentSummary;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ struct Facts {
 }
 
 impl Facts {
-    fn of(index: &SegmentIndex) -> Self {
+    fn of(index: &SegmentSummary) -> Self {
         let (_, behind) = index.last_block();
         Self {
             sealed_at_ns: behind.sealed_at_ns,
@@ -126,7 +126,7 @@ impl Retention {
         stream: u16,
         end: u64,
         now_ns: u64,
-    ) -> Result<Vec<SegmentIndex>, LogError> {
+    ) -> Result<Vec<SegmentSummary>, LogError> {
         let data_dir = &files.log.data_dir;
         let first = log_start::tail(data_dir, stream)?.segment;
         let in_use = last_segment_up_to(data_dir, stream, end)?;
@@ -154,7 +154,7 @@ impl Retention {
             if newest_cut.is_none_or(|newest| segment > newest) {
                 break;
             }
-            let Ok(index) = files.open(stream, segment) else { break };
+            let Ok(index) = files.summary(stream, segment) else { break };
             due.push(index);
             free_len = free_len.saturating_add(file.len());
         }
@@ -185,7 +185,7 @@ impl Retention {
         if let Some(facts) = self.facts.get(&(stream, segment)) {
             return Some(*facts);
         }
-        let facts = files.open(stream, segment).ok().map(|index| Facts::of(&index))?;
+        let facts = files.summary(stream, segment).ok().map(|index| Facts::of(&index))?;
         self.facts.insert((stream, segment), facts);
         Some(facts)
     }

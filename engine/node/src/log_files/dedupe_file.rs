@@ -5,7 +5,7 @@ use super::lookup::OwnLog;
 use super::segment::{dedupe_files, dedupe_path};
 use crate::whole_file::{self, WholeFile};
 use catraca_core::log::SoundBlock;
-use catraca_core::log::index::SegmentIndex;
+use catraca_core::log::index::SegmentSummary;
 use catraca_core::rebuild::dedupe_file::{
     Chunk, ChunkRead, DedupeFile, DedupeFileBuilder, DedupeFileFault, DedupeFileKeys, FOOT_LEN,
     SegmentName,
@@ -55,7 +55,7 @@ impl DedupeFiles {
         &self,
         shard: u16,
         segment: u32,
-        index: &SegmentIndex,
+        index: &SegmentSummary,
     ) -> Result<KeptSegment<'_>, Option<DedupeFileFault>> {
         let read = || -> io::Result<Result<KeptSegment<'_>, DedupeFileFault>> {
             let file = File::open(dedupe_path(&self.log.data_dir, shard, segment))?;

@@ -9,7 +9,7 @@ use crate::whole_file;
 use catraca_core::log::damage::{Damage, DamageReason, Spot};
 use catraca_core::log::index::{
     BucketRead, INDEX_HEAD_LEN, IdHash, IndexBuilder, IndexFault, IndexKeys, PayerHash,
-    SegmentIndex,
+    SegmentIndex, SegmentSummary,
 };
 use catraca_core::log::{BlockFault, SoundBlock, Tail, received_block};
 use catraca_wire::block::sound_head;
@@ -46,7 +46,32 @@ impl IndexFiles {
     /// # Errors
     /// What is wrong with it; `None` where there is none, or none that can be read.
     pub fn open(&self, shard: u16, segment: u32) -> Result<SegmentIndex, Option<IndexFault>> {
-        let read = || -> io::Result<Result<SegmentIndex, IndexFault>> {
+        let (bytes, len) = self.beginning(shard, segment, SegmentIndex::held_len)?;
+        let index = self.of_held(&bytes, len, shard, segment)?;
+        self.is_of_log(shard, index.summary())?;
+        Ok(index)
+    }
+
+    /// Only what the index of a full segment says of it as a whole.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn summary(&self, shard: u16, segment: u32) -> Result<SegmentSummary, Option<IndexFault>> {
+        let (bytes, len) = self.beginning(shard, segment, SegmentSummary::read_len)?;
+        let OwnLog { cluster_id, .. } = self.log;
+        let summary = SegmentSummary::open(&bytes, len, cluster_id, shard, segment, &self.keys)?;
+        self.is_of_log(shard, &summary)?;
+        Ok(summary)
+    }
+
+    /// As many bytes of a file as its head says by `wanted`, and the file's length.
+    fn beginning(
+        &self,
+        shard: u16,
+        segment: u32,
+        wanted: impl Fn(&[u8; INDEX_HEAD_LEN], u64) -> Result<usize, IndexFault>,
+    ) -> Result<(Vec<u8>, u64), Option<IndexFault>> {
+        let read = || -> io::Result<Result<(Vec<u8>, u64), IndexFault>> {
             let file = File::open(index_path(&self.log.data_dir, shard, segment))?;
             let len = file.metadata()?.len();
             let mut head = [0; INDEX_HEAD_LEN];
@@ -54,21 +79,25 @@ impl IndexFiles {
                 return Ok(Err(IndexFault::Length));
             }
             file.read_exact_at(&mut head, 0)?;
-            let held = match SegmentIndex::held_len(&head, len) {
-                Ok(held) => held,
+            let wanted = match wanted(&head, len) {
+                Ok(wanted) => wanted,
                 Err(fault) => return Ok(Err(fault)),
             };
-            let mut bytes = vec![0; held];
+            let mut bytes = vec![0; wanted];
             file.read_exact_at(&mut bytes, 0)?;
-            Ok(self.of_held(&bytes, len, shard, segment))
+            Ok(Ok((bytes, len)))
         };
         // One that can't be read is made anew, like one that is not there.
-        let index = read().map_err(|_| None)?.map_err(Some)?;
-        let (offset, tail) = index.last_block();
-        let ends = SegmentFile::open(&self.log.data_dir, shard, segment, Access::Cached)
+        read().map_err(|_| None)?.map_err(Some)
+    }
+
+    /// Whether an index is of what the log has there now.
+    fn is_of_log(&self, shard: u16, summary: &SegmentSummary) -> Result<(), IndexFault> {
+        let (offset, tail) = summary.last_block();
+        let ends = SegmentFile::open(&self.log.data_dir, shard, tail.segment, Access::Cached)
             .and_then(|mut file| file.ends_with(offset, tail.offset, &tail.previous_chain));
         // Where the segment can't be read, whoever reads it says why.
-        if matches!(ends, Ok(true)) { Ok(index) } else { Err(Some(IndexFault::OtherBlock)) }
+        if matches!(ends, Ok(true)) { Ok(()) } else { Err(IndexFault::OtherBlock) }
     }
 
     /// Writes the index of a full segment. One that can't be written is made again the next time it

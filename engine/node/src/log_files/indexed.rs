@@ -40,7 +40,7 @@ pub fn find(
                     found.take(block, query, limit);
                 })?;
             }
-            let (_, behind) = index.last_block();
+            let (_, behind) = index.summary().last_block();
             from = Tail { segment: segment + 1, offset: Tail::START.offset, ..behind };
         }
         let read = log.blocks(shard, from, |block| {

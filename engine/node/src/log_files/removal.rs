@@ -8,7 +8,7 @@ use super::log_start;
 use super::segment::{packed_name, packed_path, stream_dir};
 use crate::whole_file::{GROUP, WholeFile, sync_dir};
 use catraca_core::cut_off::CutOff;
-use catraca_core::log::index::SegmentIndex;
+use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::start::LogStart;
 use rustix::fs::Advice;
 use std::fs::{self, File};
@@ -25,7 +25,7 @@ const PIECE_LEN: usize = 1 << 20;
 pub fn summarize(
     files: &IndexFiles,
     shard: u16,
-    indexes: &[SegmentIndex],
+    indexes: &[SegmentSummary],
     now_ns: u64,
 ) -> Result<LogStart, LogError> {
     let log = &files.log;

@@ -244,7 +244,7 @@ impl StreamIndex {
                 return Ok(true);
             };
             if !self.sound.contains(&segment) {
-                if let Err(why) = dedupe.open(self.shard, segment, index) {
+                if let Err(why) = dedupe.open(self.shard, segment, index.summary()) {
                     if let Some(fault) = why {
                         tracing::warn!(stream = self.shard, segment, %fault, "the dedupe file of a log segment is unsound; it is made anew");
                     }
@@ -257,7 +257,7 @@ impl StreamIndex {
                 self.sound.insert(segment);
                 return Ok(true);
             }
-            decisions += index.decisions();
+            decisions += index.summary().decisions();
         }
         let newer = self.dedupe_files.split_off(&segment);
         for older in std::mem::replace(&mut self.dedupe_files, newer) {

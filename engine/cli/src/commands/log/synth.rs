@@ -8,8 +8,10 @@ use catraca_core::blacklist::synthetic::document;
 use catraca_core::limits::MAX_SHARDS;
 use catraca_core::owner::owner;
 use catraca_core::replica::ReplicaState;
+use catraca_core::shard::dedupe;
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::fatal::{Failure, Status};
+use catraca_node::log_files::dedupe_file::DedupeFiles;
 use catraca_node::log_files::index_file::IndexFiles;
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::search::LogIndex;
@@ -107,7 +109,8 @@ pub fn run(args: &Args) -> Outcome {
             .collect::<Result<Vec<u64>, LogError>>()
     })?;
     bar.finish_and_clear();
-    let mut index = LogIndex::new(log);
+    let dedupe = DedupeFiles::new(log.clone(), args.shards, dedupe::MAX_ENTRIES as u64);
+    let mut index = LogIndex::new(log).keeping(dedupe);
     while index.work(&ends)? {}
     let state = ReplicaState::single(args.shards, EPOCH);
     state_file::save(&args.data_dir, &state).map_err(|error| {

@@ -156,15 +156,16 @@ impl IndexBuilder {
             newest_event_ns: self.newest_event_ns.into(),
             lowest_payer: self.lowest_payer.into(),
             highest_payer: self.highest_payer.into(),
+            look_check: keys.look_check(&filter, &directory),
             check: [0; 32],
         };
         self.changes.iter_mut().for_each(|page| *page = page.to_le());
-        head.check = keys.check(&head, &filter, &directory, &self.changes);
+        head.check = keys.check(&head, &self.changes);
         let mut file = Vec::with_capacity(INDEX_HEAD_LEN + filter.len() * 8 + bytes.len());
         file.extend_from_slice(bytemuck::bytes_of(&head));
+        file.extend_from_slice(bytemuck::cast_slice(&self.changes));
         file.extend_from_slice(bytemuck::cast_slice(&filter));
         file.extend_from_slice(bytemuck::cast_slice(&directory));
-        file.extend_from_slice(bytemuck::cast_slice(&self.changes));
         file.extend_from_slice(&bytes);
         file
     }

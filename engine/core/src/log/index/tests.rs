@@ -33,6 +33,13 @@ fn open(file: &[u8]) -> Result<SegmentIndex, IndexFault> {
     SegmentIndex::open(&file[..held], len, CLUSTER, 0, 0, &keys)
 }
 
+fn summary(file: &[u8]) -> Result<SegmentSummary, IndexFault> {
+    let len = file.len() as u64;
+    let head = file.first_chunk::<INDEX_HEAD_LEN>().ok_or(IndexFault::Length)?;
+    let read = SegmentSummary::read_len(head, len)?;
+    SegmentSummary::open(&file[..read], len, CLUSTER, 0, 0, &IndexKeys::new(&KEY))
+}
+
 fn blocks(index: &SegmentIndex, file: &[u8], number: u64, payer: Option<u64>) -> Vec<u64> {
     let keys = IndexKeys::new(&KEY);
     let hash = keys.id(&id(number));
@@ -46,8 +53,8 @@ fn blocks(index: &SegmentIndex, file: &[u8], number: u64, payer: Option<u64>) ->
 fn every_decision_is_found_in_its_block_and_few_others_are_looked_for() {
     let (file, log) = made(300, u64::MAX);
     let index = open(&file).expect("sound");
-    assert_eq!(index.lsns(), (1, log.next_lsn - 1));
-    let (last_offset, tail) = index.last_block();
+    assert_eq!(index.summary().lsns(), (1, log.next_lsn - 1));
+    let (last_offset, tail) = index.summary().last_block();
     assert_eq!(last_offset, log.last().offset as u64);
     let read = log.recover().tail;
     assert_eq!(
@@ -55,15 +62,18 @@ fn every_decision_is_found_in_its_block_and_few_others_are_looked_for() {
         (read.segment, read.offset, read.next_lsn, read.previous_chain)
     );
     assert_eq!((tail.epoch, tail.sealed_at_ns), (read.epoch, read.sealed_at_ns));
-    assert_eq!(index.decisions(), log.next_lsn - 1);
-    assert_eq!(index.changes().count(), 0);
+    assert_eq!(index.summary().decisions(), log.next_lsn - 1);
+    assert_eq!(index.summary().changes().count(), 0);
     let newest = decision(log.next_lsn - 1).transaction.event_time_ns;
-    assert_eq!(index.newest_event_ns(), newest.to_native());
+    assert_eq!(index.summary().newest_event_ns(), newest.to_native());
     let positions = (1..log.next_lsn).map(|lsn| {
         position(DocumentKey::from_wire(&decision(lsn).transaction.payer).expect("valid"))
     });
     let (lowest, highest) = (positions.clone().min(), positions.max());
-    assert_eq!((Some(*index.payers().start()), Some(*index.payers().end())), (lowest, highest));
+    assert_eq!(
+        (Some(*index.summary().payers().start()), Some(*index.summary().payers().end())),
+        (lowest, highest)
+    );
     for block in &log.blocks {
         for lsn in block.first_lsn..block.first_lsn + block.records {
             let found = [Some(lsn), None].map(|payer| blocks(&index, &file, lsn, payer));
@@ -107,11 +117,15 @@ fn whatever_is_changed_is_noticed() {
     let (file, _) = made(60, u64::MAX);
     let sound = open(&file).expect("sound");
     let held = INDEX_HEAD_LEN + sound.memory_len();
+    let summary_len = sound.summary().head.summary_len();
+    assert!(summary(&file).is_ok());
     for at in (0..file.len()).step_by(7) {
         let mut changed = file.clone();
         changed[at] ^= 1 << (at % 8);
         if at < held {
             assert!(open(&changed).is_err(), "byte {at} of what is held");
+            let summary = summary(&changed);
+            assert_eq!(summary.is_err(), at < summary_len, "byte {at} of the beginning");
             continue;
         }
         // Whoever reads the bucket notices it.

@@ -11,7 +11,7 @@ const SHARDS: u16 = 3;
 
 struct Made {
     file: Vec<u8>,
-    index: SegmentIndex,
+    index: SegmentSummary,
     /// Rebuilt from the blocks, and how the stream stands behind each.
     whole: Builder,
     boundaries: Vec<Tail>,
@@ -61,8 +61,9 @@ fn made(blocks: usize) -> Made {
     let index = index.finish(CLUSTER, 0, 0, &index_keys);
     let len = index.len() as u64;
     let head = index.first_chunk().expect("it has a head");
-    let held = SegmentIndex::held_len(head, len).expect("sound");
-    let index = SegmentIndex::open(&index[..held], len, CLUSTER, 0, 0, &index_keys).expect("sound");
+    let held = SegmentSummary::read_len(head, len).expect("sound");
+    let index =
+        SegmentSummary::open(&index[..held], len, CLUSTER, 0, 0, &index_keys).expect("sound");
     Made { file, index, whole, boundaries, records: log.next_lsn - 1 }
 }
 
