@@ -13,6 +13,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 /// First bytes of the file.
 pub const LOG_START_MAGIC: [u8; 8] = *b"CATRLST\x01";
+/// First bytes of a checkpoint, which is laid out likewise.
+pub const CHECKPOINT_MAGIC: [u8; 8] = *b"CATRCKP\x01";
 /// Version of its format.
 pub const LOG_START_VERSION: u16 = 1;
 /// Length of its head, bytes.
@@ -21,7 +23,7 @@ pub const LOG_START_LEN: usize = 256;
 layout! {
     /// The head of the file.
     LogStart as LogStartHead, 256; {
-        /// [`LOG_START_MAGIC`].
+        /// [`LOG_START_MAGIC`], or [`CHECKPOINT_MAGIC`].
         magic: [u8; 8],
         /// [`LOG_START_VERSION`].
         format_version: u16,

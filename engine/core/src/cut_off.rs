@@ -1,5 +1,5 @@
 //! Cutting a stream's oldest segments off: what they amount to goes into the [`LogStart`] that takes
-//! their place. Knows no I/O.
+//! their place. A checkpoint is made likewise, and nothing is cut off. Knows no I/O.
 
 use crate::log::Tail;
 use crate::log::index::SegmentSummary;
@@ -44,6 +44,16 @@ impl CutOff {
             Tail { segment: behind.segment + 1, offset: Tail::START.offset, ..behind };
         self.start.payers = joined(&self.start.payers, &index.payers());
         self.start.newest_event_ns = self.start.newest_event_ns.max(index.newest_event_ns());
+    }
+
+    /// What the segments taken amount to for a start that need not read them for their changes: nothing
+    /// of them is forgotten.
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn checkpoint(self, now_ns: u64) -> Result<LogStart, OverlayFault> {
+        let LogStart { newest_event_ns, payers, .. } = LogStart::of_whole_stream();
+        Ok(LogStart { newest_event_ns, payers, ..self.finish(now_ns)? })
     }
 
     /// Where the stream begins now.

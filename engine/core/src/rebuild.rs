@@ -212,6 +212,11 @@ impl Builder {
         self.forget(start.payers.clone(), start.newest_event_ns);
     }
 
+    /// Takes what a checkpoint says of the changes in the segments before it.
+    pub fn take_checkpoint(&self, checkpoint: &LogStart) {
+        self.lists.lock().begin(checkpoint);
+    }
+
     /// The tables of payers at these positions know nothing of transactions up to a time.
     fn forget(&self, payers: RangeInclusive<u64>, newest_event_ns: u64) {
         if payers.is_empty() {

@@ -6,7 +6,7 @@ use crate::log_files::cursor::last_segment_up_to;
 use crate::log_files::dedupe_file::DedupeFiles;
 use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
-use crate::log_files::{LogError, RecoveredStream, log_start, recover_stream, segment};
+use crate::log_files::{LogError, RecoveredStream, checkpoint, log_start, recover_stream, segment};
 use catraca_core::blacklist::Overlay;
 use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
@@ -51,6 +51,8 @@ struct Files {
 struct StreamStart {
     /// Where the stream begins.
     begins: LogStart,
+    /// The first segment in whose place no checkpoint tells of its changes.
+    changes_from: u32,
     /// Indexes of the segments before, from the first. Of these only the changes are read.
     skipped: Vec<SegmentSummary>,
     /// Those of the segments behind them whose decisions are read from dedupe files, as far as those
@@ -100,18 +102,22 @@ impl Files {
                 Tail { segment: before.segment + 1, offset: Tail::START.offset, ..before }
             }
         };
-        Ok(StreamStart { begins, skipped, kept, tail })
+        let changes_from = begins.tail.segment;
+        Ok(StreamStart { begins, changes_from, skipped, kept, tail })
     }
 
-    /// Takes the changes of a full segment, up to a place in it.
+    /// Takes the changes of a full segment, up to a place in it; not of one before `from`.
     fn take_changes(
         &self,
         stream: u16,
         index: &SegmentSummary,
-        end: u64,
+        (from, end): (u32, u64),
         builder: &Builder,
     ) -> Result<(), LogError> {
         let (_, last) = index.last_block();
+        if last.segment < from {
+            return Ok(());
+        }
         for offset in index.changes().take_while(|&offset| offset < end) {
             let take = |block: &SoundBlock<'_>| builder.take_changes(block);
             self.index.with_block(stream, last.segment, offset, take)?;
@@ -125,6 +131,7 @@ impl Files {
         &self,
         stream: u16,
         index: &SegmentSummary,
+        changes_from: u32,
         builder: &Builder,
         seen: &mut Boundaries,
     ) -> Result<(), LogError> {
@@ -150,7 +157,7 @@ impl Files {
             self.dedupe.remove(stream, segment);
         }
         let end = if tail.segment == segment { tail.offset } else { 0 };
-        self.take_changes(stream, index, end, builder)?;
+        self.take_changes(stream, index, (changes_from, end), builder)?;
         self.index.blocks_to(stream, tail, &last, |block| {
             builder.take(block);
             seen.push(Tail::after(block));
@@ -188,16 +195,21 @@ pub fn rebuild(
     let mut streams = Vec::new();
     let mut boundaries = BTreeMap::new();
     for stream in dormant.chain(0..shards) {
-        let start = files.start_of(stream).map_err(fail)?;
+        let mut start = files.start_of(stream).map_err(fail)?;
         let mut seen = Boundaries::from_start(start.begins.tail);
         builder.begin(&start.begins);
+        if let Some(checkpoint) = checkpoint::read(&files.index, stream) {
+            builder.take_checkpoint(&checkpoint);
+            start.changes_from = start.changes_from.max(checkpoint.tail.segment);
+        }
+        let StreamStart { changes_from, .. } = start;
         for index in &start.skipped {
-            files.take_changes(stream, index, u64::MAX, &builder).map_err(fail)?;
+            files.take_changes(stream, index, (changes_from, u64::MAX), &builder).map_err(fail)?;
             builder.skip(index);
             seen.push(index.last_block().1);
         }
         for index in &start.kept {
-            files.take_segment(stream, index, &builder, &mut seen).map_err(fail)?;
+            files.take_segment(stream, index, changes_from, &builder, &mut seen).map_err(fail)?;
         }
         let recovered = recover_stream(
             data_dir.path(),

@@ -5,7 +5,7 @@ use catraca_core::blacklist::Overlay;
 use catraca_core::log::damage::DamageReason;
 use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
-use catraca_core::log::start::{LogStart, LogStartFault};
+use catraca_core::log::start::{LogStart, LogStartFault, Purpose};
 use catraca_core::rebuild::OverlayFault;
 use catraca_core::shard::dedupe::MIN_ENTRIES;
 use catraca_node::data_dir::{DataDir, Options};
@@ -264,7 +264,8 @@ fn without_a_sound_beginning_nothing_is_read() {
     assert!(start.is_err(), "it is not read either");
     fs::write(&path, &sound).expect("own");
     let start = removal::summarize(&node.files(), 0, &[], NOW_NS).expect("sound");
-    fs::write(&path, start.to_bytes(node.data_dir.cluster_id, 0, &[1; 32])).expect("own");
+    fs::write(&path, start.to_bytes(Purpose::Start, node.data_dir.cluster_id, 0, &[1; 32]))
+        .expect("own");
     let read = LogReader::open(node.path(), Some(KEY)).expect("a log").start(0);
     assert!(
         matches!(read, Err(LogError::LogStart { fault: LogStartFault::Check, .. })),

@@ -2,11 +2,14 @@
 
 use catraca_core::log::Tail;
 use catraca_core::log::recovery::LastWrite;
+use catraca_core::log::start::Purpose;
 use catraca_core::shard::dedupe::{Dedupe, Found, MIN_ENTRIES};
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::fatal::Status;
 use catraca_node::from_log::{Rebuilt, rebuild};
+use catraca_node::log_files::checkpoint;
 use catraca_node::log_files::dedupe_file::DedupeFiles;
+use catraca_node::log_files::index_file::IndexFiles;
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{dedupe_files, dedupe_path, index_path, segment_path};
@@ -376,4 +379,48 @@ fn dedupe_files_that_no_table_needs_are_removed() {
     assert_eq!(dedupe_files(other.path(), 0).expect("a folder"), files);
     let of = |node: &Node| fs::read(dedupe_path(node.path(), 0, files[1])).expect("made").len();
     assert_eq!(of(&node), of(&other));
+}
+
+#[test]
+fn a_start_looks_for_changes_behind_the_checkpoint_only() {
+    let node = node();
+    node.make_indexes();
+    let whole = node.start().expect("sound");
+    let files = IndexFiles::new(node.own());
+    let indexes: Vec<_> = (0..3).map(|s| files.summary(0, s).expect("it has an index")).collect();
+    checkpoint::write(&files, 0, None, &indexes[..1], 1).expect("sound");
+    let first = checkpoint::read(&files, 0).expect("it was just made");
+    checkpoint::write(&files, 0, Some(first), &indexes[1..], 2).expect("sound");
+    let sound = fs::read(checkpoint::path(node.path(), 0)).expect("there");
+    let last = checkpoint::read(&files, 0).expect("it was just made");
+    assert_eq!(last.tail.segment, 3);
+    assert!(last.changes.len() > 5 && last.payers.is_empty(), "{last:?}");
+    // The blocks with changes in those segments can't be read any more.
+    for block in node.log.blocks.iter().filter(|block| block.segment < 3 && block.records == 1) {
+        let path = segment_path(node.path(), 0, block.segment as u32);
+        let mut bytes = fs::read(&path).expect("there");
+        bytes[block.offset + 300] ^= 1;
+        fs::write(&path, bytes).expect("own");
+    }
+    let quick = node.start().expect("they are not read");
+    assert_eq!(quick.overlay.changes(), whole.overlay.changes());
+    assert!(state(&node, quick) == state(&node, whole));
+    // Without one, or with one that is unsound or of another log, they are.
+    let path = checkpoint::path(node.path(), 0);
+    for at in (0..sound.len()).step_by(101) {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).expect("own");
+        assert_eq!(node.start().err(), Some(Status::LogDamaged), "byte {at}");
+    }
+    let mut other = last.clone();
+    other.tail.previous_chain[0] ^= 1;
+    let cluster_id = node.data_dir.cluster_id;
+    let bytes = other.to_bytes(Purpose::Checkpoint, cluster_id, 0, &KEY);
+    fs::write(&path, bytes).expect("own");
+    assert_eq!(node.start().err(), Some(Status::LogDamaged));
+    fs::remove_file(&path).expect("own");
+    assert_eq!(node.start().err(), Some(Status::LogDamaged));
+    fs::write(&path, &sound).expect("own");
+    node.start().expect("they are not read");
 }

@@ -6,12 +6,39 @@
 
 use super::Tail;
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
-use catraca_wire::log_start::{LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead};
+use catraca_wire::log_start::{
+    CHECKPOINT_MAGIC, LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead,
+};
 use catraca_wire::record::{OverlayChange, RECORD_LEN, RecordHead};
 use std::ops::RangeInclusive;
 
-/// What the key of the check is derived for.
-const CHECK_CONTEXT: &str = "catraca 2026 log start, check";
+/// What such a file is for. One can't be passed off as the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The stream begins there: what lies before was removed.
+    Start,
+    /// What lies before need not be read again for its changes: `checkpoint`. It is not trusted over the
+    /// log, and may be removed.
+    Checkpoint,
+}
+
+impl Purpose {
+    const fn magic(self) -> [u8; 8] {
+        match self {
+            Self::Start => LOG_START_MAGIC,
+            Self::Checkpoint => CHECKPOINT_MAGIC,
+        }
+    }
+
+    /// What the key of the check is derived for.
+    const fn check_context(self) -> &'static str {
+        match self {
+            Self::Start => "catraca 2026 log start, check",
+            Self::Checkpoint => "catraca 2026 log checkpoint, check",
+        }
+    }
+}
+
 /// Most records in the file: three for each entry of the largest overlay.
 pub const MAX_RECORDS: usize = 3 * 65_536;
 /// Longest file, bytes.
@@ -69,12 +96,13 @@ pub enum LogStartFault {
 /// # Errors
 /// [`LogStartFault`].
 pub fn head(
+    purpose: Purpose,
     bytes: &[u8; LOG_START_LEN],
     cluster_id: Option<[u8; 16]>,
     shard: u16,
 ) -> Result<LogStartHead, LogStartFault> {
     let head: LogStartHead = *bytemuck::from_bytes(bytes);
-    if head.magic != LOG_START_MAGIC || head.head_crc.to_native() != head.expected_crc() {
+    if head.magic != purpose.magic() || head.head_crc.to_native() != head.expected_crc() {
         return Err(LogStartFault::Head);
     }
     if head.format_version.to_native() != LOG_START_VERSION {
@@ -91,9 +119,9 @@ pub fn head(
 }
 
 /// The keyed hash that the file should have.
-fn check(head: &LogStartHead, records: &[u8], key: &ChainKey) -> [u8; 32] {
+fn check(purpose: Purpose, head: &LogStartHead, records: &[u8], key: &ChainKey) -> [u8; 32] {
     let bare = LogStartHead { check: [0; 32], records_crc: 0.into(), head_crc: 0.into(), ..*head };
-    let mut hasher = blake3::Hasher::new_keyed(&blake3::derive_key(CHECK_CONTEXT, key));
+    let mut hasher = blake3::Hasher::new_keyed(&blake3::derive_key(purpose.check_context(), key));
     hasher.update(bytemuck::bytes_of(&bare));
     hasher.update(records);
     *hasher.finalize().as_bytes()
@@ -122,6 +150,7 @@ impl LogStart {
     /// # Errors
     /// [`LogStartFault`].
     pub fn parse(
+        purpose: Purpose,
         bytes: &[u8],
         cluster_id: Option<[u8; 16]>,
         shard: u16,
@@ -130,7 +159,7 @@ impl LogStart {
         let have = bytes.len() as u64;
         let short = LogStartFault::Length { have, want: LOG_START_LEN as u64 };
         let (first, records) = bytes.split_first_chunk::<LOG_START_LEN>().ok_or(short)?;
-        let head = head(first, cluster_id, shard)?;
+        let head = head(purpose, first, cluster_id, shard)?;
         let want = LOG_START_LEN + head.record_count.to_native() as usize * RECORD_LEN;
         if bytes.len() != want {
             return Err(LogStartFault::Length { have, want: want as u64 });
@@ -138,7 +167,7 @@ impl LogStart {
         if crc32c::crc32c(records) != head.records_crc.to_native() {
             return Err(LogStartFault::Records);
         }
-        if key.is_some_and(|key| check(&head, records, key) != head.check) {
+        if key.is_some_and(|key| check(purpose, &head, records, key) != head.check) {
             return Err(LogStartFault::Check);
         }
         let changes = records
@@ -165,13 +194,20 @@ impl LogStart {
     ///
     /// # Panics
     /// For a stream of which nothing was cut off, which has no such file.
-    pub fn to_bytes(&self, cluster_id: [u8; 16], shard: u16, key: &ChainKey) -> Vec<u8> {
+    pub fn to_bytes(
+        &self,
+        purpose: Purpose,
+        cluster_id: [u8; 16],
+        shard: u16,
+        key: &ChainKey,
+    ) -> Vec<u8> {
         assert!(self.tail.segment > 0 && self.tail.next_lsn > 1, "something was cut off");
         assert!(self.changes.len() <= MAX_RECORDS, "an overlay has no more");
         let records: Vec<RecordHead> =
             self.changes.iter().map(|change| change.to_record(self.cut_at_ns)).collect();
         let records: &[u8] = bytemuck::cast_slice(&records);
         let mut head = LogStartHead::empty();
+        head.magic = purpose.magic();
         head.shard = shard.into();
         head.segment = self.tail.segment.into();
         head.cluster_id = cluster_id;
@@ -185,7 +221,7 @@ impl LogStart {
         head.lowest_payer = (*self.payers.start()).into();
         head.highest_payer = (*self.payers.end()).into();
         head.snapshot_id = self.snapshot_id.into();
-        head.check = check(&head, records, key);
+        head.check = check(purpose, &head, records, key);
         head.records_crc = crc32c::crc32c(records).into();
         head.head_crc = head.expected_crc().into();
         [bytemuck::bytes_of(&head), records].concat()
@@ -231,38 +267,63 @@ mod tests {
     fn what_was_written_is_read() {
         for changes in [0, 1, 40] {
             let start = start(changes);
-            let bytes = start.to_bytes(CLUSTER, 2, &KEY);
+            let bytes = start.to_bytes(Purpose::Start, CLUSTER, 2, &KEY);
             for key in [Some(&KEY), None] {
-                assert_eq!(LogStart::parse(&bytes, Some(CLUSTER), 2, key), Ok(start.clone()));
+                assert_eq!(
+                    LogStart::parse(Purpose::Start, &bytes, Some(CLUSTER), 2, key),
+                    Ok(start.clone())
+                );
             }
-            assert_eq!(LogStart::parse(&bytes, None, 2, None), Ok(start.clone()));
+            assert_eq!(LogStart::parse(Purpose::Start, &bytes, None, 2, None), Ok(start.clone()));
         }
     }
 
     #[test]
     fn whatever_is_altered_is_seen() {
-        let bytes = start(3).to_bytes(CLUSTER, 2, &KEY);
+        let bytes = start(3).to_bytes(Purpose::Start, CLUSTER, 2, &KEY);
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] ^= 1;
             for key in [Some(&KEY), None] {
-                let read = LogStart::parse(&altered, Some(CLUSTER), 2, key);
+                let read = LogStart::parse(Purpose::Start, &altered, Some(CLUSTER), 2, key);
                 assert!(read.is_err(), "byte {at}: {read:?}");
             }
         }
         for len in 0..bytes.len() {
-            assert!(LogStart::parse(&bytes[..len], None, 2, None).is_err(), "{len} bytes");
+            assert!(
+                LogStart::parse(Purpose::Start, &bytes[..len], None, 2, None).is_err(),
+                "{len} bytes"
+            );
         }
-        assert!(LogStart::parse(&[&bytes[..], &[0]].concat(), None, 2, None).is_err());
+        assert!(
+            LogStart::parse(Purpose::Start, &[&bytes[..], &[0]].concat(), None, 2, None).is_err()
+        );
     }
 
     #[test]
     fn what_is_of_another_place_or_key_is_refused() {
-        let bytes = start(3).to_bytes(CLUSTER, 2, &KEY);
-        let other = LogStart::parse(&bytes, Some([8; 16]), 2, None);
+        let bytes = start(3).to_bytes(Purpose::Start, CLUSTER, 2, &KEY);
+        let other = LogStart::parse(Purpose::Start, &bytes, Some([8; 16]), 2, None);
         assert_eq!(other, Err(LogStartFault::OtherStream));
-        assert_eq!(LogStart::parse(&bytes, None, 3, None), Err(LogStartFault::OtherStream));
-        let other = LogStart::parse(&bytes, None, 2, Some(&[4; 32]));
+        assert_eq!(
+            LogStart::parse(Purpose::Start, &bytes, None, 3, None),
+            Err(LogStartFault::OtherStream)
+        );
+        let other = LogStart::parse(Purpose::Start, &bytes, None, 2, Some(&[4; 32]));
         assert_eq!(other, Err(LogStartFault::Check));
+    }
+
+    #[test]
+    fn one_kind_of_file_is_not_taken_for_the_other() {
+        let checkpoint = start(3).to_bytes(Purpose::Checkpoint, CLUSTER, 2, &KEY);
+        let parse = |purpose, bytes: &[u8], key| LogStart::parse(purpose, bytes, None, 2, key);
+        assert_eq!(parse(Purpose::Checkpoint, &checkpoint, Some(&KEY)), Ok(start(3)));
+        assert_eq!(parse(Purpose::Start, &checkpoint, None), Err(LogStartFault::Head));
+        // Also not with another magic and its check sum made right, by who lacks the key.
+        let mut head: LogStartHead = *bytemuck::from_bytes(&checkpoint[..LOG_START_LEN]);
+        head.magic = LOG_START_MAGIC;
+        head.head_crc = head.expected_crc().into();
+        let forged = [bytemuck::bytes_of(&head), &checkpoint[LOG_START_LEN..]].concat();
+        assert_eq!(parse(Purpose::Start, &forged, Some(&KEY)), Err(LogStartFault::Check));
     }
 }

@@ -5,6 +5,7 @@
 //! mailboxes and never touches a shard's state.
 
 mod answer;
+mod checkpoints;
 mod cluster;
 mod exposition;
 mod http;

@@ -1,6 +1,7 @@
-//! The upkeep of the log, on a thread of its own: full segments are packed, and the oldest cut off. It
-//! runs on the processors that the data cores leave, behind everything else there.
+//! The upkeep of the log, on a thread of its own: checkpoints are made, full segments packed, and the
+//! oldest cut off. It runs on the processors that the data cores leave, behind everything else there.
 
+use super::checkpoints::Checkpoints;
 use super::packing::{Packing, PackingFigures};
 use super::retention::{Retention, RetentionFigures, RetentionSettings};
 use crate::descriptors::Seldom;
@@ -71,6 +72,7 @@ fn run(
 ) {
     let failed = Seldom::default();
     let mut packing = Packing::new();
+    let mut checkpoints = Checkpoints::default();
     let mut retention = Retention::new(settings.retention);
     let mut interrupted = true;
     let mut rest = LOOK_EVERY;
@@ -90,6 +92,7 @@ fn run(
                 }
                 interrupted = false;
             }
+            more |= checkpoints.work(files, &ends)?;
             if retention.is_wanted() {
                 more |= retention.work(files, replication, &ends, wall_ns(), &figures.retention)?;
             }

@@ -1,11 +1,11 @@
 //! The file that says where a stream begins whose oldest segments were removed: reading and writing it.
-//! What it must be is judged by [`start`](catraca_core::log::start).
+//! What it must be is judged by [`start`].
 
 use super::error::LogError;
 use super::segment::stream_dir;
 use crate::whole_file::{GROUP, write_durably};
 use catraca_core::log::Tail;
-use catraca_core::log::start::{self, LogStart, LogStartFault, MAX_LOG_START_LEN};
+use catraca_core::log::start::{self, LogStart, LogStartFault, MAX_LOG_START_LEN, Purpose};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::log_start::LOG_START_LEN;
 use std::fs::File;
@@ -29,7 +29,10 @@ pub fn tail(data_dir: &Path, shard: u16) -> Result<Tail, LogError> {
     }
     let have = bytes.len() as u64;
     let short = LogStartFault::Length { have, want: LOG_START_LEN as u64 };
-    let head = bytes.first_chunk().ok_or(short).and_then(|head| start::head(head, None, shard));
+    let head = bytes
+        .first_chunk()
+        .ok_or(short)
+        .and_then(|head| start::head(Purpose::Start, head, None, shard));
     let head = head.map_err(|fault| LogError::LogStart { path, fault })?;
     Ok(Tail {
         segment: head.segment.to_native(),
@@ -58,7 +61,7 @@ pub fn read(
     if !read_up_to(&path, MAX_LOG_START_LEN + 1, &mut bytes)? {
         return Ok(LogStart::of_whole_stream());
     }
-    LogStart::parse(&bytes, cluster_id, shard, key)
+    LogStart::parse(Purpose::Start, &bytes, cluster_id, shard, key)
         .map_err(|fault| LogError::LogStart { path, fault })
 }
 
@@ -74,12 +77,12 @@ pub fn write(
     start: &LogStart,
 ) -> Result<(), LogError> {
     let path = path(data_dir, shard);
-    write_durably(&path, GROUP, &start.to_bytes(cluster_id, shard, key))
+    write_durably(&path, GROUP, &start.to_bytes(Purpose::Start, cluster_id, shard, key))
         .map_err(LogError::io(&path, "could not write where the log begins"))
 }
 
 /// Reads a file's first bytes; `false` where there is no such file.
-fn read_up_to(path: &Path, most: usize, bytes: &mut Vec<u8>) -> Result<bool, LogError> {
+pub(super) fn read_up_to(path: &Path, most: usize, bytes: &mut Vec<u8>) -> Result<bool, LogError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

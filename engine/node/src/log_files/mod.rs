@@ -2,12 +2,13 @@
 //! judged by [`log`](catraca_core::log), which is pure.
 //!
 //! [`segment`] (names and making of files), [`segment_file`] (a segment's bytes, out of either file),
-//! [`log_start`] (where a stream begins), [`removal`] (of old segments), [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
+//! [`log_start`] (where a stream begins), [`removal`] (of old segments), [`checkpoint`], [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
 //! (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that
 //! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`lookup`], [`indexed`], [`index_file`] and [`search`] (look-ups by indexes),
 //! [`dedupe_file`] (what a start reads in a segment's place) and [`key`].
 
 mod bytes;
+pub mod checkpoint;
 pub mod cursor;
 pub mod dedupe_file;
 mod error;

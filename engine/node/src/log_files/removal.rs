@@ -30,7 +30,19 @@ pub fn summarize(
 ) -> Result<LogStart, LogError> {
     let log = &files.log;
     let start = log_start::read(&log.data_dir, Some(log.cluster_id), shard, Some(&log.key))?;
-    let mut cut_off = CutOff::new(start);
+    let taken = take(files, shard, CutOff::new(start), indexes)?;
+    taken
+        .finish(now_ns)
+        .map_err(|fault| LogError::Overlay { path: stream_dir(&log.data_dir, shard), fault })
+}
+
+/// Shows the changes of segments, and the segments themselves.
+pub(super) fn take(
+    files: &IndexFiles,
+    shard: u16,
+    mut cut_off: CutOff,
+    indexes: &[SegmentSummary],
+) -> Result<CutOff, LogError> {
     for index in indexes {
         let (_, behind) = index.last_block();
         for offset in index.changes() {
@@ -40,9 +52,7 @@ pub fn summarize(
         }
         cut_off.segment(index);
     }
-    cut_off
-        .finish(now_ns)
-        .map_err(|fault| LogError::Overlay { path: stream_dir(&log.data_dir, shard), fault })
+    Ok(cut_off)
 }
 
 /// Lets a stream begin at `start` from now on, and removes what lies before. Gives the bytes freed.

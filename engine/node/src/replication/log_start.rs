@@ -8,7 +8,7 @@ use super::standby::StandbySession;
 use crate::fatal::{self, Failure, Status};
 use crate::log_files::{log_start, removal};
 use crate::whole_file::{GROUP, write_durably};
-use catraca_core::log::start::{LogStart, MAX_LOG_START_LEN};
+use catraca_core::log::start::{LogStart, MAX_LOG_START_LEN, Purpose};
 use catraca_core::replica::Follower;
 use catraca_wire::replication::LinkKind;
 use std::fs;
@@ -41,7 +41,8 @@ pub(super) fn take(
         bytes.extend_from_slice(parts.take(kind, frame)?);
     }
     let setup = &replication.setup;
-    let start = LogStart::parse(&bytes, Some(setup.cluster_id), stream, Some(&setup.key));
+    let start =
+        LogStart::parse(Purpose::Start, &bytes, Some(setup.cluster_id), stream, Some(&setup.key));
     let start = start.map_err(|fault| {
         ConnectionFailure::Fault(format!("where the primary's stream {stream} begins: {fault}"))
     })?;
