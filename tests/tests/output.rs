@@ -173,6 +173,12 @@ fn every_subcommand_prints_safely() {
     nobody_reads(&["demo", "--seconds", "0.1", "--data-dir", &demo], 0, remove);
     remove();
     tried.insert("demo".to_owned());
+    let years = path("years");
+    let remove = || drop(std::fs::remove_dir_all(&years));
+    let synth = ["log", "synth", &years, "--records", "100", "--segment-mib", "2"];
+    nobody_reads(&synth, 0, remove);
+    remove();
+    tried.insert("log synth".to_owned());
     node.stop();
 
     // In tests of their own, below: they change what a pair is.
