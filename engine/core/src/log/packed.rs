@@ -154,7 +154,6 @@ pub fn frames(head: &PackedHead, bytes: &[u8]) -> Result<Vec<Frame>, PackFault> 
             && entry.block_offset.is_multiple_of(BLOCK_ALIGN as u64)
             && fits(entry_raw, padded_len)
             && entry_raw <= MAX_FRAME_RAW_LEN as u64
-            && (entry_raw <= FRAME_RAW_LEN as u64 || block_count == 1)
             && (1..=padded_len / BLOCK_ALIGN as u64).contains(&block_count)
             && u64::from(entry.packed_len) <= most_packed_len(entry_raw)
             && last_lsn >= entry.first_lsn

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use zstd::bulk::Decompressor;
 
-/// An open packed segment. Holds its table (40 bytes for at most 256 KiB of log) and one frame.
+/// An open packed segment. Holds its table (40 bytes for 64 KiB of log, without padding) and one frame.
 pub struct PackedFile {
     path: PathBuf,
     file: File,
