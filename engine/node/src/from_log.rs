@@ -181,6 +181,8 @@ pub fn rebuild(
     let fail = |e: LogError| Failure::new(e.status(), e.to_string());
     let log =
         OwnLog { data_dir: data_dir.path().to_owned(), cluster_id: data_dir.cluster_id, key: *key };
+    // Before anything is made there.
+    log.clear_leftovers();
     let files = Files {
         dedupe: DedupeFiles::new(log.clone(), shards, dedupe_entries as u64),
         index: IndexFiles::new(log),
@@ -198,19 +200,30 @@ pub fn rebuild(
         let mut start = files.start_of(stream).map_err(fail)?;
         let mut seen = Boundaries::from_start(start.begins.tail);
         builder.begin(&start.begins);
-        if let Some(checkpoint) = checkpoint::read(&files.index, stream) {
-            builder.take_checkpoint(&checkpoint);
+        let mut checkpoint = checkpoint::read(&files.index, stream);
+        if let Some(checkpoint) = &checkpoint {
             start.changes_from = start.changes_from.max(checkpoint.tail.segment);
         }
         let StreamStart { changes_from, .. } = start;
+        // In its place among the changes: of a segment before it, one that has no sound dedupe file,
+        // all records are taken, and the list loaded last is the one that counts.
+        let mut reach = |segment: u32| {
+            if let Some(checkpoint) = checkpoint.take_if(|_| segment >= changes_from) {
+                builder.take_checkpoint(&checkpoint);
+            }
+        };
         for index in &start.skipped {
+            reach(index.last_block().1.segment);
             files.take_changes(stream, index, (changes_from, u64::MAX), &builder).map_err(fail)?;
             builder.skip(index);
             seen.push(index.last_block().1);
         }
         for index in &start.kept {
+            reach(index.last_block().1.segment);
             files.take_segment(stream, index, changes_from, &builder, &mut seen).map_err(fail)?;
         }
+        // What is read whole from here on is read to the end, whatever lies before the checkpoint.
+        reach(u32::MAX);
         let recovered = recover_stream(
             data_dir.path(),
             stream,

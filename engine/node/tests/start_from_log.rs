@@ -7,17 +7,17 @@ use catraca_core::shard::dedupe::{Dedupe, Found, MIN_ENTRIES};
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::fatal::Status;
 use catraca_node::from_log::{Rebuilt, rebuild};
-use catraca_node::log_files::checkpoint;
 use catraca_node::log_files::dedupe_file::DedupeFiles;
 use catraca_node::log_files::index_file::IndexFiles;
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{dedupe_files, dedupe_path, index_path, segment_path};
+use catraca_node::log_files::{checkpoint, log_start, removal};
 use catraca_testkit::log::{KEY, TestLog, decision};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN, sound_head};
 use catraca_wire::frame::Scope;
-use catraca_wire::record::{OverlayChange, OverlayOp};
+use catraca_wire::record::{OverlayChange, OverlayOp, RecordKind};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -423,4 +423,54 @@ fn a_start_looks_for_changes_behind_the_checkpoint_only() {
     assert_eq!(node.start().err(), Some(Status::LogDamaged));
     fs::write(&path, &sound).expect("own");
     node.start().expect("they are not read");
+}
+
+#[test]
+fn the_list_loaded_last_counts_whatever_is_read_before_the_checkpoint() {
+    let mut node = node();
+    // A list in each of the newest segments; all of them are in the table's window.
+    let loaded = |id: u64| {
+        let mut head = decision(1);
+        head.kind = RecordKind::SnapshotLoaded.to_wire();
+        head.snapshot_id = (id << 24).into();
+        head
+    };
+    let before = node.log.segments.len();
+    for id in 1..=5 {
+        node.log.records(&[(loaded(id), Vec::new())]);
+        for _ in 0..8 {
+            node.log.plain(IN_BLOCK);
+        }
+        node.log.roll();
+    }
+    node.log.plain(3);
+    node.log.write(node.path());
+    let kept = node.make_dedupe_files(1);
+    let whole = node.start().expect("sound").builder.snapshot_id();
+    assert_eq!(whole, 5 << 24);
+    // The checkpoint is behind all of them, and one in the middle has no dedupe file any more.
+    let files = IndexFiles::new(node.own());
+    let last = node.log.last().segment as u32;
+    let indexes: Vec<_> =
+        (0..last).map(|segment| files.summary(0, segment).expect("it has an index")).collect();
+    checkpoint::write(&files, 0, None, &indexes, 1).expect("sound");
+    for segment in before as u32..last {
+        assert!(kept.contains(&segment), "{segment} of {kept:?}");
+        let path = dedupe_path(node.path(), 0, segment);
+        let bytes = fs::read(&path).expect("there");
+        fs::remove_file(&path).expect("own");
+        assert_eq!(node.start().expect("sound").builder.snapshot_id(), whole, "{segment}");
+        let mut damaged = bytes.clone();
+        damaged[bytes.len() / 2] ^= 1;
+        fs::write(&path, damaged).expect("own");
+        assert_eq!(node.start().expect("sound").builder.snapshot_id(), whole, "{segment}");
+        fs::write(&path, bytes).expect("own");
+    }
+    // One from before what was removed is not believed.
+    let first: Vec<_> = indexes[..2].to_vec();
+    checkpoint::write(&files, 0, None, &first, 1).expect("sound");
+    assert!(checkpoint::read(&files, 0).is_some());
+    let start = removal::summarize(&files, 0, &indexes[..4], 1).expect("sound");
+    log_start::write(node.path(), node.data_dir.cluster_id, 0, &KEY, &start).expect("written");
+    assert!(checkpoint::read(&files, 0).is_none(), "its segment is still there");
 }

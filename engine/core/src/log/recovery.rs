@@ -365,6 +365,12 @@ impl<'k> Recovery<'k> {
         self.torn
     }
 
+    /// The segments before this place were removed while the stream was read: goes on there.
+    pub fn go_on_at(&mut self, tail: Tail) {
+        self.tail = tail;
+        self.look_again();
+    }
+
     /// Forgets what was judged of the bytes behind the tail, to look at them again: on a running
     /// node they change.
     pub fn look_again(&mut self) {

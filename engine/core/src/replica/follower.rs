@@ -232,6 +232,11 @@ impl Follower {
             search.high = place.min(self.boundaries.up_to(primary_tail)).max(search.low + 1);
             search.step *= 2;
         }
+        self.checked(search)
+    }
+
+    /// Goes on, unless that would cut off what must not be.
+    fn checked(&mut self, search: Search) -> Result<Next, FollowFault> {
         let next = self.go_on(search);
         // That a whole stream's start is shared needs no asking. What was cut off is of the log.
         let start = self.boundaries.at(0).next_lsn - 1;
@@ -249,18 +254,29 @@ impl Follower {
         Ok(next)
     }
 
-    /// The primary's log begins behind a record, and has nothing of what was asked. A stream without a
-    /// block may begin there, too.
+    /// The primary's log begins behind a record, at the end of a block with this chain value, and has
+    /// nothing of what was asked. Gives what to do next; `None` for a stream without a block, which may
+    /// begin there, too.
     ///
     /// # Errors
-    /// [`FollowFault::Removed`].
-    pub fn begins_behind(&self, theirs: u64) -> Result<(), FollowFault> {
+    /// [`FollowFault::Removed`], and those of [`Self::matched`].
+    pub fn removed(&mut self, theirs: u64, chain: &Chain) -> Result<Option<Next>, FollowFault> {
         let ours = self.boundaries.last().next_lsn - 1;
         if self.boundaries.len() == 1 && theirs > ours {
-            Ok(())
-        } else {
-            Err(FollowFault::Removed { ours, theirs })
+            return Ok(None);
         }
+        // The search stepped over the last boundary that the primary can tell of: it is that one.
+        if let Phase::Searching(mut search) = self.phase
+            && let Some(shared) = self.boundaries.behind(theirs)
+            && shared.previous_chain == *chain
+            && let Some(asked) = search.candidate()
+            && self.boundaries.at(asked).next_lsn < shared.next_lsn
+        {
+            search.low = self.boundaries.up_to(theirs) - 1;
+            search.found = true;
+            return self.checked(search).map(Some);
+        }
+        Err(FollowFault::Removed { ours, theirs })
     }
 
     /// A block came from the primary of an epoch, which had committed everything up to a record.
@@ -406,5 +422,75 @@ impl Follower {
     /// Last record that the primary is known to have committed.
     pub fn committed(&self) -> u64 {
         self.committed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boundary(lsn: u64) -> Tail {
+        Tail { next_lsn: lsn + 1, previous_chain: [lsn as u8; 32], ..Tail::START }
+    }
+
+    /// Of a stream with blocks of ten records.
+    fn follower(start: u64, blocks: u64) -> Follower {
+        let mut boundaries =
+            Boundaries::from_start(if start == 0 { Tail::START } else { boundary(start) });
+        (1..=blocks).for_each(|block| boundaries.push(boundary(start + 10 * block)));
+        Follower::new(0, [1; 16], [2; 32], 1 << 20, boundaries)
+    }
+
+    #[test]
+    fn a_stream_without_a_block_begins_where_the_primarys_does() {
+        let mut follower = follower(0, 0);
+        assert_eq!(follower.begin(1), Next::Follow { lsn: 0, chain: [0; 32] });
+        assert_eq!(follower.removed(50, &[50; 32]), Ok(None));
+        // Also one that began there before, and is behind again.
+        let mut follower = super::tests::follower(50, 0);
+        assert_eq!(follower.begin(1), Next::Follow { lsn: 50, chain: [50; 32] });
+        assert_eq!(follower.removed(90, &[90; 32]), Ok(None));
+        let refused = Err(FollowFault::Removed { ours: 50, theirs: 50 });
+        assert_eq!(follower.removed(50, &[50; 32]), refused, "it is not ahead");
+    }
+
+    #[test]
+    fn a_search_that_steps_over_what_was_removed_goes_on_from_there() {
+        // The primary has removed everything up to 80, and parts from this log behind 90.
+        let mut follower = follower(0, 12);
+        let mut next = follower.begin(1);
+        let mut asked = Vec::new();
+        let cut = loop {
+            let Next::Probe { lsn, .. } = next else { break next };
+            asked.push(lsn);
+            assert!(asked.len() < 20, "{asked:?}");
+            next = if lsn < 80 {
+                follower
+                    .removed(80, &[80; 32])
+                    .expect("it holds that block")
+                    .expect("it has blocks")
+            } else {
+                follower.matched(lsn <= 90, 1_000).expect("in order")
+            };
+        };
+        assert!(asked.iter().any(|&lsn| lsn < 80), "{asked:?}");
+        assert_eq!(cut, Next::Cut { to: boundary(90) }, "{asked:?}");
+        // Another block there, or none: it has to be built anew, and nothing is cut.
+        for (theirs, chain) in [(50, [9; 32]), (55, [55; 32]), (500, [1; 32])] {
+            let mut follower = super::tests::follower(0, 12);
+            follower.begin(1);
+            let refused = Err(FollowFault::Removed { ours: 120, theirs });
+            assert_eq!(follower.removed(theirs, &chain), refused);
+        }
+    }
+
+    #[test]
+    fn a_log_that_begins_later_is_never_cut_off_whole() {
+        let mut follower = follower(50, 5);
+        let mut next = Ok(follower.begin(1));
+        while let Ok(Next::Probe { .. }) = next {
+            next = follower.matched(false, 1_000);
+        }
+        assert_eq!(next, Err(FollowFault::NothingShared { start: 50 }));
     }
 }

@@ -25,13 +25,16 @@ impl Checkpoints {
     /// whether there may be more.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// The first [`LogError`], after all streams have had their turn.
     pub fn work(&mut self, files: &IndexFiles, ends: &[u64]) -> Result<bool, LogError> {
-        let mut more = false;
+        let (mut more, mut failed) = (false, None);
         for (stream, &end) in ends.iter().enumerate() {
-            more |= self.make(files, stream as u16, end)?;
+            match self.make(files, stream as u16, end) {
+                Ok(made) => more |= made,
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 
     fn make(&mut self, files: &IndexFiles, stream: u16, end: u64) -> Result<bool, LogError> {

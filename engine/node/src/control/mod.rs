@@ -176,7 +176,6 @@ async fn serve(
         cluster_id: setup.data_dir.cluster_id,
         key: setup.chain_key,
     };
-    own_log.clear_leftovers();
     let upkeep = upkeep::start(own_log.clone(), Arc::clone(&setup.replication), setup.upkeep);
     let control = Rc::new(Control {
         channels: setup.channels,

@@ -7,13 +7,15 @@ use crate::log_files::index_file::IndexFiles;
 use crate::log_files::pack::{self, Packed};
 use crate::log_files::segment::plain_segments;
 use crate::replication::Replication;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Segments behind a packed one that have blocks, at least: what a failover may cut off, and what is
 /// read most, stays as it was written.
 const KEPT: u32 = 2;
+/// How long a segment is left alone after the disk refused it; the ones behind it are packed meanwhile.
+const RETRY: Duration = Duration::from_secs(600);
 /// Rest after each piece of work, as a multiple of the time that it took.
 const REST: u32 = 1;
 
@@ -32,18 +34,20 @@ pub(super) struct PackingFigures {
 pub(super) struct Packing {
     /// Those that can't be packed, each told once.
     unsound: BTreeSet<(u16, u32)>,
+    /// Those that the disk refused to give, or to take, and when.
+    refused: BTreeMap<(u16, u32), Instant>,
 }
 
 impl Packing {
     pub fn new() -> Self {
-        Self { unsound: BTreeSet::new() }
+        Self { unsound: BTreeSet::new(), refused: BTreeMap::new() }
     }
 
     /// Packs the oldest segment that may be packed, of each stream one. `ends` has the last settled
     /// record of each stream. Gives whether there may be more.
     ///
     /// # Errors
-    /// [`LogError::Io`], [`LogError::NoSpace`].
+    /// [`LogError::Io`], [`LogError::NoSpace`]: the first, after all streams have had their turn.
     pub fn work(
         &mut self,
         files: &IndexFiles,
@@ -51,10 +55,18 @@ impl Packing {
         ends: &[u64],
         figures: &PackingFigures,
     ) -> Result<bool, LogError> {
-        let mut more = false;
+        let (mut more, mut failed) = (false, None);
+        self.refused.retain(|_, since| since.elapsed() < RETRY);
         for (stream, &end) in ends.iter().enumerate() {
             let stream = stream as u16;
-            let Some(segment) = self.next(files, stream, end)? else { continue };
+            let segment = match self.next(files, stream, end) {
+                Ok(Some(segment)) => segment,
+                Ok(None) => continue,
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    continue;
+                }
+            };
             let Some(turn) = replication.turn().if_free() else { return Ok(false) };
             let goes_on = |took: Duration| {
                 std::thread::sleep(took * REST);
@@ -75,18 +87,24 @@ impl Packing {
                     figures.unsound.store(self.unsound.len() as u64, Ordering::Relaxed);
                     more = true;
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    self.refused.insert((stream, segment), Instant::now());
+                    failed.get_or_insert(error);
+                }
             }
             drop(turn);
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
     }
 
     /// The oldest segment of a stream that may be packed.
     fn next(&self, files: &IndexFiles, stream: u16, end: u64) -> Result<Option<u32>, LogError> {
         let data_dir = &files.log.data_dir;
         let plain = plain_segments(data_dir, stream)?;
-        let wanted = |&&segment: &&u32| !self.unsound.contains(&(stream, segment));
+        let wanted = |&&segment: &&u32| {
+            let place = (stream, segment);
+            !self.unsound.contains(&place) && !self.refused.contains_key(&place)
+        };
         // What is written is among them, and what is made ahead: without more there is nothing to do.
         let Some(&oldest) = plain.iter().find(wanted).filter(|_| plain.len() > KEPT as usize)
         else {

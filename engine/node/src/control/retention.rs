@@ -11,10 +11,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Segments of one stream cut off at once.
 const BATCH: usize = 64;
+/// For so long after the other node was connected nothing is cut off that it had not: it restarts, or its
+/// network is back in a moment.
+const COMES_BACK: Duration = Duration::from_secs(3600);
 
 /// How long the log is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,11 +65,13 @@ pub(super) struct Retention {
     settings: RetentionSettings,
     /// By stream and segment.
     facts: BTreeMap<(u16, u32), Facts>,
+    /// When the other node was connected last, and what it had of each stream.
+    connected: Option<(Instant, Vec<u64>)>,
 }
 
 impl Retention {
     pub fn new(settings: RetentionSettings) -> Self {
-        Self { settings, facts: BTreeMap::new() }
+        Self { settings, facts: BTreeMap::new(), connected: None }
     }
 
     /// Whether anything is ever to be cut off.
@@ -78,7 +83,7 @@ impl Retention {
     /// record of each stream. Gives whether there may be more.
     ///
     /// # Errors
-    /// [`LogError`]; what could not be archived stays.
+    /// The first [`LogError`], after all streams have had their turn; what could not be archived stays.
     pub fn work(
         &mut self,
         files: &IndexFiles,
@@ -87,36 +92,75 @@ impl Retention {
         now_ns: u64,
         figures: &RetentionFigures,
     ) -> Result<bool, LogError> {
-        let mut more = false;
+        let ends = self.kept_for_the_standby(replication, ends.to_vec());
+        let (mut more, mut failed) = (false, None);
         for (stream, &end) in ends.iter().enumerate() {
-            let stream = stream as u16;
-            let due = self.due(files, stream, end, now_ns)?;
-            if due.is_empty() {
-                continue;
+            match self.cut_off(files, replication, stream as u16, end, now_ns, figures) {
+                Ok(cut) => more |= cut,
+                Err(error) => drop(failed.get_or_insert(error)),
             }
-            if let Some(archive_dir) = &self.settings.archive_dir {
-                for index in &due {
-                    let (_, behind) = index.last_block();
-                    removal::archive(&files.log.data_dir, stream, behind.segment, archive_dir)?;
-                    figures.archived.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            let start = removal::summarize(files, stream, &due, now_ns)?;
-            let Some(_turn) = replication.turn().if_free() else { return Ok(false) };
-            let freed_len = removal::begin_at(files, stream, &start)?;
-            let first = start.tail.segment;
-            self.facts.retain(|&(of, segment), _| of != stream || segment >= first);
-            figures.removed.fetch_add(due.len() as u64, Ordering::Relaxed);
-            tracing::info!(
-                stream,
-                segments = due.len(),
-                freed_len,
-                begins_behind_lsn = start.last_lsn(),
-                "the oldest log segments were cut off"
-            );
-            more = true;
         }
-        Ok(more)
+        failed.map_or(Ok(more), Err)
+    }
+
+    /// What the other node has, also for some time after it was there last: it comes back, and needs
+    /// what follows.
+    fn kept_for_the_standby(&mut self, replication: &Replication, mut ends: Vec<u64>) -> Vec<u64> {
+        if replication.status().connected {
+            self.connected = Some((Instant::now(), ends.clone()));
+        } else if let Some((_, had)) =
+            self.connected.as_ref().filter(|(since, _)| since.elapsed() < COMES_BACK)
+        {
+            ends.iter_mut().zip(had).for_each(|(end, &had)| *end = had.min(*end));
+        }
+        ends
+    }
+
+    /// Cuts off what is due of a stream; gives whether there may be more.
+    fn cut_off(
+        &mut self,
+        files: &IndexFiles,
+        replication: &Replication,
+        stream: u16,
+        end: u64,
+        now_ns: u64,
+        figures: &RetentionFigures,
+    ) -> Result<bool, LogError> {
+        let mut due = self.due(files, stream, end, now_ns)?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        if let Some(archive_dir) = &self.settings.archive_dir {
+            for index in &due {
+                let (_, behind) = index.last_block();
+                removal::archive(&files.log.data_dir, stream, behind.segment, archive_dir)?;
+            }
+        }
+        let Some(_turn) = replication.turn().if_free() else { return Ok(false) };
+        // Copying takes time: the other node may have come meanwhile, and need what was nobody's.
+        let Some(ends) = replication.settled_ends() else { return Ok(false) };
+        let settled = ends.get(usize::from(stream)).copied().unwrap_or(0);
+        due.retain(|index| index.last_block().1.next_lsn <= settled + 1);
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let start = removal::summarize(files, stream, &due, now_ns)?;
+        let freed_len = removal::begin_at(files, stream, &start)?;
+        let first = start.tail.segment;
+        self.facts.retain(|&(of, segment), _| of != stream || segment >= first);
+        let cut = due.len() as u64;
+        figures.removed.fetch_add(cut, Ordering::Relaxed);
+        if self.settings.archive_dir.is_some() {
+            figures.archived.fetch_add(cut, Ordering::Relaxed);
+        }
+        tracing::info!(
+            stream,
+            segments = cut,
+            freed_len,
+            begins_behind_lsn = start.last_lsn(),
+            "the oldest log segments were cut off"
+        );
+        Ok(true)
     }
 
     /// The indexes of the segments of a stream that are to be cut off now.

@@ -81,35 +81,36 @@ fn run(
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        let mut work = || -> Result<bool, LogError> {
-            // In the middle of a promotion nobody knows.
-            let Some(ends) = replication.settled_ends() else { return Ok(false) };
-            let mut more = false;
-            if interrupted {
-                // Nobody reads what lies before the beginning of a stream: it needs no turn.
-                for stream in 0..ends.len() as u16 {
-                    removal::finish(&files.log.data_dir, stream)?;
-                }
-                interrupted = false;
-            }
-            more |= checkpoints.work(files, &ends)?;
-            if retention.is_wanted() {
-                more |= retention.work(files, replication, &ends, wall_ns(), &figures.retention)?;
-            }
-            if settings.pack {
-                more |= packing.work(files, replication, &ends, &figures.packing)?;
-            }
-            Ok(more)
+        // In the middle of a promotion nobody knows.
+        let Some(ends) = replication.settled_ends() else {
+            rest = LOOK_EVERY;
+            continue;
         };
-        rest = match work() {
-            Ok(true) => Duration::ZERO,
-            Ok(false) => LOOK_EVERY,
-            Err(error) => {
-                if let Some(attempts) = failed.count() {
-                    tracing::error!(%error, attempts, "the log's upkeep failed");
-                }
-                LOOK_EVERY
-            }
-        };
+        let mut outcomes = Vec::new();
+        if interrupted {
+            // Nobody reads what lies before the beginning of a stream: it needs no turn.
+            let streams = 0..ends.len() as u16;
+            let finished: Result<Vec<u64>, LogError> =
+                streams.map(|stream| removal::finish(&files.log.data_dir, stream)).collect();
+            interrupted = finished.is_err();
+            outcomes.push(finished.map(|_| false));
+        }
+        // Each whatever becomes of the others: an archive that is full must not end the packing.
+        outcomes.push(checkpoints.work(files, &ends));
+        if retention.is_wanted() {
+            let figures = &figures.retention;
+            outcomes.push(retention.work(files, replication, &ends, wall_ns(), figures));
+        }
+        if settings.pack {
+            outcomes.push(packing.work(files, replication, &ends, &figures.packing));
+        }
+        let failures: Vec<&LogError> = outcomes.iter().filter_map(|o| o.as_ref().err()).collect();
+        if let [error, ..] = failures[..]
+            && let Some(attempts) = failed.count()
+        {
+            tracing::error!(%error, attempts, "the log's upkeep failed");
+        }
+        let more = failures.is_empty() && outcomes.iter().any(|o| matches!(o, Ok(true)));
+        rest = if more { Duration::ZERO } else { LOOK_EVERY };
     }
 }

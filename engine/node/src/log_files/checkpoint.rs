@@ -35,6 +35,10 @@ pub fn read(files: &IndexFiles, shard: u16) -> Option<LogStart> {
             tracing::warn!(stream = shard, %fault, "the checkpoint is unsound; a start looks for changes in all segments, and it is made anew");
         })
         .ok()?;
+    // One from before what was removed knows less than `log.start`.
+    if checkpoint.tail.segment < log_start::tail(&log.data_dir, shard).ok()?.segment {
+        return None;
+    }
     let there = segment_start(&log.data_dir, shard, checkpoint.tail.segment).ok()??;
     let is_of_log = there.next_lsn == checkpoint.tail.next_lsn
         && there.previous_chain == checkpoint.tail.previous_chain;

@@ -21,6 +21,19 @@ pub fn find(
     query: &Query,
     limit: usize,
 ) -> Result<Found, LogError> {
+    match find_kept(log, files, query, limit) {
+        // A segment was removed meanwhile: what is kept is asked once more.
+        Err(error) if error.is_missing() => find_kept(log, files, query, limit),
+        found => found,
+    }
+}
+
+fn find_kept(
+    log: &LogReader,
+    files: &IndexFiles,
+    query: &Query,
+    limit: usize,
+) -> Result<Found, LogError> {
     let limit = limit.clamp(1, MAX_FOUND);
     let mut found = Found::default();
     let (id, payer) =

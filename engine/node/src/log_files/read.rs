@@ -9,7 +9,7 @@ use super::error::LogError;
 use super::log_start;
 use super::segment;
 use super::segment_file::{Access, SegmentFile, first_block_head};
-use catraca_core::log::damage::{Damage, Torn};
+use catraca_core::log::damage::{Damage, DamageReason, Spot, Torn};
 use catraca_core::log::recovery::{Counts, LastWrite, Recovery, Visitor};
 use catraca_core::log::start::LogStart;
 use catraca_core::log::{BlockLocation, SoundBlock, Tail};
@@ -138,7 +138,9 @@ impl LogReader {
             for index in segments {
                 match SegmentFile::open(&self.data_dir, shard, index, Access::Cached) {
                     Ok(segment) => total += segment.segment_len()?,
+                    // Its reading tells; one that was removed since is not read.
                     Err(LogError::Damaged { .. }) => {}
+                    Err(error) if error.is_missing() => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -162,7 +164,22 @@ impl LogReader {
         let mut looks = 0;
         loop {
             let before = *recovery.tail();
-            let end = pass(&self.data_dir, shard, &mut recovery, &mut visitor)?;
+            let end = match pass(&self.data_dir, shard, &mut recovery, &mut visitor) {
+                Err(error) if error.is_missing() => {
+                    let at = Spot { segment: recovery.tail().segment, offset: 0 };
+                    End::Damaged(Damage { at, reason: DamageReason::SegmentMissing })
+                }
+                end => end?,
+            };
+            let is_missing = |damage: &Damage| damage.reason == DamageReason::SegmentMissing;
+            if matches!(&end, End::Damaged(damage) if is_missing(damage)) {
+                // A running node may have removed it since.
+                let start = self.start(shard)?.tail;
+                if recovery.tail().next_lsn < start.next_lsn {
+                    recovery.go_on_at(start);
+                    continue;
+                }
+            }
             looks = if *recovery.tail() == before { looks + 1 } else { 1 };
             if matches!(end, End::Clean | End::Stopped) || looks == LOOKS {
                 return Ok(StreamRead {

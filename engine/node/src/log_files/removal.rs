@@ -5,7 +5,7 @@
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::log_start;
-use super::segment::{packed_name, packed_path, stream_dir};
+use super::segment::{make_stream_dir, packed_name, packed_path, segments, stream_dir};
 use crate::whole_file::{GROUP, WholeFile, sync_dir};
 use catraca_core::cut_off::CutOff;
 use catraca_core::log::index::SegmentSummary;
@@ -89,7 +89,12 @@ pub fn finish(data_dir: &Path, shard: u16) -> Result<u64, LogError> {
     for path in &old {
         let removed =
             fs::metadata(path).and_then(|file| fs::remove_file(path).map(|()| file.len()));
-        freed_len += removed.map_err(LogError::io(path, "could not remove the file"))?;
+        match removed {
+            Ok(len) => freed_len += len,
+            // Another thread finishes the same removal.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(LogError::io(path, "could not remove the file")(error)),
+        }
     }
     if !old.is_empty() {
         sync_dir(&dir).map_err(LogError::io(&dir, "could not sync the folder"))?;
@@ -130,13 +135,11 @@ pub fn archive(
     if !archive_dir.is_dir() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
-    if !folder.is_dir() {
-        fs::create_dir_all(&folder).map_err(failed)?;
-        // What was cut off before there was an archive is not in it: its stream begins here, too.
-        let start = log_start::path(data_dir, shard);
-        if start.exists() {
-            copy(&start, &log_start::path(archive_dir, shard)).map_err(failed)?;
-        }
+    make_stream_dir(archive_dir, &folder)?;
+    // What was cut off before there was an archive is not in it: its stream begins here, too.
+    let (here, there) = (log_start::path(data_dir, shard), log_start::path(archive_dir, shard));
+    if here.exists() && !there.exists() && segments(archive_dir, shard)?.is_empty() {
+        copy(&here, &there).map_err(failed)?;
     }
     if !target.exists() {
         copy(&source, &target).map_err(failed)?;

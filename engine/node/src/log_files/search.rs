@@ -281,6 +281,18 @@ impl StreamIndex {
         files: &IndexFiles,
         query: &Query,
     ) -> Result<Option<StoredRecord>, LogError> {
+        match self.newest_kept(files, query) {
+            // A segment was removed meanwhile: what is kept is asked once more.
+            Err(error) if error.is_missing() => self.newest_kept(files, query),
+            found => found,
+        }
+    }
+
+    fn newest_kept(
+        &mut self,
+        files: &IndexFiles,
+        query: &Query,
+    ) -> Result<Option<StoredRecord>, LogError> {
         let first = self.begin(files)?;
         let Some(open) = &self.open else { return Ok(None) };
         let id = files.keys.id(&query.id);
@@ -347,11 +359,15 @@ fn each_block(
     mut show: impl FnMut(&SoundBlock<'_>),
 ) -> Result<(), LogError> {
     let mut one = OpenSegment::new(files, shard, segment)?;
+    let mut is_empty = true;
     loop {
         let block = files.next(&mut one.cursor, shard, &one.tail)?;
         if block.place.segment != segment {
-            return Ok(());
+            // A full segment has blocks: where none is found, its first one is no block any more.
+            let damaged = || files.damaged(shard, segment, SEGMENT_HEAD_LEN as u64);
+            return if is_empty { Err(damaged()) } else { Ok(()) };
         }
+        is_empty = false;
         show(&block);
         one.tail = Tail::after(&block);
     }

@@ -258,7 +258,11 @@ fn make(
     Ok(path)
 }
 
-fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
+/// Makes a stream's folder, durably, if it is missing.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn make_stream_dir(data_dir: &Path, dir: &Path) -> Result<(), LogError> {
     if dir.is_dir() {
         return Ok(());
     }

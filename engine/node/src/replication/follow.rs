@@ -3,9 +3,10 @@
 //! needs. While the standby catches up, what has come meanwhile is written at once.
 
 use super::connection::{Connection, ConnectionFailure};
+use super::log_start::removed;
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
-use super::{Replication, cut, log_start};
+use super::{Replication, cut};
 use crate::block_file::{BlockFile, DirectBlock};
 use crate::descriptors::{Exhaustible, wait_for};
 use crate::fatal::{self, Failure, Status};
@@ -67,8 +68,10 @@ pub(super) fn run(
         let Some((kind, frame)) = came else { continue };
         if kind == LinkKind::FilePart {
             let first = (kind, frame.to_vec());
-            let follower = &stream.follower;
-            return begin(replication, standby_session, number, &mut connection, first, follower);
+            let follower = &mut stream.follower;
+            // It was asked for what follows, and nothing does before this.
+            return removed(replication, standby_session, number, &mut connection, first, follower)
+                .and(Err(ConnectionFailure::Unexpected(LinkKind::FilePart)));
         }
         if kind != LinkKind::Block {
             return Err(ConnectionFailure::Unexpected(kind));
@@ -146,14 +149,14 @@ fn find_boundary(
                     let Some((kind, frame)) = connection.next()? else { continue };
                     if kind == LinkKind::FilePart {
                         let first = (kind, frame.to_vec());
-                        return begin(
+                        break removed(
                             replication,
                             standby_session,
                             number,
                             connection,
                             first,
                             follower,
-                        );
+                        )?;
                     }
                     let reply =
                         view::<MatchFrame>(frame).ok_or(ConnectionFailure::Unexpected(kind))?;
@@ -172,19 +175,6 @@ fn find_boundary(
             }
         }
     }
-}
-
-/// The primary tells where its stream begins instead of what it was asked.
-fn begin(
-    replication: &Replication,
-    standby_session: &StandbySession,
-    number: u16,
-    connection: &mut Connection,
-    first: (LinkKind, Vec<u8>),
-    follower: &Follower,
-) -> Result<(), ConnectionFailure> {
-    log_start::take(replication, standby_session, number, connection, first, follower)
-        .map(|never| match never {})
 }
 
 fn fault(fault: FollowFault) -> ConnectionFailure {

@@ -6,10 +6,11 @@ use super::connection::{Connection, ConnectionFailure};
 use super::parts::{self, Parts};
 use super::standby::StandbySession;
 use crate::fatal::{self, Failure, Status};
+use crate::log_files::segment::{make_stream_dir, stream_dir};
 use crate::log_files::{log_start, removal};
 use crate::whole_file::{GROUP, write_durably};
 use catraca_core::log::start::{LogStart, MAX_LOG_START_LEN, Purpose};
-use catraca_core::replica::Follower;
+use catraca_core::replica::{Follower, Next};
 use catraca_wire::replication::LinkKind;
 use std::fs;
 
@@ -23,16 +24,16 @@ pub(super) fn serve(
     parts::send(connection, &mut &bytes[..], bytes.len() as u64)
 }
 
-/// Takes it: `kind` and `frame` are its first piece. The stream begins there from now on, and the node
-/// starts anew.
-pub(super) fn take(
+/// Takes it, in place of what was asked: `first` is its first piece. Gives what to ask next; a stream
+/// without a block begins there from now on, and the node starts anew.
+pub(super) fn removed(
     replication: &Replication,
     standby_session: &StandbySession,
     stream: u16,
     connection: &mut Connection,
     first: (LinkKind, Vec<u8>),
-    follower: &Follower,
-) -> Result<std::convert::Infallible, ConnectionFailure> {
+    follower: &mut Follower,
+) -> Result<Next, ConnectionFailure> {
     let mut parts = Parts::new(MAX_LOG_START_LEN as u64);
     let mut bytes = parts.take(first.0, &first.1)?.to_vec();
     while !parts.is_whole() {
@@ -46,14 +47,20 @@ pub(super) fn take(
     let start = start.map_err(|fault| {
         ConnectionFailure::Fault(format!("where the primary's stream {stream} begins: {fault}"))
     })?;
-    follower.begins_behind(start.last_lsn()).map_err(|fault| {
+    let next = follower.removed(start.last_lsn(), &start.tail.previous_chain).map_err(|fault| {
         tracing::error!(stream, %fault, "this standby does not follow");
         ConnectionFailure::Fault(fault.to_string())
     })?;
+    if let Some(next) = next {
+        return Ok(next);
+    }
     let path = log_start::path(&setup.data_dir, stream);
     let _turn = replication.turn.for_cut();
-    let taken = write_durably(&path, GROUP, &bytes)
+    // A stream that no shard writes has no folder before its first block.
+    let folder = stream_dir(&setup.data_dir, stream);
+    let taken = make_stream_dir(&setup.data_dir, &folder)
         .map_err(|error| error.to_string())
+        .and_then(|()| write_durably(&path, GROUP, &bytes).map_err(|error| error.to_string()))
         .and_then(|()| removal::finish(&setup.data_dir, stream).map_err(|e| e.to_string()));
     if let Err(error) = taken {
         let message = format!("where the log begins could not be written: {error}");
