@@ -4,6 +4,8 @@
 //! further facts and further rules behind [`Policy::decide`], which stays the only place where a
 //! verdict is chosen.
 
+pub mod language;
+
 use crate::blacklist::Listing;
 use catraca_wire::frame::{TransactionFields, Verdict};
 use catraca_wire::record::Reason;
