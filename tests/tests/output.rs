@@ -151,6 +151,12 @@ fn every_subcommand_prints_safely() {
     case("lookup", &["lookup", "order-1", "--addr", &addr, "--json"], 0);
     case("status", &["status", "--addr", &addr], 0);
     case("status", &["status", "--addr", &addr, "--json"], 0);
+    let policy = path("policy.toml");
+    std::fs::write(&policy, "[[rule]]\nid = \"a\"\nwhen = \"payer.listed\"\nscore = 1\n")
+        .expect("written");
+    case("policy check", &["policy", "check", &policy], 0);
+    case("policy check", &["policy", "check", &policy, "--json"], 0);
+    case("policy check", &["policy", "check", &csv], 3);
     case("log verify", &["log", "verify", &data], 0);
     case("log verify", &["log", "verify", &data, "--json"], 0);
     case("log head", &["log", "head", &data], 0);

@@ -44,6 +44,8 @@ enum Command {
     Solo(commands::cluster::solo::Args),
     /// Build, inspect and change lists of documents.
     Blacklist(commands::blacklist::Args),
+    /// Check policies.
+    Policy(commands::policy::Args),
     /// Read, verify and export the log.
     Log(commands::log::Args),
 }
@@ -81,6 +83,7 @@ fn run(command: Command) -> Outcome {
         Command::Promote(args) => commands::cluster::promote::run(&args),
         Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
+        Command::Policy(args) => commands::policy::run(args),
         Command::Log(args) => commands::log::run(args),
     }
 }

@@ -23,6 +23,7 @@ pub mod logging;
 pub mod mailbox;
 mod memory_ahead;
 mod pages;
+pub mod policy_file;
 mod random;
 pub mod replication;
 pub mod signals;

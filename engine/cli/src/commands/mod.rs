@@ -10,6 +10,7 @@ pub mod demo;
 pub mod log;
 pub mod lookup;
 pub mod output;
+pub mod policy;
 pub mod serve;
 pub mod stats;
 
