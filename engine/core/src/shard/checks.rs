@@ -1,32 +1,52 @@
 //! What a frame must be before anything is done with it: header, reserved fields, and a HELLO that
 //! is sound in itself. PROTOCOL.md, "Malformed input".
 
-use catraca_wire::frame::{self, ErrorCode, FrameKind, HeaderFields, HelloFrame, PROTOCOL_VERSION};
+use bytemuck::Pod;
+use catraca_wire::frame::{
+    self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame,
+    LookupFrame, PROTOCOL_VERSION, PingFrame, StatsFrame, SubmitFrame,
+};
 
-/// Whether the reserved fields of a whole request are zero, as they must be until a later version
-/// gives them a meaning.
-#[inline]
-pub(super) fn reserved_is_zero(kind: u8, whole: &[u8]) -> bool {
-    match FrameKind::from_wire(kind) {
-        Some(FrameKind::Submit) => {
-            frame::view::<frame::SubmitFrame>(whole).is_some_and(|f| f.reserved == 0)
+/// A whole request, its reserved fields zero, as they must be until a later version gives them a
+/// meaning.
+pub(super) enum Request<'f> {
+    Submit(&'f SubmitFrame),
+    Hello(&'f HelloFrame),
+    Ping,
+    Lookup(&'f LookupFrame),
+    Blacklist(&'f BlacklistFrame),
+    Stats(&'f StatsFrame),
+    Cluster(&'f ClusterFrame),
+}
+
+impl<'f> Request<'f> {
+    /// Of a kind that clients send, with the length of that kind; `None` where a reserved field is
+    /// not 0.
+    #[inline]
+    pub fn of(kind: FrameKind, whole: &'f [u8]) -> Option<Self> {
+        match kind {
+            FrameKind::Submit => view(whole, |f: &SubmitFrame| f.reserved == 0).map(Self::Submit),
+            FrameKind::Hello => view(whole, |_: &HelloFrame| true).map(Self::Hello),
+            FrameKind::Ping => view(whole, |f: &PingFrame| f.reserved == 0).map(|_| Self::Ping),
+            FrameKind::Lookup => {
+                view(whole, |f: &LookupFrame| f.reserved == [0; 2]).map(Self::Lookup)
+            }
+            FrameKind::Blacklist => {
+                let is_zero = |f: &BlacklistFrame| f.reserved_a == 0 && f.reserved_b == [0; 26];
+                view(whole, is_zero).map(Self::Blacklist)
+            }
+            FrameKind::Stats => view(whole, |f: &StatsFrame| f.reserved == [0; 6]).map(Self::Stats),
+            FrameKind::Cluster => {
+                view(whole, |f: &ClusterFrame| f.reserved == [0; 6]).map(Self::Cluster)
+            }
+            _ => unreachable!("check_header lets only requests through"),
         }
-        Some(FrameKind::Lookup) => {
-            frame::view::<frame::LookupFrame>(whole).is_some_and(|f| f.reserved == [0; 2])
-        }
-        Some(FrameKind::Stats) => {
-            frame::view::<frame::StatsFrame>(whole).is_some_and(|f| f.reserved == [0; 6])
-        }
-        Some(FrameKind::Ping) => {
-            frame::view::<frame::PingFrame>(whole).is_some_and(|f| f.reserved == 0)
-        }
-        Some(FrameKind::Cluster) => {
-            frame::view::<frame::ClusterFrame>(whole).is_some_and(|f| f.reserved == [0; 6])
-        }
-        Some(FrameKind::Blacklist) => frame::view::<frame::BlacklistFrame>(whole)
-            .is_some_and(|f| f.reserved_a == 0 && f.reserved_b == [0; 26]),
-        _ => true,
     }
+}
+
+#[inline]
+fn view<F: Pod>(whole: &[u8], reserved_is_zero: impl Fn(&F) -> bool) -> Option<&F> {
+    frame::view(whole).filter(|frame| reserved_is_zero(frame))
 }
 
 /// Whether HELLO is sound in itself, whatever it asks for; else what is wrong with it.
@@ -55,12 +75,12 @@ pub(super) fn check_hello(hello: &HelloFrame) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The length of the frame that this header begins, or why the connection can't go on.
+/// Kind and length of the frame that this header begins, or why the connection can't go on.
 #[inline]
 pub(super) fn check_header(
     header: &HeaderFields,
     greeting: bool,
-) -> Result<usize, (ErrorCode, &'static str)> {
+) -> Result<(FrameKind, usize), (ErrorCode, &'static str)> {
     let bad = |detail| Err((ErrorCode::BadFrame, detail));
     // First of all: what another version means by the rest is not known here.
     if header.version != PROTOCOL_VERSION {
@@ -80,6 +100,6 @@ pub(super) fn check_header(
     match (greeting, kind == FrameKind::Hello) {
         (true, false) => bad("the first frame must be HELLO"),
         (false, true) => bad("HELLO was sent before"),
-        _ => Ok(len),
+        _ => Ok((kind, len)),
     }
 }

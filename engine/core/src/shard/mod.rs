@@ -36,9 +36,9 @@ use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
 use catraca_wire::frame::{
-    self, ErrorCode, FixedFrame, FrameKind, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
+    self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
 };
-use checks::{check_header, reserved_is_zero};
+use checks::{Request, check_header};
 use dedupe::Dedupe;
 use forwards::Forwards;
 use gather::{Crowd, Gather, Share};
@@ -251,8 +251,8 @@ impl<B: BlockMemory> Shard<B> {
                 else {
                     break;
                 };
-                let len = match check_header(header, greeting) {
-                    Ok(len) => len,
+                let (kind, len) = match check_header(header, greeting) {
+                    Ok(checked) => checked,
                     Err((code, detail)) => {
                         self.decide_staged(bytes, received_ns, now);
                         self.break_off(id, header.correlation.to_native(), code, detail);
@@ -260,25 +260,28 @@ impl<B: BlockMemory> Shard<B> {
                     }
                 };
                 let Some(whole) = bytes.get(at..at + len) else { break };
-                if !reserved_is_zero(header.kind, whole) {
-                    self.decide_staged(bytes, received_ns, now);
-                    self.break_off(
-                        id,
-                        header.correlation.to_native(),
-                        ErrorCode::BadFrame,
-                        "a reserved field is not 0",
-                    );
-                    return bytes.len();
-                }
-                if header.kind == FrameKind::Submit.to_wire() {
-                    self.stage(id, whole, at, received_ns);
-                    if self.staged.len() == limits::DECISION_BATCH {
-                        self.decide_staged(bytes, received_ns, now);
+                match Request::of(kind, whole) {
+                    Some(Request::Submit(submit)) => {
+                        self.stage(id, submit, at, received_ns);
+                        if self.staged.len() == limits::DECISION_BATCH {
+                            self.decide_staged(bytes, received_ns, now);
+                        }
                     }
-                } else {
-                    // Answers of other kinds must not overtake what was asked before them.
-                    self.decide_staged(bytes, received_ns, now);
-                    self.take_request(id, header, whole, now);
+                    Some(other) => {
+                        // Answers of other kinds must not overtake what was asked before them.
+                        self.decide_staged(bytes, received_ns, now);
+                        self.take_request(id, header, &other, now);
+                    }
+                    None => {
+                        self.decide_staged(bytes, received_ns, now);
+                        self.break_off(
+                            id,
+                            header.correlation.to_native(),
+                            ErrorCode::BadFrame,
+                            "a reserved field is not 0",
+                        );
+                        return bytes.len();
+                    }
                 }
                 at += len;
             }

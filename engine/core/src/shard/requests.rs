@@ -2,14 +2,14 @@
 
 use super::Shard;
 use super::answers::NOT_PRIMARY;
-use super::checks::check_hello;
+use super::checks::{Request, check_hello};
 use super::journal::BlockMemory;
 use super::messages::{ConnectionId, ControlRequest, Now, Refusal, ToControl};
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
-    self, ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
-    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
+    ClusterOp, ErrorCode, HeaderFields, HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION, PongFrame,
+    Role, WelcomeFrame,
 };
 
 impl<B: BlockMemory> Shard<B> {
@@ -25,57 +25,36 @@ impl<B: BlockMemory> Shard<B> {
         self.sessions.close_with(id, correlation, code, detail);
     }
 
-    /// A whole frame that is no SUBMIT.
+    /// A request that is no SUBMIT.
     pub(super) fn take_request(
         &mut self,
         id: ConnectionId,
         header: &HeaderFields,
-        whole: &[u8],
+        request: &Request<'_>,
         now: Now,
     ) {
         let correlation = header.correlation.to_native();
-        match FrameKind::from_wire(header.kind) {
-            Some(FrameKind::Hello) => {
-                if let Some(hello) = frame::view::<HelloFrame>(whole) {
-                    self.greet(id, hello);
-                }
-            }
-            Some(FrameKind::Ping) => {
+        let permissions = self.sessions.get(id).map(|s| s.permissions).unwrap_or_default();
+        let (allowed, request) = match *request {
+            Request::Hello(hello) => return self.greet(id, hello),
+            Request::Ping => {
                 let mut pong = PongFrame::empty(correlation);
                 pong.server_time_ns = now.wall_ns.into();
-                self.sessions.send(id, bytemuck::bytes_of(&pong));
+                return self.sessions.send(id, bytemuck::bytes_of(&pong));
             }
-            Some(FrameKind::Lookup) => {
-                let Some(lookup) = frame::view::<frame::LookupFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.lookup);
-                self.ask_control(id, correlation, allowed, ControlRequest::Lookup(*lookup));
+            Request::Lookup(lookup) => (permissions.lookup, ControlRequest::Lookup(*lookup)),
+            Request::Blacklist(change) => (permissions.admin, ControlRequest::Blacklist(*change)),
+            Request::Stats(stats) => {
+                (permissions.stats, ControlRequest::Stats(stats.shard.to_native()))
             }
-            Some(FrameKind::Blacklist) => {
-                let Some(change) = frame::view::<frame::BlacklistFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.admin);
-                self.ask_control(id, correlation, allowed, ControlRequest::Blacklist(*change));
-            }
-            Some(FrameKind::Stats) => {
-                let Some(stats) = frame::view::<frame::StatsFrame>(whole) else { return };
-                let allowed = self.sessions.get(id).is_some_and(|s| s.permissions.stats);
-                self.ask_control(
-                    id,
-                    correlation,
-                    allowed,
-                    ControlRequest::Stats(stats.shard.to_native()),
-                );
-            }
-            Some(FrameKind::Cluster) => {
-                let Some(request) = frame::view::<frame::ClusterFrame>(whole) else { return };
+            Request::Cluster(request) => {
                 let describes = request.op == ClusterOp::Describe.to_wire();
-                let allowed = self
-                    .sessions
-                    .get(id)
-                    .is_some_and(|s| s.permissions.admin || s.permissions.stats && describes);
-                self.ask_control(id, correlation, allowed, ControlRequest::Cluster(*request));
+                let allowed = permissions.admin || permissions.stats && describes;
+                (allowed, ControlRequest::Cluster(*request))
             }
-            _ => unreachable!("check_header lets only requests through"),
-        }
+            Request::Submit(_) => unreachable!("a SUBMIT is staged"),
+        };
+        self.ask_control(id, correlation, allowed, request);
     }
 
     fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {

@@ -60,6 +60,23 @@ impl Session {
         }
     }
 
+    #[inline]
+    fn is_of(&self, id: ConnectionId) -> bool {
+        self.generation == id.generation && self.state != State::Free
+    }
+
+    /// Queues bytes; `mark` is told where the connection is not marked for sending yet.
+    #[inline(always)]
+    fn send(&mut self, bytes: &[u8], mark: impl FnOnce()) {
+        if self.is_closing() {
+            return;
+        }
+        self.out.extend_from_slice(bytes);
+        if !std::mem::replace(&mut self.dirty, true) {
+            mark();
+        }
+    }
+
     /// Whether the connection is to be closed once its output is sent.
     pub fn is_closing(&self) -> bool {
         self.state == State::Closing && self.farewell.is_none()
@@ -129,45 +146,36 @@ impl Sessions {
 
     #[inline]
     pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Session> {
-        self.table
-            .get_mut(id.slot as usize)
-            .filter(|s| s.generation == id.generation && s.state != State::Free)
+        self.table.get_mut(id.slot as usize).filter(|session| session.is_of(id))
     }
 
     #[inline]
     pub fn get(&self, id: ConnectionId) -> Option<&Session> {
-        self.table
-            .get(id.slot as usize)
-            .filter(|s| s.generation == id.generation && s.state != State::Free)
+        self.table.get(id.slot as usize).filter(|session| session.is_of(id))
     }
 
     /// Queues bytes for a connection, if it is still there. Behind an ERROR that closes it nothing
     /// follows.
     #[inline]
     pub fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
-        let Some(session) = self.table.get_mut(id.slot as usize) else { return };
-        if session.generation != id.generation
-            || session.state == State::Free
-            || session.is_closing()
-        {
-            return;
-        }
-        session.out.extend_from_slice(bytes);
-        if !session.dirty {
-            session.dirty = true;
-            self.dirty.push(id);
+        let Self { table, dirty, .. } = self;
+        let session = table.get_mut(id.slot as usize).filter(|session| session.is_of(id));
+        if let Some(session) = session {
+            session.send(bytes, || dirty.push(id));
         }
     }
 
-    /// Ends a request with these bytes.
-    #[inline]
+    /// Ends a request with these bytes. Inlined where their number is known, copying them is a few
+    /// moves.
+    #[inline(always)]
     pub fn answer(&mut self, id: ConnectionId, bytes: &[u8]) {
-        if let Some(session) = self.get_mut(id) {
-            assert!(session.unanswered > 0, "an answer without a request");
-            session.unanswered -= 1;
-        }
-        self.send(id, bytes);
-        if let Some(session) = self.get_mut(id).filter(|session| session.unanswered == 0)
+        let Self { table, dirty, .. } = self;
+        let session = table.get_mut(id.slot as usize).filter(|session| session.is_of(id));
+        let Some(session) = session else { return };
+        assert!(session.unanswered > 0, "an answer without a request");
+        session.unanswered -= 1;
+        session.send(bytes, || dirty.push(id));
+        if session.unanswered == 0
             && let Some(error) = session.farewell.take()
         {
             // The connection is marked for sending already, by the answer before.

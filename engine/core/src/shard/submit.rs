@@ -39,44 +39,44 @@ struct Prepared {
 }
 
 impl<B: BlockMemory> Shard<B> {
-    /// First pass: checks the frame, and asks for the memory that deciding will touch.
+    /// First pass: checks the frame, which begins `at` so many bytes, and asks for the memory that
+    /// deciding will touch.
     #[inline]
-    pub(super) fn stage(&mut self, id: ConnectionId, whole: &[u8], at: usize, received_ns: u64) {
-        let Some(frame) = view::<SubmitFrame>(whole) else { return };
+    pub(super) fn stage(
+        &mut self,
+        id: ConnectionId,
+        frame: &SubmitFrame,
+        at: usize,
+        received_ns: u64,
+    ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.unanswered += 1;
-        let may_submit = session.permissions.submit;
         let correlation = frame.header.correlation.to_native();
-        let origin = Origin::Local { connection: id, correlation };
-        if !may_submit {
-            return self.reply(
-                origin,
-                Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT")),
-            );
-        }
-        if self.role != Role::Primary {
-            return self.reply(origin, Err(NOT_PRIMARY));
-        }
-        let Admitted { payer, payee, budget_ns } = match admit(frame) {
+        let admitted = if !session.permissions.submit {
+            Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT"))
+        } else if self.role != Role::Primary {
+            Err(NOT_PRIMARY)
+        } else {
+            admit(frame)
+        };
+        let Admitted { payer, payee, budget_ns } = match admitted {
             Ok(admitted) => admitted,
-            Err(refusal) => return self.reply(origin, Err(refusal)),
+            Err(refusal) => {
+                return self.reply(Origin::Local { connection: id, correlation }, Err(refusal));
+            }
         };
         let deadline_ns = received_ns + budget_ns;
-        if self.settings.shards > 1 {
-            let shard = owner(payer, self.settings.shards);
-            if shard != self.settings.shard {
-                return self.forward(
-                    shard,
-                    Asked { connection: id, correlation },
-                    &frame.transaction,
-                    received_ns,
-                    deadline_ns,
-                );
-            }
+        let shard = owner(payer, self.settings.shards);
+        if shard != self.settings.shard {
+            return self.forward(
+                shard,
+                Asked { connection: id, correlation },
+                &frame.transaction,
+                received_ns,
+                deadline_ns,
+            );
         }
-        if let Some(session) = self.sessions.get_mut(id) {
-            self.crowd.seen(&mut session.share, session.unanswered);
-        }
+        self.crowd.seen(&mut session.share, session.unanswered);
         let prepared = self.prepare(payer, payee, &frame.transaction);
         self.staged.push(Staged { connection: id, correlation, at, deadline_ns, prepared });
     }
