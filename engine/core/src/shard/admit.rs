@@ -73,7 +73,8 @@ const fn field(detail: &'static str) -> Refusal {
 }
 
 fn is_ispb(text: &[u8; 8]) -> bool {
-    *text == [0; 8] || text.iter().all(u8::is_ascii_alphanumeric)
+    // Without a branch for each byte: this runs twice for every transaction.
+    *text == [0; 8] || text.iter().fold(true, |all, byte| all & byte.is_ascii_alphanumeric())
 }
 
 /// Checks every field of a SUBMIT but its time, which counts only where it is new
