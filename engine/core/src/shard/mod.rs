@@ -16,6 +16,7 @@ mod answers;
 mod checks;
 mod control;
 pub mod dedupe;
+mod fingerprint;
 mod forwards;
 mod gather;
 pub mod journal;
