@@ -6,17 +6,15 @@
 pub mod dedupe_file;
 
 use crate::blacklist::{Overlay, OverlayFull};
-use crate::log::SoundBlock;
 use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
+use crate::log::{BlockLocation, SoundBlock};
 use crate::memory::TableMemory;
 use crate::owner::{owner, owner_of_position};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
-use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
-use catraca_wire::frame::AnswerFields;
-use catraca_wire::record::{OverlayChange, RecordHead, RecordKind, blacklist_version};
+use catraca_wire::record::{OverlayChange, RecordHead, RecordKind};
 use dedupe_file::Chunk;
 use parking_lot::{Mutex, MutexGuard};
 use std::ops::RangeInclusive;
@@ -285,26 +283,6 @@ fn insert(
     block: &SoundBlock<'_>,
 ) {
     let Some((fingerprint, head)) = decision else { return };
-    let answer = AnswerFields {
-        verdict: head.verdict,
-        flags: head.flags,
-        score: head.score,
-        policy_version: head.policy_version,
-        blacklist_version: blacklist_version(
-            head.snapshot_id.to_native(),
-            head.overlay_sequence.to_native(),
-        )
-        .into(),
-        matched_rules: head.matched_rules,
-        epoch: block.place.epoch.into(),
-        lsn: head.lsn,
-        receipt: receipt(&block.place.chain).into(),
-        ..AnswerFields::zeroed()
-    };
-    dedupe.insert(
-        &fingerprint,
-        head.transaction.event_time_ns.to_native(),
-        block.place.shard,
-        &answer,
-    );
+    let BlockLocation { shard, epoch, chain, .. } = block.place;
+    dedupe.insert_record(&fingerprint, head, shard, epoch, receipt(&chain));
 }

@@ -26,7 +26,10 @@ impl<B: BlockMemory> Shard<B> {
                 let appended = if self.outbox.is_full() {
                     None
                 } else {
-                    self.journal.append(|head| *head = *record).ok()
+                    self.journal
+                        .append(|head| *head = *record)
+                        .ok()
+                        .map(|head| head.lsn.to_native())
                 };
                 let Some(lsn) = appended else {
                     self.control_out.push(ToControl::RecordRefused);

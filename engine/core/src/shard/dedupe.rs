@@ -13,6 +13,7 @@ use crate::memory::{Table, TableMemory, prefetch};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{AnswerFields, TransactionFields};
+use catraca_wire::record::{RecordHead, blacklist_version};
 
 pub use super::fingerprint::{DedupeKey, Fingerprint};
 
@@ -175,6 +176,38 @@ impl Dedupe {
             }
             place = (place + 1) & mask;
         }
+    }
+
+    /// Holds a decision as its record says, which stands in a block of this stream, epoch and
+    /// receipt: the same while the shard decides, when a node starts, and on a standby. The receipt
+    /// of an open block is not known yet, and is set later.
+    #[inline]
+    pub fn insert_record(
+        &mut self,
+        fingerprint: &Fingerprint,
+        record: &RecordHead,
+        stream: u16,
+        epoch: u32,
+        receipt: u64,
+    ) -> Position {
+        let answer = AnswerFields {
+            verdict: record.verdict,
+            flags: record.flags,
+            score: record.score,
+            policy_version: record.policy_version,
+            blacklist_version: blacklist_version(
+                record.snapshot_id.to_native(),
+                record.overlay_sequence.to_native(),
+            )
+            .into(),
+            matched_rules: record.matched_rules,
+            epoch: epoch.into(),
+            lsn: record.lsn,
+            receipt: receipt.into(),
+            ..AnswerFields::zeroed()
+        };
+        let event_time_ns = record.transaction.event_time_ns.to_native();
+        self.insert(fingerprint, event_time_ns, stream, &answer)
     }
 
     /// Holds a decision that [`Self::find`] called new. The oldest falls out when the table is

@@ -172,12 +172,15 @@ impl<B: BlockMemory> Journal<B> {
     }
 
     /// Appends a record without an extension: `fill` writes its head, the journal its sequence
-    /// number, which is returned.
+    /// number. Gives the head as it stands in the block.
     ///
     /// # Errors
     /// [`JournalFull`] when no buffer is left; nothing changed.
     #[inline]
-    pub fn append(&mut self, fill: impl FnOnce(&mut RecordHead)) -> Result<u64, JournalFull> {
+    pub fn append(
+        &mut self,
+        fill: impl FnOnce(&mut RecordHead),
+    ) -> Result<&RecordHead, JournalFull> {
         self.append_with(&[], fill)
     }
 
@@ -191,7 +194,7 @@ impl<B: BlockMemory> Journal<B> {
         &mut self,
         extension: &[u8],
         fill: impl FnOnce(&mut RecordHead),
-    ) -> Result<u64, JournalFull> {
+    ) -> Result<&RecordHead, JournalFull> {
         assert!(
             extension.len() <= MAX_EXTENSION_LEN && extension.len().is_multiple_of(EXTENSION_ALIGN),
             "an extension of {} bytes",
@@ -210,14 +213,13 @@ impl<B: BlockMemory> Journal<B> {
         let (record, behind) = open.buffer.bytes_mut()[at..at + len].split_at_mut(RECORD_LEN);
         let head: &mut RecordHead = bytemuck::from_bytes_mut(record);
         fill(head);
-        let lsn = self.next_lsn;
-        head.lsn = u64_ule::from_native(lsn);
+        head.lsn = u64_ule::from_native(self.next_lsn);
         head.extension_len = (extension.len() as u16).into();
         behind.copy_from_slice(extension);
         open.payload_len += len;
         open.record_count += 1;
         self.next_lsn += 1;
-        Ok(lsn)
+        Ok(head)
     }
 
     fn open_next(&mut self) -> Result<(), JournalFull> {
@@ -324,14 +326,18 @@ mod tests {
         journal
     }
 
+    fn lsn(appended: Result<&RecordHead, JournalFull>) -> Result<u64, JournalFull> {
+        appended.map(|head| head.lsn.to_native())
+    }
+
     #[test]
     fn one_block_is_written_while_the_next_fills() {
         let mut j = journal(1);
         assert!(j.next_write(0).is_none());
-        assert_eq!(j.append(|h| h.kind = 1), Ok(1));
+        assert_eq!(lsn(j.append(|h| h.kind = 1)), Ok(1));
         let first = j.next_write(0).expect("a record waits");
         assert_eq!((first.len, first.segment, first.offset, first.last_lsn), (4096, 0, 4096, 1));
-        assert_eq!(j.append(|h| h.kind = 1), Ok(2));
+        assert_eq!(lsn(j.append(|h| h.kind = 1)), Ok(2));
         assert!(j.next_write(0).is_none(), "one write at a time");
         let written = j.written();
         assert_eq!(written.last_lsn, 1);
@@ -350,7 +356,7 @@ mod tests {
         let extension = |n: usize| vec![n as u8; (n * 8) % (MAX_EXTENSION_LEN + 8)];
         let count = 3_000;
         for n in 0..count {
-            assert_eq!(j.append_with(&extension(n), |h| h.kind = 1), Ok(n as u64 + 1));
+            assert_eq!(lsn(j.append_with(&extension(n), |h| h.kind = 1)), Ok(n as u64 + 1));
         }
         let mut n = 0;
         while let Some(write) = j.next_write(0) {

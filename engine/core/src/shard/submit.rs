@@ -15,9 +15,9 @@ use crate::limits;
 use crate::policy::Facts;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
+    ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
 };
-use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind, blacklist_version};
+use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind};
 
 /// A SUBMIT that passed admission and waits for its batch.
 #[derive(Debug, Clone, Copy)]
@@ -320,7 +320,8 @@ impl<B: BlockMemory> Shard<B> {
                 transaction: *transaction,
             };
         };
-        let Ok(lsn) = self.journal.append(fill) else {
+        let epoch = self.journal.identity().epoch;
+        let Ok(record) = self.journal.append(fill) else {
             return Err(self.overloaded());
         };
         match decision.verdict {
@@ -328,22 +329,10 @@ impl<B: BlockMemory> Shard<B> {
             Verdict::Review => self.counters.reviewed += 1,
             Verdict::Deny => self.counters.denied += 1,
         }
-        let answer = AnswerFields {
-            verdict: decision.verdict.to_wire(),
-            flags: 0,
-            score: decision.score.into(),
-            policy_version: policy_version.into(),
-            blacklist_version: blacklist_version(snapshot_id, overlay_sequence).into(),
-            matched_rules: decision.matched_rules.into(),
-            shard: self.settings.shard.into(),
-            epoch: self.journal.identity().epoch.into(),
-            lsn: lsn.into(),
-            // Known once the block is closed, and filled in before anybody reads it.
-            receipt: 0.into(),
-            reserved: 0.into(),
-        };
+        let lsn = record.lsn.to_native();
+        // The receipt is known once the block is closed, and filled in before anybody reads it.
         let position =
-            self.dedupe.insert(&prepared.fingerprint, event_time_ns, self.settings.shard, &answer);
+            self.dedupe.insert_record(&prepared.fingerprint, record, self.settings.shard, epoch, 0);
         Ok((lsn, position))
     }
 }
