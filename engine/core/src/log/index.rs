@@ -78,7 +78,7 @@ struct Head {
     last_sealed_at_ns: u64_ule,
     /// The latest of the transactions' own times, nanoseconds since 1970 UTC.
     newest_event_ns: u64_ule,
-    /// The payers' positions ([`crate::owner`]) lie from here to here.
+    /// The payers' positions ([`crate::owner`]) lie from here to here, rounded.
     lowest_payer: u64_ule,
     highest_payer: u64_ule,
     /// Keyed BLAKE3 of filter and directory.

@@ -10,6 +10,10 @@ use catraca_wire::DocumentKey;
 use catraca_wire::block::BLOCK_ALIGN;
 use catraca_wire::record::RecordKind;
 
+/// What is left out of the payers' positions, so that nobody reads a document out of one: the rest still
+/// tells shards apart.
+const HIDDEN: u64 = u64::MAX >> 16;
+
 /// The index of a segment in the making: takes its blocks, in order.
 #[derive(Debug, Clone)]
 pub struct IndexBuilder {
@@ -134,6 +138,10 @@ impl IndexBuilder {
             })
             .collect();
         filter.iter_mut().for_each(|word| *word = word.to_le());
+        let (lowest_payer, highest_payer) = match self.lowest_payer <= self.highest_payer {
+            true => (self.lowest_payer & !HIDDEN, self.highest_payer | HIDDEN),
+            false => (self.lowest_payer, self.highest_payer),
+        };
         let mut head = Head {
             magic: INDEX_MAGIC,
             version: INDEX_VERSION.into(),
@@ -154,8 +162,8 @@ impl IndexBuilder {
             last_epoch: self.tail.epoch.into(),
             last_sealed_at_ns: self.tail.sealed_at_ns.into(),
             newest_event_ns: self.newest_event_ns.into(),
-            lowest_payer: self.lowest_payer.into(),
-            highest_payer: self.highest_payer.into(),
+            lowest_payer: lowest_payer.into(),
+            highest_payer: highest_payer.into(),
             look_check: keys.look_check(&filter, &directory),
             check: [0; 32],
         };
