@@ -15,7 +15,7 @@ pub const MAX_RULE_ID_LEN: usize = 64;
 /// Highest score of a rule, and lowest below zero.
 pub const MAX_SCORE: i64 = 1000;
 /// Faults that are told, at most: who made one mistake everywhere needs no more to see it.
-const MAX_FAULTS: usize = 50;
+pub const MAX_FAULTS: usize = 50;
 
 /// What is wrong with a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
