@@ -118,6 +118,18 @@ pub fn head(
     if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
 }
 
+/// Where the stream goes on, as a sound head says.
+pub fn tail(head: &LogStartHead) -> Tail {
+    Tail {
+        segment: head.segment.to_native(),
+        offset: SEGMENT_HEAD_LEN as u64,
+        next_lsn: head.last_lsn.to_native() + 1,
+        previous_chain: head.chain,
+        epoch: head.epoch.to_native(),
+        sealed_at_ns: head.sealed_at_ns.to_native(),
+    }
+}
+
 /// The keyed hash that the file should have.
 fn check(purpose: Purpose, head: &LogStartHead, records: &[u8], key: &ChainKey) -> [u8; 32] {
     let bare = LogStartHead { check: [0; 32], records_crc: 0.into(), head_crc: 0.into(), ..*head };
@@ -174,14 +186,7 @@ impl LogStart {
             .chunks_exact(RECORD_LEN)
             .map(|record| OverlayChange::from_record(bytemuck::from_bytes::<RecordHead>(record)));
         Ok(Self {
-            tail: Tail {
-                segment: head.segment.to_native(),
-                offset: SEGMENT_HEAD_LEN as u64,
-                next_lsn: head.last_lsn.to_native() + 1,
-                previous_chain: head.chain,
-                epoch: head.epoch.to_native(),
-                sealed_at_ns: head.sealed_at_ns.to_native(),
-            },
+            tail: tail(&head),
             cut_at_ns: head.cut_at_ns.to_native(),
             newest_event_ns: head.newest_event_ns.to_native(),
             payers: head.lowest_payer.to_native()..=head.highest_payer.to_native(),

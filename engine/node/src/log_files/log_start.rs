@@ -6,7 +6,7 @@ use super::segment::stream_dir;
 use crate::whole_file::{GROUP, write_durably};
 use catraca_core::log::Tail;
 use catraca_core::log::start::{self, LogStart, LogStartFault, MAX_LOG_START_LEN, Purpose};
-use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::block::ChainKey;
 use catraca_wire::log_start::LOG_START_LEN;
 use std::fs::File;
 use std::io::{self, Read};
@@ -33,15 +33,7 @@ pub fn tail(data_dir: &Path, shard: u16) -> Result<Tail, LogError> {
         .first_chunk()
         .ok_or(short)
         .and_then(|head| start::head(Purpose::Start, head, None, shard));
-    let head = head.map_err(|fault| LogError::LogStart { path, fault })?;
-    Ok(Tail {
-        segment: head.segment.to_native(),
-        offset: SEGMENT_HEAD_LEN as u64,
-        next_lsn: head.last_lsn.to_native() + 1,
-        previous_chain: head.chain,
-        epoch: head.epoch.to_native(),
-        sealed_at_ns: head.sealed_at_ns.to_native(),
-    })
+    head.map(|head| start::tail(&head)).map_err(|fault| LogError::LogStart { path, fault })
 }
 
 /// Where a stream begins, and what was cut off amounts to. Without a key the file's keyed hash is not

@@ -82,15 +82,6 @@ const WEEKDAYS: Words = &[
 const KINDS: Words = &[("cpf", 1), ("cnpj", 2)];
 const LISTS: Words = &[("ceis", 1), ("cnep", 2), ("cepim", 3), ("plain", 4), ("overlay", 5)];
 
-/// Whom or what a field is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The transaction.
-    Transaction,
-    /// The payer, or the payee.
-    Party,
-}
-
 macro_rules! fields {
     ($($(#[$doc:meta])* $variant:ident = $name:literal: $ty:expr, $optional:literal;)+) => {
         /// A field.
@@ -187,10 +178,5 @@ impl Field {
     /// The field of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|field| field.name() == name)
-    }
-
-    /// Whom or what it is of.
-    pub fn scope(self) -> Scope {
-        if self.name().starts_with("tx.") { Scope::Transaction } else { Scope::Party }
     }
 }

@@ -29,8 +29,8 @@ mod program;
 mod token;
 
 pub use error::{Fault, Span};
-pub use fields::{Field, Scope, Unit};
-pub use program::{Evaluation, Failure, Program};
+pub use fields::{Field, Unit};
+pub use program::{Evaluation, Failure, Program, Row};
 
 use check::check;
 use parse::parse;

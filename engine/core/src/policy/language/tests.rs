@@ -1,5 +1,4 @@
-use super::program::Row;
-use super::{Failure, Fault, Field, MAX_DEPTH, MAX_LEN, MAX_TOKENS, compile};
+use super::{Failure, Fault, Field, MAX_DEPTH, MAX_LEN, MAX_TOKENS, Row, compile};
 use proptest::prelude::*;
 
 /// A Pix of R$ 1.500,00 at 22:15 of a Friday from a company to a person, without a device.
