@@ -12,15 +12,16 @@ use crate::log_files::search::LogIndex;
 use crate::replication::Replication;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// How far behind other threads on its processor this one is: +10 of the 19 that there are leaves
 /// it a tenth of a busy processor.
 const NICENESS: i32 = 10;
 
-/// Rest after a slice of reading when there is more to read: 16 MiB in this time at most.
-const REST: Duration = Duration::from_millis(100);
+/// Rest after a slice of work when there is more to do, as a multiple of the time that it took: a
+/// quarter of a processor at most.
+const REST: u32 = 3;
 /// How often it is looked whether the log has grown, and how long the indexes are left alone after
 /// the log could not be read.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -78,15 +79,16 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
             tracing::error!(%error, readings, "look-ups failed");
         }
     };
-    let mut rest = REST;
+    let mut rest = Duration::ZERO;
     loop {
         let first = match asked.recv_timeout(rest) {
             Ok(first) => first,
             Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {
+                let began = Instant::now();
                 let work = replication.durable_ends().map(|ends| index.work(&ends));
                 rest = match work {
-                    Some(Ok(true)) => REST,
+                    Some(Ok(true)) => began.elapsed() * REST,
                     Some(Ok(false)) | None => LOOK_EVERY,
                     Some(Err(error)) => {
                         tell(&error);

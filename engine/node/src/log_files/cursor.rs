@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// Most bytes read at once: several of the largest blocks.
 const READ_LEN: usize = 4 * MAX_BLOCK_LEN;
+/// Most that work in the background reads at once, if no block is longer: a disk that does one thing
+/// after the other makes a write of the log wait until the reading before it is done.
+const BACKGROUND_READ_LEN: usize = 256 * 1024;
 /// Bytes read at first, and again after nothing was found: at the end of a log what lies behind is
 /// unwritten, and there are logs of a few blocks. Each further reading doubles it.
 const FIRST_READ_LEN: usize = 64 * 1024;
@@ -30,8 +33,9 @@ pub struct BlockCursor {
     /// Where in the segment the buffered bytes begin, and how many there are.
     buffered_at: u64,
     buffered_len: usize,
-    /// Bytes that the next reading asks for.
+    /// Bytes that the next reading asks for, and that one asks for at most.
     read_len: usize,
+    most_len: usize,
 }
 
 impl BlockCursor {
@@ -47,7 +51,13 @@ impl BlockCursor {
             buffered_at: 0,
             buffered_len: 0,
             read_len: FIRST_READ_LEN,
+            most_len: READ_LEN,
         }
+    }
+
+    /// The same for work in the background: decisions do not wait for what it reads.
+    pub(super) fn in_background(self) -> Self {
+        Self { most_len: BACKGROUND_READ_LEN, ..self }
     }
 
     /// The same, which reads so many bytes at first.
@@ -153,7 +163,7 @@ impl BlockCursor {
         }
         let found = whole(self.buffered());
         self.read_len =
-            if found.is_some() { (2 * self.read_len).min(READ_LEN) } else { FIRST_READ_LEN };
+            if found.is_some() { (2 * self.read_len).min(self.most_len) } else { FIRST_READ_LEN };
         Ok(found)
     }
 

@@ -28,8 +28,8 @@ use zstd::zstd_safe::CParameter;
 /// How hard zstd tries: what higher levels save on records of 256 bytes is a few percent.
 const LEVEL: i32 = 3;
 /// Bytes compared at once, and written before they are synced: the log's own writes wait behind a
-/// longer flush.
-const PIECE_LEN: usize = 1 << 20;
+/// longer reading or flush.
+const PIECE_LEN: usize = 256 << 10;
 
 /// What came of a packing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +110,7 @@ fn write_frames(
         .map_err(|reason| LogError::Damaged { path: plain, damage: damage(index, 0, reason) })?;
     let start = segment_start(data_dir, shard, index)?;
     let mut tail = start.ok_or_else(|| files.damaged(shard, index, SEGMENT_HEAD_LEN as u64))?;
-    let mut cursor = BlockCursor::new(data_dir, shard, index, SEGMENT_HEAD_LEN as u64);
+    let mut cursor = BlockCursor::new(data_dir, shard, index, SEGMENT_HEAD_LEN as u64).in_background();
     let mut packer = Packer::new(Packing::new(head)).map_err(failed())?;
     let mut began = Instant::now();
     let mut unsynced = 0;

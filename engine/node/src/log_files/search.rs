@@ -18,8 +18,9 @@ use catraca_wire::block::SEGMENT_HEAD_LEN;
 use catraca_wire::record::RecordKind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Log read in one slice of work, bytes: look-ups wait for the slice under way.
-const SLICE_LEN: u64 = 16 << 20;
+/// Log read in one slice of work, bytes: about a millisecond of a processor. Look-ups wait for the
+/// slice under way, and so does whatever else wants the processor where the scheduler lets it.
+const SLICE_LEN: u64 = 256 << 10;
 
 /// The indexes of a node's streams.
 pub struct LogIndex {
@@ -346,7 +347,8 @@ impl OpenSegment {
     fn new(files: &IndexFiles, shard: u16, segment: u32) -> Result<Self, LogError> {
         let start = segment_start(&files.log.data_dir, shard, segment)?;
         let tail = start.ok_or_else(|| files.damaged(shard, segment, SEGMENT_HEAD_LEN as u64))?;
-        let cursor = BlockCursor::new(&files.log.data_dir, shard, segment, SEGMENT_HEAD_LEN as u64);
+        let cursor = BlockCursor::new(&files.log.data_dir, shard, segment, SEGMENT_HEAD_LEN as u64)
+            .in_background();
         Ok(Self { segment, cursor, tail, builder: IndexBuilder::default(), writing: None })
     }
 }
