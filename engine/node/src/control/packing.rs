@@ -16,8 +16,13 @@ use std::time::{Duration, Instant};
 const KEPT: u32 = 2;
 /// How long a segment is left alone after the disk refused it; the ones behind it are packed meanwhile.
 const RETRY: Duration = Duration::from_secs(600);
-/// Rest after each piece of work, as a multiple of the time that it took.
-const REST: u32 = 1;
+/// Rest after each piece of work, as a multiple of the time that it took: an eighth of a processor
+/// and of the disk, because nobody waits for it.
+const REST: u32 = 7;
+/// Full segments that may wait; behind more of them the rest is shorter, or a log that grows fast for
+/// long would lie unpacked.
+const PATIENT_UP_TO: u32 = 16;
+const SHORT_REST: u32 = 1;
 
 /// What `/metrics` shows of it.
 #[derive(Debug, Default)]
@@ -59,8 +64,10 @@ impl Packing {
         self.refused.retain(|_, since| since.elapsed() < RETRY);
         for (stream, &end) in ends.iter().enumerate() {
             let stream = stream as u16;
-            let segment = match self.next(files, stream, end) {
-                Ok(Some(segment)) => segment,
+            let (segment, rest) = match self.next(files, stream, end) {
+                Ok(Some((segment, waiting))) => {
+                    (segment, if waiting > PATIENT_UP_TO { SHORT_REST } else { REST })
+                }
                 Ok(None) => continue,
                 Err(error) => {
                     failed.get_or_insert(error);
@@ -69,7 +76,7 @@ impl Packing {
             };
             let Some(turn) = replication.turn().if_free() else { return Ok(false) };
             let goes_on = |took: Duration| {
-                std::thread::sleep(took * REST);
+                std::thread::sleep(took * rest);
                 !replication.turn().is_wanted()
             };
             match pack::pack(files, stream, segment, goes_on) {
@@ -97,8 +104,13 @@ impl Packing {
         failed.map_or(Ok(more), Err)
     }
 
-    /// The oldest segment of a stream that may be packed.
-    fn next(&self, files: &IndexFiles, stream: u16, end: u64) -> Result<Option<u32>, LogError> {
+    /// The oldest segment of a stream that may be packed, and how many may be, about.
+    fn next(
+        &self,
+        files: &IndexFiles,
+        stream: u16,
+        end: u64,
+    ) -> Result<Option<(u32, u32)>, LogError> {
         let data_dir = &files.log.data_dir;
         let plain = plain_segments(data_dir, stream)?;
         let wanted = |&&segment: &&u32| {
@@ -111,6 +123,6 @@ impl Packing {
             return Ok(None);
         };
         let in_use = last_segment_up_to(data_dir, stream, end)?;
-        Ok((oldest + KEPT <= in_use).then_some(oldest))
+        Ok((oldest + KEPT <= in_use).then(|| (oldest, in_use + 1 - KEPT - oldest)))
     }
 }
