@@ -110,7 +110,8 @@ fn write_frames(
         .map_err(|reason| LogError::Damaged { path: plain, damage: damage(index, 0, reason) })?;
     let start = segment_start(data_dir, shard, index)?;
     let mut tail = start.ok_or_else(|| files.damaged(shard, index, SEGMENT_HEAD_LEN as u64))?;
-    let mut cursor = BlockCursor::new(data_dir, shard, index, SEGMENT_HEAD_LEN as u64).in_background();
+    let mut cursor =
+        BlockCursor::new(data_dir, shard, index, SEGMENT_HEAD_LEN as u64).in_background();
     let mut packer = Packer::new(Packing::new(head)).map_err(failed())?;
     let mut began = Instant::now();
     let mut unsynced = 0;
