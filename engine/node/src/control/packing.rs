@@ -22,6 +22,7 @@ const REST: u32 = 7;
 /// Full segments that may wait; behind more of them the rest is shorter, or a log that grows fast for
 /// long would lie unpacked.
 const PATIENT_UP_TO: u32 = 16;
+/// The shorter rest, a multiple as well: half of a processor.
 const SHORT_REST: u32 = 1;
 
 /// What `/metrics` shows of it.
@@ -104,7 +105,7 @@ impl Packing {
         failed.map_or(Ok(more), Err)
     }
 
-    /// The oldest segment of a stream that may be packed, and how many may be, about.
+    /// The oldest segment of a stream that may be packed, and how many may be at most.
     fn next(
         &self,
         files: &IndexFiles,

@@ -33,8 +33,9 @@ pub struct BlockCursor {
     /// Where in the segment the buffered bytes begin, and how many there are.
     buffered_at: u64,
     buffered_len: usize,
-    /// Bytes that the next reading asks for, and that one asks for at most.
+    /// Bytes that the next reading asks for.
     read_len: usize,
+    /// Bytes that a reading asks for at most, if no block is longer.
     most_len: usize,
 }
 
@@ -55,7 +56,8 @@ impl BlockCursor {
         }
     }
 
-    /// The same for work in the background: decisions do not wait for what it reads.
+    /// The same for work in the background: it reads little at once, so that the log's own writes
+    /// need not wait long.
     pub(super) fn in_background(self) -> Self {
         Self { most_len: BACKGROUND_READ_LEN, ..self }
     }

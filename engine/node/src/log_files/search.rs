@@ -18,8 +18,8 @@ use catraca_wire::block::SEGMENT_HEAD_LEN;
 use catraca_wire::record::RecordKind;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Log read in one slice of work, bytes: about a millisecond of a processor. Look-ups wait for the
-/// slice under way, and so does whatever else wants the processor where the scheduler lets it.
+/// Log read in one slice of work, bytes: look-ups wait for the slice under way, and decisions may
+/// wait for the disk and the processor that it takes.
 const SLICE_LEN: u64 = 256 << 10;
 
 /// The indexes of a node's streams.
