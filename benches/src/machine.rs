@@ -89,7 +89,7 @@ impl Machine {
             ShardState {
                 dedupe,
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
-                policy: Policy::blacklist_only(),
+                policy: Policy::blacklist_only().into(),
             },
             Journal::new(journal),
         );

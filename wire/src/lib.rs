@@ -14,6 +14,7 @@ pub mod block;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod document;
+pub mod extension;
 pub mod frame;
 pub mod log_start;
 pub mod packed;

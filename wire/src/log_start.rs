@@ -2,8 +2,8 @@
 //! they amount to. LOG.md, "Where a stream begins", gives every byte.
 //!
 //! ```text
-//! 0      256                                                   256 * (1 + record_count)
-//! | head | record | record | ...                              |
+//! 0      256                        256 * (1 + record_count)
+//! | head | record | record | ...    | text of the policy in force |
 //! ```
 
 use crate::block::Chain;
@@ -54,12 +54,18 @@ layout! {
         highest_payer: u64,
         /// Id of the list that was loaded last; 0 none.
         snapshot_id: u64,
-        /// Keyed BLAKE3 over the head, with this field and both check sums zero, and the records.
+        /// Keyed BLAKE3 over the head, with this field and both check sums zero, the records and the text.
         check: [u8; 32],
-        /// CRC32C of the records.
+        /// CRC32C of the records and the policy's text.
         records_crc: u32,
+        /// Version of the policy in force; 0 none.
+        policy_version: u32,
+        /// Length of its text, bytes.
+        policy_len: u32,
+        /// When it was taken into use, nanoseconds since 1970 UTC.
+        policy_activated_at_ns: u64,
         /// 0.
-        reserved: [u8; 88],
+        reserved: [u8; 72],
         /// CRC32C of these 256 bytes with this field zero.
         head_crc: u32,
     }

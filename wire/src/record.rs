@@ -26,6 +26,10 @@ wire_codes! {
         OverlayChange = 2 => "overlay_change",
         /// A blacklist snapshot taken into use.
         SnapshotLoaded = 3 => "snapshot_loaded",
+        /// A part of a policy's text.
+        PolicyText = 4 => "policy_text",
+        /// The policy whose text lies before it, taken into use.
+        PolicyActivated = 5 => "policy_activated",
     }
 }
 
@@ -42,6 +46,10 @@ wire_codes! {
         BothListed = 3 => "both_listed",
         /// A party is listed, and allowed all the same; nothing else spoke against it.
         Allowed = 4 => "allowed",
+        /// A rule of the policy decided it.
+        Rule = 5 => "rule",
+        /// The score decided it.
+        Score = 6 => "score",
     }
 }
 
@@ -70,7 +78,7 @@ layout! {
         payee_source: u8,
         /// 0.
         reserved_a: u8,
-        /// Version of the policy that decided.
+        /// Version of the policy that decided, or that is taken into use.
         policy_version: u32,
         /// Log sequence number in the stream, from 1 without gaps.
         lsn: u64,

@@ -44,6 +44,25 @@ impl LocalDay {
     }
 }
 
+/// What the clocks of a zone are ahead of UTC, and from when to when they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LocalOffset {
+    /// Minutes; below zero west of Greenwich.
+    pub minutes: i16,
+    /// The first moment, nanoseconds since 1970 UTC.
+    pub begins_ns: u64,
+    /// The first moment behind it.
+    pub ends_ns: u64,
+}
+
+impl LocalOffset {
+    /// Whether it holds at a moment.
+    #[inline]
+    pub const fn holds(&self, wall_ns: u64) -> bool {
+        self.begins_ns <= wall_ns && wall_ns < self.ends_ns
+    }
+}
+
 /// The zone whose days count where nobody names another: Brasília time.
 pub const DEFAULT_ZONE: &str = "America/Sao_Paulo";
 
@@ -82,9 +101,26 @@ impl Zone {
 
     /// The date at a moment, nanoseconds since 1970 UTC.
     pub fn date_at(&self, wall_ns: u64) -> Date {
-        // A u64 of nanoseconds ends in the year 2554, which a time stamp holds.
-        let moment = Timestamp::from_nanosecond(i128::from(wall_ns)).unwrap_or(Timestamp::MAX);
-        self.rules.to_datetime(moment).date()
+        self.rules.to_datetime(moment(wall_ns)).date()
+    }
+
+    /// What its clocks are ahead of UTC at a moment. Costs what looking for two changes of them does:
+    /// kept for as long as it holds.
+    #[cold]
+    pub fn offset_at(&self, wall_ns: u64) -> LocalOffset {
+        let at = moment(wall_ns);
+        // A change at this very moment is one before what follows it.
+        let begins = self.rules.preceding(moment(wall_ns.saturating_add(1))).next();
+        let ends = self.rules.following(at).next();
+        let ns = |timestamp: Timestamp| {
+            u64::try_from(timestamp.as_nanosecond().max(0)).unwrap_or(u64::MAX)
+        };
+        LocalOffset {
+            // Less than a day and a bit, and whole minutes since zones have names.
+            minutes: (self.rules.to_offset(at).seconds() / 60) as i16,
+            begins_ns: begins.map_or(0, |change| ns(change.timestamp())),
+            ends_ns: ends.map_or(u64::MAX, |change| ns(change.timestamp())),
+        }
     }
 
     /// The day at a moment. Allocates nothing, and costs some hundred nanoseconds: kept for as long
@@ -117,6 +153,11 @@ impl Zone {
     }
 }
 
+/// A moment, nanoseconds since 1970 UTC: a u64 of them ends in the year 2554, which a time stamp holds.
+fn moment(wall_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(wall_ns)).unwrap_or(Timestamp::MAX)
+}
+
 impl Default for Zone {
     fn default() -> Self {
         Self::named(DEFAULT_ZONE, None).expect("the program's own table has it")
@@ -139,6 +180,24 @@ impl fmt::Display for Zone {
 mod tests {
     use super::*;
     use jiff::civil::date;
+
+    #[test]
+    fn an_offset_holds_from_one_change_of_the_clocks_to_the_next() {
+        let zone = Zone::named(DEFAULT_ZONE, None).expect("in the program's table");
+        let ns = |text: &str| text.parse::<Timestamp>().expect("a moment").as_nanosecond() as u64;
+        // The last summer time of Brazil.
+        let (begins, ends) = (ns("2018-11-04T03:00:00Z"), ns("2019-02-17T02:00:00Z"));
+        for (at, minutes) in [(begins - 1, -180), (begins, -120), (ends - 1, -120), (ends, -180)] {
+            let offset = zone.offset_at(at);
+            assert_eq!(offset.minutes, minutes, "{at}");
+            assert!(offset.holds(at));
+        }
+        let summer = zone.offset_at(begins + 5);
+        assert_eq!((summer.begins_ns, summer.ends_ns), (begins, ends));
+        assert_eq!(zone.offset_at(ends).ends_ns, u64::MAX);
+        let utc = Zone::named("UTC", None).expect("a zone").offset_at(u64::MAX - 1);
+        assert_eq!(utc, LocalOffset { minutes: 0, begins_ns: 0, ends_ns: u64::MAX });
+    }
 
     #[test]
     fn the_day_is_that_of_the_zone_and_not_of_utc() {

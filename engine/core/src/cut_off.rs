@@ -4,7 +4,7 @@
 use crate::log::Tail;
 use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
-use crate::rebuild::{ListChanges, OverlayFault};
+use crate::rebuild::{ChangesFault, LoggedChanges};
 use catraca_wire::record::RecordHead;
 use std::ops::RangeInclusive;
 
@@ -12,20 +12,20 @@ use std::ops::RangeInclusive;
 #[derive(Debug)]
 pub struct CutOff {
     start: LogStart,
-    lists: ListChanges,
+    changes: LoggedChanges,
 }
 
 impl CutOff {
     /// Of a stream that begins here so far.
     pub fn new(start: LogStart) -> Self {
-        let mut lists = ListChanges::default();
-        lists.begin(&start);
-        Self { start, lists }
+        let mut changes = LoggedChanges::default();
+        changes.begin(&start);
+        Self { start, changes }
     }
 
     /// Takes a record of the next segment that is no decision.
-    pub fn change(&mut self, head: &RecordHead) {
-        self.lists.take(head);
+    pub fn change(&mut self, head: &RecordHead, extension: &[u8]) {
+        self.changes.take(head, extension);
     }
 
     /// The next segment is at its end: this is its index.
@@ -51,7 +51,7 @@ impl CutOff {
     ///
     /// # Errors
     /// As [`Self::finish`].
-    pub fn checkpoint(self, now_ns: u64) -> Result<LogStart, OverlayFault> {
+    pub fn checkpoint(self, now_ns: u64) -> Result<LogStart, ChangesFault> {
         let LogStart { newest_event_ns, payers, .. } = LogStart::of_whole_stream();
         Ok(LogStart { newest_event_ns, payers, ..self.finish(now_ns)? })
     }
@@ -59,13 +59,13 @@ impl CutOff {
     /// Where the stream begins now.
     ///
     /// # Errors
-    /// When a change of the blacklist can't be read, or more than fit: without it somebody listed could
-    /// be free.
-    pub fn finish(self, now_ns: u64) -> Result<LogStart, OverlayFault> {
+    /// When a change can't be read, or more than fit: without it somebody listed could be free.
+    pub fn finish(self, now_ns: u64) -> Result<LogStart, ChangesFault> {
         Ok(LogStart {
             cut_at_ns: now_ns,
-            snapshot_id: self.lists.loaded(),
-            changes: self.lists.overlay()?.changes(),
+            snapshot_id: self.changes.loaded(),
+            changes: self.changes.overlay()?.changes(),
+            policy: self.changes.policy()?.cloned(),
             ..self.start
         })
     }

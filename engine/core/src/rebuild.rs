@@ -1,4 +1,5 @@
-//! Rebuilding the shards' state from the log's blocks: dedupe tables, overlay, the list last loaded.
+//! Rebuilding the shards' state from the log's blocks: dedupe tables, overlay, the list last loaded, the
+//! policy in force.
 //!
 //! The number of shards may have changed since the log was written: every stream is read, and each
 //! decision goes to the shard that owns its payer now.
@@ -11,6 +12,7 @@ use crate::log::start::LogStart;
 use crate::log::{BlockLocation, SoundBlock};
 use crate::memory::TableMemory;
 use crate::owner::{owner, owner_of_position};
+use crate::policy::{PolicyInLog, PolicyText, PolicyUnreadable};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
@@ -20,9 +22,9 @@ use parking_lot::{Mutex, MutexGuard};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Why the logged changes of the blacklist make no overlay.
+/// Why the logged changes can't be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum OverlayFault {
+pub enum ChangesFault {
     /// More than fit.
     #[error(transparent)]
     Full(OverlayFull),
@@ -31,6 +33,9 @@ pub enum OverlayFault {
         "it holds a change of the blacklist that this program can't read: use the program that wrote it, or a newer one"
     )]
     Unreadable,
+    /// The policy in force is not whole.
+    #[error(transparent)]
+    Policy(#[from] PolicyUnreadable),
 }
 
 /// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long
@@ -46,13 +51,13 @@ pub struct Builder {
     /// One holder at a time, and each stream mostly of its own shard: never waited for while
     /// following.
     dedupes: Vec<Mutex<Dedupe>>,
-    lists: Mutex<ListChanges>,
+    changes: Mutex<LoggedChanges>,
     records: AtomicU64,
 }
 
-/// What logged changes of the blacklist amount to.
+/// What the log's changes of the blacklist and of the policy amount to.
 #[derive(Debug, Default)]
-pub struct ListChanges {
+pub struct LoggedChanges {
     overlay: Overlay,
     /// More changes than fit.
     full: bool,
@@ -60,9 +65,10 @@ pub struct ListChanges {
     unreadable: bool,
     /// Id of the list last loaded; 0 none.
     loaded: u64,
+    policy: PolicyInLog,
 }
 
-impl ListChanges {
+impl LoggedChanges {
     /// A stream begins here: takes what was cut off before.
     pub fn begin(&mut self, start: &LogStart) {
         for change in &start.changes {
@@ -71,10 +77,11 @@ impl ListChanges {
         if start.snapshot_id != 0 {
             self.loaded = start.snapshot_id;
         }
+        self.policy.begin(start.policy.clone());
     }
 
     /// Takes the next record; a decision changes nothing.
-    pub fn take(&mut self, head: &RecordHead) {
+    pub fn take(&mut self, head: &RecordHead, extension: &[u8]) {
         match RecordKind::from_wire(head.kind) {
             Some(RecordKind::OverlayChange) => match OverlayChange::from_record(head) {
                 Some(change) => self.full |= self.overlay.apply(&change).is_err(),
@@ -83,8 +90,19 @@ impl ListChanges {
             // All of these are in one stream, so the last one counts, whatever the clocks of two
             // nodes said.
             Some(RecordKind::SnapshotLoaded) => self.loaded = head.snapshot_id.to_native(),
+            Some(kind @ (RecordKind::PolicyText | RecordKind::PolicyActivated)) => {
+                self.policy.take(kind, head, extension);
+            }
             Some(RecordKind::Decision) | None => {}
         }
+    }
+
+    /// The policy in force; `None` where none ever was.
+    ///
+    /// # Errors
+    /// Where the log does not hold it whole.
+    pub fn policy(&self) -> Result<Option<&PolicyText>, PolicyUnreadable> {
+        self.policy.in_force()
     }
 
     /// Id of the list last loaded; 0 none.
@@ -97,10 +115,10 @@ impl ListChanges {
     /// # Errors
     /// When there are more than fit, or one that can't be read: without it somebody listed could be
     /// free.
-    pub fn overlay(&self) -> Result<&Overlay, OverlayFault> {
+    pub fn overlay(&self) -> Result<&Overlay, ChangesFault> {
         match (self.full, self.unreadable) {
-            (true, _) => Err(OverlayFault::Full(OverlayFull)),
-            (_, true) => Err(OverlayFault::Unreadable),
+            (true, _) => Err(ChangesFault::Full(OverlayFull)),
+            (_, true) => Err(ChangesFault::Unreadable),
             (false, false) => Ok(&self.overlay),
         }
     }
@@ -112,7 +130,7 @@ impl Builder {
     pub fn new(shards: u16, dedupe_entries: usize, secret: DedupeKey) -> Self {
         let dedupes =
             (0..shards).map(|_| Mutex::new(Dedupe::new(dedupe_entries, secret))).collect();
-        Self { shards, dedupes, lists: Mutex::default(), records: AtomicU64::new(0) }
+        Self { shards, dedupes, changes: Mutex::default(), records: AtomicU64::new(0) }
     }
 
     /// The memory of each shard's dedupe table, to be taken ahead: index and ring.
@@ -131,7 +149,7 @@ impl Builder {
         let mut held: Option<(u16, MutexGuard<'_, Dedupe>)> = None;
         let mut ahead = Ahead::default();
         let mut records = 0;
-        for (head, _) in block.records() {
+        for (head, extension) in block.records() {
             records += 1;
             match RecordKind::from_wire(head.kind) {
                 Some(RecordKind::Decision) => {
@@ -152,7 +170,7 @@ impl Builder {
                     };
                     ahead.decision(dedupe, payer, head, block);
                 }
-                Some(RecordKind::OverlayChange | RecordKind::SnapshotLoaded) => self.change(head),
+                Some(_) => self.change(head, extension),
                 None => {}
             }
         }
@@ -186,14 +204,14 @@ impl Builder {
         self.records.fetch_add(chunk.records(), Ordering::Relaxed);
     }
 
-    fn change(&self, head: &RecordHead) {
-        self.lists.lock().take(head);
+    fn change(&self, head: &RecordHead, extension: &[u8]) {
+        self.changes.lock().take(head, extension);
     }
 
     /// Takes a block of a segment that is not read: its decisions are too old for the tables, its
     /// changes count.
     pub fn take_changes(&self, block: &SoundBlock<'_>) {
-        block.records().for_each(|(head, _)| self.change(head));
+        block.records().for_each(|(head, extension)| self.change(head, extension));
     }
 
     /// A segment is not read but for its changes. What the tables of its payers might hold of it is
@@ -206,13 +224,13 @@ impl Builder {
 
     /// A stream begins here: takes what was cut off before.
     pub fn begin(&self, start: &LogStart) {
-        self.lists.lock().begin(start);
+        self.changes.lock().begin(start);
         self.forget(start.payers.clone(), start.newest_event_ns);
     }
 
     /// Takes what a checkpoint says of the changes in the segments before it.
     pub fn take_checkpoint(&self, checkpoint: &LogStart) {
-        self.lists.lock().begin(checkpoint);
+        self.changes.lock().begin(checkpoint);
     }
 
     /// The tables of payers at these positions know nothing of transactions up to a time.
@@ -234,7 +252,12 @@ impl Builder {
 
     /// Id of the list last loaded on a running node; 0 none.
     pub fn snapshot_id(&self) -> u64 {
-        self.lists.lock().loaded()
+        self.changes.lock().loaded()
+    }
+
+    /// The policy in force, and the one before.
+    pub fn policies(&self) -> PolicyInLog {
+        self.changes.lock().policy.clone()
     }
 
     /// The overlay after all changes.
@@ -242,8 +265,8 @@ impl Builder {
     /// # Errors
     /// When there are more than fit, or one that can't be read: without it somebody listed could be
     /// free.
-    pub fn overlay(&self) -> Result<Overlay, OverlayFault> {
-        self.lists.lock().overlay().cloned()
+    pub fn overlay(&self) -> Result<Overlay, ChangesFault> {
+        self.changes.lock().overlay().cloned()
     }
 }
 

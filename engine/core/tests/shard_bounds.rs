@@ -133,8 +133,8 @@ fn past_the_most_that_may_wait_it_is_overloaded_and_nothing_recorded() {
     w.send(c, bytemuck::bytes_of(&submit(1 << 40, frames[0].transaction)));
     assert_eq!(w.clients[c].answer(1 << 40).error(), ErrorCode::Overloaded);
     // So would the control thread's records.
-    let record = bytemuck::Zeroable::zeroed();
-    w.control(0, ToShard::AppendRecord(Box::new(record)));
+    let record: catraca_wire::record::RecordHead = bytemuck::Zeroable::zeroed();
+    w.control(0, ToShard::AppendRecord(Box::new(record.into())));
     assert!(matches!(w.cores[0].told.last(), Some(ToControl::RecordRefused)));
     w.settle();
     assert_eq!(w.records().len(), MAX_PENDING);

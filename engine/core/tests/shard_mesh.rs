@@ -200,7 +200,7 @@ fn a_decision_sees_one_list_and_names_it() {
         OverlayChange { document: payee(), scope: Scope::Exact, op: OverlayOp::List, sequence: 1 };
     let mut record = change.to_record(w.now.wall_ns);
     record.lsn = 0.into();
-    w.control(0, ToShard::AppendRecord(Box::new(record)));
+    w.control(0, ToShard::AppendRecord(Box::new(record.into())));
     w.tick();
     assert!(
         !w.cores[0].told.iter().any(|told| matches!(told, ToControl::RecordDurable)),

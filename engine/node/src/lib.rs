@@ -15,6 +15,7 @@ pub mod descriptors;
 pub mod driver;
 pub mod fatal;
 pub mod from_log;
+pub mod in_use;
 pub mod lifecycle;
 pub mod list_files;
 pub mod live_feed;

@@ -6,7 +6,7 @@ use catraca_core::log::damage::DamageReason;
 use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
 use catraca_core::log::start::{LogStart, LogStartFault, Purpose};
-use catraca_core::rebuild::OverlayFault;
+use catraca_core::rebuild::ChangesFault;
 use catraca_core::shard::dedupe::MIN_ENTRIES;
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::fatal::Status;
@@ -302,7 +302,7 @@ fn a_change_that_can_not_be_read_is_not_cut_off() {
     while index.work(&[log.next_lsn - 1]).expect("readable") {}
     let indexes = node.indexes(0..log.segments.len() as u32 - 1);
     let error = removal::summarize(&node.files(), 0, &indexes, NOW_NS).expect_err("unreadable");
-    assert!(matches!(error, LogError::Overlay { fault: OverlayFault::Unreadable, .. }), "{error}");
+    assert!(matches!(error, LogError::Overlay { fault: ChangesFault::Unreadable, .. }), "{error}");
 }
 
 #[test]

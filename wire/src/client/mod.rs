@@ -34,8 +34,8 @@ pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 use crate::document::DocumentKey;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode,
-    FrameKind, LookupFrame, PingFrame, StatsFrame, SubmitFrame, Transaction, TransactionFields,
-    Welcome, transaction_id,
+    FrameKind, LookupFrame, PingFrame, PolicyChange, PolicyFrame, PolicyStateReply, StatsFrame,
+    SubmitFrame, Transaction, TransactionFields, Welcome, transaction_id,
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
@@ -214,6 +214,20 @@ impl Client {
         };
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::BlacklistState, false)? {
             Outcome::Answer(Body::BlacklistState(state)) => Ok(state),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Changes or describes the policy of the running node. Not sent twice: after
+    /// [`ClientError::NoAnswer`] look with [`PolicyChange::describe`].
+    ///
+    /// # Errors
+    /// As [`Self::blacklist`].
+    pub fn policy(&mut self, change: &PolicyChange) -> Result<PolicyStateReply, ClientError> {
+        let frame =
+            PolicyFrame { header: PolicyFrame::empty(0).header, ..PolicyFrame::from(change) };
+        match self.ask(bytemuck::bytes_of(&frame), FrameKind::PolicyState, false)? {
+            Outcome::Answer(Body::PolicyState(state)) => Ok(*state),
             other => Err(mismatch(&other)),
         }
     }

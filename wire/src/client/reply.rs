@@ -6,9 +6,10 @@ use crate::address::host_and_port;
 use crate::frame::{
     Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
     ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PongFrame,
-    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
-    VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame, text_of, view,
+    HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION,
+    PolicyStateFrame, PolicyStateReply, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage,
+    VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome,
+    WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -105,6 +106,7 @@ pub(super) enum Body {
     Error(ServerError),
     Record(Box<StoredDecision>),
     BlacklistState(BlacklistStateReply),
+    PolicyState(Box<PolicyStateReply>),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
     ClusterState(Box<ClusterState>),
@@ -119,6 +121,7 @@ impl Body {
             Self::Error(_) => FrameKind::Error,
             Self::Record(_) => FrameKind::Record,
             Self::BlacklistState(_) => FrameKind::BlacklistState,
+            Self::PolicyState(_) => FrameKind::PolicyState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
@@ -139,6 +142,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::Verdict => VerdictFrame::LEN..=VerdictFrame::LEN,
         FrameKind::Record => RECORD_REPLY_LEN..=RECORD_REPLY_LEN + MAX_EXTENSION_LEN,
         FrameKind::BlacklistState => BlacklistStateFrame::LEN..=BlacklistStateFrame::LEN,
+        FrameKind::PolicyState => PolicyStateFrame::LEN..=PolicyStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
         FrameKind::Error => ErrorFrame::LEN..=ErrorFrame::LEN,
@@ -175,6 +179,9 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         FrameKind::BlacklistState => Body::BlacklistState(BlacklistStateReply::from(
             view::<BlacklistStateFrame>(frame).ok_or_else(wrong_length)?,
         )),
+        FrameKind::PolicyState => Body::PolicyState(Box::new(PolicyStateReply::from(
+            view::<PolicyStateFrame>(frame).ok_or_else(wrong_length)?,
+        ))),
         FrameKind::Histogram => histogram(frame, flags)?,
         FrameKind::Pong => Body::Pong {
             server_time_ns: view::<PongFrame>(frame)

@@ -1,10 +1,10 @@
-//! Building BLACKLIST and CLUSTER requests from what a caller has.
+//! Building BLACKLIST, POLICY and CLUSTER requests from what a caller has.
 
 use super::ClientError;
 use crate::document::DocumentKey;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest,
-    MAX_PATH_LEN, Scope, fill,
+    MAX_PATH_LEN, PolicyChange, PolicyFrame, PolicyOp, Scope, fill,
 };
 
 impl BlacklistChange {
@@ -57,6 +57,37 @@ impl BlacklistChange {
 
     fn of(op: BlacklistOp) -> Self {
         Self { op: op.to_wire(), ..Self::from(&BlacklistFrame::empty(0)) }
+    }
+}
+
+impl PolicyChange {
+    /// Takes a policy's file on the server's machine into use; `policy_id` is BLAKE3 of the text that
+    /// belongs there.
+    ///
+    /// # Errors
+    /// [`ClientError::Argument`] for a path that is empty or longer than [`MAX_PATH_LEN`] bytes.
+    pub fn activate(path: &str, policy_id: [u8; 32]) -> Result<Self, ClientError> {
+        if path.is_empty() || path.len() > MAX_PATH_LEN {
+            return Err(ClientError::Argument(format!("a path has 1 to {MAX_PATH_LEN} bytes")));
+        }
+        let path_len = path.len() as u16;
+        let mut change = Self { path_len, policy_id, ..Self::of(PolicyOp::Activate) };
+        fill(&mut change.path, path);
+        Ok(change)
+    }
+
+    /// Takes the policy into use again that was in force before the one that `policy_id` names.
+    pub fn rollback(policy_id: [u8; 32]) -> Self {
+        Self { policy_id, ..Self::of(PolicyOp::Rollback) }
+    }
+
+    /// Changes nothing; asks for the state.
+    pub fn describe() -> Self {
+        Self::of(PolicyOp::Describe)
+    }
+
+    fn of(op: PolicyOp) -> Self {
+        Self { op: op.to_wire(), ..Self::from(&PolicyFrame::empty(0)) }
     }
 }
 

@@ -68,6 +68,10 @@ wire_codes! {
         Cluster = 14 => "CLUSTER",
         /// The node's part in its cluster after a CLUSTER.
         ClusterState = 15 => "CLUSTER_STATE",
+        /// Changes or describes the policy.
+        Policy = 16 => "POLICY",
+        /// The policy in force after a POLICY.
+        PolicyState = 17 => "POLICY_STATE",
     }
 }
 
@@ -160,6 +164,18 @@ wire_codes! {
         Describe = 4 => "describe",
         /// Let a document pass until a day, whatever lists it.
         Allow = 5 => "allow",
+    }
+}
+
+wire_codes! {
+    /// What a POLICY frame asks for.
+    PolicyOp: u8 {
+        /// Only tell the state.
+        Describe = 1 => "describe",
+        /// Take a policy's file on the server's machine into use.
+        Activate = 2 => "activate",
+        /// Take the policy that was in force before into use again.
+        Rollback = 3 => "rollback",
     }
 }
 

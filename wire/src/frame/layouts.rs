@@ -278,6 +278,53 @@ frame! {
 }
 
 frame! {
+    /// Changes or describes the policy of the running node.
+    PolicyChange as PolicyFrame, Policy, 320; {
+        /// A [`PolicyOp`](crate::frame::PolicyOp).
+        op: u8,
+        /// 0.
+        reserved_a: u8,
+        /// Bytes of `path` in use.
+        path_len: u16,
+        /// UTF-8 path on the server's machine, for activate; else zeros.
+        path: [u8; MAX_PATH_LEN],
+        /// What names the policy to be taken into use: BLAKE3 of its text, for activate; what names the
+        /// policy that is in force, for rollback; else zeros.
+        policy_id: [u8; 32],
+        /// 0.
+        reserved_b: [u8; 12],
+    }
+}
+
+frame! {
+    /// The policy in force, after what was asked for.
+    PolicyStateReply as PolicyStateFrame, PolicyState, 128; {
+        /// Version that decisions record: counts how often a policy was taken into use; 0 none ever was.
+        version: u32,
+        /// 1 if the request changed anything.
+        changed: u8,
+        /// 0.
+        reserved_a: [u8; 3],
+        /// BLAKE3 of its text; zeros without one.
+        policy_id: [u8; 32],
+        /// When it was taken into use, nanoseconds since 1970 UTC; 0 without one.
+        activated_at_ns: u64,
+        /// Number of its rules.
+        rules: u32,
+        /// Length of its text, bytes.
+        text_len: u32,
+        /// Version of the policy that a rollback takes into use again; 0 none.
+        previous_version: u32,
+        /// 0.
+        reserved_b: [u8; 4],
+        /// BLAKE3 of that one's text; zeros without one.
+        previous_policy_id: [u8; 32],
+        /// 0.
+        reserved_c: [u8; 16],
+    }
+}
+
+frame! {
     /// Asks for the latency histograms.
     StatsRequest as StatsFrame, Stats, 24; {
         /// A shard, or [`ALL_SHARDS`](crate::frame::ALL_SHARDS).

@@ -15,7 +15,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub(crate) use codes::wire_codes;
 pub use codes::{
     BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, ListSource,
-    Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
+    PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES,
+    Verdict,
 };
 pub use layouts::*;
 
@@ -35,7 +36,7 @@ pub const MAX_DETAIL_LEN: usize = 128;
 pub const MAX_CREDENTIAL_LEN: usize = 64;
 /// Longest name a client gives itself, bytes.
 pub const MAX_CLIENT_NAME_LEN: usize = 40;
-/// Longest path of a BLACKLIST load, bytes.
+/// Longest path of a BLACKLIST load or a POLICY activation, bytes.
 pub const MAX_PATH_LEN: usize = 256;
 /// The promise to the caller: the largest budget, and the default where a SUBMIT says 0,
 /// microseconds.
@@ -92,7 +93,8 @@ macro_rules! into_wire_number {
         }
     )+ };
 }
-into_wire_number!(u16 => rend::unaligned::u16_ule, u32 => rend::unaligned::u32_ule, u64 => rend::unaligned::u64_ule, i64 => rend::unaligned::i64_ule);
+into_wire_number!(u16 => rend::unaligned::u16_ule, u32 => rend::unaligned::u32_ule, u64 => rend::unaligned::u64_ule,
+    i16 => rend::unaligned::i16_ule, i32 => rend::unaligned::i32_ule, i64 => rend::unaligned::i64_ule);
 
 impl IntoWire for u8 {
     type Wire = u8;
@@ -185,6 +187,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::Stats => Some(StatsFrame::LEN),
         FrameKind::Ping => Some(PingFrame::LEN),
         FrameKind::Cluster => Some(ClusterFrame::LEN),
+        FrameKind::Policy => Some(PolicyFrame::LEN),
         _ => None,
     }
 }

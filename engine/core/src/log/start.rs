@@ -1,10 +1,11 @@
 //! Where a stream begins whose oldest segments were cut off, and what they amount to: the chain value
-//! that the rest continues, the changes of the blacklist that still count, and how far back the tables
-//! have forgotten. LOG.md, "Where a stream begins", is the specification. Pure.
+//! that the rest continues, the changes of the blacklist that still count, the policy in force, and how far
+//! back the tables have forgotten. LOG.md, "Where a stream begins", is the specification. Pure.
 //!
 //! It takes the place of log that nobody can read again, so one that is unsound stops a node.
 
 use super::Tail;
+use crate::policy::{MAX_POLICY_LEN, PolicyId, PolicyText};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::log_start::{
     CHECKPOINT_MAGIC, LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead,
@@ -42,7 +43,7 @@ impl Purpose {
 /// Most records in the file: three for each entry of the largest overlay.
 pub const MAX_RECORDS: usize = 3 * 65_536;
 /// Longest file, bytes.
-pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN;
+pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + MAX_POLICY_LEN;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub struct LogStart {
     pub snapshot_id: u64,
     /// The changes of the blacklist that still count, in order of their sequence numbers.
     pub changes: Vec<OverlayChange>,
+    /// The policy in force; `None` where none ever was.
+    pub policy: Option<PolicyText>,
 }
 
 /// What is wrong with the file.
@@ -83,8 +86,8 @@ pub enum LogStartFault {
     /// Of another cluster or stream.
     #[error("it is of another stream, or of another cluster")]
     OtherStream,
-    /// The check sum of its records is wrong, or one of them is no change of a blacklist.
-    #[error("its records are unsound")]
+    /// The check sum of its records and its policy is wrong, or one of them is no change of a blacklist.
+    #[error("its records, or its policy, are unsound")]
     Records,
     /// It was not written by who has the chain's key.
     #[error("it does not match its keyed hash: altered, or of another key")]
@@ -114,7 +117,9 @@ pub fn head(
     let is_plausible = head.segment.to_native() > 0
         && (1..u64::MAX).contains(&head.last_lsn.to_native())
         && head.record_count.to_native() as usize <= MAX_RECORDS
-        && head.reserved == [0; 88];
+        && head.policy_len.to_native() as usize <= MAX_POLICY_LEN
+        && (head.policy_version.to_native() > 0 || head.policy_len.to_native() == 0)
+        && head.reserved == [0; 72];
     if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
 }
 
@@ -130,12 +135,12 @@ pub fn tail(head: &LogStartHead) -> Tail {
     }
 }
 
-/// The keyed hash that the file should have.
-fn check(purpose: Purpose, head: &LogStartHead, records: &[u8], key: &ChainKey) -> [u8; 32] {
+/// The keyed hash that the file should have, whose bytes behind the head are these.
+fn check(purpose: Purpose, head: &LogStartHead, behind: &[u8], key: &ChainKey) -> [u8; 32] {
     let bare = LogStartHead { check: [0; 32], records_crc: 0.into(), head_crc: 0.into(), ..*head };
     let mut hasher = blake3::Hasher::new_keyed(&blake3::derive_key(purpose.check_context(), key));
     hasher.update(bytemuck::bytes_of(&bare));
-    hasher.update(records);
+    hasher.update(behind);
     *hasher.finalize().as_bytes()
 }
 
@@ -149,6 +154,7 @@ impl LogStart {
             payers: RangeInclusive::new(u64::MAX, 0),
             snapshot_id: 0,
             changes: Vec::new(),
+            policy: None,
         }
     }
 
@@ -170,18 +176,26 @@ impl LogStart {
     ) -> Result<Self, LogStartFault> {
         let have = bytes.len() as u64;
         let short = LogStartFault::Length { have, want: LOG_START_LEN as u64 };
-        let (first, records) = bytes.split_first_chunk::<LOG_START_LEN>().ok_or(short)?;
+        let (first, behind) = bytes.split_first_chunk::<LOG_START_LEN>().ok_or(short)?;
         let head = head(purpose, first, cluster_id, shard)?;
-        let want = LOG_START_LEN + head.record_count.to_native() as usize * RECORD_LEN;
+        let records_len = head.record_count.to_native() as usize * RECORD_LEN;
+        let want = LOG_START_LEN + records_len + head.policy_len.to_native() as usize;
         if bytes.len() != want {
             return Err(LogStartFault::Length { have, want: want as u64 });
         }
-        if crc32c::crc32c(records) != head.records_crc.to_native() {
+        if crc32c::crc32c(behind) != head.records_crc.to_native() {
             return Err(LogStartFault::Records);
         }
-        if key.is_some_and(|key| check(purpose, &head, records, key) != head.check) {
+        if key.is_some_and(|key| check(purpose, &head, behind, key) != head.check) {
             return Err(LogStartFault::Check);
         }
+        let (records, text) = behind.split_at(records_len);
+        let policy = PolicyText {
+            version: head.policy_version.to_native(),
+            activated_at_ns: head.policy_activated_at_ns.to_native(),
+            id: PolicyId::of(text),
+            text: text.into(),
+        };
         let changes = records
             .chunks_exact(RECORD_LEN)
             .map(|record| OverlayChange::from_record(bytemuck::from_bytes::<RecordHead>(record)));
@@ -192,6 +206,7 @@ impl LogStart {
             payers: head.lowest_payer.to_native()..=head.highest_payer.to_native(),
             snapshot_id: head.snapshot_id.to_native(),
             changes: changes.collect::<Option<_>>().ok_or(LogStartFault::Records)?,
+            policy: (policy.version > 0).then_some(policy),
         })
     }
 
@@ -210,7 +225,9 @@ impl LogStart {
         assert!(self.changes.len() <= MAX_RECORDS, "an overlay has no more");
         let records: Vec<RecordHead> =
             self.changes.iter().map(|change| change.to_record(self.cut_at_ns)).collect();
-        let records: &[u8] = bytemuck::cast_slice(&records);
+        let policy = self.policy.as_ref();
+        let text = policy.map_or(&[][..], |policy| &policy.text);
+        let behind = [bytemuck::cast_slice(&records), text].concat();
         let mut head = LogStartHead::empty();
         head.magic = purpose.magic();
         head.shard = shard.into();
@@ -226,10 +243,13 @@ impl LogStart {
         head.lowest_payer = (*self.payers.start()).into();
         head.highest_payer = (*self.payers.end()).into();
         head.snapshot_id = self.snapshot_id.into();
-        head.check = check(purpose, &head, records, key);
-        head.records_crc = crc32c::crc32c(records).into();
+        head.policy_version = policy.map_or(0, |policy| policy.version).into();
+        head.policy_len = (text.len() as u32).into();
+        head.policy_activated_at_ns = policy.map_or(0, |policy| policy.activated_at_ns).into();
+        head.check = check(purpose, &head, &behind, key);
+        head.records_crc = crc32c::crc32c(&behind).into();
         head.head_crc = head.expected_crc().into();
-        [bytemuck::bytes_of(&head), records].concat()
+        [bytemuck::bytes_of(&head), &behind].concat()
     }
 }
 
@@ -265,6 +285,12 @@ mod tests {
             payers: 10..=20,
             snapshot_id: 0xabc,
             changes: (0..changes).map(change).collect(),
+            policy: (changes != 1).then(|| PolicyText {
+                version: 3,
+                activated_at_ns: 44,
+                id: PolicyId::of(b"a policy"),
+                text: b"a policy"[..].into(),
+            }),
         }
     }
 

@@ -1,13 +1,29 @@
 //! From what is known of a transaction to a decision. Pure: no I/O, no clock.
 //!
-//! The one rule so far is the blacklist. Rules of risk, windows and external answers join as
-//! further facts and further rules behind [`Policy::decide`], which stays the only place where a
-//! verdict is chosen.
+//! ```text
+//! Facts → Batch (a column for each field) → rules, each over all rows → Judgement: verdict, score, matched rules
+//! ```
+//!
+//! [`Policy::judge`] is the only place where a verdict is chosen. The lists come first: whoever is listed
+//! is denied, whatever the rules say, unless the policy leaves lists to its rules.
 
+mod batch;
+mod facts;
+mod in_log;
 pub mod language;
+pub mod replay;
+mod rules;
 
-use crate::blacklist::Listing;
-use catraca_wire::frame::{TransactionFields, Verdict};
+pub use batch::{Batch, Judgement};
+pub use facts::{Facts, Party};
+pub use in_log::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText, PolicyUnreadable};
+pub use rules::{
+    EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule, RuleEffect, RuleVerdict,
+    RuleWords, Rules, Segment, Thresholds,
+};
+
+use crate::calendar::Zone;
+use catraca_wire::frame::Verdict;
 use catraca_wire::record::Reason;
 
 /// Bit of `matched_rules`: the payer is listed.
@@ -18,17 +34,9 @@ pub const RULE_PAYEE_LISTED: u64 = 1 << 1;
 pub const RULE_PAYER_ALLOWED: u64 = 1 << 2;
 /// Bit of `matched_rules`: the payee is listed, and allowed all the same.
 pub const RULE_PAYEE_ALLOWED: u64 = 1 << 3;
-
-/// What a decision may depend on.
-#[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
-    /// The transaction as submitted; validated.
-    pub transaction: &'a TransactionFields,
-    /// What the blacklist knows of the payer.
-    pub payer: Listing,
-    /// What the blacklist knows of the payee.
-    pub payee: Listing,
-}
+/// Bits of `matched_rules` that are the lists'. The policy's rules follow in their order, as far as there
+/// is room; all of them are in the record's extension.
+pub const LIST_RULES: u32 = 4;
 
 /// What was decided, and what settled it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,24 +47,32 @@ pub struct Decision {
     pub reason: Reason,
     /// Risk score, 0 to 1000.
     pub score: u16,
-    /// One bit for each rule that matched.
+    /// One bit for each rule that matched, the lists' first.
     pub matched_rules: u64,
 }
 
 /// Score of a listed party: the top of the scale.
 const LISTED_SCORE: u16 = 1000;
 
-/// The rules in force.
-#[derive(Debug, Clone, Copy)]
+/// What decides: the lists, and the rules in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     version: u32,
+    zone: Zone,
+    rules: Rules,
 }
 
 impl Policy {
     /// The policy that every node has: a listed payer or payee is denied, everything else approved.
     /// Version 0.
-    pub const fn blacklist_only() -> Self {
-        Self { version: 0 }
+    pub fn blacklist_only() -> Self {
+        Self { version: 0, zone: Zone::default(), rules: Rules::default() }
+    }
+
+    /// Rules, in force under a version above 0. Their hours and days are those of a zone.
+    pub fn new(version: u32, zone: Zone, rules: Rules) -> Self {
+        assert!(version > 0, "version 0 is the policy that every node has");
+        Self { version, zone, rules }
     }
 
     /// Version that decisions record.
@@ -64,23 +80,39 @@ impl Policy {
         self.version
     }
 
-    /// Decides. The same facts and version always give the same decision.
+    /// Zone of its hours and days.
+    pub const fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// Its rules.
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Judges all rows of a batch. The same facts and version always give the same decision.
     #[inline]
-    pub fn decide(&self, facts: &Facts<'_>) -> Decision {
-        let rule = |listing, listed, allowed| match listing {
-            Listing::Free => 0,
-            Listing::Listed(_) => listed,
-            Listing::Allowed(_) => allowed,
-        };
-        let matched_rules = rule(facts.payer, RULE_PAYER_LISTED, RULE_PAYER_ALLOWED)
-            | rule(facts.payee, RULE_PAYEE_LISTED, RULE_PAYEE_ALLOWED);
-        let (verdict, reason, score) = match (facts.payer.counts(), facts.payee.counts()) {
-            (None, None) if matched_rules == 0 => (Verdict::Approve, Reason::Clear, 0),
-            (None, None) => (Verdict::Approve, Reason::Allowed, 0),
-            (Some(_), None) => (Verdict::Deny, Reason::PayerListed, LISTED_SCORE),
-            (None, Some(_)) => (Verdict::Deny, Reason::PayeeListed, LISTED_SCORE),
-            (Some(_), Some(_)) => (Verdict::Deny, Reason::BothListed, LISTED_SCORE),
-        };
-        Decision { verdict, reason, score, matched_rules }
+    pub fn judge(&self, batch: &mut Batch) {
+        if self.version > 0 {
+            batch.match_rules(&self.rules);
+        }
+        batch.decide(&self.rules);
     }
 }
+
+/// What the lists alone come to.
+const fn by_lists(payer: Party, payee: Party) -> Decision {
+    let matched_rules = payer.bits(RULE_PAYER_LISTED, RULE_PAYER_ALLOWED)
+        | payee.bits(RULE_PAYEE_LISTED, RULE_PAYEE_ALLOWED);
+    let (verdict, reason, score) = match (payer.is_listed(), payee.is_listed()) {
+        (false, false) if matched_rules == 0 => (Verdict::Approve, Reason::Clear, 0),
+        (false, false) => (Verdict::Approve, Reason::Allowed, 0),
+        (true, false) => (Verdict::Deny, Reason::PayerListed, LISTED_SCORE),
+        (false, true) => (Verdict::Deny, Reason::PayeeListed, LISTED_SCORE),
+        (true, true) => (Verdict::Deny, Reason::BothListed, LISTED_SCORE),
+    };
+    Decision { verdict, reason, score, matched_rules }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ pub struct Permissions {
     pub lookup: bool,
     /// STATS, and CLUSTER to describe.
     pub stats: bool,
-    /// BLACKLIST and CLUSTER.
+    /// BLACKLIST, POLICY and CLUSTER.
     pub admin: bool,
 }
 

@@ -4,7 +4,7 @@
 use bytemuck::Pod;
 use catraca_wire::frame::{
     self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame,
-    LookupFrame, PROTOCOL_VERSION, PingFrame, StatsFrame, SubmitFrame,
+    LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -17,6 +17,7 @@ pub(super) enum Request<'f> {
     Blacklist(&'f BlacklistFrame),
     Stats(&'f StatsFrame),
     Cluster(&'f ClusterFrame),
+    Policy(&'f PolicyFrame),
 }
 
 impl<'f> Request<'f> {
@@ -38,6 +39,10 @@ impl<'f> Request<'f> {
             FrameKind::Stats => view(whole, |f: &StatsFrame| f.reserved == [0; 6]).map(Self::Stats),
             FrameKind::Cluster => {
                 view(whole, |f: &ClusterFrame| f.reserved == [0; 6]).map(Self::Cluster)
+            }
+            FrameKind::Policy => {
+                let is_zero = |f: &PolicyFrame| f.reserved_a == 0 && f.reserved_b == [0; 12];
+                view(whole, is_zero).map(Self::Policy)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

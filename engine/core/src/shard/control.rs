@@ -5,6 +5,7 @@ use super::Shard;
 use super::journal::BlockMemory;
 use super::messages::{Admission, Now, ShardState, TakeOver, ToControl, ToShard};
 use super::outbox::{Pending, Waiting};
+use crate::calendar::LocalOffset;
 use crate::replica::CommitTracker;
 use catraca_wire::frame::Role;
 
@@ -15,6 +16,12 @@ impl<B: BlockMemory> Shard<B> {
             ToShard::SwapSnapshot(snapshot) => {
                 let old = self.lists.swap(Some(snapshot));
                 self.control_out.push(ToControl::SnapshotReleased(old));
+            }
+            ToShard::SwapPolicy(policy) => {
+                // Its zone may be another one.
+                self.offset = LocalOffset::default();
+                let old = std::mem::replace(&mut self.policy, policy);
+                self.control_out.push(ToControl::PolicyReleased(old));
             }
             ToShard::ApplyOverlay(change) => {
                 self.lists
@@ -27,7 +34,7 @@ impl<B: BlockMemory> Shard<B> {
                     None
                 } else {
                     self.journal
-                        .append(|head| *head = *record)
+                        .append_with(&record.extension, |head| *head = record.head)
                         .ok()
                         .map(|head| head.lsn.to_native())
                 };
@@ -95,6 +102,7 @@ impl<B: BlockMemory> Shard<B> {
             lists: std::mem::replace(&mut self.lists, state.lists),
             policy: std::mem::replace(&mut self.policy, state.policy),
         };
+        self.offset = LocalOffset::default();
         self.control_out.push(ToControl::TookOver(Box::new(before)));
     }
 

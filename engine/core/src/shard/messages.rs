@@ -9,7 +9,7 @@ use crate::policy::Policy;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LookupFrame,
-    Role, TransactionFields,
+    PolicyFrame, Role, TransactionFields,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -122,7 +122,7 @@ pub struct ShardState {
     /// Lists in force.
     pub lists: Lists,
     /// Policy in force.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
 }
 
 /// Whether new transactions are taken.
@@ -145,10 +145,28 @@ pub enum ControlRequest {
     Lookup(LookupFrame),
     /// Change or describe the blacklist.
     Blacklist(BlacklistFrame),
+    /// Change or describe the policy.
+    Policy(PolicyFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
     /// Describe or change who decides.
     Cluster(ClusterFrame),
+}
+
+/// A record that the control thread makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ControlRecord {
+    /// Its head; the journal fills in the sequence number and the extension's length.
+    pub head: RecordHead,
+    /// Its extension: a multiple of 8 bytes, at most
+    /// [`MAX_EXTENSION_LEN`](catraca_wire::record::MAX_EXTENSION_LEN).
+    pub extension: Vec<u8>,
+}
+
+impl From<RecordHead> for ControlRecord {
+    fn from(head: RecordHead) -> Self {
+        Self { head, extension: Vec::new() }
+    }
 }
 
 /// From the control thread to a shard.
@@ -158,8 +176,11 @@ pub enum ToShard {
     SwapSnapshot(Arc<Snapshot>),
     /// Apply a change of the overlay, which is durable; [`ToControl::OverlayApplied`] follows.
     ApplyOverlay(OverlayChange),
-    /// Append this record; [`ToControl::RecordDurable`] follows once it is committed.
-    AppendRecord(Box<RecordHead>),
+    /// Use this policy from the next batch on; the old one comes back in
+    /// [`ToControl::PolicyReleased`].
+    SwapPolicy(Arc<Policy>),
+    /// Append this record with its extension; [`ToControl::RecordDurable`] follows once it is committed.
+    AppendRecord(Box<ControlRecord>),
     /// Frames for a connection that asked something; they end its request.
     Answer {
         /// Who asked.
@@ -238,6 +259,8 @@ pub enum ToControl {
     },
     /// A snapshot no longer used by this shard, to be freed off the data cores.
     SnapshotReleased(Option<Arc<Snapshot>>),
+    /// A policy no longer used by this shard, to be freed off the data cores.
+    PolicyReleased(Arc<Policy>),
     /// The overlay change with this sequence number is in force on one more shard.
     OverlayApplied(u64),
     /// The record asked for is committed.

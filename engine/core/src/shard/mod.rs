@@ -27,11 +27,11 @@ mod session;
 mod submit;
 
 use crate::blacklist::Lists;
-use crate::calendar::{LocalDay, Zone};
+use crate::calendar::{LocalDay, LocalOffset, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 pub use crate::owner::owner;
-use crate::policy::Policy;
+use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
 use access::Access;
 use admit::EventTimeLimits;
@@ -80,7 +80,11 @@ pub struct Shard<B> {
     lists: Lists,
     /// The day it was at the last decision.
     today: LocalDay,
-    policy: Policy,
+    policy: Arc<Policy>,
+    /// What is judged together.
+    batch: Batch,
+    /// What the clocks of the policy's zone were ahead of UTC at the last transaction.
+    offset: LocalOffset,
     journal: Journal<B>,
     gather: Gather,
     crowd: Crowd,
@@ -138,6 +142,8 @@ impl<B: BlockMemory> Shard<B> {
             lists,
             today: LocalDay::default(),
             policy,
+            batch: Batch::new(),
+            offset: LocalOffset::default(),
             journal,
             gather: Gather::default(),
             crowd: Crowd::default(),

@@ -52,6 +52,7 @@ impl<B: BlockMemory> Shard<B> {
                 let allowed = permissions.admin || permissions.stats && describes;
                 (allowed, ControlRequest::Cluster(*request))
             }
+            Request::Policy(change) => (permissions.admin, ControlRequest::Policy(*change)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
         self.ask_control(id, correlation, allowed, request);
@@ -110,7 +111,9 @@ impl<B: BlockMemory> Shard<B> {
     ) {
         let refusal = if !allowed {
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
-        } else if self.role != Role::Primary && matches!(request, ControlRequest::Blacklist(_)) {
+        } else if self.role != Role::Primary
+            && matches!(request, ControlRequest::Blacklist(_) | ControlRequest::Policy(_))
+        {
             NOT_PRIMARY
         } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
             Refusal::retry(

@@ -10,12 +10,12 @@ use super::journal::BlockMemory;
 use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::{Shard, owner};
-use crate::blacklist::Listing;
 use crate::limits;
-use crate::policy::Facts;
+use crate::policy::{Facts, Party};
 use catraca_wire::DocumentKey;
+use catraca_wire::extension::MAX_RULES_SECTION_LEN;
 use catraca_wire::frame::{
-    ErrorCode, FixedFrame, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
+    ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
 };
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind};
 
@@ -28,6 +28,14 @@ pub(super) struct Staged {
     at: usize,
     deadline_ns: u64,
     prepared: Prepared,
+}
+
+/// When a transaction came, until when it is answered, and where it stands in the batch that was judged.
+#[derive(Debug, Clone, Copy)]
+struct Received {
+    received_ns: u64,
+    deadline_ns: u64,
+    row: usize,
 }
 
 /// What the decision needs besides the transaction.
@@ -129,24 +137,52 @@ impl<B: BlockMemory> Shard<B> {
         }
         let staged = std::mem::take(&mut self.staged);
         self.count_ingress(staged.len() as u64, received_ns, now);
+        let frame = |one: &Staged| {
+            let frame = bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>);
+            frame.expect("what was staged was looked at before")
+        };
+        self.begin_batch(now);
         for one in &staged {
-            let Some(frame) =
-                bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>)
-            else {
-                continue;
-            };
+            self.push(&frame(one).transaction, &one.prepared, now);
+        }
+        self.policy.judge(&mut self.batch);
+        for (row, one) in staged.iter().enumerate() {
             let origin = Origin::Local { connection: one.connection, correlation: one.correlation };
-            self.decide(
-                origin,
-                &frame.transaction,
-                &one.prepared,
-                received_ns,
-                one.deadline_ns,
-                now,
-            );
+            let transaction = &frame(one).transaction;
+            let received = Received { received_ns, deadline_ns: one.deadline_ns, row };
+            self.decide(origin, transaction, &one.prepared, received, now);
         }
         self.staged = staged;
         self.staged.clear();
+    }
+
+    /// What is decided next is judged with the lists and the day of now.
+    fn begin_batch(&mut self, now: Now) {
+        if !self.today.holds(now.wall_ns) {
+            self.today = self.settings.zone.day_at(now.wall_ns);
+        }
+        self.batch.clear();
+    }
+
+    /// Puts a transaction into the batch that is judged next.
+    #[inline]
+    fn push(&mut self, transaction: &TransactionFields, prepared: &Prepared, now: Now) {
+        let has_rules = self.policy.version() > 0;
+        if has_rules {
+            let event_time_ns = transaction.event_time_ns.to_native();
+            if !self.offset.holds(event_time_ns) {
+                self.offset = self.policy.zone().offset_at(event_time_ns);
+            }
+        }
+        let party = |document| Party::new(document, self.lists.lookup(document, self.today.number));
+        let facts = Facts {
+            transaction,
+            payer: party(prepared.payer),
+            payee: party(prepared.payee),
+            decided_at_ns: now.wall_ns,
+            offset_minutes: self.offset.minutes,
+        };
+        self.batch.push(&facts, has_rules);
     }
 
     fn count_ingress(&mut self, count: u64, received_ns: u64, now: Now) {
@@ -177,7 +213,11 @@ impl<B: BlockMemory> Shard<B> {
         );
         let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
-        self.decide(origin, transaction, &prepared, received_ns, deadline_ns, now);
+        self.begin_batch(now);
+        self.push(transaction, &prepared, now);
+        self.policy.judge(&mut self.batch);
+        let received = Received { received_ns, deadline_ns, row: 0 };
+        self.decide(origin, transaction, &prepared, received, now);
     }
 
     #[inline]
@@ -186,13 +226,13 @@ impl<B: BlockMemory> Shard<B> {
         origin: Origin,
         transaction: &TransactionFields,
         prepared: &Prepared,
-        received_ns: u64,
-        deadline_ns: u64,
+        received: Received,
         now: Now,
     ) {
+        let Received { received_ns, deadline_ns, .. } = received;
         let found = self.dedupe.find(&prepared.fingerprint);
         let (lsn, position, duplicate) = match found {
-            Found::New => match self.record_new(transaction, prepared, deadline_ns, now) {
+            Found::New => match self.record_new(transaction, prepared, received, now) {
                 Ok((lsn, position)) => (lsn, position, false),
                 Err(refusal) => return self.reply(origin, Err(refusal)),
             },
@@ -252,7 +292,7 @@ impl<B: BlockMemory> Shard<B> {
         &mut self,
         transaction: &TransactionFields,
         prepared: &Prepared,
-        deadline_ns: u64,
+        received: Received,
         now: Now,
     ) -> Result<(u64, super::dedupe::Position), Refusal> {
         let event_time_ns = transaction.event_time_ns.to_native();
@@ -277,7 +317,7 @@ impl<B: BlockMemory> Shard<B> {
                 ));
             }
         }
-        if now.mono_ns >= deadline_ns {
+        if now.mono_ns >= received.deadline_ns {
             self.counters.deadlines_missed += 1;
             return Err(Refusal::new(
                 ErrorCode::Deadline,
@@ -287,13 +327,14 @@ impl<B: BlockMemory> Shard<B> {
         if self.outbox.is_full() {
             return Err(self.overloaded());
         }
-        if !self.today.holds(now.wall_ns) {
-            self.today = self.settings.zone.day_at(now.wall_ns);
-        }
+        let judged = self.batch.judgement(received.row);
+        let decision = judged.decision;
         let list_day = self.today.number;
-        let payer = self.lists.lookup(prepared.payer, list_day);
-        let payee = self.lists.lookup(prepared.payee, list_day);
-        let decision = self.policy.decide(&Facts { transaction, payer, payee });
+        let mut section = [0; MAX_RULES_SECTION_LEN];
+        let extension = match self.policy.rules().words() {
+            0 => &[],
+            words => judged.rules.write(words, &mut section),
+        };
         let (snapshot_id, overlay_sequence) =
             (self.lists.snapshot_id(), self.lists.overlay_sequence());
         let policy_version = self.policy.version();
@@ -306,8 +347,8 @@ impl<B: BlockMemory> Shard<B> {
                 flags: 0,
                 score: decision.score.into(),
                 reason: decision.reason.to_wire(),
-                payer_source: source_of(payer),
-                payee_source: source_of(payee),
+                payer_source: source_code(judged.payer_listed),
+                payee_source: source_code(judged.payee_listed),
                 reserved_a: 0,
                 policy_version: policy_version.into(),
                 lsn: 0.into(),
@@ -321,7 +362,7 @@ impl<B: BlockMemory> Shard<B> {
             };
         };
         let epoch = self.journal.identity().epoch;
-        let Ok(record) = self.journal.append(fill) else {
+        let Ok(record) = self.journal.append_with(extension, fill) else {
             return Err(self.overloaded());
         };
         match decision.verdict {
@@ -338,6 +379,6 @@ impl<B: BlockMemory> Shard<B> {
 }
 
 #[inline]
-fn source_of(listing: Listing) -> u8 {
-    listing.counts().map_or(0, |hit| hit.source.to_wire())
+fn source_code(listed: Option<ListSource>) -> u8 {
+    listed.map_or(0, ListSource::to_wire)
 }

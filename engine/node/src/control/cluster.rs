@@ -50,7 +50,7 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
 async fn promote(control: &Control, force: bool) -> Result<(), String> {
     let replication = Arc::clone(&control.replication);
     let promoted = joined(tokio::task::spawn_blocking(move || replication.promote(force)).await)?;
-    let _ = control.promoted.send(promoted);
+    let _ = control.promoted.send(promoted.in_use);
     Ok(())
 }
 

@@ -64,6 +64,7 @@ pub(super) async fn gather(
         uptime_s,
         process,
     }));
+    registry.register_collector(Box::new(control.policy_figures.get()));
     registry.register_collector(Box::new(list_metrics::Shown {
         figures: control.list_figures.get(),
         wall_ns: wall_ns(),

@@ -5,6 +5,7 @@
 //! mailboxes and never touches a shard's state.
 
 mod answer;
+mod changes;
 mod checkpoints;
 mod cluster;
 mod exposition;
@@ -16,6 +17,8 @@ mod log_metrics;
 mod lookups;
 mod metrics;
 mod packing;
+mod policies;
+mod policy_metrics;
 mod retention;
 mod scrapes;
 mod segments;
@@ -26,17 +29,19 @@ mod watch;
 use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
+use crate::in_use::InUse;
 use crate::log_files::lookup::OwnLog;
 use crate::mailbox::FULL_RETRY;
 use crate::mailbox::{Mailbox, any_message};
-use crate::replication::{Promoted, Replication};
+use crate::replication::Replication;
 use crate::signals::StopSignals;
-use catraca_core::blacklist::{Overlay, Snapshot};
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
 use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
+use changes::ChangeRequest;
 use list_metrics::ListFigures;
+use policy_metrics::PolicyFigures;
 use std::cell::Cell;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -76,13 +81,8 @@ pub struct ControlSetup {
     pub disk_reserve_len: u64,
     /// Share of its entries that a list may lose, percent.
     pub max_loss_percent: u64,
-    /// The snapshot in use.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// The log says that it is; else that is to be put into the log, for the standby and for the
-    /// next start.
-    pub list_logged: bool,
-    /// The overlay in use.
-    pub overlay: Overlay,
+    /// What is in use; nothing on a standby.
+    pub in_use: InUse,
     /// Whose days the dates of entries mean.
     pub zone: Zone,
 }
@@ -92,8 +92,8 @@ struct Control {
     channels: Arc<ShardChannels>,
     data_dir: DataDir,
     replication: Arc<Replication>,
-    /// To the task that changes lists: a promotion brings new ones.
-    promoted: mpsc::UnboundedSender<Promoted>,
+    /// To the task that changes what is in use: a promotion brings it.
+    promoted: mpsc::UnboundedSender<InUse>,
     started: Instant,
     admission: Cell<Admission>,
     /// Cores are ticking.
@@ -102,6 +102,7 @@ struct Control {
     max_loss_percent: u64,
     zone: Zone,
     list_figures: Cell<ListFigures>,
+    policy_figures: Cell<PolicyFigures>,
     upkeep: upkeep::Handle,
     disk: Cell<DiskFigures>,
 }
@@ -189,11 +190,11 @@ async fn serve(
         max_loss_percent: setup.max_loss_percent,
         zone: setup.zone,
         list_figures: Cell::default(),
+        policy_figures: Cell::default(),
         upkeep,
         disk: Cell::default(),
     });
-    let lists =
-        lists::start(&control, setup.snapshot, setup.overlay, setup.list_logged, promotions);
+    let changes = changes::start(&control, setup.in_use, promotions);
     let stats = stats::start(&control);
     let lookups = lookups::start(
         own_log,
@@ -206,7 +207,7 @@ async fn serve(
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(
         Rc::clone(&control),
-        lists,
+        changes,
         stats.clone(),
         lookups,
         segments,
@@ -242,7 +243,7 @@ async fn serve(
 /// Hands each message of the cores to whom it concerns.
 async fn dispatch(
     control: Rc<Control>,
-    lists: lists::Handle,
+    changes: changes::Handle,
     stats: stats::Handle,
     lookups: lookups::Handle,
     segments: segments::Handle,
@@ -273,7 +274,12 @@ async fn dispatch(
                                 stats.clone(),
                             ));
                         }
-                        ControlRequest::Blacklist(change) => lists.request(asker, change),
+                        ControlRequest::Blacklist(frame) => {
+                            changes.request(asker, ChangeRequest::Blacklist(frame));
+                        }
+                        ControlRequest::Policy(frame) => {
+                            changes.request(asker, ChangeRequest::Policy(frame));
+                        }
                         ControlRequest::Cluster(request) => {
                             tokio::task::spawn_local(cluster::request(
                                 Rc::clone(&control),
@@ -284,9 +290,10 @@ async fn dispatch(
                     }
                 }
                 message @ (ToControl::SnapshotReleased(_)
+                | ToControl::PolicyReleased(_)
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
-                | ToControl::RecordRefused) => lists.event(message),
+                | ToControl::RecordRefused) => changes.event(message),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
                 ToControl::Waiting { shard, session, answered } => {

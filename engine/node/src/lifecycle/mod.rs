@@ -12,14 +12,16 @@ use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
 use crate::from_log::{self, Rebuilt, Stream};
+use crate::in_use::InUse;
 use crate::log_files::segment::{self, NewSegment};
 use crate::memory_ahead;
+use crate::policy_file;
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::signals::StopSignals;
 use crate::threads;
 use crate::wall_clock::wall_ns;
 use address::{Reserved, take_shared};
-use catraca_core::blacklist::{Lists, Overlay};
+use catraca_core::blacklist::Lists;
 use catraca_core::calendar::Zone;
 use catraca_core::policy::Policy;
 use catraca_core::shard::admit::EventTimeLimits;
@@ -65,6 +67,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
     let tables = builder.memory();
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
+    let policies = builder.policies();
     let last_lsns: Vec<u64> =
         boundaries.iter().map(|boundaries| boundaries.last().next_lsn - 1).collect();
     start_state::hold_to_log(
@@ -83,6 +86,15 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         list::of_standby(&data_dir.lists_dir(), &configured, loaded_id)?
     } else {
         list::choose(&data_dir.lists_dir(), &configured, loaded_id)?
+    };
+    // A standby may go on with a policy that it can't read: it is not promoted then.
+    let policy = match policy_file::in_force_of(&policies) {
+        Ok(policy) => policy,
+        Err(why) if follows => {
+            tracing::warn!(why, "this standby can't be promoted");
+            Policy::blacklist_only().into()
+        }
+        Err(why) => return Err(Failure::new(Status::LogDamaged, why)),
     };
     // Everything but the data cores runs on the processors that they leave, where there are any.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -154,7 +166,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     // Each core tells twice: that it runs, and that it listens.
     let (started, starts) = sync_channel(2 * usize::from(shards));
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
-        let state = ShardState { dedupe, lists, policy: Policy::blacklist_only() };
+        let state = ShardState { dedupe, lists, policy: Arc::clone(&policy) };
         driver::start(
             setups.core(
                 shard,
@@ -207,9 +219,11 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         dedupe_entries: config.dedupe_entries as u64,
         disk_reserve_len: config.disk_reserve_len(),
         max_loss_percent: config.blacklist_max_loss_percent,
-        snapshot: snapshot.clone().filter(|_| !follows),
-        list_logged: list_logged || follows,
-        overlay: if follows { Overlay::new() } else { overlay },
+        in_use: if follows {
+            InUse::default()
+        } else {
+            InUse { snapshot: snapshot.clone(), list_logged, overlay, policies }
+        },
         zone: zone.clone(),
         data_dir,
     };
@@ -223,7 +237,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         drop(clients);
         tracing::info!(
             %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
-            records, blacklist = list, time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
+            records, blacklist = list, policy = policy.version(), time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
         );
         Ok(())
     })

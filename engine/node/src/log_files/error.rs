@@ -5,7 +5,7 @@ use super::segment::{MAX_SEGMENT_LEN, MIN_SEGMENT_LEN};
 use crate::fatal::{Failure, Status};
 use catraca_core::log::damage::Damage;
 use catraca_core::log::start::LogStartFault;
-use catraca_core::rebuild::OverlayFault;
+use catraca_core::rebuild::ChangesFault;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -69,7 +69,7 @@ pub enum LogError {
         /// The stream's folder.
         path: PathBuf,
         /// Why not.
-        fault: OverlayFault,
+        fault: ChangesFault,
     },
     /// The archive holds another file under the name of a segment.
     #[error("{}: the archive holds another file there; every node needs an archive of its own", path.display())]

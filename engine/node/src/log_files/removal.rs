@@ -47,7 +47,7 @@ pub(super) fn take(
         let (_, behind) = index.last_block();
         for offset in index.changes() {
             files.with_block(shard, behind.segment, offset, |block| {
-                block.records().for_each(|(head, _)| cut_off.change(head));
+                block.records().for_each(|(head, extension)| cut_off.change(head, extension));
             })?;
         }
         cut_off.segment(index);

@@ -5,9 +5,10 @@ use super::standby::Following;
 use super::{DESCRIPTOR_PATIENCE, Replication};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
+use crate::in_use::InUse;
 use crate::log_files::segment;
-use catraca_core::blacklist::{Lists, Overlay, Snapshot};
-use catraca_core::policy::Policy;
+use crate::policy_file;
+use catraca_core::blacklist::Lists;
 use catraca_core::replica::node::{Command, RequestRefused};
 use catraca_core::replica::{NewEpoch, NotPromotable};
 use catraca_core::shard::journal::JournalSetup;
@@ -21,12 +22,8 @@ use std::time::{Duration, Instant};
 pub struct Promoted {
     /// The new epoch.
     pub epoch: u32,
-    /// List in use.
-    pub snapshot: Option<Arc<Snapshot>>,
-    /// The log says so.
-    pub list_logged: bool,
-    /// Overlay in use.
-    pub overlay: Overlay,
+    /// What decisions depend on.
+    pub in_use: InUse,
 }
 
 /// How long whoever still looks at a standby's tables may keep them from a promotion.
@@ -80,9 +77,9 @@ pub(super) fn take_over(
     let following =
         replication.following.lock().take().expect("a standby that is promoted has its tables");
     let following = alone(following);
-    let overlay = following.builder.overlay();
-    let overlay =
-        overlay.unwrap_or_else(|error| crate::fatal::end(&Failure::failed(error.to_string())));
+    let overlay = following.builder.overlay().unwrap_or_else(|error| unusable(error.to_string()));
+    let policies = following.builder.policies();
+    let policy = policy_file::in_force_of(&policies).unwrap_or_else(|why| unusable(why));
     let snapshot = following.snapshot.into_inner();
     let streams = following.streams.into_inner();
     let tails: Vec<_> = streams.iter().map(|stream| stream.lock().follower.tail()).collect();
@@ -115,7 +112,7 @@ pub(super) fn take_over(
         let state = ShardState {
             dedupe,
             lists: Lists::new(snapshot.clone(), overlay.clone()),
-            policy: Policy::blacklist_only(),
+            policy: Arc::clone(&policy),
         };
         replication.channels.feeds[shard].set_durable(tail.next_lsn - 1);
         replication
@@ -126,7 +123,12 @@ pub(super) fn take_over(
         force,
         "this node is the PRIMARY now; it answers alone until a standby has caught up"
     );
-    Promoted { epoch, snapshot, list_logged, overlay }
+    Promoted { epoch, in_use: InUse { snapshot, list_logged, overlay, policies } }
+}
+
+/// The promotion was granted, and can't be carried out.
+fn unusable(why: String) -> ! {
+    crate::fatal::end(&Failure::failed(why))
 }
 
 /// The tables, once nobody else looks at them: whoever does, for `/metrics` say, is done in a

@@ -5,6 +5,7 @@ use super::ReplicationSetup;
 use super::connection::{self, Connection, ConnectionFailure, dial_while};
 use super::follow::Stream;
 use crate::block_file::BlockFile;
+use crate::policy_file;
 use catraca_core::blacklist::Snapshot;
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::Tables;
@@ -200,10 +201,13 @@ impl Following {
 
     /// What a promotion depends on.
     pub(super) fn tables(&self) -> Tables {
-        Tables {
-            missing_list: self.missing_list(),
-            fault: self.builder.overlay().err().map(|error| error.to_string()),
-        }
+        Tables { missing_list: self.missing_list(), fault: self.fault() }
+    }
+
+    /// Why what the log says is in use can't be used.
+    fn fault(&self) -> Option<String> {
+        let overlay = self.builder.overlay().err().map(|error| error.to_string());
+        overlay.or_else(|| policy_file::in_force_of(&self.builder.policies()).err())
     }
 
     /// The streams of a session are open, or no longer.

@@ -12,7 +12,7 @@ mod verify_proof;
 mod view;
 
 pub(super) use show::explain;
-pub(super) use view::RecordView;
+pub(super) use view::{RecordView, utc};
 
 use super::Outcome;
 use catraca_core::log::damage::Damage;

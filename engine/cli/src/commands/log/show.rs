@@ -166,6 +166,11 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         Some(Reason::Allowed) => {
             "who is listed is allowed by an entry made on the running node".to_owned()
         }
+        Some(Reason::Rule) => match view.settled_by {
+            Some(rule) => format!("rule {rule} of the policy decided it"),
+            None => "a rule of the policy decided it".to_owned(),
+        },
+        Some(Reason::Score) => format!("of its score of {}", view.score),
         None => format!("reason {}, which this build does not know", head.reason),
     };
     let party = |document: &Option<String>, source: Option<&str>| {
@@ -188,7 +193,15 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         ("score", format!("{} of 1000", view.score)),
         (
             "policy",
-            format!("version {}, matched rules {}", view.policy_version, view.matched_rules),
+            match &view.rules_matched {
+                Some(rules) if !rules.is_empty() => {
+                    format!("version {}, rules {rules} matched (from 0)", view.policy_version)
+                }
+                Some(_) => format!("version {}, no rule matched", view.policy_version),
+                None => {
+                    format!("version {}, matched rules {}", view.policy_version, view.matched_rules)
+                }
+            },
         ),
         (
             "blacklist",

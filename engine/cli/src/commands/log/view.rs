@@ -5,6 +5,7 @@ use catraca_core::log::BlockLocation;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::extension::RulesSeen;
 use catraca_wire::frame::{
     ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
 };
@@ -46,6 +47,15 @@ pub struct RecordView {
     pub transaction_flags: Option<u16>,
     pub policy_version: u32,
     pub matched_rules: String,
+    /// Numbers of the policy's rules that matched, from 0, with spaces between them; none where no
+    /// policy's rules were asked.
+    pub rules_matched: Option<String>,
+    /// Those whose condition had no result.
+    pub rules_without_result: Option<String>,
+    /// The rule that settled the verdict.
+    pub settled_by: Option<u16>,
+    /// Sum of the scores, before it is brought to 0 to 1000.
+    pub score_sum: Option<i32>,
     pub snapshot_id: String,
     pub overlay_sequence: u64,
     pub blacklist_version: String,
@@ -78,6 +88,7 @@ impl RecordView {
             OverlayOp::Allow { until_day } => Some(until_day),
             OverlayOp::List | OverlayOp::Unlist => None,
         });
+        let rules = RulesSeen::read(extension).filter(|_| is_decision);
         let snapshot_id = head.snapshot_id.to_native();
         let overlay_sequence = head.overlay_sequence.to_native();
         Self {
@@ -115,6 +126,10 @@ impl RecordView {
             transaction_flags: is_decision.then(|| transaction.flags.to_native()),
             policy_version: head.policy_version.to_native(),
             matched_rules: format!("{:016x}", head.matched_rules.to_native()),
+            rules_matched: rules.map(|rules| numbers(&rules.matched)),
+            rules_without_result: rules.map(|rules| numbers(&rules.failed)),
+            settled_by: rules.and_then(|rules| rules.settled_by),
+            score_sum: rules.map(|rules| rules.score_sum),
             snapshot_id: format!("{snapshot_id:016x}"),
             overlay_sequence,
             blacklist_version: format!("{:016x}", blacklist_version(snapshot_id, overlay_sequence)),
@@ -138,6 +153,14 @@ impl RecordView {
             receipt: format!("{:016x}", receipt(&place.chain)),
         }
     }
+}
+
+/// The numbers of the bits that are set.
+fn numbers(words: &[u64]) -> String {
+    let set = |&number: &usize| words[number / 64] >> (number % 64) & 1 == 1;
+    let numbers: Vec<_> =
+        (0..words.len() * 64).filter(set).map(|number| number.to_string()).collect();
+    numbers.join(" ")
 }
 
 /// Nanoseconds since 1970 as RFC 3339 in UTC.

@@ -1,15 +1,13 @@
-//! `catraca policy check`: everything that is wrong with a policy's file, each with its place and what to
-//! write instead.
+//! `catraca policy check`: what a policy's file holds, or everything that is wrong with it.
 
+use super::file;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
-use catraca_node::fatal::{Failure, Status};
-use catraca_node::policy_file::{self, MAX_POLICY_LEN, PolicyFault, Rule, RuleVerdict};
+use catraca_core::policy::RuleVerdict;
+use catraca_node::fatal::Status;
+use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -34,6 +32,9 @@ pub struct Args {
 struct Report {
     file: String,
     sound: bool,
+    /// BLAKE3 of the text: what names the policy.
+    id: Option<String>,
+    time_zone: Option<String>,
     rules: Vec<RuleReport>,
     faults: Vec<FaultReport>,
 }
@@ -42,9 +43,13 @@ struct Report {
 struct RuleReport {
     id: String,
     description: String,
+    group: String,
+    owner: String,
+    tags: Vec<String>,
     score: i64,
     verdict: Option<&'static str>,
-    /// Steps that its condition takes, for every transaction.
+    shadow: bool,
+    /// Steps that its condition takes, for every batch of transactions.
     steps: usize,
     /// Fields that its condition reads.
     fields: Vec<&'static str>,
@@ -61,53 +66,48 @@ struct FaultReport {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let text = read(&args.file)?;
+    let text = file::read(&args.file)?;
     let parsed = policy_file::parse(&text);
     let sound = parsed.is_ok();
     let status = if sound { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     if args.json {
-        let (rules, faults) = match &parsed {
-            Ok(rules) => (rules.iter().map(rule_report).collect(), Vec::new()),
-            Err(faults) => (Vec::new(), faults.iter().map(fault_report).collect()),
+        let (policy, faults) = match &parsed {
+            Ok(policy) => (Some(policy), Vec::new()),
+            Err(faults) => (None, faults.iter().map(fault_report).collect()),
         };
-        let file = args.file.display().to_string();
-        return print(&json(&Report { file, sound, rules, faults }), status);
+        let report = Report {
+            file: args.file.display().to_string(),
+            sound,
+            id: policy.map(|policy| policy.id.to_string()),
+            time_zone: policy.map(|policy| policy.zone.to_string()),
+            rules: policy.map(rule_reports).unwrap_or_default(),
+            faults,
+        };
+        return print(&json(&report), status);
     }
     let text = match &parsed {
-        Ok(rules) => rules_text(&args.file, rules),
-        Err(faults) => faults_text(&args.file, faults),
+        Ok(policy) => rules_text(&args.file, policy),
+        Err(faults) => file::faults_text(&args.file, faults),
     };
     print(&text, status)
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    let mut bytes = Vec::new();
-    let most = MAX_POLICY_LEN as u64 + 1;
-    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
-    read.map_err(|e| Failure::failed(format!("{}: could not be read: {e}", path.display())))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        Failure::failed(format!("{}: byte {at} is no UTF-8: save it as UTF-8", path.display()))
-    })
-}
-
-fn verdict(rule: &Rule) -> Option<&'static str> {
-    rule.verdict.map(|verdict| match verdict {
-        RuleVerdict::Allow => "allow",
-        RuleVerdict::Review => "review",
-        RuleVerdict::Deny => "deny",
-    })
-}
-
-fn rule_report(rule: &Rule) -> RuleReport {
-    RuleReport {
-        id: rule.id.clone(),
-        description: rule.description.clone(),
-        score: rule.score,
-        verdict: verdict(rule),
-        steps: rule.when.steps(),
-        fields: rule.when.fields().iter().map(|field| field.name()).collect(),
-    }
+fn rule_reports(policy: &PolicyFile) -> Vec<RuleReport> {
+    let rules = policy.rules.rules.iter().zip(&policy.notes);
+    rules
+        .map(|(rule, notes)| RuleReport {
+            id: rule.id.clone(),
+            description: notes.description.clone(),
+            group: notes.group.clone(),
+            owner: notes.owner.clone(),
+            tags: notes.tags.clone(),
+            score: rule.effect.score,
+            verdict: rule.effect.verdict.map(RuleVerdict::name),
+            shadow: rule.effect.shadow,
+            steps: rule.when.steps(),
+            fields: rule.when.fields().iter().map(|field| field.name()).collect(),
+        })
+        .collect()
 }
 
 fn fault_report(fault: &PolicyFault) -> FaultReport {
@@ -119,16 +119,19 @@ fn fault_report(fault: &PolicyFault) -> FaultReport {
     }
 }
 
-fn rules_text(path: &Path, rules: &[Rule]) -> String {
+fn rules_text(path: &Path, policy: &PolicyFile) -> String {
+    let rules = &policy.rules.rules;
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["rule", "score", "verdict", "steps", "reads"]);
     for rule in rules {
         let fields: Vec<_> = rule.when.fields().iter().map(|field| field.name()).collect();
+        let verdict = rule.effect.verdict.map_or("-", RuleVerdict::name);
+        let shadow = if rule.effect.shadow { " (shadow)" } else { "" };
         table.add_row([
             rule.id.clone(),
-            rule.score.to_string(),
-            verdict(rule).unwrap_or("-").to_owned(),
+            rule.effect.score.to_string(),
+            format!("{verdict}{shadow}"),
             rule.when.steps().to_string(),
             fields.join(", "),
         ]);
@@ -140,37 +143,10 @@ fn rules_text(path: &Path, rules: &[Rule]) -> String {
     }
     let steps: usize = rules.iter().map(|rule| rule.when.steps()).sum();
     format!(
-        "{table}\n{}: sound, {} rules, {steps} steps a transaction\n",
+        "{table}\n{}: sound, {} rules, {steps} steps, hours and days of {}\nid {}\n",
         path.display(),
-        rules.len()
+        rules.len(),
+        policy.zone,
+        policy.id,
     )
-}
-
-fn faults_text(path: &Path, faults: &[PolicyFault]) -> String {
-    let mut text = String::new();
-    for fault in faults {
-        let PolicyFault { line, column, width, text: source, message, help } = fault;
-        // Tabs stay, so that the mark stands below its place.
-        let indent: String =
-            source.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let margin = line.to_string().len();
-        writeln!(
-            text,
-            "{}:{line}:{column}: {message}\n{line} | {source}\n{:margin$} | {indent}{}\n{:margin$} = {help}\n",
-            path.display(),
-            "",
-            "^".repeat(*width),
-            "",
-        )
-        .expect("writing to a string can't fail");
-    }
-    let count = faults.len();
-    writeln!(
-        text,
-        "{}: refused, {count} fault{}",
-        path.display(),
-        if count == 1 { "" } else { "s" }
-    )
-    .expect("writing to a string can't fail");
-    text
 }

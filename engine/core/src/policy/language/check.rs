@@ -3,7 +3,7 @@
 use super::error::{Fault, Span};
 use super::fields::{Field, MAX_TEXT_LEN, Type, Unit, Words};
 use super::parse::{Binary, Node, NodeKind, Tree};
-use super::program::{Failure, MAX_STACK, Program, Step, binary};
+use super::program::{MAX_STACK, Program, Step, lower};
 
 /// The functions that give a number its unit: what one is worth.
 const FUNCTIONS: [(&str, Unit, i64); 5] = [
@@ -31,10 +31,11 @@ struct Check<'t> {
     stack: Vec<Operand>,
     steps: Vec<Step>,
     constants: Vec<i64>,
-    fields: Vec<Field>,
+    fields: Vec<(Field, Span)>,
 }
 
-pub(super) fn check(text: &str, tree: &Tree) -> Result<Program, Fault> {
+/// Gives the fields that the condition reads, too, with their places.
+pub(super) fn check(text: &str, tree: &Tree) -> Result<(Program, Vec<(Field, Span)>), Fault> {
     let mut check = Check {
         text,
         tree,
@@ -63,10 +64,11 @@ pub(super) fn check(text: &str, tree: &Tree) -> Result<Program, Fault> {
             "remove the rule, or compare with a field",
         ));
     }
-    let Check { steps, constants, mut fields, .. } = check;
-    fields.sort_unstable();
-    fields.dedup();
-    Ok(Program { steps: steps.into(), constants: constants.into(), fields: fields.into() })
+    let Check { steps, constants, fields, .. } = check;
+    let mut read: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
+    read.sort_unstable();
+    read.dedup();
+    Ok((lower(&steps, constants, read), fields))
 }
 
 impl Check<'_> {
@@ -82,6 +84,7 @@ impl Check<'_> {
         self.steps.push(step);
         let constant = match step {
             Step::Constant(value) => Some(value),
+            Step::Truth(value) => Some(value.into()),
             _ => None,
         };
         self.stack.push(Operand { ty, span, constant, first });
@@ -93,21 +96,20 @@ impl Check<'_> {
         ty: Type,
         span: Span,
         first: usize,
-        value: Result<i64, Failure>,
+        value: Option<i64>,
     ) -> Result<(), Fault> {
-        let value =
-            value.map_err(|_| Fault::new(span, "the number overflows", "numbers have 64 bits"))?;
+        let overflows = || Fault::new(span, "the number overflows", "numbers have 64 bits");
+        let value = value.ok_or_else(overflows)?;
         self.steps.truncate(first);
-        self.push(ty, span, first, Step::Constant(value));
+        let step = if ty == Type::Bool { Step::Truth(value != 0) } else { Step::Constant(value) };
+        self.push(ty, span, first, step);
         Ok(())
     }
 
     fn node(&mut self, node: &Node) -> Result<(), Fault> {
         let (span, first) = (node.span, self.steps.len());
         match node.kind {
-            NodeKind::Bool(value) => {
-                self.push(Type::Bool, span, first, Step::Constant(value.into()))
-            }
+            NodeKind::Bool(value) => self.push(Type::Bool, span, first, Step::Truth(value)),
             NodeKind::Int(value) => {
                 self.push(Type::Int(Unit::Plain), span, first, Step::Constant(value));
             }
@@ -115,7 +117,7 @@ impl Check<'_> {
             NodeKind::Text => self.push(Type::Quoted, span, first, Step::Constant(0)),
             NodeKind::Field => {
                 let field = self.field(span)?;
-                self.fields.push(field);
+                self.fields.push((field, span));
                 self.push(field.ty(), span, first, Step::Field(field));
             }
             NodeKind::Has { argument } => {
@@ -130,7 +132,7 @@ impl Check<'_> {
                 let x = self.pop();
                 self.wants(&x, Type::Bool, "! turns true into false")?;
                 match x.constant {
-                    Some(value) => self.fold(Type::Bool, span, x.first, Ok(1 - value))?,
+                    Some(value) => self.fold(Type::Bool, span, x.first, Some(1 - value))?,
                     None => self.push(Type::Bool, span, x.first, Step::Not),
                 }
             }
@@ -139,7 +141,7 @@ impl Check<'_> {
                 let unit = self.number(&x)?;
                 match x.constant {
                     Some(value) => {
-                        let negated = value.checked_neg().ok_or(Failure::Overflow);
+                        let negated = value.checked_neg();
                         self.fold(Type::Int(unit), span, x.first, negated)?;
                     }
                     None => self.push(Type::Int(unit), span, x.first, Step::Negate),
@@ -205,7 +207,7 @@ impl Check<'_> {
             Type::Int(self.arithmetic(operator, &a, &b, span)?)
         };
         match (a.constant, b.constant) {
-            (Some(x), Some(y)) => self.fold(ty, span, a.first, binary(operator, Ok(x), Ok(y))),
+            (Some(x), Some(y)) => self.fold(ty, span, a.first, folded(operator, x, y)),
             _ => {
                 self.push(ty, span, a.first, Step::Binary(operator));
                 Ok(())
@@ -348,7 +350,7 @@ impl Check<'_> {
             }
         };
         if let (Some(c), Some(x), Some(y)) = (condition.constant, a.constant, b.constant) {
-            return self.fold(ty, span, condition.first, Ok(if c != 0 { x } else { y }));
+            return self.fold(ty, span, condition.first, Some(if c != 0 { x } else { y }));
         }
         self.push(ty, span, condition.first, Step::Choice);
         Ok(())
@@ -384,7 +386,7 @@ impl Check<'_> {
         match x.constant {
             Some(value) => {
                 let found = self.constants[from..].binary_search(&value).is_ok();
-                self.fold(Type::Bool, span, x.first, Ok(found.into()))
+                self.fold(Type::Bool, span, x.first, Some(found.into()))
             }
             None => {
                 self.push(Type::Bool, span, x.first, step);
@@ -405,7 +407,7 @@ impl Check<'_> {
             let message = format!("{written} takes a number that stands here");
             return Err(Fault::new(x.span, message, format!("write {written}(10)")));
         };
-        let value = value.checked_mul(worth).ok_or(Failure::Overflow);
+        let value = value.checked_mul(worth);
         self.fold(Type::Int(unit), span, x.first, value)
     }
 
@@ -425,6 +427,26 @@ impl Check<'_> {
         };
         self.push(Type::Bool, span, x.first, step);
         Ok(())
+    }
+}
+
+/// What two numbers, or truths, come to that stand in the text; `None` where it overflows.
+fn folded(operator: Binary, x: i64, y: i64) -> Option<i64> {
+    match operator {
+        Binary::Or => Some(x | y),
+        Binary::And => Some(x & y),
+        Binary::Equal => Some((x == y).into()),
+        Binary::NotEqual => Some((x != y).into()),
+        Binary::Less => Some((x < y).into()),
+        Binary::LessEqual => Some((x <= y).into()),
+        Binary::Greater => Some((x > y).into()),
+        Binary::GreaterEqual => Some((x >= y).into()),
+        Binary::Add => x.checked_add(y),
+        Binary::Subtract => x.checked_sub(y),
+        Binary::Multiply => x.checked_mul(y),
+        // The check refuses to divide by zero before.
+        Binary::Divide => x.checked_div(y),
+        Binary::Remainder => x.checked_rem(y),
     }
 }
 

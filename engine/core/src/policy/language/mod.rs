@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! text → token → parse → Tree (postfix, no recursion) → check (types, units, constants) → Program
+//!                                                        Program, Rows (a batch, by column) → Machine → Outcome
 //! ```
 //!
 //! | | |
@@ -24,13 +25,20 @@
 mod check;
 mod error;
 mod fields;
+mod guards;
+mod machine;
 mod parse;
 mod program;
+mod rows;
 mod token;
+mod truth;
 
 pub use error::{Fault, Span};
 pub use fields::{Field, Unit};
-pub use program::{Evaluation, Failure, Program, Row};
+pub use machine::Machine;
+pub use program::Program;
+pub use rows::{ROWS, RowSet, Rows};
+pub use truth::{Failure, Outcome};
 
 use check::check;
 use parse::parse;
@@ -48,6 +56,18 @@ pub const MAX_DEPTH: usize = 64;
 /// # Errors
 /// The first thing that is wrong with it, and where.
 pub fn compile(text: &str) -> Result<Program, Fault> {
+    let (program, reads) = read(text)?;
+    let Some(field) = guards::unguarded(&program) else { return Ok(program) };
+    let name = field.name();
+    let read = reads.iter().find(|(read, _)| *read == field);
+    let span = read.map_or(Span::of(text), |(_, span)| *span);
+    let help = format!("write has({name}) && …, or has({name}) ? … : …");
+    Err(Fault::new(span, format!("a transaction may lack {name}"), help))
+}
+
+/// Reads a condition that may ask of missing fields. Gives the fields that it reads, too, with their
+/// places.
+fn read(text: &str) -> Result<(Program, Vec<(Field, Span)>), Fault> {
     if text.len() > MAX_LEN {
         return Err(Fault::new(
             Span::of(text),

@@ -1,0 +1,131 @@
+//! `catraca policy activate|rollback|status`: the policy of a running node.
+
+use super::file;
+use crate::commands::Outcome;
+use crate::commands::connect::Connect;
+use crate::commands::log::utc;
+use crate::commands::output::{json, lines, print};
+use catraca_core::policy::PolicyId;
+use catraca_node::fatal::Failure;
+use catraca_wire::client::Client;
+use catraca_wire::frame::{PolicyChange, PolicyStateReply};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `activate`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The file is checked here first; the node reads it itself, and takes it only if it is the very same text. Its text and the change are
+logged, and so on the standby, before it decides; it comes into force between two batches: no transaction waits. Decisions record its
+version, which counts activations. The credential needs the permission `admin`.
+
+Example:
+  catraca policy activate pix.toml --addr 127.0.0.1:7400
+
+Exit status: 0 in force, 1 not activated, 3 something is wrong with the file.")]
+pub(super) struct ActivateArgs {
+    /// Policy (TOML); on the node's machine
+    file: PathBuf,
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `rollback`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The policy that was in force before comes into force again, as a version of its own. A rollback of a rollback is the policy that was
+rolled back. The credential needs the permission `admin`.
+
+Example:
+  catraca policy rollback --addr 127.0.0.1:7400")]
+pub(super) struct RollbackArgs {
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `status`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Example:
+  catraca policy status --addr 127.0.0.1:7400")]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn activate(args: &ActivateArgs) -> Outcome {
+    let policy = file::sound(&args.file)?;
+    // The node has another working directory.
+    let path = std::path::absolute(&args.file)
+        .map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;
+    let path = path.to_str().ok_or_else(|| Failure::failed("the path must be UTF-8"))?;
+    let change =
+        PolicyChange::activate(path, policy.id.0).map_err(|e| Failure::failed(e.to_string()))?;
+    let state = ask(&mut args.connect.connect()?, &change)?;
+    print(&text(&state, args.json), ExitCode::SUCCESS)
+}
+
+pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
+    let mut client = args.connect.connect()?;
+    let in_force = ask(&mut client, &PolicyChange::describe())?;
+    let state = ask(&mut client, &PolicyChange::rollback(in_force.policy_id))?;
+    print(&text(&state, args.json), ExitCode::SUCCESS)
+}
+
+pub(super) fn status(args: &StatusArgs) -> Outcome {
+    let state = ask(&mut args.connect.connect()?, &PolicyChange::describe())?;
+    print(&text(&state, args.json), ExitCode::SUCCESS)
+}
+
+fn ask(client: &mut Client, change: &PolicyChange) -> Result<PolicyStateReply, Failure> {
+    client.policy(change).map_err(|e| Failure::failed(format!("the policy was not changed: {e}")))
+}
+
+fn text(state: &PolicyStateReply, as_json: bool) -> String {
+    let (id, previous) = (PolicyId(state.policy_id), PolicyId(state.previous_policy_id));
+    let is_in_force = state.version > 0;
+    let has_previous = state.previous_version > 0;
+    if as_json {
+        return json(&serde_json::json!({
+            "changed": state.changed == 1,
+            "version": state.version,
+            "id": is_in_force.then(|| id.to_string()),
+            "rules": state.rules,
+            "text_len": state.text_len,
+            "activated_at": is_in_force.then(|| utc(state.activated_at_ns)),
+            "activated_at_ns": state.activated_at_ns,
+            "previous_version": state.previous_version,
+            "previous_id": has_previous.then(|| previous.to_string()),
+        }));
+    }
+    let in_force = if is_in_force {
+        format!(
+            "version {}, {} rules, since {}",
+            state.version,
+            state.rules,
+            utc(state.activated_at_ns)
+        )
+    } else {
+        "none: the lists alone decide".to_owned()
+    };
+    let mut rows = vec![
+        ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
+        ("in force".to_owned(), in_force),
+    ];
+    if is_in_force {
+        rows.push(("id".to_owned(), id.to_string()));
+    }
+    if has_previous {
+        rows.push(("before".to_owned(), format!("version {}, {previous}", state.previous_version)));
+    }
+    lines(&rows)
+}

@@ -1,0 +1,105 @@
+//! Whether a condition may ask of a field that a transaction lacks: then it would have no result, and it
+//! is refused before it ever runs.
+//!
+//! For one field at a time: it is taken as missing, and of everything else nothing is known. What each
+//! part may come to then is a set of true, false and failed.
+
+use super::fields::Field;
+use super::program::{Op, Program, Source};
+
+/// What a part of a condition may come to.
+type May = u8;
+
+const TRUE: May = 1;
+const FALSE: May = 2;
+const FAILED: May = 4;
+const EITHER: May = TRUE | FALSE;
+/// A number: that there is one.
+const SOME: May = TRUE;
+
+/// The first field that is asked of where it may be missing.
+pub(super) fn unguarded(program: &Program) -> Option<Field> {
+    let optional = program.fields().iter().copied().filter(|field| field.is_optional());
+    optional.into_iter().find(|field| without(program, *field) & FAILED != 0)
+}
+
+/// What a condition may come to where a transaction lacks a field.
+fn without(program: &Program, missing: Field) -> May {
+    let (mut truths, mut numbers): (Vec<May>, Vec<May>) = (Vec::new(), Vec::new());
+    for op in &program.ops {
+        let truth = |stack: &mut Vec<May>| stack.pop().expect("the check balances programs");
+        let mut number = |source: Source| match source {
+            Source::Constant(_) => SOME,
+            Source::Field(field) if field == missing => FAILED,
+            Source::Field(_) => SOME,
+            Source::Stack => truth(&mut numbers),
+        };
+        let came = match *op {
+            Op::Truth(true) => TRUE,
+            Op::Truth(false) => FALSE,
+            Op::TruthField(field) if field == missing => FAILED,
+            Op::TruthField(_) => EITHER,
+            Op::Has(field) if field == missing => FALSE,
+            Op::Has(_) => EITHER,
+            Op::Not => {
+                let x = truth(&mut truths);
+                each(x, |x| if x == FAILED { FAILED } else { EITHER & !x })
+            }
+            Op::And | Op::Or => {
+                let (b, a) = (truth(&mut truths), truth(&mut truths));
+                let settling = if matches!(op, Op::And) { FALSE } else { TRUE };
+                pairs(a, b, |x, y| match (x, y) {
+                    (x, y) if x == settling || y == settling => settling,
+                    (x, y) if (x | y) & FAILED != 0 => FAILED,
+                    _ => EITHER & !settling,
+                })
+            }
+            Op::Same | Op::Differ => {
+                let (b, a) = (truth(&mut truths), truth(&mut truths));
+                pairs(a, b, |x, y| if (x | y) & FAILED != 0 { FAILED } else { EITHER })
+            }
+            Op::ChooseTruth => {
+                let (b, a) = (truth(&mut truths), truth(&mut truths));
+                chosen(truth(&mut truths), a, b)
+            }
+            Op::Compare(_, a, b) => {
+                let (b, a) = (number(b), number(a));
+                pairs(a, b, |x, y| if (x | y) & FAILED != 0 { FAILED } else { EITHER })
+            }
+            Op::Among { source, .. } | Op::Begins { source, .. } | Op::Ends { source, .. } => {
+                each(number(source), |x| if x == FAILED { FAILED } else { EITHER })
+            }
+            Op::Arithmetic(_, a, b) => {
+                let (b, a) = (number(b), number(a));
+                let came = pairs(a, b, |x, y| if (x | y) & FAILED != 0 { FAILED } else { SOME });
+                numbers.push(came);
+                continue;
+            }
+            Op::ChooseNumber(a, b) => {
+                let (b, a) = (number(b), number(a));
+                let came = chosen(truth(&mut truths), a, b);
+                numbers.push(came);
+                continue;
+            }
+        };
+        truths.push(came);
+    }
+    truths.pop().expect("a condition is one truth")
+}
+
+/// What a choice may come to.
+fn chosen(condition: May, a: May, b: May) -> May {
+    each(condition, |c| match c {
+        TRUE => a,
+        FALSE => b,
+        _ => FAILED,
+    })
+}
+
+fn each(a: May, of: impl Fn(May) -> May) -> May {
+    [TRUE, FALSE, FAILED].into_iter().filter(|x| a & x != 0).fold(0, |may, x| may | of(x))
+}
+
+fn pairs(a: May, b: May, of: impl Fn(May, May) -> May) -> May {
+    each(a, |x| each(b, |y| of(x, y)))
+}

@@ -1,0 +1,168 @@
+//! The rules of a policy, checked and compiled.
+
+use super::language::Program;
+use catraca_wire::extension::MAX_RULE_WORDS;
+use catraca_wire::frame::Verdict;
+use catraca_wire::transaction::Rail;
+use std::ops::RangeInclusive;
+
+/// Most rules of a policy: the matched ones are bits of a record's extension.
+pub const MAX_RULES: usize = 256;
+/// Highest score of a rule, and of a decision; a rule's may be as far below zero.
+pub const MAX_SCORE: i64 = 1000;
+/// Most segments: a decision looks at each.
+pub const MAX_SEGMENTS: usize = 32;
+const _: () = assert!(MAX_RULES == 64 * MAX_RULE_WORDS);
+
+/// A bit for each rule of a policy, in its order.
+pub type RuleWords = [u64; MAX_RULE_WORDS];
+
+/// What a rule may decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleVerdict {
+    /// Let it through. Beats nothing, unless it `overrides` what the other rules and the score say.
+    Allow {
+        /// Whether it does.
+        overrides: bool,
+    },
+    /// Have a person look at it.
+    Review,
+    /// Refuse it.
+    Deny,
+}
+
+impl RuleVerdict {
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::Review => "review",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// What a rule does where it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleEffect {
+    /// What it adds to the score.
+    pub score: i64,
+    /// What it decides.
+    pub verdict: Option<RuleVerdict>,
+    /// It is evaluated and recorded, and has no effect.
+    pub shadow: bool,
+}
+
+impl RuleEffect {
+    /// Whether it speaks against a payment. Such a rule matches where its condition has no result: what
+    /// can't be told lets no payment through.
+    pub const fn is_against(&self) -> bool {
+        match self.verdict {
+            Some(RuleVerdict::Review | RuleVerdict::Deny) => true,
+            Some(RuleVerdict::Allow { .. }) => false,
+            None => self.score > 0,
+        }
+    }
+}
+
+/// A rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Its id, which no other rule of the policy has.
+    pub id: String,
+    /// When it matches.
+    pub when: Program,
+    /// What it does.
+    pub effect: RuleEffect,
+    /// The local days of transactions that it looks at, days since 1970-01-01.
+    pub days: RangeInclusive<u16>,
+}
+
+/// Days of a rule that is valid always.
+pub const EVERY_DAY: RangeInclusive<u16> = 0..=u16::MAX;
+
+/// Scores from which a payment is reviewed or denied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Thresholds {
+    /// Reviewed from here, 1 to 1001; 1001 never.
+    pub review: u16,
+    /// Denied from here, 1 to 1001; 1001 never.
+    pub deny: u16,
+}
+
+impl Thresholds {
+    /// No score decides anything.
+    pub const NEVER: Self = Self { review: MAX_SCORE as u16 + 1, deny: MAX_SCORE as u16 + 1 };
+
+    /// What a score comes to.
+    pub const fn verdict(self, score: u16) -> Verdict {
+        if score >= self.deny {
+            Verdict::Deny
+        } else if score >= self.review {
+            Verdict::Review
+        } else {
+            Verdict::Approve
+        }
+    }
+}
+
+/// Thresholds of some payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Of this rail; `None` all.
+    pub rail: Option<Rail>,
+    /// Of payers that are companies, or people; `None` both.
+    pub payer_is_cnpj: Option<bool>,
+    /// Their thresholds.
+    pub thresholds: Thresholds,
+}
+
+/// Who decides on listed parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListsDecide {
+    /// The lists: a listed payer or payee is denied, whatever the rules say.
+    #[default]
+    Deny,
+    /// The rules, which see `payer.listed` and `payee.listed`.
+    Rules,
+}
+
+/// The rules of a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    /// In the policy's order, at most [`MAX_RULES`].
+    pub rules: Box<[Rule]>,
+    /// Thresholds of payments that are in no segment.
+    pub thresholds: Thresholds,
+    /// The first that a payment is in counts; at most [`MAX_SEGMENTS`].
+    pub segments: Box<[Segment]>,
+    /// Who decides on listed parties.
+    pub listed: ListsDecide,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            rules: Box::default(),
+            thresholds: Thresholds::NEVER,
+            segments: Box::default(),
+            listed: ListsDecide::Deny,
+        }
+    }
+}
+
+impl Rules {
+    /// Words that hold a bit for each rule.
+    pub const fn words(&self) -> usize {
+        self.rules.len().div_ceil(64)
+    }
+
+    /// Thresholds of a payment.
+    pub fn thresholds_of(&self, rail: u8, payer_is_cnpj: bool) -> Thresholds {
+        let is_in = |segment: &&Segment| {
+            segment.rail.is_none_or(|of| of.to_wire() == rail)
+                && segment.payer_is_cnpj.is_none_or(|of| of == payer_is_cnpj)
+        };
+        self.segments.iter().find(is_in).map_or(self.thresholds, |segment| segment.thresholds)
+    }
+}

@@ -1,0 +1,119 @@
+//! Changes of what decisions depend on, on the running node, one at a time: check, log, wait until it is
+//! durable, then bring it to every core.
+//!
+//! Logged first and applied second, so that a crash between the two loses nothing: recovery applies
+//! what the log holds.
+
+use super::Control;
+use super::answer::Asker;
+use super::list_request::Refused;
+use super::lists::Lists;
+use super::policies::Policies;
+use crate::in_use::InUse;
+use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_wire::frame::{BlacklistFrame, ErrorCode, PolicyFrame, Role};
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// Shard whose stream keeps changes.
+const CHANGES_SHARD: usize = 0;
+
+/// What a client asks for.
+pub(super) enum ChangeRequest {
+    Blacklist(BlacklistFrame),
+    Policy(PolicyFrame),
+}
+
+/// The way to the task that changes things.
+pub(super) struct Handle {
+    requests: mpsc::UnboundedSender<(Asker, ChangeRequest)>,
+    events: mpsc::UnboundedSender<ToControl>,
+}
+
+impl Handle {
+    /// A client's request. Bounded by what each shard lets through.
+    pub fn request(&self, asker: Asker, request: ChangeRequest) {
+        let _ = self.requests.send((asker, request));
+    }
+
+    /// What a core reports of the change under way: a few messages a core.
+    pub fn event(&self, event: ToControl) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// The log and the cores, as a change uses them.
+pub(super) struct Changing {
+    pub control: Rc<Control>,
+    events: mpsc::UnboundedReceiver<ToControl>,
+}
+
+pub(super) fn start(
+    control: &Rc<Control>,
+    in_use: InUse,
+    mut promotions: mpsc::UnboundedReceiver<InUse>,
+) -> Handle {
+    let (requests, mut waiting) = mpsc::unbounded_channel();
+    let (event_sender, events) = mpsc::unbounded_channel();
+    let mut changing = Changing { control: Rc::clone(control), events };
+    let follows = control.replication.status().state.role == Role::Standby;
+    tokio::task::spawn_local(async move {
+        let mut in_use = in_use;
+        if follows {
+            // A standby's shards pass no change on. Once promoted they do at once, so what the
+            // promotion gave must be here first.
+            let Some(promoted) = promotions.recv().await else { return };
+            in_use = promoted;
+        }
+        let InUse { snapshot, overlay, list_logged, policies } = in_use;
+        let mut lists = Lists::new(snapshot, overlay);
+        let mut policies = Policies::new(&changing, policies);
+        lists.tell_figures(&changing.control);
+        if !list_logged {
+            lists.log_in_use(&mut changing).await;
+        }
+        while let Some((asker, request)) = waiting.recv().await {
+            let answer = match request {
+                ChangeRequest::Blacklist(frame) => {
+                    lists.request(&mut changing, asker, &frame).await
+                }
+                ChangeRequest::Policy(frame) => {
+                    policies.request(&mut changing, asker, &frame).await
+                }
+            };
+            match answer {
+                Ok(frame) => asker.answer(&changing.control, frame).await,
+                Err(Refused(code, why)) => asker.refuse(&changing.control, code, &why).await,
+            }
+        }
+    });
+    Handle { requests, events: event_sender }
+}
+
+impl Changing {
+    /// Has a record logged, and waits until it is committed.
+    pub async fn log(&mut self, record: impl Into<ControlRecord>) -> Result<(), Refused> {
+        let record = ToShard::AppendRecord(Box::new(record.into()));
+        self.control.tell(CHANGES_SHARD, record).await;
+        match self
+            .event(|event| matches!(event, ToControl::RecordDurable | ToControl::RecordRefused))
+            .await
+        {
+            Some(ToControl::RecordDurable) => Ok(()),
+            _ => Err(Refused(
+                ErrorCode::Overloaded,
+                "too many records wait for the disk; nothing changed".to_owned(),
+            )),
+        }
+    }
+
+    /// The next event of a kind.
+    pub async fn event(&mut self, wanted: impl Fn(&ToControl) -> bool) -> Option<ToControl> {
+        loop {
+            let event = self.events.recv().await?;
+            if wanted(&event) {
+                return Some(event);
+            }
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The policy of the running node: a text is read and checked, logged whole, and brought to every core
+//! between two batches.
+
+use super::answer::Asker;
+use super::changes::Changing;
+use super::list_request::Refused;
+use super::policy_metrics::PolicyFigures;
+use crate::policy_file::{self, PolicyFile};
+use crate::wall_clock::wall_ns;
+use catraca_core::policy::{MAX_POLICY_LEN, Policy, PolicyId, PolicyInLog, PolicyText};
+use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_wire::frame::{ErrorCode, MAX_PATH_LEN, PolicyFrame, PolicyOp, PolicyStateFrame};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a part is offered to a core that has too much to do, before the change is given up.
+const ATTEMPTS: u32 = 20;
+/// Between two of these.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The policies of a node.
+pub(super) struct Policies {
+    in_force: Option<PolicyText>,
+    /// What a rollback takes into use again.
+    previous: Option<PolicyText>,
+    rules: usize,
+}
+
+impl Policies {
+    pub fn new(changing: &Changing, logged: PolicyInLog) -> Self {
+        let in_force = logged.in_force().ok().flatten().cloned();
+        let rules =
+            policy_file::in_force(in_force.as_ref()).map_or(0, |policy| policy.rules().rules.len());
+        let policies = Self { in_force, previous: logged.previous().cloned(), rules };
+        policies.tell_figures(changing);
+        policies
+    }
+
+    /// For `/metrics`.
+    fn tell_figures(&self, changing: &Changing) {
+        let in_force = self.in_force.as_ref();
+        let figures = PolicyFigures {
+            version: in_force.map_or(0, |policy| policy.version),
+            rules: self.rules as u32,
+            activated_at_ns: in_force.map_or(0, |policy| policy.activated_at_ns),
+        };
+        changing.control.policy_figures.set(figures);
+    }
+
+    /// Carries a request out; gives the frame that answers it.
+    pub async fn request(
+        &mut self,
+        changing: &mut Changing,
+        asker: Asker,
+        frame: &PolicyFrame,
+    ) -> Result<Vec<u8>, Refused> {
+        let changed = match PolicyRequest::read(frame)? {
+            PolicyRequest::Describe => false,
+            PolicyRequest::Activate { path, id } => {
+                let (text, file) = read(path, id).await?;
+                self.activate(changing, asker, text, file).await?
+            }
+            PolicyRequest::Rollback { from } => {
+                let (text, file) = self.before(from)?;
+                self.activate(changing, asker, text, file).await?
+            }
+        };
+        Ok(bytemuck::bytes_of(&self.state(asker.correlation, changed)).to_vec())
+    }
+
+    /// The policy that was in force before the one that the caller thinks is.
+    fn before(&self, from: PolicyId) -> Result<(Arc<[u8]>, PolicyFile), Refused> {
+        let failed = |why: &str| Refused(ErrorCode::Failed, why.to_owned());
+        let in_force =
+            self.in_force.as_ref().ok_or_else(|| failed("no policy was ever in force"))?;
+        if in_force.id != from {
+            return Err(failed("another policy is in force than the one to be rolled back"));
+        }
+        let before = self.previous.as_ref().ok_or_else(|| {
+            failed("the log holds no policy from before this one; activate a file")
+        })?;
+        Ok((Arc::clone(&before.text), check(&before.text)?))
+    }
+
+    async fn activate(
+        &mut self,
+        changing: &mut Changing,
+        asker: Asker,
+        text: Arc<[u8]>,
+        file: PolicyFile,
+    ) -> Result<bool, Refused> {
+        if self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
+            return Ok(false);
+        }
+        let version = self.in_force.as_ref().map_or(0, |policy| policy.version);
+        let next = PolicyText {
+            version: version.checked_add(1).ok_or_else(|| {
+                Refused(ErrorCode::Failed, "there are no versions left".to_owned())
+            })?,
+            activated_at_ns: wall_ns(),
+            id: file.id,
+            text,
+        };
+        for (head, extension) in next.records() {
+            log(changing, ControlRecord { head, extension }).await?;
+        }
+        let rules = file.rules.rules.len();
+        let policy = Arc::new(Policy::new(next.version, file.zone, file.rules));
+        changing.control.tell_all(|| ToShard::SwapPolicy(Arc::clone(&policy))).await;
+        for _ in 0..changing.control.shards() {
+            let released =
+                changing.event(|event| matches!(event, ToControl::PolicyReleased(_))).await;
+            drop(released);
+        }
+        tracing::info!(
+            version = next.version, id = %next.id, rules,
+            shard = asker.shard, connection = asker.connection.slot, "policy in force"
+        );
+        self.rules = rules;
+        self.previous = self.in_force.replace(next);
+        self.tell_figures(changing);
+        Ok(true)
+    }
+
+    fn state(&self, correlation: u64, changed: bool) -> PolicyStateFrame {
+        let mut state = PolicyStateFrame::empty(correlation);
+        if let Some(policy) = &self.in_force {
+            state.version = policy.version.into();
+            state.policy_id = policy.id.0;
+            state.activated_at_ns = policy.activated_at_ns.into();
+            state.rules = (self.rules as u32).into();
+            state.text_len = (policy.text.len() as u32).into();
+        }
+        if let Some(policy) = &self.previous {
+            state.previous_version = policy.version.into();
+            state.previous_policy_id = policy.id.0;
+        }
+        state.changed = u8::from(changed);
+        state
+    }
+}
+
+/// Has a part logged; a core that has too much to do is asked again. A text that is left unfinished does
+/// no harm.
+async fn log(changing: &mut Changing, record: ControlRecord) -> Result<(), Refused> {
+    let mut attempts = 1;
+    loop {
+        match changing.log(record.clone()).await {
+            Err(Refused(ErrorCode::Overloaded, _)) if attempts < ATTEMPTS => attempts += 1,
+            other => return other,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// A request that makes sense.
+#[derive(Debug, PartialEq, Eq)]
+enum PolicyRequest {
+    Describe,
+    Activate { path: PathBuf, id: PolicyId },
+    Rollback { from: PolicyId },
+}
+
+impl PolicyRequest {
+    /// Reads a frame. A field that the operation does not use must be 0: it is a mistake, or means
+    /// something that this version does not know.
+    fn read(frame: &PolicyFrame) -> Result<Self, Refused> {
+        let field = |what: String| Refused(ErrorCode::BadField, what);
+        let op =
+            PolicyOp::from_wire(frame.op).ok_or_else(|| field("op: unknown code".to_owned()))?;
+        let len = usize::from(frame.path_len.to_native());
+        let fields = [
+            ("path_len", op == PolicyOp::Activate, len == 0),
+            ("path", op == PolicyOp::Activate, frame.path == [0; MAX_PATH_LEN]),
+            ("policy_id", op != PolicyOp::Describe, frame.policy_id == [0; 32]),
+        ];
+        if let Some((name, ..)) = fields.iter().find(|(_, used, zero)| !used && !zero) {
+            return Err(field(format!("{name}: must be 0 for {op}")));
+        }
+        let id = PolicyId(frame.policy_id);
+        match op {
+            PolicyOp::Describe => Ok(Self::Describe),
+            PolicyOp::Rollback => Ok(Self::Rollback { from: id }),
+            PolicyOp::Activate => {
+                if !(1..=MAX_PATH_LEN).contains(&len) {
+                    return Err(field(format!("path_len: 1 to {MAX_PATH_LEN}")));
+                }
+                let (path, behind) = frame.path.split_at(len);
+                if behind.iter().any(|&byte| byte != 0) {
+                    return Err(field("path: must be 0 behind path_len".to_owned()));
+                }
+                let path = std::str::from_utf8(path)
+                    .map_err(|_| field("path: must be UTF-8".to_owned()))?;
+                Ok(Self::Activate { path: PathBuf::from(path), id })
+            }
+        }
+    }
+}
+
+/// Reads a policy's file, off this thread, and holds it to the name that the caller gave it.
+async fn read(path: PathBuf, id: PolicyId) -> Result<(Arc<[u8]>, PolicyFile), Refused> {
+    let failed = |why: String| Refused(ErrorCode::Failed, why);
+    let reading = tokio::task::spawn_blocking(move || {
+        let text =
+            read_text(&path).map_err(|error| failed(format!("{}: {error}", path.display())))?;
+        if PolicyId::of(&text) != id {
+            let why = "the file there is not the one that was checked; check it again";
+            return Err(failed(format!("{}: {why}", path.display())));
+        }
+        let file = check(&text)?;
+        Ok((text, file))
+    });
+    reading.await.map_err(|error| failed(format!("the policy could not be read: {error}")))?
+}
+
+fn read_text(path: &Path) -> std::io::Result<Arc<[u8]>> {
+    // Asked before opening: opening a pipe would wait for its writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_POLICY_LEN as u64 + 1).read_to_end(&mut text)?;
+    Ok(text.into())
+}
+
+/// What is first wrong with a text.
+fn check(text: &[u8]) -> Result<PolicyFile, Refused> {
+    let failed = |why: String| Refused(ErrorCode::Failed, why);
+    let text =
+        std::str::from_utf8(text).map_err(|_| failed("the policy is no UTF-8".to_owned()))?;
+    policy_file::parse(text).map_err(|faults| {
+        let first = faults
+            .first()
+            .map_or_else(String::new, |fault| format!("line {}: {}", fault.line, fault.message));
+        failed(format!("the policy is refused, {} faults; {first}", faults.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::frame::PolicyChange;
+
+    #[test]
+    fn every_field_that_an_operation_does_not_use_must_be_zero() {
+        let frame = |change: PolicyChange| PolicyFrame::from(&change);
+        let sound = [
+            ("describe", frame(PolicyChange::describe())),
+            ("activate", frame(PolicyChange::activate("/p.toml", [7; 32]).expect("short"))),
+            ("rollback", frame(PolicyChange::rollback([7; 32]))),
+        ];
+        type Set = fn(&mut PolicyFrame);
+        let fields: [(&str, Set, &[&str]); 4] = [
+            ("path_len", |frame| frame.path_len = 7.into(), &["activate"]),
+            ("path", |frame| frame.path[0] = b'x', &["activate"]),
+            ("path", |frame| frame.path[MAX_PATH_LEN - 1] = b'x', &[]),
+            ("policy_id", |frame| frame.policy_id[31] = 1, &["activate", "rollback"]),
+        ];
+        for (op, frame) in sound {
+            assert!(PolicyRequest::read(&frame).is_ok(), "{op}");
+            for (name, set, used_by) in &fields {
+                let mut frame = frame;
+                set(&mut frame);
+                match PolicyRequest::read(&frame) {
+                    Ok(_) => assert!(used_by.contains(&op), "{op} takes {name}"),
+                    Err(Refused(code, why)) => {
+                        assert!(!used_by.contains(&op), "{op} uses {name}: {why}");
+                        assert_eq!(code, ErrorCode::BadField);
+                        assert!(why.starts_with(name), "{op}: {why}");
+                    }
+                }
+            }
+        }
+        for (set, name) in [
+            ((|frame| frame.op = 9) as Set, "op"),
+            (|frame| frame.path_len = 257.into(), "path_len"),
+            (|frame| (frame.path[0], frame.path_len) = (0xff, 1.into()), "path"),
+        ] {
+            let mut frame = sound[1].1;
+            set(&mut frame);
+            let Err(Refused(_, why)) = PolicyRequest::read(&frame) else {
+                panic!("{name} is taken")
+            };
+            assert!(why.starts_with(name), "{why}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What decisions depend on besides the transaction, as a start or a promotion finds it.
+
+use catraca_core::blacklist::{Overlay, Snapshot};
+use catraca_core::policy::PolicyInLog;
+use std::sync::Arc;
+
+/// What is in use.
+#[derive(Default)]
+pub struct InUse {
+    /// List in use.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// The log says that it is; else that is to be put into the log, for the standby and for the next
+    /// start.
+    pub list_logged: bool,
+    /// Overlay in use.
+    pub overlay: Overlay,
+    /// The policy in force, and the one before.
+    pub policies: PolicyInLog,
+}

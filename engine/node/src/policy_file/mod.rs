@@ -1,0 +1,388 @@
+//! A policy's file: TOML to checked rules. Everything that is wrong with it is told at once, each with its
+//! line and column; a policy is taken whole or not at all.
+
+mod place;
+mod text;
+
+pub use place::PolicyFault;
+
+use crate::time_zone;
+use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
+use catraca_core::policy::language::{self, Field};
+use catraca_core::policy::{
+    EVERY_DAY, ListsDecide, MAX_POLICY_LEN, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, PolicyId,
+    PolicyInLog, PolicyText as LoggedPolicy, Rule, RuleEffect, RuleVerdict, Rules, Segment,
+    Thresholds,
+};
+use catraca_wire::transaction::Rail;
+use place::File;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use text::{
+    KindText, ListedText, PolicyText, RailText, RuleText, SegmentText, ThresholdsText, VerdictText,
+};
+use toml::Spanned;
+use toml::value::Datetime;
+
+/// Longest id of a rule, and longest code of a reason, characters.
+pub const MAX_RULE_ID_LEN: usize = 64;
+/// Faults that are told, at most: who made one mistake everywhere needs no more to see it.
+pub const MAX_FAULTS: usize = 50;
+
+/// A policy, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFile {
+    /// What names it.
+    pub id: PolicyId,
+    /// Zone of its hours and days.
+    pub zone: Zone,
+    /// Its rules.
+    pub rules: Rules,
+    /// What people are to know of each rule, in their order.
+    pub notes: Vec<RuleNotes>,
+}
+
+/// What people are to know of a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuleNotes {
+    /// Its condition, as it is written.
+    pub when: String,
+    /// What it is for.
+    pub description: String,
+    /// Rules that belong together.
+    pub group: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Words to find it by.
+    pub tags: Vec<String>,
+    /// What is said to who asks why.
+    pub reason: Option<ReasonNotes>,
+}
+
+/// What is said to who asks why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReasonNotes {
+    /// A word for programs.
+    pub code: String,
+    /// In Portuguese.
+    pub pt: String,
+    /// In English.
+    pub en: String,
+}
+
+/// The policy that a log says is in force.
+///
+/// # Errors
+/// As [`in_force`], and where the log does not hold its text.
+pub fn in_force_of(logged: &PolicyInLog) -> Result<Arc<Policy>, String> {
+    in_force(logged.in_force().map_err(|error| format!("the log can't be used: {error}"))?)
+}
+
+/// The policy of a log: `None` is the one that every node has.
+///
+/// # Errors
+/// What is wrong with its text: this build knows less than the one that took it into use, or more.
+pub fn in_force(logged: Option<&LoggedPolicy>) -> Result<Arc<Policy>, String> {
+    let Some(logged) = logged else { return Ok(Policy::blacklist_only().into()) };
+    let LoggedPolicy { version, id, .. } = logged;
+    let file =
+        std::str::from_utf8(&logged.text).map_err(|error| error.to_string()).and_then(|text| {
+            parse(text).map_err(|faults| match faults.first() {
+                Some(fault) => format!("line {}: {}: {}", fault.line, fault.message, fault.help),
+                None => "it can't be read".to_owned(),
+            })
+        });
+    let file = file.map_err(|why| {
+        format!("the policy in force (version {version}, {id}) can't be used: {why}; run the build that took it into use, or a newer one")
+    })?;
+    Ok(Policy::new(*version, file.zone, file.rules).into())
+}
+
+/// Reads a policy.
+///
+/// # Errors
+/// All that is wrong with it, at most [`MAX_FAULTS`], in the order of the file.
+pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
+    let file = File { text };
+    if text.len() > MAX_POLICY_LEN {
+        let message =
+            format!("the file has {} bytes, at most {MAX_POLICY_LEN} are taken", text.len());
+        return Err(vec![file.fault(0..0, message, "split the policy")]);
+    }
+    let parsed: PolicyText = toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        vec![file.fault(span, error.message(), "see POLICY.md for what a policy holds")]
+    })?;
+    let mut reading = Reading { file, faults: Vec::new() };
+    let zone = reading.zone(parsed.time_zone.as_ref());
+    let thresholds = reading.top_thresholds(parsed.thresholds.as_ref());
+    let segments = reading.segments(&parsed.segment);
+    let (rules, notes) = reading.rules(&parsed.rule);
+    let listed = match parsed.listed {
+        ListedText::Deny => ListsDecide::Deny,
+        ListedText::Rules => ListsDecide::Rules,
+    };
+    if listed == ListsDecide::Rules {
+        reading.hold_to_lists(&rules);
+    }
+    let mut faults = reading.faults;
+    faults.truncate(MAX_FAULTS);
+    match zone {
+        Some(zone) if faults.is_empty() => Ok(PolicyFile {
+            id: PolicyId::of(text.as_bytes()),
+            zone,
+            rules: Rules { rules: rules.into(), thresholds, segments: segments.into(), listed },
+            notes,
+        }),
+        _ => Err(faults),
+    }
+}
+
+struct Reading<'t> {
+    file: File<'t>,
+    faults: Vec<PolicyFault>,
+}
+
+type Range = std::ops::Range<usize>;
+
+impl Reading<'_> {
+    fn fault(&mut self, span: Range, message: impl Into<String>, help: impl Into<String>) {
+        let fault = self.file.fault(span, message, help);
+        self.faults.push(fault);
+    }
+
+    fn zone(&mut self, name: Option<&Spanned<String>>) -> Option<Zone> {
+        let named = name.map_or(DEFAULT_ZONE, |name| name.get_ref());
+        match time_zone::named(named) {
+            Ok(zone) => Some(zone),
+            Err(unknown) => {
+                let span = name.map_or(0..0, Spanned::span);
+                self.fault(
+                    span,
+                    unknown.to_string(),
+                    format!("write {DEFAULT_ZONE:?}, or leave it out"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Scores of 1 to 1000; one that is left out decides nothing.
+    fn thresholds(&mut self, span: Range, texts: ThresholdsText) -> Thresholds {
+        let mut threshold = |name: &str, written: Option<i64>, never: u16| match written {
+            None => never,
+            Some(score) if (1..=MAX_SCORE).contains(&score) => score as u16,
+            Some(score) => {
+                let help = format!("thresholds are from 1 to {MAX_SCORE}");
+                self.fault(span.clone(), format!("{name} from a score of {score}"), help);
+                never
+            }
+        };
+        let never = Thresholds::NEVER;
+        let thresholds = Thresholds {
+            review: threshold("review", texts.review, never.review),
+            deny: threshold("deny", texts.deny, never.deny),
+        };
+        if texts.review.is_some() && thresholds.deny <= thresholds.review {
+            self.fault(
+                span,
+                "nothing is ever reviewed: deny begins there already",
+                "deny is above review",
+            );
+        }
+        thresholds
+    }
+
+    fn top_thresholds(&mut self, texts: Option<&Spanned<ThresholdsText>>) -> Thresholds {
+        texts.map_or(Thresholds::NEVER, |texts| self.thresholds(texts.span(), *texts.get_ref()))
+    }
+
+    fn segments(&mut self, texts: &[Spanned<SegmentText>]) -> Vec<Segment> {
+        if let Some(extra) = texts.get(MAX_SEGMENTS) {
+            let message =
+                format!("the policy has {} segments, at most {MAX_SEGMENTS}", texts.len());
+            self.fault(extra.span(), message, "join segments, or remove some");
+        }
+        let mut segments: Vec<Segment> = Vec::new();
+        for spanned in texts {
+            let SegmentText { rail, payer_kind, review, deny } = *spanned.get_ref();
+            let rail = rail.map(|rail| match rail {
+                RailText::Other => Rail::Other,
+                RailText::Pix => Rail::Pix,
+                RailText::Ted => Rail::Ted,
+                RailText::Boleto => Rail::Boleto,
+                RailText::Card => Rail::Card,
+            });
+            let payer_is_cnpj = payer_kind.map(|kind| kind == KindText::Cnpj);
+            let has = |of: &Segment| {
+                (of.rail.is_none() || of.rail == rail)
+                    && (of.payer_is_cnpj.is_none() || of.payer_is_cnpj == payer_is_cnpj)
+            };
+            if segments.iter().any(has) {
+                let message = "an earlier segment has all payments of this one";
+                self.fault(spanned.span(), message, "put it before that one, or remove it");
+            }
+            let thresholds = self.thresholds(spanned.span(), ThresholdsText { review, deny });
+            segments.push(Segment { rail, payer_is_cnpj, thresholds });
+        }
+        segments
+    }
+
+    fn rules(&mut self, texts: &[Spanned<RuleText>]) -> (Vec<Rule>, Vec<RuleNotes>) {
+        if texts.is_empty() {
+            self.fault(0..0, "the policy has no rule", "begin one with [[rule]]");
+        }
+        if let Some(extra) = texts.get(MAX_RULES) {
+            let message = format!("the policy has {} rules, at most {MAX_RULES}", texts.len());
+            self.fault(extra.span(), message, "join rules by ||, or remove some");
+        }
+        let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut rules, mut notes) = (Vec::new(), Vec::new());
+        for spanned in texts {
+            let text = spanned.get_ref();
+            let id = text.id.get_ref();
+            self.word(&text.id, "id of a rule", "night-high-amount");
+            let (line, ..) = self.file.place(text.id.span().start);
+            if let Some(first) = lines.insert(id, line) {
+                let message = format!("the id {id} stands in line {first}, too");
+                self.fault(text.id.span(), message, "give each rule an id of its own");
+            }
+            let effect = self.effect(text);
+            let days = self.days(text);
+            if let Some(reason) = &text.reason {
+                self.word(&reason.code, "code of a reason", "night-limit");
+            }
+            match language::compile(text.when.get_ref()) {
+                Ok(when) => rules.push(Rule { id: id.clone(), when, effect, days }),
+                Err(fault) => {
+                    let span = self.file.within(&text.when, fault.span.range());
+                    self.fault(span, fault.message, fault.help);
+                }
+            }
+            notes.push(notes_of(text));
+        }
+        (rules, notes)
+    }
+
+    /// Of small letters, digits and hyphens.
+    fn word(&mut self, word: &Spanned<String>, what: &str, example: &str) {
+        let text = word.get_ref();
+        let is_word = (1..=MAX_RULE_ID_LEN).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if !is_word {
+            let help = format!("1 to {MAX_RULE_ID_LEN} of a to z, 0 to 9 and -: {example}");
+            self.fault(word.span(), format!("{text:?} is no {what}"), help);
+        }
+    }
+
+    fn effect(&mut self, text: &RuleText) -> RuleEffect {
+        let id = text.id.get_ref();
+        if text.score.is_none() && text.verdict.is_none() {
+            let message = format!("the rule {id} does nothing");
+            self.fault(text.id.span(), message, "give it a score or a verdict");
+        }
+        if let Some(score) =
+            text.score.as_ref().filter(|score| score.get_ref().unsigned_abs() > MAX_SCORE as u64)
+        {
+            let message = format!("a score of {}", score.get_ref());
+            self.fault(
+                score.span(),
+                message,
+                format!("scores are from -{MAX_SCORE} to {MAX_SCORE}"),
+            );
+        }
+        let overrides = text.overrides.as_ref().is_some_and(|overrides| *overrides.get_ref());
+        let verdict = text.verdict.as_ref().map(|verdict| match verdict.get_ref() {
+            VerdictText::Allow => RuleVerdict::Allow { overrides },
+            VerdictText::Review => RuleVerdict::Review,
+            VerdictText::Deny => RuleVerdict::Deny,
+        });
+        if let Some(written) =
+            text.overrides.as_ref().filter(|_| !matches!(verdict, Some(RuleVerdict::Allow { .. })))
+        {
+            let message = "only a rule that allows can override others";
+            self.fault(
+                written.span(),
+                message,
+                "write verdict = \"allow\", or leave overrides out",
+            );
+        }
+        RuleEffect {
+            score: text.score.as_ref().map_or(0, |score| *score.get_ref()),
+            verdict,
+            shadow: text.shadow,
+        }
+    }
+
+    fn days(&mut self, text: &RuleText) -> RangeInclusive<u16> {
+        let mut day = |written: Option<&Spanned<Datetime>>, otherwise: u16| {
+            let Some(written) = written else { return otherwise };
+            let date = match *written.get_ref() {
+                Datetime { date: Some(date), time: None, offset: None } => {
+                    jiff::civil::Date::new(date.year as i16, date.month as i8, date.day as i8).ok()
+                }
+                _ => None,
+            };
+            match date {
+                Some(date) => day_number(date),
+                None => {
+                    self.fault(
+                        written.span(),
+                        "a day belongs here",
+                        "write it without a time: 2026-12-31",
+                    );
+                    otherwise
+                }
+            }
+        };
+        let days = day(text.valid_from.as_ref(), *EVERY_DAY.start())
+            ..=day(text.valid_until.as_ref(), *EVERY_DAY.end());
+        if days.is_empty() {
+            let span = text.valid_until.as_ref().map_or(0..0, Spanned::span);
+            self.fault(span, "the rule ends before it begins", "valid_until is its last day");
+        }
+        days
+    }
+
+    /// Where the lists leave listed parties to the rules, some rule must look at them.
+    fn hold_to_lists(&mut self, rules: &[Rule]) {
+        for (party, fields) in [
+            ("payer", [Field::PayerListed, Field::PayerList]),
+            ("payee", [Field::PayeeListed, Field::PayeeList]),
+        ] {
+            let looks = |rule: &Rule| {
+                !rule.effect.shadow
+                    && rule.effect.is_against()
+                    && fields.iter().any(|field| rule.when.fields().contains(field))
+            };
+            if !rules.iter().any(looks) {
+                let message =
+                    format!("listed = \"rules\", and no rule is against a {party} that is listed");
+                let help = format!(
+                    "add a rule on {party}.listed, or leave listed out: then the lists deny"
+                );
+                self.fault(0..0, message, help);
+            }
+        }
+    }
+}
+
+fn notes_of(text: &RuleText) -> RuleNotes {
+    let reason = text.reason.as_ref().map(|reason| ReasonNotes {
+        code: reason.code.get_ref().clone(),
+        pt: reason.pt.clone(),
+        en: reason.en.clone(),
+    });
+    RuleNotes {
+        when: text.when.get_ref().trim().to_owned(),
+        description: text.description.clone(),
+        group: text.group.clone(),
+        owner: text.owner.clone(),
+        tags: text.tags.clone(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests;
