@@ -26,6 +26,7 @@ mod memory_ahead;
 mod pages;
 pub mod policy_file;
 mod random;
+pub mod replay;
 pub mod replication;
 pub mod signals;
 pub mod socket;

@@ -36,7 +36,7 @@ ERROR_BODY = struct.Struct("<HHI128s")
 class Kind(enum.IntEnum):
     """What a frame is."""
     (HELLO, WELCOME, SUBMIT, VERDICT, LOOKUP, RECORD, BLACKLIST, BLACKLIST_STATE, STATS, HISTOGRAM, PING, PONG,
-     ERROR, CLUSTER, CLUSTER_STATE) = range(1, 16)
+     ERROR, CLUSTER, CLUSTER_STATE, POLICY, POLICY_STATE) = range(1, 18)
 
 
 class ErrorCode(enum.IntEnum):
@@ -65,7 +65,7 @@ class Channel(enum.IntEnum):
     OTHER, APP, WEB, API, BRANCH, ATM = range(6)
 
 
-REASONS = {0: "clear", 1: "payer_listed", 2: "payee_listed", 3: "both_listed", 4: "allowed"}
+REASONS = {0: "clear", 1: "payer_listed", 2: "payee_listed", 3: "both_listed", 4: "allowed", 5: "rule", 6: "score"}
 
 
 class CatracaError(Exception):

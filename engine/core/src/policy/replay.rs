@@ -22,21 +22,15 @@ pub fn recorded_parties(head: &RecordHead) -> Option<(Party, Party)> {
     Some((payer, payee))
 }
 
-/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties.
+/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties, while the
+/// clocks of its zone are so many minutes ahead of UTC.
 pub fn push(
     batch: &mut Batch,
     policy: &Policy,
     head: &RecordHead,
-    extension: &[u8],
+    offset_minutes: i16,
     (payer, payee): (Party, Party),
 ) {
-    let event_time_ns = head.transaction.event_time_ns.to_native();
-    // What the clocks said then is recorded: the table of zones may have changed since.
-    let offset_minutes = match RulesSeen::read(extension) {
-        Some(seen) => seen.offset_minutes,
-        None if policy.version() > 0 => policy.zone().offset_at(event_time_ns).minutes,
-        None => 0,
-    };
     let facts = Facts {
         transaction: &head.transaction,
         payer,
@@ -108,4 +102,85 @@ pub fn differences(
     .into_iter()
     .filter_map(|(differs, difference)| differs.then_some(difference))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Zone;
+    use crate::policy::language::compile;
+    use crate::policy::{EVERY_DAY, Rule, RuleEffect, Rules, Thresholds};
+    use catraca_wire::extension::MAX_RULES_SECTION_LEN;
+
+    fn policy() -> Policy {
+        let rule = |id: &str, when: &str, score| Rule {
+            id: id.to_owned(),
+            when: compile(when).expect("sound"),
+            effect: RuleEffect { score, verdict: None, shadow: false },
+            days: EVERY_DAY,
+        };
+        let rules = Rules {
+            rules: [rule("high", "tx.amount > 100", 450), rule("late", "tx.hour == 20", 100)]
+                .into(),
+            thresholds: Thresholds { review: 400, deny: 900 },
+            ..Rules::default()
+        };
+        Policy::new(2, Zone::default(), rules)
+    }
+
+    /// What is judged of a transaction, and its record.
+    fn judged(policy: &Policy, head: &RecordHead, offset_minutes: i16) -> Judgement {
+        let mut batch = Batch::new();
+        let parties = recorded_parties(head).expect("documents");
+        push(&mut batch, policy, head, offset_minutes, parties);
+        policy.judge(&mut batch);
+        *batch.judgement(0)
+    }
+
+    fn recorded(policy: &Policy) -> (RecordHead, Vec<u8>) {
+        let mut head: RecordHead = bytemuck::Zeroable::zeroed();
+        let document = |text| DocumentKey::parse(text).expect("valid").to_wire();
+        head.transaction.payer = document("52998224725");
+        head.transaction.payee = document("11222333000181");
+        head.transaction.amount_centavos = 5_000.into();
+        // 20:30 in São Paulo.
+        head.transaction.event_time_ns = (1_795_563_000 * 1_000_000_000).into();
+        let judged = judged(policy, &head, -180);
+        head.verdict = judged.decision.verdict.to_wire();
+        head.reason = judged.decision.reason.to_wire();
+        head.score = judged.decision.score.into();
+        head.matched_rules = judged.decision.matched_rules.into();
+        let mut section = [0; MAX_RULES_SECTION_LEN];
+        let extension = judged.rules.write(1, &mut section).to_vec();
+        (head, extension)
+    }
+
+    #[test]
+    fn a_decision_is_what_was_recorded_and_whatever_is_altered_is_told() {
+        let policy = policy();
+        let (head, extension) = recorded(&policy);
+        let again = judged(&policy, &head, -180);
+        assert_eq!(again.decision.score, 550);
+        assert_eq!(differences(&policy, &again, &head, &extension), []);
+        type Alter = fn(&mut RecordHead, &mut Vec<u8>);
+        let alterations: [(Alter, &[Difference]); 9] = [
+            (|head, _| head.verdict = 1, &[Difference::Verdict]),
+            (|head, _| head.reason = 0, &[Difference::Reason]),
+            (|head, _| head.score = 549.into(), &[Difference::Score]),
+            (|head, _| head.matched_rules = 0.into(), &[Difference::MatchedRules]),
+            (|head, _| head.payer_source = 1, &[Difference::PayerList]),
+            (|head, _| head.payee_source = 5, &[Difference::PayeeList]),
+            (|_, extension| extension[16] = 1, &[Difference::MatchedRules]),
+            (|_, extension| extension[24] = 1, &[Difference::Rules]),
+            (|_, extension| extension.clear(), &[Difference::MatchedRules]),
+        ];
+        for (alter, expected) in alterations {
+            let (mut head, mut extension) = (head, extension.clone());
+            alter(&mut head, &mut extension);
+            assert_eq!(differences(&policy, &again, &head, &extension), expected);
+        }
+        let summer = judged(&policy, &head, -120);
+        let told = differences(&policy, &summer, &head, &extension);
+        assert!(told.contains(&Difference::Score) && told.contains(&Difference::MatchedRules));
+    }
 }

@@ -82,21 +82,32 @@ pub fn in_force_of(logged: &PolicyInLog) -> Result<Arc<Policy>, String> {
 /// The policy of a log: `None` is the one that every node has.
 ///
 /// # Errors
-/// What is wrong with its text: this build knows less than the one that took it into use, or more.
+/// As [`of_log`].
 pub fn in_force(logged: Option<&LoggedPolicy>) -> Result<Arc<Policy>, String> {
-    let Some(logged) = logged else { return Ok(Policy::blacklist_only().into()) };
+    match logged {
+        None => Ok(Policy::blacklist_only().into()),
+        Some(logged) => of_log(logged).map(|(_, policy)| policy),
+    }
+}
+
+/// A policy out of its text in a log: what it says, and ready to decide.
+///
+/// # Errors
+/// What is wrong with its text: this build knows less than the one that took it into force, or more.
+pub fn of_log(logged: &LoggedPolicy) -> Result<(PolicyFile, Arc<Policy>), String> {
     let LoggedPolicy { version, id, .. } = logged;
-    let file =
-        std::str::from_utf8(&logged.text).map_err(|error| error.to_string()).and_then(|text| {
-            parse(text).map_err(|faults| match faults.first() {
-                Some(fault) => format!("line {}: {}: {}", fault.line, fault.message, fault.help),
-                None => "it can't be read".to_owned(),
-            })
-        });
+    let text = std::str::from_utf8(&logged.text).map_err(|error| error.to_string());
+    let file = text.and_then(|text| {
+        parse(text).map_err(|faults| match faults.first() {
+            Some(fault) => format!("line {}: {}: {}", fault.line, fault.message, fault.help),
+            None => "it can't be read".to_owned(),
+        })
+    });
     let file = file.map_err(|why| {
-        format!("the policy in force (version {version}, {id}) can't be used: {why}; run the build that took it into use, or a newer one")
+        format!("the policy of version {version} ({id}) can't be used: {why}; run the build that took it into force, or a newer one")
     })?;
-    Ok(Policy::new(*version, file.zone, file.rules).into())
+    let policy = Policy::new(*version, file.zone.clone(), file.rules.clone());
+    Ok((file, policy.into()))
 }
 
 /// Reads a policy.

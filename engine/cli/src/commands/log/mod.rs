@@ -5,6 +5,7 @@
 mod export;
 mod head;
 mod prove;
+mod replay;
 mod show;
 mod synth;
 pub(super) mod verify;
@@ -54,6 +55,10 @@ enum Command {
     /// numbers.
     #[command(after_help = export::EXAMPLES)]
     Export(export::Args),
+    /// Recompute every decision and hold it to what was recorded; or see what another policy would have
+    /// done.
+    #[command(after_help = replay::EXAMPLES)]
+    Replay(replay::Args),
     /// Make a data directory with an invented log of any length, to try what a node does with it.
     #[command(after_help = synth::EXAMPLES)]
     Synth(synth::Args),
@@ -67,6 +72,7 @@ pub fn run(args: Args) -> Outcome {
         Command::Prove(args) => prove::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Synth(args) => synth::run(&args),
     }
 }

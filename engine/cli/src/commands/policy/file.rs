@@ -21,7 +21,7 @@ pub(super) fn read(path: &Path) -> Result<String, Failure> {
 }
 
 /// A sound policy; else all that is wrong with it, as a failure.
-pub(super) fn sound(path: &Path) -> Result<PolicyFile, Failure> {
+pub(in crate::commands) fn sound(path: &Path) -> Result<PolicyFile, Failure> {
     policy_file::parse(&read(path)?)
         .map_err(|faults| Failure::new(Status::Found, faults_text(path, &faults).trim_end()))
 }

@@ -4,6 +4,8 @@ mod check;
 mod file;
 mod online;
 
+pub(super) use file::sound;
+
 use super::Outcome;
 use clap::Subcommand;
 

@@ -1,0 +1,331 @@
+//! `catraca log replay`: every decision recomputed from the log, and held to what was recorded; with
+//! `--policy`, what another policy would have done.
+
+use super::export::time;
+use super::view::reais;
+use super::{chain_key, open};
+use crate::commands::Outcome;
+use crate::commands::output::{json, print};
+use crate::commands::policy::sound;
+use catraca_core::policy::PolicyId;
+use catraca_node::fatal::{Failure, Status};
+use catraca_node::log_files::read::End;
+use catraca_node::replay::{Cell, Differing, Found, History, Matrix, Replay, WhatIf};
+use catraca_wire::frame::Verdict;
+use comfy_table::{CellAlignment, Table, presets};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub const EXAMPLES: &str = "\
+Examples:
+  catraca log replay /var/lib/catraca
+  catraca log replay ./copy --from 2026-11-01 --to 2026-12-01 --json
+  catraca log replay ./copy --policy candidate.toml --max-changed-percent 2   # a gate before activation
+
+Each decision is computed anew from what the log holds: the transaction, the policy of its version, whose text is in the log, the list
+file and the changes of the blacklist that it saw. Verdict, reason, score, lists and rules must be what was recorded, bit by bit. With
+--policy the recorded verdicts are compared with those of another policy; decisions that do not recompute are told all the same.
+Times: RFC 3339, or a date or date and time in this machine's zone; --to is not included.
+
+Exit status: 0 all are what was recorded (with --policy: and no more changes than --max-changed-percent allows); 3 something differs, the
+log is damaged, a policy or list that decided is not there, or more would change.";
+
+/// Arguments of `catraca log replay`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Data directory of a node, or a copy of it
+    data_dir: PathBuf,
+    /// Compare with what this policy would have done (TOML)
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// With --policy: exit status 3 if more than this share of the verdicts would change
+    #[arg(long, value_name = "PERCENT", requires = "policy", value_parser = percent)]
+    max_changed_percent: Option<f64>,
+    /// Only decisions made at this time or later
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    from: Option<u64>,
+    /// Only decisions made before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    to: Option<u64>,
+    /// The chain's key [default: chain.key in the data directory, if there]
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
+    number.ok_or_else(|| "a share from 0 to 100".to_owned())
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Outcome {
+    let (from, to) = (args.from.unwrap_or(0), args.to.unwrap_or(u64::MAX));
+    if from > to {
+        return Err(Failure::new(Status::Usage, "--from lies after --to"));
+    }
+    let candidate = args.policy.as_deref().map(sound).transpose()?;
+    let log = open(&args.data_dir, chain_key(&args.data_dir, args.key_file.as_ref())?)?;
+    let history = History::read(&log, &args.data_dir)?;
+    let mut replay = Replay::new(&history, from..to, candidate.as_ref().map(WhatIf::new));
+    let bar = super::progress(&log, true)?;
+    let mut damaged = Vec::new();
+    for &shard in log.shards() {
+        replay.next_stream();
+        let read = log.blocks(shard, log.start(shard)?.tail, |block| {
+            bar.inc(block.head.padded_len() as u64);
+            replay.block(block);
+            ControlFlow::Continue(())
+        })?;
+        if let End::Damaged(damage) = read.end {
+            damaged.push(super::located(&log, shard, &damage));
+        }
+    }
+    bar.finish_and_clear();
+    let Replay { found, what_if, .. } = replay;
+    let changed_too_many = what_if.as_ref().is_some_and(|what_if| {
+        args.max_changed_percent.is_some_and(|most| percent_changed(what_if) > most)
+    });
+    let equal = found.differing == 0
+        && found.without_policy.is_empty()
+        && found.unreadable == 0
+        && damaged.is_empty()
+        && !history.is_unreadable();
+    let status = if equal && !changed_too_many {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(Status::Found as u8)
+    };
+    let replayed = Replayed { history: &history, found, damaged, equal };
+    let text = if args.json {
+        let candidate = candidate.as_ref().zip(what_if.as_ref());
+        json(&replayed.json(candidate.map(|(file, what_if)| what_if_json(&file.id, what_if))))
+    } else {
+        let mut text = replayed.text();
+        if let Some(what_if) = &what_if {
+            text.push_str(&what_if_text(what_if));
+        }
+        text
+    };
+    print(&text, status)
+}
+
+struct Replayed<'h> {
+    history: &'h History,
+    found: Found,
+    damaged: Vec<String>,
+    equal: bool,
+}
+
+impl Replayed<'_> {
+    fn json(&self, what_if: Option<Value>) -> Value {
+        let found = &self.found;
+        let differing = |differing: &Differing| {
+            json!({
+                "shard": differing.shard,
+                "lsn": differing.lsn,
+                "transaction_id": differing.transaction_id,
+                "policy_version": differing.policy_version,
+                "in_what": differing.in_what.iter().map(|what| what.name()).collect::<Vec<_>>(),
+                "recorded": verdict_name(differing.recorded),
+                "recomputed": differing.judged.decision.verdict.name(),
+            })
+        };
+        json!({
+            "equal": self.equal,
+            "decisions": found.decisions,
+            "differing": found.differing,
+            "by_difference": found.by_difference.iter()
+                .map(|(what, count)| (what.name().to_owned(), json!(count)))
+                .collect::<serde_json::Map<_, _>>(),
+            "first": found.first.iter().map(differing).collect::<Vec<_>>(),
+            "without_policy": found.without_policy.iter()
+                .map(|(version, count)| json!({ "policy_version": version, "decisions": count }))
+                .collect::<Vec<_>>(),
+            "lists_taken_as_recorded": found.lists_taken_as_recorded,
+            "unreadable": found.unreadable,
+            "damaged": self.damaged,
+            "policies": self.history.policies().map(|policy| json!({
+                "version": policy.text.version,
+                "id": policy.text.id.to_string(),
+                "activated_at_ns": policy.text.activated_at_ns,
+                "fault": policy.read.as_ref().err(),
+            })).collect::<Vec<_>>(),
+            "what_if": what_if,
+        })
+    }
+
+    fn text(&self) -> String {
+        let found = &self.found;
+        let mut text = String::new();
+        for differing in &found.first {
+            let what: Vec<_> = differing.in_what.iter().map(|what| what.name()).collect();
+            line(
+                &mut text,
+                &format!(
+                    "stream {} lsn {} {}: recorded {}, recomputed {}: differs in {}",
+                    differing.shard,
+                    differing.lsn,
+                    differing.transaction_id,
+                    verdict_name(differing.recorded),
+                    differing.judged.decision.verdict,
+                    what.join(", "),
+                ),
+            );
+        }
+        for policy in self.history.policies() {
+            if let Err(why) = &policy.read {
+                line(&mut text, why);
+            }
+        }
+        for (version, count) in &found.without_policy {
+            line(
+                &mut text,
+                &format!(
+                    "{count} decisions of policy version {version} were not recomputed: its text is not there"
+                ),
+            );
+        }
+        if self.history.is_unreadable() {
+            line(&mut text, "the log takes a policy into force whose text it does not hold");
+        }
+        for place in &self.damaged {
+            line(&mut text, &format!("damaged: {place}"));
+        }
+        if found.lists_taken_as_recorded > 0 {
+            line(
+                &mut text,
+                &format!(
+                    "{} decisions were taken with payer and payee as recorded: their list is not in the folder lists/",
+                    found.lists_taken_as_recorded
+                ),
+            );
+        }
+        let versions = self.history.policies().count();
+        line(
+            &mut text,
+            &format!(
+                "{} decisions recomputed, {} policies: {}",
+                found.decisions,
+                versions,
+                if self.equal {
+                    "all are what was recorded".to_owned()
+                } else {
+                    format!("{} differ", found.differing)
+                },
+            ),
+        );
+        text
+    }
+}
+
+fn line(text: &mut String, what: &str) {
+    writeln!(text, "{what}").expect("writing to a string can't fail");
+}
+
+fn verdict_name(code: u8) -> &'static str {
+    Verdict::from_wire(code).map_or("unknown", Verdict::name)
+}
+
+const NAMES: [&str; 3] = ["approve", "review", "deny"];
+
+fn percent_changed(what_if: &WhatIf) -> f64 {
+    what_if.changed() as f64 * 100.0 / what_if.decisions().max(1) as f64
+}
+
+/// Centavos as people write them; what no amount of money reaches is not grouped.
+fn money(cell: &Cell) -> String {
+    i64::try_from(cell.centavos).map_or_else(|_| format!("{} centavos", cell.centavos), reais)
+}
+
+fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
+    // Sums may be longer than the numbers that many programs read.
+    let cell = |cell: &Cell| json!({ "count": cell.count, "centavos": cell.centavos.to_string() });
+    let matrix = |matrix: &Matrix| {
+        let rows = NAMES.iter().zip(matrix).map(|(from, row)| {
+            let cells = NAMES.iter().zip(row).map(|(to, of)| ((*to).to_owned(), cell(of)));
+            ((*from).to_owned(), Value::Object(cells.collect()))
+        });
+        Value::Object(rows.collect())
+    };
+    json!({
+        "policy_id": id.to_string(),
+        "decisions": what_if.decisions(),
+        "changed": what_if.changed(),
+        "changed_percent": percent_changed(what_if),
+        "payers_affected": what_if.payers_affected(),
+        "unreadable": what_if.unreadable,
+        "matrix": matrix(&what_if.matrix),
+        "rules": what_if.rules.iter().map(|rule| json!({
+            "id": rule.id,
+            "matched": cell(&rule.matched),
+            "changed": cell(&rule.changed),
+            "settled": rule.settled,
+            "without_result": rule.without_result,
+        })).collect::<Vec<_>>(),
+        "examples": what_if.examples.iter().map(|changed| json!({
+            "transaction_id": changed.transaction_id,
+            "amount_centavos": changed.amount_centavos,
+            "from": changed.from.name(),
+            "to": changed.to.name(),
+            "rules": changed.rules,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn what_if_text(what_if: &WhatIf) -> String {
+    let table = |header: &[&str]| {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.set_header(header);
+        table
+    };
+    let right = |table: &mut Table| {
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    };
+    let mut matrix = table(&["recorded", "would approve", "would review", "would deny"]);
+    for (name, row) in NAMES.iter().zip(&what_if.matrix) {
+        let cells = row.iter().map(|cell| format!("{}  {}", cell.count, money(cell)));
+        matrix.add_row(std::iter::once((*name).to_owned()).chain(cells));
+    }
+    right(&mut matrix);
+    let mut rules = table(&["rule", "matched", "amount", "changed", "settled"]);
+    for rule in &what_if.rules {
+        rules.add_row([
+            rule.id.clone(),
+            rule.matched.count.to_string(),
+            money(&rule.matched),
+            rule.changed.count.to_string(),
+            rule.settled.to_string(),
+        ]);
+    }
+    right(&mut rules);
+    let mut text = format!(
+        "\n{matrix}\n\n{rules}\n{} of {} verdicts would change ({:.2} %), {} payers\n",
+        what_if.changed(),
+        what_if.decisions(),
+        percent_changed(what_if),
+        what_if.payers_affected(),
+    );
+    for changed in &what_if.examples {
+        line(
+            &mut text,
+            &format!(
+                "  {} {}: {} → {} ({})",
+                changed.transaction_id,
+                reais(changed.amount_centavos),
+                changed.from,
+                changed.to,
+                changed.rules.join(", "),
+            ),
+        );
+    }
+    text
+}

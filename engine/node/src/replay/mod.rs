@@ -1,0 +1,209 @@
+//! Decisions of a log, recomputed from the log alone and held to what was recorded; and what another
+//! policy would have done.
+
+mod history;
+mod what_if;
+
+pub use history::{History, ListsThen, LoggedPolicy};
+pub use what_if::{Cell, Changed, Matrix, RuleTotals, WhatIf};
+
+use catraca_core::log::SoundBlock;
+use catraca_core::policy::language::ROWS;
+use catraca_core::policy::replay::{self, Difference, differences, recorded_parties};
+use catraca_core::policy::{Batch, Judgement, Party, Policy};
+use catraca_wire::extension::RulesSeen;
+use catraca_wire::frame::{Verdict, text_of};
+use catraca_wire::record::{RecordHead, RecordKind};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Differing decisions that are kept to be shown.
+pub const MAX_SHOWN: usize = 20;
+
+/// A decision that is not what was recorded.
+#[derive(Debug, Clone)]
+pub struct Differing {
+    /// Stream and sequence number of its record.
+    pub shard: u16,
+    /// Sequence number.
+    pub lsn: u64,
+    /// Id of its transaction.
+    pub transaction_id: String,
+    /// Version of the policy that decided.
+    pub policy_version: u32,
+    /// In what it differs.
+    pub in_what: Vec<Difference>,
+    /// The verdict that was recorded, as its code.
+    pub recorded: u8,
+    /// What came now.
+    pub judged: Judgement,
+}
+
+/// What a replay found.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// Decisions recomputed.
+    pub decisions: u64,
+    /// Of these, decisions that are not what was recorded.
+    pub differing: u64,
+    /// The first of them.
+    pub first: Vec<Differing>,
+    /// By difference.
+    pub by_difference: BTreeMap<Difference, u64>,
+    /// Decisions of policies that the log does not hold, or that this build can't read; by version.
+    pub without_policy: BTreeMap<u32, u64>,
+    /// Decisions whose lists could not be looked up again: what their records say of payer and payee
+    /// was taken as it is.
+    pub lists_taken_as_recorded: u64,
+    /// Decisions whose records can't be read.
+    pub unreadable: u64,
+}
+
+/// What neighbours that are judged together have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    policy_version: u32,
+    snapshot_id: u64,
+    overlay_sequence: u64,
+}
+
+/// Recomputes one stream.
+pub struct Replay<'h> {
+    history: &'h History,
+    lists: ListsThen,
+    batch: Batch,
+    times: Range<u64>,
+    /// What it found.
+    pub found: Found,
+    /// What another policy would have done.
+    pub what_if: Option<WhatIf>,
+}
+
+impl<'h> Replay<'h> {
+    /// Of decisions made at these times, nanoseconds since 1970 UTC.
+    pub fn new(history: &'h History, times: Range<u64>, what_if: Option<WhatIf>) -> Self {
+        Self {
+            history,
+            lists: ListsThen::new(),
+            batch: Batch::new(),
+            times,
+            found: Found::default(),
+            what_if,
+        }
+    }
+
+    /// The next stream: its lists begin anew.
+    pub fn next_stream(&mut self) {
+        self.lists = ListsThen::new();
+    }
+
+    /// Takes the next block of the stream.
+    pub fn block(&mut self, block: &SoundBlock<'_>) {
+        let mut together: Vec<(&RecordHead, &[u8], (Party, Party))> = Vec::with_capacity(ROWS);
+        let mut seen = None;
+        for (head, extension) in block.records() {
+            let is_wanted = head.kind == RecordKind::Decision.to_wire()
+                && self.times.contains(&head.decided_at_ns.to_native());
+            if !is_wanted {
+                continue;
+            }
+            let sees = Seen {
+                policy_version: head.policy_version.to_native(),
+                snapshot_id: head.snapshot_id.to_native(),
+                overlay_sequence: head.overlay_sequence.to_native(),
+            };
+            if together.len() == ROWS || seen.is_some_and(|seen| seen != sees) {
+                self.judge(block.place.shard, &mut together);
+            }
+            seen = Some(sees);
+            let Some(parties) = recorded_parties(head) else {
+                self.found.unreadable += 1;
+                continue;
+            };
+            let parties = self.look_up(head, parties, &sees);
+            together.push((head, extension, parties));
+        }
+        self.judge(block.place.shard, &mut together);
+    }
+
+    /// What the lists know of payer and payee, looked up again where that can be.
+    fn look_up(
+        &mut self,
+        head: &RecordHead,
+        recorded: (Party, Party),
+        seen: &Seen,
+    ) -> (Party, Party) {
+        // Records of before there was such a day can't be looked up.
+        let day = head.list_day.to_native();
+        let lists = self.lists.at(self.history, seen.snapshot_id, seen.overlay_sequence);
+        let Some(lists) = lists.filter(|_| day != 0) else {
+            self.found.lists_taken_as_recorded += 1;
+            return recorded;
+        };
+        let again = |party: Party| Party::new(party.document, lists.lookup(party.document, day));
+        (again(recorded.0), again(recorded.1))
+    }
+
+    fn judge(&mut self, shard: u16, together: &mut Vec<(&RecordHead, &[u8], (Party, Party))>) {
+        let Some((first, ..)) = together.first() else { return };
+        let version = first.policy_version.to_native();
+        match self.history.policy_of(version).cloned() {
+            Some(policy) => self.compare(shard, &policy, together),
+            None => {
+                *self.found.without_policy.entry(version).or_default() += together.len() as u64;
+            }
+        }
+        if let Some(what_if) = &mut self.what_if {
+            what_if.judge(&mut self.batch, together);
+        }
+        together.clear();
+    }
+
+    fn compare(
+        &mut self,
+        shard: u16,
+        policy: &Arc<Policy>,
+        together: &[(&RecordHead, &[u8], (Party, Party))],
+    ) {
+        self.batch.clear();
+        for (head, extension, parties) in together {
+            // What the clocks said then is recorded: the table of zones may have changed since.
+            let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
+            replay::push(&mut self.batch, policy, head, offset_minutes, *parties);
+        }
+        policy.judge(&mut self.batch);
+        self.found.decisions += together.len() as u64;
+        for (row, (head, extension, _)) in together.iter().enumerate() {
+            let judged = self.batch.judgement(row);
+            let in_what = differences(policy, judged, head, extension);
+            if in_what.is_empty() {
+                continue;
+            }
+            self.found.differing += 1;
+            for difference in &in_what {
+                *self.found.by_difference.entry(*difference).or_default() += 1;
+            }
+            if self.found.first.len() < MAX_SHOWN {
+                self.found.first.push(Differing {
+                    shard,
+                    lsn: head.lsn.to_native(),
+                    transaction_id: text_of(&head.transaction.id).to_owned(),
+                    policy_version: policy.version(),
+                    in_what,
+                    recorded: head.verdict,
+                    judged: *judged,
+                });
+            }
+        }
+    }
+}
+
+/// The place of a verdict in a matrix.
+const fn place(verdict: Verdict) -> usize {
+    match verdict {
+        Verdict::Approve => 0,
+        Verdict::Review => 1,
+        Verdict::Deny => 2,
+    }
+}

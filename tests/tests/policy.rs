@@ -1,0 +1,226 @@
+//! Policies on a running node: taken into force, refused, rolled back; over restarts, a failover and what
+//! is cut off; and recomputed from the log.
+
+use catraca_tests::command;
+use catraca_tests::load::Load;
+use catraca_tests::logs::assert_verified;
+use catraca_tests::node::{Node, Setup, folder};
+use catraca_tests::pair::{Pair, ask, await_in_sync};
+use catraca_tests::payments::{between, document};
+use catraca_wire::client::{Decision, now_ns};
+use catraca_wire::frame::{ClusterRequest, Verdict};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+const STRICT: &str = r#"
+thresholds = { review = 400, deny = 900 }
+
+[[rule]]
+id = "high"
+when = "tx.amount > reais(1000)"
+score = 450
+
+[[rule]]
+id = "very-high"
+when = "tx.amount > reais(15000)"
+verdict = "deny"
+"#;
+
+const LENIENT: &str = r#"
+[[rule]]
+id = "very-high"
+when = "tx.amount > reais(15000)"
+verdict = "review"
+"#;
+
+fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+fn policy(node: &Node, args: &[&str]) -> Value {
+    let address = node.listen.to_string();
+    command::json([&["policy"], args, &["--addr", &address, "--json"]].concat())
+}
+
+fn activate(node: &Node, path: &Path) -> Value {
+    policy(node, &["activate", &path.display().to_string()])
+}
+
+/// Decides on a payment of so many centavos.
+fn decide(node: &Node, id: &str, amount_centavos: i64) -> Decision {
+    let mut payment = between(id, document(1), document(2), now_ns());
+    payment.amount_centavos = amount_centavos;
+    node.client().decide(&payment).expect("decided")
+}
+
+fn verdict(node: &Node, id: &str, amount_centavos: i64) -> (Verdict, u32, u16) {
+    let decision = decide(node, id, amount_centavos);
+    (decision.verdict, decision.answer.policy_version, decision.answer.score)
+}
+
+/// Replays a log; gives the exit status and what was found.
+fn replay(data_dir: &Path, more: &[&str]) -> (Option<i32>, Value) {
+    let data_dir = data_dir.display().to_string();
+    let output = command::run([&["log", "replay", &data_dir, "--json"], more].concat());
+    let found = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (output.status.code(), found)
+}
+
+#[test]
+fn a_policy_decides_from_its_activation_on_and_survives_restarts() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let setup = Setup::new(&data_dir).shards(2);
+    let (strict, lenient) =
+        (write(dir.path(), "strict.toml", STRICT), write(dir.path(), "lenient.toml", LENIENT));
+    let node = setup.start();
+    assert_eq!(verdict(&node, "before", 200_000), (Verdict::Approve, 0, 0));
+    assert_eq!(policy(&node, &["status"])["version"], 0);
+    let state = activate(&node, &strict);
+    assert_eq!((&state["version"], &state["changed"]), (&1.into(), &true.into()), "{state:#}");
+    assert_eq!(activate(&node, &strict)["changed"], false, "it is in force");
+    assert_eq!(verdict(&node, "low", 100_000), (Verdict::Approve, 1, 0));
+    let high = decide(&node, "high", 100_001);
+    assert_eq!(
+        (high.verdict, high.answer.score, high.answer.matched_rules),
+        (Verdict::Review, 450, 1 << 4)
+    );
+    assert_eq!(verdict(&node, "very-high", 1_500_001), (Verdict::Deny, 1, 450));
+    assert_eq!(node.metric("catraca_policy_version"), 1.0);
+    node.kill();
+    let node = setup.start();
+    assert_eq!(verdict(&node, "restarted", 100_001), (Verdict::Review, 1, 450));
+    assert_eq!(activate(&node, &lenient)["version"], 2);
+    assert_eq!(verdict(&node, "lenient", 100_001), (Verdict::Approve, 2, 0));
+    assert_eq!(verdict(&node, "other", 1_500_001), (Verdict::Review, 2, 0));
+    let state = policy(&node, &["rollback"]);
+    assert_eq!((&state["version"], &state["previous_version"]), (&3.into(), &2.into()));
+    assert_eq!(verdict(&node, "rolled-back", 100_001), (Verdict::Review, 3, 450));
+    node.stop();
+    // Who decides after a start with another number of shards has it, too.
+    let node = setup.shards(1).start();
+    assert_eq!(verdict(&node, "one-shard", 100_001), (Verdict::Review, 3, 450));
+    let state = policy(&node, &["rollback"]);
+    assert_eq!((&state["version"], &state["rules"]), (&4.into(), &1.into()));
+    node.stop();
+    assert_verified(&data_dir, true);
+    let (status, found) = replay(&data_dir, &[]);
+    assert_eq!((status, &found["equal"]), (Some(0), &true.into()), "{found:#}");
+    assert_eq!((&found["decisions"], &found["differing"]), (&9.into(), &0.into()));
+    assert_eq!(found["policies"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn what_is_no_policy_is_refused_and_the_one_in_force_stays() {
+    let dir = folder();
+    let node = Setup::new(&dir.path().join("data")).start();
+    let strict = write(dir.path(), "strict.toml", STRICT);
+    activate(&node, &strict);
+    let address = node.listen.to_string();
+    let refused = |path: &Path| {
+        let path = path.display().to_string();
+        let output = command::run(["policy", "activate", &path, "--addr", &address]);
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    let wrong = write(dir.path(), "wrong.toml", &STRICT.replace("tx.amount", "tx.amont"));
+    let (status, text) = refused(&wrong);
+    assert_eq!(status, Some(3));
+    assert!(text.contains("wrong.toml:6:9: there is no field tx.amont"), "{text}");
+    let (status, _) = refused(&dir.path().join("missing.toml"));
+    assert_eq!(status, Some(1));
+    // The node reads the file itself: it must be the text that was checked.
+    let mut client = node.client();
+    let path = strict.display().to_string();
+    let other = catraca_wire::frame::PolicyChange::activate(&path, [1; 32]).expect("short");
+    let error = client.policy(&other).expect_err("another text");
+    assert!(error.to_string().contains("not the one that was checked"), "{error}");
+    let folder = catraca_wire::frame::PolicyChange::activate("/", [1; 32]).expect("short");
+    assert!(client.policy(&folder).expect_err("a folder").to_string().contains("no file"));
+    let stale = catraca_wire::frame::PolicyChange::rollback([1; 32]);
+    assert!(
+        client
+            .policy(&stale)
+            .expect_err("stale")
+            .to_string()
+            .contains("another policy is in force")
+    );
+    let output = command::run(["policy", "rollback", "--addr", &address]);
+    let text = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        output.status.code() == Some(1) && text.contains("holds no policy from before"),
+        "{text}"
+    );
+    assert_eq!(verdict(&node, "still", 100_001), (Verdict::Review, 1, 450));
+    node.stop();
+}
+
+#[test]
+fn a_standby_has_the_policy_and_decides_by_it_once_it_is_promoted() {
+    let pair = Pair::new(1);
+    let strict = write(pair.folder(), "strict.toml", STRICT);
+    let lenient = write(pair.folder(), "lenient.toml", LENIENT);
+    let primary = pair.start(0);
+    activate(&primary, &strict);
+    pair.share_key();
+    let standby = pair.start(1);
+    await_in_sync(&primary, &standby);
+    assert_eq!(activate(&primary, &lenient)["version"], 2);
+    assert_eq!(verdict(&primary, "before", 1_500_001), (Verdict::Review, 2, 0));
+    let output = command::run(["policy", "status", "--addr", &standby.listen.to_string()]);
+    assert_eq!(output.status.code(), Some(1), "a standby does not say: {output:?}");
+    primary.kill();
+    ask(&standby, &ClusterRequest::promote(false)).expect("promoted");
+    assert_eq!(verdict(&standby, "after", 1_500_001), (Verdict::Review, 2, 0));
+    assert_eq!(policy(&standby, &["rollback"])["version"], 3);
+    assert_eq!(verdict(&standby, "rolled-back", 100_001), (Verdict::Review, 3, 450));
+    standby.stop();
+    let (status, found) = replay(&pair.data_dir(1), &[]);
+    assert_eq!((status, &found["differing"]), (Some(0), &0.into()), "{found:#}");
+}
+
+#[test]
+fn policies_come_and_go_under_load_and_every_decision_recomputes() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let node = Setup::new(&data_dir).shards(2).start();
+    let policies =
+        [write(dir.path(), "strict.toml", STRICT), write(dir.path(), "lenient.toml", LENIENT)];
+    let load = Load::start(&node, "load", 64);
+    for change in 0..10 {
+        load.wait_for(load.answered() + 200);
+        let state = activate(&node, &policies[change % 2]);
+        assert_eq!(state["version"], change as u64 + 1);
+    }
+    load.wait_for(load.answered() + 200);
+    let seen = load.stop();
+    drop(seen);
+    node.stop();
+    let (status, found) = replay(&data_dir, &[]);
+    assert_eq!((status, &found["equal"]), (Some(0), &true.into()), "{found:#}");
+    assert!(found["decisions"].as_u64().expect("a number") > 2_000, "{found:#}");
+    assert_eq!(found["policies"].as_array().map(Vec::len), Some(10));
+    // What another policy would have done: nothing else, or everything.
+    let all = write(
+        dir.path(),
+        "all.toml",
+        "[[rule]]\nid = \"all\"\nwhen = \"true\"\nverdict = \"deny\"\n",
+    );
+    let all = all.display().to_string();
+    let (status, found) = replay(&data_dir, &["--policy", &all, "--max-changed-percent", "1"]);
+    assert_eq!(status, Some(3), "more would change");
+    let what_if = &found["what_if"];
+    let decisions = found["decisions"].as_u64().expect("a number");
+    let denied: u64 = ["approve", "review", "deny"]
+        .iter()
+        .map(|from| what_if["matrix"][from]["deny"]["count"].as_u64().expect("a number"))
+        .sum();
+    assert_eq!((denied, what_if["decisions"].as_u64()), (decisions, Some(decisions)));
+    assert_eq!(what_if["rules"][0]["matched"]["count"].as_u64(), Some(decisions));
+    let same = what_if["matrix"]["deny"]["deny"]["count"].as_u64().expect("a number");
+    assert_eq!(what_if["changed"].as_u64(), Some(decisions - same));
+    let (status, _) = replay(&data_dir, &["--policy", &all, "--max-changed-percent", "100"]);
+    assert_eq!(status, Some(0));
+}
