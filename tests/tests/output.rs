@@ -157,6 +157,40 @@ fn every_subcommand_prints_safely() {
     case("policy check", &["policy", "check", &policy], 0);
     case("policy check", &["policy", "check", &policy, "--json"], 0);
     case("policy check", &["policy", "check", &csv], 3);
+    case("policy activate", &["policy", "activate", &policy, "--addr", &addr], 0);
+    let second = path("second.toml");
+    std::fs::write(&second, "[[rule]]\nid = \"b\"\nwhen = \"payer.listed\"\nscore = 2\n")
+        .expect("written");
+    case("policy activate", &["policy", "activate", &second, "--addr", &addr, "--json"], 0);
+    case("policy rollback", &["policy", "rollback", "--addr", &addr], 0);
+    case("policy rollback", &["policy", "rollback", "--addr", &addr, "--json"], 0);
+    case("policy status", &["policy", "status", "--addr", &addr], 0);
+    case("policy status", &["policy", "status", "--addr", &addr, "--json"], 0);
+    case("policy diff", &["policy", "diff", &policy, &second], 3);
+    case("policy diff", &["policy", "diff", &policy, &policy, "--json"], 0);
+    case("policy history", &["policy", "history", &data], 0);
+    case("policy history", &["policy", "history", &data, "--json"], 0);
+    case("policy history", &["policy", "history", &data, "--text", "1"], 0);
+    let made_up = path("payment.json");
+    std::fs::write(&made_up, "{\"amount_centavos\": 5}").expect("written");
+    let explain = ["policy", "explain", &policy, "--transaction", &made_up];
+    case("policy explain", &explain, 0);
+    case("policy explain", &[&explain[..], &["--json"]].concat(), 0);
+    let stored = ["policy", "explain", &policy, "--log", &data, "--id", "order-1"];
+    case("policy explain", &stored, 0);
+    let cases = path("cases.toml");
+    std::fs::write(&cases, "[[case]]\nname = \"it passes\"\nverdict = \"approve\"\n")
+        .expect("written");
+    case("policy test", &["policy", "test", &policy, &cases], 0);
+    case("policy test", &["policy", "test", &policy, &cases, "--json"], 0);
+    let init = path("init");
+    let empty = || {
+        drop(std::fs::remove_dir_all(&init));
+        std::fs::create_dir(&init).expect("made");
+    };
+    nobody_reads(&["policy", "init", "--dir", &init], 0, empty);
+    case("log replay", &["log", "replay", &data], 0);
+    case("log replay", &["log", "replay", &data, "--policy", &policy, "--json"], 0);
     case("log verify", &["log", "verify", &data], 0);
     case("log verify", &["log", "verify", &data, "--json"], 0);
     case("log head", &["log", "head", &data], 0);
@@ -187,6 +221,7 @@ fn every_subcommand_prints_safely() {
     tried.insert("log synth".to_owned());
     node.stop();
 
+    tried.insert("policy init".to_owned());
     // In tests of their own, below: they change what a pair is.
     tried.extend(["promote", "solo"].map(str::to_owned));
     let mut named = BTreeSet::new();

@@ -37,6 +37,141 @@ fn the_policy_of_the_page_is_sound() {
     assert_eq!(report["rules"][1]["fields"], serde_json::json!(["tx.channel"]));
 }
 
+/// The default policy does what its tests say, and they notice when it does not.
+#[test]
+fn the_default_policy_is_sound_and_its_tests_pass() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let run = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+        command.current_dir(dir.path()).arg("policy").args(args).output().expect("it starts")
+    };
+    assert!(run(&["init"]).status.success());
+    assert_eq!(run(&["init"]).status.code(), Some(1), "what is there is not touched");
+    assert!(run(&["check", "pix.toml"]).status.success());
+    let report =
+        |args: &[&str]| -> Value { serde_json::from_slice(&run(args).stdout).expect("JSON") };
+    let tested = ["test", "pix.toml", "pix-tests.toml", "--json"];
+    let came = report(&tested);
+    assert_eq!(came["wrong"], 0, "{came:#}");
+    assert!(came["cases"].as_array().expect("cases").len() >= 15);
+    let policy = dir.path().join("pix.toml");
+    let text = fs::read_to_string(&policy).expect("there");
+    let looser = text.replace("tx.amount > reais(1000)", "tx.amount > reais(1001)");
+    fs::write(&policy, looser).expect("own");
+    assert_eq!(report(&tested)["wrong"], 1, "a case that can't fail");
+    assert_eq!(run(&tested).status.code(), Some(3));
+    // What a payment of one's own says must make sense, and so must what is wanted of it.
+    let cases = dir.path().join("cases.toml");
+    for (case, fault) in [
+        ("payment = { amount_centavos = 0 }", "amount_centavos: at least 1"),
+        ("payment = { rail = 'wire' }", "rail: \"wire\" is none of other, pix"),
+        ("payment = { payer = '1' }", "payer: "),
+        ("payment = { time = 'noon' }", "time: local"),
+        ("payment = { payee_listed = 'ceis', payee_allowed = true }", "listed, or allowed"),
+        ("matches = ['no-rule']", "no rule no-rule"),
+        (
+            "matches_not = ['small-hours']\npayment = { time = '2026-11-24T03:00:00' }",
+            "small-hours matches",
+        ),
+    ] {
+        fs::write(&cases, format!("[[case]]\nname = 'a'\n{case}\n")).expect("own");
+        let came = report(&["test", "pix.toml", "cases.toml", "--json"]);
+        let told = came["cases"][0]["faults"][0].as_str().unwrap_or_default();
+        assert!(told.contains(fault), "{case}: {came:#}");
+    }
+}
+
+#[test]
+fn a_payment_is_explained_rule_by_rule_and_documents_are_masked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let policy = dir.path().join("policy.toml");
+    fs::write(
+        &policy,
+        "[[rule]]\nid = \"own\"\nwhen = \"payer.document == payee.document\"\nverdict = \"review\"\n\
+         [[rule]]\nid = \"list\"\nwhen = \"has(payee.list) && payee.list == 'ceis'\"\nscore = 5\n",
+    )
+    .expect("own");
+    let payment = dir.path().join("payment.json");
+    fs::write(&payment, r#"{"payee": "529.982.247-25"}"#).expect("own");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+    command.args(["policy", "explain"]).arg(&policy).arg("--transaction").arg(&payment);
+    let text = String::from_utf8(command.output().expect("it starts").stdout).expect("text");
+    assert!(text.starts_with("REVIEW, because of rule own; score 0\n"), "{text}");
+    assert!(text.contains("payer.document = ***.982.247-**"), "{text}");
+    assert!(text.contains("payee.list = missing") && !text.contains("52998224725"), "{text}");
+    let output = command.arg("--json").output().expect("it starts");
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let [own, list] = [0, 1].map(|rule| &explained["explained"][0]["rules"][rule]);
+    assert_eq!((&own["matched"], &list["matched"]), (&true.into(), &false.into()));
+    assert_eq!(list["values"]["payee.list"], "missing");
+}
+
+#[test]
+fn what_changes_between_two_policies_is_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let rule = |id: &str, when: &str, score: i32| {
+        format!("[[rule]]\nid = \"{id}\"\nwhen = \"{when}\"\nscore = {score}\n")
+    };
+    let (a, b) = (rule("a", "tx.hour < 5", 10), rule("b", "payer.listed", 20));
+    let paths = ["from.toml", "to.toml"].map(|name| dir.path().join(name));
+    let diff = |from: &str, to: &str| -> (Option<i32>, Value) {
+        fs::write(&paths[0], from).expect("own");
+        fs::write(&paths[1], to).expect("own");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+        let command = command.args(["policy", "diff", "--json"]).args(&paths);
+        let output = command.output().expect("it starts");
+        (output.status.code(), serde_json::from_slice(&output.stdout).expect("JSON"))
+    };
+    assert_eq!(diff(&[&a[..], &b].concat(), &[&a[..], "# more\n", &b].concat()).0, Some(0));
+    for (from, to, rule, what) in [
+        (a.clone(), [&a[..], &b].concat(), Value::from("b"), "added"),
+        ([&a[..], &b].concat(), b.clone(), "a".into(), "removed"),
+        (a.clone(), a.replace("< 5", "< 6"), "a".into(), "when"),
+        (a.clone(), a.replace("10", "11"), "a".into(), "effect"),
+        (a.clone(), format!("{a}shadow = true\n"), "a".into(), "effect"),
+        (a.clone(), format!("{a}valid_from = 2026-12-01\n"), "a".into(), "days"),
+        (a.clone(), format!("{a}owner = \"x\"\n"), "a".into(), "notes"),
+        (a.clone(), format!("thresholds = {{ deny = 9 }}\n{a}"), Value::Null, "thresholds"),
+        (a.clone(), format!("time_zone = \"America/Manaus\"\n{a}"), Value::Null, "time zone"),
+        ([&a[..], &b].concat(), [&b[..], &a].concat(), Value::Null, "order of the rules"),
+    ] {
+        let (status, report) = diff(&from, &to);
+        assert_eq!(status, Some(3), "{what}");
+        let found = &report["differences"];
+        assert_eq!((&found[0]["rule"], &found[0]["what"]), (&rule, &what.into()), "{report:#}");
+        assert_eq!(found.as_array().map(Vec::len), Some(1), "{report:#}");
+    }
+}
+
+/// The keys that a policy may have are on the page, and no others.
+#[test]
+fn the_page_has_every_key() {
+    let page = page();
+    let on_page = |heading: &str| -> Vec<String> {
+        let rows = page.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
+        rows.take_while(|line| line.starts_with('|'))
+            .flat_map(|row| {
+                let names = row.split('|').nth(1).expect("a cell").split(", ");
+                names.map(|name| name.trim().trim_matches('`').to_owned()).collect::<Vec<_>>()
+            })
+            .collect()
+    };
+    // What is unknown is answered with what is known.
+    let known = |text: &str| -> Vec<String> {
+        let faults = catraca_node::policy_file::parse(text).expect_err("an unknown key");
+        let (_, names) = faults[0].message.split_once("expected one of ").expect("all of them");
+        names.split(", ").map(|name| name.trim_matches('`').to_owned()).collect()
+    };
+    for (heading, text) in
+        [("| key of a policy |", "none = 1"), ("| key of a rule |", "[[rule]]\nnone = 1")]
+    {
+        let (mut page, mut known) = (on_page(heading), known(text));
+        page.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(page, known, "{heading}");
+    }
+}
+
 #[test]
 fn the_page_has_every_field() {
     let page = page();

@@ -143,6 +143,13 @@ impl Zone {
         })
     }
 
+    /// The moment of a date and time on its clocks, nanoseconds since 1970 UTC: the earlier one where they
+    /// show it twice, the one behind where they pass over it; `None` before 1970 and after 2554.
+    pub fn moment_of(&self, civil: jiff::civil::DateTime) -> Option<u64> {
+        let zoned = civil.to_zoned(self.rules.clone()).ok()?;
+        u64::try_from(zoned.timestamp().as_nanosecond()).ok()
+    }
+
     /// The first moment of a date, nanoseconds since 1970 UTC; 0 before, and the last that can be
     /// told after the year 2554.
     pub fn begin_of(&self, date: Date) -> u64 {

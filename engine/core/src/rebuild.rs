@@ -8,11 +8,11 @@ pub mod dedupe_file;
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::index::SegmentSummary;
+use crate::log::policies::{PolicyInLog, PolicyText, PolicyUnreadable};
 use crate::log::start::LogStart;
 use crate::log::{BlockLocation, SoundBlock};
 use crate::memory::TableMemory;
 use crate::owner::{owner, owner_of_position};
-use crate::policy::{PolicyInLog, PolicyText, PolicyUnreadable};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;

@@ -1,7 +1,7 @@
 //! What decisions depend on besides the transaction, as a start or a promotion finds it.
 
 use catraca_core::blacklist::{Overlay, Snapshot};
-use catraca_core::policy::PolicyInLog;
+use catraca_core::log::policies::PolicyInLog;
 use std::sync::Arc;
 
 /// What is in use.

@@ -14,6 +14,7 @@ pub mod filling;
 pub mod hex;
 pub mod index;
 pub mod packed;
+pub mod policies;
 pub mod proof;
 pub mod recovery;
 pub mod start;

@@ -5,7 +5,7 @@
 //! It takes the place of log that nobody can read again, so one that is unsound stops a node.
 
 use super::Tail;
-use crate::policy::{MAX_POLICY_LEN, PolicyId, PolicyText};
+use crate::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyText};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::log_start::{
     CHECKPOINT_MAGIC, LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead,

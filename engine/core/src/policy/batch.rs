@@ -1,7 +1,7 @@
 //! Transactions that are judged together. Its memory is taken once: judging allocates nothing.
 
 use super::facts::{self, Facts, LocalTime};
-use super::language::{Machine, ROWS, RowSet, Rows};
+use super::language::{Field, Machine, ROWS, RowSet, Rows};
 use super::rules::{EVERY_DAY, ListsDecide, RuleVerdict, Rules};
 use super::{Decision, LIST_RULES, MAX_SCORE, by_lists};
 use catraca_wire::extension::{MAX_RULE_WORDS, RulesSeen};
@@ -101,6 +101,11 @@ impl Batch {
             came: Came::default(),
             judged,
         });
+    }
+
+    /// A field of a transaction; `None` where it lacks it, or where no rules look at it.
+    pub fn field(&self, row: usize, field: Field) -> Option<i64> {
+        self.fields.get(row, field)
     }
 
     /// What was judged of a transaction.

@@ -9,14 +9,12 @@
 
 mod batch;
 mod facts;
-mod in_log;
 pub mod language;
 pub mod replay;
 mod rules;
 
 pub use batch::{Batch, Judgement};
 pub use facts::{Facts, Party};
-pub use in_log::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText, PolicyUnreadable};
 pub use rules::{
     EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule, RuleEffect, RuleVerdict,
     RuleWords, Rules, Segment, Thresholds,

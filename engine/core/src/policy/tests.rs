@@ -142,7 +142,7 @@ fn what_has_no_result_counts_against_the_payment() {
         let is_against = u64::from(expected != Verdict::Approve);
         assert_eq!(came[0].rules.matched, [is_against, 0, 0, 0], "{effect:?}");
         assert_eq!(
-            came[0].rules.settled_by == None,
+            came[0].rules.settled_by.is_none(),
             effect.1 != Some(RuleVerdict::Deny),
             "{effect:?}"
         );

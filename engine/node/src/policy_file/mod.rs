@@ -8,11 +8,13 @@ pub use place::PolicyFault;
 
 use crate::time_zone;
 use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
+use catraca_core::log::policies::{
+    MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText as LoggedPolicy,
+};
 use catraca_core::policy::language::{self, Field};
 use catraca_core::policy::{
-    EVERY_DAY, ListsDecide, MAX_POLICY_LEN, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, PolicyId,
-    PolicyInLog, PolicyText as LoggedPolicy, Rule, RuleEffect, RuleVerdict, Rules, Segment,
-    Thresholds,
+    EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, Rule, RuleEffect,
+    RuleVerdict, Rules, Segment, Thresholds,
 };
 use catraca_wire::transaction::Rail;
 use place::File;

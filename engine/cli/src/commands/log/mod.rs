@@ -79,7 +79,7 @@ pub fn run(args: Args) -> Outcome {
 
 /// The log of a data directory. What a standby left that crashed while it caught up is not damaged:
 /// its place tells.
-fn open(data_dir: &Path, key: Option<ChainKey>) -> Result<LogReader, LogError> {
+pub(super) fn open(data_dir: &Path, key: Option<ChainKey>) -> Result<LogReader, LogError> {
     // A copy may come without the file, and whoever reads a log is not to be stopped by it.
     let place = state_file::load(data_dir).ok().flatten();
     let last_write = place.map_or_else(LastWrite::default, |place| place.last_write());
@@ -87,7 +87,10 @@ fn open(data_dir: &Path, key: Option<ChainKey>) -> Result<LogReader, LogError> {
 }
 
 /// The key to check the chain with: from the file named, else from the data directory, else none.
-fn chain_key(data_dir: &Path, named: Option<&PathBuf>) -> Result<Option<ChainKey>, Failure> {
+pub(super) fn chain_key(
+    data_dir: &Path,
+    named: Option<&PathBuf>,
+) -> Result<Option<ChainKey>, Failure> {
     let beside = data_dir.join(key::KEY_FILE);
     let key = match named {
         Some(path) => Some(key::load(path)),

@@ -7,7 +7,7 @@ use super::{chain_key, open};
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use crate::commands::policy::sound;
-use catraca_core::policy::PolicyId;
+use catraca_core::log::policies::PolicyId;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
 use catraca_node::replay::{Cell, Differing, Found, History, Matrix, Replay, WhatIf};

@@ -1,6 +1,6 @@
 //! A policy's file, and what is wrong with it: each fault with its place and what to write instead.
 
-use catraca_core::policy::MAX_POLICY_LEN;
+use catraca_core::log::policies::MAX_POLICY_LEN;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
 use std::fmt::Write as _;
@@ -10,9 +10,14 @@ use std::path::Path;
 
 /// The text of a policy's file.
 pub(super) fn read(path: &Path) -> Result<String, Failure> {
+    // Reading it says by how much it is too long.
+    read_up_to(path, MAX_POLICY_LEN as u64)
+}
+
+/// A text file, one byte more than `most` of it at the most.
+pub(super) fn read_up_to(path: &Path, most: u64) -> Result<String, Failure> {
     let mut bytes = Vec::new();
-    let most = MAX_POLICY_LEN as u64 + 1;
-    let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
     read.map_err(|e| Failure::failed(format!("{}: could not be read: {e}", path.display())))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -1,8 +1,14 @@
 //! `catraca policy`: what a fraud team does with its rules.
 
 mod check;
+mod diff;
+mod explain;
 mod file;
+mod history;
+mod init;
+mod made_up;
 mod online;
+mod test;
 
 pub(super) use file::sound;
 
@@ -18,23 +24,43 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Write a policy for Pix to begin with, and its tests
+    #[command(after_help = init::EXAMPLES)]
+    Init(init::Args),
     /// Check a policy's file: types, units, texts, and what each rule costs
     #[command(after_help = check::EXAMPLES)]
     Check(check::Args),
+    /// Hold a policy to payments of your own and what is to become of them
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Args),
+    /// What a policy does with one payment, rule by rule, with the values that it saw
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(explain::Args),
+    /// What changes from one policy to another
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(diff::Args),
     /// Take a policy into force on a running node
     Activate(online::ActivateArgs),
     /// Take the policy into force again that was before
     Rollback(online::RollbackArgs),
     /// The policy in force on a running node
     Status(online::StatusArgs),
+    /// The policies that a log took into force, and their texts
+    #[command(after_help = history::EXAMPLES)]
+    History(history::Args),
 }
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     match args.command {
+        Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Test(args) => test::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Activate(args) => online::activate(&args),
         Command::Rollback(args) => online::rollback(&args),
         Command::Status(args) => online::status(&args),
+        Command::History(args) => history::run(&args),
     }
 }

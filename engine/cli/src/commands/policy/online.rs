@@ -5,7 +5,7 @@ use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::utc;
 use crate::commands::output::{json, lines, print};
-use catraca_core::policy::PolicyId;
+use catraca_core::log::policies::PolicyId;
 use catraca_node::fatal::Failure;
 use catraca_wire::client::Client;
 use catraca_wire::frame::{PolicyChange, PolicyStateReply};

@@ -3,6 +3,8 @@
 //! A row holds each as a number of 64 bits: texts of at most eight characters as their bytes, words as
 //! their codes, documents and keyed hashes as they are. So a program copies numbers, and nothing else.
 
+use catraca_wire::DocumentKey;
+
 /// What a number counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
@@ -174,6 +176,32 @@ fields! {
 impl Field {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// What stands in the field, for people: documents masked.
+    pub fn text(self, value: i64) -> String {
+        match self.ty() {
+            Type::Bool => (value != 0).to_string(),
+            Type::Int(Unit::Centavos) => format!("{value} centavos"),
+            Type::Int(Unit::Seconds) => format!("{value} seconds"),
+            Type::Int(_) => value.to_string(),
+            Type::Word(words) => words
+                .iter()
+                .find(|(_, code)| *code == value)
+                .map_or_else(|| value.to_string(), |(word, _)| format!("\"{word}\"")),
+            Type::Text | Type::Quoted => {
+                let bytes = value.to_be_bytes();
+                let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+                format!("{:?}", String::from_utf8_lossy(&bytes[..len]))
+            }
+            Type::Opaque("a document") => match DocumentKey::from_raw(value as u64) {
+                Some(document) => document.to_string(),
+                None => "unreadable".to_owned(),
+            },
+            // Whose company it is would be told by its number.
+            Type::Opaque("a company") => "a company".to_owned(),
+            Type::Opaque(_) => format!("{value:016x}"),
+        }
+    }
 
     /// The field of this name.
     pub fn named(name: &str) -> Option<Self> {

@@ -1,0 +1,147 @@
+//! A payment that somebody made up, to see what a policy does with it: for `explain` and `test`.
+
+use catraca_core::calendar::Zone;
+use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy};
+use catraca_wire::DocumentKey;
+use catraca_wire::frame::{ListSource, TransactionFields};
+use catraca_wire::transaction::{Channel, Rail};
+use serde::Deserialize;
+
+/// What is made up of a payment. Whatever is left out is what an ordinary one has, or missing where a
+/// payment may lack it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct MadeUp {
+    amount_centavos: i64,
+    rail: String,
+    channel: String,
+    /// Local time in the policy's zone (`2026-11-24T22:30:00`), or RFC 3339.
+    time: String,
+    /// Seconds from then to the decision.
+    age_s: u32,
+    payer: String,
+    payee: String,
+    payer_listed: Option<String>,
+    payee_listed: Option<String>,
+    payer_allowed: bool,
+    payee_allowed: bool,
+    payer_account: u64,
+    payee_account: u64,
+    device: u64,
+    pix_key: u64,
+    payer_ispb: String,
+    payee_ispb: String,
+}
+
+impl Default for MadeUp {
+    fn default() -> Self {
+        Self {
+            amount_centavos: 10_000,
+            rail: "pix".to_owned(),
+            channel: "app".to_owned(),
+            time: "2026-11-24T14:00:00".to_owned(),
+            age_s: 0,
+            payer: "52998224725".to_owned(),
+            payee: "11144477735".to_owned(),
+            payer_listed: None,
+            payee_listed: None,
+            payer_allowed: false,
+            payee_allowed: false,
+            payer_account: 1,
+            payee_account: 2,
+            device: 1,
+            pix_key: 0,
+            payer_ispb: "12345678".to_owned(),
+            payee_ispb: "87654321".to_owned(),
+        }
+    }
+}
+
+/// Nanoseconds in a second.
+const NS_PER_S: u64 = 1_000_000_000;
+
+impl MadeUp {
+    /// What a policy makes of it: the batch that has it alone, and what was judged.
+    ///
+    /// # Errors
+    /// What of it makes no sense.
+    pub fn judge(&self, policy: &Policy) -> Result<(Batch, Judgement), String> {
+        let mut transaction: TransactionFields = bytemuck::Zeroable::zeroed();
+        if self.amount_centavos < 1 {
+            return Err("amount_centavos: at least 1".to_owned());
+        }
+        transaction.amount_centavos = self.amount_centavos.into();
+        transaction.rail = code("rail", &self.rail, Rail::ALL, Rail::name)?.to_wire();
+        transaction.channel =
+            code("channel", &self.channel, Channel::ALL, Channel::name)?.to_wire();
+        let event_time_ns = self.event_time_ns(policy.zone())?;
+        transaction.event_time_ns = event_time_ns.into();
+        transaction.payer_account = self.payer_account.into();
+        transaction.payee_account = self.payee_account.into();
+        transaction.device = self.device.into();
+        transaction.pix_key[..8].copy_from_slice(&self.pix_key.to_le_bytes());
+        transaction.payer_ispb = ispb("payer_ispb", &self.payer_ispb)?;
+        transaction.payee_ispb = ispb("payee_ispb", &self.payee_ispb)?;
+        let payer = party("payer", &self.payer, self.payer_listed.as_ref(), self.payer_allowed)?;
+        let payee = party("payee", &self.payee, self.payee_listed.as_ref(), self.payee_allowed)?;
+        let facts = Facts {
+            transaction: &transaction,
+            payer,
+            payee,
+            decided_at_ns: event_time_ns + u64::from(self.age_s) * NS_PER_S,
+            offset_minutes: policy.zone().offset_at(event_time_ns).minutes,
+        };
+        let mut batch = Batch::new();
+        batch.push(&facts, policy.version() > 0);
+        policy.judge(&mut batch);
+        let judged = *batch.judgement(0);
+        Ok((batch, judged))
+    }
+
+    fn event_time_ns(&self, zone: &Zone) -> Result<u64, String> {
+        let wrong = || {
+            "time: local in the policy's zone (2026-11-24T22:30:00), or RFC 3339, from 1970 to 2554"
+                .to_owned()
+        };
+        if let Ok(timestamp) = self.time.parse::<jiff::Timestamp>() {
+            return u64::try_from(timestamp.as_nanosecond()).map_err(|_| wrong());
+        }
+        let civil: jiff::civil::DateTime = self.time.parse().map_err(|_| wrong())?;
+        zone.moment_of(civil).ok_or_else(wrong)
+    }
+}
+
+fn code<T: Copy>(
+    field: &str,
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, String> {
+    all.iter().copied().find(|&code| name(code) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|&code| name(code)).collect();
+        format!("{field}: {text:?} is none of {}", names.join(", "))
+    })
+}
+
+fn ispb(field: &str, text: &str) -> Result<[u8; 8], String> {
+    if text.is_empty() {
+        return Ok([0; 8]);
+    }
+    text.as_bytes().try_into().map_err(|_| format!("{field}: 8 characters, or none"))
+}
+
+fn party(
+    field: &str,
+    document: &str,
+    listed: Option<&String>,
+    is_allowed: bool,
+) -> Result<Party, String> {
+    let document = DocumentKey::parse(document).map_err(|error| format!("{field}: {error}"))?;
+    let source =
+        |text: &String| code(&format!("{field}_listed"), text, ListSource::ALL, ListSource::name);
+    let listed = listed.map(source).transpose()?;
+    if listed.is_some() && is_allowed {
+        return Err(format!("{field}: it is listed, or allowed, not both"));
+    }
+    Ok(Party { document, listed, is_allowed })
+}
