@@ -8,6 +8,7 @@
 //! `cargo bench -p catraca-benches --bench decide`; a part of the name as argument picks a few.
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, WALL_NS, list};
+use catraca_core::policy::Policy;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey, Found};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN, seal};
@@ -138,7 +139,12 @@ fn parts(criterion: &mut Criterion) {
             }
         });
     });
-    let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: [1; 16] };
+    let identity = BlockIdentity {
+        shard: 0,
+        epoch: 1,
+        cluster_id: [1; 16],
+        policy: Policy::blacklist_only().into(),
+    };
     let mut block = vec![0x31; MAX_BLOCK_LEN];
     for records in [1usize, BATCH] {
         group.throughput(Throughput::Elements(records as u64));

@@ -5,6 +5,8 @@
 
 mod frames;
 mod machine;
+mod policies;
 
 pub use frames::Frames;
 pub use machine::{CHAIN_KEY, Machine, Setup, WALL_NS, list};
+pub use policies::{pix, rules};

@@ -48,6 +48,8 @@ pub struct Setup {
     pub dedupe_entries: usize,
     /// Cluster that the log names.
     pub cluster_id: [u8; 16],
+    /// What decides besides the list.
+    pub policy: Arc<Policy>,
 }
 
 /// The machine.
@@ -89,7 +91,7 @@ impl Machine {
             ShardState {
                 dedupe,
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
-                policy: Policy::blacklist_only().into(),
+                policy: Arc::clone(&setup.policy),
             },
             Journal::new(journal),
         );

@@ -1,9 +1,11 @@
 //! Once warm, deciding allocates nothing: counted, not measured.
 
-use catraca_benches::{Frames, Machine, Setup, list};
+use catraca_benches::{Frames, Machine, Setup, list, pix, rules};
+use catraca_core::policy::Policy;
 use catraca_core::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The system's allocator, counted.
@@ -37,9 +39,20 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn a_warm_shard_allocates_nothing_for_a_decision() {
+    // One test, because the allocations of all threads are counted.
+    for policy in [Policy::blacklist_only().into(), pix(), rules(256)] {
+        allocates_nothing(policy);
+    }
+}
+
+fn allocates_nothing(policy: Arc<Policy>) {
     let entries = 10_000;
-    let setup =
-        Setup { list: list(entries), dedupe_entries: dedupe::MIN_ENTRIES, cluster_id: [1; 16] };
+    let setup = Setup {
+        list: list(entries),
+        dedupe_entries: dedupe::MIN_ENTRIES,
+        cluster_id: [1; 16],
+        policy,
+    };
     let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(entries));
     let mut bytes = vec![0; 512 * SubmitFrame::LEN];
     let mut round = |machine: &mut Machine, batches: usize, count: usize| {

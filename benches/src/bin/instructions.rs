@@ -3,6 +3,7 @@
 //! that both runs have in common falls out of the difference.
 
 use catraca_benches::{Frames, Machine, Setup, list};
+use catraca_core::policy::Policy;
 use catraca_core::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
 use std::process::ExitCode;
@@ -22,8 +23,12 @@ fn main() -> ExitCode {
         );
         return ExitCode::from(2);
     };
-    let setup =
-        Setup { list: list(ENTRIES), dedupe_entries: dedupe::MIN_ENTRIES, cluster_id: [1; 16] };
+    let setup = Setup {
+        list: list(ENTRIES),
+        dedupe_entries: dedupe::MIN_ENTRIES,
+        cluster_id: [1; 16],
+        policy: Policy::blacklist_only().into(),
+    };
     let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(ENTRIES));
     let mut bytes = vec![0; PREPARED * SubmitFrame::LEN];
     frames.fill(&mut bytes, machine.wall_ns());

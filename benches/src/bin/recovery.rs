@@ -6,6 +6,7 @@
 
 use catraca_benches::{CHAIN_KEY, Frames, Machine, Setup, list};
 use catraca_core::log::recovery::LastWrite;
+use catraca_core::policy::Policy;
 use catraca_core::shard::dedupe;
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::from_log;
@@ -53,8 +54,12 @@ fn measure(path: &Path, len: u64) -> Result<(), Box<dyn Error>> {
 /// Writes a log of at least `len` bytes.
 fn write(data_dir: &DataDir, len: u64) -> Result<u64, Box<dyn Error>> {
     let entries = 10_000;
-    let setup =
-        Setup { list: list(entries), dedupe_entries: 1 << 20, cluster_id: data_dir.cluster_id };
+    let setup = Setup {
+        list: list(entries),
+        dedupe_entries: 1 << 20,
+        cluster_id: data_dir.cluster_id,
+        policy: Policy::blacklist_only().into(),
+    };
     let (mut machine, mut frames) = (Machine::new(&setup), Frames::new(entries));
     let mut bytes = vec![0; BATCH * SubmitFrame::LEN];
     let mut file: Option<(u32, File)> = None;

@@ -1,0 +1,40 @@
+//! Policies to measure: the default one, and rules like its in any number.
+
+use catraca_core::policy::Policy;
+use catraca_node::policy_file::{self, PolicyFile};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+fn policy(text: &str) -> Arc<Policy> {
+    let PolicyFile { zone, rules, .. } = policy_file::parse(text).expect("a sound policy");
+    Policy::new(1, zone, rules).into()
+}
+
+/// The policy for Pix that `catraca policy init` writes.
+pub fn pix() -> Arc<Policy> {
+    policy(include_str!("../../engine/cli/src/commands/policy/pix.toml"))
+}
+
+/// So many rules, each of three to five comparisons, no two the same; one in eight matches.
+pub fn rules(count: usize) -> Arc<Policy> {
+    let mut text = "thresholds = { review = 500, deny = 900 }\n".to_owned();
+    for n in 0..count {
+        let (hour, reais) = (n % 24, 10 + n * 70);
+        let when = match n % 4 {
+            0 => format!("tx.rail == 'pix' && payer.kind == 'cpf' && tx.amount > reais({reais})"),
+            1 => format!(
+                "(tx.hour >= {hour} || tx.hour < 6) && tx.amount >= reais({reais}) && tx.amount <= reais({})",
+                reais + 50
+            ),
+            2 => format!(
+                "!has(tx.device) && tx.channel in ['app', 'web'] && tx.amount > reais({reais})"
+            ),
+            _ => format!(
+                "tx.weekday in ['saturday', 'sunday'] && tx.hour == {hour} && payee.kind == 'cnpj' && tx.rail != 'ted'"
+            ),
+        };
+        writeln!(text, "[[rule]]\nid = \"rule-{n}\"\nwhen = \"{when}\"\nscore = {}", n % 90 + 1)
+            .expect("writing to a string can't fail");
+    }
+    policy(&text)
+}
