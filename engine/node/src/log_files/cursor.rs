@@ -37,6 +37,8 @@ pub struct BlockCursor {
     read_len: usize,
     /// Bytes that a reading asks for at most, if no block is longer.
     most_len: usize,
+    /// Bytes read so far, whatever became of them.
+    total_len: u64,
 }
 
 impl BlockCursor {
@@ -53,6 +55,7 @@ impl BlockCursor {
             buffered_len: 0,
             read_len: FIRST_READ_LEN,
             most_len: READ_LEN,
+            total_len: 0,
         }
     }
 
@@ -71,6 +74,11 @@ impl BlockCursor {
     /// block is in the segment after it.
     pub fn place(&self) -> (u32, u64) {
         (self.segment, self.offset)
+    }
+
+    /// Bytes that were read so far for what was given, heads of segments ahead not counted.
+    pub fn read_bytes(&self) -> u64 {
+        self.total_len
     }
 
     /// The next block, if there is one yet: whole, with its padding.
@@ -155,13 +163,10 @@ impl BlockCursor {
         if let Some(len) = whole(self.buffered()) {
             return Ok(Some(len));
         }
-        self.fill(FIRST_READ_LEN)?;
-        let have = self.buffered();
-        if let Some(len) =
-            sound_head(have).map(BlockHead::padded_len).filter(|&len| len > have.len())
-        {
+        self.fill()?;
+        if whole(self.buffered()).is_none() && sound_head(self.buffered()).is_some() {
             // Longer than what was read.
-            self.fill(len)?;
+            self.fill()?;
         }
         let found = whole(self.buffered());
         self.read_len =
@@ -169,7 +174,9 @@ impl BlockCursor {
         Ok(found)
     }
 
-    fn fill(&mut self, least: usize) -> Result<(), LogError> {
+    /// Reads behind what is buffered of a block at the place. Without a block's head nothing is kept:
+    /// what was unwritten may be written by now.
+    fn fill(&mut self) -> Result<(), LogError> {
         let mut file = match self.file.take() {
             Some(file) => file,
             None => SegmentFile::open(&self.data_dir, self.shard, self.segment, Access::Direct)?,
@@ -177,11 +184,28 @@ impl BlockCursor {
         if self.buffer.is_empty() {
             self.buffer = vec![0; READ_LEN + BLOCK_ALIGN];
         }
+        let have = self.buffered();
+        let (kept, least) = match sound_head(have).map(BlockHead::padded_len) {
+            // Whole pages, because a direct reading can begin only behind one.
+            Some(len) if len > have.len() => {
+                let kept = have.len() - have.len() % BLOCK_ALIGN;
+                (kept, len - kept)
+            }
+            _ => (0, FIRST_READ_LEN),
+        };
         let start = self.buffer_start();
+        if kept > 0 {
+            let from = start + (self.offset - self.buffered_at) as usize;
+            self.buffer.copy_within(from..from + kept, start);
+        }
         // Nothing, should the reading fail: the old bytes are of another place.
         (self.buffered_at, self.buffered_len) = (self.offset, 0);
-        let len = self.read_len.max(least).min(READ_LEN);
-        self.buffered_len = file.read_at(&mut self.buffer[start..start + len], self.offset)?;
+        // What is kept is less than the longest block, so there is room for the rest of that.
+        let len = self.read_len.max(least).min(READ_LEN - kept);
+        let at = start + kept;
+        let read_len = file.read_at(&mut self.buffer[at..at + len], self.offset + kept as u64)?;
+        self.buffered_len = kept + read_len;
+        self.total_len += read_len as u64;
         self.file = Some(file);
         Ok(())
     }
@@ -272,5 +296,59 @@ pub fn find_boundary(
             let chain = head.chain;
             return Ok((last == lsn).then_some(FoundBoundary { chain, cursor }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_testkit::log::TestLog;
+
+    /// Records of 256 bytes whose block takes 200 KiB with its head and padding.
+    const RECORDS: usize = 796;
+    const BLOCK_LEN: usize = 200 * 1024;
+
+    fn written(blocks: usize, dir: &Path) -> TestLog {
+        let mut log = TestLog::new(SEGMENT_HEAD_LEN + blocks * BLOCK_LEN);
+        (0..blocks).for_each(|_| assert_eq!(log.plain(RECORDS).len, BLOCK_LEN));
+        assert_eq!(log.segments.len(), 1);
+        log.write(dir);
+        log
+    }
+
+    #[test]
+    fn a_block_that_did_not_fit_into_what_was_read_is_read_once() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = written(40, dir.path());
+        let begin = || BlockCursor::new(dir.path(), 0, 0, SEGMENT_HEAD_LEN as u64);
+        for mut cursor in [begin().in_background(), begin()] {
+            for block in &log.blocks {
+                let bytes = cursor.next_durable().expect("readable").expect("there");
+                assert!(bytes == log.bytes_of(block), "block at {}", block.offset);
+                assert!(cursor.given(block.len) == log.bytes_of(block));
+            }
+            let (read_len, most) = (cursor.read_bytes(), log.segment_len + BACKGROUND_READ_LEN);
+            assert!(read_len <= most as u64, "{read_len} bytes of {}", log.segment_len);
+        }
+    }
+
+    #[test]
+    fn a_block_whose_beginning_was_read_while_it_was_written_is_given_as_it_is_in_the_end() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let log = written(12, dir.path());
+        let mut cursor =
+            BlockCursor::new(dir.path(), 0, 0, SEGMENT_HEAD_LEN as u64).in_background();
+        for (i, block) in log.blocks.iter().enumerate() {
+            // Of the blocks behind this one only the first pages are on the disk.
+            let mut torn = log.clone();
+            for block in &log.blocks[i + 1..] {
+                torn.segments[0][block.offset + BLOCK_ALIGN..block.offset + block.len].fill(0);
+            }
+            torn.write(dir.path());
+            let bytes = cursor.next_durable().expect("readable").expect("there");
+            assert!(bytes == log.bytes_of(block), "block at {}", block.offset);
+        }
+        log.write(dir.path());
+        assert!(cursor.next_durable().expect("readable").is_none());
     }
 }
