@@ -8,12 +8,15 @@ use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{index_path, segment_path};
 use catraca_node::log_files::{LogError, LogReader, segment};
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
+use catraca_wire::block::BlockIdentity;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Transactions whose ids are used again and again.
 const IDS: u64 = 700;
+/// Slices of work in the tests of whose turn it is.
+const TURNS: usize = 40;
 
 /// A stream of several segments, in a folder.
 fn written(dir: &Path, blocks: usize) -> TestLog {
@@ -117,6 +120,57 @@ fn a_log_that_grows_is_read_on_and_its_full_segments_get_indexes() {
     work(&mut index, log.next_lsn - 1);
     for segment in 0..log.segments.len() as u32 - 1 {
         assert!(index_path(dir.path(), 0, segment).exists(), "segment {segment}");
+    }
+}
+
+#[test]
+fn a_stream_that_grows_faster_than_it_is_read_takes_no_turn_of_another() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Blocks that are longer than what is read in one turn.
+    let mut fast = TestLog::new(1024 * 1024);
+    (0..2 * TURNS).for_each(|_| {
+        fast.plain(1100);
+    });
+    fast.write(dir.path());
+    let mut slow = TestLog::of(64 * 1024, BlockIdentity { shard: 1, ..fast.identity });
+    (0..20).for_each(|_| {
+        slow.plain(90);
+    });
+    slow.write(dir.path());
+    let mut index = LogIndex::new(own(dir.path()));
+    for turn in 0..TURNS {
+        let written = fast.blocks[2 * turn + 1];
+        let ends = [written.first_lsn + written.records - 1, slow.next_lsn - 1];
+        assert!(index.work(&ends).expect("readable"), "turn {turn}: the first stream is not read");
+    }
+    let full = slow.segments.len() as u32 - 1;
+    assert!(full >= 5, "{full} full segments");
+    for segment in 0..full {
+        assert!(index_path(dir.path(), 1, segment).exists(), "segment {segment}");
+    }
+    // Nor does the other one take all of them.
+    assert!(index_path(dir.path(), 0, 0).exists());
+}
+
+#[test]
+fn a_stream_that_can_not_be_read_leaves_the_others_their_turns() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let damaged = written(dir.path(), 20);
+    let path = segment_path(dir.path(), 0, damaged.last().segment as u32);
+    let mut bytes = fs::read(&path).expect("there");
+    bytes[damaged.last().offset + 300] ^= 1;
+    fs::write(&path, bytes).expect("own");
+    let mut sound = TestLog::of(64 * 1024, BlockIdentity { shard: 1, ..damaged.identity });
+    (0..20).for_each(|_| {
+        sound.plain(90);
+    });
+    sound.write(dir.path());
+    let ends = [damaged.next_lsn - 1, sound.next_lsn - 1];
+    let mut index = LogIndex::new(own(dir.path()));
+    let failed = (0..TURNS).filter(|_| index.work(&ends).is_err()).count();
+    assert!(failed > 0 && failed < TURNS, "{failed} of {TURNS}");
+    for segment in 0..sound.segments.len() as u32 - 1 {
+        assert!(index_path(dir.path(), 1, segment).exists(), "segment {segment}");
     }
 }
 

@@ -27,6 +27,8 @@ pub struct LogIndex {
     files: IndexFiles,
     dedupe: Option<DedupeFiles>,
     streams: Vec<StreamIndex>,
+    /// Number of the stream that has the next turn, or as many as there are.
+    next: usize,
 }
 
 /// The indexes of one stream.
@@ -54,7 +56,7 @@ struct OpenSegment {
 impl LogIndex {
     /// Of a log of which nothing is read yet.
     pub fn new(log: OwnLog) -> Self {
-        Self { files: IndexFiles::new(log), dedupe: None, streams: Vec::new() }
+        Self { files: IndexFiles::new(log), dedupe: None, streams: Vec::new(), next: 0 }
     }
 
     /// Keeps these as well.
@@ -78,28 +80,20 @@ impl LogIndex {
         }
     }
 
-    /// Does a slice of the work: reads on in the log, up to the last durable record of each stream,
-    /// or opens or makes the index or the dedupe file of one full segment. Gives whether there is
-    /// more to do.
+    /// Does a slice of the work: reads on in the log, up to the last durable record of a stream, or
+    /// opens or makes the index or the dedupe file of one full segment. Gives whether there is more
+    /// to do. The streams take turns, also where one fails: none waits because another one's log
+    /// grows faster than it is read.
     ///
     /// # Errors
     /// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
     /// written.
     pub fn work(&mut self, ends: &[u64]) -> Result<bool, LogError> {
         self.know(ends.len());
-        for (stream, &end) in self.streams.iter_mut().zip(ends) {
-            let dedupe = self.dedupe.as_ref();
-            if stream.advance(&self.files, dedupe, end, SLICE_LEN)? {
-                return Ok(true);
-            }
-            let first = stream.begin(&self.files)?;
-            if let Some(dedupe) = dedupe
-                && stream.keep(&self.files, dedupe, first)?
-            {
-                return Ok(true);
-            }
-            if let Some(missing) = stream.missing(first) {
-                stream.bring(&self.files, missing)?;
+        for _ in 0..ends.len() {
+            let turn = self.next % ends.len();
+            self.next = turn + 1;
+            if self.streams[turn].work(&self.files, self.dedupe.as_ref(), ends[turn])? {
                 return Ok(true);
             }
         }
@@ -135,6 +129,27 @@ impl LogIndex {
 }
 
 impl StreamIndex {
+    /// Does a slice of the work on this stream; gives whether there was something to do.
+    fn work(
+        &mut self,
+        files: &IndexFiles,
+        dedupe: Option<&DedupeFiles>,
+        end: u64,
+    ) -> Result<bool, LogError> {
+        if self.advance(files, dedupe, end, SLICE_LEN)? {
+            return Ok(true);
+        }
+        let first = self.begin(files)?;
+        if let Some(dedupe) = dedupe
+            && self.keep(files, dedupe, first)?
+        {
+            return Ok(true);
+        }
+        let Some(missing) = self.missing(first) else { return Ok(false) };
+        self.bring(files, missing)?;
+        Ok(true)
+    }
+
     /// Reads on up to a record, and at most about so many bytes. Gives whether there is more.
     fn advance(
         &mut self,
