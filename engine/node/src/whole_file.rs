@@ -19,6 +19,9 @@ pub const PRIVATE: u32 = 0o600;
 
 /// Bytes gathered before they are written.
 const BUFFER_LEN: usize = 256 * 1024;
+/// Bytes that [`WholeFile::write_in_pieces`] writes before it syncs them, at most: the log's own writes
+/// wait behind a longer flush.
+pub const PIECE_LEN: usize = 256 * 1024;
 
 /// A file being made. Dropped before it is finished, it leaves nothing behind.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct WholeFile {
     /// can't be replaced.
     making: PathBuf,
     path: PathBuf,
+    /// Bytes that [`Self::write_in_pieces`] wrote since the last sync, fewer than [`PIECE_LEN`].
+    unsynced_len: usize,
 }
 
 impl WholeFile {
@@ -45,6 +50,7 @@ impl WholeFile {
                 out: Some(buffered(file)),
                 making: path.to_owned(),
                 path: path.to_owned(),
+                unsynced_len: 0,
             });
         }
         let path = target_of(path);
@@ -56,7 +62,7 @@ impl WholeFile {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
         let making = folder(&path).join(temporary_name(name));
         let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&making)?;
-        Ok(Self { out: Some(buffered(file)), making, path })
+        Ok(Self { out: Some(buffered(file)), making, path, unsynced_len: 0 })
     }
 
     /// Where the bytes lie before the file is finished: to be checked, for example.
@@ -79,7 +85,31 @@ impl WholeFile {
     /// What the system says.
     pub fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
-        self.out.as_ref().map_or(Ok(()), |out| out.get_ref().sync_data())
+        if let Some(out) = &self.out {
+            out.get_ref().sync_data()?;
+        }
+        self.unsynced_len = 0;
+        Ok(())
+    }
+
+    /// Writes, and brings each [`PIECE_LEN`] to the disk before it goes on. A file written otherwise is
+    /// written back by the kernel in one burst, long after, and other files' writes wait for that.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn write_in_pieces(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let len = rest.len().min(PIECE_LEN - self.unsynced_len);
+            let (piece, behind) = rest.split_at(len);
+            self.write_all(piece)?;
+            self.unsynced_len += len;
+            if self.unsynced_len == PIECE_LEN {
+                self.sync()?;
+            }
+            rest = behind;
+        }
+        Ok(())
     }
 
     /// Gives the file its name.
@@ -252,6 +282,27 @@ mod tests {
         fs::write(dir.path().join("chain.key.new"), "half").expect("written");
         clear_leftovers(dir.path());
         assert_eq!(names(dir.path()), ["out"]);
+    }
+
+    #[test]
+    fn what_is_written_in_pieces_is_on_the_disk_but_for_the_last_piece() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("out");
+        let content: Vec<u8> = (0..5 * PIECE_LEN + 77).map(|i| (i % 251) as u8).collect();
+        let mut file = WholeFile::create(&path, PRIVATE).expect("begun");
+        let mut written: usize = 0;
+        for len in [1, PIECE_LEN - 1, 3 * PIECE_LEN + 5, 100, usize::MAX] {
+            let until = written.saturating_add(len).min(content.len());
+            file.write_in_pieces(&content[written..until]).expect("written");
+            written = until;
+            assert_eq!(file.unsynced_len, written % PIECE_LEN);
+            // The pieces before are in the file, not in the memory of this process.
+            let in_file = fs::metadata(file.making()).expect("there").len() as usize;
+            assert!(in_file >= written - written % PIECE_LEN, "{in_file} of {written}");
+        }
+        assert!(!path.exists());
+        file.finish().expect("finished");
+        assert!(fs::read(&path).expect("there") == content);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use catraca_core::rebuild::dedupe_file::{
     SegmentName,
 };
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
@@ -109,7 +109,7 @@ impl Writing {
     pub fn take(&mut self, block: &SoundBlock<'_>, files: &DedupeFiles) {
         let Some(mut file) = self.file.take() else { return };
         let written = match self.builder.take(block, &files.keys) {
-            Some(bytes) => file.write_all(&bytes),
+            Some(bytes) => file.write_in_pieces(&bytes),
             None => Ok(()),
         };
         self.file = unless_failed(written.map(|()| file), &self.path);
@@ -120,7 +120,7 @@ impl Writing {
         let Self { path, file, builder } = self;
         let Some(mut file) = file else { return };
         let rest = builder.finish(files.log.cluster_id, shard, segment, &files.keys);
-        unless_failed(file.write_all(&rest).and_then(|()| file.finish()), &path);
+        unless_failed(file.write_in_pieces(&rest).and_then(|()| file.finish()), &path);
     }
 }
 
