@@ -7,6 +7,7 @@ use catraca_node::log_files::read::End;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{index_path, segment_path};
 use catraca_node::log_files::{LogError, LogReader, segment};
+use catraca_node::whole_file::PIECE_LEN;
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
 use catraca_wire::block::BlockIdentity;
 use std::fs;
@@ -121,6 +122,44 @@ fn a_log_that_grows_is_read_on_and_its_full_segments_get_indexes() {
     for segment in 0..log.segments.len() as u32 - 1 {
         assert!(index_path(dir.path(), 0, segment).exists(), "segment {segment}");
     }
+}
+
+#[test]
+fn the_file_of_an_index_is_written_a_piece_a_slice_and_look_ups_need_not_wait_for_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut log = TestLog::new(16 << 20);
+    while log.segments.len() == 1 {
+        log.plain(1100);
+    }
+    log.write(dir.path());
+    let path = index_path(dir.path(), 0, 0);
+    let making_len = || {
+        let entries = fs::read_dir(path.parent().expect("a folder")).expect("listed");
+        let mut files = entries.map(|entry| entry.expect("an entry"));
+        let making = files.find(|file| file.path().extension().is_some_and(|end| end == "tmp"));
+        making.map(|file| file.metadata().expect("there").len())
+    };
+    let end = log.next_lsn - 1;
+    let query = [Query { id: id(log.blocks[7].first_lsn), payer: None }];
+    let mut index = LogIndex::new(own(dir.path()));
+    // The reading begins at the first segment, and gets to the second one.
+    while index.work(&[log.blocks[0].first_lsn]).expect("readable") {}
+    while making_len().is_none() {
+        assert!(index.work(&[end]).expect("readable"));
+    }
+    let (mut written, mut slices) = (0, 0);
+    while let Some(len) = making_len() {
+        assert!(len - written <= PIECE_LEN as u64, "from {written} to {len} bytes in a slice");
+        assert!(!path.exists());
+        let found = index.find_newest(&[end], &query).expect("readable");
+        let lsn = found[0].as_ref().map(|found| found.head.lsn.to_native());
+        assert_eq!(lsn, Some(log.blocks[7].first_lsn));
+        (written, slices) = (len, slices + 1);
+        assert!(index.work(&[end]).expect("readable"));
+    }
+    let len = fs::metadata(&path).expect("made").len();
+    assert!(slices >= 2 && slices == len.div_ceil(PIECE_LEN as u64), "{slices} of {len} bytes");
+    assert!(IndexFiles::new(own(dir.path())).open(0, 0).is_ok());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::error::LogError;
 use super::lookup::OwnLog;
 use super::segment::{file_path, index_path};
 use super::segment_file::{Access, SegmentFile};
-use crate::whole_file;
+use crate::whole_file::{self, PIECE_LEN, WholeFile};
 use catraca_core::log::damage::{Damage, DamageReason, Spot};
 use catraca_core::log::index::{
     BucketRead, INDEX_HEAD_LEN, IdHash, IndexBuilder, IndexFault, IndexKeys, PayerHash,
@@ -16,6 +16,8 @@ use catraca_wire::block::sound_head;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes read at first for one block: most are shorter, and a second reading costs as much again.
 const POINT_READ_LEN: usize = 256 * 1024;
@@ -28,10 +30,22 @@ pub struct IndexFiles {
     pub keys: IndexKeys,
 }
 
-/// An index that was just made, and its file's bytes.
+/// An index that was just made, and its file's bytes, which are not written yet.
 pub(super) struct Made {
     pub index: SegmentIndex,
-    pub file: Vec<u8>,
+    pub file: Arc<Vec<u8>>,
+}
+
+/// The file of an index in the making, written piece by piece. One that can't be written is made
+/// again the next time it is needed: it helps, and nothing depends on it.
+pub(super) struct IndexWriting {
+    segment: u32,
+    path: PathBuf,
+    bytes: Arc<Vec<u8>>,
+    /// Bytes that were written.
+    written_len: usize,
+    /// `None` once it has its name, or was given up.
+    file: Option<WholeFile>,
 }
 
 impl IndexFiles {
@@ -100,19 +114,21 @@ impl IndexFiles {
         if matches!(ends, Ok(true)) { Ok(()) } else { Err(IndexFault::OtherBlock) }
     }
 
-    /// Writes the index of a full segment. One that can't be written is made again the next time it
-    /// is needed: it helps, and nothing depends on it.
-    pub(super) fn write(&self, shard: u16, segment: u32, builder: IndexBuilder) -> Made {
+    /// Makes the index of a full segment, in memory.
+    pub(super) fn make(&self, shard: u16, segment: u32, builder: IndexBuilder) -> Made {
         let file = builder.finish(self.log.cluster_id, shard, segment, &self.keys);
-        let path = index_path(&self.log.data_dir, shard, segment);
-        if let Err(error) = whole_file::write(&path, whole_file::GROUP, &file) {
-            tracing::warn!(index = %path.display(), %error, "the index of a log segment can't be written; look-ups there take longer");
-        }
         let len = file.len() as u64;
         let head = file.first_chunk().expect("it has a head");
         let held = SegmentIndex::held_len(head, len).expect("it was just made");
         let index = self.of_held(&file[..held], len, shard, segment).expect("it was just made");
-        Made { index, file }
+        Made { index, file: Arc::new(file) }
+    }
+
+    /// Begins to write what was made.
+    pub(super) fn begin(&self, shard: u16, segment: u32, bytes: Arc<Vec<u8>>) -> IndexWriting {
+        let path = index_path(&self.log.data_dir, shard, segment);
+        let file = unless_failed(WholeFile::create(&path, whole_file::GROUP), &path);
+        IndexWriting { segment, path, bytes, written_len: 0, file }
     }
 
     fn of_held(
@@ -250,4 +266,38 @@ impl IndexFiles {
             damage: Damage { at: Spot { segment, offset }, reason: DamageReason::BlockHead },
         }
     }
+}
+
+impl IndexWriting {
+    /// The segment whose index it is.
+    pub fn segment(&self) -> u32 {
+        self.segment
+    }
+
+    /// All of the file's bytes, written or not.
+    pub fn bytes(&self) -> &Arc<Vec<u8>> {
+        &self.bytes
+    }
+
+    /// Writes and syncs the next piece, and behind the last one gives the file its name. Gives
+    /// whether there is more to write.
+    pub fn piece(&mut self) -> bool {
+        let Some(mut file) = self.file.take() else { return false };
+        let until = (self.written_len + PIECE_LEN).min(self.bytes.len());
+        let written = file.write_in_pieces(&self.bytes[self.written_len..until]);
+        self.written_len = until;
+        if until < self.bytes.len() {
+            self.file = unless_failed(written.map(|()| file), &self.path);
+        } else {
+            unless_failed(written.and_then(|()| file.finish()), &self.path);
+        }
+        self.file.is_some()
+    }
+}
+
+fn unless_failed<T>(result: io::Result<T>, path: &Path) -> Option<T> {
+    let tell = |error: &io::Error| {
+        tracing::warn!(index = %path.display(), %error, "the index of a log segment can't be written; look-ups there take longer");
+    };
+    result.inspect_err(tell).ok()
 }

@@ -9,7 +9,7 @@
 use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
 use super::dedupe_file::{DedupeFiles, Writing};
 use super::error::LogError;
-use super::index_file::IndexFiles;
+use super::index_file::{IndexFiles, IndexWriting, Made};
 use super::log_start;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
@@ -17,6 +17,7 @@ use catraca_core::log::{SoundBlock, Tail};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
 use catraca_wire::record::RecordKind;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Log read in one slice of work, bytes: look-ups wait for the slice under way, and decisions may
 /// wait for the disk and the processor that it takes.
@@ -37,6 +38,9 @@ struct StreamIndex {
     /// Of full segments, by their numbers: those in memory. The others are opened, or made, when
     /// there is time or need.
     full: BTreeMap<u32, SegmentIndex>,
+    /// The one of them that was made last, while its file is written: a piece in each slice, so that
+    /// look-ups need not wait for all of it, nor the log's writes for a burst.
+    writing: Option<IndexWriting>,
     /// Segments that have a dedupe file, and of those which are known to be sound.
     dedupe_files: BTreeSet<u32>,
     sound: BTreeSet<u32>,
@@ -73,6 +77,7 @@ impl LogIndex {
             self.streams.push(StreamIndex {
                 shard,
                 full: BTreeMap::new(),
+                writing: None,
                 dedupe_files: found.into_iter().flatten().collect(),
                 sound: BTreeSet::new(),
                 open: None,
@@ -81,9 +86,9 @@ impl LogIndex {
     }
 
     /// Does a slice of the work: reads on in the log, up to the last durable record of a stream, or
-    /// opens or makes the index or the dedupe file of one full segment. Gives whether there is more
-    /// to do. The streams take turns, also where one fails: none waits because another one's log
-    /// grows faster than it is read.
+    /// opens or makes the index or the dedupe file of one full segment; and writes a piece of an
+    /// index's file. Gives whether there is more to do. The streams take turns, also where one fails:
+    /// none waits because another one's log grows faster than it is read.
     ///
     /// # Errors
     /// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was
@@ -129,14 +134,16 @@ impl LogIndex {
 }
 
 impl StreamIndex {
-    /// Does a slice of the work on this stream; gives whether there was something to do.
+    /// Does a slice of the work on this stream; gives whether there was something to do, or is.
     fn work(
         &mut self,
         files: &IndexFiles,
         dedupe: Option<&DedupeFiles>,
         end: u64,
     ) -> Result<bool, LogError> {
-        if self.advance(files, dedupe, end, SLICE_LEN)? {
+        // Beside the reading, which would fall behind otherwise.
+        let wrote = self.write_piece();
+        if self.advance(files, dedupe, end, SLICE_LEN)? || wrote || self.writing.is_some() {
             return Ok(true);
         }
         let first = self.begin(files)?;
@@ -192,7 +199,8 @@ impl StreamIndex {
             read_len += block.head.padded_len() as u64;
             if block.place.segment != open.segment {
                 let full = std::mem::take(&mut open.builder);
-                let made = files.write(self.shard, open.segment, full);
+                let made = files.make(self.shard, open.segment, full);
+                write(&mut self.writing, files, self.shard, open.segment, &made);
                 self.full.insert(open.segment, made.index);
                 if let (Some(dedupe), Some(writing)) = (dedupe, open.writing.take()) {
                     writing.finish(dedupe, self.shard, open.segment);
@@ -211,11 +219,21 @@ impl StreamIndex {
         Ok(false)
     }
 
+    /// Writes the next piece of an index's file; gives whether there was one to write.
+    fn write_piece(&mut self) -> bool {
+        let Some(writing) = &mut self.writing else { return false };
+        if !writing.piece() {
+            self.writing = None;
+        }
+        true
+    }
+
     /// Forgets the indexes of segments that were removed; gives the first segment of the stream.
     fn begin(&mut self, files: &IndexFiles) -> Result<u32, LogError> {
         let first = log_start::tail(&files.log.data_dir, self.shard)?.segment;
         if self.full.first_key_value().is_some_and(|(&oldest, _)| oldest < first) {
             self.full = self.full.split_off(&first);
+            self.writing = self.writing.take().filter(|writing| writing.segment() >= first);
         }
         Ok(first)
     }
@@ -227,7 +245,11 @@ impl StreamIndex {
     }
 
     /// Opens the index of a full segment, or makes it; gives its file's bytes if it was made.
-    fn bring(&mut self, files: &IndexFiles, segment: u32) -> Result<Option<Vec<u8>>, LogError> {
+    fn bring(
+        &mut self,
+        files: &IndexFiles,
+        segment: u32,
+    ) -> Result<Option<Arc<Vec<u8>>>, LogError> {
         match files.open(self.shard, segment) {
             Ok(index) => {
                 self.full.insert(segment, index);
@@ -283,10 +305,11 @@ impl StreamIndex {
     }
 
     /// Makes the index of a full segment from its blocks; gives its file's bytes.
-    fn make(&mut self, files: &IndexFiles, segment: u32) -> Result<Vec<u8>, LogError> {
+    fn make(&mut self, files: &IndexFiles, segment: u32) -> Result<Arc<Vec<u8>>, LogError> {
         let mut builder = IndexBuilder::default();
         each_block(files, self.shard, segment, |block| builder.take(block, &files.keys))?;
-        let made = files.write(self.shard, segment, builder);
+        let made = files.make(self.shard, segment, builder);
+        write(&mut self.writing, files, self.shard, segment, &made);
         self.full.insert(segment, made.index);
         Ok(made.file)
     }
@@ -329,6 +352,12 @@ impl StreamIndex {
         }
     }
 
+    /// The bytes of an index's file while it is written.
+    fn written(&self, segment: u32) -> Option<Arc<Vec<u8>>> {
+        let writing = self.writing.as_ref().filter(|writing| writing.segment() == segment)?;
+        Some(Arc::clone(writing.bytes()))
+    }
+
     /// Where blocks of a full segment begin that may hold decisions on an id, the newest first.
     fn blocks(
         &mut self,
@@ -339,12 +368,13 @@ impl StreamIndex {
     ) -> Result<Vec<u64>, LogError> {
         let place = (self.shard, segment);
         let made = match self.full.contains_key(&segment) {
-            true => None,
+            true => self.written(segment),
             false => self.bring(files, segment)?,
         };
+        let made = made.as_deref().map(Vec::as_slice);
         let index = &self.full[&segment];
         let Some(read) = index.look(id) else { return Ok(Vec::new()) };
-        if let Some(blocks) = files.blocks(place, index, read, made.as_deref(), (id, payer)) {
+        if let Some(blocks) = files.blocks(place, index, read, made, (id, payer)) {
             return Ok(blocks);
         }
         // The file is not what it was when it was opened, or could not be written. What is made now
@@ -355,6 +385,21 @@ impl StreamIndex {
         let blocks = files.blocks(place, index, read, Some(&made), (id, payer));
         Ok(blocks.expect("an index that was just made is sound"))
     }
+}
+
+/// Begins to write the file of an index that was just made. One that is written still is brought to
+/// its end before: there is one at a time, because they are held in memory.
+fn write(
+    writing: &mut Option<IndexWriting>,
+    files: &IndexFiles,
+    shard: u16,
+    segment: u32,
+    made: &Made,
+) {
+    if let Some(mut earlier) = writing.take() {
+        while earlier.piece() {}
+    }
+    *writing = Some(files.begin(shard, segment, Arc::clone(&made.file)));
 }
 
 impl OpenSegment {
