@@ -47,8 +47,12 @@ fn old_log_is_archived_and_cut_off_and_a_new_standby_begins_behind_it() {
     pair.setups[0] = pair.setups[0]
         .clone()
         .set("retention_days", KEEP_DAYS)
+        .set("retention_min_free_percent", 1)
         .set("archive_dir", archive.display());
     let primary = pair.start(0);
+    primary.process.wait_for_line("an archive that frees nothing", |line| {
+        line["level"] == "ERROR" && is_message(line, "is on the filesystem of the data directory")
+    });
     let load = Load::start(&primary, "load", 500);
     load.wait_for(ANSWERS);
     let seen = load.stop();

@@ -21,6 +21,26 @@ fn the_sample_configuration_is_right() {
 }
 
 #[test]
+fn a_check_refuses_an_archive_that_frees_nothing() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let check = |percent: &str| {
+        Command::new(env!("CARGO_BIN_EXE_catraca"))
+            .args(["serve", "--check-config", "--data-dir"])
+            .arg(dir.path().join("data"))
+            .env("CATRACA_RETENTION_DAYS", "400")
+            .env("CATRACA_RETENTION_MIN_FREE_PERCENT", percent)
+            .env("CATRACA_ARCHIVE_DIR", dir.path())
+            .output()
+            .expect("it starts")
+    };
+    let refused = check("20");
+    assert_eq!(refused.status.code(), Some(Status::Config as i32));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("on the filesystem of the data directory"), "{told}");
+    assert!(check("0").status.success());
+}
+
+#[test]
 fn the_sample_configuration_has_the_defaults() {
     let sample =
         Config::load(Some(&scripts("deploy/catraca.toml")), std::iter::empty(), toml::Table::new())

@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use super::output::print;
+use catraca_node::archive_place;
 use catraca_node::config::Config;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::lifecycle;
@@ -107,6 +108,7 @@ pub fn run(args: Args) -> Outcome {
     if args.check_config {
         config.layout()?;
         config.access()?;
+        archive_place::check(&config)?;
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
     logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;

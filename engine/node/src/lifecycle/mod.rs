@@ -5,6 +5,7 @@ mod address;
 pub mod list;
 mod start_state;
 
+use crate::archive_place;
 use crate::channels::ShardChannels;
 use crate::config::Config;
 use crate::control::{self, ControlSetup, RetentionSettings, UpkeepSettings};
@@ -52,6 +53,10 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     requirements::check(&cpus, config.max_connections, tables_len as u64)?;
     let access = Arc::new(config.access()?);
     let zone = config.zone()?;
+    if let Err(failure) = archive_place::check(config) {
+        // Decisions need no archive: a node whose archive is not mounted starts all the same.
+        tracing::error!("{failure}");
+    }
     let clients = take_shared(config.listen, "listen")?;
     let calls = Reserved::take(config.replication, false, "replication")?;
     let scrapes = Reserved::take(config.http, false, "http")?;
