@@ -115,6 +115,7 @@ impl Sim {
                 .cores
                 .iter()
                 .all(|core| !core.mover.is_writing() && !core.mover.shard.wants_write())
+            && !self.policy_under_way(leader)
             && self.tails(leader) == self.tails(1 - leader)
             && self.clients.iter().all(|client| client.open() == 0)
     }
@@ -176,6 +177,7 @@ impl Sim {
                 return Err(format!("two records for one transaction, the second at {place:?}"));
             }
         }
+        self.compare_policies(leader)?;
         if self.checks.forced {
             return Ok(());
         }

@@ -20,6 +20,8 @@ pub(super) enum Event {
     Mend(Mend),
     /// The operator looks around.
     Operator,
+    /// Another policy is wanted.
+    Policy,
 }
 
 /// What is due in a process.
@@ -51,6 +53,8 @@ pub(super) enum Wake {
     SegmentsMade {
         core: usize,
     },
+    /// A record of a policy is to be logged again.
+    PolicyAgain,
 }
 
 /// A task of a process that the runtime does not poll for long, whatever it waits for: others of
@@ -93,7 +97,7 @@ impl Task {
             Wake::Tick => self == Self::Tick,
             Wake::Mail { .. } => self == Self::Mail,
             Wake::Mesh => self == Self::Mesh,
-            Wake::Control => self == Self::Control,
+            Wake::Control | Wake::PolicyAgain => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } | Wake::Held { .. } => self == Self::Written,
             Wake::Feed { .. } => self == Self::Feed,

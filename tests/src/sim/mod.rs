@@ -27,6 +27,7 @@ mod frames;
 mod network;
 mod node;
 mod operator;
+mod policies;
 mod primary;
 mod replication;
 mod rng;
@@ -75,11 +76,15 @@ pub enum Broken {
     SendBeforePersist,
     /// A replica that has only begun to catch up is counted as holding what the primary holds.
     CountsBeginner,
+    /// A policy comes into force on the first shard only.
+    PolicyOnOneShard,
+    /// A start and a promotion forget the policy in force.
+    PolicyForgotten,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 12] = [
+    pub const ALL: [(&str, Self); 14] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -92,6 +97,8 @@ impl Broken {
         ("grant-during-blocks", Self::GrantDuringBlocks),
         ("send-before-persist", Self::SendBeforePersist),
         ("counts-beginner", Self::CountsBeginner),
+        ("policy-on-one-shard", Self::PolicyOnOneShard),
+        ("policy-forgotten", Self::PolicyForgotten),
     ];
 }
 
@@ -112,6 +119,8 @@ pub struct Plan {
     pub faults: bool,
     /// An operator acts by itself.
     pub operator: bool,
+    /// Policies come into force.
+    pub policies: bool,
     /// The operator may use force, and so lose what was answered: the checks of that are not made
     /// once it has.
     pub force: bool,
@@ -137,6 +146,7 @@ impl Plan {
             buffers: [4, 4, 4, 1, 2][(seed / 3 % 5) as usize],
             faults: true,
             operator: true,
+            policies: seed % 3 == 0,
             force: seed % 10 == 9,
             solo_after_ms: if seed % 9 == 4 { 200 + seed % 8 * 200 } else { 0 },
             time_ms: 3_000 + seed % 5 * 1_500,
@@ -150,6 +160,7 @@ impl Plan {
         Self {
             faults: false,
             operator: false,
+            policies: false,
             force: false,
             solo_after_ms: 0,
             buffers: 4,

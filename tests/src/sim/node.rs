@@ -5,6 +5,7 @@ use super::disk::{Cut, NodeDisk};
 use super::event::{Event, Mend, Task, Wake};
 use super::found::{recover, truncate};
 use super::frames::address;
+use super::policies::{self, Policies};
 use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
 use super::setup::{CLUSTER, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
@@ -26,6 +27,7 @@ use catraca_wire::frame::{Durability, Role};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Arguments;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Segments made ahead of the one in use.
 const SEGMENTS_AHEAD: usize = 2;
@@ -89,6 +91,8 @@ pub(super) struct Process {
     pub deciding_epoch: Option<u32>,
     /// A standby's tables.
     pub builder: Option<Builder>,
+    /// Its policies.
+    pub policies: Policies,
     /// A task that is not polled until then.
     pub starved: Option<(Task, u64)>,
 }
@@ -255,6 +259,7 @@ impl Sim {
         host.disk.state = held.clone();
         let state = held;
         let primary = state.role == Role::Primary;
+        let policy_log = builder.policies();
         let mut builder = Some(builder);
         let mut dedupes = if primary {
             builder.take().map(Builder::into_dedupes).unwrap_or_default()
@@ -284,8 +289,11 @@ impl Sim {
             full: false,
             deciding_epoch: primary.then_some(state.epoch),
             builder,
+            policies: Policies::default(),
             starved: None,
         };
+        let policy = policies::in_force(&policy_log, broken);
+        process.policies.logged = policy_log;
         let mut role_config =
             RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };
         if broken == Some(Broken::AckBeforeStandby) {
@@ -303,7 +311,7 @@ impl Sim {
             let mut shard = Shard::new(
                 settings(&self.plan, host.disk.node_id, stream),
                 role_config,
-                shard_state(dedupe),
+                shard_state(dedupe, Arc::clone(&policy)),
                 journal,
             );
             for _ in 0..self.plan.buffers {

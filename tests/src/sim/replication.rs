@@ -5,9 +5,9 @@
 use super::Broken;
 use super::event::Wake;
 use super::frames::{NodeFrame, Purpose, node_at};
+use super::policies;
 use super::setup::{journal_setup, shard_state};
 use super::world::{MS, Sim};
-use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::{
     Accepted, CallPurpose, Command, ConnId, Effect, Event, LogEnds, Report, RequestId,
     RequestRefused, Tables, Timing,
@@ -15,6 +15,7 @@ use catraca_core::replica::node::{
 use catraca_core::replica::{NewEpoch, ReplicaState};
 use catraca_core::shard::messages::{TakeOver, ToShard};
 use catraca_wire::frame::{Durability, fill};
+use std::sync::Arc;
 
 /// Times of the nodes here: shorter than those that ship, so that more happens in a run.
 pub(super) const TIMING: Timing = Timing {
@@ -247,8 +248,11 @@ impl Sim {
     fn take_over(&mut self, node: usize, epoch: u32, durability: Durability) {
         let process = self.process(node);
         process.deciding_epoch = Some(epoch);
-        let dedupes =
-            process.builder.take().map(Builder::into_dedupes).expect("a standby keeps its tables");
+        let builder = process.builder.take().expect("a standby keeps its tables");
+        let logged = builder.policies();
+        let policy = policies::in_force(&logged, self.plan.broken);
+        self.process(node).policies.logged = logged;
+        let dedupes = builder.into_dedupes();
         for (core, dedupe) in dedupes.into_iter().enumerate() {
             let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
             let process = self.process(node);
@@ -259,7 +263,8 @@ impl Sim {
                 &process.standby.streams[core].follower.tail(),
                 ready,
             );
-            let take_over = TakeOver { state: shard_state(dedupe), journal, durability };
+            let take_over =
+                TakeOver { state: shard_state(dedupe, Arc::clone(&policy)), journal, durability };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }
         self.checks.count("promotions");

@@ -36,12 +36,8 @@ pub(super) fn journal_setup(
     }
 }
 
-pub(super) fn shard_state(dedupe: Dedupe) -> ShardState {
-    ShardState {
-        dedupe,
-        lists: Lists::new(None, Overlay::new()),
-        policy: Policy::blacklist_only().into(),
-    }
+pub(super) fn shard_state(dedupe: Dedupe, policy: Arc<Policy>) -> ShardState {
+    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy }
 }
 
 pub(super) fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {

@@ -50,7 +50,8 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 29] = [
+pub const OUTCOMES: [&str; 30] = [
+    "policies in force",
     "answers to resends",
     "overloaded",
     "unconfirmed",

@@ -18,6 +18,8 @@ use std::cell::RefCell;
 use std::fmt::Arguments;
 use std::rc::Rc;
 
+/// What the seed of the policies is told apart by.
+const POLICY_SEED: u64 = 0x706f_6c69_6379;
 pub(super) const MS: u64 = 1_000_000;
 
 /// One machine.
@@ -43,6 +45,8 @@ pub struct Sim {
     pub(super) now_ns: u64,
     pub(super) queue: Queue,
     pub(super) rng: Rng,
+    /// For policies alone: runs without any are what they were.
+    pub(super) policy_rng: Rng,
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
     pub(super) net: Network,
@@ -87,6 +91,7 @@ impl Sim {
             trace,
             next_id: 0,
             rng,
+            policy_rng: Rng::new(plan.seed ^ POLICY_SEED),
             plan,
         };
         for node in 0..NODES {
@@ -97,6 +102,9 @@ impl Sim {
             sim.at(at, Event::Client(client));
         }
         sim.at(100 * MS, Event::Operator);
+        if sim.plan.policies {
+            sim.at(150 * MS, Event::Policy);
+        }
         if sim.plan.faults {
             let at = sim.rng.between(100, 900) * MS;
             sim.at(at, Event::Fault);
@@ -176,6 +184,7 @@ impl Sim {
             Event::Fault => self.next_fault(),
             Event::Mend(mend) => self.mend(mend),
             Event::Operator => self.operator_looks(),
+            Event::Policy => self.policy_wanted(),
         }
     }
 
@@ -193,6 +202,7 @@ impl Sim {
             Wake::Heartbeat => self.pass_time(node),
             Wake::Mail { core } => self.read_mail(node, core),
             Wake::Control => self.read_control(node),
+            Wake::PolicyAgain => self.policy_again(node),
             Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Held { core } => self.progress(node, core),

@@ -11,6 +11,7 @@
 //! Nothing on this path takes a lock, blocks, or allocates once warm.
 
 pub mod access;
+pub mod activation;
 pub mod admit;
 mod answers;
 mod checks;
@@ -419,6 +420,11 @@ impl<B: BlockMemory> Shard<B> {
     /// Messages to the control thread.
     pub fn control_out(&mut self) -> &mut Vec<ToControl> {
         &mut self.control_out
+    }
+
+    /// The policy by which it decides.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Counters as of now.

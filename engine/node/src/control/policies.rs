@@ -9,7 +9,8 @@ use crate::policy_file::{self, PolicyFile};
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText};
 use catraca_core::policy::Policy;
-use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_core::shard::activation::{Activation, ActivationStep};
+use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_wire::frame::{ErrorCode, MAX_PATH_LEN, PolicyFrame, PolicyOp, PolicyStateFrame};
 use std::fs::File;
 use std::io::Read;
@@ -17,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often a part is offered to a core that has too much to do, before the change is given up.
+/// How often cores that have too much to do are asked again, before the change is given up.
 const ATTEMPTS: u32 = 20;
 /// Between two of these.
 const RETRY: Duration = Duration::from_millis(50);
@@ -105,16 +106,36 @@ impl Policies {
             id: file.id,
             text,
         };
-        for (head, extension) in next.records() {
-            log(changing, ControlRecord { head, extension }).await?;
-        }
         let rules = file.rules.rules.len();
-        let policy = Arc::new(Policy::new(next.version, file.zone, file.rules));
-        changing.control.tell_all(|| ToShard::SwapPolicy(Arc::clone(&policy))).await;
-        for _ in 0..changing.control.shards() {
-            let released =
-                changing.event(|event| matches!(event, ToControl::PolicyReleased(_))).await;
-            drop(released);
+        let policy = Policy::new(next.version, file.zone, file.rules);
+        let shards = changing.control.shards();
+        let mut activation = Activation::new(&next, policy.into(), shards);
+        let (mut step, mut attempts) = (activation.begin(), 1);
+        loop {
+            step = match step {
+                ActivationStep::Log(record) => match changing.log(record).await {
+                    Ok(()) => activation.logged(),
+                    // A text that is left unfinished does no harm.
+                    Err(refused) if attempts == ATTEMPTS => return Err(refused),
+                    Err(_) => {
+                        attempts += 1;
+                        tokio::time::sleep(RETRY).await;
+                        activation.refused()
+                    }
+                },
+                ActivationStep::Swap(policy) => {
+                    changing.control.tell_all(|| ToShard::SwapPolicy(Arc::clone(&policy))).await;
+                    ActivationStep::Wait
+                }
+                ActivationStep::Wait => {
+                    // The policy before is freed here.
+                    let released =
+                        |event: &ToControl| matches!(event, ToControl::PolicyReleased(_));
+                    drop(changing.event(released).await);
+                    activation.swapped()
+                }
+                ActivationStep::Done => break,
+            };
         }
         tracing::info!(
             version = next.version, id = %next.id, rules,
@@ -141,19 +162,6 @@ impl Policies {
         }
         state.changed = u8::from(changed);
         state
-    }
-}
-
-/// Has a part logged; a core that has too much to do is asked again. A text that is left unfinished does
-/// no harm.
-async fn log(changing: &mut Changing, record: ControlRecord) -> Result<(), Refused> {
-    let mut attempts = 1;
-    loop {
-        match changing.log(record.clone()).await {
-            Err(Refused(ErrorCode::Overloaded, _)) if attempts < ATTEMPTS => attempts += 1,
-            other => return other,
-        }
-        tokio::time::sleep(RETRY).await;
     }
 }
 

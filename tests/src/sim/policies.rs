@@ -1,0 +1,219 @@
+//! Policies that come into force on the primary, through whatever else happens: as the control thread does
+//! it, by the activation that ships. And what must hold of them in the end.
+
+use super::Broken;
+use super::event::Event;
+use super::found::read_log;
+use super::world::{MS, Sim};
+use catraca_core::log::policies::{PolicyId, PolicyInLog, PolicyText};
+use catraca_core::policy::replay::{differences, push, recorded_parties};
+use catraca_core::policy::{Batch, Policy};
+use catraca_core::shard::activation::{Activation, ActivationStep};
+use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_node::policy_file;
+use catraca_wire::extension::RulesSeen;
+use catraca_wire::frame::Role;
+use catraca_wire::record::{RecordHead, RecordKind};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Shard whose stream keeps changes.
+const CHANGES: usize = 0;
+
+/// What a process knows of its policies, and the one that comes into force.
+#[derive(Default)]
+pub(super) struct Policies {
+    pub logged: PolicyInLog,
+    under_way: Option<(Activation, PolicyText)>,
+    /// The next step is one of the control thread's, after a pause.
+    again: bool,
+}
+
+/// A policy's text: its rules are its number's.
+fn text(number: u64) -> String {
+    format!(
+        "thresholds = {{ review = 400, deny = 900 }}\n\
+         # A text of several parts: {}\n\
+         [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\n\
+         [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n",
+        "x".repeat(number as usize % 3 * 5_000),
+        number % 4 + 2,
+        number % 7 + 3,
+    )
+}
+
+/// The policy that a log says is in force.
+pub(super) fn in_force(logged: &PolicyInLog, broken: Option<Broken>) -> Arc<Policy> {
+    if broken == Some(Broken::PolicyForgotten) {
+        return Policy::blacklist_only().into();
+    }
+    policy_file::in_force_of(logged).expect("the texts of the simulator are sound")
+}
+
+impl Sim {
+    /// Somebody wants another policy.
+    pub(super) fn policy_wanted(&mut self) {
+        let pause = self.policy_rng.between(80, 900) * MS;
+        self.after(pause, Event::Policy);
+        if self.operator.helping {
+            return;
+        }
+        let number = self.policy_rng.bits();
+        let Some(leader) = self.leader() else { return };
+        let (now, shards) = (self.clock(leader), usize::from(self.plan.shards));
+        let host = &mut self.nodes[leader];
+        let Some(process) = host.process.as_mut().filter(|_| !host.paused) else { return };
+        let decides = process.deciding_epoch.is_some() && process.state().role == Role::Primary;
+        if !decides || process.policies.under_way.is_some() {
+            return;
+        }
+        let in_force = process.policies.logged.in_force().ok().flatten();
+        let version = in_force.map_or(0, |policy| policy.version) + 1;
+        let text = text(number);
+        let text = PolicyText {
+            version,
+            activated_at_ns: now.wall_ns,
+            id: PolicyId::of(text.as_bytes()),
+            text: text.into_bytes().into(),
+        };
+        let policy = policy_file::in_force(Some(&text)).expect("sound");
+        let activation = Activation::new(&text, policy, shards);
+        let step = activation.begin();
+        process.policies.under_way = Some((activation, text));
+        self.note(format_args!("node {leader} is to take policy {version} into force"));
+        self.policy_step(leader, step);
+    }
+
+    fn policy_step(&mut self, node: usize, step: ActivationStep) {
+        match step {
+            ActivationStep::Log(record) => {
+                self.mail(node, CHANGES, ToShard::AppendRecord(Box::new(record)));
+            }
+            ActivationStep::Swap(policy) => {
+                let one_only = self.broken(Broken::PolicyOnOneShard);
+                for core in 0..usize::from(self.plan.shards) {
+                    // The broken variant counts a shard that was never told.
+                    let policy = if one_only && core > 0 {
+                        Policy::clone(self.process(node).cores[core].mover.shard.policy()).into()
+                    } else {
+                        Arc::clone(&policy)
+                    };
+                    self.mail(node, core, ToShard::SwapPolicy(policy));
+                }
+            }
+            ActivationStep::Wait => {}
+            ActivationStep::Done => {
+                let Some((_, text)) = self.process(node).policies.under_way.take() else { return };
+                self.note(format_args!("node {node}: policy {} is in force", text.version));
+                self.checks.count("policies in force");
+                self.process(node).policies.logged.begin(Some(text));
+            }
+        }
+    }
+
+    /// What a core says of the policy under way.
+    pub(super) fn policy_told(&mut self, node: usize, told: &ToControl) {
+        let policies = &mut self.process(node).policies;
+        let Some((activation, _)) = policies.under_way.as_mut() else { return };
+        let step = match told {
+            ToControl::RecordDurable => activation.logged(),
+            // The control thread waits before it asks again.
+            ToControl::RecordRefused => {
+                policies.again = true;
+                let pause = self.policy_rng.between(10, 60) * MS;
+                return self.wake_in(node, pause, super::event::Wake::PolicyAgain);
+            }
+            ToControl::PolicyReleased(_) => activation.swapped(),
+            _ => return,
+        };
+        self.policy_step(node, step);
+    }
+
+    /// A record that could not be appended is tried again.
+    pub(super) fn policy_again(&mut self, node: usize) {
+        let policies = &mut self.process(node).policies;
+        let Some((activation, _)) = policies.under_way.as_ref().filter(|_| policies.again) else {
+            return;
+        };
+        let step = activation.refused();
+        policies.again = false;
+        self.policy_step(node, step);
+    }
+
+    /// Whether a policy is on its way into force on a node.
+    pub(super) fn policy_under_way(&self, node: usize) -> bool {
+        self.nodes[node]
+            .process
+            .as_ref()
+            .is_some_and(|process| process.policies.under_way.is_some())
+    }
+
+    /// Every shard of the primary decides by the policy that the log says is in force; every decision is
+    /// what its record's policy makes of it; and in no stream a policy gives way to an older one.
+    pub(super) fn compare_policies(&self, leader: usize) -> Result<(), String> {
+        // What force lost may hold the text of a policy that decided.
+        if self.checks.forced {
+            return Ok(());
+        }
+        let (mut logged, mut policies) = (PolicyInLog::default(), BTreeMap::new());
+        policies.insert(0, Policy::blacklist_only().into());
+        let mut decisions: Vec<(u16, RecordHead, Vec<u8>)> = Vec::new();
+        read_log(&self.nodes[leader].disk, |stream, block| {
+            for (head, extension) in block.records() {
+                match RecordKind::from_wire(head.kind) {
+                    Some(RecordKind::Decision) => {
+                        decisions.push((stream, *head, extension.to_vec()));
+                    }
+                    Some(kind) => {
+                        logged.take(kind, head, extension);
+                        let in_force = logged.in_force().ok().flatten();
+                        if kind == RecordKind::PolicyActivated
+                            && let Some(text) = in_force
+                        {
+                            policies.insert(text.version, in_force_policy(text));
+                        }
+                    }
+                    None => {}
+                }
+            }
+        })?;
+        let version =
+            logged.in_force().map_err(|error| error.to_string())?.map_or(0, |p| p.version);
+        for (core, of) in self.nodes[leader].process.iter().flat_map(|p| p.cores.iter()).enumerate()
+        {
+            let decides_by = of.mover.shard.policy().version();
+            if decides_by != version {
+                return Err(format!(
+                    "shard {core} decides by policy {decides_by}, the log says {version}"
+                ));
+            }
+        }
+        let mut last: BTreeMap<u16, u32> = BTreeMap::new();
+        let mut batch = Batch::new();
+        for (stream, head, extension) in &decisions {
+            let version = head.policy_version.to_native();
+            let before = last.insert(*stream, version).unwrap_or(0);
+            let place = || format!("stream {stream} lsn {}", head.lsn);
+            if version < before {
+                return Err(format!("{}: policy {version} after policy {before}", place()));
+            }
+            let policy = policies
+                .get(&version)
+                .ok_or_else(|| format!("{}: policy {version} is not in the log", place()))?;
+            let parties = recorded_parties(head).ok_or_else(place)?;
+            let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
+            batch.clear();
+            push(&mut batch, policy, head, offset_minutes, parties);
+            policy.judge(&mut batch);
+            let differing = differences(policy, batch.judgement(0), head, extension);
+            if !differing.is_empty() {
+                return Err(format!("{}: recomputed it differs in {differing:?}", place()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_force_policy(text: &PolicyText) -> Arc<Policy> {
+    policy_file::in_force(Some(text)).expect("the texts of the simulator are sound")
+}
