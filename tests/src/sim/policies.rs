@@ -87,7 +87,7 @@ impl Sim {
     fn policy_step(&mut self, node: usize, step: ActivationStep) {
         match step {
             ActivationStep::Log(record) => {
-                self.mail(node, CHANGES, ToShard::AppendRecord(Box::new(record)));
+                self.mail(node, CHANGES, ToShard::AppendRecord(record));
             }
             ActivationStep::Swap(policy) => {
                 let one_only = self.broken(Broken::PolicyOnOneShard);

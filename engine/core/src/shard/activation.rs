@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub enum ActivationStep {
     /// Log this record, and say once it is committed ([`Activation::logged`]) or could not be appended
     /// ([`Activation::refused`]).
-    Log(ControlRecord),
+    Log(Box<ControlRecord>),
     /// Hand every shard this policy, and say of each that it has it ([`Activation::swapped`]).
     Swap(Arc<Policy>),
     /// Wait for more shards.
@@ -65,7 +65,7 @@ impl Activation {
 
     fn next_record(&self) -> ActivationStep {
         match self.records.front() {
-            Some(record) => ActivationStep::Log(record.clone()),
+            Some(record) => ActivationStep::Log(Box::new(record.clone())),
             None => ActivationStep::Swap(Arc::clone(&self.policy)),
         }
     }

@@ -92,9 +92,8 @@ pub(super) fn start(
 
 impl Changing {
     /// Has a record logged, and waits until it is committed.
-    pub async fn log(&mut self, record: impl Into<ControlRecord>) -> Result<(), Refused> {
-        let record = ToShard::AppendRecord(Box::new(record.into()));
-        self.control.tell(CHANGES_SHARD, record).await;
+    pub async fn log(&mut self, record: Box<ControlRecord>) -> Result<(), Refused> {
+        self.control.tell(CHANGES_SHARD, ToShard::AppendRecord(record)).await;
         match self
             .event(|event| matches!(event, ToControl::RecordDurable | ToControl::RecordRefused))
             .await

@@ -10,7 +10,7 @@ use crate::wall_clock::wall_ns;
 use bytemuck::Zeroable;
 use catraca_core::blacklist::{Overlay, Snapshot, fitness};
 use catraca_core::calendar::day_of;
-use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::frame::{BlacklistFrame, BlacklistStateFrame, ErrorCode};
 use catraca_wire::record::{OverlayChange, OverlayOp, RECORD_VERSION, RecordHead, RecordKind};
 use std::path::PathBuf;
@@ -20,6 +20,11 @@ use std::sync::Arc;
 pub(super) struct Lists {
     snapshot: Option<Arc<Snapshot>>,
     overlay: Overlay,
+}
+
+/// A record without an extension.
+fn boxed(head: RecordHead) -> Box<ControlRecord> {
+    Box::new(head.into())
 }
 
 impl Lists {
@@ -67,7 +72,7 @@ impl Lists {
     ) -> Result<bool, Refused> {
         let mut next = self.overlay.clone();
         next.apply(&change).map_err(|full| Refused(ErrorCode::Failed, full.to_string()))?;
-        changing.log(change.to_record(wall_ns())).await?;
+        changing.log(boxed(change.to_record(wall_ns()))).await?;
         changing.control.tell_all(|| ToShard::ApplyOverlay(change)).await;
         for _ in 0..changing.control.shards() {
             changing.event(|event| matches!(event, ToControl::OverlayApplied(sequence) if *sequence == change.sequence)).await;
@@ -113,7 +118,7 @@ impl Lists {
         if !force {
             self.hold(&changing.control, &snapshot).await?;
         }
-        changing.log(self.loaded(Some(&snapshot))).await?;
+        changing.log(boxed(self.loaded(Some(&snapshot)))).await?;
         changing.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
         for _ in 0..changing.control.shards() {
             let released =
@@ -173,7 +178,7 @@ impl Lists {
     /// start have it too.
     pub async fn log_in_use(&mut self, changing: &mut Changing) {
         let snapshot = self.snapshot.clone();
-        if let Err(Refused(_, why)) = changing.log(self.loaded(snapshot.as_deref())).await {
+        if let Err(Refused(_, why)) = changing.log(boxed(self.loaded(snapshot.as_deref()))).await {
             tracing::warn!(
                 why,
                 "the list in use could not be put into the log; the next start tries again"
