@@ -30,6 +30,7 @@ fn machine() -> (Machine, Frames) {
         list: list(ENTRIES),
         dedupe_entries: DEDUPE_ENTRIES,
         cluster_id: [1; 16],
+        policy: Policy::blacklist_only().into(),
     });
     let mut frames = Frames::new(ENTRIES);
     let mut bytes = vec![0; BATCH * SubmitFrame::LEN];
@@ -139,12 +140,7 @@ fn parts(criterion: &mut Criterion) {
             }
         });
     });
-    let identity = BlockIdentity {
-        shard: 0,
-        epoch: 1,
-        cluster_id: [1; 16],
-        policy: Policy::blacklist_only().into(),
-    };
+    let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: [1; 16] };
     let mut block = vec![0x31; MAX_BLOCK_LEN];
     for records in [1usize, BATCH] {
         group.throughput(Throughput::Elements(records as u64));
