@@ -146,7 +146,7 @@ impl Plan {
             buffers: [4, 4, 4, 1, 2][(seed / 3 % 5) as usize],
             faults: true,
             operator: true,
-            policies: seed % 3 == 0,
+            policies: seed.is_multiple_of(3),
             force: seed % 10 == 9,
             solo_after_ms: if seed % 9 == 4 { 200 + seed % 8 * 200 } else { 0 },
             time_ms: 3_000 + seed % 5 * 1_500,

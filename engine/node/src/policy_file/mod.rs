@@ -267,7 +267,11 @@ impl Reading<'_> {
                 self.word(&reason.code, "code of a reason", "night-limit");
             }
             match language::compile(text.when.get_ref()) {
-                Ok(when) => rules.push(Rule { id: id.clone(), when, effect, days }),
+                Ok(when) => {
+                    let rule = Rule { id: id.clone(), when, effect, days };
+                    self.hold_to_earlier(&rules, &rule, &text.when);
+                    rules.push(rule);
+                }
                 Err(fault) => {
                     let span = self.file.within(&text.when, fault.span.range());
                     self.fault(span, fault.message, fault.help);
@@ -276,6 +280,23 @@ impl Reading<'_> {
             notes.push(notes_of(text));
         }
         (rules, notes)
+    }
+
+    /// A rule that matches whenever an earlier one does, and never without it, settles nothing.
+    fn hold_to_earlier(&mut self, earlier: &[Rule], rule: &Rule, when: &Spanned<String>) {
+        let is_same = |other: &&Rule| {
+            other.when == rule.when
+                && other.days == rule.days
+                && other.effect.shadow == rule.effect.shadow
+        };
+        if let Some(other) = earlier.iter().find(is_same) {
+            let message = format!("the rule {} has this very condition", other.id);
+            self.fault(
+                when.span(),
+                message,
+                "make one rule of both: a score and a verdict can stand together",
+            );
+        }
     }
 
     /// Of small letters, digits and hyphens.

@@ -168,6 +168,11 @@ fn what_makes_no_sense_is_refused_and_told() {
         ),
         ("", "score = 1\nreason = { code = \"Límite\" }", "is no code of a reason"),
         ("", "score = -9223372036854775808", "a score of -9223372036854775808"),
+        (
+            "[[rule]]\nid = \"b\"\nwhen = \" payer.listed \"\nscore = 7",
+            score,
+            "the rule b has this very condition",
+        ),
     ] {
         let text = with(before, in_rule);
         let faults = parse(&text).expect_err("it makes no sense");

@@ -29,6 +29,7 @@ mod guards;
 mod machine;
 mod parse;
 mod program;
+mod ranges;
 mod rows;
 mod token;
 mod truth;
@@ -57,6 +58,10 @@ pub const MAX_DEPTH: usize = 64;
 /// The first thing that is wrong with it, and where.
 pub fn compile(text: &str) -> Result<Program, Fault> {
     let (program, reads) = read(text)?;
+    if !ranges::can_hold(&program) {
+        let help = "what it asks for excludes itself, or lies outside of what the field can be";
+        return Err(Fault::new(Span::of(text), "the condition is never true", help));
+    }
     let Some(field) = guards::unguarded(&program) else { return Ok(program) };
     let name = field.name();
     let read = reads.iter().find(|(read, _)| *read == field);

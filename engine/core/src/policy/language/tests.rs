@@ -227,6 +227,46 @@ fn a_field_that_may_be_missing_is_asked_for_first() {
 }
 
 #[test]
+fn what_can_never_be_true_is_refused() {
+    for text in [
+        "tx.hour > 23",
+        "24 <= tx.hour",
+        "tx.hour < 5 && tx.hour > 7",
+        "tx.hour < 5 && payer.listed && 7 < tx.hour",
+        "tx.rail == 'pix' && tx.rail == 'ted'",
+        "tx.rail in ['pix', 'ted'] && tx.rail == 'card'",
+        "tx.amount < 1",
+        "tx.amount < reais(1) && tx.amount > reais(2)",
+        "tx.minute_of_day >= 24 * 60",
+        "tx.age < 0",
+        "!(tx.hour <= 23)",
+        "!(tx.hour < 5 || tx.hour >= 5)",
+        "(tx.hour == 3 || tx.hour == 4) && tx.hour == 9",
+        "payer.listed ? tx.hour > 30 : tx.hour < 0",
+        "(tx.hour < 3) == (tx.hour > 25) && tx.hour < 2",
+        "tx.amount != 0 && tx.amount == 0",
+    ] {
+        let fault = fault(text);
+        assert_eq!(fault.message, "the condition is never true", "{text}");
+    }
+    for text in [
+        "tx.hour >= 23",
+        "tx.hour < 5 || tx.hour > 20",
+        "tx.hour > 4 && tx.hour < 6",
+        "tx.rail == 'pix' || tx.rail == 'ted'",
+        "tx.amount == 1",
+        "!(tx.hour <= 22)",
+        "tx.hour != 0 && tx.hour != 23",
+        "tx.amount + 5 < 3",
+        "(tx.hour == 3 || tx.hour == 5) && tx.hour == 4",
+        "payer.listed ? tx.hour > 30 : tx.hour < 1",
+        "(tx.hour < 3) != (tx.hour > 25)",
+    ] {
+        assert!(compile(text).is_ok(), "{text}: {:?}", compile(text));
+    }
+}
+
+#[test]
 fn everything_is_bounded_before_it_costs_anything() {
     let chain = |terms: usize| vec!["payer.listed"; terms].join(" || ");
     // A name is one token for each of its three parts.
@@ -258,6 +298,9 @@ fn some_condition() -> impl Strategy<Value = String> {
         Just("tx.rail in ['pix', 'ted']".to_owned()),
         (any::<i32>(), 0..4usize).prop_map(|(number, operator)| {
             format!("tx.amount {} {number}", ["<", ">=", "==", "!="][operator])
+        }),
+        (-2..26i32, 0..4usize).prop_map(|(number, operator)| {
+            format!("tx.hour {} {number}", ["<", ">=", "==", "!="][operator])
         }),
     ];
     leaf.prop_recursive(5, 40, 3, |inner| {
@@ -331,6 +374,25 @@ proptest! {
             rows.set(*field, 1);
         }
         prop_assert_eq!(program.run(&rows).missing, 0, "{}", text);
+    }
+
+    #[test]
+    fn what_is_refused_as_never_true_never_is(
+        text in some_condition(),
+        rows in prop::collection::vec((1..100i64, 0..24i64, 0..5i64, any::<bool>()), 1..=ROWS),
+    ) {
+        let refused = compile(&text).err().is_some_and(|fault| fault.message.contains("never true"));
+        let Ok((program, _)) = read(&text) else { return Ok(()) };
+        let mut batch = Rows::default();
+        for (amount, hour, rail, listed) in rows {
+            batch.push();
+            batch.set(Field::Amount, amount);
+            batch.set(Field::Hour, hour);
+            batch.set(Field::Rail, rail);
+            batch.set(Field::PayerListed, listed.into());
+            batch.set(Field::Device, hour);
+        }
+        prop_assert!(!refused || program.run(&batch).holds == 0, "{}", text);
     }
 
     #[test]
