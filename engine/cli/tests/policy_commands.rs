@@ -88,7 +88,7 @@ fn a_payment_is_explained_rule_by_rule_and_documents_are_masked() {
     fs::write(
         &policy,
         "[[rule]]\nid = \"own\"\nwhen = \"payer.document == payee.document\"\nverdict = \"review\"\n\
-         [[rule]]\nid = \"list\"\nwhen = \"has(payee.list) && payee.list == 'ceis'\"\nscore = 5\n",
+         [[rule]]\nid = \"list\"\nwhen = \"has(payee.list) && payee.list == 'ceis' && !has(tx.pix_key)\"\nscore = 5\n",
     )
     .expect("own");
     let payment = dir.path().join("payment.json");
@@ -104,6 +104,7 @@ fn a_payment_is_explained_rule_by_rule_and_documents_are_masked() {
     let [own, list] = [0, 1].map(|rule| &explained["explained"][0]["rules"][rule]);
     assert_eq!((&own["matched"], &list["matched"]), (&true.into(), &false.into()));
     assert_eq!(list["values"]["payee.list"], "missing");
+    assert_eq!(list["values"]["tx.pix_key"], "missing", "what is asked for is shown, too");
 }
 
 #[test]

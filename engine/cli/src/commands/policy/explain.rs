@@ -6,6 +6,7 @@ use super::made_up::MadeUp;
 use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open};
 use crate::commands::output::{json, print};
+use catraca_core::policy::language::Field;
 use catraca_core::policy::replay::{push, recorded_parties};
 use catraca_core::policy::{Batch, Judgement, Policy, RuleVerdict};
 use catraca_node::fatal::{Failure, Status};
@@ -166,16 +167,15 @@ impl Explained<'_> {
         }
     }
 
-    /// The fields that a rule reads, with what stands in them.
+    /// The fields that a rule reads or asks for, with what stands in them.
     fn values(&self, rule: usize) -> Vec<(&'static str, String)> {
-        let fields = self.file.rules.rules[rule].when.fields();
-        let value = |value: Option<i64>, field: catraca_core::policy::language::Field| {
-            value.map_or_else(|| "missing".to_owned(), |value| field.text(value))
+        let fields = self.file.rules.rules[rule].when.mentions().into_iter();
+        let text = |field: Field| {
+            self.batch
+                .field(0, field)
+                .map_or_else(|| "missing".to_owned(), |value| field.text(value))
         };
-        fields
-            .iter()
-            .map(|&field| (field.name(), value(self.batch.field(0, field), field)))
-            .collect()
+        fields.map(|field| (field.name(), text(field))).collect()
     }
 
     fn json(&self) -> Value {

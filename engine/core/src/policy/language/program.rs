@@ -89,6 +89,18 @@ impl Program {
     pub fn fields(&self) -> &[Field] {
         &self.fields
     }
+
+    /// The fields that it reads, and those that it asks for by `has`.
+    pub fn mentions(&self) -> Vec<Field> {
+        let asked = self.ops.iter().filter_map(|op| match op {
+            Op::Has(field) => Some(*field),
+            _ => None,
+        });
+        let mut fields: Vec<_> = self.fields.iter().copied().chain(asked).collect();
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
 }
 
 /// What stands on the stack where the lowering stands: a truth is on its stack, a number may still lie
