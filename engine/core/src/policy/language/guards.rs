@@ -3,6 +3,11 @@
 //!
 //! For one field at a time: it is taken as missing, and of everything else nothing is known. What each
 //! part may come to then is a set of true, false and failed.
+//!
+//! With a choice that is not enough: `c ? false : false` is false whatever a field in `c` holds, and fails
+//! without it, so that of two such parts each may settle what the other leaves open, until both fields are
+//! missing. There, every set of fields is taken as missing. Without a choice, what depends on a field that
+//! is there may come to true and to false, and settles nothing for sure.
 
 use super::fields::Field;
 use super::program::{Op, Program, Source};
@@ -17,29 +22,47 @@ const EITHER: May = TRUE | FALSE;
 /// A number: that there is one.
 const SOME: May = TRUE;
 
-/// The first field that is asked of where it may be missing.
-pub(super) fn unguarded(program: &Program) -> Option<Field> {
-    let optional = program.fields().iter().copied().filter(|field| field.is_optional());
-    optional.into_iter().find(|field| without(program, *field) & FAILED != 0)
+/// Some fields, a bit each.
+type Fields = u32;
+
+const _: () = assert!(Field::COUNT <= Fields::BITS as usize);
+
+const fn bit(field: Field) -> Fields {
+    1 << field as u32
 }
 
-/// What a condition may come to where a transaction lacks a field.
-fn without(program: &Program, missing: Field) -> May {
+/// The first field that is asked of where it may be missing, by itself or together with others.
+pub(super) fn unguarded(program: &Program) -> Option<Field> {
+    let optional = || program.fields().iter().copied().filter(|field| field.is_optional());
+    let fails = |missing| without(program, missing) & FAILED != 0;
+    optional().find(|field| fails(bit(*field))).or_else(|| {
+        let chooses = |op: &Op| matches!(op, Op::ChooseTruth | Op::ChooseNumber(..));
+        program.ops.iter().find(|op| chooses(op))?;
+        let all = optional().map(bit).sum::<Fields>();
+        let next = |set: &Fields| set.checked_sub(1).map(|less| less & all);
+        let missing = std::iter::successors(Some(all), next).find(|set| fails(*set))?;
+        optional().find(|field| missing & bit(*field) != 0)
+    })
+}
+
+/// What a condition may come to where a transaction lacks some fields.
+fn without(program: &Program, missing: Fields) -> May {
+    let is_missing = |field| missing & bit(field) != 0;
     let (mut truths, mut numbers): (Vec<May>, Vec<May>) = (Vec::new(), Vec::new());
     for op in &program.ops {
         let truth = |stack: &mut Vec<May>| stack.pop().expect("the check balances programs");
         let mut number = |source: Source| match source {
             Source::Constant(_) => SOME,
-            Source::Field(field) if field == missing => FAILED,
+            Source::Field(field) if is_missing(field) => FAILED,
             Source::Field(_) => SOME,
             Source::Stack => truth(&mut numbers),
         };
         let came = match *op {
             Op::Truth(true) => TRUE,
             Op::Truth(false) => FALSE,
-            Op::TruthField(field) if field == missing => FAILED,
+            Op::TruthField(field) if is_missing(field) => FAILED,
             Op::TruthField(_) => EITHER,
-            Op::Has(field) if field == missing => FALSE,
+            Op::Has(field) if is_missing(field) => FALSE,
             Op::Has(_) => EITHER,
             Op::Not => {
                 let x = truth(&mut truths);

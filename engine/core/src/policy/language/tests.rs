@@ -215,6 +215,16 @@ fn a_field_that_may_be_missing_is_asked_for_first() {
         ("has(tx.device) ? payer.root == payer.root : true", "payer.root"),
         ("payer.listed == (tx.device == tx.device)", "tx.device"),
         ("tx.payee_ispb.endsWith('1')", "tx.payee_ispb"),
+        // With one of them missing the other side settles it; with both nothing does.
+        (
+            "(tx.pix_key == tx.pix_key ? false : false) && (tx.device == tx.device ? false : false)",
+            "tx.pix_key",
+        ),
+        (
+            "(payer.root == payer.root ? has(tx.device) : has(tx.device)) \
+                && (tx.device == tx.device ? has(payer.root) : has(payer.root))",
+            "tx.device",
+        ),
     ] {
         let (at, told, help) = told(text);
         assert_eq!(
