@@ -73,6 +73,17 @@ fn said(program: &cel::Program, record: &[(Field, i64, Value)]) -> Option<bool> 
     }
 }
 
+/// Whether a payment can have these numbers: what is never true is refused by that.
+fn is_possible(record: &[(Field, i64, Value)]) -> bool {
+    record.iter().all(|(field, value, _)| match field {
+        Field::Hour => (0..24).contains(value),
+        Field::MinuteOfDay => (0..24 * 60).contains(value),
+        Field::Amount => *value >= 1,
+        Field::Age => *value >= 0,
+        _ => true,
+    })
+}
+
 #[test]
 fn conditions_come_to_what_another_cel_says() {
     let tally: RefCell<BTreeMap<&str, usize>> = RefCell::default();
@@ -90,7 +101,8 @@ fn conditions_come_to_what_another_cel_says() {
             Ok(program) => program,
             Err(fault) if fault.message == "the condition is never true" => {
                 count("never true");
-                prop_assert!(records.iter().all(|r| said(&other, r) == Some(false)), "{text}");
+                let mut possible = records.iter().filter(|record| is_possible(record));
+                prop_assert!(possible.all(|r| said(&other, r) != Some(true)), "{text}");
                 return Ok(());
             }
             Err(fault) => {

@@ -58,16 +58,18 @@ pub const MAX_DEPTH: usize = 64;
 /// The first thing that is wrong with it, and where.
 pub fn compile(text: &str) -> Result<Program, Fault> {
     let (program, reads) = read(text)?;
+    if let Some(field) = guards::unguarded(&program) {
+        let name = field.name();
+        let read = reads.iter().find(|(read, _)| *read == field);
+        let span = read.map_or(Span::of(text), |(_, span)| *span);
+        let help = format!("write has({name}) && …, or has({name}) ? … : …");
+        return Err(Fault::new(span, format!("a transaction may lack {name}"), help));
+    }
     if !ranges::can_hold(&program) {
         let help = "what it asks for excludes itself, or lies outside of what the field can be";
         return Err(Fault::new(Span::of(text), "the condition is never true", help));
     }
-    let Some(field) = guards::unguarded(&program) else { return Ok(program) };
-    let name = field.name();
-    let read = reads.iter().find(|(read, _)| *read == field);
-    let span = read.map_or(Span::of(text), |(_, span)| *span);
-    let help = format!("write has({name}) && …, or has({name}) ? … : …");
-    Err(Fault::new(span, format!("a transaction may lack {name}"), help))
+    Ok(program)
 }
 
 /// Reads a condition that may ask of missing fields. Gives the fields that it reads, too, with their
