@@ -133,13 +133,13 @@ fn payment(n: usize) -> Payment {
     let kind = |is_company: usize| ["cpf", "cnpj"][is_company];
     let hours = 20 + 5 * n;
     let context = json!({
-        "rail": ["pix", "ted"][n % 2],
+        "rail": (["pix", "ted"][n % 2]),
         "payer": kind(payer_is),
         "amount": amount,
         "hour": hours % 24,
         "device": n % 3 != 0,
-        "channel": ["app", "web", "api"][n % 3],
-        "weekday": DAYS[(1 + hours / 24) % 7],
+        "channel": (["app", "web", "api"][n % 3]),
+        "weekday": (DAYS[(1 + hours / 24) % 7]),
         "payee": kind(payee_is),
     });
     Payment { transaction, payer: party(payer_is), payee: party(payee_is), context }
@@ -178,7 +178,10 @@ fn median(mut figures: Vec<f64>) -> f64 {
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let payments: Vec<Payment> = (0..PAYMENTS).map(payment).collect();
-    println!("{:>6} {:>14} {:>14} {:>14} {:>8} {:>8}", "rules", "by column", "one by one", "ZEN", "ratio", "ratio");
+    println!(
+        "{:>6} {:>14} {:>14} {:>14} {:>8} {:>8}",
+        "rules", "by column", "one by one", "ZEN", "ratio", "ratio"
+    );
     for count in [33, 256] {
         let (policy, table, mut batch) = (policy(count), table(count), Batch::new());
         let contexts: Vec<zen_engine::Variable> =
