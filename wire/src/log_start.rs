@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0      256                        256 * (1 + record_count)
-//! | head | record | record | ...    | text of the policy in force |
+//! | head | record | record | ...    | text of the policy in force | beginning of one that is coming |
 //! ```
 
 use crate::block::Chain;
@@ -64,8 +64,12 @@ layout! {
         policy_len: u32,
         /// When it was taken into use, nanoseconds since 1970 UTC.
         policy_activated_at_ns: u64,
+        /// Length of what has come of a policy that is not whole, bytes; 0 none.
+        coming_policy_len: u32,
+        /// BLAKE3 of that policy's whole text; zeros without one.
+        coming_policy_id: [u8; 32],
         /// 0.
-        reserved: [u8; 72],
+        reserved: [u8; 36],
         /// CRC32C of these 256 bytes with this field zero.
         head_crc: u32,
     }

@@ -8,7 +8,7 @@ pub mod dedupe_file;
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::index::SegmentSummary;
-use crate::log::policies::{PolicyInLog, PolicyText, PolicyUnreadable};
+use crate::log::policies::{ComingPolicy, PolicyInLog, PolicyText, PolicyUnreadable};
 use crate::log::start::LogStart;
 use crate::log::{BlockLocation, SoundBlock};
 use crate::memory::TableMemory;
@@ -77,7 +77,7 @@ impl LoggedChanges {
         if start.snapshot_id != 0 {
             self.loaded = start.snapshot_id;
         }
-        self.policy.begin(start.policy.clone());
+        self.policy.begin(start.policy.clone(), start.coming_policy.clone());
     }
 
     /// Takes the next record; a decision changes nothing.
@@ -103,6 +103,11 @@ impl LoggedChanges {
     /// Where the log does not hold it whole.
     pub fn policy(&self) -> Result<Option<&PolicyText>, PolicyUnreadable> {
         self.policy.in_force()
+    }
+
+    /// The policy of which not all parts have come.
+    pub fn coming_policy(&self) -> Option<&ComingPolicy> {
+        self.policy.coming()
     }
 
     /// Id of the list last loaded; 0 none.

@@ -106,7 +106,7 @@ impl Sim {
                 let Some((_, text)) = self.process(node).policies.under_way.take() else { return };
                 self.note(format_args!("node {node}: policy {} is in force", text.version));
                 self.checks.count("policies in force");
-                self.process(node).policies.logged.begin(Some(text));
+                self.process(node).policies.logged.begin(Some(text), None);
             }
         }
     }

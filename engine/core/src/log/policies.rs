@@ -74,11 +74,19 @@ impl PolicyText {
     }
 }
 
+/// A text of which not all parts have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComingPolicy {
+    /// What names the whole text.
+    pub id: PolicyId,
+    /// Its beginning.
+    pub text: Vec<u8>,
+}
+
 /// Which policy a log says is in force.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyInLog {
-    /// Parts of a text that is not whole yet.
-    coming: Option<(PolicyId, Vec<u8>)>,
+    coming: Option<ComingPolicy>,
     in_force: Option<PolicyText>,
     /// What was in force before.
     previous: Option<PolicyText>,
@@ -93,11 +101,20 @@ pub struct PolicyInLog {
 pub struct PolicyUnreadable;
 
 impl PolicyInLog {
-    /// Goes on where this policy is in force.
-    pub fn begin(&mut self, in_force: Option<PolicyText>) {
+    /// Goes on where this policy is in force, and this text is coming.
+    pub fn begin(&mut self, in_force: Option<PolicyText>, coming: Option<ComingPolicy>) {
         if in_force.is_some() {
             self.in_force = in_force;
         }
+        // Other streams, which hold none, begin while one is coming.
+        if coming.is_some() {
+            self.coming = coming;
+        }
+    }
+
+    /// The text of which not all parts have come.
+    pub fn coming(&self) -> Option<&ComingPolicy> {
+        self.coming.as_ref()
     }
 
     /// Takes a record of its kinds.
@@ -115,22 +132,22 @@ impl PolicyInLog {
     fn part(&mut self, part: &PolicyPart<'_>) {
         // One that a crash left unfinished gives way to the next, which begins anew.
         if part.offset == 0 {
-            self.coming = Some((PolicyId(part.id), Vec::new()));
+            self.coming = Some(ComingPolicy { id: PolicyId(part.id), text: Vec::new() });
         }
-        let fits = |(id, text): &&mut (PolicyId, Vec<u8>)| {
-            id.0 == part.id
-                && text.len() == part.offset as usize
-                && text.len() + part.part.len() <= MAX_POLICY_LEN
+        let fits = |coming: &&mut ComingPolicy| {
+            coming.id.0 == part.id
+                && coming.text.len() == part.offset as usize
+                && coming.text.len() + part.part.len() <= MAX_POLICY_LEN
         };
         match self.coming.as_mut().filter(fits) {
-            Some((_, text)) => text.extend_from_slice(part.part),
+            Some(coming) => coming.text.extend_from_slice(part.part),
             None => self.coming = None,
         }
     }
 
     fn activate(&mut self, head: &RecordHead, id: PolicyId) {
-        let is_whole = |(of, text): &(PolicyId, Vec<u8>)| *of == id && PolicyId::of(text) == id;
-        let Some((_, text)) = self.coming.take().filter(is_whole) else {
+        let is_whole = |coming: &ComingPolicy| coming.id == id && PolicyId::of(&coming.text) == id;
+        let Some(ComingPolicy { text, .. }) = self.coming.take().filter(is_whole) else {
             self.unreadable = true;
             return;
         };
@@ -191,6 +208,20 @@ mod tests {
                 log.previous().map(|before| before.version),
                 (version > 1).then(|| version - 1)
             );
+        }
+    }
+
+    #[test]
+    fn one_that_goes_over_the_end_of_what_is_known_otherwise_comes_whole() {
+        let policy = policy(1, 9_000);
+        for cut in 0..=policy.records().len() {
+            let (before, behind) = (&policy.records()[..cut], &policy.records()[cut..]);
+            let mut first = PolicyInLog::default();
+            take(&mut first, before);
+            let mut log = PolicyInLog::default();
+            log.begin(first.in_force().expect("readable").cloned(), first.coming().cloned());
+            take(&mut log, behind);
+            assert_eq!(log.in_force(), Ok(Some(&policy)), "{cut}");
         }
     }
 

@@ -5,7 +5,7 @@
 //! It takes the place of log that nobody can read again, so one that is unsound stops a node.
 
 use super::Tail;
-use crate::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyText};
+use crate::log::policies::{ComingPolicy, MAX_POLICY_LEN, PolicyId, PolicyText};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
 use catraca_wire::log_start::{
     CHECKPOINT_MAGIC, LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead,
@@ -43,7 +43,7 @@ impl Purpose {
 /// Most records in the file: three for each entry of the largest overlay.
 pub const MAX_RECORDS: usize = 3 * 65_536;
 /// Longest file, bytes.
-pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + MAX_POLICY_LEN;
+pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + 2 * MAX_POLICY_LEN;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct LogStart {
     pub changes: Vec<OverlayChange>,
     /// The policy in force; `None` where none ever was.
     pub policy: Option<PolicyText>,
+    /// The policy of which not all parts had come.
+    pub coming_policy: Option<ComingPolicy>,
 }
 
 /// What is wrong with the file.
@@ -119,7 +121,9 @@ pub fn head(
         && head.record_count.to_native() as usize <= MAX_RECORDS
         && head.policy_len.to_native() as usize <= MAX_POLICY_LEN
         && (head.policy_version.to_native() > 0 || head.policy_len.to_native() == 0)
-        && head.reserved == [0; 72];
+        && head.coming_policy_len.to_native() as usize <= MAX_POLICY_LEN
+        && (head.coming_policy_len.to_native() > 0 || head.coming_policy_id == [0; 32])
+        && head.reserved == [0; 36];
     if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
 }
 
@@ -155,6 +159,7 @@ impl LogStart {
             snapshot_id: 0,
             changes: Vec::new(),
             policy: None,
+            coming_policy: None,
         }
     }
 
@@ -179,7 +184,9 @@ impl LogStart {
         let (first, behind) = bytes.split_first_chunk::<LOG_START_LEN>().ok_or(short)?;
         let head = head(purpose, first, cluster_id, shard)?;
         let records_len = head.record_count.to_native() as usize * RECORD_LEN;
-        let want = LOG_START_LEN + records_len + head.policy_len.to_native() as usize;
+        let policy_len = head.policy_len.to_native() as usize;
+        let coming_len = head.coming_policy_len.to_native() as usize;
+        let want = LOG_START_LEN + records_len + policy_len + coming_len;
         if bytes.len() != want {
             return Err(LogStartFault::Length { have, want: want as u64 });
         }
@@ -189,7 +196,8 @@ impl LogStart {
         if key.is_some_and(|key| check(purpose, &head, behind, key) != head.check) {
             return Err(LogStartFault::Check);
         }
-        let (records, text) = behind.split_at(records_len);
+        let (records, texts) = behind.split_at(records_len);
+        let (text, coming) = texts.split_at(policy_len);
         let policy = PolicyText {
             version: head.policy_version.to_native(),
             activated_at_ns: head.policy_activated_at_ns.to_native(),
@@ -207,6 +215,10 @@ impl LogStart {
             snapshot_id: head.snapshot_id.to_native(),
             changes: changes.collect::<Option<_>>().ok_or(LogStartFault::Records)?,
             policy: (policy.version > 0).then_some(policy),
+            coming_policy: (coming_len > 0).then(|| ComingPolicy {
+                id: PolicyId(head.coming_policy_id),
+                text: coming.to_vec(),
+            }),
         })
     }
 
@@ -227,7 +239,9 @@ impl LogStart {
             self.changes.iter().map(|change| change.to_record(self.cut_at_ns)).collect();
         let policy = self.policy.as_ref();
         let text = policy.map_or(&[][..], |policy| &policy.text);
-        let behind = [bytemuck::cast_slice(&records), text].concat();
+        let coming = self.coming_policy.as_ref();
+        let coming_text = coming.map_or(&[][..], |coming| &coming.text);
+        let behind = [bytemuck::cast_slice(&records), text, coming_text].concat();
         let mut head = LogStartHead::empty();
         head.magic = purpose.magic();
         head.shard = shard.into();
@@ -246,6 +260,8 @@ impl LogStart {
         head.policy_version = policy.map_or(0, |policy| policy.version).into();
         head.policy_len = (text.len() as u32).into();
         head.policy_activated_at_ns = policy.map_or(0, |policy| policy.activated_at_ns).into();
+        head.coming_policy_len = (coming_text.len() as u32).into();
+        head.coming_policy_id = coming.map_or([0; 32], |coming| coming.id.0);
         head.check = check(purpose, &head, &behind, key);
         head.records_crc = crc32c::crc32c(&behind).into();
         head.head_crc = head.expected_crc().into();
@@ -291,6 +307,8 @@ mod tests {
                 id: PolicyId::of(b"a policy"),
                 text: b"a policy"[..].into(),
             }),
+            coming_policy: (changes > 1)
+                .then(|| ComingPolicy { id: PolicyId([7; 32]), text: b"the beg".to_vec() }),
         }
     }
 

@@ -51,8 +51,9 @@ impl History {
         for &shard in log.shards() {
             let start = log.start(shard)?;
             history.changes.extend(&start.changes);
-            if let Some(policy) = &start.policy {
-                history.policy(policy.clone());
+            in_log.begin(start.policy.clone(), start.coming_policy.clone());
+            if let Some(policy) = start.policy {
+                history.policy(policy);
             }
             log.records(shard, |head, extension, _| {
                 history.take(head, extension, &mut in_log);
