@@ -17,6 +17,9 @@ const SEGMENT_MIB: u64 = 2;
 const TABLE: u64 = 131_072;
 /// Answers: more than the table holds, by several segments.
 const ANSWERS: u64 = TABLE + 60_000;
+/// In force all the while.
+const POLICY: &str =
+    "[[rule]]\nid = \"round\"\nwhen = \"tx.amount % 100 == 0\"\nverdict = \"review\"\n";
 /// Days after which segments are cut off, and how far the clock is set, seconds.
 const KEEP_DAYS: u64 = 2;
 const LATER_S: i64 = 3 * 24 * 3600;
@@ -53,6 +56,12 @@ fn old_log_is_archived_and_cut_off_and_a_new_standby_begins_behind_it() {
     primary.process.wait_for_line("an archive that frees nothing", |line| {
         line["level"] == "ERROR" && is_message(line, "is on the filesystem of the data directory")
     });
+    // Its text goes with the oldest segments; who begins behind them has it all the same.
+    let policy = dir.path().join("policy.toml");
+    std::fs::write(&policy, format!("# {}\n{POLICY}", "x".repeat(9_000))).expect("written");
+    let policy = policy.display().to_string();
+    let address = primary.listen.to_string();
+    command::json(["policy", "activate", &policy, "--addr", &address, "--json"]);
     let load = Load::start(&primary, "load", 500);
     load.wait_for(ANSWERS);
     let seen = load.stop();
@@ -88,7 +97,17 @@ fn old_log_is_archived_and_cut_off_and_a_new_standby_begins_behind_it() {
     ask(&standby, &ClusterRequest::promote(false)).expect("in sync");
     assert_same_answers(&mut standby.client(), &kept[kept.len() - 2_000..]);
     assert_same_answers(&mut standby.client(), &more.answered);
+    let address = standby.listen.to_string();
+    let in_force = command::json(["policy", "status", "--addr", &address, "--json"]);
+    assert_eq!((&in_force["version"], &in_force["rules"]), (&1.into(), &1.into()));
+    assert!(more.answered.iter().all(|answered| answered.decision.answer.policy_version == 1));
     standby.stop();
+    for node in [0, 1] {
+        let data_dir = pair.data_dir(node).display().to_string();
+        let replayed = command::json(["log", "replay", &data_dir, "--json"]);
+        assert_eq!(replayed["equal"], true, "{replayed:#}");
+        assert!(replayed["decisions"].as_u64() >= Some(TABLE));
+    }
     // Both logs are sound and begin behind the same record; with the archive nothing is missing.
     let key = pair.data_dir(0).join("chain.key");
     let reports = [0, 1].map(|node| verified(&pair.data_dir(node), &key));
