@@ -30,7 +30,7 @@ pub fn rules(count: usize) -> Arc<Policy> {
                 "!has(tx.device) && tx.channel in ['app', 'web'] && tx.amount > reais({reais})"
             ),
             _ => format!(
-                "tx.weekday in ['saturday', 'sunday'] && tx.hour == {hour} && payee.kind == 'cnpj' && tx.rail != 'ted'"
+                "tx.weekday in ['saturday', 'sunday'] && tx.hour == {hour} && payee.kind == 'cnpj' && tx.amount > reais({reais})"
             ),
         };
         writeln!(text, "[[rule]]\nid = \"rule-{n}\"\nwhen = \"{when}\"\nscore = {}", n % 90 + 1)

@@ -149,10 +149,7 @@ fn what_is_no_policy_is_refused_and_the_one_in_force_stays() {
     );
     let output = command::run(["policy", "rollback", "--addr", &address]);
     let text = String::from_utf8(output.stderr).expect("text");
-    assert!(
-        output.status.code() == Some(1) && text.contains("holds no policy from before"),
-        "{text}"
-    );
+    assert!(output.status.code() == Some(1) && text.contains("knows none from before"), "{text}");
     assert_eq!(verdict(&node, "still", 100_001), (Verdict::Review, 1, 450));
     node.stop();
 }
@@ -223,4 +220,30 @@ fn policies_come_and_go_under_load_and_every_decision_recomputes() {
     assert_eq!(what_if["changed"].as_u64(), Some(decisions - same));
     let (status, _) = replay(&data_dir, &["--policy", &all, "--max-changed-percent", "100"]);
     assert_eq!(status, Some(0));
+}
+
+#[test]
+fn a_replay_without_the_list_that_decided_is_not_equal() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let csv = write(dir.path(), "list.csv", &format!("document\n{}\n", document(2).to_canonical()));
+    let list = dir.path().join("list.catraca").display().to_string();
+    let source = format!("plain={}", csv.display());
+    command::json(["blacklist", "build", "--source", &source, "--out", &list, "--json"]);
+    let node = Setup::new(&data_dir).start();
+    let address = node.listen.to_string();
+    command::json(["blacklist", "load", &list, "--addr", &address, "--json"]);
+    assert_eq!(verdict(&node, "listed", 100).0, Verdict::Deny);
+    node.stop();
+    let (status, found) = replay(&data_dir, &[]);
+    assert_eq!(
+        (status, &found["equal"], &found["without_list"]),
+        (Some(0), &true.into(), &0.into())
+    );
+    std::fs::remove_dir_all(data_dir.join("lists")).expect("there");
+    let (status, found) = replay(&data_dir, &[]);
+    assert_eq!(
+        (status, &found["equal"], &found["without_list"]),
+        (Some(3), &false.into(), &1.into())
+    );
 }

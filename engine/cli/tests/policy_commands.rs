@@ -69,6 +69,8 @@ fn the_default_policy_is_sound_and_its_tests_pass() {
         ("payment = { time = 'noon' }", "time: local"),
         ("payment = { payee_listed = 'ceis', payee_allowed = true }", "listed, or allowed"),
         ("matches = ['no-rule']", "no rule no-rule"),
+        ("matches = []", "it wants nothing"),
+        ("payment = { age_s = 4294967295, time = '2554-07-21T23:34:33Z' }", "age_s: "),
         (
             "matches_not = ['small-hours']\npayment = { time = '2026-11-24T03:00:00' }",
             "small-hours matches",

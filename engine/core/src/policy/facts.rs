@@ -104,8 +104,6 @@ pub(super) fn push(rows: &mut Rows, facts: &Facts<'_>) -> LocalTime {
     for (field, value) in [
         (Field::PayerAccount, transaction.payer_account.to_native()),
         (Field::PayeeAccount, transaction.payee_account.to_native()),
-        // A keyed hash: half as many bits tell keys apart as well.
-        (Field::PixKey, pix_key as u64 ^ (pix_key >> 64) as u64),
         (Field::Device, transaction.device.to_native()),
         (Field::PayerIspb, u64::from_be_bytes(transaction.payer_ispb)),
         (Field::PayeeIspb, u64::from_be_bytes(transaction.payee_ispb)),
@@ -113,6 +111,11 @@ pub(super) fn push(rows: &mut Rows, facts: &Facts<'_>) -> LocalTime {
         if value != 0 {
             rows.set(field, value as i64);
         }
+    }
+    if pix_key != 0 {
+        // A keyed hash: half as many bits tell keys apart as well. Halves that are equal must not cancel out.
+        let folded = (pix_key as u64).rotate_left(1) ^ (pix_key >> 64) as u64;
+        rows.set(Field::PixKey, folded as i64);
     }
     push_party(rows, &facts.payer, &PAYER);
     push_party(rows, &facts.payee, &PAYEE);

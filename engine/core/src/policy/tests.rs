@@ -208,6 +208,28 @@ fn rules_beyond_those_of_the_verdict_are_recorded() {
 }
 
 #[test]
+fn a_pix_key_of_any_bytes_is_there() {
+    let policy = policy(vec![rule("r", "has(tx.pix_key)", 0, None)]);
+    let mut doubled = [0; 16];
+    doubled[..8].copy_from_slice(&u64::MAX.rotate_left(63).to_le_bytes());
+    doubled[8..].copy_from_slice(&u64::MAX.rotate_left(63).to_le_bytes());
+    for (pix_key, matches) in [([0; 16], 0), ([7; 16], 1), (*b"ABCDEFGHABCDEFGH", 1), (doubled, 1)]
+    {
+        let mut transaction = transaction(1);
+        transaction.pix_key = pix_key;
+        let party = |text| Party::new(DocumentKey::parse(text).expect("valid"), Listing::Free);
+        let mut batch = Batch::new();
+        let (payer, payee) = (party(PERSON), party(COMPANY));
+        let (decided_at_ns, offset_minutes) = (EVENT_NS, 0);
+        let facts =
+            Facts { transaction: &transaction, payer, payee, decided_at_ns, offset_minutes };
+        batch.push(&facts, true);
+        policy.judge(&mut batch);
+        assert_eq!(batch.judgement(0).rules.matched[0], matches, "{pix_key:?}");
+    }
+}
+
+#[test]
 fn local_time_is_that_of_the_transaction() {
     for (when, expected) in [
         ("tx.hour == 20 && tx.minute_of_day == 20 * 60 + 30", true),

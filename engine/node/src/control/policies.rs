@@ -82,7 +82,7 @@ impl Policies {
             return Err(failed("another policy is in force than the one to be rolled back"));
         }
         let before = self.previous.as_ref().ok_or_else(|| {
-            failed("the log holds no policy from before this one; activate a file")
+            failed("this start knows none from before; `catraca policy history` has the texts: activate one")
         })?;
         Ok((Arc::clone(&before.text), check(&before.text)?))
     }

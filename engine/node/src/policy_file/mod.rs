@@ -130,7 +130,7 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
     let mut reading = Reading { file, faults: Vec::new() };
     let zone = reading.zone(parsed.time_zone.as_ref());
     let thresholds = reading.top_thresholds(parsed.thresholds.as_ref());
-    let segments = reading.segments(&parsed.segment);
+    let segments = reading.segments(&parsed.segment, parsed.thresholds.as_ref());
     let (rules, notes) = reading.rules(&parsed.rule);
     let listed = match parsed.listed {
         ListedText::Deny => ListsDecide::Deny,
@@ -211,7 +211,13 @@ impl Reading<'_> {
         texts.map_or(Thresholds::NEVER, |texts| self.thresholds(texts.span(), *texts.get_ref()))
     }
 
-    fn segments(&mut self, texts: &[Spanned<SegmentText>]) -> Vec<Segment> {
+    /// A threshold that a segment leaves out is that of the policy.
+    fn segments(
+        &mut self,
+        texts: &[Spanned<SegmentText>],
+        top: Option<&Spanned<ThresholdsText>>,
+    ) -> Vec<Segment> {
+        let top = top.map(|top| *top.get_ref());
         if let Some(extra) = texts.get(MAX_SEGMENTS) {
             let message =
                 format!("the policy has {} segments, at most {MAX_SEGMENTS}", texts.len());
@@ -236,7 +242,25 @@ impl Reading<'_> {
                 let message = "an earlier segment has all payments of this one";
                 self.fault(spanned.span(), message, "put it before that one, or remove it");
             }
-            let thresholds = self.thresholds(spanned.span(), ThresholdsText { review, deny });
+            if rail.is_none() && payer_is_cnpj.is_none() {
+                self.fault(
+                    spanned.span(),
+                    "the segment has every payment",
+                    "give it a rail or a payer_kind",
+                );
+            }
+            if review.is_none() && deny.is_none() {
+                self.fault(
+                    spanned.span(),
+                    "the segment has no threshold",
+                    "give it review or deny",
+                );
+            }
+            let texts = ThresholdsText {
+                review: review.or(top.and_then(|top| top.review)),
+                deny: deny.or(top.and_then(|top| top.deny)),
+            };
+            let thresholds = self.thresholds(spanned.span(), texts);
             segments.push(Segment { rail, payer_is_cnpj, thresholds });
         }
         segments
@@ -379,22 +403,20 @@ impl Reading<'_> {
         days
     }
 
-    /// Where the lists leave listed parties to the rules, some rule must look at them.
+    /// Where the lists leave listed parties to the rules, some rule must stop every one of them.
     fn hold_to_lists(&mut self, rules: &[Rule]) {
-        for (party, fields) in [
-            ("payer", [Field::PayerListed, Field::PayerList]),
-            ("payee", [Field::PayeeListed, Field::PayeeList]),
-        ] {
-            let looks = |rule: &Rule| {
-                !rule.effect.shadow
-                    && rule.effect.is_against()
-                    && fields.iter().any(|field| rule.when.fields().contains(field))
+        for (party, listed) in [("payer", Field::PayerListed), ("payee", Field::PayeeListed)] {
+            let stops = |rule: &Rule| {
+                matches!(rule.effect.verdict, Some(RuleVerdict::Review | RuleVerdict::Deny))
+                    && !rule.effect.shadow
+                    && rule.days == EVERY_DAY
+                    && rule.when.holds_where(listed)
             };
-            if !rules.iter().any(looks) {
+            if !rules.iter().any(stops) {
                 let message =
-                    format!("listed = \"rules\", and no rule is against a {party} that is listed");
+                    format!("listed = \"rules\", and no rule stops every {party} that is listed");
                 let help = format!(
-                    "add a rule on {party}.listed, or leave listed out: then the lists deny"
+                    "add a rule of {party}.listed that reviews or denies on every day, or leave listed out: then the lists deny"
                 );
                 self.fault(0..0, message, help);
             }

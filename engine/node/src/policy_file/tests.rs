@@ -100,7 +100,7 @@ rail = "pix"
 deny = 700
 [[rule]]
 id = "payees"
-when = "payee.listed"
+when = "payee.listed || payer.listed"
 verdict = "deny"
 shadow = false
 reason = { code = "listed", pt = "Recebedor em lista", en = "Payee on a list" }
@@ -118,19 +118,18 @@ tags = ["pix", "night"]
     assert_eq!(file.zone.name(), "America/Manaus");
     assert_eq!(file.rules.listed, ListsDecide::Rules);
     assert_eq!(file.rules.thresholds, Thresholds { review: 400, deny: 900 });
-    let never = Thresholds::NEVER;
     assert_eq!(
         file.rules.segments[..],
         [
             Segment {
                 rail: Some(Rail::Pix),
                 payer_is_cnpj: Some(false),
-                thresholds: Thresholds { review: 300, ..never }
+                thresholds: Thresholds { review: 300, deny: 900 }
             },
             Segment {
                 rail: Some(Rail::Pix),
                 payer_is_cnpj: None,
-                thresholds: Thresholds { deny: 700, ..never }
+                thresholds: Thresholds { review: 400, deny: 700 }
             },
         ]
     );
@@ -151,13 +150,27 @@ fn what_makes_no_sense_is_refused_and_told() {
         ("thresholds = { review = 500, deny = 500 }", score, "nothing is ever reviewed"),
         ("thresholds = { reviews = 500 }", score, "unknown field `reviews`"),
         (
-            "[[segment]]\nreview = 1\n[[segment]]\nrail = \"pix\"",
+            "[[segment]]\nrail = \"pix\"\nreview = 1\n[[segment]]\nrail = \"pix\"\nreview = 2",
             score,
             "an earlier segment has all",
         ),
         ("[[segment]]\nrail = \"wire\"", score, "unknown variant"),
-        ("listed = \"rules\"", "verdict = \"deny\"", "no rule is against a payee that is listed"),
-        ("listed = \"rules\"", "score = -5", "no rule is against a payer that is listed"),
+        ("[[segment]]\nreview = 5", score, "the segment has every payment"),
+        ("[[segment]]\nrail = \"pix\"", score, "the segment has no threshold"),
+        ("listed = \"rules\"", "verdict = \"deny\"\nvalid_until = 2020-01-01", "stops every payer"),
+        ("listed = \"rules\"", "verdict = \"deny\"\nshadow = true", "stops every payer"),
+        (
+            "listed = \"rules\"\n[[rule]]\nid = \"b\"\nwhen = \"payee.listed && tx.amount > 9\"\nverdict = \"deny\"",
+            "verdict = \"deny\"",
+            "stops every payee",
+        ),
+        (
+            "listed = \"rules\"\n[[rule]]\nid = \"b\"\nwhen = \"!payee.listed\"\nverdict = \"deny\"",
+            "verdict = \"deny\"",
+            "stops every payee",
+        ),
+        ("listed = \"rules\"", "verdict = \"deny\"", "no rule stops every payee that is listed"),
+        ("listed = \"rules\"", "score = -5", "no rule stops every payer that is listed"),
         ("listed = \"approve\"", score, "unknown variant"),
         ("", "verdict = \"deny\"\noverrides = true", "only a rule that allows can override"),
         ("", "score = 1\nvalid_from = 2026-12-01T10:00:00", "a day belongs here"),

@@ -53,9 +53,10 @@ pub struct Found {
     pub by_difference: BTreeMap<Difference, u64>,
     /// Decisions of policies that the log does not hold, or that this build can't read; by version.
     pub without_policy: BTreeMap<u32, u64>,
-    /// Decisions whose lists could not be looked up again: what their records say of payer and payee
-    /// was taken as it is.
-    pub lists_taken_as_recorded: u64,
+    /// Decisions whose list is not there: what their records say of payer and payee was taken as it is.
+    pub without_list: u64,
+    /// Decisions whose records are from before they held the day of the lists: likewise.
+    pub without_list_day: u64,
     /// Decisions whose records can't be read.
     pub unreadable: u64,
 }
@@ -137,9 +138,16 @@ impl<'h> Replay<'h> {
         // Records of before there was such a day can't be looked up.
         let day = head.list_day.to_native();
         let lists = self.lists.at(self.history, seen.snapshot_id, seen.overlay_sequence);
-        let Some(lists) = lists.filter(|_| day != 0) else {
-            self.found.lists_taken_as_recorded += 1;
-            return recorded;
+        let lists = match lists {
+            Some(lists) if day != 0 => lists,
+            Some(_) => {
+                self.found.without_list_day += 1;
+                return recorded;
+            }
+            None => {
+                self.found.without_list += 1;
+                return recorded;
+            }
         };
         let again = |party: Party| Party::new(party.document, lists.lookup(party.document, day));
         (again(recorded.0), again(recorded.1))

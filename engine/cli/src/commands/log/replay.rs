@@ -93,6 +93,7 @@ pub fn run(args: &Args) -> Outcome {
     });
     let equal = found.differing == 0
         && found.without_policy.is_empty()
+        && found.without_list == 0
         && found.unreadable == 0
         && damaged.is_empty()
         && !history.is_unreadable();
@@ -147,7 +148,8 @@ impl Replayed<'_> {
             "without_policy": found.without_policy.iter()
                 .map(|(version, count)| json!({ "policy_version": version, "decisions": count }))
                 .collect::<Vec<_>>(),
-            "lists_taken_as_recorded": found.lists_taken_as_recorded,
+            "without_list": found.without_list,
+            "without_list_day": found.without_list_day,
             "unreadable": found.unreadable,
             "damaged": self.damaged,
             "policies": self.history.policies().map(|policy| json!({
@@ -197,12 +199,21 @@ impl Replayed<'_> {
         for place in &self.damaged {
             line(&mut text, &format!("damaged: {place}"));
         }
-        if found.lists_taken_as_recorded > 0 {
+        if found.without_list_day > 0 {
             line(
                 &mut text,
                 &format!(
-                    "{} decisions were taken with payer and payee as recorded: their list is not in the folder lists/",
-                    found.lists_taken_as_recorded
+                    "{} decisions are from before records held the day of the lists: payer and payee were taken as recorded",
+                    found.without_list_day
+                ),
+            );
+        }
+        if found.without_list > 0 {
+            line(
+                &mut text,
+                &format!(
+                    "{} decisions were not recomputed whole: their list is not in the folder lists/, so payer and payee were taken as recorded",
+                    found.without_list
                 ),
             );
         }
@@ -213,10 +224,10 @@ impl Replayed<'_> {
                 "{} decisions recomputed, {} policies: {}",
                 found.decisions,
                 versions,
-                if self.equal {
-                    "all are what was recorded".to_owned()
-                } else {
-                    format!("{} differ", found.differing)
+                match (self.equal, found.differing) {
+                    (true, _) => "all are what was recorded".to_owned(),
+                    (false, 0) => "not all could be recomputed".to_owned(),
+                    (false, differing) => format!("{differing} differ"),
                 },
             ),
         );

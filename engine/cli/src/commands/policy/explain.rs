@@ -109,7 +109,7 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
             Some(file) => file,
             None => decided_by(&history, record)?,
         };
-        explained.push(explain(file, record)?);
+        explained.push(explain(file, record, named.is_none())?);
     }
     show(args, &explained)
 }
@@ -127,13 +127,19 @@ fn decided_by<'h>(history: &'h History, record: &StoredRecord) -> Result<&'h Pol
     })
 }
 
-fn explain<'p>(file: &'p PolicyFile, record: &StoredRecord) -> Result<Explained<'p>, Failure> {
+/// `decided`: it is the policy that decided, and what the clocks said then is recorded.
+fn explain<'p>(
+    file: &'p PolicyFile,
+    record: &StoredRecord,
+    decided: bool,
+) -> Result<Explained<'p>, Failure> {
     let head = &record.head;
     let policy = Policy::new(1, file.zone.clone(), file.rules.clone());
     let parties = recorded_parties(head)
         .ok_or_else(|| Failure::failed("the record's documents can't be read"))?;
     let event_time_ns = head.transaction.event_time_ns.to_native();
     let offset_minutes = RulesSeen::read(&record.extension)
+        .filter(|_| decided)
         .map_or_else(|| policy.zone().offset_at(event_time_ns).minutes, |seen| seen.offset_minutes);
     let mut batch = Batch::new();
     push(&mut batch, &policy, head, offset_minutes, parties);

@@ -88,7 +88,9 @@ impl MadeUp {
             transaction: &transaction,
             payer,
             payee,
-            decided_at_ns: event_time_ns + u64::from(self.age_s) * NS_PER_S,
+            decided_at_ns: event_time_ns
+                .checked_add(u64::from(self.age_s) * NS_PER_S)
+                .ok_or_else(|| "age_s: it would be decided after the year 2554".to_owned())?,
             offset_minutes: policy.zone().offset_at(event_time_ns).minutes,
         };
         let mut batch = Batch::new();

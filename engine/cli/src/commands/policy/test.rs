@@ -7,6 +7,7 @@ use crate::commands::output::{json, print};
 use catraca_core::policy::{Judgement, Policy};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::policy_file::PolicyFile;
+use catraca_wire::frame::Verdict;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -56,12 +57,31 @@ struct Case {
     name: String,
     #[serde(default)]
     payment: MadeUp,
-    verdict: Option<String>,
+    verdict: Option<Wanted>,
     score: Option<u16>,
     #[serde(default)]
     matches: Vec<String>,
     #[serde(default)]
     matches_not: Vec<String>,
+}
+
+/// A verdict that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Wanted {
+    Approve,
+    Review,
+    Deny,
+}
+
+impl Wanted {
+    const fn verdict(self) -> Verdict {
+        match self {
+            Self::Approve => Verdict::Approve,
+            Self::Review => Verdict::Review,
+            Self::Deny => Verdict::Deny,
+        }
+    }
 }
 
 /// What came of a case.
@@ -111,7 +131,13 @@ fn report(came: &[Came], wrong: usize) -> Value {
 
 impl Case {
     fn run(&self, policy: &PolicyFile, ready: &Policy) -> Came {
+        let expects = self.verdict.is_some()
+            || self.score.is_some()
+            || !(self.matches.is_empty() && self.matches_not.is_empty());
         let faults = match self.payment.judge(ready) {
+            Ok(_) if !expects => vec![
+                "it wants nothing: give it a verdict, a score, matches or matches_not".to_owned(),
+            ],
             Ok((_, judged)) => self.faults(policy, &judged),
             Err(why) => vec![why],
         };
@@ -121,8 +147,9 @@ impl Case {
     fn faults(&self, policy: &PolicyFile, judged: &Judgement) -> Vec<String> {
         let decision = &judged.decision;
         let mut faults = Vec::new();
-        let verdict = decision.verdict.name();
-        if let Some(wanted) = self.verdict.as_ref().filter(|wanted| *wanted != verdict) {
+        let verdict = decision.verdict;
+        let wanted = self.verdict.map(Wanted::verdict);
+        if let Some(wanted) = wanted.filter(|wanted| *wanted != verdict) {
             faults.push(format!("verdict {verdict}, and {wanted} is wanted"));
         }
         if let Some(wanted) = self.score.filter(|wanted| *wanted != decision.score) {

@@ -34,7 +34,7 @@ const fn bit(field: Field) -> Fields {
 /// The first field that is asked of where it may be missing, by itself or together with others.
 pub(super) fn unguarded(program: &Program) -> Option<Field> {
     let optional = || program.fields().iter().copied().filter(|field| field.is_optional());
-    let fails = |missing| without(program, missing) & FAILED != 0;
+    let fails = |missing| may(program, missing, None) & FAILED != 0;
     optional().find(|field| fails(bit(*field))).or_else(|| {
         let chooses = |op: &Op| matches!(op, Op::ChooseTruth | Op::ChooseNumber(..));
         program.ops.iter().find(|op| chooses(op))?;
@@ -45,8 +45,13 @@ pub(super) fn unguarded(program: &Program) -> Option<Field> {
     })
 }
 
-/// What a condition may come to where a transaction lacks some fields.
-fn without(program: &Program, missing: Fields) -> May {
+/// Whether a condition is true whatever a transaction is like, so long as a field of truth is true.
+pub(super) fn holds_where(program: &Program, field: Field) -> bool {
+    may(program, 0, Some(field)) == TRUE
+}
+
+/// What a condition may come to where a transaction lacks some fields, and where one is true.
+fn may(program: &Program, missing: Fields, holds: Option<Field>) -> May {
     let is_missing = |field| missing & bit(field) != 0;
     let (mut truths, mut numbers): (Vec<May>, Vec<May>) = (Vec::new(), Vec::new());
     for op in &program.ops {
@@ -61,6 +66,7 @@ fn without(program: &Program, missing: Fields) -> May {
             Op::Truth(true) => TRUE,
             Op::Truth(false) => FALSE,
             Op::TruthField(field) if is_missing(field) => FAILED,
+            Op::TruthField(field) if holds == Some(field) => TRUE,
             Op::TruthField(_) => EITHER,
             Op::Has(field) if is_missing(field) => FALSE,
             Op::Has(_) => EITHER,

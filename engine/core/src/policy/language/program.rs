@@ -90,6 +90,11 @@ impl Program {
         &self.fields
     }
 
+    /// Whether it is true of every transaction of which a field of truth is true, as far as can be told.
+    pub fn holds_where(&self, field: Field) -> bool {
+        super::guards::holds_where(self, field)
+    }
+
     /// The fields that it reads, and those that it asks for by `has`.
     pub fn mentions(&self) -> Vec<Field> {
         let asked = self.ops.iter().filter_map(|op| match op {
