@@ -56,7 +56,7 @@ case "$name $*" in
     case " $* " in *" --release "*) profile=release ;; esac
     made=${CARGO_TARGET_DIR:-target}/${profile:-debug}
     mkdir -p "$made/examples"
-    for program in catraca catraca-loadgen sim instructions examples/redis_load examples/machine_pauses; do
+    for program in catraca catraca-loadgen catraca-bench-zen sim instructions examples/redis_load examples/machine_pauses; do
       cp "$0" "$made/$program"
     done
     ;;
@@ -106,6 +106,7 @@ TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgri
 SCRIPTS = {
     "bench-peers.sh": (["--rounds", "1", "--seconds", "1", "--open-seconds", "1", "--json", "my figures.json"],
                        {"catraca", "catraca-loadgen", "redis_load"}),
+    "bench-zen.sh": ([], {"catraca-bench-zen"}),
     "demo.sh": (["--data-dir", "my demo"], {"catraca"}),
     "failover-test.sh": (["2"], set()),
     "fuzz.sh": (["1"], set()),
