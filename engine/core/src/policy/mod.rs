@@ -12,6 +12,7 @@ mod facts;
 pub mod language;
 pub mod replay;
 mod rules;
+pub mod windows;
 
 pub use batch::{Batch, Judgement};
 pub use facts::{Facts, Party};

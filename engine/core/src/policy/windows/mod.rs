@@ -1,0 +1,205 @@
+//! What was paid before: windows of time over payments, which rules may read. Pure: no I/O, no clock.
+//!
+//! ```text
+//! read   payment → for each subject: key → entry → its windows → a value for each that is asked
+//! add    payment, verdict → for each subject: key → entry, a new one if there is none → its windows
+//! ```
+//!
+//! - **Order.** [`Windows::read`] changes nothing, and sees what was added before. A payment is added once,
+//!   after its verdict; one that is sent again is the caller's to recognise. The same payments in the same
+//!   order give the same state, bit for bit, on every machine.
+//! - **Time.** A payment counts when it happened, by its own time, but not after it was decided: a time
+//!   in the future is taken for the time of the decision, so that what is not yet pushes out nothing that
+//!   is. One that comes late is counted where it belongs if that is still held, else nowhere; that raises
+//!   [`Windows::late`].
+//! - **Error.** A sliding window never covers less than its span, `(t - span, t]`, and less than one
+//!   bucket more, before it. Where a later payment came first, it may also see what is later than
+//!   itself and in the same bucket. Calendar windows are exact.
+//! - **Memory.** Each subject has a table of bounded length ([`Windows::bytes_per_key`]). A full one lets
+//!   go whoever was not added to for longest, about. What was let go is never silently a zero: where a
+//!   window reaches back to it, values read [`Value::Evicted`], or [`Value::Saturated`] with what is still
+//!   known.
+
+mod layout;
+mod moment;
+mod series;
+mod set;
+mod spec;
+mod table;
+
+use self::layout::Layout;
+use self::moment::Moment;
+use self::series::Payment;
+use self::table::{INDEX_LEN_PER_KEY, KeyTable};
+use crate::memory::TableMemory;
+use catraca_wire::frame::Verdict;
+
+pub use self::set::SET_MAX;
+pub use self::spec::{
+    Asked, Filter, Function, Keys, MAX_ASKED, MAX_BUCKETS, MAX_ENTRY_LEN, MAX_KEYS, MAX_SPAN_S,
+    MIN_BUCKETS, MIN_KEYS, MIN_SPAN_S, Member, Span, Subject, WindowSpec, WindowsFault,
+};
+
+/// A payment, as windows see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// Its keys, which are also what distinct ones are told apart by.
+    pub keys: Keys,
+    /// Its amount, centavos; above 0.
+    pub amount_centavos: i64,
+    /// Its rail, as on the wire.
+    pub rail: u8,
+    /// When it happened, nanoseconds since 1970 UTC.
+    pub event_time_ns: u64,
+    /// When it is decided, nanoseconds since 1970 UTC.
+    pub decided_at_ns: u64,
+    /// What the clocks of the policy's zone were ahead of UTC when it happened, minutes.
+    pub offset_minutes: i16,
+}
+
+/// What a window says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value {
+    /// This, within the window's error.
+    Present(i64),
+    /// There is no such number: the payment lacks the subject, is outside the night, or nothing is in
+    /// the window of which there could be a minimum, a maximum, an average or a time.
+    Missing,
+    /// At least this: a cell or a set is full, or a part of the window is no longer held. Only a minimum
+    /// of which a part is no longer held is at most this.
+    Saturated(i64),
+    /// What would tell is no longer held.
+    Evicted,
+}
+
+/// The state of all windows.
+pub struct Windows {
+    /// Of each subject that is asked for.
+    tables: Vec<(Layout, KeyTable)>,
+    asked: Vec<Asked>,
+    late: u64,
+}
+
+impl Windows {
+    /// Empty windows, from which these values are asked. `keys` is how many keys each subject's table has,
+    /// by the number of the subject: a power of two, [`MIN_KEYS`] to [`MAX_KEYS`]; of a subject that is not
+    /// asked for it does not matter.
+    ///
+    /// # Errors
+    /// What is asked can't be, or needs too much.
+    pub fn new(asked: &[Asked], keys: [usize; Subject::COUNT]) -> Result<Self, WindowsFault> {
+        if asked.len() > MAX_ASKED {
+            return Err(WindowsFault::Asked);
+        }
+        asked.iter().try_for_each(Asked::check)?;
+        let mut tables = Vec::new();
+        for subject in Subject::ALL {
+            if let Some(layout) = Layout::new(subject, asked)? {
+                let table = KeyTable::new(&layout, keys[subject as usize])?;
+                tables.push((layout, table));
+            }
+        }
+        Ok(Self { tables, asked: asked.to_vec(), late: 0 })
+    }
+
+    /// What is asked, in the order of the values that [`Self::read`] gives.
+    pub fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
+    /// Asks the processor for what [`Self::read`] touches first.
+    #[inline]
+    pub fn prefetch(&self, event: &Event) {
+        for (layout, table) in &self.tables {
+            if let Some(key) = event.keys[layout.subject as usize] {
+                table.prefetch(key);
+            }
+        }
+    }
+
+    /// Reads all values that are asked, as they are before this payment is added.
+    pub fn read(&self, event: &Event, values: &mut [Value]) {
+        assert_eq!(values.len(), self.asked.len(), "a value for each that is asked");
+        let payment = Payment::new(event);
+        for (layout, table) in &self.tables {
+            let Some(key) = event.keys[layout.subject as usize] else {
+                layout.read_missing(values);
+                continue;
+            };
+            match table.find(key) {
+                Some(slot) => layout.read(table.entry(slot), &payment, values),
+                None => layout.read_nothing(table.horizon_s, &payment, values),
+            }
+        }
+    }
+
+    /// Adds a payment that was decided so, to every window that it belongs to.
+    pub fn add(&mut self, event: &Event, verdict: Verdict) {
+        let payment = Payment::new(event);
+        for (layout, table) in &mut self.tables {
+            if let Some(key) = event.keys[layout.subject as usize]
+                && layout.takes(&payment, verdict)
+            {
+                let slot = table.take(key);
+                self.late += layout.add(table.entry_mut(slot), &payment, verdict);
+            }
+        }
+    }
+
+    /// Has forgotten all that happened up to this time, nanoseconds since 1970 UTC: windows that begin
+    /// without the payments before them say so. Only before the first payment is added.
+    pub fn forget_up_to(&mut self, event_time_ns: u64) {
+        let time_s = Moment::new(event_time_ns, u64::MAX, 0).time_s;
+        for (_, table) in &mut self.tables {
+            assert_eq!(table.len, 0, "a key does not learn that it was forgotten");
+            table.horizon_s = table.horizon_s.max(time_s);
+        }
+    }
+
+    /// How often a payment came too late for a window: once for each window.
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+
+    /// Keys held of a subject, and how many were let go.
+    pub fn keys(&self, subject: Subject) -> (usize, u64) {
+        self.table(subject).map_or((0, 0), |(_, table)| (table.len, table.evicted))
+    }
+
+    /// Payments of a subject up to this time may be forgotten, seconds since 1970 UTC; 0: none is.
+    pub fn horizon_s(&self, subject: Subject) -> u32 {
+        self.table(subject).map_or(0, |(_, table)| table.horizon_s)
+    }
+
+    /// Memory of each key of a subject, bytes: its entry, and its share of the index. 0 where nothing is
+    /// asked of it. Another bit says whether it was used.
+    pub fn bytes_per_key(&self, subject: Subject) -> usize {
+        let entry = |(layout, _): &(Layout, _)| layout.words() * size_of::<u64>();
+        self.table(subject).map_or(0, |table| entry(table) + INDEX_LEN_PER_KEY)
+    }
+
+    /// The memory of the tables, which another thread may take ahead.
+    pub fn memory(&self) -> impl Iterator<Item = TableMemory> {
+        self.tables.iter().flat_map(|(_, table)| table.memory())
+    }
+
+    fn table(&self, subject: Subject) -> Option<&(Layout, KeyTable)> {
+        self.tables.iter().find(|(layout, _)| layout.subject == subject)
+    }
+}
+
+impl Payment {
+    fn new(event: &Event) -> Self {
+        assert!(event.amount_centavos > 0, "an amount is above 0");
+        let &Event { event_time_ns, decided_at_ns, offset_minutes, .. } = event;
+        Self {
+            moment: Moment::new(event_time_ns, decided_at_ns, offset_minutes),
+            amount_centavos: event.amount_centavos,
+            rail: event.rail,
+            members: Member::ALL.map(|member| member.hash(&event.keys)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! The keys of one subject, with the state of each.
+//!
+//! ```text
+//! index    [hash 40 | slot 24]  open addressing, linear probing, at most half full, deletion by shifting back
+//! entries  of one length, in slots in the order in which they came
+//! used     a bit for each slot, set when its key is added to again
+//! ```
+//!
+//! A full table lets a key go for a new one: a hand goes round over the slots, takes the bit of each that
+//! was used since it last came by, and stops at the first that was not. So whoever goes was not added to for
+//! one round of the hand, and the newest payment that was ever let go, the horizon, is as old as that.
+
+use super::layout::{self, Layout};
+use super::spec::{MAX_KEYS, MIN_KEYS, WindowsFault};
+use crate::memory::{Table, TableMemory, prefetch};
+
+const SLOT_BITS: u32 = 24;
+const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
+/// Words of the index for each key: it is at most half full.
+const INDEX_WORDS: usize = 2;
+
+/// Memory of a key besides its entry, bytes. Its bit is an eighth more.
+pub(super) const INDEX_LEN_PER_KEY: usize = INDEX_WORDS * size_of::<u64>();
+
+/// The keys of one subject.
+pub(super) struct KeyTable {
+    index: Table<u64>,
+    /// Shift that takes a key to its home in the index.
+    home_shift: u32,
+    entries: Table<u64>,
+    /// Length of an entry, words.
+    words: usize,
+    pub(super) used: Box<[u64]>,
+    pub(super) len: usize,
+    pub(super) hand: usize,
+    pub(super) horizon_s: u32,
+    pub(super) evicted: u64,
+}
+
+impl KeyTable {
+    /// An empty table of `keys`, a power of two.
+    pub fn new(layout: &Layout, keys: usize) -> Result<Self, WindowsFault> {
+        if !keys.is_power_of_two() || !(MIN_KEYS..=MAX_KEYS).contains(&keys) {
+            return Err(WindowsFault::Keys { keys });
+        }
+        let table = |len| Table::zeroed(len).map_err(|_| WindowsFault::Memory { keys });
+        let index_len = keys * INDEX_WORDS;
+        Ok(Self {
+            index: table(index_len)?,
+            home_shift: 64 - index_len.trailing_zeros(),
+            entries: table(keys * layout.words())?,
+            words: layout.words(),
+            used: vec![0; keys / 64].into_boxed_slice(),
+            len: 0,
+            hand: 0,
+            horizon_s: 0,
+            evicted: 0,
+        })
+    }
+
+    /// Most keys.
+    pub fn capacity(&self) -> usize {
+        self.used.len() * 64
+    }
+
+    /// Asks the processor for the index line of a key.
+    #[inline]
+    pub fn prefetch(&self, key: u64) {
+        prefetch(&self.index[self.home(key)]);
+    }
+
+    /// The memory of index and entries, for the thread that takes it ahead.
+    pub fn memory(&self) -> [TableMemory; 2] {
+        [self.index.memory(), self.entries.memory()]
+    }
+
+    #[inline]
+    fn home(&self, key: u64) -> usize {
+        (key >> self.home_shift) as usize
+    }
+
+    #[inline]
+    const fn word(key: u64, slot: usize) -> u64 {
+        // Slots are counted from 1, so that no word in use is 0.
+        (key & !SLOT_MASK) | (slot as u64 + 1)
+    }
+
+    /// The slot of a key.
+    #[inline]
+    pub fn find(&self, key: u64) -> Option<usize> {
+        let mask = self.index.len() - 1;
+        let mut place = self.home(key);
+        loop {
+            let word = self.index[place];
+            if word == 0 {
+                return None;
+            }
+            if (word ^ key) & !SLOT_MASK == 0 {
+                let slot = (word & SLOT_MASK) as usize - 1;
+                if layout::key(self.entry_words(slot)) == key {
+                    return Some(slot);
+                }
+            }
+            place = (place + 1) & mask;
+        }
+    }
+
+    #[inline]
+    fn entry_words(&self, slot: usize) -> &[u64] {
+        &self.entries[slot * self.words..][..self.words]
+    }
+
+    #[inline]
+    fn entry_words_mut(&mut self, slot: usize) -> &mut [u64] {
+        &mut self.entries[slot * self.words..][..self.words]
+    }
+
+    /// The entry in a slot.
+    #[inline]
+    pub fn entry(&self, slot: usize) -> &[u8] {
+        bytemuck::cast_slice(self.entry_words(slot))
+    }
+
+    /// The entry in a slot, to change it.
+    #[inline]
+    pub fn entry_mut(&mut self, slot: usize) -> &mut [u8] {
+        bytemuck::cast_slice_mut(self.entry_words_mut(slot))
+    }
+
+    /// The slot of a key that is added to: its own, or a new one.
+    pub fn take(&mut self, key: u64) -> usize {
+        if let Some(slot) = self.find(key) {
+            self.used[slot / 64] |= 1 << (slot % 64);
+            return slot;
+        }
+        let slot = if self.len < self.capacity() {
+            self.len += 1;
+            self.len - 1
+        } else {
+            self.evict()
+        };
+        let known_from_s = self.horizon_s;
+        layout::begin(self.entry_words_mut(slot), key, known_from_s);
+        self.link(key, slot);
+        slot
+    }
+
+    /// Puts a key that is not there into the index.
+    fn link(&mut self, key: u64, slot: usize) {
+        let mask = self.index.len() - 1;
+        let mut place = self.home(key);
+        while self.index[place] != 0 {
+            place = (place + 1) & mask;
+        }
+        self.index[place] = Self::word(key, slot);
+    }
+
+    /// Lets the key go to which the hand comes. Gives its slot.
+    fn evict(&mut self) -> usize {
+        let slot = self.pass();
+        self.evicted += 1;
+        self.horizon_s = self.horizon_s.max(layout::newest_s(self.entry(slot)));
+        self.unlink(layout::key(self.entry_words(slot)), slot);
+        slot
+    }
+
+    /// Moves the hand past the first slot that was not used, 64 at a time.
+    fn pass(&mut self) -> usize {
+        // The second time round no bit is left.
+        for _ in 0..=2 * self.used.len() {
+            let (word, bit) = (self.hand / 64, self.hand % 64);
+            let unused = !self.used[word] & (u64::MAX << bit);
+            if unused != 0 {
+                let found = unused.trailing_zeros() as usize;
+                let passed = (u64::MAX << bit) & !(u64::MAX << found);
+                self.used[word] &= !passed;
+                let slot = word * 64 + found;
+                self.hand = (slot + 1) % self.capacity();
+                return slot;
+            }
+            self.used[word] &= !(u64::MAX << bit);
+            self.hand = (word + 1) * 64 % self.capacity();
+        }
+        unreachable!("the hand takes the bits that it passes")
+    }
+
+    /// Takes a key out of the index.
+    fn unlink(&mut self, key: u64, slot: usize) {
+        let mask = self.index.len() - 1;
+        let word = Self::word(key, slot);
+        let mut hole = self.home(key);
+        while self.index[hole] != word {
+            assert!(self.index[hole] != 0, "a key of the table is missing from the index");
+            hole = (hole + 1) & mask;
+        }
+        // Shift back what would no longer be found past the hole.
+        let mut place = hole;
+        loop {
+            place = (place + 1) & mask;
+            let moved = self.index[place];
+            if moved == 0 {
+                break;
+            }
+            let home = self.home(moved & !SLOT_MASK);
+            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
+                self.index[hole] = moved;
+                hole = place;
+            }
+        }
+        self.index[hole] = 0;
+    }
+}
