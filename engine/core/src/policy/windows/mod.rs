@@ -20,6 +20,7 @@
 //!   window reaches back to it, values read [`Value::Evicted`], or [`Value::Saturated`] with what is still
 //!   known.
 
+mod checkpoint;
 mod layout;
 mod moment;
 mod series;
@@ -34,6 +35,7 @@ use self::table::{INDEX_LEN_PER_KEY, KeyTable};
 use crate::memory::TableMemory;
 use catraca_wire::frame::Verdict;
 
+pub use self::checkpoint::{CheckpointFault, Digest};
 pub use self::set::SET_MAX;
 pub use self::spec::{
     Asked, Filter, Function, Keys, MAX_ASKED, MAX_BUCKETS, MAX_ENTRY_LEN, MAX_KEYS, MAX_SPAN_S,

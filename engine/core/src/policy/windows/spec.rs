@@ -160,6 +160,11 @@ impl Filter {
         bits
     }
 
+    /// Its bits: verdicts, rails.
+    pub(super) const fn bits(self) -> (u8, u8) {
+        (self.verdicts, self.rails)
+    }
+
     /// Whether payments of a rail are added, where the verdict is right.
     #[inline]
     pub(super) const fn takes_rail(self, rail: u8) -> bool {

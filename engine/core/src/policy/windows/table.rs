@@ -27,9 +27,9 @@ pub(super) struct KeyTable {
     index: Table<u64>,
     /// Shift that takes a key to its home in the index.
     home_shift: u32,
-    entries: Table<u64>,
+    pub(super) entries: Table<u64>,
     /// Length of an entry, words.
-    words: usize,
+    pub(super) words: usize,
     pub(super) used: Box<[u64]>,
     pub(super) len: usize,
     pub(super) hand: usize,
@@ -106,7 +106,7 @@ impl KeyTable {
     }
 
     #[inline]
-    fn entry_words(&self, slot: usize) -> &[u64] {
+    pub(super) fn entry_words(&self, slot: usize) -> &[u64] {
         &self.entries[slot * self.words..][..self.words]
     }
 
@@ -146,7 +146,7 @@ impl KeyTable {
     }
 
     /// Puts a key that is not there into the index.
-    fn link(&mut self, key: u64, slot: usize) {
+    pub(super) fn link(&mut self, key: u64, slot: usize) {
         let mask = self.index.len() - 1;
         let mut place = self.home(key);
         while self.index[place] != 0 {

@@ -178,6 +178,65 @@ fn who_was_let_go_is_told_for_as_long_as_a_window_reaches_back() {
 }
 
 #[test]
+fn the_newest_payment_of_who_was_let_go_is_what_counts() {
+    let mut windows = windows(&[asked(Subject::Payer, sliding(3_600, 12), Function::Count)]);
+    windows.add(&payment(100, 1), Verdict::Approve);
+    windows.add(&payment(50, 1), Verdict::Approve);
+    for payer in 2..2 + 2 * MIN_KEYS as u64 {
+        let event = Event { keys: keys(payer, 1, None), ..payment(60, 1) };
+        windows.add(&event, Verdict::Approve);
+    }
+    assert_eq!(u64::from(windows.horizon_s(Subject::Payer)), BEGIN_S + 100);
+    assert_eq!(read(&windows, &payment(3_699, 1)), [Value::Evicted]);
+}
+
+/// Against a plain hand that goes slot by slot.
+#[test]
+fn whoever_was_used_within_a_round_stays() {
+    const KEYS: usize = 256;
+    let count = [asked(Subject::Payer, sliding(MAX_SPAN_S, 12), Function::Count)];
+    let mut windows = Windows::new(&count, [KEYS; Subject::COUNT]).expect("there can be");
+    let (mut slots, mut hand): (Vec<(u64, bool)>, usize) = (Vec::new(), 0);
+    for number in 0..5_000u64 {
+        // All are used once before the first goes, then some more often than others.
+        let payer = match number {
+            0..512 => number % KEYS as u64,
+            _ => key(9, number) % 700 * (key(10, number) % 700) / 700,
+        };
+        let event = Event { keys: keys(payer, 1, None), ..payment(number, 1) };
+        let held = slots.iter().position(|&(held, _)| held == payer);
+        let any_went = windows.keys(Subject::Payer).1 > 0;
+        let is_gone = read(&windows, &event) == [Value::Evicted];
+        assert_eq!(is_gone, held.is_none() && any_went, "{number}");
+        windows.add(&event, Verdict::Approve);
+        if let Some(slot) = held {
+            slots[slot].1 = true;
+        } else if slots.len() < KEYS {
+            slots.push((payer, false));
+        } else {
+            while std::mem::take(&mut slots[hand].1) {
+                hand = (hand + 1) % KEYS;
+            }
+            slots[hand].0 = payer;
+            hand = (hand + 1) % KEYS;
+        }
+    }
+    let (held, let_go) = windows.keys(Subject::Payer);
+    assert!(held == KEYS && let_go > 500, "{let_go}");
+}
+
+#[test]
+fn the_last_is_not_known_where_a_later_one_may_have_gone() {
+    let mut windows =
+        windows(&[asked(Subject::Payer, sliding(3_600, 12), Function::SecondsSinceLast)]);
+    windows.forget_up_to((BEGIN_S + 100) * 1_000_000_000);
+    windows.add(&payment(90, 1), Verdict::Approve);
+    assert_eq!(read(&windows, &payment(200, 1)), [Value::Evicted]);
+    windows.add(&payment(101, 1), Verdict::Approve);
+    assert_eq!(read(&windows, &payment(200, 1)), [Value::Present(99)]);
+}
+
+#[test]
 fn what_is_forgotten_at_the_begin_is_told() {
     let mut windows = windows(&[asked(Subject::Payer, sliding(3_600, 12), Function::Count)]);
     windows.forget_up_to(BEGIN_S * 1_000_000_000);
@@ -276,4 +335,43 @@ fn what_can_not_be_asked_is_refused() {
         let fault = Windows::new(&[count(hour)], [keys; Subject::COUNT]).err();
         assert_eq!(fault, Some(WindowsFault::Keys { keys }));
     }
+}
+
+#[test]
+fn a_checkpoint_is_of_its_own_windows_and_whole() {
+    let count = [asked(Subject::Payer, sliding(3_600, 12), Function::Count)];
+    let mut written = windows(&count);
+    written.add(&payment(0, 1), Verdict::Approve);
+    let mut bytes = Vec::new();
+    written.write(&mut bytes);
+    let take = |asked: &[Asked], keys, bytes: &[u8]| {
+        Windows::from_checkpoint(asked, [keys; Subject::COUNT], bytes)
+            .map(|w| read(&w, &payment(1, 1)))
+    };
+    assert_eq!(take(&count, MIN_KEYS, &bytes), Ok(vec![Value::Present(1)]));
+    assert_eq!(take(&count, 128, &bytes), Err(CheckpointFault::Keys { keys: 64 }));
+    let fault = CheckpointFault::Windows(WindowsFault::Keys { keys: 1 });
+    assert_eq!(take(&count, 1, &bytes), Err(fault));
+    let sum = [asked(Subject::Payer, sliding(3_600, 12), Function::Sum)];
+    assert_eq!(take(&sum, MIN_KEYS, &bytes), Err(CheckpointFault::Other));
+    assert_eq!(take(&[sum[0]; 2], MIN_KEYS, &bytes), Err(CheckpointFault::Other));
+    for at in 0..bytes.len() {
+        assert_eq!(take(&count, MIN_KEYS, &bytes[..at]), Err(CheckpointFault::Damaged), "{at}");
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert_eq!(take(&count, MIN_KEYS, &changed), Err(CheckpointFault::Damaged), "{at}");
+    }
+}
+
+/// What a build writes another one of the same version reads: a change of this state is one of the
+/// version.
+#[test]
+fn the_state_after_these_payments_is_the_same_everywhere() {
+    let mut windows = pix_payer(10);
+    for number in 0..500 {
+        let mut event = payment(number * 61, 1 + number as i64 * 977 % 50_000);
+        event.keys = keys(number % 70, number % 11, Some(number % 3));
+        windows.add(&event, Verdict::ALL[number as usize % 3]);
+    }
+    assert_eq!(hex::encode(&windows.digest()[..8]), "8b2e552552d4b92d");
 }
