@@ -7,6 +7,12 @@
 //!
 //! A reader passes over sections of kinds that it does not know.
 
+mod windows;
+
+pub use windows::{
+    MAX_WINDOW_VALUES, MAX_WINDOWS_SECTION_LEN, WindowValue, read_windows, write_windows,
+};
+
 use crate::frame::layout;
 use crate::record::EXTENSION_ALIGN;
 use bytemuck::{Pod, Zeroable};
@@ -16,6 +22,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub const SECTION_RULES: u16 = 1;
 /// Section of a policy's text, or a part of it.
 pub const SECTION_POLICY: u16 = 2;
+/// Section of what a decision saw in windows of time.
+pub const SECTION_WINDOWS: u16 = 3;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;
@@ -89,6 +97,7 @@ impl RulesSeen {
     }
 
     /// Out of an extension; `None` where it has no such section, or an unsound one.
+    #[inline]
     pub fn read(extension: &[u8]) -> Option<Self> {
         let section = section(extension, SECTION_RULES)?;
         let (head, sets) = section.split_at_checked(size_of::<RulesSectionHead>())?;
@@ -110,6 +119,43 @@ impl RulesSeen {
             matched,
             failed,
         })
+    }
+}
+
+/// The extension of a decision: what its rules came to, and what windows said.
+#[derive(Debug, Clone)]
+pub struct DecisionExtension {
+    bytes: Box<[u8; MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN]>,
+}
+
+impl Default for DecisionExtension {
+    fn default() -> Self {
+        Self { bytes: Box::new([0; MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN]) }
+    }
+}
+
+const _: () = assert!(
+    MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN <= crate::record::MAX_EXTENSION_LEN,
+    "a decision's extension fits"
+);
+
+impl DecisionExtension {
+    /// Writes what rules came to, with so many words of each set, and what windows said. Gives the bytes:
+    /// none where there are no rules, and no section of windows where there are none.
+    ///
+    /// # Panics
+    /// As [`RulesSeen::write`] and [`write_windows`].
+    #[inline]
+    pub fn fill(&mut self, words: usize, rules: &RulesSeen, seen: &[WindowValue]) -> &[u8] {
+        if words == 0 {
+            return &[];
+        }
+        let room = "there is room for both sections";
+        let mut len = rules.write(words, self.bytes.first_chunk_mut().expect(room)).len();
+        if !seen.is_empty() {
+            len += write_windows(seen, self.bytes[len..].first_chunk_mut().expect(room)).len();
+        }
+        &self.bytes[..len]
     }
 }
 
