@@ -56,7 +56,7 @@ fn judge(policy: &Policy, batch: &mut Batch, payments: &[(TransactionFields, Par
             decided_at_ns: EVENT_NS,
             offset_minutes: -180,
         };
-        batch.push(&facts, true);
+        batch.push(&facts, true, &[]);
     }
     policy.judge(batch);
     black_box(batch.judgement(0));

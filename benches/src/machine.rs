@@ -7,6 +7,7 @@ use catraca_core::calendar::Zone;
 use catraca_core::limits::BLOCK_BUFFERS;
 use catraca_core::log::Tail;
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::{Past, WindowsKey};
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
@@ -60,6 +61,12 @@ pub struct Machine {
     answers: Vec<u8>,
 }
 
+/// Windows of a policy without a payment, where it reads any.
+fn past_of(policy: &Policy) -> Option<Box<Past>> {
+    let past = Past::new(policy, 1, WindowsKey::of(&CHAIN_KEY));
+    past.expect("there can be such windows").map(Box::new)
+}
+
 impl Machine {
     /// A machine whose connection has been welcomed.
     pub fn new(setup: &Setup) -> Self {
@@ -92,6 +99,7 @@ impl Machine {
                 dedupe,
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
                 policy: Arc::clone(&setup.policy),
+                past: past_of(&setup.policy),
             },
             Journal::new(journal),
         );

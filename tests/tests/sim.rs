@@ -53,7 +53,7 @@ fn a_seed_is_one_run() {
 }
 
 /// Variants that seeds find, and the number of seeds within which they must.
-const FOUND_BY_SEEDS: [(&str, u64); 10] = [
+const FOUND_BY_SEEDS: [(&str, u64); 12] = [
     ("ack-before-sync", 20),
     ("ack-before-standby", 20),
     ("epoch-in-memory", 40),
@@ -64,6 +64,8 @@ const FOUND_BY_SEEDS: [(&str, u64); 10] = [
     ("counts-beginner", 40),
     ("policy-on-one-shard", 40),
     ("policy-forgotten", 40),
+    ("windows-lost", 60),
+    ("windows-counted-twice", 60),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds
 /// within which they must be found.

@@ -155,7 +155,7 @@ fn judge(policy: &Policy, batch: &mut Batch, payments: &[Payment]) {
             decided_at_ns: EVENT_NS,
             offset_minutes: -180,
         };
-        batch.push(&facts, true);
+        batch.push(&facts, true, &[]);
     }
     policy.judge(batch);
 }

@@ -5,6 +5,11 @@
 //! decision goes to the shard that owns its payer now.
 
 pub mod dedupe_file;
+mod live;
+mod past;
+
+pub use live::LivePasts;
+pub use past::Pasts;
 
 use crate::blacklist::{Overlay, OverlayFull};
 use crate::log::index::SegmentSummary;
@@ -52,6 +57,7 @@ pub struct Builder {
     /// following.
     dedupes: Vec<Mutex<Dedupe>>,
     changes: Mutex<LoggedChanges>,
+    pasts: LivePasts,
     records: AtomicU64,
 }
 
@@ -135,7 +141,8 @@ impl Builder {
     pub fn new(shards: u16, dedupe_entries: usize, secret: DedupeKey) -> Self {
         let dedupes =
             (0..shards).map(|_| Mutex::new(Dedupe::new(dedupe_entries, secret))).collect();
-        Self { shards, dedupes, changes: Mutex::default(), records: AtomicU64::new(0) }
+        let (changes, pasts) = (Mutex::default(), LivePasts::default());
+        Self { shards, dedupes, changes, pasts, records: AtomicU64::new(0) }
     }
 
     /// The memory of each shard's dedupe table, to be taken ahead: index and ring.
@@ -143,9 +150,19 @@ impl Builder {
         self.dedupes.iter().map(|dedupe| dedupe.lock().memory()).collect()
     }
 
+    /// The dedupe tables, by shard, and the windows.
+    pub fn into_tables(self) -> (Vec<Dedupe>, LivePasts) {
+        (self.dedupes.into_iter().map(|dedupe| dedupe.into_inner()).collect(), self.pasts)
+    }
+
     /// The dedupe tables, by shard.
     pub fn into_dedupes(self) -> Vec<Dedupe> {
-        self.dedupes.into_iter().map(|dedupe| dedupe.into_inner()).collect()
+        self.into_tables().0
+    }
+
+    /// The windows, if any are held.
+    pub const fn pasts(&self) -> &LivePasts {
+        &self.pasts
     }
 
     /// Takes the next block of a stream.
@@ -183,6 +200,7 @@ impl Builder {
             ahead.finish(&mut dedupe, block);
         }
         self.records.fetch_add(records, Ordering::Relaxed);
+        self.pasts.take(block);
     }
 
     /// Takes the next blocks of a stream, as their dedupe file has them: all but their changes, for

@@ -26,6 +26,7 @@ pub mod mailbox;
 mod memory_ahead;
 mod pages;
 pub mod policy_file;
+pub mod policy_windows;
 mod random;
 pub mod replay;
 pub mod replication;

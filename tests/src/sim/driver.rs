@@ -326,7 +326,7 @@ impl Sim {
                 ToControl::Waiting { shard, session, answered } => {
                     self.node_event(node, ReplicaEvent::Waiting { shard, session, answered });
                 }
-                told => self.policy_told(node, &told),
+                told => self.policy_told(node, told),
             }
         }
     }

@@ -55,6 +55,10 @@ pub(super) enum Wake {
     },
     /// A record of a policy is to be logged again.
     PolicyAgain,
+    /// A stream is to be looked at again for windows.
+    WindowsAgain,
+    /// A standby looks whether it has the windows of the policy in force.
+    StandbyWindows,
 }
 
 /// A task of a process that the runtime does not poll for long, whatever it waits for: others of
@@ -97,12 +101,12 @@ impl Task {
             Wake::Tick => self == Self::Tick,
             Wake::Mail { .. } => self == Self::Mail,
             Wake::Mesh => self == Self::Mesh,
-            Wake::Control | Wake::PolicyAgain => self == Self::Control,
+            Wake::Control | Wake::PolicyAgain | Wake::WindowsAgain => self == Self::Control,
             Wake::SegmentsMade { .. } => self == Self::Segments,
             Wake::Written { .. } | Wake::Held { .. } => self == Self::Written,
             Wake::Feed { .. } => self == Self::Feed,
             Wake::Heartbeat => self == Self::Node,
-            Wake::Booted | Wake::Persisted | Wake::CutStep => false,
+            Wake::Booted | Wake::Persisted | Wake::CutStep | Wake::StandbyWindows => false,
         }
     }
 }

@@ -36,6 +36,7 @@ mod setup;
 mod standby;
 mod tally;
 mod trace;
+mod windows;
 mod world;
 
 pub use checks::Checks;
@@ -80,11 +81,15 @@ pub enum Broken {
     PolicyOnOneShard,
     /// A start and a promotion forget the policy in force.
     PolicyForgotten,
+    /// A promotion has windows without a payment.
+    WindowsLost,
+    /// A standby counts a block's payments twice in its windows.
+    WindowsCountedTwice,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 14] = [
+    pub const ALL: [(&str, Self); 16] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -99,6 +104,8 @@ impl Broken {
         ("counts-beginner", Self::CountsBeginner),
         ("policy-on-one-shard", Self::PolicyOnOneShard),
         ("policy-forgotten", Self::PolicyForgotten),
+        ("windows-lost", Self::WindowsLost),
+        ("windows-counted-twice", Self::WindowsCountedTwice),
     ];
 }
 

@@ -10,11 +10,13 @@ use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
 use super::setup::{CLUSTER, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
 use super::standby::StandbyStreams;
+use super::windows;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};
 use catraca_core::log::damage::{Damage, TornReason};
 use catraca_core::log::{SoundBlock, Tail};
-use catraca_core::rebuild::Builder;
+use catraca_core::policy::Policy;
+use catraca_core::rebuild::{Builder, Pasts};
 use catraca_core::replica::node::{Event as ReplicaEvent, Node, NodeSetup, RequestId};
 use catraca_core::replica::{Boundaries, ReplicaState};
 use catraca_core::shard::Shard;
@@ -294,6 +296,16 @@ impl Sim {
         };
         let policy = policies::in_force(&policy_log, broken);
         process.policies.logged = policy_log;
+        let mut pasts = windows::read_from(&host.disk, &policy, shards, None)
+            .expect("a log that is repaired can be read");
+        if let Some(builder) = &process.builder {
+            for (stream, (tail, ..)) in (0..).zip(&recovered) {
+                builder.pasts().begin(stream, tail.next_lsn);
+            }
+            builder.pasts().hold(pasts.take());
+        }
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+        let decides_by = if primary { policy } else { Policy::blacklist_only().into() };
         let mut role_config =
             RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };
         if broken == Some(Broken::AckBeforeStandby) {
@@ -311,7 +323,7 @@ impl Sim {
             let mut shard = Shard::new(
                 settings(&self.plan, host.disk.node_id, stream),
                 role_config,
-                shard_state(dedupe, Arc::clone(&policy)),
+                shard_state(dedupe, Arc::clone(&decides_by), pasts.next()),
                 journal,
             );
             for _ in 0..self.plan.buffers {

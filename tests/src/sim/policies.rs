@@ -4,14 +4,15 @@
 use super::Broken;
 use super::event::Event;
 use super::found::read_log;
+use super::windows::{self, Bringing};
 use super::world::{MS, Sim};
 use catraca_core::log::policies::{PolicyId, PolicyInLog, PolicyText};
-use catraca_core::policy::replay::{differences, push, recorded_parties};
+use catraca_core::policy::replay::{differences, push, recorded_parties, recorded_windows};
 use catraca_core::policy::{Batch, Policy};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_node::policy_file;
-use catraca_wire::extension::RulesSeen;
+use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::Role;
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
@@ -24,18 +25,36 @@ const CHANGES: usize = 0;
 #[derive(Default)]
 pub(super) struct Policies {
     pub logged: PolicyInLog,
-    under_way: Option<(Activation, PolicyText)>,
+    under_way: Option<UnderWay>,
     /// The next step is one of the control thread's, after a pause.
     again: bool,
 }
 
+/// A policy on its way into force.
+struct UnderWay {
+    /// Its windows, before anything is logged.
+    bringing: Option<Bringing>,
+    activation: Activation,
+    text: PolicyText,
+}
+
 /// A policy's text: its rules are its number's.
 fn text(number: u64) -> String {
+    // Several policies read the same windows, and some none.
+    let windows = match number / 16 % 4 {
+        0 => String::new(),
+        kind => format!(
+            "[windows]\nkeys = 64\n\
+             [[rule]]\nid = \"often\"\nwhen = 'payer.count(\"{kind}m\") > 3'\nscore = 500\n\
+             [[rule]]\nid = \"much\"\nwhen = 'payer.sum(\"today\", \"approved\", \"incl\") > reais(20000)'\nverdict = \"review\"\n\
+             [[rule]]\nid = \"known\"\nwhen = 'has(payer_to_payee.seconds_since_first(\"30d\")) && payer.distinct_payees(\"1h\") < 4'\nscore = -100\n"
+        ),
+    };
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\
          # A text of several parts: {}\n\
          [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\n\
-         [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n",
+         [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n{windows}",
         "x".repeat(number as usize % 3 * 5_000),
         number % 4 + 2,
         number % 7 + 3,
@@ -77,11 +96,29 @@ impl Sim {
             text: text.into_bytes().into(),
         };
         let policy = policy_file::in_force(Some(&text)).expect("sound");
+        let before = policies_in_force(&process.policies);
+        let reads_others = policy.window_values() > 0 && !policy.reads_windows_of(&before);
+        let bringing = reads_others.then(|| Bringing::new(&policy));
         let activation = Activation::new(&text, policy, shards);
-        let step = activation.begin();
-        process.policies.under_way = Some((activation, text));
+        process.policies.under_way = Some(UnderWay { bringing, activation, text });
         self.note(format_args!("node {leader} is to take policy {version} into force"));
-        self.policy_step(leader, step);
+        self.windows_again(leader);
+    }
+
+    /// Brings the windows of the policy under way on; once all are there it is logged.
+    pub(super) fn windows_again(&mut self, node: usize) {
+        let policies = &mut self.process(node).policies;
+        let Some(under_way) = policies.under_way.as_mut() else { return };
+        let step = under_way.activation.begin();
+        if let Some(mut bringing) = under_way.bringing.take()
+            && !self.windows_step(node, &mut bringing)
+        {
+            if let Some(under_way) = &mut self.process(node).policies.under_way {
+                under_way.bringing = Some(bringing);
+            }
+            return;
+        }
+        self.policy_step(node, step);
     }
 
     fn policy_step(&mut self, node: usize, step: ActivationStep) {
@@ -103,7 +140,10 @@ impl Sim {
             }
             ActivationStep::Wait => {}
             ActivationStep::Done => {
-                let Some((_, text)) = self.process(node).policies.under_way.take() else { return };
+                let Some(UnderWay { text, .. }) = self.process(node).policies.under_way.take()
+                else {
+                    return;
+                };
                 self.note(format_args!("node {node}: policy {} is in force", text.version));
                 self.checks.count("policies in force");
                 self.process(node).policies.logged.begin(Some(text), None);
@@ -112,9 +152,17 @@ impl Sim {
     }
 
     /// What a core says of the policy under way.
-    pub(super) fn policy_told(&mut self, node: usize, told: &ToControl) {
+    pub(super) fn policy_told(&mut self, node: usize, told: ToControl) {
         let policies = &mut self.process(node).policies;
-        let Some((activation, _)) = policies.under_way.as_mut() else { return };
+        let Some(UnderWay { bringing, activation, .. }) = policies.under_way.as_mut() else {
+            return;
+        };
+        if let Some(bringing) = bringing {
+            if windows::told(bringing, told) {
+                self.windows_again(node);
+            }
+            return;
+        }
         let step = match told {
             ToControl::RecordDurable => activation.logged(),
             // The control thread waits before it asks again.
@@ -123,7 +171,7 @@ impl Sim {
                 let pause = self.policy_rng.between(10, 60) * MS;
                 return self.wake_in(node, pause, super::event::Wake::PolicyAgain);
             }
-            ToControl::PolicyReleased(_) => activation.swapped(),
+            ToControl::PolicyReleased(..) => activation.swapped(),
             _ => return,
         };
         self.policy_step(node, step);
@@ -132,10 +180,10 @@ impl Sim {
     /// A record that could not be appended is tried again.
     pub(super) fn policy_again(&mut self, node: usize) {
         let policies = &mut self.process(node).policies;
-        let Some((activation, _)) = policies.under_way.as_ref().filter(|_| policies.again) else {
+        let Some(under_way) = policies.under_way.as_ref().filter(|_| policies.again) else {
             return;
         };
-        let step = activation.refused();
+        let step = under_way.activation.refused();
         policies.again = false;
         self.policy_step(node, step);
     }
@@ -188,8 +236,11 @@ impl Sim {
                 ));
             }
         }
+        self.compare_windows(leader, &policies[&version])?;
         let mut last: BTreeMap<u16, u32> = BTreeMap::new();
         let mut batch = Batch::new();
+        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        let mut pasts = BTreeMap::new();
         for (stream, head, extension) in &decisions {
             let version = head.policy_version.to_native();
             let before = last.insert(*stream, version).unwrap_or(0);
@@ -200,10 +251,13 @@ impl Sim {
             let policy = policies
                 .get(&version)
                 .ok_or_else(|| format!("{}: policy {version} is not in the log", place()))?;
+            self.compare_seen(&mut pasts, &policies, (*stream, head, extension))
+                .map_err(|what| format!("{}: {what}", place()))?;
             let parties = recorded_parties(head).ok_or_else(place)?;
             let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
             batch.clear();
-            push(&mut batch, policy, head, offset_minutes, parties);
+            let seen = recorded_windows(policy, extension, &mut values);
+            push(&mut batch, policy, head, offset_minutes, parties, seen);
             policy.judge(&mut batch);
             let differing = differences(policy, batch.judgement(0), head, extension);
             if !differing.is_empty() {
@@ -212,6 +266,10 @@ impl Sim {
         }
         Ok(())
     }
+}
+
+fn policies_in_force(policies: &Policies) -> Arc<Policy> {
+    policy_file::in_force_of(&policies.logged).expect("the texts of the simulator are sound")
 }
 
 fn in_force_policy(text: &PolicyText) -> Arc<Policy> {

@@ -7,7 +7,9 @@ use super::event::Wake;
 use super::frames::{NodeFrame, Purpose, node_at};
 use super::policies;
 use super::setup::{journal_setup, shard_state};
+use super::windows;
 use super::world::{MS, Sim};
+use catraca_core::rebuild::Pasts;
 use catraca_core::replica::node::{
     Accepted, CallPurpose, Command, ConnId, Effect, Event, LogEnds, Report, RequestId,
     RequestRefused, Tables, Timing,
@@ -252,7 +254,13 @@ impl Sim {
         let logged = builder.policies();
         let policy = policies::in_force(&logged, self.plan.broken);
         self.process(node).policies.logged = logged;
-        let dedupes = builder.into_dedupes();
+        let (dedupes, pasts) = builder.into_tables();
+        let pasts = pasts.into_pasts_of(&policy).map(Pasts::from).or_else(|| {
+            windows::read_from(&self.nodes[node].disk, &policy, self.plan.shards, None)
+                .expect("a log that is whole can be read")
+        });
+        let pasts = self.broken_pasts(pasts, &policy);
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
         for (core, dedupe) in dedupes.into_iter().enumerate() {
             let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
             let process = self.process(node);
@@ -263,8 +271,8 @@ impl Sim {
                 &process.standby.streams[core].follower.tail(),
                 ready,
             );
-            let take_over =
-                TakeOver { state: shard_state(dedupe, Arc::clone(&policy)), journal, durability };
+            let state = shard_state(dedupe, Arc::clone(&policy), pasts.next());
+            let take_over = TakeOver { state, journal, durability };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }
         self.checks.count("promotions");

@@ -6,6 +6,7 @@ use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
 use catraca_core::log::Tail;
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::Past;
 use catraca_core::shard::ShardSettings;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
@@ -36,8 +37,12 @@ pub(super) fn journal_setup(
     }
 }
 
-pub(super) fn shard_state(dedupe: Dedupe, policy: Arc<Policy>) -> ShardState {
-    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy }
+pub(super) fn shard_state(
+    dedupe: Dedupe,
+    policy: Arc<Policy>,
+    past: Option<Box<Past>>,
+) -> ShardState {
+    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy, past }
 }
 
 pub(super) fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {

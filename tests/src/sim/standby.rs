@@ -393,6 +393,7 @@ impl Sim {
     /// What came is durable: its records are applied, and it is acknowledged.
     pub(super) fn follower_written(&mut self, node: usize, stream: usize) {
         let empty_dedupe = self.broken(Broken::EmptyDedupe);
+        let counts_twice = self.broken(Broken::WindowsCountedTwice);
         let process = self.process(node);
         let of = &mut process.standby.streams[stream];
         let Some(Writing { bytes, attempt, .. }) = of.writing.take() else { return };
@@ -400,13 +401,21 @@ impl Sim {
             process.cores[stream].blocks.push(BlockRef::of(&block));
             if let Some(builder) = process.builder.as_ref().filter(|_| !empty_dedupe) {
                 builder.take(&block);
+                if counts_twice {
+                    builder.pasts().take(&block);
+                }
             }
         }
+        let takes_policies = stream == 0;
         let (lsn, receipt) = of.follower.written();
         let conn = of.conn.filter(|_| attempt == process.standby.attempt);
         self.note(format_args!("node {node}/{stream} holds up to {lsn}"));
         if let Some(conn) = conn {
             self.send_frame(node, conn, NodeFrame::Ack { lsn, receipt });
+        }
+        if takes_policies && self.plan.policies {
+            let pause = self.policy_rng.between(1, 60) * MS;
+            self.wake_in(node, pause, Wake::StandbyWindows);
         }
         self.writes_may_be_single(node);
         self.attempt_ended(node);

@@ -50,8 +50,10 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 30] = [
+pub const OUTCOMES: [&str; 32] = [
     "policies in force",
+    "windows brought level",
+    "windows read on a standby",
     "answers to resends",
     "overloaded",
     "unconfirmed",

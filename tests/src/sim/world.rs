@@ -203,6 +203,8 @@ impl Sim {
             Wake::Mail { core } => self.read_mail(node, core),
             Wake::Control => self.read_control(node),
             Wake::PolicyAgain => self.policy_again(node),
+            Wake::WindowsAgain => self.windows_again(node),
+            Wake::StandbyWindows => self.standby_reads_windows(node),
             Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Held { core } => self.progress(node, core),

@@ -4,7 +4,7 @@ use super::facts::{self, Facts, LocalTime};
 use super::language::{Field, Machine, ROWS, RowSet, Rows};
 use super::rules::{EVERY_DAY, ListsDecide, RuleVerdict, Rules};
 use super::{Decision, LIST_RULES, MAX_SCORE, by_lists};
-use catraca_wire::extension::{MAX_RULE_WORDS, RulesSeen};
+use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::{ListSource, Verdict};
 use catraca_wire::record::Reason;
 
@@ -46,19 +46,26 @@ struct Came {
 pub struct Batch {
     fields: Rows,
     rows: Vec<Row>,
+    /// What windows say of each row, one row behind the other.
+    seen: Vec<WindowValue>,
     machine: Machine,
 }
 
 impl Batch {
     /// A batch with its memory.
     pub fn new() -> Self {
-        Self { rows: Vec::with_capacity(ROWS), ..Self::default() }
+        Self {
+            rows: Vec::with_capacity(ROWS),
+            seen: Vec::with_capacity(ROWS * MAX_WINDOW_VALUES),
+            ..Self::default()
+        }
     }
 
     /// Begins anew.
     pub fn clear(&mut self) {
         self.fields.clear();
         self.rows.clear();
+        self.seen.clear();
     }
 
     /// How many transactions it has.
@@ -71,14 +78,18 @@ impl Batch {
         self.rows.is_empty()
     }
 
-    /// Takes a transaction, behind the others. Where no rules look at it its fields are left out.
+    /// Takes a transaction, behind the others, with what the policy's windows say of it. Where no rules
+    /// look at it its fields are left out.
     ///
     /// # Panics
     /// When it has [`ROWS`] already.
-    pub fn push(&mut self, facts: &Facts<'_>, for_rules: bool) {
+    pub fn push(&mut self, facts: &Facts<'_>, for_rules: bool, seen: &[WindowValue]) {
         assert!(self.rows.len() < ROWS, "a batch has {ROWS} rows");
         let local = if for_rules {
-            facts::push(&mut self.fields, facts)
+            let local = facts::push(&mut self.fields, facts);
+            self.fields.see(seen);
+            self.seen.extend_from_slice(seen);
+            local
         } else {
             LocalTime { day: 0, minute: 0 }
         };
@@ -106,6 +117,12 @@ impl Batch {
     /// A field of a transaction; `None` where it lacks it, or where no rules look at it.
     pub fn field(&self, row: usize, field: Field) -> Option<i64> {
         self.fields.get(row, field)
+    }
+
+    /// What windows say of a transaction.
+    pub fn seen(&self, row: usize) -> &[WindowValue] {
+        let values = self.seen.len() / self.rows.len();
+        &self.seen[row * values..][..values]
     }
 
     /// What was judged of a transaction.

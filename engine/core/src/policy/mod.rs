@@ -1,7 +1,7 @@
 //! From what is known of a transaction to a decision. Pure: no I/O, no clock.
 //!
 //! ```text
-//! Facts → Batch (a column for each field) → rules, each over all rows → Judgement: verdict, score, matched rules
+//! Facts, values of windows → Batch (a column for each) → rules, each over all rows → Judgement: verdict, score, matched rules
 //! ```
 //!
 //! [`Policy::judge`] is the only place where a verdict is chosen. The lists come first: whoever is listed
@@ -17,8 +17,8 @@ pub mod windows;
 pub use batch::{Batch, Judgement};
 pub use facts::{Facts, Party};
 pub use rules::{
-    EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule, RuleEffect, RuleVerdict,
-    RuleWords, Rules, Segment, Thresholds,
+    DEFAULT_WINDOW_KEYS, EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule,
+    RuleEffect, RuleVerdict, RuleWords, Rules, Segment, Thresholds, WindowsAsked,
 };
 
 use crate::calendar::Zone;
@@ -87,6 +87,16 @@ impl Policy {
     /// Its rules.
     pub const fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// How many values of windows it reads.
+    pub fn window_values(&self) -> usize {
+        self.rules.windows.asked.len()
+    }
+
+    /// Whether another policy reads the same windows: asks for the same values, of the same days.
+    pub fn reads_windows_of(&self, other: &Self) -> bool {
+        self.rules.windows == other.rules.windows && self.zone == other.zone
     }
 
     /// Judges all rows of a batch. The same facts and version always give the same decision.

@@ -3,7 +3,7 @@
 
 use super::{Batch, Facts, Judgement, Party, Policy, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
-use catraca_wire::extension::RulesSeen;
+use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
 use catraca_wire::frame::ListSource;
 use catraca_wire::record::RecordHead;
 
@@ -22,14 +22,29 @@ pub fn recorded_parties(head: &RecordHead) -> Option<(Party, Party)> {
     Some((payer, payee))
 }
 
-/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties, while the
-/// clocks of its zone are so many minutes ahead of UTC.
+/// What windows said of a decision, as its record has it; not known where that can't be read, or where the
+/// policy reads another number of values.
+pub fn recorded_windows<'v>(
+    policy: &Policy,
+    extension: &[u8],
+    values: &'v mut [WindowValue; MAX_WINDOW_VALUES],
+) -> &'v [WindowValue] {
+    let asked = policy.window_values();
+    if asked > 0 && read_windows(extension, values) != Some(asked) {
+        values.fill(WindowValue::Evicted);
+    }
+    &values[..asked]
+}
+
+/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties and windows,
+/// while the clocks of its zone are so many minutes ahead of UTC.
 pub fn push(
     batch: &mut Batch,
     policy: &Policy,
     head: &RecordHead,
     offset_minutes: i16,
     (payer, payee): (Party, Party),
+    seen: &[WindowValue],
 ) {
     let facts = Facts {
         transaction: &head.transaction,
@@ -38,7 +53,7 @@ pub fn push(
         decided_at_ns: head.decided_at_ns.to_native(),
         offset_minutes,
     };
-    batch.push(&facts, policy.version() > 0);
+    batch.push(&facts, policy.version() > 0, seen);
 }
 
 /// In what a decision differs from its record.
@@ -56,6 +71,10 @@ pub enum Difference {
     Score,
     /// The rules that matched.
     MatchedRules,
+    /// What windows said can't be read, or is of other windows.
+    Windows,
+    /// What windows said is not what the payments before it in the log come to.
+    WindowValues,
     /// What else is recorded of the rules: without a result, settled by, sum of the scores.
     Rules,
 }
@@ -70,6 +89,8 @@ impl Difference {
             Self::Reason => "reason",
             Self::Score => "score",
             Self::MatchedRules => "matched_rules",
+            Self::Windows => "windows",
+            Self::WindowValues => "window_values",
             Self::Rules => "rules",
         }
     }
@@ -87,6 +108,9 @@ pub fn differences(
     let seen = RulesSeen::read(extension);
     let rules = (policy.rules().words() > 0).then_some(judged.rules);
     let sets = |rules: &Option<RulesSeen>| rules.map(|rules| rules.matched);
+    let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+    let asked = policy.window_values();
+    let windows = read_windows(extension, &mut values);
     [
         (source(judged.payer_listed) != head.payer_source, Difference::PayerList),
         (source(judged.payee_listed) != head.payee_source, Difference::PayeeList),
@@ -97,6 +121,7 @@ pub fn differences(
             decision.matched_rules != head.matched_rules.to_native() || sets(&rules) != sets(&seen),
             Difference::MatchedRules,
         ),
+        (windows != (asked > 0).then_some(asked), Difference::Windows),
         (rules != seen && sets(&rules) == sets(&seen), Difference::Rules),
     ]
     .into_iter()
@@ -132,7 +157,7 @@ mod tests {
     fn judged(policy: &Policy, head: &RecordHead, offset_minutes: i16) -> Judgement {
         let mut batch = Batch::new();
         let parties = recorded_parties(head).expect("documents");
-        push(&mut batch, policy, head, offset_minutes, parties);
+        push(&mut batch, policy, head, offset_minutes, parties, &[]);
         policy.judge(&mut batch);
         *batch.judgement(0)
     }

@@ -1,6 +1,7 @@
 //! The rules of a policy, checked and compiled.
 
 use super::language::Program;
+use super::windows::{Asked, MAX_KEYS, MIN_KEYS, Subject, Windows, WindowsFault};
 use catraca_wire::extension::MAX_RULE_WORDS;
 use catraca_wire::frame::Verdict;
 use catraca_wire::transaction::Rail;
@@ -127,6 +128,65 @@ pub enum ListsDecide {
     Rules,
 }
 
+/// Keys of each subject that a node keeps where a policy does not say: those of a million payers.
+pub const DEFAULT_WINDOW_KEYS: u32 = 1 << 20;
+
+/// What the conditions of a policy ask of windows of time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowsAsked {
+    /// The values, which conditions read by their places; at most
+    /// [`MAX_ASKED`](super::windows::MAX_ASKED).
+    pub asked: Box<[Asked]>,
+    /// Keys of each subject that the node keeps, on all shards together.
+    pub keys: u32,
+}
+
+impl Default for WindowsAsked {
+    fn default() -> Self {
+        Self { asked: Box::default(), keys: DEFAULT_WINDOW_KEYS }
+    }
+}
+
+impl WindowsAsked {
+    /// Windows without a payment, of one of so many shards; `None` where nothing is asked.
+    ///
+    /// # Errors
+    /// What is asked can't be, or needs too much.
+    pub fn empty(&self, shards: u16) -> Result<Option<Windows>, WindowsFault> {
+        if self.asked.is_empty() {
+            return Ok(None);
+        }
+        let keys = (self.keys as usize).div_ceil(usize::from(shards)).next_power_of_two();
+        let keys = keys.clamp(MIN_KEYS, MAX_KEYS);
+        Windows::new(&self.asked, [keys; Subject::COUNT]).map(Some)
+    }
+
+    /// Whether there can be such windows.
+    ///
+    /// # Errors
+    /// What is asked can't be, or needs too much.
+    pub fn check(&self) -> Result<(), WindowsFault> {
+        Windows::new(&self.asked, [MIN_KEYS; Subject::COUNT]).map(drop)
+    }
+
+    /// Memory that it needs on a node of one shard, bytes, and of that what a payer needs.
+    pub fn bytes(&self) -> (u64, usize) {
+        let Ok(windows) = Windows::new(&self.asked, [MIN_KEYS; Subject::COUNT]) else {
+            return (0, 0);
+        };
+        let keys = u64::from(self.keys.next_power_of_two());
+        let of = |subject: Subject| windows.bytes_per_key(subject);
+        let all: u64 = Subject::ALL.into_iter().map(|subject| of(subject) as u64 * keys).sum();
+        (all, of(Subject::Payer))
+    }
+
+    /// The first value of a subject that not the payer alone decides on: its payments are those of
+    /// several shards.
+    pub fn across_shards(&self) -> Option<&Asked> {
+        self.asked.iter().find(|asked| !asked.window.subject.is_of_payer())
+    }
+}
+
 /// The rules of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
@@ -138,6 +198,8 @@ pub struct Rules {
     pub segments: Box<[Segment]>,
     /// Who decides on listed parties.
     pub listed: ListsDecide,
+    /// What its conditions ask of windows.
+    pub windows: WindowsAsked,
 }
 
 impl Default for Rules {
@@ -147,6 +209,7 @@ impl Default for Rules {
             thresholds: Thresholds::NEVER,
             segments: Box::default(),
             listed: ListsDecide::Deny,
+            windows: WindowsAsked::default(),
         }
     }
 }

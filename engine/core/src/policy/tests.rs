@@ -48,6 +48,7 @@ fn judge(policy: &Policy, amounts: &[i64], payee: Listing) -> Vec<Judgement> {
                 offset_minutes: -180,
             },
             policy.version() > 0,
+            &[],
         );
     }
     policy.judge(&mut batch);
@@ -223,7 +224,7 @@ fn a_pix_key_of_any_bytes_is_there() {
         let (decided_at_ns, offset_minutes) = (EVENT_NS, 0);
         let facts =
             Facts { transaction: &transaction, payer, payee, decided_at_ns, offset_minutes };
-        batch.push(&facts, true);
+        batch.push(&facts, true, &[]);
         policy.judge(&mut batch);
         assert_eq!(batch.judgement(0).rules.matched[0], matches, "{pix_key:?}");
     }

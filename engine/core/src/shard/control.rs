@@ -20,8 +20,17 @@ impl<B: BlockMemory> Shard<B> {
             ToShard::SwapPolicy(policy) => {
                 // Its zone may be another one.
                 self.offset = LocalOffset::default();
+                let past = self.payments.swap(&policy);
                 let old = std::mem::replace(&mut self.policy, policy);
-                self.control_out.push(ToControl::PolicyReleased(old));
+                self.control_out.push(ToControl::PolicyReleased(old, past));
+            }
+            ToShard::KeepPayments(room) => {
+                let released = self.payments.keep(room);
+                self.control_out.push(ToControl::Keeps(self.journal.last_lsn(), released));
+            }
+            ToShard::CatchUp(past) => {
+                let caught_up = self.payments.catch_up(past);
+                self.control_out.push(caught_up.into());
             }
             ToShard::ApplyOverlay(change) => {
                 self.lists
@@ -101,6 +110,7 @@ impl<B: BlockMemory> Shard<B> {
             dedupe: std::mem::replace(&mut self.dedupe, state.dedupe),
             lists: std::mem::replace(&mut self.lists, state.lists),
             policy: std::mem::replace(&mut self.policy, state.policy),
+            past: self.payments.replace(state.past),
         };
         self.offset = LocalOffset::default();
         self.control_out.push(ToControl::TookOver(Box::new(before)));

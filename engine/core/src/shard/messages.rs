@@ -3,9 +3,11 @@
 
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
+pub use super::past::KeptPayments;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
+use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LookupFrame,
@@ -123,6 +125,18 @@ pub struct ShardState {
     pub lists: Lists,
     /// Policy in force.
     pub policy: Arc<Policy>,
+    /// Its windows, where it reads any.
+    pub past: Option<Box<Past>>,
+}
+
+/// How far the windows of a coming policy are.
+pub enum CaughtUp {
+    /// They lack payments that are kept.
+    Behind,
+    /// They lack nothing.
+    Level,
+    /// More came meanwhile than is kept: here they are back.
+    TooFarBehind(Box<Past>),
 }
 
 /// Whether new transactions are taken.
@@ -176,9 +190,14 @@ pub enum ToShard {
     SwapSnapshot(Arc<Snapshot>),
     /// Apply a change of the overlay, which is durable; [`ToControl::OverlayApplied`] follows.
     ApplyOverlay(OverlayChange),
-    /// Use this policy from the next batch on; the old one comes back in
-    /// [`ToControl::PolicyReleased`].
+    /// Use this policy from the next batch on, with the windows that are level, or those in force if none
+    /// came; the old ones come back in [`ToControl::PolicyReleased`].
     SwapPolicy(Arc<Policy>),
+    /// A policy with other windows is coming: keep payments from here on; [`ToControl::Keeps`] follows.
+    KeepPayments(Box<KeptPayments>),
+    /// Windows with all payments up to a record, and so all before those that are kept; or the next turn of
+    /// those that were given: add some of what is kept. [`ToControl::CaughtUp`] follows.
+    CatchUp(Option<(Box<Past>, u64)>),
     /// Append this record with its extension; [`ToControl::RecordDurable`] follows once it is committed.
     AppendRecord(Box<ControlRecord>),
     /// Frames for a connection that asked something; they end its request.
@@ -259,8 +278,14 @@ pub enum ToControl {
     },
     /// A snapshot no longer used by this shard, to be freed off the data cores.
     SnapshotReleased(Option<Arc<Snapshot>>),
-    /// A policy no longer used by this shard, to be freed off the data cores.
-    PolicyReleased(Arc<Policy>),
+    /// A policy no longer used by this shard, and its windows if they aren't either, to be freed off the
+    /// data cores.
+    PolicyReleased(Arc<Policy>, [Option<Box<Past>>; 2]),
+    /// After [`ToShard::KeepPayments`]: payments behind this record are kept. With windows that are no
+    /// longer used, to be freed off the data cores.
+    Keeps(u64, Option<Box<Past>>),
+    /// After [`ToShard::CatchUp`].
+    CaughtUp(CaughtUp),
     /// The overlay change with this sequence number is in force on one more shard.
     OverlayApplied(u64),
     /// The record asked for is committed.

@@ -14,6 +14,7 @@ pub mod access;
 pub mod activation;
 pub mod admit;
 mod answers;
+pub mod catch_up;
 mod checks;
 mod control;
 pub mod dedupe;
@@ -23,6 +24,7 @@ mod gather;
 pub mod journal;
 pub mod messages;
 mod outbox;
+mod past;
 mod requests;
 mod session;
 mod submit;
@@ -32,11 +34,13 @@ use crate::calendar::{LocalDay, LocalOffset, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 pub use crate::owner::owner;
+use crate::policy::windows::Past;
 use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
 use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
+use catraca_wire::extension::DecisionExtension;
 use catraca_wire::frame::{
     self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
 };
@@ -47,6 +51,7 @@ use gather::{Crowd, Gather, Share};
 use journal::{BlockMemory, BlockWrite, Journal, Written};
 use messages::{Admission, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
 use outbox::{Origin, Outbox};
+use past::Payments;
 use session::{Sessions, State};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -82,8 +87,11 @@ pub struct Shard<B> {
     /// The day it was at the last decision.
     today: LocalDay,
     policy: Arc<Policy>,
+    /// What was paid before.
+    payments: Payments,
     /// What is judged together.
     batch: Batch,
+    extension: DecisionExtension,
     /// What the clocks of the policy's zone were ahead of UTC at the last transaction.
     offset: LocalOffset,
     journal: Journal<B>,
@@ -130,7 +138,7 @@ impl<B: BlockMemory> Shard<B> {
         assert!(
             settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS
         );
-        let ShardState { dedupe, lists, policy } = state;
+        let ShardState { dedupe, lists, policy, past } = state;
         assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
         let durable_lsn = journal.last_lsn();
         let commit = CommitTracker::new(role_config.durability, durable_lsn);
@@ -143,7 +151,9 @@ impl<B: BlockMemory> Shard<B> {
             lists,
             today: LocalDay::default(),
             policy,
+            payments: Payments::new(past),
             batch: Batch::new(),
+            extension: DecisionExtension::default(),
             offset: LocalOffset::default(),
             journal,
             gather: Gather::default(),
@@ -169,6 +179,11 @@ impl<B: BlockMemory> Shard<B> {
             counters: Counters { durable_lsn, ..Counters::default() },
             histograms: StageHistograms::new(),
         }
+    }
+
+    /// The windows of the policy in force, where it reads any.
+    pub fn past(&self) -> Option<&Past> {
+        self.payments.in_force()
     }
 
     /// A connection was accepted; `None` when there are as many as there may be.

@@ -13,7 +13,6 @@ use super::{Shard, owner};
 use crate::limits;
 use crate::policy::{Facts, Party};
 use catraca_wire::DocumentKey;
-use catraca_wire::extension::MAX_RULES_SECTION_LEN;
 use catraca_wire::frame::{
     ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
 };
@@ -141,16 +140,21 @@ impl<B: BlockMemory> Shard<B> {
             let frame = bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>);
             frame.expect("what was staged was looked at before")
         };
-        self.begin_batch(now);
-        for one in &staged {
-            self.push(&frame(one).transaction, &one.prepared, now);
-        }
-        self.policy.judge(&mut self.batch);
-        for (row, one) in staged.iter().enumerate() {
-            let origin = Origin::Local { connection: one.connection, correlation: one.correlation };
-            let transaction = &frame(one).transaction;
-            let received = Received { received_ns, deadline_ns: one.deadline_ns, row };
-            self.decide(origin, transaction, &one.prepared, received, now);
+        let mut rest = &staged[..];
+        while !rest.is_empty() {
+            self.begin_batch(now);
+            let taken = rest
+                .iter()
+                .take_while(|one| self.push(&frame(one).transaction, &one.prepared, now))
+                .count();
+            let together = rest.split_off(..taken).expect("so many were taken");
+            self.policy.judge(&mut self.batch);
+            for (row, one) in together.iter().enumerate() {
+                let Staged { connection, correlation, deadline_ns, .. } = *one;
+                let origin = Origin::Local { connection, correlation };
+                let received = Received { received_ns, deadline_ns, row };
+                self.decide(origin, &frame(one).transaction, &one.prepared, received, now);
+            }
         }
         self.staged = staged;
         self.staged.clear();
@@ -162,11 +166,16 @@ impl<B: BlockMemory> Shard<B> {
             self.today = self.settings.zone.day_at(now.wall_ns);
         }
         self.batch.clear();
+        self.payments.begin();
     }
 
-    /// Puts a transaction into the batch that is judged next.
+    /// Puts a transaction into the batch that is judged next; not one whose windows depend on the batch.
     #[inline]
-    fn push(&mut self, transaction: &TransactionFields, prepared: &Prepared, now: Now) {
+    fn push(&mut self, transaction: &TransactionFields, prepared: &Prepared, now: Now) -> bool {
+        let parties = (prepared.payer, prepared.payee);
+        let Some(seen) = self.payments.read(parties, transaction, now.wall_ns) else {
+            return false;
+        };
         let has_rules = self.policy.version() > 0;
         if has_rules {
             let event_time_ns = transaction.event_time_ns.to_native();
@@ -182,7 +191,8 @@ impl<B: BlockMemory> Shard<B> {
             decided_at_ns: now.wall_ns,
             offset_minutes: self.offset.minutes,
         };
-        self.batch.push(&facts, has_rules);
+        self.batch.push(&facts, has_rules, seen);
+        true
     }
 
     fn count_ingress(&mut self, count: u64, received_ns: u64, now: Now) {
@@ -214,7 +224,8 @@ impl<B: BlockMemory> Shard<B> {
         let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
         self.begin_batch(now);
-        self.push(transaction, &prepared, now);
+        let is_taken = self.push(transaction, &prepared, now);
+        assert!(is_taken, "the first of a batch depends on none of it");
         self.policy.judge(&mut self.batch);
         let received = Received { received_ns, deadline_ns, row: 0 };
         self.decide(origin, transaction, &prepared, received, now);
@@ -330,11 +341,11 @@ impl<B: BlockMemory> Shard<B> {
         let judged = self.batch.judgement(received.row);
         let decision = judged.decision;
         let list_day = self.today.number;
-        let mut section = [0; MAX_RULES_SECTION_LEN];
-        let extension = match self.policy.rules().words() {
-            0 => &[],
-            words => judged.rules.write(words, &mut section),
-        };
+        let extension = self.extension.fill(
+            self.policy.rules().words(),
+            &judged.rules,
+            self.batch.seen(received.row),
+        );
         let (snapshot_id, overlay_sequence) =
             (self.lists.snapshot_id(), self.lists.overlay_sequence());
         let policy_version = self.policy.version();
@@ -371,6 +382,9 @@ impl<B: BlockMemory> Shard<B> {
             Verdict::Deny => self.counters.denied += 1,
         }
         let lsn = record.lsn.to_native();
+        let parties = (prepared.payer, prepared.payee);
+        let place = (received.row, lsn);
+        self.payments.add(place, parties, transaction, now.wall_ns, decision.verdict);
         // The receipt is known once the block is closed, and filled in before anybody reads it.
         let position =
             self.dedupe.insert_record(&prepared.fingerprint, record, self.settings.shard, epoch, 0);

@@ -25,6 +25,7 @@ mod segments;
 mod stats;
 mod upkeep;
 mod watch;
+mod windows;
 
 use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
@@ -290,7 +291,9 @@ async fn dispatch(
                     }
                 }
                 message @ (ToControl::SnapshotReleased(_)
-                | ToControl::PolicyReleased(_)
+                | ToControl::PolicyReleased(..)
+                | ToControl::Keeps(..)
+                | ToControl::CaughtUp(_)
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
                 | ToControl::RecordRefused) => changes.event(message),

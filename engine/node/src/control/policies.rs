@@ -5,6 +5,7 @@ use super::answer::Asker;
 use super::changes::Changing;
 use super::list_request::Refused;
 use super::policy_metrics::PolicyFigures;
+use super::windows;
 use crate::policy_file::{self, PolicyFile};
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText};
@@ -29,14 +30,17 @@ pub(super) struct Policies {
     /// What a rollback takes into use again.
     previous: Option<PolicyText>,
     rules: usize,
+    /// The one in force, ready to decide.
+    ready: Arc<Policy>,
 }
 
 impl Policies {
     pub fn new(changing: &Changing, logged: PolicyInLog) -> Self {
         let in_force = logged.in_force().ok().flatten().cloned();
-        let rules =
-            policy_file::in_force(in_force.as_ref()).map_or(0, |policy| policy.rules().rules.len());
-        let policies = Self { in_force, previous: logged.previous().cloned(), rules };
+        let ready = policy_file::in_force(in_force.as_ref())
+            .unwrap_or_else(|_| Policy::blacklist_only().into());
+        let rules = ready.rules().rules.len();
+        let policies = Self { in_force, previous: logged.previous().cloned(), rules, ready };
         policies.tell_figures(changing);
         policies
     }
@@ -107,9 +111,12 @@ impl Policies {
             text,
         };
         let rules = file.rules.rules.len();
-        let policy = Policy::new(next.version, file.zone, file.rules);
+        let policy: Arc<Policy> = Policy::new(next.version, file.zone, file.rules).into();
+        if !self.ready.reads_windows_of(&policy) {
+            windows::bring(changing, &policy).await?;
+        }
         let shards = changing.control.shards();
-        let mut activation = Activation::new(&next, policy.into(), shards);
+        let mut activation = Activation::new(&next, Arc::clone(&policy), shards);
         let (mut step, mut attempts) = (activation.begin(), 1);
         loop {
             step = match step {
@@ -130,8 +137,12 @@ impl Policies {
                 ActivationStep::Wait => {
                     // The policy before is freed here.
                     let released =
-                        |event: &ToControl| matches!(event, ToControl::PolicyReleased(_));
-                    drop(changing.event(released).await);
+                        |event: &ToControl| matches!(event, ToControl::PolicyReleased(..));
+                    if let Some(ToControl::PolicyReleased(_, pasts)) =
+                        changing.event(released).await
+                    {
+                        pasts.into_iter().for_each(windows::free);
+                    }
                     activation.swapped()
                 }
                 ActivationStep::Done => break,
@@ -142,6 +153,7 @@ impl Policies {
             shard = asker.shard, connection = asker.connection.slot, "policy in force"
         );
         self.rules = rules;
+        self.ready = policy;
         self.previous = self.in_force.replace(next);
         self.tell_figures(changing);
         Ok(true)

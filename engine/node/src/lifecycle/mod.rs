@@ -14,9 +14,11 @@ use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
 use crate::from_log::{self, Rebuilt, Stream};
 use crate::in_use::InUse;
+use crate::log_files::lookup::OwnLog;
 use crate::log_files::segment::{self, NewSegment};
 use crate::memory_ahead;
 use crate::policy_file;
+use crate::policy_windows::{self, by_stream, needs_one_shard};
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::signals::StopSignals;
 use crate::threads;
@@ -25,6 +27,8 @@ use address::{Reserved, take_shared};
 use catraca_core::blacklist::Lists;
 use catraca_core::calendar::Zone;
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::Past;
+use catraca_core::rebuild::Pasts;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
 use catraca_core::shard::journal::JournalSetup;
@@ -97,10 +101,18 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         Ok(policy) => policy,
         Err(why) if follows => {
             tracing::warn!(why, "this standby can't be promoted");
-            Policy::blacklist_only().into()
+            blacklist_only()
         }
         Err(why) => return Err(Failure::new(Status::LogDamaged, why)),
     };
+    let own_log =
+        OwnLog { data_dir: data_dir.path().to_owned(), cluster_id: data_dir.cluster_id, key };
+    let last_by_stream = by_stream(last_lsns.iter().copied());
+    if let Some(why) = needs_one_shard(&policy, shards) {
+        return Err(Failure::new(Status::Usage, why));
+    }
+    let pasts = policy_windows::read(own_log, &policy, shards, &last_by_stream)
+        .map_err(|error| Failure::new(Status::LogDamaged, error.to_string()))?;
     // Everything but the data cores runs on the processors that they leave, where there are any.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
@@ -170,8 +182,10 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let lists = || Lists::new(snapshot.clone(), overlay.clone());
     // Each core tells twice: that it runs, and that it listens.
     let (started, starts) = sync_channel(2 * usize::from(shards));
-    let mut start = |shard: usize, dedupe: Dedupe, lists: Lists| {
-        let state = ShardState { dedupe, lists, policy: Arc::clone(&policy) };
+    let mut start = |shard: usize, dedupe: Dedupe, lists: Lists, past: Option<Box<Past>>| {
+        // A standby's decides nothing, and its windows grow beside it.
+        let policy = if follows { blacklist_only() } else { Arc::clone(&policy) };
+        let state = ShardState { dedupe, lists, policy, past };
         driver::start(
             setups.core(
                 shard,
@@ -187,12 +201,15 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let following = if follows {
         for shard in 0..usize::from(shards) {
             // Decides nothing: what it will decide with grows beside it.
-            start(shard, Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey([0; 16])), Lists::default())?;
+            let dedupe = Dedupe::new(dedupe::MIN_ENTRIES, DedupeKey([0; 16]));
+            start(shard, dedupe, Lists::default(), None)?;
         }
+        builder.pasts().hold(pasts);
         Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone() })
     } else {
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
         for (shard, dedupe) in builder.into_dedupes().into_iter().enumerate() {
-            start(shard, dedupe, lists())?;
+            start(shard, dedupe, lists(), pasts.next())?;
         }
         None
     };
@@ -246,6 +263,10 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         );
         Ok(())
     })
+}
+
+fn blacklist_only() -> Arc<Policy> {
+    Policy::blacklist_only().into()
 }
 
 /// What the cores have in common.

@@ -5,7 +5,7 @@
 //! [`log_start`] (where a stream begins), [`removal`] (of old segments), [`checkpoint`], [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
 //! (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that
 //! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`lookup`], [`indexed`], [`index_file`] and [`search`] (look-ups by indexes),
-//! [`dedupe_file`] (what a start reads in a segment's place) and [`key`].
+//! [`dedupe_file`] (what a start reads in a segment's place), [`past`] (windows of a policy) and [`key`].
 
 mod bytes;
 pub mod checkpoint;
@@ -19,6 +19,7 @@ pub mod log_start;
 pub mod lookup;
 pub mod pack;
 pub mod packed;
+pub mod past;
 pub mod quarantine;
 pub mod read;
 pub mod removal;

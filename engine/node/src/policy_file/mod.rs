@@ -11,10 +11,11 @@ use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
 use catraca_core::log::policies::{
     MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText as LoggedPolicy,
 };
-use catraca_core::policy::language::{self, Field};
+use catraca_core::policy::language::{self, Asking, DEFAULT_NIGHT, Field};
+use catraca_core::policy::windows::{MAX_KEYS, MIN_KEYS};
 use catraca_core::policy::{
-    EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, Rule, RuleEffect,
-    RuleVerdict, Rules, Segment, Thresholds,
+    DEFAULT_WINDOW_KEYS, EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, Rule,
+    RuleEffect, RuleVerdict, Rules, Segment, Thresholds, WindowsAsked,
 };
 use catraca_wire::transaction::Rail;
 use place::File;
@@ -23,6 +24,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use text::{
     KindText, ListedText, PolicyText, RailText, RuleText, SegmentText, ThresholdsText, VerdictText,
+    WindowsText,
 };
 use toml::Spanned;
 use toml::value::Datetime;
@@ -131,7 +133,10 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
     let zone = reading.zone(parsed.time_zone.as_ref());
     let thresholds = reading.top_thresholds(parsed.thresholds.as_ref());
     let segments = reading.segments(&parsed.segment, parsed.thresholds.as_ref());
-    let (rules, notes) = reading.rules(&parsed.rule);
+    let (keys, mut asking) = reading.windows(parsed.windows.as_ref());
+    let (rules, notes) = reading.rules(&parsed.rule, &mut asking);
+    let windows = WindowsAsked { asked: asking.asked().into(), keys };
+    reading.hold_to_memory(&windows);
     let listed = match parsed.listed {
         ListedText::Deny => ListsDecide::Deny,
         ListedText::Rules => ListsDecide::Rules,
@@ -145,7 +150,13 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
         Some(zone) if faults.is_empty() => Ok(PolicyFile {
             id: PolicyId::of(text.as_bytes()),
             zone,
-            rules: Rules { rules: rules.into(), thresholds, segments: segments.into(), listed },
+            rules: Rules {
+                rules: rules.into(),
+                thresholds,
+                segments: segments.into(),
+                listed,
+                windows,
+            },
             notes,
         }),
         _ => Err(faults),
@@ -266,7 +277,44 @@ impl Reading<'_> {
         segments
     }
 
-    fn rules(&mut self, texts: &[Spanned<RuleText>]) -> (Vec<Rule>, Vec<RuleNotes>) {
+    /// How many keys windows have, and what nights are, with nothing asked yet.
+    fn windows(&mut self, texts: Option<&Spanned<WindowsText>>) -> (u32, Asking) {
+        let Some(texts) = texts else { return (DEFAULT_WINDOW_KEYS, Asking::default()) };
+        let WindowsText { keys, night_from_hour, night_to_hour } = *texts.get_ref();
+        let mut number =
+            |name: &str, written: Option<i64>, range: RangeInclusive<i64>, otherwise| {
+                let value = written.unwrap_or(otherwise);
+                if !range.contains(&value) {
+                    let help = format!("{name} is from {} to {}", range.start(), range.end());
+                    self.fault(texts.span(), format!("{name} is {value}"), help);
+                    return otherwise;
+                }
+                value
+            };
+        let most_keys = MAX_KEYS as i64;
+        let keys = number("keys", keys, MIN_KEYS as i64..=most_keys, DEFAULT_WINDOW_KEYS.into());
+        let (from, to) = DEFAULT_NIGHT;
+        let from = number("night_from_hour", night_from_hour, 0..=23, from.into());
+        let to = number("night_to_hour", night_to_hour, 0..=24, to.into());
+        if from == to {
+            let message = "the night ends with the hour in which it begins";
+            self.fault(texts.span(), message, "give it another night_to_hour");
+        }
+        (keys as u32, Asking::new((from as u8, to as u8)))
+    }
+
+    /// The windows of one subject may need no more than an entry has.
+    fn hold_to_memory(&mut self, windows: &WindowsAsked) {
+        if let Err(fault) = windows.check() {
+            self.fault(0..0, fault.to_string(), "ask for fewer values, or for fewer buckets");
+        }
+    }
+
+    fn rules(
+        &mut self,
+        texts: &[Spanned<RuleText>],
+        asking: &mut Asking,
+    ) -> (Vec<Rule>, Vec<RuleNotes>) {
         if texts.is_empty() {
             self.fault(0..0, "the policy has no rule", "begin one with [[rule]]");
         }
@@ -290,7 +338,7 @@ impl Reading<'_> {
             if let Some(reason) = &text.reason {
                 self.word(&reason.code, "code of a reason", "night-limit");
             }
-            match language::compile(text.when.get_ref()) {
+            match language::compile_into(text.when.get_ref(), asking) {
                 Ok(when) => {
                     let rule = Rule { id: id.clone(), when, effect, days };
                     self.hold_to_earlier(&rules, &rule, &text.when);

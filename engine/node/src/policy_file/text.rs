@@ -11,10 +11,20 @@ pub(super) struct PolicyText {
     #[serde(default)]
     pub listed: ListedText,
     pub thresholds: Option<Spanned<ThresholdsText>>,
+    pub windows: Option<Spanned<WindowsText>>,
     #[serde(default)]
     pub segment: Vec<Spanned<SegmentText>>,
     #[serde(default)]
     pub rule: Vec<Spanned<RuleText>>,
+}
+
+/// What conditions ask windows of time for, as far as it is the same for all of them.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WindowsText {
+    pub keys: Option<i64>,
+    pub night_from_hour: Option<i64>,
+    pub night_to_hour: Option<i64>,
 }
 
 /// Who decides on listed parties.

@@ -3,20 +3,27 @@
 
 mod history;
 mod what_if;
+mod windows;
 
 pub use history::{History, ListsThen, LoggedPolicy};
 pub use what_if::{Cell, Changed, Matrix, RuleTotals, WhatIf};
+pub use windows::windows_at;
 
 use catraca_core::log::SoundBlock;
+use catraca_core::log::start::LogStart;
 use catraca_core::policy::language::ROWS;
-use catraca_core::policy::replay::{self, Difference, differences, recorded_parties};
+use catraca_core::policy::replay::{
+    self, Difference, differences, recorded_parties, recorded_windows,
+};
+use catraca_core::policy::windows::{WindowsFault, WindowsKey};
 use catraca_core::policy::{Batch, Judgement, Party, Policy};
-use catraca_wire::extension::RulesSeen;
+use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
 use catraca_wire::frame::{Verdict, text_of};
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use windows::Along;
 
 /// Differing decisions that are kept to be shown.
 pub const MAX_SHOWN: usize = 20;
@@ -59,6 +66,8 @@ pub struct Found {
     pub without_list_day: u64,
     /// Decisions whose records can't be read.
     pub unreadable: u64,
+    /// Decisions whose windows were recomputed from the payments before them.
+    pub windows_recomputed: u64,
 }
 
 /// What neighbours that are judged together have in common.
@@ -69,10 +78,22 @@ struct Seen {
     overlay_sequence: u64,
 }
 
+/// A decision that waits to be judged with its neighbours.
+struct Row<'b> {
+    head: &'b RecordHead,
+    extension: &'b [u8],
+    parties: (Party, Party),
+    /// What was recorded of windows is what is recomputed.
+    windows_agree: bool,
+}
+
 /// Recomputes one stream.
 pub struct Replay<'h> {
     history: &'h History,
     lists: ListsThen,
+    along: Along,
+    /// What windows of the other policy say of the rows that wait, one behind the other.
+    other_windows: Vec<WindowValue>,
     batch: Batch,
     times: Range<u64>,
     /// What it found.
@@ -82,11 +103,19 @@ pub struct Replay<'h> {
 }
 
 impl<'h> Replay<'h> {
-    /// Of decisions made at these times, nanoseconds since 1970 UTC.
-    pub fn new(history: &'h History, times: Range<u64>, what_if: Option<WhatIf>) -> Self {
+    /// Of decisions made at these times, nanoseconds since 1970 UTC, of a log of so many streams.
+    pub fn new(
+        history: &'h History,
+        times: Range<u64>,
+        what_if: Option<WhatIf>,
+        (shards, key): (u16, WindowsKey),
+    ) -> Self {
+        let candidate = what_if.as_ref().map(WhatIf::policy);
         Self {
             history,
             lists: ListsThen::new(),
+            along: Along::new(history, candidate, shards, key),
+            other_windows: Vec::new(),
             batch: Batch::new(),
             times,
             found: Found::default(),
@@ -94,19 +123,28 @@ impl<'h> Replay<'h> {
         }
     }
 
-    /// The next stream: its lists begin anew.
-    pub fn next_stream(&mut self) {
+    /// The next stream: its lists and windows begin anew.
+    ///
+    /// # Errors
+    /// There can be no such windows.
+    pub fn next_stream(&mut self, start: &LogStart) -> Result<(), WindowsFault> {
         self.lists = ListsThen::new();
+        self.along.begin(start)
     }
 
     /// Takes the next block of the stream.
     pub fn block(&mut self, block: &SoundBlock<'_>) {
-        let mut together: Vec<(&RecordHead, &[u8], (Party, Party))> = Vec::with_capacity(ROWS);
+        let mut together: Vec<Row<'_>> = Vec::with_capacity(ROWS);
         let mut seen = None;
         for (head, extension) in block.records() {
-            let is_wanted = head.kind == RecordKind::Decision.to_wire()
-                && self.times.contains(&head.decided_at_ns.to_native());
-            if !is_wanted {
+            if head.kind != RecordKind::Decision.to_wire() {
+                continue;
+            }
+            let parties = recorded_parties(head);
+            if let Some((payer, payee)) = &parties {
+                self.along.take(payer.document, payee.document, head);
+            }
+            if !self.times.contains(&head.decided_at_ns.to_native()) {
                 continue;
             }
             let sees = Seen {
@@ -118,14 +156,26 @@ impl<'h> Replay<'h> {
                 self.judge(block.place.shard, &mut together);
             }
             seen = Some(sees);
-            let Some(parties) = recorded_parties(head) else {
+            let Some(parties) = parties else {
                 self.found.unreadable += 1;
                 continue;
             };
             let parties = self.look_up(head, parties, &sees);
-            together.push((head, extension, parties));
+            let windows_agree = self.windows_agree(sees.policy_version, extension);
+            self.other_windows.extend_from_slice(self.along.of_candidate());
+            together.push(Row { head, extension, parties, windows_agree });
         }
         self.judge(block.place.shard, &mut together);
+    }
+
+    /// Whether what was recorded of windows is what the payments before it come to.
+    fn windows_agree(&mut self, version: u32, extension: &[u8]) -> bool {
+        let Some(recomputed) = self.along.of_version(version) else { return true };
+        self.found.windows_recomputed += 1;
+        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        // What can't be read is told as such.
+        read_windows(extension, &mut values)
+            .is_none_or(|count| windows::agree(&values[..count], recomputed))
     }
 
     /// What the lists know of payer and payee, looked up again where that can be.
@@ -153,9 +203,9 @@ impl<'h> Replay<'h> {
         (again(recorded.0), again(recorded.1))
     }
 
-    fn judge(&mut self, shard: u16, together: &mut Vec<(&RecordHead, &[u8], (Party, Party))>) {
-        let Some((first, ..)) = together.first() else { return };
-        let version = first.policy_version.to_native();
+    fn judge(&mut self, shard: u16, together: &mut Vec<Row<'_>>) {
+        let Some(first) = together.first() else { return };
+        let version = first.head.policy_version.to_native();
         match self.history.policy_of(version).cloned() {
             Some(policy) => self.compare(shard, &policy, together),
             None => {
@@ -163,28 +213,27 @@ impl<'h> Replay<'h> {
             }
         }
         if let Some(what_if) = &mut self.what_if {
-            what_if.judge(&mut self.batch, together);
+            what_if.judge(&mut self.batch, together, &self.other_windows);
         }
+        self.other_windows.clear();
         together.clear();
     }
 
-    fn compare(
-        &mut self,
-        shard: u16,
-        policy: &Arc<Policy>,
-        together: &[(&RecordHead, &[u8], (Party, Party))],
-    ) {
+    fn compare(&mut self, shard: u16, policy: &Arc<Policy>, together: &[Row<'_>]) {
         self.batch.clear();
-        for (head, extension, parties) in together {
+        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        for Row { head, extension, parties, .. } in together {
             // What the clocks said then is recorded: the table of zones may have changed since.
             let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
-            replay::push(&mut self.batch, policy, head, offset_minutes, *parties);
+            let seen = recorded_windows(policy, extension, &mut values);
+            replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen);
         }
         policy.judge(&mut self.batch);
         self.found.decisions += together.len() as u64;
-        for (row, (head, extension, _)) in together.iter().enumerate() {
+        for (row, Row { head, extension, windows_agree, .. }) in together.iter().enumerate() {
             let judged = self.batch.judgement(row);
-            let in_what = differences(policy, judged, head, extension);
+            let mut in_what = differences(policy, judged, head, extension);
+            in_what.extend((!windows_agree).then_some(Difference::WindowValues));
             if in_what.is_empty() {
                 continue;
             }

@@ -1,13 +1,13 @@
 //! What another policy would have done with the payments of a log: verdicts from and to, in number and
 //! centavos, by rule, and whom it would have met.
 
-use super::place;
+use super::{Row, place};
 use crate::policy_file::PolicyFile;
 use catraca_core::calendar::LocalOffset;
 use catraca_core::policy::replay;
-use catraca_core::policy::{Batch, Party, Policy};
+use catraca_core::policy::{Batch, Policy};
+use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{Verdict, text_of};
-use catraca_wire::record::RecordHead;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -99,6 +99,16 @@ impl WhatIf {
         }
     }
 
+    /// Why it can't be held against a log of so many streams; `None` where it can.
+    pub fn needs_one_stream(&self, streams: u16) -> Option<String> {
+        crate::policy_windows::needs_one_shard(&self.policy, streams)
+    }
+
+    /// The other policy.
+    pub(super) const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
     /// Payers of payments that get another verdict.
     pub fn payers_affected(&self) -> usize {
         self.payers.len()
@@ -118,20 +128,23 @@ impl WhatIf {
     pub(super) fn judge(
         &mut self,
         batch: &mut Batch,
-        together: &[(&RecordHead, &[u8], (Party, Party))],
+        together: &[Row<'_>],
+        windows: &[WindowValue],
     ) {
         let policy = Arc::clone(&self.policy);
         batch.clear();
-        for (head, _, parties) in together {
+        let values = policy.window_values();
+        for (row, Row { head, parties, .. }) in together.iter().enumerate() {
             // Its zone may be another one than that of the policy that decided.
             let event_time_ns = head.transaction.event_time_ns.to_native();
             if !self.offset.holds(event_time_ns) {
                 self.offset = policy.zone().offset_at(event_time_ns);
             }
-            replay::push(batch, &policy, head, self.offset.minutes, *parties);
+            let seen = &windows[row * values..][..values];
+            replay::push(batch, &policy, head, self.offset.minutes, *parties, seen);
         }
         policy.judge(batch);
-        for (row, (head, _, (payer, _))) in together.iter().enumerate() {
+        for (row, Row { head, parties: (payer, _), .. }) in together.iter().enumerate() {
             let judged = batch.judgement(row);
             let Some(from) = Verdict::from_wire(head.verdict) else {
                 self.unreadable += 1;

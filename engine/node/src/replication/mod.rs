@@ -36,9 +36,11 @@ pub mod restart;
 mod standby;
 pub mod state_file;
 mod told;
+mod windows;
 
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
+use crate::log_files::lookup::OwnLog;
 use crate::log_files::turn::Turn;
 use catraca_core::replica::node::{Command, ConnId, Event, Node, RequestRefused};
 use catraca_core::replica::{Feeder, ReplicaSlot, ReplicaState};
@@ -127,6 +129,18 @@ struct Shown {
 }
 
 impl Replication {
+    /// This node's log.
+    pub fn own_log(&self) -> OwnLog {
+        let ReplicationSetup { data_dir, cluster_id, key, .. } = &self.setup;
+        OwnLog { data_dir: data_dir.clone(), cluster_id: *cluster_id, key: *key }
+    }
+
+    /// The last durable record of each stream of a primary, from the first stream.
+    pub fn durable_lsns(&self) -> Vec<u64> {
+        let feeds = self.channels.feeds.iter().map(|feed| feed.durable_lsn());
+        feeds.chain(self.dormant.lock().iter().copied()).collect()
+    }
+
     /// The replication of a node in this state. `dormant` are the last records of the streams
     /// behind the shards' own; `primary` is where the configuration says that the primary is.
     pub fn new(

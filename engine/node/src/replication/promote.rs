@@ -8,7 +8,9 @@ use crate::fatal::Failure;
 use crate::in_use::InUse;
 use crate::log_files::segment;
 use crate::policy_file;
+use crate::policy_windows::{self, by_stream};
 use catraca_core::blacklist::Lists;
+use catraca_core::rebuild::Pasts;
 use catraca_core::replica::node::{Command, RequestRefused};
 use catraca_core::replica::{NewEpoch, NotPromotable};
 use catraca_core::shard::journal::JournalSetup;
@@ -87,7 +89,16 @@ pub(super) fn take_over(
         following.builder.snapshot_id() == snapshot.as_ref().map_or(0, |snapshot| snapshot.id());
     let shards = usize::from(replication.setup.shards);
     *replication.dormant.lock() = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
-    for (shard, dedupe) in following.builder.into_dedupes().into_iter().enumerate() {
+    let (dedupes, pasts) = following.builder.into_tables();
+    let pasts = pasts.into_pasts_of(&policy).map(Pasts::from);
+    let pasts = pasts.or_else(|| {
+        let last_lsns = by_stream(tails.iter().map(|tail| tail.next_lsn - 1));
+        let shards = replication.setup.shards;
+        policy_windows::read(replication.own_log(), &policy, shards, &last_lsns)
+            .unwrap_or_else(|error| unusable(error.to_string()))
+    });
+    let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+    for (shard, dedupe) in dedupes.into_iter().enumerate() {
         let tail = &tails[shard];
         // The new epoch has begun: a node that can't go on ends, and finds itself the primary when
         // it starts again.
@@ -113,6 +124,7 @@ pub(super) fn take_over(
             dedupe,
             lists: Lists::new(snapshot.clone(), overlay.clone()),
             policy: Arc::clone(&policy),
+            past: pasts.next(),
         };
         replication.channels.feeds[shard].set_durable(tail.next_lsn - 1);
         replication

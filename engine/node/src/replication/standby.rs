@@ -7,6 +7,7 @@ use super::follow::Stream;
 use crate::block_file::BlockFile;
 use crate::policy_file;
 use catraca_core::blacklist::Snapshot;
+use catraca_core::policy::Policy;
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::Tables;
 use catraca_core::replica::{Boundaries, Follower};
@@ -117,6 +118,9 @@ impl Following {
     pub fn new(setup: FollowingSetup, replication: &ReplicationSetup) -> Self {
         let FollowingSetup { builder, boundaries, snapshot } = setup;
         let seen = boundaries.iter().map(|b| (b.last().next_lsn - 1, None)).collect();
+        for (stream, boundaries) in (0..).zip(&boundaries) {
+            builder.pasts().begin(stream, boundaries.last().next_lsn);
+        }
         let streams = boundaries
             .into_iter()
             .enumerate()
@@ -208,6 +212,17 @@ impl Following {
     fn fault(&self) -> Option<String> {
         let overlay = self.builder.overlay().err().map(|error| error.to_string());
         overlay.or_else(|| policy_file::in_force_of(&self.builder.policies()).err())
+    }
+
+    /// The version of the policy in force; 0 none.
+    pub(super) fn policy_version(&self) -> u32 {
+        self.builder.policies().in_force().ok().flatten().map_or(0, |policy| policy.version)
+    }
+
+    /// The policy in force, if it reads windows that are not held.
+    pub(super) fn lacks_windows_of(&self) -> Option<Arc<Policy>> {
+        let policy = policy_file::in_force_of(&self.builder.policies()).ok()?;
+        self.builder.pasts().lacks(&policy).then_some(policy)
     }
 
     /// The streams of a session are open, or no longer.

@@ -8,6 +8,7 @@ use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use crate::commands::policy::sound;
 use catraca_core::log::policies::PolicyId;
+use catraca_core::policy::windows::WindowsKey;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
 use catraca_node::replay::{Cell, Differing, Found, History, Matrix, Replay, WhatIf};
@@ -70,14 +71,22 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
     let candidate = args.policy.as_deref().map(sound).transpose()?;
-    let log = open(&args.data_dir, chain_key(&args.data_dir, args.key_file.as_ref())?)?;
+    let key = chain_key(&args.data_dir, args.key_file.as_ref())?;
+    let log = open(&args.data_dir, key)?;
     let history = History::read(&log, &args.data_dir)?;
-    let mut replay = Replay::new(&history, from..to, candidate.as_ref().map(WhatIf::new));
+    let streams = log.shards().len() as u16;
+    let what_if = candidate.as_ref().map(WhatIf::new);
+    if let Some(why) = what_if.as_ref().and_then(|what_if| what_if.needs_one_stream(streams)) {
+        return Err(Failure::failed(why));
+    }
+    let windows_key = key.as_ref().map_or_else(WindowsKey::without_secret, WindowsKey::of);
+    let mut replay = Replay::new(&history, from..to, what_if, (streams, windows_key));
     let bar = super::progress(&log, true)?;
     let mut damaged = Vec::new();
     for &shard in log.shards() {
-        replay.next_stream();
-        let read = log.blocks(shard, log.start(shard)?.tail, |block| {
+        let start = log.start(shard)?;
+        replay.next_stream(&start).map_err(|error| Failure::failed(error.to_string()))?;
+        let read = log.blocks(shard, start.tail, |block| {
             bar.inc(block.head.padded_len() as u64);
             replay.block(block);
             ControlFlow::Continue(())
@@ -151,6 +160,7 @@ impl Replayed<'_> {
             "without_list": found.without_list,
             "without_list_day": found.without_list_day,
             "unreadable": found.unreadable,
+            "windows_recomputed": found.windows_recomputed,
             "damaged": self.damaged,
             "policies": self.history.policies().map(|policy| json!({
                 "version": policy.text.version,

@@ -3,7 +3,7 @@
 use super::file;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
-use catraca_core::policy::RuleVerdict;
+use catraca_core::policy::{Rule, RuleVerdict};
 use catraca_node::fatal::Status;
 use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
 use comfy_table::{CellAlignment, Table, presets};
@@ -36,6 +36,10 @@ struct Report {
     id: Option<String>,
     time_zone: Option<String>,
     rules: Vec<RuleReport>,
+    /// Memory that windows need for each payer, bytes.
+    window_bytes_per_payer: usize,
+    /// Memory that windows need at most on a node of one shard, bytes.
+    window_bytes: u64,
     faults: Vec<FaultReport>,
 }
 
@@ -53,6 +57,8 @@ struct RuleReport {
     steps: usize,
     /// Fields that its condition reads.
     fields: Vec<&'static str>,
+    /// Values of windows that its condition reads or asks for.
+    windows: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -75,12 +81,15 @@ pub fn run(args: &Args) -> Outcome {
             Ok(policy) => (Some(policy), Vec::new()),
             Err(faults) => (None, faults.iter().map(fault_report).collect()),
         };
+        let bytes = policy.map_or((0, 0), |policy| policy.rules.windows.bytes());
         let report = Report {
             file: args.file.display().to_string(),
             sound,
             id: policy.map(|policy| policy.id.to_string()),
             time_zone: policy.map(|policy| policy.zone.to_string()),
             rules: policy.map(rule_reports).unwrap_or_default(),
+            window_bytes_per_payer: bytes.1,
+            window_bytes: bytes.0,
             faults,
         };
         return print(&json(&report), status);
@@ -106,8 +115,15 @@ fn rule_reports(policy: &PolicyFile) -> Vec<RuleReport> {
             shadow: rule.effect.shadow,
             steps: rule.when.steps(),
             fields: rule.when.fields().iter().map(|field| field.name()).collect(),
+            windows: windows_of(policy, rule),
         })
         .collect()
+}
+
+/// The values of windows that a rule reads or asks for.
+fn windows_of(policy: &PolicyFile, rule: &Rule) -> Vec<String> {
+    let asked = &policy.rules.windows.asked;
+    rule.when.windows().iter().map(|&place| asked[usize::from(place)].name()).collect()
 }
 
 fn fault_report(fault: &PolicyFault) -> FaultReport {
@@ -125,7 +141,8 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
     table.set_header(["rule", "score", "verdict", "steps", "reads"]);
     for rule in rules {
-        let fields: Vec<_> = rule.when.fields().iter().map(|field| field.name()).collect();
+        let fields = rule.when.fields().iter().map(|field| field.name().to_owned());
+        let reads: Vec<_> = fields.chain(windows_of(policy, rule)).collect();
         let verdict = rule.effect.verdict.map_or("-", RuleVerdict::name);
         let shadow = if rule.effect.shadow { " (shadow)" } else { "" };
         table.add_row([
@@ -133,7 +150,7 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
             rule.effect.score.to_string(),
             format!("{verdict}{shadow}"),
             rule.when.steps().to_string(),
-            fields.join(", "),
+            reads.join(", "),
         ]);
     }
     for column in [1, 3] {
@@ -142,11 +159,22 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
         }
     }
     let steps: usize = rules.iter().map(|rule| rule.when.steps()).sum();
-    format!(
-        "{table}\n{}: sound, {} rules, {steps} steps, hours and days of {}\nid {}\n",
+    let mut text = format!(
+        "{table}\n{}: sound, {} rules, {steps} steps, hours and days of {}\n",
         path.display(),
         rules.len(),
         policy.zone,
-        policy.id,
-    )
+    );
+    let windows = &policy.rules.windows;
+    if !windows.asked.is_empty() {
+        let (bytes, bytes_of_payer) = windows.bytes();
+        text.push_str(&format!(
+            "{} values of windows, {bytes_of_payer} bytes for each payer, at most {} MiB for {} keys of each subject\n",
+            windows.asked.len(),
+            bytes.div_ceil(1 << 20),
+            windows.keys,
+        ));
+    }
+    text.push_str(&format!("id {}\n", policy.id));
+    text
 }

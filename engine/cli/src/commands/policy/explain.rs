@@ -7,13 +7,14 @@ use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open};
 use crate::commands::output::{json, print};
 use catraca_core::policy::language::Field;
-use catraca_core::policy::replay::{push, recorded_parties};
+use catraca_core::policy::replay::{push, recorded_parties, recorded_windows};
+use catraca_core::policy::windows::WindowsKey;
 use catraca_core::policy::{Batch, Judgement, Policy, RuleVerdict};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::lookup::{self, Query, StoredRecord};
 use catraca_node::policy_file::PolicyFile;
-use catraca_node::replay::History;
-use catraca_wire::extension::RulesSeen;
+use catraca_node::replay::{History, windows_at};
+use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::transaction_id;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -88,7 +89,8 @@ fn read_made_up(path: &Path) -> Result<MadeUp, Failure> {
 }
 
 fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outcome {
-    let log = open(dir, chain_key(dir, None)?)?;
+    let key = chain_key(dir, None)?;
+    let log = open(dir, key)?;
     let query = Query {
         id: transaction_id(id).ok_or_else(|| {
             Failure::new(Status::Usage, "--id: 1 to 32 printable ASCII characters without spaces")
@@ -109,7 +111,17 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
             Some(file) => file,
             None => decided_by(&history, record)?,
         };
-        explained.push(explain(file, record, named.is_none())?);
+        let policy = Policy::new(1, file.zone.clone(), file.rules.clone());
+        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        let seen = match named {
+            None => recorded_windows(&policy, &record.extension, &mut values).to_vec(),
+            Some(_) => {
+                let key = key.as_ref().map_or_else(WindowsKey::without_secret, WindowsKey::of);
+                let place = (record.place.shard, record.head.lsn.to_native());
+                windows_at(&log, &policy, key, place).map_err(Failure::failed)?
+            }
+        };
+        explained.push(explain(file, &policy, record, named.is_none(), &seen)?);
     }
     show(args, &explained)
 }
@@ -130,11 +142,12 @@ fn decided_by<'h>(history: &'h History, record: &StoredRecord) -> Result<&'h Pol
 /// `decided`: it is the policy that decided, and what the clocks said then is recorded.
 fn explain<'p>(
     file: &'p PolicyFile,
+    policy: &Policy,
     record: &StoredRecord,
     decided: bool,
+    seen: &[WindowValue],
 ) -> Result<Explained<'p>, Failure> {
     let head = &record.head;
-    let policy = Policy::new(1, file.zone.clone(), file.rules.clone());
     let parties = recorded_parties(head)
         .ok_or_else(|| Failure::failed("the record's documents can't be read"))?;
     let event_time_ns = head.transaction.event_time_ns.to_native();
@@ -142,7 +155,7 @@ fn explain<'p>(
         .filter(|_| decided)
         .map_or_else(|| policy.zone().offset_at(event_time_ns).minutes, |seen| seen.offset_minutes);
     let mut batch = Batch::new();
-    push(&mut batch, &policy, head, offset_minutes, parties);
+    push(&mut batch, policy, head, offset_minutes, parties, seen);
     policy.judge(&mut batch);
     let judged = *batch.judgement(0);
     Ok(Explained { file, batch, judged })
@@ -173,15 +186,28 @@ impl Explained<'_> {
         }
     }
 
-    /// The fields that a rule reads or asks for, with what stands in them.
-    fn values(&self, rule: usize) -> Vec<(&'static str, String)> {
-        let fields = self.file.rules.rules[rule].when.mentions().into_iter();
+    /// The fields and the windows that a rule reads or asks for, with what stands in them.
+    fn values(&self, rule: usize) -> Vec<(String, String)> {
+        let when = &self.file.rules.rules[rule].when;
+        let fields = when.mentions().into_iter();
         let text = |field: Field| {
             self.batch
                 .field(0, field)
                 .map_or_else(|| "missing".to_owned(), |value| field.text(value))
         };
-        fields.map(|field| (field.name(), text(field))).collect()
+        let window = |&place: &u8| {
+            let place = usize::from(place);
+            let asked = &self.file.rules.windows.asked[place];
+            let value = match self.batch.seen(0)[place] {
+                WindowValue::Present(value) => asked.text(value),
+                WindowValue::Saturated(value) => format!("at least {}", asked.text(value)),
+                WindowValue::Missing => "missing".to_owned(),
+                WindowValue::Evicted => "not known".to_owned(),
+            };
+            (asked.name(), value)
+        };
+        let fields = fields.map(|field| (field.name().to_owned(), text(field)));
+        fields.chain(when.windows().iter().map(window)).collect()
     }
 
     fn json(&self) -> Value {
@@ -190,7 +216,7 @@ impl Explained<'_> {
             let values: serde_json::Map<_, _> = self
                 .values(number)
                 .into_iter()
-                .map(|(name, value)| (name.to_owned(), Value::String(value)))
+                .map(|(name, value)| (name, Value::String(value)))
                 .collect();
             json!({
                 "id": rule.id,

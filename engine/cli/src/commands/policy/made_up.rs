@@ -1,9 +1,11 @@
 //! A payment that somebody made up, to see what a policy does with it: for `explain` and `test`.
 
 use catraca_core::calendar::Zone;
+use catraca_core::policy::windows::{Past, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy};
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{ListSource, TransactionFields};
+use catraca_wire::extension::WindowValue;
+use catraca_wire::frame::{ListSource, TransactionFields, Verdict};
 use catraca_wire::transaction::{Channel, Rail};
 use serde::Deserialize;
 
@@ -31,6 +33,49 @@ pub(super) struct MadeUp {
     pix_key: u64,
     payer_ispb: String,
     payee_ispb: String,
+    /// What was paid before, in this order.
+    before: Vec<Before>,
+}
+
+/// Payments before, for windows to see.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Before {
+    #[serde(default)]
+    payment: MadeUp,
+    /// How it was decided on.
+    #[serde(default)]
+    verdict: VerdictBefore,
+    /// How many of them.
+    #[serde(default = "once")]
+    times: u32,
+    /// Seconds from one to the next.
+    #[serde(default)]
+    every_s: u32,
+}
+
+const fn once() -> u32 {
+    1
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum VerdictBefore {
+    #[default]
+    Approve,
+    Review,
+    Deny,
+}
+
+/// Most payments before one.
+const MAX_BEFORE: u32 = 10_000;
+
+/// A payment that makes sense.
+struct Made {
+    transaction: TransactionFields,
+    payer: Party,
+    payee: Party,
+    decided_at_ns: u64,
 }
 
 impl Default for MadeUp {
@@ -53,6 +98,7 @@ impl Default for MadeUp {
             pix_key: 0,
             payer_ispb: "12345678".to_owned(),
             payee_ispb: "87654321".to_owned(),
+            before: Vec::new(),
         }
     }
 }
@@ -66,6 +112,65 @@ impl MadeUp {
     /// # Errors
     /// What of it makes no sense.
     pub fn judge(&self, policy: &Policy) -> Result<(Batch, Judgement), String> {
+        let made = self.make(policy.zone(), 0)?;
+        let seen = self.windows(policy, &made)?;
+        let facts = Facts {
+            transaction: &made.transaction,
+            payer: made.payer,
+            payee: made.payee,
+            decided_at_ns: made.decided_at_ns,
+            offset_minutes: policy
+                .zone()
+                .offset_at(made.transaction.event_time_ns.to_native())
+                .minutes,
+        };
+        let mut batch = Batch::new();
+        batch.push(&facts, policy.version() > 0, &seen);
+        policy.judge(&mut batch);
+        let judged = *batch.judgement(0);
+        Ok((batch, judged))
+    }
+
+    /// What windows say of it, after what was paid before.
+    fn windows(&self, policy: &Policy, made: &Made) -> Result<Vec<WindowValue>, String> {
+        let total: u64 = self.before.iter().map(|before| u64::from(before.times)).sum();
+        if total > u64::from(MAX_BEFORE) {
+            return Err(format!("before: {total} payments, at most {MAX_BEFORE} are taken"));
+        }
+        let key = WindowsKey::without_secret();
+        let past = Past::new(policy, 1, key).map_err(|error| error.to_string())?;
+        let Some(mut past) = past else { return Ok(Vec::new()) };
+        let event = |past: &mut Past, made: &Made| {
+            let Made { transaction, payer, payee, decided_at_ns } = made;
+            past.event(payer.document, payee.document, transaction, *decided_at_ns)
+        };
+        for before in &self.before {
+            if !before.payment.before.is_empty() {
+                return Err(
+                    "before: a payment before has none before it; put all into one list".to_owned()
+                );
+            }
+            let verdict = match before.verdict {
+                VerdictBefore::Approve => Verdict::Approve,
+                VerdictBefore::Review => Verdict::Review,
+                VerdictBefore::Deny => Verdict::Deny,
+            };
+            for number in 0..before.times {
+                let later_s = u64::from(number) * u64::from(before.every_s);
+                let made = before.payment.make(policy.zone(), later_s);
+                let made = made.map_err(|why| format!("before: {why}"))?;
+                let event = event(&mut past, &made);
+                past.windows_mut().add(&event, verdict);
+            }
+        }
+        let mut values = vec![WindowValue::Evicted; policy.window_values()];
+        let event = event(&mut past, made);
+        past.windows().read(&event, &mut values);
+        Ok(values)
+    }
+
+    /// So many seconds later than it says.
+    fn make(&self, zone: &Zone, later_s: u64) -> Result<Made, String> {
         let mut transaction: TransactionFields = bytemuck::Zeroable::zeroed();
         if self.amount_centavos < 1 {
             return Err("amount_centavos: at least 1".to_owned());
@@ -74,7 +179,9 @@ impl MadeUp {
         transaction.rail = code("rail", &self.rail, Rail::ALL, Rail::name)?.to_wire();
         transaction.channel =
             code("channel", &self.channel, Channel::ALL, Channel::name)?.to_wire();
-        let event_time_ns = self.event_time_ns(policy.zone())?;
+        let too_late = || "it would be decided after the year 2554".to_owned();
+        let later = |time_ns: u64, s: u64| time_ns.checked_add(s.saturating_mul(NS_PER_S));
+        let event_time_ns = later(self.event_time_ns(zone)?, later_s).ok_or_else(too_late)?;
         transaction.event_time_ns = event_time_ns.into();
         transaction.payer_account = self.payer_account.into();
         transaction.payee_account = self.payee_account.into();
@@ -84,20 +191,8 @@ impl MadeUp {
         transaction.payee_ispb = ispb("payee_ispb", &self.payee_ispb)?;
         let payer = party("payer", &self.payer, self.payer_listed.as_ref(), self.payer_allowed)?;
         let payee = party("payee", &self.payee, self.payee_listed.as_ref(), self.payee_allowed)?;
-        let facts = Facts {
-            transaction: &transaction,
-            payer,
-            payee,
-            decided_at_ns: event_time_ns
-                .checked_add(u64::from(self.age_s) * NS_PER_S)
-                .ok_or_else(|| "age_s: it would be decided after the year 2554".to_owned())?,
-            offset_minutes: policy.zone().offset_at(event_time_ns).minutes,
-        };
-        let mut batch = Batch::new();
-        batch.push(&facts, policy.version() > 0);
-        policy.judge(&mut batch);
-        let judged = *batch.judgement(0);
-        Ok((batch, judged))
+        let decided_at_ns = later(event_time_ns, self.age_s.into()).ok_or_else(too_late)?;
+        Ok(Made { transaction, payer, payee, decided_at_ns })
     }
 
     fn event_time_ns(&self, zone: &Zone) -> Result<u64, String> {

@@ -1,9 +1,11 @@
 //! Types, units and constants of a parsed condition; then it is a program. One pass over the tree.
 
+use super::asking::{self, Asking};
 use super::error::{Fault, Span};
 use super::fields::{Field, MAX_TEXT_LEN, Type, Unit, Words};
+use super::guards::Input;
 use super::parse::{Binary, Node, NodeKind, Tree};
-use super::program::{MAX_STACK, Program, Step, lower};
+use super::program::{MAX_STACK, Program, State, Step, lower};
 
 /// The functions that give a number its unit: what one is worth.
 const FUNCTIONS: [(&str, Unit, i64); 5] = [
@@ -14,6 +16,9 @@ const FUNCTIONS: [(&str, Unit, i64); 5] = [
     ("days", Unit::Seconds, 24 * 3600),
 ];
 
+/// The functions that say how it stands with a value of a window, besides `has`.
+const STATES: [(&str, State); 2] = [("known", State::Known), ("exact", State::Exact)];
+
 /// What is on the stack where the check stands.
 #[derive(Debug, Clone, Copy)]
 struct Operand {
@@ -21,6 +26,8 @@ struct Operand {
     span: Span,
     /// Its value, where it is known.
     constant: Option<i64>,
+    /// The place of the window's value that it is.
+    window: Option<u8>,
     /// Where its steps begin.
     first: usize,
 }
@@ -31,18 +38,28 @@ struct Check<'t> {
     stack: Vec<Operand>,
     steps: Vec<Step>,
     constants: Vec<i64>,
-    fields: Vec<(Field, Span)>,
+    asking: &'t mut Asking,
+    /// What it reads, and where.
+    reads: Vec<(Input, Span)>,
+    /// Values of windows that it reads or asks for.
+    windows: Vec<u8>,
 }
 
-/// Gives the fields that the condition reads, too, with their places.
-pub(super) fn check(text: &str, tree: &Tree) -> Result<(Program, Vec<(Field, Span)>), Fault> {
+/// Gives what the condition reads, too, and where.
+pub(super) fn check(
+    text: &str,
+    tree: &Tree,
+    asking: &mut Asking,
+) -> Result<(Program, Vec<(Input, Span)>), Fault> {
     let mut check = Check {
         text,
         tree,
         stack: Vec::new(),
         steps: Vec::new(),
         constants: Vec::new(),
-        fields: Vec::new(),
+        asking,
+        reads: Vec::new(),
+        windows: Vec::new(),
     };
     for node in &tree.nodes {
         check.node(node)?;
@@ -64,11 +81,13 @@ pub(super) fn check(text: &str, tree: &Tree) -> Result<(Program, Vec<(Field, Spa
             "remove the rule, or compare with a field",
         ));
     }
-    let Check { steps, constants, fields, .. } = check;
-    let mut read: Vec<_> = fields.iter().map(|(field, _)| *field).collect();
-    read.sort_unstable();
-    read.dedup();
-    Ok((lower(&steps, constants, read), fields))
+    let Check { steps, constants, reads, mut windows, .. } = check;
+    let mut fields: Vec<_> = reads.iter().filter_map(|(input, _)| input.field()).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    windows.sort_unstable();
+    windows.dedup();
+    Ok((lower(&steps, constants, fields, windows), reads))
 }
 
 impl Check<'_> {
@@ -87,7 +106,11 @@ impl Check<'_> {
             Step::Truth(value) => Some(value.into()),
             _ => None,
         };
-        self.stack.push(Operand { ty, span, constant, first });
+        let window = match step {
+            Step::Window(place) => Some(place),
+            _ => None,
+        };
+        self.stack.push(Operand { ty, span, constant, window, first });
     }
 
     /// What all operands of the node at the top amount to, where that is known: one step.
@@ -117,7 +140,7 @@ impl Check<'_> {
             NodeKind::Text => self.push(Type::Quoted, span, first, Step::Constant(0)),
             NodeKind::Field => {
                 let field = self.field(span)?;
-                self.fields.push((field, span));
+                self.reads.push((Input::Field(field), span));
                 self.push(field.ty(), span, first, Step::Field(field));
             }
             NodeKind::Has { argument } => {
@@ -127,6 +150,13 @@ impl Check<'_> {
                     let message = format!("every transaction has {}", field.name());
                     return Err(Fault::new(span, message, "leave has() out"));
                 }
+            }
+            NodeKind::Window { subject, function, first, count } => {
+                self.window(span, subject, function, first..first + count)?;
+            }
+            NodeKind::HasWindow => {
+                let x = self.pop();
+                self.state(span, &x, State::Has)?;
             }
             NodeKind::Not => {
                 let x = self.pop();
@@ -172,6 +202,58 @@ impl Check<'_> {
         })
     }
 
+    /// A value of a window.
+    fn window(
+        &mut self,
+        span: Span,
+        subject: Span,
+        function: Span,
+        arguments: std::ops::Range<usize>,
+    ) -> Result<(), Fault> {
+        let (text, tree, first) = (self.text, self.tree, self.steps.len());
+        let inside = |span: Span| Span { start: span.start + 1, end: span.end - 1 };
+        let arguments: Vec<_> = tree.constants[arguments]
+            .iter()
+            .map(|node| (&text[inside(node.span).range()], node.span))
+            .collect();
+        let subject = asking::subject(self.written(subject)).expect("the parser knows subjects");
+        let place = self.asking.place(subject, (&text[function.range()], function), &arguments)?;
+        self.reads.push((Input::Window(place), span));
+        self.windows.push(place);
+        self.push(self.asking.value(place).ty(), span, first, Step::Window(place));
+        Ok(())
+    }
+
+    /// How it stands with a value of a window, of which nothing else is read here.
+    fn state(&mut self, span: Span, x: &Operand, state: State) -> Result<(), Fault> {
+        let Some(place) = x.window else {
+            let message = "only a value of a window can be in doubt";
+            return Err(Fault::new(x.span, message, "write known(payer.count(\"1h\"))"));
+        };
+        let asked = self.asking.value(place);
+        let is_optional = asked.is_optional() || asked.window.subject.field().is_some();
+        if state == State::Has && !is_optional {
+            let message = format!("every transaction has {}", asked.name());
+            return Err(Fault::new(x.span, message, "leave has() out"));
+        }
+        self.reads.pop();
+        self.steps.truncate(x.first);
+        self.push(Type::Bool, span, x.first, Step::State(state, place));
+        Ok(())
+    }
+
+    /// What is compared with a constant says how many distinct ones are told apart.
+    fn tell_apart(&mut self, operator: Binary, a: &Operand, b: &Operand) -> Result<(), Fault> {
+        for (side, other) in [(a, b), (b, a)] {
+            let Some(place) = side.window else { continue };
+            match other.constant.filter(|_| operator.is_comparison()) {
+                Some(constant) => self.asking.tell_apart(place, constant, other.span)?,
+                None => self.asking.tell_all_apart(place),
+            }
+        }
+        Ok(())
+    }
+
     fn wants(&self, operand: &Operand, ty: Type, why: &str) -> Result<(), Fault> {
         if operand.ty == ty {
             return Ok(());
@@ -194,6 +276,7 @@ impl Check<'_> {
     fn operator(&mut self, operator: Binary, span: Span) -> Result<(), Fault> {
         let (mut b, mut a) = (self.pop(), self.pop());
         let written = operator.written();
+        self.tell_apart(operator, &a, &b)?;
         let ty = if operator.is_logic() {
             for side in [&a, &b] {
                 self.wants(side, Type::Bool, &format!("{written} joins conditions"))?;
@@ -334,6 +417,9 @@ impl Check<'_> {
         if (a.ty, b.ty) != (Type::Quoted, Type::Quoted) {
             self.resolve(&mut a, &mut b)?;
         }
+        for place in [a.window, b.window].into_iter().flatten() {
+            self.asking.tell_all_apart(place);
+        }
         let ty = match (a.ty, b.ty) {
             (Type::Int(x), Type::Int(y)) => Type::Int(units(x, y, span)?),
             (Type::Quoted, _) => {
@@ -358,6 +444,9 @@ impl Check<'_> {
 
     fn among(&mut self, span: Span, first: usize, count: usize) -> Result<(), Fault> {
         let x = self.pop();
+        if let Some(place) = x.window {
+            self.asking.tell_all_apart(place);
+        }
         if count == 0 {
             return Err(Fault::new(span, "the list is empty", "nothing is ever in it: remove it"));
         }
@@ -398,10 +487,14 @@ impl Check<'_> {
     fn call(&mut self, span: Span, name: Span) -> Result<(), Fault> {
         let x = self.pop();
         let written = self.written(name);
+        if let Some((_, state)) = STATES.iter().find(|(known, _)| *known == written) {
+            return self.state(span, &x, *state);
+        }
         let Some(&(_, unit, worth)) = FUNCTIONS.iter().find(|(known, ..)| *known == written) else {
             let known: Vec<_> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
             let message = format!("there is no function {written}");
-            return Err(Fault::new(name, message, format!("there are has, {}", known.join(", "))));
+            let help = format!("there are has, known, exact, {}", known.join(", "));
+            return Err(Fault::new(name, message, help));
         };
         let (Type::Int(Unit::Plain), Some(value)) = (x.ty, x.constant) else {
             let message = format!("{written} takes a number that stands here");

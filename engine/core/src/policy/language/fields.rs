@@ -179,32 +179,39 @@ impl Field {
 
     /// What stands in the field, for people: documents masked.
     pub fn text(self, value: i64) -> String {
-        match self.ty() {
-            Type::Bool => (value != 0).to_string(),
-            Type::Int(Unit::Centavos) => format!("{value} centavos"),
-            Type::Int(Unit::Seconds) => format!("{value} seconds"),
-            Type::Int(_) => value.to_string(),
-            Type::Word(words) => words
-                .iter()
-                .find(|(_, code)| *code == value)
-                .map_or_else(|| value.to_string(), |(word, _)| format!("\"{word}\"")),
-            Type::Text | Type::Quoted => {
-                let bytes = value.to_be_bytes();
-                let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-                format!("{:?}", String::from_utf8_lossy(&bytes[..len]))
-            }
-            Type::Opaque("a document") => match DocumentKey::from_raw(value as u64) {
-                Some(document) => document.to_string(),
-                None => "unreadable".to_owned(),
-            },
-            // Whose company it is would be told by its number.
-            Type::Opaque("a company") => "a company".to_owned(),
-            Type::Opaque(_) => format!("{value:016x}"),
-        }
+        self.ty().text(value)
     }
 
     /// The field of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|field| field.name() == name)
+    }
+}
+
+impl Type {
+    /// A value, for people: documents masked.
+    pub fn text(self, value: i64) -> String {
+        match self {
+            Self::Bool => (value != 0).to_string(),
+            Self::Int(Unit::Centavos) => format!("{value} centavos"),
+            Self::Int(Unit::Seconds) => format!("{value} seconds"),
+            Self::Int(_) => value.to_string(),
+            Self::Word(words) => words
+                .iter()
+                .find(|(_, code)| *code == value)
+                .map_or_else(|| value.to_string(), |(word, _)| format!("\"{word}\"")),
+            Self::Text | Self::Quoted => {
+                let bytes = value.to_be_bytes();
+                let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+                format!("{:?}", String::from_utf8_lossy(&bytes[..len]))
+            }
+            Self::Opaque("a document") => match DocumentKey::from_raw(value as u64) {
+                Some(document) => document.to_string(),
+                None => "unreadable".to_owned(),
+            },
+            // Whose company it is would be told by its number.
+            Self::Opaque("a company") => "a company".to_owned(),
+            Self::Opaque(_) => format!("{value:016x}"),
+        }
     }
 }

@@ -1,16 +1,18 @@
-//! Whether a condition may ask of a field that a transaction lacks: then it would have no result, and it
-//! is refused before it ever runs.
+//! Whether a condition may ask of a field, or of a window's value, that a transaction lacks: then it would
+//! have no result, and it is refused before it ever runs. That a value of a window is not known is not looked
+//! at: that may be so of every one, and is found when the condition runs.
 //!
-//! For one field at a time: it is taken as missing, and of everything else nothing is known. What each
+//! For one of them at a time: it is taken as missing, and of everything else nothing is known. What each
 //! part may come to then is a set of true, false and failed.
 //!
 //! With a choice that is not enough: `c ? false : false` is false whatever a field in `c` holds, and fails
 //! without it, so that of two such parts each may settle what the other leaves open, until both fields are
-//! missing. There, every set of fields is taken as missing. Without a choice, what depends on a field that
+//! missing. There, every set of them is taken as missing. Without a choice, what depends on a field that
 //! is there may come to true and to false, and settles nothing for sure.
 
+use super::asking::Asking;
 use super::fields::Field;
-use super::program::{Op, Program, Source};
+use super::program::{Op, Program, Source, State};
 
 /// What a part of a condition may come to.
 type May = u8;
@@ -22,44 +24,102 @@ const EITHER: May = TRUE | FALSE;
 /// A number: that there is one.
 const SOME: May = TRUE;
 
-/// Some fields, a bit each.
-type Fields = u32;
-
-const _: () = assert!(Field::COUNT <= Fields::BITS as usize);
-
-const fn bit(field: Field) -> Fields {
-    1 << field as u32
+/// What a condition reads of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Input {
+    Field(Field),
+    /// A value of a window, by its place.
+    Window(u8),
 }
 
-/// The first field that is asked of where it may be missing, by itself or together with others.
-pub(super) fn unguarded(program: &Program) -> Option<Field> {
-    let optional = || program.fields().iter().copied().filter(|field| field.is_optional());
-    let fails = |missing| may(program, missing, None) & FAILED != 0;
-    optional().find(|field| fails(bit(*field))).or_else(|| {
-        let chooses = |op: &Op| matches!(op, Op::ChooseTruth | Op::ChooseNumber(..));
-        program.ops.iter().find(|op| chooses(op))?;
-        let all = optional().map(bit).sum::<Fields>();
-        let next = |set: &Fields| set.checked_sub(1).map(|less| less & all);
-        let missing = std::iter::successors(Some(all), next).find(|set| fails(*set))?;
-        optional().find(|field| missing & bit(*field) != 0)
-    })
+impl Input {
+    pub const fn field(self) -> Option<Field> {
+        match self {
+            Self::Field(field) => Some(field),
+            Self::Window(_) => None,
+        }
+    }
+
+    /// As it is written.
+    pub fn name(self, asking: &Asking) -> String {
+        match self {
+            Self::Field(field) => field.name().to_owned(),
+            Self::Window(place) => asking.value(place).name(),
+        }
+    }
+
+    /// Whether what is read there is missing where this is.
+    pub fn is_read_as(self, read: Self, asking: &Asking) -> bool {
+        match (self, read) {
+            (Self::Field(field), Self::Window(place)) => {
+                asking.value(place).window.subject.field() == Some(field)
+            }
+            (this, read) => this == read,
+        }
+    }
 }
 
-/// Whether a condition is true whatever a transaction is like, so long as a field of truth is true.
+/// Most inputs that may be missing of a condition with a choice: each set of them is tried.
+pub(super) const MAX_MISSING_WITH_CHOICE: usize = 8;
+
+/// The first input that is asked of where it may be missing, by itself or together with others.
+///
+/// # Errors
+/// How many may be missing, where those are more than are tried.
+pub(super) fn unguarded(program: &Program, asking: &Asking) -> Result<Option<Input>, usize> {
+    let optional = optional(program, asking);
+    let fails = |missing: &[Input]| may(program, asking, missing, None) & FAILED != 0;
+    let alone = optional.iter().find(|input| fails(&[**input]));
+    let chooses = |op: &Op| matches!(op, Op::ChooseTruth | Op::ChooseNumber(..));
+    if alone.is_some() || !program.ops.iter().any(chooses) {
+        return Ok(alone.copied());
+    }
+    if optional.len() > MAX_MISSING_WITH_CHOICE {
+        return Err(optional.len());
+    }
+    let sets = 1..1_usize << optional.len();
+    let mut sets = sets.map(|set| -> Vec<Input> {
+        let is_in = |at: &usize| set >> at & 1 == 1;
+        (0..optional.len()).filter(is_in).map(|at| optional[at]).collect()
+    });
+    Ok(sets.find(|missing| fails(missing)).map(|missing| missing[0]))
+}
+
+/// What a condition reads that may be missing.
+fn optional(program: &Program, asking: &Asking) -> Vec<Input> {
+    let fields = program.fields().iter().filter(|field| field.is_optional());
+    let mut optional: Vec<_> = fields.map(|field| Input::Field(*field)).collect();
+    for &place in program.windows() {
+        let asked = asking.value(place);
+        optional.extend(asked.window.subject.field().map(Input::Field));
+        optional.extend(asked.is_optional().then_some(Input::Window(place)));
+    }
+    optional.sort_unstable();
+    optional.dedup();
+    optional
+}
+
+/// Whether a condition is true whatever a transaction is like, so long as a field of truth is true. What
+/// is asked of windows is never sure.
 pub(super) fn holds_where(program: &Program, field: Field) -> bool {
-    may(program, 0, Some(field)) == TRUE
+    program.windows().is_empty() && may(program, &Asking::default(), &[], Some(field)) == TRUE
 }
 
-/// What a condition may come to where a transaction lacks some fields, and where one is true.
-fn may(program: &Program, missing: Fields, holds: Option<Field>) -> May {
-    let is_missing = |field| missing & bit(field) != 0;
+/// What a condition may come to where a transaction lacks some inputs, and where one field is true.
+fn may(program: &Program, asking: &Asking, missing: &[Input], holds: Option<Field>) -> May {
+    let is_missing = |field| missing.contains(&Input::Field(field));
+    let is_window_missing = |place| {
+        missing.contains(&Input::Window(place))
+            || asking.value(place).window.subject.field().is_some_and(is_missing)
+    };
     let (mut truths, mut numbers): (Vec<May>, Vec<May>) = (Vec::new(), Vec::new());
     for op in &program.ops {
         let truth = |stack: &mut Vec<May>| stack.pop().expect("the check balances programs");
         let mut number = |source: Source| match source {
             Source::Constant(_) => SOME,
             Source::Field(field) if is_missing(field) => FAILED,
-            Source::Field(_) => SOME,
+            Source::Window(place) if is_window_missing(place) => FAILED,
+            Source::Field(_) | Source::Window(_) => SOME,
             Source::Stack => truth(&mut numbers),
         };
         let came = match *op {
@@ -69,7 +129,9 @@ fn may(program: &Program, missing: Fields, holds: Option<Field>) -> May {
             Op::TruthField(field) if holds == Some(field) => TRUE,
             Op::TruthField(_) => EITHER,
             Op::Has(field) if is_missing(field) => FALSE,
-            Op::Has(_) => EITHER,
+            Op::State(State::Has | State::Exact, place) if is_window_missing(place) => FALSE,
+            Op::State(State::Known, place) if is_window_missing(place) => TRUE,
+            Op::Has(_) | Op::State(..) => EITHER,
             Op::Not => {
                 let x = truth(&mut truths);
                 each(x, |x| if x == FAILED { FAILED } else { EITHER & !x })

@@ -50,6 +50,8 @@ struct Side {
     taken: usize,
     missing: RowSet,
     overflows: RowSet,
+    /// Of those that are missing: where the number is this or more.
+    at_least: RowSet,
 }
 
 impl Side {
@@ -94,6 +96,10 @@ impl Machine {
             Op::Truth(value) => Outcome::without_failure(if value { RowSet::MAX } else { 0 }),
             Op::TruthField(field) => truth_field(field, rows),
             Op::Has(field) => Outcome::without_failure(rows.present(field)),
+            Op::State(state, place) => {
+                let (holds, missing) = rows.state(state, place);
+                Outcome { holds, missing, overflows: 0 }
+            }
             Op::Not => self.truth().not(),
             Op::And => {
                 let (b, a) = (self.truth(), self.truth());
@@ -139,14 +145,19 @@ impl Machine {
     fn sides(&mut self, a: Source, b: Source, rows: &Rows) -> Sides {
         let mut height = self.numbers.len();
         let mut side = |source| match source {
-            Source::Constant(_) => Side { source, taken: 0, missing: 0, overflows: 0 },
+            Source::Constant(_) => Side { source, taken: 0, missing: 0, overflows: 0, at_least: 0 },
             Source::Field(field) => {
-                Side { source, taken: 0, missing: !rows.present(field), overflows: 0 }
+                let missing = !rows.present(field);
+                Side { source, taken: 0, missing, overflows: 0, at_least: 0 }
+            }
+            Source::Window(place) => {
+                let (exact, at_least) = rows.window_known(place);
+                Side { source, taken: 0, missing: !exact, overflows: 0, at_least }
             }
             Source::Stack => {
                 height -= 1;
-                let column = &self.numbers[height];
-                Side { source, taken: height, missing: column.missing, overflows: column.overflows }
+                let Column { missing, overflows, .. } = self.numbers[height];
+                Side { source, taken: height, missing, overflows, at_least: 0 }
             }
         };
         let b = side(b);
@@ -158,6 +169,7 @@ impl Machine {
         match side.source {
             Source::Constant(value) => View::Constant(value),
             Source::Field(field) => View::Numbers(rows.numbers(field)),
+            Source::Window(place) => View::Numbers(rows.window_numbers(place)),
             Source::Stack => View::Numbers(&self.numbers[side.taken].values),
         }
     }
@@ -168,9 +180,16 @@ impl Machine {
     }
 
     fn compare(&mut self, operator: Binary, a: Source, b: Source, rows: &Rows) -> Outcome {
-        let sides = self.sides(a, b, rows);
+        let mut sides = self.sides(a, b, rows);
         let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
         let len = rows.len();
+        let bounded = sides.a.at_least | sides.b.at_least;
+        if bounded & rows.all() != 0 {
+            let settled = settled(operator, (sides.a.at_least, x), (sides.b.at_least, y), len);
+            let (a, b) = (sides.a.at_least, sides.b.at_least);
+            sides.a.missing &= !(a & !b & settled);
+            sides.b.missing &= !(b & !a & settled);
+        }
         let holds = match operator {
             Binary::Equal => bits(x, y, len, |x, y| x == y),
             Binary::NotEqual => bits(x, y, len, |x, y| x != y),
@@ -252,6 +271,25 @@ const fn checked(number: Option<i64>) -> (i64, bool) {
         Some(number) => (number, false),
         None => (0, true),
     }
+}
+
+/// Rows in which one side is its number or more, and that settles the comparison, as it would be if that
+/// were the number.
+#[cold]
+fn settled(
+    operator: Binary,
+    (a_at_least, a): (RowSet, View<'_>),
+    (b_at_least, b): (RowSet, View<'_>),
+    len: usize,
+) -> RowSet {
+    let above = |x, y| bits(x, y, len, |x, y| x > y);
+    let not_below = |x, y| bits(x, y, len, |x, y| x >= y);
+    let (by_a, by_b) = match operator {
+        Binary::GreaterEqual | Binary::Less => (not_below(a, b), above(b, a)),
+        Binary::Greater | Binary::LessEqual => (above(a, b), not_below(b, a)),
+        _ => (above(a, b), above(b, a)),
+    };
+    (a_at_least & by_a) | (b_at_least & by_b)
 }
 
 /// The rows in which a test of two numbers is true.

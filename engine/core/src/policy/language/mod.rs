@@ -13,6 +13,7 @@
 //! | membership | `x in [1, 2, 3]`, of constants |
 //! | text | `"…"` or `'…'`; `x.startsWith("…")`, `x.endsWith("…")` |
 //! | presence | `has(tx.device)` |
+//! | windows | `payer.count("1h", "approved")`; `known(…)` and `exact(…)` of one |
 //! | units | `reais(10)`, `seconds(1)`, `minutes(1)`, `hours(1)`, `days(1)` |
 //!
 //! Numbers have units where fields have: centavos can't be compared with seconds. What overflows, is
@@ -22,6 +23,7 @@
 //! Everything is bounded before anything is parsed ([`MAX_LEN`], [`MAX_TOKENS`], [`MAX_DEPTH`]), so no
 //! text costs more than a moment, and a program runs a fixed number of steps: it has no jumps.
 
+mod asking;
 mod check;
 mod error;
 mod fields;
@@ -34,6 +36,7 @@ mod rows;
 mod token;
 mod truth;
 
+pub use asking::{Asking, DEFAULT_BUCKETS, DEFAULT_NIGHT};
 pub use error::{Fault, Span};
 pub use fields::{Field, Unit};
 pub use machine::Machine;
@@ -42,6 +45,7 @@ pub use rows::{ROWS, RowSet, Rows};
 pub use truth::{Failure, Outcome};
 
 use check::check;
+use guards::Input;
 use parse::parse;
 use token::tokens;
 
@@ -52,16 +56,34 @@ pub const MAX_TOKENS: usize = 500;
 /// Most parentheses, calls and unary operators inside each other.
 pub const MAX_DEPTH: usize = 64;
 
-/// Reads a condition.
+/// Reads a condition that stands by itself, and asks nothing of windows.
+///
+/// # Errors
+/// As [`compile_into`], and where it asks of a window.
+pub fn compile(text: &str) -> Result<Program, Fault> {
+    let mut asking = Asking::default();
+    let program = compile_into(text, &mut asking)?;
+    if asking.asked().is_empty() {
+        return Ok(program);
+    }
+    Err(Fault::new(Span::of(text), "it asks of a window", "windows are those of a policy"))
+}
+
+/// Reads a condition of a policy. What it asks of windows is added to what the policy asks.
 ///
 /// # Errors
 /// The first thing that is wrong with it, and where.
-pub fn compile(text: &str) -> Result<Program, Fault> {
-    let (program, reads) = read(text)?;
-    if let Some(field) = guards::unguarded(&program) {
-        let name = field.name();
-        let read = reads.iter().find(|(read, _)| *read == field);
+pub fn compile_into(text: &str, asking: &mut Asking) -> Result<Program, Fault> {
+    let (program, reads) = read(text, asking)?;
+    let unguarded = guards::unguarded(&program, asking).map_err(|many| {
+        let message = format!("{many} values may be missing, in a condition that chooses by ? :");
+        let most = guards::MAX_MISSING_WITH_CHOICE;
+        Fault::new(Span::of(text), message, format!("at most {most}: make several rules of it"))
+    })?;
+    if let Some(input) = unguarded {
+        let read = reads.iter().find(|(read, _)| input.is_read_as(*read, asking));
         let span = read.map_or(Span::of(text), |(_, span)| *span);
+        let name = input.name(asking);
         let help = format!("write has({name}) && …, or has({name}) ? … : …");
         return Err(Fault::new(span, format!("a transaction may lack {name}"), help));
     }
@@ -72,9 +94,8 @@ pub fn compile(text: &str) -> Result<Program, Fault> {
     Ok(program)
 }
 
-/// Reads a condition that may ask of missing fields. Gives the fields that it reads, too, with their
-/// places.
-fn read(text: &str) -> Result<(Program, Vec<(Field, Span)>), Fault> {
+/// Reads a condition that may ask of what is missing. Gives what it reads, too, and where.
+fn read(text: &str, asking: &mut Asking) -> Result<(Program, Vec<(Input, Span)>), Fault> {
     if text.len() > MAX_LEN {
         return Err(Fault::new(
             Span::of(text),
@@ -84,7 +105,7 @@ fn read(text: &str) -> Result<(Program, Vec<(Field, Span)>), Fault> {
     }
     let tokens = tokens(text)?;
     let tree = parse(text, &tokens)?;
-    check(text, &tree)
+    check(text, &tree, asking)
 }
 
 #[cfg(test)]

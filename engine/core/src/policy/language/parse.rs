@@ -2,6 +2,7 @@
 //! over the tree needs no recursion, however long a chain of operators is.
 
 use super::MAX_DEPTH;
+use super::asking;
 use super::error::{Fault, Span};
 use super::token::{Kind, Token};
 
@@ -92,6 +93,10 @@ pub(super) enum NodeKind {
     In { first: usize, count: usize },
     /// A function of the one before.
     Call { name: Span },
+    /// A value of a window, as `payer.count("1h")`: its function, and its arguments among the constants.
+    Window { subject: Span, function: Span, first: usize, count: usize },
+    /// `has` of a window's value: the one before.
+    HasWindow,
     /// `x.startsWith("…")`: the two before.
     StartsWith,
     /// `x.endsWith("…")`: the two before.
@@ -358,9 +363,14 @@ impl<'t> Parser<'t> {
             if self.written(first) == "has" {
                 let name = self.next();
                 let argument = self.dotted(name)?;
+                let is_window = self.window(argument)?.is_some();
                 let end = self.expect(")", "has() takes one field: has(tx.device)")?;
                 let span = first.span.to(end.span);
-                return Ok(self.push(NodeKind::Has { argument }, span));
+                let kind = match is_window {
+                    true => NodeKind::HasWindow,
+                    false => NodeKind::Has { argument },
+                };
+                return Ok(self.push(kind, span));
             }
             self.expression(0)?;
             let end = self.expect(")", "functions take one value: reais(10)")?;
@@ -368,9 +378,35 @@ impl<'t> Parser<'t> {
             self.push(NodeKind::Call { name: first.span }, span);
             return self.methods(span);
         }
-        let span = self.dotted(first)?;
-        self.push(NodeKind::Field, span);
+        let mut span = self.dotted(first)?;
+        match self.window(span)? {
+            Some(window) => span = window,
+            None => {
+                self.push(NodeKind::Field, span);
+            }
+        }
         self.methods(span)
+    }
+
+    /// A value of a window behind its subject, if one stands there.
+    fn window(&mut self, subject: Span) -> Result<Option<Span>, Fault> {
+        if asking::subject(&self.text[subject.range()]).is_none() || !self.takes(".") {
+            return Ok(None);
+        }
+        let function = self.next();
+        self.expect("(", "write it as payer.count(\"1h\")")?;
+        let first = self.tree.constants.len();
+        while self.peek().kind == Kind::Text {
+            let span = self.next().span;
+            self.tree.constants.push(Node { kind: NodeKind::Text, span });
+            if !self.takes(",") {
+                break;
+            }
+        }
+        let end = self.expect(")", "windows take texts in quotes, with commas between them")?;
+        let count = self.tree.constants.len() - first;
+        let kind = NodeKind::Window { subject, function: function.span, first, count };
+        Ok(Some(self.push(kind, subject.to(end.span))))
     }
 
     /// The whole name of a field: a method's name is not part of it.

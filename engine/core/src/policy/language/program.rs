@@ -20,6 +20,10 @@ pub(super) enum Step {
     Field(Field),
     /// Whether the row has a field.
     Has(Field),
+    /// A value of a window, by its place.
+    Window(u8),
+    /// How it stands with a value of a window.
+    State(State, u8),
     Not,
     Negate,
     Binary(Binary),
@@ -41,11 +45,24 @@ pub(super) enum Step {
     },
 }
 
+/// How it may stand with a value of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// There is such a number. Whether there is may not be known.
+    Has,
+    /// It is known whether there is such a number.
+    Known,
+    /// It is known which number it is.
+    Exact,
+}
+
 /// Where a number comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Constant(i64),
     Field(Field),
+    /// A value of a window, by its place.
+    Window(u8),
     /// The top of the stack of numbers.
     Stack,
 }
@@ -56,6 +73,7 @@ pub(super) enum Op {
     Truth(bool),
     TruthField(Field),
     Has(Field),
+    State(State, u8),
     Not,
     And,
     Or,
@@ -77,6 +95,8 @@ pub struct Program {
     pub(super) constants: Box<[i64]>,
     /// Fields that it reads, without those that it asks for by `has` alone; each once, in order.
     pub(super) fields: Box<[Field]>,
+    /// Places of the windows' values that it reads or asks for; each once, in order.
+    pub(super) windows: Box<[u8]>,
 }
 
 impl Program {
@@ -88,6 +108,11 @@ impl Program {
     /// The fields that it reads.
     pub fn fields(&self) -> &[Field] {
         &self.fields
+    }
+
+    /// The values of windows that it reads or asks for, by their places.
+    pub fn windows(&self) -> &[u8] {
+        &self.windows
     }
 
     /// Whether it is true of every transaction of which a field of truth is true, as far as can be told.
@@ -117,11 +142,21 @@ enum Kind {
 }
 
 /// Puts numbers' sources into the steps that use them.
-pub(super) fn lower(steps: &[Step], constants: Vec<i64>, fields: Vec<Field>) -> Program {
+pub(super) fn lower(
+    steps: &[Step],
+    constants: Vec<i64>,
+    fields: Vec<Field>,
+    windows: Vec<u8>,
+) -> Program {
     let mut lowering = Lowering { kinds: Vec::new(), ops: Vec::new() };
     steps.iter().for_each(|step| lowering.step(*step));
     assert!(matches!(lowering.kinds[..], [Kind::Truth]), "a condition is one truth");
-    Program { ops: lowering.ops.into(), constants: constants.into(), fields: fields.into() }
+    Program {
+        ops: lowering.ops.into(),
+        constants: constants.into(),
+        fields: fields.into(),
+        windows: windows.into(),
+    }
 }
 
 struct Lowering {
@@ -153,6 +188,8 @@ impl Lowering {
             Step::Field(field) if field.ty() == Type::Bool => self.truth(Op::TruthField(field)),
             Step::Field(field) => self.kinds.push(Kind::Number(Source::Field(field))),
             Step::Has(field) => self.truth(Op::Has(field)),
+            Step::Window(place) => self.kinds.push(Kind::Number(Source::Window(place))),
+            Step::State(state, place) => self.truth(Op::State(state, place)),
             Step::Not => {
                 self.pop();
                 self.truth(Op::Not);

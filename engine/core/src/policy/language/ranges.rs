@@ -28,7 +28,11 @@ pub(super) fn can_hold(program: &Program) -> bool {
         let part = match *op {
             Op::Truth(true) => Part { holds: anything(), fails: None },
             Op::Truth(false) => Part { holds: None, fails: anything() },
-            Op::TruthField(_) | Op::Has(_) | Op::Begins { .. } | Op::Ends { .. } => unknown(),
+            Op::TruthField(_)
+            | Op::Has(_)
+            | Op::State(..)
+            | Op::Begins { .. }
+            | Op::Ends { .. } => unknown(),
             Op::Not => {
                 let Part { holds, fails } = pop(&mut parts);
                 Part { holds: fails, fails: holds }

@@ -2,6 +2,8 @@
 //! a program does for all of them.
 
 use super::fields::Field;
+use super::program::State;
+use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 
 /// Most rows of a batch: each is a bit of a [`RowSet`], and what is decided together is no more
 /// ([`crate::limits::DECISION_BATCH`]).
@@ -22,11 +24,27 @@ pub struct Rows {
     len: usize,
     columns: Box<[Numbers; Field::COUNT]>,
     present: [RowSet; Field::COUNT],
+    windows: Vec<Window>,
+}
+
+/// A value of a window, by row. A row that is in none of the sets is one where it is not known.
+#[derive(Debug, Clone)]
+struct Window {
+    numbers: Numbers,
+    exact: RowSet,
+    /// It is this or more.
+    at_least: RowSet,
+    missing: RowSet,
 }
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { len: 0, columns: Box::new([[0; ROWS]; Field::COUNT]), present: [0; Field::COUNT] }
+        Self {
+            len: 0,
+            columns: Box::new([[0; ROWS]; Field::COUNT]),
+            present: [0; Field::COUNT],
+            windows: Vec::with_capacity(MAX_WINDOW_VALUES),
+        }
     }
 }
 
@@ -34,6 +52,7 @@ impl Rows {
     /// Begins a batch.
     pub fn clear(&mut self) {
         (self.len, self.present) = (0, [0; Field::COUNT]);
+        self.windows.clear();
     }
 
     /// How many rows it has.
@@ -66,6 +85,52 @@ impl Rows {
         let row = self.len - 1;
         self.columns[field as usize][row] = value;
         self.present[field as usize] |= 1 << row;
+    }
+
+    /// Sets what windows say of the row begun last. Every row of a batch has as many values.
+    pub fn see(&mut self, values: &[WindowValue]) {
+        let row = self.len - 1;
+        if row == 0 {
+            let empty = Window { numbers: [0; ROWS], exact: 0, at_least: 0, missing: 0 };
+            self.windows.resize(values.len(), empty);
+        }
+        assert_eq!(self.windows.len(), values.len(), "rows of a batch see the same windows");
+        for (window, value) in self.windows.iter_mut().zip(values) {
+            let (number, set) = match *value {
+                WindowValue::Present(number) => (number, &mut window.exact),
+                WindowValue::Saturated(number) => (number, &mut window.at_least),
+                WindowValue::Missing => (0, &mut window.missing),
+                WindowValue::Evicted => continue,
+            };
+            window.numbers[row] = number;
+            *set |= 1 << row;
+        }
+    }
+
+    fn window(&self, place: u8) -> &Window {
+        &self.windows[usize::from(place)]
+    }
+
+    /// The numbers of a window's value. Where it is not known, or missing, anything stands.
+    pub(super) fn window_numbers(&self, place: u8) -> &Numbers {
+        &self.window(place).numbers
+    }
+
+    /// Rows where a window's value is known, and those where it is this or more.
+    pub(super) fn window_known(&self, place: u8) -> (RowSet, RowSet) {
+        let Window { exact, at_least, .. } = *self.window(place);
+        (exact, at_least)
+    }
+
+    /// Rows where something is so of a window's value, and those where that is not known.
+    pub(super) fn state(&self, state: State, place: u8) -> (RowSet, RowSet) {
+        let Window { exact, at_least, missing, .. } = *self.window(place);
+        let known = exact | at_least | missing;
+        match state {
+            State::Has => (exact | at_least, !known),
+            State::Known => (known, 0),
+            State::Exact => (exact, 0),
+        }
     }
 
     /// A field of a row; `None` where it is missing.

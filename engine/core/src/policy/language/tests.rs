@@ -1,4 +1,8 @@
-use super::{Failure, Fault, Field, MAX_DEPTH, MAX_LEN, MAX_TOKENS, ROWS, Rows, compile, read};
+mod windows;
+
+use super::{
+    Asking, Failure, Fault, Field, MAX_DEPTH, MAX_LEN, MAX_TOKENS, Program, ROWS, Rows, compile,
+};
 use proptest::prelude::*;
 
 /// A Pix of R$ 1.500,00 at 22:15 of a Friday from a company to a person, without a device.
@@ -32,8 +36,13 @@ fn row() -> Rows {
     rows
 }
 
+/// A condition that may ask of what is missing.
+fn read(text: &str) -> Result<Program, Fault> {
+    super::read(text, &mut Asking::default()).map(|(program, _)| program)
+}
+
 fn run(text: &str) -> Result<bool, Failure> {
-    let (program, _) = read(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
+    let program = read(text).unwrap_or_else(|fault| panic!("{text}: {fault:?}"));
     program.run(&row()).of(0)
 }
 
@@ -336,7 +345,7 @@ proptest! {
     #[test]
     fn conditions_out_of_their_own_words_run_or_are_never_true(text in some_condition()) {
         match read(&text) {
-            Ok((program, _)) => drop(program.run(&row())),
+            Ok(program) => drop(program.run(&row())),
             Err(fault) => prop_assert!(
                 ["never true", "tokens", "inside", "bytes"]
                     .iter()
@@ -351,7 +360,7 @@ proptest! {
         text in some_condition(),
         amounts in prop::collection::vec(prop::option::of(any::<i32>()), 1..=ROWS),
     ) {
-        let Ok((program, _)) = read(&text) else { return Ok(()) };
+        let Ok(program) = read(&text) else { return Ok(()) };
         let fill = |rows: &mut Rows, amount: Option<i32>| {
             rows.push();
             rows.set(Field::Rail, 1);
@@ -392,7 +401,7 @@ proptest! {
         rows in prop::collection::vec((1..100i64, 0..24i64, 0..5i64, any::<bool>()), 1..=ROWS),
     ) {
         let refused = compile(&text).err().is_some_and(|fault| fault.message.contains("never true"));
-        let Ok((program, _)) = read(&text) else { return Ok(()) };
+        let Ok(program) = read(&text) else { return Ok(()) };
         let mut batch = Rows::default();
         for (amount, hour, rail, listed) in rows {
             batch.push();
@@ -413,7 +422,7 @@ proptest! {
             (format!("({a}) || ({b})"), format!("({b}) || ({a})")),
         ];
         for (one, other) in both {
-            if let (Ok((one, _)), Ok((other, _))) = (read(&one), read(&other)) {
+            if let (Ok(one), Ok(other)) = (read(&one), read(&other)) {
                 let results = [one.run(&row()).of(0), other.run(&row()).of(0)];
                 let same = match results {
                     [Ok(x), Ok(y)] => x == y,

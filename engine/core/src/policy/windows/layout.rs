@@ -115,6 +115,12 @@ pub(super) fn begin(entry: &mut [u64], key: u64, known_from_s: u32) {
     set_u32(bytemuck::cast_slice_mut(entry), KNOWN_FROM_AT, known_from_s);
 }
 
+/// What happened up to a time may be missing from an entry.
+pub(super) fn forget_up_to(entry: &mut [u8], time_s: u32) {
+    let known_from_s = get_u32(entry, KNOWN_FROM_AT).max(time_s);
+    set_u32(entry, KNOWN_FROM_AT, known_from_s);
+}
+
 /// The newest payment of an entry, seconds since 1970 UTC.
 pub(super) fn newest_s(entry: &[u8]) -> u32 {
     get_u32(entry, NEWEST_AT)

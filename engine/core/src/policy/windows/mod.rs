@@ -21,8 +21,10 @@
 //!   known.
 
 mod checkpoint;
+mod key;
 mod layout;
 mod moment;
+mod past;
 mod series;
 mod set;
 mod spec;
@@ -35,7 +37,11 @@ use self::table::{INDEX_LEN_PER_KEY, KeyTable};
 use crate::memory::TableMemory;
 use catraca_wire::frame::Verdict;
 
+pub use catraca_wire::extension::WindowValue as Value;
+
 pub use self::checkpoint::{CheckpointFault, Digest};
+pub use self::key::WindowsKey;
+pub use self::past::Past;
 pub use self::set::SET_MAX;
 pub use self::spec::{
     Asked, Filter, Function, Keys, MAX_ASKED, MAX_BUCKETS, MAX_ENTRY_LEN, MAX_KEYS, MAX_SPAN_S,
@@ -57,21 +63,6 @@ pub struct Event {
     pub decided_at_ns: u64,
     /// What the clocks of the policy's zone were ahead of UTC when it happened, minutes.
     pub offset_minutes: i16,
-}
-
-/// What a window says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value {
-    /// This, within the window's error.
-    Present(i64),
-    /// There is no such number: the payment lacks the subject, is outside the night, or nothing is in
-    /// the window of which there could be a minimum, a maximum, an average or a time.
-    Missing,
-    /// At least this: a cell or a set is full, or a part of the window is no longer held. Only a minimum
-    /// of which a part is no longer held is at most this.
-    Saturated(i64),
-    /// What would tell is no longer held.
-    Evicted,
 }
 
 /// The state of all windows.
@@ -148,14 +139,24 @@ impl Windows {
         }
     }
 
-    /// Has forgotten all that happened up to this time, nanoseconds since 1970 UTC: windows that begin
-    /// without the payments before them say so. Only before the first payment is added.
+    /// Has forgotten what happened up to this time, nanoseconds since 1970 UTC, but for what was added:
+    /// windows that begin without the payments before them say so. Goes over all keys.
     pub fn forget_up_to(&mut self, event_time_ns: u64) {
         let time_s = Moment::new(event_time_ns, u64::MAX, 0).time_s;
         for (_, table) in &mut self.tables {
-            assert_eq!(table.len, 0, "a key does not learn that it was forgotten");
-            table.horizon_s = table.horizon_s.max(time_s);
+            table.forget_up_to(time_s);
         }
+    }
+
+    /// Whether reading this payment's values must wait until an earlier one has been added: they have a
+    /// key in common, or one of them takes the last room of a table, so that a key goes.
+    pub fn must_wait(&self, event: &Event, earlier: &[Event]) -> bool {
+        self.tables.iter().any(|(layout, table)| {
+            let of = |event: &Event| event.keys[layout.subject as usize];
+            let Some(key) = of(event) else { return false };
+            table.len + earlier.len() > table.capacity()
+                || earlier.iter().any(|other| of(other) == Some(key))
+        })
     }
 
     /// How often a payment came too late for a window: once for each window.

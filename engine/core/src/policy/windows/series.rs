@@ -349,7 +349,11 @@ impl Reading<'_> {
         including.then_some(self.payment.amount_centavos as u64)
     }
 
+    /// With payments missing it may be less.
     fn min(&self, including: bool) -> Value {
+        if self.partial {
+            return Value::Evicted;
+        }
         let known = self.cells(self.series.min).filter(|&(cell, _)| cell > 0).min();
         let own = self.own_amount(including).map(|amount| (amount, false));
         self.extreme(known.into_iter().chain(own).min())

@@ -14,7 +14,7 @@ pub const MIN_BUCKETS: u8 = 4;
 /// Most buckets of a sliding window: with those beside them, presence is 64 bits.
 pub const MAX_BUCKETS: u8 = 48;
 /// Most values that are asked at once: a decision reads all of them.
-pub const MAX_ASKED: usize = 128;
+pub const MAX_ASKED: usize = catraca_wire::extension::MAX_WINDOW_VALUES;
 /// Longest state of one key, bytes: a page. What is asked of one subject may not need more.
 pub const MAX_ENTRY_LEN: usize = 4096;
 /// Fewest keys of a table: one word of the bits that say which were used.
@@ -58,6 +58,13 @@ impl Subject {
         Self::PayerToDevice,
         Self::PayeeToDevice,
     ];
+}
+
+impl Subject {
+    /// Whether all payments of a key have one payer.
+    pub const fn is_of_payer(self) -> bool {
+        matches!(self, Self::Payer | Self::PayerToPayee | Self::PayerToDevice)
+    }
 }
 
 /// The keys of a payment, by the number of their subject: well-mixed keyed hashes. `None`: the payment
@@ -160,6 +167,21 @@ impl Filter {
         bits
     }
 
+    /// Whether not every verdict will do.
+    pub(in crate::policy) const fn takes_some_verdicts(self) -> bool {
+        self.verdicts != Self::ALL.verdicts
+    }
+
+    /// Whether not every rail will do.
+    pub(in crate::policy) const fn takes_some_rails(self) -> bool {
+        self.rails != Self::ALL.rails
+    }
+
+    /// Whether payments that were decided so are added, where the rail is right.
+    pub(in crate::policy) const fn takes_verdict(self, verdict: Verdict) -> bool {
+        self.verdicts >> verdict.to_wire() & 1 == 1
+    }
+
     /// Its bits: verdicts, rails.
     pub(super) const fn bits(self) -> (u8, u8) {
         (self.verdicts, self.rails)
@@ -167,14 +189,14 @@ impl Filter {
 
     /// Whether payments of a rail are added, where the verdict is right.
     #[inline]
-    pub(super) const fn takes_rail(self, rail: u8) -> bool {
+    pub(in crate::policy) const fn takes_rail(self, rail: u8) -> bool {
         rail < u8::BITS as u8 && self.rails >> rail & 1 == 1
     }
 
     /// Whether a payment is added.
     #[inline]
     pub(super) const fn takes(self, rail: u8, verdict: Verdict) -> bool {
-        self.takes_rail(rail) && self.verdicts >> verdict.to_wire() & 1 == 1
+        self.takes_rail(rail) && self.takes_verdict(verdict)
     }
 }
 
@@ -275,7 +297,7 @@ pub enum WindowsFault {
 
 impl Asked {
     /// Whether there can be such a value.
-    pub(super) fn check(&self) -> Result<(), WindowsFault> {
+    pub(in crate::policy) fn check(&self) -> Result<(), WindowsFault> {
         let is_sliding = match self.window.span {
             Span::Sliding { span_s, .. } if !(MIN_SPAN_S..=MAX_SPAN_S).contains(&span_s) => {
                 return Err(WindowsFault::Span);

@@ -155,6 +155,14 @@ impl KeyTable {
         self.index[place] = Self::word(key, slot);
     }
 
+    /// What happened up to a time may be missing from every key.
+    pub fn forget_up_to(&mut self, time_s: u32) {
+        self.horizon_s = self.horizon_s.max(time_s);
+        for slot in 0..self.len {
+            layout::forget_up_to(self.entry_mut(slot), time_s);
+        }
+    }
+
     /// Lets the key go to which the hand comes. Gives its slot.
     fn evict(&mut self) -> usize {
         let slot = self.pass();

@@ -150,9 +150,6 @@ impl Model {
                 Value::Missing => demand(is_empty, "there is a minimum"),
                 Value::Present(v) if (most(min)..=least(min)).contains(&v) => Ok(()),
                 Value::Saturated(v) if v == SUM_LIMIT && v <= least(min) => Ok(()),
-                Value::Saturated(v) if most(min) <= v => {
-                    demand(!complete, "saturated without need")
-                }
                 Value::Evicted => demand(!complete, "evicted without need"),
                 _ => fault(most(min), least(min)),
             },

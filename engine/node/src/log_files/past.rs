@@ -1,0 +1,151 @@
+//! Windows of a policy, read out of a node's own log: when it starts, when another policy is coming, and
+//! while it follows.
+
+use super::cursor::BlockCursor;
+use super::error::LogError;
+use super::index_file::IndexFiles;
+use super::log_start;
+use super::lookup::OwnLog;
+use catraca_core::log::{SoundBlock, Tail};
+use catraca_core::policy::Policy;
+use catraca_core::policy::windows::{Past, WindowsFault};
+use catraca_core::rebuild::Pasts;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Work between two rests of a reading beside a node that decides.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Why windows can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PastError {
+    /// There can be no such windows.
+    #[error("the policy's windows: {0}")]
+    Windows(#[from] WindowsFault),
+    /// The log can't be read.
+    #[error("the log can't be read for the policy's windows: {0}")]
+    Log(#[from] LogError),
+    /// Nobody wants them any more.
+    #[error("the reading was given up")]
+    GivenUp,
+}
+
+/// Whether a reading leaves time to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Nobody waits for anything but this.
+    Full,
+    /// Beside a node that decides: it rests as long as it works.
+    Beside,
+}
+
+/// A reading of all decisions of a log, in its order.
+pub struct PastReading<'a> {
+    files: IndexFiles,
+    pace: Pace,
+    goes_on: &'a (dyn Fn() -> bool + Sync),
+    /// Where each stream is read on from.
+    places: BTreeMap<u16, (BlockCursor, Tail)>,
+    worked_since: Instant,
+    records: u64,
+}
+
+impl<'a> PastReading<'a> {
+    /// Of this log, for as long as it is wanted.
+    pub fn new(log: OwnLog, pace: Pace, goes_on: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self {
+            files: IndexFiles::new(log),
+            pace,
+            goes_on,
+            places: BTreeMap::new(),
+            worked_since: Instant::now(),
+            records: 0,
+        }
+    }
+
+    /// Windows of a policy without a payment, on a node with so many shards; `None` where the policy asks
+    /// nothing of windows.
+    ///
+    /// # Errors
+    /// [`PastError::Windows`].
+    pub fn empty(&self, policy: &Policy, shards: u16) -> Result<Option<Pasts>, PastError> {
+        Ok(Pasts::new(policy, shards, &self.files.log.key)?)
+    }
+
+    /// Reads all streams on up to these records, each the last of its block, into windows that have what was read before.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub fn on(
+        &mut self,
+        pasts: &mut Pasts,
+        last_lsns: &BTreeMap<u16, u64>,
+    ) -> Result<(), PastError> {
+        // Streams of an earlier, wider layout first: their records are older than what today's shards
+        // wrote.
+        let shards = pasts.shards();
+        let before = last_lsns.range(shards..);
+        for (&stream, &last_lsn) in before.chain(last_lsns.range(..shards)) {
+            if !self.places.contains_key(&stream) {
+                self.begin(stream, pasts)?;
+            }
+            self.read(stream, last_lsn, |block| pasts.take(block))?;
+        }
+        Ok(())
+    }
+
+    /// Records up to these that are not read yet.
+    pub fn left(&self, last_lsns: &BTreeMap<u16, u64>) -> u64 {
+        let next = |stream| self.places.get(stream).map_or(1, |(_, tail)| tail.next_lsn);
+        last_lsns.iter().map(|(stream, last)| (last + 1).saturating_sub(next(stream))).sum()
+    }
+
+    /// Reads on up to a record, that record and the rest of its block included, of a shard's stream into its
+    /// windows. Gives the last record that was read.
+    ///
+    /// # Errors
+    /// [`PastError`].
+    pub fn up_to(&mut self, shard: u16, lsn: u64, past: &mut Past) -> Result<u64, PastError> {
+        self.read(shard, lsn, |block| Pasts::take_one(past, block))?;
+        Ok(self.places.get(&shard).map_or(0, |(_, tail)| tail.next_lsn - 1))
+    }
+
+    /// Records read.
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
+    fn begin(&mut self, stream: u16, pasts: &mut Pasts) -> Result<(), PastError> {
+        let log = &self.files.log;
+        let start = log_start::read(&log.data_dir, Some(log.cluster_id), stream, Some(&log.key))?;
+        pasts.begin(&start);
+        let Tail { segment, offset, .. } = start.tail;
+        let cursor = BlockCursor::new(&log.data_dir, stream, segment, offset);
+        self.places.insert(stream, (cursor.in_background(), start.tail));
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        stream: u16,
+        last_lsn: u64,
+        mut take: impl FnMut(&SoundBlock<'_>),
+    ) -> Result<(), PastError> {
+        let (cursor, tail) = self.places.get_mut(&stream).expect("a stream begins with all");
+        while tail.next_lsn <= last_lsn {
+            let block = self.files.next(cursor, stream, tail)?;
+            *tail = Tail::after(&block);
+            self.records += u64::from(block.head.record_count.to_native());
+            take(&block);
+            if !(self.goes_on)() {
+                return Err(PastError::GivenUp);
+            }
+            let worked = self.worked_since.elapsed();
+            if self.pace == Pace::Beside && worked > SLICE {
+                std::thread::sleep(worked);
+                self.worked_since = Instant::now();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! The windows of the policy that is, or comes, into force: read out of the log before anything decides by
+//! them.
+
+use crate::log_files::lookup::OwnLog;
+use crate::log_files::past::{Pace, PastError, PastReading};
+use catraca_core::policy::Policy;
+use catraca_core::rebuild::Pasts;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+/// Reads them up to these records, by stream, while nothing decides: when a node starts, and when a standby
+/// is promoted whose windows are not those of the policy. `None` where the policy asks nothing of windows.
+///
+/// # Errors
+/// [`PastError`].
+pub fn read(
+    log: OwnLog,
+    policy: &Policy,
+    shards: u16,
+    last_lsns: &BTreeMap<u16, u64>,
+) -> Result<Option<Pasts>, PastError> {
+    let began = Instant::now();
+    let mut reading = PastReading::new(log, Pace::Full, &|| true);
+    let Some(mut pasts) = reading.empty(policy, shards)? else { return Ok(None) };
+    reading.on(&mut pasts, last_lsns)?;
+    tracing::info!(
+        records = reading.records(),
+        took_ms = began.elapsed().as_millis() as u64,
+        "the windows of the policy in force are read from the log"
+    );
+    Ok(Some(pasts))
+}
+
+/// Why a node with so many shards can't decide by a policy; `None` where it can.
+pub fn needs_one_shard(policy: &Policy, shards: u16) -> Option<String> {
+    let across = policy.rules().windows.across_shards().filter(|_| shards > 1)?;
+    Some(format!(
+        "the policy asks for {}, and a node of {shards} shards has its payments on several of them: it needs a node of one shard",
+        across.name()
+    ))
+}
+
+/// By stream, from 0.
+pub fn by_stream(last_lsns: impl IntoIterator<Item = u64>) -> BTreeMap<u16, u64> {
+    (0..).zip(last_lsns).collect()
+}

@@ -1,0 +1,165 @@
+//! Windows recomputed along a log: those that its policies read, to hold what was recorded to, and those of
+//! another policy, whose values no record has.
+//!
+//! Each stream has windows of its own, as each shard had. What was paid is what is recorded: a payment that
+//! another policy would have denied is in its windows all the same.
+
+use super::History;
+use crate::log_files::LogReader;
+use crate::policy_windows::needs_one_shard;
+use catraca_core::log::start::LogStart;
+use catraca_core::policy::Policy;
+use catraca_core::policy::replay::recorded_parties;
+use catraca_core::policy::windows::{Past, WindowsFault, WindowsKey};
+use catraca_wire::DocumentKey;
+use catraca_wire::extension::WindowValue;
+use catraca_wire::record::{RecordHead, RecordKind};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Different windows of a log's policies that are recomputed, the newest: each has memory of its own.
+const MAX_SETS: usize = 4;
+
+/// Windows of one policy, or of several that read the same.
+struct Set {
+    policy: Arc<Policy>,
+    past: Option<Past>,
+    values: Vec<WindowValue>,
+}
+
+/// Windows along a stream.
+pub(super) struct Along {
+    sets: Vec<Set>,
+    /// By version of the policy: which set.
+    by_version: BTreeMap<u32, usize>,
+    candidate: Option<usize>,
+    shards: u16,
+    key: WindowsKey,
+}
+
+impl Along {
+    /// Of a log of so many streams.
+    pub fn new(
+        history: &History,
+        candidate: Option<&Arc<Policy>>,
+        shards: u16,
+        key: WindowsKey,
+    ) -> Self {
+        let mut along =
+            Self { sets: Vec::new(), by_version: BTreeMap::new(), candidate: None, shards, key };
+        along.candidate = candidate.and_then(|policy| along.set(policy));
+        let mut versions: Vec<_> = history.policies().map(|policy| policy.text.version).collect();
+        versions.sort_unstable_by(|a, b| b.cmp(a));
+        for version in versions {
+            let set = history.policy_of(version).and_then(|policy| along.set(policy));
+            along.by_version.extend(set.map(|set| (version, set)));
+        }
+        along
+    }
+
+    /// The set that a policy reads, if it reads any and there are not too many.
+    fn set(&mut self, policy: &Arc<Policy>) -> Option<usize> {
+        if policy.window_values() == 0 {
+            return None;
+        }
+        if let Some(same) = self.sets.iter().position(|set| set.policy.reads_windows_of(policy)) {
+            return Some(same);
+        }
+        if self.sets.len() == MAX_SETS {
+            return None;
+        }
+        let values = vec![WindowValue::Evicted; policy.window_values()];
+        self.sets.push(Set { policy: Arc::clone(policy), past: None, values });
+        Some(self.sets.len() - 1)
+    }
+
+    /// A stream begins.
+    pub fn begin(&mut self, start: &LogStart) -> Result<(), WindowsFault> {
+        for set in &mut self.sets {
+            set.past = Past::new(&set.policy, self.shards, self.key)?;
+            if let Some(past) = set.past.as_mut().filter(|_| !start.payers.is_empty()) {
+                past.windows_mut().forget_up_to(start.newest_event_ns);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next decision of the stream: what windows say of it, and then that it was paid.
+    pub fn take(&mut self, payer: DocumentKey, payee: DocumentKey, head: &RecordHead) {
+        for Set { past, values, .. } in &mut self.sets {
+            let Some(past) = past.as_mut().filter(|_| head.transaction.amount_centavos > 0) else {
+                values.fill(WindowValue::Evicted);
+                continue;
+            };
+            let decided_at_ns = head.decided_at_ns.to_native();
+            let event = past.event(payer, payee, &head.transaction, decided_at_ns);
+            past.windows().read(&event, values);
+            past.add_recorded(payer, head);
+        }
+    }
+
+    /// What they say of the decision taken last, as the policy of a version reads it; `None` where that is
+    /// not recomputed.
+    pub fn of_version(&self, version: u32) -> Option<&[WindowValue]> {
+        self.by_version.get(&version).map(|&set| &self.sets[set].values[..])
+    }
+
+    /// As the other policy reads it.
+    pub fn of_candidate(&self) -> &[WindowValue] {
+        self.candidate.map_or(&[], |set| &self.sets[set].values)
+    }
+}
+
+/// What windows of a policy say of one stored decision: out of all that its stream has before it.
+///
+/// # Errors
+/// In words, why that can't be told.
+pub fn windows_at(
+    log: &LogReader,
+    policy: &Policy,
+    key: WindowsKey,
+    (stream, lsn): (u16, u64),
+) -> Result<Vec<WindowValue>, String> {
+    let streams = log.shards().len() as u16;
+    if let Some(why) = needs_one_shard(policy, streams) {
+        return Err(why);
+    }
+    let past = Past::new(policy, streams, key).map_err(|error| error.to_string())?;
+    let Some(mut past) = past else { return Ok(Vec::new()) };
+    let start = log.start(stream).map_err(|error| error.to_string())?;
+    if !start.payers.is_empty() {
+        past.windows_mut().forget_up_to(start.newest_event_ns);
+    }
+    let mut values = vec![WindowValue::Evicted; policy.window_values()];
+    log.records(stream, |head, _, _| {
+        if head.lsn.to_native() > lsn {
+            return ControlFlow::Break(());
+        }
+        if head.kind == RecordKind::Decision.to_wire()
+            && let Some((payer, payee)) = recorded_parties(head)
+        {
+            let decided_at_ns = head.decided_at_ns.to_native();
+            if head.lsn.to_native() == lsn && head.transaction.amount_centavos > 0 {
+                let (payer, payee) = (payer.document, payee.document);
+                let event = past.event(payer, payee, &head.transaction, decided_at_ns);
+                past.windows().read(&event, &mut values);
+            }
+            past.add_recorded(payer.document, head);
+        }
+        ControlFlow::Continue(())
+    })
+    .map_err(|error| error.to_string())?;
+    Ok(values)
+}
+
+/// Whether what was recorded is what is recomputed, as far as either knows: a node that ran for longer than
+/// its log reaches back knew more, or had let go of more.
+pub(super) fn agree(recorded: &[WindowValue], recomputed: &[WindowValue]) -> bool {
+    let is_known = |value| matches!(value, WindowValue::Present(_) | WindowValue::Missing);
+    recorded.len() == recomputed.len()
+        && recorded
+            .iter()
+            .zip(recomputed)
+            .all(|(one, other)| one == other || !is_known(*one) || !is_known(*other))
+}
