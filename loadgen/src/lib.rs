@@ -33,6 +33,7 @@ pub mod progress;
 mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 mod slots;
 pub mod table;
 pub mod transactions;
