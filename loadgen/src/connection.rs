@@ -1,6 +1,7 @@
 //! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what
 //! lies unanswered between them.
 
+use crate::scenario::{self, Payment};
 use crate::slots::{Sent, Slots};
 use crate::transactions::{self, Parties, Transactions};
 use catraca_wire::DocumentKey;
@@ -124,6 +125,16 @@ impl Connection {
         self.gathered += 1;
     }
 
+    /// The same of a payment of a scenario.
+    pub fn gather_payment(&mut self, sent: Sent, payment: &Payment) {
+        let Some(correlation) = self.slots.occupy(sent) else {
+            debug_assert!(false, "gathered without room");
+            return;
+        };
+        scenario::write(&mut self.frames[self.gathered], payment, correlation);
+        self.gathered += 1;
+    }
+
     /// What is unanswered; the socket is closed.
     pub fn into_slots(self) -> Slots {
         self.slots
@@ -229,8 +240,12 @@ pub fn next_reply<'b>(bytes: &mut &'b [u8]) -> Result<Option<Reply<'b>>, Broken>
     Err(Broken::Final(format!("the node sent a {name} of {len} bytes, which answers no SUBMIT")))
 }
 
-/// The masked payer and payee of a gathered transaction, for a message.
+/// The masked payer and payee of a gathered transaction, for a message; of a payment of a scenario
+/// the scenario.
 pub fn masked_parties(source: &Transactions, sent: &Sent) -> String {
+    if let Some(label) = sent.transaction.label {
+        return format!("of {}", label.scenario.name());
+    }
     let name = |index: u32| {
         let key = DocumentKey::from_wire(source.documents().get(index));
         let masked = key.map_or_else(|error| error.to_string(), |key| key.to_string());

@@ -9,6 +9,9 @@
 //! show it: [`table`], [`hgrm`], [`plot`]. A run that is asked to keeps its [`answers`].
 //! [`progress`] watches a run from another thread, through a [`monitor`].
 //!
+//! A run may be asked for a [`scenario`] instead: Pix traffic of several days with known frauds in it,
+//! and the truth kept apart, which its report holds the verdicts to.
+//!
 //! [`list`], [`documents`] and [`transactions`] are public for the load on other systems that
 //! catraca is compared with.
 //!

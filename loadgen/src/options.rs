@@ -1,5 +1,6 @@
 //! What a run is asked to do: the flags, their bounds, and what they come to once checked.
 
+use crate::scenario::ScenarioOptions;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,6 +16,8 @@ pub const MAX_UNANSWERED: u32 = 1 << 20;
 pub const MAX_RATE: f64 = 100e6;
 /// Longest run, seconds: a week.
 pub const MAX_SECONDS: f64 = 604_800.0;
+/// Documents of the payer and payee population unless it is told otherwise.
+pub const DEFAULT_DOCUMENTS: u32 = 100_000;
 /// Most documents of the payer and payee population: 64 MiB of wire bytes.
 pub const MAX_DOCUMENTS: u32 = 4 << 20;
 
@@ -131,7 +134,7 @@ pub struct Options {
     #[arg(long, value_name = "P", default_value_t = 0.0)]
     pub resend_share: f64,
     /// How many people and companies pay each other.
-    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DOCUMENTS)]
     pub documents: u32,
     /// Makes who pays whom, how much and when reproducible.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -154,6 +157,9 @@ pub struct Options {
     /// at the latest.
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     pub stall_seconds: f64,
+    /// Pix traffic with scenarios.
+    #[command(flatten)]
+    pub scenario: ScenarioOptions,
     /// Keep every answer in the report, for a comparison with the log: 24 bytes each.
     #[arg(skip)]
     pub keep_answers: bool,
@@ -174,13 +180,14 @@ impl Default for Options {
             listed_share: 0.0,
             list: None,
             resend_share: 0.0,
-            documents: 100_000,
+            documents: DEFAULT_DOCUMENTS,
             seed: 1,
             verify: false,
             credential_file: None,
             core: Core::Last,
             wait: Wait::Epoll,
             stall_seconds: 10.0,
+            scenario: ScenarioOptions::default(),
             keep_answers: false,
         }
     }
@@ -331,7 +338,9 @@ impl Options {
             self.failover_timeout.unwrap_or(default_failover),
             0.0,
         )?;
-        Ok(Shape { connections: self.connections, offer, warmup_ns, until, failover_ns })
+        let shape = Shape { connections: self.connections, offer, warmup_ns, until, failover_ns };
+        self.scenario.check(self, &shape)?;
+        Ok(shape)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::answers::{Answers, Kept};
 use crate::connection::masked_parties;
+use crate::scenario::Tally;
 use crate::slots::{Mismatch, Sent};
 use crate::transactions::{Answered, Transactions};
 use catraca_wire::frame::{ErrorCode, ErrorFrame, VERDICT_DUPLICATE, Verdict, VerdictFrame};
@@ -132,6 +133,8 @@ pub struct Recorder {
     pub notice: Option<String>,
     /// The answers themselves, where they are asked for.
     pub answers: Option<Answers>,
+    /// What became of each scenario, where there are some.
+    pub tally: Option<Tally>,
 }
 
 impl Recorder {
@@ -158,6 +161,7 @@ impl Recorder {
             examples: Vec::new(),
             notice: None,
             answers,
+            tally: None,
         }
     }
 
@@ -170,6 +174,9 @@ impl Recorder {
             let lateness_ns = sent.sent_ns.saturating_sub(sent.intended_ns);
             self.late_sends += u64::from(lateness_ns > LATE_SEND_THRESHOLD_NS);
             self.max_lateness_ns = self.max_lateness_ns.max(lateness_ns);
+            if let (Some(label), Some(tally)) = (sent.transaction.label, &mut self.tally) {
+                tally.sent(label);
+            }
         }
     }
 
@@ -196,6 +203,11 @@ impl Recorder {
             if self.open_loop {
                 self.service.record(now_ns.saturating_sub(sent.sent_ns));
             }
+        }
+        if let (Some(label), Some(tally)) = (sent.transaction.label, &mut self.tally)
+            && let Some(verdict) = verdict
+        {
+            tally.verdict(label, verdict);
         }
         if verdict.is_none() {
             self.violations.unknown_verdict += 1;

@@ -4,6 +4,7 @@ use crate::answers::Answers;
 use crate::list::List;
 use crate::options::{Loop, Options, Shape, Until};
 use crate::record::{LATE_SEND_THRESHOLD_NS, Recorder, Violations};
+use crate::scenario::{ScenarioReport, Tally};
 use catraca_wire::frame::{ErrorCode, Verdict};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -105,7 +106,7 @@ pub struct Report {
     pub core: Option<usize>,
     /// Seed of documents, amounts and planned times.
     pub seed: u64,
-    /// Unlisted documents drawn from.
+    /// Unlisted documents drawn from; payments of scenarios are not.
     pub documents: u32,
     /// Documents of the list that are in force.
     pub listed_documents: usize,
@@ -155,6 +156,9 @@ pub struct Report {
     /// Open loop: planned for the measured time and never sent, because the node held too many
     /// unanswered.
     pub unsent: u64,
+    /// What became of each scenario, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scenarios: Option<ScenarioReport>,
     /// Whether verdicts were checked against the list.
     pub verified: bool,
     /// Broken promises by kind.
@@ -260,6 +264,7 @@ impl Report {
             max_lateness_us: recorder.max_lateness_ns as f64 / 1e3,
             intended,
             unsent,
+            scenarios: recorder.tally.as_ref().map(Tally::report),
             verified: options.verify,
             violations: recorder.violations,
             violation_examples: recorder.examples,

@@ -1,6 +1,8 @@
 //! The report as a person reads it on a terminal.
 
 use crate::report::{Percentiles, Report};
+use crate::scenario;
+use catraca_wire::frame::ErrorCode;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 use std::fmt::Write as _;
 
@@ -12,7 +14,8 @@ pub fn render(report: &Report) -> String {
     let mut text = String::new();
     // Writing to a String does not fail: results of `writeln!` are dropped throughout.
     let _ = writeln!(text, "{}: {}", report.target, report.shape_text());
-    for table in [summary(report), percentiles(report)] {
+    let scenarios = report.scenarios.iter().flat_map(scenario::table::tables);
+    for table in [summary(report), percentiles(report)].into_iter().chain(scenarios) {
         // Without the padding of the last column, which would wrap on a narrow terminal.
         for line in table.to_string().lines() {
             let _ = writeln!(text, "{}", line.trim_end());
@@ -24,7 +27,8 @@ pub fn render(report: &Report) -> String {
     text
 }
 
-fn new_table() -> Table {
+/// An empty table in the style of all of them.
+pub(crate) fn new_table() -> Table {
     let mut table = Table::new();
     let style = presets::UTF8_HORIZONTAL_ONLY.row_separator(LineStyle::none());
     table.load_style(style).set_content_arrangement(ContentArrangement::Disabled);
@@ -186,6 +190,15 @@ fn remarks(report: &Report) -> Vec<String> {
             .collect();
         remarks.push(format!("Violations: {}.", found.join(", ")));
         remarks.extend(report.violation_examples.iter().map(|example| format!("  {example}")));
+    }
+    if let (Some(scenarios), Some(&refused)) =
+        (&report.scenarios, report.errors.get(ErrorCode::BadField.name()))
+    {
+        remarks.push(format!(
+            "{} payments were refused as BAD_FIELD. They begin at {}: does the node's event_max_age_s reach back so far?",
+            grouped(refused),
+            scenarios.start
+        ));
     }
     if report.interrupted {
         remarks.push("Interrupted: the figures cover the time until then.".to_owned());

@@ -2,6 +2,7 @@
 //! SUBMIT in the send buffer.
 
 use crate::documents::{Documents, WireDocument};
+use crate::scenario::{Label, Payment};
 use catraca_wire::frame::{Submit, SubmitFrame, TRANSACTION_ID_LEN};
 use rand::RngCore;
 use rand::rngs::SmallRng;
@@ -34,6 +35,8 @@ pub struct Planned {
     pub amount_centavos: u32,
     /// For one that is sent again: what it was answered.
     pub answered: Option<Answered>,
+    /// For one of a scenario: the truth. Its parties are in no population.
+    pub label: Option<Label>,
 }
 
 /// What an answer says that a second answer must repeat.
@@ -56,7 +59,18 @@ impl Planned {
         payee: 0,
         amount_centavos: 0,
         answered: None,
+        label: None,
     };
+
+    /// What is kept of a payment of a scenario until it is answered.
+    pub fn of_scenario(payment: &Payment) -> Self {
+        Self {
+            number: payment.number,
+            event_time_ns: payment.event_time_ns,
+            label: Some(payment.label),
+            ..Self::NONE
+        }
+    }
 }
 
 /// Payer and payee as they go on the wire.
@@ -144,6 +158,7 @@ impl Transactions {
             payee,
             amount_centavos: amount_centavos as u32,
             answered: None,
+            label: None,
         };
         (planned, parties)
     }

@@ -2,6 +2,7 @@
 
 mod failover;
 mod fake;
+mod scenarios;
 
 use catraca_loadgen::options::{Arrivals, Core, Wait};
 use catraca_loadgen::{LoadError, Monitor, Options, Report, hgrm, plot, run, table};

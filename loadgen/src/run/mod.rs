@@ -15,6 +15,7 @@ use crate::plan::Plan;
 use crate::poller::Poller;
 use crate::record::Recorder;
 use crate::report::{Ended, Failovers, Report};
+use crate::scenario::Traffic;
 use crate::transactions::{Planned, Transactions};
 use catraca_wire::frame::SubmitFrame;
 use prepare::prepare;
@@ -62,6 +63,8 @@ struct Run {
     /// Where the next planned arrival goes, if it has room.
     next_connection: usize,
     transactions: Transactions,
+    /// What is sent instead of transactions, where scenarios are asked for.
+    traffic: Option<Traffic>,
     recorder: Recorder,
     received: Box<[u8]>,
     sending: bool,

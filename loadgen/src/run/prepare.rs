@@ -11,6 +11,7 @@ use crate::pin;
 use crate::plan::Plan;
 use crate::poller::Poller;
 use crate::record::Recorder;
+use crate::scenario::{Tally, Traffic, TrafficPlan, truth};
 use crate::slots::Slots;
 use crate::transactions::{Transactions, template};
 use quanta::Clock;
@@ -35,8 +36,12 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         Some(path) => List::read(path, jiff::Zoned::now().date())?,
         None => List::default(),
     };
+    let traffic_plan = options.scenario.plan(options.seed, &shape, wall_clock_ns())?;
     let mut rng = SmallRng::seed_from_u64(options.seed);
-    let documents = Documents::generate(options.documents, &list, &mut rng)?;
+    // Payments of scenarios have people of their own.
+    let population = if traffic_plan.is_some() { 2 } else { options.documents };
+    let documents = Documents::generate(population, &list, &mut rng)?;
+    write_truth(options, traffic_plan.as_ref())?;
     pin::allow_descriptors(shape.connections)?;
     let core = pin::pin(options.core)?;
     // Two runs with one seed send the same transactions under different ids: the node would take
@@ -85,6 +90,9 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
     if follows && options.verify {
         transactions.keep_recent();
     }
+    let answers = options.keep_answers.then(|| Answers::new(run_id));
+    let mut recorder = Recorder::new(options.verify, open_loop, answers);
+    recorder.tally = traffic_plan.map(Tally::new);
     Ok(Run {
         shape,
         verify: options.verify,
@@ -102,11 +110,8 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         plan,
         next_connection: 0,
         transactions,
-        recorder: Recorder::new(
-            options.verify,
-            open_loop,
-            options.keep_answers.then(|| Answers::new(run_id)),
-        ),
+        traffic: traffic_plan.as_ref().map(Traffic::new),
+        recorder,
         received: vec![0; RECEIVE_BUFFER_LEN].into_boxed_slice(),
         sending: true,
         sending_ended_ns: 0,
@@ -120,5 +125,14 @@ pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
         refused_to_say: 0,
         recovering: false,
         rechecks: Vec::new(),
+    })
+}
+
+/// The file of the truth, if one is asked for.
+fn write_truth(options: &Options, plan: Option<&TrafficPlan>) -> Result<(), LoadError> {
+    let (Some(path), Some(plan)) = (&options.scenario.truth, plan) else { return Ok(()) };
+    truth::write(plan, path).map_err(|e| {
+        let path = path.display();
+        LoadError::File(format!("cannot write {path}: {e}; give a writable file with --truth"))
     })
 }

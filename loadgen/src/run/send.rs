@@ -5,6 +5,7 @@ use crate::connection::Broken;
 use crate::options::Until;
 use crate::plan::Plan;
 use crate::slots::Sent;
+use crate::transactions::Planned;
 
 impl Run {
     pub(super) fn refill_all(&mut self) -> Result<(), (usize, Broken)> {
@@ -24,6 +25,21 @@ impl Run {
         let left = self.sends_left(now_ns);
         let connection = &mut self.connections[index];
         let measured = now_ns >= self.shape.warmup_ns;
+        if let Some(traffic) = &mut self.traffic {
+            for payment in traffic.take(connection.room()) {
+                let transaction = Planned::of_scenario(&payment);
+                let sent = Sent {
+                    transaction,
+                    intended_ns: now_ns,
+                    sent_ns: now_ns,
+                    measured,
+                    again: false,
+                };
+                self.recorder.sent(&sent);
+                connection.gather_payment(sent, &payment);
+            }
+            return self.flush(index);
+        }
         for _ in 0..(connection.room() as u64).min(left) {
             let (transaction, parties) = self.transactions.draw(self.event_time_ns);
             let sent =

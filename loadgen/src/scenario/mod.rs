@@ -5,19 +5,23 @@
 //! honest   households, shops        drawn one by one at the times of rhythm
 //!                                       │ merged by time
 //! frauds   cases, planned ahead ────────┴──→ Traffic ──→ Payment ──→ SUBMIT
-//!                                                          └ Label ──→ truth file, tally
+//!                                                          └ Label ──→ truth, tally
 //! ```
 //!
 //! Everything follows from a [`TrafficPlan`] alone: no clock, no file, no float, no table of time
-//! zones. Only the frauds are held in memory, two in a hundred payments; people are computed from
+//! zones, except in what shows a time to a person. Only the frauds are held in memory, two in a hundred payments; people are computed from
 //! their numbers.
 
 mod chance;
 mod frauds;
 mod honest;
+mod options;
 mod payment;
 mod people;
 mod rhythm;
+pub(crate) mod table;
+mod tally;
+pub mod truth;
 
 use chance::keyed;
 use honest::{Honest, World};
@@ -27,13 +31,16 @@ use rhythm::{DAY_S, SECOND_NS};
 use std::str::FromStr;
 
 pub use frauds::{HARD_ONE_IN, share_of_10_000};
+pub use options::ScenarioOptions;
 pub use payment::{Payment, write};
 pub use people::Party;
 pub use rhythm::{is_night, local_hour};
+pub use tally::{Detection, ScenarioReport, ScenarioRow, Tally};
 
 /// Fewest payments of a stream: with one case of each fraud, a tenth of them are.
 pub const MIN_PAYMENTS: u64 = 1_000;
-/// Most payments of a stream: of these, frauds take 12 MB, and nothing else grows with them.
+/// Most payments of a stream: of these, frauds take 20 MB while they are put in order, and nothing
+/// else grows with them.
 pub const MAX_PAYMENTS: u64 = 10_000_000;
 /// Most days of a stream: as far as fraud marks and windows of rules look back.
 pub const MAX_DAYS: u32 = 90;

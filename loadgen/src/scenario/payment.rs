@@ -38,6 +38,8 @@ pub(super) struct Draft {
     pub label: Label,
 }
 
+const _: () = assert!(size_of::<Draft>() <= 48, "frauds are held as drafts: see MAX_PAYMENTS");
+
 /// A payment, and beside it the truth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payment {

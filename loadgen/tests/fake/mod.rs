@@ -80,6 +80,14 @@ impl FakeNode {
         self.state.lock().expect("no thread panics with it").decided.len()
     }
 
+    /// The transactions decided so far, in the order in which they came.
+    pub fn transactions(&self) -> Vec<SubmitFrame> {
+        let state = self.state.lock().expect("no thread panics with it");
+        let mut decided: Vec<_> = state.decided.values().copied().collect();
+        decided.sort_by_key(|(_, lsn)| *lsn);
+        decided.into_iter().map(|(frame, _)| frame).collect()
+    }
+
     /// All of them.
     pub fn submissions(&self) -> u64 {
         self.state.lock().expect("no thread panics with it").submissions
