@@ -1,6 +1,6 @@
 //! `catraca policy`, and the page that describes what a policy may hold.
 
-use catraca_core::policy::language::Field;
+use catraca_core::policy::language::{Asking, Field, compile_into};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn the_policy_of_the_page_is_sound() {
     let output = check(&file, &[]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{output:?}");
-    assert!(text.contains("sound, 2 rules") && text.contains("night-high-amount"), "{text}");
+    assert!(text.contains("sound, 3 rules") && text.contains("night-high-amount"), "{text}");
     let report: Value = serde_json::from_slice(&check(&file, &["--json"]).stdout).expect("JSON");
     assert_eq!((&report["sound"], &report["faults"]), (&true.into(), &Value::Array(vec![])));
     assert_eq!(report["rules"][1]["verdict"], "review");
@@ -53,10 +53,11 @@ fn the_default_policy_is_sound_and_its_tests_pass() {
     let tested = ["test", "pix.toml", "pix-tests.toml", "--json"];
     let came = report(&tested);
     assert_eq!(came["wrong"], 0, "{came:#}");
-    assert!(came["cases"].as_array().expect("cases").len() >= 15);
+    assert!(came["cases"].as_array().expect("cases").len() >= 27);
     let policy = dir.path().join("pix.toml");
     let text = fs::read_to_string(&policy).expect("there");
-    let looser = text.replace("tx.amount > reais(1000)", "tx.amount > reais(1001)");
+    let looser =
+        text.replace("< 6) && tx.amount > reais(1000)'", "< 6) && tx.amount > reais(1001)'");
     fs::write(&policy, looser).expect("own");
     assert_eq!(report(&tested)["wrong"], 1, "a case that can't fail");
     assert_eq!(run(&tested).status.code(), Some(3));
@@ -70,7 +71,10 @@ fn the_default_policy_is_sound_and_its_tests_pass() {
         ("payment = { payee_listed = 'ceis', payee_allowed = true }", "listed, or allowed"),
         ("matches = ['no-rule']", "no rule no-rule"),
         ("matches = []", "it wants nothing"),
-        ("payment = { age_s = 4294967295, time = '2554-07-21T23:34:33Z' }", "age_s: "),
+        ("payment = { age_s = 4294967295, time = '2554-07-21T23:34:33Z' }", "after the year 2554"),
+        ("payment = { before = [{ times = 10001 }] }", "before: 10001 payments"),
+        ("payment = { before = [{ payment = { payer = '1' } }] }", "before: payer: "),
+        ("payment = { before = [{ payment = { before = [{}] } }] }", "before: a payment before"),
         (
             "matches_not = ['small-hours']\npayment = { time = '2026-11-24T03:00:00' }",
             "small-hours matches",
@@ -110,6 +114,40 @@ fn a_payment_is_explained_rule_by_rule_and_documents_are_masked() {
 }
 
 #[test]
+fn what_windows_say_is_explained() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let policy = dir.path().join("policy.toml");
+    fs::write(
+        &policy,
+        "[[rule]]\nid = 'many'\nwhen = 'payer.count(\"1h\", \"pix\") >= 3 && payer.distinct_payees(\"1h\") > 1'\nverdict = 'review'\n\
+         [[rule]]\nid = 'high'\nwhen = 'has(payer.avg(\"1d\")) && tx.amount > payer.avg(\"1d\")'\nscore = 5\n",
+    )
+    .expect("own");
+    let payment = dir.path().join("payment.json");
+    let before = r#"[{"times": 3, "every_s": 60, "payment": {"time": "2026-11-24T13:30:00", "amount_centavos": 500}},
+        {"payment": {"time": "2026-11-24T13:50:00", "payee": "11222333000181"}, "verdict": "deny"}]"#;
+    fs::write(&payment, format!("{{\"before\": {before}}}")).expect("own");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+    command.args(["policy", "explain", "--json"]).arg(&policy).arg("--transaction").arg(&payment);
+    let output = command.output().expect("it starts");
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let explained = &explained["explained"][0];
+    assert_eq!(explained["settled_by"], "many", "{explained:#}");
+    let values = &explained["rules"][0]["values"];
+    assert_eq!(values["payer.count(\"1h\", \"pix\")"], "4");
+    assert_eq!(values["payer.distinct_payees(\"1h\")"], "2");
+    assert_eq!(explained["rules"][1]["values"]["payer.avg(\"1d\")"], "2875 centavos");
+    fs::write(&payment, "{}").expect("own");
+    let output = command.output().expect("it starts");
+    let explained: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let values = &explained["explained"][0]["rules"][1]["values"];
+    assert_eq!(values["payer.avg(\"1d\")"], "missing");
+    let report: Value = serde_json::from_slice(&check(&policy, &["--json"]).stdout).expect("JSON");
+    assert_eq!(report["rules"][1]["windows"], serde_json::json!(["payer.avg(\"1d\")"]));
+    assert!(report["window_bytes_per_payer"].as_u64().is_some_and(|bytes| bytes > 16));
+}
+
+#[test]
 fn what_changes_between_two_policies_is_told() {
     let dir = tempfile::tempdir().expect("a folder");
     let rule = |id: &str, when: &str, score: i32| {
@@ -146,13 +184,57 @@ fn what_changes_between_two_policies_is_told() {
     }
 }
 
+/// The rows of a table, by its first cell.
+fn table<'p>(page: &'p str, heading: &'static str) -> impl Iterator<Item = &'p str> {
+    let rows = page.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);
+    rows.take_while(|line| line.starts_with('|'))
+}
+
+/// What may be asked of windows is on the page, and no other.
+#[test]
+fn the_page_has_every_window() {
+    let page = page();
+    let names = |heading| -> Vec<String> {
+        let cells = table(&page, heading).filter_map(|row| row.split('|').nth(1));
+        let names = cells.flat_map(|cell| cell.split(", "));
+        names.map(|name| name.trim().trim_matches('`').to_owned()).collect()
+    };
+    let (subjects, functions) = (names("| of whom |"), names("| what | |"));
+    assert_eq!((subjects.len(), functions.len()), (8, 10));
+    for subject in &subjects {
+        for function in &functions {
+            let value = format!("{subject}.{function}(\"1d/24\")");
+            let mut asking = Asking::default();
+            let text = format!(
+                "has(tx.device) && has(tx.payer_account) && has(tx.payee_account) && (!has(payer.avg(\"7d\")) || known({value}) || payer.listed)"
+            );
+            compile_into(&text, &mut asking).unwrap_or_else(|fault| panic!("{value}: {fault:?}"));
+            assert_eq!(asking.asked()[1].name(), value);
+        }
+    }
+    let told = compile_into("payer.none() > 1", &mut Asking::default()).expect_err("no function");
+    assert!(functions.iter().all(|name| told.help.contains(&name[..])), "{told:?}");
+    assert_eq!(told.help.matches(',').count() + 1, functions.len(), "{told:?}");
+    // Which may be missing.
+    for row in table(&page, "| what | |") {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        for name in cells[1].split(", ").map(|name| name.trim_matches('`')) {
+            let text = format!("payer.{name}(\"1d\") == 1");
+            let is_taken = compile_into(&text, &mut Asking::default()).is_ok();
+            assert_eq!(is_taken, cells[3].is_empty(), "{name}");
+        }
+    }
+    for argument in ["today", "night", "approved", "reviewed", "denied", "incl"] {
+        assert!(page.contains(&format!("`\"{argument}\"`")), "{argument}");
+    }
+}
+
 /// The keys that a policy may have are on the page, and no others.
 #[test]
 fn the_page_has_every_key() {
     let page = page();
-    let on_page = |heading: &str| -> Vec<String> {
-        let rows = page.lines().skip_while(|line| !line.starts_with(heading)).skip(2);
-        rows.take_while(|line| line.starts_with('|'))
+    let on_page = |heading: &'static str| -> Vec<String> {
+        table(&page, heading)
             .flat_map(|row| {
                 let names = row.split('|').nth(1).expect("a cell").split(", ");
                 names.map(|name| name.trim().trim_matches('`').to_owned()).collect::<Vec<_>>()
@@ -181,8 +263,7 @@ fn the_page_has_every_field() {
     for field in Field::ALL {
         assert!(page.contains(&format!("`{}`", field.name())), "{}", field.name());
     }
-    let rows = page.lines().filter(|line| line.starts_with("| `tx.") || line.starts_with("| `pay"));
-    for row in rows {
+    for row in table(&page, "| field |") {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         for name in cells[1].split(", ").map(|name| name.trim_matches('`')) {
             let field = Field::named(name).unwrap_or_else(|| panic!("there is no field {name}"));
