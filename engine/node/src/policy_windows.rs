@@ -35,7 +35,7 @@ pub fn read(
 pub fn needs_one_shard(policy: &Policy, shards: u16) -> Option<String> {
     let across = policy.rules().windows.across_shards().filter(|_| shards > 1)?;
     Some(format!(
-        "the policy asks for {}, and a node of {shards} shards has its payments on several of them: it needs a node of one shard",
+        "the policy needs a node of one shard, and there are {shards}: {} is over several of them",
         across.name()
     ))
 }

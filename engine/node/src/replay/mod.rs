@@ -7,7 +7,7 @@ mod windows;
 
 pub use history::{History, ListsThen, LoggedPolicy};
 pub use what_if::{Cell, Changed, Matrix, RuleTotals, WhatIf};
-pub use windows::windows_at;
+pub use windows::{MAX_WINDOW_SETS, windows_at};
 
 use catraca_core::log::SoundBlock;
 use catraca_core::log::start::LogStart;
@@ -68,6 +68,9 @@ pub struct Found {
     pub unreadable: u64,
     /// Decisions whose windows were recomputed from the payments before them.
     pub windows_recomputed: u64,
+    /// Decisions whose windows were taken as recorded: the log has records of several numbers of shards, or
+    /// its policies read too many different windows.
+    pub windows_as_recorded: u64,
 }
 
 /// What neighbours that are judged together have in common.
@@ -127,9 +130,9 @@ impl<'h> Replay<'h> {
     ///
     /// # Errors
     /// There can be no such windows.
-    pub fn next_stream(&mut self, start: &LogStart) -> Result<(), WindowsFault> {
+    pub fn next_stream(&mut self, stream: u16, start: &LogStart) -> Result<(), WindowsFault> {
         self.lists = ListsThen::new();
-        self.along.begin(start)
+        self.along.begin(stream, start)
     }
 
     /// Takes the next block of the stream.
@@ -170,7 +173,11 @@ impl<'h> Replay<'h> {
 
     /// Whether what was recorded of windows is what the payments before it come to.
     fn windows_agree(&mut self, version: u32, extension: &[u8]) -> bool {
-        let Some(recomputed) = self.along.of_version(version) else { return true };
+        let reads = self.history.policy_of(version).is_some_and(|p| p.window_values() > 0);
+        let Some(recomputed) = self.along.of_version(version) else {
+            self.found.windows_as_recorded += u64::from(reads);
+            return true;
+        };
         self.found.windows_recomputed += 1;
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
         // What can't be read is told as such.

@@ -11,6 +11,7 @@ use catraca_core::log::start::LogStart;
 use catraca_core::policy::Policy;
 use catraca_core::policy::replay::recorded_parties;
 use catraca_core::policy::windows::{Past, WindowsFault, WindowsKey};
+use catraca_core::shard::owner;
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::WindowValue;
 use catraca_wire::record::{RecordHead, RecordKind};
@@ -19,7 +20,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Different windows of a log's policies that are recomputed, the newest: each has memory of its own.
-const MAX_SETS: usize = 4;
+pub const MAX_WINDOW_SETS: usize = 4;
 
 /// Windows of one policy, or of several that read the same.
 struct Set {
@@ -36,6 +37,9 @@ pub(super) struct Along {
     candidate: Option<usize>,
     shards: u16,
     key: WindowsKey,
+    stream: u16,
+    /// The log has records of another number of shards: payments of one payer are in several streams.
+    is_mixed: bool,
 }
 
 impl Along {
@@ -46,8 +50,15 @@ impl Along {
         shards: u16,
         key: WindowsKey,
     ) -> Self {
-        let mut along =
-            Self { sets: Vec::new(), by_version: BTreeMap::new(), candidate: None, shards, key };
+        let mut along = Self {
+            sets: Vec::new(),
+            by_version: BTreeMap::new(),
+            candidate: None,
+            shards,
+            key,
+            stream: 0,
+            is_mixed: false,
+        };
         along.candidate = candidate.and_then(|policy| along.set(policy));
         let mut versions: Vec<_> = history.policies().map(|policy| policy.text.version).collect();
         versions.sort_unstable_by(|a, b| b.cmp(a));
@@ -66,7 +77,7 @@ impl Along {
         if let Some(same) = self.sets.iter().position(|set| set.policy.reads_windows_of(policy)) {
             return Some(same);
         }
-        if self.sets.len() == MAX_SETS {
+        if self.sets.len() == MAX_WINDOW_SETS {
             return None;
         }
         let values = vec![WindowValue::Evicted; policy.window_values()];
@@ -75,7 +86,8 @@ impl Along {
     }
 
     /// A stream begins.
-    pub fn begin(&mut self, start: &LogStart) -> Result<(), WindowsFault> {
+    pub fn begin(&mut self, stream: u16, start: &LogStart) -> Result<(), WindowsFault> {
+        self.stream = stream;
         for set in &mut self.sets {
             set.past = Past::new(&set.policy, self.shards, self.key)?;
             if let Some(past) = set.past.as_mut().filter(|_| !start.payers.is_empty()) {
@@ -87,6 +99,8 @@ impl Along {
 
     /// Takes the next decision of the stream: what windows say of it, and then that it was paid.
     pub fn take(&mut self, payer: DocumentKey, payee: DocumentKey, head: &RecordHead) {
+        // Streams are read in their order, so that this is seen before what it would make differ.
+        self.is_mixed |= owner(payer, self.shards) != self.stream;
         for Set { past, values, .. } in &mut self.sets {
             let Some(past) = past.as_mut().filter(|_| head.transaction.amount_centavos > 0) else {
                 values.fill(WindowValue::Evicted);
@@ -102,7 +116,8 @@ impl Along {
     /// What they say of the decision taken last, as the policy of a version reads it; `None` where that is
     /// not recomputed.
     pub fn of_version(&self, version: u32) -> Option<&[WindowValue]> {
-        self.by_version.get(&version).map(|&set| &self.sets[set].values[..])
+        let set = self.by_version.get(&version).filter(|_| !self.is_mixed)?;
+        Some(&self.sets[*set].values)
     }
 
     /// As the other policy reads it.

@@ -11,7 +11,9 @@ use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::windows::WindowsKey;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
-use catraca_node::replay::{Cell, Differing, Found, History, Matrix, Replay, WhatIf};
+use catraca_node::replay::{
+    Cell, Differing, Found, History, MAX_WINDOW_SETS, Matrix, Replay, WhatIf,
+};
 use catraca_wire::frame::Verdict;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -85,7 +87,7 @@ pub fn run(args: &Args) -> Outcome {
     let mut damaged = Vec::new();
     for &shard in log.shards() {
         let start = log.start(shard)?;
-        replay.next_stream(&start).map_err(|error| Failure::failed(error.to_string()))?;
+        replay.next_stream(shard, &start).map_err(|error| Failure::failed(error.to_string()))?;
         let read = log.blocks(shard, start.tail, |block| {
             bar.inc(block.head.padded_len() as u64);
             replay.block(block);
@@ -161,6 +163,7 @@ impl Replayed<'_> {
             "without_list_day": found.without_list_day,
             "unreadable": found.unreadable,
             "windows_recomputed": found.windows_recomputed,
+            "windows_as_recorded": found.windows_as_recorded,
             "damaged": self.damaged,
             "policies": self.history.policies().map(|policy| json!({
                 "version": policy.text.version,
@@ -208,6 +211,15 @@ impl Replayed<'_> {
         }
         for place in &self.damaged {
             line(&mut text, &format!("damaged: {place}"));
+        }
+        if found.windows_as_recorded > 0 {
+            line(
+                &mut text,
+                &format!(
+                    "the windows of {} decisions were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
+                    found.windows_as_recorded
+                ),
+            );
         }
         if found.without_list_day > 0 {
             line(
