@@ -2,10 +2,10 @@
 
 use catraca_core::blacklist::{Overlay, Snapshot};
 use catraca_core::log::policies::PolicyInLog;
+use catraca_core::policy::Policy;
 use std::sync::Arc;
 
 /// What is in use.
-#[derive(Default)]
 pub struct InUse {
     /// List in use.
     pub snapshot: Option<Arc<Snapshot>>,
@@ -16,4 +16,18 @@ pub struct InUse {
     pub overlay: Overlay,
     /// The policy in force, and the one before.
     pub policies: PolicyInLog,
+    /// The one in force, as the cores have it.
+    pub policy: Arc<Policy>,
+}
+
+impl Default for InUse {
+    fn default() -> Self {
+        Self {
+            snapshot: None,
+            list_logged: false,
+            overlay: Overlay::default(),
+            policies: PolicyInLog::default(),
+            policy: Policy::blacklist_only().into(),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod archive_place;
+mod available_memory;
 pub mod block_file;
 pub mod channels;
 pub mod config;

@@ -6,6 +6,7 @@ use crate::log_files::past::{Pace, PastError, PastReading};
 use catraca_core::policy::Policy;
 use catraca_core::rebuild::Pasts;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Reads them up to these records, by stream, while nothing decides: when a node starts, and when a standby
@@ -20,8 +21,9 @@ pub fn read(
     last_lsns: &BTreeMap<u16, u64>,
 ) -> Result<Option<Pasts>, PastError> {
     let began = Instant::now();
-    let mut reading = PastReading::new(log, Pace::Full, &|| true);
+    let mut reading = PastReading::new(log, Pace::Full, Arc::default());
     let Some(mut pasts) = reading.empty(policy, shards)? else { return Ok(None) };
+    take_ahead(&pasts);
     reading.on(&mut pasts, last_lsns)?;
     tracing::info!(
         records = reading.records(),
@@ -38,6 +40,18 @@ pub fn needs_one_shard(policy: &Policy, shards: u16) -> Option<String> {
         "the policy needs a node of one shard, and there are {shards}: {} is over several of them",
         across.name()
     ))
+}
+
+/// Takes the memory that is touched at random ahead, so that no core waits for it. Where that can't be, the
+/// first touch takes it.
+pub fn take_ahead(pasts: &Pasts) {
+    for shard in 0..pasts.shards() {
+        for memory in pasts.shard(shard).windows().index_memory() {
+            if let Err(error) = memory.take(0, memory.len()) {
+                return tracing::info!(%error, "the windows' memory can't be taken ahead; it is taken when it is touched");
+            }
+        }
+    }
 }
 
 /// By stream, from 0.

@@ -38,6 +38,13 @@ struct UnderWay {
     text: PolicyText,
 }
 
+impl Policies {
+    /// What is under way is not.
+    pub fn give_up(&mut self) {
+        self.under_way = None;
+    }
+}
+
 /// A policy's text: its rules are its number's.
 fn text(number: u64) -> String {
     // Several policies read the same windows, and some none.

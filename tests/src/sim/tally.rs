@@ -50,9 +50,10 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 32] = [
+pub const OUTCOMES: [&str; 33] = [
     "policies in force",
     "windows brought level",
+    "windows brought level after too much had come",
     "windows read on a standby",
     "answers to resends",
     "overloaded",

@@ -1,6 +1,6 @@
-//! Windows of policies: brought to the cores of the primary before a policy comes into force, kept on the
-//! standby, rebuilt at every start. As the control thread and the replication do it, by the state machines that
-//! ship; and what must hold of them in the end.
+//! Windows of policies: brought to the cores of the primary before a policy comes into force, by the state
+//! machines that ship; kept on the standby, where what is read from the disk is read at once, and rebuilt at
+//! every start; and what must hold of them in the end.
 
 use super::Broken;
 use super::disk::NodeDisk;
@@ -26,15 +26,34 @@ pub(super) struct Bringing {
     core: usize,
     catch_up: CatchUp,
     step: CatchUpStep,
-    /// Those of the core, while they are not with it.
+    /// Those of the core, while they are not with it, and the last record that they have.
     held: Option<Box<Past>>,
+    held_lsn: u64,
+    /// The record behind the last block of the core's stream that was read.
+    next_lsn: u64,
+    /// More came than there was room for.
+    was_behind: bool,
 }
+
+/// Room for payments of a core, and how many are added at once: less than come at times.
+const ROOM: usize = 6;
+const ADDED_AT_ONCE: usize = 2;
 
 impl Bringing {
     pub fn new(policy: &Arc<Policy>) -> Self {
         let catch_up = CatchUp::default();
         let step = catch_up.begin();
-        Self { policy: Arc::clone(policy), core: 0, catch_up, step, held: None }
+        let policy = Arc::clone(policy);
+        Self {
+            policy,
+            core: 0,
+            catch_up,
+            step,
+            held: None,
+            held_lsn: 0,
+            next_lsn: 1,
+            was_behind: false,
+        }
     }
 }
 
@@ -74,28 +93,35 @@ impl Sim {
             let core = bringing.core;
             match bringing.step {
                 CatchUpStep::Keep => {
-                    self.mail(node, core, ToShard::KeepPayments(Box::<KeptPayments>::default()));
+                    let room = Box::new(KeptPayments::with_room(ROOM, ADDED_AT_ONCE));
+                    self.mail(node, core, ToShard::KeepPayments(room));
                     return false;
                 }
                 CatchUpStep::Read { up_to_lsn } => {
                     let key = WindowsKey::of(&KEY);
-                    let past = Past::new(&bringing.policy, self.plan.shards, key);
-                    let mut past = past.expect("sound").expect("it reads windows");
-                    let mut next_lsn = 1;
-                    let read = read_log(&self.nodes[node].disk, |stream, block| {
-                        if usize::from(stream) == core && next_lsn <= up_to_lsn {
-                            Pasts::take_one(&mut past, block);
-                            next_lsn = Tail::after(block).next_lsn;
+                    let new = || {
+                        let past = Past::new(&bringing.policy, self.plan.shards, key);
+                        Box::new(past.expect("sound").expect("it reads windows"))
+                    };
+                    let mut past = bringing.held.take().unwrap_or_else(new);
+                    let Bringing { held_lsn, next_lsn, .. } = bringing;
+                    // What is being written now may look like damage.
+                    let _ = read_log(&self.nodes[node].disk, |stream, block| {
+                        let is_next = block.head.first_lsn.to_native() == *next_lsn;
+                        if usize::from(stream) == core && is_next && *next_lsn <= up_to_lsn {
+                            Pasts::take_one(&mut past, *held_lsn, block);
+                            *next_lsn = Tail::after(block).next_lsn;
                         }
                     });
-                    // A block that is being written may lie there half.
-                    if read.is_err() || next_lsn <= up_to_lsn {
+                    *held_lsn = (*held_lsn).max(*next_lsn - 1);
+                    let is_read = *next_lsn > up_to_lsn;
+                    bringing.held = Some(past);
+                    if !is_read {
                         let pause = self.policy_rng.between(2, 20) * MS;
                         self.wake_in(node, pause, Wake::WindowsAgain);
                         return false;
                     }
-                    bringing.held = Some(Box::new(past));
-                    bringing.step = bringing.catch_up.has_read(next_lsn - 1);
+                    bringing.step = bringing.catch_up.has_read(bringing.held_lsn);
                 }
                 CatchUpStep::HandOver { has_lsn } => {
                     let past = bringing.held.take().expect("it was read");
@@ -107,16 +133,30 @@ impl Sim {
                     return false;
                 }
                 CatchUpStep::Done if core + 1 < usize::from(self.plan.shards) => {
-                    self.checks.count("windows brought level");
+                    self.count_brought(bringing);
                     *bringing =
                         Bringing { core: core + 1, ..Bringing::new(&Arc::clone(&bringing.policy)) };
                 }
                 CatchUpStep::Done => {
-                    self.checks.count("windows brought level");
+                    self.count_brought(bringing);
                     return true;
                 }
-                CatchUpStep::GaveUp => unreachable!("no core of the simulator decides as fast"),
+                CatchUpStep::GaveUp => {
+                    self.note(format_args!("node {node}: the windows of a policy were given up"));
+                    for core in 0..usize::from(self.plan.shards) {
+                        self.mail(node, core, ToShard::ForgetComing);
+                    }
+                    self.process(node).policies.give_up();
+                    return false;
+                }
             }
+        }
+    }
+
+    fn count_brought(&mut self, bringing: &Bringing) {
+        self.checks.count("windows brought level");
+        if bringing.was_behind {
+            self.checks.count("windows brought level after too much had come");
         }
     }
 
@@ -133,8 +173,10 @@ impl Sim {
         if !builder.pasts().lacks(&policy) {
             return;
         }
-        let read = |next_lsns: &BTreeMap<u16, u64>| {
-            read_from(&host.disk, &policy, shards, Some(next_lsns))
+        let read = |last_lsns: &BTreeMap<u16, u64>| {
+            let next = last_lsns.iter().map(|(&stream, last)| (stream, last + 1)).collect();
+            read_from(&host.disk, &policy, shards, Some(&next))
+                .map(|pasts| pasts.expect("it reads windows"))
         };
         // Where it is not there, a start or a promotion reads it.
         if builder.pasts().replace(read).is_ok() {
@@ -224,8 +266,9 @@ pub(super) fn told(bringing: &mut Bringing, told: ToControl) -> bool {
         ToControl::Keeps(lsn, _) => bringing.catch_up.keeps(lsn),
         ToControl::CaughtUp(told) => {
             let step = bringing.catch_up.told(&told);
-            if let CaughtUp::TooFarBehind(past) = told {
-                bringing.held = Some(past);
+            if let CaughtUp::TooFarBehind(past, has_lsn, _) = told {
+                (bringing.held, bringing.held_lsn) = (Some(past), has_lsn);
+                bringing.was_behind = true;
             }
             step
         }

@@ -122,10 +122,12 @@ pub fn read_windows(
             return None;
         }
     }
-    let behind = tags.len() * 2 == count.next_multiple_of(TAGS_PER_WORD)
-        && numbers.len() < EXTENSION_ALIGN
-        && numbers.iter().all(|&byte| byte == 0);
-    behind.then_some(count)
+    let unused_tags = tags[count.div_ceil(2)..].iter().copied();
+    let half_used =
+        tags.get(count / 2).filter(|_| !count.is_multiple_of(2)).map_or(0, |tag| tag >> TAG_BITS);
+    let is_sound = numbers.len() < EXTENSION_ALIGN
+        && unused_tags.chain([half_used]).chain(numbers.iter().copied()).all(|byte| byte == 0);
+    is_sound.then_some(count)
 }
 
 #[cfg(test)]

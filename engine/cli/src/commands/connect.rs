@@ -43,7 +43,20 @@ impl Credential {
     }
 }
 
+/// How long a policy's command waits: the node may read all of its log for the policy's windows.
+const POLICY_TIMEOUT_MS: u64 = 6 * 3_600_000;
+
 impl Connect {
+    /// Connects, to wait for an answer for hours.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn connect_patiently(&self) -> Result<Client, Failure> {
+        let mut options = self.credential.options(&self.addr)?;
+        options.answer_timeout_ms = POLICY_TIMEOUT_MS;
+        Client::connect(options).map_err(|e| Failure::failed(format!("node at {}: {e}", self.addr)))
+    }
+
     /// Connects.
     ///
     /// # Errors

@@ -61,19 +61,30 @@ impl LivePasts {
         policy.window_values() > 0 && !held.as_ref().is_some_and(is_of)
     }
 
-    /// Replaces the windows by those that `read` gives, while no block is taken: they must hold what comes
-    /// before these records, by stream, and no more. `None`: nothing is read any more.
+    /// By stream: the last record that was taken.
+    pub fn last_lsns(&self) -> BTreeMap<u16, u64> {
+        self.next_lsns.lock().iter().map(|(&stream, next)| (stream, next - 1)).collect()
+    }
+
+    /// Replaces the windows by those that `read` gives, while no block is taken: they must hold all up to
+    /// these records, the last that were taken by stream, and no more.
     ///
     /// # Errors
     /// What `read` gives; then nothing has changed.
     pub fn replace<E>(
         &self,
-        read: impl FnOnce(&BTreeMap<u16, u64>) -> Result<Option<Pasts>, E>,
+        read: impl FnOnce(&BTreeMap<u16, u64>) -> Result<Pasts, E>,
     ) -> Result<(), E> {
         let mut held = self.held.write();
-        let pasts = read(&self.next_lsns.lock())?;
-        *held = pasts.map(|pasts| pasts.into_shards().into_iter().map(Mutex::new).collect());
+        let pasts = read(&self.last_lsns())?;
+        *held = Some(pasts.into_shards().into_iter().map(Mutex::new).collect());
         Ok(())
+    }
+
+    /// Lets the windows go: the policy in force reads none. Gives whether there were any.
+    pub fn let_go(&self) -> bool {
+        let held = self.held.write().take();
+        held.is_some()
     }
 
     /// A digest of each shard's windows; empty where nothing is held.

@@ -72,10 +72,11 @@ impl Pasts {
         }
     }
 
-    /// Takes the next block of a shard's own stream into its windows.
-    pub fn take_one(past: &mut Past, block: &SoundBlock<'_>) {
+    /// Takes the next block of a shard's own stream into its windows, which have all up to a record.
+    pub fn take_one(past: &mut Past, has_lsn: u64, block: &SoundBlock<'_>) {
         for (head, _) in block.records() {
-            if head.kind == RecordKind::Decision.to_wire()
+            if head.lsn.to_native() > has_lsn
+                && head.kind == RecordKind::Decision.to_wire()
                 && let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer)
             {
                 past.add_recorded(payer, head);

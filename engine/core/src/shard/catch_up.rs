@@ -56,9 +56,9 @@ impl CatchUp {
     /// The shard has added some of what it kept.
     pub const fn told(&mut self, caught_up: &CaughtUp) -> CatchUpStep {
         match caught_up {
-            CaughtUp::Level => CatchUpStep::Done,
+            CaughtUp::Level(_) => CatchUpStep::Done,
             CaughtUp::Behind => CatchUpStep::GoOn,
-            CaughtUp::TooFarBehind(_) => {
+            CaughtUp::TooFarBehind(..) => {
                 self.attempts += 1;
                 if self.attempts < ATTEMPTS { CatchUpStep::Keep } else { CatchUpStep::GaveUp }
             }

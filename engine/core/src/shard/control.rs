@@ -20,9 +20,9 @@ impl<B: BlockMemory> Shard<B> {
             ToShard::SwapPolicy(policy) => {
                 // Its zone may be another one.
                 self.offset = LocalOffset::default();
-                let past = self.payments.swap(&policy);
+                let released = self.payments.swap(&policy);
                 let old = std::mem::replace(&mut self.policy, policy);
-                self.control_out.push(ToControl::PolicyReleased(old, past));
+                self.control_out.push(ToControl::PolicyReleased(old, released));
             }
             ToShard::KeepPayments(room) => {
                 let released = self.payments.keep(room);
@@ -30,7 +30,11 @@ impl<B: BlockMemory> Shard<B> {
             }
             ToShard::CatchUp(past) => {
                 let caught_up = self.payments.catch_up(past);
-                self.control_out.push(caught_up.into());
+                self.control_out.push(ToControl::CaughtUp(caught_up));
+            }
+            ToShard::ForgetComing => {
+                let released = self.payments.forget_coming();
+                self.control_out.push(ToControl::ComingForgotten(released));
             }
             ToShard::ApplyOverlay(change) => {
                 self.lists

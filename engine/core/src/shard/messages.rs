@@ -129,14 +129,24 @@ pub struct ShardState {
     pub past: Option<Box<Past>>,
 }
 
+/// What a shard no longer uses of windows, to be freed off the data cores.
+#[derive(Default)]
+pub struct Released {
+    /// Windows.
+    pub pasts: [Option<Box<Past>>; 2],
+    /// Room for payments.
+    pub room: Option<Box<KeptPayments>>,
+}
+
 /// How far the windows of a coming policy are.
 pub enum CaughtUp {
     /// They lack payments that are kept.
     Behind,
-    /// They lack nothing.
-    Level,
-    /// More came meanwhile than is kept: here they are back.
-    TooFarBehind(Box<Past>),
+    /// They lack nothing. With room for payments that is no longer used.
+    Level(Option<Box<KeptPayments>>),
+    /// More came meanwhile than is kept: here they are back, with the last record that they have, and the
+    /// room.
+    TooFarBehind(Box<Past>, u64, Box<KeptPayments>),
 }
 
 /// Whether new transactions are taken.
@@ -195,6 +205,8 @@ pub enum ToShard {
     SwapPolicy(Arc<Policy>),
     /// A policy with other windows is coming: keep payments from here on; [`ToControl::Keeps`] follows.
     KeepPayments(Box<KeptPayments>),
+    /// No policy with other windows is coming any more; [`ToControl::ComingForgotten`] follows.
+    ForgetComing,
     /// Windows with all payments up to a record, and so all before those that are kept; or the next turn of
     /// those that were given: add some of what is kept. [`ToControl::CaughtUp`] follows.
     CatchUp(Option<(Box<Past>, u64)>),
@@ -278,12 +290,12 @@ pub enum ToControl {
     },
     /// A snapshot no longer used by this shard, to be freed off the data cores.
     SnapshotReleased(Option<Arc<Snapshot>>),
-    /// A policy no longer used by this shard, and its windows if they aren't either, to be freed off the
-    /// data cores.
-    PolicyReleased(Arc<Policy>, [Option<Box<Past>>; 2]),
-    /// After [`ToShard::KeepPayments`]: payments behind this record are kept. With windows that are no
-    /// longer used, to be freed off the data cores.
-    Keeps(u64, Option<Box<Past>>),
+    /// A policy no longer used by this shard, and what else is not, to be freed off the data cores.
+    PolicyReleased(Arc<Policy>, Released),
+    /// After [`ToShard::KeepPayments`]: payments behind this record are kept.
+    Keeps(u64, Released),
+    /// After [`ToShard::ForgetComing`].
+    ComingForgotten(Released),
     /// After [`ToShard::CatchUp`].
     CaughtUp(CaughtUp),
     /// The overlay change with this sequence number is in force on one more shard.

@@ -7,9 +7,9 @@
 //! swap → the policy and its windows at once
 //! ```
 
-use super::messages::{CaughtUp, ToControl};
+use super::messages::{CaughtUp, Released};
 use crate::policy::Policy;
-use crate::policy::windows::{Event, Past};
+use crate::policy::windows::{Past, Together};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 /// Payments that are kept at most while the windows of a coming policy are behind: half a second of a core
 /// with all that it can do. 14 MB.
 pub const MAX_KEPT: usize = 1 << 16;
-/// Payments that are added at once between two batches: 300 µs at most.
+/// Payments that are added at once between two batches: some 200 µs.
 const ADDED_AT_ONCE: usize = 512;
 
 /// A payment that coming windows lack.
@@ -32,16 +32,25 @@ struct Kept {
     verdict: Verdict,
 }
 
-/// Payments that coming windows lack, with room for [`MAX_KEPT`].
+/// Payments that coming windows lack.
 pub struct KeptPayments {
     payments: VecDeque<Kept>,
+    room: usize,
+    added_at_once: usize,
     /// One found no room: what is kept is of no use.
     lost: bool,
 }
 
 impl Default for KeptPayments {
     fn default() -> Self {
-        Self { payments: VecDeque::with_capacity(MAX_KEPT), lost: false }
+        Self::with_room(MAX_KEPT, ADDED_AT_ONCE)
+    }
+}
+
+impl KeptPayments {
+    /// Room for so many, of which so many are added at once between two batches.
+    pub fn with_room(room: usize, added_at_once: usize) -> Self {
+        Self { payments: VecDeque::with_capacity(room), room, added_at_once, lost: false }
     }
 }
 
@@ -52,8 +61,8 @@ enum Coming {
     Nothing,
     /// They are read from the log.
     Kept(Box<KeptPayments>),
-    /// They lack what is kept.
-    Behind(Box<Past>, Box<KeptPayments>),
+    /// They have all up to a record, and lack what is kept.
+    Behind(Box<Past>, u64, Box<KeptPayments>),
     /// They lack nothing.
     Level(Box<Past>),
 }
@@ -63,7 +72,7 @@ pub(super) struct Payments {
     in_force: Option<Box<Past>>,
     coming: Coming,
     /// The payments that are judged together, by row.
-    events: Vec<Event>,
+    together: Together,
     values: Box<[WindowValue; MAX_WINDOW_VALUES]>,
 }
 
@@ -73,7 +82,7 @@ impl Payments {
         Self {
             in_force,
             coming: Coming::Nothing,
-            events: Vec::with_capacity(crate::limits::DECISION_BATCH),
+            together: Together::with_capacity(crate::limits::DECISION_BATCH),
             values: Box::new([WindowValue::Evicted; MAX_WINDOW_VALUES]),
         }
     }
@@ -91,7 +100,7 @@ impl Payments {
 
     /// Begins a batch.
     pub fn begin(&mut self) {
-        self.events.clear();
+        self.together.clear();
     }
 
     /// What windows say of the next transaction of the batch; `None` if it must wait until those before it
@@ -106,13 +115,9 @@ impl Payments {
         let Some(past) = &mut self.in_force else { return Some(&[]) };
         let event = past.event(payer, payee, transaction, decided_at_ns);
         let windows = past.windows();
-        if !self.events.is_empty() && windows.must_wait(&event, &self.events) {
-            return None;
-        }
         let values = &mut self.values[..windows.asked().len()];
-        windows.read(&event, values);
-        self.events.push(event);
-        Some(values)
+        let is_read = windows.read_together(&event, &mut self.together, values);
+        is_read.then_some(values)
     }
 
     /// Adds a payment of the batch, whose decision is recorded.
@@ -126,7 +131,7 @@ impl Payments {
         verdict: Verdict,
     ) {
         if let Some(past) = &mut self.in_force {
-            past.windows_mut().add(&self.events[row], verdict);
+            past.windows_mut().add(self.together.event(row), verdict);
         }
         match &mut self.coming {
             Coming::Nothing => {}
@@ -134,8 +139,8 @@ impl Payments {
                 let event = past.event(payer, payee, transaction, decided_at_ns);
                 past.windows_mut().add(&event, verdict);
             }
-            Coming::Kept(kept) | Coming::Behind(_, kept) => {
-                if kept.payments.len() == MAX_KEPT {
+            Coming::Kept(kept) | Coming::Behind(_, _, kept) => {
+                if kept.payments.len() == kept.room {
                     kept.lost = true;
                 } else {
                     let transaction = *transaction;
@@ -152,75 +157,185 @@ impl Payments {
         }
     }
 
-    /// Keeps payments from here on. Gives the windows of a policy that no longer comes.
-    pub fn keep(&mut self, room: Box<KeptPayments>) -> Option<Box<Past>> {
+    /// Keeps payments from here on. Gives what is no longer used.
+    pub fn keep(&mut self, room: Box<KeptPayments>) -> Released {
         assert!(room.payments.is_empty() && !room.lost, "room for payments has none");
-        match std::mem::replace(&mut self.coming, Coming::Kept(room)) {
-            Coming::Behind(past, _) | Coming::Level(past) => Some(past),
-            Coming::Nothing | Coming::Kept(_) => None,
-        }
+        let released = self.forget_coming();
+        self.coming = Coming::Kept(room);
+        released
+    }
+
+    /// No policy is coming any more. Gives what is no longer used.
+    pub fn forget_coming(&mut self) -> Released {
+        let (past, room) = match std::mem::take(&mut self.coming) {
+            Coming::Nothing => (None, None),
+            Coming::Kept(room) => (None, Some(room)),
+            Coming::Behind(past, _, room) => (Some(past), Some(room)),
+            Coming::Level(past) => (Some(past), None),
+        };
+        Released { pasts: [past, None], room }
     }
 
     /// Adds some of what was kept to the windows that have all before: those given, with the last record
     /// that they have, or those given before.
     pub fn catch_up(&mut self, given: Option<(Box<Past>, u64)>) -> CaughtUp {
-        let (mut past, mut kept) = match (std::mem::take(&mut self.coming), given) {
+        let (mut past, mut has_lsn, mut kept) = match (std::mem::take(&mut self.coming), given) {
             (Coming::Kept(mut kept), Some((past, has_lsn))) => {
                 // A block that was read whole may have some of what was kept since.
                 while kept.payments.front().is_some_and(|kept| kept.lsn <= has_lsn) {
                     kept.payments.pop_front();
                 }
-                (past, kept)
+                (past, has_lsn, kept)
             }
-            (Coming::Behind(past, kept), None) => (past, kept),
+            (Coming::Behind(past, has_lsn, kept), None) => (past, has_lsn, kept),
             (Coming::Level(past), None) => {
                 self.coming = Coming::Level(past);
-                return CaughtUp::Level;
+                return CaughtUp::Level(None);
             }
             (Coming::Nothing | Coming::Kept(_), None) | (_, Some(_)) => {
                 unreachable!("windows come after payments are kept, once")
             }
         };
         if kept.lost {
-            return CaughtUp::TooFarBehind(past);
+            return CaughtUp::TooFarBehind(past, has_lsn, kept);
         }
-        for _ in 0..ADDED_AT_ONCE {
-            let Some(Kept { payer, payee, transaction, decided_at_ns, verdict, .. }) =
+        for _ in 0..kept.added_at_once {
+            let Some(Kept { lsn, payer, payee, transaction, decided_at_ns, verdict }) =
                 kept.payments.pop_front()
             else {
                 self.coming = Coming::Level(past);
-                return CaughtUp::Level;
+                return CaughtUp::Level(Some(kept));
             };
             let event = past.event(payer, payee, &transaction, decided_at_ns);
             past.windows_mut().add(&event, verdict);
+            has_lsn = lsn;
         }
-        self.coming = Coming::Behind(past, kept);
+        self.coming = Coming::Behind(past, has_lsn, kept);
         CaughtUp::Behind
     }
 
     /// A policy comes into force: with the windows in force if they are its own, else with those that came.
-    /// Gives those that are no longer used.
-    pub fn swap(&mut self, policy: &Policy) -> [Option<Box<Past>>; 2] {
-        let came = match std::mem::take(&mut self.coming) {
-            Coming::Behind(past, _) => [None, Some(past)],
-            Coming::Level(past) => [Some(past), None],
-            Coming::Nothing | Coming::Kept(_) => [None, None],
-        };
-        if policy.window_values() == 0 || self.in_force.as_ref().is_some_and(|p| p.is_of(policy)) {
-            let keeps = policy.window_values() > 0;
-            let released = if keeps { None } else { self.in_force.take() };
-            return [released, came.into_iter().flatten().next()];
+    /// Gives what is no longer used.
+    pub fn swap(&mut self, policy: &Policy) -> Released {
+        let reads = policy.window_values() > 0;
+        if reads && self.in_force.as_ref().is_some_and(|past| past.is_of(policy)) {
+            return self.forget_coming();
         }
-        let [level, behind] = came;
-        let level = level.filter(|past| past.is_of(policy));
-        let level = level.expect("a policy comes into force with its windows");
-        [self.in_force.replace(level), behind]
+        let mut released = self.forget_coming();
+        let level = released.pasts[0].take_if(|past| reads && past.is_of(policy));
+        assert!(
+            !reads || (level.is_some() && released.room.is_none()),
+            "a policy comes into force with windows that are level"
+        );
+        released.pasts[1] = std::mem::replace(&mut self.in_force, level);
+        released
     }
 }
 
-/// What a shard says of a coming policy's windows.
-impl From<CaughtUp> for ToControl {
-    fn from(caught_up: CaughtUp) -> Self {
-        Self::CaughtUp(caught_up)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Zone;
+    use crate::policy::language::{Asking, compile_into};
+    use crate::policy::windows::WindowsKey;
+    use crate::policy::{EVERY_DAY, Rule, RuleEffect, Rules, WindowsAsked};
+
+    fn policy(version: u32, when: &str) -> Policy {
+        let mut asking = Asking::default();
+        let rule = Rule {
+            id: "rule".to_owned(),
+            when: compile_into(when, &mut asking).expect("sound"),
+            effect: RuleEffect { score: 1, verdict: None, shadow: false },
+            days: EVERY_DAY,
+        };
+        let windows = WindowsAsked { asked: asking.asked().into(), keys: 64 };
+        let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };
+        Policy::new(version, Zone::default(), rules)
+    }
+
+    fn past(policy: &Policy) -> Box<Past> {
+        let past = Past::new(policy, 1, WindowsKey::without_secret()).expect("sound");
+        Box::new(past.expect("it reads windows"))
+    }
+
+    const PAYER: &str = "52998224725";
+    const PAYEE: &str = "11222333000181";
+
+    fn parties() -> (DocumentKey, DocumentKey) {
+        let document = |text| DocumentKey::parse(text).expect("valid");
+        (document(PAYER), document(PAYEE))
+    }
+
+    fn transaction() -> TransactionFields {
+        let mut transaction: TransactionFields = bytemuck::Zeroable::zeroed();
+        transaction.amount_centavos = 100.into();
+        transaction.event_time_ns = (1_800_000_000 * 1_000_000_000).into();
+        transaction
+    }
+
+    const DECIDED_AT_NS: u64 = 1_800_000_001 * 1_000_000_000;
+
+    /// Decides on one more payment of the payer; gives what windows said.
+    fn pay(payments: &mut Payments, lsn: u64) -> Vec<WindowValue> {
+        payments.begin();
+        let seen = payments.read(parties(), &transaction(), DECIDED_AT_NS);
+        let seen = seen.expect("it is alone").to_vec();
+        payments.add((0, lsn), parties(), &transaction(), DECIDED_AT_NS, Verdict::Approve);
+        seen
+    }
+
+    #[test]
+    fn windows_that_come_lack_nothing_and_have_nothing_twice() {
+        let hour = policy(1, "payer.count('1h') > 3");
+        let day = policy(2, "payer.count('1d') > 3");
+        let mut payments = Payments::new(Some(past(&hour)));
+        for lsn in 1..=5 {
+            assert_eq!(pay(&mut payments, lsn), [WindowValue::Present(lsn as i64 - 1)]);
+        }
+        // Two are kept, of which the reading has the first, too; then more come than there is room for.
+        assert!(payments.keep(Box::new(KeptPayments::with_room(3, 1))).pasts[0].is_none());
+        (6..=7).for_each(|lsn| drop(pay(&mut payments, lsn)));
+        let mut coming = past(&day);
+        let (payer, payee) = parties();
+        let add = |coming: &mut Past, count| {
+            for _ in 0..count {
+                let event = coming.event(payer, payee, &transaction(), DECIDED_AT_NS);
+                coming.windows_mut().add(&event, Verdict::Approve);
+            }
+        };
+        add(&mut coming, 6);
+        assert!(matches!(payments.catch_up(Some((coming, 6))), CaughtUp::Behind));
+        (8..=11).for_each(|lsn| drop(pay(&mut payments, lsn)));
+        let CaughtUp::TooFarBehind(mut coming, has_lsn, _) = payments.catch_up(None) else {
+            panic!("there was room for three");
+        };
+        assert_eq!(has_lsn, 7, "the one that was kept was added");
+        drop(payments.keep(Box::new(KeptPayments::with_room(3, 8))));
+        add(&mut coming, 4);
+        assert!(matches!(payments.catch_up(Some((coming, 11))), CaughtUp::Level(Some(_))));
+        drop(pay(&mut payments, 12));
+        assert!(matches!(payments.catch_up(None), CaughtUp::Level(None)));
+        let released = payments.swap(&day);
+        assert!(released.pasts[1].is_some() && released.room.is_none(), "those of the hour");
+        assert_eq!(pay(&mut payments, 13), [WindowValue::Present(12)]);
+        // A policy that reads the same keeps them; one that reads none lets them go.
+        assert!(payments.swap(&policy(3, "payer.count('24h') > 9")).pasts[1].is_none());
+        assert_eq!(pay(&mut payments, 14), [WindowValue::Present(13)]);
+        assert!(payments.swap(&policy(4, "tx.amount > 3")).pasts[1].is_some());
+        assert_eq!(pay(&mut payments, 15), []);
+        assert!(payments.in_force().is_none());
+    }
+
+    #[test]
+    fn what_does_not_come_is_let_go() {
+        let hour = policy(1, "payer.count('1h') > 3");
+        let mut payments = Payments::new(None);
+        drop(payments.keep(Box::default()));
+        assert!(matches!(payments.catch_up(Some((past(&hour), 0))), CaughtUp::Level(_)));
+        let released = payments.forget_coming();
+        assert!(released.pasts[0].is_some());
+        assert!(payments.forget_coming().pasts[0].is_none());
+        assert!(payments.keep(Box::default()).room.is_none());
+        assert!(payments.forget_coming().room.is_some());
     }
 }

@@ -8,7 +8,7 @@ use super::Control;
 use super::answer::Asker;
 use super::list_request::Refused;
 use super::lists::Lists;
-use super::policies::Policies;
+use super::policies::{Policies, Prepared};
 use crate::in_use::InUse;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::frame::{BlacklistFrame, ErrorCode, PolicyFrame, Role};
@@ -22,6 +22,8 @@ const CHANGES_SHARD: usize = 0;
 pub(super) enum ChangeRequest {
     Blacklist(BlacklistFrame),
     Policy(PolicyFrame),
+    /// The windows of a policy that was asked for are read from the log, or can't be.
+    PolicyPrepared(Box<Prepared>),
 }
 
 /// The way to the task that changes things.
@@ -45,6 +47,7 @@ impl Handle {
 /// The log and the cores, as a change uses them.
 pub(super) struct Changing {
     pub control: Rc<Control>,
+    requests: mpsc::UnboundedSender<(Asker, ChangeRequest)>,
     events: mpsc::UnboundedReceiver<ToControl>,
 }
 
@@ -55,7 +58,7 @@ pub(super) fn start(
 ) -> Handle {
     let (requests, mut waiting) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
-    let mut changing = Changing { control: Rc::clone(control), events };
+    let mut changing = Changing { control: Rc::clone(control), requests: requests.clone(), events };
     let follows = control.replication.status().state.role == Role::Standby;
     tokio::task::spawn_local(async move {
         let mut in_use = in_use;
@@ -65,9 +68,9 @@ pub(super) fn start(
             let Some(promoted) = promotions.recv().await else { return };
             in_use = promoted;
         }
-        let InUse { snapshot, overlay, list_logged, policies } = in_use;
+        let InUse { snapshot, overlay, list_logged, policies, policy } = in_use;
         let mut lists = Lists::new(snapshot, overlay);
-        let mut policies = Policies::new(&changing, policies);
+        let mut policies = Policies::new(&changing, policies, policy);
         lists.tell_figures(&changing.control);
         if !list_logged {
             lists.log_in_use(&mut changing).await;
@@ -75,14 +78,18 @@ pub(super) fn start(
         while let Some((asker, request)) = waiting.recv().await {
             let answer = match request {
                 ChangeRequest::Blacklist(frame) => {
-                    lists.request(&mut changing, asker, &frame).await
+                    lists.request(&mut changing, asker, &frame).await.map(Some)
                 }
                 ChangeRequest::Policy(frame) => {
                     policies.request(&mut changing, asker, &frame).await
                 }
+                ChangeRequest::PolicyPrepared(prepared) => {
+                    policies.prepared(&mut changing, asker, *prepared).await.map(Some)
+                }
             };
             match answer {
-                Ok(frame) => asker.answer(&changing.control, frame).await,
+                Ok(None) => {}
+                Ok(Some(frame)) => asker.answer(&changing.control, frame).await,
                 Err(Refused(code, why)) => asker.refuse(&changing.control, code, &why).await,
             }
         }
@@ -91,6 +98,11 @@ pub(super) fn start(
 }
 
 impl Changing {
+    /// The way back to here, for what is done beside the changes.
+    pub fn requests(&self) -> mpsc::UnboundedSender<(Asker, ChangeRequest)> {
+        self.requests.clone()
+    }
+
     /// Has a record logged, and waits until it is committed.
     pub async fn log(&mut self, record: Box<ControlRecord>) -> Result<(), Refused> {
         self.control.tell(CHANGES_SHARD, ToShard::AppendRecord(record)).await;

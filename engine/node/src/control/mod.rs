@@ -47,6 +47,7 @@ use std::cell::Cell;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use watch::DiskFigures;
@@ -106,6 +107,8 @@ struct Control {
     policy_figures: Cell<PolicyFigures>,
     upkeep: upkeep::Handle,
     disk: Cell<DiskFigures>,
+    /// Whoever reads windows from the log gives up: the node stops.
+    stop_reading: Arc<AtomicBool>,
 }
 
 /// After the last answer was handed out: time for the writing tasks to give it to the kernel.
@@ -194,6 +197,7 @@ async fn serve(
         policy_figures: Cell::default(),
         upkeep,
         disk: Cell::default(),
+        stop_reading: Arc::default(),
     });
     let changes = changes::start(&control, setup.in_use, promotions);
     let stats = stats::start(&control);
@@ -221,6 +225,7 @@ async fn serve(
     setup.signals.told().await;
     tracing::info!("stopping: answering what was accepted");
     control.replication.stop();
+    control.stop_reading.store(true, Ordering::Relaxed);
     control.admit(Admission::Stopping).await;
     let wait_all = async {
         for _ in 0..control.shards() {
@@ -294,6 +299,7 @@ async fn dispatch(
                 | ToControl::PolicyReleased(..)
                 | ToControl::Keeps(..)
                 | ToControl::CaughtUp(_)
+                | ToControl::ComingForgotten(_)
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
                 | ToControl::RecordRefused) => changes.event(message),

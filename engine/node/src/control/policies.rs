@@ -2,7 +2,7 @@
 //! between two batches.
 
 use super::answer::Asker;
-use super::changes::Changing;
+use super::changes::{ChangeRequest, Changing};
 use super::list_request::Refused;
 use super::policy_metrics::PolicyFigures;
 use super::windows;
@@ -16,6 +16,7 @@ use catraca_wire::frame::{ErrorCode, MAX_PATH_LEN, PolicyFrame, PolicyOp, Policy
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,15 +33,23 @@ pub(super) struct Policies {
     rules: usize,
     /// The one in force, ready to decide.
     ready: Arc<Policy>,
+    /// The windows of another one are being read from the log.
+    is_preparing: bool,
+}
+
+/// A policy whose windows were read from the log, or could not be.
+pub(super) struct Prepared {
+    text: Arc<[u8]>,
+    file: PolicyFile,
+    windows: Result<windows::Read, Refused>,
 }
 
 impl Policies {
-    pub fn new(changing: &Changing, logged: PolicyInLog) -> Self {
+    pub fn new(changing: &Changing, logged: PolicyInLog, ready: Arc<Policy>) -> Self {
         let in_force = logged.in_force().ok().flatten().cloned();
-        let ready = policy_file::in_force(in_force.as_ref())
-            .unwrap_or_else(|_| Policy::blacklist_only().into());
         let rules = ready.rules().rules.len();
-        let policies = Self { in_force, previous: logged.previous().cloned(), rules, ready };
+        let previous = logged.previous().cloned();
+        let policies = Self { in_force, previous, rules, ready, is_preparing: false };
         policies.tell_figures(changing);
         policies
     }
@@ -56,25 +65,62 @@ impl Policies {
         changing.control.policy_figures.set(figures);
     }
 
-    /// Carries a request out; gives the frame that answers it.
+    /// Carries a request out; gives the frame that answers it. `None`: what it needs is read from the log
+    /// first, beside other changes, and comes back as [`Prepared`].
     pub async fn request(
         &mut self,
         changing: &mut Changing,
         asker: Asker,
         frame: &PolicyFrame,
-    ) -> Result<Vec<u8>, Refused> {
-        let changed = match PolicyRequest::read(frame)? {
-            PolicyRequest::Describe => false,
-            PolicyRequest::Activate { path, id } => {
-                let (text, file) = read(path, id).await?;
-                self.activate(changing, asker, text, file).await?
-            }
-            PolicyRequest::Rollback { from } => {
-                let (text, file) = self.before(from)?;
-                self.activate(changing, asker, text, file).await?
-            }
+    ) -> Result<Option<Vec<u8>>, Refused> {
+        let (text, file) = match PolicyRequest::read(frame)? {
+            PolicyRequest::Describe => return Ok(Some(self.answer(asker, false))),
+            PolicyRequest::Activate { path, id } => read(path, id).await?,
+            PolicyRequest::Rollback { from } => self.before(from)?,
         };
-        Ok(bytemuck::bytes_of(&self.state(asker.correlation, changed)).to_vec())
+        if self.is_preparing {
+            let why = "the windows of another policy are being read from the log; nothing changed: try again";
+            return Err(Refused(ErrorCode::Failed, why.to_owned()));
+        }
+        if self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
+            return Ok(Some(self.answer(asker, false)));
+        }
+        // Of whatever version.
+        let policy: Arc<Policy> = Policy::new(1, file.zone.clone(), file.rules.clone()).into();
+        if policy.window_values() == 0 || policy.reads_windows_of(&self.ready) {
+            self.activate(changing, asker, text, file).await?;
+            return Ok(Some(self.answer(asker, true)));
+        }
+        self.is_preparing = true;
+        let (control, requests) = (Rc::clone(&changing.control), changing.requests());
+        tokio::task::spawn_local(async move {
+            let windows = windows::read_all(&control, &policy).await;
+            let prepared = Box::new(Prepared { text, file, windows });
+            // Nobody takes it when the node stops.
+            let _ = requests.send((asker, ChangeRequest::PolicyPrepared(prepared)));
+        });
+        Ok(None)
+    }
+
+    /// The windows of a policy are read: brings them level with every core, and takes it into force.
+    pub async fn prepared(
+        &mut self,
+        changing: &mut Changing,
+        asker: Asker,
+        prepared: Prepared,
+    ) -> Result<Vec<u8>, Refused> {
+        self.is_preparing = false;
+        let Prepared { text, file, windows } = prepared;
+        windows::bring(changing, windows?).await?;
+        if let Err(refused) = self.activate(changing, asker, text, file).await {
+            windows::forget(changing).await;
+            return Err(refused);
+        }
+        Ok(self.answer(asker, true))
+    }
+
+    fn answer(&self, asker: Asker, changed: bool) -> Vec<u8> {
+        bytemuck::bytes_of(&self.state(asker.correlation, changed)).to_vec()
     }
 
     /// The policy that was in force before the one that the caller thinks is.
@@ -91,16 +137,14 @@ impl Policies {
         Ok((Arc::clone(&before.text), check(&before.text)?))
     }
 
+    /// Takes a policy into force whose windows every core has.
     async fn activate(
         &mut self,
         changing: &mut Changing,
         asker: Asker,
         text: Arc<[u8]>,
         file: PolicyFile,
-    ) -> Result<bool, Refused> {
-        if self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
-            return Ok(false);
-        }
+    ) -> Result<(), Refused> {
         let version = self.in_force.as_ref().map_or(0, |policy| policy.version);
         let next = PolicyText {
             version: version.checked_add(1).ok_or_else(|| {
@@ -112,9 +156,6 @@ impl Policies {
         };
         let rules = file.rules.rules.len();
         let policy: Arc<Policy> = Policy::new(next.version, file.zone, file.rules).into();
-        if !self.ready.reads_windows_of(&policy) {
-            windows::bring(changing, &policy).await?;
-        }
         let shards = changing.control.shards();
         let mut activation = Activation::new(&next, Arc::clone(&policy), shards);
         let (mut step, mut attempts) = (activation.begin(), 1);
@@ -138,10 +179,10 @@ impl Policies {
                     // The policy before is freed here.
                     let released =
                         |event: &ToControl| matches!(event, ToControl::PolicyReleased(..));
-                    if let Some(ToControl::PolicyReleased(_, pasts)) =
+                    if let Some(ToControl::PolicyReleased(_, released)) =
                         changing.event(released).await
                     {
-                        pasts.into_iter().for_each(windows::free);
+                        windows::free(released);
                     }
                     activation.swapped()
                 }
@@ -156,7 +197,7 @@ impl Policies {
         self.ready = policy;
         self.previous = self.in_force.replace(next);
         self.tell_figures(changing);
-        Ok(true)
+        Ok(())
     }
 
     fn state(&self, correlation: u64, changed: bool) -> PolicyStateFrame {

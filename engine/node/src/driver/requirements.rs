@@ -1,9 +1,9 @@
 //! What the machine must offer, checked before anything else, so that a lack is one sentence
 //! instead of a panic somewhere below.
 
+use crate::available_memory;
 use crate::fatal::{Failure, Status};
 use catraca_core::limits::{MAX_CALLS, MAX_HTTP_CONNECTIONS};
-use procfs::Current;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Lockable memory that each executor needs for its rings, bytes.
@@ -48,7 +48,7 @@ pub fn check(cpus: &[usize], connections: usize, tables_len: u64) -> Result<(), 
             needed / 1024
         ));
     }
-    if let Some(available) = memory_available().filter(|&available| available < tables_len) {
+    if let Some(available) = available_memory::len().filter(|&available| available < tables_len) {
         return lack(format!(
             "the dedupe tables grow to {} MiB, and only {} MiB of memory are available: lower dedupe_entries, or give the machine (or its \
              control group) more",
@@ -57,26 +57,6 @@ pub fn check(cpus: &[usize], connections: usize, tables_len: u64) -> Result<(), 
         ));
     }
     descriptors(descriptors_needed(cpus.len(), connections))
-}
-
-/// Memory that this process may take, bytes: what the machine has left, and what its control group
-/// of version 2 may have. `None` where the system does not say.
-fn memory_available() -> Option<u64> {
-    let machine = procfs::Meminfo::current().ok().and_then(|memory| memory.mem_available);
-    match (machine, control_group_memory()) {
-        (Some(machine), Some(group)) => Some(machine.min(group)),
-        (machine, group) => machine.or(group),
-    }
-}
-
-/// The bound of the process's control group, bytes. What the group uses is not taken off: much of
-/// that is files, which give way.
-fn control_group_memory() -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let bound = std::fs::read_to_string(format!("/sys/fs/cgroup/{path}/memory.max")).ok()?;
-    // Without a bound the file says `max`, which is no number.
-    bound.trim().parse().ok()
 }
 
 /// So many that no port has to go without, whatever the others are asked to hold.

@@ -6,6 +6,7 @@ pub mod list;
 mod start_state;
 
 use crate::archive_place;
+use crate::available_memory;
 use crate::channels::ShardChannels;
 use crate::config::Config;
 use crate::control::{self, ControlSetup, RetentionSettings, UpkeepSettings};
@@ -111,8 +112,11 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     if let Some(why) = needs_one_shard(&policy, shards) {
         return Err(Failure::new(Status::Usage, why));
     }
+    if let Some(why) = available_memory::lacks_memory(&policy) {
+        return Err(Failure::new(Status::Environment, why));
+    }
     let pasts = policy_windows::read(own_log, &policy, shards, &last_by_stream)
-        .map_err(|error| Failure::new(Status::LogDamaged, error.to_string()))?;
+        .map_err(|error| Failure::new(error.status(), error.to_string()))?;
     // Everything but the data cores runs on the processors that they leave, where there are any.
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let other_cpus: Vec<usize> = (0..processors).filter(|cpu| !cpus.contains(cpu)).collect();
@@ -244,7 +248,8 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         in_use: if follows {
             InUse::default()
         } else {
-            InUse { snapshot: snapshot.clone(), list_logged, overlay, policies }
+            let policy = Arc::clone(&policy);
+            InUse { snapshot: snapshot.clone(), list_logged, overlay, policies, policy }
         },
         zone: zone.clone(),
         data_dir,

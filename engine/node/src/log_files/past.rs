@@ -6,11 +6,14 @@ use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::log_start;
 use super::lookup::OwnLog;
+use crate::fatal::Status;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
 use catraca_core::policy::windows::{Past, WindowsFault};
 use catraca_core::rebuild::Pasts;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Work between two rests of a reading beside a node that decides.
@@ -30,6 +33,17 @@ pub enum PastError {
     GivenUp,
 }
 
+impl PastError {
+    /// The exit status of a node that can't start because of it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Windows(_) => Status::Environment,
+            Self::Log(error) => error.status(),
+            Self::GivenUp => Status::Failed,
+        }
+    }
+}
+
 /// Whether a reading leaves time to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
@@ -40,23 +54,23 @@ pub enum Pace {
 }
 
 /// A reading of all decisions of a log, in its order.
-pub struct PastReading<'a> {
+pub struct PastReading {
     files: IndexFiles,
     pace: Pace,
-    goes_on: &'a (dyn Fn() -> bool + Sync),
+    stop: Arc<AtomicBool>,
     /// Where each stream is read on from.
     places: BTreeMap<u16, (BlockCursor, Tail)>,
     worked_since: Instant,
     records: u64,
 }
 
-impl<'a> PastReading<'a> {
-    /// Of this log, for as long as it is wanted.
-    pub fn new(log: OwnLog, pace: Pace, goes_on: &'a (dyn Fn() -> bool + Sync)) -> Self {
+impl PastReading {
+    /// Of this log, until it is told to stop.
+    pub fn new(log: OwnLog, pace: Pace, stop: Arc<AtomicBool>) -> Self {
         Self {
             files: IndexFiles::new(log),
             pace,
-            goes_on,
+            stop,
             places: BTreeMap::new(),
             worked_since: Instant::now(),
             records: 0,
@@ -70,6 +84,11 @@ impl<'a> PastReading<'a> {
     /// [`PastError::Windows`].
     pub fn empty(&self, policy: &Policy, shards: u16) -> Result<Option<Pasts>, PastError> {
         Ok(Pasts::new(policy, shards, &self.files.log.key)?)
+    }
+
+    /// From now on it reads at this pace.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
     }
 
     /// Reads all streams on up to these records, each the last of its block, into windows that have what was read before.
@@ -101,12 +120,18 @@ impl<'a> PastReading<'a> {
     }
 
     /// Reads on up to a record, that record and the rest of its block included, of a shard's stream into its
-    /// windows. Gives the last record that was read.
+    /// windows, which have all up to `has_lsn`. Gives the last record that was read.
     ///
     /// # Errors
     /// [`PastError`].
-    pub fn up_to(&mut self, shard: u16, lsn: u64, past: &mut Past) -> Result<u64, PastError> {
-        self.read(shard, lsn, |block| Pasts::take_one(past, block))?;
+    pub fn up_to(
+        &mut self,
+        shard: u16,
+        lsn: u64,
+        past: &mut Past,
+        has_lsn: u64,
+    ) -> Result<u64, PastError> {
+        self.read(shard, lsn, |block| Pasts::take_one(past, has_lsn, block))?;
         Ok(self.places.get(&shard).map_or(0, |(_, tail)| tail.next_lsn - 1))
     }
 
@@ -132,12 +157,13 @@ impl<'a> PastReading<'a> {
         mut take: impl FnMut(&SoundBlock<'_>),
     ) -> Result<(), PastError> {
         let (cursor, tail) = self.places.get_mut(&stream).expect("a stream begins with all");
+        self.worked_since = Instant::now();
         while tail.next_lsn <= last_lsn {
             let block = self.files.next(cursor, stream, tail)?;
             *tail = Tail::after(&block);
             self.records += u64::from(block.head.record_count.to_native());
             take(&block);
-            if !(self.goes_on)() {
+            if self.stop.load(Ordering::Relaxed) {
                 return Err(PastError::GivenUp);
             }
             let worked = self.worked_since.elapsed();

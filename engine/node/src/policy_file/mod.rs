@@ -299,6 +299,7 @@ impl Reading<'_> {
         if from == to {
             let message = "the night ends with the hour in which it begins";
             self.fault(texts.span(), message, "give it another night_to_hour");
+            return (keys as u32, Asking::default());
         }
         (keys as u32, Asking::new((from as u8, to as u8)))
     }

@@ -1,4 +1,5 @@
 use super::*;
+use catraca_core::policy::windows::Span;
 
 const SOUND: &str = r#"
 [[rule]]
@@ -211,4 +212,47 @@ fn a_policy_of_the_log_is_used_or_told_why_not() {
         let why = in_force(Some(&logged(text))).expect_err("unreadable");
         assert!(why.contains("version 4") && why.contains("newer"), "{why}");
     }
+}
+
+#[test]
+fn windows_are_what_the_policy_says_of_them() {
+    let rule = "[[rule]]\nid = \"a\"\nwhen = 'has(payer.sum(\"night\")) && payer.sum(\"night\") > 1'\nscore = 1\n";
+    let windows = |text: &str| parse(&format!("{text}{rule}")).map(|file| file.rules.windows);
+    let asked = windows("").expect("sound");
+    assert_eq!((asked.keys, asked.asked.len()), (DEFAULT_WINDOW_KEYS, 1));
+    assert_eq!(asked.asked[0].window.span, Span::Night { from_hour: 20, to_hour: 6 });
+    let asked = windows("[windows]\nkeys = 1000\nnight_from_hour = 22\nnight_to_hour = 5\n");
+    let asked = asked.expect("sound");
+    assert_eq!(asked.keys, 1000);
+    assert_eq!(asked.asked[0].window.span, Span::Night { from_hour: 22, to_hour: 5 });
+    for (text, message) in [
+        ("[windows]\nkeys = 63\n", "keys is 63"),
+        ("[windows]\nkeys = 8388609\n", "keys is 8388609"),
+        ("[windows]\nnight_from_hour = 24\n", "night_from_hour is 24"),
+        ("[windows]\nnight_to_hour = 25\n", "night_to_hour is 25"),
+        ("[windows]\nnight_from_hour = 6\n", "ends with the hour"),
+        ("[windows]\nbuckets = 6\n", "unknown field `buckets`"),
+    ] {
+        let faults = windows(text).expect_err(text);
+        assert!(faults[0].message.contains(message), "{text}: {faults:?}");
+        assert_eq!(faults.len(), 1, "{text}: {faults:?}");
+    }
+    // More than the state of one payer may hold.
+    let many: String = (1..=40)
+        .map(|n| format!("[[rule]]\nid = \"r{n}\"\nwhen = 'payer.max(\"{n}d/48\", \"incl\") > 1 || payer.sum(\"{n}d/48\") > 1'\nscore = 1\n"))
+        .collect();
+    let faults = parse(&many).expect_err("too many");
+    assert!(faults[0].message.contains("bytes a key"), "{faults:?}");
+}
+
+#[test]
+fn a_rule_that_stops_who_is_listed_may_ask_windows_too() {
+    let rules = |party: &str, more: &str| {
+        format!("[[rule]]\nid = \"{party}\"\nwhen = '{party}.listed {more}'\nverdict = \"deny\"\n")
+    };
+    let policy = |more: &str| {
+        parse(&format!("listed = \"rules\"\n{}{}", rules("payer", more), rules("payee", "")))
+    };
+    assert!(policy("|| payer.count(\"1h\") > 3").is_ok());
+    assert!(policy("&& payer.count(\"1h\") >= 0").is_err(), "what is not known stops nobody");
 }

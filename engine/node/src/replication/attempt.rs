@@ -5,7 +5,7 @@
 use super::connection::{self, ConnectionFailure, dial_while, dialed, message_of};
 use super::mover::Input;
 use super::standby::{Following, StandbySession};
-use super::{Replication, follow, lists, windows};
+use super::{Replication, follow, lists};
 use catraca_core::replica::node::{CallFailure, ConnId, Event};
 use catraca_wire::replication::Purpose;
 use parking_lot::Mutex;
@@ -198,8 +198,6 @@ fn serve<'scope, 'env>(
     failed: &'env (impl Fn(String) + Sync),
 ) {
     let mut fetching = None;
-    // The version of the policy whose windows were looked at.
-    let mut read_for = 0;
     let mut shown = Instant::now();
     loop {
         match orders.recv_timeout(LOOK_EVERY) {
@@ -231,15 +229,6 @@ fn serve<'scope, 'env>(
             start_thread(scope, format!("list-{id:016x}"), failed, move || {
                 lists::fetch(replication, following, standby_session, id)
             });
-        }
-        let version = following.policy_version();
-        if version != read_for {
-            read_for = version;
-            if let Some(policy) = following.lacks_windows_of() {
-                start_thread(scope, format!("windows-{version}"), failed, move || {
-                    windows::read(replication, following, standby_session, &policy)
-                });
-            }
         }
         let behind = following.behind();
         if behind > 0 && shown.elapsed() > TELL_EVERY {

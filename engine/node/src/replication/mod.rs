@@ -199,8 +199,11 @@ impl Replication {
         listener: TcpListener,
         following: Option<FollowingSetup>,
     ) -> Result<(), Failure> {
-        *self.following.lock() =
-            following.map(|setup| Arc::new(standby::Following::new(setup, &self.setup)));
+        if let Some(setup) = following {
+            *self.following.lock() = Some(Arc::new(standby::Following::new(setup, &self.setup)));
+            let replication = Arc::clone(self);
+            self.spawn("windows", move || windows::keep(&replication))?;
+        }
         let mover = self.mover.lock().take();
         mover.map_or(Ok(()), Mover::start)?;
         let replication = Arc::clone(self);

@@ -2,6 +2,7 @@
 //! cores.
 
 use super::standby::Following;
+use super::windows;
 use super::{DESCRIPTOR_PATIENCE, Replication};
 use crate::descriptors::wait_for;
 use crate::fatal::Failure;
@@ -78,6 +79,7 @@ pub(super) fn take_over(
 ) -> Promoted {
     let following =
         replication.following.lock().take().expect("a standby that is promoted has its tables");
+    windows::stop(&following);
     let following = alone(following);
     let overlay = following.builder.overlay().unwrap_or_else(|error| unusable(error.to_string()));
     let policies = following.builder.policies();
@@ -135,7 +137,7 @@ pub(super) fn take_over(
         force,
         "this node is the PRIMARY now; it answers alone until a standby has caught up"
     );
-    Promoted { epoch, in_use: InUse { snapshot, list_logged, overlay, policies } }
+    Promoted { epoch, in_use: InUse { snapshot, list_logged, overlay, policies, policy } }
 }
 
 /// The promotion was granted, and can't be carried out.

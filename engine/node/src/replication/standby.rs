@@ -47,6 +47,10 @@ pub(super) struct Following {
     /// This node's durable state says that it catches up. Each stream reads it to know how to read
     /// and write, and holds it while it writes.
     catching_up: RwLock<bool>,
+    /// The policy in force, as it was read last.
+    policy: Mutex<Option<Arc<Policy>>>,
+    /// Whoever reads windows from the log gives up.
+    pub(super) stop_reading: Arc<AtomicBool>,
     setup: ReplicationSetup,
 }
 
@@ -133,6 +137,8 @@ impl Following {
             connected: AtomicBool::new(false),
             begun: Mutex::new(Instant::now()),
             catching_up: RwLock::new(false),
+            policy: Mutex::new(None),
+            stop_reading: Arc::default(),
             setup: replication.clone(),
         }
     }
@@ -214,15 +220,15 @@ impl Following {
         overlay.or_else(|| policy_file::in_force_of(&self.builder.policies()).err())
     }
 
-    /// The version of the policy in force; 0 none.
-    pub(super) fn policy_version(&self) -> u32 {
-        self.builder.policies().in_force().ok().flatten().map_or(0, |policy| policy.version)
-    }
-
-    /// The policy in force, if it reads windows that are not held.
-    pub(super) fn lacks_windows_of(&self) -> Option<Arc<Policy>> {
-        let policy = policy_file::in_force_of(&self.builder.policies()).ok()?;
-        self.builder.pasts().lacks(&policy).then_some(policy)
+    /// The policy in force; `None` where this build can't read it.
+    pub(super) fn policy(&self) -> Option<Arc<Policy>> {
+        let policies = self.builder.policies();
+        let version = policies.in_force().ok()?.map_or(0, |policy| policy.version);
+        let mut read = self.policy.lock();
+        if read.as_ref().is_none_or(|policy| policy.version() != version) {
+            *read = policy_file::in_force_of(&policies).ok();
+        }
+        read.clone()
     }
 
     /// The streams of a session are open, or no longer.

@@ -17,7 +17,8 @@ use std::process::ExitCode;
 #[command(after_help = "\
 The file is checked here first; the node reads it itself, and takes it only if it is the very same text. Its text and the change are
 logged, and so on the standby, before it decides; it comes into force between two batches: no transaction waits. Decisions record its
-version, which counts activations. The credential needs the permission `admin`.
+version, which counts activations. A policy that reads other windows of time waits until the node has read its log for them: a second for
+some million payments. The credential needs the permission `admin`.
 
 Example:
   catraca policy activate pix.toml --addr 127.0.0.1:7400
@@ -70,12 +71,12 @@ pub(super) fn activate(args: &ActivateArgs) -> Outcome {
     let path = path.to_str().ok_or_else(|| Failure::failed("the path must be UTF-8"))?;
     let change =
         PolicyChange::activate(path, policy.id.0).map_err(|e| Failure::failed(e.to_string()))?;
-    let state = ask(&mut args.connect.connect()?, &change)?;
+    let state = ask(&mut args.connect.connect_patiently()?, &change)?;
     print(&text(&state, args.json), ExitCode::SUCCESS)
 }
 
 pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
-    let mut client = args.connect.connect()?;
+    let mut client = args.connect.connect_patiently()?;
     let in_force = ask(&mut client, &PolicyChange::describe())?;
     let state = ask(&mut client, &PolicyChange::rollback(in_force.policy_id))?;
     print(&text(&state, args.json), ExitCode::SUCCESS)

@@ -168,17 +168,19 @@ impl Asking {
             }
             _ => {}
         }
+        // Without a sign, and one way to write each.
+        let number = |text: &str| -> Option<u32> {
+            let is_number =
+                text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+            text.parse().ok().filter(|_| is_number)
+        };
         let (span, buckets) = match text.split_once('/') {
-            Some((span, buckets)) => (span, buckets.parse().ok()?),
+            Some((span, buckets)) => (span, u8::try_from(number(buckets)?).ok()?),
             None => (text, DEFAULT_BUCKETS),
         };
         let &(unit, unit_s) = UNITS.iter().find(|(unit, _)| span.ends_with(*unit))?;
-        let number = span.strip_suffix(unit)?;
-        // Without a sign, and one way to write each.
-        let is_number =
-            number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
-        let number: u32 = number.parse().ok().filter(|_| is_number)?;
-        Some(Span::Sliding { span_s: number.checked_mul(unit_s)?, buckets })
+        let span_s = number(span.strip_suffix(unit)?)?.checked_mul(unit_s)?;
+        Some(Span::Sliding { span_s, buckets })
     }
 
     /// A number of distinct ones is compared with this: how many must be told apart.

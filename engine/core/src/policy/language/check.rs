@@ -1,11 +1,17 @@
 //! Types, units and constants of a parsed condition; then it is a program. One pass over the tree.
 
-use super::asking::{self, Asking};
+mod constants;
+mod texts;
+mod windows;
+
+use super::asking::Asking;
 use super::error::{Fault, Span};
-use super::fields::{Field, MAX_TEXT_LEN, Type, Unit, Words};
+use super::fields::{Field, MAX_TEXT_LEN, Type, Unit};
 use super::guards::Input;
 use super::parse::{Binary, Node, NodeKind, Tree};
 use super::program::{MAX_STACK, Program, State, Step, lower};
+use constants::{folded, units};
+use texts::{bytes, distance, word};
 
 /// The functions that give a number its unit: what one is worth.
 const FUNCTIONS: [(&str, Unit, i64); 5] = [
@@ -15,9 +21,6 @@ const FUNCTIONS: [(&str, Unit, i64); 5] = [
     ("hours", Unit::Seconds, 3600),
     ("days", Unit::Seconds, 24 * 3600),
 ];
-
-/// The functions that say how it stands with a value of a window, besides `has`.
-const STATES: [(&str, State); 2] = [("known", State::Known), ("exact", State::Exact)];
 
 /// What is on the stack where the check stands.
 #[derive(Debug, Clone, Copy)]
@@ -168,6 +171,9 @@ impl Check<'_> {
             }
             NodeKind::Negate => {
                 let x = self.pop();
+                if let Some(place) = x.window {
+                    self.asking.tell_all_apart(place);
+                }
                 let unit = self.number(&x)?;
                 match x.constant {
                     Some(value) => {
@@ -200,58 +206,6 @@ impl Check<'_> {
             };
             Fault::new(span, format!("there is no field {name}"), help)
         })
-    }
-
-    /// A value of a window.
-    fn window(
-        &mut self,
-        span: Span,
-        subject: Span,
-        function: Span,
-        arguments: std::ops::Range<usize>,
-    ) -> Result<(), Fault> {
-        let (text, tree, first) = (self.text, self.tree, self.steps.len());
-        let inside = |span: Span| Span { start: span.start + 1, end: span.end - 1 };
-        let arguments: Vec<_> = tree.constants[arguments]
-            .iter()
-            .map(|node| (&text[inside(node.span).range()], node.span))
-            .collect();
-        let subject = asking::subject(self.written(subject)).expect("the parser knows subjects");
-        let place = self.asking.place(subject, (&text[function.range()], function), &arguments)?;
-        self.reads.push((Input::Window(place), span));
-        self.windows.push(place);
-        self.push(self.asking.value(place).ty(), span, first, Step::Window(place));
-        Ok(())
-    }
-
-    /// How it stands with a value of a window, of which nothing else is read here.
-    fn state(&mut self, span: Span, x: &Operand, state: State) -> Result<(), Fault> {
-        let Some(place) = x.window else {
-            let message = "only a value of a window can be in doubt";
-            return Err(Fault::new(x.span, message, "write known(payer.count(\"1h\"))"));
-        };
-        let asked = self.asking.value(place);
-        let is_optional = asked.is_optional() || asked.window.subject.field().is_some();
-        if state == State::Has && !is_optional {
-            let message = format!("every transaction has {}", asked.name());
-            return Err(Fault::new(x.span, message, "leave has() out"));
-        }
-        self.reads.pop();
-        self.steps.truncate(x.first);
-        self.push(Type::Bool, span, x.first, Step::State(state, place));
-        Ok(())
-    }
-
-    /// What is compared with a constant says how many distinct ones are told apart.
-    fn tell_apart(&mut self, operator: Binary, a: &Operand, b: &Operand) -> Result<(), Fault> {
-        for (side, other) in [(a, b), (b, a)] {
-            let Some(place) = side.window else { continue };
-            match other.constant.filter(|_| operator.is_comparison()) {
-                Some(constant) => self.asking.tell_apart(place, constant, other.span)?,
-                None => self.asking.tell_all_apart(place),
-            }
-        }
-        Ok(())
     }
 
     fn wants(&self, operand: &Operand, ty: Type, why: &str) -> Result<(), Fault> {
@@ -487,7 +441,7 @@ impl Check<'_> {
     fn call(&mut self, span: Span, name: Span) -> Result<(), Fault> {
         let x = self.pop();
         let written = self.written(name);
-        if let Some((_, state)) = STATES.iter().find(|(known, _)| *known == written) {
+        if let Some((_, state)) = windows::STATES.iter().find(|(known, _)| *known == written) {
             return self.state(span, &x, *state);
         }
         let Some(&(_, unit, worth)) = FUNCTIONS.iter().find(|(known, ..)| *known == written) else {
@@ -521,64 +475,4 @@ impl Check<'_> {
         self.push(Type::Bool, span, x.first, step);
         Ok(())
     }
-}
-
-/// What two numbers, or truths, come to that stand in the text; `None` where it overflows.
-fn folded(operator: Binary, x: i64, y: i64) -> Option<i64> {
-    match operator {
-        Binary::Or => Some(x | y),
-        Binary::And => Some(x & y),
-        Binary::Equal => Some((x == y).into()),
-        Binary::NotEqual => Some((x != y).into()),
-        Binary::Less => Some((x < y).into()),
-        Binary::LessEqual => Some((x <= y).into()),
-        Binary::Greater => Some((x > y).into()),
-        Binary::GreaterEqual => Some((x >= y).into()),
-        Binary::Add => x.checked_add(y),
-        Binary::Subtract => x.checked_sub(y),
-        Binary::Multiply => x.checked_mul(y),
-        // The check refuses to divide by zero before.
-        Binary::Divide => x.checked_div(y),
-        Binary::Remainder => x.checked_rem(y),
-    }
-}
-
-/// The unit of both sides.
-fn units(x: Unit, y: Unit, span: Span) -> Result<Unit, Fault> {
-    match (x, y) {
-        (unit, Unit::Plain) | (Unit::Plain, unit) => Ok(unit),
-        (x, y) if x == y => Ok(x),
-        _ => Err(Fault::new(
-            span,
-            format!("{} and {} do not go together", x.name(), y.name()),
-            "compare, add and subtract numbers of one unit",
-        )),
-    }
-}
-
-fn word(words: Words, text: &str) -> Option<i64> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, code)| *code)
-}
-
-/// A text as a number: its bytes, the first one highest, zeros behind.
-fn bytes(text: &str) -> Option<u64> {
-    let fits = !text.is_empty() && text.len() <= MAX_TEXT_LEN && text.is_ascii();
-    let mut bytes = [0; MAX_TEXT_LEN];
-    bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-    fits.then_some(u64::from_be_bytes(bytes))
-}
-
-/// How many characters of two names differ.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

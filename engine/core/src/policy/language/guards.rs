@@ -99,10 +99,10 @@ fn optional(program: &Program, asking: &Asking) -> Vec<Input> {
     optional
 }
 
-/// Whether a condition is true whatever a transaction is like, so long as a field of truth is true. What
-/// is asked of windows is never sure.
+/// Whether a condition is true whatever a transaction is like, so long as a field of truth is true. Of a
+/// value of a window it is never sure that it is known.
 pub(super) fn holds_where(program: &Program, field: Field) -> bool {
-    program.windows().is_empty() && may(program, &Asking::default(), &[], Some(field)) == TRUE
+    may(program, &Asking::default(), &[], Some(field)) == TRUE
 }
 
 /// What a condition may come to where a transaction lacks some inputs, and where one field is true.
@@ -110,8 +110,11 @@ fn may(program: &Program, asking: &Asking, missing: &[Input], holds: Option<Fiel
     let is_missing = |field| missing.contains(&Input::Field(field));
     let is_window_missing = |place| {
         missing.contains(&Input::Window(place))
-            || asking.value(place).window.subject.field().is_some_and(is_missing)
+            || (!missing.is_empty()
+                && asking.value(place).window.subject.field().is_some_and(is_missing))
     };
+    // Where it is asked whether a condition always holds, what is not known counts.
+    let of_window = if holds.is_some() { SOME | FAILED } else { SOME };
     let (mut truths, mut numbers): (Vec<May>, Vec<May>) = (Vec::new(), Vec::new());
     for op in &program.ops {
         let truth = |stack: &mut Vec<May>| stack.pop().expect("the check balances programs");
@@ -119,7 +122,8 @@ fn may(program: &Program, asking: &Asking, missing: &[Input], holds: Option<Fiel
             Source::Constant(_) => SOME,
             Source::Field(field) if is_missing(field) => FAILED,
             Source::Window(place) if is_window_missing(place) => FAILED,
-            Source::Field(_) | Source::Window(_) => SOME,
+            Source::Window(_) => of_window,
+            Source::Field(_) => SOME,
             Source::Stack => truth(&mut numbers),
         };
         let came = match *op {

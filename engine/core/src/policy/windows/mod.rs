@@ -65,6 +65,32 @@ pub struct Event {
     pub offset_minutes: i16,
 }
 
+/// Payments that are judged together, before any of them is added.
+#[derive(Debug, Default)]
+pub struct Together {
+    events: Vec<Event>,
+    /// Of each subject: keys that have no entry yet.
+    new_keys: [usize; Subject::COUNT],
+}
+
+impl Together {
+    /// Of at most so many.
+    pub fn with_capacity(payments: usize) -> Self {
+        Self { events: Vec::with_capacity(payments), ..Self::default() }
+    }
+
+    /// Begins anew.
+    pub fn clear(&mut self) {
+        self.events.clear();
+        self.new_keys = [0; Subject::COUNT];
+    }
+
+    /// One of them, by the order in which they were read.
+    pub fn event(&self, place: usize) -> &Event {
+        &self.events[place]
+    }
+}
+
 /// The state of all windows.
 pub struct Windows {
     /// Of each subject that is asked for.
@@ -148,15 +174,33 @@ impl Windows {
         }
     }
 
-    /// Whether reading this payment's values must wait until an earlier one has been added: they have a
-    /// key in common, or one of them takes the last room of a table, so that a key goes.
-    pub fn must_wait(&self, event: &Event, earlier: &[Event]) -> bool {
-        self.tables.iter().any(|(layout, table)| {
-            let of = |event: &Event| event.keys[layout.subject as usize];
-            let Some(key) = of(event) else { return false };
-            table.len + earlier.len() > table.capacity()
-                || earlier.iter().any(|other| of(other) == Some(key))
-        })
+    /// Reads all values of a payment that is judged together with others before it; `false`, and nothing is
+    /// read, if it must wait until those have been added: they have a key in common, or one of them takes
+    /// the last room of a table, so that a key goes.
+    pub fn read_together(
+        &self,
+        event: &Event,
+        together: &mut Together,
+        values: &mut [Value],
+    ) -> bool {
+        for (layout, table) in &self.tables {
+            let subject = layout.subject as usize;
+            let Some(key) = event.keys[subject] else { continue };
+            if table.len + together.new_keys[subject] > table.capacity()
+                || together.events.iter().any(|other| other.keys[subject] == Some(key))
+            {
+                return false;
+            }
+        }
+        for (layout, table) in &self.tables {
+            let subject = layout.subject as usize;
+            if event.keys[subject].is_some_and(|key| table.find(key).is_none()) {
+                together.new_keys[subject] += 1;
+            }
+        }
+        self.read(event, values);
+        together.events.push(*event);
+        true
     }
 
     /// How often a payment came too late for a window: once for each window.
@@ -181,9 +225,10 @@ impl Windows {
         self.table(subject).map_or(0, |table| entry(table) + INDEX_LEN_PER_KEY)
     }
 
-    /// The memory of the tables, which another thread may take ahead.
-    pub fn memory(&self) -> impl Iterator<Item = TableMemory> {
-        self.tables.iter().flat_map(|(_, table)| table.memory())
+    /// The memory of the tables' indexes, which is touched at random: another thread may take it ahead.
+    /// Entries are touched in the order in which keys come.
+    pub fn index_memory(&self) -> impl Iterator<Item = TableMemory> {
+        self.tables.iter().map(|(_, table)| table.index_memory())
     }
 
     fn table(&self, subject: Subject) -> Option<&(Layout, KeyTable)> {

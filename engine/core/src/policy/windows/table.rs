@@ -69,9 +69,9 @@ impl KeyTable {
         prefetch(&self.index[self.home(key)]);
     }
 
-    /// The memory of index and entries, for the thread that takes it ahead.
-    pub fn memory(&self) -> [TableMemory; 2] {
-        [self.index.memory(), self.entries.memory()]
+    /// The memory of the index, for the thread that takes it ahead.
+    pub fn index_memory(&self) -> TableMemory {
+        self.index.memory()
     }
 
     #[inline]

@@ -84,11 +84,14 @@ fn a_value_is_asked_once_however_often_it_is_read() {
         "as many are told apart as are compared with"
     );
     for (text, up_to) in [
-        ("payee.distinct_payers('1h') > 63", None),
+        ("payee.distinct_payers('1h') > 63", Some(64)),
         ("payee.distinct_payers('1h') * 2 > 10", Some(64)),
         ("payee.distinct_payers('1h') in [1, 2]", Some(64)),
         ("payee.distinct_payers('1h') > payer.distinct_payees('1h')", Some(64)),
         ("3 < payee.distinct_payers('1h')", Some(4)),
+        ("-payee.distinct_payers('1h') < -5", Some(64)),
+        ("exact(payee.distinct_payers('1h'))", Some(64)),
+        ("known(payee.distinct_payers('1h'))", Some(1)),
         ("payee.distinct_payers('1h') < 0 || payer.listed", Some(1)),
     ] {
         let expected = up_to.unwrap_or(64);
@@ -201,6 +204,8 @@ fn what_is_wrong_with_a_window_is_told_with_its_place() {
         ("payer.count('+1h') > 3", "'+1h'", "is no span of time"),
         ("payer.count('99999999999d') > 3", "'99999999999d'", "is no span of time"),
         ("payer.count('91d') > 3", "count('91d'", "1 minute to 90 days"),
+        ("payer.count('1h/+9') > 3", "'1h/+9'", "is no span of time"),
+        ("payer.count('1h/09') > 3", "'1h/09'", "is no span of time"),
         ("payer.count('1h/3') > 3", "count('1h/3'", "buckets"),
         ("payer.count('1h', 'aproved') > 3", "'aproved'", "says nothing of a window"),
         ("payer.count('1h', 'pix', 'pix') > 3", "'pix'", "stands there twice"),

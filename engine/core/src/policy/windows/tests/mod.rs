@@ -3,6 +3,7 @@
 mod directed;
 mod model;
 mod random;
+mod together;
 
 use super::*;
 use catraca_wire::transaction::Rail;
