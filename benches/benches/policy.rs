@@ -2,15 +2,18 @@
 //!
 //! `rules/N` judges batches of 32 payments by N rules; the figure is for one payment. `single/N` judges one
 //! payment by itself, as on an idle node. `decide/…` is the state machine from SUBMIT to VERDICT, with the
-//! default policy for Pix and without one.
+//! default policy for Pix and without one. `windows/33 rules` has eight windows over a quarter of a million payers,
+//! whose tables are full of pairs.
 //!
 //! `cargo bench -p catraca-benches --bench policy`
 
-use catraca_benches::{Frames, Machine, Setup, list, pix, rules};
+use catraca_benches::{Frames, Machine, Setup, list, pix, rules, rules_with_windows};
 use catraca_core::blacklist::Listing;
 use catraca_core::policy::language::ROWS;
+use catraca_core::policy::windows::{Past, Together, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Party, Policy};
 use catraca_wire::DocumentKey;
+use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, TransactionFields, view};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -78,11 +81,103 @@ fn alone(criterion: &mut Criterion) {
     }
 }
 
+/// Payers whose payments windows hold before.
+const PAYERS: u64 = 1 << 18;
+/// Payees and devices of these.
+const PAYEES: u64 = 1 << 16;
+
+/// Payments that are made beforehand, and come again and again at later times.
+const MADE: u64 = 1 << 19;
+
+/// A payment of one of many payers; the same number gives the same payment.
+fn one_of_many(number: u64) -> (TransactionFields, DocumentKey, DocumentKey) {
+    let mut transaction: TransactionFields = bytemuck::Zeroable::zeroed();
+    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let document = |n: u64| DocumentKey::from_cpf_number(n as u32 + 1).expect("nine digits");
+    let (payer, payee) = (document(mixed >> 46), document(mixed >> 20 & (PAYEES - 1)));
+    (transaction.payer, transaction.payee) = (payer.to_wire(), payee.to_wire());
+    transaction.amount_centavos = (mixed as i64 & 0xf_ffff | 1).into();
+    transaction.event_time_ns = (EVENT_NS + number * 1_000_000).into();
+    transaction.rail = 1;
+    transaction.channel = 1;
+    transaction.device = (mixed >> 30 & (PAYEES - 1)).into();
+    (transaction, payer, payee)
+}
+
+/// 33 rules, eight of which read a window each: windows read, rules judged, the payment added.
+fn with_windows(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("windows");
+    let policy = rules_with_windows(33);
+    let mut made: Vec<_> = (0..MADE).map(one_of_many).collect();
+    let past = || {
+        let past = Past::new(&policy, 1, WindowsKey::without_secret()).expect("sound windows");
+        past.expect("the policy reads windows")
+    };
+    for (name, most) in [("33 rules", ROWS), ("33 rules, single", 1)] {
+        let mut past = past();
+        let mut number = 0;
+        let mut batch = Batch::new();
+        let mut together = Together::with_capacity(ROWS);
+        let mut values = vec![WindowValue::Evicted; policy.window_values()];
+        let mut run = |count: u64| {
+            let mut left = count as usize;
+            while left > 0 {
+                let first = (number % MADE) as usize;
+                let last = (first + most.min(left)).min(MADE as usize);
+                let payments = &mut made[first..last];
+                batch.clear();
+                together.clear();
+                let mut taken = 0;
+                for (transaction, payer, payee) in payments {
+                    let decided_at_ns = EVENT_NS + (number + taken as u64) * 1_000_000;
+                    transaction.event_time_ns = decided_at_ns.into();
+                    let event = past.event(*payer, *payee, transaction, decided_at_ns);
+                    let windows = past.windows();
+                    if !windows.read_together(&event, &mut together, &mut values) {
+                        break;
+                    }
+                    let party = |document| Party::new(document, Listing::Free);
+                    let facts = Facts {
+                        transaction,
+                        payer: party(*payer),
+                        payee: party(*payee),
+                        decided_at_ns,
+                        offset_minutes: -180,
+                    };
+                    batch.push(&facts, true, &values);
+                    taken += 1;
+                }
+                policy.judge(&mut batch);
+                for row in 0..taken {
+                    let verdict = batch.judgement(row).decision.verdict;
+                    past.windows_mut().add(together.event(row), verdict);
+                }
+                number += taken as u64;
+                left -= taken;
+            }
+        };
+        run(4 * PAYERS);
+        group.throughput(Throughput::Elements(1));
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|count| {
+                let begun = Instant::now();
+                run(count);
+                begun.elapsed()
+            });
+        });
+    }
+}
+
 fn whole(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide");
     group.throughput(Throughput::Elements(1));
     let blacklist_only: Arc<Policy> = Policy::blacklist_only().into();
-    for (name, policy) in [("blacklist", blacklist_only), ("pix", pix()), ("33 rules", rules(33))] {
+    for (name, policy) in [
+        ("blacklist", blacklist_only),
+        ("pix", pix()),
+        ("33 rules", rules(33)),
+        ("33 rules, 8 windows", rules_with_windows(33)),
+    ] {
         let mut machine = Machine::new(&Setup {
             list: list(ENTRIES),
             dedupe_entries: DEDUPE_ENTRIES,
@@ -118,5 +213,5 @@ fn whole(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, alone, whole);
+criterion_group!(benches, alone, with_windows, whole);
 criterion_main!(benches);

@@ -9,4 +9,4 @@ mod policies;
 
 pub use frames::Frames;
 pub use machine::{CHAIN_KEY, Machine, Setup, WALL_NS, list};
-pub use policies::{pix, rules};
+pub use policies::{pix, rules, rules_with_windows};

@@ -17,6 +17,33 @@ pub fn pix() -> Arc<Policy> {
 
 /// So many rules, each of three to five comparisons, no two the same; one in eight matches.
 pub fn rules(count: usize) -> Arc<Policy> {
+    policy(&text_of(count))
+}
+
+/// Values of windows, each read by a rule of its own.
+const WINDOWS: [&str; 8] = [
+    "payer.count('10m') >= 5",
+    "payer.sum('today', 'approved', 'incl') > reais(5000)",
+    "payer.distinct_payees('1h') >= 5",
+    "has(payer.max('30d', 'approved')) && tx.amount > 3 * payer.max('30d', 'approved')",
+    "payer.count('1d', 'denied') >= 3",
+    "payer_to_payee.count('90d', 'approved') == 0 && tx.amount > reais(1000)",
+    "payee.distinct_payers('1d') >= 20",
+    "has(tx.device) && device.distinct_payers('1d') >= 4",
+];
+
+/// So many rules, as [`rules`], the first of which read eight windows instead.
+pub fn rules_with_windows(count: usize) -> Arc<Policy> {
+    assert!(count >= WINDOWS.len(), "a rule for each window");
+    let mut text = text_of(count - WINDOWS.len());
+    for (n, when) in WINDOWS.iter().enumerate() {
+        writeln!(text, "[[rule]]\nid = \"window-{n}\"\nwhen = \"{when}\"\nscore = 50")
+            .expect("writing to a string can't fail");
+    }
+    policy(&text)
+}
+
+fn text_of(count: usize) -> String {
     let mut text = "thresholds = { review = 500, deny = 900 }\n".to_owned();
     for n in 0..count {
         let (hour, reais) = (n % 24, 10 + n * 70);
@@ -36,5 +63,5 @@ pub fn rules(count: usize) -> Arc<Policy> {
         writeln!(text, "[[rule]]\nid = \"rule-{n}\"\nwhen = \"{when}\"\nscore = {}", n % 90 + 1)
             .expect("writing to a string can't fail");
     }
-    policy(&text)
+    text
 }

@@ -1,6 +1,6 @@
 //! Once warm, deciding allocates nothing: counted, not measured.
 
-use catraca_benches::{Frames, Machine, Setup, list, pix, rules};
+use catraca_benches::{Frames, Machine, Setup, list, pix, rules, rules_with_windows};
 use catraca_core::policy::Policy;
 use catraca_core::shard::dedupe;
 use catraca_wire::frame::{FixedFrame, SubmitFrame, VerdictFrame};
@@ -40,7 +40,8 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_warm_shard_allocates_nothing_for_a_decision() {
     // One test, because the allocations of all threads are counted.
-    for policy in [Policy::blacklist_only().into(), pix(), rules(256)] {
+    let policies = [Policy::blacklist_only().into(), pix(), rules(256), rules_with_windows(33)];
+    for policy in policies {
         allocates_nothing(policy);
     }
 }

@@ -142,6 +142,7 @@ impl Machine {
     }
 
     /// Takes both sides. What was on the stack lies behind its end until something else is put there.
+    #[inline(always)]
     fn sides(&mut self, a: Source, b: Source, rows: &Rows) -> Sides {
         let mut height = self.numbers.len();
         let mut side = |source| match source {
@@ -165,6 +166,7 @@ impl Machine {
         Sides { a, b }
     }
 
+    #[inline(always)]
     fn view<'a>(&'a self, side: &Side, rows: &'a Rows) -> View<'a> {
         match side.source {
             Source::Constant(value) => View::Constant(value),
@@ -183,12 +185,8 @@ impl Machine {
         let mut sides = self.sides(a, b, rows);
         let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
         let len = rows.len();
-        let bounded = sides.a.at_least | sides.b.at_least;
-        if bounded & rows.all() != 0 {
-            let settled = settled(operator, (sides.a.at_least, x), (sides.b.at_least, y), len);
-            let (a, b) = (sides.a.at_least, sides.b.at_least);
-            sides.a.missing &= !(a & !b & settled);
-            sides.b.missing &= !(b & !a & settled);
+        if sides.a.at_least | sides.b.at_least != 0 {
+            settle(operator, &mut sides, x, y, len);
         }
         let holds = match operator {
             Binary::Equal => bits(x, y, len, |x, y| x == y),
@@ -273,23 +271,26 @@ const fn checked(number: Option<i64>) -> (i64, bool) {
     }
 }
 
-/// Rows in which one side is its number or more, and that settles the comparison, as it would be if that
-/// were the number.
+/// Where one side is its number or more, and that settles the comparison, it is as it would be if that were
+/// the number.
 #[cold]
-fn settled(
-    operator: Binary,
-    (a_at_least, a): (RowSet, View<'_>),
-    (b_at_least, b): (RowSet, View<'_>),
-    len: usize,
-) -> RowSet {
-    let above = |x, y| bits(x, y, len, |x, y| x > y);
-    let not_below = |x, y| bits(x, y, len, |x, y| x >= y);
+#[inline(never)]
+fn settle(operator: Binary, sides: &mut Sides, a: View<'_>, b: View<'_>, len: usize) {
+    let above = |x, y| some_bits(x, y, len, |x, y| x > y);
+    let not_below = |x, y| some_bits(x, y, len, |x, y| x >= y);
     let (by_a, by_b) = match operator {
         Binary::GreaterEqual | Binary::Less => (not_below(a, b), above(b, a)),
         Binary::Greater | Binary::LessEqual => (above(a, b), not_below(b, a)),
         _ => (above(a, b), above(b, a)),
     };
-    (a_at_least & by_a) | (b_at_least & by_b)
+    let (of_a, of_b) = (sides.a.at_least, sides.b.at_least);
+    sides.a.missing &= !(of_a & !of_b & by_a);
+    sides.b.missing &= !(of_b & !of_a & by_b);
+}
+
+/// As [`bits`], where it need not be fast.
+fn some_bits(a: View<'_>, b: View<'_>, len: usize, test: impl Fn(i64, i64) -> bool) -> RowSet {
+    (0..len).fold(0, |set, row| set | RowSet::from(test(a.at(row), b.at(row))) << row)
 }
 
 /// The rows in which a test of two numbers is true.

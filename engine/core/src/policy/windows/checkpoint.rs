@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! version 4 | values asked 4 | late 8 | 16 for each value that is asked
-//! each table: keys 8 | held 8 | hand 8 | let go 8 | horizon 8 | used, a bit for each key | entries of those held
+//! each table: keys 8 | slots 8 | free 8 | hand 8 | let go 8 | horizon 8 | used, a bit for each key
+//!             | free slots, 8 each | entries of all slots
 //! BLAKE3 of all before 32
 //! ```
 //!
@@ -10,15 +11,15 @@
 //! but where they are looked for depends on it.
 
 use super::spec::{Asked, Function, Span, Subject, WindowsFault};
-use super::table::KeyTable;
+use super::table::{KeyTable, keys_let_go};
 use super::{Windows, layout};
 use thiserror::Error;
 
 /// Rises with every change of what is written, cells of entries included.
 const VERSION: u32 = 1;
 const ASKED_LEN: usize = 16;
-/// Keys, held, hand, let go, horizon.
-const TABLE_HEAD: usize = 5;
+/// Keys, slots, free, hand, let go, horizon.
+const TABLE_HEAD: usize = 6;
 
 /// A digest of a state: [`Windows::digest`].
 pub type Digest = [u8; blake3::OUT_LEN];
@@ -110,7 +111,8 @@ impl KeyTable {
     fn parts(&self, part: &mut impl FnMut(&[u8])) {
         let head: [u64; TABLE_HEAD] = [
             self.capacity() as u64,
-            self.len as u64,
+            self.slots as u64,
+            self.free.len() as u64,
             self.hand as u64,
             self.evicted,
             self.horizon_s.into(),
@@ -118,7 +120,10 @@ impl KeyTable {
         for word in head.iter().chain(&self.used) {
             part(&word.to_le_bytes());
         }
-        part(bytemuck::cast_slice(&self.entries[..self.len * self.words]));
+        for slot in &self.free {
+            part(&u64::from(*slot).to_le_bytes());
+        }
+        part(bytemuck::cast_slice(&self.entries[..self.slots * self.words]));
     }
 
     fn restore(&mut self, rest: &mut &[u8]) -> Result<(), CheckpointFault> {
@@ -126,22 +131,32 @@ impl KeyTable {
         for word in &mut head {
             *word = take_u64(rest)?;
         }
-        let [keys, len, hand, evicted, horizon_s] = head;
+        let [keys, slots, free, hand, evicted, horizon_s] = head;
         if keys != self.capacity() as u64 {
             return Err(CheckpointFault::Keys { keys });
         }
-        if len > keys || hand >= keys {
+        if slots > keys || hand >= keys || free > slots.min(keys_let_go(keys as usize) as u64) {
             return Err(CheckpointFault::Damaged);
         }
         for word in &mut self.used {
             *word = take_u64(rest)?;
         }
-        (self.len, self.hand, self.evicted) = (len as usize, hand as usize, evicted);
+        for _ in 0..free {
+            let slot = take_u64(rest)?;
+            if slot >= slots || self.free.contains(&(slot as u32)) {
+                return Err(CheckpointFault::Damaged);
+            }
+            self.free.push(slot as u32);
+        }
+        (self.slots, self.hand, self.evicted) = (slots as usize, hand as usize, evicted);
         self.horizon_s = u32::try_from(horizon_s).map_err(|_| CheckpointFault::Damaged)?;
         let entries: &mut [u8] =
-            bytemuck::cast_slice_mut(&mut self.entries[..len as usize * self.words]);
+            bytemuck::cast_slice_mut(&mut self.entries[..slots as usize * self.words]);
         entries.copy_from_slice(take(rest, entries.len())?);
-        for slot in 0..self.len {
+        for slot in 0..self.slots {
+            if self.free.contains(&(slot as u32)) {
+                continue;
+            }
             let key = layout::key(self.entry_words(slot));
             if self.find(key).is_some() {
                 return Err(CheckpointFault::Damaged);

@@ -186,7 +186,7 @@ impl Windows {
         for (layout, table) in &self.tables {
             let subject = layout.subject as usize;
             let Some(key) = event.keys[subject] else { continue };
-            if table.len + together.new_keys[subject] > table.capacity()
+            if together.new_keys[subject] > table.room()
                 || together.events.iter().any(|other| other.keys[subject] == Some(key))
             {
                 return false;
@@ -210,7 +210,7 @@ impl Windows {
 
     /// Keys held of a subject, and how many were let go.
     pub fn keys(&self, subject: Subject) -> (usize, u64) {
-        self.table(subject).map_or((0, 0), |(_, table)| (table.len, table.evicted))
+        self.table(subject).map_or((0, 0), |(_, table)| (table.len(), table.evicted))
     }
 
     /// Payments of a subject up to this time may be forgotten, seconds since 1970 UTC; 0: none is.

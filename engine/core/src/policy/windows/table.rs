@@ -4,9 +4,11 @@
 //! index    [hash 40 | slot 24]  open addressing, linear probing, at most half full, deletion by shifting back
 //! entries  of one length, in slots in the order in which they came
 //! used     a bit for each slot, set when its key is added to again
+//! free     slots of keys that were let go, the next one to be taken last
 //! ```
 //!
-//! A full table lets a key go for a new one: a hand goes round over the slots, takes the bit of each that
+//! A full table lets some keys go for the next new ones, all at once, so that in between nobody goes and
+//! payments can be judged together: a hand goes round over the slots, takes the bit of each that
 //! was used since it last came by, and stops at the first that was not. So whoever goes was not added to for
 //! one round of the hand, and the newest payment that was ever let go, the horizon, is as old as that.
 
@@ -18,6 +20,12 @@ const SLOT_BITS: u32 = 24;
 const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 /// Words of the index for each key: it is at most half full.
 const INDEX_WORDS: usize = 2;
+
+/// Keys that a full table lets go at once: more than are judged together, unless it is small.
+pub(super) const fn keys_let_go(capacity: usize) -> usize {
+    let (most, share) = (64, capacity / 16);
+    if share < most { share } else { most }
+}
 
 /// Memory of a key besides its entry, bytes. Its bit is an eighth more.
 pub(super) const INDEX_LEN_PER_KEY: usize = INDEX_WORDS * size_of::<u64>();
@@ -31,7 +39,9 @@ pub(super) struct KeyTable {
     /// Length of an entry, words.
     pub(super) words: usize,
     pub(super) used: Box<[u64]>,
-    pub(super) len: usize,
+    /// Slots that were ever taken.
+    pub(super) slots: usize,
+    pub(super) free: Vec<u32>,
     pub(super) hand: usize,
     pub(super) horizon_s: u32,
     pub(super) evicted: u64,
@@ -51,7 +61,8 @@ impl KeyTable {
             entries: table(keys * layout.words())?,
             words: layout.words(),
             used: vec![0; keys / 64].into_boxed_slice(),
-            len: 0,
+            slots: 0,
+            free: Vec::with_capacity(keys_let_go(keys)),
             hand: 0,
             horizon_s: 0,
             evicted: 0,
@@ -61,6 +72,16 @@ impl KeyTable {
     /// Most keys.
     pub fn capacity(&self) -> usize {
         self.used.len() * 64
+    }
+
+    /// Keys that it holds.
+    pub fn len(&self) -> usize {
+        self.slots - self.free.len()
+    }
+
+    /// New keys that it takes before any goes.
+    pub fn room(&self) -> usize {
+        self.capacity() - self.len()
     }
 
     /// Asks the processor for the index line of a key.
@@ -133,11 +154,19 @@ impl KeyTable {
             self.used[slot / 64] |= 1 << (slot % 64);
             return slot;
         }
-        let slot = if self.len < self.capacity() {
-            self.len += 1;
-            self.len - 1
-        } else {
-            self.evict()
+        if self.room() == 0 {
+            (0..keys_let_go(self.capacity())).for_each(|_| self.evict());
+        }
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                let slot = slot as usize;
+                self.used[slot / 64] &= !(1 << (slot % 64));
+                slot
+            }
+            None => {
+                self.slots += 1;
+                self.slots - 1
+            }
         };
         let known_from_s = self.horizon_s;
         layout::begin(self.entry_words_mut(slot), key, known_from_s);
@@ -158,18 +187,21 @@ impl KeyTable {
     /// What happened up to a time may be missing from every key.
     pub fn forget_up_to(&mut self, time_s: u32) {
         self.horizon_s = self.horizon_s.max(time_s);
-        for slot in 0..self.len {
+        // Slots that are free are begun anew when they are taken.
+        for slot in 0..self.slots {
             layout::forget_up_to(self.entry_mut(slot), time_s);
         }
     }
 
-    /// Lets the key go to which the hand comes. Gives its slot.
-    fn evict(&mut self) -> usize {
+    /// Lets the key go to which the hand comes.
+    fn evict(&mut self) {
         let slot = self.pass();
         self.evicted += 1;
         self.horizon_s = self.horizon_s.max(layout::newest_s(self.entry(slot)));
         self.unlink(layout::key(self.entry_words(slot)), slot);
-        slot
+        self.free.push(slot as u32);
+        // So that the hand passes it, should it come by again before it is taken.
+        self.used[slot / 64] |= 1 << (slot % 64);
     }
 
     /// Moves the hand past the first slot that was not used, 64 at a time.
