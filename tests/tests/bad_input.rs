@@ -113,12 +113,15 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     list.reserved_b[25] = 1;
     let mut cluster = ClusterFrame::empty(77);
     cluster.reserved[0] = 1;
-    let frames: [&[u8]; 5] = [
+    let mut label = LabelFrame::empty(77);
+    label.reserved[23] = 1;
+    let frames: [&[u8]; 6] = [
         bytemuck::bytes_of(&reserved),
         bytemuck::bytes_of(&lookup),
         bytemuck::bytes_of(&stats),
         bytemuck::bytes_of(&list),
         bytemuck::bytes_of(&cluster),
+        bytemuck::bytes_of(&label),
     ];
     for bytes in frames {
         let mut raw = Raw::open(at);
@@ -382,6 +385,10 @@ fn a_credential_opens_what_it_is_for_and_nothing_else() {
             .map(drop)
             .expect_err("no admin"),
     );
+    let source = catraca_wire::extension::LabelSource::parse("desk").expect("sound");
+    let label = LabelRequest::new("order-1", None, LabelKind::ConfirmedGood, now_ns(), &source)
+        .expect("sound");
+    forbidden(till.label(&label).map(drop).expect_err("no admin"));
     // Each goes on with what it may do, and what was forbidden was not done.
     assert!(!till.decide(&transaction).expect("decided").duplicate);
     assert_eq!(

@@ -7,8 +7,10 @@
 //!
 //! A reader passes over sections of kinds that it does not know.
 
+mod label;
 mod windows;
 
+pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
 pub use windows::{
     MAX_WINDOW_VALUES, MAX_WINDOWS_SECTION_LEN, WindowValue, read_windows, write_windows,
 };
@@ -24,6 +26,8 @@ pub const SECTION_RULES: u16 = 1;
 pub const SECTION_POLICY: u16 = 2;
 /// Section of what a decision saw in windows of time.
 pub const SECTION_WINDOWS: u16 = 3;
+/// Section of a label.
+pub const SECTION_LABEL: u16 = 4;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;

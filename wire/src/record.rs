@@ -30,6 +30,8 @@ wire_codes! {
         PolicyText = 4 => "policy_text",
         /// The policy whose text lies before it, taken into use.
         PolicyActivated = 5 => "policy_activated",
+        /// What became known of a decision after it was made.
+        Label = 6 => "label",
     }
 }
 
@@ -96,7 +98,7 @@ layout! {
         /// 0.
         reserved_b: [u8; 26],
         /// The transaction, as it was submitted; zeros but for the payer's field in an overlay
-        /// change, which holds the document.
+        /// change, which holds the document, and for id and payer in a label.
         transaction: Transaction,
     }
 }

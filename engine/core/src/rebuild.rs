@@ -99,7 +99,8 @@ impl LoggedChanges {
             Some(kind @ (RecordKind::PolicyText | RecordKind::PolicyActivated)) => {
                 self.policy.take(kind, head, extension);
             }
-            Some(RecordKind::Decision) | None => {}
+            // What became known of a decision changes none that comes.
+            Some(RecordKind::Decision | RecordKind::Label) | None => {}
         }
     }
 

@@ -10,6 +10,8 @@ use catraca_node::log_files::{LogError, LogReader, segment};
 use catraca_node::whole_file::PIECE_LEN;
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
 use catraca_wire::block::BlockIdentity;
+use catraca_wire::extension::{Label, LabelSource};
+use catraca_wire::frame::LabelKind;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -71,6 +73,59 @@ fn scanned(dir: &Path) -> Vec<Option<u64>> {
     });
     assert_eq!(read.expect("readable").end, End::Clean);
     newest
+}
+
+#[test]
+fn labels_are_found_with_their_decisions_however_they_are_looked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut log = written(dir.path(), 100);
+    let source = |text: &str| LabelSource::parse(text).expect("sound");
+    let labelled = decision(8 + IDS);
+    for (number, text) in ["visa", "bank"].into_iter().enumerate() {
+        let label = Label {
+            kind: LabelKind::Chargeback,
+            known_at_ns: 50 - number as u64,
+            source: source(text),
+            shard: 0,
+            lsn: 8 + IDS,
+        };
+        let head = label.to_record(&id(8), &labelled.transaction.payer, 60);
+        log.records(&[(head, label.to_section().to_vec())]);
+        // So much behind it that it lies in a full segment.
+        for _ in 0..40 {
+            log.plain(60);
+        }
+    }
+    log.write(dir.path());
+    let end = log.next_lsn - 1;
+    let mut index = LogIndex::new(own(dir.path()));
+    let reader = LogReader::open(dir.path(), Some(KEY)).expect("a log");
+    let files = IndexFiles::new(own(dir.path()));
+    for payer in [None, Some(labelled.transaction.payer)] {
+        let query = Query { id: id(8), payer };
+        let found = index.find_all(&[end], &query, 256).expect("readable");
+        let of: Vec<_> =
+            found.labels.iter().map(|label| (label.label.source, label.label.lsn)).collect();
+        assert_eq!(of, [(source("visa"), 8 + IDS), (source("bank"), 8 + IDS)]);
+        let decision =
+            found.records.iter().find(|record| record.head.lsn == 8 + IDS).expect("there");
+        assert_eq!(found.labels_of(decision).count(), 2);
+        let counts = found.labels.iter().max_by_key(|label| label.age()).expect("some");
+        assert_eq!(counts.label.source, source("visa"), "it was known last");
+        assert_eq!(found.matches as usize, found.records.len(), "labels are no decisions");
+        work(&mut index, end);
+        for other in [
+            indexed::find(&reader, &files, &query, 256).expect("readable"),
+            lookup::find(&reader, &query, 256).expect("readable"),
+        ] {
+            assert_eq!(
+                (other.labels, other.records),
+                (found.labels.clone(), found.records.clone())
+            );
+        }
+    }
+    let query = Query { id: id(9), payer: None };
+    assert!(index.find_all(&[end], &query, 256).expect("readable").labels.is_empty());
 }
 
 fn work(index: &mut LogIndex, end: u64) {

@@ -16,7 +16,8 @@ use catraca_node::log_files::{checkpoint, log_start, removal};
 use catraca_testkit::log::{KEY, TestLog, decision};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN, sound_head};
-use catraca_wire::frame::Scope;
+use catraca_wire::extension::{Label, LabelSource};
+use catraca_wire::frame::{LabelKind, Scope};
 use catraca_wire::record::{OverlayChange, OverlayOp, RecordKind};
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,6 +29,8 @@ const IN_BLOCK: usize = 1_000;
 const BLOCKS: usize = 2 * MIN_ENTRIES / IN_BLOCK + 20;
 /// After so many blocks a document is listed or unlisted.
 const CHANGE_EVERY: usize = 7;
+/// Labels behind each change, each in a block of its own.
+const LABELS: usize = 20;
 
 struct Node {
     dir: tempfile::TempDir,
@@ -35,7 +38,7 @@ struct Node {
     log: TestLog,
 }
 
-/// A data directory with a log of several segments, decisions and changes of the blacklist in it.
+/// A data directory with a log of several segments, decisions, changes of the blacklist and labels in it.
 fn node() -> Node {
     let dir = tempfile::tempdir().expect("a folder");
     let options = Options { allow_volatile: true, adopt_copy: true };
@@ -54,11 +57,26 @@ fn node() -> Node {
                 sequence,
             };
             log.records(&[(change.to_record(1), Vec::new())]);
+            (0..LABELS).for_each(|_| label(&mut log));
         }
         log.plain(IN_BLOCK);
     }
     log.write(dir.path());
     Node { dir, data_dir, log }
+}
+
+/// A label of the first decision: a start passes over it, and it takes no place of a decision.
+fn label(log: &mut TestLog) {
+    let label = Label {
+        kind: LabelKind::Chargeback,
+        known_at_ns: 1,
+        source: LabelSource::parse("visa").expect("sound"),
+        shard: 0,
+        lsn: 1,
+    };
+    let transaction = decision(label.lsn).transaction;
+    let head = label.to_record(&transaction.id, &transaction.payer, 1);
+    log.records(&[(head, label.to_section().to_vec())]);
 }
 
 impl Node {

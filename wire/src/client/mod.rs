@@ -34,8 +34,9 @@ pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 use crate::document::DocumentKey;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode,
-    FrameKind, LookupFrame, PingFrame, PolicyChange, PolicyFrame, PolicyStateReply, StatsFrame,
-    SubmitFrame, Transaction, TransactionFields, Welcome, transaction_id,
+    FrameKind, LabelFrame, LabelRequest, LabelStateReply, LookupFrame, PingFrame, PolicyChange,
+    PolicyFrame, PolicyStateReply, StatsFrame, SubmitFrame, Transaction, TransactionFields,
+    Welcome, transaction_id,
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
@@ -228,6 +229,19 @@ impl Client {
             PolicyFrame { header: PolicyFrame::empty(0).header, ..PolicyFrame::from(change) };
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::PolicyState, false)? {
             Outcome::Answer(Body::PolicyState(state)) => Ok(*state),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Says what became known of a decision. Not sent twice by itself, and safe to send again: the same label
+    /// is taken once.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with NOT_FOUND when there is no such decision; else as [`Self::blacklist`].
+    pub fn label(&mut self, request: &LabelRequest) -> Result<LabelStateReply, ClientError> {
+        let frame = LabelFrame { header: LabelFrame::empty(0).header, ..LabelFrame::from(request) };
+        match self.ask(bytemuck::bytes_of(&frame), FrameKind::LabelState, false)? {
+            Outcome::Answer(Body::LabelState(state)) => Ok(state),
             other => Err(mismatch(&other)),
         }
     }

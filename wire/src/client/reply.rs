@@ -6,10 +6,10 @@ use crate::address::host_and_port;
 use crate::frame::{
     Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
     ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HistogramHeadFields, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION,
-    PolicyStateFrame, PolicyStateReply, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage,
-    VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome,
-    WelcomeFrame, text_of, view,
+    HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, MAX_DETAIL_LEN,
+    MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame, PolicyStateReply, PongFrame,
+    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
+    VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -107,6 +107,7 @@ pub(super) enum Body {
     Record(Box<StoredDecision>),
     BlacklistState(BlacklistStateReply),
     PolicyState(Box<PolicyStateReply>),
+    LabelState(LabelStateReply),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
     ClusterState(Box<ClusterState>),
@@ -122,6 +123,7 @@ impl Body {
             Self::Record(_) => FrameKind::Record,
             Self::BlacklistState(_) => FrameKind::BlacklistState,
             Self::PolicyState(_) => FrameKind::PolicyState,
+            Self::LabelState(_) => FrameKind::LabelState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
@@ -143,6 +145,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::Record => RECORD_REPLY_LEN..=RECORD_REPLY_LEN + MAX_EXTENSION_LEN,
         FrameKind::BlacklistState => BlacklistStateFrame::LEN..=BlacklistStateFrame::LEN,
         FrameKind::PolicyState => PolicyStateFrame::LEN..=PolicyStateFrame::LEN,
+        FrameKind::LabelState => LabelStateFrame::LEN..=LabelStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
         FrameKind::Error => ErrorFrame::LEN..=ErrorFrame::LEN,
@@ -182,6 +185,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         FrameKind::PolicyState => Body::PolicyState(Box::new(PolicyStateReply::from(
             view::<PolicyStateFrame>(frame).ok_or_else(wrong_length)?,
         ))),
+        FrameKind::LabelState => label_state(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Histogram => histogram(frame, flags)?,
         FrameKind::Pong => Body::Pong {
             server_time_ns: view::<PongFrame>(frame)
@@ -249,6 +253,12 @@ fn record(frame: &[u8]) -> Result<Body, ProtocolError> {
         record: Record::from(head),
         extension: extension.to_vec(),
     })))
+}
+
+fn label_state(frame: &LabelStateFrame) -> Result<Body, ProtocolError> {
+    code("verdict", frame.verdict, Verdict::from_wire(frame.verdict))?;
+    code("label", frame.counts, LabelKind::from_wire(frame.counts))?;
+    Ok(Body::LabelState(LabelStateReply::from(frame)))
 }
 
 fn histogram(frame: &[u8], flags: u16) -> Result<Body, ProtocolError> {

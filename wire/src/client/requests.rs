@@ -1,10 +1,12 @@
-//! Building BLACKLIST, POLICY and CLUSTER requests from what a caller has.
+//! Building BLACKLIST, POLICY, LABEL and CLUSTER requests from what a caller has.
 
 use super::ClientError;
-use crate::document::DocumentKey;
+use crate::document::{DOCUMENT_LEN, DocumentKey};
+use crate::extension::LabelSource;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest,
-    MAX_PATH_LEN, PolicyChange, PolicyFrame, PolicyOp, Scope, fill,
+    LabelFrame, LabelKind, LabelRequest, MAX_PATH_LEN, PolicyChange, PolicyFrame, PolicyOp, Scope,
+    fill, transaction_id,
 };
 
 impl BlacklistChange {
@@ -88,6 +90,32 @@ impl PolicyChange {
 
     fn of(op: PolicyOp) -> Self {
         Self { op: op.to_wire(), ..Self::from(&PolicyFrame::empty(0)) }
+    }
+}
+
+impl LabelRequest {
+    /// Says what became known of the decision on a transaction, when (nanoseconds since 1970 UTC), and who
+    /// says so; `payer` where several have that id.
+    ///
+    /// # Errors
+    /// [`ClientError::Argument`] for an id that can't be one.
+    pub fn new(
+        id: &str,
+        payer: Option<DocumentKey>,
+        kind: LabelKind,
+        known_at_ns: u64,
+        source: &LabelSource,
+    ) -> Result<Self, ClientError> {
+        let id = transaction_id(id).ok_or_else(|| {
+            ClientError::Argument(
+                "a transaction id is 1 to 32 printable ASCII characters without spaces".to_owned(),
+            )
+        })?;
+        let payer = payer.map_or([0; DOCUMENT_LEN], DocumentKey::to_wire);
+        let (source, source_len) = source.to_wire();
+        let label = kind.to_wire();
+        let empty = Self::from(&LabelFrame::empty(0));
+        Ok(Self { id, payer, label, source_len, known_at_ns, source, ..empty })
     }
 }
 

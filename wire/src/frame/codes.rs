@@ -72,6 +72,10 @@ wire_codes! {
         Policy = 16 => "POLICY",
         /// The policy in force after a POLICY.
         PolicyState = 17 => "POLICY_STATE",
+        /// Says what became known of a decision.
+        Label = 18 => "LABEL",
+        /// The labelled decision after a LABEL.
+        LabelState = 19 => "LABEL_STATE",
     }
 }
 
@@ -176,6 +180,29 @@ wire_codes! {
         Activate = 2 => "activate",
         /// Take the policy that was in force before into use again.
         Rollback = 3 => "rollback",
+    }
+}
+
+wire_codes! {
+    /// What became known of a decision.
+    LabelKind: u8 {
+        /// The payer's bank accepted that the Pix was fraud, and asked for the money back (MED).
+        MedAccepted = 1 => "med_accepted",
+        /// Such a claim was rejected.
+        MedRejected = 2 => "med_rejected",
+        /// The payer disputed the payment, and got the money back.
+        Chargeback = 3 => "chargeback",
+        /// A person looked at what was taken for fraud: it was none.
+        FalsePositive = 4 => "false_positive",
+        /// The payer, or a person who asked, says that the payment was good.
+        ConfirmedGood = 5 => "confirmed_good",
+    }
+}
+
+impl LabelKind {
+    /// Whether it says that the payment was fraud; else it was good.
+    pub const fn is_fraud(self) -> bool {
+        matches!(self, Self::MedAccepted | Self::Chargeback)
     }
 }
 

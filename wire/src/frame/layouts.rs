@@ -36,6 +36,8 @@ macro_rules! frame {
     };
 }
 
+pub(super) use frame;
+
 frame! {
     /// A client's first frame.
     Hello as HelloFrame, Hello, 128; {

@@ -7,6 +7,7 @@
 //! frames' fields in `layouts`; here is what all frames have in common.
 
 mod codes;
+mod labels;
 mod layouts;
 
 use bytemuck::{Pod, Zeroable};
@@ -14,10 +15,11 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 pub(crate) use codes::wire_codes;
 pub use codes::{
-    BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, ListSource,
-    PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES,
-    Verdict,
+    BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, LabelKind,
+    ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
+    VERDICT_SHADOW_DISAGREES, Verdict,
 };
+pub use labels::*;
 pub use layouts::*;
 
 /// The protocol version this build speaks. A server answers a HELLO whose range holds it.
@@ -38,6 +40,8 @@ pub const MAX_CREDENTIAL_LEN: usize = 64;
 pub const MAX_CLIENT_NAME_LEN: usize = 40;
 /// Longest path of a BLACKLIST load or a POLICY activation, bytes.
 pub const MAX_PATH_LEN: usize = 256;
+/// Longest source of a label, bytes.
+pub const MAX_LABEL_SOURCE_LEN: usize = 64;
 /// The promise to the caller: the largest budget, and the default where a SUBMIT says 0,
 /// microseconds.
 pub const MAX_BUDGET_US: u32 = 2_000_000;
@@ -188,6 +192,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::Ping => Some(PingFrame::LEN),
         FrameKind::Cluster => Some(ClusterFrame::LEN),
         FrameKind::Policy => Some(PolicyFrame::LEN),
+        FrameKind::Label => Some(LabelFrame::LEN),
         _ => None,
     }
 }

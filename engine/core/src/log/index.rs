@@ -1,12 +1,12 @@
-//! The index of one full segment: where the decisions on a transaction id lie. Made from the
+//! The index of one full segment: where the decisions on a transaction id, and their labels, lie. Made from the
 //! segment's blocks, kept in a file beside it, and made anew whenever it is missing or unsound: the
 //! log says what was decided, an index only where to look.
 //!
 //! ```text
-//! head 224 bytes │ changes, 4 bytes each │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ entries, 10 bytes each
+//! head 232 bytes │ changes, 4 bytes each │ filter, lines of 64 bytes │ directory, 16 bytes a bucket │ entries, 10 bytes each
 //! ```
 //!
-//! Changes are the blocks with records other than decisions: a start reads them, and of the decisions
+//! Changes are the blocks with records other than decisions and labels: a start reads them, and of the decisions
 //! only as many as its tables hold. For this it opens head and changes alone, the [`SegmentSummary`],
 //! which have a check of their own: a history of any length has few of those. Look-ups hold everything
 //! but the entries in memory, some 1.4 bytes a decision. So an id that is not in the segment costs one cache line, except for one in a hundred;
@@ -31,12 +31,12 @@ use std::hash::Hasher;
 /// First bytes of an index file.
 pub const INDEX_MAGIC: [u8; 8] = *b"CATRINDX";
 /// Version of the layout below.
-pub const INDEX_VERSION: u16 = 2;
+pub const INDEX_VERSION: u16 = 3;
 /// Length of the head, bytes.
-pub const INDEX_HEAD_LEN: usize = 224;
+pub const INDEX_HEAD_LEN: usize = 232;
 /// Length of an entry, bytes.
 pub const ENTRY_LEN: usize = 10;
-/// Most decisions of one segment: 1 GiB of records.
+/// Most decisions and labels of one segment: 1 GiB of records.
 pub const MAX_ENTRIES: usize = 4 << 20;
 
 /// Entries of a bucket on average: a bucket is then read in one page or two.
@@ -81,6 +81,9 @@ struct Head {
     /// The payers' positions ([`crate::owner`]) lie from here to here, rounded.
     lowest_payer: u64_ule,
     highest_payer: u64_ule,
+    /// Entries that are labels; the others are decisions.
+    labels: u32_ule,
+    reserved: [u8; 4],
     /// Keyed BLAKE3 of filter and directory.
     look_check: [u8; 32],
     /// Keyed BLAKE3 of all bytes before it, and of the changes.
@@ -100,7 +103,7 @@ struct Bucket {
     check: [u8; 8],
 }
 
-/// An entry: a decision on an id.
+/// An entry: a decision on an id, or its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 struct Entry {
@@ -276,7 +279,7 @@ impl SegmentIndex {
         self.summary.head.held_len() - INDEX_HEAD_LEN
     }
 
-    /// The entries to read for an id; `None` when the segment surely has no decision on it.
+    /// The entries to read for an id; `None` when the segment surely has no decision on it, and no label.
     pub fn look(&self, id: IdHash) -> Option<BucketRead> {
         let line = part(id.0, self.filter.len() / LINE_WORDS) * LINE_WORDS;
         if !bits_of(id.0).all(|(word, bit)| self.filter[line + word] & bit != 0) {
@@ -292,7 +295,7 @@ impl SegmentIndex {
         Some(BucketRead { bucket, offset: (held + first * ENTRY_LEN) as u64, len })
     }
 
-    /// Where blocks begin in the segment, bytes, that may hold decisions on an id (of a payer): the
+    /// Where blocks begin in the segment, bytes, that may hold decisions on an id (of a payer), or their labels: the
     /// newest first, each once. `bytes` are what was asked for.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use bytemuck::Pod;
 use catraca_wire::frame::{
-    self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame,
+    self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame, LabelFrame,
     LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
 };
 
@@ -18,6 +18,7 @@ pub(super) enum Request<'f> {
     Stats(&'f StatsFrame),
     Cluster(&'f ClusterFrame),
     Policy(&'f PolicyFrame),
+    Label(&'f LabelFrame),
 }
 
 impl<'f> Request<'f> {
@@ -43,6 +44,9 @@ impl<'f> Request<'f> {
             FrameKind::Policy => {
                 let is_zero = |f: &PolicyFrame| f.reserved_a == 0 && f.reserved_b == [0; 12];
                 view(whole, is_zero).map(Self::Policy)
+            }
+            FrameKind::Label => {
+                view(whole, |f: &LabelFrame| f.reserved == [0; 24]).map(Self::Label)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

@@ -10,8 +10,8 @@ use crate::policy::Policy;
 use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::frame::{
-    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LookupFrame,
-    PolicyFrame, Role, TransactionFields,
+    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
+    LookupFrame, PolicyFrame, Role, TransactionFields,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -171,6 +171,8 @@ pub enum ControlRequest {
     Blacklist(BlacklistFrame),
     /// Change or describe the policy.
     Policy(PolicyFrame),
+    /// Take what became known of a decision.
+    Label(LabelFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
     /// Describe or change who decides.

@@ -53,6 +53,7 @@ impl<B: BlockMemory> Shard<B> {
                 (allowed, ControlRequest::Cluster(*request))
             }
             Request::Policy(change) => (permissions.admin, ControlRequest::Policy(*change)),
+            Request::Label(label) => (permissions.admin, ControlRequest::Label(*label)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
         self.ask_control(id, correlation, allowed, request);
@@ -112,7 +113,10 @@ impl<B: BlockMemory> Shard<B> {
         let refusal = if !allowed {
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
         } else if self.role != Role::Primary
-            && matches!(request, ControlRequest::Blacklist(_) | ControlRequest::Policy(_))
+            && matches!(
+                request,
+                ControlRequest::Blacklist(_) | ControlRequest::Policy(_) | ControlRequest::Label(_)
+            )
         {
             NOT_PRIMARY
         } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {

@@ -13,7 +13,7 @@ use crate::in_use::InUse;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::frame::{BlacklistFrame, ErrorCode, PolicyFrame, Role};
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Shard whose stream keeps changes.
 const CHANGES_SHARD: usize = 0;
@@ -26,16 +26,34 @@ pub(super) enum ChangeRequest {
     PolicyPrepared(Box<Prepared>),
 }
 
+/// What the task that changes things is to do.
+#[allow(clippy::large_enum_variant, reason = "rare, and moved twice")]
+pub(super) enum Work {
+    /// What a client asks for, or has asked for.
+    Change(Asker, ChangeRequest),
+    /// Only have a record logged.
+    Log(Box<ControlRecord>, oneshot::Sender<Result<(), Refused>>),
+}
+
 /// The way to the task that changes things.
+#[derive(Clone)]
 pub(super) struct Handle {
-    requests: mpsc::UnboundedSender<(Asker, ChangeRequest)>,
+    requests: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedSender<ToControl>,
 }
 
 impl Handle {
     /// A client's request. Bounded by what each shard lets through.
     pub fn request(&self, asker: Asker, request: ChangeRequest) {
-        let _ = self.requests.send((asker, request));
+        let _ = self.requests.send(Work::Change(asker, request));
+    }
+
+    /// Has a record logged that changes nothing, between two changes, and waits until it is committed.
+    pub async fn log(&self, record: Box<ControlRecord>) -> Result<(), Refused> {
+        let (reply, logged) = oneshot::channel();
+        let stopping = || Refused(ErrorCode::ShuttingDown, "the node is stopping".to_owned());
+        self.requests.send(Work::Log(record, reply)).map_err(|_| stopping())?;
+        logged.await.map_err(|_| stopping())?
     }
 
     /// What a core reports of the change under way: a few messages a core.
@@ -47,7 +65,7 @@ impl Handle {
 /// The log and the cores, as a change uses them.
 pub(super) struct Changing {
     pub control: Rc<Control>,
-    requests: mpsc::UnboundedSender<(Asker, ChangeRequest)>,
+    requests: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedReceiver<ToControl>,
 }
 
@@ -75,7 +93,15 @@ pub(super) fn start(
         if !list_logged {
             lists.log_in_use(&mut changing).await;
         }
-        while let Some((asker, request)) = waiting.recv().await {
+        while let Some(work) = waiting.recv().await {
+            let (asker, request) = match work {
+                Work::Change(asker, request) => (asker, request),
+                Work::Log(record, reply) => {
+                    // Who asked may be gone.
+                    let _ = reply.send(changing.log(record).await);
+                    continue;
+                }
+            };
             let answer = match request {
                 ChangeRequest::Blacklist(frame) => {
                     lists.request(&mut changing, asker, &frame).await.map(Some)
@@ -99,7 +125,7 @@ pub(super) fn start(
 
 impl Changing {
     /// The way back to here, for what is done beside the changes.
-    pub fn requests(&self) -> mpsc::UnboundedSender<(Asker, ChangeRequest)> {
+    pub fn requests(&self) -> mpsc::UnboundedSender<Work> {
         self.requests.clone()
     }
 

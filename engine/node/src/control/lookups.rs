@@ -7,7 +7,7 @@
 use crate::descriptors::Seldom;
 use crate::log_files::LogError;
 use crate::log_files::dedupe_file::DedupeFiles;
-use crate::log_files::lookup::{OwnLog, Query, StoredRecord};
+use crate::log_files::lookup::{Found, MAX_FOUND, OwnLog, Query, StoredRecord};
 use crate::log_files::search::LogIndex;
 use crate::replication::Replication;
 use std::sync::Arc;
@@ -32,9 +32,14 @@ const PROMOTION_PAUSE: Duration = Duration::from_millis(10);
 /// A found record, or why the log could not be read.
 pub(super) type Answer = Result<Option<StoredRecord>, Arc<LogError>>;
 
-struct Asked {
-    query: Query,
-    reply: oneshot::Sender<Answer>,
+/// All decisions on a query with their labels, or why the log could not be read.
+pub(super) type AllAnswer = Result<Found, Arc<LogError>>;
+
+enum Asked {
+    /// For the newest decision.
+    Newest(Query, oneshot::Sender<Answer>),
+    /// For all of them, with their labels.
+    All(Query, oneshot::Sender<AllAnswer>),
 }
 
 /// The way to the thread.
@@ -45,7 +50,14 @@ impl Handle {
     /// The newest decision that fits. At most as many wait as the shards let through.
     pub async fn find(&self, query: Query) -> Option<Answer> {
         let (reply, answered) = oneshot::channel();
-        self.0.send(Asked { query, reply }).ok()?;
+        self.0.send(Asked::Newest(query, reply)).ok()?;
+        answered.await.ok()
+    }
+
+    /// All decisions that fit, at most [`MAX_FOUND`], and their labels.
+    pub async fn find_all(&self, query: Query) -> Option<AllAnswer> {
+        let (reply, answered) = oneshot::channel();
+        self.0.send(Asked::All(query, reply)).ok()?;
         answered.await.ok()
     }
 }
@@ -100,7 +112,11 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
         };
         let mut batch = vec![first];
         batch.extend(asked.try_iter());
-        let queries: Vec<Query> = batch.iter().map(|asked| asked.query).collect();
+        let newest = |asked: &Asked| match asked {
+            Asked::Newest(query, _) => Some(*query),
+            Asked::All(..) => None,
+        };
+        let queries: Vec<Query> = batch.iter().filter_map(newest).collect();
         let ends = loop {
             match replication.durable_ends() {
                 Some(ends) => break ends,
@@ -114,12 +130,23 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
         }
         let mut found = found.map(Vec::into_iter);
         for asked in batch {
-            let answer = match &mut found {
-                Ok(records) => Ok(records.next().flatten()),
-                Err(error) => Err(Arc::clone(error)),
-            };
             // Who asked may be gone.
-            let _ = asked.reply.send(answer);
+            match asked {
+                Asked::Newest(_, reply) => {
+                    let answer = match &mut found {
+                        Ok(records) => Ok(records.next().flatten()),
+                        Err(error) => Err(Arc::clone(error)),
+                    };
+                    let _ = reply.send(answer);
+                }
+                Asked::All(query, reply) => {
+                    let all = index.find_all(&ends, &query, MAX_FOUND).map_err(Arc::new);
+                    if let Err(error) = &all {
+                        tell(error);
+                    }
+                    let _ = reply.send(all);
+                }
+            }
         }
     }
 }

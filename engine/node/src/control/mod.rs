@@ -10,6 +10,7 @@ mod checkpoints;
 mod cluster;
 mod exposition;
 mod http;
+mod labels;
 mod list_metrics;
 mod list_request;
 mod lists;
@@ -207,12 +208,13 @@ async fn serve(
         setup.dedupe_entries,
         Arc::clone(&control.replication),
     );
+    let labels = labels::start(&control, changes.clone(), lookups.clone());
     let segments =
         segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(
         Rc::clone(&control),
-        changes,
+        (changes, labels),
         stats.clone(),
         lookups,
         segments,
@@ -249,7 +251,7 @@ async fn serve(
 /// Hands each message of the cores to whom it concerns.
 async fn dispatch(
     control: Rc<Control>,
-    changes: changes::Handle,
+    (changes, labels): (changes::Handle, labels::Handle),
     stats: stats::Handle,
     lookups: lookups::Handle,
     segments: segments::Handle,
@@ -286,6 +288,7 @@ async fn dispatch(
                         ControlRequest::Policy(frame) => {
                             changes.request(asker, ChangeRequest::Policy(frame));
                         }
+                        ControlRequest::Label(frame) => labels.request(asker, frame),
                         ControlRequest::Cluster(request) => {
                             tokio::task::spawn_local(cluster::request(
                                 Rc::clone(&control),

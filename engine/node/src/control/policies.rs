@@ -2,7 +2,7 @@
 //! between two batches.
 
 use super::answer::Asker;
-use super::changes::{ChangeRequest, Changing};
+use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
 use super::policy_metrics::PolicyFigures;
 use super::windows;
@@ -97,7 +97,7 @@ impl Policies {
             let windows = windows::read_all(&control, &policy).await;
             let prepared = Box::new(Prepared { text, file, windows });
             // Nobody takes it when the node stops.
-            let _ = requests.send((asker, ChangeRequest::PolicyPrepared(prepared)));
+            let _ = requests.send(Work::Change(asker, ChangeRequest::PolicyPrepared(prepared)));
         });
         Ok(None)
     }

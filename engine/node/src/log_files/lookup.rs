@@ -1,4 +1,4 @@
-//! The stored decisions on a transaction id. [`find`] scans every stream of a folder to its end,
+//! The stored decisions on a transaction id, and their labels. [`find`] scans every stream of a folder to its end,
 //! and says where one is damaged: for a person who asks; [`indexed`](super::indexed) asks the indexes
 //! beside the segments first. A running node looks in its own streams by their indexes
 //! ([`search`](super::search)).
@@ -10,6 +10,7 @@ use crate::whole_file;
 use catraca_core::log::{BlockLocation, SoundBlock};
 use catraca_wire::block::ChainKey;
 use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::extension::Label;
 use catraca_wire::frame::TRANSACTION_ID_LEN;
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::ops::ControlFlow;
@@ -18,6 +19,10 @@ use std::path::PathBuf;
 /// Most records that a look-up gives back: ids repeat only between payers, and a person reads the
 /// answer.
 pub const MAX_FOUND: usize = 256;
+
+/// Most labels that a look-up gives back, and that one decision may have: a person reads them, and what can be
+/// said of a payment is soon said.
+pub const MAX_LABELS_FOUND: usize = 256;
 
 /// A record out of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,46 @@ pub struct StoredRecord {
     pub extension: Vec<u8>,
 }
 
+/// A label out of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredLabel {
+    /// What it says, and of which decision.
+    pub label: Label,
+    /// Sequence number of its own record, in stream 0.
+    pub lsn: u64,
+    /// When it was recorded, nanoseconds since 1970 UTC.
+    pub logged_at_ns: u64,
+    /// Id of the labelled transaction.
+    pub id: [u8; TRANSACTION_ID_LEN],
+    /// Payer of the labelled transaction.
+    pub payer: [u8; DOCUMENT_LEN],
+}
+
+impl StoredLabel {
+    /// Out of a record; `None` if it is none, or an unsound one.
+    pub fn from_record(head: &RecordHead, extension: &[u8]) -> Option<Self> {
+        Some(Self {
+            label: Label::from_record(head, extension)?,
+            lsn: head.lsn.to_native(),
+            logged_at_ns: head.decided_at_ns.to_native(),
+            id: head.transaction.id,
+            payer: head.transaction.payer,
+        })
+    }
+
+    /// What orders the labels of a decision: the last one counts.
+    pub const fn age(&self) -> (u64, u64) {
+        (self.label.known_at_ns, self.lsn)
+    }
+
+    /// Whether it is of this decision, which has that place in the log.
+    pub fn is_of(&self, shard: u16, decision: &RecordHead) -> bool {
+        (self.label.shard, self.label.lsn) == (shard, decision.lsn.to_native())
+            && self.id == decision.transaction.id
+            && self.payer == decision.transaction.payer
+    }
+}
+
 /// What a look-up found.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
@@ -37,19 +82,30 @@ pub struct Found {
     pub records: Vec<StoredRecord>,
     /// How many there are; more than `records` holds when the limit cut some off.
     pub matches: u64,
+    /// Labels of decisions with that id, in the order of the log; of more than [`MAX_LABELS_FOUND`] the newest.
+    pub labels: Vec<StoredLabel>,
     /// How each stream's reading ended. Where that is damage, decisions behind it were not seen.
     pub streams: Vec<(u16, StreamRead)>,
 }
 
 impl Found {
-    /// Takes what a block has of decisions on a query; keeps `limit` and some, the newest.
+    /// Takes what a block has of decisions on a query, and of their labels; keeps `limit` of the decisions and
+    /// some, the newest.
     pub(super) fn take(&mut self, block: &SoundBlock<'_>, query: &Query, limit: usize) {
         for (head, extension) in block.records() {
             let transaction = &head.transaction;
-            if head.kind != RecordKind::Decision.to_wire()
+            let kind = RecordKind::from_wire(head.kind);
+            if !matches!(kind, Some(RecordKind::Decision | RecordKind::Label))
                 || transaction.id != query.id
                 || query.payer.is_some_and(|payer| transaction.payer != payer)
             {
+                continue;
+            }
+            if kind == Some(RecordKind::Label) {
+                self.labels.extend(StoredLabel::from_record(head, extension));
+                if self.labels.len() >= 2 * MAX_LABELS_FOUND {
+                    self.keep_newest(limit);
+                }
                 continue;
             }
             self.matches += 1;
@@ -64,8 +120,19 @@ impl Found {
         }
     }
 
-    /// Keeps so many, the newest, in order.
+    /// The labels of one of the decisions.
+    pub fn labels_of<'f>(
+        &'f self,
+        decision: &'f StoredRecord,
+    ) -> impl Iterator<Item = &'f StoredLabel> {
+        self.labels.iter().filter(|label| label.is_of(decision.place.shard, &decision.head))
+    }
+
+    /// Keeps so many decisions, the newest, in order; and of the labels the newest.
     pub(super) fn keep_newest(&mut self, limit: usize) {
+        self.labels.sort_by_key(|label| label.lsn);
+        let older = self.labels.len().saturating_sub(MAX_LABELS_FOUND);
+        self.labels.drain(..older);
         self.records.sort_by_key(|record| std::cmp::Reverse(age(&record.head)));
         self.records.truncate(limit);
     }

@@ -6,6 +6,8 @@
 //! makes the indexes. One that is missing or unsound is made anew from its segment. The files with
 //! what the dedupe table needs are made by the way: nobody else reads all of the log.
 
+mod all;
+
 use super::cursor::{BlockCursor, last_segment_up_to, segment_start};
 use super::dedupe_file::{DedupeFiles, Writing};
 use super::error::LogError;
@@ -17,6 +19,7 @@ use catraca_core::log::{SoundBlock, Tail};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
 use catraca_wire::record::RecordKind;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Log read in one slice of work, bytes: look-ups wait for the slice under way, and decisions may
@@ -332,20 +335,39 @@ impl StreamIndex {
         files: &IndexFiles,
         query: &Query,
     ) -> Result<Option<StoredRecord>, LogError> {
+        let (shard, mut newest) = (self.shard, None);
+        self.each(files, query, |segment, offset| {
+            newest = newest_in(files, shard, segment, offset, query)?;
+            Ok(match newest {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
+        })?;
+        Ok(newest)
+    }
+
+    /// Shows where each block begins that may hold a decision on a query, or its label: segment and offset,
+    /// the newest first, until told to stop.
+    fn each(
+        &mut self,
+        files: &IndexFiles,
+        query: &Query,
+        mut show: impl FnMut(u32, u64) -> Result<ControlFlow<()>, LogError>,
+    ) -> Result<(), LogError> {
         let first = self.begin(files)?;
-        let Some(open) = &self.open else { return Ok(None) };
+        let Some(open) = &self.open else { return Ok(()) };
         let id = files.keys.id(&query.id);
         let payer = query.payer.as_ref().map(|payer| files.keys.payer(payer));
         let mut segment = open.segment;
         let mut blocks = open.builder.blocks(id, payer);
         loop {
             for &offset in &blocks {
-                if let Some(record) = newest_in(files, self.shard, segment, offset, query)? {
-                    return Ok(Some(record));
+                if show(segment, offset)?.is_break() {
+                    return Ok(());
                 }
             }
             if segment <= first {
-                return Ok(None);
+                return Ok(());
             }
             segment -= 1;
             blocks = self.blocks(files, segment, id, payer)?;

@@ -129,6 +129,16 @@ pub fn frames() -> Value {
         policy("policy_rollback", PolicyOp::Rollback, "", [0xff; 32]),
         policy("policy_describe", PolicyOp::Describe, "", [0; 32]),
         policy_state(),
+        label("label_any_payer", "order-1", None, LabelKind::Chargeback, "visa"),
+        label(
+            "label_longest",
+            "E1234567820261122123400000000001",
+            Some("04933228680"),
+            LabelKind::ConfirmedGood,
+            &"~".repeat(MAX_LABEL_SOURCE_LEN),
+        ),
+        label_state("label_state", 1, 2),
+        label_state("label_state_unchanged", 0, u32::MAX),
         stats("stats_one_shard", 0),
         stats("stats_all_shards", ALL_SHARDS),
         histogram("histogram_more", Stage::Ingress, FLAG_MORE, b"\xde\xad\xbe\xef"),
@@ -380,6 +390,46 @@ fn policy_state() -> Value {
         bytemuck::bytes_of(&PolicyStateFrame::from(&state)),
         fields,
     )
+}
+
+fn label(name: &str, id: &str, payer: Option<&str>, kind: LabelKind, source: &str) -> Value {
+    let request = LabelRequest {
+        header: of(FrameKind::Label, LabelFrame::LEN, 0, 16),
+        id: transaction_id(id).expect("an id"),
+        payer: payer.map_or([0; 14], document),
+        label: kind.to_wire(),
+        source_len: source.len() as u8,
+        known_at_ns: MOMENT_NS,
+        source: filled(source),
+        reserved: [0; 24],
+    };
+    let fields = fields!(request;
+        text: id, payer, source;
+        small: label, source_len;
+        large: known_at_ns;
+        bytes: reserved;
+    );
+    vector(name, request.header, bytemuck::bytes_of(&LabelFrame::from(&request)), fields)
+}
+
+fn label_state(name: &str, changed: u8, labels: u32) -> Value {
+    let state = LabelStateReply {
+        header: of(FrameKind::LabelState, LabelStateFrame::LEN, 0, 16),
+        changed,
+        verdict: Verdict::Approve.to_wire(),
+        shard: 3,
+        labels,
+        lsn: 41,
+        decided_at_ns: MOMENT_NS,
+        counts: LabelKind::Chargeback.to_wire(),
+        reserved: [0; 23],
+    };
+    let fields = fields!(state;
+        small: changed, verdict, shard, labels, counts;
+        large: lsn, decided_at_ns;
+        bytes: reserved;
+    );
+    vector(name, state.header, bytemuck::bytes_of(&LabelStateFrame::from(&state)), fields)
 }
 
 fn stats(name: &str, shard: u16) -> Value {

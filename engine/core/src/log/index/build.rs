@@ -8,7 +8,7 @@ use crate::log::{SoundBlock, Tail};
 use crate::owner::position;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::BLOCK_ALIGN;
-use catraca_wire::record::RecordKind;
+use catraca_wire::record::{RecordHead, RecordKind};
 
 /// What is left out of the payers' positions, so that nobody reads a document out of one: the rest still
 /// tells shards apart.
@@ -28,6 +28,8 @@ pub struct IndexBuilder {
     newest_event_ns: u64,
     lowest_payer: u64,
     highest_payer: u64,
+    /// Entries that are labels.
+    labels: u32,
 }
 
 impl Default for IndexBuilder {
@@ -43,6 +45,7 @@ impl Default for IndexBuilder {
             newest_event_ns: 0,
             lowest_payer: u64::MAX,
             highest_payer: 0,
+            labels: 0,
         }
     }
 }
@@ -56,6 +59,11 @@ impl IndexBuilder {
         (self.tail, self.last_offset) = (Tail::after(block), block.place.block_offset);
         let page = (block.place.block_offset / BLOCK_ALIGN as u64) as u32;
         for (head, _) in block.records() {
+            if head.kind == RecordKind::Label.to_wire() {
+                self.labels += 1;
+                self.entry(head, page, keys);
+                continue;
+            }
             if head.kind != RecordKind::Decision.to_wire() {
                 if self.changes.last() != Some(&page) {
                     self.changes.push(page);
@@ -73,13 +81,18 @@ impl IndexBuilder {
             let at_ns = head.decided_at_ns.to_native();
             self.oldest_ns = self.oldest_ns.min(at_ns);
             self.newest_ns = self.newest_ns.max(at_ns);
-            let id = keys.id(&head.transaction.id);
-            self.entries.push((id.0, page, keys.payer(&head.transaction.payer).0));
+            self.entry(head, page, keys);
         }
     }
 
-    /// Where blocks begin, bytes, that hold decisions on an id (of a payer), as far as their hashes
-    /// tell: the newest first, each once.
+    /// What finds a record by its transaction.
+    fn entry(&mut self, head: &RecordHead, page: u32, keys: &IndexKeys) {
+        let id = keys.id(&head.transaction.id);
+        self.entries.push((id.0, page, keys.payer(&head.transaction.payer).0));
+    }
+
+    /// Where blocks begin, bytes, that hold decisions on an id (of a payer), or their labels, as far as their
+    /// hashes tell: the newest first, each once.
     pub fn blocks(&self, id: IdHash, payer: Option<PayerHash>) -> Vec<u64> {
         let entries = self
             .entries
@@ -91,7 +104,7 @@ impl IndexBuilder {
         pages.into_iter().map(|page| u64::from(page) * BLOCK_ALIGN as u64).collect()
     }
 
-    /// Decisions taken.
+    /// Decisions and labels taken.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -164,6 +177,8 @@ impl IndexBuilder {
             newest_event_ns: self.newest_event_ns.into(),
             lowest_payer: lowest_payer.into(),
             highest_payer: highest_payer.into(),
+            labels: self.labels.into(),
+            reserved: [0; 4],
             look_check: keys.look_check(&filter, &directory),
             check: [0; 32],
         };

@@ -110,7 +110,7 @@ impl SegmentSummary {
 
     /// Decisions in the segment.
     pub fn decisions(&self) -> u64 {
-        u64::from(self.head.entries.to_native())
+        u64::from(self.head.entries.to_native().saturating_sub(self.head.labels.to_native()))
     }
 
     /// The latest of the transactions' own times, nanoseconds since 1970 UTC; 0 without a decision.
@@ -123,7 +123,7 @@ impl SegmentSummary {
         self.head.lowest_payer.to_native()..=self.head.highest_payer.to_native()
     }
 
-    /// Where blocks begin, bytes, that have other records than decisions, in order.
+    /// Where blocks begin, bytes, that have other records than decisions and labels, in order.
     pub fn changes(&self) -> impl Iterator<Item = u64> {
         self.changes.iter().map(|&page| u64::from(page) * BLOCK_ALIGN as u64)
     }

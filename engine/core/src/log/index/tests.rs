@@ -3,6 +3,8 @@ use crate::log::recovery::Recovery;
 use crate::owner::position;
 use catraca_testkit::log::{CLUSTER, KEY, TestLog, decision, id};
 use catraca_wire::DocumentKey;
+use catraca_wire::extension::{Label, LabelSource};
+use catraca_wire::frame::LabelKind;
 use std::collections::BTreeSet;
 
 /// The index of one segment, as a file, and where each id's blocks begin.
@@ -47,6 +49,36 @@ fn blocks(index: &SegmentIndex, file: &[u8], number: u64, payer: Option<u64>) ->
     let Some(read) = index.look(hash) else { return Vec::new() };
     let bytes = &file[read.offset as usize..][..read.len];
     index.blocks(read, bytes, hash, payer, &keys).expect("sound")
+}
+
+#[test]
+fn labels_are_found_by_their_transaction_and_are_no_changes() {
+    let label = Label {
+        kind: LabelKind::Chargeback,
+        known_at_ns: 5,
+        source: LabelSource::parse("visa").expect("sound"),
+        shard: 0,
+        lsn: 3,
+    };
+    let labelled = decision(3).transaction;
+    let head = label.to_record(&id(900_000), &labelled.payer, 9);
+    let mut log = TestLog::new(4 << 20);
+    log.plain(10);
+    let block = log.records(&[(head, label.to_section().to_vec())]);
+    let keys = IndexKeys::new(&KEY);
+    let mut builder = IndexBuilder::default();
+    let mut recovery = Recovery::new(Some(CLUSTER), 0, Some(&KEY));
+    let fed = recovery.feed(0, &log.segments[0], &mut |block| {
+        builder.take(block, &keys);
+        std::ops::ControlFlow::Continue(())
+    });
+    assert!(fed.is_ok());
+    let of_label = (keys.id(&id(900_000)), Some(keys.payer(&labelled.payer)));
+    assert_eq!(builder.blocks(of_label.0, of_label.1), [block.offset as u64]);
+    let file = builder.finish(CLUSTER, 0, 0, &keys);
+    let index = open(&file).expect("sound");
+    assert_eq!(blocks(&index, &file, 900_000, Some(3)), [block.offset as u64]);
+    assert_eq!((index.summary().decisions(), index.summary().changes().count()), (10, 0));
 }
 
 #[test]
