@@ -1,14 +1,16 @@
 //! `catraca log show`: why a transaction was decided as it was.
 
 use super::open;
-use super::view::{RecordView, local_and_utc, reais};
+use super::view::{LabelView, RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
 use crate::commands::output::{json, note, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::LogReader;
 use catraca_node::log_files::index_file::IndexFiles;
 use catraca_node::log_files::indexed;
-use catraca_node::log_files::lookup::{self, Found, MAX_FOUND, OwnLog, Query, StoredRecord};
+use catraca_node::log_files::lookup::{
+    self, Found, MAX_FOUND, OwnLog, Query, StoredLabel, StoredRecord,
+};
 use catraca_node::log_files::read::End;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::transaction_id;
@@ -24,7 +26,7 @@ Examples:
   catraca log show ./copy --transaction 7f3a --payer 123.456.789-09 --json --unmask
 
 Where the segments have their indexes, as on a node and in a copy of its data directory, and with the chain's key, only the blocks that an index
-names are read; with --scan everything is, and damage anywhere is told. Documents are masked unless --unmask is given. Exit status: 0 found,
+names are read; with --scan everything is, and damage anywhere is told. Labels of the decision are shown with it. Documents are masked unless --unmask is given. Exit status: 0 found,
 1 not found.";
 
 /// Arguments of `catraca log show`.
@@ -59,6 +61,8 @@ struct Report {
     /// Streams that could not be read to their end.
     damaged: Vec<String>,
     decisions: Vec<RecordView>,
+    /// Of all these decisions, in the order of the log.
+    labels: Vec<LabelView>,
 }
 
 /// Runs it.
@@ -109,6 +113,7 @@ pub fn run(args: &Args) -> Outcome {
             chain_values_checked: key.is_some(),
             damaged,
             decisions,
+            labels: found.labels.iter().map(|label| LabelView::new(label, args.unmask)).collect(),
         };
         return print(&json(&report), status);
     }
@@ -121,6 +126,7 @@ pub fn run(args: &Args) -> Outcome {
             &view(record),
             &format!("{} offset {}", file.display(), record.place.block_offset),
         );
+        labels(&mut text, &found, record);
     }
     if found.matches > found.records.len() as u64 {
         writeln!(
@@ -134,6 +140,24 @@ pub fn run(args: &Args) -> Outcome {
         text.push_str("note: without the chain's key the blocks' chain values were not checked; name the key with --key-file.\n");
     }
     print(&text, status)
+}
+
+/// Writes the labels of a decision for a person: the one that counts first.
+fn labels(text: &mut String, found: &Found, decision: &StoredRecord) {
+    let mut labels: Vec<&StoredLabel> = found.labels_of(decision).collect();
+    if labels.is_empty() {
+        return;
+    }
+    labels.sort_by_key(|label| std::cmp::Reverse(label.age()));
+    // Into the block of lines that the decision ends with.
+    text.truncate(text.trim_end_matches('\n').len() + 1);
+    for (number, StoredLabel { label, .. }) in labels.into_iter().enumerate() {
+        let name = if number == 0 { "label" } else { "earlier" };
+        let known_at = local_and_utc(label.known_at_ns);
+        writeln!(text, "  {name:<14} {}, says {}, known {known_at}", label.kind, label.source)
+            .expect("a string");
+    }
+    text.push('\n');
 }
 
 fn damaged(log: &LogReader, found: &Found) -> Vec<String> {

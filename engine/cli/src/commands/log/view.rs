@@ -2,10 +2,11 @@
 
 use catraca_core::calendar::day_of;
 use catraca_core::log::BlockLocation;
+use catraca_node::log_files::lookup::StoredLabel;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::extension::RulesSeen;
+use catraca_wire::extension::{Label, RulesSeen};
 use catraca_wire::frame::{
     ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
 };
@@ -72,6 +73,15 @@ pub struct RecordView {
     pub pix_key: Option<String>,
     pub ip: Option<String>,
     pub trace_id: Option<String>,
+    /// What a label says.
+    pub label: Option<&'static str>,
+    /// Who says so.
+    pub label_source: Option<String>,
+    /// When it became known.
+    pub known_at: Option<String>,
+    /// Stream and sequence number of the decision that it is about.
+    pub labelled_shard: Option<u16>,
+    pub labelled_lsn: Option<u64>,
     pub extension: Option<String>,
     pub chain: String,
     pub receipt: String,
@@ -89,6 +99,7 @@ impl RecordView {
             OverlayOp::List | OverlayOp::Unlist => None,
         });
         let rules = RulesSeen::read(extension).filter(|_| is_decision);
+        let label = Label::from_record(head, extension);
         let snapshot_id = head.snapshot_id.to_native();
         let overlay_sequence = head.overlay_sequence.to_native();
         Self {
@@ -148,9 +159,55 @@ impl RecordView {
             ip: unmask.then(|| ip(&transaction.ip)).flatten(),
             trace_id: Some(hex::encode(transaction.trace_id))
                 .filter(|_| transaction.trace_id != [0; 16]),
+            label: label.map(|label| label.kind.name()),
+            label_source: label.map(|label| label.source.to_string()),
+            known_at: label.map(|label| utc(label.known_at_ns)),
+            labelled_shard: label.map(|label| label.shard),
+            labelled_lsn: label.map(|label| label.lsn),
             extension: Some(hex::encode(extension)).filter(|text| !text.is_empty()),
             chain: hex::encode(place.chain),
             receipt: format!("{:016x}", receipt(&place.chain)),
+        }
+    }
+}
+
+/// A label, as programs read it.
+#[derive(Debug, Serialize)]
+pub struct LabelView {
+    pub label: &'static str,
+    /// Whether it says that the payment was fraud.
+    pub is_fraud: bool,
+    pub source: String,
+    pub known_at: String,
+    pub known_at_ns: u64,
+    pub transaction_id: String,
+    pub payer: Option<String>,
+    /// Stream and sequence number of the decision that it is about.
+    pub decision_shard: u16,
+    pub decision_lsn: u64,
+    /// Sequence number of its own record, in stream 0.
+    pub lsn: u64,
+    pub logged_at: String,
+    pub logged_at_ns: u64,
+}
+
+impl LabelView {
+    /// Of a label; the payer masked unless `unmask`.
+    pub fn new(stored: &StoredLabel, unmask: bool) -> Self {
+        let label = &stored.label;
+        Self {
+            label: label.kind.name(),
+            is_fraud: label.kind.is_fraud(),
+            source: label.source.to_string(),
+            known_at: utc(label.known_at_ns),
+            known_at_ns: label.known_at_ns,
+            transaction_id: text_of(&stored.id).to_owned(),
+            payer: document(&stored.payer, unmask),
+            decision_shard: label.shard,
+            decision_lsn: label.lsn,
+            lsn: stored.lsn,
+            logged_at: utc(stored.logged_at_ns),
+            logged_at_ns: stored.logged_at_ns,
         }
     }
 }
