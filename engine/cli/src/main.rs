@@ -46,6 +46,8 @@ enum Command {
     Blacklist(commands::blacklist::Args),
     /// Check policies.
     Policy(commands::policy::Args),
+    /// Say what became known of decisions: fraud, or good payments.
+    Label(commands::label::Args),
     /// Read, verify and export the log.
     Log(commands::log::Args),
 }
@@ -84,6 +86,7 @@ fn run(command: Command) -> Outcome {
         Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Policy(args) => commands::policy::run(args),
+        Command::Label(args) => commands::label::run(args),
         Command::Log(args) => commands::log::run(args),
     }
 }

@@ -7,6 +7,7 @@ pub mod blacklist;
 pub mod cluster;
 mod connect;
 pub mod demo;
+pub mod label;
 pub mod log;
 pub mod lookup;
 pub mod output;

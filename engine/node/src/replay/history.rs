@@ -1,6 +1,7 @@
 //! What decisions depended on over the life of a log: policies by version, changes of the blacklist by
-//! sequence number, list files by id.
+//! sequence number, list files by id; and what became known of them.
 
+use super::Labels;
 use crate::list_files::{self, LISTS_DIR};
 use crate::log_files::{LogError, LogReader};
 use crate::policy_file::{self, PolicyFile};
@@ -29,6 +30,7 @@ pub struct History {
     blacklist_only: Arc<Policy>,
     /// Ordered by sequence number.
     changes: Vec<OverlayChange>,
+    labels: Labels,
     lists_dir: PathBuf,
     /// The log takes a policy into force whose text it lacks.
     unreadable: bool,
@@ -44,6 +46,7 @@ impl History {
             policies: BTreeMap::new(),
             blacklist_only: Policy::blacklist_only().into(),
             changes: Vec::new(),
+            labels: Labels::default(),
             lists_dir: data_dir.join(LISTS_DIR),
             unreadable: false,
         };
@@ -78,8 +81,14 @@ impl History {
                     self.policy(policy.clone());
                 }
             }
+            Some(RecordKind::Label) => self.labels.take(head, extension, |_| true),
             _ => {}
         }
+    }
+
+    /// The labels of the log.
+    pub const fn labels(&self) -> &Labels {
+        &self.labels
     }
 
     fn policy(&mut self, text: PolicyText) {

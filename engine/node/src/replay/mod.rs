@@ -1,11 +1,15 @@
 //! Decisions of a log, recomputed from the log alone and held to what was recorded; and what another
-//! policy would have done.
+//! policy would have done; both held to what became known of the payments.
 
 mod history;
+mod labels;
+mod truth;
 mod what_if;
 mod windows;
 
 pub use history::{History, ListsThen, LoggedPolicy};
+pub use labels::{Decisions, Labelled, Labels, MAX_LABELS};
+pub use truth::{MATURE_AFTER_DAYS, Score, Scores, Skipped, Truth};
 pub use what_if::{Cell, Changed, Matrix, RuleTotals, WhatIf};
 pub use windows::{MAX_WINDOW_SETS, windows_at};
 
@@ -23,6 +27,7 @@ use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use truth::Standing;
 use windows::Along;
 
 /// Differing decisions that are kept to be shown.
@@ -86,6 +91,8 @@ struct Row<'b> {
     head: &'b RecordHead,
     extension: &'b [u8],
     parties: (Party, Party),
+    /// What it is to the truth; `None` where nothing became known of the log's decisions.
+    standing: Option<Standing>,
     /// What was recorded of windows is what is recomputed.
     windows_agree: bool,
 }
@@ -103,6 +110,7 @@ pub struct Replay<'h> {
     pub found: Found,
     /// What another policy would have done.
     pub what_if: Option<WhatIf>,
+    truth: Option<Truth>,
 }
 
 impl<'h> Replay<'h> {
@@ -123,7 +131,23 @@ impl<'h> Replay<'h> {
             times,
             found: Found::default(),
             what_if,
+            truth: None,
         }
+    }
+
+    /// Holds the verdicts to the log's labels, as of a time (nanoseconds since 1970 UTC) or of the newest.
+    #[must_use]
+    pub fn held_to_labels(self, as_of_ns: Option<u64>) -> Self {
+        Self { truth: Truth::new(self.history.labels(), as_of_ns), ..self }
+    }
+
+    /// All streams are read: what it found, what another policy would have done, and how either was to what
+    /// became known, if anything did.
+    pub fn finish(mut self) -> (Found, Option<WhatIf>, Option<Truth>) {
+        if let Some(truth) = &mut self.truth {
+            truth.finish();
+        }
+        (self.found, self.what_if, self.truth)
     }
 
     /// The next stream: its lists and windows begin anew.
@@ -147,7 +171,9 @@ impl<'h> Replay<'h> {
             if let Some((payer, payee)) = &parties {
                 self.along.take(payer.document, payee.document, head);
             }
-            if !self.times.contains(&head.decided_at_ns.to_native()) {
+            let is_asked = self.times.contains(&head.decided_at_ns.to_native());
+            let standing = self.truth.as_mut().map(|truth| truth.standing(block, head, is_asked));
+            if !is_asked {
                 continue;
             }
             let sees = Seen {
@@ -166,7 +192,7 @@ impl<'h> Replay<'h> {
             let parties = self.look_up(head, parties, &sees);
             let windows_agree = self.windows_agree(sees.policy_version, extension);
             self.other_windows.extend_from_slice(self.along.of_candidate());
-            together.push(Row { head, extension, parties, windows_agree });
+            together.push(Row { head, extension, parties, standing, windows_agree });
         }
         self.judge(block.place.shard, &mut together);
     }
@@ -221,6 +247,13 @@ impl<'h> Replay<'h> {
         }
         if let Some(what_if) = &mut self.what_if {
             what_if.judge(&mut self.batch, together, &self.other_windows);
+            if let Some(truth) = &mut self.truth {
+                for (row, Row { standing, .. }) in together.iter().enumerate() {
+                    if let Some(Standing::Mature(label)) = *standing {
+                        truth.candidate.add(self.batch.judgement(row).decision.verdict, label);
+                    }
+                }
+            }
         }
         self.other_windows.clear();
         together.clear();

@@ -63,7 +63,7 @@ enum Format {
 }
 
 /// A time of the command line, nanoseconds since 1970 UTC.
-pub(super) fn time(text: &str) -> Result<u64, String> {
+pub fn time(text: &str) -> Result<u64, String> {
     let wrong = "give RFC 3339, a date (2026-11-23) or a date and time (2026-11-23T09:00:00), from 1970 to 2554";
     let timestamp = match text.parse::<jiff::Timestamp>() {
         Ok(timestamp) => timestamp,

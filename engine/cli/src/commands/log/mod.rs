@@ -8,12 +8,14 @@ mod prove;
 mod replay;
 mod show;
 mod synth;
+mod truth;
 pub(super) mod verify;
 mod verify_proof;
 mod view;
 
+pub(super) use export::time;
 pub(super) use show::explain;
-pub(super) use view::{RecordView, utc};
+pub(super) use view::{LabelView, RecordView, utc};
 
 use super::Outcome;
 use catraca_core::log::damage::Damage;

@@ -1,7 +1,8 @@
 //! `catraca log replay`: every decision recomputed from the log, and held to what was recorded; with
-//! `--policy`, what another policy would have done.
+//! `--policy`, what another policy would have done; where the log has labels, how much fraud either found.
 
 use super::export::time;
+use super::truth;
 use super::view::reais;
 use super::{chain_key, open};
 use crate::commands::Outcome;
@@ -27,10 +28,17 @@ Examples:
   catraca log replay /var/lib/catraca
   catraca log replay ./copy --from 2026-11-01 --to 2026-12-01 --json
   catraca log replay ./copy --policy candidate.toml --max-changed-percent 2   # a gate before activation
+  catraca log replay ./archive --policy candidate.toml --labels-as-of 2027-06-01   # with the truth of that day
 
 Each decision is computed anew from what the log holds: the transaction, the policy of its version, whose text is in the log, the list
 file and the changes of the blacklist that it saw. Verdict, reason, score, lists and rules must be what was recorded, bit by bit. With
 --policy the recorded verdicts are compared with those of another policy; decisions that do not recompute are told all the same.
+
+Where the log has labels (`catraca label`) a table says how much fraud was found, of decisions that were 90 days old when the newest label
+became known, or at --labels-as-of. TP: fraud that was taken for fraud; FP: good payments that were; FN: fraud that passed; TN: good payments
+that passed. Unknown is what has no label: of a payment that was not made nobody knows what it would have become. Of what another policy
+would take for fraud and passed without a label most was good, so its precision is a highest one.
+
 Times: RFC 3339, or a date or date and time in this machine's zone; --to is not included.
 
 Exit status: 0 all are what was recorded (with --policy: and no more changes than --max-changed-percent allows); 3 something differs, the
@@ -53,6 +61,9 @@ pub struct Args {
     /// Only decisions made before this time
     #[arg(long, value_name = "TIME", value_parser = time)]
     to: Option<u64>,
+    /// Hold the verdicts to what was known at this time [default: when the newest label became known]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    labels_as_of: Option<u64>,
     /// The chain's key [default: chain.key in the data directory, if there]
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -82,7 +93,8 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::failed(why));
     }
     let windows_key = key.as_ref().map_or_else(WindowsKey::without_secret, WindowsKey::of);
-    let mut replay = Replay::new(&history, from..to, what_if, (streams, windows_key));
+    let mut replay = Replay::new(&history, from..to, what_if, (streams, windows_key))
+        .held_to_labels(args.labels_as_of);
     let bar = super::progress(&log, true)?;
     let mut damaged = Vec::new();
     for &shard in log.shards() {
@@ -98,7 +110,7 @@ pub fn run(args: &Args) -> Outcome {
         }
     }
     bar.finish_and_clear();
-    let Replay { found, what_if, .. } = replay;
+    let (found, what_if, truth) = replay.finish();
     let changed_too_many = what_if.as_ref().is_some_and(|what_if| {
         args.max_changed_percent.is_some_and(|most| percent_changed(what_if) > most)
     });
@@ -116,11 +128,16 @@ pub fn run(args: &Args) -> Outcome {
     let replayed = Replayed { history: &history, found, damaged, equal };
     let text = if args.json {
         let candidate = candidate.as_ref().zip(what_if.as_ref());
-        json(&replayed.json(candidate.map(|(file, what_if)| what_if_json(&file.id, what_if))))
+        let what_if = candidate.map(|(file, what_if)| what_if_json(&file.id, what_if));
+        let labels = truth.as_ref().map(|truth| truth::json_of(truth, what_if.is_some()));
+        json(&replayed.json(what_if, labels))
     } else {
         let mut text = replayed.text();
         if let Some(what_if) = &what_if {
             text.push_str(&what_if_text(what_if));
+        }
+        if let Some(truth) = &truth {
+            text.push_str(&truth::text_of(truth, what_if.is_some()));
         }
         text
     };
@@ -135,7 +152,7 @@ struct Replayed<'h> {
 }
 
 impl Replayed<'_> {
-    fn json(&self, what_if: Option<Value>) -> Value {
+    fn json(&self, what_if: Option<Value>, labels: Option<Value>) -> Value {
         let found = &self.found;
         let differing = |differing: &Differing| {
             json!({
@@ -172,6 +189,7 @@ impl Replayed<'_> {
                 "fault": policy.read.as_ref().err(),
             })).collect::<Vec<_>>(),
             "what_if": what_if,
+            "labels": labels,
         })
     }
 

@@ -1,0 +1,169 @@
+//! `catraca label import`: what became known of many decisions, line by line out of a CSV file, in bounded
+//! memory.
+
+mod rows;
+
+use crate::commands::Outcome;
+use crate::commands::connect::Connect;
+use crate::commands::output::{json, note, print};
+use catraca_node::fatal::{Failure, Status};
+use catraca_wire::client::{Client, ClientError};
+use catraca_wire::frame::{ErrorCode, LabelRequest};
+use indicatif::{ProgressBar, ProgressStyle};
+use rows::{Header, Lines};
+use serde::Serialize;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub const EXAMPLES: &str = "\
+The file has a header and one label a line, with commas or semicolons between the columns id, payer, kind, known_at, source, in any order:
+
+  id,payer,kind,known_at,source
+  E1234567820261123120000000000001,123.456.789-09,chargeback,2027-02-01,visa
+  E1234567820261123120000000000002,,med_rejected,2027-02-03T10:00:00-03:00,med
+
+Kinds: med_accepted, med_rejected, chargeback, false_positive, confirmed_good. The payer may be empty where one payer alone has the id. A line
+that is refused is told with its number and the reason, and the rest goes on. Repeating an import is safe: a label that is there already
+changes nothing. Labels are taken one after the other, each safe on disk (and on the standby) before the next: some hundreds a second.
+The credential needs the permission `admin`.
+
+Examples:
+  catraca label import chargebacks.csv --addr 127.0.0.1:7400
+  catraca label import med-2027-02.csv --addr 10.0.0.5:7400 --json
+
+Exit status: 0 all labelled; 3 lines were refused; 1 it ended early: mend what it says, and import the file again.";
+
+/// Refused lines that the JSON has; standard error has all.
+const MAX_SHOWN: usize = 1_000;
+/// How often a node that has too much to do is asked, and after what pauses.
+const ATTEMPTS: u32 = 20;
+const RETRY: Duration = Duration::from_millis(250);
+/// How often a node is asked that does not answer: each time takes as long as an answer may.
+const UNANSWERED: u32 = 3;
+
+/// Arguments of `catraca label import`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// CSV file
+    file: PathBuf,
+    #[command(flatten)]
+    connect: Connect,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    /// Labels that are new.
+    added: u64,
+    /// Labels that were there already.
+    unchanged: u64,
+    /// Lines that were refused.
+    refused: u64,
+    /// The first of these.
+    first_refused: Vec<RefusedLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct RefusedLine {
+    line: u64,
+    reason: String,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Outcome {
+    let place = args.file.display();
+    let unreadable = |error: std::io::Error| Failure::failed(format!("{place}: {error}"));
+    let file = File::open(&args.file).map_err(unreadable)?;
+    let bar = progress(file.metadata().map_err(unreadable)?.len());
+    let mut lines = Lines::new(BufReader::new(file));
+    let header = match lines.next().map_err(unreadable)? {
+        Some(Ok(line)) => Header::read(line),
+        Some(Err(why)) => Err(why),
+        None => Err("the file is empty".to_owned()),
+    };
+    let header =
+        header.map_err(|why| Failure::new(Status::Usage, format!("{place}, line 1: {why}")))?;
+    let mut client = args.connect.connect()?;
+    let mut report = Report::default();
+    while let Some(line) = lines.next().map_err(unreadable)? {
+        let request = match line {
+            Ok(line) if line.trim().is_empty() => continue,
+            Ok(line) => header.request(line),
+            Err(why) => Err(why),
+        };
+        let number = lines.number();
+        bar.set_position(lines.read_len());
+        let labelled = match request {
+            Ok(request) => ask(&mut client, &request).map_err(|error| {
+                Failure::failed(format!(
+                    "{place}, line {number}: {error}; the lines before are done, and importing them again is safe"
+                ))
+            })?,
+            Err(why) => Err(why),
+        };
+        match labelled {
+            Ok(true) => report.added += 1,
+            Ok(false) => report.unchanged += 1,
+            Err(reason) => {
+                bar.suspend(|| note(&format!("{place}, line {number}: refused: {reason}")));
+                report.refused += 1;
+                if report.first_refused.len() < MAX_SHOWN {
+                    report.first_refused.push(RefusedLine { line: number, reason });
+                }
+            }
+        }
+    }
+    bar.finish_and_clear();
+    let status = match report.refused {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::from(Status::Found as u8),
+    };
+    let text = match args.json {
+        true => json(&report),
+        false => format!(
+            "{} labelled, {} were labelled so already, {} lines refused\n",
+            report.added, report.unchanged, report.refused
+        ),
+    };
+    print(&text, status)
+}
+
+/// Whether the label is new, or why the node refuses it; an error ends the import.
+fn ask(client: &mut Client, request: &LabelRequest) -> Result<Result<bool, String>, ClientError> {
+    let (mut attempts, mut unanswered) = (0, 0);
+    loop {
+        let error = match client.label(request) {
+            Ok(state) => return Ok(Ok(state.changed == 1)),
+            Err(error) => error,
+        };
+        match &error {
+            ClientError::Refused(refused) => match refused.code {
+                ErrorCode::NotFound
+                | ErrorCode::Failed
+                | ErrorCode::BadField
+                | ErrorCode::BadDocument => return Ok(Err(refused.to_string())),
+                ErrorCode::Overloaded if !refused.closing => attempts += 1,
+                _ => return Err(error),
+            },
+            // The same label is taken once, so it may be sent again.
+            ClientError::NoAnswer { .. } => unanswered += 1,
+            _ => return Err(error),
+        }
+        if attempts == ATTEMPTS || unanswered == UNANSWERED {
+            return Err(error);
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+/// A bar over the file's bytes on standard error; invisible where that is no terminal.
+fn progress(len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style)
+}
