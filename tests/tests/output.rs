@@ -189,6 +189,18 @@ fn every_subcommand_prints_safely() {
         std::fs::create_dir(&init).expect("made");
     };
     nobody_reads(&["policy", "init", "--dir", &init], 0, empty);
+    let now = jiff::Timestamp::now().to_string();
+    let add = ["label", "add", "order-1", "--kind", "chargeback", "--source", "visa"];
+    let add = [&add[..], &["--known-at", &now, "--addr", &addr]].concat();
+    case("label add", &add, 0);
+    case("label add", &[&add[..], &["--json"]].concat(), 0);
+    let labels = path("labels.csv");
+    let rows = format!("id,payer,kind,known_at,source\norder-1,,confirmed_good,{now},desk\n");
+    std::fs::write(&labels, rows).expect("written");
+    case("label import", &["label", "import", &labels, "--addr", &addr], 0);
+    case("label import", &["label", "import", &labels, "--addr", &addr, "--json"], 0);
+    case("label list", &["label", "list", "--log", &data], 0);
+    case("label list", &["label", "list", "--log", &data, "--json"], 0);
     case("log replay", &["log", "replay", &data], 0);
     case("log replay", &["log", "replay", &data, "--policy", &policy, "--json"], 0);
     case("log verify", &["log", "verify", &data], 0);
