@@ -164,6 +164,9 @@ fn every_subcommand_prints_safely() {
     case("policy activate", &["policy", "activate", &second, "--addr", &addr, "--json"], 0);
     case("policy rollback", &["policy", "rollback", "--addr", &addr], 0);
     case("policy rollback", &["policy", "rollback", "--addr", &addr, "--json"], 0);
+    case("policy candidate", &["policy", "candidate", &policy, "--addr", &addr], 0);
+    case("policy compare", &["policy", "compare", &policy, "--addr", &addr], 0);
+    case("policy compare", &["policy", "compare", "--addr", &addr, "--json"], 0);
     case("policy status", &["policy", "status", "--addr", &addr], 0);
     case("policy status", &["policy", "status", "--addr", &addr, "--json"], 0);
     case("policy diff", &["policy", "diff", &policy, &second], 3);

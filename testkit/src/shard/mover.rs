@@ -10,6 +10,7 @@
 //! | [`ShardMover::receive`] | `connection.rs`: `feed` |
 //! | [`ShardMover::messages`] | `core.rs`: a turn of `take_messages` |
 //! | [`ShardMover::tick`] | `core.rs`: a turn of `tick` |
+//! | [`ShardMover::try_candidate`] | `core.rs`: a turn of `try_candidate` |
 //! | [`ShardMover::progress`] | `disk.rs`: `progress`, with no block back |
 //! | [`ShardMover::written`] | `disk.rs`: `progress`, with a block back |
 //!
@@ -69,6 +70,13 @@ impl<B: BlockMemory> ShardMover<B> {
             self.shard.control(message, now);
         }
         self.shard.answer_committed(now);
+    }
+
+    /// A policy that is tried looks at what was decided, as a turn of `try_candidate` in `core.rs` has it.
+    pub fn try_candidate(&mut self) {
+        if self.shard.candidate_waits() {
+            self.shard.judge_by_candidate();
+        }
     }
 
     /// Deadlines and time-outs, as a turn of `tick` in `core.rs` looks at them.

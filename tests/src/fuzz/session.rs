@@ -367,7 +367,7 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
             view::<LabelFrame>(whole).is_some_and(|frame| frame.reserved == [0; 24])
         }
         Some(FrameKind::Policy) => view::<PolicyFrame>(whole)
-            .is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 12]),
+            .is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 4]),
         Some(FrameKind::Blacklist) => view::<BlacklistFrame>(whole)
             .is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 26]),
         _ => false,

@@ -18,6 +18,7 @@
 //! what callers see and, beside it, the only sockets of this crate (`connection.rs`). `exchange`
 //! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them.
 
+mod comparison;
 mod connection;
 mod error;
 mod exchange;
@@ -27,6 +28,7 @@ mod reply;
 mod requests;
 mod route;
 
+pub use comparison::Comparison;
 pub use error::{ClientError, ProtocolError, ServerError};
 pub use options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
 pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
@@ -242,6 +244,19 @@ impl Client {
         let frame = LabelFrame { header: LabelFrame::empty(0).header, ..LabelFrame::from(request) };
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::LabelState, false)? {
             Outcome::Answer(Body::LabelState(state)) => Ok(state),
+            other => Err(mismatch(&other)),
+        }
+    }
+
+    /// Tries a policy, or none any more, or asks what came of the one that is tried. Not sent twice.
+    ///
+    /// # Errors
+    /// As [`Self::policy`].
+    pub fn candidate(&mut self, change: &PolicyChange) -> Result<Comparison, ClientError> {
+        let frame =
+            PolicyFrame { header: PolicyFrame::empty(0).header, ..PolicyFrame::from(change) };
+        match self.ask(bytemuck::bytes_of(&frame), FrameKind::Comparison, false)? {
+            Outcome::Answer(Body::Comparison(comparison)) => Ok(*comparison),
             other => Err(mismatch(&other)),
         }
     }

@@ -1,6 +1,7 @@
 //! From the bytes of a reply to its meaning, with every length and code checked. Pure: no socket
 //! here.
 
+use super::comparison::Comparison;
 use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
 use crate::frame::{
@@ -108,6 +109,7 @@ pub(super) enum Body {
     BlacklistState(BlacklistStateReply),
     PolicyState(Box<PolicyStateReply>),
     LabelState(LabelStateReply),
+    Comparison(Box<Comparison>),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
     ClusterState(Box<ClusterState>),
@@ -124,6 +126,7 @@ impl Body {
             Self::BlacklistState(_) => FrameKind::BlacklistState,
             Self::PolicyState(_) => FrameKind::PolicyState,
             Self::LabelState(_) => FrameKind::LabelState,
+            Self::Comparison(_) => FrameKind::Comparison,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
@@ -147,6 +150,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::PolicyState => PolicyStateFrame::LEN..=PolicyStateFrame::LEN,
         FrameKind::LabelState => LabelStateFrame::LEN..=LabelStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
+        FrameKind::Comparison => Comparison::LEN_WITHOUT_RULES..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
         FrameKind::Error => ErrorFrame::LEN..=ErrorFrame::LEN,
         FrameKind::ClusterState => ClusterStateFrame::LEN..=ClusterStateFrame::LEN,
@@ -187,6 +191,9 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         ))),
         FrameKind::LabelState => label_state(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Histogram => histogram(frame, flags)?,
+        FrameKind::Comparison => {
+            Body::Comparison(Box::new(Comparison::read(frame).ok_or_else(wrong_length)?))
+        }
         FrameKind::Pong => Body::Pong {
             server_time_ns: view::<PongFrame>(frame)
                 .ok_or_else(wrong_length)?

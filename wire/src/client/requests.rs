@@ -78,6 +78,26 @@ impl PolicyChange {
         Ok(change)
     }
 
+    /// Tries a policy's file on the server's machine beside the one in force, until a time, nanoseconds
+    /// since 1970 UTC; `policy_id` as in [`Self::activate`].
+    ///
+    /// # Errors
+    /// As [`Self::activate`].
+    pub fn candidate(path: &str, policy_id: [u8; 32], until_ns: u64) -> Result<Self, ClientError> {
+        let op = PolicyOp::Candidate.to_wire();
+        Ok(Self { op, until_ns, ..Self::activate(path, policy_id)? })
+    }
+
+    /// Tries none any more.
+    pub fn end_candidate() -> Self {
+        Self::of(PolicyOp::EndCandidate)
+    }
+
+    /// Changes nothing; asks what came of the policy that is tried.
+    pub fn compare() -> Self {
+        Self::of(PolicyOp::Compare)
+    }
+
     /// Takes the policy into use again that was in force before the one that `policy_id` names.
     pub fn rollback(policy_id: [u8; 32]) -> Self {
         Self { policy_id, ..Self::of(PolicyOp::Rollback) }

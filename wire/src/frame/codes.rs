@@ -76,6 +76,8 @@ wire_codes! {
         Label = 18 => "LABEL",
         /// The labelled decision after a LABEL.
         LabelState = 19 => "LABEL_STATE",
+        /// What came of the policy that is tried, after a POLICY.
+        Comparison = 20 => "COMPARISON",
     }
 }
 
@@ -180,6 +182,12 @@ wire_codes! {
         Activate = 2 => "activate",
         /// Take the policy that was in force before into use again.
         Rollback = 3 => "rollback",
+        /// Try a policy's file on the server's machine beside the one in force.
+        Candidate = 4 => "candidate",
+        /// Try none any more.
+        EndCandidate = 5 => "end_candidate",
+        /// Tell what came of the policy that is tried.
+        Compare = 6 => "compare",
     }
 }
 

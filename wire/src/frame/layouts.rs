@@ -288,13 +288,16 @@ frame! {
         reserved_a: u8,
         /// Bytes of `path` in use.
         path_len: u16,
-        /// UTF-8 path on the server's machine, for activate; else zeros.
+        /// UTF-8 path on the server's machine, for activate and candidate; else zeros.
         path: [u8; MAX_PATH_LEN],
-        /// What names the policy to be taken into use: BLAKE3 of its text, for activate; what names the
-        /// policy that is in force, for rollback; else zeros.
+        /// What names the policy to be taken into use or tried: BLAKE3 of its text, for activate and
+        /// candidate; what names the policy that is in force, for rollback; else zeros.
         policy_id: [u8; 32],
+        /// Payments decided from then on are not looked at, nanoseconds since 1970 UTC, for candidate; else
         /// 0.
-        reserved_b: [u8; 12],
+        until_ns: u64,
+        /// 0.
+        reserved_b: [u8; 4],
     }
 }
 

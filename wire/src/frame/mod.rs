@@ -7,6 +7,7 @@
 //! frames' fields in `layouts`; here is what all frames have in common.
 
 mod codes;
+mod comparison;
 mod labels;
 mod layouts;
 
@@ -19,6 +20,7 @@ pub use codes::{
     ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
     VERDICT_SHADOW_DISAGREES, Verdict,
 };
+pub use comparison::*;
 pub use labels::*;
 pub use layouts::*;
 

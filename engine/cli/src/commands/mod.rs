@@ -14,6 +14,7 @@ pub mod output;
 pub mod policy;
 pub mod serve;
 pub mod stats;
+mod totals;
 
 use catraca_node::fatal::Failure;
 

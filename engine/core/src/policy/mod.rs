@@ -12,6 +12,7 @@ mod facts;
 pub mod language;
 pub mod replay;
 mod rules;
+mod totals;
 pub mod windows;
 
 pub use batch::{Batch, Judgement};
@@ -20,6 +21,8 @@ pub use rules::{
     DEFAULT_WINDOW_KEYS, EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule,
     RuleEffect, RuleVerdict, RuleWords, Rules, Segment, Thresholds, WindowsAsked,
 };
+
+pub use totals::{Cell, Matrix, RuleTotals, Totals, place};
 
 use crate::calendar::Zone;
 use catraca_wire::frame::Verdict;

@@ -42,7 +42,7 @@ impl<'f> Request<'f> {
                 view(whole, |f: &ClusterFrame| f.reserved == [0; 6]).map(Self::Cluster)
             }
             FrameKind::Policy => {
-                let is_zero = |f: &PolicyFrame| f.reserved_a == 0 && f.reserved_b == [0; 12];
+                let is_zero = |f: &PolicyFrame| f.reserved_a == 0 && f.reserved_b == [0; 4];
                 view(whole, is_zero).map(Self::Policy)
             }
             FrameKind::Label => {

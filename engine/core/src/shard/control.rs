@@ -32,6 +32,17 @@ impl<B: BlockMemory> Shard<B> {
                 let caught_up = self.payments.catch_up(past);
                 self.control_out.push(ToControl::CaughtUp(caught_up));
             }
+            ToShard::SetCandidate(mut candidate) => {
+                if let Some(candidate) = &mut candidate {
+                    candidate.set_past(self.payments.take_level(candidate.policy()));
+                }
+                let before = std::mem::replace(&mut self.candidate, candidate);
+                self.control_out.push(ToControl::CandidateReleased(before));
+            }
+            ToShard::CollectCandidate => {
+                let came = self.candidate.as_ref().map(|one| Box::new(one.came().clone()));
+                self.control_out.push(ToControl::CandidateCame(came));
+            }
             ToShard::ForgetComing => {
                 let released = self.payments.forget_coming();
                 self.control_out.push(ToControl::ComingForgotten(released));

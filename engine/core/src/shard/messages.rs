@@ -1,6 +1,7 @@
 //! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control
 //! thread.
 
+use super::candidate::{Candidate, CandidateTotals};
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
 pub use super::past::KeptPayments;
@@ -207,6 +208,11 @@ pub enum ToShard {
     SwapPolicy(Arc<Policy>),
     /// A policy with other windows is coming: keep payments from here on; [`ToControl::Keeps`] follows.
     KeepPayments(Box<KeptPayments>),
+    /// Try this policy from now on, with the windows that are level if it reads any; none any more. The one
+    /// before comes back in [`ToControl::CandidateReleased`].
+    SetCandidate(Option<Box<Candidate>>),
+    /// Send what came of the policy that is tried: [`ToControl::CandidateCame`].
+    CollectCandidate,
     /// No policy with other windows is coming any more; [`ToControl::ComingForgotten`] follows.
     ForgetComing,
     /// Windows with all payments up to a record, and so all before those that are kept; or the next turn of
@@ -296,6 +302,10 @@ pub enum ToControl {
     PolicyReleased(Arc<Policy>, Released),
     /// After [`ToShard::KeepPayments`]: payments behind this record are kept.
     Keeps(u64, Released),
+    /// A policy that is no longer tried by this shard, to be freed off the data cores.
+    CandidateReleased(Option<Box<Candidate>>),
+    /// What came of the policy that is tried, where one is.
+    CandidateCame(Option<Box<CandidateTotals>>),
     /// After [`ToShard::ForgetComing`].
     ComingForgotten(Released),
     /// After [`ToShard::CatchUp`].

@@ -14,6 +14,7 @@ pub mod access;
 pub mod activation;
 pub mod admit;
 mod answers;
+pub mod candidate;
 pub mod catch_up;
 mod checks;
 mod control;
@@ -40,6 +41,7 @@ use crate::replica::CommitTracker;
 use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
+use candidate::Candidate;
 use catraca_wire::extension::DecisionExtension;
 use catraca_wire::frame::{
     self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
@@ -89,6 +91,8 @@ pub struct Shard<B> {
     policy: Arc<Policy>,
     /// What was paid before.
     payments: Payments,
+    /// A policy that is tried.
+    candidate: Option<Box<Candidate>>,
     /// What is judged together.
     batch: Batch,
     extension: DecisionExtension,
@@ -152,6 +156,7 @@ impl<B: BlockMemory> Shard<B> {
             today: LocalDay::default(),
             policy,
             payments: Payments::new(past),
+            candidate: None,
             batch: Batch::new(),
             extension: DecisionExtension::default(),
             offset: LocalOffset::default(),
@@ -184,6 +189,19 @@ impl<B: BlockMemory> Shard<B> {
     /// The windows of the policy in force, where it reads any.
     pub fn past(&self) -> Option<&Past> {
         self.payments.in_force()
+    }
+
+    /// Whether decided payments wait for a policy that is tried.
+    pub fn candidate_waits(&self) -> bool {
+        self.candidate.as_ref().is_some_and(|candidate| candidate.waits())
+    }
+
+    /// Judges some of the decided payments that wait by the policy that is tried: when there is nothing
+    /// better to do.
+    pub fn judge_by_candidate(&mut self) {
+        if let Some(candidate) = &mut self.candidate {
+            candidate.judge();
+        }
     }
 
     /// A connection was accepted; `None` when there are as many as there may be.

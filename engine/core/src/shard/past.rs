@@ -214,6 +214,17 @@ impl Payments {
         CaughtUp::Behind
     }
 
+    /// Windows that are level, of a policy that is to be tried; `None` where it reads none.
+    pub fn take_level(&mut self, policy: &Policy) -> Option<Box<Past>> {
+        if policy.window_values() == 0 {
+            return None;
+        }
+        match std::mem::take(&mut self.coming) {
+            Coming::Level(past) if past.is_of(policy) => Some(past),
+            _ => unreachable!("a policy is tried with windows that are level"),
+        }
+    }
+
     /// A policy comes into force: with the windows in force if they are its own, else with those that came.
     /// Gives what is no longer used.
     pub fn swap(&mut self, policy: &Policy) -> Released {

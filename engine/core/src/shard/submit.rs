@@ -4,6 +4,7 @@
 
 use super::admit::{Admitted, admit};
 use super::answers::{NOT_PRIMARY, UNCONFIRMED};
+use super::candidate::Decided;
 use super::dedupe::{Fingerprint, Found};
 use super::forwards::Asked;
 use super::journal::BlockMemory;
@@ -11,7 +12,7 @@ use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::{Shard, owner};
 use crate::limits;
-use crate::policy::{Facts, Party};
+use crate::policy::{Facts, Party, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
     ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
@@ -385,6 +386,20 @@ impl<B: BlockMemory> Shard<B> {
         let parties = (prepared.payer, prepared.payee);
         let place = (received.row, lsn);
         self.payments.add(place, parties, transaction, now.wall_ns, decision.verdict);
+        if let Some(candidate) = &mut self.candidate {
+            let party = |document, listed, allowed: u64| Party {
+                document,
+                listed,
+                is_allowed: decision.matched_rules & allowed != 0,
+            };
+            candidate.take(&Decided {
+                transaction: *transaction,
+                payer: party(prepared.payer, judged.payer_listed, RULE_PAYER_ALLOWED),
+                payee: party(prepared.payee, judged.payee_listed, RULE_PAYEE_ALLOWED),
+                decided_at_ns: now.wall_ns,
+                verdict: decision.verdict,
+            });
+        }
         // The receipt is known once the block is closed, and filled in before anybody reads it.
         let position =
             self.dedupe.insert_record(&prepared.fingerprint, record, self.settings.shard, epoch, 0);

@@ -5,6 +5,7 @@
 //! mailboxes and never touches a shard's state.
 
 mod answer;
+mod candidate;
 mod changes;
 mod checkpoints;
 mod cluster;
@@ -303,6 +304,8 @@ async fn dispatch(
                 | ToControl::Keeps(..)
                 | ToControl::CaughtUp(_)
                 | ToControl::ComingForgotten(_)
+                | ToControl::CandidateReleased(_)
+                | ToControl::CandidateCame(_)
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
                 | ToControl::RecordRefused) => changes.event(message),

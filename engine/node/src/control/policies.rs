@@ -2,6 +2,7 @@
 //! between two batches.
 
 use super::answer::Asker;
+use super::candidate::{self, Tried};
 use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
 use super::policy_metrics::PolicyFigures;
@@ -35,12 +36,25 @@ pub(super) struct Policies {
     ready: Arc<Policy>,
     /// The windows of another one are being read from the log.
     is_preparing: bool,
+    /// The policy that is tried.
+    tried: Option<Tried>,
+}
+
+/// What a policy is wanted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Decide,
+    /// To be tried until a time, nanoseconds since 1970 UTC.
+    Try {
+        until_ns: u64,
+    },
 }
 
 /// A policy whose windows were read from the log, or could not be.
 pub(super) struct Prepared {
     text: Arc<[u8]>,
     file: PolicyFile,
+    purpose: Purpose,
     windows: Result<windows::Read, Refused>,
 }
 
@@ -49,7 +63,7 @@ impl Policies {
         let in_force = logged.in_force().ok().flatten().cloned();
         let rules = ready.rules().rules.len();
         let previous = logged.previous().cloned();
-        let policies = Self { in_force, previous, rules, ready, is_preparing: false };
+        let policies = Self { in_force, previous, rules, ready, is_preparing: false, tried: None };
         policies.tell_figures(changing);
         policies
     }
@@ -73,29 +87,42 @@ impl Policies {
         asker: Asker,
         frame: &PolicyFrame,
     ) -> Result<Option<Vec<u8>>, Refused> {
-        let (text, file) = match PolicyRequest::read(frame)? {
+        let ((text, file), purpose) = match PolicyRequest::read(frame)? {
             PolicyRequest::Describe => return Ok(Some(self.answer(asker, false))),
-            PolicyRequest::Activate { path, id } => read(path, id).await?,
-            PolicyRequest::Rollback { from } => self.before(from)?,
+            PolicyRequest::Activate { path, id } => (read(path, id).await?, Purpose::Decide),
+            PolicyRequest::Rollback { from } => (self.before(from)?, Purpose::Decide),
+            PolicyRequest::Candidate { path, id, until_ns } => {
+                candidate::check_until(until_ns)?;
+                (read(path, id).await?, Purpose::Try { until_ns })
+            }
+            PolicyRequest::EndCandidate => {
+                let changed = self.tried.is_some();
+                self.tried = candidate::set(changing, None).await;
+                return Ok(Some(candidate::compare(changing, asker, None, changed).await));
+            }
+            PolicyRequest::Compare => {
+                return Ok(Some(candidate::compare(changing, asker, self.tried, false).await));
+            }
         };
         if self.is_preparing {
             let why = "the windows of another policy are being read from the log; nothing changed: try again";
             return Err(Refused(ErrorCode::Failed, why.to_owned()));
         }
-        if self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
+        let decides = purpose == Purpose::Decide;
+        if decides && self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
             return Ok(Some(self.answer(asker, false)));
         }
         // Of whatever version.
         let policy: Arc<Policy> = Policy::new(1, file.zone.clone(), file.rules.clone()).into();
-        if policy.window_values() == 0 || policy.reads_windows_of(&self.ready) {
-            self.activate(changing, asker, text, file).await?;
-            return Ok(Some(self.answer(asker, true)));
+        // What is tried has windows of its own.
+        if policy.window_values() == 0 || (decides && policy.reads_windows_of(&self.ready)) {
+            return self.carry_out(changing, asker, text, file, purpose).await.map(Some);
         }
         self.is_preparing = true;
         let (control, requests) = (Rc::clone(&changing.control), changing.requests());
         tokio::task::spawn_local(async move {
             let windows = windows::read_all(&control, &policy).await;
-            let prepared = Box::new(Prepared { text, file, windows });
+            let prepared = Box::new(Prepared { text, file, purpose, windows });
             // Nobody takes it when the node stops.
             let _ = requests.send(Work::Change(asker, ChangeRequest::PolicyPrepared(prepared)));
         });
@@ -110,13 +137,35 @@ impl Policies {
         prepared: Prepared,
     ) -> Result<Vec<u8>, Refused> {
         self.is_preparing = false;
-        let Prepared { text, file, windows } = prepared;
+        let Prepared { text, file, purpose, windows } = prepared;
         windows::bring(changing, windows?).await?;
-        if let Err(refused) = self.activate(changing, asker, text, file).await {
+        let answer = self.carry_out(changing, asker, text, file, purpose).await;
+        if answer.is_err() {
             windows::forget(changing).await;
-            return Err(refused);
         }
-        Ok(self.answer(asker, true))
+        answer
+    }
+
+    /// Takes a policy into force, or has it tried; every core has its windows.
+    async fn carry_out(
+        &mut self,
+        changing: &mut Changing,
+        asker: Asker,
+        text: Arc<[u8]>,
+        file: PolicyFile,
+        purpose: Purpose,
+    ) -> Result<Vec<u8>, Refused> {
+        match purpose {
+            Purpose::Decide => {
+                self.activate(changing, asker, text, file).await?;
+                Ok(self.answer(asker, true))
+            }
+            Purpose::Try { until_ns } => {
+                let policy = Policy::new(u32::MAX, file.zone, file.rules).into();
+                self.tried = candidate::set(changing, Some((file.id, policy, until_ns))).await;
+                Ok(candidate::compare(changing, asker, self.tried, true).await)
+            }
+        }
     }
 
     fn answer(&self, asker: Asker, changed: bool) -> Vec<u8> {
@@ -224,6 +273,9 @@ enum PolicyRequest {
     Describe,
     Activate { path: PathBuf, id: PolicyId },
     Rollback { from: PolicyId },
+    Candidate { path: PathBuf, id: PolicyId, until_ns: u64 },
+    EndCandidate,
+    Compare,
 }
 
 impl PolicyRequest {
@@ -234,10 +286,13 @@ impl PolicyRequest {
         let op =
             PolicyOp::from_wire(frame.op).ok_or_else(|| field("op: unknown code".to_owned()))?;
         let len = usize::from(frame.path_len.to_native());
+        let names_file = matches!(op, PolicyOp::Activate | PolicyOp::Candidate);
+        let until_ns = frame.until_ns.to_native();
         let fields = [
-            ("path_len", op == PolicyOp::Activate, len == 0),
-            ("path", op == PolicyOp::Activate, frame.path == [0; MAX_PATH_LEN]),
-            ("policy_id", op != PolicyOp::Describe, frame.policy_id == [0; 32]),
+            ("path_len", names_file, len == 0),
+            ("path", names_file, frame.path == [0; MAX_PATH_LEN]),
+            ("policy_id", names_file || op == PolicyOp::Rollback, frame.policy_id == [0; 32]),
+            ("until_ns", op == PolicyOp::Candidate, until_ns == 0),
         ];
         if let Some((name, ..)) = fields.iter().find(|(_, used, zero)| !used && !zero) {
             return Err(field(format!("{name}: must be 0 for {op}")));
@@ -246,7 +301,9 @@ impl PolicyRequest {
         match op {
             PolicyOp::Describe => Ok(Self::Describe),
             PolicyOp::Rollback => Ok(Self::Rollback { from: id }),
-            PolicyOp::Activate => {
+            PolicyOp::EndCandidate => Ok(Self::EndCandidate),
+            PolicyOp::Compare => Ok(Self::Compare),
+            PolicyOp::Activate | PolicyOp::Candidate => {
                 if !(1..=MAX_PATH_LEN).contains(&len) {
                     return Err(field(format!("path_len: 1 to {MAX_PATH_LEN}")));
                 }
@@ -256,7 +313,11 @@ impl PolicyRequest {
                 }
                 let path = std::str::from_utf8(path)
                     .map_err(|_| field("path: must be UTF-8".to_owned()))?;
-                Ok(Self::Activate { path: PathBuf::from(path), id })
+                let path = PathBuf::from(path);
+                Ok(match op {
+                    PolicyOp::Candidate => Self::Candidate { path, id, until_ns },
+                    _ => Self::Activate { path, id },
+                })
             }
         }
     }
@@ -313,13 +374,17 @@ mod tests {
             ("describe", frame(PolicyChange::describe())),
             ("activate", frame(PolicyChange::activate("/p.toml", [7; 32]).expect("short"))),
             ("rollback", frame(PolicyChange::rollback([7; 32]))),
+            ("candidate", frame(PolicyChange::candidate("/p.toml", [7; 32], 9).expect("short"))),
+            ("end_candidate", frame(PolicyChange::end_candidate())),
+            ("compare", frame(PolicyChange::compare())),
         ];
         type Set = fn(&mut PolicyFrame);
-        let fields: [(&str, Set, &[&str]); 4] = [
-            ("path_len", |frame| frame.path_len = 7.into(), &["activate"]),
-            ("path", |frame| frame.path[0] = b'x', &["activate"]),
+        let fields: [(&str, Set, &[&str]); 5] = [
+            ("until_ns", |frame| frame.until_ns = 1.into(), &["candidate"]),
+            ("path_len", |frame| frame.path_len = 7.into(), &["activate", "candidate"]),
+            ("path", |frame| frame.path[0] = b'x', &["activate", "candidate"]),
             ("path", |frame| frame.path[MAX_PATH_LEN - 1] = b'x', &[]),
-            ("policy_id", |frame| frame.policy_id[31] = 1, &["activate", "rollback"]),
+            ("policy_id", |frame| frame.policy_id[31] = 1, &["activate", "rollback", "candidate"]),
         ];
         for (op, frame) in sound {
             assert!(PolicyRequest::read(&frame).is_ok(), "{op}");

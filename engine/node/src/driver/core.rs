@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub read_buffer: RefCell<Box<[u8]>>,
     /// The journal has something to write, or may go on.
     pub journal: Event,
+    /// Decided payments wait for a policy that is tried.
+    pub candidate: Event,
     /// No connection is taken any more.
     pub listening_ended: Cell<bool>,
     /// Set before any other task runs.
@@ -94,6 +96,9 @@ impl Core {
         if shard.wants_write() {
             self.journal.set();
         }
+        if shard.candidate_waits() {
+            self.candidate.set();
+        }
         let connections = self.connections.borrow();
         while let Some(ConnectionId { slot, .. }) = shard.next_dirty() {
             if let Some(Some(connection)) = connections.get(slot as usize) {
@@ -129,6 +134,7 @@ pub(super) async fn run(
         connections: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_LEN].into_boxed_slice()),
         journal: Event::default(),
+        candidate: Event::default(),
         listening_ended: Cell::new(false),
         disk: OnceCell::new(),
         channels,
@@ -140,6 +146,7 @@ pub(super) async fn run(
     glommio::spawn_local(disk::write_blocks(Rc::clone(&core))).detach();
     glommio::spawn_local(take_messages(Rc::clone(&core))).detach();
     glommio::spawn_local(tick(Rc::clone(&core))).detach();
+    glommio::spawn_local(try_candidate(Rc::clone(&core))).detach();
     let _ = started.send(Ok(()));
     switched(&core).await;
     let listening = socket::bind(listen, true).and_then(|socket| {
@@ -201,6 +208,18 @@ async fn take_messages(core: Rc<Core>) {
         // A new segment may be what the journal waits for.
         core.journal.set();
         super::yield_to_reactor().await;
+    }
+}
+
+/// Has a policy that is tried look at what was decided, a little at a time: others have their turn in
+/// between.
+async fn try_candidate(core: Rc<Core>) {
+    loop {
+        core.candidate.wait().await;
+        while core.shard.borrow().candidate_waits() {
+            super::yield_to_reactor().await;
+            core.shard.borrow_mut().judge_by_candidate();
+        }
     }
 }
 

@@ -10,7 +10,7 @@ mod windows;
 pub use history::{History, ListsThen, LoggedPolicy};
 pub use labels::{Decisions, Labelled, Labels, MAX_LABELS};
 pub use truth::{MATURE_AFTER_DAYS, Score, Scores, Skipped, Truth};
-pub use what_if::{Cell, Changed, Matrix, RuleTotals, WhatIf};
+pub use what_if::{Changed, WhatIf};
 pub use windows::{MAX_WINDOW_SETS, windows_at};
 
 use catraca_core::log::SoundBlock;
@@ -22,7 +22,7 @@ use catraca_core::policy::replay::{
 use catraca_core::policy::windows::{WindowsFault, WindowsKey};
 use catraca_core::policy::{Batch, Judgement, Party, Policy};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
-use catraca_wire::frame::{Verdict, text_of};
+use catraca_wire::frame::text_of;
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -293,14 +293,5 @@ impl<'h> Replay<'h> {
                 });
             }
         }
-    }
-}
-
-/// The place of a verdict in a matrix.
-const fn place(verdict: Verdict) -> usize {
-    match verdict {
-        Verdict::Approve => 0,
-        Verdict::Review => 1,
-        Verdict::Deny => 2,
     }
 }

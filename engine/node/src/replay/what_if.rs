@@ -1,49 +1,15 @@
 //! What another policy would have done with the payments of a log: verdicts from and to, in number and
 //! centavos, by rule, and whom it would have met.
 
-use super::{Row, place};
+use super::Row;
 use crate::policy_file::PolicyFile;
 use catraca_core::calendar::LocalOffset;
 use catraca_core::policy::replay;
-use catraca_core::policy::{Batch, Policy};
+use catraca_core::policy::{Batch, Policy, Totals};
 use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{Verdict, text_of};
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// Payments and what they amount to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Cell {
-    /// Payments.
-    pub count: u64,
-    /// What they amount to, centavos. Amounts are bounded by 64 bits each, their sum is not.
-    pub centavos: i128,
-}
-
-impl Cell {
-    fn add(&mut self, centavos: i64) {
-        self.count += 1;
-        self.centavos += i128::from(centavos);
-    }
-}
-
-/// By the verdict that was recorded, and the one that the other policy gives: approve, review, deny.
-pub type Matrix = [[Cell; 3]; 3];
-
-/// What came of one rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RuleTotals {
-    /// Its id.
-    pub id: String,
-    /// Payments that it matches.
-    pub matched: Cell,
-    /// Of these, payments that get another verdict than was recorded.
-    pub changed: Cell,
-    /// Payments whose verdict it settles.
-    pub settled: u64,
-    /// Payments of which its condition has no result.
-    pub without_result: u64,
-}
 
 /// A payment that gets another verdict.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,10 +32,8 @@ const MAX_EXAMPLES: usize = 10;
 /// Another policy, and what it would have done.
 pub struct WhatIf {
     policy: Arc<Policy>,
-    /// Verdicts from and to.
-    pub matrix: Matrix,
-    /// By rule, in the policy's order.
-    pub rules: Vec<RuleTotals>,
+    /// Verdicts from and to, from those that were recorded, and by rule.
+    pub totals: Totals,
     /// The first payments that get another verdict.
     pub examples: Vec<Changed>,
     /// Payments whose recorded verdict is none.
@@ -81,17 +45,9 @@ pub struct WhatIf {
 impl WhatIf {
     /// Of this policy.
     pub fn new(file: &PolicyFile) -> Self {
-        let totals = |id: &String| RuleTotals {
-            id: id.clone(),
-            matched: Cell::default(),
-            changed: Cell::default(),
-            settled: 0,
-            without_result: 0,
-        };
         Self {
             policy: Policy::new(u32::MAX, file.zone.clone(), file.rules.clone()).into(),
-            matrix: Matrix::default(),
-            rules: file.rules.rules.iter().map(|rule| totals(&rule.id)).collect(),
+            totals: Totals::new(file.rules.rules.len()),
             examples: Vec::new(),
             unreadable: 0,
             payers: HashSet::new(),
@@ -105,24 +61,13 @@ impl WhatIf {
     }
 
     /// The other policy.
-    pub(super) const fn policy(&self) -> &Arc<Policy> {
+    pub const fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
     /// Payers of payments that get another verdict.
     pub fn payers_affected(&self) -> usize {
         self.payers.len()
-    }
-
-    /// All payments.
-    pub fn decisions(&self) -> u64 {
-        self.matrix.iter().flatten().map(|cell| cell.count).sum()
-    }
-
-    /// Payments that get another verdict.
-    pub fn changed(&self) -> u64 {
-        let same: u64 = (0..3).map(|at| self.matrix[at][at].count).sum();
-        self.decisions() - same
     }
 
     pub(super) fn judge(
@@ -152,23 +97,7 @@ impl WhatIf {
             };
             let to = judged.decision.verdict;
             let centavos = head.transaction.amount_centavos.to_native();
-            self.matrix[place(from)][place(to)].add(centavos);
-            let is_changed = from != to;
-            let mut matched = Vec::new();
-            for (number, rule) in self.rules.iter_mut().enumerate() {
-                let is_in = |words: &[u64]| words[number / 64] >> (number % 64) & 1 == 1;
-                rule.without_result += u64::from(is_in(&judged.rules.failed));
-                if is_in(&judged.rules.matched) {
-                    rule.matched.add(centavos);
-                    matched.push(number);
-                    if is_changed {
-                        rule.changed.add(centavos);
-                    }
-                }
-            }
-            if let Some(rule) = judged.rules.settled_by {
-                self.rules[usize::from(rule)].settled += 1;
-            }
+            let is_changed = self.totals.add(from, judged, centavos);
             if is_changed {
                 self.payers.insert(payer.document.raw());
                 if self.examples.len() < MAX_EXAMPLES {
@@ -177,9 +106,13 @@ impl WhatIf {
                         amount_centavos: centavos,
                         from,
                         to,
-                        rules: matched
+                        rules: policy
+                            .rules()
+                            .rules
                             .iter()
-                            .map(|&number| self.rules[number].id.clone())
+                            .enumerate()
+                            .filter(|(n, _)| judged.rules.matched[n / 64] >> (n % 64) & 1 == 1)
+                            .map(|(_, rule)| rule.id.clone())
                             .collect(),
                     });
                 }

@@ -2,6 +2,7 @@
 
 use super::cluster;
 use super::hex;
+use super::policies;
 use super::samples::{
     LIST_DAY, MOMENT_NS, decision_record, document, filled, full_transaction, largest_transaction,
     plain_transaction,
@@ -124,11 +125,31 @@ pub fn frames() -> Value {
         ),
         blacklist("blacklist_describe", BlacklistOp::Describe, 0, None, 0, "", 0),
         blacklist_state(),
-        policy("policy_activate", PolicyOp::Activate, "/etc/catraca/pix-março.toml", [0xa5; 32]),
-        policy("policy_activate_longest", PolicyOp::Activate, &"/".repeat(MAX_PATH_LEN), [1; 32]),
-        policy("policy_rollback", PolicyOp::Rollback, "", [0xff; 32]),
-        policy("policy_describe", PolicyOp::Describe, "", [0; 32]),
-        policy_state(),
+        policies::policy(
+            "policy_activate",
+            PolicyOp::Activate,
+            "/etc/catraca/pix-março.toml",
+            [0xa5; 32],
+        ),
+        policies::policy(
+            "policy_activate_longest",
+            PolicyOp::Activate,
+            &"/".repeat(MAX_PATH_LEN),
+            [1; 32],
+        ),
+        policies::policy("policy_rollback", PolicyOp::Rollback, "", [0xff; 32]),
+        policies::policy("policy_describe", PolicyOp::Describe, "", [0; 32]),
+        policies::policy(
+            "policy_candidate",
+            PolicyOp::Candidate,
+            "/etc/catraca/stricter.toml",
+            [0x5a; 32],
+        ),
+        policies::policy("policy_end_candidate", PolicyOp::EndCandidate, "", [0; 32]),
+        policies::policy("policy_compare", PolicyOp::Compare, "", [0; 32]),
+        policies::comparison("comparison_none", [0; 32], 0, 1),
+        policies::comparison("comparison", [0x5a; 32], 2, 0),
+        policies::policy_state(),
         label("label_any_payer", "order-1", None, LabelKind::Chargeback, "visa"),
         label(
             "label_longest",
@@ -342,52 +363,6 @@ fn blacklist_state() -> Value {
         "blacklist_state",
         state.header,
         bytemuck::bytes_of(&BlacklistStateFrame::from(&state)),
-        fields,
-    )
-}
-
-fn policy(name: &str, op: PolicyOp, path: &str, policy_id: [u8; 32]) -> Value {
-    let change = PolicyChange {
-        header: of(FrameKind::Policy, PolicyFrame::LEN, 0, 15),
-        op: op.to_wire(),
-        reserved_a: 0,
-        path_len: path.len() as u16,
-        path: filled(path),
-        policy_id,
-        reserved_b: [0; 12],
-    };
-    let fields = fields!(change;
-        small: op, reserved_a, path_len;
-        text: path;
-        bytes: policy_id, reserved_b;
-    );
-    vector(name, change.header, bytemuck::bytes_of(&PolicyFrame::from(&change)), fields)
-}
-
-fn policy_state() -> Value {
-    let state = PolicyStateReply {
-        header: of(FrameKind::PolicyState, PolicyStateFrame::LEN, 0, 15),
-        version: 3,
-        changed: 1,
-        reserved_a: [0; 3],
-        policy_id: [0xa5; 32],
-        activated_at_ns: MOMENT_NS,
-        rules: 33,
-        text_len: 8_000,
-        previous_version: 2,
-        reserved_b: [0; 4],
-        previous_policy_id: [0x5a; 32],
-        reserved_c: [0; 16],
-    };
-    let fields = fields!(state;
-        large: activated_at_ns;
-        small: version, changed, rules, text_len, previous_version;
-        bytes: reserved_a, policy_id, reserved_b, previous_policy_id, reserved_c;
-    );
-    vector(
-        "policy_state",
-        state.header,
-        bytemuck::bytes_of(&PolicyStateFrame::from(&state)),
         fields,
     )
 }

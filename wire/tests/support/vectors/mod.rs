@@ -9,6 +9,7 @@
 mod cluster;
 mod frames;
 mod log;
+mod policies;
 mod samples;
 mod shapes;
 

@@ -15,7 +15,7 @@ mod view;
 
 pub(super) use export::time;
 pub(super) use show::explain;
-pub(super) use view::{LabelView, RecordView, utc};
+pub(super) use view::{LabelView, RecordView, reais, utc};
 
 use super::Outcome;
 use catraca_core::log::damage::Damage;

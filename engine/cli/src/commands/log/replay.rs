@@ -8,15 +8,13 @@ use super::{chain_key, open};
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use crate::commands::policy::sound;
+use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::windows::WindowsKey;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
-use catraca_node::replay::{
-    Cell, Differing, Found, History, MAX_WINDOW_SETS, Matrix, Replay, WhatIf,
-};
+use catraca_node::replay::{Differing, Found, History, MAX_WINDOW_SETS, Replay, WhatIf};
 use catraca_wire::frame::Verdict;
-use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
@@ -112,7 +110,7 @@ pub fn run(args: &Args) -> Outcome {
     bar.finish_and_clear();
     let (found, what_if, truth) = replay.finish();
     let changed_too_many = what_if.as_ref().is_some_and(|what_if| {
-        args.max_changed_percent.is_some_and(|most| percent_changed(what_if) > most)
+        args.max_changed_percent.is_some_and(|most| percent_changed(&what_if.totals) > most)
     });
     let equal = found.differing == 0
         && found.without_policy.is_empty()
@@ -283,42 +281,20 @@ fn verdict_name(code: u8) -> &'static str {
     Verdict::from_wire(code).map_or("unknown", Verdict::name)
 }
 
-const NAMES: [&str; 3] = ["approve", "review", "deny"];
-
-fn percent_changed(what_if: &WhatIf) -> f64 {
-    what_if.changed() as f64 * 100.0 / what_if.decisions().max(1) as f64
-}
-
-/// Centavos as people write them; what no amount of money reaches is not grouped.
-fn money(cell: &Cell) -> String {
-    i64::try_from(cell.centavos).map_or_else(|_| format!("{} centavos", cell.centavos), reais)
+fn ids(what_if: &WhatIf) -> impl Iterator<Item = &str> {
+    what_if.policy().rules().rules.iter().map(|rule| &rule.id[..])
 }
 
 fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
-    // Sums may be longer than the numbers that many programs read.
-    let cell = |cell: &Cell| json!({ "count": cell.count, "centavos": cell.centavos.to_string() });
-    let matrix = |matrix: &Matrix| {
-        let rows = NAMES.iter().zip(matrix).map(|(from, row)| {
-            let cells = NAMES.iter().zip(row).map(|(to, of)| ((*to).to_owned(), cell(of)));
-            ((*from).to_owned(), Value::Object(cells.collect()))
-        });
-        Value::Object(rows.collect())
-    };
     json!({
         "policy_id": id.to_string(),
-        "decisions": what_if.decisions(),
-        "changed": what_if.changed(),
-        "changed_percent": percent_changed(what_if),
+        "decisions": what_if.totals.payments(),
+        "changed": what_if.totals.changed(),
+        "changed_percent": percent_changed(&what_if.totals),
         "payers_affected": what_if.payers_affected(),
         "unreadable": what_if.unreadable,
-        "matrix": matrix(&what_if.matrix),
-        "rules": what_if.rules.iter().map(|rule| json!({
-            "id": rule.id,
-            "matched": cell(&rule.matched),
-            "changed": cell(&rule.changed),
-            "settled": rule.settled,
-            "without_result": rule.without_result,
-        })).collect::<Vec<_>>(),
+        "matrix": matrix_json(&what_if.totals.matrix),
+        "rules": rules_json(ids(what_if), &what_if.totals),
         "examples": what_if.examples.iter().map(|changed| json!({
             "transaction_id": changed.transaction_id,
             "amount_centavos": changed.amount_centavos,
@@ -330,41 +306,8 @@ fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
 }
 
 fn what_if_text(what_if: &WhatIf) -> String {
-    let table = |header: &[&str]| {
-        let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header(header);
-        table
-    };
-    let right = |table: &mut Table| {
-        for column in table.column_iter_mut().skip(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    };
-    let mut matrix = table(&["recorded", "would approve", "would review", "would deny"]);
-    for (name, row) in NAMES.iter().zip(&what_if.matrix) {
-        let cells = row.iter().map(|cell| format!("{}  {}", cell.count, money(cell)));
-        matrix.add_row(std::iter::once((*name).to_owned()).chain(cells));
-    }
-    right(&mut matrix);
-    let mut rules = table(&["rule", "matched", "amount", "changed", "settled"]);
-    for rule in &what_if.rules {
-        rules.add_row([
-            rule.id.clone(),
-            rule.matched.count.to_string(),
-            money(&rule.matched),
-            rule.changed.count.to_string(),
-            rule.settled.to_string(),
-        ]);
-    }
-    right(&mut rules);
-    let mut text = format!(
-        "\n{matrix}\n\n{rules}\n{} of {} verdicts would change ({:.2} %), {} payers\n",
-        what_if.changed(),
-        what_if.decisions(),
-        percent_changed(what_if),
-        what_if.payers_affected(),
-    );
+    let mut text = tables("recorded", ids(what_if), &what_if.totals);
+    line(&mut text, &format!(", {} payers", what_if.payers_affected()));
     for changed in &what_if.examples {
         line(
             &mut text,

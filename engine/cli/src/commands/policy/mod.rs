@@ -1,5 +1,6 @@
 //! `catraca policy`: what a fraud team does with its rules.
 
+mod candidate;
 mod check;
 mod diff;
 mod explain;
@@ -43,6 +44,12 @@ enum Command {
     Activate(online::ActivateArgs),
     /// Take the policy into force again that was before
     Rollback(online::RollbackArgs),
+    /// Try a policy on a running node, beside the one in force
+    #[command(after_help = candidate::EXAMPLES)]
+    Candidate(candidate::Args),
+    /// What the policy that is tried would have done so far
+    #[command(after_help = candidate::COMPARE_EXAMPLES)]
+    Compare(candidate::CompareArgs),
     /// The policy in force on a running node
     Status(online::StatusArgs),
     /// The policies that a log took into force, and their texts
@@ -60,6 +67,8 @@ pub fn run(args: Args) -> Outcome {
         Command::Diff(args) => diff::run(&args),
         Command::Activate(args) => online::activate(&args),
         Command::Rollback(args) => online::rollback(&args),
+        Command::Candidate(args) => candidate::run(&args),
+        Command::Compare(args) => candidate::compare(&args),
         Command::Status(args) => online::status(&args),
         Command::History(args) => history::run(&args),
     }

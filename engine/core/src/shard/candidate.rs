@@ -1,0 +1,135 @@
+//! A policy that is tried: beside the one in force it sees every payment that is decided, and decides nothing. Off
+//! the way of the answer: what was decided waits here, and is judged when the core has nothing better to do.
+
+use crate::calendar::LocalOffset;
+use crate::policy::windows::Past;
+use crate::policy::{Batch, Cell, Facts, Party, Policy, Totals};
+use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
+use catraca_wire::frame::{TransactionFields, Verdict};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Decided payments that wait at most: some milliseconds of a core with all that it can do. What comes beyond
+/// is left out, and counted. 1 MB.
+const MAX_WAITING: usize = 4096;
+/// Payments that are judged at once: others of the core have their turn some 10 µs later.
+const JUDGED_AT_ONCE: usize = 32;
+
+/// A payment that was decided.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Decided {
+    pub transaction: TransactionFields,
+    pub payer: Party,
+    pub payee: Party,
+    pub decided_at_ns: u64,
+    pub verdict: Verdict,
+}
+
+/// What came of a candidate so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CandidateTotals {
+    /// Of the payments that it saw.
+    pub totals: Totals,
+    /// Payments that were left out because too many waited.
+    pub left_out: Cell,
+}
+
+/// A policy that is tried on a shard.
+pub struct Candidate {
+    policy: Arc<Policy>,
+    past: Option<Box<Past>>,
+    offset: LocalOffset,
+    /// Payments decided from then on are not looked at, nanoseconds since 1970 UTC.
+    until_ns: u64,
+    waiting: VecDeque<Decided>,
+    batch: Batch,
+    values: Box<[WindowValue; MAX_WINDOW_VALUES]>,
+    came: CandidateTotals,
+}
+
+impl Candidate {
+    /// Of a policy, until a time, nanoseconds since 1970 UTC. Its windows come later where it reads any.
+    pub fn new(policy: Arc<Policy>, until_ns: u64) -> Self {
+        let totals = Totals::new(policy.rules().rules.len());
+        Self {
+            policy,
+            past: None,
+            offset: LocalOffset::default(),
+            until_ns,
+            waiting: VecDeque::with_capacity(MAX_WAITING),
+            batch: Batch::new(),
+            values: Box::new([WindowValue::Evicted; MAX_WINDOW_VALUES]),
+            came: CandidateTotals { totals, left_out: Cell::default() },
+        }
+    }
+
+    /// The policy.
+    pub const fn policy(&self) -> &Arc<Policy> {
+        &self.policy
+    }
+
+    /// What came of it so far. What waits is not in it.
+    pub const fn came(&self) -> &CandidateTotals {
+        &self.came
+    }
+
+    /// Its windows, which have every payment before the next one.
+    pub(super) fn set_past(&mut self, past: Option<Box<Past>>) {
+        self.past = past;
+    }
+
+    /// A payment was decided.
+    #[inline]
+    pub(super) fn take(&mut self, decided: &Decided) {
+        if decided.decided_at_ns >= self.until_ns {
+            return;
+        }
+        if self.waiting.len() < MAX_WAITING {
+            return self.waiting.push_back(*decided);
+        }
+        // It is in the windows all the same; those that wait see it too early.
+        self.came.left_out.add(decided.transaction.amount_centavos.to_native());
+        if let Some(past) = &mut self.past {
+            let event = past.event(
+                decided.payer.document,
+                decided.payee.document,
+                &decided.transaction,
+                decided.decided_at_ns,
+            );
+            past.windows_mut().add(&event, decided.verdict);
+        }
+    }
+
+    /// Whether payments wait.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Judges some of what waits.
+    pub(super) fn judge(&mut self) {
+        let count = self.waiting.len().min(JUDGED_AT_ONCE);
+        self.batch.clear();
+        for decided in self.waiting.iter().take(count) {
+            let Decided { transaction, payer, payee, decided_at_ns, verdict } = *decided;
+            let asked = self.policy.window_values();
+            if let Some(past) = &mut self.past {
+                let event = past.event(payer.document, payee.document, &transaction, decided_at_ns);
+                past.windows().read(&event, &mut self.values[..asked]);
+                past.windows_mut().add(&event, verdict);
+            }
+            let event_time_ns = transaction.event_time_ns.to_native();
+            if !self.offset.holds(event_time_ns) {
+                self.offset = self.policy.zone().offset_at(event_time_ns);
+            }
+            let offset_minutes = self.offset.minutes;
+            let facts =
+                Facts { transaction: &transaction, payer, payee, decided_at_ns, offset_minutes };
+            self.batch.push(&facts, true, &self.values[..asked]);
+        }
+        self.policy.judge(&mut self.batch);
+        for (row, decided) in self.waiting.drain(..count).enumerate() {
+            let centavos = decided.transaction.amount_centavos.to_native();
+            self.came.totals.add(decided.verdict, self.batch.judgement(row), centavos);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The policy that is tried beside the one in force, on a node that decides: handed to every core, its totals
+//! collected from them. It is not logged: a start and a promotion try none.
+
+use super::answer::Asker;
+use super::changes::Changing;
+use super::list_request::Refused;
+use crate::wall_clock::wall_ns;
+use catraca_core::log::policies::PolicyId;
+use catraca_core::policy::{Cell, Policy};
+use catraca_core::shard::candidate::{Candidate, CandidateTotals};
+use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_wire::frame::{
+    ComparisonCell, ComparisonCellFields, ComparisonHead, ComparisonHeadFields, ComparisonRule,
+    ComparisonRuleFields, ErrorCode, FrameKind, Header, HeaderFields,
+};
+use std::sync::Arc;
+
+/// The policy that is tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tried {
+    id: PolicyId,
+    since_ns: u64,
+    until_ns: u64,
+}
+
+/// Has every core try a policy, whose windows are level; or none any more.
+pub(super) async fn set(
+    changing: &mut Changing,
+    policy: Option<(PolicyId, Arc<Policy>, u64)>,
+) -> Option<Tried> {
+    for shard in 0..changing.control.shards() {
+        let candidate = policy
+            .as_ref()
+            .map(|(_, policy, until_ns)| Box::new(Candidate::new(Arc::clone(policy), *until_ns)));
+        changing.control.tell(shard, ToShard::SetCandidate(candidate)).await;
+        let released = |event: &ToControl| matches!(event, ToControl::CandidateReleased(_));
+        if let Some(ToControl::CandidateReleased(Some(before))) = changing.event(released).await {
+            drop(tokio::task::spawn_blocking(move || drop(before)));
+        }
+    }
+    let (id, _, until_ns) = policy?;
+    tracing::info!(%id, until_ns, "a policy is tried beside the one in force");
+    Some(Tried { id, since_ns: wall_ns(), until_ns })
+}
+
+/// Whether a time until which a policy is to be tried makes sense.
+pub(super) fn check_until(until_ns: u64) -> Result<(), Refused> {
+    if until_ns > wall_ns() {
+        return Ok(());
+    }
+    Err(Refused(ErrorCode::BadField, "until_ns: must be in the future".to_owned()))
+}
+
+/// The frame that says what came of it.
+pub(super) async fn compare(
+    changing: &mut Changing,
+    asker: Asker,
+    tried: Option<Tried>,
+    changed: bool,
+) -> Vec<u8> {
+    let mut came: Option<CandidateTotals> = None;
+    for shard in 0..changing.control.shards() {
+        changing.control.tell(shard, ToShard::CollectCandidate).await;
+        let told = |event: &ToControl| matches!(event, ToControl::CandidateCame(_));
+        if let Some(ToControl::CandidateCame(Some(of_shard))) = changing.event(told).await {
+            match &mut came {
+                Some(all) => {
+                    all.totals.join(&of_shard.totals);
+                    all.left_out.join(&of_shard.left_out);
+                }
+                None => came = Some(*of_shard),
+            }
+        }
+    }
+    frame(asker.correlation, tried, &came.unwrap_or_default(), changed)
+}
+
+fn frame(correlation: u64, tried: Option<Tried>, came: &CandidateTotals, changed: bool) -> Vec<u8> {
+    let centavos = |cell: &Cell| u64::try_from(cell.centavos).unwrap_or(u64::MAX);
+    let rules = &came.totals.rules;
+    let length = size_of::<ComparisonHeadFields>()
+        + 9 * size_of::<ComparisonCellFields>()
+        + rules.len() * size_of::<ComparisonRuleFields>();
+    let head = ComparisonHead {
+        header: Header::from(&HeaderFields::new(FrameKind::Comparison, length, 0, correlation)),
+        policy_id: tried.map_or([0; 32], |tried| tried.id.0),
+        since_ns: tried.map_or(0, |tried| tried.since_ns),
+        until_ns: tried.map_or(0, |tried| tried.until_ns),
+        left_out: came.left_out.count,
+        left_out_centavos: centavos(&came.left_out),
+        rules: rules.len() as u32,
+        rules_len: (rules.len() * size_of::<ComparisonRuleFields>()) as u32,
+        changed: changed.into(),
+        reserved: [0; 39],
+    };
+    let mut bytes = Vec::with_capacity(length);
+    bytes.extend_from_slice(bytemuck::bytes_of(&ComparisonHeadFields::from(&head)));
+    for cell in came.totals.matrix.iter().flatten() {
+        let cell = ComparisonCell { count: cell.count, centavos: centavos(cell) };
+        bytes.extend_from_slice(bytemuck::bytes_of(&ComparisonCellFields::from(&cell)));
+    }
+    for rule in rules {
+        let rule = ComparisonRule {
+            matched: rule.matched.count,
+            matched_centavos: centavos(&rule.matched),
+            changed: rule.changed.count,
+            changed_centavos: centavos(&rule.changed),
+            settled: rule.settled,
+            without_result: rule.without_result,
+        };
+        bytes.extend_from_slice(bytemuck::bytes_of(&ComparisonRuleFields::from(&rule)));
+    }
+    assert_eq!(bytes.len(), length, "the header says how long it is");
+    bytes
+}

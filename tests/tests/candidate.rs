@@ -1,0 +1,138 @@
+//! A policy that is tried beside the one in force: it sees what is decided, decides nothing, and what it would have
+//! done is what a replay with it says.
+
+use catraca_tests::command;
+use catraca_tests::load::Load;
+use catraca_tests::node::{Node, Setup, folder};
+use catraca_tests::payments::{between, document};
+use catraca_wire::client::now_ns;
+use catraca_wire::frame::Verdict;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const IN_FORCE: &str =
+    "[[rule]]\nid = \"high\"\nwhen = \"tx.amount > reais(1000)\"\nverdict = \"review\"\n";
+
+/// Denies what the other one reviews, and reviews the third payment of an hour.
+const TRIED: &str = r#"
+[[rule]]
+id = "high"
+when = "tx.amount > reais(1000)"
+verdict = "deny"
+
+[[rule]]
+id = "often"
+when = 'payer.count("1h") >= 2'
+verdict = "review"
+"#;
+
+fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("written");
+    path
+}
+
+fn policy(node: &Node, args: &[&str]) -> Value {
+    let address = node.listen.to_string();
+    command::json([&["policy"], args, &["--addr", &address, "--json"]].concat())
+}
+
+fn decide(node: &Node, id: &str, payer: u64, amount_centavos: i64) -> Verdict {
+    let mut payment = between(id, document(payer), document(900), now_ns());
+    payment.amount_centavos = amount_centavos;
+    node.client().decide(&payment).expect("decided").verdict
+}
+
+/// What came of so many payments: they are looked at behind their answers.
+fn compared(node: &Node, file: &str, payments: u64) -> Value {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let came = policy(node, &["compare", file]);
+        if came["payments"] == payments {
+            return came;
+        }
+        assert!(Instant::now() < until, "{payments} are wanted: {came:#}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_it_would_have_done_is_counted_and_nothing_is_done() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let in_force = write(dir.path(), "in-force.toml", IN_FORCE).display().to_string();
+    let tried = write(dir.path(), "tried.toml", TRIED).display().to_string();
+    let node = Setup::new(&data_dir).shards(2).start();
+    let address = node.listen.to_string();
+    let none = command::run(["policy", "compare", "--addr", &address]);
+    assert_eq!(none.status.code(), Some(1), "{none:?}");
+    policy(&node, &["activate", &in_force]);
+    // Paid before it is tried, and in its windows all the same.
+    assert_eq!(decide(&node, "a", 1, 10_000), Verdict::Approve);
+    let begun = policy(&node, &["candidate", &tried, "--until", "2099-01-01"]);
+    assert_eq!((&begun["payments"], &begun["left_out"]), (&0.into(), &0.into()), "{begun:#}");
+    let past =
+        command::run(["policy", "candidate", &tried, "--until", "2020-01-01", "--addr", &address]);
+    assert_eq!(past.status.code(), Some(1), "{past:?}");
+    for (id, payer, amount_centavos, verdict) in [
+        ("b", 1, 10_000, Verdict::Approve),
+        ("c", 1, 10_000, Verdict::Approve),
+        ("d", 2, 100_001, Verdict::Review),
+        ("e", 3, 5_000, Verdict::Approve),
+    ] {
+        assert_eq!(decide(&node, id, payer, amount_centavos), verdict, "{id}");
+    }
+    let came = compared(&node, &tried, 4);
+    let cell = |from: &str, to: &str| came["matrix"][from][to]["count"].as_u64();
+    assert_eq!(cell("approve", "approve"), Some(2), "{came:#}");
+    assert_eq!(cell("approve", "review"), Some(1), "the third of an hour");
+    assert_eq!(cell("review", "deny"), Some(1));
+    assert_eq!(came["matrix"]["review"]["deny"]["centavos"], "100001");
+    assert_eq!((&came["changed"], &came["rules"][1]["id"]), (&2.into(), &"often".into()));
+    assert_eq!(came["rules"][1]["changed"]["count"], 1);
+    // The policy in force may change meanwhile.
+    let other = IN_FORCE.replace("1000", "40");
+    let other = write(dir.path(), "other.toml", &other).display().to_string();
+    policy(&node, &["activate", &other]);
+    assert_eq!(decide(&node, "f", 3, 5_000), Verdict::Review);
+    assert_eq!(compared(&node, &tried, 5)["matrix"]["review"]["approve"]["count"], 1);
+    let wrong = command::run(["policy", "compare", &in_force, "--addr", &address]);
+    assert_eq!(wrong.status.code(), Some(1), "{wrong:?}");
+    let ended = policy(&node, &["candidate", "--end"]);
+    assert_eq!(ended["payments"], 5, "what came of it is told once more");
+    let again = command::run(["policy", "candidate", "--end", "--addr", &address]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    node.stop();
+    // A replay with it says the same of the same payments.
+    let dir = data_dir.display().to_string();
+    let found = command::json(["log", "replay", &dir, "--policy", &tried, "--json"]);
+    assert_eq!(found["what_if"]["matrix"]["approve"]["review"]["count"], 1, "{found:#}");
+    assert_eq!(found["what_if"]["changed"], 3);
+}
+
+#[test]
+fn under_load_each_payment_is_counted_or_said_to_be_left_out() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let tried = write(dir.path(), "tried.toml", TRIED).display().to_string();
+    let node = Setup::new(&data_dir).shards(1).start();
+    policy(&node, &["candidate", &tried]);
+    let load = Load::start(&node, "load", 256);
+    load.wait_for(5_000);
+    drop(load.stop());
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let came = policy(&node, &["compare", &tried]);
+        let count = |what: &str| came[what].as_u64().expect("a number");
+        let seen = count("payments") + count("left_out");
+        let metric = |verdict: &str| node.metric(&format!("catraca_{verdict}_total"));
+        let decided: f64 = ["approved", "reviewed", "denied"].into_iter().map(metric).sum();
+        if seen >= 5_000 && seen as f64 == decided {
+            break;
+        }
+        assert!(Instant::now() < until, "{seen} of {decided}: {came:#}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    node.stop();
+}
