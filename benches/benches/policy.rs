@@ -118,6 +118,7 @@ fn with_windows(criterion: &mut Criterion) {
         let mut number = 0;
         let mut batch = Batch::new();
         let mut together = Together::with_capacity(ROWS);
+        let mut ahead = Vec::with_capacity(ROWS);
         let mut values = vec![WindowValue::Evicted; policy.window_values()];
         let mut run = |count: u64| {
             let mut left = count as usize;
@@ -128,12 +129,18 @@ fn with_windows(criterion: &mut Criterion) {
                 batch.clear();
                 together.clear();
                 let mut taken = 0;
-                for (transaction, payer, payee) in payments {
-                    let decided_at_ns = EVENT_NS + (number + taken as u64) * 1_000_000;
+                let decided_at_ns = EVENT_NS + number * 1_000_000;
+                ahead.clear();
+                for (transaction, payer, payee) in &mut *payments {
                     transaction.event_time_ns = decided_at_ns.into();
                     let event = past.event(*payer, *payee, transaction, decided_at_ns);
-                    let windows = past.windows();
-                    if !windows.read_together(&event, &mut together, &mut values) {
+                    past.windows().prefetch(&event);
+                    ahead.push(event);
+                }
+                let windows = past.windows();
+                ahead.iter().for_each(|event| windows.prefetch_entries(event));
+                for ((transaction, payer, payee), event) in payments.iter().zip(&ahead) {
+                    if !windows.read_together(event, &mut together, &mut values) {
                         break;
                     }
                     let party = |document| Party::new(document, Listing::Free);
@@ -150,7 +157,7 @@ fn with_windows(criterion: &mut Criterion) {
                 policy.judge(&mut batch);
                 for row in 0..taken {
                     let verdict = batch.judgement(row).decision.verdict;
-                    past.windows_mut().add(together.event(row), verdict);
+                    past.windows_mut().add_together(&together, row, verdict);
                 }
                 number += taken as u64;
                 left -= taken;

@@ -61,7 +61,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 12] = [
     ("truncated-damage", 60),
     ("empty-dedupe", 20),
     ("reused-segment", 160),
-    ("counts-beginner", 40),
+    ("counts-beginner", 80),
     ("policy-on-one-shard", 40),
     ("policy-forgotten", 40),
     ("windows-lost", 60),

@@ -9,7 +9,7 @@
 
 use super::messages::{CaughtUp, Released};
 use crate::policy::Policy;
-use crate::policy::windows::{Past, Together};
+use crate::policy::windows::{Event, Past, Together};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -71,7 +71,9 @@ enum Coming {
 pub(super) struct Payments {
     in_force: Option<Box<Past>>,
     coming: Coming,
-    /// The payments that are judged together, by row.
+    /// The payments of a packet, in its order, as windows see them.
+    ahead: Vec<Event>,
+    /// Those that are judged together, by row.
     together: Together,
     values: Box<[WindowValue; MAX_WINDOW_VALUES]>,
 }
@@ -82,6 +84,7 @@ impl Payments {
         Self {
             in_force,
             coming: Coming::Nothing,
+            ahead: Vec::with_capacity(crate::limits::DECISION_BATCH),
             together: Together::with_capacity(crate::limits::DECISION_BATCH),
             values: Box::new([WindowValue::Evicted; MAX_WINDOW_VALUES]),
         }
@@ -98,25 +101,36 @@ impl Payments {
         std::mem::replace(&mut self.in_force, in_force)
     }
 
+    /// What comes is read soon: asks the processor for it, so that the cache misses of several overlap.
+    #[inline]
+    pub fn look_ahead<'t>(
+        &mut self,
+        payments: impl Iterator<Item = (DocumentKey, DocumentKey, &'t TransactionFields)>,
+        decided_at_ns: u64,
+    ) {
+        let Some(past) = &mut self.in_force else { return };
+        self.ahead.clear();
+        for (payer, payee, transaction) in payments {
+            let event = past.event(payer, payee, transaction, decided_at_ns);
+            past.windows().prefetch(&event);
+            self.ahead.push(event);
+        }
+        self.ahead.iter().for_each(|event| past.windows().prefetch_entries(event));
+    }
+
     /// Begins a batch.
     pub fn begin(&mut self) {
         self.together.clear();
     }
 
-    /// What windows say of the next transaction of the batch; `None` if it must wait until those before it
-    /// in the batch are decided on and added.
+    /// What windows say of a transaction, by its place in what was looked at ahead, as the next one of the
+    /// batch; `None` if it must wait until those before it in the batch are decided on and added.
     #[inline]
-    pub fn read(
-        &mut self,
-        (payer, payee): (DocumentKey, DocumentKey),
-        transaction: &TransactionFields,
-        decided_at_ns: u64,
-    ) -> Option<&[WindowValue]> {
-        let Some(past) = &mut self.in_force else { return Some(&[]) };
-        let event = past.event(payer, payee, transaction, decided_at_ns);
+    pub fn read(&mut self, place: usize) -> Option<&[WindowValue]> {
+        let Some(past) = &self.in_force else { return Some(&[]) };
         let windows = past.windows();
         let values = &mut self.values[..windows.asked().len()];
-        let is_read = windows.read_together(&event, &mut self.together, values);
+        let is_read = windows.read_together(&self.ahead[place], &mut self.together, values);
         is_read.then_some(values)
     }
 
@@ -131,7 +145,7 @@ impl Payments {
         verdict: Verdict,
     ) {
         if let Some(past) = &mut self.in_force {
-            past.windows_mut().add(self.together.event(row), verdict);
+            past.windows_mut().add_together(&self.together, row, verdict);
         }
         match &mut self.coming {
             Coming::Nothing => {}
@@ -288,8 +302,10 @@ mod tests {
 
     /// Decides on one more payment of the payer; gives what windows said.
     fn pay(payments: &mut Payments, lsn: u64) -> Vec<WindowValue> {
+        let (payer, payee) = parties();
+        payments.look_ahead([(payer, payee, &transaction())].into_iter(), DECIDED_AT_NS);
         payments.begin();
-        let seen = payments.read(parties(), &transaction(), DECIDED_AT_NS);
+        let seen = payments.read(0);
         let seen = seen.expect("it is alone").to_vec();
         payments.add((0, lsn), parties(), &transaction(), DECIDED_AT_NS, Verdict::Approve);
         seen

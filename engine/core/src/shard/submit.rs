@@ -141,14 +141,22 @@ impl<B: BlockMemory> Shard<B> {
             let frame = bytes.get(one.at..one.at + SubmitFrame::LEN).and_then(view::<SubmitFrame>);
             frame.expect("what was staged was looked at before")
         };
-        let mut rest = &staged[..];
-        while !rest.is_empty() {
+        let payments = staged.iter().map(|one| {
+            let Prepared { payer, payee, .. } = one.prepared;
+            (payer, payee, &frame(one).transaction)
+        });
+        self.payments.look_ahead(payments, now.wall_ns);
+        let mut done = 0;
+        while done < staged.len() {
             self.begin_batch(now);
+            let rest = staged[done..].iter().zip(done..);
             let taken = rest
-                .iter()
-                .take_while(|one| self.push(&frame(one).transaction, &one.prepared, now))
+                .take_while(|(one, place)| {
+                    self.push(&frame(one).transaction, &one.prepared, *place, now)
+                })
                 .count();
-            let together = rest.split_off(..taken).expect("so many were taken");
+            let together = &staged[done..done + taken];
+            done += taken;
             self.policy.judge(&mut self.batch);
             for (row, one) in together.iter().enumerate() {
                 let Staged { connection, correlation, deadline_ns, .. } = *one;
@@ -172,11 +180,14 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Puts a transaction into the batch that is judged next; not one whose windows depend on the batch.
     #[inline]
-    fn push(&mut self, transaction: &TransactionFields, prepared: &Prepared, now: Now) -> bool {
-        let parties = (prepared.payer, prepared.payee);
-        let Some(seen) = self.payments.read(parties, transaction, now.wall_ns) else {
-            return false;
-        };
+    fn push(
+        &mut self,
+        transaction: &TransactionFields,
+        prepared: &Prepared,
+        place: usize,
+        now: Now,
+    ) -> bool {
+        let Some(seen) = self.payments.read(place) else { return false };
         let has_rules = self.policy.version() > 0;
         if has_rules {
             let event_time_ns = transaction.event_time_ns.to_native();
@@ -225,7 +236,8 @@ impl<B: BlockMemory> Shard<B> {
         let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
         self.begin_batch(now);
-        let is_taken = self.push(transaction, &prepared, now);
+        self.payments.look_ahead([(payer, payee, transaction)].into_iter(), now.wall_ns);
+        let is_taken = self.push(transaction, &prepared, 0, now);
         assert!(is_taken, "the first of a batch depends on none of it");
         self.policy.judge(&mut self.batch);
         let received = Received { received_ns, deadline_ns, row: 0 };

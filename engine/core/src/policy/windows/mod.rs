@@ -65,10 +65,16 @@ pub struct Event {
     pub offset_minutes: i16,
 }
 
+/// Where a payment's keys stand in their tables, by subject; [`NO_SLOT`] where one has no entry yet.
+type Slots = [u32; Subject::COUNT];
+
+const NO_SLOT: u32 = u32::MAX;
+
 /// Payments that are judged together, before any of them is added.
 #[derive(Debug, Default)]
 pub struct Together {
     events: Vec<Event>,
+    slots: Vec<Slots>,
     /// Of each subject: keys that have no entry yet.
     new_keys: [usize; Subject::COUNT],
 }
@@ -76,18 +82,28 @@ pub struct Together {
 impl Together {
     /// Of at most so many.
     pub fn with_capacity(payments: usize) -> Self {
-        Self { events: Vec::with_capacity(payments), ..Self::default() }
+        Self {
+            events: Vec::with_capacity(payments),
+            slots: Vec::with_capacity(payments),
+            ..Self::default()
+        }
     }
 
     /// Begins anew.
     pub fn clear(&mut self) {
         self.events.clear();
+        self.slots.clear();
         self.new_keys = [0; Subject::COUNT];
     }
 
-    /// One of them, by the order in which they were read.
-    pub fn event(&self, place: usize) -> &Event {
-        &self.events[place]
+    /// How many were read.
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 }
 
@@ -132,6 +148,17 @@ impl Windows {
         for (layout, table) in &self.tables {
             if let Some(key) = event.keys[layout.subject as usize] {
                 table.prefetch(key);
+            }
+        }
+    }
+
+    /// Asks the processor for what it touches then: what [`Self::prefetch`] asked for is there by now.
+    #[inline]
+    pub fn prefetch_entries(&self, event: &Event) {
+        for (layout, table) in &self.tables {
+            if let Some(slot) = event.keys[layout.subject as usize].and_then(|key| table.find(key))
+            {
+                table.prefetch_entry(slot);
             }
         }
     }
@@ -192,15 +219,45 @@ impl Windows {
                 return false;
             }
         }
+        assert_eq!(values.len(), self.asked.len(), "a value for each that is asked");
+        let payment = Payment::new(event);
+        let mut slots = [NO_SLOT; Subject::COUNT];
         for (layout, table) in &self.tables {
             let subject = layout.subject as usize;
-            if event.keys[subject].is_some_and(|key| table.find(key).is_none()) {
-                together.new_keys[subject] += 1;
+            match event.keys[subject].map(|key| table.find(key)) {
+                None => layout.read_missing(values),
+                Some(Some(slot)) => {
+                    slots[subject] = slot as u32;
+                    layout.read(table.entry(slot), &payment, values);
+                }
+                Some(None) => {
+                    together.new_keys[subject] += 1;
+                    layout.read_nothing(table.horizon_s, &payment, values);
+                }
             }
         }
-        self.read(event, values);
         together.events.push(*event);
+        together.slots.push(slots);
         true
+    }
+
+    /// Adds a payment that was read together with others, as [`Self::add`] does: where its keys stand is
+    /// known from there, for no key goes until all of them are added.
+    pub fn add_together(&mut self, together: &Together, place: usize, verdict: Verdict) {
+        let (event, slots) = (&together.events[place], &together.slots[place]);
+        let payment = Payment::new(event);
+        for (layout, table) in &mut self.tables {
+            let subject = layout.subject as usize;
+            if let Some(key) = event.keys[subject]
+                && layout.takes(&payment, verdict)
+            {
+                let slot = match slots[subject] {
+                    NO_SLOT => table.take(key),
+                    slot => table.again(key, slot as usize),
+                };
+                self.late += layout.add(table.entry_mut(slot), &payment, verdict);
+            }
+        }
     }
 
     /// How often a payment came too late for a window: once for each window.

@@ -90,6 +90,14 @@ impl KeyTable {
         prefetch(&self.index[self.home(key)]);
     }
 
+    /// Asks the processor for an entry's first lines.
+    #[inline]
+    pub fn prefetch_entry(&self, slot: usize) {
+        let entry = self.entry_words(slot);
+        // A line has eight words; the processor fetches those behind a few by itself.
+        entry.iter().step_by(8).take(4).for_each(|word| prefetch(word));
+    }
+
     /// The memory of the index, for the thread that takes it ahead.
     pub fn index_memory(&self) -> TableMemory {
         self.index.memory()
@@ -148,11 +156,17 @@ impl KeyTable {
         bytemuck::cast_slice_mut(self.entry_words_mut(slot))
     }
 
+    /// The slot of a key that is added to again.
+    pub fn again(&mut self, key: u64, slot: usize) -> usize {
+        assert_eq!(layout::key(self.entry_words(slot)), key, "a key stays while it is in use");
+        self.used[slot / 64] |= 1 << (slot % 64);
+        slot
+    }
+
     /// The slot of a key that is added to: its own, or a new one.
     pub fn take(&mut self, key: u64) -> usize {
         if let Some(slot) = self.find(key) {
-            self.used[slot / 64] |= 1 << (slot % 64);
-            return slot;
+            return self.again(key, slot);
         }
         if self.room() == 0 {
             (0..keys_let_go(self.capacity())).for_each(|_| self.evict());

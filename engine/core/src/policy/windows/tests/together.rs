@@ -50,11 +50,11 @@ proptest! {
                 taken += 1;
             }
             prop_assert!(taken > 0, "the first of a batch waits for nobody");
+            prop_assert_eq!(batch.len(), taken);
             for (place, (event, seen)) in rest[..taken].iter().zip(seen).enumerate() {
                 prop_assert_eq!(read(&alone, event), seen);
-                prop_assert_eq!(batch.event(place), event);
                 alone.add(event, Verdict::Approve);
-                together.add(event, Verdict::Approve);
+                together.add_together(&batch, place, Verdict::Approve);
             }
             rest = &rest[taken..];
         }
