@@ -238,6 +238,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// What became of each scenario, and how well fraud was found.
+pub fn scenarios(report: &scenario::ScenarioReport) -> String {
+    scenario::table::tables(report).map(|table| format!("{table}\n")).concat()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -136,3 +136,22 @@ fn under_load_each_payment_is_counted_or_said_to_be_left_out() {
     }
     node.stop();
 }
+
+#[test]
+fn the_demo_of_policies_shows_what_it_says() {
+    let dir = folder();
+    let data_dir = dir.path().join("demo").display().to_string();
+    let shown = command::json(["demo", "--policies", "--data-dir", &data_dir, "--json"]);
+    assert_eq!((&shown["ok"], &shown["tested"]["wrong"]), (&true.into(), &0.into()), "{shown:#}");
+    for run in ["first", "second"] {
+        let flagged = &shown[run]["flagged"];
+        let permille = |what: &str| flagged[what].as_u64().expect("a share");
+        assert!(permille("precision_permille") > 400, "{flagged:#}");
+        assert!(permille("recall_permille") > 500, "{flagged:#}");
+    }
+    assert_eq!(shown["compared"]["payments"], 40_000);
+    assert!(shown["compared"]["changed"].as_u64().expect("a number") > 0);
+    let replayed = &shown["replayed"];
+    assert_eq!((&replayed["equal"], &replayed["decisions"]), (&true.into(), &80_000.into()));
+    assert_eq!(replayed["windows_recomputed"], 80_000);
+}

@@ -3,7 +3,7 @@
 //!
 //! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them
 //! while `failover.rs` kills and promotes, `audit.rs` looks for every answer in the logs,
-//! `summary.rs` says what came of it; `stage.rs` has what all use. Here is the order of events and
+//! `summary.rs` says what came of it; `policies.rs` is the demo of policies; `stage.rs` has what all use. Here is the order of events and
 //! what a person reads of them.
 
 mod audit;
@@ -12,6 +12,7 @@ mod list;
 mod load;
 mod node;
 mod pair;
+mod policies;
 mod stage;
 mod summary;
 
@@ -51,6 +52,7 @@ Exit status: 0 all held; 1 an answer was lost, changed or wrong, a log is damage
 
 Examples:
   catraca demo
+  catraca demo --policies
   catraca demo --seconds 30 --data-dir ./demo
   catraca demo --json | jq .failover")]
 pub struct Args {
@@ -62,6 +64,10 @@ pub struct Args {
     /// temporary files]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Show policies at work instead: Pix traffic with known frauds on one node, a stricter policy tried
+    /// beside the default one, taken into force and rolled back, and every decision computed anew
+    #[arg(long, conflicts_with = "seconds")]
+    policies: bool,
     /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
@@ -74,6 +80,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
+    if args.policies {
+        return policies::run(args.data_dir.as_deref(), args.json);
+    }
     let interrupt = Interrupt::listen()?;
     let folder = stage::folder(args.data_dir.as_deref())?;
     let say = Say::new(args.json);

@@ -81,6 +81,11 @@ pub struct Ports {
 }
 
 impl Ports {
+    /// An address of a single node, by number.
+    pub fn listen(&self, number: u16) -> String {
+        format!("127.0.0.1:{}", self.base + number)
+    }
+
     /// The first free ones: three for each node, and the claim.
     pub fn find() -> Result<Self, Failure> {
         let bind = |port| TcpListener::bind(("127.0.0.1", port));

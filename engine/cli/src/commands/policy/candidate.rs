@@ -159,6 +159,13 @@ fn shown(came: &Comparison, file: Option<&PolicyFile>, as_json: bool) -> String 
         0 => String::new(),
         count => format!("; {count} payments were left out for want of time"),
     };
+    if totals.payments() == 0 && head.left_out == 0 {
+        let until = utc(head.until_ns);
+        return format!(
+            "tried {id}\n      since {}, until {until}; no payment so far\n",
+            utc(head.since_ns)
+        );
+    }
     format!(
         "tried {id}\n      since {}, until {}\n{}{left_out}\n",
         utc(head.since_ns),

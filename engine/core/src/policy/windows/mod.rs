@@ -21,6 +21,7 @@
 //!   known.
 
 mod checkpoint;
+mod column;
 mod key;
 mod layout;
 mod moment;

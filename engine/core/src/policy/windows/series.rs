@@ -15,6 +15,7 @@
 //! of it is late. Zeros are the state before the first payment.
 
 use super::Value;
+use super::column::Column;
 use super::moment::{Moment, Period};
 use super::set::{Set, Window};
 use super::spec::{Filter, Function, Member, Span};
@@ -37,35 +38,6 @@ const PERIOD_AMOUNT_LEN: usize = 6;
 const HEAD_LEN: usize = 4;
 /// Presence, first, last.
 const TIMES_LEN: usize = 16;
-
-/// Cells of one kind.
-#[derive(Debug, Clone, Copy)]
-struct Column {
-    at: usize,
-    cell_len: usize,
-}
-
-impl Column {
-    /// What a cell holds at most. A cell that holds it may stand for more.
-    const fn limit(self) -> u64 {
-        (1 << (8 * self.cell_len)) - 1
-    }
-
-    #[inline]
-    fn get(self, entry: &[u8], slot: u32) -> u64 {
-        let at = self.at + slot as usize * self.cell_len;
-        let mut bytes = [0; 8];
-        bytes[..self.cell_len].copy_from_slice(&entry[at..at + self.cell_len]);
-        u64::from_le_bytes(bytes)
-    }
-
-    #[inline]
-    fn set(self, entry: &mut [u8], slot: u32, value: u64) {
-        let at = self.at + slot as usize * self.cell_len;
-        let bytes = value.min(self.limit()).to_le_bytes();
-        entry[at..at + self.cell_len].copy_from_slice(&bytes[..self.cell_len]);
-    }
-}
 
 #[inline]
 pub(super) fn get_u32(bytes: &[u8], at: usize) -> u32 {
@@ -337,7 +309,8 @@ impl Reading<'_> {
     }
 
     fn total(&self, column: Option<Column>) -> (u64, bool) {
-        self.cells(column).fold((0, false), |(sum, any), (cell, full)| (sum + cell, any | full))
+        let column = column.expect("the layout has a column for what is asked");
+        column.total(self.entry, self.buckets(), self.series.slots)
     }
 
     fn sum(&self, including: bool) -> (u64, bool) {
