@@ -65,6 +65,16 @@ fn logs() {
 }
 
 #[test]
+fn policies() {
+    kept_and_made_inputs_hold("policy");
+}
+
+#[test]
+fn windows() {
+    kept_and_made_inputs_hold("windows");
+}
+
+#[test]
 fn proofs() {
     kept_and_made_inputs_hold("proof");
 }

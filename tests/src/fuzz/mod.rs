@@ -13,10 +13,12 @@ mod input;
 mod list;
 mod log;
 pub mod mutate;
+mod policy;
 mod proof;
 mod replication;
 mod session;
 mod snapshot;
+mod windows;
 
 /// Something to fuzz.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +35,12 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "list", body: list::body, mutations: 3_000 },
     Target { name: "log", body: log::body, mutations: 400 },
+    Target { name: "policy", body: policy::body, mutations: 1_500 },
     Target { name: "proof", body: proof::body, mutations: 1_500 },
     Target { name: "replication", body: replication::body, mutations: 1_500 },
     Target { name: "session", body: session::body, mutations: 300 },
     Target { name: "snapshot", body: snapshot::body, mutations: 1_500 },
+    Target { name: "windows", body: windows::body, mutations: 1_500 },
 ];
 
 /// Runs the body of a target.
