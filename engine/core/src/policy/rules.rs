@@ -1,7 +1,7 @@
 //! The rules of a policy, checked and compiled.
 
 use super::language::Program;
-use super::windows::{Asked, MAX_KEYS, MIN_KEYS, Subject, Windows, WindowsFault};
+use super::windows::{Asked, MAX_KEYS, MIN_KEYS, Span, Subject, Windows, WindowsFault};
 use catraca_wire::extension::MAX_RULE_WORDS;
 use catraca_wire::frame::Verdict;
 use catraca_wire::transaction::Rail;
@@ -178,6 +178,17 @@ impl WindowsAsked {
         let of = |subject: Subject| windows.bytes_per_key(subject);
         let all: u64 = Subject::ALL.into_iter().map(|subject| of(subject) as u64 * keys).sum();
         (all, of(Subject::Payer))
+    }
+
+    /// How far back it looks, nanoseconds: what happened longer before a payment is in no window of it.
+    pub fn looks_back_ns(&self) -> u64 {
+        /// A night and the day before it.
+        const CALENDAR_S: u64 = 2 * 24 * 60 * 60;
+        let looks_back_s = |asked: &Asked| match asked.window.span {
+            span @ Span::Sliding { span_s, .. } => u64::from(span_s) + u64::from(span.bucket_s()),
+            Span::Today | Span::Night { .. } => CALENDAR_S,
+        };
+        self.asked.iter().map(looks_back_s).max().unwrap_or(0) * 1_000_000_000
     }
 
     /// The first value of a subject that not the payer alone decides on: its payments are those of

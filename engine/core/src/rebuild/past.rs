@@ -6,6 +6,7 @@
 //! come late.
 
 use crate::log::SoundBlock;
+use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
 use crate::owner::{owner, owner_of_position};
 use crate::policy::Policy;
@@ -13,6 +14,7 @@ use crate::policy::windows::{Past, WindowsFault, WindowsKey};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::ChainKey;
 use catraca_wire::record::RecordKind;
+use std::ops::RangeInclusive;
 
 /// Windows of each shard.
 pub struct Pasts {
@@ -47,16 +49,30 @@ impl Pasts {
         self.shards.iter().all(|past| past.is_of(policy))
     }
 
+    /// How far back they look, nanoseconds.
+    pub fn looks_back_ns(&self) -> u64 {
+        self.shards.first().map_or(0, Past::looks_back_ns)
+    }
+
     /// A stream begins here: what was cut off before is not known of its payers.
     pub fn begin(&mut self, start: &LogStart) {
-        if start.payers.is_empty() {
+        self.forget(&start.payers, start.newest_event_ns);
+    }
+
+    /// A segment is not read: what it has of its payers is not known.
+    pub fn skip(&mut self, index: &SegmentSummary) {
+        self.forget(&index.payers(), index.newest_event_ns());
+    }
+
+    fn forget(&mut self, payers: &RangeInclusive<u64>, newest_event_ns: u64) {
+        if payers.is_empty() {
             return;
         }
         let shards = self.shards();
-        let [from, to] = [start.payers.start(), start.payers.end()]
+        let [from, to] = [payers.start(), payers.end()]
             .map(|&position| usize::from(owner_of_position(position, shards)));
         for past in &mut self.shards[from..=to] {
-            past.windows_mut().forget_up_to(start.newest_event_ns);
+            past.windows_mut().forget_up_to(newest_event_ns);
         }
     }
 

@@ -1,12 +1,13 @@
 //! Windows of a policy, read out of a node's own log: when it starts, when another policy is coming, and
 //! while it follows.
 
-use super::cursor::BlockCursor;
+use super::cursor::{BlockCursor, last_segment_up_to};
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::log_start;
 use super::lookup::OwnLog;
 use crate::fatal::Status;
+use crate::wall_clock::wall_ns;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
 use catraca_core::policy::windows::{Past, WindowsFault};
@@ -18,6 +19,10 @@ use std::time::{Duration, Instant};
 
 /// Work between two rests of a reading beside a node that decides.
 const SLICE: Duration = Duration::from_millis(5);
+
+/// Payments that come later than this after they happened may look further back than is read; then they are told
+/// that it is not known.
+const LATE_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// Why windows can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -144,10 +149,31 @@ impl PastReading {
         let log = &self.files.log;
         let start = log_start::read(&log.data_dir, Some(log.cluster_id), stream, Some(&log.key))?;
         pasts.begin(&start);
-        let Tail { segment, offset, .. } = start.tail;
-        let cursor = BlockCursor::new(&log.data_dir, stream, segment, offset);
-        self.places.insert(stream, (cursor.in_background(), start.tail));
+        let tail = self.skip(stream, start.tail, pasts)?;
+        let Tail { segment, offset, .. } = tail;
+        let cursor = BlockCursor::new(&self.files.log.data_dir, stream, segment, offset);
+        self.places.insert(stream, (cursor.in_background(), tail));
         Ok(())
+    }
+
+    /// Passes over the oldest segments that no window reaches back to any more, as far as their indexes say
+    /// so. Gives where reading begins.
+    fn skip(&self, stream: u16, start: Tail, pasts: &mut Pasts) -> Result<Tail, PastError> {
+        let looks_back_ns = pasts.looks_back_ns() + LATE_NS;
+        let wanted_from_ns = wall_ns().saturating_sub(looks_back_ns);
+        let data_dir = &self.files.log.data_dir;
+        let in_use = last_segment_up_to(data_dir, stream, u64::MAX)?;
+        let mut tail = start;
+        for segment in start.segment..in_use {
+            let Ok(index) = self.files.summary(stream, segment) else { break };
+            if index.newest_event_ns() >= wanted_from_ns {
+                break;
+            }
+            pasts.skip(&index);
+            let (_, last) = index.last_block();
+            tail = Tail { segment: segment + 1, offset: Tail::START.offset, ..last };
+        }
+        Ok(tail)
     }
 
     fn read(

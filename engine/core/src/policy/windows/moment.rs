@@ -44,7 +44,7 @@ pub(super) struct Period {
 
 impl Span {
     /// Length of a sliding window's bucket, seconds.
-    pub(super) const fn bucket_s(&self) -> u32 {
+    pub(in crate::policy) const fn bucket_s(&self) -> u32 {
         match *self {
             Self::Sliding { span_s, buckets } => span_s.div_ceil(buckets as u32),
             Self::Today | Self::Night { .. } => S_PER_DAY,

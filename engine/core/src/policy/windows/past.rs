@@ -37,6 +37,11 @@ impl Past {
         self.wanted == policy.rules().windows && self.zone == *policy.zone()
     }
 
+    /// How far back it looks, nanoseconds.
+    pub fn looks_back_ns(&self) -> u64 {
+        self.wanted.looks_back_ns()
+    }
+
     /// The windows.
     pub const fn windows(&self) -> &Windows {
         &self.windows

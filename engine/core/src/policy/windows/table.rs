@@ -95,7 +95,7 @@ impl KeyTable {
     pub fn prefetch_entry(&self, slot: usize) {
         let entry = self.entry_words(slot);
         // A line has eight words; the processor fetches those behind a few by itself.
-        entry.iter().step_by(8).take(4).for_each(|word| prefetch(word));
+        entry.iter().step_by(8).take(4).for_each(prefetch);
     }
 
     /// The memory of the index, for the thread that takes it ahead.

@@ -1,0 +1,119 @@
+//! Windows read out of a log: all that they reach back to, no segment that they do not, and what was passed
+//! over is not known instead of nothing.
+
+use catraca_core::calendar::Zone;
+use catraca_core::policy::language::{Asking, compile_into};
+use catraca_core::policy::windows::Past;
+use catraca_core::policy::{EVERY_DAY, Policy, Rule, RuleEffect, Rules, WindowsAsked};
+use catraca_node::data_dir::{DataDir, Options};
+use catraca_node::log_files::lookup::OwnLog;
+use catraca_node::log_files::past::{Pace, PastReading};
+use catraca_node::log_files::search::LogIndex;
+use catraca_node::policy_windows::by_stream;
+use catraca_testkit::log::{KEY, TestLog, decision};
+use catraca_wire::DocumentKey;
+use catraca_wire::block::BlockIdentity;
+use catraca_wire::extension::WindowValue;
+use catraca_wire::record::RecordHead;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const NS_PER_HOUR: u64 = 3_600_000_000_000;
+/// Records of each part.
+const OLD: u64 = 2_000;
+const NEW: u64 = 500;
+
+fn now_ns() -> u64 {
+    catraca_wire::client::now_ns()
+}
+
+/// A payment of one payer that is decided when it happens.
+fn payment(lsn: u64, time_ns: u64) -> RecordHead {
+    let mut head = decision(lsn);
+    head.transaction.payer = DocumentKey::from_cpf_number(1).expect("valid").to_wire();
+    head.transaction.event_time_ns = time_ns.into();
+    head.decided_at_ns = time_ns.into();
+    head
+}
+
+/// Many payments of ten days ago, in full segments with their indexes, then some of this hour.
+fn log(dir: &Path) -> OwnLog {
+    let options = Options { allow_volatile: true, adopt_copy: true };
+    let data_dir = DataDir::open(dir, options, None).expect("a data directory");
+    let identity = BlockIdentity { shard: 0, epoch: 1, cluster_id: data_dir.cluster_id };
+    let mut log = TestLog::of(64 * 1024, identity);
+    let now_ns = now_ns();
+    let mut add = |count: u64, from_ns: u64| {
+        for at in (0..count).step_by(50) {
+            let first = log.next_lsn;
+            let records: Vec<_> = (0..50)
+                .map(|n| (payment(first + n, from_ns + (at + n) * 1_000_000), Vec::new()))
+                .collect();
+            log.records(&records);
+        }
+        log.roll();
+    };
+    add(OLD, now_ns - 240 * NS_PER_HOUR);
+    add(NEW, now_ns - NS_PER_HOUR / 2);
+    log.write(dir);
+    let own = OwnLog { data_dir: dir.to_owned(), cluster_id: data_dir.cluster_id, key: KEY };
+    let mut index = LogIndex::new(own.clone());
+    while index.work(&[OLD + NEW]).expect("readable") {}
+    own
+}
+
+fn policy(when: &str) -> Policy {
+    let mut asking = Asking::default();
+    let rule = Rule {
+        id: "rule".to_owned(),
+        when: compile_into(when, &mut asking).expect("sound"),
+        effect: RuleEffect { score: 1, verdict: None, shadow: false },
+        days: EVERY_DAY,
+    };
+    let windows = WindowsAsked { asked: asking.asked().into(), keys: 64 };
+    let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };
+    Policy::new(1, Zone::default(), rules)
+}
+
+/// What the windows of a payment of now say, and how many records were read for it.
+fn read(own: &OwnLog, policy: &Policy) -> (Vec<WindowValue>, u64) {
+    let mut reading = PastReading::new(own.clone(), Pace::Full, Arc::default());
+    let mut pasts = reading.empty(policy, 1).expect("sound").expect("it reads windows");
+    let last_lsns = by_stream([OLD + NEW]);
+    assert_eq!(reading.left(&last_lsns), OLD + NEW);
+    reading.on(&mut pasts, &last_lsns).expect("a sound log");
+    assert_eq!(reading.left(&last_lsns), 0);
+    let mut past: Past = pasts.into_shards().pop().expect("one shard");
+    let head = payment(OLD + NEW + 1, now_ns());
+    let [payer, payee] = [&head.transaction.payer, &head.transaction.payee]
+        .map(|document| DocumentKey::from_wire(document).expect("valid"));
+    let event = past.event(payer, payee, &head.transaction, head.decided_at_ns.to_native());
+    let mut values = vec![WindowValue::Evicted; policy.window_values()];
+    past.windows().read(&event, &mut values);
+    (values, reading.records())
+}
+
+#[test]
+fn what_no_window_reaches_back_to_is_not_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = log(dir.path());
+    let (values, records) = read(&own, &policy("payer.count('1h') > 3"));
+    assert_eq!(values, [WindowValue::Present(NEW as i64)]);
+    assert_eq!(records, NEW, "the older segments are passed over");
+    let (values, records) = read(&own, &policy("payer.count('30d') > 3"));
+    assert_eq!(values, [WindowValue::Present((OLD + NEW) as i64)]);
+    assert_eq!(records, OLD + NEW);
+}
+
+#[test]
+fn a_reading_that_is_told_to_stop_gives_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = log(dir.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut reading = PastReading::new(own, Pace::Full, Arc::clone(&stop));
+    let policy = policy("payer.count('30d') > 3");
+    let mut pasts = reading.empty(&policy, 1).expect("sound").expect("it reads windows");
+    stop.store(true, Ordering::Relaxed);
+    assert!(reading.on(&mut pasts, &by_stream([OLD + NEW])).is_err());
+}
