@@ -57,11 +57,16 @@ fn old_log_is_archived_and_cut_off_and_a_new_standby_begins_behind_it() {
         line["level"] == "ERROR" && is_message(line, "is on the filesystem of the data directory")
     });
     // Its text goes with the oldest segments; who begins behind them has it all the same.
+    let before = dir.path().join("before.toml");
+    let text = "[[rule]]\nid = \"before\"\nwhen = \"tx.amount > 5\"\nscore = 1\n";
+    std::fs::write(&before, text).expect("written");
     let policy = dir.path().join("policy.toml");
     std::fs::write(&policy, format!("# {}\n{POLICY}", "x".repeat(9_000))).expect("written");
     let policy = policy.display().to_string();
     let address = primary.listen.to_string();
-    command::json(["policy", "activate", &policy, "--addr", &address, "--json"]);
+    for policy in [&before.display().to_string(), &policy] {
+        command::json(["policy", "activate", policy, "--addr", &address, "--json"]);
+    }
     let load = Load::start(&primary, "load", 500);
     load.wait_for(ANSWERS);
     let seen = load.stop();
@@ -99,8 +104,10 @@ fn old_log_is_archived_and_cut_off_and_a_new_standby_begins_behind_it() {
     assert_same_answers(&mut standby.client(), &more.answered);
     let address = standby.listen.to_string();
     let in_force = command::json(["policy", "status", "--addr", &address, "--json"]);
-    assert_eq!((&in_force["version"], &in_force["rules"]), (&1.into(), &1.into()));
-    assert!(more.answered.iter().all(|answered| answered.decision.answer.policy_version == 1));
+    assert_eq!((&in_force["version"], &in_force["previous_version"]), (&2.into(), &1.into()));
+    assert!(more.answered.iter().all(|answered| answered.decision.answer.policy_version == 2));
+    let rolled_back = command::json(["policy", "rollback", "--addr", &address, "--json"]);
+    assert_eq!((&rolled_back["version"], &rolled_back["rules"]), (&3.into(), &1.into()));
     standby.stop();
     for node in [0, 1] {
         let data_dir = pair.data_dir(node).display().to_string();

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0      256                        256 * (1 + record_count)
-//! | head | record | record | ...    | text of the policy in force | beginning of one that is coming |
+//! | head | record | record | ...    | text of the policy in force | of the one before | beginning of one that is coming |
 //! ```
 
 use crate::block::Chain;
@@ -15,8 +15,8 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub const LOG_START_MAGIC: [u8; 8] = *b"CATRLST\x01";
 /// First bytes of a checkpoint, which is laid out likewise.
 pub const CHECKPOINT_MAGIC: [u8; 8] = *b"CATRCKP\x01";
-/// Version of its format.
-pub const LOG_START_VERSION: u16 = 1;
+/// Version of its format. Version 1, which is read, too, holds no policy before the one in force.
+pub const LOG_START_VERSION: u16 = 2;
 /// Length of its head, bytes.
 pub const LOG_START_LEN: usize = 256;
 
@@ -68,8 +68,14 @@ layout! {
         coming_policy_len: u32,
         /// BLAKE3 of that policy's whole text; zeros without one.
         coming_policy_id: [u8; 32],
+        /// Version of the policy that was in force before; 0 none, or none that is known.
+        previous_policy_version: u32,
+        /// Length of its text, bytes.
+        previous_policy_len: u32,
+        /// When it was taken into use, nanoseconds since 1970 UTC.
+        previous_policy_activated_at_ns: u64,
         /// 0.
-        reserved: [u8; 36],
+        reserved: [u8; 20],
         /// CRC32C of these 256 bytes with this field zero.
         head_crc: u32,
     }

@@ -66,6 +66,7 @@ impl CutOff {
             snapshot_id: self.changes.loaded(),
             changes: self.changes.overlay()?.changes(),
             policy: self.changes.policy()?.cloned(),
+            previous_policy: self.changes.previous_policy().cloned(),
             coming_policy: self.changes.coming_policy().cloned(),
             ..self.start
         })

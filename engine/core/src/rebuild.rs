@@ -83,7 +83,8 @@ impl LoggedChanges {
         if start.snapshot_id != 0 {
             self.loaded = start.snapshot_id;
         }
-        self.policy.begin(start.policy.clone(), start.coming_policy.clone());
+        let LogStart { policy, previous_policy, coming_policy, .. } = start.clone();
+        self.policy.begin(policy, previous_policy, coming_policy);
     }
 
     /// Takes the next record; a decision changes nothing.
@@ -110,6 +111,11 @@ impl LoggedChanges {
     /// Where the log does not hold it whole.
     pub fn policy(&self) -> Result<Option<&PolicyText>, PolicyUnreadable> {
         self.policy.in_force()
+    }
+
+    /// The policy that was in force before.
+    pub fn previous_policy(&self) -> Option<&PolicyText> {
+        self.policy.previous()
     }
 
     /// The policy of which not all parts have come.

@@ -153,7 +153,7 @@ impl Sim {
                 };
                 self.note(format_args!("node {node}: policy {} is in force", text.version));
                 self.checks.count("policies in force");
-                self.process(node).policies.logged.begin(Some(text), None);
+                self.process(node).policies.logged.begin(Some(text), None, None);
             }
         }
     }

@@ -101,10 +101,15 @@ pub struct PolicyInLog {
 pub struct PolicyUnreadable;
 
 impl PolicyInLog {
-    /// Goes on where this policy is in force, and this text is coming.
-    pub fn begin(&mut self, in_force: Option<PolicyText>, coming: Option<ComingPolicy>) {
+    /// Goes on where this policy is in force, this one was before, and this text is coming.
+    pub fn begin(
+        &mut self,
+        in_force: Option<PolicyText>,
+        previous: Option<PolicyText>,
+        coming: Option<ComingPolicy>,
+    ) {
         if in_force.is_some() {
-            self.in_force = in_force;
+            (self.in_force, self.previous) = (in_force, previous);
         }
         // Other streams, which hold none, begin while one is coming.
         if coming.is_some() {
@@ -219,10 +224,24 @@ mod tests {
             let mut first = PolicyInLog::default();
             take(&mut first, before);
             let mut log = PolicyInLog::default();
-            log.begin(first.in_force().expect("readable").cloned(), first.coming().cloned());
+            let in_force = first.in_force().expect("readable").cloned();
+            log.begin(in_force, None, first.coming().cloned());
             take(&mut log, behind);
             assert_eq!(log.in_force(), Ok(Some(&policy)), "{cut}");
         }
+    }
+
+    #[test]
+    fn the_one_before_is_known_where_another_log_goes_on() {
+        let (first, second, third) = (policy(1, 10), policy(2, 20), policy(3, 30));
+        let mut log = PolicyInLog::default();
+        log.begin(Some(second.clone()), Some(first.clone()), None);
+        assert_eq!((log.in_force(), log.previous()), (Ok(Some(&second)), Some(&first)));
+        // Other streams hold none.
+        log.begin(None, None, None);
+        assert_eq!(log.previous(), Some(&first));
+        take(&mut log, &third.records());
+        assert_eq!((log.in_force(), log.previous()), (Ok(Some(&third)), Some(&second)));
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Purpose {
 /// Most records in the file: three for each entry of the largest overlay.
 pub const MAX_RECORDS: usize = 3 * 65_536;
 /// Longest file, bytes.
-pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + 2 * MAX_POLICY_LEN;
+pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + 3 * MAX_POLICY_LEN;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct LogStart {
     pub changes: Vec<OverlayChange>,
     /// The policy in force; `None` where none ever was.
     pub policy: Option<PolicyText>,
+    /// The one before, which a rollback takes into use again; `None` where there was none, or none is known.
+    pub previous_policy: Option<PolicyText>,
     /// The policy of which not all parts had come.
     pub coming_policy: Option<ComingPolicy>,
 }
@@ -110,7 +112,7 @@ pub fn head(
     if head.magic != purpose.magic() || head.head_crc.to_native() != head.expected_crc() {
         return Err(LogStartFault::Head);
     }
-    if head.format_version.to_native() != LOG_START_VERSION {
+    if !(1..=LOG_START_VERSION).contains(&head.format_version.to_native()) {
         return Err(LogStartFault::Version(head.format_version.to_native()));
     }
     if head.shard.to_native() != shard || cluster_id.is_some_and(|id| id != head.cluster_id) {
@@ -123,7 +125,11 @@ pub fn head(
         && (head.policy_version.to_native() > 0 || head.policy_len.to_native() == 0)
         && head.coming_policy_len.to_native() as usize <= MAX_POLICY_LEN
         && (head.coming_policy_len.to_native() > 0 || head.coming_policy_id == [0; 32])
-        && head.reserved == [0; 36];
+        && head.previous_policy_len.to_native() as usize <= MAX_POLICY_LEN
+        && head.previous_policy_version.to_native() <= head.policy_version.to_native()
+        && (head.previous_policy_version.to_native() > 0
+            || head.previous_policy_len.to_native() == 0)
+        && head.reserved == [0; 20];
     if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
 }
 
@@ -159,6 +165,7 @@ impl LogStart {
             snapshot_id: 0,
             changes: Vec::new(),
             policy: None,
+            previous_policy: None,
             coming_policy: None,
         }
     }
@@ -186,7 +193,8 @@ impl LogStart {
         let records_len = head.record_count.to_native() as usize * RECORD_LEN;
         let policy_len = head.policy_len.to_native() as usize;
         let coming_len = head.coming_policy_len.to_native() as usize;
-        let want = LOG_START_LEN + records_len + policy_len + coming_len;
+        let previous_len = head.previous_policy_len.to_native() as usize;
+        let want = LOG_START_LEN + records_len + policy_len + previous_len + coming_len;
         if bytes.len() != want {
             return Err(LogStartFault::Length { have, want: want as u64 });
         }
@@ -197,12 +205,12 @@ impl LogStart {
             return Err(LogStartFault::Check);
         }
         let (records, texts) = behind.split_at(records_len);
-        let (text, coming) = texts.split_at(policy_len);
-        let policy = PolicyText {
-            version: head.policy_version.to_native(),
-            activated_at_ns: head.policy_activated_at_ns.to_native(),
-            id: PolicyId::of(text),
-            text: text.into(),
+        let (text, texts) = texts.split_at(policy_len);
+        let (previous_text, coming) = texts.split_at(previous_len);
+        let policy = |version: u32, activated_at_ns: u64, text: &[u8]| {
+            let id = PolicyId::of(text);
+            let policy = PolicyText { version, activated_at_ns, id, text: text.into() };
+            (version > 0).then_some(policy)
         };
         let changes = records
             .chunks_exact(RECORD_LEN)
@@ -214,7 +222,16 @@ impl LogStart {
             payers: head.lowest_payer.to_native()..=head.highest_payer.to_native(),
             snapshot_id: head.snapshot_id.to_native(),
             changes: changes.collect::<Option<_>>().ok_or(LogStartFault::Records)?,
-            policy: (policy.version > 0).then_some(policy),
+            policy: policy(
+                head.policy_version.to_native(),
+                head.policy_activated_at_ns.to_native(),
+                text,
+            ),
+            previous_policy: policy(
+                head.previous_policy_version.to_native(),
+                head.previous_policy_activated_at_ns.to_native(),
+                previous_text,
+            ),
             coming_policy: (coming_len > 0).then(|| ComingPolicy {
                 id: PolicyId(head.coming_policy_id),
                 text: coming.to_vec(),
@@ -239,9 +256,11 @@ impl LogStart {
             self.changes.iter().map(|change| change.to_record(self.cut_at_ns)).collect();
         let policy = self.policy.as_ref();
         let text = policy.map_or(&[][..], |policy| &policy.text);
+        let previous = self.previous_policy.as_ref();
+        let previous_text = previous.map_or(&[][..], |policy| &policy.text);
         let coming = self.coming_policy.as_ref();
         let coming_text = coming.map_or(&[][..], |coming| &coming.text);
-        let behind = [bytemuck::cast_slice(&records), text, coming_text].concat();
+        let behind = [bytemuck::cast_slice(&records), text, previous_text, coming_text].concat();
         let mut head = LogStartHead::empty();
         head.magic = purpose.magic();
         head.shard = shard.into();
@@ -260,6 +279,10 @@ impl LogStart {
         head.policy_version = policy.map_or(0, |policy| policy.version).into();
         head.policy_len = (text.len() as u32).into();
         head.policy_activated_at_ns = policy.map_or(0, |policy| policy.activated_at_ns).into();
+        head.previous_policy_version = previous.map_or(0, |policy| policy.version).into();
+        head.previous_policy_len = (previous_text.len() as u32).into();
+        head.previous_policy_activated_at_ns =
+            previous.map_or(0, |policy| policy.activated_at_ns).into();
         head.coming_policy_len = (coming_text.len() as u32).into();
         head.coming_policy_id = coming.map_or([0; 32], |coming| coming.id.0);
         head.check = check(purpose, &head, &behind, key);
@@ -307,8 +330,34 @@ mod tests {
                 id: PolicyId::of(b"a policy"),
                 text: b"a policy"[..].into(),
             }),
+            previous_policy: (changes > 1).then(|| PolicyText {
+                version: 2,
+                activated_at_ns: 33,
+                id: PolicyId::of(b"another one"),
+                text: b"another one"[..].into(),
+            }),
             coming_policy: (changes > 1)
                 .then(|| ComingPolicy { id: PolicyId([7; 32]), text: b"the beg".to_vec() }),
+        }
+    }
+
+    #[test]
+    fn what_was_written_before_there_was_a_policy_before_is_read() {
+        let start = LogStart { previous_policy: None, ..start(40) };
+        let bytes = start.to_bytes(Purpose::Start, CLUSTER, 2, &KEY);
+        let (first, behind) = bytes.split_first_chunk::<LOG_START_LEN>().expect("a head");
+        let mut head: LogStartHead = *bytemuck::from_bytes(first);
+        for (version, expected) in [
+            (1, Ok(start)),
+            (0, Err(LogStartFault::Version(0))),
+            (3, Err(LogStartFault::Version(3))),
+        ] {
+            head.format_version = version.into();
+            head.check = check(Purpose::Start, &head, behind, &KEY);
+            head.head_crc = head.expected_crc().into();
+            let bytes = [bytemuck::bytes_of(&head), behind].concat();
+            let read = LogStart::parse(Purpose::Start, &bytes, Some(CLUSTER), 2, Some(&KEY));
+            assert_eq!(read, expected);
         }
     }
 

@@ -54,10 +54,16 @@ impl History {
         for &shard in log.shards() {
             let start = log.start(shard)?;
             history.changes.extend(&start.changes);
-            in_log.begin(start.policy.clone(), start.coming_policy.clone());
-            if let Some(policy) = start.policy {
-                history.policy(policy);
-            }
+            in_log.begin(
+                start.policy.clone(),
+                start.previous_policy.clone(),
+                start.coming_policy.clone(),
+            );
+            start
+                .previous_policy
+                .into_iter()
+                .chain(start.policy)
+                .for_each(|policy| history.policy(policy));
             log.records(shard, |head, extension, _| {
                 history.take(head, extension, &mut in_log);
                 ControlFlow::Continue(())
