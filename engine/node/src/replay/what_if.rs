@@ -8,7 +8,8 @@ use catraca_core::policy::replay;
 use catraca_core::policy::{Batch, Policy, Totals};
 use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{Verdict, text_of};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// A payment that gets another verdict.
@@ -38,6 +39,10 @@ pub struct WhatIf {
     pub examples: Vec<Changed>,
     /// Payments whose recorded verdict is none.
     pub unreadable: u64,
+    /// Payments whose verdicts are compared, by the version of the policy that decided.
+    pub by_version: BTreeMap<u32, u64>,
+    /// From the first of these decisions to the last, nanoseconds since 1970 UTC; `None` where there is none.
+    pub decided_at_ns: Option<RangeInclusive<u64>>,
     payers: HashSet<u64>,
     offset: LocalOffset,
 }
@@ -50,6 +55,8 @@ impl WhatIf {
             totals: Totals::new(file.rules.rules.len()),
             examples: Vec::new(),
             unreadable: 0,
+            by_version: BTreeMap::new(),
+            decided_at_ns: None,
             payers: HashSet::new(),
             offset: LocalOffset::default(),
         }
@@ -95,6 +102,12 @@ impl WhatIf {
                 self.unreadable += 1;
                 continue;
             };
+            *self.by_version.entry(head.policy_version.to_native()).or_default() += 1;
+            let at_ns = head.decided_at_ns.to_native();
+            // Streams come one behind the other, and clocks may step back.
+            self.decided_at_ns = Some(self.decided_at_ns.take().map_or(at_ns..=at_ns, |times| {
+                at_ns.min(*times.start())..=at_ns.max(*times.end())
+            }));
             let to = judged.decision.verdict;
             let centavos = head.transaction.amount_centavos.to_native();
             let is_changed = self.totals.add(from, judged, centavos);
