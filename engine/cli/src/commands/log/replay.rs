@@ -142,10 +142,13 @@ pub fn run(args: &Args) -> Outcome {
     print(&text, status)
 }
 
+/// What came of it.
 struct Replayed<'h> {
     history: &'h History,
     found: Found,
+    /// Places of damage.
     damaged: Vec<String>,
+    /// All is what was recorded.
     equal: bool,
 }
 
@@ -209,67 +212,64 @@ impl Replayed<'_> {
                 ),
             );
         }
-        for policy in self.history.policies() {
-            if let Err(why) = &policy.read {
-                line(&mut text, why);
-            }
+        for remark in self.remarks() {
+            line(&mut text, &remark);
         }
-        for (version, count) in &found.without_policy {
-            line(
-                &mut text,
-                &format!(
-                    "{count} decisions of policy version {version} were not recomputed: its text is not there"
-                ),
-            );
-        }
+        line(&mut text, &self.outcome());
+        text
+    }
+
+    /// What was left out, or taken as recorded; a sentence each.
+    fn remarks(&self) -> Vec<String> {
+        let found = &self.found;
+        let mut remarks: Vec<String> = self
+            .history
+            .policies()
+            .filter_map(|policy| policy.read.as_ref().err().cloned())
+            .collect();
+        remarks.extend(found.without_policy.iter().map(|(version, count)| {
+            format!(
+                "{count} decisions of policy version {version} were not recomputed: its text is not there"
+            )
+        }));
         if self.history.is_unreadable() {
-            line(&mut text, "the log takes a policy into force whose text it does not hold");
+            remarks
+                .push("the log takes a policy into force whose text it does not hold".to_owned());
         }
-        for place in &self.damaged {
-            line(&mut text, &format!("damaged: {place}"));
-        }
+        remarks.extend(self.damaged.iter().map(|place| format!("damaged: {place}")));
         if found.windows_as_recorded > 0 {
-            line(
-                &mut text,
-                &format!(
-                    "the windows of {} decisions were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
-                    found.windows_as_recorded
-                ),
-            );
+            remarks.push(format!(
+                "the windows of {} decisions were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
+                found.windows_as_recorded
+            ));
         }
         if found.without_list_day > 0 {
-            line(
-                &mut text,
-                &format!(
-                    "{} decisions are from before records held the day of the lists: payer and payee were taken as recorded",
-                    found.without_list_day
-                ),
-            );
+            remarks.push(format!(
+                "{} decisions are from before records held the day of the lists: payer and payee were taken as recorded",
+                found.without_list_day
+            ));
         }
         if found.without_list > 0 {
-            line(
-                &mut text,
-                &format!(
-                    "{} decisions were not recomputed whole: their list is not in the folder lists/, so payer and payee were taken as recorded",
-                    found.without_list
-                ),
-            );
+            remarks.push(format!(
+                "{} decisions were not recomputed whole: their list is not in the folder lists/, so payer and payee were taken as recorded",
+                found.without_list
+            ));
         }
-        let versions = self.history.policies().count();
-        line(
-            &mut text,
-            &format!(
-                "{} decisions recomputed, {} policies: {}",
-                found.decisions,
-                versions,
-                match (self.equal, found.differing) {
-                    (true, _) => "all are what was recorded".to_owned(),
-                    (false, 0) => "not all could be recomputed".to_owned(),
-                    (false, differing) => format!("{differing} differ"),
-                },
-            ),
-        );
-        text
+        remarks
+    }
+
+    /// How the recorded decisions came out.
+    fn outcome(&self) -> String {
+        format!(
+            "{} decisions recomputed, {} policies: {}",
+            self.found.decisions,
+            self.history.policies().count(),
+            match (self.equal, self.found.differing) {
+                (true, _) => "all are what was recorded".to_owned(),
+                (false, 0) => "not all could be recomputed".to_owned(),
+                (false, differing) => format!("{differing} differ"),
+            },
+        )
     }
 }
 

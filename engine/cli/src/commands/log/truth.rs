@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// The rows: whose verdicts, and which of them count as taking a payment for fraud.
-fn rows(truth: &Truth, has_candidate: bool) -> Vec<(&'static str, Score)> {
+pub fn rows(truth: &Truth, has_candidate: bool) -> Vec<(&'static str, Score)> {
     let of = |names: [&'static str; 2], scores: Scores| {
         let Scores { reviewed_or_denied, denied } = scores;
         [(names[0], reviewed_or_denied), (names[1], denied)]
@@ -55,6 +55,12 @@ pub fn json_of(truth: &Truth, has_candidate: bool) -> Value {
     })
 }
 
+/// Labels that do not count, by the reason: `1 superseded`.
+pub fn skipped(truth: &Truth) -> Vec<String> {
+    let reasons = truth.skipped.named().into_iter().filter(|(_, count)| *count > 0);
+    reasons.map(|(why, count)| format!("{count} {}", why.replace('_', " "))).collect()
+}
+
 /// For a person.
 pub fn text_of(truth: &Truth, has_candidate: bool) -> String {
     let mut table = Table::new();
@@ -87,13 +93,7 @@ pub fn text_of(truth: &Truth, has_candidate: bool) -> String {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let skipped: Vec<String> = truth
-        .skipped
-        .named()
-        .into_iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(why, count)| format!("{count} {}", why.replace('_', " ")))
-        .collect();
+    let skipped = skipped(truth);
     let mut text = format!(
         "\nwhat became known, as of {}, of decisions at least {MATURE_AFTER_DAYS} days old:\n{table}\n{} of {} labels count",
         utc(truth.as_of_ns),
