@@ -12,6 +12,7 @@ pub mod log;
 pub mod lookup;
 pub mod output;
 pub mod policy;
+mod report;
 pub mod serve;
 pub mod stats;
 mod totals;

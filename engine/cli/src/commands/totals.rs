@@ -5,7 +5,8 @@ use catraca_core::policy::{Cell, Matrix, Totals};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 
-const NAMES: [&str; 3] = ["approve", "review", "deny"];
+/// The verdicts in the order of a matrix.
+pub const NAMES: [&str; 3] = ["approve", "review", "deny"];
 
 /// Share of the verdicts that are others, percent.
 pub fn percent_changed(totals: &Totals) -> f64 {
@@ -13,7 +14,7 @@ pub fn percent_changed(totals: &Totals) -> f64 {
 }
 
 /// Centavos as people write them; what no amount of money reaches is not grouped.
-fn money(cell: &Cell) -> String {
+pub fn money(cell: &Cell) -> String {
     i64::try_from(cell.centavos).map_or_else(|_| format!("{} centavos", cell.centavos), reais)
 }
 

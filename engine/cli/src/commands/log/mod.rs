@@ -6,6 +6,7 @@ mod export;
 mod head;
 mod prove;
 mod replay;
+mod replay_report;
 mod show;
 mod synth;
 mod truth;
@@ -15,6 +16,7 @@ mod view;
 
 pub(super) use export::time;
 pub(super) use show::explain;
+pub(super) use truth::{rows as score_rows, skipped as skipped_labels};
 pub(super) use view::{LabelView, RecordView, reais, utc};
 
 use super::Outcome;

@@ -2,23 +2,26 @@
 //! `--policy`, what another policy would have done; where the log has labels, how much fraud either found.
 
 use super::export::time;
+use super::replay_report::{Asked, Compared};
 use super::truth;
 use super::view::reais;
 use super::{chain_key, open};
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use crate::commands::policy::sound;
+use crate::commands::report::Files;
 use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::windows::WindowsKey;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
 use catraca_node::replay::{Differing, Found, History, MAX_WINDOW_SETS, Replay, WhatIf};
+use catraca_wire::client::now_ns;
 use catraca_wire::frame::Verdict;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub const EXAMPLES: &str = "\
@@ -26,6 +29,7 @@ Examples:
   catraca log replay /var/lib/catraca
   catraca log replay ./copy --from 2026-11-01 --to 2026-12-01 --json
   catraca log replay ./copy --policy candidate.toml --max-changed-percent 2   # a gate before activation
+  catraca log replay ./copy --policy candidate.toml --html comparison.html --svg comparison.svg   # to be read by others
   catraca log replay ./archive --policy candidate.toml --labels-as-of 2027-06-01   # with the truth of that day
 
 Each decision is computed anew from what the log holds: the transaction, the policy of its version, whose text is in the log, the list
@@ -36,6 +40,8 @@ Where the log has labels (`catraca label`) a table says how much fraud was found
 became known, or at --labels-as-of. TP: fraud that was taken for fraud; FP: good payments that were; FN: fraud that passed; TN: good payments
 that passed. Unknown is what has no label: of a payment that was not made nobody knows what it would have become. Of what another policy
 would take for fraud and passed without a label most was good, so its precision is a highest one.
+
+The page of --html shows ids and amounts of the payments that are examples, and no documents. A file appears when it is complete.
 
 Times: RFC 3339, or a date or date and time in this machine's zone; --to is not included.
 
@@ -53,6 +59,12 @@ pub struct Args {
     /// With --policy: exit status 3 if more than this share of the verdicts would change
     #[arg(long, value_name = "PERCENT", requires = "policy", value_parser = percent)]
     max_changed_percent: Option<f64>,
+    /// With --policy: write the comparison as a page, one file of HTML that needs nothing else
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    html: Option<PathBuf>,
+    /// With --policy: write the page's picture alone, as SVG
+    #[arg(long, value_name = "FILE", requires = "policy")]
+    svg: Option<PathBuf>,
     /// Only decisions made at this time or later
     #[arg(long, value_name = "TIME", value_parser = time)]
     from: Option<u64>,
@@ -70,6 +82,17 @@ pub struct Args {
     json: bool,
 }
 
+fn asked(args: &Args) -> Asked {
+    let name = args.policy.as_deref().and_then(Path::file_name).unwrap_or_default();
+    Asked {
+        policy: name.to_string_lossy().into_owned(),
+        log: args.data_dir.display().to_string(),
+        from_ns: args.from,
+        to_ns: args.to,
+        max_changed_percent: args.max_changed_percent,
+    }
+}
+
 fn percent(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| (0.0..=100.0).contains(number));
     number.ok_or_else(|| "a share from 0 to 100".to_owned())
@@ -82,6 +105,7 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
     let candidate = args.policy.as_deref().map(sound).transpose()?;
+    let files = Files::begin(args.html.as_deref(), args.svg.as_deref(), args.policy.as_deref())?;
     let key = chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;
     let history = History::read(&log, &args.data_dir)?;
@@ -124,6 +148,10 @@ pub fn run(args: &Args) -> Outcome {
         ExitCode::from(Status::Found as u8)
     };
     let replayed = Replayed { history: &history, found, damaged, equal };
+    if let (Some(file), Some(what_if), false) = (&candidate, &what_if, files.is_empty()) {
+        let compared = Compared { replayed: &replayed, file, what_if, truth: truth.as_ref() };
+        files.write(&compared.report(&asked(args), now_ns()))?;
+    }
     let text = if args.json {
         let candidate = candidate.as_ref().zip(what_if.as_ref());
         let what_if = candidate.map(|(file, what_if)| what_if_json(&file.id, what_if));
@@ -143,13 +171,13 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// What came of it.
-struct Replayed<'h> {
-    history: &'h History,
-    found: Found,
+pub(super) struct Replayed<'h> {
+    pub history: &'h History,
+    pub found: Found,
     /// Places of damage.
-    damaged: Vec<String>,
+    pub damaged: Vec<String>,
     /// All is what was recorded.
-    equal: bool,
+    pub equal: bool,
 }
 
 impl Replayed<'_> {
@@ -220,7 +248,7 @@ impl Replayed<'_> {
     }
 
     /// What was left out, or taken as recorded; a sentence each.
-    fn remarks(&self) -> Vec<String> {
+    pub fn remarks(&self) -> Vec<String> {
         let found = &self.found;
         let mut remarks: Vec<String> = self
             .history
@@ -259,7 +287,7 @@ impl Replayed<'_> {
     }
 
     /// How the recorded decisions came out.
-    fn outcome(&self) -> String {
+    pub fn outcome(&self) -> String {
         format!(
             "{} decisions recomputed, {} policies: {}",
             self.found.decisions,

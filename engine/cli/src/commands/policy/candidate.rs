@@ -5,7 +5,8 @@ use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::{time, utc};
 use crate::commands::output::{json, print};
-use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
+use crate::commands::report::{Examples, Fact, Files, Report, Rule, Was, count, moment};
+use crate::commands::totals::{matrix_json, money, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::{Cell, RuleTotals, Totals};
 use catraca_node::fatal::Failure;
@@ -13,7 +14,7 @@ use catraca_node::policy_file::PolicyFile;
 use catraca_wire::client::{Comparison, now_ns};
 use catraca_wire::frame::PolicyChange;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Until when a policy is tried where nothing is said: two weeks.
@@ -37,6 +38,7 @@ pub const COMPARE_EXAMPLES: &str = "\
 Examples:
   catraca policy compare --addr 127.0.0.1:7400
   catraca policy compare stricter.toml --json          # with the ids of its rules
+  catraca policy compare stricter.toml --html comparison.html   # to be read by others
 
 Exit status: 0 told, 1 no policy is tried, or FILE is another one.";
 
@@ -64,6 +66,12 @@ pub struct Args {
 pub struct CompareArgs {
     /// The policy that is tried (TOML), for the ids of its rules
     file: Option<PathBuf>,
+    /// Write the comparison as a page, one file of HTML that needs nothing else
+    #[arg(long, value_name = "PAGE")]
+    html: Option<PathBuf>,
+    /// Write the page's picture alone, as SVG
+    #[arg(long, value_name = "PICTURE")]
+    svg: Option<PathBuf>,
     #[command(flatten)]
     connect: Connect,
     /// Print JSON
@@ -98,6 +106,8 @@ pub fn run(args: &Args) -> Outcome {
 /// Runs `compare`.
 pub fn compare(args: &CompareArgs) -> Outcome {
     let file = args.file.as_deref().map(file::sound).transpose()?;
+    let (page, picture) = (args.html.as_deref(), args.svg.as_deref());
+    let files = Files::begin(page, picture, args.file.as_deref())?;
     let came = ask(&mut args.connect.connect()?, &PolicyChange::compare())?;
     if came.head.policy_id == [0; 32] {
         return Err(Failure::failed(
@@ -108,6 +118,12 @@ pub fn compare(args: &CompareArgs) -> Outcome {
         let why =
             format!("another policy is tried than this one: {}", PolicyId(came.head.policy_id));
         return Err(Failure::failed(why));
+    }
+    if !files.is_empty() {
+        let name = args.file.as_deref().and_then(Path::file_name);
+        let name = name.map(|name| name.to_string_lossy().into_owned());
+        let totals = totals_of(&came);
+        files.write(&report(&came, &totals, name, file.as_ref(), now_ns()))?;
     }
     print(&shown(&came, file.as_ref(), args.json), ExitCode::SUCCESS)
 }
@@ -130,6 +146,51 @@ fn totals_of(came: &Comparison) -> Totals {
     Totals {
         matrix: came.matrix.map(|row| row.map(|of| cell(of.count, of.centavos))),
         rules: rules.collect(),
+    }
+}
+
+/// What the page is told; the same at any time, but for when it was made (nanoseconds since 1970 UTC).
+fn report<'a>(
+    came: &Comparison,
+    totals: &'a Totals,
+    name: Option<String>,
+    file: Option<&'a PolicyFile>,
+    made_at_ns: u64,
+) -> Report<'a> {
+    let (head, id) = (&came.head, PolicyId(came.head.policy_id));
+    let mut facts = vec![
+        ("Its id", Fact::Own(id.to_string())),
+        (
+            "Tried",
+            Fact::Own(format!("since {}, until {}", moment(head.since_ns), moment(head.until_ns))),
+        ),
+        ("Payments", Fact::Own(count(totals.payments()))),
+    ];
+    if let Some(name) = &name {
+        facts.insert(0, ("Policy", Fact::Given(name.clone())));
+    }
+    let left_out = match head.left_out {
+        0 => "No payment was left out.".to_owned(),
+        left_out => format!(
+            "{left_out} payments, {}, were left out for want of time.",
+            money(&Cell { count: left_out, centavos: head.left_out_centavos.into() })
+        ),
+    };
+    Report {
+        was: Was::InForce,
+        name: name.unwrap_or_else(|| "the policy that is tried".to_owned()),
+        facts,
+        totals,
+        payers_affected: None,
+        rules: Rule::all(file, totals),
+        examples: Examples::NotKept,
+        truth: None,
+        remarks: vec![
+            left_out,
+            "Its windows of time are its own, and see every payment with the verdict that was given."
+                .to_owned(),
+        ],
+        made_at_ns,
     }
 }
 
@@ -172,4 +233,59 @@ fn shown(came: &Comparison, file: Option<&PolicyFile>, as_json: bool) -> String 
         utc(head.until_ns),
         tables("in force", ids(), &totals)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::frame::{ComparisonCell, ComparisonHeadFields, ComparisonRule};
+
+    #[test]
+    fn a_comparison_is_written_as_a_page_with_or_without_the_policy() {
+        let cell = ComparisonCell { count: 2, centavos: 500 };
+        let fields: ComparisonHeadFields = bytemuck::Zeroable::zeroed();
+        let mut came = Comparison {
+            head: (&fields).into(),
+            matrix: [[cell; 3]; 3],
+            rules: vec![ComparisonRule {
+                matched: 3,
+                matched_centavos: 700,
+                changed: 1,
+                changed_centavos: 200,
+                settled: 1,
+                without_result: 0,
+            }],
+        };
+        (came.head.policy_id, came.head.left_out, came.head.left_out_centavos) = ([7; 32], 4, 900);
+        let text =
+            "[[rule]]\nid = \"a\"\ndescription = \"<b>\"\nwhen = \"true\"\nverdict = \"deny\"\n";
+        let policy = catraca_node::policy_file::parse(text).expect("sound");
+        let dir = tempfile::tempdir().expect("a folder");
+        let page = |name: Option<&str>, file| {
+            let path = dir.path().join("a.html");
+            let files = Files::begin(Some(&path), None, None).expect("writable");
+            let totals = totals_of(&came);
+            let report = report(&came, &totals, name.map(str::to_owned), file, 0);
+            files.write(&report).expect("writable");
+            std::fs::read_to_string(path).expect("written")
+        };
+        let named = page(Some("<new>.toml"), Some(&policy));
+        for told in [
+            "<h1>What &lt;new&gt;.toml would change</h1>",
+            "<dt>Payments</dt><dd>18</dd>",
+            "a<br/><small>&lt;b&gt;</small></th><td>score +0, deny</td>",
+            "4 payments, R$ 9,00, were left out for want of time.",
+            "Made on 1970-01-01 00:00:00 UTC",
+        ] {
+            assert!(named.contains(told), "{told}\n{named}");
+        }
+        let unnamed = page(None, None);
+        assert!(
+            unnamed.contains("<h1>What the policy that is tried would change</h1>"),
+            "{unnamed}"
+        );
+        assert!(
+            unnamed.contains("<th scope=\"row\">rule 1</th>") && !unnamed.contains("<dt>Policy")
+        );
+    }
 }

@@ -134,7 +134,8 @@ const ABOUT_ALL: [About; 4] = [
     }),
 ];
 
-fn effect(rule: &Rule) -> String {
+/// What a rule does where it matches, for a person.
+pub(in crate::commands) fn effect(rule: &Rule) -> String {
     let mut text = format!("score {:+}", rule.effect.score);
     if let Some(verdict) = rule.effect.verdict {
         text.push_str(", ");

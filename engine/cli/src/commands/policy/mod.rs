@@ -11,6 +11,7 @@ mod made_up;
 mod online;
 mod test;
 
+pub(super) use diff::effect;
 pub(super) use file::sound;
 
 use super::Outcome;
