@@ -10,7 +10,7 @@ use std::fmt::{self, Write};
 const CONTENT_POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 
-/// Light and dark; paper is light, and no row is torn between two sheets.
+/// Light and dark; paper is light, and neither a row nor a table that fits on a sheet is torn between two.
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1d232b;--dim:#59636e;--ground:#fff;--line:#cfd5dc;--stricter:#fbe6d9;--looser:#e0ecfb}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#e6e9ed;--dim:#a5b0bc;--ground:#14181d;--line:#3a434d;--stricter:#44220f;--looser:#112c4b}}
@@ -21,10 +21,10 @@ dt{color:var(--dim)}dd{margin:0;overflow-wrap:anywhere}small,caption,footer{colo
 figure{margin:1rem 0}svg{max-width:100%;height:auto}.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem}caption{text-align:left;padding:.3rem 0}
 th,td{border-bottom:1px solid var(--line);padding:.4rem .6rem;text-align:left;vertical-align:top}
-small{font-weight:normal}th{overflow-wrap:anywhere;min-width:5rem}td.change{white-space:nowrap}th.number{text-align:right}td.number,td.stricter,td.looser{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+small{font-weight:normal}th{overflow-wrap:anywhere;min-width:5rem}th[scope=row]{min-width:7rem}td.change{white-space:nowrap}th.number{text-align:right}td.number,td.stricter,td.looser{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 td.stricter{background:var(--stricter);outline:2px solid #a8430d;outline-offset:-3px}
 td.looser{background:var(--looser);outline:2px dashed #1257a8;outline-offset:-3px}
-@media print{:root{color-scheme:light}body{max-width:none;margin:0;font-size:10pt}.wide{overflow:visible}figure,tr{break-inside:avoid}h2{break-after:avoid}td.stricter,td.looser,svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+@media print{:root{color-scheme:light}body{max-width:none;margin:0;font-size:10pt}.wide{overflow:visible}figure,tr,.wide{break-inside:avoid}h2{break-after:avoid}td.stricter,td.looser,svg{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 ";
 
 /// The page of a comparison.
