@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 
 /// Holds a browser to it, should anything ever come through unescaped.
 const CONTENT_POLICY: &str =
-    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
+    "default-src 'none'; style-src 'nonce-comparison'; base-uri 'none'; form-action 'none'";
 
 /// Light and dark; paper is light, and neither a row nor a table that fits on a sheet is torn between two.
 const STYLE: &str = "\
@@ -41,7 +41,7 @@ fn write(out: &mut String, report: &Report<'_>) -> fmt::Result {
         "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta charset=\"utf-8\"/>\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{}\"/>\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n\
+         <title>{title}</title>\n<style nonce=\"comparison\">{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n\
          <p class=\"summary\">{}</p>",
         Escaped(CONTENT_POLICY),
         Escaped(&summary(report)),

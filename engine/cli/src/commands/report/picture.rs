@@ -85,7 +85,7 @@ fn write(svg: &mut String, report: &Report<'_>) -> fmt::Result {
     let told: Vec<_> = flows(&report.totals.matrix).iter().map(|flow| told(flow, report)).collect();
     let description = format!("{} {}", summary(report), told.join("; "));
     writeln!(svg, "<desc id=\"cp-desc\">{}</desc>", Escaped(description.trim()))?;
-    writeln!(svg, "<style>{STYLE}</style>")?;
+    writeln!(svg, "<style nonce=\"comparison\">{STYLE}</style>")?;
     svg.write_str(PATTERNS)?;
     writeln!(svg, "<rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>")?;
     let (placed, before, after) = place(report);
