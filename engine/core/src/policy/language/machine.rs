@@ -50,8 +50,6 @@ struct Side {
     taken: usize,
     missing: RowSet,
     overflows: RowSet,
-    /// Of those that are missing: where the number is this or more.
-    at_least: RowSet,
 }
 
 impl Side {
@@ -146,19 +144,18 @@ impl Machine {
     fn sides(&mut self, a: Source, b: Source, rows: &Rows) -> Sides {
         let mut height = self.numbers.len();
         let mut side = |source| match source {
-            Source::Constant(_) => Side { source, taken: 0, missing: 0, overflows: 0, at_least: 0 },
+            Source::Constant(_) => Side { source, taken: 0, missing: 0, overflows: 0 },
             Source::Field(field) => {
-                let missing = !rows.present(field);
-                Side { source, taken: 0, missing, overflows: 0, at_least: 0 }
+                Side { source, taken: 0, missing: !rows.present(field), overflows: 0 }
             }
             Source::Window(place) => {
-                let (exact, at_least) = rows.window_known(place);
-                Side { source, taken: 0, missing: !exact, overflows: 0, at_least }
+                let (exact, _) = rows.window_known(place);
+                Side { source, taken: 0, missing: !exact, overflows: 0 }
             }
             Source::Stack => {
                 height -= 1;
-                let Column { missing, overflows, .. } = self.numbers[height];
-                Side { source, taken: height, missing, overflows, at_least: 0 }
+                let column = &self.numbers[height];
+                Side { source, taken: height, missing: column.missing, overflows: column.overflows }
             }
         };
         let b = side(b);
@@ -185,8 +182,8 @@ impl Machine {
         let mut sides = self.sides(a, b, rows);
         let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
         let len = rows.len();
-        if sides.a.at_least | sides.b.at_least != 0 {
-            settle(operator, &mut sides, x, y, len);
+        if matches!(a, Source::Window(_)) || matches!(b, Source::Window(_)) {
+            settle(operator, &mut sides, x, y, rows);
         }
         let holds = match operator {
             Binary::Equal => bits(x, y, len, |x, y| x == y),
@@ -273,9 +270,17 @@ const fn checked(number: Option<i64>) -> (i64, bool) {
 
 /// Where one side is its number or more, and that settles the comparison, it is as it would be if that were
 /// the number.
-#[cold]
 #[inline(never)]
-fn settle(operator: Binary, sides: &mut Sides, a: View<'_>, b: View<'_>, len: usize) {
+fn settle(operator: Binary, sides: &mut Sides, a: View<'_>, b: View<'_>, rows: &Rows) {
+    let at_least = |side: &Side| match side.source {
+        Source::Window(place) => rows.window_known(place).1,
+        _ => 0,
+    };
+    let (of_a, of_b) = (at_least(&sides.a), at_least(&sides.b));
+    if of_a | of_b == 0 {
+        return;
+    }
+    let len = rows.len();
     let above = |x, y| some_bits(x, y, len, |x, y| x > y);
     let not_below = |x, y| some_bits(x, y, len, |x, y| x >= y);
     let (by_a, by_b) = match operator {
@@ -283,7 +288,6 @@ fn settle(operator: Binary, sides: &mut Sides, a: View<'_>, b: View<'_>, len: us
         Binary::Greater | Binary::LessEqual => (above(a, b), not_below(b, a)),
         _ => (above(a, b), above(b, a)),
     };
-    let (of_a, of_b) = (sides.a.at_least, sides.b.at_least);
     sides.a.missing &= !(of_a & !of_b & by_a);
     sides.b.missing &= !(of_b & !of_a & by_b);
 }
