@@ -88,7 +88,7 @@ impl Machine {
         self.truths.pop().expect("the check counted what each step takes")
     }
 
-    #[inline]
+    #[inline(always)]
     fn op(&mut self, op: Op, program: &Program, rows: &Rows) {
         let truth = match op {
             Op::Truth(value) => Outcome::without_failure(if value { RowSet::MAX } else { 0 }),
