@@ -16,6 +16,7 @@ pub mod network;
 pub mod node;
 pub mod pair;
 pub mod payments;
+pub mod policies;
 pub mod raw;
 pub mod sandbox;
 pub mod sim;

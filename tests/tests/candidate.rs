@@ -5,10 +5,10 @@ use catraca_tests::command;
 use catraca_tests::load::Load;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::payments::{between, document};
+use catraca_tests::policies::{policy, write};
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::Verdict;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const IN_FORCE: &str =
@@ -26,17 +26,6 @@ id = "often"
 when = 'payer.count("1h") >= 2'
 verdict = "review"
 "#;
-
-fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    std::fs::write(&path, text).expect("written");
-    path
-}
-
-fn policy(node: &Node, args: &[&str]) -> Value {
-    let address = node.listen.to_string();
-    command::json([&["policy"], args, &["--addr", &address, "--json"]].concat())
-}
 
 fn decide(node: &Node, id: &str, payer: u64, amount_centavos: i64) -> Verdict {
     let mut payment = between(id, document(payer), document(900), now_ns());

@@ -7,10 +7,11 @@ use catraca_tests::logs::assert_verified;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::payments::{between, document};
+use catraca_tests::policies::{activate, policy, write};
 use catraca_wire::client::{Decision, now_ns};
 use catraca_wire::frame::{ClusterRequest, Verdict};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const STRICT: &str = r#"
 thresholds = { review = 400, deny = 900 }
@@ -32,21 +33,6 @@ id = "very-high"
 when = "tx.amount > reais(15000)"
 verdict = "review"
 "#;
-
-fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    std::fs::write(&path, text).expect("written");
-    path
-}
-
-fn policy(node: &Node, args: &[&str]) -> Value {
-    let address = node.listen.to_string();
-    command::json([&["policy"], args, &["--addr", &address, "--json"]].concat())
-}
-
-fn activate(node: &Node, path: &Path) -> Value {
-    policy(node, &["activate", &path.display().to_string()])
-}
 
 /// Decides on a payment of so many centavos.
 fn decide(node: &Node, id: &str, amount_centavos: i64) -> Decision {

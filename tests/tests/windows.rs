@@ -6,10 +6,11 @@ use catraca_tests::load::Load;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::payments::{between, document};
+use catraca_tests::policies::{activate, write};
 use catraca_wire::client::{Decision, Reply, now_ns};
 use catraca_wire::frame::{ClusterRequest, Transaction, Verdict};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The fourth payment of an hour is reviewed, and whoever had one denied.
 const OFTEN: &str = r#"
@@ -57,18 +58,6 @@ id = "collects"
 when = 'payee.distinct_payers("1h") >= 3 && payer_to_payee.count("90d") == 0'
 verdict = "review"
 "#;
-
-fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let path = dir.join(name);
-    std::fs::write(&path, text).expect("written");
-    path
-}
-
-fn activate(node: &Node, path: &Path) -> Value {
-    let address = node.listen.to_string();
-    let path = path.display().to_string();
-    command::json(["policy", "activate", &path, "--addr", &address, "--json"])
-}
 
 fn payment(id: &str, payer: u64, payee: u64, amount_centavos: i64) -> Transaction {
     let mut payment = between(id, document(payer), document(payee), now_ns());

@@ -25,3 +25,4 @@ pub mod policy;
 pub mod rebuild;
 pub mod replica;
 pub mod shard;
+mod slot_index;

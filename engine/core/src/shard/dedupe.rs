@@ -1,7 +1,7 @@
 //! The dedupe table: the last decisions of a shard, found by payer and transaction id.
 //!
 //! ```text
-//! index  [hash 40 | slot 24]  open addressing, linear probing, at most half full, deletion by shifting back
+//! index  from a fingerprint's key to its slot
 //! ring   64-byte entries in order of decision; the oldest is overwritten
 //! ```
 //!
@@ -9,32 +9,29 @@
 //! bounded by entries, not by time: what falls out of it raises the [`Dedupe::horizon_ns`], and a
 //! transaction older than that is refused rather than decided twice.
 
-use crate::memory::{Table, TableMemory, prefetch};
+use crate::memory::{Table, TableMemory};
+use crate::slot_index::{self, SlotIndex};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{AnswerFields, TransactionFields};
 use catraca_wire::record::{RecordHead, blacklist_version};
+use std::io;
 
 pub use super::fingerprint::{DedupeKey, Fingerprint};
 
-/// Most entries of a table: the index gives a slot 24 bits.
-pub const MAX_ENTRIES: usize = 1 << 23;
+/// Most entries of a table, 8,388,608: as many as its index has slots.
+pub const MAX_ENTRIES: usize = slot_index::MAX_SLOTS;
 /// Fewest: above what can be pending at once, so that an entry is never overwritten before it is
 /// answered.
 pub const MIN_ENTRIES: usize = 2 * crate::limits::MAX_PENDING;
 
 /// Length of an entry in the ring, bytes.
 pub const ENTRY_LEN: usize = size_of::<Entry>();
-/// Memory of a table for each of its entries, bytes: one of the ring, and two words of the index.
-pub const LEN_PER_ENTRY: usize = ENTRY_LEN + 2 * size_of::<u64>();
+/// Memory of a table for each of its entries, bytes: one of the ring, and its part of the index.
+pub const LEN_PER_ENTRY: usize = ENTRY_LEN + slot_index::LEN_PER_SLOT;
 
-const SLOT_BITS: u32 = 24;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 /// Entries that share one time stamp; the horizon is this coarse.
 const STAMP_EVERY: u64 = 1024;
-/// How far a probe goes on from its home, mostly, in words of the index: one in three or four reads a
-/// second line.
-const PROBED: usize = 3;
 /// How far ahead of the overwriting the index line of the oldest entry is fetched.
 const EVICT_AHEAD: u64 = 8;
 
@@ -80,9 +77,7 @@ pub enum Found {
 /// The table.
 pub struct Dedupe {
     secret: DedupeKey,
-    index: Table<u64>,
-    /// Shift that takes a 40-bit hash to its home in the index.
-    home_shift: u32,
+    index: SlotIndex,
     ring: Table<Entry>,
     stamps: Box<[u64]>,
     inserted: u64,
@@ -98,12 +93,10 @@ impl Dedupe {
             entries.is_power_of_two() && (MIN_ENTRIES..=MAX_ENTRIES).contains(&entries),
             "{entries} entries"
         );
-        let index_len = entries * 2;
         Self {
             secret,
-            index: table(index_len),
-            home_shift: 64 - index_len.trailing_zeros(),
-            ring: table(entries),
+            index: allocated(entries, SlotIndex::new(entries)),
+            ring: allocated(entries, Table::zeroed(entries)),
             stamps: vec![0; entries / STAMP_EVERY as usize + 2].into_boxed_slice(),
             inserted: 0,
             newest_ns: 0,
@@ -120,26 +113,7 @@ impl Dedupe {
     /// Asks the processor for the index lines that [`Self::find`] may read.
     #[inline]
     pub fn prefetch(&self, fingerprint: &Fingerprint) {
-        self.prefetch_home(fingerprint.key);
-    }
-
-    #[inline]
-    fn prefetch_home(&self, key: u64) {
-        let home = self.home(key);
-        prefetch(&self.index[home]);
-        // Mostly the same line.
-        prefetch(&self.index[(home + PROBED) & (self.index.len() - 1)]);
-    }
-
-    #[inline]
-    fn home(&self, key: u64) -> usize {
-        (key >> self.home_shift) as usize
-    }
-
-    #[inline]
-    fn word(key: u64, slot: u64) -> u64 {
-        // Slots are counted from 1, so that no word in use is 0.
-        (key & !SLOT_MASK) | (slot + 1)
+        self.index.prefetch(fingerprint.key);
     }
 
     #[inline]
@@ -154,28 +128,20 @@ impl Dedupe {
     /// Looks a transaction up.
     #[inline]
     pub fn find(&self, fingerprint: &Fingerprint) -> Found {
-        let mask = self.index.len() - 1;
-        let mut place = self.home(fingerprint.key);
-        loop {
-            let word = self.index[place];
-            if word == 0 {
-                return Found::New;
-            }
-            if (word ^ fingerprint.key) & !SLOT_MASK == 0 {
-                let slot = (word & SLOT_MASK) - 1;
-                let entry = &self.ring[slot as usize];
-                if entry.key == fingerprint.key && entry.key_more == fingerprint.key_more {
-                    if entry.content != fingerprint.content {
-                        return Found::Other;
-                    }
-                    // The slot's position is the newest insertion that lies in it.
-                    let newest = self.inserted - 1;
-                    let back = (newest.wrapping_sub(slot)) & self.slot_mask();
-                    return Found::Same(Position(newest - back));
-                }
-            }
-            place = (place + 1) & mask;
+        let held = self.index.find(fingerprint.key, |slot| {
+            let entry = &self.ring[slot];
+            entry.key == fingerprint.key && entry.key_more == fingerprint.key_more
+        });
+        let Some(slot) = held else {
+            return Found::New;
+        };
+        if self.ring[slot].content != fingerprint.content {
+            return Found::Other;
         }
+        // The slot's position is the newest insertion that lies in it.
+        let newest = self.inserted - 1;
+        let back = newest.wrapping_sub(slot as u64) & self.slot_mask();
+        Found::Same(Position(newest - back))
     }
 
     /// Holds a decision as its record says, which stands in a block of this stream, epoch and
@@ -247,12 +213,7 @@ impl Dedupe {
             verdict: answer.verdict,
             flags: answer.flags,
         };
-        let mask = self.index.len() - 1;
-        let mut place = self.home(fingerprint.key);
-        while self.index[place] != 0 {
-            place = (place + 1) & mask;
-        }
-        self.index[place] = Self::word(fingerprint.key, slot);
+        self.index.insert(fingerprint.key, slot as usize);
         self.inserted += 1;
         Position(position)
     }
@@ -260,34 +221,12 @@ impl Dedupe {
     /// Takes the entry in `slot`, the oldest, out of the index.
     fn evict(&mut self, slot: u64) {
         let ahead = (slot + EVICT_AHEAD) & self.slot_mask();
-        self.prefetch_home(self.ring[ahead as usize].key);
+        self.index.prefetch(self.ring[ahead as usize].key);
         let oldest = self.inserted - self.ring.len() as u64;
         // The next stamp is no earlier than any entry before it.
         let next_stamp = (oldest / STAMP_EVERY + 1) as usize % self.stamps.len();
         self.horizon_ns = self.horizon_ns.max(self.stamps[next_stamp]);
-        let mask = self.index.len() - 1;
-        let key = self.ring[slot as usize].key;
-        let word = Self::word(key, slot);
-        let mut hole = self.home(key);
-        while self.index[hole] != word {
-            assert!(self.index[hole] != 0, "an entry in the ring is missing from the index");
-            hole = (hole + 1) & mask;
-        }
-        // Shift back what would no longer be found past the hole.
-        let mut place = hole;
-        loop {
-            place = (place + 1) & mask;
-            let moved = self.index[place];
-            if moved == 0 {
-                break;
-            }
-            let home = self.home(moved & !SLOT_MASK);
-            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
-                self.index[hole] = moved;
-                hole = place;
-            }
-        }
-        self.index[hole] = 0;
+        self.index.remove(self.ring[slot as usize].key, slot as usize);
     }
 
     /// The answer held at a position.
@@ -378,9 +317,9 @@ impl Dedupe {
 }
 
 /// The addresses of a table; without them the node can't start, like any allocation.
-fn table<T: Pod>(len: usize) -> Table<T> {
-    Table::zeroed(len).unwrap_or_else(|error| {
-        panic!("no memory for {len} entries of the dedupe table: {error}; lower dedupe_entries")
+fn allocated<T>(entries: usize, table: io::Result<T>) -> T {
+    table.unwrap_or_else(|error| {
+        panic!("no memory for {entries} entries of the dedupe table: {error}; lower dedupe_entries")
     })
 }
 
@@ -456,6 +395,6 @@ mod tests {
                 && table.horizon_ns() <= newest_evicted_ns + STAMP_EVERY
         );
         assert_eq!(table.len(), MIN_ENTRIES as u64);
-        assert_eq!(table.index.iter().filter(|&&w| w != 0).count(), MIN_ENTRIES);
+        assert_eq!(table.index.len(), MIN_ENTRIES);
     }
 }

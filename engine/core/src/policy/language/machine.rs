@@ -38,27 +38,26 @@ impl Default for Machine {
 }
 
 /// Both sides of an operation.
-struct Sides {
-    a: Side,
-    b: Side,
+struct Sides<'a> {
+    a: Side<'a>,
+    b: Side<'a>,
 }
 
-/// A side: a number of the stack is taken from it, and so it is here.
+/// A side of an operation.
 #[derive(Clone, Copy)]
-struct Side {
-    source: Source,
-    taken: usize,
+struct Side<'a> {
+    view: View<'a>,
     missing: RowSet,
     overflows: RowSet,
 }
 
-impl Side {
+impl Side<'_> {
     const fn failed(&self) -> RowSet {
         self.missing | self.overflows
     }
 }
 
-impl Sides {
+impl Sides<'_> {
     /// Rows where one of them has no number, with the reason of the first.
     const fn failures(&self) -> Outcome {
         let missing = self.a.missing | (self.b.missing & !self.a.overflows);
@@ -139,38 +138,33 @@ impl Machine {
         self.truths.push(truth);
     }
 
-    /// Takes both sides. What was on the stack lies behind its end until something else is put there.
+    /// Both sides. Those on the stack stay there until they are dropped.
     #[inline(always)]
-    fn sides(&mut self, a: Source, b: Source, rows: &Rows) -> Sides {
+    fn sides<'a>(&'a self, a: Source, b: Source, rows: &'a Rows) -> Sides<'a> {
         let mut height = self.numbers.len();
         let mut side = |source| match source {
-            Source::Constant(_) => Side { source, taken: 0, missing: 0, overflows: 0 },
-            Source::Field(field) => {
-                Side { source, taken: 0, missing: !rows.present(field), overflows: 0 }
+            Source::Constant(value) => {
+                Side { view: View::Constant(value), missing: 0, overflows: 0 }
             }
-            Source::Window(place) => {
-                let (exact, _) = rows.window_known(place);
-                Side { source, taken: 0, missing: !exact, overflows: 0 }
-            }
+            Source::Field(field) => Side {
+                view: View::Numbers(rows.numbers(field)),
+                missing: !rows.present(field),
+                overflows: 0,
+            },
+            Source::Window(place) => Side {
+                view: View::Numbers(rows.window_numbers(place)),
+                missing: !rows.window_known(place).0,
+                overflows: 0,
+            },
             Source::Stack => {
                 height -= 1;
-                let column = &self.numbers[height];
-                Side { source, taken: height, missing: column.missing, overflows: column.overflows }
+                let Column { ref values, missing, overflows } = self.numbers[height];
+                Side { view: View::Numbers(values), missing, overflows }
             }
         };
         let b = side(b);
         let a = side(a);
         Sides { a, b }
-    }
-
-    #[inline(always)]
-    fn view<'a>(&'a self, side: &Side, rows: &'a Rows) -> View<'a> {
-        match side.source {
-            Source::Constant(value) => View::Constant(value),
-            Source::Field(field) => View::Numbers(rows.numbers(field)),
-            Source::Window(place) => View::Numbers(rows.window_numbers(place)),
-            Source::Stack => View::Numbers(&self.numbers[side.taken].values),
-        }
     }
 
     fn drop_taken(&mut self, a: Source, b: Source) {
@@ -180,11 +174,10 @@ impl Machine {
 
     fn compare(&mut self, operator: Binary, a: Source, b: Source, rows: &Rows) -> Outcome {
         let mut sides = self.sides(a, b, rows);
-        let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
-        let len = rows.len();
         if matches!(a, Source::Window(_)) || matches!(b, Source::Window(_)) {
-            settle(operator, &mut sides, x, y, rows);
+            settle(operator, &mut sides, a, b, rows);
         }
+        let (x, y, len) = (sides.a.view, sides.b.view, rows.len());
         let holds = match operator {
             Binary::Equal => bits(x, y, len, |x, y| x == y),
             Binary::NotEqual => bits(x, y, len, |x, y| x != y),
@@ -194,24 +187,22 @@ impl Machine {
             Binary::GreaterEqual => bits(x, y, len, |x, y| x >= y),
             _ => unreachable!("the check makes comparisons of these"),
         };
-        self.drop_taken(a, b);
         let failures = sides.failures();
+        self.drop_taken(a, b);
         Outcome { holds: holds & !failures.failed(), ..failures }
     }
 
     fn test(&mut self, source: Source, rows: &Rows, test: impl Fn(i64) -> bool) -> Outcome {
         let sides = self.sides(source, Source::Constant(0), rows);
-        let x = self.view(&sides.a, rows);
-        let holds = bits(x, View::Constant(0), rows.len(), |x, _| test(x));
-        self.drop_taken(source, Source::Constant(0));
+        let holds = bits(sides.a.view, sides.b.view, rows.len(), |x, _| test(x));
         let failures = sides.failures();
+        self.drop_taken(source, Source::Constant(0));
         Outcome { holds: holds & !failures.failed(), ..failures }
     }
 
     fn arithmetic(&mut self, operator: Binary, a: Source, b: Source, rows: &Rows) {
         let sides = self.sides(a, b, rows);
-        let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
-        let len = rows.len();
+        let (x, y, len) = (sides.a.view, sides.b.view, rows.len());
         let (values, overflowing) = match operator {
             Binary::Add => numbers(x, y, len, i64::overflowing_add),
             Binary::Subtract => numbers(x, y, len, i64::overflowing_sub),
@@ -222,24 +213,23 @@ impl Machine {
             Binary::Remainder => numbers(x, y, len, |x, y| checked(x.checked_rem(y))),
             _ => unreachable!("the check makes numbers of these"),
         };
-        self.drop_taken(a, b);
         let Outcome { missing, overflows, .. } = sides.failures();
         let overflows = overflows | (overflowing & !missing);
+        self.drop_taken(a, b);
         self.numbers.push(Column { values, missing, overflows });
     }
 
     fn choose(&mut self, condition: Outcome, a: Source, b: Source, rows: &Rows) {
         let sides = self.sides(a, b, rows);
-        let (x, y) = (self.view(&sides.a, rows), self.view(&sides.b, rows));
         let mut values = [0; ROWS];
         for (row, value) in values.iter_mut().enumerate().take(rows.len()) {
-            let chosen = if condition.holds >> row & 1 == 1 { x } else { y };
-            *value = chosen.at(row);
+            let chosen = if condition.holds >> row & 1 == 1 { sides.a } else { sides.b };
+            *value = chosen.view.at(row);
         }
-        self.drop_taken(a, b);
         let side =
-            |side: &Side| Outcome { holds: 0, missing: side.missing, overflows: side.overflows };
-        let Outcome { missing, overflows, .. } = condition.choose(side(&sides.a), side(&sides.b));
+            |side: Side| Outcome { holds: 0, missing: side.missing, overflows: side.overflows };
+        let Outcome { missing, overflows, .. } = condition.choose(side(sides.a), side(sides.b));
+        self.drop_taken(a, b);
         self.numbers.push(Column { values, missing, overflows });
     }
 }
@@ -271,16 +261,16 @@ const fn checked(number: Option<i64>) -> (i64, bool) {
 /// Where one side is its number or more, and that settles the comparison, it is as it would be if that were
 /// the number.
 #[inline(never)]
-fn settle(operator: Binary, sides: &mut Sides, a: View<'_>, b: View<'_>, rows: &Rows) {
-    let at_least = |side: &Side| match side.source {
+fn settle(operator: Binary, sides: &mut Sides<'_>, a: Source, b: Source, rows: &Rows) {
+    let at_least = |source| match source {
         Source::Window(place) => rows.window_known(place).1,
         _ => 0,
     };
-    let (of_a, of_b) = (at_least(&sides.a), at_least(&sides.b));
+    let (of_a, of_b) = (at_least(a), at_least(b));
     if of_a | of_b == 0 {
         return;
     }
-    let len = rows.len();
+    let (a, b, len) = (sides.a.view, sides.b.view, rows.len());
     let above = |x, y| some_bits(x, y, len, |x, y| x > y);
     let not_below = |x, y| some_bits(x, y, len, |x, y| x >= y);
     let (by_a, by_b) = match operator {

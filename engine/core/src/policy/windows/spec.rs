@@ -19,8 +19,8 @@ pub const MAX_ASKED: usize = catraca_wire::extension::MAX_WINDOW_VALUES;
 pub const MAX_ENTRY_LEN: usize = 4096;
 /// Fewest keys of a table: one word of the bits that say which were used.
 pub const MIN_KEYS: usize = 64;
-/// Most keys of a table: the index gives a slot 24 bits.
-pub const MAX_KEYS: usize = 1 << 23;
+/// Most keys of a table, 8,388,608: as many as its index has slots.
+pub const MAX_KEYS: usize = crate::slot_index::MAX_SLOTS;
 
 /// Whose payments a window is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! The keys of one subject, with the state of each.
 //!
 //! ```text
-//! index    [hash 40 | slot 24]  open addressing, linear probing, at most half full, deletion by shifting back
+//! index    from a key to its slot
 //! entries  of one length, in slots in the order in which they came
 //! used     a bit for each slot, set when its key is added to again
 //! free     slots of keys that were let go, the next one to be taken last
@@ -15,11 +15,7 @@
 use super::layout::{self, Layout};
 use super::spec::{MAX_KEYS, MIN_KEYS, WindowsFault};
 use crate::memory::{Table, TableMemory, prefetch};
-
-const SLOT_BITS: u32 = 24;
-const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
-/// Words of the index for each key: it is at most half full.
-const INDEX_WORDS: usize = 2;
+use crate::slot_index::{self, SlotIndex};
 
 /// Keys that a full table lets go at once: more than are judged together, unless it is small.
 pub(super) const fn keys_let_go(capacity: usize) -> usize {
@@ -28,13 +24,11 @@ pub(super) const fn keys_let_go(capacity: usize) -> usize {
 }
 
 /// Memory of a key besides its entry, bytes. Its bit is an eighth more.
-pub(super) const INDEX_LEN_PER_KEY: usize = INDEX_WORDS * size_of::<u64>();
+pub(super) const INDEX_LEN_PER_KEY: usize = slot_index::LEN_PER_SLOT;
 
 /// The keys of one subject.
 pub(super) struct KeyTable {
-    index: Table<u64>,
-    /// Shift that takes a key to its home in the index.
-    home_shift: u32,
+    index: SlotIndex,
     pub(super) entries: Table<u64>,
     /// Length of an entry, words.
     pub(super) words: usize,
@@ -53,12 +47,10 @@ impl KeyTable {
         if !keys.is_power_of_two() || !(MIN_KEYS..=MAX_KEYS).contains(&keys) {
             return Err(WindowsFault::Keys { keys });
         }
-        let table = |len| Table::zeroed(len).map_err(|_| WindowsFault::Memory { keys });
-        let index_len = keys * INDEX_WORDS;
+        let no_memory = |_| WindowsFault::Memory { keys };
         Ok(Self {
-            index: table(index_len)?,
-            home_shift: 64 - index_len.trailing_zeros(),
-            entries: table(keys * layout.words())?,
+            index: SlotIndex::new(keys).map_err(no_memory)?,
+            entries: Table::zeroed(keys * layout.words()).map_err(no_memory)?,
             words: layout.words(),
             used: vec![0; keys / 64].into_boxed_slice(),
             slots: 0,
@@ -87,7 +79,7 @@ impl KeyTable {
     /// Asks the processor for the index line of a key.
     #[inline]
     pub fn prefetch(&self, key: u64) {
-        prefetch(&self.index[self.home(key)]);
+        self.index.prefetch(key);
     }
 
     /// Asks the processor for an entry's first lines.
@@ -103,35 +95,10 @@ impl KeyTable {
         self.index.memory()
     }
 
-    #[inline]
-    fn home(&self, key: u64) -> usize {
-        (key >> self.home_shift) as usize
-    }
-
-    #[inline]
-    const fn word(key: u64, slot: usize) -> u64 {
-        // Slots are counted from 1, so that no word in use is 0.
-        (key & !SLOT_MASK) | (slot as u64 + 1)
-    }
-
     /// The slot of a key.
     #[inline]
     pub fn find(&self, key: u64) -> Option<usize> {
-        let mask = self.index.len() - 1;
-        let mut place = self.home(key);
-        loop {
-            let word = self.index[place];
-            if word == 0 {
-                return None;
-            }
-            if (word ^ key) & !SLOT_MASK == 0 {
-                let slot = (word & SLOT_MASK) as usize - 1;
-                if layout::key(self.entry_words(slot)) == key {
-                    return Some(slot);
-                }
-            }
-            place = (place + 1) & mask;
-        }
+        self.index.find(key, |slot| layout::key(self.entry_words(slot)) == key)
     }
 
     #[inline]
@@ -190,12 +157,7 @@ impl KeyTable {
 
     /// Puts a key that is not there into the index.
     pub(super) fn link(&mut self, key: u64, slot: usize) {
-        let mask = self.index.len() - 1;
-        let mut place = self.home(key);
-        while self.index[place] != 0 {
-            place = (place + 1) & mask;
-        }
-        self.index[place] = Self::word(key, slot);
+        self.index.insert(key, slot);
     }
 
     /// What happened up to a time may be missing from every key.
@@ -212,7 +174,7 @@ impl KeyTable {
         let slot = self.pass();
         self.evicted += 1;
         self.horizon_s = self.horizon_s.max(layout::newest_s(self.entry(slot)));
-        self.unlink(layout::key(self.entry_words(slot)), slot);
+        self.index.remove(layout::key(self.entry_words(slot)), slot);
         self.free.push(slot as u32);
         // So that the hand passes it, should it come by again before it is taken.
         self.used[slot / 64] |= 1 << (slot % 64);
@@ -236,31 +198,5 @@ impl KeyTable {
             self.hand = (word + 1) * 64 % self.capacity();
         }
         unreachable!("the hand takes the bits that it passes")
-    }
-
-    /// Takes a key out of the index.
-    fn unlink(&mut self, key: u64, slot: usize) {
-        let mask = self.index.len() - 1;
-        let word = Self::word(key, slot);
-        let mut hole = self.home(key);
-        while self.index[hole] != word {
-            assert!(self.index[hole] != 0, "a key of the table is missing from the index");
-            hole = (hole + 1) & mask;
-        }
-        // Shift back what would no longer be found past the hole.
-        let mut place = hole;
-        loop {
-            place = (place + 1) & mask;
-            let moved = self.index[place];
-            if moved == 0 {
-                break;
-            }
-            let home = self.home(moved & !SLOT_MASK);
-            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
-                self.index[hole] = moved;
-                hole = place;
-            }
-        }
-        self.index[hole] = 0;
     }
 }
