@@ -34,6 +34,19 @@ pub struct CandidateTotals {
     pub left_out: Cell,
 }
 
+impl CandidateTotals {
+    /// Of a policy with so many rules.
+    pub fn new(rules: usize) -> Self {
+        Self { totals: Totals::new(rules), left_out: Cell::default() }
+    }
+
+    /// Those of another shard more, of the same policy.
+    pub fn join(&mut self, other: &Self) {
+        self.totals.join(&other.totals);
+        self.left_out.join(&other.left_out);
+    }
+}
+
 /// A policy that is tried on a shard.
 pub struct Candidate {
     policy: Arc<Policy>,
@@ -50,7 +63,7 @@ pub struct Candidate {
 impl Candidate {
     /// Of a policy, until a time, nanoseconds since 1970 UTC. Its windows come later where it reads any.
     pub fn new(policy: Arc<Policy>, until_ns: u64) -> Self {
-        let totals = Totals::new(policy.rules().rules.len());
+        let came = CandidateTotals::new(policy.rules().rules.len());
         Self {
             policy,
             past: None,
@@ -59,7 +72,7 @@ impl Candidate {
             waiting: VecDeque::with_capacity(MAX_WAITING),
             batch: Batch::new(),
             values: Box::new([WindowValue::Evicted; MAX_WINDOW_VALUES]),
-            came: CandidateTotals { totals, left_out: Cell::default() },
+            came,
         }
     }
 

@@ -39,9 +39,11 @@ impl<B: BlockMemory> Shard<B> {
                 let before = std::mem::replace(&mut self.candidate, candidate);
                 self.control_out.push(ToControl::CandidateReleased(before));
             }
-            ToShard::CollectCandidate => {
-                let came = self.candidate.as_ref().map(|one| Box::new(one.came().clone()));
-                self.control_out.push(ToControl::CandidateCame(came));
+            ToShard::CollectCandidate(mut totals) => {
+                if let Some(candidate) = &self.candidate {
+                    totals.join(candidate.came());
+                }
+                self.control_out.push(ToControl::CandidateCame(totals));
             }
             ToShard::ForgetComing => {
                 let released = self.payments.forget_coming();

@@ -211,8 +211,9 @@ pub enum ToShard {
     /// Try this policy from now on, with the windows that are level if it reads any; none any more. The one
     /// before comes back in [`ToControl::CandidateReleased`].
     SetCandidate(Option<Box<Candidate>>),
-    /// Send what came of the policy that is tried: [`ToControl::CandidateCame`].
-    CollectCandidate,
+    /// Add what came of the policy that is tried, whose rules these totals are for:
+    /// [`ToControl::CandidateCame`].
+    CollectCandidate(Box<CandidateTotals>),
     /// No policy with other windows is coming any more; [`ToControl::ComingForgotten`] follows.
     ForgetComing,
     /// Windows with all payments up to a record, and so all before those that are kept; or the next turn of
@@ -305,7 +306,7 @@ pub enum ToControl {
     /// A policy that is no longer tried by this shard, to be freed off the data cores.
     CandidateReleased(Option<Box<Candidate>>),
     /// What came of the policy that is tried, where one is.
-    CandidateCame(Option<Box<CandidateTotals>>),
+    CandidateCame(Box<CandidateTotals>),
     /// After [`ToShard::ForgetComing`].
     ComingForgotten(Released),
     /// After [`ToShard::CatchUp`].

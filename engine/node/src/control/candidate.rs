@@ -4,6 +4,7 @@
 use super::answer::Asker;
 use super::changes::Changing;
 use super::list_request::Refused;
+use super::windows::stopping;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::{Cell, Policy};
@@ -19,6 +20,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tried {
     id: PolicyId,
+    rules: usize,
     since_ns: u64,
     until_ns: u64,
 }
@@ -38,9 +40,9 @@ pub(super) async fn set(
             drop(tokio::task::spawn_blocking(move || drop(before)));
         }
     }
-    let (id, _, until_ns) = policy?;
+    let (id, policy, until_ns) = policy?;
     tracing::info!(%id, until_ns, "a policy is tried beside the one in force");
-    Some(Tried { id, since_ns: wall_ns(), until_ns })
+    Some(Tried { id, rules: policy.rules().rules.len(), since_ns: wall_ns(), until_ns })
 }
 
 /// Whether a time until which a policy is to be tried makes sense.
@@ -57,22 +59,18 @@ pub(super) async fn compare(
     asker: Asker,
     tried: Option<Tried>,
     changed: bool,
-) -> Vec<u8> {
-    let mut came: Option<CandidateTotals> = None;
-    for shard in 0..changing.control.shards() {
-        changing.control.tell(shard, ToShard::CollectCandidate).await;
+) -> Result<Vec<u8>, Refused> {
+    let mut came = Box::new(CandidateTotals::new(tried.map_or(0, |tried| tried.rules)));
+    // The same totals go round, so that no core takes memory for them.
+    for shard in 0..tried.map_or(0, |_| changing.control.shards()) {
+        changing.control.tell(shard, ToShard::CollectCandidate(came)).await;
         let told = |event: &ToControl| matches!(event, ToControl::CandidateCame(_));
-        if let Some(ToControl::CandidateCame(Some(of_shard))) = changing.event(told).await {
-            match &mut came {
-                Some(all) => {
-                    all.totals.join(&of_shard.totals);
-                    all.left_out.join(&of_shard.left_out);
-                }
-                None => came = Some(*of_shard),
-            }
-        }
+        let Some(ToControl::CandidateCame(joined)) = changing.event(told).await else {
+            return Err(stopping());
+        };
+        came = joined;
     }
-    frame(asker.correlation, tried, &came.unwrap_or_default(), changed)
+    Ok(frame(asker.correlation, tried, &came, changed))
 }
 
 fn frame(correlation: u64, tried: Option<Tried>, came: &CandidateTotals, changed: bool) -> Vec<u8> {

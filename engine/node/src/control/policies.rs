@@ -98,10 +98,10 @@ impl Policies {
             PolicyRequest::EndCandidate => {
                 let changed = self.tried.is_some();
                 self.tried = candidate::set(changing, None).await;
-                return Ok(Some(candidate::compare(changing, asker, None, changed).await));
+                return candidate::compare(changing, asker, None, changed).await.map(Some);
             }
             PolicyRequest::Compare => {
-                return Ok(Some(candidate::compare(changing, asker, self.tried, false).await));
+                return candidate::compare(changing, asker, self.tried, false).await.map(Some);
             }
         };
         if self.is_preparing {
@@ -163,7 +163,7 @@ impl Policies {
             Purpose::Try { until_ns } => {
                 let policy = Policy::new(u32::MAX, file.zone, file.rules).into();
                 self.tried = candidate::set(changing, Some((file.id, policy, until_ns))).await;
-                Ok(candidate::compare(changing, asker, self.tried, true).await)
+                candidate::compare(changing, asker, self.tried, true).await
             }
         }
     }

@@ -153,7 +153,7 @@ async fn catch_up(
     }
 }
 
-fn stopping() -> Refused {
+pub(super) fn stopping() -> Refused {
     Refused(ErrorCode::ShuttingDown, "the node is stopping; nothing changed".to_owned())
 }
 
