@@ -100,6 +100,7 @@ impl Machine {
                 lists: Lists::new(Some(Arc::clone(&setup.list)), Overlay::new()),
                 policy: Arc::clone(&setup.policy),
                 past: past_of(&setup.policy),
+                named: Arc::default(),
             },
             Journal::new(journal),
         );

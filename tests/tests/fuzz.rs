@@ -70,6 +70,11 @@ fn policies() {
 }
 
 #[test]
+fn named_lists() {
+    kept_and_made_inputs_hold("named");
+}
+
+#[test]
 fn windows() {
     kept_and_made_inputs_hold("windows");
 }

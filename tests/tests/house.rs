@@ -115,6 +115,7 @@ const RULES: &[Rule] = &[
             "engine/core/src/replica",
             "engine/core/src/log",
             "engine/core/src/blacklist",
+            "engine/core/src/named_lists",
             "engine/core/src/observe",
             "engine/core/src/calendar.rs",
             "engine/core/src/limits.rs",
@@ -125,7 +126,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "arrows point down: lists and logs know neither who decides nor who replicates",
-        within: &["engine/core/src/log", "engine/core/src/blacklist"],
+        within: &[
+            "engine/core/src/log",
+            "engine/core/src/blacklist",
+            "engine/core/src/named_lists",
+        ],
         except: &[],
         words: &["crate::policy", "crate::replica"],
     },

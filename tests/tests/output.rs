@@ -204,6 +204,23 @@ fn every_subcommand_prints_safely() {
     case("label import", &["label", "import", &labels, "--addr", &addr, "--json"], 0);
     case("label list", &["label", "list", "--log", &data], 0);
     case("label list", &["label", "list", "--log", &data, "--json"], 0);
+    let lists = ["policy", "lists"];
+    let mut of_lists = |words: &str, args: &[&str], status: i32| {
+        case(words, &[&lists[..], args, &["--addr", &addr]].concat(), status);
+        case(words, &[&lists[..], args, &["--addr", &addr, "--json"]].concat(), status);
+    };
+    of_lists("policy lists create", &["create", "vip", "--kind", "document"], 0);
+    of_lists("policy lists set", &["set", "vip", &listed, "--value", "3"], 0);
+    of_lists("policy lists find", &["find", "vip", &document(2).to_canonical()], 3);
+    of_lists("policy lists remove", &["remove", "vip", &listed], 0);
+    let entries = path("vip.csv");
+    std::fs::write(&entries, format!("key,value\n{listed},3\n")).expect("written");
+    of_lists("policy lists import", &["import", "vip", &entries], 0);
+    case("policy lists show", &["policy", "lists", "show", "--log", &data], 0);
+    case("policy lists show", &["policy", "lists", "show", "vip", "--log", &data, "--json"], 0);
+    let exempt = ["policy", "exempt", "no-such-rule", &listed, "--end", "--addr", &addr];
+    case("policy exempt", &exempt, 0);
+    case("policy exempt", &[&exempt[..], &["--json"]].concat(), 0);
     case("log replay", &["log", "replay", &data], 0);
     case("log replay", &["log", "replay", &data, "--policy", &policy, "--json"], 0);
     case("log verify", &["log", "verify", &data], 0);

@@ -53,7 +53,7 @@ fn a_seed_is_one_run() {
 }
 
 /// Variants that seeds find, and the number of seeds within which they must.
-const FOUND_BY_SEEDS: [(&str, u64); 12] = [
+const FOUND_BY_SEEDS: [(&str, u64); 14] = [
     ("ack-before-sync", 20),
     ("ack-before-standby", 20),
     ("epoch-in-memory", 40),
@@ -62,8 +62,10 @@ const FOUND_BY_SEEDS: [(&str, u64); 12] = [
     ("empty-dedupe", 20),
     ("reused-segment", 160),
     ("counts-beginner", 80),
-    ("policy-on-one-shard", 40),
+    ("policy-on-one-shard", 80),
     ("policy-forgotten", 40),
+    ("list-on-one-shard", 60),
+    ("lists-forgotten", 60),
     ("windows-lost", 60),
     ("windows-counted-twice", 60),
 ];

@@ -8,9 +8,11 @@
 //! A reader passes over sections of kinds that it does not know.
 
 mod label;
+mod list;
 mod windows;
 
 pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
+pub use list::{ChangedEntry, LIST_CHANGE_LEN, ListChange, MAX_LIST_ENTRIES_AT_ONCE};
 pub use windows::{
     MAX_WINDOW_VALUES, MAX_WINDOWS_SECTION_LEN, WindowValue, read_windows, write_windows,
 };
@@ -28,13 +30,16 @@ pub const SECTION_POLICY: u16 = 2;
 pub const SECTION_WINDOWS: u16 = 3;
 /// Section of a label.
 pub const SECTION_LABEL: u16 = 4;
+/// Section of a change of named lists.
+pub const SECTION_LIST: u16 = 5;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;
 
 layout! {
     /// What a policy's rules came to: this head, `rule_words` words with a bit for each rule that
-    /// matched, and as many with a bit for each rule whose condition had no result.
+    /// matched, as many with a bit for each rule whose condition had no result, and, where there are any,
+    /// as many with a bit for each rule that was not applied.
     RulesSection as RulesSectionHead, 16; {
         /// [`SECTION_RULES`].
         kind: u16,
@@ -48,13 +53,15 @@ layout! {
         score_sum: i32,
         /// Words of each set, 1 to 4.
         rule_words: u8,
+        /// 1 where there is the set of rules that were not applied.
+        has_exempt: u8,
         /// 0.
-        reserved: [u8; 3],
+        reserved: [u8; 2],
     }
 }
 
 /// Length of the longest section of rules, bytes.
-pub const MAX_RULES_SECTION_LEN: usize = size_of::<RulesSectionHead>() + 2 * 8 * MAX_RULE_WORDS;
+pub const MAX_RULES_SECTION_LEN: usize = size_of::<RulesSectionHead>() + 3 * 8 * MAX_RULE_WORDS;
 
 /// What a policy's rules came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +76,8 @@ pub struct RulesSeen {
     pub matched: [u64; MAX_RULE_WORDS],
     /// Rules whose conditions had no result.
     pub failed: [u64; MAX_RULE_WORDS],
+    /// Rules that are not applied to the payment: where they match they do nothing.
+    pub exempt: [u64; MAX_RULE_WORDS],
 }
 
 const NO_RULE: u16 = u16::MAX;
@@ -82,7 +91,9 @@ impl RulesSeen {
     pub fn write<'b>(&self, words: usize, into: &'b mut [u8; MAX_RULES_SECTION_LEN]) -> &'b [u8] {
         assert!((1..=MAX_RULE_WORDS).contains(&words), "{words} words of rules");
         let (head, sets) = into.split_at_mut(size_of::<RulesSectionHead>());
-        let len = head.len() + 2 * 8 * words;
+        let has_exempt = self.exempt != [0; MAX_RULE_WORDS];
+        let exempt = if has_exempt { words } else { 0 };
+        let len = head.len() + 8 * (2 * words + exempt);
         let section: &mut RulesSectionHead = bytemuck::from_bytes_mut(head);
         *section = RulesSectionHead::from(&RulesSection {
             kind: SECTION_RULES,
@@ -91,9 +102,11 @@ impl RulesSeen {
             settled_by: self.settled_by.unwrap_or(NO_RULE),
             score_sum: self.score_sum,
             rule_words: words as u8,
-            reserved: [0; 3],
+            has_exempt: has_exempt.into(),
+            reserved: [0; 2],
         });
         let all = self.matched[..words].iter().chain(&self.failed[..words]);
+        let all = all.chain(&self.exempt[..exempt]);
         for (bytes, word) in sets.chunks_exact_mut(8).zip(all) {
             bytes.copy_from_slice(&word.to_le_bytes());
         }
@@ -107,11 +120,16 @@ impl RulesSeen {
         let (head, sets) = section.split_at_checked(size_of::<RulesSectionHead>())?;
         let head: &RulesSectionHead = bytemuck::from_bytes(head);
         let words = usize::from(head.rule_words);
-        if !(1..=MAX_RULE_WORDS).contains(&words) || sets.len() != 2 * 8 * words {
+        let exempt_words = words * usize::from(head.has_exempt);
+        if !(1..=MAX_RULE_WORDS).contains(&words)
+            || head.has_exempt > 1
+            || sets.len() != 8 * (2 * words + exempt_words)
+        {
             return None;
         }
-        let (mut matched, mut failed) = ([0; MAX_RULE_WORDS], [0; MAX_RULE_WORDS]);
+        let [mut matched, mut failed, mut exempt] = [[0; MAX_RULE_WORDS]; 3];
         let all = matched[..words].iter_mut().chain(&mut failed[..words]);
+        let all = all.chain(&mut exempt[..exempt_words]);
         for (word, bytes) in all.zip(sets.chunks_exact(8)) {
             *word = u64::from_le_bytes(bytes.try_into().expect("a chunk has 8"));
         }
@@ -122,6 +140,7 @@ impl RulesSeen {
             score_sum: head.score_sum.to_native(),
             matched,
             failed,
+            exempt,
         })
     }
 }
@@ -271,6 +290,7 @@ mod tests {
             score_sum: -1_200,
             matched: [5, 1 << 6, 0, 0],
             failed: [0, 2, 0, 0],
+            exempt: [0; 4],
         }
     }
 
@@ -291,6 +311,12 @@ mod tests {
         }
         let none = RulesSeen { settled_by: None, ..seen() };
         assert_eq!(RulesSeen::read(none.write(4, &mut bytes)), Some(none));
+        let exempt = RulesSeen { exempt: [3, 0, 0, 1], ..seen() };
+        let section = exempt.write(4, &mut bytes).to_vec();
+        assert_eq!((section.len(), RulesSeen::read(&section)), (16 + 24 * 4, Some(exempt)));
+        for len in 0..section.len() {
+            assert_eq!(RulesSeen::read(&section[..len]), None, "{len}");
+        }
     }
 
     #[test]

@@ -16,10 +16,12 @@ pub mod client;
 pub mod document;
 pub mod extension;
 pub mod frame;
+pub mod list;
 pub mod log_start;
 pub mod packed;
 pub mod record;
 pub mod replication;
+pub mod short_text;
 pub mod transaction;
 
 pub use document::{DocumentError, DocumentKey, DocumentKind};

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! 0      256                        256 * (1 + record_count)
-//! | head | record | record | ...    | text of the policy in force | of the one before | beginning of one that is coming |
+//! | head | record | record | ...    | text of the policy in force | of the one before | beginning of one that is coming | lists |
 //! ```
 
 use crate::block::Chain;
@@ -15,8 +15,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 pub const LOG_START_MAGIC: [u8; 8] = *b"CATRLST\x01";
 /// First bytes of a checkpoint, which is laid out likewise.
 pub const CHECKPOINT_MAGIC: [u8; 8] = *b"CATRCKP\x01";
-/// Version of its format. Version 1, which is read, too, holds no policy before the one in force.
-pub const LOG_START_VERSION: u16 = 2;
+/// Version of its format. Version 1, which is read, too, holds no policy before the one in force, and version
+/// 2 no named lists.
+pub const LOG_START_VERSION: u16 = 3;
 /// Length of its head, bytes.
 pub const LOG_START_LEN: usize = 256;
 
@@ -74,8 +75,12 @@ layout! {
         previous_policy_len: u32,
         /// When it was taken into use, nanoseconds since 1970 UTC.
         previous_policy_activated_at_ns: u64,
+        /// Changes of named lists and exemptions so far.
+        list_sequence: u64,
+        /// Length of the named lists and exemptions, bytes.
+        lists_len: u32,
         /// 0.
-        reserved: [u8; 20],
+        reserved: [u8; 8],
         /// CRC32C of these 256 bytes with this field zero.
         head_crc: u32,
     }

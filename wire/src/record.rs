@@ -32,6 +32,8 @@ wire_codes! {
         PolicyActivated = 5 => "policy_activated",
         /// What became known of a decision after it was made.
         Label = 6 => "label",
+        /// A change of a named list, or of exemptions from a rule.
+        ListChange = 7 => "list_change",
     }
 }
 
@@ -95,8 +97,10 @@ layout! {
         /// The local day on which the lists were judged, in days since 1970-01-01; 0 in records of
         /// before there was such a day. For an overlay change that allows its last day, else 0.
         list_day: u16,
+        /// Changes of named lists and exemptions that the decision saw; else 0.
+        list_sequence: u64,
         /// 0.
-        reserved_b: [u8; 26],
+        reserved_b: [u8; 18],
         /// The transaction, as it was submitted; zeros but for the payer's field in an overlay
         /// change, which holds the document, and for id and payer in a label.
         transaction: Transaction,

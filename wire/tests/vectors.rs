@@ -150,6 +150,7 @@ fn the_code_tables_of_the_page_are_complete() {
         BlacklistOp, ClusterOp, Durability, ErrorCode, FrameKind, LabelKind, ListSource, PolicyOp,
         Role, Scope, Stage, Verdict,
     };
+    use catraca_wire::list::{ListKeyKind, ListOp};
     use catraca_wire::record::Reason;
     use catraca_wire::transaction::{Channel, Rail};
     macro_rules! holds {
@@ -162,6 +163,7 @@ fn the_code_tables_of_the_page_are_complete() {
         "Kinds": FrameKind, "Errors": ErrorCode, "Roles": Role, "Durability": Durability, "Verdicts": Verdict, "Rails": Rail,
         "Channels": Channel, "Reasons": Reason, "List sources": ListSource, "Blacklist operations": BlacklistOp, "Scopes": Scope,
         "Stages": Stage, "Cluster operations": ClusterOp, "Policy operations": PolicyOp, "Labels": LabelKind,
+        "List operations": ListOp, "Keys of lists": ListKeyKind,
     );
 }
 

@@ -68,6 +68,7 @@ impl CutOff {
             policy: self.changes.policy()?.cloned(),
             previous_policy: self.changes.previous_policy().cloned(),
             coming_policy: self.changes.coming_policy().cloned(),
+            named: self.changes.named()?.clone(),
             ..self.start
         })
     }

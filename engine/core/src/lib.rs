@@ -7,9 +7,10 @@
 //! policy      what is decided of a transaction        blacklist   who is listed, and how a shard asks
 //! replica     what a node does about the others       log         what a log must look like
 //! rebuild     the shards' state out of blocks         observe     counters and histograms
+//! named_lists what people put beside a policy's rules while they are in force
 //! ```
 //!
-//! Arrows point down only: `shard` → `policy`, `replica` → `blacklist`, `log` → `catraca_wire`.
+//! Arrows point down only: `shard` → `policy`, `replica` → `blacklist`, `named_lists`, `log` → `catraca_wire`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -19,6 +20,7 @@ pub mod cut_off;
 pub mod limits;
 pub mod log;
 pub mod memory;
+pub mod named_lists;
 pub mod observe;
 pub mod owner;
 pub mod policy;

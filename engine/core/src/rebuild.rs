@@ -17,10 +17,12 @@ use crate::log::policies::{ComingPolicy, PolicyInLog, PolicyText, PolicyUnreadab
 use crate::log::start::LogStart;
 use crate::log::{BlockLocation, SoundBlock};
 use crate::memory::TableMemory;
+use crate::named_lists::NamedLists;
 use crate::owner::{owner, owner_of_position};
 use crate::shard::dedupe::{Dedupe, DedupeKey, Fingerprint};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
+use catraca_wire::extension::ListChange;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind};
 use dedupe_file::Chunk;
 use parking_lot::{Mutex, MutexGuard};
@@ -41,6 +43,11 @@ pub enum ChangesFault {
     /// The policy in force is not whole.
     #[error(transparent)]
     Policy(#[from] PolicyUnreadable),
+    /// A change of named lists can't be read.
+    #[error(
+        "it holds a change of named lists that this program can't read: use the program that wrote it, or a newer one"
+    )]
+    Lists,
 }
 
 /// Decisions hashed, and their places in the table fetched, before the first of them goes in. Long
@@ -72,6 +79,9 @@ pub struct LoggedChanges {
     /// Id of the list last loaded; 0 none.
     loaded: u64,
     policy: PolicyInLog,
+    named: NamedLists,
+    /// A change of named lists that this program does not understand, or that makes no sense.
+    lists_unreadable: bool,
 }
 
 impl LoggedChanges {
@@ -82,6 +92,10 @@ impl LoggedChanges {
         }
         if start.snapshot_id != 0 {
             self.loaded = start.snapshot_id;
+        }
+        // Those of other streams have none.
+        if start.named.sequence() > self.named.sequence() {
+            self.named = start.named.clone();
         }
         let LogStart { policy, previous_policy, coming_policy, .. } = start.clone();
         self.policy.begin(policy, previous_policy, coming_policy);
@@ -99,6 +113,11 @@ impl LoggedChanges {
             Some(RecordKind::SnapshotLoaded) => self.loaded = head.snapshot_id.to_native(),
             Some(kind @ (RecordKind::PolicyText | RecordKind::PolicyActivated)) => {
                 self.policy.take(kind, head, extension);
+            }
+            Some(RecordKind::ListChange) => {
+                let change = ListChange::from_record(head, extension);
+                let taken = change.is_some_and(|change| self.named.apply(&change).is_ok());
+                self.lists_unreadable |= !taken;
             }
             // What became known of a decision changes none that comes.
             Some(RecordKind::Decision | RecordKind::Label) | None => {}
@@ -126,6 +145,14 @@ impl LoggedChanges {
     /// Id of the list last loaded; 0 none.
     pub fn loaded(&self) -> u64 {
         self.loaded
+    }
+
+    /// The named lists after all changes.
+    ///
+    /// # Errors
+    /// When there is one that can't be read: without it a rule could let through whom it should not.
+    pub fn named(&self) -> Result<&NamedLists, ChangesFault> {
+        if self.lists_unreadable { Err(ChangesFault::Lists) } else { Ok(&self.named) }
     }
 
     /// The overlay after all changes.
@@ -288,6 +315,14 @@ impl Builder {
     /// The policy in force, and the one before.
     pub fn policies(&self) -> PolicyInLog {
         self.changes.lock().policy.clone()
+    }
+
+    /// The named lists after all changes.
+    ///
+    /// # Errors
+    /// As [`LoggedChanges::named`].
+    pub fn named(&self) -> Result<NamedLists, ChangesFault> {
+        self.changes.lock().named().cloned()
     }
 
     /// The overlay after all changes.

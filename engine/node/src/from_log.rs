@@ -12,7 +12,8 @@ use catraca_core::log::index::SegmentSummary;
 use catraca_core::log::recovery::LastWrite;
 use catraca_core::log::start::LogStart;
 use catraca_core::log::{SoundBlock, Tail};
-use catraca_core::rebuild::Builder;
+use catraca_core::named_lists::NamedLists;
+use catraca_core::rebuild::{Builder, ChangesFault};
 use catraca_core::replica::Boundaries;
 use catraca_core::shard::dedupe::DedupeKey;
 use catraca_wire::block::ChainKey;
@@ -36,6 +37,8 @@ pub struct Rebuilt {
     pub boundaries: Vec<Boundaries>,
     /// The overlay after all logged changes.
     pub overlay: Overlay,
+    /// Named lists and exemptions after all logged changes.
+    pub named: NamedLists,
     /// The dedupe tables, and the list last loaded: for a node that follows, to go on taking
     /// blocks.
     pub builder: Builder,
@@ -251,15 +254,16 @@ pub fn rebuild(
             streams.push(going_on(data_dir, stream, &recovered)?);
         }
     }
-    let overlay = builder
-        .overlay()
-        .map_err(|e| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}")))?;
+    let unusable =
+        |e: ChangesFault| Failure::new(Status::LogDamaged, format!("the log can't be used: {e}"));
+    let overlay = builder.overlay().map_err(unusable)?;
+    let named = builder.named().map_err(unusable)?;
     // A standby makes the folder of a stream with its first block: one that is still empty may lie
     // below one that is not.
     let count = boundaries.last_key_value().map_or(0, |(last, _)| last + 1);
     let boundaries =
         (0..count).map(|stream| boundaries.remove(&stream).unwrap_or_default()).collect();
-    Ok(Rebuilt { streams, boundaries, overlay, builder })
+    Ok(Rebuilt { streams, boundaries, overlay, named, builder })
 }
 
 fn going_on(

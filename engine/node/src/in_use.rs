@@ -2,6 +2,7 @@
 
 use catraca_core::blacklist::{Overlay, Snapshot};
 use catraca_core::log::policies::PolicyInLog;
+use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::Policy;
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ pub struct InUse {
     pub list_logged: bool,
     /// Overlay in use.
     pub overlay: Overlay,
+    /// Named lists and exemptions.
+    pub named: NamedLists,
     /// The policy in force, and the one before.
     pub policies: PolicyInLog,
     /// The one in force, as the cores have it.
@@ -26,6 +29,7 @@ impl Default for InUse {
             snapshot: None,
             list_logged: false,
             overlay: Overlay::default(),
+            named: NamedLists::default(),
             policies: PolicyInLog::default(),
             policy: Policy::blacklist_only().into(),
         }

@@ -26,7 +26,7 @@ TRANSACTION = struct.Struct("<32s14s14sqQIBBHQQ16sQ16s8s8s16s")
 VERDICT_BODY = struct.Struct("<BBHIQQHIQQH")
 LOOKUP_BODY = struct.Struct("<32s14s2s")
 RECORD_PLACE = struct.Struct("<IHHII32s")
-RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQH26s")
+RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQHQ18s")
 PING_BODY = struct.Struct("<Q")
 CLUSTER_BODY = struct.Struct("<BB6s")
 CLUSTER_STATE_BODY = struct.Struct("<BBBBI16s16s16sQQQ48s48s64s")
@@ -36,7 +36,8 @@ ERROR_BODY = struct.Struct("<HHI128s")
 class Kind(enum.IntEnum):
     """What a frame is."""
     (HELLO, WELCOME, SUBMIT, VERDICT, LOOKUP, RECORD, BLACKLIST, BLACKLIST_STATE, STATS, HISTOGRAM, PING, PONG,
-     ERROR, CLUSTER, CLUSTER_STATE, POLICY, POLICY_STATE, LABEL, LABEL_STATE, COMPARISON) = range(1, 21)
+     ERROR, CLUSTER, CLUSTER_STATE, POLICY, POLICY_STATE, LABEL, LABEL_STATE, COMPARISON,
+     LIST, LIST_STATE) = range(1, 23)
 
 
 class ErrorCode(enum.IntEnum):
@@ -305,6 +306,7 @@ class StoredDecision:
     overlay_sequence: int
     matched_rules: int
     list_day: int
+    list_sequence: int
     shard: int
     epoch: int
     segment: int
@@ -317,13 +319,14 @@ class StoredDecision:
     def decode(cls, body: bytes) -> "StoredDecision":
         epoch, shard, extension_len, segment, block_offset, chain = RECORD_PLACE.unpack_from(body)
         (kind, _, record_extension_len, verdict, flags, score, reason, payer_source, payee_source, _, policy, lsn, decided_at,
-         snapshot, overlay, rules, list_day, _) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
+         snapshot, overlay, rules, list_day, list_sequence, _) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
         extension = body[304:]
         if kind != 1 or not extension_len == record_extension_len == len(extension):
             raise ProtocolError("the server sent a RECORD that is no decision, or of another length than it says")
         transaction = Transaction.decode(body[RECORD_PLACE.size + RECORD_HEAD.size:304])
         return cls(_verdict(verdict), REASONS.get(reason, str(reason)), flags, score, payer_source, payee_source, policy, lsn,
-                   decided_at, snapshot, overlay, rules, list_day, shard, epoch, segment, block_offset, chain, transaction, extension)
+                   decided_at, snapshot, overlay, rules, list_day, list_sequence, shard, epoch, segment, block_offset, chain,
+                   transaction, extension)
 
 
 @dataclass(frozen=True)

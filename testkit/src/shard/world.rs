@@ -157,8 +157,8 @@ impl World {
         let journal =
             Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
         let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
-        let state =
-            ShardState { dedupe, lists, policy: Policy::blacklist_only().into(), past: None };
+        let (policy, named) = (Policy::blacklist_only().into(), Arc::default());
+        let state = ShardState { dedupe, lists, policy, past: None, named };
         let mut role_config = RoleConfig::primary(Durability::Single);
         if shard >= self.options.standbys_from {
             role_config.role = Role::Standby;

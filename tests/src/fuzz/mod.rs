@@ -13,6 +13,7 @@ mod input;
 mod list;
 mod log;
 pub mod mutate;
+mod named;
 mod policy;
 mod proof;
 mod replication;
@@ -35,6 +36,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "list", body: list::body, mutations: 3_000 },
     Target { name: "log", body: log::body, mutations: 400 },
+    Target { name: "named", body: named::body, mutations: 1_500 },
     Target { name: "policy", body: policy::body, mutations: 1_500 },
     Target { name: "proof", body: proof::body, mutations: 1_500 },
     Target { name: "replication", body: replication::body, mutations: 1_500 },

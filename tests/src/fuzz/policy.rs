@@ -2,12 +2,15 @@
 //! with others, after any payments before.
 
 use super::input::Input;
+use catraca_core::named_lists::NamedLists;
+use catraca_core::policy::lists::InForce;
 use catraca_core::policy::windows::{Past, Together, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Judgement, ListsDecide, Party, Policy};
 use catraca_node::policy_file::{MAX_FAULTS, parse};
 use catraca_wire::DocumentKey;
-use catraca_wire::extension::WindowValue;
+use catraca_wire::extension::{ChangedEntry, ListChange, WindowValue};
 use catraca_wire::frame::{ListSource, TransactionFields, Verdict};
+use catraca_wire::list::{Author, ListKey, ListKeyKind, ListName, ListOp, ListReason};
 use catraca_wire::transaction::{Channel, Rail};
 
 /// Ends the text; behind it stand payments.
@@ -52,11 +55,48 @@ fn payment(input: &mut Input<'_>) -> Payment {
     Payment { transaction, payer, payee, decided_at_ns: (time_s + late_s) * 1_000_000_000 }
 }
 
+/// The lists that a policy reads, each with half of the payers' documents and some small numbers; the first
+/// of its rules is not applied to one payer.
+fn lists_of(policy: &Policy) -> NamedLists {
+    let mut named = NamedLists::default();
+    let mut take = |op, key_kind, name, numbers: std::ops::Range<u32>| {
+        let document = |number| DocumentKey::from_cpf_number(number).expect("valid").raw().into();
+        let key = |number: u32| match key_kind {
+            ListKeyKind::Document => ListKey::of(document(number)),
+            _ => ListKey::of(number.into()),
+        };
+        let entry = |number| ChangedEntry { key: key(number), value: 700, until_ns: 0 };
+        let entries: Vec<_> = numbers.map(entry).collect();
+        let sequence = named.sequence() + entries.len().max(1) as u64;
+        let (author, reason) = (Author::EMPTY, ListReason::EMPTY);
+        let change =
+            ListChange { op, key_kind, name, sequence, changed_at_ns: 1, author, reason, entries };
+        // A list that is there already is created again, to no effect.
+        named.apply(&change).expect("there is room");
+    };
+    for asked in &policy.rules().lists {
+        take(ListOp::Create, asked.key.kind(), asked.list, 0..0);
+        let has_numbers = matches!(
+            asked.key.kind(),
+            ListKeyKind::Document | ListKeyKind::Account | ListKeyKind::Device
+        );
+        if has_numbers {
+            take(ListOp::Set, asked.key.kind(), asked.list, 1..5);
+        }
+    }
+    if let Some(rule) = policy.rules().rules.first().and_then(|rule| ListName::parse(&rule.id)) {
+        take(ListOp::Exempt, ListKeyKind::Document, rule, 3..4);
+    }
+    named
+}
+
 /// Judges payments, so many at most together, and adds each.
 fn judge(policy: &Policy, payments: &[Payment], most: usize) -> Vec<(Judgement, Vec<WindowValue>)> {
     let mut past = Past::new(policy, 1, WindowsKey::without_secret()).expect("a sound policy");
     let (mut batch, mut together) = (Batch::new(), Together::with_capacity(most));
-    let mut values = vec![WindowValue::Evicted; policy.window_values()];
+    let named = InForce::new(&lists_of(policy), policy.rules());
+    let mut values = vec![WindowValue::Evicted; policy.values()];
+    let windows = policy.window_values();
     let mut judged = Vec::new();
     let mut rest = payments;
     while !rest.is_empty() {
@@ -67,7 +107,7 @@ fn judge(policy: &Policy, payments: &[Payment], most: usize) -> Vec<(Judgement, 
             let Payment { transaction, payer, payee, decided_at_ns } = payment;
             if let Some(past) = &mut past {
                 let event = past.event(payer.document, payee.document, transaction, *decided_at_ns);
-                if !past.windows().read_together(&event, &mut together, &mut values) {
+                if !past.windows().read_together(&event, &mut together, &mut values[..windows]) {
                     break;
                 }
             }
@@ -80,7 +120,11 @@ fn judge(policy: &Policy, payments: &[Payment], most: usize) -> Vec<(Judgement, 
                 decided_at_ns: *decided_at_ns,
                 offset_minutes,
             };
+            named.look_up(&facts, &mut values[windows..]);
             batch.push(&facts, true, &values);
+            if let Some(exempt) = named.exempt(&facts) {
+                batch.exempt(&exempt);
+            }
             taken += 1;
         }
         assert!(taken > 0, "the first of a batch waits for nobody");

@@ -14,9 +14,9 @@ use catraca_wire::frame::{
 use std::collections::BTreeMap;
 
 /// Seed of the invented documents.
-const DOCUMENTS_SEED: u64 = 11;
+pub(super) const DOCUMENTS_SEED: u64 = 11;
 /// Payers of all clients.
-const PAYERS: u64 = 40;
+pub(super) const PAYERS: u64 = 40;
 /// What a client waits beyond a budget before it gives a connection up.
 const GRACE_NS: u64 = 150 * MS;
 

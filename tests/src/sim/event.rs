@@ -22,6 +22,8 @@ pub(super) enum Event {
     Operator,
     /// Another policy is wanted.
     Policy,
+    /// A change of a named list is wanted.
+    List,
 }
 
 /// What is due in a process.

@@ -24,6 +24,7 @@ mod event;
 mod faults;
 mod found;
 mod frames;
+mod lists;
 mod network;
 mod node;
 mod operator;
@@ -81,6 +82,10 @@ pub enum Broken {
     PolicyOnOneShard,
     /// A start and a promotion forget the policy in force.
     PolicyForgotten,
+    /// A change of a named list reaches the first shard only.
+    ListOnOneShard,
+    /// A start and a promotion forget the named lists.
+    ListsForgotten,
     /// A promotion has windows without a payment.
     WindowsLost,
     /// A standby counts a block's payments twice in its windows.
@@ -89,7 +94,7 @@ pub enum Broken {
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 16] = [
+    pub const ALL: [(&str, Self); 18] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -104,6 +109,8 @@ impl Broken {
         ("counts-beginner", Self::CountsBeginner),
         ("policy-on-one-shard", Self::PolicyOnOneShard),
         ("policy-forgotten", Self::PolicyForgotten),
+        ("list-on-one-shard", Self::ListOnOneShard),
+        ("lists-forgotten", Self::ListsForgotten),
         ("windows-lost", Self::WindowsLost),
         ("windows-counted-twice", Self::WindowsCountedTwice),
     ];
@@ -126,7 +133,7 @@ pub struct Plan {
     pub faults: bool,
     /// An operator acts by itself.
     pub operator: bool,
-    /// Policies come into force.
+    /// Policies come into force, and named lists are changed.
     pub policies: bool,
     /// The operator may use force, and so lose what was answered: the checks of that are not made
     /// once it has.

@@ -5,6 +5,7 @@ use super::disk::{Cut, NodeDisk};
 use super::event::{Event, Mend, Task, Wake};
 use super::found::{recover, truncate};
 use super::frames::address;
+use super::lists::{self, ProcessLists};
 use super::policies::{self, Policies};
 use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
@@ -95,6 +96,8 @@ pub(super) struct Process {
     pub builder: Option<Builder>,
     /// Its policies.
     pub policies: Policies,
+    /// Its named lists, while it decides.
+    pub lists: ProcessLists,
     /// A task that is not polled until then.
     pub starved: Option<(Task, u64)>,
 }
@@ -262,6 +265,8 @@ impl Sim {
         let state = held;
         let primary = state.role == Role::Primary;
         let policy_log = builder.policies();
+        let named = builder.named().expect("the changes of the simulator are sound");
+        let named = lists::of_log(named, broken);
         let mut builder = Some(builder);
         let mut dedupes = if primary {
             builder.take().map(Builder::into_dedupes).unwrap_or_default()
@@ -292,6 +297,7 @@ impl Sim {
             deciding_epoch: primary.then_some(state.epoch),
             builder,
             policies: Policies::default(),
+            lists: ProcessLists::new(named),
             starved: None,
         };
         let policy = policies::in_force(&policy_log, broken);
@@ -323,7 +329,7 @@ impl Sim {
             let mut shard = Shard::new(
                 settings(&self.plan, host.disk.node_id, stream),
                 role_config,
-                shard_state(dedupe, Arc::clone(&decides_by), pasts.next()),
+                shard_state(dedupe, Arc::clone(&decides_by), pasts.next(), &process.lists.named),
                 journal,
             );
             for _ in 0..self.plan.buffers {

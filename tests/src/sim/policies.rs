@@ -4,15 +4,18 @@
 use super::Broken;
 use super::event::Event;
 use super::found::read_log;
+use super::lists::{ListsThen, RULES_OF_LISTS};
+use super::node::Process;
 use super::windows::{self, Bringing};
 use super::world::{MS, Sim};
 use catraca_core::log::policies::{PolicyId, PolicyInLog, PolicyText};
-use catraca_core::policy::replay::{differences, push, recorded_parties, recorded_windows};
+use catraca_core::policy::lists::InForce;
+use catraca_core::policy::replay::{differences, push, recorded_parties, recorded_values};
 use catraca_core::policy::{Batch, Policy};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_node::policy_file;
-use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue};
+use catraca_wire::extension::{ListChange, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::Role;
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
@@ -46,7 +49,7 @@ impl Policies {
 }
 
 /// A policy's text: its rules are its number's.
-fn text(number: u64) -> String {
+fn text(number: u64, with_lists: bool) -> String {
     // Several policies read the same windows, and some none.
     let windows = match number / 16 % 4 {
         0 => String::new(),
@@ -57,11 +60,13 @@ fn text(number: u64) -> String {
              [[rule]]\nid = \"known\"\nwhen = 'has(payer_to_payee.seconds_since_first(\"30d\")) && payer.distinct_payees(\"1h\") < 4'\nscore = -100\n"
         ),
     };
+    let lists = if with_lists && (number / 64).is_multiple_of(2) { RULES_OF_LISTS } else { "" };
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\
          # A text of several parts: {}\n\
          [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\n\
-         [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n{windows}",
+         [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n\
+         [[rule]]\nid = \"dark\"\nwhen = \"tx.amount % 5 == 0\"\nverdict = \"deny\"\nshadow = true\n{windows}{lists}",
         "x".repeat(number as usize % 3 * 5_000),
         number % 4 + 2,
         number % 7 + 3,
@@ -90,12 +95,12 @@ impl Sim {
         let host = &mut self.nodes[leader];
         let Some(process) = host.process.as_mut().filter(|_| !host.paused) else { return };
         let decides = process.deciding_epoch.is_some() && process.state().role == Role::Primary;
-        if !decides || process.policies.under_way.is_some() {
+        if !decides || process.policies.under_way.is_some() || process.lists.is_busy() {
             return;
         }
         let in_force = process.policies.logged.in_force().ok().flatten();
         let version = in_force.map_or(0, |policy| policy.version) + 1;
-        let text = text(number);
+        let text = text(number, process.lists.are_there());
         let text = PolicyText {
             version,
             activated_at_ns: now.wall_ns,
@@ -142,7 +147,9 @@ impl Sim {
                     } else {
                         Arc::clone(&policy)
                     };
-                    self.mail(node, core, ToShard::SwapPolicy(policy));
+                    let named = &self.process(node).lists.named;
+                    let named = Arc::new(InForce::new(named, policy.rules()));
+                    self.mail(node, core, ToShard::SwapPolicy(policy, named));
                 }
             }
             ActivationStep::Wait => {}
@@ -160,6 +167,7 @@ impl Sim {
 
     /// What a core says of the policy under way.
     pub(super) fn policy_told(&mut self, node: usize, told: ToControl) {
+        let Some(told) = self.list_told(node, told) else { return };
         let policies = &mut self.process(node).policies;
         let Some(UnderWay { bringing, activation, .. }) = policies.under_way.as_mut() else {
             return;
@@ -195,12 +203,11 @@ impl Sim {
         self.policy_step(node, step);
     }
 
-    /// Whether a policy is on its way into force on a node.
+    /// Whether a policy is on its way into force on a node, or a list is changed.
     pub(super) fn policy_under_way(&self, node: usize) -> bool {
-        self.nodes[node]
-            .process
-            .as_ref()
-            .is_some_and(|process| process.policies.under_way.is_some())
+        let is_busy =
+            |process: &Process| process.policies.under_way.is_some() || process.lists.is_busy();
+        self.nodes[node].process.as_ref().is_some_and(is_busy)
     }
 
     /// Every shard of the primary decides by the policy that the log says is in force; every decision is
@@ -213,11 +220,17 @@ impl Sim {
         let (mut logged, mut policies) = (PolicyInLog::default(), BTreeMap::new());
         policies.insert(0, Policy::blacklist_only().into());
         let mut decisions: Vec<(u16, RecordHead, Vec<u8>)> = Vec::new();
+        let (mut lists, mut list_fault) = (ListsThen::new(), None);
         read_log(&self.nodes[leader].disk, |stream, block| {
             for (head, extension) in block.records() {
                 match RecordKind::from_wire(head.kind) {
                     Some(RecordKind::Decision) => {
                         decisions.push((stream, *head, extension.to_vec()));
+                    }
+                    Some(RecordKind::ListChange) => {
+                        let change = ListChange::from_record(head, extension);
+                        let taken = change.ok_or("a list change is unreadable".to_owned());
+                        list_fault = list_fault.take().or(taken.and_then(|c| lists.take(&c)).err());
                     }
                     Some(kind) => {
                         logged.take(kind, head, extension);
@@ -232,6 +245,8 @@ impl Sim {
                 }
             }
         })?;
+        list_fault.map_or(Ok(()), Err)?;
+        self.compare_lists(leader, lists.last())?;
         let version =
             logged.in_force().map_err(|error| error.to_string())?.map_or(0, |p| p.version);
         for (core, of) in self.nodes[leader].process.iter().flat_map(|p| p.cores.iter()).enumerate()
@@ -260,11 +275,15 @@ impl Sim {
                 .ok_or_else(|| format!("{}: policy {version} is not in the log", place()))?;
             self.compare_seen(&mut pasts, &policies, (*stream, head, extension))
                 .map_err(|what| format!("{}: {what}", place()))?;
+            lists
+                .compare(policy, head, extension)
+                .map_err(|what| format!("{}: {what}", place()))?;
             let parties = recorded_parties(head).ok_or_else(place)?;
-            let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
+            let (offset_minutes, exempt) = RulesSeen::read(extension)
+                .map_or_else(Default::default, |seen| (seen.offset_minutes, seen.exempt));
             batch.clear();
-            let seen = recorded_windows(policy, extension, &mut values);
-            push(&mut batch, policy, head, offset_minutes, parties, seen);
+            let seen = recorded_values(policy, extension, &mut values);
+            push(&mut batch, policy, head, offset_minutes, parties, seen, &exempt);
             policy.judge(&mut batch);
             let differing = differences(policy, batch.judgement(0), head, extension);
             if !differing.is_empty() {

@@ -5,6 +5,7 @@
 use super::Broken;
 use super::event::Wake;
 use super::frames::{NodeFrame, Purpose, node_at};
+use super::lists;
 use super::policies;
 use super::setup::{journal_setup, shard_state};
 use super::windows;
@@ -254,6 +255,9 @@ impl Sim {
         let logged = builder.policies();
         let policy = policies::in_force(&logged, self.plan.broken);
         self.process(node).policies.logged = logged;
+        let named = builder.named().expect("the changes of the simulator are sound");
+        let named = lists::of_log(named, self.plan.broken);
+        self.process(node).lists.named = named.clone();
         let (dedupes, pasts) = builder.into_tables();
         let pasts = pasts.into_pasts_of(&policy).map(Pasts::from).or_else(|| {
             windows::read_from(&self.nodes[node].disk, &policy, self.plan.shards, None)
@@ -271,7 +275,7 @@ impl Sim {
                 &process.standby.streams[core].follower.tail(),
                 ready,
             );
-            let state = shard_state(dedupe, Arc::clone(&policy), pasts.next());
+            let state = shard_state(dedupe, Arc::clone(&policy), pasts.next(), &named);
             let take_over = TakeOver { state, journal, durability };
             self.mail(node, core, ToShard::TakeOver(Box::new(take_over)));
         }

@@ -5,7 +5,9 @@ use super::Plan;
 use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
 use catraca_core::log::Tail;
+use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::Policy;
+use catraca_core::policy::lists::InForce;
 use catraca_core::policy::windows::Past;
 use catraca_core::shard::ShardSettings;
 use catraca_core::shard::access::Access;
@@ -41,8 +43,10 @@ pub(super) fn shard_state(
     dedupe: Dedupe,
     policy: Arc<Policy>,
     past: Option<Box<Past>>,
+    named: &NamedLists,
 ) -> ShardState {
-    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy, past }
+    let named = Arc::new(InForce::new(named, policy.rules()));
+    ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy, past, named }
 }
 
 pub(super) fn settings(plan: &Plan, node_id: [u8; 16], shard: u16) -> ShardSettings {

@@ -50,7 +50,8 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 33] = [
+pub const OUTCOMES: [&str; 34] = [
+    "list changes in force",
     "policies in force",
     "windows brought level",
     "windows brought level after too much had come",

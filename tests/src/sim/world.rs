@@ -18,8 +18,9 @@ use std::cell::RefCell;
 use std::fmt::Arguments;
 use std::rc::Rc;
 
-/// What the seed of the policies is told apart by.
+/// What the seeds of the policies, and of the lists, are told apart by.
 const POLICY_SEED: u64 = 0x706f_6c69_6379;
+const LIST_SEED: u64 = 0x6c69_7374;
 pub(super) const MS: u64 = 1_000_000;
 
 /// One machine.
@@ -47,6 +48,7 @@ pub struct Sim {
     pub(super) rng: Rng,
     /// For policies alone: runs without any are what they were.
     pub(super) policy_rng: Rng,
+    pub(super) list_rng: Rng,
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
     pub(super) net: Network,
@@ -92,6 +94,7 @@ impl Sim {
             next_id: 0,
             rng,
             policy_rng: Rng::new(plan.seed ^ POLICY_SEED),
+            list_rng: Rng::new(plan.seed ^ LIST_SEED),
             plan,
         };
         for node in 0..NODES {
@@ -104,6 +107,7 @@ impl Sim {
         sim.at(100 * MS, Event::Operator);
         if sim.plan.policies {
             sim.at(150 * MS, Event::Policy);
+            sim.at(120 * MS, Event::List);
         }
         if sim.plan.faults {
             let at = sim.rng.between(100, 900) * MS;
@@ -185,6 +189,7 @@ impl Sim {
             Event::Mend(mend) => self.mend(mend),
             Event::Operator => self.operator_looks(),
             Event::Policy => self.policy_wanted(),
+            Event::List => self.list_wanted(),
         }
     }
 

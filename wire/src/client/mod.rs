@@ -36,17 +36,20 @@ pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
 use crate::document::DocumentKey;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistStateReply, ClusterFrame, ClusterRequest, ErrorCode,
-    FrameKind, LabelFrame, LabelRequest, LabelStateReply, LookupFrame, PingFrame, PolicyChange,
-    PolicyFrame, PolicyStateReply, StatsFrame, SubmitFrame, Transaction, TransactionFields,
-    Welcome, transaction_id,
+    FrameKind, LabelFrame, LabelRequest, LabelStateReply, ListFrame, ListRequest, ListStateReply,
+    LookupFrame, PingFrame, PolicyChange, PolicyFrame, PolicyStateReply, StatsFrame, SubmitFrame,
+    Transaction, TransactionFields, Welcome, transaction_id,
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Answers that wait in the client to be received, at most, those still on their way included.
 pub const MAX_UNRECEIVED: usize = 2 * MAX_IN_FLIGHT as usize;
+/// Changes of lists that are on their way at once: half of what a shard takes of look-ups and operations
+/// together (PROTOCOL.md, "Look-ups and operations").
+pub const LISTS_TOGETHER: usize = 32;
 /// How long after a transaction's budget its answer is waited for: the way to the server and back.
 const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
@@ -248,6 +251,31 @@ impl Client {
         }
     }
 
+    /// Changes or describes named lists and exemptions, in this order, [`LISTS_TOGETHER`] at a time. None is sent twice by itself;
+    /// a change that is sent again ends in the same list.
+    ///
+    /// # Errors
+    /// Of each request: as [`Self::blacklist`].
+    pub fn lists(&mut self, requests: &[ListRequest]) -> Vec<Result<ListStateReply, ClientError>> {
+        let frames: Vec<_> = requests
+            .iter()
+            .map(|request| ListFrame {
+                header: ListFrame::empty(0).header,
+                ..ListFrame::from(request)
+            })
+            .collect();
+        let state = |answer: Result<Outcome, ClientError>| match answer? {
+            Outcome::Answer(Body::ListState(state)) => Ok(state),
+            other => Err(mismatch(&other)),
+        };
+        let mut answers = Vec::with_capacity(frames.len());
+        for together in frames.chunks(LISTS_TOGETHER) {
+            let together = together.iter().map(bytemuck::bytes_of);
+            answers.extend(self.ask_all(together, FrameKind::ListState).into_iter().map(state));
+        }
+        answers
+    }
+
     /// Tries a policy, or none any more, or asks what came of the one that is tried. Not sent twice.
     ///
     /// # Errors
@@ -315,8 +343,7 @@ impl Client {
                 None => break,
             }
         }
-        let timeout =
-            Instant::now() + Duration::from_millis(self.exchange.options().answer_timeout_ms);
+        let timeout = self.answer_deadline();
         let deadline = match &request {
             Request::Submit(_, budget_end) => timeout.min(*budget_end + ANSWER_GRACE),
             Request::Other(_) => timeout,
@@ -332,11 +359,48 @@ impl Client {
         repeatable: bool,
     ) -> Result<Outcome, ClientError> {
         let correlation = self.send(Request::Other(frame.to_vec()), answered_by, repeatable)?;
-        match self.wait_for(correlation) {
-            Outcome::NoAnswer(detail) => Err(ClientError::NoAnswer { detail }),
-            Outcome::Answer(Body::Error(error)) => Err(ClientError::Refused(error)),
-            outcome => Ok(outcome),
+        answer_of(self.wait_for(correlation))
+    }
+
+    /// Requests that are on their way together to their answers, in their order. None is sent twice.
+    fn ask_all<'f>(
+        &mut self,
+        frames: impl Iterator<Item = &'f [u8]>,
+        answered_by: FrameKind,
+    ) -> Vec<Result<Outcome, ClientError>> {
+        let mut answers = Vec::new();
+        let mut places = BTreeMap::new();
+        for (place, frame) in frames.enumerate() {
+            while !self.exchange.has_room() && self.take_one(&mut places, &mut answers) {}
+            let request = Request::Other(frame.to_vec());
+            let deadline = self.answer_deadline();
+            answers.push(Err(ClientError::NoAnswer { detail: "it was given up".to_owned() }));
+            match self.exchange.add(request, answered_by, false, deadline) {
+                Ok(correlation) => drop(places.insert(correlation, place)),
+                Err(error) => answers[place] = Err(error),
+            }
         }
+        while !places.is_empty() && self.take_one(&mut places, &mut answers) {}
+        answers
+    }
+
+    /// Takes the next outcome: to its place, or to the answers that wait to be received. `false` when nothing
+    /// is unanswered.
+    fn take_one(
+        &mut self,
+        places: &mut BTreeMap<u64, usize>,
+        answers: &mut [Result<Outcome, ClientError>],
+    ) -> bool {
+        let Some((correlation, outcome)) = self.exchange.next_outcome() else { return false };
+        match places.remove(&correlation) {
+            Some(place) => answers[place] = answer_of(outcome),
+            None => self.ready.push_back(reply_of(correlation, outcome)),
+        }
+        true
+    }
+
+    fn answer_deadline(&self) -> Instant {
+        Instant::now() + Duration::from_millis(self.exchange.options().answer_timeout_ms)
     }
 
     fn wait_for(&mut self, wanted: u64) -> Outcome {
@@ -356,8 +420,17 @@ impl Client {
     }
 }
 
+/// The answer to a request that is no SUBMIT.
+fn answer_of(outcome: Outcome) -> Result<Outcome, ClientError> {
+    match outcome {
+        Outcome::NoAnswer(detail) => Err(ClientError::NoAnswer { detail }),
+        Outcome::Answer(Body::Error(error)) => Err(ClientError::Refused(error)),
+        outcome => Ok(outcome),
+    }
+}
+
 /// The end of a SUBMIT; only they can end while something else is waited for, because other
-/// requests are waited for one by one.
+/// requests are waited for where they are sent.
 fn reply_of(correlation: u64, outcome: Outcome) -> Reply {
     let result = match outcome {
         Outcome::Answer(Body::Decision(decision)) => Ok(decision),

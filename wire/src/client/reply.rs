@@ -7,10 +7,11 @@ use crate::address::host_and_port;
 use crate::frame::{
     Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
     ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, MAX_DETAIL_LEN,
-    MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame, PolicyStateReply, PongFrame,
-    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
-    VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame, text_of, view,
+    HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, ListStateFrame,
+    ListStateReply, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame,
+    PolicyStateReply, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED,
+    VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame,
+    text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -110,6 +111,7 @@ pub(super) enum Body {
     PolicyState(Box<PolicyStateReply>),
     LabelState(LabelStateReply),
     Comparison(Box<Comparison>),
+    ListState(ListStateReply),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
     ClusterState(Box<ClusterState>),
@@ -127,6 +129,7 @@ impl Body {
             Self::PolicyState(_) => FrameKind::PolicyState,
             Self::LabelState(_) => FrameKind::LabelState,
             Self::Comparison(_) => FrameKind::Comparison,
+            Self::ListState(_) => FrameKind::ListState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
@@ -149,6 +152,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::BlacklistState => BlacklistStateFrame::LEN..=BlacklistStateFrame::LEN,
         FrameKind::PolicyState => PolicyStateFrame::LEN..=PolicyStateFrame::LEN,
         FrameKind::LabelState => LabelStateFrame::LEN..=LabelStateFrame::LEN,
+        FrameKind::ListState => ListStateFrame::LEN..=ListStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Comparison => Comparison::LEN_WITHOUT_RULES..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
@@ -190,6 +194,9 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
             view::<PolicyStateFrame>(frame).ok_or_else(wrong_length)?,
         ))),
         FrameKind::LabelState => label_state(view(frame).ok_or_else(wrong_length)?)?,
+        FrameKind::ListState => Body::ListState(ListStateReply::from(
+            view::<ListStateFrame>(frame).ok_or_else(wrong_length)?,
+        )),
         FrameKind::Histogram => histogram(frame, flags)?,
         FrameKind::Comparison => {
             Body::Comparison(Box::new(Comparison::read(frame).ok_or_else(wrong_length)?))

@@ -1,13 +1,14 @@
-//! Building BLACKLIST, POLICY, LABEL and CLUSTER requests from what a caller has.
+//! Building BLACKLIST, POLICY, LABEL, LIST and CLUSTER requests from what a caller has.
 
 use super::ClientError;
 use crate::document::{DOCUMENT_LEN, DocumentKey};
 use crate::extension::LabelSource;
 use crate::frame::{
     BlacklistChange, BlacklistFrame, BlacklistOp, ClusterFrame, ClusterOp, ClusterRequest,
-    LabelFrame, LabelKind, LabelRequest, MAX_PATH_LEN, PolicyChange, PolicyFrame, PolicyOp, Scope,
-    fill, transaction_id,
+    LabelFrame, LabelKind, LabelRequest, ListFrame, ListRequest, MAX_PATH_LEN, PolicyChange,
+    PolicyFrame, PolicyOp, Scope, fill, transaction_id,
 };
+use crate::list::{Author, ListKeyKind, ListName, ListOp, ListReason, MAX_LIST_KEY_LEN};
 
 impl BlacklistChange {
     /// Lists a document.
@@ -136,6 +137,87 @@ impl LabelRequest {
         let label = kind.to_wire();
         let empty = Self::from(&LabelFrame::empty(0));
         Ok(Self { id, payer, label, source_len, known_at_ns, source, ..empty })
+    }
+}
+
+impl ListRequest {
+    /// Changes nothing; asks for the state of a list.
+    pub fn describe(name: ListName) -> Self {
+        Self::of(ListOp::Describe, name)
+    }
+
+    /// Changes nothing; asks whether a key is in a list.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn find(name: ListName, key: &str) -> Result<Self, ClientError> {
+        Self::of(ListOp::Describe, name).with_key(key)
+    }
+
+    /// There is such a list from now on.
+    pub fn create(name: ListName, key_kind: ListKeyKind) -> Self {
+        Self { key_kind: key_kind.to_wire(), ..Self::of(ListOp::Create, name) }
+    }
+
+    /// Puts an entry into a list, or changes it: its key as people write it, its number, and until when it
+    /// counts, nanoseconds since 1970 UTC; 0 for ever.
+    ///
+    /// # Errors
+    /// [`ClientError::Argument`] for a key that is empty or longer than [`MAX_LIST_KEY_LEN`] bytes.
+    pub fn set(name: ListName, key: &str, value: i64, until_ns: u64) -> Result<Self, ClientError> {
+        Ok(Self { value, until_ns, ..Self::of(ListOp::Set, name).with_key(key)? })
+    }
+
+    /// Takes an entry out of a list.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn remove(name: ListName, key: &str) -> Result<Self, ClientError> {
+        Self::of(ListOp::Remove, name).with_key(key)
+    }
+
+    /// Has a rule not applied for a key, until a time, nanoseconds since 1970 UTC.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn exempt(
+        rule: ListName,
+        key_kind: ListKeyKind,
+        key: &str,
+        until_ns: u64,
+    ) -> Result<Self, ClientError> {
+        let request = Self::of(ListOp::Exempt, rule).with_key(key)?;
+        Ok(Self { key_kind: key_kind.to_wire(), until_ns, ..request })
+    }
+
+    /// Takes an exemption back.
+    ///
+    /// # Errors
+    /// As [`Self::set`].
+    pub fn unexempt(rule: ListName, key_kind: ListKeyKind, key: &str) -> Result<Self, ClientError> {
+        let request = Self::of(ListOp::Unexempt, rule).with_key(key)?;
+        Ok(Self { key_kind: key_kind.to_wire(), ..request })
+    }
+
+    /// The same, with who asks for it, and why.
+    #[must_use]
+    pub fn by(self, author: Author, reason: ListReason) -> Self {
+        Self { author: author.to_wire(), reason: reason.to_wire(), ..self }
+    }
+
+    fn of(op: ListOp, name: ListName) -> Self {
+        let empty = Self::from(&ListFrame::empty(0));
+        Self { op: op.to_wire(), name: name.to_wire(), ..empty }
+    }
+
+    fn with_key(self, text: &str) -> Result<Self, ClientError> {
+        if text.is_empty() || text.len() > MAX_LIST_KEY_LEN || text.contains('\0') {
+            let why = format!("a key of a list has 1 to {MAX_LIST_KEY_LEN} bytes");
+            return Err(ClientError::Argument(why));
+        }
+        let mut request = self;
+        fill(&mut request.key, text);
+        Ok(request)
     }
 }
 

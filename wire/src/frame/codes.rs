@@ -78,6 +78,10 @@ wire_codes! {
         LabelState = 19 => "LABEL_STATE",
         /// What came of the policy that is tried, after a POLICY.
         Comparison = 20 => "COMPARISON",
+        /// Changes or describes a named list, or exemptions from a rule.
+        List = 21 => "LIST",
+        /// The list after a LIST.
+        ListState = 22 => "LIST_STATE",
     }
 }
 
@@ -275,5 +279,5 @@ pub const FLAG_MORE: u16 = 1;
 pub const VERDICT_DUPLICATE: u8 = 1;
 /// VERDICT flag: decided without an answer that the policy asked for.
 pub const VERDICT_DEGRADED: u8 = 2;
-/// VERDICT flag: a rule in shadow would have decided otherwise.
+/// VERDICT flag: with the rules in shadow the verdict would be another one.
 pub const VERDICT_SHADOW_DISAGREES: u8 = 4;

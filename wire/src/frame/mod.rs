@@ -10,6 +10,7 @@ mod codes;
 mod comparison;
 mod labels;
 mod layouts;
+mod lists;
 
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub use codes::{
 pub use comparison::*;
 pub use labels::*;
 pub use layouts::*;
+pub use lists::*;
 
 /// The protocol version this build speaks. A server answers a HELLO whose range holds it.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -195,6 +197,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::Cluster => Some(ClusterFrame::LEN),
         FrameKind::Policy => Some(PolicyFrame::LEN),
         FrameKind::Label => Some(LabelFrame::LEN),
+        FrameKind::List => Some(ListFrame::LEN),
         _ => None,
     }
 }

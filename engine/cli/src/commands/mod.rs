@@ -6,6 +6,7 @@
 pub mod blacklist;
 pub mod cluster;
 mod connect;
+mod csv_lines;
 pub mod demo;
 pub mod label;
 pub mod log;

@@ -1,12 +1,14 @@
 //! Where a stream begins whose oldest segments were cut off, and what they amount to: the chain value
-//! that the rest continues, the changes of the blacklist that still count, the policy in force, and how far
-//! back the tables have forgotten. LOG.md, "Where a stream begins", is the specification. Pure.
+//! that the rest continues, the changes of the blacklist that still count, the policy in force, the named
+//! lists, and how far back the tables have forgotten. LOG.md, "Where a stream begins", is the specification. Pure.
 //!
 //! It takes the place of log that nobody can read again, so one that is unsound stops a node.
 
 use super::Tail;
 use crate::log::policies::{ComingPolicy, MAX_POLICY_LEN, PolicyId, PolicyText};
+use crate::named_lists::{MAX_ENTRIES, MAX_LISTS, NamedLists};
 use catraca_wire::block::{ChainKey, SEGMENT_HEAD_LEN};
+use catraca_wire::extension::{LIST_CHANGE_LEN, ListChange};
 use catraca_wire::log_start::{
     CHECKPOINT_MAGIC, LOG_START_LEN, LOG_START_MAGIC, LOG_START_VERSION, LogStartHead,
 };
@@ -43,7 +45,11 @@ impl Purpose {
 /// Most records in the file: three for each entry of the largest overlay.
 pub const MAX_RECORDS: usize = 3 * 65_536;
 /// Longest file, bytes.
-pub const MAX_LOG_START_LEN: usize = LOG_START_LEN + MAX_RECORDS * RECORD_LEN + 3 * MAX_POLICY_LEN;
+pub const MAX_LOG_START_LEN: usize =
+    LOG_START_LEN + MAX_RECORDS * RECORD_LEN + 3 * MAX_POLICY_LEN + MAX_LISTS_LEN;
+/// Longest part of it that named lists need, bytes: each entry by itself in a change, so that they may all
+/// have reasons of their own.
+pub const MAX_LISTS_LEN: usize = (MAX_LISTS + MAX_ENTRIES) * LIST_CHANGE_LEN;
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +72,8 @@ pub struct LogStart {
     pub previous_policy: Option<PolicyText>,
     /// The policy of which not all parts had come.
     pub coming_policy: Option<ComingPolicy>,
+    /// The named lists and the exemptions.
+    pub named: NamedLists,
 }
 
 /// What is wrong with the file.
@@ -129,7 +137,9 @@ pub fn head(
         && head.previous_policy_version.to_native() <= head.policy_version.to_native()
         && (head.previous_policy_version.to_native() > 0
             || head.previous_policy_len.to_native() == 0)
-        && head.reserved == [0; 20];
+        && head.lists_len.to_native() as usize <= MAX_LISTS_LEN
+        && (head.list_sequence.to_native() > 0 || head.lists_len.to_native() == 0)
+        && head.reserved == [0; 8];
     if is_plausible { Ok(head) } else { Err(LogStartFault::Head) }
 }
 
@@ -167,6 +177,7 @@ impl LogStart {
             policy: None,
             previous_policy: None,
             coming_policy: None,
+            named: NamedLists::default(),
         }
     }
 
@@ -194,7 +205,8 @@ impl LogStart {
         let policy_len = head.policy_len.to_native() as usize;
         let coming_len = head.coming_policy_len.to_native() as usize;
         let previous_len = head.previous_policy_len.to_native() as usize;
-        let want = LOG_START_LEN + records_len + policy_len + previous_len + coming_len;
+        let lists_len = head.lists_len.to_native() as usize;
+        let want = LOG_START_LEN + records_len + policy_len + previous_len + coming_len + lists_len;
         if bytes.len() != want {
             return Err(LogStartFault::Length { have, want: want as u64 });
         }
@@ -206,7 +218,11 @@ impl LogStart {
         }
         let (records, texts) = behind.split_at(records_len);
         let (text, texts) = texts.split_at(policy_len);
-        let (previous_text, coming) = texts.split_at(previous_len);
+        let (previous_text, texts) = texts.split_at(previous_len);
+        let (coming, lists) = texts.split_at(coming_len);
+        let lists = ListChange::read_all(lists).ok_or(LogStartFault::Records)?;
+        let named = NamedLists::of_changes(&lists, head.list_sequence.to_native())
+            .map_err(|_| LogStartFault::Records)?;
         let policy = |version: u32, activated_at_ns: u64, text: &[u8]| {
             let id = PolicyId::of(text);
             let policy = PolicyText { version, activated_at_ns, id, text: text.into() };
@@ -236,6 +252,7 @@ impl LogStart {
                 id: PolicyId(head.coming_policy_id),
                 text: coming.to_vec(),
             }),
+            named,
         })
     }
 
@@ -260,7 +277,12 @@ impl LogStart {
         let previous_text = previous.map_or(&[][..], |policy| &policy.text);
         let coming = self.coming_policy.as_ref();
         let coming_text = coming.map_or(&[][..], |coming| &coming.text);
-        let behind = [bytemuck::cast_slice(&records), text, previous_text, coming_text].concat();
+        let mut lists = Vec::new();
+        for change in self.named.changes() {
+            lists.extend_from_slice(&change.to_section());
+        }
+        let behind =
+            [bytemuck::cast_slice(&records), text, previous_text, coming_text, &lists].concat();
         let mut head = LogStartHead::empty();
         head.magic = purpose.magic();
         head.shard = shard.into();
@@ -285,6 +307,8 @@ impl LogStart {
             previous.map_or(0, |policy| policy.activated_at_ns).into();
         head.coming_policy_len = (coming_text.len() as u32).into();
         head.coming_policy_id = coming.map_or([0; 32], |coming| coming.id.0);
+        head.list_sequence = self.named.sequence().into();
+        head.lists_len = (lists.len() as u32).into();
         head.check = check(purpose, &head, &behind, key);
         head.records_crc = crc32c::crc32c(&behind).into();
         head.head_crc = head.expected_crc().into();
@@ -296,7 +320,9 @@ impl LogStart {
 mod tests {
     use super::*;
     use catraca_wire::DocumentKey;
+    use catraca_wire::extension::ChangedEntry;
     use catraca_wire::frame::Scope;
+    use catraca_wire::list::{Author, ListKey, ListKeyKind, ListName, ListOp, ListReason};
     use catraca_wire::record::OverlayOp;
 
     const KEY: ChainKey = [3; 32];
@@ -338,19 +364,43 @@ mod tests {
             }),
             coming_policy: (changes > 1)
                 .then(|| ComingPolicy { id: PolicyId([7; 32]), text: b"the beg".to_vec() }),
+            named: if changes > 1 { named() } else { NamedLists::default() },
         }
+    }
+
+    /// A list with an entry, and an exemption.
+    fn named() -> NamedLists {
+        let mut named = NamedLists::default();
+        let entries = vec![ChangedEntry { key: ListKey::of(7), value: -3, until_ns: 9 }];
+        for (op, entries) in
+            [(ListOp::Create, &vec![]), (ListOp::Set, &entries), (ListOp::Exempt, &entries)]
+        {
+            let change = ListChange {
+                op,
+                key_kind: ListKeyKind::Device,
+                name: ListName::parse("devices").expect("a name"),
+                sequence: named.sequence() + 1,
+                changed_at_ns: 5,
+                author: Author::EMPTY,
+                reason: ListReason::parse("why").expect("a reason"),
+                entries: entries.clone(),
+            };
+            named.apply(&change).expect("room");
+        }
+        named
     }
 
     #[test]
     fn what_was_written_before_there_was_a_policy_before_is_read() {
-        let start = LogStart { previous_policy: None, ..start(40) };
+        let start = LogStart { previous_policy: None, named: NamedLists::default(), ..start(40) };
         let bytes = start.to_bytes(Purpose::Start, CLUSTER, 2, &KEY);
         let (first, behind) = bytes.split_first_chunk::<LOG_START_LEN>().expect("a head");
         let mut head: LogStartHead = *bytemuck::from_bytes(first);
         for (version, expected) in [
-            (1, Ok(start)),
+            (1, Ok(start.clone())),
+            (2, Ok(start)),
             (0, Err(LogStartFault::Version(0))),
-            (3, Err(LogStartFault::Version(3))),
+            (4, Err(LogStartFault::Version(4))),
         ] {
             head.format_version = version.into();
             head.check = check(Purpose::Start, &head, behind, &KEY);

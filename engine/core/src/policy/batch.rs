@@ -2,7 +2,7 @@
 
 use super::facts::{self, Facts, LocalTime};
 use super::language::{Field, Machine, ROWS, RowSet, Rows};
-use super::rules::{EVERY_DAY, ListsDecide, RuleVerdict, Rules};
+use super::rules::{EVERY_DAY, ListsDecide, RuleEffect, RuleVerdict, RuleWords, Rules, Thresholds};
 use super::{Decision, LIST_RULES, MAX_SCORE, by_lists};
 use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::{ListSource, Verdict};
@@ -29,6 +29,8 @@ struct Row {
     payer_is_cnpj: bool,
     /// What rules do to it, so far.
     came: Came,
+    /// What they would do if none were in shadow.
+    with_shadow: Came,
     judged: Judgement,
 }
 
@@ -46,7 +48,7 @@ struct Came {
 pub struct Batch {
     fields: Rows,
     rows: Vec<Row>,
-    /// What windows say of each row, one row behind the other.
+    /// What windows and lists say of each row, one row behind the other.
     seen: Vec<WindowValue>,
     machine: Machine,
 }
@@ -78,7 +80,7 @@ impl Batch {
         self.rows.is_empty()
     }
 
-    /// Takes a transaction, behind the others, with what the policy's windows say of it. Where no rules
+    /// Takes a transaction, behind the others, with what the policy's windows and lists say of it. Where no rules
     /// look at it its fields are left out.
     ///
     /// # Panics
@@ -103,6 +105,7 @@ impl Batch {
                 score_sum: 0,
                 matched: [0; MAX_RULE_WORDS],
                 failed: [0; MAX_RULE_WORDS],
+                exempt: [0; MAX_RULE_WORDS],
             },
         };
         self.rows.push(Row {
@@ -110,8 +113,16 @@ impl Batch {
             rail: facts.transaction.rail,
             payer_is_cnpj: facts.payer.document.cnpj_root().is_some(),
             came: Came::default(),
+            with_shadow: Came::default(),
             judged,
         });
+    }
+
+    /// These rules are not applied to the transaction that was taken last: they match, and do nothing.
+    #[inline]
+    pub fn exempt(&mut self, rules: &RuleWords) {
+        let row = self.rows.last_mut().expect("a transaction was taken");
+        row.judged.rules.exempt = *rules;
     }
 
     /// A field of a transaction; `None` where it lacks it, or where no rules look at it.
@@ -119,7 +130,7 @@ impl Batch {
         self.fields.get(row, field)
     }
 
-    /// What windows say of a transaction.
+    /// What windows and lists say of a transaction.
     pub fn seen(&self, row: usize) -> &[WindowValue] {
         let values = self.seen.len() / self.rows.len();
         &self.seen[row * values..][..values]
@@ -133,6 +144,7 @@ impl Batch {
     /// Runs every rule on all rows.
     pub(super) fn match_rules(&mut self, rules: &Rules) {
         assert_eq!(self.fields.len(), self.rows.len(), "rules look at every row");
+        let has_shadow = rules.has_shadow();
         for (number, rule) in rules.rules.iter().enumerate() {
             let came = self.machine.run(&rule.when, &self.fields);
             let mut matched = came.holds;
@@ -153,8 +165,13 @@ impl Batch {
                 }
                 if matched & bit != 0 {
                     row.judged.rules.matched[number / 64] |= 1 << (number % 64);
-                    if !rule.effect.shadow {
-                        row.came.take(number as u16, rule.effect.score, rule.effect.verdict);
+                    let is_exempt = row.judged.rules.exempt[number / 64] >> (number % 64) & 1 == 1;
+                    let RuleEffect { score, verdict, shadow } = rule.effect;
+                    if !shadow && !is_exempt {
+                        row.came.take(number as u16, score, verdict);
+                    }
+                    if has_shadow && !is_exempt {
+                        row.with_shadow.take(number as u16, score, verdict);
                     }
                 }
             }
@@ -175,6 +192,7 @@ impl Batch {
         if rules.rules.is_empty() {
             return;
         }
+        let has_shadow = rules.has_shadow();
         for row in &mut self.rows {
             let Row { came, judged, .. } = row;
             judged.rules.score_sum = came.score as i32;
@@ -183,28 +201,41 @@ impl Batch {
             if listed && rules.listed == ListsDecide::Deny {
                 continue;
             }
-            let score = came.score.clamp(0, MAX_SCORE) as u16;
             let thresholds = rules.thresholds_of(row.rail, row.payer_is_cnpj);
-            let by_score = thresholds.verdict(score);
-            let (verdict, reason, settled_by) = match *came {
-                Came { overridden_by: Some(rule), .. } => {
-                    (Verdict::Approve, Reason::Rule, Some(rule))
-                }
-                Came { deny_by: Some(rule), .. } => (Verdict::Deny, Reason::Rule, Some(rule)),
-                _ if by_score == Verdict::Deny => (Verdict::Deny, Reason::Score, None),
-                Came { review_by: Some(rule), .. } => (Verdict::Review, Reason::Rule, Some(rule)),
-                _ if by_score == Verdict::Review => (Verdict::Review, Reason::Score, None),
-                // A listed party that the rules let through is no reason to be told.
-                _ if listed => (Verdict::Approve, Reason::Clear, None),
-                _ => (Verdict::Approve, judged.decision.reason, None),
-            };
+            let (verdict, settled) = came.settle(thresholds);
+            // A listed party that the rules let through is no reason to be told.
+            let nothing = if listed { Reason::Clear } else { judged.decision.reason };
+            let (reason, settled_by) = settled.unwrap_or((nothing, None));
+            let shadow_disagrees = has_shadow && row.with_shadow.settle(thresholds).0 != verdict;
             judged.rules.settled_by = settled_by;
-            judged.decision = Decision { verdict, reason, score, ..judged.decision };
+            let Decision { matched_rules, .. } = judged.decision;
+            let score = came.score();
+            judged.decision = Decision { verdict, reason, score, matched_rules, shadow_disagrees };
         }
     }
 }
 
 impl Came {
+    /// The sum of the scores, 0 to [`MAX_SCORE`].
+    fn score(&self) -> u16 {
+        self.score.clamp(0, MAX_SCORE) as u16
+    }
+
+    /// The verdict, and what settled it: a reason, and the rule if it was one. Nothing where nothing speaks
+    /// against the payment.
+    fn settle(&self, thresholds: Thresholds) -> (Verdict, Option<(Reason, Option<u16>)>) {
+        let by_score = thresholds.verdict(self.score());
+        let by = |verdict, rule| (verdict, Some((Reason::Rule, Some(rule))));
+        match *self {
+            Self { overridden_by: Some(rule), .. } => by(Verdict::Approve, rule),
+            Self { deny_by: Some(rule), .. } => by(Verdict::Deny, rule),
+            _ if by_score == Verdict::Deny => (by_score, Some((Reason::Score, None))),
+            Self { review_by: Some(rule), .. } => by(Verdict::Review, rule),
+            _ if by_score == Verdict::Review => (by_score, Some((Reason::Score, None))),
+            _ => (Verdict::Approve, None),
+        }
+    }
+
     fn take(&mut self, rule: u16, score: i64, verdict: Option<RuleVerdict>) {
         self.score += score;
         let first = match verdict {

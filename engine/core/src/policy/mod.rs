@@ -10,6 +10,7 @@
 mod batch;
 mod facts;
 pub mod language;
+pub mod lists;
 pub mod replay;
 mod rules;
 mod totals;
@@ -25,7 +26,7 @@ pub use rules::{
 pub use totals::{Cell, Matrix, RuleTotals, Totals, place};
 
 use crate::calendar::Zone;
-use catraca_wire::frame::Verdict;
+use catraca_wire::frame::{VERDICT_SHADOW_DISAGREES, Verdict};
 use catraca_wire::record::Reason;
 
 /// Bit of `matched_rules`: the payer is listed.
@@ -51,6 +52,15 @@ pub struct Decision {
     pub score: u16,
     /// One bit for each rule that matched, the lists' first.
     pub matched_rules: u64,
+    /// With the rules in shadow the verdict would be another one.
+    pub shadow_disagrees: bool,
+}
+
+impl Decision {
+    /// Flags that its record and its answer have.
+    pub const fn flags(&self) -> u8 {
+        if self.shadow_disagrees { VERDICT_SHADOW_DISAGREES } else { 0 }
+    }
 }
 
 /// Score of a listed party: the top of the scale.
@@ -97,6 +107,11 @@ impl Policy {
         self.rules.windows.asked.len()
     }
 
+    /// How many values it reads: of windows, and behind them of lists.
+    pub const fn values(&self) -> usize {
+        self.rules.values()
+    }
+
     /// Whether another policy reads the same windows: asks for the same values, of the same days.
     pub fn reads_windows_of(&self, other: &Self) -> bool {
         self.rules.windows == other.rules.windows && self.zone == other.zone
@@ -123,7 +138,7 @@ const fn by_lists(payer: Party, payee: Party) -> Decision {
         (false, true) => (Verdict::Deny, Reason::PayeeListed, LISTED_SCORE),
         (true, true) => (Verdict::Deny, Reason::BothListed, LISTED_SCORE),
     };
-    Decision { verdict, reason, score, matched_rules }
+    Decision { verdict, reason, score, matched_rules, shadow_disagrees: false }
 }
 
 #[cfg(test)]

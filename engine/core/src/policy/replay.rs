@@ -1,10 +1,12 @@
 //! Decisions recomputed from their records: the same facts into the same [`Batch`] and [`Policy`] that
 //! decided, and the outcome held to what was recorded, bit by bit. Pure.
 
-use super::{Batch, Facts, Judgement, Party, Policy, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
+use super::{
+    Batch, Facts, Judgement, Party, Policy, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED, RuleWords,
+};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
-use catraca_wire::frame::ListSource;
+use catraca_wire::frame::{ListSource, VERDICT_SHADOW_DISAGREES};
 use catraca_wire::record::RecordHead;
 
 /// Payer and payee of a decision, as its record says that the lists knew them; `None` for a record whose
@@ -22,38 +24,45 @@ pub fn recorded_parties(head: &RecordHead) -> Option<(Party, Party)> {
     Some((payer, payee))
 }
 
-/// What windows said of a decision, as its record has it; not known where that can't be read, or where the
+/// What windows and lists said of a decision, as its record has it; not known where that can't be read, or where the
 /// policy reads another number of values.
-pub fn recorded_windows<'v>(
+pub fn recorded_values<'v>(
     policy: &Policy,
     extension: &[u8],
     values: &'v mut [WindowValue; MAX_WINDOW_VALUES],
 ) -> &'v [WindowValue] {
-    let asked = policy.window_values();
+    let asked = policy.values();
     if asked > 0 && read_windows(extension, values) != Some(asked) {
         values.fill(WindowValue::Evicted);
     }
     &values[..asked]
 }
 
-/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties and windows,
-/// while the clocks of its zone are so many minutes ahead of UTC.
-pub fn push(
-    batch: &mut Batch,
-    policy: &Policy,
-    head: &RecordHead,
-    offset_minutes: i16,
-    (payer, payee): (Party, Party),
-    seen: &[WindowValue],
-) {
-    let facts = Facts {
+/// What a recorded decision depended on, where it saw these parties, while the clocks of its policy's zone were
+/// so many minutes ahead of UTC.
+pub fn facts(head: &RecordHead, offset_minutes: i16, (payer, payee): (Party, Party)) -> Facts<'_> {
+    Facts {
         transaction: &head.transaction,
         payer,
         payee,
         decided_at_ns: head.decided_at_ns.to_native(),
         offset_minutes,
-    };
-    batch.push(&facts, policy.version() > 0, seen);
+    }
+}
+
+/// Puts a recorded decision into a batch, as a policy would judge it that sees these parties, windows and
+/// lists, and does not apply these rules, while the clocks of its zone are so many minutes ahead of UTC.
+pub fn push(
+    batch: &mut Batch,
+    policy: &Policy,
+    head: &RecordHead,
+    offset_minutes: i16,
+    parties: (Party, Party),
+    seen: &[WindowValue],
+    exempt: &RuleWords,
+) {
+    batch.push(&facts(head, offset_minutes, parties), policy.version() > 0, seen);
+    batch.exempt(exempt);
 }
 
 /// In what a decision differs from its record.
@@ -71,10 +80,15 @@ pub enum Difference {
     Score,
     /// The rules that matched.
     MatchedRules,
+    /// Whether the rules in shadow would have come to another verdict.
+    Shadow,
     /// What windows said can't be read, or is of other windows.
     Windows,
     /// What windows said is not what the payments before it in the log come to.
     WindowValues,
+    /// What was looked up in named lists, or the rules that were not applied, is not what the lists of the log
+    /// come to.
+    ListValues,
     /// What else is recorded of the rules: without a result, settled by, sum of the scores.
     Rules,
 }
@@ -89,8 +103,10 @@ impl Difference {
             Self::Reason => "reason",
             Self::Score => "score",
             Self::MatchedRules => "matched_rules",
+            Self::Shadow => "shadow",
             Self::Windows => "windows",
             Self::WindowValues => "window_values",
+            Self::ListValues => "list_values",
             Self::Rules => "rules",
         }
     }
@@ -109,7 +125,7 @@ pub fn differences(
     let rules = (policy.rules().words() > 0).then_some(judged.rules);
     let sets = |rules: &Option<RulesSeen>| rules.map(|rules| rules.matched);
     let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
-    let asked = policy.window_values();
+    let asked = policy.values();
     let windows = read_windows(extension, &mut values);
     [
         (source(judged.payer_listed) != head.payer_source, Difference::PayerList),
@@ -121,6 +137,7 @@ pub fn differences(
             decision.matched_rules != head.matched_rules.to_native() || sets(&rules) != sets(&seen),
             Difference::MatchedRules,
         ),
+        (decision.flags() != head.flags & VERDICT_SHADOW_DISAGREES, Difference::Shadow),
         (windows != (asked > 0).then_some(asked), Difference::Windows),
         (rules != seen && sets(&rules) == sets(&seen), Difference::Rules),
     ]
@@ -157,7 +174,7 @@ mod tests {
     fn judged(policy: &Policy, head: &RecordHead, offset_minutes: i16) -> Judgement {
         let mut batch = Batch::new();
         let parties = recorded_parties(head).expect("documents");
-        push(&mut batch, policy, head, offset_minutes, parties, &[]);
+        push(&mut batch, policy, head, offset_minutes, parties, &[], &[0; 4]);
         policy.judge(&mut batch);
         *batch.judgement(0)
     }
@@ -188,7 +205,8 @@ mod tests {
         assert_eq!(again.decision.score, 550);
         assert_eq!(differences(&policy, &again, &head, &extension), []);
         type Alter = fn(&mut RecordHead, &mut Vec<u8>);
-        let alterations: [(Alter, &[Difference]); 9] = [
+        let alterations: [(Alter, &[Difference]); 10] = [
+            (|head, _| head.flags = VERDICT_SHADOW_DISAGREES, &[Difference::Shadow]),
             (|head, _| head.verdict = 1, &[Difference::Verdict]),
             (|head, _| head.reason = 0, &[Difference::Reason]),
             (|head, _| head.score = 549.into(), &[Difference::Score]),

@@ -1,6 +1,7 @@
 //! The rules of a policy, checked and compiled.
 
 use super::language::Program;
+use super::lists::Asked as LookedUp;
 use super::windows::{Asked, MAX_KEYS, MIN_KEYS, Span, Subject, Windows, WindowsFault};
 use catraca_wire::extension::MAX_RULE_WORDS;
 use catraca_wire::frame::Verdict;
@@ -211,6 +212,8 @@ pub struct Rules {
     pub listed: ListsDecide,
     /// What its conditions ask of windows.
     pub windows: WindowsAsked,
+    /// What its conditions look up in lists: values behind those of windows.
+    pub lists: Box<[LookedUp]>,
 }
 
 impl Default for Rules {
@@ -221,11 +224,35 @@ impl Default for Rules {
             segments: Box::default(),
             listed: ListsDecide::Deny,
             windows: WindowsAsked::default(),
+            lists: Box::default(),
         }
     }
 }
 
 impl Rules {
+    /// How many values its conditions read: of windows, and behind them of lists.
+    pub const fn values(&self) -> usize {
+        self.windows.asked.len() + self.lists.len()
+    }
+
+    /// A value that its conditions read, as it is written, by its place.
+    pub fn value_name(&self, place: usize) -> String {
+        match self.windows.asked.get(place) {
+            Some(asked) => asked.name(),
+            None => self.lists[place - self.windows.asked.len()].name(),
+        }
+    }
+
+    /// A number of a value's unit, for people.
+    pub fn value_text(&self, place: usize, number: i64) -> String {
+        self.windows.asked.get(place).map_or_else(|| number.to_string(), |asked| asked.text(number))
+    }
+
+    /// Whether one is in shadow.
+    pub fn has_shadow(&self) -> bool {
+        self.rules.iter().any(|rule| rule.effect.shadow)
+    }
+
     /// Words that hold a bit for each rule.
     pub const fn words(&self) -> usize {
         self.rules.len().div_ceil(64)

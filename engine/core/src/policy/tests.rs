@@ -2,7 +2,7 @@ use super::language::compile;
 use super::*;
 use crate::blacklist::{Hit, Listing};
 use catraca_wire::DocumentKey;
-use catraca_wire::frame::{ListSource, Scope, TransactionFields};
+use catraca_wire::frame::{ListSource, Scope, TransactionFields, VERDICT_SHADOW_DISAGREES};
 use catraca_wire::record::Reason;
 use catraca_wire::transaction::Rail;
 
@@ -36,6 +36,16 @@ fn listed(source: ListSource) -> Listing {
 }
 
 fn judge(policy: &Policy, amounts: &[i64], payee: Listing) -> Vec<Judgement> {
+    judge_exempt(policy, amounts, payee, [0; 4])
+}
+
+/// As [`judge`], where some rules are not applied to the last payment.
+fn judge_exempt(
+    policy: &Policy,
+    amounts: &[i64],
+    payee: Listing,
+    exempt: RuleWords,
+) -> Vec<Judgement> {
     let mut batch = Batch::new();
     for &amount in amounts {
         let document = |text| DocumentKey::parse(text).expect("valid");
@@ -51,6 +61,7 @@ fn judge(policy: &Policy, amounts: &[i64], payee: Listing) -> Vec<Judgement> {
             &[],
         );
     }
+    batch.exempt(&exempt);
     policy.judge(&mut batch);
     (0..batch.len()).map(|row| *batch.judgement(row)).collect()
 }
@@ -157,6 +168,56 @@ fn a_rule_in_shadow_is_seen_and_does_nothing() {
     let came = judge(&policy(vec![shadow]), &[1], Listing::Free);
     assert_eq!(told(&came[0]), (Verdict::Approve, Reason::Clear, 0, None));
     assert_eq!(came[0].rules.matched, [1, 0, 0, 0]);
+    assert_eq!(came[0].decision.flags(), VERDICT_SHADOW_DISAGREES, "it would have denied");
+}
+
+#[test]
+fn shadow_disagrees_where_the_verdict_would_be_another_one() {
+    let with_shadow = |score, verdict, others: Vec<Rule>| {
+        let mut shadow = rule("shadow", "tx.amount > 10", score, verdict);
+        shadow.effect.shadow = true;
+        let policy = policy([vec![shadow], others].concat());
+        let came = judge(&policy, &[5, 11], Listing::Free);
+        let disagrees: Vec<_> = came.iter().map(|came| came.decision.shadow_disagrees).collect();
+        assert!(!disagrees[0], "it does not match");
+        disagrees[1]
+    };
+    let deny = || rule("deny", "true", 0, Some(RuleVerdict::Deny));
+    let half = || rule("half", "true", 300, None);
+    let overrides = Some(RuleVerdict::Allow { overrides: true });
+    assert!(with_shadow(0, Some(RuleVerdict::Review), vec![]));
+    assert!(!with_shadow(0, Some(RuleVerdict::Review), vec![deny()]), "it is denied anyway");
+    assert!(with_shadow(0, overrides, vec![deny()]));
+    assert!(!with_shadow(499, None, vec![]));
+    assert!(with_shadow(200, None, vec![half()]), "the scores together reach a threshold");
+    assert!(!with_shadow(0, Some(RuleVerdict::Allow { overrides: false }), vec![deny()]));
+    // Whom the lists deny no rule lets through.
+    let mut shadow = rule("shadow", "true", 0, overrides);
+    shadow.effect.shadow = true;
+    let came = judge(&policy(vec![shadow]), &[1], listed(ListSource::Ceis));
+    assert!(!came[0].decision.shadow_disagrees);
+}
+
+#[test]
+fn a_rule_that_is_exempted_from_matches_and_does_nothing() {
+    let rules = policy(vec![
+        rule("some", "true", 500, None),
+        rule("deny", "tx.amount > 10", 0, Some(RuleVerdict::Deny)),
+        rule("let-through", "tx.amount > 20", 0, Some(RuleVerdict::Allow { overrides: true })),
+    ]);
+    for (amount, exempt, expected) in [
+        (11, 0b010, (Verdict::Review, Reason::Score, 500, None)),
+        (11, 0b001, (Verdict::Deny, Reason::Rule, 0, Some(1))),
+        (11, 0b011, (Verdict::Approve, Reason::Clear, 0, None)),
+        (21, 0b100, (Verdict::Deny, Reason::Rule, 500, Some(1))),
+        (5, 0b010, (Verdict::Review, Reason::Score, 500, None)),
+    ] {
+        let came = judge_exempt(&rules, &[11, amount], Listing::Free, [exempt, 0, 0, 0]);
+        assert_eq!(told(&came[1]), expected, "{amount} {exempt:b}");
+        assert_eq!(told(&came[0]), (Verdict::Deny, Reason::Rule, 500, Some(1)), "another payment");
+        let matched = judge(&rules, &[amount], Listing::Free)[0].rules.matched;
+        assert_eq!((came[1].rules.matched, came[1].rules.exempt[0]), (matched, exempt));
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! the way of the answer: what was decided waits here, and is judged when the core has nothing better to do.
 
 use crate::calendar::LocalOffset;
+use crate::policy::lists::InForce;
 use crate::policy::windows::Past;
 use crate::policy::{Batch, Cell, Facts, Party, Policy, Totals};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
@@ -50,6 +51,8 @@ impl CandidateTotals {
 /// A policy that is tried on a shard.
 pub struct Candidate {
     policy: Arc<Policy>,
+    /// What it needs of the named lists.
+    named: Arc<InForce>,
     past: Option<Box<Past>>,
     offset: LocalOffset,
     /// Payments decided from then on are not looked at, nanoseconds since 1970 UTC.
@@ -61,11 +64,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Of a policy, until a time, nanoseconds since 1970 UTC. Its windows come later where it reads any.
-    pub fn new(policy: Arc<Policy>, until_ns: u64) -> Self {
+    /// Of a policy, with what it needs of the named lists, until a time, nanoseconds since 1970 UTC. Its windows come later where it reads any.
+    pub fn new(policy: Arc<Policy>, named: Arc<InForce>, until_ns: u64) -> Self {
         let came = CandidateTotals::new(policy.rules().rules.len());
         Self {
             policy,
+            named,
             past: None,
             offset: LocalOffset::default(),
             until_ns,
@@ -89,6 +93,12 @@ impl Candidate {
     /// Its windows, which have every payment before the next one.
     pub(super) fn set_past(&mut self, past: Option<Box<Past>>) {
         self.past = past;
+    }
+
+    /// Named lists have changed. Gives what was used so far.
+    pub(super) fn swap_named(&mut self, named: Arc<InForce>) -> Arc<InForce> {
+        assert_eq!(named.values(), self.named.values(), "the look-ups of the policy that is tried");
+        std::mem::replace(&mut self.named, named)
     }
 
     /// A payment was decided.
@@ -137,7 +147,12 @@ impl Candidate {
             let offset_minutes = self.offset.minutes;
             let facts =
                 Facts { transaction: &transaction, payer, payee, decided_at_ns, offset_minutes };
-            self.batch.push(&facts, true, &self.values[..asked]);
+            let values = &mut self.values[..self.policy.values()];
+            self.named.look_up(&facts, &mut values[asked..]);
+            self.batch.push(&facts, true, values);
+            if let Some(exempt) = self.named.exempt(&facts) {
+                self.batch.exempt(&exempt);
+            }
         }
         self.policy.judge(&mut self.batch);
         for (row, decided) in self.waiting.drain(..count).enumerate() {

@@ -4,7 +4,7 @@
 use bytemuck::Pod;
 use catraca_wire::frame::{
     self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame, LabelFrame,
-    LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
+    ListFrame, LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -19,6 +19,7 @@ pub(super) enum Request<'f> {
     Cluster(&'f ClusterFrame),
     Policy(&'f PolicyFrame),
     Label(&'f LabelFrame),
+    List(&'f ListFrame),
 }
 
 impl<'f> Request<'f> {
@@ -47,6 +48,10 @@ impl<'f> Request<'f> {
             }
             FrameKind::Label => {
                 view(whole, |f: &LabelFrame| f.reserved == [0; 24]).map(Self::Label)
+            }
+            FrameKind::List => {
+                let is_zero = |f: &ListFrame| f.reserved_a == [0; 6] && f.reserved_b == [0; 8];
+                view(whole, is_zero).map(Self::List)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

@@ -17,12 +17,23 @@ impl<B: BlockMemory> Shard<B> {
                 let old = self.lists.swap(Some(snapshot));
                 self.control_out.push(ToControl::SnapshotReleased(old));
             }
-            ToShard::SwapPolicy(policy) => {
+            ToShard::SwapPolicy(policy, named) => {
+                assert_eq!(named.values(), policy.rules().lists.len(), "the policy's own look-ups");
                 // Its zone may be another one.
                 self.offset = LocalOffset::default();
                 let released = self.payments.swap(&policy);
                 let old = std::mem::replace(&mut self.policy, policy);
-                self.control_out.push(ToControl::PolicyReleased(old, released));
+                let named = std::mem::replace(&mut self.named, named);
+                self.control_out.push(ToControl::PolicyReleased(old, named, released));
+            }
+            ToShard::SwapNamed(named, of_candidate) => {
+                assert_eq!(named.values(), self.named.values(), "the policy in force's look-ups");
+                let old = std::mem::replace(&mut self.named, named);
+                let other = match (&mut self.candidate, of_candidate) {
+                    (Some(candidate), Some(named)) => Some(candidate.swap_named(named)),
+                    (_, unused) => unused,
+                };
+                self.control_out.push(ToControl::NamedReleased([Some(old), other]));
             }
             ToShard::KeepPayments(room) => {
                 let released = self.payments.keep(room);
@@ -128,6 +139,7 @@ impl<B: BlockMemory> Shard<B> {
             lists: std::mem::replace(&mut self.lists, state.lists),
             policy: std::mem::replace(&mut self.policy, state.policy),
             past: self.payments.replace(state.past),
+            named: std::mem::replace(&mut self.named, state.named),
         };
         self.offset = LocalOffset::default();
         self.control_out.push(ToControl::TookOver(Box::new(before)));

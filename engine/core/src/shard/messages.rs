@@ -8,11 +8,12 @@ pub use super::past::KeptPayments;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
+use crate::policy::lists::InForce;
 use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
-    LookupFrame, PolicyFrame, Role, TransactionFields,
+    ListFrame, LookupFrame, PolicyFrame, Role, TransactionFields,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -128,6 +129,8 @@ pub struct ShardState {
     pub policy: Arc<Policy>,
     /// Its windows, where it reads any.
     pub past: Option<Box<Past>>,
+    /// What it needs of the named lists.
+    pub named: Arc<InForce>,
 }
 
 /// What a shard no longer uses of windows, to be freed off the data cores.
@@ -174,6 +177,8 @@ pub enum ControlRequest {
     Policy(PolicyFrame),
     /// Take what became known of a decision.
     Label(LabelFrame),
+    /// Change or describe named lists and exemptions.
+    List(ListFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
     /// Describe or change who decides.
@@ -203,9 +208,13 @@ pub enum ToShard {
     SwapSnapshot(Arc<Snapshot>),
     /// Apply a change of the overlay, which is durable; [`ToControl::OverlayApplied`] follows.
     ApplyOverlay(OverlayChange),
-    /// Use this policy from the next batch on, with the windows that are level, or those in force if none
-    /// came; the old ones come back in [`ToControl::PolicyReleased`].
-    SwapPolicy(Arc<Policy>),
+    /// Use this policy from the next batch on, with what it needs of the named lists, and with the windows
+    /// that are level, or those in force if none came; the old ones come back in
+    /// [`ToControl::PolicyReleased`].
+    SwapPolicy(Arc<Policy>, Arc<InForce>),
+    /// Named lists have changed: what the policy in force needs of them from the next batch on, and what the
+    /// one that is tried does, if one is. The old ones come back in [`ToControl::NamedReleased`].
+    SwapNamed(Arc<InForce>, Option<Arc<InForce>>),
     /// A policy with other windows is coming: keep payments from here on; [`ToControl::Keeps`] follows.
     KeepPayments(Box<KeptPayments>),
     /// Try this policy from now on, with the windows that are level if it reads any; none any more. The one
@@ -300,7 +309,9 @@ pub enum ToControl {
     /// A snapshot no longer used by this shard, to be freed off the data cores.
     SnapshotReleased(Option<Arc<Snapshot>>),
     /// A policy no longer used by this shard, and what else is not, to be freed off the data cores.
-    PolicyReleased(Arc<Policy>, Released),
+    PolicyReleased(Arc<Policy>, Arc<InForce>, Released),
+    /// What of named lists is no longer used by this shard, to be freed off the data cores.
+    NamedReleased([Option<Arc<InForce>>; 2]),
     /// After [`ToShard::KeepPayments`]: payments behind this record are kept.
     Keeps(u64, Released),
     /// A policy that is no longer tried by this shard, to be freed off the data cores.

@@ -35,6 +35,7 @@ use crate::calendar::{LocalDay, LocalOffset, Zone};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 pub use crate::owner::owner;
+use crate::policy::lists::InForce;
 use crate::policy::windows::Past;
 use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
@@ -91,6 +92,8 @@ pub struct Shard<B> {
     policy: Arc<Policy>,
     /// What was paid before.
     payments: Payments,
+    /// What the policy needs of the named lists.
+    named: Arc<InForce>,
     /// A policy that is tried.
     candidate: Option<Box<Candidate>>,
     /// What is judged together.
@@ -142,7 +145,7 @@ impl<B: BlockMemory> Shard<B> {
         assert!(
             settings.shard < settings.shards && usize::from(settings.shards) <= limits::MAX_SHARDS
         );
-        let ShardState { dedupe, lists, policy, past } = state;
+        let ShardState { dedupe, lists, policy, past, named } = state;
         assert!(dedupe.capacity() >= dedupe::MIN_ENTRIES);
         let durable_lsn = journal.last_lsn();
         let commit = CommitTracker::new(role_config.durability, durable_lsn);
@@ -156,6 +159,7 @@ impl<B: BlockMemory> Shard<B> {
             today: LocalDay::default(),
             policy,
             payments: Payments::new(past),
+            named,
             candidate: None,
             batch: Batch::new(),
             extension: DecisionExtension::default(),
@@ -184,6 +188,11 @@ impl<B: BlockMemory> Shard<B> {
             counters: Counters { durable_lsn, ..Counters::default() },
             histograms: StageHistograms::new(),
         }
+    }
+
+    /// What the policy in force needs of the named lists.
+    pub const fn named(&self) -> &Arc<InForce> {
+        &self.named
     }
 
     /// The windows of the policy in force, where it reads any.

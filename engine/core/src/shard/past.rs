@@ -125,12 +125,15 @@ impl Payments {
 
     /// What windows say of a transaction, by its place in what was looked at ahead, as the next one of the
     /// batch; `None` if it must wait until those before it in the batch are decided on and added.
+    ///
+    /// Behind its values there is room for so many others.
     #[inline]
-    pub fn read(&mut self, place: usize) -> Option<&[WindowValue]> {
-        let Some(past) = &self.in_force else { return Some(&[]) };
+    pub fn read(&mut self, place: usize, others: usize) -> Option<&mut [WindowValue]> {
+        let Some(past) = &self.in_force else { return Some(&mut self.values[..others]) };
         let windows = past.windows();
-        let values = &mut self.values[..windows.asked().len()];
-        let is_read = windows.read_together(&self.ahead[place], &mut self.together, values);
+        let (values, _) = self.values.split_at_mut(windows.asked().len() + others);
+        let (own, _) = values.split_at_mut(windows.asked().len());
+        let is_read = windows.read_together(&self.ahead[place], &mut self.together, own);
         is_read.then_some(values)
     }
 
@@ -305,7 +308,7 @@ mod tests {
         let (payer, payee) = parties();
         payments.look_ahead([(payer, payee, &transaction())].into_iter(), DECIDED_AT_NS);
         payments.begin();
-        let seen = payments.read(0);
+        let seen = payments.read(0, 0);
         let seen = seen.expect("it is alone").to_vec();
         payments.add((0, lsn), parties(), &transaction(), DECIDED_AT_NS, Verdict::Approve);
         seen

@@ -54,6 +54,7 @@ impl<B: BlockMemory> Shard<B> {
             }
             Request::Policy(change) => (permissions.admin, ControlRequest::Policy(*change)),
             Request::Label(label) => (permissions.admin, ControlRequest::Label(*label)),
+            Request::List(list) => (permissions.admin, ControlRequest::List(*list)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
         self.ask_control(id, correlation, allowed, request);
@@ -115,7 +116,10 @@ impl<B: BlockMemory> Shard<B> {
         } else if self.role != Role::Primary
             && matches!(
                 request,
-                ControlRequest::Blacklist(_) | ControlRequest::Policy(_) | ControlRequest::Label(_)
+                ControlRequest::Blacklist(_)
+                    | ControlRequest::Policy(_)
+                    | ControlRequest::Label(_)
+                    | ControlRequest::List(_)
             )
         {
             NOT_PRIMARY

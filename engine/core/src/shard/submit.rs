@@ -187,7 +187,8 @@ impl<B: BlockMemory> Shard<B> {
         place: usize,
         now: Now,
     ) -> bool {
-        let Some(seen) = self.payments.read(place) else { return false };
+        let looked_up = self.named.values();
+        let Some(seen) = self.payments.read(place, looked_up) else { return false };
         let has_rules = self.policy.version() > 0;
         if has_rules {
             let event_time_ns = transaction.event_time_ns.to_native();
@@ -203,7 +204,12 @@ impl<B: BlockMemory> Shard<B> {
             decided_at_ns: now.wall_ns,
             offset_minutes: self.offset.minutes,
         };
+        let windows = seen.len() - looked_up;
+        self.named.look_up(&facts, &mut seen[windows..]);
         self.batch.push(&facts, has_rules, seen);
+        if let Some(exempt) = self.named.exempt(&facts) {
+            self.batch.exempt(&exempt);
+        }
         true
     }
 
@@ -361,14 +367,14 @@ impl<B: BlockMemory> Shard<B> {
         );
         let (snapshot_id, overlay_sequence) =
             (self.lists.snapshot_id(), self.lists.overlay_sequence());
-        let policy_version = self.policy.version();
+        let (policy_version, list_sequence) = (self.policy.version(), self.named.sequence());
         let fill = |head: &mut RecordHead| {
             *head = RecordHead {
                 kind: RecordKind::Decision.to_wire(),
                 version: RECORD_VERSION,
                 extension_len: 0.into(),
                 verdict: decision.verdict.to_wire(),
-                flags: 0,
+                flags: decision.flags(),
                 score: decision.score.into(),
                 reason: decision.reason.to_wire(),
                 payer_source: source_code(judged.payer_listed),
@@ -381,7 +387,8 @@ impl<B: BlockMemory> Shard<B> {
                 overlay_sequence: overlay_sequence.into(),
                 matched_rules: decision.matched_rules.into(),
                 list_day: list_day.into(),
-                reserved_b: [0; 26],
+                list_sequence: list_sequence.into(),
+                reserved_b: [0; 18],
                 transaction: *transaction,
             };
         };

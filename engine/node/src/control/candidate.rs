@@ -7,6 +7,7 @@ use super::list_request::Refused;
 use super::windows::stopping;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::PolicyId;
+use catraca_core::policy::lists::InForce;
 use catraca_core::policy::{Cell, Policy};
 use catraca_core::shard::candidate::{Candidate, CandidateTotals};
 use catraca_core::shard::messages::{ToControl, ToShard};
@@ -17,32 +18,38 @@ use catraca_wire::frame::{
 use std::sync::Arc;
 
 /// The policy that is tried.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Tried {
     id: PolicyId,
-    rules: usize,
+    pub policy: Arc<Policy>,
     since_ns: u64,
     until_ns: u64,
 }
 
+/// A policy that is to be tried.
+pub(super) struct Wanted {
+    pub id: PolicyId,
+    pub policy: Arc<Policy>,
+    /// What it needs of the named lists.
+    pub named: Arc<InForce>,
+    /// Until when, nanoseconds since 1970 UTC.
+    pub until_ns: u64,
+}
+
 /// Has every core try a policy, whose windows are level; or none any more.
-pub(super) async fn set(
-    changing: &mut Changing,
-    policy: Option<(PolicyId, Arc<Policy>, u64)>,
-) -> Option<Tried> {
+pub(super) async fn set(changing: &mut Changing, wanted: Option<Wanted>) -> Option<Tried> {
     for shard in 0..changing.control.shards() {
-        let candidate = policy
-            .as_ref()
-            .map(|(_, policy, until_ns)| Box::new(Candidate::new(Arc::clone(policy), *until_ns)));
+        let candidate = wanted.as_ref().map(|Wanted { policy, named, until_ns, .. }| {
+            Box::new(Candidate::new(Arc::clone(policy), Arc::clone(named), *until_ns))
+        });
         changing.control.tell(shard, ToShard::SetCandidate(candidate)).await;
         let released = |event: &ToControl| matches!(event, ToControl::CandidateReleased(_));
         if let Some(ToControl::CandidateReleased(Some(before))) = changing.event(released).await {
             drop(tokio::task::spawn_blocking(move || drop(before)));
         }
     }
-    let (id, policy, until_ns) = policy?;
+    let Wanted { id, policy, until_ns, .. } = wanted?;
     tracing::info!(%id, until_ns, "a policy is tried beside the one in force");
-    Some(Tried { id, rules: policy.rules().rules.len(), since_ns: wall_ns(), until_ns })
+    Some(Tried { id, policy, since_ns: wall_ns(), until_ns })
 }
 
 /// Whether a time until which a policy is to be tried makes sense.
@@ -57,10 +64,11 @@ pub(super) fn check_until(until_ns: u64) -> Result<(), Refused> {
 pub(super) async fn compare(
     changing: &mut Changing,
     asker: Asker,
-    tried: Option<Tried>,
+    tried: Option<&Tried>,
     changed: bool,
 ) -> Result<Vec<u8>, Refused> {
-    let mut came = Box::new(CandidateTotals::new(tried.map_or(0, |tried| tried.rules)));
+    let mut came =
+        Box::new(CandidateTotals::new(tried.map_or(0, |tried| tried.policy.rules().rules.len())));
     // The same totals go round, so that no core takes memory for them.
     for shard in 0..tried.map_or(0, |_| changing.control.shards()) {
         changing.control.tell(shard, ToShard::CollectCandidate(came)).await;
@@ -73,7 +81,12 @@ pub(super) async fn compare(
     Ok(frame(asker.correlation, tried, &came, changed))
 }
 
-fn frame(correlation: u64, tried: Option<Tried>, came: &CandidateTotals, changed: bool) -> Vec<u8> {
+fn frame(
+    correlation: u64,
+    tried: Option<&Tried>,
+    came: &CandidateTotals,
+    changed: bool,
+) -> Vec<u8> {
     let centavos = |cell: &Cell| u64::try_from(cell.centavos).unwrap_or(u64::MAX);
     let rules = &came.totals.rules;
     let length = size_of::<ComparisonHeadFields>()

@@ -8,10 +8,11 @@ use super::Control;
 use super::answer::Asker;
 use super::list_request::Refused;
 use super::lists::Lists;
+use super::named_lists::{MOST_TOGETHER, Named};
 use super::policies::{Policies, Prepared};
 use crate::in_use::InUse;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
-use catraca_wire::frame::{BlacklistFrame, ErrorCode, PolicyFrame, Role};
+use catraca_wire::frame::{BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role};
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -21,6 +22,7 @@ const CHANGES_SHARD: usize = 0;
 /// What a client asks for.
 pub(super) enum ChangeRequest {
     Blacklist(BlacklistFrame),
+    List(ListFrame),
     Policy(PolicyFrame),
     /// The windows of a policy that was asked for are read from the log, or can't be.
     PolicyPrepared(Box<Prepared>),
@@ -86,14 +88,20 @@ pub(super) fn start(
             let Some(promoted) = promotions.recv().await else { return };
             in_use = promoted;
         }
-        let InUse { snapshot, overlay, list_logged, policies, policy } = in_use;
+        let InUse { snapshot, overlay, list_logged, named, policies, policy } = in_use;
         let mut lists = Lists::new(snapshot, overlay);
         let mut policies = Policies::new(&changing, policies, policy);
+        policies.tell_lists(&changing, &named);
+        let mut named = Named::new(named);
         lists.tell_figures(&changing.control);
         if !list_logged {
             lists.log_in_use(&mut changing).await;
         }
-        while let Some(work) = waiting.recv().await {
+        let mut next = None;
+        while let Some(work) = match next.take() {
+            Some(work) => Some(work),
+            None => waiting.recv().await,
+        } {
             let (asker, request) = match work {
                 Work::Change(asker, request) => (asker, request),
                 Work::Log(record, reply) => {
@@ -106,11 +114,25 @@ pub(super) fn start(
                 ChangeRequest::Blacklist(frame) => {
                     lists.request(&mut changing, asker, &frame).await.map(Some)
                 }
+                ChangeRequest::List(frame) => {
+                    let mut together = vec![(asker, frame)];
+                    while together.len() < MOST_TOGETHER && next.is_none() {
+                        match waiting.try_recv() {
+                            Ok(Work::Change(asker, ChangeRequest::List(frame))) => {
+                                together.push((asker, frame));
+                            }
+                            Ok(other) => next = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    named.requests(&mut changing, &policies, together).await;
+                    continue;
+                }
                 ChangeRequest::Policy(frame) => {
-                    policies.request(&mut changing, asker, &frame).await
+                    policies.request(&mut changing, &named, asker, &frame).await
                 }
                 ChangeRequest::PolicyPrepared(prepared) => {
-                    policies.prepared(&mut changing, asker, *prepared).await.map(Some)
+                    policies.prepared(&mut changing, &named, asker, *prepared).await.map(Some)
                 }
             };
             match answer {

@@ -18,6 +18,8 @@ mod lists;
 mod log_metrics;
 mod lookups;
 mod metrics;
+mod named_lists;
+mod named_request;
 mod packing;
 mod policies;
 mod policy_metrics;
@@ -290,6 +292,9 @@ async fn dispatch(
                             changes.request(asker, ChangeRequest::Policy(frame));
                         }
                         ControlRequest::Label(frame) => labels.request(asker, frame),
+                        ControlRequest::List(frame) => {
+                            changes.request(asker, ChangeRequest::List(frame));
+                        }
                         ControlRequest::Cluster(request) => {
                             tokio::task::spawn_local(cluster::request(
                                 Rc::clone(&control),
@@ -301,6 +306,7 @@ async fn dispatch(
                 }
                 message @ (ToControl::SnapshotReleased(_)
                 | ToControl::PolicyReleased(..)
+                | ToControl::NamedReleased(_)
                 | ToControl::Keeps(..)
                 | ToControl::CaughtUp(_)
                 | ToControl::ComingForgotten(_)

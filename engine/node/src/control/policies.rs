@@ -2,18 +2,23 @@
 //! between two batches.
 
 use super::answer::Asker;
-use super::candidate::{self, Tried};
+use super::candidate::{self, Tried, Wanted};
 use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
+use super::named_lists::Named;
+use super::named_request::NamedRequest;
 use super::policy_metrics::PolicyFigures;
 use super::windows;
 use crate::policy_file::{self, PolicyFile};
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText};
-use catraca_core::policy::Policy;
+use catraca_core::named_lists::NamedLists;
+use catraca_core::policy::lists::InForce;
+use catraca_core::policy::{Policy, Rule, Rules};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_wire::frame::{ErrorCode, MAX_PATH_LEN, PolicyFrame, PolicyOp, PolicyStateFrame};
+use catraca_wire::list::ListOp;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -75,8 +80,40 @@ impl Policies {
             version: in_force.map_or(0, |policy| policy.version),
             rules: self.rules as u32,
             activated_at_ns: in_force.map_or(0, |policy| policy.activated_at_ns),
+            ..changing.control.policy_figures.get()
         };
         changing.control.policy_figures.set(figures);
+    }
+
+    /// For `/metrics`: named lists have changed.
+    pub fn tell_lists(&self, changing: &Changing, lists: &NamedLists) {
+        let figures = PolicyFigures {
+            named_lists: lists.lists().len() as u32,
+            named_list_entries: (lists.entries() - lists.exemptions_len()) as u32,
+            exemptions: lists.exemptions_len() as u32,
+            ..changing.control.policy_figures.get()
+        };
+        changing.control.policy_figures.set(figures);
+    }
+
+    /// The rules in force.
+    pub fn in_force_rules(&self) -> &Rules {
+        self.ready.rules()
+    }
+
+    /// The rules of the policy that is tried.
+    pub fn tried_rules(&self) -> Option<&Rules> {
+        self.tried.as_ref().map(|tried| tried.policy.rules())
+    }
+
+    /// A request, if it exempts from no rule but one in force.
+    pub fn has_rule_of(&self, request: NamedRequest) -> Result<NamedRequest, Refused> {
+        let is_known = |rule: &Rule| rule.id == request.name.as_str();
+        if request.op != ListOp::Exempt || self.ready.rules().rules.iter().any(is_known) {
+            return Ok(request);
+        }
+        let why = format!("the policy in force has no rule {}", request.name);
+        Err(Refused(ErrorCode::Failed, why))
     }
 
     /// Carries a request out; gives the frame that answers it. `None`: what it needs is read from the log
@@ -84,6 +121,7 @@ impl Policies {
     pub async fn request(
         &mut self,
         changing: &mut Changing,
+        named: &Named,
         asker: Asker,
         frame: &PolicyFrame,
     ) -> Result<Option<Vec<u8>>, Refused> {
@@ -101,13 +139,17 @@ impl Policies {
                 return candidate::compare(changing, asker, None, changed).await.map(Some);
             }
             PolicyRequest::Compare => {
-                return candidate::compare(changing, asker, self.tried, false).await.map(Some);
+                return candidate::compare(changing, asker, self.tried.as_ref(), false)
+                    .await
+                    .map(Some);
             }
         };
         if self.is_preparing {
             let why = "the windows of another policy are being read from the log; nothing changed: try again";
             return Err(Refused(ErrorCode::Failed, why.to_owned()));
         }
+        // Before its windows are read, which takes its time.
+        named.for_rules(&file.rules)?;
         let decides = purpose == Purpose::Decide;
         if decides && self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
             return Ok(Some(self.answer(asker, false)));
@@ -116,7 +158,7 @@ impl Policies {
         let policy: Arc<Policy> = Policy::new(1, file.zone.clone(), file.rules.clone()).into();
         // What is tried has windows of its own.
         if policy.window_values() == 0 || (decides && policy.reads_windows_of(&self.ready)) {
-            return self.carry_out(changing, asker, text, file, purpose).await.map(Some);
+            return self.carry_out(changing, named, asker, text, file, purpose).await.map(Some);
         }
         self.is_preparing = true;
         let (control, requests) = (Rc::clone(&changing.control), changing.requests());
@@ -133,13 +175,14 @@ impl Policies {
     pub async fn prepared(
         &mut self,
         changing: &mut Changing,
+        named: &Named,
         asker: Asker,
         prepared: Prepared,
     ) -> Result<Vec<u8>, Refused> {
         self.is_preparing = false;
         let Prepared { text, file, purpose, windows } = prepared;
         windows::bring(changing, windows?).await?;
-        let answer = self.carry_out(changing, asker, text, file, purpose).await;
+        let answer = self.carry_out(changing, named, asker, text, file, purpose).await;
         if answer.is_err() {
             windows::forget(changing).await;
         }
@@ -150,20 +193,23 @@ impl Policies {
     async fn carry_out(
         &mut self,
         changing: &mut Changing,
+        named: &Named,
         asker: Asker,
         text: Arc<[u8]>,
         file: PolicyFile,
         purpose: Purpose,
     ) -> Result<Vec<u8>, Refused> {
+        let looked_up = named.for_rules(&file.rules)?;
         match purpose {
             Purpose::Decide => {
-                self.activate(changing, asker, text, file).await?;
+                self.activate(changing, looked_up, asker, text, file).await?;
                 Ok(self.answer(asker, true))
             }
             Purpose::Try { until_ns } => {
                 let policy = Policy::new(u32::MAX, file.zone, file.rules).into();
-                self.tried = candidate::set(changing, Some((file.id, policy, until_ns))).await;
-                candidate::compare(changing, asker, self.tried, true).await
+                let wanted = Wanted { id: file.id, policy, named: looked_up, until_ns };
+                self.tried = candidate::set(changing, Some(wanted)).await;
+                candidate::compare(changing, asker, self.tried.as_ref(), true).await
             }
         }
     }
@@ -190,6 +236,7 @@ impl Policies {
     async fn activate(
         &mut self,
         changing: &mut Changing,
+        named: Arc<InForce>,
         asker: Asker,
         text: Arc<[u8]>,
         file: PolicyFile,
@@ -221,14 +268,15 @@ impl Policies {
                     }
                 },
                 ActivationStep::Swap(policy) => {
-                    changing.control.tell_all(|| ToShard::SwapPolicy(Arc::clone(&policy))).await;
+                    let swap = || ToShard::SwapPolicy(Arc::clone(&policy), Arc::clone(&named));
+                    changing.control.tell_all(swap).await;
                     ActivationStep::Wait
                 }
                 ActivationStep::Wait => {
                     // The policy before is freed here.
                     let released =
                         |event: &ToControl| matches!(event, ToControl::PolicyReleased(..));
-                    if let Some(ToControl::PolicyReleased(_, released)) =
+                    if let Some(ToControl::PolicyReleased(_, _, released)) =
                         changing.event(released).await
                     {
                         windows::free(released);

@@ -14,6 +14,12 @@ pub(super) struct PolicyFigures {
     pub rules: u32,
     /// When it was taken into use, nanoseconds since 1970 UTC; 0 never.
     pub activated_at_ns: u64,
+    /// Named lists.
+    pub named_lists: u32,
+    /// Their entries.
+    pub named_list_entries: u32,
+    /// Exemptions from rules.
+    pub exemptions: u32,
 }
 
 impl Collector for PolicyFigures {
@@ -30,6 +36,21 @@ impl Collector for PolicyFigures {
                 "catraca_policy_activated_timestamp_seconds",
                 "When the policy in force was taken into use; 0 never.",
                 activated_s,
+            ),
+            (
+                "catraca_named_lists",
+                "Named lists that policies look things up in.",
+                f64::from(self.named_lists),
+            ),
+            (
+                "catraca_named_list_entries",
+                "Entries of all named lists, those whose time is over included.",
+                f64::from(self.named_list_entries),
+            ),
+            (
+                "catraca_rule_exemptions",
+                "Exemptions of keys from rules, those whose time is over included.",
+                f64::from(self.exemptions),
             ),
         ] {
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -28,6 +28,7 @@ use address::{Reserved, take_shared};
 use catraca_core::blacklist::Lists;
 use catraca_core::calendar::Zone;
 use catraca_core::policy::Policy;
+use catraca_core::policy::lists::InForce;
 use catraca_core::policy::windows::Past;
 use catraca_core::rebuild::Pasts;
 use catraca_core::shard::admit::EventTimeLimits;
@@ -74,7 +75,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         start_state::find(config, shards, &addresses)?;
     let rebuilt =
         from_log::rebuild(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
-    let Rebuilt { streams, boundaries, overlay, builder } = rebuilt;
+    let Rebuilt { streams, boundaries, overlay, named, builder } = rebuilt;
     let tables = builder.memory();
     let (records, loaded_id) = (builder.records(), builder.snapshot_id());
     let policies = builder.policies();
@@ -189,7 +190,8 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists, past: Option<Box<Past>>| {
         // A standby's decides nothing, and its windows grow beside it.
         let policy = if follows { blacklist_only() } else { Arc::clone(&policy) };
-        let state = ShardState { dedupe, lists, policy, past };
+        let named = Arc::new(InForce::new(&named, policy.rules()));
+        let state = ShardState { dedupe, lists, policy, past, named };
         driver::start(
             setups.core(
                 shard,
@@ -249,7 +251,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             InUse::default()
         } else {
             let policy = Arc::clone(&policy);
-            InUse { snapshot: snapshot.clone(), list_logged, overlay, policies, policy }
+            InUse { snapshot: snapshot.clone(), list_logged, overlay, named, policies, policy }
         },
         zone: zone.clone(),
         data_dir,

@@ -134,7 +134,8 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
     let thresholds = reading.top_thresholds(parsed.thresholds.as_ref());
     let segments = reading.segments(&parsed.segment, parsed.thresholds.as_ref());
     let (keys, mut asking) = reading.windows(parsed.windows.as_ref());
-    let (rules, notes) = reading.rules(&parsed.rule, &mut asking);
+    let (mut rules, notes) = reading.rules(&parsed.rule, &mut asking);
+    rules.iter_mut().for_each(|rule| rule.when.link(asking.asked().len()));
     let windows = WindowsAsked { asked: asking.asked().into(), keys };
     reading.hold_to_memory(&windows);
     let listed = match parsed.listed {
@@ -156,6 +157,7 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
                 segments: segments.into(),
                 listed,
                 windows,
+                lists: asking.looked_up().into(),
             },
             notes,
         }),

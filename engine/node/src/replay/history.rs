@@ -7,7 +7,9 @@ use crate::log_files::{LogError, LogReader};
 use crate::policy_file::{self, PolicyFile};
 use catraca_core::blacklist::{Lists, Overlay, Snapshot};
 use catraca_core::log::policies::{PolicyInLog, PolicyText};
+use catraca_core::named_lists::{ListFault, NamedLists};
 use catraca_core::policy::Policy;
+use catraca_wire::extension::ListChange;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -30,6 +32,8 @@ pub struct History {
     blacklist_only: Arc<Policy>,
     /// Ordered by sequence number.
     changes: Vec<OverlayChange>,
+    /// Named lists before the first of their changes, and these.
+    named: (NamedLists, Vec<ListChange>),
     labels: Labels,
     lists_dir: PathBuf,
     /// The log takes a policy into force whose text it lacks.
@@ -46,6 +50,7 @@ impl History {
             policies: BTreeMap::new(),
             blacklist_only: Policy::blacklist_only().into(),
             changes: Vec::new(),
+            named: (NamedLists::default(), Vec::new()),
             labels: Labels::default(),
             lists_dir: data_dir.join(LISTS_DIR),
             unreadable: false,
@@ -54,6 +59,10 @@ impl History {
         for &shard in log.shards() {
             let start = log.start(shard)?;
             history.changes.extend(&start.changes);
+            // Those of other streams have none.
+            if start.named.sequence() > 0 {
+                history.named.0 = start.named.clone();
+            }
             in_log.begin(
                 start.policy.clone(),
                 start.previous_policy.clone(),
@@ -87,6 +96,9 @@ impl History {
                     self.policy(policy.clone());
                 }
             }
+            Some(RecordKind::ListChange) => {
+                self.named.1.extend(ListChange::from_record(head, extension));
+            }
             Some(RecordKind::Label) => self.labels.take(head, extension, |_| true),
             _ => {}
         }
@@ -95,6 +107,26 @@ impl History {
     /// The labels of the log.
     pub const fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// Named lists and exemptions where the log begins.
+    pub const fn named_before(&self) -> &NamedLists {
+        &self.named.0
+    }
+
+    /// Their changes, in order.
+    pub fn named_changes(&self) -> &[ListChange] {
+        &self.named.1
+    }
+
+    /// Named lists and exemptions at the log's end.
+    ///
+    /// # Errors
+    /// A change makes no sense.
+    pub fn named(&self) -> Result<NamedLists, ListFault> {
+        let (mut named, changes) = self.named.clone();
+        changes.iter().try_for_each(|change| named.apply(change))?;
+        Ok(named)
     }
 
     fn policy(&mut self, text: PolicyText) {

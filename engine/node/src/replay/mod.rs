@@ -3,27 +3,32 @@
 
 mod history;
 mod labels;
+mod named;
 mod truth;
 mod what_if;
 mod windows;
 
 pub use history::{History, ListsThen, LoggedPolicy};
 pub use labels::{Decisions, Labelled, Labels, MAX_LABELS};
+pub use named::looked_up;
 pub use truth::{MATURE_AFTER_DAYS, Score, Scores, Skipped, Truth};
 pub use what_if::{Changed, WhatIf};
 pub use windows::{MAX_WINDOW_SETS, windows_at};
 
 use catraca_core::log::SoundBlock;
 use catraca_core::log::start::LogStart;
-use catraca_core::policy::language::ROWS;
+use catraca_core::policy::language::{ROWS, RowSet};
 use catraca_core::policy::replay::{
-    self, Difference, differences, recorded_parties, recorded_windows,
+    self, Difference, differences, recorded_parties, recorded_values,
 };
 use catraca_core::policy::windows::{WindowsFault, WindowsKey};
 use catraca_core::policy::{Batch, Judgement, Party, Policy};
-use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
+use catraca_wire::extension::{
+    MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows,
+};
 use catraca_wire::frame::text_of;
 use catraca_wire::record::{RecordHead, RecordKind};
+use named::NamedThen;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -84,6 +89,7 @@ struct Seen {
     policy_version: u32,
     snapshot_id: u64,
     overlay_sequence: u64,
+    list_sequence: u64,
 }
 
 /// A decision that waits to be judged with its neighbours.
@@ -102,6 +108,7 @@ pub struct Replay<'h> {
     history: &'h History,
     lists: ListsThen,
     along: Along,
+    named: NamedThen,
     /// What windows of the other policy say of the rows that wait, one behind the other.
     other_windows: Vec<WindowValue>,
     batch: Batch,
@@ -125,6 +132,7 @@ impl<'h> Replay<'h> {
         Self {
             history,
             lists: ListsThen::new(),
+            named: NamedThen::default(),
             along: Along::new(history, candidate, shards, key),
             other_windows: Vec::new(),
             batch: Batch::new(),
@@ -180,6 +188,7 @@ impl<'h> Replay<'h> {
                 policy_version: head.policy_version.to_native(),
                 snapshot_id: head.snapshot_id.to_native(),
                 overlay_sequence: head.overlay_sequence.to_native(),
+                list_sequence: head.list_sequence.to_native(),
             };
             if together.len() == ROWS || seen.is_some_and(|seen| seen != sees) {
                 self.judge(block.place.shard, &mut together);
@@ -208,7 +217,8 @@ impl<'h> Replay<'h> {
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
         // What can't be read is told as such.
         read_windows(extension, &mut values)
-            .is_none_or(|count| windows::agree(&values[..count], recomputed))
+            .and_then(|count| values[..count].get(..recomputed.len()))
+            .is_none_or(|recorded| windows::agree(recorded, recomputed))
     }
 
     /// What the lists know of payer and payee, looked up again where that can be.
@@ -246,7 +256,7 @@ impl<'h> Replay<'h> {
             }
         }
         if let Some(what_if) = &mut self.what_if {
-            what_if.judge(&mut self.batch, together, &self.other_windows);
+            what_if.judge(&mut self.batch, together, &self.other_windows, self.history);
             if let Some(truth) = &mut self.truth {
                 for (row, Row { standing, .. }) in together.iter().enumerate() {
                     if let Some(Standing::Mature(label)) = *standing {
@@ -262,11 +272,16 @@ impl<'h> Replay<'h> {
     fn compare(&mut self, shard: u16, policy: &Arc<Policy>, together: &[Row<'_>]) {
         self.batch.clear();
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        let mut lists_agree: RowSet = 0;
         for Row { head, extension, parties, .. } in together {
             // What the clocks said then is recorded: the table of zones may have changed since.
-            let offset_minutes = RulesSeen::read(extension).map_or(0, |seen| seen.offset_minutes);
-            let seen = recorded_windows(policy, extension, &mut values);
-            replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen);
+            let (offset_minutes, exempt) = RulesSeen::read(extension)
+                .map_or((0, [0; MAX_RULE_WORDS]), |seen| (seen.offset_minutes, seen.exempt));
+            let seen = recorded_values(policy, extension, &mut values);
+            let said = (seen, &exempt);
+            let agrees = self.named.agrees(self.history, policy, head, *parties, said);
+            lists_agree |= u32::from(agrees) << self.batch.len();
+            replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen, &exempt);
         }
         policy.judge(&mut self.batch);
         self.found.decisions += together.len() as u64;
@@ -274,6 +289,7 @@ impl<'h> Replay<'h> {
             let judged = self.batch.judgement(row);
             let mut in_what = differences(policy, judged, head, extension);
             in_what.extend((!windows_agree).then_some(Difference::WindowValues));
+            in_what.extend((lists_agree >> row & 1 == 0).then_some(Difference::ListValues));
             if in_what.is_empty() {
                 continue;
             }

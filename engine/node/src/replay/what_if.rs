@@ -1,7 +1,8 @@
 //! What another policy would have done with the payments of a log: verdicts from and to, in number and
 //! centavos, by rule, and whom it would have met.
 
-use super::Row;
+use super::named::NamedThen;
+use super::{History, Row};
 use crate::policy_file::PolicyFile;
 use catraca_core::calendar::LocalOffset;
 use catraca_core::policy::replay;
@@ -45,6 +46,7 @@ pub struct WhatIf {
     pub decided_at_ns: Option<RangeInclusive<u64>>,
     payers: HashSet<u64>,
     offset: LocalOffset,
+    named: NamedThen,
 }
 
 impl WhatIf {
@@ -59,6 +61,7 @@ impl WhatIf {
             decided_at_ns: None,
             payers: HashSet::new(),
             offset: LocalOffset::default(),
+            named: NamedThen::default(),
         }
     }
 
@@ -82,18 +85,22 @@ impl WhatIf {
         batch: &mut Batch,
         together: &[Row<'_>],
         windows: &[WindowValue],
+        history: &History,
     ) {
         let policy = Arc::clone(&self.policy);
         batch.clear();
         let values = policy.window_values();
+        let mut seen = vec![WindowValue::Evicted; policy.values()];
         for (row, Row { head, parties, .. }) in together.iter().enumerate() {
             // Its zone may be another one than that of the policy that decided.
             let event_time_ns = head.transaction.event_time_ns.to_native();
             if !self.offset.holds(event_time_ns) {
                 self.offset = policy.zone().offset_at(event_time_ns);
             }
-            let seen = &windows[row * values..][..values];
-            replay::push(batch, &policy, head, self.offset.minutes, *parties, seen);
+            let (own, looked_up) = seen.split_at_mut(values);
+            own.copy_from_slice(&windows[row * values..][..values]);
+            let (exempt, _) = self.named.see(history, &policy, head, *parties, looked_up);
+            replay::push(batch, &policy, head, self.offset.minutes, *parties, &seen, &exempt);
         }
         policy.judge(batch);
         for (row, Row { head, parties: (payer, _), .. }) in together.iter().enumerate() {

@@ -11,6 +11,7 @@ use crate::log_files::segment;
 use crate::policy_file;
 use crate::policy_windows::{self, by_stream};
 use catraca_core::blacklist::Lists;
+use catraca_core::policy::lists::InForce;
 use catraca_core::rebuild::Pasts;
 use catraca_core::replica::node::{Command, RequestRefused};
 use catraca_core::replica::{NewEpoch, NotPromotable};
@@ -82,8 +83,10 @@ pub(super) fn take_over(
     windows::stop(&following);
     let following = alone(following);
     let overlay = following.builder.overlay().unwrap_or_else(|error| unusable(error.to_string()));
+    let named = following.builder.named().unwrap_or_else(|error| unusable(error.to_string()));
     let policies = following.builder.policies();
     let policy = policy_file::in_force_of(&policies).unwrap_or_else(|why| unusable(why));
+    let named_in_force = Arc::new(InForce::new(&named, policy.rules()));
     let snapshot = following.snapshot.into_inner();
     let streams = following.streams.into_inner();
     let tails: Vec<_> = streams.iter().map(|stream| stream.lock().follower.tail()).collect();
@@ -127,6 +130,7 @@ pub(super) fn take_over(
             lists: Lists::new(snapshot.clone(), overlay.clone()),
             policy: Arc::clone(&policy),
             past: pasts.next(),
+            named: Arc::clone(&named_in_force),
         };
         replication.channels.feeds[shard].set_durable(tail.next_lsn - 1);
         replication
@@ -137,7 +141,7 @@ pub(super) fn take_over(
         force,
         "this node is the PRIMARY now; it answers alone until a standby has caught up"
     );
-    Promoted { epoch, in_use: InUse { snapshot, list_logged, overlay, policies, policy } }
+    Promoted { epoch, in_use: InUse { snapshot, list_logged, overlay, named, policies, policy } }
 }
 
 /// The promotion was granted, and can't be carried out.

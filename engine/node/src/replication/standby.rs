@@ -217,7 +217,8 @@ impl Following {
     /// Why what the log says is in use can't be used.
     fn fault(&self) -> Option<String> {
         let overlay = self.builder.overlay().err().map(|error| error.to_string());
-        overlay.or_else(|| policy_file::in_force_of(&self.builder.policies()).err())
+        let named = || self.builder.named().err().map(|error| error.to_string());
+        overlay.or_else(named).or_else(|| policy_file::in_force_of(&self.builder.policies()).err())
     }
 
     /// The policy in force; `None` where this build can't read it.

@@ -2,6 +2,7 @@
 
 use super::cluster;
 use super::hex;
+use super::lists::lists;
 use super::policies;
 use super::samples::{
     LIST_DAY, MOMENT_NS, decision_record, document, filled, full_transaction, largest_transaction,
@@ -180,6 +181,7 @@ pub fn frames() -> Value {
     ];
     vectors.extend(cluster::requests());
     vectors.extend(cluster::states());
+    vectors.extend(lists());
     for &code in ErrorCode::ALL {
         let closing = matches!(
             code,

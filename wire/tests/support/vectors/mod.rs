@@ -8,6 +8,7 @@
 
 mod cluster;
 mod frames;
+mod lists;
 mod log;
 mod policies;
 mod samples;

@@ -82,7 +82,8 @@ pub(super) fn decision_record(
         overlay_sequence: 3,
         matched_rules: u64::from(listed),
         list_day: LIST_DAY,
-        reserved_b: [0; 26],
+        list_sequence: 0,
+        reserved_b: [0; 18],
         transaction: what,
     }
 }

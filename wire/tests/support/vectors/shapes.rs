@@ -29,7 +29,7 @@ pub(super) fn transaction(transaction: &Transaction) -> Value {
 pub(super) fn record(record: &Record) -> Value {
     let mut fields = fields!(record;
         small: kind, version, extension_len, verdict, flags, score, reason, payer_source, payee_source, reserved_a, policy_version, list_day;
-        large: lsn, decided_at_ns, snapshot_id, overlay_sequence, matched_rules;
+        large: lsn, decided_at_ns, snapshot_id, overlay_sequence, matched_rules, list_sequence;
         bytes: reserved_b;
     );
     fields["transaction"] = transaction(&record.transaction);

@@ -5,12 +5,12 @@ mod rows;
 
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
+use crate::commands::csv_lines::{Lines, progress};
 use crate::commands::output::{json, note, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::client::{Client, ClientError};
 use catraca_wire::frame::{ErrorCode, LabelRequest};
-use indicatif::{ProgressBar, ProgressStyle};
-use rows::{Header, Lines};
+use rows::Header;
 use serde::Serialize;
 use std::fs::File;
 use std::io::BufReader;
@@ -159,11 +159,4 @@ fn ask(client: &mut Client, request: &LabelRequest) -> Result<Result<bool, Strin
         }
         std::thread::sleep(RETRY);
     }
-}
-
-/// A bar over the file's bytes on standard error; invisible where that is no terminal.
-fn progress(len: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {eta}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(len).with_style(style)
 }

@@ -57,7 +57,7 @@ struct RuleReport {
     steps: usize,
     /// Fields that its condition reads.
     fields: Vec<&'static str>,
-    /// Values of windows that its condition reads or asks for.
+    /// Values of windows and lists that its condition reads or asks for.
     windows: Vec<String>,
 }
 
@@ -120,10 +120,15 @@ fn rule_reports(policy: &PolicyFile) -> Vec<RuleReport> {
         .collect()
 }
 
-/// The values of windows that a rule reads or asks for.
+/// The values of windows and lists that a rule reads or asks for.
 fn windows_of(policy: &PolicyFile, rule: &Rule) -> Vec<String> {
-    let asked = &policy.rules.windows.asked;
-    rule.when.windows().iter().map(|&place| asked[usize::from(place)].name()).collect()
+    let places = rule.when.windows().iter();
+    places.map(|&place| policy.rules.value_name(usize::from(place))).collect()
+}
+
+/// So many of something.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn fault_report(fault: &PolicyFault) -> FaultReport {
@@ -169,11 +174,19 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
     if !windows.asked.is_empty() {
         let (bytes, bytes_of_payer) = windows.bytes();
         text.push_str(&format!(
-            "{} values of windows, {bytes_of_payer} bytes for each payer, at most {} MiB for {} keys of each subject\n",
-            windows.asked.len(),
+            "{}, {bytes_of_payer} bytes for each payer, at most {} MiB for {} keys of each subject\n",
+            counted(windows.asked.len(), "value of windows", "values of windows"),
             bytes.div_ceil(1 << 20),
             windows.keys,
         ));
+    }
+    if !policy.rules.lists.is_empty() {
+        let mut lists: Vec<_> =
+            policy.rules.lists.iter().map(|asked| (asked.list, asked.key.kind())).collect();
+        lists.sort_unstable();
+        lists.dedup();
+        let lists: Vec<_> = lists.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
+        text.push_str(&format!("it looks things up in these lists: {}\n", lists.join(", ")));
     }
     text.push_str(&format!("id {}\n", policy.id));
     text

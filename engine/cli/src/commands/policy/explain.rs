@@ -3,23 +3,26 @@
 
 use super::file;
 use super::made_up::MadeUp;
+use super::made_up_lists::MadeUpLists;
 use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open};
 use crate::commands::output::{json, print};
 use catraca_core::policy::language::Field;
-use catraca_core::policy::replay::{push, recorded_parties, recorded_windows};
+use catraca_core::policy::replay::{push, recorded_parties, recorded_values};
 use catraca_core::policy::windows::WindowsKey;
-use catraca_core::policy::{Batch, Judgement, Policy, RuleVerdict};
+use catraca_core::policy::{Batch, Judgement, Policy, RuleVerdict, RuleWords};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::lookup::{self, Query, StoredRecord};
 use catraca_node::policy_file::PolicyFile;
-use catraca_node::replay::{History, windows_at};
+use catraca_node::replay::{History, looked_up, windows_at};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::transaction_id;
+use catraca_wire::record::Reason;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -69,7 +72,7 @@ pub fn run(args: &Args) -> Outcome {
         let made_up = read_made_up(path)?;
         let policy = Policy::new(1, file.zone.clone(), file.rules.clone());
         let (batch, judged) = made_up
-            .judge(&policy)
+            .judge(&policy, &MadeUpLists::new())
             .map_err(|why| Failure::new(Status::Usage, format!("{}: {why}", path.display())))?;
         return show(args, &[Explained { file, batch, judged }]);
     }
@@ -111,17 +114,24 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
             Some(file) => file,
             None => decided_by(&history, record)?,
         };
-        let policy = Policy::new(1, file.zone.clone(), file.rules.clone());
+        let policy = Arc::new(Policy::new(1, file.zone.clone(), file.rules.clone()));
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
-        let seen = match named {
-            None => recorded_windows(&policy, &record.extension, &mut values).to_vec(),
+        let (seen, exempt) = match named {
+            None => {
+                let exempt = RulesSeen::read(&record.extension).map(|seen| seen.exempt);
+                let seen = recorded_values(&policy, &record.extension, &mut values).to_vec();
+                (seen, exempt.unwrap_or_default())
+            }
             Some(_) => {
                 let key = key.as_ref().map_or_else(WindowsKey::without_secret, WindowsKey::of);
                 let place = (record.place.shard, record.head.lsn.to_native());
-                windows_at(&log, &policy, key, place).map_err(Failure::failed)?
+                let mut seen = windows_at(&log, &policy, key, place).map_err(Failure::failed)?;
+                let (looked_up, exempt) = looked_up(&history, &policy, &record.head);
+                seen.extend(looked_up);
+                (seen, exempt)
             }
         };
-        explained.push(explain(file, &policy, record, named.is_none(), &seen)?);
+        explained.push(explain(file, &policy, record, named.is_none(), (&seen, &exempt))?);
     }
     show(args, &explained)
 }
@@ -145,7 +155,7 @@ fn explain<'p>(
     policy: &Policy,
     record: &StoredRecord,
     decided: bool,
-    seen: &[WindowValue],
+    (seen, exempt): (&[WindowValue], &RuleWords),
 ) -> Result<Explained<'p>, Failure> {
     let head = &record.head;
     let parties = recorded_parties(head)
@@ -155,7 +165,7 @@ fn explain<'p>(
         .filter(|_| decided)
         .map_or_else(|| policy.zone().offset_at(event_time_ns).minutes, |seen| seen.offset_minutes);
     let mut batch = Batch::new();
-    push(&mut batch, policy, head, offset_minutes, parties, seen);
+    push(&mut batch, policy, head, offset_minutes, parties, seen, exempt);
     policy.judge(&mut batch);
     let judged = *batch.judgement(0);
     Ok(Explained { file, batch, judged })
@@ -179,6 +189,7 @@ impl Explained<'_> {
     fn outcome(&self, rule: usize) -> &'static str {
         let rules = &self.judged.rules;
         match (Self::is_in(&rules.matched, rule), Self::is_in(&rules.failed, rule)) {
+            (true, false) if Self::is_in(&rules.exempt, rule) => "exempt",
             (true, false) => "matches",
             (true, true) => "has no result, and so counts",
             (false, true) => "has no result",
@@ -186,7 +197,7 @@ impl Explained<'_> {
         }
     }
 
-    /// The fields and the windows that a rule reads or asks for, with what stands in them.
+    /// The fields, the windows and the lists that a rule reads or asks for, with what stands in them.
     fn values(&self, rule: usize) -> Vec<(String, String)> {
         let when = &self.file.rules.rules[rule].when;
         let fields = when.mentions().into_iter();
@@ -197,14 +208,16 @@ impl Explained<'_> {
         };
         let window = |&place: &u8| {
             let place = usize::from(place);
-            let asked = &self.file.rules.windows.asked[place];
+            let rules = &self.file.rules;
             let value = match self.batch.seen(0)[place] {
-                WindowValue::Present(value) => asked.text(value),
-                WindowValue::Saturated(value) => format!("at least {}", asked.text(value)),
+                WindowValue::Present(value) => rules.value_text(place, value),
+                WindowValue::Saturated(value) => {
+                    format!("at least {}", rules.value_text(place, value))
+                }
                 WindowValue::Missing => "missing".to_owned(),
                 WindowValue::Evicted => "not known".to_owned(),
             };
-            (asked.name(), value)
+            (rules.value_name(place), value)
         };
         let fields = fields.map(|field| (field.name().to_owned(), text(field)));
         fields.chain(when.windows().iter().map(window)).collect()
@@ -221,6 +234,7 @@ impl Explained<'_> {
             json!({
                 "id": rule.id,
                 "matched": Self::is_in(&self.judged.rules.matched, number),
+                "exempt": Self::is_in(&self.judged.rules.exempt, number),
                 "without_result": Self::is_in(&self.judged.rules.failed, number),
                 "score": rule.effect.score,
                 "verdict": rule.effect.verdict.map(RuleVerdict::name),
@@ -236,6 +250,8 @@ impl Explained<'_> {
             "score": decision.score,
             "score_sum": self.judged.rules.score_sum,
             "settled_by": self.settled_by(),
+            "shadow_disagrees": decision.shadow_disagrees,
+            "reason_texts": self.reason_texts(),
             "rules": rules.collect::<Vec<_>>(),
         })
     }
@@ -243,6 +259,26 @@ impl Explained<'_> {
     fn settled_by(&self) -> Option<&str> {
         let rule = self.judged.rules.settled_by?;
         Some(&self.file.rules.rules[usize::from(rule)].id)
+    }
+
+    /// What is said to who asks why: the texts of the rule that settled it, or of the rules that add to the
+    /// score where that did, in their order.
+    fn reason_texts(&self) -> Vec<Value> {
+        let rules = &self.judged.rules;
+        let tells = |&number: &usize| match (rules.settled_by, self.judged.decision.reason) {
+            (Some(rule), _) => usize::from(rule) == number,
+            (None, Reason::Score) => {
+                let effect = &self.file.rules.rules[number].effect;
+                Self::is_in(&rules.matched, number)
+                    && !Self::is_in(&rules.exempt, number)
+                    && !effect.shadow
+                    && effect.score > 0
+            }
+            (None, _) => false,
+        };
+        let numbers = (0..self.file.notes.len()).filter(tells);
+        let reasons = numbers.filter_map(|number| self.file.notes[number].reason.as_ref());
+        reasons.map(|of| json!({ "code": of.code, "pt": of.pt, "en": of.en })).collect()
     }
 
     fn text(&self) -> String {
@@ -261,6 +297,13 @@ impl Explained<'_> {
             decision.verdict.name().to_uppercase(),
             decision.score
         ));
+        for reason in self.reason_texts() {
+            let text = |key: &str| reason[key].as_str().unwrap_or("").to_owned();
+            line(format_args!("  {}: {} / {}", text("code"), text("pt"), text("en")));
+        }
+        if decision.shadow_disagrees {
+            line(format_args!("  with the rules in shadow the verdict would be another one"));
+        }
         for (number, rule) in self.file.rules.rules.iter().enumerate() {
             let verdict = rule.effect.verdict.map_or("", RuleVerdict::name);
             let shadow = if rule.effect.shadow { " (shadow)" } else { "" };

@@ -1,13 +1,16 @@
 //! A payment that somebody made up, to see what a policy does with it: for `explain` and `test`.
 
+use super::made_up_lists::{self, MadeUpLists};
 use catraca_core::calendar::Zone;
+use catraca_core::policy::lists::InForce;
 use catraca_core::policy::windows::{Past, WindowsKey};
-use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy};
+use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy, RuleWords};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{ListSource, TransactionFields, Verdict};
 use catraca_wire::transaction::{Channel, Rail};
 use serde::Deserialize;
+use std::net::IpAddr;
 
 /// What is made up of a payment. Whatever is left out is what an ordinary one has, or missing where a
 /// payment may lack it.
@@ -33,6 +36,12 @@ pub(super) struct MadeUp {
     pix_key: u64,
     payer_ispb: String,
     payee_ispb: String,
+    /// Address that it came from; none where it is empty.
+    ip: String,
+    /// What is in the lists that the policy looks things up in.
+    lists: MadeUpLists,
+    /// Rules that are not applied to it, by their ids.
+    exempt: Vec<String>,
     /// What was paid before, in this order.
     before: Vec<Before>,
 }
@@ -98,6 +107,9 @@ impl Default for MadeUp {
             pix_key: 0,
             payer_ispb: "12345678".to_owned(),
             payee_ispb: "87654321".to_owned(),
+            ip: String::new(),
+            lists: MadeUpLists::new(),
+            exempt: Vec::new(),
             before: Vec::new(),
         }
     }
@@ -107,13 +119,19 @@ impl Default for MadeUp {
 const NS_PER_S: u64 = 1_000_000_000;
 
 impl MadeUp {
-    /// What a policy makes of it: the batch that has it alone, and what was judged.
+    /// What a policy makes of it, where lists of which it says nothing are as said: the batch that has it
+    /// alone, and what was judged.
     ///
     /// # Errors
     /// What of it makes no sense.
-    pub fn judge(&self, policy: &Policy) -> Result<(Batch, Judgement), String> {
+    pub fn judge(
+        &self,
+        policy: &Policy,
+        lists: &MadeUpLists,
+    ) -> Result<(Batch, Judgement), String> {
         let made = self.make(policy.zone(), 0)?;
-        let seen = self.windows(policy, &made)?;
+        let mut seen = self.windows(policy, &made)?;
+        let named = made_up_lists::lists(policy.rules(), &self.lists, lists)?;
         let facts = Facts {
             transaction: &made.transaction,
             payer: made.payer,
@@ -124,11 +142,26 @@ impl MadeUp {
                 .offset_at(made.transaction.event_time_ns.to_native())
                 .minutes,
         };
+        let windows = seen.len();
+        seen.resize(policy.values(), WindowValue::Evicted);
+        InForce::new(&named, policy.rules()).look_up(&facts, &mut seen[windows..]);
         let mut batch = Batch::new();
         batch.push(&facts, policy.version() > 0, &seen);
+        batch.exempt(&self.exempt(policy)?);
         policy.judge(&mut batch);
         let judged = *batch.judgement(0);
         Ok((batch, judged))
+    }
+
+    /// The rules that are not applied to it.
+    fn exempt(&self, policy: &Policy) -> Result<RuleWords, String> {
+        let mut words = RuleWords::default();
+        for id in &self.exempt {
+            let number = policy.rules().rules.iter().position(|rule| rule.id == *id);
+            let number = number.ok_or_else(|| format!("exempt: the policy has no rule {id}"))?;
+            words[number / 64] |= 1 << (number % 64);
+        }
+        Ok(words)
     }
 
     /// What windows say of it, after what was paid before.
@@ -189,6 +222,7 @@ impl MadeUp {
         transaction.pix_key[..8].copy_from_slice(&self.pix_key.to_le_bytes());
         transaction.payer_ispb = ispb("payer_ispb", &self.payer_ispb)?;
         transaction.payee_ispb = ispb("payee_ispb", &self.payee_ispb)?;
+        transaction.ip = ip(&self.ip)?;
         let payer = party("payer", &self.payer, self.payer_listed.as_ref(), self.payer_allowed)?;
         let payee = party("payee", &self.payee, self.payee_listed.as_ref(), self.payee_allowed)?;
         let decided_at_ns = later(event_time_ns, self.age_s.into()).ok_or_else(too_late)?;
@@ -225,6 +259,17 @@ fn ispb(field: &str, text: &str) -> Result<[u8; 8], String> {
         return Ok([0; 8]);
     }
     text.as_bytes().try_into().map_err(|_| format!("{field}: 8 characters, or none"))
+}
+
+fn ip(text: &str) -> Result<[u8; 16], String> {
+    if text.is_empty() {
+        return Ok([0; 16]);
+    }
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V4(v4)) => Ok(v4.to_ipv6_mapped().octets()),
+        Ok(IpAddr::V6(v6)) => Ok(v6.octets()),
+        Err(_) => Err(format!("ip: {text:?} is no IP address")),
+    }
 }
 
 fn party(

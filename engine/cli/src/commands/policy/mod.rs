@@ -3,11 +3,14 @@
 mod candidate;
 mod check;
 mod diff;
+mod exempt;
 mod explain;
 mod file;
 mod history;
 mod init;
+mod lists;
 mod made_up;
+mod made_up_lists;
 mod online;
 mod test;
 
@@ -51,6 +54,11 @@ enum Command {
     /// What the policy that is tried would have done so far
     #[command(after_help = candidate::COMPARE_EXAMPLES)]
     Compare(candidate::CompareArgs),
+    /// What rules look up: lists of documents, accounts, devices, networks and so on, and numbers for them
+    Lists(lists::Args),
+    /// Have a rule not applied for somebody, until a time
+    #[command(after_help = exempt::EXAMPLES)]
+    Exempt(exempt::Args),
     /// The policy in force on a running node
     Status(online::StatusArgs),
     /// The policies that a log took into force, and their texts
@@ -70,6 +78,8 @@ pub fn run(args: Args) -> Outcome {
         Command::Rollback(args) => online::rollback(&args),
         Command::Candidate(args) => candidate::run(&args),
         Command::Compare(args) => candidate::compare(&args),
+        Command::Lists(args) => lists::run(&args),
+        Command::Exempt(args) => exempt::run(&args),
         Command::Status(args) => online::status(&args),
         Command::History(args) => history::run(&args),
     }

@@ -2,6 +2,7 @@
 
 use super::file;
 use super::made_up::MadeUp;
+use super::made_up_lists::MadeUpLists;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use catraca_core::policy::{Judgement, Policy};
@@ -47,6 +48,9 @@ pub struct Args {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cases {
+    /// What is in lists, of all payments that say nothing of them.
+    #[serde(default)]
+    lists: MadeUpLists,
     #[serde(default)]
     case: Vec<Case>,
 }
@@ -101,7 +105,8 @@ pub fn run(args: &Args) -> Outcome {
         return Err(failed("it holds no case: begin one with [[case]]".to_owned()));
     }
     let ready = Policy::new(1, policy.zone.clone(), policy.rules.clone());
-    let came: Vec<Came> = cases.case.iter().map(|case| case.run(&policy, &ready)).collect();
+    let came: Vec<Came> =
+        cases.case.iter().map(|case| case.run(&policy, &ready, &cases.lists)).collect();
     let wrong = came.iter().filter(|came| !came.faults.is_empty()).count();
     let status = if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     if args.json {
@@ -130,11 +135,11 @@ fn report(came: &[Came], wrong: usize) -> Value {
 }
 
 impl Case {
-    fn run(&self, policy: &PolicyFile, ready: &Policy) -> Came {
+    fn run(&self, policy: &PolicyFile, ready: &Policy, lists: &MadeUpLists) -> Came {
         let expects = self.verdict.is_some()
             || self.score.is_some()
             || !(self.matches.is_empty() && self.matches_not.is_empty());
-        let faults = match self.payment.judge(ready) {
+        let faults = match self.payment.judge(ready, lists) {
             Ok(_) if !expects => vec![
                 "it wants nothing: give it a verdict, a score, matches or matches_not".to_owned(),
             ],

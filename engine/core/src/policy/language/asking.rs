@@ -9,10 +9,13 @@
 
 use super::error::{Fault, Span as Place};
 use super::fields::{Field, Type, Unit};
+use crate::policy::lists::{Asked as LookedUp, KeyField, MAX_ASKED as MAX_LOOKED_UP};
 use crate::policy::windows::{
     Asked, Filter, Function, MAX_ASKED, Member, SET_MAX, Span, Subject, WindowSpec,
 };
+use catraca_wire::extension::MAX_WINDOW_VALUES;
 use catraca_wire::frame::Verdict;
+use catraca_wire::list::ListName;
 use catraca_wire::transaction::Rail;
 
 /// Into how many buckets a sliding window is cut where its text does not say: its error is a tenth.
@@ -64,11 +67,66 @@ const INCLUDING: &str = "incl";
 const UNITS: [(char, u32); 3] = [('d', 24 * 60 * 60), ('h', 60 * 60), ('m', 60)];
 const ARGUMENTS: &str = "first a span, \"10m\", \"24h\", \"30d\", \"today\" or \"night\"; then approved, reviewed, denied, a rail, or incl";
 
-/// The values that the conditions of a policy ask of windows.
+/// The values that the conditions of a policy ask of windows, and look up in lists.
 #[derive(Debug, Clone)]
 pub struct Asking {
     night: (u8, u8),
     asked: Vec<Asked>,
+    looked_up: Vec<LookedUp>,
+}
+
+/// The place of the first value that is looked up, until it is known how many values windows have.
+pub(super) const LISTS_FROM: u8 = 128;
+const _: () = assert!(MAX_ASKED <= LISTS_FROM as usize);
+const _: () = assert!(MAX_LOOKED_UP <= (u8::MAX - LISTS_FROM) as usize);
+
+/// A value that a condition asks for, by its place.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value<'a> {
+    Window(&'a Asked),
+    List(&'a LookedUp),
+}
+
+impl Value<'_> {
+    /// As it is written.
+    pub fn name(self) -> String {
+        match self {
+            Self::Window(asked) => asked.name(),
+            Self::List(asked) => asked.name(),
+        }
+    }
+
+    pub const fn ty(self) -> Type {
+        match self {
+            Self::Window(asked) => asked.ty(),
+            Self::List(_) => Type::Int(Unit::Plain),
+        }
+    }
+
+    /// Whether a payment that has the subject may lack it.
+    pub const fn is_optional(self) -> bool {
+        match self {
+            Self::Window(asked) => asked.is_optional(),
+            Self::List(_) => true,
+        }
+    }
+
+    /// The field that a payment lacks where it lacks the subject; `None` where it never does, and where
+    /// whoever asks for the value has asked for the field.
+    pub const fn field(self) -> Option<Field> {
+        match self {
+            Self::Window(asked) => asked.window.subject.field(),
+            Self::List(_) => None,
+        }
+    }
+
+    /// What is to be written before it, where it may be missing.
+    pub fn guard(self) -> String {
+        match self {
+            Self::Window(asked) => format!("has({})", asked.name()),
+            Self::List(asked) => format!("{} in list(\"{}\")", asked.key.name(), asked.list),
+        }
+    }
 }
 
 impl Default for Asking {
@@ -80,16 +138,72 @@ impl Default for Asking {
 impl Asking {
     /// Nothing so far, where a night is from one local hour to another.
     pub const fn new(night: (u8, u8)) -> Self {
-        Self { night, asked: Vec::new() }
+        Self { night, asked: Vec::new(), looked_up: Vec::new() }
     }
 
-    /// What is asked: conditions read a value by its place here.
+    /// What is asked of windows: conditions read a value by its place here.
     pub fn asked(&self) -> &[Asked] {
         &self.asked
     }
 
-    pub(super) fn value(&self, place: u8) -> &Asked {
-        &self.asked[usize::from(place)]
+    /// What is looked up in lists: [`Program::link`](super::Program::link) puts these behind the values of
+    /// windows.
+    pub fn looked_up(&self) -> &[LookedUp] {
+        &self.looked_up
+    }
+
+    pub(super) fn value(&self, place: u8) -> Value<'_> {
+        match place.checked_sub(LISTS_FROM) {
+            None => Value::Window(&self.asked[usize::from(place)]),
+            Some(place) => Value::List(&self.looked_up[usize::from(place)]),
+        }
+    }
+
+    /// The place of what is looked up: a key of the payment, in the list of a name, which stands there
+    /// without its quotes.
+    pub(super) fn look_up(
+        &mut self,
+        (key, key_at): (&str, Place),
+        (list, list_at): (&str, Place),
+    ) -> Result<u8, Fault> {
+        let Some(key) = KeyField::named(key) else {
+            let known: Vec<_> = KeyField::ALL.iter().map(|field| field.name()).collect();
+            let message = format!("{key} is not looked up in lists");
+            let help = format!("these are: {}", known.join(", "));
+            return Err(Fault::new(key_at, message, help));
+        };
+        let Some(list) = ListName::parse(list) else {
+            let message = format!("{list:?} is no name of a list");
+            let help = "it has 1 to 64 of a to z, 0 to 9 and -: list(\"known-payees\")";
+            return Err(Fault::new(list_at, message, help));
+        };
+        let asked = LookedUp { list, key };
+        // A list has keys of one kind.
+        let is_other = |known: &&LookedUp| known.list == list && known.key.kind() != key.kind();
+        if let Some(other) = self.looked_up.iter().find(is_other) {
+            let (found, by) = (other.key.kind(), other.key.name());
+            let message = format!("{list} has keys of kind {found}: {by} is looked up in it");
+            let help = format!("look {} up in a list of kind {}", key.name(), key.kind());
+            return Err(Fault::new(key_at.to(list_at), message, help));
+        }
+        if let Some(known) = self.looked_up.iter().position(|known| *known == asked) {
+            return Ok(LISTS_FROM + known as u8);
+        }
+        self.hold_to_most(key_at.to(list_at), self.looked_up.len(), MAX_LOOKED_UP)?;
+        self.looked_up.push(asked);
+        Ok(LISTS_FROM + self.looked_up.len() as u8 - 1)
+    }
+
+    /// There is room for one more value of a kind, of which there are so many, and of all.
+    fn hold_to_most(&self, at: Place, have: usize, most: usize) -> Result<(), Fault> {
+        let all = self.asked.len() + self.looked_up.len();
+        if have < most && all < MAX_WINDOW_VALUES {
+            return Ok(());
+        }
+        let message = format!(
+            "the policy asks for more than {most} such values, or for more than {MAX_WINDOW_VALUES} of windows and lists"
+        );
+        Err(Fault::new(at, message, "ask for fewer"))
     }
 
     /// The place of a value: `arguments` are the texts of a call, without their quotes.
@@ -151,10 +265,7 @@ impl Asking {
         if let Some(known) = self.asked.iter().position(is_same) {
             return Ok(known as u8);
         }
-        if self.asked.len() == MAX_ASKED {
-            let message = format!("the policy asks for more than {MAX_ASKED} values of windows");
-            return Err(Fault::new(whole, message, "ask for fewer"));
-        }
+        self.hold_to_most(whole, self.asked.len(), MAX_ASKED)?;
         self.asked.push(asked);
         Ok(self.asked.len() as u8 - 1)
     }
@@ -190,7 +301,7 @@ impl Asking {
         compared_with: i64,
         at: Place,
     ) -> Result<(), Fault> {
-        let Function::Distinct { up_to, .. } = &mut self.asked[usize::from(place)].function else {
+        let Some(Function::Distinct { up_to, .. }) = self.function(place) else {
             return Ok(());
         };
         if compared_with >= SET_MAX as i64 {
@@ -204,9 +315,14 @@ impl Asking {
 
     /// A number of distinct ones is used otherwise than in a comparison with a constant.
     pub(super) fn tell_all_apart(&mut self, place: u8) {
-        if let Function::Distinct { up_to, .. } = &mut self.asked[usize::from(place)].function {
+        if let Some(Function::Distinct { up_to, .. }) = self.function(place) {
             *up_to = SET_MAX as u8;
         }
+    }
+
+    /// What a window's value is; `None` of what is looked up.
+    fn function(&mut self, place: u8) -> Option<&mut Function> {
+        self.asked.get_mut(usize::from(place)).map(|asked| &mut asked.function)
     }
 }
 

@@ -157,6 +157,17 @@ impl Check<'_> {
             NodeKind::Window { subject, function, first, count } => {
                 self.window(span, subject, function, first..first + count)?;
             }
+            NodeKind::InList { key, name } => {
+                let place = self.look_up(key, name)?;
+                self.windows.push(place);
+                self.push(Type::Bool, span, first, Step::State(State::Has, place));
+            }
+            NodeKind::ListNumber { key, name } => {
+                let place = self.look_up(key, name)?;
+                self.reads.push((Input::Window(place), span));
+                self.windows.push(place);
+                self.push(Type::Int(Unit::Plain), span, first, Step::Window(place));
+            }
             NodeKind::HasWindow => {
                 let x = self.pop();
                 self.state(span, &x, State::Has)?;

@@ -48,12 +48,18 @@ impl Input {
         }
     }
 
+    /// What is to be written before it, where it may be missing.
+    pub fn guard(self, asking: &Asking) -> String {
+        match self {
+            Self::Field(field) => format!("has({})", field.name()),
+            Self::Window(place) => asking.value(place).guard(),
+        }
+    }
+
     /// Whether what is read there is missing where this is.
     pub fn is_read_as(self, read: Self, asking: &Asking) -> bool {
         match (self, read) {
-            (Self::Field(field), Self::Window(place)) => {
-                asking.value(place).window.subject.field() == Some(field)
-            }
+            (Self::Field(field), Self::Window(place)) => asking.value(place).field() == Some(field),
             (this, read) => this == read,
         }
     }
@@ -91,7 +97,7 @@ fn optional(program: &Program, asking: &Asking) -> Vec<Input> {
     let mut optional: Vec<_> = fields.map(|field| Input::Field(*field)).collect();
     for &place in program.windows() {
         let asked = asking.value(place);
-        optional.extend(asked.window.subject.field().map(Input::Field));
+        optional.extend(asked.field().map(Input::Field));
         optional.extend(asked.is_optional().then_some(Input::Window(place)));
     }
     optional.sort_unstable();
@@ -110,8 +116,7 @@ fn may(program: &Program, asking: &Asking, missing: &[Input], holds: Option<Fiel
     let is_missing = |field| missing.contains(&Input::Field(field));
     let is_window_missing = |place| {
         missing.contains(&Input::Window(place))
-            || (!missing.is_empty()
-                && asking.value(place).window.subject.field().is_some_and(is_missing))
+            || (!missing.is_empty() && asking.value(place).field().is_some_and(is_missing))
     };
     // Where it is asked whether a condition always holds, what is not known counts.
     let of_window = if holds.is_some() { SOME | FAILED } else { SOME };

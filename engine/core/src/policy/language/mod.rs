@@ -14,6 +14,7 @@
 //! | text | `"…"` or `'…'`; `x.startsWith("…")`, `x.endsWith("…")` |
 //! | presence | `has(tx.device)` |
 //! | windows | `payer.count("1h", "approved")`; `known(…)` and `exact(…)` of one |
+//! | lists | `payer.document in list("vip")`, `list("limits")[payer.document]` |
 //! | units | `reais(10)`, `seconds(1)`, `minutes(1)`, `hours(1)`, `days(1)` |
 //!
 //! Numbers have units where fields have: centavos can't be compared with seconds. What overflows, is
@@ -56,17 +57,18 @@ pub const MAX_TOKENS: usize = 500;
 /// Most parentheses, calls and unary operators inside each other.
 pub const MAX_DEPTH: usize = 64;
 
-/// Reads a condition that stands by itself, and asks nothing of windows.
+/// Reads a condition that stands by itself, and asks nothing of windows or lists.
 ///
 /// # Errors
-/// As [`compile_into`], and where it asks of a window.
+/// As [`compile_into`], and where it asks of a window or a list.
 pub fn compile(text: &str) -> Result<Program, Fault> {
     let mut asking = Asking::default();
     let program = compile_into(text, &mut asking)?;
-    if asking.asked().is_empty() {
+    if asking.asked().is_empty() && asking.looked_up().is_empty() {
         return Ok(program);
     }
-    Err(Fault::new(Span::of(text), "it asks of a window", "windows are those of a policy"))
+    let message = "it asks of a window or a list";
+    Err(Fault::new(Span::of(text), message, "these are asked by policies"))
 }
 
 /// Reads a condition of a policy. What it asks of windows is added to what the policy asks.
@@ -83,8 +85,8 @@ pub fn compile_into(text: &str, asking: &mut Asking) -> Result<Program, Fault> {
     if let Some(input) = unguarded {
         let read = reads.iter().find(|(read, _)| input.is_read_as(*read, asking));
         let span = read.map_or(Span::of(text), |(_, span)| *span);
-        let name = input.name(asking);
-        let help = format!("write has({name}) && …, or has({name}) ? … : …");
+        let (name, guard) = (input.name(asking), input.guard(asking));
+        let help = format!("write {guard} && …, or {guard} ? … : …");
         return Err(Fault::new(span, format!("a transaction may lack {name}"), help));
     }
     if !ranges::can_hold(&program) {

@@ -1,6 +1,8 @@
 //! Tokens to a tree in postfix order: what an operator works on stands before it, so that whoever goes
 //! over the tree needs no recursion, however long a chain of operators is.
 
+mod lists;
+
 use super::MAX_DEPTH;
 use super::asking;
 use super::error::{Fault, Span};
@@ -91,6 +93,10 @@ pub(super) enum NodeKind {
     Choice,
     /// `x in […]`: the one before, and so many constants of a list.
     In { first: usize, count: usize },
+    /// `x in list("…")`: whether a key of the payment is in a list; the span of the name has its quotes.
+    InList { key: Span, name: Span },
+    /// `list("…")[x]`: the number that a list has for a key of the payment; likewise.
+    ListNumber { key: Span, name: Span },
     /// A function of the one before.
     Call { name: Span },
     /// A value of a window, as `payer.count("1h")`: its function, and its arguments among the constants.
@@ -214,7 +220,10 @@ impl<'t> Parser<'t> {
             }
             if written == "in" && token.kind == Kind::Name && least < RELATION {
                 self.at += 1;
-                left = self.list(left)?;
+                left = match self.written(self.peek()) {
+                    "list" => self.in_named_list(left)?,
+                    _ => self.list(left)?,
+                };
                 continue;
             }
             let operator = Binary::ALL.iter().find(|(text, ..)| *text == written);
@@ -371,6 +380,10 @@ impl<'t> Parser<'t> {
                     false => NodeKind::Has { argument },
                 };
                 return Ok(self.push(kind, span));
+            }
+            if self.written(first) == "list" {
+                let span = self.list_number(first)?;
+                return self.methods(span);
             }
             self.expression(0)?;
             let end = self.expect(")", "functions take one value: reais(10)")?;

@@ -1,6 +1,7 @@
 //! A condition as a flat program over a batch: no jumps, no recursion, no allocation when it runs. Each
 //! step does its work for all rows, so that a program costs the same whatever they hold.
 
+use super::asking::LISTS_FROM;
 use super::fields::{Field, Type};
 use super::parse::Binary;
 use super::rows::{ROWS, Rows};
@@ -113,6 +114,41 @@ impl Program {
     /// The values of windows that it reads or asks for, by their places.
     pub fn windows(&self) -> &[u8] {
         &self.windows
+    }
+
+    /// Puts what it looks up in lists behind so many values of windows: once these are known.
+    pub fn link(&mut self, windows: usize) {
+        let move_place = |place: &mut u8| {
+            if let Some(list) = place.checked_sub(LISTS_FROM) {
+                *place = windows as u8 + list;
+            }
+        };
+        let move_source = |source: &mut Source| {
+            if let Source::Window(place) = source {
+                move_place(place);
+            }
+        };
+        self.windows.iter_mut().for_each(move_place);
+        for op in &mut self.ops {
+            match op {
+                Op::State(_, place) => move_place(place),
+                Op::ChooseNumber(a, b) | Op::Compare(_, a, b) | Op::Arithmetic(_, a, b) => {
+                    [a, b].into_iter().for_each(move_source);
+                }
+                Op::Among { source, .. } | Op::Begins { source, .. } | Op::Ends { source, .. } => {
+                    move_source(source);
+                }
+                Op::Truth(_)
+                | Op::TruthField(_)
+                | Op::Has(_)
+                | Op::Not
+                | Op::And
+                | Op::Or
+                | Op::Same
+                | Op::Differ
+                | Op::ChooseTruth => {}
+            }
+        }
     }
 
     /// Whether it is true of every transaction of which a field of truth is true, as far as can be told.

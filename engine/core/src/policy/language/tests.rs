@@ -1,3 +1,4 @@
+mod lists;
 mod windows;
 
 use super::{

@@ -34,6 +34,13 @@ impl Check<'_> {
         Ok(())
     }
 
+    /// What is looked up in a list: the place of its value.
+    pub(super) fn look_up(&mut self, key: Span, name: Span) -> Result<u8, Fault> {
+        let inside = Span { start: name.start + 1, end: name.end - 1 };
+        let (text, asking) = (self.text, &mut *self.asking);
+        asking.look_up((&text[key.range()], key), (&text[inside.range()], name))
+    }
+
     /// How it stands with a value of a window, of which nothing else is read here.
     pub(super) fn state(&mut self, span: Span, x: &Operand, state: State) -> Result<(), Fault> {
         let Some(place) = x.window else {
@@ -41,7 +48,7 @@ impl Check<'_> {
             return Err(Fault::new(x.span, message, "write known(payer.count(\"1h\"))"));
         };
         let asked = self.asking.value(place);
-        let is_optional = asked.is_optional() || asked.window.subject.field().is_some();
+        let is_optional = asked.is_optional() || asked.field().is_some();
         if state == State::Has && !is_optional {
             let message = format!("every transaction has {}", asked.name());
             return Err(Fault::new(x.span, message, "leave has() out"));

@@ -1,0 +1,182 @@
+//! The lines of a CSV file that somebody hands to a command, one record in each, and the columns that it has. No
+//! line is read past its bound.
+
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, BufRead, Read};
+
+/// Longest line, bytes: all columns at their longest, quoted, take a fifth.
+pub const MAX_LINE_LEN: usize = 1_024;
+
+/// The lines of a file.
+pub struct Lines<R> {
+    from: R,
+    line: Vec<u8>,
+    number: u64,
+    read_len: u64,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Before the first one.
+    pub fn new(from: R) -> Self {
+        Self { from, line: Vec::new(), number: 0, read_len: 0 }
+    }
+
+    /// The number of the line that was read last, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Bytes read.
+    pub fn read_len(&self) -> u64 {
+        self.read_len
+    }
+
+    /// The next line without its end, or what is wrong with it; `None` behind the last.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn next(&mut self) -> io::Result<Option<Result<&str, String>>> {
+        self.line.clear();
+        let mut bounded = self.from.by_ref().take(MAX_LINE_LEN as u64 + 2);
+        let len = bounded.read_until(b'\n', &mut self.line)?;
+        if len == 0 {
+            return Ok(None);
+        }
+        (self.number, self.read_len) = (self.number + 1, self.read_len + len as u64);
+        // Behind the longest line there is room for its end.
+        if self.line.last() != Some(&b'\n') && len > MAX_LINE_LEN {
+            self.skip()?;
+        }
+        let line = std::str::from_utf8(&self.line).map_err(|_| "it is no UTF-8".to_owned());
+        let line = line.map(|line| line.trim_end_matches(['\n', '\r']));
+        Ok(Some(line.and_then(|line| match line.len() {
+            0..=MAX_LINE_LEN => Ok(line),
+            _ => Err(format!("longer than {MAX_LINE_LEN} bytes")),
+        })))
+    }
+
+    /// Passes over the rest of a line.
+    fn skip(&mut self) -> io::Result<()> {
+        loop {
+            let held = self.from.fill_buf()?;
+            if held.is_empty() {
+                return Ok(());
+            }
+            let end = held.iter().position(|&byte| byte == b'\n');
+            let len = end.map_or(held.len(), |end| end + 1);
+            self.from.consume(len);
+            self.read_len += len as u64;
+            if end.is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where columns stand.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Columns<const N: usize> {
+    delimiter: u8,
+    count: usize,
+    at: [Option<usize>; N],
+}
+
+impl<const N: usize> Columns<N> {
+    /// From the first line: the columns of these names, of which the first so many must be there.
+    ///
+    /// # Errors
+    /// When one of these is missing, or one is there twice; a sentence.
+    pub fn read(line: &str, columns: [&str; N], needed: usize) -> Result<Self, String> {
+        let line = line.trim_start_matches('\u{feff}');
+        let delimiter = if line.contains(';') { b';' } else { b',' };
+        let names = fields(line, delimiter)?;
+        let mut at = [None; N];
+        for (number, (place, column)) in at.iter_mut().zip(columns).enumerate() {
+            let mut found = (0..names.len()).filter(|&number| names[number].trim() == column);
+            *place = found.next();
+            if place.is_none() && number < needed {
+                return Err(format!("no column {column}: the header is {}", columns.join(",")));
+            }
+            if found.next().is_some() {
+                return Err(format!("the column {column} is there twice"));
+            }
+        }
+        Ok(Self { delimiter, count: names.len(), at })
+    }
+
+    /// What a line has in each of the columns, without spaces around; nothing in one that is not there.
+    ///
+    /// # Errors
+    /// What is wrong with it, without its text: a document may stand anywhere.
+    pub fn of(&self, line: &str) -> Result<[String; N], String> {
+        let fields = fields(line, self.delimiter)?;
+        if fields.len() != self.count {
+            return Err(format!("{} columns, where the header has {}", fields.len(), self.count));
+        }
+        let text = |at: Option<usize>| at.map_or("", |at| fields[at].trim()).to_owned();
+        Ok(self.at.map(text))
+    }
+}
+
+/// The fields of one line.
+fn fields(line: &str, delimiter: u8) -> Result<Vec<String>, String> {
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .delimiter(delimiter)
+        .from_reader(line.as_bytes());
+    let record = reader.records().next().unwrap_or_else(|| Ok(csv::StringRecord::new()));
+    let record = record.map_err(|_| "it is no CSV".to_owned())?;
+    Ok(record.iter().map(str::to_owned).collect())
+}
+
+/// A bar over the file's bytes on standard error; invisible where that is no terminal.
+pub fn progress(len: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(len).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_bounded_and_numbered() {
+        let long = "x".repeat(MAX_LINE_LEN + 1);
+        let longest = "y".repeat(MAX_LINE_LEN);
+        let text = format!("a\r\n\n{long}\n{longest}\n{}\nend", "z".repeat(100_000));
+        // A small buffer, so that a line goes over its end.
+        let mut lines = Lines::new(io::BufReader::with_capacity(7, text.as_bytes()));
+        let mut seen = Vec::new();
+        while let Some(line) = lines.next().expect("readable") {
+            let line = line.map(str::to_owned).map_err(drop);
+            seen.push((lines.number(), line));
+        }
+        let ok = |text: &str| Ok(text.to_owned());
+        assert_eq!(
+            seen,
+            [
+                (1, ok("a")),
+                (2, ok("")),
+                (3, Err(())),
+                (4, ok(&longest)),
+                (5, Err(())),
+                (6, ok("end"))
+            ]
+        );
+        assert_eq!(lines.read_len(), text.len() as u64);
+        let mut lines = Lines::new(&b"\xff\n"[..]);
+        assert_eq!(lines.next().expect("readable"), Some(Err("it is no UTF-8".to_owned())));
+    }
+
+    #[test]
+    fn columns_are_found_by_their_names() {
+        let columns = Columns::read("b;other;a", ["a", "b", "c"], 1).expect("sound");
+        assert_eq!(columns.of("1; x;2 "), Ok(["2".to_owned(), "1".to_owned(), String::new()]));
+        assert!(columns.of("1;2").is_err_and(|why| why.starts_with("2 columns")));
+        for (header, why) in [("b,c", "no column a"), ("a,a", "the column a is there twice")] {
+            let told = Columns::read(header, ["a", "b", "c"], 1).expect_err(header);
+            assert!(told.starts_with(why), "{told}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What the rules in force need of the named lists: each core holds one, and swaps it between two batches. What it
+//! looks up for a decision is recorded with it, as the values of windows are.
+
+use super::{Facts, RuleWords, Rules};
+use crate::named_lists::{Exemptions, List, NamedLists, OfRule};
+use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
+use catraca_wire::list::{ListKey, ListKeyKind, ListName};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most values that a policy looks up in lists.
+pub const MAX_ASKED: usize = 64;
+
+macro_rules! key_fields {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal: $kind:ident;)+) => {
+        /// What of a payment is looked up.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum KeyField {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl KeyField {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// As it is written in a condition.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Lists of which keys it is looked up in.
+            pub const fn kind(self) -> ListKeyKind {
+                match self { $(Self::$variant => ListKeyKind::$kind,)+ }
+            }
+        }
+    };
+}
+
+key_fields! {
+    /// The payer's document.
+    PayerDocument = "payer.document": Document;
+    /// The payee's document.
+    PayeeDocument = "payee.document": Document;
+    /// The payer's company.
+    PayerRoot = "payer.root": Company;
+    /// The payee's company.
+    PayeeRoot = "payee.root": Company;
+    /// The payer's account.
+    PayerAccount = "tx.payer_account": Account;
+    /// The payee's account.
+    PayeeAccount = "tx.payee_account": Account;
+    /// The device.
+    Device = "tx.device": Device;
+    /// The Pix key.
+    PixKey = "tx.pix_key": PixKey;
+    /// The payer's institution.
+    PayerIspb = "tx.payer_ispb": Institution;
+    /// The payee's institution.
+    PayeeIspb = "tx.payee_ispb": Institution;
+    /// The address that the payment came from.
+    Ip = "tx.ip": Network;
+}
+
+impl KeyField {
+    /// The field of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|field| field.name() == name)
+    }
+
+    /// The key of a payment; `None` where it has none.
+    #[inline]
+    fn key(self, facts: &Facts<'_>) -> Option<ListKey> {
+        let transaction = facts.transaction;
+        let bits = match self {
+            Self::PayerDocument => facts.payer.document.raw().into(),
+            Self::PayeeDocument => facts.payee.document.raw().into(),
+            Self::PayerRoot => facts.payer.document.cnpj_root()?.into(),
+            Self::PayeeRoot => facts.payee.document.cnpj_root()?.into(),
+            Self::PayerAccount => transaction.payer_account.to_native().into(),
+            Self::PayeeAccount => transaction.payee_account.to_native().into(),
+            Self::Device => transaction.device.to_native().into(),
+            Self::PixKey => u128::from_be_bytes(transaction.pix_key),
+            Self::PayerIspb => u64::from_be_bytes(transaction.payer_ispb).into(),
+            Self::PayeeIspb => u64::from_be_bytes(transaction.payee_ispb).into(),
+            Self::Ip => u128::from_be_bytes(transaction.ip),
+        };
+        // Zeros are what is not known of a payment; no document is zero.
+        (bits != 0).then_some(ListKey::of(bits))
+    }
+}
+
+/// What is looked up: a key of the payment, in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// The list.
+    pub list: ListName,
+    /// The key.
+    pub key: KeyField,
+}
+
+impl Asked {
+    /// As it is written.
+    pub fn name(&self) -> String {
+        format!("list(\"{}\")[{}]", self.list, self.key.name())
+    }
+}
+
+/// Of whom exemptions are looked up.
+const EXEMPTED: [KeyField; 7] = [
+    KeyField::PayerDocument,
+    KeyField::PayeeDocument,
+    KeyField::PayerRoot,
+    KeyField::PayeeRoot,
+    KeyField::PayerAccount,
+    KeyField::PayeeAccount,
+    KeyField::Device,
+];
+
+/// The lists that a policy's rules look things up in, and the exemptions from them. Immutable.
+#[derive(Debug, Default)]
+pub struct InForce {
+    asked: Box<[(KeyField, Option<Arc<List>>)]>,
+    exemptions: Arc<Exemptions>,
+    /// Keys that there are exemptions of.
+    exempted: Box<[KeyField]>,
+    /// Rules by id; none where there is no exemption.
+    rules: BTreeMap<ListName, u16>,
+    sequence: u64,
+}
+
+impl InForce {
+    /// Of a policy's rules.
+    pub fn new(lists: &NamedLists, rules: &Rules) -> Self {
+        let asked =
+            rules.lists.iter().map(|asked| (asked.key, lists.shared_list(&asked.list).cloned()));
+        let exemptions = Arc::clone(lists.shared_exemptions());
+        let exempted: Box<[_]> =
+            EXEMPTED.into_iter().filter(|field| exemptions.has(field.kind())).collect();
+        let named = rules.rules.iter().zip(0..);
+        let named = named.filter_map(|(rule, number)| Some((ListName::parse(&rule.id)?, number)));
+        let rules = if exempted.is_empty() { BTreeMap::new() } else { named.collect() };
+        let sequence = lists.sequence();
+        Self { asked: asked.collect(), exemptions, exempted, rules, sequence }
+    }
+
+    /// Number of the last change of the lists; 0 without one.
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// How many values are looked up.
+    pub const fn values(&self) -> usize {
+        self.asked.len()
+    }
+
+    /// Looks up what the rules ask of a payment: a number, missing, or not known where there is no such list.
+    ///
+    /// # Panics
+    /// When there is no room for every value.
+    #[inline]
+    pub fn look_up(&self, facts: &Facts<'_>, values: &mut [WindowValue]) {
+        assert_eq!(values.len(), self.asked.len(), "a value for each that is asked");
+        for ((field, list), value) in self.asked.iter().zip(values) {
+            *value = match list {
+                None => WindowValue::Evicted,
+                Some(list) => {
+                    let entry = field.key(facts).and_then(|key| list.get(key, facts.decided_at_ns));
+                    entry.map_or(WindowValue::Missing, |entry| WindowValue::Present(entry.value))
+                }
+            };
+        }
+    }
+
+    /// The rules that are not applied to a payment; `None` where all are: also where the blacklist names a
+    /// party, and nothing allows it.
+    #[inline]
+    pub fn exempt(&self, facts: &Facts<'_>) -> Option<RuleWords> {
+        // By far the most payments: nothing is exempted from anything.
+        if self.exempted.is_empty() {
+            return None;
+        }
+        self.exempt_by_keys(facts)
+    }
+
+    #[inline(never)]
+    fn exempt_by_keys(&self, facts: &Facts<'_>) -> Option<RuleWords> {
+        let mut exempt = [0; MAX_RULE_WORDS];
+        // A rule may be all that stops who is listed.
+        if facts.payer.is_listed() || facts.payee.is_listed() {
+            return None;
+        }
+        for field in &self.exempted {
+            let Some(key) = field.key(facts) else { continue };
+            for OfRule { rule, until_ns, .. } in self.exemptions.rules(field.kind(), key) {
+                let counts = *until_ns == 0 || facts.decided_at_ns < *until_ns;
+                if counts && let Some(&number) = self.rules.get(rule) {
+                    exempt[usize::from(number) / 64] |= 1 << (number % 64);
+                }
+            }
+        }
+        (exempt != [0; MAX_RULE_WORDS]).then_some(exempt)
+    }
+}
+
+#[cfg(test)]
+mod tests;
