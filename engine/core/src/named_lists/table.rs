@@ -1,35 +1,37 @@
-//! A table of keys that never changes under a reader: whoever changes it gets another one, which has most of
-//! its pages in common with the one before.
+//! A table of keys that never changes under a reader: whoever changes it gets another one, which has all of its
+//! groups but one in common with the one before.
 //!
 //! So data cores share one table and look things up in it without a lock, while the control thread makes the
-//! next one; a change costs a copy of the page that it is in and of the pointers to all pages.
+//! next one; a change costs a copy of the group that it is in, and of the pointers to all groups.
 
 use catraca_wire::list::ListKey;
 use std::sync::Arc;
 
-/// Entries of a page on the average, at most: then the table gets twice as many pages. Few enough that a
-/// look-up reads a cache line or two.
-const PAGE_LEN: usize = 8;
-/// Pages of the smallest table.
-const MIN_PAGES: usize = 16;
+/// Places of a group: open addressing with linear probing, so that a look-up reads a cache line or two.
+const GROUP_LEN: usize = 256;
+/// Entries of a group on the average, at most: then the table gets twice as many groups.
+const MEAN_LEN: usize = GROUP_LEN / 2;
+/// Entries of one group at most: likewise. So there is always a free place, where a search ends.
+const MOST_LEN: usize = GROUP_LEN - 16;
 
-type Page<V> = Arc<[(ListKey, V)]>;
+type Slot<V> = Option<(ListKey, V)>;
+type Group<V> = Arc<[Slot<V>]>;
 
 /// Values by key.
 #[derive(Debug, Clone)]
 pub(super) struct Table<V> {
-    /// A power of two; each is in the order of its keys.
-    pages: Vec<Page<V>>,
+    /// None, or a power of two.
+    groups: Vec<Group<V>>,
     len: usize,
 }
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
-        Self { pages: Vec::new(), len: 0 }
+        Self { groups: Vec::new(), len: 0 }
     }
 }
 
-/// Spreads keys over pages. Only an operator chooses them.
+/// Spreads keys over groups and their places. Only an operator chooses them.
 #[inline]
 const fn spread(key: ListKey) -> u64 {
     let folded =
@@ -40,10 +42,29 @@ const fn spread(key: ListKey) -> u64 {
     mixed ^ (mixed >> 33)
 }
 
+/// Where the search for a key begins in its group.
+#[inline]
+const fn home(key: ListKey) -> usize {
+    (spread(key) >> 56) as usize % GROUP_LEN
+}
+
+/// The place of a key in its group, or the free one where its search ends.
+#[inline]
+fn find<V>(group: &[Slot<V>], key: ListKey) -> Result<usize, usize> {
+    let mut place = home(key);
+    loop {
+        match &group[place] {
+            Some((known, _)) if *known == key => return Ok(place),
+            Some(_) => place = (place + 1) % GROUP_LEN,
+            None => return Err(place),
+        }
+    }
+}
+
 impl<V: Clone> Table<V> {
     #[inline]
-    fn page_of(&self, key: ListKey) -> usize {
-        spread(key) as usize & (self.pages.len() - 1)
+    fn group_of(&self, key: ListKey) -> usize {
+        spread(key) as usize & (self.groups.len() - 1)
     }
 
     /// The value of a key.
@@ -52,10 +73,9 @@ impl<V: Clone> Table<V> {
         if self.len == 0 {
             return None;
         }
-        self.pages[self.page_of(key)]
-            .iter()
-            .find(|(known, _)| *known == key)
-            .map(|(_, value)| value)
+        let group = &self.groups[self.group_of(key)];
+        let place = find(group, key).ok()?;
+        group[place].as_ref().map(|(_, value)| value)
     }
 
     /// How many keys.
@@ -65,25 +85,23 @@ impl<V: Clone> Table<V> {
 
     /// Sets the value of a key. Gives whether there was one before.
     pub fn set(&mut self, key: ListKey, value: V) -> bool {
-        if self.len >= self.pages.len() * PAGE_LEN {
+        if self.len >= self.groups.len() * MEAN_LEN {
             self.grow();
         }
-        let page = self.page_of(key);
-        let page = &mut self.pages[page];
-        match page.iter().position(|(known, _)| *known == key) {
-            Some(at) => {
-                Arc::make_mut(page)[at].1 = value;
-                true
-            }
-            None => {
-                let at = page.partition_point(|(known, _)| *known < key);
-                let mut entries = Vec::with_capacity(page.len() + 1);
-                entries.extend_from_slice(&page[..at]);
-                entries.push((key, value));
-                entries.extend_from_slice(&page[at..]);
-                *page = entries.into();
-                self.len += 1;
-                false
+        loop {
+            let group = self.group_of(key);
+            let group = &mut self.groups[group];
+            match find(group, key) {
+                Ok(place) => {
+                    Arc::make_mut(group)[place] = Some((key, value));
+                    return true;
+                }
+                Err(place) if group.iter().flatten().count() < MOST_LEN => {
+                    Arc::make_mut(group)[place] = Some((key, value));
+                    self.len += 1;
+                    return false;
+                }
+                Err(_) => self.grow(),
             }
         }
     }
@@ -93,26 +111,48 @@ impl<V: Clone> Table<V> {
         if self.get(key).is_none() {
             return false;
         }
-        let page = self.page_of(key);
-        let page = &mut self.pages[page];
-        *page = page.iter().filter(|(known, _)| *known != key).cloned().collect();
+        let group = self.group_of(key);
+        let group = Arc::make_mut(&mut self.groups[group]);
+        let Ok(mut free) = find(group, key) else { return false };
+        group[free] = None;
+        // Whoever lies behind and would be looked for at the free place moves there.
+        let mut place = (free + 1) % GROUP_LEN;
+        while let Some((other, _)) = &group[place] {
+            let from_home = |at: usize| (at + GROUP_LEN - home(*other)) % GROUP_LEN;
+            if from_home(free) < from_home(place) {
+                group.swap(free, place);
+                free = place;
+            }
+            place = (place + 1) % GROUP_LEN;
+        }
         self.len -= 1;
         true
     }
 
     /// All of them, in an order that says nothing.
     pub fn iter(&self) -> impl Iterator<Item = &(ListKey, V)> {
-        self.pages.iter().flat_map(|page| page.iter())
+        self.groups.iter().flat_map(|group| group.iter().flatten())
     }
 
+    /// Gets twice as many groups.
     fn grow(&mut self) {
-        let pages = (self.pages.len() * 2).max(MIN_PAGES);
-        let mut entries: Vec<Vec<(ListKey, V)>> = vec![Vec::new(); pages];
-        for (key, value) in self.iter() {
-            entries[spread(*key) as usize & (pages - 1)].push((*key, value.clone()));
+        let mut count = (self.groups.len() * 2).max(1);
+        'sizes: loop {
+            let mut groups = vec![vec![None; GROUP_LEN]; count];
+            let mut lens = vec![0; count];
+            for (key, value) in self.iter() {
+                let number = spread(*key) as usize & (count - 1);
+                if lens[number] == MOST_LEN {
+                    count *= 2;
+                    continue 'sizes;
+                }
+                let Err(place) = find(&groups[number], *key) else { continue };
+                groups[number][place] = Some((*key, value.clone()));
+                lens[number] += 1;
+            }
+            self.groups = groups.into_iter().map(Into::into).collect();
+            return;
         }
-        // A page's entries come out of one page in its order, so they are in order.
-        self.pages = entries.into_iter().map(Into::into).collect();
     }
 }
 
@@ -137,7 +177,8 @@ mod tests {
         let mut number = 1_u64;
         for step in 0..20_000_u64 {
             number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let key = ListKey::of(u128::from(number >> 54));
+            // Many, and some of them in one group of a large table.
+            let key = ListKey::of(u128::from(number >> if number & 4 == 0 { 54 } else { 50 }));
             let (before, copy) = (map.clone(), (step % 1_000 == 0).then(|| table.clone()));
             if number & 3 == 0 {
                 assert_eq!(table.remove(key), map.remove(&key).is_some());
@@ -149,9 +190,10 @@ mod tests {
             for (table, map) in [(&copy, &before), (&table, &map)] {
                 let held: BTreeMap<_, _> = table.iter().copied().collect();
                 assert_eq!((&held, table.len()), (map, map.len()));
+                map.iter().for_each(|(key, value)| assert_eq!(table.get(*key), Some(value)));
             }
         }
-        assert!(map.len() > 400, "most of the keys that there can be");
+        assert!(map.len() > 5_000, "{}", map.len());
     }
 
     #[test]
