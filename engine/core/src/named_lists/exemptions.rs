@@ -1,7 +1,7 @@
 //! Exemptions: rules that are not applied to payments with some key, until a time.
 
 use super::table::Table;
-use super::{ListFault, Note};
+use super::{ListFault, Note, has_not_ended};
 use catraca_wire::extension::{ChangedEntry, ListChange};
 use catraca_wire::list::{ListKey, ListKeyKind, ListName, ListOp};
 use std::sync::Arc;
@@ -18,6 +18,14 @@ pub struct OfRule {
     pub until_ns: u64,
     /// Who made it.
     pub note: Arc<Note>,
+}
+
+impl OfRule {
+    /// Whether it counts at a time.
+    #[inline]
+    pub const fn counts(&self, now_ns: u64) -> bool {
+        has_not_ended(self.until_ns, now_ns)
+    }
 }
 
 /// An exemption.
@@ -38,7 +46,7 @@ pub struct Exempt<'l> {
 impl Exempt<'_> {
     /// Whether it counts at a time.
     pub const fn counts(&self, now_ns: u64) -> bool {
-        self.until_ns == 0 || now_ns < self.until_ns
+        has_not_ended(self.until_ns, now_ns)
     }
 }
 

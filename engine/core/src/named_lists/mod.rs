@@ -52,8 +52,13 @@ impl Entry {
     /// Whether it counts at a time.
     #[inline]
     pub const fn counts(&self, now_ns: u64) -> bool {
-        self.until_ns == 0 || now_ns < self.until_ns
+        has_not_ended(self.until_ns, now_ns)
     }
+}
+
+/// Whether what counts until a time still does; both nanoseconds since 1970 UTC, 0 for ever.
+const fn has_not_ended(until_ns: u64, now_ns: u64) -> bool {
+    until_ns == 0 || now_ns < until_ns
 }
 
 /// A list.

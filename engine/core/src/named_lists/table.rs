@@ -85,10 +85,12 @@ impl<V: Clone> Table<V> {
 
     /// Sets the value of a key. Gives whether there was one before.
     pub fn set(&mut self, key: ListKey, value: V) -> bool {
-        if self.len >= self.groups.len() * MEAN_LEN {
+        if self.groups.is_empty() {
             self.grow();
         }
         loop {
+            // Only a new key needs room.
+            let has_room = self.len < self.groups.len() * MEAN_LEN;
             let group = self.group_of(key);
             let group = &mut self.groups[group];
             match find(group, key) {
@@ -96,7 +98,7 @@ impl<V: Clone> Table<V> {
                     Arc::make_mut(group)[place] = Some((key, value));
                     return true;
                 }
-                Err(place) if group.iter().flatten().count() < MOST_LEN => {
+                Err(place) if has_room && group.iter().flatten().count() < MOST_LEN => {
                     Arc::make_mut(group)[place] = Some((key, value));
                     self.len += 1;
                     return false;
@@ -156,7 +158,7 @@ impl<V: Clone> Table<V> {
     }
 }
 
-/// Tables are the same where they have the same values, whatever their pages.
+/// Tables are the same where they have the same values, whatever their groups.
 impl<V: Clone + PartialEq> PartialEq for Table<V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().all(|(key, value)| other.get(*key) == Some(value))

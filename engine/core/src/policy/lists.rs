@@ -2,7 +2,7 @@
 //! looks up for a decision is recorded with it, as the values of windows are.
 
 use super::{Facts, RuleWords, Rules};
-use crate::named_lists::{Exemptions, List, NamedLists, OfRule};
+use crate::named_lists::{Exemptions, List, NamedLists};
 use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
 use catraca_wire::list::{ListKey, ListKeyKind, ListName};
 use std::collections::BTreeMap;
@@ -191,9 +191,10 @@ impl InForce {
         }
         for field in &self.exempted {
             let Some(key) = field.key(facts) else { continue };
-            for OfRule { rule, until_ns, .. } in self.exemptions.rules(field.kind(), key) {
-                let counts = *until_ns == 0 || facts.decided_at_ns < *until_ns;
-                if counts && let Some(&number) = self.rules.get(rule) {
+            for of in self.exemptions.rules(field.kind(), key) {
+                if of.counts(facts.decided_at_ns)
+                    && let Some(&number) = self.rules.get(&of.rule)
+                {
                     exempt[usize::from(number) / 64] |= 1 << (number % 64);
                 }
             }

@@ -64,7 +64,8 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Of a policy, with what it needs of the named lists, until a time, nanoseconds since 1970 UTC. Its windows come later where it reads any.
+    /// Of a policy, with what it needs of the named lists, until a time, nanoseconds since 1970 UTC. Its windows
+    /// come later where it reads any.
     pub fn new(policy: Arc<Policy>, named: Arc<InForce>, until_ns: u64) -> Self {
         let came = CandidateTotals::new(policy.rules().rules.len());
         Self {
