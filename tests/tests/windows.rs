@@ -191,45 +191,69 @@ fn a_promoted_standby_knows_what_was_paid() {
 }
 
 #[test]
-fn windows_of_payees_need_one_shard() {
+fn a_payee_is_known_on_every_core_whoever_pays_and_wherever_it_comes_in() {
     let dir = folder();
     let data_dir = dir.path().join("data");
     let payees = write(dir.path(), "payees.toml", PAYEES);
-    let two = Setup::new(&data_dir).shards(2);
-    let node = two.start();
-    let address = node.listen.to_string();
-    let refused =
-        command::run(["policy", "activate", &payees.display().to_string(), "--addr", &address]);
-    let text = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(1), "{text}");
-    assert!(text.contains("payee.distinct_payers(\"1h\")") && text.contains("one shard"), "{text}");
-    assert_eq!(decide(&node, "a", 1).answer.policy_version, 0, "nothing changed");
+    let often = write(dir.path(), "often.toml", OFTEN);
+    let setup = Setup::new(&data_dir).shards(2);
+    let node = setup.start();
+    // Decided before there was any policy, on several cores.
+    for payer in 1..=2 {
+        assert_eq!(decide(&node, &format!("a{payer}"), payer).verdict, Verdict::Approve);
+    }
+    assert_eq!(activate(&node, &payees)["version"], 1);
+    assert_eq!(decide(&node, "b", 3).verdict, Verdict::Approve, "two payers were before it");
+    // Each on a connection of its own, and so on any core.
+    for payer in 4..=12 {
+        let decision = decide(&node, &format!("c{payer}"), payer);
+        assert_eq!(decision.verdict, Verdict::Review, "{} payers were before it", payer - 1);
+    }
+    assert_eq!(decide(&node, "d", 1).verdict, Verdict::Approve, "this one has paid before");
+    node.kill();
+    let node = setup.start();
+    assert_eq!(decide(&node, "e", 13).verdict, Verdict::Review, "after a restart");
+    // A policy without such windows, and back.
+    assert_eq!(activate(&node, &often)["version"], 2);
+    assert_eq!(decide(&node, "f", 14).verdict, Verdict::Approve);
+    assert_eq!(activate(&node, &payees)["version"], 3);
+    assert_eq!(decide(&node, "g", 15).verdict, Verdict::Review);
+    assert_eq!(decide(&node, "h", 14).verdict, Verdict::Approve, "what it paid in between counts");
     node.stop();
-    let node = Setup::new(&data_dir).shards(1).start();
-    activate(&node, &payees);
-    node.stop();
-    let (status, text) = two.fail();
-    assert_eq!(status, 2, "{text}");
-    assert!(text.contains("one shard"), "{text}");
+    let found = replay(&data_dir, &[]);
+    assert_eq!(
+        (&found["windows_recomputed"], &found["windows_concurrent"]),
+        (&15.into(), &0.into())
+    );
+    let payees = payees.display().to_string();
+    let found = replay(&data_dir, &["--policy", &payees]);
+    assert_eq!(found["what_if"]["matrix"]["approve"]["review"]["count"], 1, "f: {found:#}");
+    assert_eq!(found["what_if"]["changed"], 1, "{found:#}");
+    let data_dir = data_dir.display().to_string();
+    let explain = ["policy", "explain", &payees, "--log", &data_dir, "--id", "g"];
+    let text = String::from_utf8_lossy(&command::run(explain).stdout).into_owned();
+    assert!(text.contains("at least 4"), "{text}");
 }
 
 #[test]
 fn windows_come_and_go_under_load_and_every_value_recomputes() {
     let dir = folder();
-    let data_dir = dir.path().join("data");
     let policies = [OFTEN, SUMS, LESS_OFTEN, PAYEES]
         .map(|text| write(dir.path(), &format!("{}.toml", text.len()), text));
-    let node = Setup::new(&data_dir).shards(1).start();
-    let load = Load::start(&node, "load", 64);
-    for change in 0..8 {
+    for shards in [1, 2] {
+        let data_dir = dir.path().join(format!("data-{shards}"));
+        let node = Setup::new(&data_dir).shards(shards).start();
+        let load = Load::start(&node, "load", 64);
+        for change in 0..8 {
+            load.wait_for(load.answered() + 500);
+            assert_eq!(activate(&node, &policies[change % 4])["version"], change as u64 + 1);
+        }
         load.wait_for(load.answered() + 500);
-        assert_eq!(activate(&node, &policies[change % 4])["version"], change as u64 + 1);
+        drop(load.stop());
+        node.stop();
+        let found = replay(&data_dir, &[]);
+        let recomputed = found["windows_recomputed"].as_u64().expect("a number");
+        assert!(recomputed > 3_000, "{found:#}");
+        assert_eq!(found["policies"].as_array().map(Vec::len), Some(8));
     }
-    load.wait_for(load.answered() + 500);
-    drop(load.stop());
-    node.stop();
-    let found = replay(&data_dir, &[]);
-    let recomputed = found["windows_recomputed"].as_u64().expect("a number");
-    assert!(recomputed > 3_000, "{found:#}");
-    assert_eq!(found["policies"].as_array().map(Vec::len), Some(8));
 }

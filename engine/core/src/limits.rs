@@ -19,6 +19,9 @@ pub const DECISION_BATCH: usize = 32;
 /// Forwards that one shard may have pending at another: the length of the queue between them in
 /// each direction, so that neither an accepted forward nor its reply ever finds the queue full.
 pub const MESH_QUEUE_LEN: usize = 4096;
+/// Decided payments on their way from one shard to another, and those that wait in front of that queue: some
+/// milliseconds of a core with all that it can do. 1 MB each. Past that the shard answers OVERLOADED.
+pub const BROADCAST_QUEUE_LEN: usize = 4096;
 /// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They
 /// are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;

@@ -3,9 +3,9 @@
 use catraca_core::policy::Policy;
 use procfs::Current;
 
-/// Why the windows of a policy may not be had; `None` where they may. Those in force stay until then.
-pub fn lacks_memory(policy: &Policy) -> Option<String> {
-    let (needed, _) = policy.rules().windows.bytes();
+/// Why the windows of a policy may not be had on so many shards; `None` where they may. Those in force stay until then.
+pub fn lacks_memory(policy: &Policy, shards: u16) -> Option<String> {
+    let (needed, _) = policy.rules().windows.bytes(shards);
     let available = len().filter(|&available| available < needed)?;
     Some(format!(
         "the policy's windows grow to {} MiB, and only {} MiB of memory are available: lower keys in [windows]",

@@ -5,12 +5,15 @@ use crate::live_feed::LiveFeed;
 use crate::mailbox::Mailbox;
 use catraca_core::limits;
 use catraca_core::observe::SharedCounters;
+use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::shard::messages::{MeshMessage, ToControl, ToShard};
 
 /// The queues that connect cores and the control thread.
 pub struct ShardChannels {
     /// Messages between shards: `mesh[to][from]`.
     pub mesh: Vec<Vec<Mailbox<MeshMessage>>>,
+    /// Payments that shards decided, for their siblings: `broadcast[to][from]`.
+    pub broadcast: Vec<Vec<Mailbox<DecidedPayment>>>,
     /// To each shard from the control thread.
     pub to_shard: Vec<Mailbox<ToShard>>,
     /// To the control thread from all shards.
@@ -39,8 +42,13 @@ impl ShardChannels {
     pub fn new(shards: usize) -> Self {
         // A sibling's forwards and its replies share a queue: room for both at their most.
         let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
+        let broadcast = |to| {
+            let len = |from| if from == to { 1 } else { limits::BROADCAST_QUEUE_LEN };
+            (0..shards).map(|from| Mailbox::new(len(from))).collect()
+        };
         Self {
             mesh: (0..shards).map(mesh).collect(),
+            broadcast: (0..shards).map(broadcast).collect(),
             to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
             to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),

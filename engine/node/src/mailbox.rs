@@ -60,6 +60,11 @@ impl<T> Mailbox<T> {
         self.queue.pop()
     }
 
+    /// Whether at least half of the room is taken.
+    pub fn is_half_full(&self) -> bool {
+        self.queue.len() * 2 >= self.queue.capacity()
+    }
+
     /// Whether nothing is queued.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -92,15 +97,28 @@ pub fn take_fairly<T>(
 
 /// Waits until one of the mailboxes holds a message. Only their one reader may call this.
 pub async fn any_message<T, U>(first: &Mailbox<T>, others: &[&Mailbox<U>]) {
+    let filling: [&Mailbox<()>; 0] = [];
+    any_message_or_filling(first, others, &filling).await;
+}
+
+/// Waits until one of the mailboxes holds a message, or one of the last ones is half full.
+pub async fn any_message_or_filling<T, U, V>(
+    first: &Mailbox<T>,
+    others: &[&Mailbox<U>],
+    filling: &[&Mailbox<V>],
+) {
     poll_fn(|context| {
-        let some = || !first.is_empty() || others.iter().any(|m| !m.is_empty());
+        let some = || {
+            !first.is_empty()
+                || others.iter().any(|m| !m.is_empty())
+                || filling.iter().any(|m| m.is_half_full())
+        };
         if some() {
             return Poll::Ready(());
         }
         first.register(context.waker());
-        for other in others {
-            other.register(context.waker());
-        }
+        others.iter().for_each(|other| other.register(context.waker()));
+        filling.iter().for_each(|other| other.register(context.waker()));
         // A message that came between the look and the registration woke nobody: look again.
         if some() { Poll::Ready(()) } else { Poll::Pending }
     })

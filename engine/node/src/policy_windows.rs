@@ -4,6 +4,7 @@
 use crate::log_files::lookup::OwnLog;
 use crate::log_files::past::{Pace, PastError, PastReading};
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::{Past, Windows};
 use catraca_core::rebuild::Pasts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,20 +34,12 @@ pub fn read(
     Ok(Some(pasts))
 }
 
-/// Why a node with so many shards can't decide by a policy; `None` where it can.
-pub fn needs_one_shard(policy: &Policy, shards: u16) -> Option<String> {
-    let across = policy.rules().windows.across_shards().filter(|_| shards > 1)?;
-    Some(format!(
-        "the policy needs a node of one shard, and there are {shards}: {} is over several of them",
-        across.name()
-    ))
-}
-
 /// Takes the memory that is touched at random ahead, so that no core waits for it. Where that can't be, the
 /// first touch takes it.
 pub fn take_ahead(pasts: &Pasts) {
     for shard in 0..pasts.shards() {
-        for memory in pasts.shard(shard).windows().index_memory() {
+        let windows = pasts.shard(shard).map(Past::windows);
+        for memory in windows.into_iter().flat_map(Windows::index_memory) {
             if let Err(error) = memory.take(0, memory.len()) {
                 return tracing::info!(%error, "the windows' memory can't be taken ahead; it is taken when it is touched");
             }

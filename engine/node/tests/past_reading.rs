@@ -84,7 +84,7 @@ fn read(own: &OwnLog, policy: &Policy) -> (Vec<WindowValue>, u64) {
     assert_eq!(reading.left(&last_lsns), OLD + NEW);
     reading.on(&mut pasts, &last_lsns).expect("a sound log");
     assert_eq!(reading.left(&last_lsns), 0);
-    let mut past: Past = pasts.into_shards().pop().expect("one shard");
+    let mut past: Box<Past> = pasts.into_shards().pop().expect("one shard");
     let head = payment(OLD + NEW + 1, now_ns());
     let [payer, payee] = [&head.transaction.payer, &head.transaction.payee]
         .map(|document| DocumentKey::from_wire(document).expect("valid"));

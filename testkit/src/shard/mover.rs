@@ -7,9 +7,11 @@
 //!
 //! | step | of the driver |
 //! |---|---|
+//! | [`ShardMover::take_broadcasts`] | `broadcast.rs`: `take`, before each of the next three |
 //! | [`ShardMover::receive`] | `connection.rs`: `feed` |
 //! | [`ShardMover::messages`] | `core.rs`: a turn of `take_messages` |
 //! | [`ShardMover::tick`] | `core.rs`: a turn of `tick` |
+//! | [`ShardMover::deliver`] | `broadcast.rs`: `deliver`, behind each of these |
 //! | [`ShardMover::try_candidate`] | `core.rs`: a turn of `try_candidate` |
 //! | [`ShardMover::progress`] | `disk.rs`: `progress`, with no block back |
 //! | [`ShardMover::written`] | `disk.rs`: `progress`, with a block back |
@@ -24,9 +26,11 @@
 //! goes to the disk first, then what the shard has for others goes where the caller has them
 //! ([`Shard::mesh_out`], [`Shard::control_out`], [`Shard::next_dirty`]).
 
+use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::shard::Shard;
 use catraca_core::shard::journal::{BlockMemory, BlockWrite};
 use catraca_core::shard::messages::{ConnectionId, MeshMessage, Now, ToShard};
+use std::collections::VecDeque;
 
 /// A shard, and whether its disk has a block.
 pub struct ShardMover<B> {
@@ -44,6 +48,27 @@ impl<B: BlockMemory> ShardMover<B> {
     /// Whether the disk has a block.
     pub fn is_writing(&self) -> bool {
         self.writing
+    }
+
+    /// Takes what a sibling has decided so far, as `take` in `broadcast.rs` does of each. Behind bytes or a
+    /// message that came, and before the shard has them.
+    pub fn take_broadcasts(&mut self, of_sibling: &mut VecDeque<DecidedPayment>) {
+        if self.shard.takes_broadcasts() {
+            for payment in of_sibling.drain(..) {
+                self.shard.sibling_decided(&payment);
+            }
+        }
+    }
+
+    /// Puts what the shard has decided into a sibling's queue, as far as it has room, as `deliver` in
+    /// `broadcast.rs` does for each.
+    pub fn deliver(&mut self, to: u16, queue: &mut VecDeque<DecidedPayment>, room: usize) {
+        while queue.len() < room
+            && let Some(payment) = self.shard.next_broadcast(to)
+        {
+            queue.push_back(*payment);
+            self.shard.broadcast_sent(to);
+        }
     }
 
     /// Bytes of a connection, as `feed` in `connection.rs` hands them on. None, once output has

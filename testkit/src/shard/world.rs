@@ -9,10 +9,11 @@ use super::disk::{Disk, Tear};
 use super::mover::ShardMover;
 use catraca_core::blacklist::{Lists, Overlay};
 use catraca_core::calendar::Zone;
-use catraca_core::limits::{BLOCK_BUFFERS, MESH_QUEUE_LEN};
+use catraca_core::limits::{BLOCK_BUFFERS, BROADCAST_QUEUE_LEN, MESH_QUEUE_LEN};
 use catraca_core::log::recovery::Recovery;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::rebuild::Builder;
 use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
@@ -93,6 +94,8 @@ pub struct World {
     pub now: Now,
     /// Messages between shards: `mesh[to][from]`.
     pub mesh: Vec<Vec<VecDeque<MeshMessage>>>,
+    /// Payments that shards decided, for their siblings: `broadcast[to][from]`.
+    pub broadcast: Vec<Vec<VecDeque<DecidedPayment>>>,
     epoch: u32,
     /// A write failed: the process has ended, and nothing reaches a client any more.
     pub ended: bool,
@@ -133,6 +136,7 @@ impl World {
             clients: Vec::new(),
             now: Now { mono_ns: 1_000_000_000, wall_ns: NOON_NS },
             mesh: Vec::new(),
+            broadcast: Vec::new(),
             epoch: 1,
             ended: false,
             options,
@@ -173,6 +177,8 @@ impl World {
             .iter()
             .map(|_| self.cores.iter().map(|_| VecDeque::new()).collect())
             .collect();
+        let queues = |_| self.cores.iter().map(|_| VecDeque::new()).collect();
+        self.broadcast = self.cores.iter().map(queues).collect();
     }
 
     /// The power goes and comes back: memory, connections and messages are lost, the disks keep
@@ -300,8 +306,15 @@ impl World {
     pub fn feed_late(&mut self, client: usize, bytes: &[u8], ago: Duration) {
         let Client { core, id, .. } = self.clients[client];
         let received_ns = self.now.mono_ns - ago.as_nanos() as u64;
+        self.take_broadcasts(core);
         self.cores[core].mover.receive(id, bytes, received_ns, self.now);
         self.after_work(core, None);
+    }
+
+    fn take_broadcasts(&mut self, core: usize) {
+        for queue in &mut self.broadcast[core] {
+            self.cores[core].mover.take_broadcasts(queue);
+        }
     }
 
     /// The client goes without a word.
@@ -326,6 +339,11 @@ impl World {
     fn after_work(&mut self, core: usize, write: Option<BlockWrite<Vec<u8>>>) {
         if let Some(write) = write {
             self.cores[core].disk.begin(write);
+        }
+        let siblings = self.broadcast.iter_mut().enumerate().filter(|(to, _)| *to != core);
+        for (to, queues) in siblings {
+            let room = BROADCAST_QUEUE_LEN;
+            self.cores[core].mover.deliver(to as u16, &mut queues[core], room);
         }
         loop {
             let Core { mover: ShardMover { shard, .. }, told, .. } = &mut self.cores[core];
@@ -374,6 +392,7 @@ impl World {
         }
         let Some(message) = self.mesh[to][from].pop_front() else { return false };
         let mesh = [(from as u16, message)];
+        self.take_broadcasts(to);
         self.cores[to].mover.messages(mesh, [], self.now);
         self.after_work(to, None);
         true
@@ -430,6 +449,7 @@ impl World {
             return;
         }
         for core in 0..self.cores.len() {
+            self.take_broadcasts(core);
             self.cores[core].mover.tick(self.now);
             self.after_work(core, None);
         }

@@ -1,5 +1,6 @@
 //! What must hold, during a run and after it.
 
+use super::broadcast::SentTimes;
 use super::found::read_log;
 use super::network::NODES;
 use super::tally::Tally;
@@ -7,7 +8,7 @@ use super::world::Sim;
 use catraca_wire::block::receipt;
 use catraca_wire::frame::{AnswerFields, Durability, Role, TransactionFields, VERDICT_DUPLICATE};
 use catraca_wire::record::{RecordHead, RecordKind};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// An answer may be this late on the node's own clock: two ticks, and a hop between two cores.
 pub(super) const LATE_NS: u64 = 25_000_000;
@@ -23,6 +24,8 @@ pub struct Checks {
     /// What a node said of that it is decided and safe, although too late to say how.
     late: BTreeMap<(usize, u64), TransactionFields>,
     deciders: BTreeMap<u32, usize>,
+    /// When what was sent and answered, by payer and id.
+    pub(super) times: SentTimes,
     /// Decisions may be lost: somebody used force.
     pub forced: bool,
     /// How often what happened.
@@ -116,6 +119,7 @@ impl Sim {
                 .iter()
                 .all(|core| !core.mover.is_writing() && !core.mover.shard.wants_write())
             && !self.policy_under_way(leader)
+            && process.broadcast.iter().flatten().all(VecDeque::is_empty)
             && self.tails(leader) == self.tails(1 - leader)
             && self.clients.iter().all(|client| client.open() == 0)
     }

@@ -225,6 +225,7 @@ impl Sim {
         wanted.asked = Some((correlation, self.now_ns + u64::from(budget_us) * 1_000 + GRACE_NS));
         let mut frame = SubmitFrame::empty(correlation);
         frame.transaction = wanted.transaction;
+        self.checks.sent(&frame.transaction, self.now_ns);
         me.by_correlation.insert(correlation, number);
         self.send(conn, 0, Payload::Bytes(bytemuck::bytes_of(&frame).to_vec()));
     }
@@ -300,6 +301,7 @@ impl Sim {
         if answer.flags & VERDICT_DUPLICATE != 0 {
             self.checks.count("answers to resends");
         }
+        self.checks.answered_at(&transaction, self.now_ns);
         self.checks.answered((client, number), transaction, answer);
     }
 

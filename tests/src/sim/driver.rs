@@ -59,7 +59,8 @@ impl Sim {
             let key = (conn, submit.header.correlation.to_native());
             process.due.insert(key, now.mono_ns + u64::from(budget_us) * 1_000);
         }
-        process.cores[core].mover.receive(id, bytes, now.mono_ns, now);
+        self.take_broadcasts(node, core);
+        self.process(node).cores[core].mover.receive(id, bytes, now.mono_ns, now);
         self.after_work(node, core, None);
         self.progress(node, core);
     }
@@ -231,6 +232,7 @@ impl Sim {
             self.begin_write(node, core, write);
         }
         self.ask_again_later(node, core);
+        self.deliver_broadcasts(node, core);
         let process = self.process(node);
         let shard = &mut process.cores[core].mover.shard;
         let (mesh, control) = (shard.mesh_out().len(), shard.control_out().len());
@@ -341,6 +343,7 @@ impl Sim {
                 .filter(|(to, ..)| *to == core)
                 .map(|&(_, from, message)| (from as u16, message))
                 .collect();
+            self.take_broadcasts(node, core);
             if mesh.is_empty() {
                 continue;
             }
@@ -411,6 +414,7 @@ impl Sim {
     pub(super) fn tick(&mut self, node: usize) {
         let now = self.clock(node);
         for core in 0..usize::from(self.plan.shards) {
+            self.take_all_broadcasts(node, core);
             self.process(node).cores[core].mover.tick(now);
             self.after_work(node, core, None);
             self.progress(node, core);

@@ -15,6 +15,7 @@
 //! `engine/node/src/driver` does around a shard, and the threads of `engine/node/src/replication` around a
 //! stream, is done here in the same order.
 
+mod broadcast;
 mod checks;
 mod client;
 mod clock;
@@ -90,11 +91,15 @@ pub enum Broken {
     WindowsLost,
     /// A standby counts a block's payments twice in its windows.
     WindowsCountedTwice,
+    /// A core decides before it takes what its siblings have decided.
+    BroadcastNotTaken,
+    /// What finds no room in the queue to a sibling is not told.
+    BroadcastLost,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 18] = [
+    pub const ALL: [(&str, Self); 20] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -113,6 +118,8 @@ impl Broken {
         ("lists-forgotten", Self::ListsForgotten),
         ("windows-lost", Self::WindowsLost),
         ("windows-counted-twice", Self::WindowsCountedTwice),
+        ("broadcast-not-taken", Self::BroadcastNotTaken),
+        ("broadcast-lost", Self::BroadcastLost),
     ];
 }
 
@@ -154,7 +161,7 @@ impl Plan {
     pub fn of_seed(seed: u64) -> Self {
         Self {
             seed,
-            shards: if seed % 4 == 3 { 2 } else { 1 },
+            shards: [1, 1, 1, 2, 1, 1, 1, 3][(seed % 8) as usize],
             clients: 3 + (seed % 3) as usize,
             pace_permille: 150 + seed % 7 * 60,
             buffers: [4, 4, 4, 1, 2][(seed / 3 % 5) as usize],

@@ -17,6 +17,7 @@ use super::{Broken, Plan};
 use catraca_core::log::damage::{Damage, TornReason};
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
+use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::rebuild::{Builder, Pasts};
 use catraca_core::replica::node::{Event as ReplicaEvent, Node, NodeSetup, RequestId};
 use catraca_core::replica::{Boundaries, ReplicaState};
@@ -71,6 +72,8 @@ pub(super) struct Process {
     pub cores: Vec<Core>,
     /// Messages between cores: to, from.
     pub mesh: VecDeque<(usize, usize, MeshMessage)>,
+    /// Payments that cores decided, for their siblings: `broadcast[to][from]`.
+    pub broadcast: Vec<Vec<VecDeque<DecidedPayment>>>,
     pub control: VecDeque<ToControl>,
     /// Connections of clients: core and the shard's name for it.
     pub clients: BTreeMap<usize, (usize, ConnectionId)>,
@@ -283,6 +286,7 @@ impl Sim {
         let mut process = Process {
             cores: Vec::new(),
             mesh: VecDeque::new(),
+            broadcast: vec![vec![VecDeque::new(); shards.into()]; shards.into()],
             control: VecDeque::new(),
             clients: BTreeMap::new(),
             due: BTreeMap::new(),
@@ -310,7 +314,7 @@ impl Sim {
             }
             builder.pasts().hold(pasts.take());
         }
-        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards);
         let decides_by = if primary { policy } else { Policy::blacklist_only().into() };
         let mut role_config =
             RoleConfig { role: state.role, ..RoleConfig::primary(state.durability) };

@@ -31,6 +31,8 @@ pub(super) struct Policies {
     under_way: Option<UnderWay>,
     /// The next step is one of the control thread's, after a pause.
     again: bool,
+    /// Cores that are to say yet that they tell their siblings, or no more.
+    settling: u16,
 }
 
 /// A policy on its way into force.
@@ -60,6 +62,12 @@ fn text(number: u64, with_lists: bool) -> String {
              [[rule]]\nid = \"known\"\nwhen = 'has(payer_to_payee.seconds_since_first(\"30d\")) && payer.distinct_payees(\"1h\") < 4'\nscore = -100\n"
         ),
     };
+    let shared = if (number / 256).is_multiple_of(2) {
+        "[[rule]]\nid = \"crowd\"\nwhen = 'payee.count(\"7d\") > 20 && payee.distinct_payers(\"7d\") > 9'\nscore = 150\n"
+    } else {
+        ""
+    };
+    let windows = if windows.is_empty() { windows } else { windows + shared };
     let lists = if with_lists && (number / 64).is_multiple_of(2) { RULES_OF_LISTS } else { "" };
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\
@@ -95,7 +103,9 @@ impl Sim {
         let host = &mut self.nodes[leader];
         let Some(process) = host.process.as_mut().filter(|_| !host.paused) else { return };
         let decides = process.deciding_epoch.is_some() && process.state().role == Role::Primary;
-        if !decides || process.policies.under_way.is_some() || process.lists.is_busy() {
+        let policies = &process.policies;
+        let is_busy = policies.under_way.is_some() || policies.settling > 0;
+        if !decides || is_busy || process.lists.is_busy() {
             return;
         }
         let in_force = process.policies.logged.in_force().ok().flatten();
@@ -110,7 +120,7 @@ impl Sim {
         let policy = policy_file::in_force(Some(&text)).expect("sound");
         let before = policies_in_force(&process.policies);
         let reads_others = policy.window_values() > 0 && !policy.reads_windows_of(&before);
-        let bringing = reads_others.then(|| Bringing::new(&policy));
+        let bringing = reads_others.then(|| Bringing::new(&policy, shards as u16));
         let activation = Activation::new(&text, policy, shards);
         process.policies.under_way = Some(UnderWay { bringing, activation, text });
         self.note(format_args!("node {leader} is to take policy {version} into force"));
@@ -161,7 +171,19 @@ impl Sim {
                 self.note(format_args!("node {node}: policy {} is in force", text.version));
                 self.checks.count("policies in force");
                 self.process(node).policies.logged.begin(Some(text), None, None);
+                self.broadcast_what_is_read(node);
             }
+        }
+    }
+
+    /// The cores tell each other of payments as long as the policy in force reads that.
+    pub(super) fn broadcast_what_is_read(&mut self, node: usize) {
+        let shards = self.plan.shards;
+        let policies = &mut self.process(node).policies;
+        policies.settling = shards;
+        let is_on = policies_in_force(policies).reads_siblings();
+        for core in 0..usize::from(shards) {
+            self.mail(node, core, ToShard::Broadcast(is_on));
         }
     }
 
@@ -170,6 +192,7 @@ impl Sim {
         let Some(told) = self.list_told(node, told) else { return };
         let policies = &mut self.process(node).policies;
         let Some(UnderWay { bringing, activation, .. }) = policies.under_way.as_mut() else {
+            policies.settling -= u16::from(matches!(told, ToControl::Broadcasts(..)));
             return;
         };
         if let Some(bringing) = bringing {
@@ -205,8 +228,10 @@ impl Sim {
 
     /// Whether a policy is on its way into force on a node, or a list is changed.
     pub(super) fn policy_under_way(&self, node: usize) -> bool {
-        let is_busy =
-            |process: &Process| process.policies.under_way.is_some() || process.lists.is_busy();
+        let is_busy = |process: &Process| {
+            let policies = &process.policies;
+            policies.under_way.is_some() || policies.settling > 0 || process.lists.is_busy()
+        };
         self.nodes[node].process.as_ref().is_some_and(is_busy)
     }
 
@@ -258,7 +283,8 @@ impl Sim {
                 ));
             }
         }
-        self.compare_windows(leader, &policies[&version])?;
+        let heads: Vec<_> = decisions.iter().map(|(_, head, _)| *head).collect();
+        self.compare_windows(leader, &policies[&version], &heads)?;
         let mut last: BTreeMap<u16, u32> = BTreeMap::new();
         let mut batch = Batch::new();
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];

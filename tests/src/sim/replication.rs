@@ -259,12 +259,12 @@ impl Sim {
         let named = lists::of_log(named, self.plan.broken);
         self.process(node).lists.named = named.clone();
         let (dedupes, pasts) = builder.into_tables();
-        let pasts = pasts.into_pasts_of(&policy).map(Pasts::from).or_else(|| {
+        let pasts = pasts.into_pasts_of(&policy).or_else(|| {
             windows::read_from(&self.nodes[node].disk, &policy, self.plan.shards, None)
                 .expect("a log that is whole can be read")
         });
         let pasts = self.broken_pasts(pasts, &policy);
-        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards);
         for (core, dedupe) in dedupes.into_iter().enumerate() {
             let ready = self.nodes[node].disk.streams[core].segments.len() as u32;
             let process = self.process(node);

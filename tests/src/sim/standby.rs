@@ -8,6 +8,7 @@ use super::frames::{Join, NodeFrame, Purpose, address, node_at, peer};
 use super::network::{End, Payload};
 use super::node::BlockRef;
 use super::setup::{CLUSTER, KEY, SEGMENT_LEN};
+use super::windows;
 use super::world::{MS, Sim};
 use catraca_core::log::Tail;
 use catraca_core::log::clearing::{ClearStep, Clearing};
@@ -402,7 +403,7 @@ impl Sim {
             if let Some(builder) = process.builder.as_ref().filter(|_| !empty_dedupe) {
                 builder.take(&block);
                 if counts_twice {
-                    builder.pasts().take(&block);
+                    windows::count_again(builder.pasts(), &block);
                 }
             }
         }

@@ -50,11 +50,14 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 34] = [
+pub const OUTCOMES: [&str; 37] = [
     "list changes in force",
     "policies in force",
     "windows brought level",
     "windows brought level after too much had come",
+    "windows of several shards' payments brought level",
+    "payments taken from siblings",
+    "a queue to a sibling is full",
     "windows read on a standby",
     "answers to resends",
     "overloaded",

@@ -3,19 +3,21 @@
 //! every start; and what must hold of them in the end.
 
 use super::Broken;
+use super::broadcast::same_values;
 use super::disk::NodeDisk;
 use super::event::Wake;
 use super::found::read_log;
 use super::setup::KEY;
 use super::world::{MS, Sim};
-use catraca_core::log::Tail;
+use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
 use catraca_core::policy::replay::recorded_parties;
-use catraca_core::policy::windows::{Digest, Past, WindowsKey};
-use catraca_core::rebuild::Pasts;
+use catraca_core::policy::windows::{Asked, Past, WindowsKey};
+use catraca_core::rebuild::{LivePasts, Pasts};
 use catraca_core::shard::catch_up::{CatchUp, CatchUpStep};
 use catraca_core::shard::messages::{CaughtUp, KeptPayments, ToControl, ToShard};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue, read_windows};
+use catraca_wire::frame::Verdict;
 use catraca_wire::record::RecordHead;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,14 +25,13 @@ use std::sync::Arc;
 /// Windows on their way to the cores, one core after the other.
 pub(super) struct Bringing {
     policy: Arc<Policy>,
-    core: usize,
+    core: u16,
     catch_up: CatchUp,
     step: CatchUpStep,
-    /// Those of the core, while they are not with it, and the last record that they have.
-    held: Option<Box<Past>>,
-    held_lsn: u64,
-    /// The record behind the last block of the core's stream that was read.
-    next_lsn: u64,
+    /// Those that are not with their cores.
+    pasts: Pasts,
+    /// By stream: the record behind the last block that was read.
+    next_lsns: Vec<u64>,
     /// More came than there was room for.
     was_behind: bool,
 }
@@ -40,20 +41,26 @@ const ROOM: usize = 6;
 const ADDED_AT_ONCE: usize = 2;
 
 impl Bringing {
-    pub fn new(policy: &Arc<Policy>) -> Self {
-        let catch_up = CatchUp::default();
-        let step = catch_up.begin();
-        let policy = Arc::clone(policy);
+    /// Of a policy that reads windows.
+    pub fn new(policy: &Arc<Policy>, shards: u16) -> Self {
+        let pasts = Pasts::new(policy, shards, &KEY).expect("sound").expect("it reads windows");
+        let catch_up = CatchUp::new(0, shards, policy.reads_siblings());
         Self {
-            policy,
+            policy: Arc::clone(policy),
             core: 0,
+            step: catch_up.begin(),
             catch_up,
-            step,
-            held: None,
-            held_lsn: 0,
-            next_lsn: 1,
+            pasts,
+            next_lsns: vec![1; shards.into()],
             was_behind: false,
         }
+    }
+
+    fn next_core(&mut self) {
+        self.core += 1;
+        self.catch_up = CatchUp::new(self.core, self.pasts.shards(), self.policy.reads_siblings());
+        self.step = self.catch_up.begin();
+        self.was_behind = false;
     }
 }
 
@@ -90,56 +97,54 @@ impl Sim {
     /// Does the next step of bringing windows; gives whether it is done.
     pub(super) fn windows_step(&mut self, node: usize, bringing: &mut Bringing) -> bool {
         loop {
-            let core = bringing.core;
-            match bringing.step {
+            let core = usize::from(bringing.core);
+            match &bringing.step {
                 CatchUpStep::Keep => {
                     let room = Box::new(KeptPayments::with_room(ROOM, ADDED_AT_ONCE));
                     self.mail(node, core, ToShard::KeepPayments(room));
                     return false;
                 }
-                CatchUpStep::Read { up_to_lsn } => {
-                    let key = WindowsKey::of(&KEY);
-                    let new = || {
-                        let past = Past::new(&bringing.policy, self.plan.shards, key);
-                        Box::new(past.expect("sound").expect("it reads windows"))
-                    };
-                    let mut past = bringing.held.take().unwrap_or_else(new);
-                    let Bringing { held_lsn, next_lsn, .. } = bringing;
+                CatchUpStep::Broadcast => {
+                    for core in 0..usize::from(self.plan.shards) {
+                        self.mail(node, core, ToShard::Broadcast(true));
+                    }
+                    return false;
+                }
+                CatchUpStep::Read { up_to_lsns } => {
+                    let Bringing { next_lsns, pasts, .. } = bringing;
                     // What is being written now may look like damage.
                     let _ = read_log(&self.nodes[node].disk, |stream, block| {
-                        let is_next = block.head.first_lsn.to_native() == *next_lsn;
-                        if usize::from(stream) == core && is_next && *next_lsn <= up_to_lsn {
-                            Pasts::take_one(&mut past, *held_lsn, block);
-                            *next_lsn = Tail::after(block).next_lsn;
+                        let stream = usize::from(stream);
+                        let is_next = block.head.first_lsn.to_native() == next_lsns[stream];
+                        if is_next && next_lsns[stream] <= up_to_lsns[stream] {
+                            pasts.take(block);
+                            next_lsns[stream] = Tail::after(block).next_lsn;
                         }
                     });
-                    *held_lsn = (*held_lsn).max(*next_lsn - 1);
-                    let is_read = *next_lsn > up_to_lsn;
-                    bringing.held = Some(past);
-                    if !is_read {
+                    let mut streams = next_lsns.iter().zip(up_to_lsns);
+                    if !streams.all(|(next, up_to)| next > up_to) {
                         let pause = self.policy_rng.between(2, 20) * MS;
                         self.wake_in(node, pause, Wake::WindowsAgain);
                         return false;
                     }
-                    bringing.step = bringing.catch_up.has_read(bringing.held_lsn);
+                    bringing.step = bringing.catch_up.has_read();
                 }
-                CatchUpStep::HandOver { has_lsn } => {
-                    let past = bringing.held.take().expect("it was read");
-                    self.mail(node, core, ToShard::CatchUp(Some((past, has_lsn))));
+                CatchUpStep::HandOver => {
+                    let past = bringing.pasts.take_out(bringing.core);
+                    assert!(past.is_some(), "they are handed over once");
+                    self.mail(node, core, ToShard::CatchUp(past));
                     return false;
                 }
                 CatchUpStep::GoOn => {
                     self.mail(node, core, ToShard::CatchUp(None));
                     return false;
                 }
-                CatchUpStep::Done if core + 1 < usize::from(self.plan.shards) => {
-                    self.count_brought(bringing);
-                    *bringing =
-                        Bringing { core: core + 1, ..Bringing::new(&Arc::clone(&bringing.policy)) };
-                }
                 CatchUpStep::Done => {
                     self.count_brought(bringing);
-                    return true;
+                    if bringing.core + 1 == self.plan.shards {
+                        return true;
+                    }
+                    bringing.next_core();
                 }
                 CatchUpStep::GaveUp => {
                     self.note(format_args!("node {node}: the windows of a policy were given up"));
@@ -147,6 +152,7 @@ impl Sim {
                         self.mail(node, core, ToShard::ForgetComing);
                     }
                     self.process(node).policies.give_up();
+                    self.broadcast_what_is_read(node);
                     return false;
                 }
             }
@@ -155,6 +161,9 @@ impl Sim {
 
     fn count_brought(&mut self, bringing: &Bringing) {
         self.checks.count("windows brought level");
+        if bringing.policy.reads_siblings() && self.plan.shards > 1 {
+            self.checks.count("windows of several shards' payments brought level");
+        }
         if bringing.was_behind {
             self.checks.count("windows brought level after too much had come");
         }
@@ -185,39 +194,55 @@ impl Sim {
     }
 
     /// The windows of both nodes are those that their logs come to.
-    pub(super) fn compare_windows(&self, leader: usize, policy: &Policy) -> Result<(), String> {
+    pub(super) fn compare_windows(
+        &self,
+        leader: usize,
+        policy: &Policy,
+        decisions: &[RecordHead],
+    ) -> Result<(), String> {
+        if policy.window_values() == 0 {
+            return Ok(());
+        }
+        let is_shared = policy.reads_siblings() && self.plan.shards > 1;
         for node in [leader, 1 - leader] {
             let of_log = read_from(&self.nodes[node].disk, policy, self.plan.shards, None)
                 .map_err(|NotThere| format!("the log of node {node} can't be read"))?;
-            let expected: Vec<Digest> = of_log
-                .iter()
-                .flat_map(|pasts| (0..pasts.shards()).map(|shard| pasts.shard(shard)))
-                .map(|past| past.windows().digest())
-                .collect();
-            let Some(process) = &self.nodes[node].process else { continue };
-            let held: Vec<Digest> = match &process.builder {
-                // A promotion reads them.
-                Some(builder) if builder.pasts().lacks(policy) => continue,
-                Some(_) if expected.is_empty() => continue,
-                Some(builder) => builder.pasts().digests(),
-                None => {
-                    let cores = process.cores.iter();
-                    let pasts = cores.filter_map(|core| core.mover.shard.past());
-                    pasts.map(|past| past.windows().digest()).collect()
+            let mut expected = of_log.map_or_else(Vec::new, Pasts::into_shards).into_iter();
+            let mut compared = Ok(());
+            let mut compare = |held: &Past| {
+                let same = match expected.next() {
+                    None => Err("of a shard that is not there".to_owned()),
+                    Some(mut of_log) if is_shared => {
+                        same_values(policy, held, &mut of_log, decisions)
+                    }
+                    Some(of_log) if of_log.windows().digest() == held.windows().digest() => Ok(()),
+                    Some(_) => Err("their state is another one".to_owned()),
+                };
+                if let (Ok(()), Err(what)) = (&compared, same) {
+                    compared =
+                        Err(format!("the windows of node {node} are not those of its log: {what}"));
                 }
             };
-            if held != expected {
-                return Err(format!(
-                    "the windows of node {node} are not those of its log: {} of {} shards differ",
-                    held.iter().zip(&expected).filter(|(one, other)| one != other).count(),
-                    expected.len()
-                ));
+            let Some(process) = &self.nodes[node].process else { continue };
+            match &process.builder {
+                // A promotion reads them.
+                Some(builder) if builder.pasts().lacks(policy) => continue,
+                Some(builder) => builder.pasts().each(|past| compare(past)),
+                None => {
+                    let cores = process.cores.iter();
+                    cores.filter_map(|core| core.mover.shard.past()).for_each(&mut compare);
+                }
+            }
+            compared?;
+            if expected.next().is_some() {
+                return Err(format!("shards of node {node} lack windows"));
             }
         }
         Ok(())
     }
 
-    /// What was recorded of windows is what the payments before it in its stream come to.
+    /// What was recorded of windows is what the payments before it in its stream come to; what other streams'
+    /// payments are part of lies within what they can have been.
     pub(super) fn compare_seen(
         &self,
         pasts: &mut BTreeMap<(u16, u32), Option<Past>>,
@@ -226,7 +251,10 @@ impl Sim {
     ) -> Result<(), String> {
         let (payer, payee) = recorded_parties(head).ok_or("documents that are none")?;
         for (&version, policy) in policies {
-            let new = || Past::new(policy, self.plan.shards, WindowsKey::of(&KEY)).expect("sound");
+            let new = || {
+                let past = Past::new(policy, self.plan.shards, WindowsKey::of(&KEY));
+                past.expect("sound").map(|past| past.of_shard(stream))
+            };
             let Some(past) = pasts.entry((stream, version)).or_insert_with(new) else { continue };
             if head.policy_version.to_native() == version {
                 let event = past.event(
@@ -240,12 +268,17 @@ impl Sim {
                 let mut recorded = [WindowValue::Evicted; MAX_WINDOW_VALUES];
                 let count = read_windows(extension, &mut recorded).ok_or("no windows recorded")?;
                 // What was looked up in lists stands behind them.
-                let seen = recorded[..count].get(..recomputed.len());
-                if seen != Some(&recomputed) {
+                let seen = recorded[..count].get(..recomputed.len()).ok_or("too few values")?;
+                let asked = policy.rules().windows.asked.iter();
+                let of_stream =
+                    |asked: &Asked| self.plan.shards == 1 || asked.window.subject.is_of_payer();
+                let mut values = asked.zip(seen.iter().zip(&recomputed));
+                if !values.all(|(asked, (one, other))| one == other || !of_stream(asked)) {
                     return Err(format!("windows said {seen:?}, not {recomputed:?}"));
                 }
+                self.compare_shared(policy, head, seen)?;
             }
-            past.add_recorded(payer.document, head);
+            past.take_recorded((stream, stream), payer.document, head);
         }
         Ok(())
     }
@@ -259,19 +292,41 @@ impl Sim {
     }
 }
 
-/// What cores tell of windows.
+/// The broken variant's block, whose payments are added once more.
+pub(super) fn count_again(pasts: &LivePasts, block: &SoundBlock<'_>) {
+    let mut shard = 0;
+    pasts.each(|past| {
+        for (head, _) in block.records().filter(|_| block.place.shard == shard) {
+            let (Some((payer, payee)), Some(verdict)) =
+                (recorded_parties(head), Verdict::from_wire(head.verdict))
+            else {
+                continue;
+            };
+            let decided_at_ns = head.decided_at_ns.to_native();
+            let (payer, payee) = (payer.document, payee.document);
+            let event = past.event(payer, payee, &head.transaction, decided_at_ns);
+            past.windows_mut().add(&event, verdict);
+        }
+        shard += 1;
+    });
+}
+
+/// What cores tell of windows. Gives whether there is another step.
 pub(super) fn told(bringing: &mut Bringing, told: ToControl) -> bool {
-    bringing.step = match told {
-        ToControl::Keeps(lsn, _) => bringing.catch_up.keeps(lsn),
+    let step = match told {
+        ToControl::Keeps(lsn, _) => Some(bringing.catch_up.keeps(lsn)),
+        ToControl::Broadcasts(shard, lsn) => bringing.catch_up.broadcasts(shard, lsn),
         ToControl::CaughtUp(told) => {
             let step = bringing.catch_up.told(&told);
-            if let CaughtUp::TooFarBehind(past, has_lsn, _) = told {
-                (bringing.held, bringing.held_lsn) = (Some(past), has_lsn);
+            if let CaughtUp::TooFarBehind(past, _) = told {
+                bringing.pasts.put_back(bringing.core, past);
                 bringing.was_behind = true;
             }
-            step
+            Some(step)
         }
-        _ => return false,
+        _ => None,
     };
+    let Some(step) = step else { return false };
+    bringing.step = step;
     true
 }

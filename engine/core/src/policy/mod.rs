@@ -107,6 +107,11 @@ impl Policy {
         self.rules.windows.asked.len()
     }
 
+    /// Whether it reads windows to which the payments of all shards belong.
+    pub fn reads_siblings(&self) -> bool {
+        self.rules().windows.across_shards().is_some()
+    }
+
     /// How many values it reads: of windows, and behind them of lists.
     pub const fn values(&self) -> usize {
         self.rules.values()

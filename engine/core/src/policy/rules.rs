@@ -138,7 +138,8 @@ pub struct WindowsAsked {
     /// The values, which conditions read by their places; at most
     /// [`MAX_ASKED`](super::windows::MAX_ASKED).
     pub asked: Box<[Asked]>,
-    /// Keys of each subject that the node keeps, on all shards together.
+    /// Keys of each subject that the node keeps: of those of a payer its shards keep a part each, of all others
+    /// each of them keeps so many.
     pub keys: u32,
 }
 
@@ -157,9 +158,13 @@ impl WindowsAsked {
         if self.asked.is_empty() {
             return Ok(None);
         }
-        let keys = (self.keys as usize).div_ceil(usize::from(shards)).next_power_of_two();
-        let keys = keys.clamp(MIN_KEYS, MAX_KEYS);
-        Windows::new(&self.asked, [keys; Subject::COUNT]).map(Some)
+        let of = |subject: Subject| {
+            let keys = self.keys as usize;
+            // Each shard has its own payers, and everybody's payees.
+            let own = if subject.is_of_payer() { keys.div_ceil(usize::from(shards)) } else { keys };
+            own.next_power_of_two().clamp(MIN_KEYS, MAX_KEYS)
+        };
+        Windows::new(&self.asked, Subject::ALL.map(of)).map(Some)
     }
 
     /// Whether there can be such windows.
@@ -170,15 +175,16 @@ impl WindowsAsked {
         Windows::new(&self.asked, [MIN_KEYS; Subject::COUNT]).map(drop)
     }
 
-    /// Memory that it needs on a node of one shard, bytes, and of that what a payer needs.
-    pub fn bytes(&self) -> (u64, usize) {
+    /// Memory that it needs on a node of so many shards, bytes, and of that what a payer needs.
+    pub fn bytes(&self, shards: u16) -> (u64, usize) {
         let Ok(windows) = Windows::new(&self.asked, [MIN_KEYS; Subject::COUNT]) else {
             return (0, 0);
         };
         let keys = u64::from(self.keys.next_power_of_two());
         let of = |subject: Subject| windows.bytes_per_key(subject);
-        let all: u64 = Subject::ALL.into_iter().map(|subject| of(subject) as u64 * keys).sum();
-        (all, of(Subject::Payer))
+        let tables = |subject: Subject| if subject.is_of_payer() { 1 } else { u64::from(shards) };
+        let bytes = |subject| of(subject) as u64 * keys * tables(subject);
+        (Subject::ALL.into_iter().map(bytes).sum(), of(Subject::Payer))
     }
 
     /// How far back it looks, nanoseconds: what happened longer before a payment is in no window of it.

@@ -1,20 +1,33 @@
 //! The windows of a node that follows: the blocks of each stream are added as they come.
 
 use super::Pasts;
+use super::past::Decisions;
 use crate::log::{SoundBlock, Tail};
-use crate::owner::owner;
 use crate::policy::Policy;
-use crate::policy::windows::{Digest, Past};
-use catraca_wire::DocumentKey;
-use catraca_wire::record::RecordKind;
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use crate::policy::windows::Past;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
+
+/// Windows of one policy, by shard.
+struct Held {
+    shards: Vec<Mutex<Box<Past>>>,
+    /// Payments of all shards' payers are in each.
+    are_shared: bool,
+}
+
+impl From<Pasts> for Held {
+    fn from(pasts: Pasts) -> Self {
+        let shards = pasts.into_shards();
+        let are_shared = shards.iter().any(|past| past.is_shared());
+        Self { shards: shards.into_iter().map(Mutex::new).collect(), are_shared }
+    }
+}
 
 /// Windows, and how far each stream is in them.
 #[derive(Default)]
 pub struct LivePasts {
-    /// Those of one policy, by shard. Written while no block is taken.
-    held: RwLock<Option<Vec<Mutex<Past>>>>,
+    /// Written while no block is taken.
+    held: RwLock<Option<Held>>,
     /// By stream: the record behind the last block that was taken.
     next_lsns: Mutex<BTreeMap<u16, u64>>,
 }
@@ -27,29 +40,18 @@ impl LivePasts {
 
     /// Holds these windows: before the first block is taken.
     pub fn hold(&self, pasts: Option<Pasts>) {
-        let shards = pasts.map(|pasts| pasts.into_shards().into_iter().map(Mutex::new).collect());
-        *self.held.write() = shards;
+        *self.held.write() = pasts.map(Held::from);
     }
 
     /// Takes the next block of a stream.
     pub fn take(&self, block: &SoundBlock<'_>) {
         let held = self.held.read();
         self.next_lsns.lock().insert(block.place.shard, Tail::after(block).next_lsn);
-        let Some(shards) = &*held else { return };
-        let mut past: Option<(u16, MutexGuard<'_, Past>)> = None;
-        for (head, _) in block.records() {
-            if head.kind != RecordKind::Decision.to_wire() {
-                continue;
-            }
-            let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else { continue };
-            let shard = owner(payer, shards.len() as u16);
-            if past.as_ref().is_none_or(|(of, _)| *of != shard) {
-                // The one held is let go first, so that no two threads wait for each other's.
-                drop(past.take());
-                past = Some((shard, shards[usize::from(shard)].lock()));
-            }
-            if let Some((_, past)) = &mut past {
-                past.add_recorded(payer, head);
+        let Some(Held { shards, are_shared }) = &*held else { return };
+        let decisions = Decisions::of(block, shards.len() as u16);
+        for (shard, past) in (0..).zip(shards) {
+            if decisions.concern(shard, *are_shared) {
+                decisions.take(shard, &mut past.lock());
             }
         }
     }
@@ -57,7 +59,7 @@ impl LivePasts {
     /// Whether a policy in force reads windows that are not these.
     pub fn lacks(&self, policy: &Policy) -> bool {
         let held = self.held.read();
-        let is_of = |shards: &Vec<Mutex<Past>>| shards.iter().all(|past| past.lock().is_of(policy));
+        let is_of = |held: &Held| held.shards.iter().all(|past| past.lock().is_of(policy));
         policy.window_values() > 0 && !held.as_ref().is_some_and(is_of)
     }
 
@@ -77,7 +79,7 @@ impl LivePasts {
     ) -> Result<(), E> {
         let mut held = self.held.write();
         let pasts = read(&self.last_lsns())?;
-        *held = Some(pasts.into_shards().into_iter().map(Mutex::new).collect());
+        *held = Some(pasts.into());
         Ok(())
     }
 
@@ -87,19 +89,19 @@ impl LivePasts {
         held.is_some()
     }
 
-    /// A digest of each shard's windows; empty where nothing is held.
-    pub fn digests(&self) -> Vec<Digest> {
+    /// Shows the windows of each shard in turn; none where nothing is held.
+    pub fn each(&self, mut show: impl FnMut(&mut Past)) {
         let held = self.held.read();
-        let shards = held.iter().flatten();
-        shards.map(|past| past.lock().windows().digest()).collect()
+        let shards = held.iter().flat_map(|held| &held.shards);
+        shards.for_each(|past| show(&mut past.lock()));
     }
 
     /// The windows, if they are those of a policy.
-    pub fn into_pasts_of(self, policy: &Policy) -> Option<Vec<Past>> {
+    pub fn into_pasts_of(self, policy: &Policy) -> Option<Pasts> {
         if policy.window_values() == 0 || self.lacks(policy) {
             return None;
         }
-        let shards = self.held.into_inner()?;
-        Some(shards.into_iter().map(Mutex::into_inner).collect())
+        let held = self.held.into_inner()?;
+        Some(held.shards.into_iter().map(Mutex::into_inner).collect())
     }
 }

@@ -1,5 +1,5 @@
 //! Windows rebuilt from the log: every decision of every stream, added in the order of the log to the
-//! windows of the shard that its payer has now.
+//! windows of the shard that its payer has now, and where windows are of more than the payer, to every shard's.
 //!
 //! Streams are read one after the other. So after the number of shards has changed, payments from before of
 //! a payer whose stream is another one now may be added behind later ones: windows take them as payments that
@@ -13,12 +13,13 @@ use crate::policy::Policy;
 use crate::policy::windows::{Past, WindowsFault, WindowsKey};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::ChainKey;
-use catraca_wire::record::RecordKind;
+use catraca_wire::record::{RecordHead, RecordKind};
 use std::ops::RangeInclusive;
 
 /// Windows of each shard.
 pub struct Pasts {
-    shards: Vec<Past>,
+    /// `None`: they are with the shard.
+    shards: Vec<Option<Box<Past>>>,
 }
 
 impl Pasts {
@@ -32,7 +33,7 @@ impl Pasts {
         let mut pasts = Vec::with_capacity(usize::from(shards));
         for _ in 0..shards {
             match Past::new(policy, shards, key)? {
-                Some(past) => pasts.push(past),
+                Some(past) => pasts.push(Some(Box::new(past.of_shard(pasts.len() as u16)))),
                 None => return Ok(None),
             }
         }
@@ -44,14 +45,9 @@ impl Pasts {
         self.shards.len() as u16
     }
 
-    /// Whether a policy reads them as they are.
-    pub fn is_of(&self, policy: &Policy) -> bool {
-        self.shards.iter().all(|past| past.is_of(policy))
-    }
-
     /// How far back they look, nanoseconds.
     pub fn looks_back_ns(&self) -> u64 {
-        self.shards.first().map_or(0, Past::looks_back_ns)
+        self.shards.iter().flatten().next().map_or(0, |past| past.looks_back_ns())
     }
 
     /// A stream begins here: what was cut off before is not known of its payers.
@@ -69,50 +65,82 @@ impl Pasts {
             return;
         }
         let shards = self.shards();
-        let [from, to] = [payers.start(), payers.end()]
-            .map(|&position| usize::from(owner_of_position(position, shards)));
-        for past in &mut self.shards[from..=to] {
-            past.windows_mut().forget_up_to(newest_event_ns);
+        let [from, to] =
+            [payers.start(), payers.end()].map(|&position| owner_of_position(position, shards));
+        for past in self.shards.iter_mut().flatten() {
+            past.forget_up_to(&(from..=to), newest_event_ns);
         }
     }
 
     /// Takes the next block of a stream.
     pub fn take(&mut self, block: &SoundBlock<'_>) {
-        let shards = self.shards();
-        for (head, _) in block.records() {
-            if head.kind != RecordKind::Decision.to_wire() {
-                continue;
-            }
-            let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer) else { continue };
-            self.shards[usize::from(owner(payer, shards))].add_recorded(payer, head);
-        }
-    }
-
-    /// Takes the next block of a shard's own stream into its windows, which have all up to a record.
-    pub fn take_one(past: &mut Past, has_lsn: u64, block: &SoundBlock<'_>) {
-        for (head, _) in block.records() {
-            if head.lsn.to_native() > has_lsn
-                && head.kind == RecordKind::Decision.to_wire()
-                && let Ok(payer) = DocumentKey::from_wire(&head.transaction.payer)
-            {
-                past.add_recorded(payer, head);
+        let decisions = Decisions::of(block, self.shards());
+        for (shard, past) in (0..).zip(&mut self.shards) {
+            if let Some(past) = past {
+                decisions.take(shard, past);
             }
         }
     }
 
-    /// Those of one shard.
-    pub fn shard(&self, shard: u16) -> &Past {
-        &self.shards[usize::from(shard)]
+    /// Those of one shard, where they are here.
+    pub fn shard(&self, shard: u16) -> Option<&Past> {
+        self.shards[usize::from(shard)].as_deref()
     }
 
-    /// By shard.
-    pub fn into_shards(self) -> Vec<Past> {
-        self.shards
+    /// Those of one shard, for the shard.
+    pub fn take_out(&mut self, shard: u16) -> Option<Box<Past>> {
+        self.shards[usize::from(shard)].take()
+    }
+
+    /// Those of one shard, which it could not use yet.
+    pub fn put_back(&mut self, shard: u16, past: Box<Past>) {
+        let before = self.shards[usize::from(shard)].replace(past);
+        assert!(before.is_none(), "windows come back to where they were taken out");
+    }
+
+    /// By shard, where all are here.
+    pub fn into_shards(self) -> Vec<Box<Past>> {
+        let here = |past: Option<Box<Past>>| past.expect("no shard has its windows yet");
+        self.shards.into_iter().map(here).collect()
     }
 }
 
-impl From<Vec<Past>> for Pasts {
-    fn from(shards: Vec<Past>) -> Self {
-        Self { shards }
+/// The decisions of a block, with who owns their payers now.
+pub struct Decisions<'b> {
+    stream: u16,
+    decisions: Vec<(u16, DocumentKey, &'b RecordHead)>,
+}
+
+impl<'b> Decisions<'b> {
+    /// Of a block of a node that has so many shards now.
+    pub fn of(block: &SoundBlock<'b>, shards: u16) -> Self {
+        let decisions = block.records().filter_map(|(head, _)| {
+            let is_decision = head.kind == RecordKind::Decision.to_wire();
+            let payer = DocumentKey::from_wire(&head.transaction.payer).ok()?;
+            is_decision.then(|| (owner(payer, shards), payer, head))
+        });
+        Self { stream: block.place.shard, decisions: decisions.collect() }
+    }
+
+    /// Whether the windows of a shard take any of them.
+    pub fn concern(&self, shard: u16, is_shared: bool) -> bool {
+        is_shared || self.decisions.iter().any(|(owner, ..)| *owner == shard)
+    }
+
+    /// Gives a shard's windows what they lack of them.
+    pub fn take(&self, shard: u16, past: &mut Past) {
+        if !self.concern(shard, past.is_shared()) {
+            return;
+        }
+        for &(owner, payer, head) in &self.decisions {
+            past.take_recorded((self.stream, owner), payer, head);
+        }
+    }
+}
+
+impl FromIterator<Box<Past>> for Pasts {
+    /// By shard.
+    fn from_iter<T: IntoIterator<Item = Box<Past>>>(shards: T) -> Self {
+        Self { shards: shards.into_iter().map(Some).collect() }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::calendar::LocalOffset;
 use crate::policy::lists::InForce;
-use crate::policy::windows::Past;
+use crate::policy::windows::{DecidedPayment, Past};
 use crate::policy::{Batch, Cell, Facts, Party, Policy, Totals};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -24,6 +24,15 @@ pub(super) struct Decided {
     pub payee: Party,
     pub decided_at_ns: u64,
     pub verdict: Verdict,
+}
+
+/// What a candidate is told, in its order.
+#[derive(Debug, Clone, Copy)]
+enum Told {
+    /// A payment that it judges.
+    Decided(Decided),
+    /// One that it only counts in its windows: a sibling has it judged.
+    OfSibling(DecidedPayment),
 }
 
 /// What came of a candidate so far.
@@ -57,7 +66,7 @@ pub struct Candidate {
     offset: LocalOffset,
     /// Payments decided from then on are not looked at, nanoseconds since 1970 UTC.
     until_ns: u64,
-    waiting: VecDeque<Decided>,
+    waiting: VecDeque<Told>,
     batch: Batch,
     values: Box<[WindowValue; MAX_WINDOW_VALUES]>,
     came: CandidateTotals,
@@ -109,7 +118,7 @@ impl Candidate {
             return;
         }
         if self.waiting.len() < MAX_WAITING {
-            return self.waiting.push_back(*decided);
+            return self.waiting.push_back(Told::Decided(*decided));
         }
         // It is in the windows all the same; those that wait see it too early.
         self.came.left_out.add(decided.transaction.amount_centavos.to_native());
@@ -124,6 +133,17 @@ impl Candidate {
         }
     }
 
+    /// A sibling has decided on a payment.
+    pub(super) fn sibling_decided(&mut self, payment: &DecidedPayment) {
+        let Some(past) = self.past.as_mut().filter(|past| past.is_shared()) else { return };
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back(Told::OfSibling(*payment));
+        } else {
+            // Those that wait see it too early.
+            past.take(payment);
+        }
+    }
+
     /// Whether payments wait.
     pub(super) fn waits(&self) -> bool {
         !self.waiting.is_empty()
@@ -133,8 +153,16 @@ impl Candidate {
     pub(super) fn judge(&mut self) {
         let count = self.waiting.len().min(JUDGED_AT_ONCE);
         self.batch.clear();
-        for decided in self.waiting.iter().take(count) {
-            let Decided { transaction, payer, payee, decided_at_ns, verdict } = *decided;
+        for told in self.waiting.iter().take(count) {
+            let Decided { transaction, payer, payee, decided_at_ns, verdict } = match told {
+                Told::Decided(decided) => *decided,
+                Told::OfSibling(payment) => {
+                    if let Some(past) = &mut self.past {
+                        past.take(payment);
+                    }
+                    continue;
+                }
+            };
             let asked = self.policy.window_values();
             if let Some(past) = &mut self.past {
                 let event = past.event(payer.document, payee.document, &transaction, decided_at_ns);
@@ -156,7 +184,11 @@ impl Candidate {
             }
         }
         self.policy.judge(&mut self.batch);
-        for (row, decided) in self.waiting.drain(..count).enumerate() {
+        let decided = self.waiting.drain(..count).filter_map(|told| match told {
+            Told::Decided(decided) => Some(decided),
+            Told::OfSibling(_) => None,
+        });
+        for (row, decided) in decided.enumerate() {
             let centavos = decided.transaction.amount_centavos.to_native();
             self.came.totals.add(decided.verdict, self.batch.judgement(row), centavos);
         }

@@ -39,6 +39,11 @@ impl<B: BlockMemory> Shard<B> {
                 let released = self.payments.keep(room);
                 self.control_out.push(ToControl::Keeps(self.journal.last_lsn(), released));
             }
+            ToShard::Broadcast(is_on) => {
+                self.broadcast.switch(is_on);
+                let (shard, lsn) = (self.settings.shard, self.journal.last_lsn());
+                self.control_out.push(ToControl::Broadcasts(shard, lsn));
+            }
             ToShard::CatchUp(past) => {
                 let caught_up = self.payments.catch_up(past);
                 self.control_out.push(ToControl::CaughtUp(caught_up));
@@ -142,6 +147,7 @@ impl<B: BlockMemory> Shard<B> {
             named: std::mem::replace(&mut self.named, state.named),
         };
         self.offset = LocalOffset::default();
+        self.broadcast.switch(self.policy.reads_siblings());
         self.control_out.push(ToControl::TookOver(Box::new(before)));
     }
 

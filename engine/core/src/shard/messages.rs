@@ -148,9 +148,8 @@ pub enum CaughtUp {
     Behind,
     /// They lack nothing. With room for payments that is no longer used.
     Level(Option<Box<KeptPayments>>),
-    /// More came meanwhile than is kept: here they are back, with the last record that they have, and the
-    /// room.
-    TooFarBehind(Box<Past>, u64, Box<KeptPayments>),
+    /// More came meanwhile than is kept: here they are back, and the room.
+    TooFarBehind(Box<Past>, Box<KeptPayments>),
 }
 
 /// Whether new transactions are taken.
@@ -225,9 +224,11 @@ pub enum ToShard {
     CollectCandidate(Box<CandidateTotals>),
     /// No policy with other windows is coming any more; [`ToControl::ComingForgotten`] follows.
     ForgetComing,
-    /// Windows with all payments up to a record, and so all before those that are kept; or the next turn of
-    /// those that were given: add some of what is kept. [`ToControl::CaughtUp`] follows.
-    CatchUp(Option<(Box<Past>, u64)>),
+    /// Tell the siblings of every payment from here on, or no more; [`ToControl::Broadcasts`] follows.
+    Broadcast(bool),
+    /// Windows with all payments before those that are kept; or the next turn of those that were given: add
+    /// some of what is kept. [`ToControl::CaughtUp`] follows.
+    CatchUp(Option<Box<Past>>),
     /// Append this record with its extension; [`ToControl::RecordDurable`] follows once it is committed.
     AppendRecord(Box<ControlRecord>),
     /// Frames for a connection that asked something; they end its request.
@@ -314,6 +315,8 @@ pub enum ToControl {
     NamedReleased([Option<Arc<InForce>>; 2]),
     /// After [`ToShard::KeepPayments`]: payments behind this record are kept.
     Keeps(u64, Released),
+    /// After [`ToShard::Broadcast`], from this shard: what it said or not is of records behind this one.
+    Broadcasts(u16, u64),
     /// A policy that is no longer tried by this shard, to be freed off the data cores.
     CandidateReleased(Option<Box<Candidate>>),
     /// What came of the policy that is tried, where one is.

@@ -14,6 +14,7 @@ pub mod access;
 pub mod activation;
 pub mod admit;
 mod answers;
+mod broadcast;
 pub mod candidate;
 pub mod catch_up;
 mod checks;
@@ -42,6 +43,7 @@ use crate::replica::CommitTracker;
 use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
+use broadcast::Broadcast;
 use candidate::Candidate;
 use catraca_wire::extension::DecisionExtension;
 use catraca_wire::frame::{
@@ -92,6 +94,8 @@ pub struct Shard<B> {
     policy: Arc<Policy>,
     /// What was paid before.
     payments: Payments,
+    /// What the siblings are told of payments.
+    broadcast: Broadcast,
     /// What the policy needs of the named lists.
     named: Arc<InForce>,
     /// A policy that is tried.
@@ -150,6 +154,8 @@ impl<B: BlockMemory> Shard<B> {
         let durable_lsn = journal.last_lsn();
         let commit = CommitTracker::new(role_config.durability, durable_lsn);
         let segment_told = journal.segment();
+        let mut broadcast = Broadcast::new(settings.shard, settings.shards);
+        broadcast.switch(policy.reads_siblings());
         Self {
             sessions: Sessions::new(settings.connections),
             forwards: Forwards::new(usize::from(settings.shards)),
@@ -159,6 +165,7 @@ impl<B: BlockMemory> Shard<B> {
             today: LocalDay::default(),
             policy,
             payments: Payments::new(past),
+            broadcast,
             named,
             candidate: None,
             batch: Batch::new(),
@@ -390,7 +397,7 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Whether [`Self::next_write`] may have a block.
     pub fn wants_write(&self) -> bool {
-        self.journal.wants_write()
+        self.broadcast.is_empty() && self.journal.wants_write()
     }
 
     /// When [`Self::next_write`] is to be asked again, monotonic nanoseconds, because it holds a
@@ -401,8 +408,9 @@ impl<B: BlockMemory> Shard<B> {
 
     /// The next block to make durable; [`Self::written`] must follow, or the node must end.
     pub fn next_write(&mut self, now: Now) -> Option<BlockWrite<B>> {
-        if !self.journal.wants_write() {
-            // A block that was held may have grown past the end of the last segment.
+        if !self.wants_write() {
+            // Siblings are to know of its payments first; or a block that was held has grown past the end of
+            // the last segment.
             self.gather.not_now();
             return None;
         }

@@ -9,7 +9,7 @@
 
 use super::messages::{CaughtUp, Released};
 use crate::policy::Policy;
-use crate::policy::windows::{Event, Past, Together};
+use crate::policy::windows::{DecidedPayment, Event, Past, Together};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -21,20 +21,9 @@ pub const MAX_KEPT: usize = 1 << 16;
 /// Payments that are added at once between two batches: some 200 µs.
 const ADDED_AT_ONCE: usize = 512;
 
-/// A payment that coming windows lack.
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    lsn: u64,
-    payer: DocumentKey,
-    payee: DocumentKey,
-    transaction: TransactionFields,
-    decided_at_ns: u64,
-    verdict: Verdict,
-}
-
 /// Payments that coming windows lack.
 pub struct KeptPayments {
-    payments: VecDeque<Kept>,
+    payments: VecDeque<DecidedPayment>,
     room: usize,
     added_at_once: usize,
     /// One found no room: what is kept is of no use.
@@ -61,8 +50,8 @@ enum Coming {
     Nothing,
     /// They are read from the log.
     Kept(Box<KeptPayments>),
-    /// They have all up to a record, and lack what is kept.
-    Behind(Box<Past>, u64, Box<KeptPayments>),
+    /// They lack what is kept.
+    Behind(Box<Past>, Box<KeptPayments>),
     /// They lack nothing.
     Level(Box<Past>),
 }
@@ -137,38 +126,39 @@ impl Payments {
         is_read.then_some(values)
     }
 
-    /// Adds a payment of the batch, whose decision is recorded.
+    /// Adds a payment of the batch, by its row, whose decision is recorded. Where windows are coming,
+    /// [`Self::add_to_coming`] follows.
     #[inline]
-    pub fn add(
-        &mut self,
-        (row, lsn): (usize, u64),
-        (payer, payee): (DocumentKey, DocumentKey),
-        transaction: &TransactionFields,
-        decided_at_ns: u64,
-        verdict: Verdict,
-    ) {
+    pub fn add(&mut self, row: usize, verdict: Verdict) {
         if let Some(past) = &mut self.in_force {
             past.windows_mut().add_together(&self.together, row, verdict);
         }
+    }
+
+    /// Whether windows of another policy are coming.
+    #[inline]
+    pub const fn is_coming(&self) -> bool {
+        !matches!(self.coming, Coming::Nothing)
+    }
+
+    /// Adds a payment that a sibling has decided, between two batches.
+    pub fn sibling_decided(&mut self, payment: &DecidedPayment) {
+        if let Some(past) = &mut self.in_force {
+            past.take(payment);
+        }
+        self.add_to_coming(payment);
+    }
+
+    /// Adds a payment to windows that are coming, or keeps it for them.
+    pub fn add_to_coming(&mut self, payment: &DecidedPayment) {
         match &mut self.coming {
             Coming::Nothing => {}
-            Coming::Level(past) => {
-                let event = past.event(payer, payee, transaction, decided_at_ns);
-                past.windows_mut().add(&event, verdict);
-            }
-            Coming::Kept(kept) | Coming::Behind(_, _, kept) => {
+            Coming::Level(past) => past.take(payment),
+            Coming::Kept(kept) | Coming::Behind(_, kept) => {
                 if kept.payments.len() == kept.room {
                     kept.lost = true;
                 } else {
-                    let transaction = *transaction;
-                    kept.payments.push_back(Kept {
-                        lsn,
-                        payer,
-                        payee,
-                        transaction,
-                        decided_at_ns,
-                        verdict,
-                    });
+                    kept.payments.push_back(*payment);
                 }
             }
         }
@@ -187,24 +177,18 @@ impl Payments {
         let (past, room) = match std::mem::take(&mut self.coming) {
             Coming::Nothing => (None, None),
             Coming::Kept(room) => (None, Some(room)),
-            Coming::Behind(past, _, room) => (Some(past), Some(room)),
+            Coming::Behind(past, room) => (Some(past), Some(room)),
             Coming::Level(past) => (Some(past), None),
         };
         Released { pasts: [past, None], room }
     }
 
-    /// Adds some of what was kept to the windows that have all before: those given, with the last record
-    /// that they have, or those given before.
-    pub fn catch_up(&mut self, given: Option<(Box<Past>, u64)>) -> CaughtUp {
-        let (mut past, mut has_lsn, mut kept) = match (std::mem::take(&mut self.coming), given) {
-            (Coming::Kept(mut kept), Some((past, has_lsn))) => {
-                // A block that was read whole may have some of what was kept since.
-                while kept.payments.front().is_some_and(|kept| kept.lsn <= has_lsn) {
-                    kept.payments.pop_front();
-                }
-                (past, has_lsn, kept)
-            }
-            (Coming::Behind(past, has_lsn, kept), None) => (past, has_lsn, kept),
+    /// Adds some of what was kept to the windows that have all before: those given, or those given before. What
+    /// they have of it already they do not take twice: a block that was read whole may hold some.
+    pub fn catch_up(&mut self, given: Option<Box<Past>>) -> CaughtUp {
+        let (mut past, mut kept) = match (std::mem::take(&mut self.coming), given) {
+            (Coming::Kept(kept), Some(past)) => (past, kept),
+            (Coming::Behind(past, kept), None) => (past, kept),
             (Coming::Level(past), None) => {
                 self.coming = Coming::Level(past);
                 return CaughtUp::Level(None);
@@ -214,20 +198,16 @@ impl Payments {
             }
         };
         if kept.lost {
-            return CaughtUp::TooFarBehind(past, has_lsn, kept);
+            return CaughtUp::TooFarBehind(past, kept);
         }
         for _ in 0..kept.added_at_once {
-            let Some(Kept { lsn, payer, payee, transaction, decided_at_ns, verdict }) =
-                kept.payments.pop_front()
-            else {
+            let Some(payment) = kept.payments.pop_front() else {
                 self.coming = Coming::Level(past);
                 return CaughtUp::Level(Some(kept));
             };
-            let event = past.event(payer, payee, &transaction, decided_at_ns);
-            past.windows_mut().add(&event, verdict);
-            has_lsn = lsn;
+            past.take(&payment);
         }
-        self.coming = Coming::Behind(past, has_lsn, kept);
+        self.coming = Coming::Behind(past, kept);
         CaughtUp::Behind
     }
 
@@ -303,6 +283,19 @@ mod tests {
 
     const DECIDED_AT_NS: u64 = 1_800_000_001 * 1_000_000_000;
 
+    fn payment(stream: u16, lsn: u64) -> DecidedPayment {
+        let (payer, payee) = parties();
+        DecidedPayment {
+            stream,
+            lsn,
+            payer,
+            payee,
+            transaction: transaction(),
+            decided_at_ns: DECIDED_AT_NS,
+            verdict: Verdict::Approve,
+        }
+    }
+
     /// Decides on one more payment of the payer; gives what windows said.
     fn pay(payments: &mut Payments, lsn: u64) -> Vec<WindowValue> {
         let (payer, payee) = parties();
@@ -310,7 +303,10 @@ mod tests {
         payments.begin();
         let seen = payments.read(0, 0);
         let seen = seen.expect("it is alone").to_vec();
-        payments.add((0, lsn), parties(), &transaction(), DECIDED_AT_NS, Verdict::Approve);
+        payments.add(0, Verdict::Approve);
+        if payments.is_coming() {
+            payments.add_to_coming(&payment(0, lsn));
+        }
         seen
     }
 
@@ -326,23 +322,16 @@ mod tests {
         assert!(payments.keep(Box::new(KeptPayments::with_room(3, 1))).pasts[0].is_none());
         (6..=7).for_each(|lsn| drop(pay(&mut payments, lsn)));
         let mut coming = past(&day);
-        let (payer, payee) = parties();
-        let add = |coming: &mut Past, count| {
-            for _ in 0..count {
-                let event = coming.event(payer, payee, &transaction(), DECIDED_AT_NS);
-                coming.windows_mut().add(&event, Verdict::Approve);
-            }
-        };
-        add(&mut coming, 6);
-        assert!(matches!(payments.catch_up(Some((coming, 6))), CaughtUp::Behind));
+        (1..=6).for_each(|lsn| coming.take(&payment(0, lsn)));
+        assert!(matches!(payments.catch_up(Some(coming)), CaughtUp::Behind));
         (8..=11).for_each(|lsn| drop(pay(&mut payments, lsn)));
-        let CaughtUp::TooFarBehind(mut coming, has_lsn, _) = payments.catch_up(None) else {
+        let CaughtUp::TooFarBehind(mut coming, _) = payments.catch_up(None) else {
             panic!("there was room for three");
         };
-        assert_eq!(has_lsn, 7, "the one that was kept was added");
+        assert_eq!(coming.last_lsn(0), 6, "the one that was kept and read was taken once");
         drop(payments.keep(Box::new(KeptPayments::with_room(3, 8))));
-        add(&mut coming, 4);
-        assert!(matches!(payments.catch_up(Some((coming, 11))), CaughtUp::Level(Some(_))));
+        (7..=11).for_each(|lsn| coming.take(&payment(0, lsn)));
+        assert!(matches!(payments.catch_up(Some(coming)), CaughtUp::Level(Some(_))));
         drop(pay(&mut payments, 12));
         assert!(matches!(payments.catch_up(None), CaughtUp::Level(None)));
         let released = payments.swap(&day);
@@ -357,11 +346,37 @@ mod tests {
     }
 
     #[test]
+    fn what_siblings_decide_is_in_windows_of_the_payee_once_and_not_in_those_of_the_payer() {
+        let both = policy(1, "payer.count('1h') > 3 || payee.count('1h') > 3");
+        let of_shard = |policy| Box::new(past(policy).of_shard(0));
+        let mut payments = Payments::new(Some(of_shard(&both)));
+        drop(pay(&mut payments, 1));
+        (1..=3).for_each(|lsn| payments.sibling_decided(&payment(1, lsn)));
+        payments.sibling_decided(&payment(1, 3));
+        payments.sibling_decided(&payment(2, 1));
+        let value = WindowValue::Present;
+        assert_eq!(pay(&mut payments, 2), [value(1), value(5)]);
+        // Those of a coming policy, of which the reading has some of each stream.
+        let other = policy(2, "payer.count('1d') > 3 || payee.count('1d') > 3");
+        drop(payments.keep(Box::default()));
+        payments.sibling_decided(&payment(1, 4));
+        drop(pay(&mut payments, 3));
+        let mut coming = of_shard(&other);
+        (1..=2).for_each(|lsn| coming.take(&payment(0, lsn)));
+        (1..=4).for_each(|lsn| coming.take(&payment(1, lsn)));
+        coming.take(&payment(2, 1));
+        assert!(matches!(payments.catch_up(Some(coming)), CaughtUp::Level(Some(_))));
+        payments.sibling_decided(&payment(2, 2));
+        drop(payments.swap(&other));
+        assert_eq!(pay(&mut payments, 4), [value(3), value(9)]);
+    }
+
+    #[test]
     fn what_does_not_come_is_let_go() {
         let hour = policy(1, "payer.count('1h') > 3");
         let mut payments = Payments::new(None);
         drop(payments.keep(Box::default()));
-        assert!(matches!(payments.catch_up(Some((past(&hour), 0))), CaughtUp::Level(_)));
+        assert!(matches!(payments.catch_up(Some(past(&hour))), CaughtUp::Level(_)));
         let released = payments.forget_coming();
         assert!(released.pasts[0].is_some());
         assert!(payments.forget_coming().pasts[0].is_none());

@@ -12,6 +12,7 @@ use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::{Shard, owner};
 use crate::limits;
+use crate::policy::windows::DecidedPayment;
 use crate::policy::{Facts, Party, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
@@ -357,6 +358,11 @@ impl<B: BlockMemory> Shard<B> {
         if self.outbox.is_full() {
             return Err(self.overloaded());
         }
+        if self.broadcast.is_full() {
+            self.counters.overloaded += 1;
+            let detail = "another core does not take what this one decides";
+            return Err(Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, detail));
+        }
         let judged = self.batch.judgement(received.row);
         let decision = judged.decision;
         let list_day = self.today.number;
@@ -402,9 +408,20 @@ impl<B: BlockMemory> Shard<B> {
             Verdict::Deny => self.counters.denied += 1,
         }
         let lsn = record.lsn.to_native();
-        let parties = (prepared.payer, prepared.payee);
-        let place = (received.row, lsn);
-        self.payments.add(place, parties, transaction, now.wall_ns, decision.verdict);
+        self.payments.add(received.row, decision.verdict);
+        if self.payments.is_coming() || self.broadcast.is_on() {
+            let payment = DecidedPayment {
+                stream: self.settings.shard,
+                lsn,
+                payer: prepared.payer,
+                payee: prepared.payee,
+                transaction: *transaction,
+                decided_at_ns: now.wall_ns,
+                verdict: decision.verdict,
+            };
+            self.payments.add_to_coming(&payment);
+            self.broadcast.push(payment);
+        }
         if let Some(candidate) = &mut self.candidate {
             let party = |document, listed, allowed: u64| Party {
                 document,

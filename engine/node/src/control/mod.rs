@@ -308,6 +308,7 @@ async fn dispatch(
                 | ToControl::PolicyReleased(..)
                 | ToControl::NamedReleased(_)
                 | ToControl::Keeps(..)
+                | ToControl::Broadcasts(..)
                 | ToControl::CaughtUp(_)
                 | ToControl::ComingForgotten(_)
                 | ToControl::CandidateReleased(_)

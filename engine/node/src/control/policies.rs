@@ -136,6 +136,7 @@ impl Policies {
             PolicyRequest::EndCandidate => {
                 let changed = self.tried.is_some();
                 self.tried = candidate::set(changing, None).await;
+                self.broadcast_what_is_read(changing).await;
                 return candidate::compare(changing, asker, None, changed).await.map(Some);
             }
             PolicyRequest::Compare => {
@@ -181,12 +182,22 @@ impl Policies {
     ) -> Result<Vec<u8>, Refused> {
         self.is_preparing = false;
         let Prepared { text, file, purpose, windows } = prepared;
-        windows::bring(changing, windows?).await?;
-        let answer = self.carry_out(changing, named, asker, text, file, purpose).await;
+        let answer = match windows::bring(changing, windows?).await {
+            Ok(()) => self.carry_out(changing, named, asker, text, file, purpose).await,
+            Err(refused) => Err(refused),
+        };
         if answer.is_err() {
             windows::forget(changing).await;
+            self.broadcast_what_is_read(changing).await;
         }
         answer
+    }
+
+    /// Has the cores tell each other of payments as long as a policy reads that.
+    async fn broadcast_what_is_read(&self, changing: &mut Changing) {
+        let tried = self.tried.as_ref().is_some_and(|tried| tried.policy.reads_siblings());
+        // It fails when the node stops.
+        let _ = windows::broadcast(changing, tried || self.ready.reads_siblings()).await;
     }
 
     /// Takes a policy into force, or has it tried; every core has its windows.
@@ -203,12 +214,14 @@ impl Policies {
         match purpose {
             Purpose::Decide => {
                 self.activate(changing, looked_up, asker, text, file).await?;
+                self.broadcast_what_is_read(changing).await;
                 Ok(self.answer(asker, true))
             }
             Purpose::Try { until_ns } => {
                 let policy = Policy::new(u32::MAX, file.zone, file.rules).into();
                 let wanted = Wanted { id: file.id, policy, named: looked_up, until_ns };
                 self.tried = candidate::set(changing, Some(wanted)).await;
+                self.broadcast_what_is_read(changing).await;
                 candidate::compare(changing, asker, self.tried.as_ref(), true).await
             }
         }

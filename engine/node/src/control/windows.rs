@@ -6,7 +6,7 @@ use super::changes::Changing;
 use super::list_request::Refused;
 use crate::available_memory;
 use crate::log_files::past::{Pace, PastError, PastReading};
-use crate::policy_windows::{self, by_stream, needs_one_shard};
+use crate::policy_windows::{self, by_stream};
 use catraca_core::policy::Policy;
 use catraca_core::policy::windows::Past;
 use catraca_core::rebuild::Pasts;
@@ -31,10 +31,7 @@ pub(super) struct Read {
 pub(super) async fn read_all(control: &Rc<Control>, policy: &Arc<Policy>) -> Result<Read, Refused> {
     let shards = control.shards() as u16;
     let refuse = |why: String| Refused(ErrorCode::Failed, why);
-    if let Some(why) = needs_one_shard(policy, shards) {
-        return Err(refuse(why));
-    }
-    if let Some(why) = available_memory::lacks_memory(policy) {
+    if let Some(why) = available_memory::lacks_memory(policy, shards) {
         return Err(refuse(why));
     }
     let log = control.replication.own_log();
@@ -54,19 +51,31 @@ pub(super) async fn read_all(control: &Rc<Control>, policy: &Arc<Policy>) -> Res
     .await
 }
 
-/// Brings every core its windows. Where that fails, no core keeps any.
+/// Brings every core its windows. Where that fails, [`forget`] follows.
 pub(super) async fn bring(changing: &mut Changing, read: Read) -> Result<(), Refused> {
-    let Read { mut reading, pasts } = read;
-    for (shard, past) in pasts.into_shards().into_iter().map(Box::new).enumerate() {
-        match catch_up(changing, shard, past, reading).await {
-            Ok(reads_on) => reading = reads_on,
-            Err(refused) => {
-                forget(changing).await;
-                return Err(refused);
-            }
-        }
+    let Read { mut reading, mut pasts } = read;
+    for shard in 0..pasts.shards() {
+        (reading, pasts) = catch_up(changing, shard, reading, pasts).await?;
     }
     Ok(())
+}
+
+/// Has every core tell its siblings what it decides, or no more. Gives behind which record of its stream each
+/// does.
+pub(super) async fn broadcast(
+    changing: &mut Changing,
+    is_on: bool,
+) -> Result<Vec<(u16, u64)>, Refused> {
+    changing.control.tell_all(|| ToShard::Broadcast(is_on)).await;
+    let mut behind = Vec::new();
+    for _ in 0..changing.control.shards() {
+        let broadcasts = |event: &ToControl| matches!(event, ToControl::Broadcasts(..));
+        let Some(ToControl::Broadcasts(shard, lsn)) = changing.event(broadcasts).await else {
+            return Err(stopping());
+        };
+        behind.push((shard, lsn));
+    }
+    Ok(behind)
 }
 
 /// No core keeps windows of a coming policy any more.
@@ -80,23 +89,23 @@ pub(super) async fn forget(changing: &mut Changing) {
     }
 }
 
-/// Brings the windows of one core level with its last payment.
+/// Brings the windows of one core level with its last payment, and its siblings' where they count. Those of the
+/// cores behind it are read on with them.
 async fn catch_up(
     changing: &mut Changing,
-    shard: usize,
-    past: Box<Past>,
+    shard: u16,
     mut reading: PastReading,
-) -> Result<PastReading, Refused> {
+    mut pasts: Pasts,
+) -> Result<(PastReading, Pasts), Refused> {
     reading.set_pace(Pace::Full);
-    let mut catch_up = CatchUp::default();
-    // With the core, or here; and the last record that they have.
-    let (mut held, mut held_lsn) = (Some(past), 0);
+    let is_shared = pasts.shard(shard).is_some_and(Past::is_shared);
+    let mut catch_up = CatchUp::new(shard, pasts.shards(), is_shared);
     let mut step = catch_up.begin();
     loop {
         step = match step {
             CatchUpStep::Keep => {
                 let room = Box::<KeptPayments>::default();
-                changing.control.tell(shard, ToShard::KeepPayments(room)).await;
+                changing.control.tell(shard.into(), ToShard::KeepPayments(room)).await;
                 let keeps = |event: &ToControl| matches!(event, ToControl::Keeps(..));
                 match changing.event(keeps).await {
                     Some(ToControl::Keeps(lsn, released)) => {
@@ -106,51 +115,66 @@ async fn catch_up(
                     _ => return Err(stopping()),
                 }
             }
-            CatchUpStep::Read { up_to_lsn } => {
-                let control = Rc::clone(&changing.control);
-                // A write that takes too long ends the node.
-                while control.channels.feeds[shard].durable_lsn() < up_to_lsn {
-                    if control.stop_reading.load(Ordering::Relaxed) {
-                        return Err(stopping());
-                    }
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-                let mut past = held.take().expect("it is read before it is handed over");
-                (reading, held, held_lsn) = aside(move || {
-                    let has_lsn = reading.up_to(shard as u16, up_to_lsn, &mut past, held_lsn)?;
-                    Ok((reading, Some(past), has_lsn))
+            CatchUpStep::Broadcast => {
+                let behind = broadcast(changing, true).await?;
+                let mut steps = behind.into_iter().map(|(of, lsn)| catch_up.broadcasts(of, lsn));
+                steps.find_map(|step| step).expect("every core has said so")
+            }
+            CatchUpStep::Read { up_to_lsns } => {
+                wait_until_durable(&changing.control, &up_to_lsns).await?;
+                (reading, pasts) = aside(move || {
+                    reading.up_to(&mut pasts, &up_to_lsns)?;
+                    Ok((reading, pasts))
                 })
                 .await?;
-                catch_up.has_read(held_lsn)
+                catch_up.has_read()
             }
-            CatchUpStep::HandOver { .. } | CatchUpStep::GoOn => {
-                let given = match step {
-                    CatchUpStep::HandOver { has_lsn } => held.take().map(|past| (past, has_lsn)),
-                    _ => None,
-                };
-                changing.control.tell(shard, ToShard::CatchUp(given)).await;
+            CatchUpStep::HandOver | CatchUpStep::GoOn => {
+                let is_given = step == CatchUpStep::HandOver;
+                let given = is_given.then(|| pasts.take_out(shard)).flatten();
+                changing.control.tell(shard.into(), ToShard::CatchUp(given)).await;
                 let caught_up = |event: &ToControl| matches!(event, ToControl::CaughtUp(_));
                 let Some(ToControl::CaughtUp(told)) = changing.event(caught_up).await else {
                     return Err(stopping());
                 };
                 let next = catch_up.told(&told);
-                if let CaughtUp::TooFarBehind(past, has_lsn, _) = told {
-                    (held, held_lsn) = (Some(past), has_lsn);
+                match told {
+                    CaughtUp::TooFarBehind(past, room) => {
+                        pasts.put_back(shard, past);
+                        free(Released { room: Some(room), ..Released::default() });
+                    }
+                    CaughtUp::Level(Some(room)) => {
+                        free(Released { room: Some(room), ..Released::default() });
+                    }
+                    CaughtUp::Level(None) | CaughtUp::Behind => {}
                 }
                 next
             }
             CatchUpStep::Done => {
                 // Cores that follow have more to read.
                 reading.set_pace(Pace::Beside);
-                return Ok(reading);
+                return Ok((reading, pasts));
             }
             CatchUpStep::GaveUp => {
-                free(Released { pasts: [held, None], room: None });
+                drop(tokio::task::spawn_blocking(move || drop(pasts)));
                 let why = "the node decides faster than its log is read for the policy's windows; nothing changed: try again with less load";
                 return Err(Refused(ErrorCode::Failed, why.to_owned()));
             }
         };
     }
+}
+
+/// Waits until these records are on the disk, by stream. A write that takes too long ends the node.
+async fn wait_until_durable(control: &Control, lsns: &[u64]) -> Result<(), Refused> {
+    for (feed, &lsn) in control.channels.feeds.iter().zip(lsns) {
+        while feed.durable_lsn() < lsn {
+            if control.stop_reading.load(Ordering::Relaxed) {
+                return Err(stopping());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn stopping() -> Refused {

@@ -1,6 +1,7 @@
 //! One client connection: a task that reads and a task that writes, both as long-lived as the
 //! connection.
 
+use super::broadcast;
 use super::core::Core;
 use super::event::Event;
 use super::yield_to_reactor;
@@ -96,7 +97,9 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
 
 fn feed(core: &Core, id: ConnectionId, bytes: &[u8], received_ns: u64) {
     let mut shard = core.shard.borrow_mut();
+    broadcast::take(core, &mut shard);
     shard.receive(id, bytes, received_ns, core.now());
+    broadcast::deliver(core, &mut shard);
     shard.date_decisions(core.mono_ns());
 }
 

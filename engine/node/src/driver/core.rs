@@ -3,11 +3,11 @@
 use super::connection::Connection;
 use super::disk::Disk;
 use super::event::Event;
-use super::{CoreSetup, accept, disk};
+use super::{CoreSetup, accept, broadcast, disk};
 use crate::block_file::DirectBlock;
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
-use crate::mailbox::{Mailbox, any_message, take_fairly};
+use crate::mailbox::{Mailbox, any_message, any_message_or_filling, take_fairly};
 use crate::socket;
 use catraca_core::limits::{READ_BUFFER_LEN, TICK};
 use catraca_core::shard::Shard;
@@ -69,6 +69,7 @@ impl Core {
     /// thread, and wakes the tasks that have something to do.
     pub fn after_work(&self) {
         let mut shard = self.shard.borrow_mut();
+        broadcast::deliver(self, &mut shard);
         if !shard.mesh_out().is_empty() {
             let mut woken = 0u64;
             for (to, message) in shard.mesh_out().drain(..) {
@@ -188,15 +189,18 @@ async fn take_messages(core: Rc<Core>) {
     let channels = Arc::clone(&core.channels);
     let control = &channels.to_shard[core.shard_index];
     let siblings: Vec<_> = channels.mesh[core.shard_index].iter().collect();
+    let broadcasts: Vec<_> = channels.broadcast[core.shard_index].iter().collect();
     let mut turn = 0_usize;
     loop {
-        any_message(control, &siblings).await;
+        any_message_or_filling(control, &siblings, &broadcasts).await;
         // What is left over wakes this task again at once, when others have had their turn.
         turn = turn.wrapping_add(1);
         {
             let mut shard = core.shard.borrow_mut();
             let now = core.now();
+            broadcast::take(&core, &mut shard);
             take_fairly(&siblings, turn, INBOX_BATCH, |from, message| {
+                broadcast::take(&core, &mut shard);
                 shard.mesh(from as u16, message, now)
             });
             shard.date_decisions(core.mono_ns());
@@ -229,6 +233,8 @@ async fn tick(core: Rc<Core>) {
         glommio::timer::sleep(TICK).await;
         {
             let mut shard = core.shard.borrow_mut();
+            // A core without work takes them here.
+            broadcast::take(&core, &mut shard);
             shard.tick(core.now());
             core.channels.counters[core.shard_index].publish(&shard.counters());
         }

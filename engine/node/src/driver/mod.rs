@@ -13,6 +13,7 @@
 //! - The first park of a process takes up to 80 ms, so each core parks once before it listens.
 
 mod accept;
+mod broadcast;
 mod connection;
 mod core;
 mod disk;

@@ -19,7 +19,7 @@ use crate::log_files::lookup::OwnLog;
 use crate::log_files::segment::{self, NewSegment};
 use crate::memory_ahead;
 use crate::policy_file;
-use crate::policy_windows::{self, by_stream, needs_one_shard};
+use crate::policy_windows::{self, by_stream};
 use crate::replication::{FollowingSetup, Replication, ReplicationSetup, advertised};
 use crate::signals::StopSignals;
 use crate::threads;
@@ -110,10 +110,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let own_log =
         OwnLog { data_dir: data_dir.path().to_owned(), cluster_id: data_dir.cluster_id, key };
     let last_by_stream = by_stream(last_lsns.iter().copied());
-    if let Some(why) = needs_one_shard(&policy, shards) {
-        return Err(Failure::new(Status::Usage, why));
-    }
-    if let Some(why) = available_memory::lacks_memory(&policy) {
+    if let Some(why) = available_memory::lacks_memory(&policy, shards) {
         return Err(Failure::new(Status::Environment, why));
     }
     let pasts = policy_windows::read(own_log, &policy, shards, &last_by_stream)
@@ -213,7 +210,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         builder.pasts().hold(pasts);
         Some(FollowingSetup { builder, boundaries, snapshot: snapshot.clone() })
     } else {
-        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+        let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards);
         for (shard, dedupe) in builder.into_dedupes().into_iter().enumerate() {
             start(shard, dedupe, lists(), pasts.next())?;
         }

@@ -10,7 +10,7 @@ use crate::fatal::Status;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
-use catraca_core::policy::windows::{Past, WindowsFault};
+use catraca_core::policy::windows::WindowsFault;
 use catraca_core::rebuild::Pasts;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,20 +124,16 @@ impl PastReading {
         last_lsns.iter().map(|(stream, last)| (last + 1).saturating_sub(next(stream))).sum()
     }
 
-    /// Reads on up to a record, that record and the rest of its block included, of a shard's stream into its
-    /// windows, which have all up to `has_lsn`. Gives the last record that was read.
+    /// Reads streams on up to these records, each and the rest of its block included; 0: not that one. Into windows
+    /// that have all that was read before.
     ///
     /// # Errors
     /// [`PastError`].
-    pub fn up_to(
-        &mut self,
-        shard: u16,
-        lsn: u64,
-        past: &mut Past,
-        has_lsn: u64,
-    ) -> Result<u64, PastError> {
-        self.read(shard, lsn, |block| Pasts::take_one(past, has_lsn, block))?;
-        Ok(self.places.get(&shard).map_or(0, |(_, tail)| tail.next_lsn - 1))
+    pub fn up_to(&mut self, pasts: &mut Pasts, lsns: &[u64]) -> Result<(), PastError> {
+        for (stream, &lsn) in (0..).zip(lsns) {
+            self.read(stream, lsn, |block| pasts.take(block))?;
+        }
+        Ok(())
     }
 
     /// Records read.

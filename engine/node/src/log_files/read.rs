@@ -51,7 +51,7 @@ pub struct StreamRead {
 }
 
 /// The log of a data directory, for reading.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct LogReader {
     data_dir: PathBuf,
     shards: Vec<u16>,

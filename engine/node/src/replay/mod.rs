@@ -4,6 +4,7 @@
 mod history;
 mod labels;
 mod named;
+mod siblings;
 mod truth;
 mod what_if;
 mod windows;
@@ -15,6 +16,7 @@ pub use truth::{MATURE_AFTER_DAYS, Score, Scores, Skipped, Truth};
 pub use what_if::{Changed, WhatIf};
 pub use windows::{MAX_WINDOW_SETS, windows_at};
 
+use crate::log_files::LogReader;
 use catraca_core::log::SoundBlock;
 use catraca_core::log::start::LogStart;
 use catraca_core::policy::language::{ROWS, RowSet};
@@ -33,7 +35,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use truth::Standing;
-use windows::Along;
+use windows::{Agreement, Along};
 
 /// Differing decisions that are kept to be shown.
 pub const MAX_SHOWN: usize = 20;
@@ -81,6 +83,9 @@ pub struct Found {
     /// Decisions whose windows were taken as recorded: the log has records of several numbers of shards, or
     /// its policies read too many different windows.
     pub windows_as_recorded: u64,
+    /// Decisions of [`Self::windows_recomputed`] that saw of payments decided by other shards at about the same
+    /// moment others than the order of their times comes to.
+    pub windows_concurrent: u64,
 }
 
 /// What neighbours that are judged together have in common.
@@ -162,9 +167,14 @@ impl<'h> Replay<'h> {
     ///
     /// # Errors
     /// There can be no such windows.
-    pub fn next_stream(&mut self, stream: u16, start: &LogStart) -> Result<(), WindowsFault> {
+    pub fn next_stream(
+        &mut self,
+        log: &LogReader,
+        stream: u16,
+        start: &LogStart,
+    ) -> Result<(), WindowsFault> {
         self.lists = ListsThen::new();
-        self.along.begin(stream, start)
+        self.along.begin(log, stream, start)
     }
 
     /// Takes the next block of the stream.
@@ -209,16 +219,16 @@ impl<'h> Replay<'h> {
     /// Whether what was recorded of windows is what the payments before it come to.
     fn windows_agree(&mut self, version: u32, extension: &[u8]) -> bool {
         let reads = self.history.policy_of(version).is_some_and(|p| p.window_values() > 0);
-        let Some(recomputed) = self.along.of_version(version) else {
+        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+        // What can't be read is told as such.
+        let Some(count) = read_windows(extension, &mut values) else { return true };
+        let Some(agreement) = self.along.agree(version, &values[..count]) else {
             self.found.windows_as_recorded += u64::from(reads);
             return true;
         };
         self.found.windows_recomputed += 1;
-        let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
-        // What can't be read is told as such.
-        read_windows(extension, &mut values)
-            .and_then(|count| values[..count].get(..recomputed.len()))
-            .is_none_or(|recorded| windows::agree(recorded, recomputed))
+        self.found.windows_concurrent += u64::from(agreement == Agreement::ButForSiblings);
+        agreement != Agreement::No
     }
 
     /// What the lists know of payer and payee, looked up again where that can be.

@@ -65,11 +65,6 @@ impl WhatIf {
         }
     }
 
-    /// Why it can't be held against a log of so many streams; `None` where it can.
-    pub fn needs_one_stream(&self, streams: u16) -> Option<String> {
-        crate::policy_windows::needs_one_shard(&self.policy, streams)
-    }
-
     /// The other policy.
     pub const fn policy(&self) -> &Arc<Policy> {
         &self.policy

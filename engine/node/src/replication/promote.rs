@@ -95,14 +95,13 @@ pub(super) fn take_over(
     let shards = usize::from(replication.setup.shards);
     *replication.dormant.lock() = tails.iter().skip(shards).map(|tail| tail.next_lsn - 1).collect();
     let (dedupes, pasts) = following.builder.into_tables();
-    let pasts = pasts.into_pasts_of(&policy).map(Pasts::from);
-    let pasts = pasts.or_else(|| {
+    let pasts = pasts.into_pasts_of(&policy).or_else(|| {
         let last_lsns = by_stream(tails.iter().map(|tail| tail.next_lsn - 1));
         let shards = replication.setup.shards;
         policy_windows::read(replication.own_log(), &policy, shards, &last_lsns)
             .unwrap_or_else(|error| unusable(error.to_string()))
     });
-    let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards).map(Box::new);
+    let mut pasts = pasts.into_iter().flat_map(Pasts::into_shards);
     for (shard, dedupe) in dedupes.into_iter().enumerate() {
         let tail = &tails[shard];
         // The new epoch has begun: a node that can't go on ends, and finds itself the primary when

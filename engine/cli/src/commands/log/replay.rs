@@ -111,9 +111,6 @@ pub fn run(args: &Args) -> Outcome {
     let history = History::read(&log, &args.data_dir)?;
     let streams = log.shards().len() as u16;
     let what_if = candidate.as_ref().map(WhatIf::new);
-    if let Some(why) = what_if.as_ref().and_then(|what_if| what_if.needs_one_stream(streams)) {
-        return Err(Failure::failed(why));
-    }
     let windows_key = key.as_ref().map_or_else(WindowsKey::without_secret, WindowsKey::of);
     let mut replay = Replay::new(&history, from..to, what_if, (streams, windows_key))
         .held_to_labels(args.labels_as_of);
@@ -121,7 +118,9 @@ pub fn run(args: &Args) -> Outcome {
     let mut damaged = Vec::new();
     for &shard in log.shards() {
         let start = log.start(shard)?;
-        replay.next_stream(shard, &start).map_err(|error| Failure::failed(error.to_string()))?;
+        replay
+            .next_stream(&log, shard, &start)
+            .map_err(|error| Failure::failed(error.to_string()))?;
         let read = log.blocks(shard, start.tail, |block| {
             bar.inc(block.head.padded_len() as u64);
             replay.block(block);
@@ -210,6 +209,7 @@ impl Replayed<'_> {
             "unreadable": found.unreadable,
             "windows_recomputed": found.windows_recomputed,
             "windows_as_recorded": found.windows_as_recorded,
+            "windows_concurrent": found.windows_concurrent,
             "damaged": self.damaged,
             "policies": self.history.policies().map(|policy| json!({
                 "version": policy.text.version,
@@ -269,6 +269,12 @@ impl Replayed<'_> {
             remarks.push(format!(
                 "the windows of {} decisions were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
                 found.windows_as_recorded
+            ));
+        }
+        if found.windows_concurrent > 0 {
+            remarks.push(format!(
+                "{} decisions saw others of the payments that other cores decided at about the same moment than their times say: a log does not hold which of them was first",
+                found.windows_concurrent
             ));
         }
         if found.without_list_day > 0 {

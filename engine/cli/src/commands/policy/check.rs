@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Outcome {
             Ok(policy) => (Some(policy), Vec::new()),
             Err(faults) => (None, faults.iter().map(fault_report).collect()),
         };
-        let bytes = policy.map_or((0, 0), |policy| policy.rules.windows.bytes());
+        let bytes = policy.map_or((0, 0), |policy| policy.rules.windows.bytes(1));
         let report = Report {
             file: args.file.display().to_string(),
             sound,
@@ -172,7 +172,7 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
     );
     let windows = &policy.rules.windows;
     if !windows.asked.is_empty() {
-        let (bytes, bytes_of_payer) = windows.bytes();
+        let (bytes, bytes_of_payer) = windows.bytes(1);
         text.push_str(&format!(
             "{}, {bytes_of_payer} bytes for each payer, at most {} MiB for {} keys of each subject\n",
             counted(windows.asked.len(), "value of windows", "values of windows"),

@@ -42,7 +42,7 @@ pub use catraca_wire::extension::WindowValue as Value;
 
 pub use self::checkpoint::{CheckpointFault, Digest};
 pub use self::key::WindowsKey;
-pub use self::past::Past;
+pub use self::past::{DecidedPayment, Past};
 pub use self::set::SET_MAX;
 pub use self::spec::{
     Asked, Filter, Function, Keys, MAX_ASKED, MAX_BUCKETS, MAX_ENTRY_LEN, MAX_KEYS, MAX_SPAN_S,
@@ -182,9 +182,21 @@ impl Windows {
 
     /// Adds a payment that was decided so, to every window that it belongs to.
     pub fn add(&mut self, event: &Event, verdict: Verdict) {
+        self.add_where(event, verdict, |_| true);
+    }
+
+    /// Adds a payment that another shard decided: to windows of subjects whose payments several shards
+    /// decide. What is of its payer stays with that shard.
+    pub fn add_of_sibling(&mut self, event: &Event, verdict: Verdict) {
+        self.add_where(event, verdict, |subject| !subject.is_of_payer());
+    }
+
+    #[inline]
+    fn add_where(&mut self, event: &Event, verdict: Verdict, wanted: impl Fn(Subject) -> bool) {
         let payment = Payment::new(event);
         for (layout, table) in &mut self.tables {
-            if let Some(key) = event.keys[layout.subject as usize]
+            if wanted(layout.subject)
+                && let Some(key) = event.keys[layout.subject as usize]
                 && layout.takes(&payment, verdict)
             {
                 let slot = table.take(key);
@@ -196,9 +208,20 @@ impl Windows {
     /// Has forgotten what happened up to this time, nanoseconds since 1970 UTC, but for what was added:
     /// windows that begin without the payments before them say so. Goes over all keys.
     pub fn forget_up_to(&mut self, event_time_ns: u64) {
+        self.forget_where(event_time_ns, |_| true);
+    }
+
+    /// Likewise of payments that another shard decided.
+    pub fn forget_of_sibling_up_to(&mut self, event_time_ns: u64) {
+        self.forget_where(event_time_ns, |subject| !subject.is_of_payer());
+    }
+
+    fn forget_where(&mut self, event_time_ns: u64, wanted: impl Fn(Subject) -> bool) {
         let time_s = Moment::new(event_time_ns, u64::MAX, 0).time_s;
-        for (_, table) in &mut self.tables {
-            table.forget_up_to(time_s);
+        for (layout, table) in &mut self.tables {
+            if wanted(layout.subject) {
+                table.forget_up_to(time_s);
+            }
         }
     }
 

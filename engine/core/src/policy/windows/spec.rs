@@ -61,7 +61,7 @@ impl Subject {
 }
 
 impl Subject {
-    /// Whether all payments of a key have one payer.
+    /// Whether all payments of a key have one payer, so that one shard decides them all.
     pub const fn is_of_payer(self) -> bool {
         matches!(self, Self::Payer | Self::PayerToPayee | Self::PayerToDevice)
     }
