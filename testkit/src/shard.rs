@@ -8,12 +8,14 @@
 mod client;
 mod disk;
 mod mover;
+mod options;
 mod world;
 
 pub use client::{Client, Reply};
 pub use disk::{Disk, Fault, Tear};
 pub use mover::ShardMover;
-pub use world::{CLUSTER, KEY, NOON_NS, Options, World};
+pub use options::Options;
+pub use world::{CLUSTER, KEY, NOON_NS, World};
 
 use bytemuck::Zeroable;
 use catraca_core::blacklist::synthetic::document;

@@ -7,23 +7,20 @@
 use super::client::{Client, Reply};
 use super::disk::{Disk, Tear};
 use super::mover::ShardMover;
-use catraca_core::blacklist::{Lists, Overlay};
-use catraca_core::calendar::Zone;
-use catraca_core::limits::{BLOCK_BUFFERS, BROADCAST_QUEUE_LEN, MESH_QUEUE_LEN};
+use super::options::Options;
+use catraca_core::limits::{BROADCAST_QUEUE_LEN, MESH_QUEUE_LEN};
 use catraca_core::log::recovery::Recovery;
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_core::policy::Policy;
 use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::rebuild::Builder;
-use catraca_core::shard::access::Access;
-use catraca_core::shard::admit::EventTimeLimits;
-use catraca_core::shard::dedupe::{self, Dedupe, DedupeKey};
+use catraca_core::shard::Shard;
+use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
 use catraca_core::shard::messages::{
     Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard,
 };
-use catraca_core::shard::{Shard, ShardSettings};
-use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN};
+use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN};
 use catraca_wire::frame::{
     Durability, FixedFrame, HelloFrame, Role, SubmitFrame, TransactionFields,
 };
@@ -38,46 +35,6 @@ pub const CLUSTER: [u8; 16] = *b"cluster of tests";
 /// 2026-11-23T12:00:00Z.
 pub const NOON_NS: u64 = 1_795_435_200_000_000_000;
 const SECRET: [u8; 16] = [7; 16];
-
-/// How a node is set up.
-#[derive(Clone)]
-pub struct Options {
-    pub shards: u16,
-    pub in_flight: u32,
-    pub connections: usize,
-    /// Block buffers of each shard.
-    pub buffers: usize,
-    /// Segments that exist, and of which the journal knows.
-    pub segments: u32,
-    pub segment_len: usize,
-    pub dedupe_entries: usize,
-    pub event_time: EventTimeLimits,
-    pub access: Access,
-    pub lists: Lists,
-    /// Shards from this one on are a standby's still: a promotion has not reached them.
-    pub standbys_from: u16,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            shards: 1,
-            in_flight: 1024,
-            connections: 100,
-            buffers: BLOCK_BUFFERS,
-            segments: 2,
-            segment_len: SEGMENT_HEAD_LEN + MAX_BLOCK_LEN,
-            dedupe_entries: dedupe::MIN_ENTRIES,
-            event_time: EventTimeLimits {
-                age_ns: 24 * 3_600_000_000_000,
-                ahead_ns: 300_000_000_000,
-            },
-            access: Access::open(),
-            lists: Lists::new(None, Overlay::new()),
-            standbys_from: u16::MAX,
-        }
-    }
-}
 
 /// One core: a shard and its disk.
 pub struct Core {
@@ -99,19 +56,6 @@ pub struct World {
     epoch: u32,
     /// A write failed: the process has ended, and nothing reaches a client any more.
     pub ended: bool,
-}
-
-fn settings(options: &Options, shard: u16) -> ShardSettings {
-    ShardSettings {
-        shard,
-        shards: options.shards,
-        node_id: [1; 16],
-        connections: options.connections,
-        in_flight: options.in_flight,
-        event_time: options.event_time,
-        access: Arc::new(options.access.clone()),
-        zone: Zone::default(),
-    }
 }
 
 impl Default for World {
@@ -160,7 +104,7 @@ impl World {
             (self.options.segment_len as u64, self.options.segments);
         let journal =
             Journal::new(JournalSetup { identity, key: KEY, start, segment_len, segments_ready });
-        let (settings, lists) = (settings(&self.options, shard), self.options.lists.clone());
+        let (settings, lists) = (self.options.settings(shard), self.options.lists.clone());
         let (policy, named) = (Policy::blacklist_only().into(), Arc::default());
         let state = ShardState { dedupe, lists, policy, past: None, named };
         let mut role_config = RoleConfig::primary(Durability::Single);
