@@ -348,13 +348,19 @@ impl Check<'_> {
                     "multiply by a plain number",
                 )),
             },
+            Binary::Ratio if b.constant == Some(0) => Err(Fault::new(
+                b.span,
+                "it is divided by zero",
+                "write what it is held to, and then to what: ratio(tx.amount, payer.avg(\"30d\"))",
+            )),
+            Binary::Ratio => units(x, y, span).map(|_| Unit::Plain),
             Binary::Divide | Binary::Remainder => {
                 match b.constant {
                     None => {
                         return Err(Fault::new(
                             b.span,
                             "what divides may be zero",
-                            "divide by a number that stands here, or multiply: a / b > 3 is a > 3 * b",
+                            "divide by a number that stands here, or multiply: a / b > 3 is a > 3 * b; or write ratio(a, b) > 3000",
                         ));
                     }
                     Some(0) => {
@@ -458,7 +464,7 @@ impl Check<'_> {
         let Some(&(_, unit, worth)) = FUNCTIONS.iter().find(|(known, ..)| *known == written) else {
             let known: Vec<_> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
             let message = format!("there is no function {written}");
-            let help = format!("there are has, known, exact, {}", known.join(", "));
+            let help = format!("there are has, known, exact, ratio, {}", known.join(", "));
             return Err(Fault::new(name, message, help));
         };
         let (Type::Int(Unit::Plain), Some(value)) = (x.ty, x.constant) else {

@@ -2,7 +2,7 @@
 
 use super::fields::Field;
 use super::parse::Binary;
-use super::program::{MAX_STACK, Op, Program, Source};
+use super::program::{MAX_STACK, Op, Program, Source, ratio};
 use super::rows::{Numbers, ROWS, RowSet, Rows};
 use super::truth::Outcome;
 
@@ -211,6 +211,7 @@ impl Machine {
             // may hold anything.
             Binary::Divide => numbers(x, y, len, |x, y| checked(x.checked_div(y))),
             Binary::Remainder => numbers(x, y, len, |x, y| checked(x.checked_rem(y))),
+            Binary::Ratio => numbers(x, y, len, |x, y| checked(ratio(x, y))),
             _ => unreachable!("the check makes numbers of these"),
         };
         let Outcome { missing, overflows, .. } = sides.failures();

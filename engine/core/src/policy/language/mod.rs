@@ -9,7 +9,7 @@
 //! |---|---|
 //! | logic | `&&`, `\|\|`, `!`, `c ? a : b` |
 //! | comparison | `==`, `!=`, `<`, `<=`, `>`, `>=` |
-//! | arithmetic | `+`, `-`, `*`, `/`, `%` on whole numbers of 64 bits |
+//! | arithmetic | `+`, `-`, `*`, `/`, `%` on whole numbers of 64 bits; `ratio(a, b)`, a thousand times `a` by `b` |
 //! | membership | `x in [1, 2, 3]`, of constants |
 //! | text | `"…"` or `'…'`; `x.startsWith("…")`, `x.endsWith("…")` |
 //! | presence | `has(tx.device)` |

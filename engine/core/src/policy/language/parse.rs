@@ -24,10 +24,12 @@ pub(super) enum Binary {
     Multiply,
     Divide,
     Remainder,
+    /// `ratio(a, b)`: a thousand times the one by the other, as a function.
+    Ratio,
 }
 
 impl Binary {
-    /// How it is written, and how strongly it binds: more binds first.
+    /// How it is written between its sides, and how strongly it binds: more binds first.
     const ALL: [(&'static str, Self, u8); 13] = [
         ("||", Self::Or, 2),
         ("&&", Self::And, 3),
@@ -61,7 +63,8 @@ impl Binary {
     }
 
     pub fn written(self) -> &'static str {
-        Self::ALL.iter().find(|(_, operator, _)| *operator == self).map_or("", |(text, ..)| text)
+        let infix = Self::ALL.iter().find(|(_, operator, _)| *operator == self);
+        infix.map_or("ratio", |(text, ..)| text)
     }
 }
 
@@ -386,6 +389,16 @@ impl<'t> Parser<'t> {
                 return self.methods(span);
             }
             self.expression(0)?;
+            if self.written(first) == "ratio" {
+                const TAKES: &str =
+                    "ratio() takes two values: ratio(tx.amount, payer.avg(\"30d\"))";
+                self.expect(",", TAKES)?;
+                self.expression(0)?;
+                let end = self.expect(")", TAKES)?;
+                let span = first.span.to(end.span);
+                self.push(NodeKind::Binary(Binary::Ratio), span);
+                return self.methods(span);
+            }
             let end = self.expect(")", "functions take one value: reais(10)")?;
             let span = first.span.to(end.span);
             self.push(NodeKind::Call { name: first.span }, span);

@@ -89,6 +89,14 @@ pub(super) enum Op {
     Ends { source: Source, len: u32, bytes: u64 },
 }
 
+/// A thousand times a number by another, cut off towards zero; `None` where the other is zero, or the result has no
+/// room.
+#[inline]
+pub(super) fn ratio(x: i64, y: i64) -> Option<i64> {
+    let thousandfold = i128::from(x) * 1_000;
+    thousandfold.checked_div(y.into()).and_then(|ratio| ratio.try_into().ok())
+}
+
 /// A compiled condition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {

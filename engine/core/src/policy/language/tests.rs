@@ -94,6 +94,9 @@ fn conditions_are_what_they_say() {
         ("tx.minute_of_day > 22 * 60", true),
         ("-9223372036854775808 < -9223372036854775807", true),
         ("- tx.amount == -150000", true),
+        ("ratio(tx.amount, reais(1000)) == 1500 && ratio(reais(1000), tx.amount) == 666", true),
+        ("ratio(-7, 2) == -3500 && ratio(7, -3) == -2333 && ratio(0, 5) == 0", true),
+        ("ratio(9223372036854775807, 1000) == 9223372036854775807", true),
     ] {
         assert_eq!(run(text), Ok(expected), "{text}");
     }
@@ -102,6 +105,8 @@ fn conditions_are_what_they_say() {
 #[test]
 fn what_is_missing_or_overflows_is_no_number() {
     let missing = Failure::Missing;
+    assert_eq!(run("ratio(tx.amount, tx.amount - 150000) > 3"), Err(Failure::Overflow), "by zero");
+    assert_eq!(run("ratio(tx.amount * 60000000000000, 1) > 3"), Err(Failure::Overflow));
     let by_device = "tx.device == tx.device";
     assert_eq!(run(by_device), Err(missing));
     // As in CEL, a side that settles it counts.

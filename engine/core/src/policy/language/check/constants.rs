@@ -3,6 +3,7 @@
 use super::super::error::{Fault, Span};
 use super::super::fields::Unit;
 use super::super::parse::Binary;
+use super::super::program::ratio;
 
 /// What two numbers, or truths, come to that stand in the text; `None` where it overflows.
 pub(super) fn folded(operator: Binary, x: i64, y: i64) -> Option<i64> {
@@ -21,6 +22,7 @@ pub(super) fn folded(operator: Binary, x: i64, y: i64) -> Option<i64> {
         // The check refuses to divide by zero before.
         Binary::Divide => x.checked_div(y),
         Binary::Remainder => x.checked_rem(y),
+        Binary::Ratio => ratio(x, y),
     }
 }
 
