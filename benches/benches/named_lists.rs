@@ -12,7 +12,8 @@ use catraca_core::blacklist::synthetic::document;
 use catraca_core::named_lists::{MAX_ENTRIES, NamedLists};
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::lists::InForce;
-use catraca_core::policy::{EVERY_DAY, Facts, Party, Rule, RuleEffect, Rules};
+use catraca_core::policy::share::ShareKey;
+use catraca_core::policy::{EVERY_DAY, EVERY_PAYER, Facts, Party, Rule, RuleEffect, Rules};
 use catraca_wire::extension::{ChangedEntry, ListChange, MAX_LIST_ENTRIES_AT_ONCE, WindowValue};
 use catraca_wire::frame::TransactionFields;
 use catraca_wire::list::{Author, ListKey, ListKeyKind, ListName, ListOp, ListReason};
@@ -61,7 +62,8 @@ fn rules() -> Rules {
     let mut when = compile_into("payer.document in list('limits')", &mut asking).expect("sound");
     when.link(0);
     let effect = RuleEffect { score: 1, verdict: None, shadow: false };
-    let rule = Rule { id: "rule".to_owned(), when, effect, days: EVERY_DAY };
+    let rule =
+        Rule { id: "rule".to_owned(), when, effect, days: EVERY_DAY, share_permille: EVERY_PAYER };
     Rules { rules: [rule].into(), lists: asking.looked_up().into(), ..Rules::default() }
 }
 
@@ -95,7 +97,8 @@ fn look_up(criterion: &mut Criterion) {
         ("100,000 entries", 100_000),
         ("1,048,576 entries", MAX_ENTRIES as u64),
     ] {
-        let in_force = InForce::new(&filled(ListOp::Set, "limits", count), &rules);
+        let in_force =
+            InForce::new(&filled(ListOp::Set, "limits", count), &rules, ShareKey::unknown());
         let payers = payers(count);
         let mut values = [WindowValue::Missing; 1];
         let mut payers = payers.iter().cycle();
@@ -110,7 +113,8 @@ fn look_up(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("exempt");
     group.throughput(Throughput::Elements(1));
     for (name, count) in [("nobody", 0), ("100,000 documents", 100_000)] {
-        let in_force = InForce::new(&filled(ListOp::Exempt, "rule", count), &rules);
+        let in_force =
+            InForce::new(&filled(ListOp::Exempt, "rule", count), &rules, ShareKey::unknown());
         let payers = payers(count.max(1_000));
         let mut payers = payers.iter().cycle();
         group.bench_function(name, |bencher| {

@@ -10,11 +10,11 @@
 use catraca_benches::{Frames, Machine, Setup, list, pix, rules, rules_with_windows};
 use catraca_core::blacklist::Listing;
 use catraca_core::policy::language::ROWS;
-use catraca_core::policy::windows::{Past, Together, WindowsKey};
+use catraca_core::policy::windows::{DecidedPayment, Past, Together, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Party, Policy};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::WindowValue;
-use catraca_wire::frame::{FixedFrame, SubmitFrame, TransactionFields, view};
+use catraca_wire::frame::{FixedFrame, SubmitFrame, TransactionFields, Verdict, view};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::sync::Arc;
@@ -175,6 +175,49 @@ fn with_windows(criterion: &mut Criterion) {
     }
 }
 
+/// A payment that another shard decided: added to the windows of payees and devices.
+fn of_siblings(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("windows");
+    let policy = rules_with_windows(33);
+    let past = Past::new(&policy, 2, WindowsKey::without_secret()).expect("sound windows");
+    let mut past = past.expect("the policy reads windows").of_shard(0);
+    let made: Vec<_> = (0..MADE).map(one_of_many).collect();
+    let mut number = 0;
+    let mut together = Vec::with_capacity(ROWS);
+    let mut events = Vec::with_capacity(ROWS);
+    let mut run = |count: u64| {
+        let until = number + count;
+        while number < until {
+            together.clear();
+            while number < until && together.len() < ROWS {
+                let (mut transaction, payer, payee) = made[(number % MADE) as usize];
+                let decided_at_ns = EVENT_NS + number * 1_000_000;
+                transaction.event_time_ns = decided_at_ns.into();
+                number += 1;
+                together.push(DecidedPayment {
+                    stream: 1,
+                    lsn: number,
+                    payer,
+                    payee,
+                    transaction,
+                    decided_at_ns,
+                    verdict: Verdict::Approve,
+                });
+            }
+            past.take_of_siblings(&together, &mut events);
+        }
+    };
+    run(4 * PAYERS);
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("a payment of a sibling", |bencher| {
+        bencher.iter_custom(|count| {
+            let begun = Instant::now();
+            run(count);
+            begun.elapsed()
+        });
+    });
+}
+
 fn whole(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("decide");
     group.throughput(Throughput::Elements(1));
@@ -220,5 +263,5 @@ fn whole(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, alone, with_windows, whole);
+criterion_group!(benches, alone, with_windows, of_siblings, whole);
 criterion_main!(benches);

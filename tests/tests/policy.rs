@@ -209,6 +209,58 @@ fn policies_come_and_go_under_load_and_every_decision_recomputes() {
 }
 
 #[test]
+fn a_rule_with_a_share_meets_the_same_payers_always_and_recomputes() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let rule = |share: &str| {
+        format!("[[rule]]\nid = \"some\"\nwhen = \"true\"\nverdict = \"deny\"\n{share}")
+    };
+    let half = write(dir.path(), "half.toml", &rule("share = 500\n"));
+    let more = write(dir.path(), "more.toml", &rule("share = 800\n"));
+    let all = write(dir.path(), "all.toml", &rule("")).display().to_string();
+    let setup = Setup::new(&data_dir).shards(2);
+    let decide_on = |node: &Node, name: &str| -> Vec<bool> {
+        let mut client = node.client();
+        let decide = |payer| {
+            let payment =
+                between(&format!("{name}{payer}"), document(payer), document(9_999), now_ns());
+            client.decide(&payment).expect("decided").verdict == Verdict::Deny
+        };
+        (0..400).map(decide).collect()
+    };
+    let node = setup.start();
+    activate(&node, &half);
+    let first = decide_on(&node, "a");
+    let denied = first.iter().filter(|denied| **denied).count();
+    assert!((150..250).contains(&denied), "{denied} of 400");
+    node.kill();
+    let node = setup.start();
+    assert_eq!(decide_on(&node, "b"), first, "after a restart");
+    activate(&node, &more);
+    let second = decide_on(&node, "c");
+    assert!(first.iter().zip(&second).all(|(first, second)| *second || !first), "those stay in it");
+    node.stop();
+    let (status, found) = replay(&data_dir, &["--policy", &more.display().to_string()]);
+    assert_eq!((status, &found["differing"]), (Some(0), &0.into()), "{found:#}");
+    let changed = second.iter().zip(&first).filter(|(second, first)| second != first).count();
+    assert_eq!(found["what_if"]["changed"], 2 * changed);
+    let (_, found) = replay(&data_dir, &["--policy", &all]);
+    let approved = |verdicts: &[bool]| verdicts.iter().filter(|denied| !**denied).count();
+    assert_eq!(found["what_if"]["changed"], 2 * approved(&first) + approved(&second));
+    let explained = command::json([
+        "policy",
+        "explain",
+        "--log",
+        &data_dir.display().to_string(),
+        "--id",
+        "a0",
+        "--json",
+    ]);
+    assert_eq!(explained["explained"][0]["rules"][0]["exempt"], !first[0], "{explained:#}");
+    assert_eq!(explained["explained"][0]["rules"][0]["share_permille"], 500);
+}
+
+#[test]
 fn a_replay_without_the_list_that_decided_is_not_equal() {
     let dir = folder();
     let data_dir = dir.path().join("data");

@@ -7,7 +7,7 @@ use bytemuck::Zeroable;
 use catraca_core::blacklist::Listing;
 use catraca_core::calendar::Zone;
 use catraca_core::policy::language::compile;
-use catraca_core::policy::{Batch, EVERY_DAY, Facts, Party, Policy, Rule, RuleEffect, Rules};
+use catraca_core::policy::{Batch, EVERY_DAY, EVERY_PAYER, Facts, Party, Policy, Rule, RuleEffect, Rules};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::TransactionFields;
 use serde_json::{Value, json};
@@ -103,6 +103,7 @@ fn policy(count: usize) -> Policy {
         when: compile(&rule(n).0).expect("a sound condition"),
         effect: RuleEffect { score: 1, verdict: None, shadow: false },
         days: EVERY_DAY,
+        share_permille: EVERY_PAYER,
     });
     let rules = Rules { rules: rules.collect(), ..Rules::default() };
     Policy::new(1, Zone::default(), rules)

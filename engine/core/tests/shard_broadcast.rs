@@ -5,7 +5,10 @@ use catraca_core::calendar::Zone;
 use catraca_core::limits::BROADCAST_QUEUE_LEN;
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::lists::InForce;
-use catraca_core::policy::{EVERY_DAY, Policy, Rule, RuleEffect, RuleVerdict, Rules, WindowsAsked};
+use catraca_core::policy::share::ShareKey;
+use catraca_core::policy::{
+    EVERY_DAY, EVERY_PAYER, Policy, Rule, RuleEffect, RuleVerdict, Rules, WindowsAsked,
+};
 use catraca_core::rebuild::Pasts;
 use catraca_core::shard::messages::{CaughtUp, KeptPayments, ToControl, ToShard};
 use catraca_core::shard::owner;
@@ -21,6 +24,7 @@ fn policy() -> Arc<Policy> {
         when: compile_into("payee.count('1h') >= 3", &mut asking).expect("sound"),
         effect: RuleEffect { score: 0, verdict: Some(RuleVerdict::Deny), shadow: false },
         days: EVERY_DAY,
+        share_permille: EVERY_PAYER,
     };
     let windows = WindowsAsked { asked: asking.asked().into(), keys: 16_384 };
     let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };
@@ -47,7 +51,8 @@ fn bring_into_force(w: &mut World, policy: &Arc<Policy>) {
     for (core, past) in pasts.into_shards().into_iter().enumerate() {
         w.control(core, ToShard::CatchUp(Some(past)));
         assert!(matches!(told(w, core), ToControl::CaughtUp(CaughtUp::Level(Some(_)))));
-        let named = Arc::new(InForce::new(&Default::default(), policy.rules()));
+        let named =
+            Arc::new(InForce::new(&Default::default(), policy.rules(), ShareKey::unknown()));
         w.control(core, ToShard::SwapPolicy(Arc::clone(policy), named));
         assert!(matches!(told(w, core), ToControl::PolicyReleased(..)));
     }

@@ -4,7 +4,7 @@
 use catraca_core::calendar::Zone;
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::windows::Past;
-use catraca_core::policy::{EVERY_DAY, Policy, Rule, RuleEffect, Rules, WindowsAsked};
+use catraca_core::policy::{EVERY_DAY, EVERY_PAYER, Policy, Rule, RuleEffect, Rules, WindowsAsked};
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::past::{Pace, PastReading};
@@ -70,6 +70,7 @@ fn policy(when: &str) -> Policy {
         when: compile_into(when, &mut asking).expect("sound"),
         effect: RuleEffect { score: 1, verdict: None, shadow: false },
         days: EVERY_DAY,
+        share_permille: EVERY_PAYER,
     };
     let windows = WindowsAsked { asked: asking.asked().into(), keys: 64 };
     let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };

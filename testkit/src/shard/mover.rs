@@ -26,6 +26,7 @@
 //! goes to the disk first, then what the shard has for others goes where the caller has them
 //! ([`Shard::mesh_out`], [`Shard::control_out`], [`Shard::next_dirty`]).
 
+use catraca_core::limits::DECISION_BATCH;
 use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::shard::Shard;
 use catraca_core::shard::journal::{BlockMemory, BlockWrite};
@@ -54,8 +55,10 @@ impl<B: BlockMemory> ShardMover<B> {
     /// message that came, and before the shard has them.
     pub fn take_broadcasts(&mut self, of_sibling: &mut VecDeque<DecidedPayment>) {
         if self.shard.takes_broadcasts() {
-            for payment in of_sibling.drain(..) {
-                self.shard.sibling_decided(&payment);
+            while !of_sibling.is_empty() {
+                let count = of_sibling.len().min(DECISION_BATCH);
+                let payments: Vec<_> = of_sibling.drain(..count).collect();
+                self.shard.siblings_decided(&payments);
             }
         }
     }

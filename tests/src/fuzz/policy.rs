@@ -4,6 +4,7 @@
 use super::input::Input;
 use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::windows::{Past, Together, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Judgement, ListsDecide, Party, Policy};
 use catraca_node::policy_file::{MAX_FAULTS, parse};
@@ -94,7 +95,7 @@ fn lists_of(policy: &Policy) -> NamedLists {
 fn judge(policy: &Policy, payments: &[Payment], most: usize) -> Vec<(Judgement, Vec<WindowValue>)> {
     let mut past = Past::new(policy, 1, WindowsKey::without_secret()).expect("a sound policy");
     let (mut batch, mut together) = (Batch::new(), Together::with_capacity(most));
-    let named = InForce::new(&lists_of(policy), policy.rules());
+    let named = InForce::new(&lists_of(policy), policy.rules(), ShareKey::of(&[7; 32]));
     let mut values = vec![WindowValue::Evicted; policy.values()];
     let windows = policy.window_values();
     let mut judged = Vec::new();

@@ -4,12 +4,14 @@
 use super::Broken;
 use super::client::{DOCUMENTS_SEED, PAYERS};
 use super::event::Event;
+use super::setup::KEY;
 use super::world::{MS, Sim};
 use catraca_core::blacklist::synthetic::document;
 use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::Policy;
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::replay::{facts, recorded_parties, recorded_values};
+use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::extension::{
     ChangedEntry, ListChange, MAX_WINDOW_VALUES, RulesSeen, WindowValue,
@@ -140,7 +142,7 @@ impl Sim {
             // The broken variant counts a shard that was never told.
             let in_force = match one_only && core > 0 {
                 true => Arc::clone(shard.named()),
-                false => Arc::new(InForce::new(next, shard.policy().rules())),
+                false => Arc::new(InForce::new(next, shard.policy().rules(), ShareKey::of(&KEY))),
             };
             self.mail(node, core, ToShard::SwapNamed(in_force, None));
         }
@@ -233,7 +235,7 @@ impl ListsThen {
         let sequence = head.list_sequence.to_native();
         let named =
             self.0.get(&sequence).ok_or_else(|| format!("list change {sequence} is not logged"))?;
-        let in_force = InForce::new(named, policy.rules());
+        let in_force = InForce::new(named, policy.rules(), ShareKey::of(&KEY));
         let parties = recorded_parties(head).ok_or("documents that are none")?;
         let facts = facts(head, 0, parties);
         let mut values = vec![WindowValue::Evicted; in_force.values()];
@@ -244,8 +246,10 @@ impl ListsThen {
         if *seen != values {
             return Err(format!("lists said {seen:?}, not {values:?}"));
         }
-        let exempt = in_force.exempt(&facts).unwrap_or_default();
-        let seen = RulesSeen::read(extension).map_or_else(Default::default, |seen| seen.exempt);
+        let mut exempt = in_force.exempt(&facts).unwrap_or_default();
+        let (matched, seen) = RulesSeen::read(extension)
+            .map_or_else(Default::default, |seen| (seen.matched, seen.exempt));
+        exempt.iter_mut().zip(matched).for_each(|(exempt, matched)| *exempt &= matched);
         if policy.version() > 0 && seen != exempt {
             return Err(format!("exempt from {seen:?}, not {exempt:?}"));
         }

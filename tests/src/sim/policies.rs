@@ -6,11 +6,13 @@ use super::event::Event;
 use super::found::read_log;
 use super::lists::{ListsThen, RULES_OF_LISTS};
 use super::node::Process;
+use super::setup::KEY;
 use super::windows::{self, Bringing};
 use super::world::{MS, Sim};
 use catraca_core::log::policies::{PolicyId, PolicyInLog, PolicyText};
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::replay::{differences, push, recorded_parties, recorded_values};
+use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::{Batch, Policy};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
@@ -72,11 +74,12 @@ fn text(number: u64, with_lists: bool) -> String {
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\
          # A text of several parts: {}\n\
-         [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\n\
+         [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\nshare = {}\n\
          [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n\
          [[rule]]\nid = \"dark\"\nwhen = \"tx.amount % 5 == 0\"\nverdict = \"deny\"\nshadow = true\n{windows}{lists}",
         "x".repeat(number as usize % 3 * 5_000),
         number % 4 + 2,
+        [1_000, 1_000, 350][number as usize % 3],
         number % 7 + 3,
     )
 }
@@ -158,7 +161,7 @@ impl Sim {
                         Arc::clone(&policy)
                     };
                     let named = &self.process(node).lists.named;
-                    let named = Arc::new(InForce::new(named, policy.rules()));
+                    let named = Arc::new(InForce::new(named, policy.rules(), ShareKey::of(&KEY)));
                     self.mail(node, core, ToShard::SwapPolicy(policy, named));
                 }
             }

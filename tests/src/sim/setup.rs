@@ -8,6 +8,7 @@ use catraca_core::log::Tail;
 use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::Policy;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::windows::Past;
 use catraca_core::shard::ShardSettings;
 use catraca_core::shard::access::Access;
@@ -45,7 +46,7 @@ pub(super) fn shard_state(
     past: Option<Box<Past>>,
     named: &NamedLists,
 ) -> ShardState {
-    let named = Arc::new(InForce::new(named, policy.rules()));
+    let named = Arc::new(InForce::new(named, policy.rules(), ShareKey::of(&KEY)));
     ShardState { dedupe, lists: Lists::new(None, Overlay::new()), policy, past, named }
 }
 

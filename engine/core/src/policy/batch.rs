@@ -118,7 +118,7 @@ impl Batch {
         });
     }
 
-    /// These rules are not applied to the transaction that was taken last: they match, and do nothing.
+    /// These rules are not applied to the transaction that was taken last: where they match, they do nothing.
     #[inline]
     pub fn exempt(&mut self, rules: &RuleWords) {
         let row = self.rows.last_mut().expect("a transaction was taken");
@@ -195,6 +195,10 @@ impl Batch {
         let has_shadow = rules.has_shadow();
         for row in &mut self.rows {
             let Row { came, judged, .. } = row;
+            // What did not match has nothing that was not applied.
+            for (exempt, matched) in judged.rules.exempt.iter_mut().zip(&judged.rules.matched) {
+                *exempt &= matched;
+            }
             judged.rules.score_sum = came.score as i32;
             judged.decision.matched_rules |= judged.rules.matched[0] << LIST_RULES;
             let listed = !matches!(judged.decision.verdict, Verdict::Approve);

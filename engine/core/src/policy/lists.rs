@@ -1,7 +1,8 @@
-//! What the rules in force need of the named lists: each core holds one, and swaps it between two batches. What it
-//! looks up for a decision is recorded with it, as the values of windows are.
+//! What the rules in force need of the named lists, and to whom they are not applied: each core holds one, and swaps
+//! it between two batches. What it looks up for a decision is recorded with it, as the values of windows are.
 
-use super::{Facts, RuleWords, Rules};
+use super::share::ShareKey;
+use super::{EVERY_PAYER, Facts, RuleWords, Rules};
 use crate::named_lists::{Exemptions, List, NamedLists};
 use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
 use catraca_wire::list::{ListKey, ListKeyKind, ListName};
@@ -125,22 +126,28 @@ pub struct InForce {
     exempted: Box<[KeyField]>,
     /// Rules by id; none where there is no exemption.
     rules: BTreeMap<ListName, u16>,
+    /// Rules that are applied to a share of all payers, with that share.
+    shares: Box<[(u16, u16)]>,
+    share_key: ShareKey,
     sequence: u64,
 }
 
 impl InForce {
-    /// Of a policy's rules.
-    pub fn new(lists: &NamedLists, rules: &Rules) -> Self {
+    /// Of a policy's rules, in the cluster of this key.
+    pub fn new(lists: &NamedLists, rules: &Rules, share_key: ShareKey) -> Self {
         let asked =
             rules.lists.iter().map(|asked| (asked.key, lists.shared_list(&asked.list).cloned()));
         let exemptions = Arc::clone(lists.shared_exemptions());
         let exempted: Box<[_]> =
             EXEMPTED.into_iter().filter(|field| exemptions.has(field.kind())).collect();
-        let named = rules.rules.iter().zip(0..);
-        let named = named.filter_map(|(rule, number)| Some((ListName::parse(&rule.id)?, number)));
+        let all = rules.rules.iter().zip(0..);
+        let named =
+            all.clone().filter_map(|(rule, number)| Some((ListName::parse(&rule.id)?, number)));
         let rules = if exempted.is_empty() { BTreeMap::new() } else { named.collect() };
+        let shares = all.filter(|(rule, _)| rule.share_permille < EVERY_PAYER);
+        let shares = shares.map(|(rule, number)| (number, rule.share_permille)).collect();
         let sequence = lists.sequence();
-        Self { asked: asked.collect(), exemptions, exempted, rules, sequence }
+        Self { asked: asked.collect(), exemptions, exempted, rules, shares, share_key, sequence }
     }
 
     /// Number of the last change of the lists; 0 without one.
@@ -171,12 +178,12 @@ impl InForce {
         }
     }
 
-    /// The rules that are not applied to a payment; `None` where all are: also where the blacklist names a
-    /// party, and nothing allows it.
+    /// The rules that are not applied to a payment, by an exemption or because its payer is not of their share;
+    /// `None` where all are: also where the blacklist names a party, and nothing allows it.
     #[inline]
     pub fn exempt(&self, facts: &Facts<'_>) -> Option<RuleWords> {
         // By far the most payments: nothing is exempted from anything.
-        if self.exempted.is_empty() {
+        if self.exempted.is_empty() && self.shares.is_empty() {
             return None;
         }
         self.exempt_by_keys(facts)
@@ -188,6 +195,13 @@ impl InForce {
         // A rule may be all that stops who is listed.
         if facts.payer.is_listed() || facts.payee.is_listed() {
             return None;
+        }
+        if !self.shares.is_empty()
+            && let Some(place) = self.share_key.place(facts.payer.document)
+        {
+            for &(number, _) in self.shares.iter().filter(|(_, permille)| place >= *permille) {
+                exempt[usize::from(number) / 64] |= 1 << (number % 64);
+            }
         }
         for field in &self.exempted {
             let Some(key) = field.key(facts) else { continue };

@@ -13,14 +13,15 @@ pub mod language;
 pub mod lists;
 pub mod replay;
 mod rules;
+pub mod share;
 mod totals;
 pub mod windows;
 
 pub use batch::{Batch, Judgement};
 pub use facts::{Facts, Party};
 pub use rules::{
-    DEFAULT_WINDOW_KEYS, EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Rule,
-    RuleEffect, RuleVerdict, RuleWords, Rules, Segment, Thresholds, WindowsAsked,
+    DEFAULT_WINDOW_KEYS, EVERY_DAY, EVERY_PAYER, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS,
+    Rule, RuleEffect, RuleVerdict, RuleWords, Rules, Segment, Thresholds, WindowsAsked,
 };
 
 pub use totals::{Cell, Matrix, RuleTotals, Totals, place};

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::calendar::Zone;
     use crate::policy::language::compile;
-    use crate::policy::{EVERY_DAY, Rule, RuleEffect, Rules, Thresholds};
+    use crate::policy::{EVERY_DAY, EVERY_PAYER, Rule, RuleEffect, Rules, Thresholds};
     use catraca_wire::extension::MAX_RULES_SECTION_LEN;
 
     fn policy() -> Policy {
@@ -160,6 +160,7 @@ mod tests {
             when: compile(when).expect("sound"),
             effect: RuleEffect { score, verdict: None, shadow: false },
             days: EVERY_DAY,
+            share_permille: EVERY_PAYER,
         };
         let rules = Rules {
             rules: [rule("high", "tx.amount > 100", 450), rule("late", "tx.hour == 20", 100)]

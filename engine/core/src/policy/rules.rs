@@ -67,6 +67,9 @@ impl RuleEffect {
     }
 }
 
+/// The share of a rule that is applied to every payer.
+pub const EVERY_PAYER: u16 = 1_000;
+
 /// A rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
@@ -78,6 +81,10 @@ pub struct Rule {
     pub effect: RuleEffect,
     /// The local days of transactions that it looks at, days since 1970-01-01.
     pub days: RangeInclusive<u16>,
+    /// Of a thousand payers those that it is applied to, 1 to [`EVERY_PAYER`]: always the same ones, and with a
+    /// larger share others beside them. Where it matches a payment of another payer it is recorded, and does
+    /// nothing.
+    pub share_permille: u16,
 }
 
 /// Days of a rule that is valid always.

@@ -14,7 +14,7 @@ const EVENT_NS: u64 = 1_795_563_000 * 1_000_000_000;
 fn rule(id: &str, when: &str, score: i64, verdict: Option<RuleVerdict>) -> Rule {
     let when = compile(when).unwrap_or_else(|fault| panic!("{when}: {fault:?}"));
     let effect = RuleEffect { score, verdict, shadow: false };
-    Rule { id: id.to_owned(), when, effect, days: EVERY_DAY }
+    Rule { id: id.to_owned(), when, effect, days: EVERY_DAY, share_permille: EVERY_PAYER }
 }
 
 fn policy(rules: Vec<Rule>) -> Policy {
@@ -216,6 +216,7 @@ fn a_rule_that_is_exempted_from_matches_and_does_nothing() {
         assert_eq!(told(&came[1]), expected, "{amount} {exempt:b}");
         assert_eq!(told(&came[0]), (Verdict::Deny, Reason::Rule, 500, Some(1)), "another payment");
         let matched = judge(&rules, &[amount], Listing::Free)[0].rules.matched;
+        let exempt = exempt & matched[0];
         assert_eq!((came[1].rules.matched, came[1].rules.exempt[0]), (matched, exempt));
     }
 }

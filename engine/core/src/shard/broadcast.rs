@@ -6,13 +6,13 @@
 //! ```
 //!
 //! So when a payment is answered it is in every sibling's queue. A shard empties its queues behind whatever it
-//! has received and before it decides on it ([`Shard::sibling_decided`](super::Shard::sibling_decided)): it sees
+//! has received and before it decides on it ([`Shard::siblings_decided`]): it sees
 //! every payment that was answered before its own was sent. Payments under way at the same time on two shards
 //! may miss each other.
 
 use super::Shard;
 use super::journal::BlockMemory;
-use crate::limits::BROADCAST_QUEUE_LEN;
+use crate::limits::{BROADCAST_QUEUE_LEN, DECISION_BATCH};
 use crate::policy::windows::DecidedPayment;
 use catraca_wire::frame::Role;
 use std::collections::VecDeque;
@@ -113,13 +113,14 @@ impl<B: BlockMemory> Shard<B> {
         self.role == Role::Primary
     }
 
-    /// A sibling has decided on a payment. Whoever moves the shard empties the siblings' queues behind what it
-    /// has received, bytes or a message, and before it hands that to the shard.
-    pub fn sibling_decided(&mut self, payment: &DecidedPayment) {
+    /// Siblings have decided on payments, at most [`DECISION_BATCH`] at once. Whoever moves the shard empties the
+    /// siblings' queues behind what it has received, bytes or a message, and before it hands that to the shard.
+    pub fn siblings_decided(&mut self, payments: &[DecidedPayment]) {
         assert!(self.takes_broadcasts(), "a standby's shard leaves what siblings decide");
-        self.payments.sibling_decided(payment);
+        assert!(payments.len() <= DECISION_BATCH, "what is prefetched stays in the cache");
+        self.payments.siblings_decided(payments);
         if let Some(candidate) = &mut self.candidate {
-            candidate.sibling_decided(payment);
+            payments.iter().for_each(|payment| candidate.sibling_decided(payment));
         }
     }
 }

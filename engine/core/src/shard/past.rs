@@ -141,12 +141,14 @@ impl Payments {
         !matches!(self.coming, Coming::Nothing)
     }
 
-    /// Adds a payment that a sibling has decided, between two batches.
-    pub fn sibling_decided(&mut self, payment: &DecidedPayment) {
+    /// Adds payments that siblings have decided, between two batches.
+    pub fn siblings_decided(&mut self, payments: &[DecidedPayment]) {
         if let Some(past) = &mut self.in_force {
-            past.take(payment);
+            past.take_of_siblings(payments, &mut self.ahead);
         }
-        self.add_to_coming(payment);
+        if self.is_coming() {
+            payments.iter().for_each(|payment| self.add_to_coming(payment));
+        }
     }
 
     /// Adds a payment to windows that are coming, or keeps it for them.
@@ -246,7 +248,7 @@ mod tests {
     use crate::calendar::Zone;
     use crate::policy::language::{Asking, compile_into};
     use crate::policy::windows::WindowsKey;
-    use crate::policy::{EVERY_DAY, Rule, RuleEffect, Rules, WindowsAsked};
+    use crate::policy::{EVERY_DAY, EVERY_PAYER, Rule, RuleEffect, Rules, WindowsAsked};
 
     fn policy(version: u32, when: &str) -> Policy {
         let mut asking = Asking::default();
@@ -255,6 +257,7 @@ mod tests {
             when: compile_into(when, &mut asking).expect("sound"),
             effect: RuleEffect { score: 1, verdict: None, shadow: false },
             days: EVERY_DAY,
+            share_permille: EVERY_PAYER,
         };
         let windows = WindowsAsked { asked: asking.asked().into(), keys: 64 };
         let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };
@@ -351,22 +354,21 @@ mod tests {
         let of_shard = |policy| Box::new(past(policy).of_shard(0));
         let mut payments = Payments::new(Some(of_shard(&both)));
         drop(pay(&mut payments, 1));
-        (1..=3).for_each(|lsn| payments.sibling_decided(&payment(1, lsn)));
-        payments.sibling_decided(&payment(1, 3));
-        payments.sibling_decided(&payment(2, 1));
+        (1..=3).for_each(|lsn| payments.siblings_decided(&[payment(1, lsn)]));
+        payments.siblings_decided(&[payment(1, 3), payment(2, 1)]);
         let value = WindowValue::Present;
         assert_eq!(pay(&mut payments, 2), [value(1), value(5)]);
         // Those of a coming policy, of which the reading has some of each stream.
         let other = policy(2, "payer.count('1d') > 3 || payee.count('1d') > 3");
         drop(payments.keep(Box::default()));
-        payments.sibling_decided(&payment(1, 4));
+        payments.siblings_decided(&[payment(1, 4)]);
         drop(pay(&mut payments, 3));
         let mut coming = of_shard(&other);
         (1..=2).for_each(|lsn| coming.take(&payment(0, lsn)));
         (1..=4).for_each(|lsn| coming.take(&payment(1, lsn)));
         coming.take(&payment(2, 1));
         assert!(matches!(payments.catch_up(Some(coming)), CaughtUp::Level(Some(_))));
-        payments.sibling_decided(&payment(2, 2));
+        payments.siblings_decided(&[payment(2, 2)]);
         drop(payments.swap(&other));
         assert_eq!(pay(&mut payments, 4), [value(3), value(9)]);
     }

@@ -11,6 +11,7 @@ use super::lists::Lists;
 use super::named_lists::{MOST_TOGETHER, Named};
 use super::policies::{Policies, Prepared};
 use crate::in_use::InUse;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::frame::{BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role};
 use std::rc::Rc;
@@ -92,7 +93,8 @@ pub(super) fn start(
         let mut lists = Lists::new(snapshot, overlay);
         let mut policies = Policies::new(&changing, policies, policy);
         policies.tell_lists(&changing, &named);
-        let mut named = Named::new(named);
+        let share_key = ShareKey::of(&changing.control.replication.own_log().key);
+        let mut named = Named::new(named, share_key);
         lists.tell_figures(&changing.control);
         if !list_logged {
             lists.log_in_use(&mut changing).await;

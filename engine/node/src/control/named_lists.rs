@@ -11,6 +11,7 @@ use crate::wall_clock::wall_ns;
 use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::Rules;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::extension::{ListChange, MAX_LIST_ENTRIES_AT_ONCE};
 use catraca_wire::frame::{ErrorCode, ListFrame, ListStateFrame};
@@ -23,6 +24,7 @@ pub(super) const MOST_TOGETHER: usize = MAX_LIST_ENTRIES_AT_ONCE;
 /// The named lists of a node.
 pub(super) struct Named {
     lists: NamedLists,
+    share_key: ShareKey,
 }
 
 /// A request that is carried out with others.
@@ -33,8 +35,13 @@ struct Told {
 }
 
 impl Named {
-    pub fn new(lists: NamedLists) -> Self {
-        Self { lists }
+    /// Of a cluster with this key of shares.
+    pub fn new(lists: NamedLists, share_key: ShareKey) -> Self {
+        Self { lists, share_key }
+    }
+
+    fn in_force(&self, rules: &Rules) -> Arc<InForce> {
+        Arc::new(InForce::new(&self.lists, rules, self.share_key))
     }
 
     /// What a policy's rules need of them.
@@ -56,7 +63,7 @@ impl Named {
             };
             return Err(Refused(ErrorCode::Failed, why));
         }
-        Ok(Arc::new(InForce::new(&self.lists, rules)))
+        Ok(self.in_force(rules))
     }
 
     /// Carries requests out, in their order, and answers each.
@@ -115,9 +122,8 @@ impl Named {
 
     /// Hands every core what it needs of them now.
     async fn swap(&self, changing: &mut Changing, policies: &Policies) {
-        let in_force = Arc::new(InForce::new(&self.lists, policies.in_force_rules()));
-        let candidate =
-            policies.tried_rules().map(|rules| Arc::new(InForce::new(&self.lists, rules)));
+        let in_force = self.in_force(policies.in_force_rules());
+        let candidate = policies.tried_rules().map(|rules| self.in_force(rules));
         changing
             .control
             .tell_all(|| ToShard::SwapNamed(Arc::clone(&in_force), candidate.clone()))

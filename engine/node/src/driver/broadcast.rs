@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use crate::block_file::DirectBlock;
+use catraca_core::limits::DECISION_BATCH;
 use catraca_core::shard::Shard;
 
 /// Takes what siblings have decided so far: behind bytes or a message that came, and before the shard has them.
@@ -15,8 +16,14 @@ pub(super) fn take(core: &Core, shard: &mut Shard<DirectBlock>) {
         if queue.is_empty() {
             continue;
         }
-        while let Some(payment) = queue.pop() {
-            shard.sibling_decided(&payment);
+        let mut taken = core.taken.borrow_mut();
+        loop {
+            taken.clear();
+            taken.extend(std::iter::from_fn(|| queue.pop()).take(DECISION_BATCH));
+            shard.siblings_decided(&taken);
+            if taken.len() < DECISION_BATCH {
+                break;
+            }
         }
     }
 }

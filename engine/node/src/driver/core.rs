@@ -9,7 +9,8 @@ use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use crate::mailbox::{Mailbox, any_message, any_message_or_filling, take_fairly};
 use crate::socket;
-use catraca_core::limits::{READ_BUFFER_LEN, TICK};
+use catraca_core::limits::{DECISION_BATCH, READ_BUFFER_LEN, TICK};
+use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::shard::Shard;
 use catraca_core::shard::journal::Journal;
 use catraca_core::shard::messages::{ConnectionId, Now};
@@ -33,6 +34,8 @@ pub(super) struct Core {
     pub connections: RefCell<Vec<Option<Rc<Connection>>>>,
     /// Bytes just read; used and done with before a task gives way.
     pub read_buffer: RefCell<Box<[u8]>>,
+    /// Payments of siblings on their way into the shard.
+    pub taken: RefCell<Vec<DecidedPayment>>,
     /// The journal has something to write, or may go on.
     pub journal: Event,
     /// Decided payments wait for a policy that is tried.
@@ -134,6 +137,7 @@ pub(super) async fn run(
         shard_index,
         connections: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_LEN].into_boxed_slice()),
+        taken: RefCell::new(Vec::with_capacity(DECISION_BATCH)),
         journal: Event::default(),
         candidate: Event::default(),
         listening_ended: Cell::new(false),

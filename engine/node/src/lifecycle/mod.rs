@@ -29,6 +29,7 @@ use catraca_core::blacklist::Lists;
 use catraca_core::calendar::Zone;
 use catraca_core::policy::Policy;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::windows::Past;
 use catraca_core::rebuild::Pasts;
 use catraca_core::shard::admit::EventTimeLimits;
@@ -187,7 +188,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let mut start = |shard: usize, dedupe: Dedupe, lists: Lists, past: Option<Box<Past>>| {
         // A standby's decides nothing, and its windows grow beside it.
         let policy = if follows { blacklist_only() } else { Arc::clone(&policy) };
-        let named = Arc::new(InForce::new(&named, policy.rules()));
+        let named = Arc::new(InForce::new(&named, policy.rules(), ShareKey::of(&key)));
         let state = ShardState { dedupe, lists, policy, past, named };
         driver::start(
             setups.core(

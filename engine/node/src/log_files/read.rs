@@ -148,6 +148,11 @@ impl LogReader {
         Ok(total)
     }
 
+    /// The key that its chain is held to, where there is one.
+    pub const fn key(&self) -> Option<&ChainKey> {
+        self.key.as_ref()
+    }
+
     /// Shows each sound block of a stream from `from` on (the [`start`](Self::start)'s tail for all) to
     /// the visitor, in order.
     ///

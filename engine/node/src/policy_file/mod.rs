@@ -2,20 +2,21 @@
 //! line and column; a policy is taken whole or not at all.
 
 mod place;
+mod rule;
 mod text;
 
 pub use place::PolicyFault;
 
 use crate::time_zone;
-use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
+use catraca_core::calendar::{DEFAULT_ZONE, Zone};
 use catraca_core::log::policies::{
     MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText as LoggedPolicy,
 };
 use catraca_core::policy::language::{self, Asking, DEFAULT_NIGHT, Field};
 use catraca_core::policy::windows::{MAX_KEYS, MIN_KEYS};
 use catraca_core::policy::{
-    DEFAULT_WINDOW_KEYS, EVERY_DAY, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS, Policy, Rule,
-    RuleEffect, RuleVerdict, Rules, Segment, Thresholds, WindowsAsked,
+    DEFAULT_WINDOW_KEYS, EVERY_DAY, EVERY_PAYER, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS,
+    Policy, Rule, RuleVerdict, Rules, Segment, Thresholds, WindowsAsked,
 };
 use catraca_wire::transaction::Rail;
 use place::File;
@@ -23,11 +24,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use text::{
-    KindText, ListedText, PolicyText, RailText, RuleText, SegmentText, ThresholdsText, VerdictText,
-    WindowsText,
+    KindText, ListedText, PolicyText, RailText, RuleText, SegmentText, ThresholdsText, WindowsText,
 };
 use toml::Spanned;
-use toml::value::Datetime;
 
 /// Longest id of a rule, and longest code of a reason, characters.
 pub const MAX_RULE_ID_LEN: usize = 64;
@@ -338,12 +337,13 @@ impl Reading<'_> {
             }
             let effect = self.effect(text);
             let days = self.days(text);
+            let share_permille = self.share(text);
             if let Some(reason) = &text.reason {
                 self.word(&reason.code, "code of a reason", "night-limit");
             }
             match language::compile_into(text.when.get_ref(), asking) {
                 Ok(when) => {
-                    let rule = Rule { id: id.clone(), when, effect, days };
+                    let rule = Rule { id: id.clone(), when, effect, days, share_permille };
                     self.hold_to_earlier(&rules, &rule, &text.when);
                     rules.push(rule);
                 }
@@ -363,6 +363,7 @@ impl Reading<'_> {
             other.when == rule.when
                 && other.days == rule.days
                 && other.effect.shadow == rule.effect.shadow
+                && other.share_permille == rule.share_permille
         };
         if let Some(other) = earlier.iter().find(is_same) {
             let message = format!("the rule {} has this very condition", other.id);
@@ -385,75 +386,6 @@ impl Reading<'_> {
         }
     }
 
-    fn effect(&mut self, text: &RuleText) -> RuleEffect {
-        let id = text.id.get_ref();
-        if text.score.is_none() && text.verdict.is_none() {
-            let message = format!("the rule {id} does nothing");
-            self.fault(text.id.span(), message, "give it a score or a verdict");
-        }
-        if let Some(score) =
-            text.score.as_ref().filter(|score| score.get_ref().unsigned_abs() > MAX_SCORE as u64)
-        {
-            let message = format!("a score of {}", score.get_ref());
-            self.fault(
-                score.span(),
-                message,
-                format!("scores are from -{MAX_SCORE} to {MAX_SCORE}"),
-            );
-        }
-        let overrides = text.overrides.as_ref().is_some_and(|overrides| *overrides.get_ref());
-        let verdict = text.verdict.as_ref().map(|verdict| match verdict.get_ref() {
-            VerdictText::Allow => RuleVerdict::Allow { overrides },
-            VerdictText::Review => RuleVerdict::Review,
-            VerdictText::Deny => RuleVerdict::Deny,
-        });
-        if let Some(written) =
-            text.overrides.as_ref().filter(|_| !matches!(verdict, Some(RuleVerdict::Allow { .. })))
-        {
-            let message = "only a rule that allows can override others";
-            self.fault(
-                written.span(),
-                message,
-                "write verdict = \"allow\", or leave overrides out",
-            );
-        }
-        RuleEffect {
-            score: text.score.as_ref().map_or(0, |score| *score.get_ref()),
-            verdict,
-            shadow: text.shadow,
-        }
-    }
-
-    fn days(&mut self, text: &RuleText) -> RangeInclusive<u16> {
-        let mut day = |written: Option<&Spanned<Datetime>>, otherwise: u16| {
-            let Some(written) = written else { return otherwise };
-            let date = match *written.get_ref() {
-                Datetime { date: Some(date), time: None, offset: None } => {
-                    jiff::civil::Date::new(date.year as i16, date.month as i8, date.day as i8).ok()
-                }
-                _ => None,
-            };
-            match date {
-                Some(date) => day_number(date),
-                None => {
-                    self.fault(
-                        written.span(),
-                        "a day belongs here",
-                        "write it without a time: 2026-12-31",
-                    );
-                    otherwise
-                }
-            }
-        };
-        let days = day(text.valid_from.as_ref(), *EVERY_DAY.start())
-            ..=day(text.valid_until.as_ref(), *EVERY_DAY.end());
-        if days.is_empty() {
-            let span = text.valid_until.as_ref().map_or(0..0, Spanned::span);
-            self.fault(span, "the rule ends before it begins", "valid_until is its last day");
-        }
-        days
-    }
-
     /// Where the lists leave listed parties to the rules, some rule must stop every one of them.
     fn hold_to_lists(&mut self, rules: &[Rule]) {
         for (party, listed) in [("payer", Field::PayerListed), ("payee", Field::PayeeListed)] {
@@ -461,6 +393,7 @@ impl Reading<'_> {
                 matches!(rule.effect.verdict, Some(RuleVerdict::Review | RuleVerdict::Deny))
                     && !rule.effect.shadow
                     && rule.days == EVERY_DAY
+                    && rule.share_permille == EVERY_PAYER
                     && rule.when.holds_where(listed)
             };
             if !rules.iter().any(stops) {

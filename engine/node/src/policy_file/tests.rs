@@ -1,4 +1,5 @@
 use super::*;
+use catraca_core::calendar::day_number;
 use catraca_core::policy::windows::Span;
 
 const SOUND: &str = r#"
@@ -111,6 +112,7 @@ score = 50
 valid_from = 2026-11-01
 valid_until = 2026-11-30
 group = "lists"
+share = 125
 owner = "fraud"
 tags = ["pix", "night"]
 "#,
@@ -137,6 +139,8 @@ tags = ["pix", "night"]
     let day = |text: &str| day_number(text.parse().expect("a day"));
     assert_eq!(file.rules.rules[1].days, day("2026-11-01")..=day("2026-11-30"));
     assert_eq!(file.rules.rules[0].days, EVERY_DAY);
+    let shares: Vec<_> = file.rules.rules.iter().map(|rule| rule.share_permille).collect();
+    assert_eq!(shares, [1_000, 125]);
     assert_eq!(file.notes[0].reason.as_ref().expect("it has one").en, "Payee on a list");
     assert_eq!((file.notes[1].group.as_str(), file.notes[1].tags.len()), ("lists", 2));
 }
@@ -160,6 +164,10 @@ fn what_makes_no_sense_is_refused_and_told() {
         ("[[segment]]\nrail = \"pix\"", score, "the segment has no threshold"),
         ("listed = \"rules\"", "verdict = \"deny\"\nvalid_until = 2020-01-01", "stops every payer"),
         ("listed = \"rules\"", "verdict = \"deny\"\nshadow = true", "stops every payer"),
+        ("listed = \"rules\"", "verdict = \"deny\"\nshare = 999", "stops every payer"),
+        ("", "score = 1\nshare = 0", "a share of 0"),
+        ("", "score = 1\nshare = 1001", "a share of 1001"),
+        ("", "score = 1\nshare = -1", "a share of -1"),
         (
             "listed = \"rules\"\n[[rule]]\nid = \"b\"\nwhen = \"payee.listed && tx.amount > 9\"\nverdict = \"deny\"",
             "verdict = \"deny\"",

@@ -88,6 +88,7 @@ pub(super) struct RuleText {
     pub overrides: Option<Spanned<bool>>,
     #[serde(default)]
     pub shadow: bool,
+    pub share: Option<Spanned<i64>>,
     pub valid_from: Option<Spanned<Datetime>>,
     pub valid_until: Option<Spanned<Datetime>>,
     #[serde(default)]

@@ -9,6 +9,7 @@ use catraca_core::blacklist::{Lists, Overlay, Snapshot};
 use catraca_core::log::policies::{PolicyInLog, PolicyText};
 use catraca_core::named_lists::{ListFault, NamedLists};
 use catraca_core::policy::Policy;
+use catraca_core::policy::share::ShareKey;
 use catraca_wire::extension::ListChange;
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +37,8 @@ pub struct History {
     named: (NamedLists, Vec<ListChange>),
     labels: Labels,
     lists_dir: PathBuf,
+    /// By which it is known whom rules with a share were applied to.
+    share_key: ShareKey,
     /// The log takes a policy into force whose text it lacks.
     unreadable: bool,
 }
@@ -53,6 +56,7 @@ impl History {
             named: (NamedLists::default(), Vec::new()),
             labels: Labels::default(),
             lists_dir: data_dir.join(LISTS_DIR),
+            share_key: log.key().map_or(ShareKey::unknown(), ShareKey::of),
             unreadable: false,
         };
         let mut in_log = PolicyInLog::default();
@@ -107,6 +111,11 @@ impl History {
     /// The labels of the log.
     pub const fn labels(&self) -> &Labels {
         &self.labels
+    }
+
+    /// By which it is known whom rules with a share were applied to; unknown without the log's key.
+    pub const fn share_key(&self) -> ShareKey {
+        self.share_key
     }
 
     /// Named lists and exemptions where the log begins.

@@ -108,6 +108,16 @@ struct Row<'b> {
     windows_agree: bool,
 }
 
+/// Of a record that says nothing of rules.
+const NO_RULES_SEEN: RulesSeen = RulesSeen {
+    offset_minutes: 0,
+    settled_by: None,
+    score_sum: 0,
+    matched: [0; MAX_RULE_WORDS],
+    failed: [0; MAX_RULE_WORDS],
+    exempt: [0; MAX_RULE_WORDS],
+};
+
 /// Recomputes one stream.
 pub struct Replay<'h> {
     history: &'h History,
@@ -285,12 +295,12 @@ impl<'h> Replay<'h> {
         let mut lists_agree: RowSet = 0;
         for Row { head, extension, parties, .. } in together {
             // What the clocks said then is recorded: the table of zones may have changed since.
-            let (offset_minutes, exempt) = RulesSeen::read(extension)
-                .map_or((0, [0; MAX_RULE_WORDS]), |seen| (seen.offset_minutes, seen.exempt));
+            let rules = RulesSeen::read(extension).unwrap_or(NO_RULES_SEEN);
             let seen = recorded_values(policy, extension, &mut values);
-            let said = (seen, &exempt);
+            let said = (seen, &rules);
             let agrees = self.named.agrees(self.history, policy, head, *parties, said);
             lists_agree |= u32::from(agrees) << self.batch.len();
+            let RulesSeen { offset_minutes, exempt, .. } = rules;
             replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen, &exempt);
         }
         policy.judge(&mut self.batch);

@@ -4,8 +4,8 @@ use super::History;
 use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::replay::{facts, recorded_parties};
-use catraca_core::policy::{Party, Policy, RuleWords};
-use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, WindowValue};
+use catraca_core::policy::{EVERY_PAYER, Party, Policy, RuleWords};
+use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::record::RecordHead;
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl NamedThen {
         if lists.sequence() != sequence {
             return None;
         }
-        let in_force = Arc::new(InForce::new(lists, policy.rules()));
+        let in_force = Arc::new(InForce::new(lists, policy.rules(), history.share_key()));
         self.in_force = Some((Arc::clone(policy), sequence, Arc::clone(&in_force)));
         Some(in_force)
     }
@@ -72,21 +72,29 @@ impl NamedThen {
         (in_force.exempt(&facts).unwrap_or([0; MAX_RULE_WORDS]), true)
     }
 
-    /// Whether what was recorded of the lists, behind the values of windows, and of rules that are not applied
-    /// is what they come to.
+    /// Whether what was recorded of the lists, behind the values of windows, and of rules that matched and were not
+    /// applied is what they come to. Without the key of shares it is not known whom these are applied to.
     pub fn agrees(
         &mut self,
         history: &History,
         policy: &Arc<Policy>,
         head: &RecordHead,
         parties: (Party, Party),
-        (recorded, exempt): (&[WindowValue], &RuleWords),
+        (recorded, seen): (&[WindowValue], &RulesSeen),
     ) -> bool {
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
         let looked_up = &recorded[policy.window_values()..];
         let values = &mut values[..looked_up.len()];
         let (now_exempt, is_known) = self.see(history, policy, head, parties, values);
-        !is_known || (values == looked_up && now_exempt == *exempt)
+        let share = |number: usize| policy.rules().rules[number].share_permille;
+        let has_key = history.share_key().is_known();
+        let is_same = (0..policy.rules().rules.len()).all(|number| {
+            let is_in = |words: &RuleWords| words[number / 64] >> (number % 64) & 1 == 1;
+            !is_in(&seen.matched)
+                || is_in(&now_exempt) == is_in(&seen.exempt)
+                || (!has_key && share(number) < EVERY_PAYER)
+        });
+        !is_known || (values == looked_up && is_same)
     }
 }
 

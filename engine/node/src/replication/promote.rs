@@ -12,6 +12,7 @@ use crate::policy_file;
 use crate::policy_windows::{self, by_stream};
 use catraca_core::blacklist::Lists;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::rebuild::Pasts;
 use catraca_core::replica::node::{Command, RequestRefused};
 use catraca_core::replica::{NewEpoch, NotPromotable};
@@ -86,7 +87,8 @@ pub(super) fn take_over(
     let named = following.builder.named().unwrap_or_else(|error| unusable(error.to_string()));
     let policies = following.builder.policies();
     let policy = policy_file::in_force_of(&policies).unwrap_or_else(|why| unusable(why));
-    let named_in_force = Arc::new(InForce::new(&named, policy.rules()));
+    let named_in_force =
+        Arc::new(InForce::new(&named, policy.rules(), ShareKey::of(&replication.setup.key)));
     let snapshot = following.snapshot.into_inner();
     let streams = following.streams.into_inner();
     let tails: Vec<_> = streams.iter().map(|stream| stream.lock().follower.tail()).collect();

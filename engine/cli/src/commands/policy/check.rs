@@ -3,7 +3,7 @@
 use super::file;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
-use catraca_core::policy::{Rule, RuleVerdict};
+use catraca_core::policy::{EVERY_PAYER, Rule, RuleVerdict};
 use catraca_node::fatal::Status;
 use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
 use comfy_table::{CellAlignment, Table, presets};
@@ -53,6 +53,8 @@ struct RuleReport {
     score: i64,
     verdict: Option<&'static str>,
     shadow: bool,
+    /// Of a thousand payers those that it is applied to.
+    share_permille: u16,
     /// Steps that its condition takes, for every batch of transactions.
     steps: usize,
     /// Fields that its condition reads.
@@ -113,6 +115,7 @@ fn rule_reports(policy: &PolicyFile) -> Vec<RuleReport> {
             score: rule.effect.score,
             verdict: rule.effect.verdict.map(RuleVerdict::name),
             shadow: rule.effect.shadow,
+            share_permille: rule.share_permille,
             steps: rule.when.steps(),
             fields: rule.when.fields().iter().map(|field| field.name()).collect(),
             windows: windows_of(policy, rule),
@@ -124,6 +127,14 @@ fn rule_reports(policy: &PolicyFile) -> Vec<RuleReport> {
 fn windows_of(policy: &PolicyFile, rule: &Rule) -> Vec<String> {
     let places = rule.when.windows().iter();
     places.map(|&place| policy.rules.value_name(usize::from(place))).collect()
+}
+
+/// Behind what a rule does: that it does so to a share of all payers.
+pub fn share_text(rule: &Rule) -> String {
+    match rule.share_permille {
+        EVERY_PAYER => String::new(),
+        share => format!(" (share {share})"),
+    }
 }
 
 /// So many of something.
@@ -153,7 +164,7 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
         table.add_row([
             rule.id.clone(),
             rule.effect.score.to_string(),
-            format!("{verdict}{shadow}"),
+            format!("{verdict}{shadow}{}", share_text(rule)),
             rule.when.steps().to_string(),
             reads.join(", "),
         ]);

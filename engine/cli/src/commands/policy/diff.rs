@@ -3,7 +3,7 @@
 use super::file;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
-use catraca_core::policy::{ListsDecide, Rule, RuleVerdict, Rules};
+use catraca_core::policy::{EVERY_PAYER, ListsDecide, Rule, RuleVerdict, Rules};
 use catraca_node::fatal::Status;
 use catraca_node::policy_file::{PolicyFile, RuleNotes};
 use serde_json::json;
@@ -146,6 +146,9 @@ pub(in crate::commands) fn effect(rule: &Rule) -> String {
     }
     if rule.effect.shadow {
         text.push_str(", in shadow");
+    }
+    if rule.share_permille < EVERY_PAYER {
+        text.push_str(&format!(", for {} of 1,000 payers", rule.share_permille));
     }
     text
 }

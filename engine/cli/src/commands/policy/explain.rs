@@ -1,6 +1,7 @@
 //! `catraca policy explain`: what a policy does with one payment, rule by rule, with the values that each
 //! rule saw.
 
+use super::check::share_text;
 use super::file;
 use super::made_up::MadeUp;
 use super::made_up_lists::MadeUpLists;
@@ -239,6 +240,7 @@ impl Explained<'_> {
                 "score": rule.effect.score,
                 "verdict": rule.effect.verdict.map(RuleVerdict::name),
                 "shadow": rule.effect.shadow,
+                "share_permille": rule.share_permille,
                 "when": self.file.notes[number].when,
                 "values": values,
             })
@@ -308,10 +310,11 @@ impl Explained<'_> {
             let verdict = rule.effect.verdict.map_or("", RuleVerdict::name);
             let shadow = if rule.effect.shadow { " (shadow)" } else { "" };
             line(format_args!(
-                "\n{:<12} {}  {:+} {verdict}{shadow}",
+                "\n{:<12} {}  {:+} {verdict}{shadow}{}",
                 self.outcome(number),
                 rule.id,
-                rule.effect.score
+                rule.effect.score,
+                share_text(rule)
             ));
             line(format_args!("             {}", self.file.notes[number].when));
             for (name, value) in self.values(number) {

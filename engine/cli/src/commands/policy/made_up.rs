@@ -3,6 +3,7 @@
 use super::made_up_lists::{self, MadeUpLists};
 use catraca_core::calendar::Zone;
 use catraca_core::policy::lists::InForce;
+use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::windows::{Past, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy, RuleWords};
 use catraca_wire::DocumentKey;
@@ -144,7 +145,8 @@ impl MadeUp {
         };
         let windows = seen.len();
         seen.resize(policy.values(), WindowValue::Evicted);
-        InForce::new(&named, policy.rules()).look_up(&facts, &mut seen[windows..]);
+        InForce::new(&named, policy.rules(), ShareKey::unknown())
+            .look_up(&facts, &mut seen[windows..]);
         let mut batch = Batch::new();
         batch.push(&facts, policy.version() > 0, &seen);
         batch.exempt(&self.exempt(policy)?);

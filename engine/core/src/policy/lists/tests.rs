@@ -2,7 +2,8 @@ use super::*;
 use crate::named_lists::{ListFault, MAX_LISTS};
 use crate::policy::facts::Party;
 use crate::policy::language::{Asking, compile_into};
-use crate::policy::{EVERY_DAY, Rule, RuleEffect};
+use crate::policy::share::ShareKey;
+use crate::policy::{EVERY_DAY, EVERY_PAYER, Rule, RuleEffect};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{ChangedEntry, ListChange, WindowValue};
 use catraca_wire::frame::{ListSource, TransactionFields};
@@ -82,6 +83,7 @@ fn rules(conditions: &[&str]) -> Rules {
         when: compile_into(when, &mut asking).expect("sound"),
         effect: RuleEffect { score: 1, verdict: None, shadow: false },
         days: EVERY_DAY,
+        share_permille: EVERY_PAYER,
     };
     let rules: Vec<_> = conditions.iter().enumerate().map(rule).collect();
     let lists = asking.looked_up().into();
@@ -93,7 +95,7 @@ fn looked_up(
     rules: &Rules,
     transaction: &TransactionFields,
 ) -> Vec<WindowValue> {
-    let in_force = InForce::new(lists, rules);
+    let in_force = InForce::new(lists, rules, ShareKey::unknown());
     let mut values = vec![WindowValue::Saturated(1); in_force.values()];
     in_force.look_up(&facts(transaction), &mut values);
     values
@@ -198,7 +200,9 @@ fn a_rule_is_not_applied_for_whom_it_is_exempted_from() {
     let rules = rules(&["tx.amount > 1", "tx.amount > 2", "tx.amount > 3"]);
     let payment = transaction();
     let exempt = |changes: &Changes| {
-        InForce::new(&changes.lists, &rules).exempt(&facts(&payment)).map(|words| words[0])
+        InForce::new(&changes.lists, &rules, ShareKey::unknown())
+            .exempt(&facts(&payment))
+            .map(|words| words[0])
     };
     assert_eq!(exempt(&changes), None);
     let cases = [
@@ -216,13 +220,36 @@ fn a_rule_is_not_applied_for_whom_it_is_exempted_from() {
     assert_eq!(changes.lists.exemptions_len(), 6);
     let mut of_listed = facts(&payment);
     of_listed.payee.listed = Some(ListSource::Ceis);
-    let in_force = InForce::new(&changes.lists, &rules);
+    let in_force = InForce::new(&changes.lists, &rules, ShareKey::unknown());
     assert_eq!(in_force.exempt(&of_listed), None, "a rule may be all that stops them");
     let kind = ListKeyKind::Document;
     changes.change(ListOp::Unexempt, "rule-0", kind, &[("52998224725", 0, 0)]).expect("there");
     assert_eq!((exempt(&changes), changes.lists.exemptions_len()), (Some(6), 5));
     let refused = changes.change(ListOp::Exempt, "rule-0", ListKeyKind::Network, &[("::/0", 0, 1)]);
     assert_eq!(refused, Err(ListFault::ExemptionKind));
+}
+
+#[test]
+fn a_rule_with_a_share_is_applied_to_the_same_payers_always_and_to_all_that_are_listed() {
+    let mut rules = rules(&["tx.amount > 1", "tx.amount > 2", "tx.amount > 3"]);
+    rules.rules[1].share_permille = 300;
+    rules.rules[2].share_permille = 600;
+    let of = |key| InForce::new(&NamedLists::default(), &rules, key);
+    let (known, unknown) = (of(ShareKey::of(&[5; 32])), of(ShareKey::unknown()));
+    let payment = transaction();
+    let mut counts = [0; 3];
+    for number in 1..=10_000 {
+        let mut facts = facts(&payment);
+        facts.payer.document = DocumentKey::from_cpf_number(number).expect("nine digits");
+        let exempt = known.exempt(&facts).unwrap_or_default()[0];
+        assert_eq!(known.exempt(&facts).unwrap_or_default()[0], exempt);
+        assert_eq!(unknown.exempt(&facts), None, "nobody knows whom to leave out");
+        counts[[0b000, 0b010, 0b110].iter().position(|of| *of == exempt).expect("nested")] += 1;
+        facts.payee.listed = Some(ListSource::Ceis);
+        assert_eq!(known.exempt(&facts), None);
+    }
+    let expected = [2_850..3_150, 2_850..3_150, 3_850..4_150];
+    assert!(expected.iter().zip(counts).all(|(range, count)| range.contains(&count)), "{counts:?}");
 }
 
 #[test]

@@ -146,18 +146,44 @@ impl Windows {
     /// Asks the processor for what [`Self::read`] touches first.
     #[inline]
     pub fn prefetch(&self, event: &Event) {
+        self.prefetch_where(event, |_| true);
+    }
+
+    /// Asks the processor for what [`Self::add_of_sibling`] touches first.
+    #[inline]
+    pub fn prefetch_of_sibling(&self, event: &Event) {
+        self.prefetch_where(event, |subject| !subject.is_of_payer());
+    }
+
+    #[inline]
+    fn prefetch_where(&self, event: &Event, wanted: impl Fn(Subject) -> bool) {
         for (layout, table) in &self.tables {
-            if let Some(key) = event.keys[layout.subject as usize] {
+            if wanted(layout.subject)
+                && let Some(key) = event.keys[layout.subject as usize]
+            {
                 table.prefetch(key);
             }
         }
     }
 
-    /// Asks the processor for what it touches then: what [`Self::prefetch`] asked for is there by now.
+    /// Asks the processor for what is touched then: what [`Self::prefetch`] asked for is there by now.
     #[inline]
     pub fn prefetch_entries(&self, event: &Event) {
+        self.prefetch_entries_where(event, |_| true);
+    }
+
+    /// Likewise behind [`Self::prefetch_of_sibling`].
+    #[inline]
+    pub fn prefetch_entries_of_sibling(&self, event: &Event) {
+        self.prefetch_entries_where(event, |subject| !subject.is_of_payer());
+    }
+
+    #[inline]
+    fn prefetch_entries_where(&self, event: &Event, wanted: impl Fn(Subject) -> bool) {
         for (layout, table) in &self.tables {
-            if let Some(slot) = event.keys[layout.subject as usize].and_then(|key| table.find(key))
+            if wanted(layout.subject)
+                && let Some(slot) =
+                    event.keys[layout.subject as usize].and_then(|key| table.find(key))
             {
                 table.prefetch_entry(slot);
             }

@@ -131,6 +131,26 @@ impl Past {
         }
     }
 
+    /// Takes what siblings have decided, as [`Self::take`] does one by one. `events` is room for as many.
+    pub fn take_of_siblings(&mut self, payments: &[DecidedPayment], events: &mut Vec<Event>) {
+        if !self.is_shared {
+            return;
+        }
+        events.clear();
+        for payment in payments {
+            let &DecidedPayment { payer, payee, decided_at_ns, .. } = payment;
+            let event = self.event(payer, payee, &payment.transaction, decided_at_ns);
+            self.windows.prefetch_of_sibling(&event);
+            events.push(event);
+        }
+        events.iter().for_each(|event| self.windows.prefetch_entries_of_sibling(event));
+        for (payment, event) in payments.iter().zip(&*events) {
+            if self.is_next(payment.stream, payment.lsn) {
+                self.add(payment.stream, event, payment.verdict);
+            }
+        }
+    }
+
     /// Takes a recorded decision on a payer whom this shard owns now: nothing where it was given that before.
     /// One whose record no node writes counts nowhere.
     pub fn take_recorded(
