@@ -36,13 +36,13 @@ impl Column {
         }
     }
 
-    /// The sum of the cells of some buckets, and whether one is at its limit.
+    /// The sum of so many cells of a ring of `slots`, from a slot on, and whether one is at its limit.
     #[inline]
-    pub fn total(self, entry: &[u8], buckets: std::ops::Range<u32>, slots: u32) -> (u64, bool) {
+    pub fn total(self, entry: &[u8], from: u32, count: u32, slots: u32) -> (u64, bool) {
         match self.cell_len {
-            2 => self.total_of::<2>(entry, buckets, slots),
-            4 => self.total_of::<4>(entry, buckets, slots),
-            _ => self.total_of::<6>(entry, buckets, slots),
+            2 => self.total_of::<2>(entry, from, count, slots),
+            4 => self.total_of::<4>(entry, from, count, slots),
+            _ => self.total_of::<6>(entry, from, count, slots),
         }
     }
 
@@ -50,19 +50,25 @@ impl Column {
     fn total_of<const LEN: usize>(
         self,
         entry: &[u8],
-        buckets: std::ops::Range<u32>,
+        from: u32,
+        count: u32,
         slots: u32,
     ) -> (u64, bool) {
         let cells = &entry[self.at..self.at + slots as usize * LEN];
-        let (mut sum, mut at_limit) = (0, false);
-        let mut slot = buckets.start % slots;
-        for _ in buckets {
-            let cell = cell::<LEN>(cells, slot as usize * LEN);
-            sum += cell;
-            at_limit |= cell == self.limit();
-            slot = if slot + 1 == slots { 0 } else { slot + 1 };
-        }
-        (sum, at_limit)
+        let up_to_end = count.min(slots - from) as usize;
+        let (begin, from) = (count as usize - up_to_end, from as usize);
+        let (one, at_limit) = self.sum_of::<LEN>(&cells[from * LEN..(from + up_to_end) * LEN]);
+        let (other, other_at_limit) = self.sum_of::<LEN>(&cells[..begin * LEN]);
+        (one + other, at_limit | other_at_limit)
+    }
+
+    #[inline]
+    fn sum_of<const LEN: usize>(self, cells: &[u8]) -> (u64, bool) {
+        let limit = self.limit();
+        cells.chunks_exact(LEN).fold((0, false), |(sum, at_limit), bytes| {
+            let cell = cell::<LEN>(bytes, 0);
+            (sum + cell, at_limit | (cell == limit))
+        })
     }
 }
 

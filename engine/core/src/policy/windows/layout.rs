@@ -66,7 +66,7 @@ impl Layout {
 
     /// Whether a payment belongs to any window.
     pub fn takes(&self, payment: &Payment, verdict: Verdict) -> bool {
-        self.windows(payment, verdict).any(|series| series.span.period(&payment.moment).is_some())
+        self.windows(payment, verdict).any(|series| series.clock.period(&payment.moment).is_some())
     }
 
     /// Adds a payment to all windows that it belongs to. Gives for how many of them it is too late.
@@ -75,7 +75,7 @@ impl Layout {
         set_u32(entry, NEWEST_AT, newest);
         let mut late = 0;
         for series in self.windows(payment, verdict) {
-            if let Some(period) = series.span.period(&payment.moment) {
+            if let Some(period) = series.clock.period(&payment.moment) {
                 late += u64::from(!series.add(entry, period, payment));
             }
         }

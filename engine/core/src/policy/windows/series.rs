@@ -16,7 +16,7 @@
 
 use super::Value;
 use super::column::Column;
-use super::moment::{Moment, Period};
+use super::moment::{Clock, Divisor, Moment, Period};
 use super::set::{Set, Window};
 use super::spec::{Filter, Function, Member, Span};
 
@@ -73,10 +73,12 @@ pub(super) struct Payment {
 /// Where everything of a window stands in an entry.
 #[derive(Debug)]
 pub(super) struct Series {
-    pub span: Span,
+    pub clock: Clock,
     pub filter: Filter,
     pub wanted: Vec<Wanted>,
     slots: u32,
+    /// Finds the slot of a bucket.
+    ring: Divisor,
     head_at: usize,
     count: Option<Column>,
     sum: Option<Column>,
@@ -127,8 +129,21 @@ impl Series {
             });
             up_to.max().map(|capacity| Set { at: take(Set::len(capacity)), capacity })
         });
-        let series =
-            Self { span, filter, wanted, slots, head_at: at, count, sum, min, max, times_at, sets };
+        let (clock, ring) = (Clock::new(span), Divisor::new(slots));
+        let series = Self {
+            clock,
+            filter,
+            wanted,
+            slots,
+            ring,
+            head_at: at,
+            count,
+            sum,
+            min,
+            max,
+            times_at,
+            sets,
+        };
         (series, end)
     }
 
@@ -144,7 +159,7 @@ impl Series {
         if number + self.slots < get_u32(entry, self.head_at) {
             return false;
         }
-        let slot = number % self.slots;
+        let slot = self.ring.remainder(number);
         let amount = payment.amount_centavos as u64;
         if let Some(count) = self.count {
             count.set(entry, slot, count.get(entry, slot) + 1);
@@ -186,7 +201,7 @@ impl Series {
         }
         let passed = (number + 1 - head).min(self.slots);
         for bucket in number + 1 - passed..=number {
-            let slot = bucket % self.slots;
+            let slot = self.ring.remainder(bucket);
             for column in self.columns() {
                 column.set(entry, slot, 0);
             }
@@ -199,7 +214,7 @@ impl Series {
     fn add_time(&self, entry: &mut [u8], at: usize, slot: u32, time_s: u32) {
         set_presence(entry, at, presence(entry, at) | 1 << slot);
         let (first, last) = times(entry, at);
-        let span_s = self.span.sliding_s();
+        let span_s = self.clock.sliding_s();
         let (first, last) = if last == 0 || time_s >= last.saturating_add(span_s) {
             (time_s, time_s)
         } else if time_s < first && first - time_s < span_s {
@@ -214,7 +229,7 @@ impl Series {
     /// Reads all that is wanted, as it is before this payment. What happened up to `known_from_s` may be
     /// missing from the entry; 0: nothing is.
     pub fn read(&self, entry: &[u8], known_from_s: u32, payment: &Payment, out: &mut [Value]) {
-        let Some(period) = self.span.period(&payment.moment) else {
+        let Some(period) = self.clock.period(&payment.moment) else {
             self.wanted.iter().for_each(|wanted| out[wanted.place] = Value::Missing);
             return;
         };
@@ -301,16 +316,18 @@ impl Reading<'_> {
     /// The cells of the window.
     fn cells(&self, column: Option<Column>) -> impl Iterator<Item = (u64, bool)> {
         let column = column.expect("the layout has a column for what is asked");
-        let slots = self.series.slots;
+        let ring = self.series.ring;
         self.buckets().map(move |bucket| {
-            let cell = column.get(self.entry, bucket % slots);
+            let cell = column.get(self.entry, ring.remainder(bucket));
             (cell, cell == column.limit())
         })
     }
 
     fn total(&self, column: Option<Column>) -> (u64, bool) {
         let column = column.expect("the layout has a column for what is asked");
-        column.total(self.entry, self.buckets(), self.series.slots)
+        let buckets = self.buckets();
+        let from = self.series.ring.remainder(buckets.start);
+        column.total(self.entry, from, buckets.len() as u32, self.series.slots)
     }
 
     fn sum(&self, including: bool) -> (u64, bool) {
@@ -393,7 +410,7 @@ impl Reading<'_> {
             Some(_) if self.partial => Value::Evicted,
             Some(bucket) => {
                 let end_s =
-                    bucket.saturating_add(1).saturating_mul(self.series.span.bucket_s()) - 1;
+                    bucket.saturating_add(1).saturating_mul(self.series.clock.bucket_s()) - 1;
                 Value::Present(i64::from(now.saturating_sub(end_s)))
             }
         }
@@ -404,7 +421,7 @@ impl Reading<'_> {
         let (first, last, now) = self.times();
         if first <= now && (last > now || last >= self.period.start_s) {
             let since = i64::from(now - first);
-            let earliest_s = first.saturating_sub(self.series.span.sliding_s());
+            let earliest_s = first.saturating_sub(self.series.clock.sliding_s());
             // What was evicted may have been before it, and near enough.
             return if self.known_from_s > earliest_s && self.known_from_s > 0 {
                 Value::Saturated(since)
@@ -437,8 +454,8 @@ impl Reading<'_> {
         let bits = presence(self.entry, at);
         let mut buckets = self.buckets();
         if now < first {
-            buckets.end = buckets.end.min(first / self.series.span.bucket_s());
+            buckets.end = buckets.end.min(self.series.clock.bucket(first));
         }
-        buckets.rev().find(|bucket| bits >> (bucket % self.series.slots) & 1 == 1)
+        buckets.rev().find(|bucket| bits >> self.series.ring.remainder(*bucket) & 1 == 1)
     }
 }
