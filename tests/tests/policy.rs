@@ -261,6 +261,63 @@ fn a_rule_with_a_share_meets_the_same_payers_always_and_recomputes() {
 }
 
 #[test]
+fn where_two_persons_have_to_agree_one_alone_takes_no_policy_into_force() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let mut config = "two_person_policies = true\n".to_owned();
+    let tokens = ["ana", "bruno"].map(|name| {
+        let token = write(dir.path(), &format!("{name}.token"), &format!("token-of-{name}\n"));
+        let token = token.display().to_string();
+        config += &format!(
+            "[[clients]]\nname = '{name}'\ncredential_file = '{token}'\npermissions = ['submit', 'admin']\n"
+        );
+        token
+    });
+    let [ana, bruno] = &tokens;
+    let config = write(dir.path(), "catraca.toml", &config).display().to_string();
+    let node = Setup::new(&data_dir).arg("--config").arg(config).start();
+    let strict = write(dir.path(), "strict.toml", STRICT).display().to_string();
+    let lenient = write(dir.path(), "lenient.toml", LENIENT).display().to_string();
+    let address = node.listen.to_string();
+    let run = |args: &[&str], token: &str| {
+        let more = ["--addr", &address, "--credential-file", token, "--json"];
+        let output = command::run([&["policy"], args, &more].concat());
+        let state: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        (output.status.code(), state)
+    };
+    for _ in 0..2 {
+        let (status, state) = run(&["activate", &strict], ana);
+        assert_eq!(
+            (status, &state["version"], &state["changed"]),
+            (Some(3), &0.into(), &false.into())
+        );
+        assert_eq!(state["waits_for_approval"].as_str().map(str::len), Some(32), "{state:#}");
+    }
+    let (_, state) = run(&["activate", &lenient], bruno);
+    assert_eq!(state["version"], 0, "another policy");
+    assert_eq!(run(&["activate", &strict], ana).0, Some(3), "which took its place");
+    let (status, state) = run(&["activate", &strict], bruno);
+    assert_eq!((status, &state["version"], &state["changed"]), (Some(0), &1.into(), &true.into()));
+    assert_eq!(state["waits_for_approval"], Value::Null);
+    assert_eq!(run(&["activate", &strict], bruno).0, Some(0), "it is in force");
+    assert_eq!(run(&["activate", &lenient], bruno).0, Some(3));
+    assert_eq!(run(&["activate", &lenient], ana).1["version"], 2);
+    assert_eq!(run(&["rollback"], ana).1["version"], 3, "one is enough to take it back");
+    node.stop();
+    let data_dir = data_dir.display().to_string();
+    let found = command::json(["policy", "history", &data_dir, "--json"]);
+    let by: Vec<_> = (0..3)
+        .map(|at| &found["policies"][at])
+        .map(|policy| (policy["author"].as_str(), policy["approver"].as_str()))
+        .collect();
+    assert_eq!(
+        by,
+        [(Some("ana"), Some("bruno")), (Some("bruno"), Some("ana")), (Some("ana"), None)]
+    );
+}
+
+#[test]
 fn a_replay_without_the_list_that_decided_is_not_equal() {
     let dir = folder();
     let data_dir = dir.path().join("data");

@@ -7,10 +7,12 @@
 //!
 //! A reader passes over sections of kinds that it does not know.
 
+mod activation;
 mod label;
 mod list;
 mod windows;
 
+pub use activation::ActivatedBy;
 pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
 pub use list::{ChangedEntry, LIST_CHANGE_LEN, ListChange, MAX_LIST_ENTRIES_AT_ONCE};
 pub use windows::{
@@ -32,6 +34,8 @@ pub const SECTION_WINDOWS: u16 = 3;
 pub const SECTION_LABEL: u16 = 4;
 /// Section of a change of named lists.
 pub const SECTION_LIST: u16 = 5;
+/// Section of who took a policy into force.
+pub const SECTION_ACTIVATION: u16 = 6;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;

@@ -1,20 +1,22 @@
 //! The configuration: defaults < TOML file < `CATRACA_*` environment < flags. Unknown keys are
 //! errors, everywhere.
 
+mod clients;
+
 use crate::fatal::{Failure, Status};
 use crate::log_files::segment::MIN_SEGMENT_LEN;
 use crate::time_zone;
 use catraca_core::calendar::{DEFAULT_ZONE, Zone};
 use catraca_core::limits::{MAX_PENDING, MAX_SHARDS};
-use catraca_core::shard::access::{Access, Permissions};
 use catraca_core::shard::dedupe;
 use catraca_wire::address::{Host, host_and_port};
-use catraca_wire::frame::MAX_CREDENTIAL_LEN;
 use catraca_wire::replication::MAX_ADDRESS_LEN;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
+
+pub use clients::ClientConfig;
 
 /// Prefix of the environment variables that set something.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_";
@@ -37,18 +39,6 @@ pub enum Shards {
 pub enum Auto {
     /// Let the program choose.
     Auto,
-}
-
-/// A client and what it may do.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientConfig {
-    /// Its name, for the program's log.
-    pub name: String,
-    /// File that holds its credential: the first line, at most 64 bytes.
-    pub credential_file: PathBuf,
-    /// `submit`, `lookup`, `stats`, `admin`.
-    pub permissions: Vec<String>,
 }
 
 /// Everything that can be set.
@@ -115,6 +105,8 @@ pub struct Config {
     /// would hide the next copy.
     #[serde(skip)]
     pub adopt_copy: bool,
+    /// A policy comes into force when two clients have asked for it. A rollback needs one.
+    pub two_person_policies: bool,
     /// Who may connect. Empty: anyone may do everything, which is allowed on loopback only.
     pub clients: Vec<ClientConfig>,
 }
@@ -153,6 +145,7 @@ impl Default for Config {
             time_zone: DEFAULT_ZONE.to_owned(),
             allow_volatile_data_dir: false,
             adopt_copy: false,
+            two_person_policies: false,
             clients: Vec::new(),
         }
     }
@@ -213,6 +206,7 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Failure> {
+        self.check_clients()?;
         let range = |name: &str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
                 Ok(())
@@ -345,46 +339,6 @@ impl Config {
     /// Free space below which admission ends, bytes.
     pub fn disk_reserve_len(&self) -> u64 {
         self.disk_reserve_mib * MIB
-    }
-
-    /// Reads the credentials of the configured clients.
-    ///
-    /// # Errors
-    /// [`Status::Config`], naming the file; never the credential.
-    pub fn access(&self) -> Result<Access, Failure> {
-        if self.clients.is_empty() {
-            return Ok(Access::open());
-        }
-        let mut access = Access::default();
-        for client in &self.clients {
-            let path = &client.credential_file;
-            let of = |why: String| {
-                wrong(format!(
-                    "client {:?}: credential file {}: {why}",
-                    client.name,
-                    path.display()
-                ))
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| of(e.to_string()))?;
-            let credential = text.lines().next().unwrap_or("").trim();
-            if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-                return Err(of(format!(
-                    "the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes"
-                )));
-            }
-            let mut permissions = Permissions::default();
-            for name in &client.permissions {
-                if !permissions.grant(name) {
-                    let known = Permissions::NAMES.join(", ");
-                    return Err(wrong(format!(
-                        "client {:?}: permission {name:?} does not exist; there are {known}",
-                        client.name
-                    )));
-                }
-            }
-            access.add(credential.as_bytes(), permissions);
-        }
-        Ok(access)
     }
 }
 

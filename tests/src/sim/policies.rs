@@ -17,7 +17,7 @@ use catraca_core::policy::{Batch, Policy};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_node::policy_file;
-use catraca_wire::extension::{ListChange, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
+use catraca_wire::extension::{ActivatedBy, ListChange, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::Role;
 use catraca_wire::record::{RecordHead, RecordKind};
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ impl Sim {
         let before = policies_in_force(&process.policies);
         let reads_others = policy.window_values() > 0 && !policy.reads_windows_of(&before);
         let bringing = reads_others.then(|| Bringing::new(&policy, shards as u16));
-        let activation = Activation::new(&text, policy, shards);
+        let activation = Activation::new(&text, &ActivatedBy::default(), policy, shards);
         process.policies.under_way = Some(UnderWay { bringing, activation, text });
         self.note(format_args!("node {leader} is to take policy {version} into force"));
         self.windows_again(leader);

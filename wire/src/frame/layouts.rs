@@ -308,8 +308,10 @@ frame! {
         version: u32,
         /// 1 if the request changed anything.
         changed: u8,
+        /// 1 while a policy waits for the approval of a client other than the one that asked for it.
+        waits_for_approval: u8,
         /// 0.
-        reserved_a: [u8; 3],
+        reserved_a: [u8; 2],
         /// BLAKE3 of its text; zeros without one.
         policy_id: [u8; 32],
         /// When it was taken into use, nanoseconds since 1970 UTC; 0 without one.
@@ -324,8 +326,8 @@ frame! {
         reserved_b: [u8; 4],
         /// BLAKE3 of that one's text; zeros without one.
         previous_policy_id: [u8; 32],
-        /// 0.
-        reserved_c: [u8; 16],
+        /// The first bytes of what names the policy that waits for approval; zeros where none does.
+        waiting_policy: [u8; 16],
     }
 }
 

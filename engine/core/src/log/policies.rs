@@ -1,7 +1,7 @@
 //! Policies as the log keeps them: the whole text, in parts, and behind them the record that takes it into
 //! use. So whoever has the log has every policy that decided in it, and a standby needs nothing else.
 
-use catraca_wire::extension::{MAX_POLICY_PART_LEN, PolicyPart};
+use catraca_wire::extension::{ActivatedBy, MAX_POLICY_PART_LEN, PolicyPart};
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind};
 use std::fmt;
 use std::sync::Arc;
@@ -53,8 +53,9 @@ impl fmt::Debug for PolicyText {
 }
 
 impl PolicyText {
-    /// The records that put it into the log and take it into use, each with its extension.
-    pub fn records(&self) -> Vec<(RecordHead, Vec<u8>)> {
+    /// The records that put it into the log and take it into use, each with its extension; the last one says by
+    /// whom.
+    pub fn records(&self, by: &ActivatedBy) -> Vec<(RecordHead, Vec<u8>)> {
         assert!(self.text.len() <= MAX_POLICY_LEN, "a policy of {} bytes", self.text.len());
         let record = |kind: RecordKind, offset: usize, part: &[u8]| {
             let mut head: RecordHead = bytemuck::Zeroable::zeroed();
@@ -69,7 +70,9 @@ impl PolicyText {
         let mut records: Vec<_> = parts
             .map(|(n, part)| record(RecordKind::PolicyText, n * MAX_POLICY_PART_LEN, part))
             .collect();
-        records.push(record(RecordKind::PolicyActivated, self.text.len(), &[]));
+        let (head, mut extension) = record(RecordKind::PolicyActivated, self.text.len(), &[]);
+        extension.extend(by.to_section());
+        records.push((head, extension));
         records
     }
 }
@@ -202,7 +205,7 @@ mod tests {
         assert_eq!(log.in_force(), Ok(None));
         for (version, len) in [(1, 10), (2, MAX_POLICY_PART_LEN), (3, MAX_POLICY_LEN)] {
             let policy = policy(version, len);
-            let records = policy.records();
+            let records = policy.records(&ActivatedBy::default());
             let (last, parts) = records.split_last().expect("some");
             assert_eq!(parts.len(), len.div_ceil(MAX_POLICY_PART_LEN));
             take(&mut log, parts);
@@ -219,8 +222,11 @@ mod tests {
     #[test]
     fn one_that_goes_over_the_end_of_what_is_known_otherwise_comes_whole() {
         let policy = policy(1, 9_000);
-        for cut in 0..=policy.records().len() {
-            let (before, behind) = (&policy.records()[..cut], &policy.records()[cut..]);
+        for cut in 0..=policy.records(&ActivatedBy::default()).len() {
+            let (before, behind) = (
+                &policy.records(&ActivatedBy::default())[..cut],
+                &policy.records(&ActivatedBy::default())[cut..],
+            );
             let mut first = PolicyInLog::default();
             take(&mut first, before);
             let mut log = PolicyInLog::default();
@@ -240,7 +246,7 @@ mod tests {
         // Other streams hold none.
         log.begin(None, None, None);
         assert_eq!(log.previous(), Some(&first));
-        take(&mut log, &third.records());
+        take(&mut log, &third.records(&ActivatedBy::default()));
         assert_eq!((log.in_force(), log.previous()), (Ok(Some(&third)), Some(&second)));
     }
 
@@ -248,16 +254,16 @@ mod tests {
     fn one_that_was_left_unfinished_does_no_harm() {
         let mut log = PolicyInLog::default();
         let (first, second) = (policy(1, 9_000), policy(1, 8_000));
-        take(&mut log, &first.records()[..2]);
-        take(&mut log, &second.records());
+        take(&mut log, &first.records(&ActivatedBy::default())[..2]);
+        take(&mut log, &second.records(&ActivatedBy::default()));
         assert_eq!(log.in_force(), Ok(Some(&second)));
-        take(&mut log, &first.records()[..1]);
+        take(&mut log, &first.records(&ActivatedBy::default())[..1]);
         assert_eq!(log.in_force(), Ok(Some(&second)));
     }
 
     #[test]
     fn what_is_taken_into_use_without_its_whole_text_is_unreadable() {
-        let records = policy(1, 9_000).records();
+        let records = policy(1, 9_000).records(&ActivatedBy::default());
         let mut swapped = records.clone();
         swapped.swap(0, 1);
         let mut altered = records.clone();

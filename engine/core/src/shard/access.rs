@@ -34,6 +34,15 @@ impl Permissions {
     }
 }
 
+/// Who a client is: its place in the configuration, where it has one, and what it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// Its place among the clients that are configured.
+    pub client: Option<u16>,
+    /// What it may do.
+    pub permissions: Permissions,
+}
+
 /// The clients that a node knows. Credentials are kept hashed: they appear in no dump and compare
 /// in constant time.
 #[derive(Clone, Default)]
@@ -49,23 +58,30 @@ impl Access {
         Self { clients: Vec::new(), anonymous: Permissions::ALL }
     }
 
-    /// Adds a client with its credential.
-    pub fn add(&mut self, credential: &[u8], permissions: Permissions) {
-        self.clients.push((blake3::hash(credential), permissions));
+    /// Adds a client with its credential; `false` where another one has the same.
+    pub fn add(&mut self, credential: &[u8], permissions: Permissions) -> bool {
+        let hash = blake3::hash(credential);
+        let is_new = self.clients.iter().all(|(known, _)| *known != hash);
+        if is_new {
+            self.clients.push((hash, permissions));
+        }
+        is_new
     }
 
-    /// What the holder of this credential may do; `None` for a credential that nobody has, or a
-    /// missing one where one is needed.
-    pub fn identify(&self, credential: &[u8]) -> Option<Permissions> {
+    /// Who the holder of this credential is; `None` for a credential that nobody has, or a missing one where one
+    /// is needed.
+    pub fn identify(&self, credential: &[u8]) -> Option<Identity> {
         if credential.is_empty() {
-            return (self.anonymous != Permissions::default()).then_some(self.anonymous);
+            let permissions = self.anonymous;
+            let may_anything = permissions != Permissions::default();
+            return may_anything.then_some(Identity { client: None, permissions });
         }
         let hash = blake3::hash(credential);
         // All are compared, so that the time tells nothing of which came close.
-        self.clients.iter().fold(
-            None,
-            |found, (known, permissions)| if *known == hash { Some(*permissions) } else { found },
-        )
+        (0..).zip(&self.clients).fold(None, |found, (client, (known, permissions))| {
+            let identity = Identity { client: Some(client), permissions: *permissions };
+            if *known == hash { Some(identity) } else { found }
+        })
     }
 }
 
@@ -77,11 +93,15 @@ mod tests {
     fn a_credential_gives_its_permissions_and_no_other() {
         let submit = Permissions { submit: true, ..Permissions::default() };
         let mut access = Access::default();
-        access.add(b"token-a", submit);
-        assert_eq!(access.identify(b"token-a"), Some(submit));
+        let all = Permissions::ALL;
+        assert!(access.add(b"token-z", all) && access.add(b"token-a", submit));
+        assert!(!access.add(b"token-a", all), "two clients would be one");
+        let identity = Identity { client: Some(1), permissions: submit };
+        assert_eq!(access.identify(b"token-a"), Some(identity));
         assert_eq!(access.identify(b"token-b"), None);
         assert_eq!(access.identify(b""), None, "anonymous is off once clients are configured");
-        assert_eq!(Access::open().identify(b""), Some(Permissions::ALL));
+        let anonymous = Identity { client: None, permissions: all };
+        assert_eq!(Access::open().identify(b""), Some(anonymous));
         assert_eq!(Access::open().identify(b"unknown"), None);
     }
 }

@@ -4,6 +4,7 @@
 use super::messages::ControlRecord;
 use crate::log::policies::PolicyText;
 use crate::policy::Policy;
+use catraca_wire::extension::ActivatedBy;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -32,10 +33,10 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// Of a policy, ready to decide, on a node with so many shards.
-    pub fn new(text: &PolicyText, policy: Arc<Policy>, shards: usize) -> Self {
+    /// Of a policy, ready to decide, that somebody takes into force on a node with so many shards.
+    pub fn new(text: &PolicyText, by: &ActivatedBy, policy: Arc<Policy>, shards: usize) -> Self {
         assert_eq!(text.version, policy.version(), "decisions record the version that is logged");
-        let records = text.records().into_iter();
+        let records = text.records(by).into_iter();
         let records = records.map(|(head, extension)| ControlRecord { head, extension }).collect();
         Self { records, policy, shards }
     }
@@ -88,7 +89,7 @@ mod tests {
             text: [b'x'; 9_000][..].into(),
         };
         let policy = Policy::new(3, Zone::default(), Rules::default());
-        let mut activation = Activation::new(&text, policy.into(), 2);
+        let mut activation = Activation::new(&text, &ActivatedBy::default(), policy.into(), 2);
         let mut step = activation.begin();
         let mut kinds = Vec::new();
         let mut refuse_once = true;

@@ -302,6 +302,8 @@ pub enum ToControl {
         shard: u16,
         /// Who asks.
         connection: ConnectionId,
+        /// Its place among the clients that are configured, where it has one.
+        client: Option<u16>,
         /// To be echoed.
         correlation: u64,
         /// What.

@@ -34,7 +34,8 @@ impl<B: BlockMemory> Shard<B> {
         now: Now,
     ) {
         let correlation = header.correlation.to_native();
-        let permissions = self.sessions.get(id).map(|s| s.permissions).unwrap_or_default();
+        let identity = self.sessions.get(id).map(|s| s.identity).unwrap_or_default();
+        let permissions = identity.permissions;
         let (allowed, request) = match *request {
             Request::Hello(hello) => return self.greet(id, hello),
             Request::Ping => {
@@ -57,7 +58,7 @@ impl<B: BlockMemory> Shard<B> {
             Request::List(list) => (permissions.admin, ControlRequest::List(*list)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
-        self.ask_control(id, correlation, allowed, request);
+        self.ask_control((id, identity.client), correlation, allowed, request);
     }
 
     fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
@@ -70,7 +71,7 @@ impl<B: BlockMemory> Shard<B> {
             return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
         }
         let credential = &hello.credential[..usize::from(hello.credential_len)];
-        let Some(permissions) = self.settings.access.identify(credential) else {
+        let Some(identity) = self.settings.access.identify(credential) else {
             return self.break_off(
                 id,
                 correlation,
@@ -97,7 +98,7 @@ impl<B: BlockMemory> Shard<B> {
         welcome.in_flight = in_flight.into();
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Open;
-            session.permissions = permissions;
+            session.identity = identity;
             session.in_flight = in_flight;
             session.patience_ends_ns = u64::MAX;
         }
@@ -106,7 +107,7 @@ impl<B: BlockMemory> Shard<B> {
 
     fn ask_control(
         &mut self,
-        id: ConnectionId,
+        (id, client): (ConnectionId, Option<u16>),
         correlation: u64,
         allowed: bool,
         request: ControlRequest,
@@ -138,6 +139,7 @@ impl<B: BlockMemory> Shard<B> {
             self.control_out.push(ToControl::Request {
                 shard,
                 connection: id,
+                client,
                 correlation,
                 request,
             });

@@ -1,7 +1,7 @@
 //! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes
 //! to go out.
 
-use super::access::Permissions;
+use super::access::Identity;
 use super::gather::Share;
 use super::messages::ConnectionId;
 use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
@@ -23,7 +23,7 @@ pub(super) enum State {
 pub(super) struct Session {
     pub generation: u32,
     pub state: State,
-    pub permissions: Permissions,
+    pub identity: Identity,
     /// Most unanswered requests.
     pub in_flight: u32,
     pub unanswered: u32,
@@ -47,7 +47,7 @@ impl Session {
         Self {
             generation: 0,
             state: State::Free,
-            permissions: Permissions::default(),
+            identity: Identity::default(),
             in_flight: 0,
             unanswered: 0,
             share: Share::default(),

@@ -61,7 +61,7 @@ impl<B: BlockMemory> Shard<B> {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.unanswered += 1;
         let correlation = frame.header.correlation.to_native();
-        let admitted = if !session.permissions.submit {
+        let admitted = if !session.identity.permissions.submit {
             Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT"))
         } else if self.role != Role::Primary {
             Err(NOT_PRIMARY)

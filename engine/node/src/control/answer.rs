@@ -19,6 +19,8 @@ use std::rc::Rc;
 pub(super) struct Asker {
     pub shard: u16,
     pub connection: ConnectionId,
+    /// Its place among the clients that are configured, where it has one.
+    pub client: Option<u16>,
     pub correlation: u64,
 }
 

@@ -6,6 +6,7 @@
 
 use super::Control;
 use super::answer::Asker;
+use super::approval::Approvals;
 use super::list_request::Refused;
 use super::lists::Lists;
 use super::named_lists::{MOST_TOGETHER, Named};
@@ -75,6 +76,7 @@ pub(super) struct Changing {
 pub(super) fn start(
     control: &Rc<Control>,
     in_use: InUse,
+    approvals: Approvals,
     mut promotions: mpsc::UnboundedReceiver<InUse>,
 ) -> Handle {
     let (requests, mut waiting) = mpsc::unbounded_channel();
@@ -91,7 +93,7 @@ pub(super) fn start(
         }
         let InUse { snapshot, overlay, list_logged, named, policies, policy } = in_use;
         let mut lists = Lists::new(snapshot, overlay);
-        let mut policies = Policies::new(&changing, policies, policy);
+        let mut policies = Policies::new(&changing, policies, policy, approvals);
         policies.tell_lists(&changing, &named);
         let share_key = ShareKey::of(&changing.control.replication.own_log().key);
         let mut named = Named::new(named, share_key);

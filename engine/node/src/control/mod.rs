@@ -5,6 +5,7 @@
 //! mailboxes and never touches a shard's state.
 
 mod answer;
+mod approval;
 mod candidate;
 mod changes;
 mod checkpoints;
@@ -56,6 +57,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use watch::DiskFigures;
 
+pub use approval::Approvals;
 pub use retention::RetentionSettings;
 pub use upkeep::UpkeepSettings;
 
@@ -91,6 +93,8 @@ pub struct ControlSetup {
     pub in_use: InUse,
     /// Whose days the dates of entries mean.
     pub zone: Zone,
+    /// Who may take a policy into force.
+    pub approvals: Approvals,
 }
 
 /// What the tasks of the control thread share.
@@ -203,7 +207,7 @@ async fn serve(
         disk: Cell::default(),
         stop_reading: Arc::default(),
     });
-    let changes = changes::start(&control, setup.in_use, promotions);
+    let changes = changes::start(&control, setup.in_use, setup.approvals, promotions);
     let stats = stats::start(&control);
     let lookups = lookups::start(
         own_log,
@@ -266,8 +270,8 @@ async fn dispatch(
         any_message(&channels.to_control, &others).await;
         while let Some(message) = channels.to_control.pop() {
             match message {
-                ToControl::Request { shard, connection, correlation, request } => {
-                    let asker = answer::Asker { shard, connection, correlation };
+                ToControl::Request { shard, connection, client, correlation, request } => {
+                    let asker = answer::Asker { shard, connection, client, correlation };
                     match request {
                         ControlRequest::Lookup(lookup) => {
                             tokio::task::spawn_local(answer::lookup(

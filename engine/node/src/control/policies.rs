@@ -2,6 +2,7 @@
 //! between two batches.
 
 use super::answer::Asker;
+use super::approval::{Approvals, Asked};
 use super::candidate::{self, Tried, Wanted};
 use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
@@ -17,6 +18,7 @@ use catraca_core::policy::lists::InForce;
 use catraca_core::policy::{Policy, Rule, Rules};
 use catraca_core::shard::activation::{Activation, ActivationStep};
 use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_wire::extension::ActivatedBy;
 use catraca_wire::frame::{ErrorCode, MAX_PATH_LEN, PolicyFrame, PolicyOp, PolicyStateFrame};
 use catraca_wire::list::ListOp;
 use std::fs::File;
@@ -43,16 +45,16 @@ pub(super) struct Policies {
     is_preparing: bool,
     /// The policy that is tried.
     tried: Option<Tried>,
+    approvals: Approvals,
 }
 
 /// What a policy is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    Decide,
+    /// To decide; who takes it into force.
+    Decide(ActivatedBy),
     /// To be tried until a time, nanoseconds since 1970 UTC.
-    Try {
-        until_ns: u64,
-    },
+    Try { until_ns: u64 },
 }
 
 /// A policy whose windows were read from the log, or could not be.
@@ -64,11 +66,17 @@ pub(super) struct Prepared {
 }
 
 impl Policies {
-    pub fn new(changing: &Changing, logged: PolicyInLog, ready: Arc<Policy>) -> Self {
+    pub fn new(
+        changing: &Changing,
+        logged: PolicyInLog,
+        ready: Arc<Policy>,
+        approvals: Approvals,
+    ) -> Self {
         let in_force = logged.in_force().ok().flatten().cloned();
         let rules = ready.rules().rules.len();
         let previous = logged.previous().cloned();
-        let policies = Self { in_force, previous, rules, ready, is_preparing: false, tried: None };
+        let policies =
+            Self { in_force, previous, rules, ready, is_preparing: false, tried: None, approvals };
         policies.tell_figures(changing);
         policies
     }
@@ -127,8 +135,26 @@ impl Policies {
     ) -> Result<Option<Vec<u8>>, Refused> {
         let ((text, file), purpose) = match PolicyRequest::read(frame)? {
             PolicyRequest::Describe => return Ok(Some(self.answer(asker, false))),
-            PolicyRequest::Activate { path, id } => (read(path, id).await?, Purpose::Decide),
-            PolicyRequest::Rollback { from } => (self.before(from)?, Purpose::Decide),
+            PolicyRequest::Activate { path, id } => {
+                self.refuse_while_preparing()?;
+                let read = read(path, id).await?;
+                named.for_rules(&read.1.rules)?;
+                if self.in_force.as_ref().is_some_and(|policy| policy.id == id) {
+                    return Ok(Some(self.answer(asker, false)));
+                }
+                match self.approvals.ask(id, asker.client) {
+                    Asked::Granted(by) => (read, Purpose::Decide(by)),
+                    Asked::Waits => return Ok(Some(self.answer(asker, false))),
+                    Asked::Nameless => {
+                        let why = "two clients have to agree on a policy, and this connection has no credential";
+                        return Err(Refused(ErrorCode::Forbidden, why.to_owned()));
+                    }
+                }
+            }
+            PolicyRequest::Rollback { from } => {
+                let before = self.before(from)?;
+                (before, Purpose::Decide(self.approvals.roll_back(asker.client)))
+            }
             PolicyRequest::Candidate { path, id, until_ns } => {
                 candidate::check_until(until_ns)?;
                 (read(path, id).await?, Purpose::Try { until_ns })
@@ -145,13 +171,10 @@ impl Policies {
                     .map(Some);
             }
         };
-        if self.is_preparing {
-            let why = "the windows of another policy are being read from the log; nothing changed: try again";
-            return Err(Refused(ErrorCode::Failed, why.to_owned()));
-        }
+        self.refuse_while_preparing()?;
         // Before its windows are read, which takes its time.
         named.for_rules(&file.rules)?;
-        let decides = purpose == Purpose::Decide;
+        let decides = matches!(purpose, Purpose::Decide(_));
         if decides && self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
             return Ok(Some(self.answer(asker, false)));
         }
@@ -170,6 +193,15 @@ impl Policies {
             let _ = requests.send(Work::Change(asker, ChangeRequest::PolicyPrepared(prepared)));
         });
         Ok(None)
+    }
+
+    fn refuse_while_preparing(&self) -> Result<(), Refused> {
+        let why =
+            "the windows of another policy are being read from the log; nothing changed: try again";
+        if self.is_preparing {
+            return Err(Refused(ErrorCode::Failed, why.to_owned()));
+        }
+        Ok(())
     }
 
     /// The windows of a policy are read: brings them level with every core, and takes it into force.
@@ -212,8 +244,8 @@ impl Policies {
     ) -> Result<Vec<u8>, Refused> {
         let looked_up = named.for_rules(&file.rules)?;
         match purpose {
-            Purpose::Decide => {
-                self.activate(changing, looked_up, asker, text, file).await?;
+            Purpose::Decide(by) => {
+                self.activate(changing, looked_up, (asker, by), text, file).await?;
                 self.broadcast_what_is_read(changing).await;
                 Ok(self.answer(asker, true))
             }
@@ -250,7 +282,7 @@ impl Policies {
         &mut self,
         changing: &mut Changing,
         named: Arc<InForce>,
-        asker: Asker,
+        (asker, by): (Asker, ActivatedBy),
         text: Arc<[u8]>,
         file: PolicyFile,
     ) -> Result<(), Refused> {
@@ -266,7 +298,7 @@ impl Policies {
         let rules = file.rules.rules.len();
         let policy: Arc<Policy> = Policy::new(next.version, file.zone, file.rules).into();
         let shards = changing.control.shards();
-        let mut activation = Activation::new(&next, Arc::clone(&policy), shards);
+        let mut activation = Activation::new(&next, &by, Arc::clone(&policy), shards);
         let (mut step, mut attempts) = (activation.begin(), 1);
         loop {
             step = match step {
@@ -301,6 +333,7 @@ impl Policies {
         }
         tracing::info!(
             version = next.version, id = %next.id, rules,
+            author = by.author.as_str(), approver = by.approver.as_str(),
             shard = asker.shard, connection = asker.connection.slot, "policy in force"
         );
         self.rules = rules;
@@ -322,6 +355,11 @@ impl Policies {
         if let Some(policy) = &self.previous {
             state.previous_version = policy.version.into();
             state.previous_policy_id = policy.id.0;
+        }
+        if let Some(waiting) = self.approvals.waits() {
+            state.waits_for_approval = 1;
+            let (begin, _) = waiting.0.split_at(state.waiting_policy.len());
+            state.waiting_policy.copy_from_slice(begin);
         }
         state.changed = u8::from(changed);
         state

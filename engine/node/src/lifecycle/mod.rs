@@ -9,7 +9,7 @@ use crate::archive_place;
 use crate::available_memory;
 use crate::channels::ShardChannels;
 use crate::config::Config;
-use crate::control::{self, ControlSetup, RetentionSettings, UpkeepSettings};
+use crate::control::{self, Approvals, ControlSetup, RetentionSettings, UpkeepSettings};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
 use crate::fatal::{Failure, Status};
@@ -252,6 +252,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             InUse { snapshot: snapshot.clone(), list_logged, overlay, named, policies, policy }
         },
         zone: zone.clone(),
+        approvals: Approvals::new(config.client_names(), config.two_person_policies),
         data_dir,
     };
     threads::run_on(&other_cpus);

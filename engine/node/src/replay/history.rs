@@ -10,7 +10,7 @@ use catraca_core::log::policies::{PolicyInLog, PolicyText};
 use catraca_core::named_lists::{ListFault, NamedLists};
 use catraca_core::policy::Policy;
 use catraca_core::policy::share::ShareKey;
-use catraca_wire::extension::ListChange;
+use catraca_wire::extension::{ActivatedBy, ListChange};
 use catraca_wire::record::{OverlayChange, RecordHead, RecordKind};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct LoggedPolicy {
     /// Its text, and when it came into force.
     pub text: PolicyText,
+    /// Who took it into force; `None` where the log does not say.
+    pub by: Option<ActivatedBy>,
     /// What it holds, ready to decide; else why this build can't read it.
     pub read: Result<(PolicyFile, Arc<Policy>), String>,
 }
@@ -76,7 +78,7 @@ impl History {
                 .previous_policy
                 .into_iter()
                 .chain(start.policy)
-                .for_each(|policy| history.policy(policy));
+                .for_each(|policy| history.policy(policy, None));
             log.records(shard, |head, extension, _| {
                 history.take(head, extension, &mut in_log);
                 ControlFlow::Continue(())
@@ -97,7 +99,7 @@ impl History {
                 if kind == RecordKind::PolicyActivated
                     && let Ok(Some(policy)) = in_log.in_force()
                 {
-                    self.policy(policy.clone());
+                    self.policy(policy.clone(), ActivatedBy::read(extension));
                 }
             }
             Some(RecordKind::ListChange) => {
@@ -138,9 +140,9 @@ impl History {
         Ok(named)
     }
 
-    fn policy(&mut self, text: PolicyText) {
+    fn policy(&mut self, text: PolicyText, by: Option<ActivatedBy>) {
         let read = policy_file::of_log(&text);
-        self.policies.insert(text.version, LoggedPolicy { text, read });
+        self.policies.insert(text.version, LoggedPolicy { text, by, read });
     }
 
     /// Whether the log takes a policy into force whose text it does not hold.

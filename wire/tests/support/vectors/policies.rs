@@ -31,7 +31,8 @@ pub fn policy_state() -> Value {
         header: of(FrameKind::PolicyState, PolicyStateFrame::LEN, 0, 15),
         version: 3,
         changed: 1,
-        reserved_a: [0; 3],
+        waits_for_approval: 1,
+        reserved_a: [0; 2],
         policy_id: [0xa5; 32],
         activated_at_ns: MOMENT_NS,
         rules: 33,
@@ -39,12 +40,12 @@ pub fn policy_state() -> Value {
         previous_version: 2,
         reserved_b: [0; 4],
         previous_policy_id: [0x5a; 32],
-        reserved_c: [0; 16],
+        waiting_policy: [0x3c; 16],
     };
     let fields = fields!(state;
         large: activated_at_ns;
-        small: version, changed, rules, text_len, previous_version;
-        bytes: reserved_a, policy_id, reserved_b, previous_policy_id, reserved_c;
+        small: version, changed, waits_for_approval, rules, text_len, previous_version;
+        bytes: reserved_a, policy_id, reserved_b, previous_policy_id, waiting_policy;
     );
     vector(
         "policy_state",

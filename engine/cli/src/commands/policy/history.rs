@@ -4,7 +4,9 @@ use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open, utc};
 use crate::commands::output::{json, print};
 use catraca_node::fatal::Failure;
-use catraca_node::replay::History;
+use catraca_node::replay::{History, LoggedPolicy};
+use catraca_wire::extension::ActivatedBy;
+use catraca_wire::list::Author;
 use comfy_table::{Table, presets};
 use serde_json::json;
 use std::path::PathBuf;
@@ -30,6 +32,11 @@ pub struct Args {
     json: bool,
 }
 
+/// The name of who took a policy into force, or approved it, where the log says.
+fn name(policy: &LoggedPolicy, of: impl Fn(&ActivatedBy) -> Author) -> Option<String> {
+    policy.by.as_ref().map(of).filter(|name| !name.is_empty()).map(|name| name.to_string())
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
     let log = open(&args.data_dir, chain_key(&args.data_dir, None)?)?;
@@ -42,9 +49,8 @@ pub fn run(args: &Args) -> Outcome {
         })?;
         return print(text, ExitCode::SUCCESS);
     }
-    let rules = |policy: &catraca_node::replay::LoggedPolicy| {
-        policy.read.as_ref().map(|(file, _)| file.rules.rules.len()).ok()
-    };
+    let rules =
+        |policy: &LoggedPolicy| policy.read.as_ref().map(|(file, _)| file.rules.rules.len()).ok();
     if args.json {
         let policies: Vec<_> = history
             .policies()
@@ -56,6 +62,8 @@ pub fn run(args: &Args) -> Outcome {
                     "activated_at_ns": policy.text.activated_at_ns,
                     "rules": rules(policy),
                     "text_len": policy.text.text.len(),
+                    "author": name(policy, |by| by.author),
+                    "approver": name(policy, |by| by.approver),
                     "fault": policy.read.as_ref().err(),
                 })
             })
@@ -64,13 +72,15 @@ pub fn run(args: &Args) -> Outcome {
     }
     let mut table = Table::new();
     table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    table.set_header(["version", "in force since", "rules", "id"]);
+    table.set_header(["version", "in force since", "rules", "by", "approved by", "id"]);
     let mut count = 0;
     for policy in history.policies() {
         table.add_row([
             policy.text.version.to_string(),
             utc(policy.text.activated_at_ns),
             rules(policy).map_or("unreadable".to_owned(), |rules| rules.to_string()),
+            name(policy, |by| by.author).unwrap_or_else(|| "-".to_owned()),
+            name(policy, |by| by.approver).unwrap_or_else(|| "-".to_owned()),
             policy.text.id.to_string(),
         ]);
         count += 1;

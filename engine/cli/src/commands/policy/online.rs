@@ -6,7 +6,7 @@ use crate::commands::connect::Connect;
 use crate::commands::log::utc;
 use crate::commands::output::{json, lines, print};
 use catraca_core::log::policies::PolicyId;
-use catraca_node::fatal::Failure;
+use catraca_node::fatal::{Failure, Status};
 use catraca_wire::client::Client;
 use catraca_wire::frame::{PolicyChange, PolicyStateReply};
 use std::path::PathBuf;
@@ -23,7 +23,10 @@ some million payments. The credential needs the permission `admin`.
 Example:
   catraca policy activate pix.toml --addr 127.0.0.1:7400
 
-Exit status: 0 in force, 1 not activated, 3 something is wrong with the file.")]
+Where the configuration says `two_person_policies`, the first one who runs it asks, and a second one with another credential approves by
+running the same command within a day.
+
+Exit status: 0 in force, 1 not activated, 3 something is wrong with the file, or another client has to approve it.")]
 pub(super) struct ActivateArgs {
     /// Policy (TOML); on the node's machine
     file: PathBuf,
@@ -72,7 +75,9 @@ pub(super) fn activate(args: &ActivateArgs) -> Outcome {
     let change =
         PolicyChange::activate(path, policy.id.0).map_err(|e| Failure::failed(e.to_string()))?;
     let state = ask(&mut args.connect.connect_patiently()?, &change)?;
-    print(&text(&state, args.json), ExitCode::SUCCESS)
+    let is_in_force = state.policy_id == policy.id.0;
+    let status = if is_in_force { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
+    print(&text(&state, args.json), status)
 }
 
 pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
@@ -95,9 +100,12 @@ fn text(state: &PolicyStateReply, as_json: bool) -> String {
     let (id, previous) = (PolicyId(state.policy_id), PolicyId(state.previous_policy_id));
     let is_in_force = state.version > 0;
     let has_previous = state.previous_version > 0;
+    let waits = state.waits_for_approval == 1;
+    let waiting: String = state.waiting_policy.iter().map(|byte| format!("{byte:02x}")).collect();
     if as_json {
         return json(&serde_json::json!({
             "changed": state.changed == 1,
+            "waits_for_approval": waits.then(|| waiting.clone()),
             "version": state.version,
             "id": is_in_force.then(|| id.to_string()),
             "rules": state.rules,
@@ -127,6 +135,10 @@ fn text(state: &PolicyStateReply, as_json: bool) -> String {
     }
     if has_previous {
         rows.push(("before".to_owned(), format!("version {}, {previous}", state.previous_version)));
+    }
+    if waits {
+        let what = format!("{waiting}…: another client has to activate the same file");
+        rows.push(("waits for approval".to_owned(), what));
     }
     lines(&rows)
 }
