@@ -46,6 +46,52 @@ fn compared(node: &Node, file: &str, payments: u64) -> Value {
     }
 }
 
+/// The series of the policy that is tried, as `/metrics` has them.
+fn series(node: &Node) -> Vec<String> {
+    let (_, text) = node.http_get("/metrics");
+    let shown = text.lines().filter(|line| line.starts_with("catraca_candidate_"));
+    shown.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_scrape_has_what_came_of_it_without_anybody_asking() {
+    let dir = folder();
+    let tried = write(dir.path(), "tried.toml", TRIED).display().to_string();
+    let node = Setup::new(&dir.path().join("data")).shards(2).start();
+    let none = ["catraca_candidate_until_timestamp_seconds 0.0"];
+    assert_eq!(series(&node), none);
+    policy(&node, &["candidate", &tried, "--until", "2099-01-01T00:00:00Z"]);
+    assert_eq!(series(&node).len(), 1 + 2 * 9 + 2, "from its first moment on");
+    assert_eq!(node.metric("catraca_candidate_payments_total"), 0.0);
+    assert_eq!(node.metric("catraca_candidate_until_timestamp_seconds"), 4_070_908_800.0);
+    for (id, payer, amount_centavos) in
+        [("a", 1, 100), ("b", 1, 200), ("c", 1, 300), ("d", 2, 100_001), ("e", 3, 100_002)]
+    {
+        assert_eq!(decide(&node, id, payer, amount_centavos), Verdict::Approve);
+    }
+    node.wait_until("what came of it is collected", |node| {
+        node.metric("catraca_candidate_payments_total") == 5.0
+    });
+    let shown = series(&node);
+    for wanted in [
+        "payments_total{in_force=\"approve\",candidate=\"approve\"} 2",
+        "payments_total{in_force=\"approve\",candidate=\"review\"} 1",
+        "payments_total{in_force=\"approve\",candidate=\"deny\"} 2",
+        "payments_total{in_force=\"deny\",candidate=\"approve\"} 0",
+        "centavos_total{in_force=\"approve\",candidate=\"approve\"} 300",
+        "centavos_total{in_force=\"approve\",candidate=\"review\"} 300",
+        "centavos_total{in_force=\"approve\",candidate=\"deny\"} 200003",
+        "left_out_total 0",
+        "left_out_centavos_total 0",
+    ] {
+        let wanted = format!("catraca_candidate_{wanted}");
+        assert!(shown.contains(&wanted), "{wanted}: {shown:#?}");
+    }
+    policy(&node, &["candidate", "--end"]);
+    assert_eq!(series(&node), none);
+    node.stop();
+}
+
 #[test]
 fn what_it_would_have_done_is_counted_and_nothing_is_done() {
     let dir = folder();
@@ -118,6 +164,10 @@ fn under_load_each_payment_is_counted_or_said_to_be_left_out() {
         let metric = |verdict: &str| node.metric(&format!("catraca_{verdict}_total"));
         let decided: f64 = ["approved", "reviewed", "denied"].into_iter().map(metric).sum();
         if seen >= 5_000 && seen as f64 == decided {
+            for what in ["payments", "left_out"] {
+                let shown = node.metric(&format!("catraca_candidate_{what}_total"));
+                assert_eq!(shown, count(what) as f64, "{what}");
+            }
             break;
         }
         assert!(Instant::now() < until, "{seen} of {decided}: {came:#}");

@@ -123,6 +123,13 @@ fn known_metrics() -> Vec<&'static str> {
     ]);
     known.push("catraca_standby_behind_records");
     known.extend([
+        "catraca_candidate_payments_total",
+        "catraca_candidate_centavos_total",
+        "catraca_candidate_left_out_total",
+        "catraca_candidate_left_out_centavos_total",
+        "catraca_candidate_until_timestamp_seconds",
+    ]);
+    known.extend([
         "catraca_log_segments_packed_total",
         "catraca_log_packing_freed_bytes_total",
         "catraca_log_unsound_segments",

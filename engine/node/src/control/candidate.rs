@@ -2,13 +2,14 @@
 //! collected from them. It is not logged: a start and a promotion try none.
 
 use super::answer::Asker;
+use super::candidate_metrics::{CandidateFigures, centavos};
 use super::changes::Changing;
 use super::list_request::Refused;
 use super::windows::stopping;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::PolicyId;
+use catraca_core::policy::Policy;
 use catraca_core::policy::lists::InForce;
-use catraca_core::policy::{Cell, Policy};
 use catraca_core::shard::candidate::{Candidate, CandidateTotals};
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_wire::frame::{
@@ -16,6 +17,12 @@ use catraca_wire::frame::{
     ComparisonRuleFields, ErrorCode, FrameKind, Header, HeaderFields,
 };
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two collections of what came of it for `/metrics`: as often as it is scraped. For each a core adds
+/// up one row of numbers for each rule, which takes microseconds.
+const COLLECT_EVERY: Duration = Duration::from_secs(5);
 
 /// The policy that is tried.
 pub(super) struct Tried {
@@ -23,6 +30,8 @@ pub(super) struct Tried {
     pub policy: Arc<Policy>,
     since_ns: u64,
     until_ns: u64,
+    /// When what came of it is collected next.
+    pub collect_at: Instant,
 }
 
 /// A policy that is to be tried.
@@ -47,9 +56,18 @@ pub(super) async fn set(changing: &mut Changing, wanted: Option<Wanted>) -> Opti
             drop(tokio::task::spawn_blocking(move || drop(before)));
         }
     }
+    changing.control.candidate_figures.set(None);
     let Wanted { id, policy, until_ns, .. } = wanted?;
     tracing::info!(%id, until_ns, "a policy is tried beside the one in force");
-    Some(Tried { id, policy, since_ns: wall_ns(), until_ns })
+    let (since_ns, collect_at) = (wall_ns(), Instant::now() + COLLECT_EVERY);
+    Some(Tried { id, policy, since_ns, until_ns, collect_at })
+}
+
+/// Collects what came of it for `/metrics`, so that a scrape waits for no core and for no change.
+pub(super) async fn collect_for_scrapes(changing: &mut Changing, tried: &mut Tried) {
+    tried.collect_at = Instant::now() + COLLECT_EVERY;
+    // It fails when the node stops.
+    let _ = collect(changing, tried).await;
 }
 
 /// Whether a time until which a policy is to be tried makes sense.
@@ -67,10 +85,18 @@ pub(super) async fn compare(
     tried: Option<&Tried>,
     changed: bool,
 ) -> Result<Vec<u8>, Refused> {
-    let mut came =
-        Box::new(CandidateTotals::new(tried.map_or(0, |tried| tried.policy.rules().rules.len())));
+    let came = match tried {
+        Some(tried) => collect(changing, tried).await?,
+        None => Box::default(),
+    };
+    Ok(frame(asker.correlation, tried, &came, changed))
+}
+
+/// What came of it on all cores; `/metrics` has it from then on.
+async fn collect(changing: &mut Changing, tried: &Tried) -> Result<Box<CandidateTotals>, Refused> {
+    let mut came = Box::new(CandidateTotals::new(tried.policy.rules().rules.len()));
     // The same totals go round, so that no core takes memory for them.
-    for shard in 0..tried.map_or(0, |_| changing.control.shards()) {
+    for shard in 0..changing.control.shards() {
         changing.control.tell(shard, ToShard::CollectCandidate(came)).await;
         let told = |event: &ToControl| matches!(event, ToControl::CandidateCame(_));
         let Some(ToControl::CandidateCame(joined)) = changing.event(told).await else {
@@ -78,7 +104,9 @@ pub(super) async fn compare(
         };
         came = joined;
     }
-    Ok(frame(asker.correlation, tried, &came, changed))
+    let figures = CandidateFigures::new(tried.until_ns, &came);
+    changing.control.candidate_figures.set(Some(figures));
+    Ok(came)
 }
 
 fn frame(
@@ -87,7 +115,6 @@ fn frame(
     came: &CandidateTotals,
     changed: bool,
 ) -> Vec<u8> {
-    let centavos = |cell: &Cell| u64::try_from(cell.centavos).unwrap_or(u64::MAX);
     let rules = &came.totals.rules;
     let length = size_of::<ComparisonHeadFields>()
         + 9 * size_of::<ComparisonCellFields>()

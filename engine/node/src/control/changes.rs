@@ -17,6 +17,7 @@ use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::frame::{BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role};
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout_at;
 
 /// Shard whose stream keeps changes.
 const CHANGES_SHARD: usize = 0;
@@ -102,10 +103,18 @@ pub(super) fn start(
             lists.log_in_use(&mut changing).await;
         }
         let mut next = None;
-        while let Some(work) = match next.take() {
-            Some(work) => Some(work),
-            None => waiting.recv().await,
-        } {
+        loop {
+            // Between two changes, also where there is always another one.
+            policies.collect_if_due(&mut changing).await;
+            let work = match (next.take(), policies.collect_at()) {
+                (Some(work), _) => Some(work),
+                (None, None) => waiting.recv().await,
+                (None, Some(at)) => match timeout_at(at, waiting.recv()).await {
+                    Ok(work) => work,
+                    Err(_) => continue,
+                },
+            };
+            let Some(work) = work else { return };
             let (asker, request) = match work {
                 Work::Change(asker, request) => (asker, request),
                 Work::Log(record, reply) => {

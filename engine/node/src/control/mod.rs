@@ -7,6 +7,7 @@
 mod answer;
 mod approval;
 mod candidate;
+mod candidate_metrics;
 mod changes;
 mod checkpoints;
 mod cluster;
@@ -41,6 +42,7 @@ use crate::mailbox::FULL_RETRY;
 use crate::mailbox::{Mailbox, any_message};
 use crate::replication::Replication;
 use crate::signals::StopSignals;
+use candidate_metrics::CandidateFigures;
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
 use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
@@ -113,6 +115,8 @@ struct Control {
     zone: Zone,
     list_figures: Cell<ListFigures>,
     policy_figures: Cell<PolicyFigures>,
+    /// Of the policy that is tried, where one is.
+    candidate_figures: Cell<Option<CandidateFigures>>,
     upkeep: upkeep::Handle,
     disk: Cell<DiskFigures>,
     /// Whoever reads windows from the log gives up: the node stops.
@@ -203,6 +207,7 @@ async fn serve(
         zone: setup.zone,
         list_figures: Cell::default(),
         policy_figures: Cell::default(),
+        candidate_figures: Cell::default(),
         upkeep,
         disk: Cell::default(),
         stop_reading: Arc::default(),

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often cores that have too much to do are asked again, before the change is given up.
 const ATTEMPTS: u32 = 20;
@@ -112,6 +113,19 @@ impl Policies {
     /// The rules of the policy that is tried.
     pub fn tried_rules(&self) -> Option<&Rules> {
         self.tried.as_ref().map(|tried| tried.policy.rules())
+    }
+
+    /// When what came of the policy that is tried is collected next.
+    pub fn collect_at(&self) -> Option<Instant> {
+        self.tried.as_ref().map(|tried| tried.collect_at)
+    }
+
+    /// Collects it, if it is time.
+    pub async fn collect_if_due(&mut self, changing: &mut Changing) {
+        if let Some(tried) = self.tried.as_mut().filter(|tried| tried.collect_at <= Instant::now())
+        {
+            candidate::collect_for_scrapes(changing, tried).await;
+        }
     }
 
     /// A request, if it exempts from no rule but one in force.
