@@ -2,6 +2,7 @@
 
 use super::Outcome;
 use catraca_node::fatal::Failure;
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -53,6 +54,12 @@ pub fn json(result: &impl serde::Serialize) -> String {
 pub fn lines(lines: &[(String, String)]) -> String {
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
+}
+
+/// So many of something.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
+    let noun = if count == N::from(1) { one } else { many };
+    format!("{count} {noun}")
 }
 
 /// Says something beside the result, on standard error. Whether anybody hears it changes nothing.

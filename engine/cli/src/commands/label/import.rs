@@ -5,17 +5,13 @@ mod rows;
 
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
-use crate::commands::csv_lines::{Lines, progress};
-use crate::commands::output::{json, note, print};
-use catraca_node::fatal::{Failure, Status};
+use crate::commands::csv_lines::{Import, RefusedLines};
+use crate::commands::output::{counted, json, print};
 use catraca_wire::client::{Client, ClientError};
 use catraca_wire::frame::{ErrorCode, LabelRequest};
 use rows::Header;
 use serde::Serialize;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 pub const EXAMPLES: &str = "\
@@ -36,8 +32,6 @@ Examples:
 
 Exit status: 0 all labelled; 3 lines were refused; 1 it ended early: mend what it says, and import the file again.";
 
-/// Refused lines that the JSON has; standard error has all.
-const MAX_SHOWN: usize = 1_000;
 /// How often a node that has too much to do is asked, and after what pauses.
 const ATTEMPTS: u32 = 20;
 const RETRY: Duration = Duration::from_millis(250);
@@ -62,75 +56,37 @@ struct Report {
     added: u64,
     /// Labels that were there already.
     unchanged: u64,
-    /// Lines that were refused.
-    refused: u64,
-    /// The first of these.
-    first_refused: Vec<RefusedLine>,
-}
-
-#[derive(Debug, Serialize)]
-struct RefusedLine {
-    line: u64,
-    reason: String,
+    #[serde(flatten)]
+    refused: RefusedLines,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let place = args.file.display();
-    let unreadable = |error: std::io::Error| Failure::failed(format!("{place}: {error}"));
-    let file = File::open(&args.file).map_err(unreadable)?;
-    let bar = progress(file.metadata().map_err(unreadable)?.len());
-    let mut lines = Lines::new(BufReader::new(file));
-    let header = match lines.next().map_err(unreadable)? {
-        Some(Ok(line)) => Header::read(line),
-        Some(Err(why)) => Err(why),
-        None => Err("the file is empty".to_owned()),
-    };
-    let header =
-        header.map_err(|why| Failure::new(Status::Usage, format!("{place}, line 1: {why}")))?;
+    let (mut import, header) = Import::open(&args.file, Header::read)?;
     let mut client = args.connect.connect()?;
     let mut report = Report::default();
-    while let Some(line) = lines.next().map_err(unreadable)? {
-        let request = match line {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => header.request(line),
-            Err(why) => Err(why),
-        };
-        let number = lines.number();
-        bar.set_position(lines.read_len());
-        let labelled = match request {
-            Ok(request) => ask(&mut client, &request).map_err(|error| {
-                Failure::failed(format!(
-                    "{place}, line {number}: {error}; the lines before are done, and importing them again is safe"
-                ))
-            })?,
-            Err(why) => Err(why),
-        };
+    while let Some((line, request)) = import.next(|line| header.request(line))? {
+        let labelled = ask(&mut client, &request).map_err(|error| {
+            let safe = "the lines before are done, and importing them again is safe";
+            import.failure(line, format_args!("{error}; {safe}"))
+        })?;
         match labelled {
             Ok(true) => report.added += 1,
             Ok(false) => report.unchanged += 1,
-            Err(reason) => {
-                bar.suspend(|| note(&format!("{place}, line {number}: refused: {reason}")));
-                report.refused += 1;
-                if report.first_refused.len() < MAX_SHOWN {
-                    report.first_refused.push(RefusedLine { line: number, reason });
-                }
-            }
+            Err(reason) => import.refuse(line, reason),
         }
     }
-    bar.finish_and_clear();
-    let status = match report.refused {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(Status::Found as u8),
-    };
+    report.refused = import.end();
     let text = match args.json {
         true => json(&report),
         false => format!(
-            "{} labelled, {} were labelled so already, {} lines refused\n",
-            report.added, report.unchanged, report.refused
+            "{} labelled, {} labelled so already, {} refused\n",
+            report.added,
+            counted(report.unchanged, "was", "were"),
+            counted(report.refused.count(), "line", "lines"),
         ),
     };
-    print(&text, status)
+    print(&text, report.refused.status())
 }
 
 /// Whether the label is new, or why the node refuses it; an error ends the import.

@@ -2,7 +2,7 @@
 
 use super::file;
 use crate::commands::Outcome;
-use crate::commands::output::{json, print};
+use crate::commands::output::{counted, json, print};
 use catraca_core::policy::{EVERY_PAYER, Rule, RuleVerdict};
 use catraca_node::fatal::Status;
 use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
@@ -135,11 +135,6 @@ pub fn share_text(rule: &Rule) -> String {
         EVERY_PAYER => String::new(),
         share => format!(" (share {share})"),
     }
-}
-
-/// So many of something.
-fn counted(count: usize, one: &str, many: &str) -> String {
-    format!("{count} {}", if count == 1 { one } else { many })
 }
 
 fn fault_report(fault: &PolicyFault) -> FaultReport {

@@ -3,19 +3,15 @@
 use super::{By, name, reason};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
-use crate::commands::csv_lines::{Columns, Lines, progress};
+use crate::commands::csv_lines::{Columns, Import, RefusedLines};
 use crate::commands::log::time;
-use crate::commands::output::{json, note, print};
-use catraca_node::fatal::{Failure, Status};
+use crate::commands::output::{counted, json, print};
+use catraca_node::fatal::Failure;
 use catraca_wire::client::{Client, ClientError};
 use catraca_wire::frame::{ErrorCode, ListRequest};
 use catraca_wire::list::{Author, ListName, ListReason};
-use indicatif::ProgressBar;
 use serde::Serialize;
-use std::fs::File;
-use std::io::BufReader;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 pub const EXAMPLES: &str = "\
@@ -37,8 +33,6 @@ Exit status: 0 all taken; 3 lines were refused; 1 it ended early: mend what it s
 
 /// Requests that are on their way together.
 const TOGETHER: usize = 64;
-/// Refused lines that the JSON has; standard error has all.
-const MAX_SHOWN: usize = 1_000;
 /// How often a node is asked that has too much to do, or does not answer, and after what pauses.
 const ATTEMPTS: u32 = 20;
 const RETRY: Duration = Duration::from_millis(250);
@@ -68,22 +62,14 @@ struct Report {
     changed: u64,
     /// Entries that were so already.
     unchanged: u64,
-    /// Lines that were refused.
-    refused: u64,
-    /// The first of these.
-    first_refused: Vec<RefusedLine>,
+    #[serde(flatten)]
+    refused: RefusedLines,
 }
 
-#[derive(Debug, Serialize)]
-struct RefusedLine {
-    line: u64,
-    reason: String,
-}
-
-struct Import<'a> {
-    args: &'a Args,
+/// Entries on their way to a node.
+struct Sending {
+    import: Import,
     client: Client,
-    bar: ProgressBar,
     /// Requests that are sent next, each with its line.
     waiting: Vec<(u64, ListRequest)>,
     report: Report,
@@ -91,55 +77,34 @@ struct Import<'a> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let place = args.file.display();
-    let unreadable = |error: std::io::Error| Failure::failed(format!("{place}: {error}"));
-    let file = File::open(&args.file).map_err(unreadable)?;
-    let bar = progress(file.metadata().map_err(unreadable)?.len());
-    let mut lines = Lines::new(BufReader::new(file));
-    let columns = match lines.next().map_err(unreadable)? {
-        Some(Ok(line)) => Columns::read(line, COLUMNS, 1),
-        Some(Err(why)) => Err(why),
-        None => Err("the file is empty".to_owned()),
-    };
-    let columns =
-        columns.map_err(|why| Failure::new(Status::Usage, format!("{place}, line 1: {why}")))?;
+    let (import, columns) = Import::open(&args.file, |line| Columns::read(line, COLUMNS, 1))?;
     let mut client = args.connect.connect()?;
     let there = client.lists(&[ListRequest::describe(args.list)]).pop();
     if let Some(Err(error)) = there {
         return Err(Failure::failed(format!("{}: {error}", args.list)));
     }
     let by = args.by.both();
-    let mut import = Import { args, client, bar, waiting: Vec::new(), report: Report::default() };
-    while let Some(line) = lines.next().map_err(unreadable)? {
-        let request = match line {
-            Ok(line) if line.trim().is_empty() => continue,
-            Ok(line) => columns.of(line).and_then(|fields| request(args.list, by, &fields)),
-            Err(why) => Err(why),
-        };
-        import.bar.set_position(lines.read_len());
-        match request {
-            Ok(request) => import.waiting.push((lines.number(), request)),
-            Err(why) => import.refuse(lines.number(), why),
-        }
-        if import.waiting.len() == TOGETHER {
-            import.send()?;
+    let read = |line: &str| columns.of(line).and_then(|fields| request(args.list, by, &fields));
+    let mut sending = Sending { import, client, waiting: Vec::new(), report: Report::default() };
+    while let Some(request) = sending.import.next(read)? {
+        sending.waiting.push(request);
+        if sending.waiting.len() == TOGETHER {
+            sending.send()?;
         }
     }
-    import.send()?;
-    let Import { bar, report, .. } = import;
-    bar.finish_and_clear();
-    let status = match report.refused {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::from(Status::Found as u8),
-    };
+    sending.send()?;
+    let Sending { import, mut report, .. } = sending;
+    report.refused = import.end();
     let text = match args.json {
         true => json(&report),
         false => format!(
-            "{} entries new or changed, {} so already, {} lines refused\n",
-            report.changed, report.unchanged, report.refused
+            "{} new or changed, {} so already, {} refused\n",
+            counted(report.changed, "entry", "entries"),
+            report.unchanged,
+            counted(report.refused.count(), "line", "lines"),
         ),
     };
-    print(&text, status)
+    print(&text, report.refused.status())
 }
 
 /// What a line says; an error without its text, for a document may stand anywhere.
@@ -164,16 +129,7 @@ fn request(
     Ok(request.map_err(|error| format!("key: {error}"))?.by(author, why))
 }
 
-impl Import<'_> {
-    fn refuse(&mut self, line: u64, reason: String) {
-        let place = self.args.file.display();
-        self.bar.suspend(|| note(&format!("{place}, line {line}: refused: {reason}")));
-        self.report.refused += 1;
-        if self.report.first_refused.len() < MAX_SHOWN {
-            self.report.first_refused.push(RefusedLine { line, reason });
-        }
-    }
-
+impl Sending {
     /// Has the node take what waits. Setting an entry again is safe.
     fn send(&mut self) -> Result<(), Failure> {
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -189,7 +145,7 @@ impl Import<'_> {
                     Err(ClientError::Refused(refused))
                         if matches!(refused.code, ErrorCode::BadField | ErrorCode::Failed) =>
                     {
-                        self.refuse(line, refused.to_string());
+                        self.import.refuse(line, refused.to_string());
                     }
                     Err(error) => {
                         let passes = match &error {
@@ -198,10 +154,8 @@ impl Import<'_> {
                             _ => false,
                         };
                         if !passes || attempt == ATTEMPTS {
-                            return Err(Failure::failed(format!(
-                                "{}, line {line}: {error}; importing the file again is safe",
-                                self.args.file.display()
-                            )));
+                            let safe = "importing the file again is safe";
+                            return Err(self.import.failure(line, format_args!("{error}; {safe}")));
                         }
                         again.push((line, request));
                         last_error = Some(error);
