@@ -154,6 +154,52 @@ fn an_entry_ends_and_an_exempt_payment_passes() {
 }
 
 #[test]
+fn one_thing_is_told_as_one_and_nobody_is_said_to_be_missing_who_was_not_asked_for() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let node = Setup::new(&data_dir).start();
+    let (address, log) = (node.listen.to_string(), data_dir.display().to_string());
+    let told = |args: &[&str], at: &[&str]| {
+        let output = command::run([&["policy"], args, at].concat());
+        assert!(output.status.success(), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let asked = |args: &[&str]| told(args, &["--addr", &address]);
+    let made = asked(&["lists", "create", "limits", "--kind", "document"]);
+    assert!(made.contains("by document") && !made.contains("in list"), "{made}");
+    let payer = text(1);
+    assert!(asked(&["lists", "set", "limits", &payer]).contains("in list  yes"));
+    assert!(!asked(&["lists", "find", "limits"]).contains("in list"));
+    asked(&["lists", "create", "known-payees", "--kind", "document"]);
+    let file = write(dir.path(), "lists.toml", POLICY).display().to_string();
+    asked(&["activate", &file]);
+    asked(&["lists", "remove", "limits", &payer]);
+    let shown = told(&["lists", "show"], &["--log", &log]);
+    assert!(shown.ends_with("\n2 lists\n"), "{shown}");
+    let later = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(9)).to_string();
+    asked(&["exempt", "above-limit", &payer, "--until", &later]);
+    let shown = told(&["lists", "show"], &["--log", &log]);
+    assert!(shown.ends_with("\n1 exemption from a rule\n"), "{shown}");
+    let csv = write(dir.path(), "limits.csv", "key,value\n52998224725,5\nx,1\n");
+    let output = command::run([
+        "policy",
+        "lists",
+        "import",
+        "limits",
+        &csv.display().to_string(),
+        "--addr",
+        &address,
+    ]);
+    let came = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(came, "1 entry new or changed, 0 so already, 1 line refused\n");
+    assert_eq!(verdict(&node, "one", 1, 100), Verdict::Review);
+    node.stop();
+    let replayed = command::run(["log", "replay", &log]);
+    let text = String::from_utf8(replayed.stdout).expect("text");
+    assert!(text.contains("1 decision recomputed, 1 policy: all are"), "{text}");
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_and_nothing_changes() {
     let dir = folder();
     let node = Setup::new(&dir.path().join("data")).start();

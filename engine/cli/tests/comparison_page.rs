@@ -78,7 +78,7 @@ fn a_replay_writes_a_page_and_a_picture_that_are_safe_to_open() {
         "<code>pix-***.982.247-**-7</code>",
         "<small>&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt; like ***.982.247-**</small>",
         "<td>score +0, review</td>",
-        "1 of 1 labels count.",
+        "1 of 1 label counts.",
         "302 decisions of policy version 4 were not recomputed: its text is not there",
     ] {
         assert!(written.contains(told), "{told}\n{written}");
@@ -119,7 +119,7 @@ fn the_limit_and_the_times_that_are_asked_for_are_on_the_page() {
     let written = read(&page);
     assert!(written.contains("exceeded: at most 2.5 % may change"), "{written}");
     assert!(written.contains("decisions from 2026-11-23 12:00:00 UTC</dd>"), "{written}");
-    assert!(written.contains("labels count"), "{written}");
+    assert!(written.contains("1 of 1 label counts"), "{written}");
 }
 
 #[test]

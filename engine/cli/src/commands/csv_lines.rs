@@ -1,7 +1,7 @@
 //! The lines of a CSV file that somebody hands to a command, one record in each, and the columns that it has. No
 //! line is read past its bound. An import reads them one after the other, tells which it refused, and goes on.
 
-use super::output::note;
+use super::output::{counted, note};
 use catraca_node::fatal::{Failure, Status};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -222,7 +222,8 @@ impl<const N: usize> Columns<N> {
     pub fn of(&self, line: &str) -> Result<[String; N], String> {
         let fields = fields(line, self.delimiter)?;
         if fields.len() != self.count {
-            return Err(format!("{} columns, where the header has {}", fields.len(), self.count));
+            let columns = counted(fields.len(), "column", "columns");
+            return Err(format!("{columns}, where the header has {}", self.count));
         }
         let text = |at: Option<usize>| at.map_or("", |at| fields[at].trim()).to_owned();
         Ok(self.at.map(text))

@@ -66,3 +66,15 @@ pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &st
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "catraca: {text}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_one_and_all_others_are_many() {
+        assert_eq!(counted(1_usize, "policy", "policies"), "1 policy");
+        assert_eq!(counted(0_u64, "policy", "policies"), "0 policies");
+        assert_eq!(counted(21_u32, "policy", "policies"), "21 policies");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::connect::Connect;
-use super::output::{self, Reader};
+use super::output::{self, Reader, counted};
 use catraca_node::fatal::Failure;
 use catraca_node::whole_file::{PUBLIC, WholeFile};
 use catraca_wire::client::Client;
@@ -167,7 +167,8 @@ pub(super) fn table(snapshot: &Snapshot, span: Duration) -> String {
         .map_or(0, |(_, h)| h.len());
     let rate = total as f64 / span.as_secs_f64().max(1e-9);
     format!(
-        "{table}\n{total} decisions in {:.1} s, {rate:.0} a second; node up {:.0} s\n",
+        "{table}\n{} in {:.1} s, {rate:.0} a second; node up {:.0} s\n",
+        counted(total, "decision", "decisions"),
         span.as_secs_f64(),
         snapshot.uptime.as_secs_f64()
     )

@@ -1,6 +1,7 @@
 //! What another policy makes of payments, as tables and as JSON: for `log replay` and `policy compare`.
 
 use super::log::reais;
+use super::output::counted;
 use catraca_core::policy::{Cell, Matrix, Totals};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -78,9 +79,9 @@ pub fn tables<'i>(was: &str, ids: impl Iterator<Item = &'i str>, totals: &Totals
     }
     right(&mut rules);
     format!(
-        "\n{matrix}\n\n{rules}\n{} of {} verdicts would change ({:.2} %)",
+        "\n{matrix}\n\n{rules}\n{} of {} would change ({:.2} %)",
         totals.changed(),
-        totals.payments(),
+        counted(totals.payments(), "verdict", "verdicts"),
         percent_changed(totals),
     )
 }

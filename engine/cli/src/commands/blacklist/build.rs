@@ -3,7 +3,7 @@
 use super::guard::Previous;
 use super::{parse_zone, snapshot_json, snapshot_lines};
 use crate::commands::Outcome;
-use crate::commands::output::{self, json, note, print};
+use crate::commands::output::{self, counted, json, note, print};
 use crate::import::{self, Options, Reject, Tally, Tolerance, read_list};
 use catraca_core::blacklist::{Draft, MAX_REASONS, Snapshot};
 use catraca_core::calendar::{DEFAULT_ZONE, Zone, day_number};
@@ -190,7 +190,8 @@ pub(super) fn run(args: &Args) -> Outcome {
     spinner.finish_and_clear();
     if reasons_not_kept > 0 {
         note(&format!(
-            "more than {MAX_REASONS} different reasons: {reasons_not_kept} entries are listed without theirs"
+            "more than {MAX_REASONS} different reasons: {} listed without a reason",
+            counted(reasons_not_kept, "entry is", "entries are")
         ));
     }
     print(&report(args, &snapshot, &tallies, previous.as_ref()), ExitCode::SUCCESS)

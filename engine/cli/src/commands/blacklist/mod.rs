@@ -10,6 +10,7 @@ mod online;
 mod synth;
 
 use super::Outcome;
+use super::output::counted;
 use catraca_core::blacklist::{Counts, Line, Snapshot};
 use catraca_core::calendar::{Zone, day_of};
 use catraca_node::fatal::Failure;
@@ -173,8 +174,10 @@ fn snapshot_lines(snapshot: &Snapshot) -> Vec<(String, String)> {
     lines.push((
         "entries".to_owned(),
         format!(
-            "{} ({} of them company roots), {} lines with dates",
-            counts.entries, counts.roots, counts.spans
+            "{} ({} of them company roots), {} with dates",
+            counts.entries,
+            counts.roots,
+            counted(counts.spans, "line", "lines")
         ),
     ));
     lines.push((

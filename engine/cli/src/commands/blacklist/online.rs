@@ -2,7 +2,7 @@
 
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
-use crate::commands::output::{json, lines, print};
+use crate::commands::output::{counted, json, lines, print};
 use catraca_core::calendar::day_number;
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
@@ -162,14 +162,18 @@ fn text(state: &BlacklistStateReply, as_json: bool) -> String {
     let snapshot = if state.snapshot_id == 0 {
         "none".to_owned()
     } else {
-        format!("{id}, {} entries", state.snapshot_entries)
+        format!("{id}, {}", counted(state.snapshot_entries, "entry", "entries"))
     };
     lines(&[
         ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
         ("snapshot".to_owned(), snapshot),
         (
             "overlay".to_owned(),
-            format!("{} entries, {} changes", state.overlay_entries, state.overlay_sequence),
+            format!(
+                "{}, {}",
+                counted(state.overlay_entries, "entry", "entries"),
+                counted(state.overlay_sequence, "change", "changes")
+            ),
         ),
     ])
 }

@@ -1,7 +1,7 @@
 //! `catraca blacklist synth`: an invented plain list of any size.
 
 use crate::commands::Outcome;
-use crate::commands::output::print;
+use crate::commands::output::{counted, print};
 use catraca_core::blacklist::synthetic::{MAX_SYNTHETIC, document};
 use catraca_node::fatal::Failure;
 use catraca_node::whole_file::{PUBLIC, WholeFile};
@@ -33,7 +33,10 @@ pub(super) fn run(args: &Args) -> Outcome {
     write(&args.out, args.seed, args.entries).map_err(|error| {
         Failure::failed(format!("{}: the list can't be written: {error}", args.out.display()))
     })?;
-    print(&format!("{}: {} documents\n", args.out.display(), args.entries), ExitCode::SUCCESS)
+    print(
+        &format!("{}: {}\n", args.out.display(), counted(args.entries, "document", "documents")),
+        ExitCode::SUCCESS,
+    )
 }
 
 fn write(path: &Path, seed: u64, entries: u64) -> io::Result<()> {

@@ -7,7 +7,7 @@ pub mod status;
 
 use super::Outcome;
 use super::connect::Connect;
-use super::output::{json, print};
+use super::output::{counted, json, print};
 use catraca_node::fatal::Failure;
 use catraca_wire::client::ClusterState;
 use catraca_wire::frame::{ClusterRequest, Role};
@@ -132,9 +132,9 @@ fn behind(state: &ClusterState) -> String {
     match (has_peer(state), state.connected, state.behind_records) {
         (false, ..) => "-".to_owned(),
         (true, false, 0) => "unknown".to_owned(),
-        (true, false, records) => format!("at least {records} records"),
+        (true, false, records) => format!("at least {}", counted(records, "record", "records")),
         (true, true, 0) => "nothing".to_owned(),
-        (true, true, records) => format!("{records} records"),
+        (true, true, records) => counted(records, "record", "records"),
     }
 }
 

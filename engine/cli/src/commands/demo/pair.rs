@@ -4,6 +4,7 @@ use super::node::{Node, Setup, copy_key};
 use super::stage::{Interrupt, Say};
 use crate::commands::cluster::{Answer, status, table};
 use crate::commands::connect::Credential;
+use crate::commands::output::counted;
 use catraca_node::fatal::Failure;
 use catraca_wire::client::ClusterState;
 use catraca_wire::frame::{Durability, Role};
@@ -51,12 +52,8 @@ impl Layout {
     /// One sentence for a person.
     pub fn text(&self) -> String {
         let shards = self.cores[0].len();
-        let each = if shards == 1 { "one shard".to_owned() } else { format!("{shards} shards") };
-        let processors = if self.processors == 1 {
-            "1 processor".to_owned()
-        } else {
-            format!("{} processors", self.processors)
-        };
+        let each = counted(shards, "shard", "shards");
+        let processors = counted(self.processors, "processor", "processors");
         if self.load_has_its_own {
             format!(
                 "This machine has {processors}: each node gets {each} with as many of them, and the load runs beside them."

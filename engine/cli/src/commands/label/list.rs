@@ -3,7 +3,7 @@
 use super::kind;
 use crate::commands::Outcome;
 use crate::commands::log::{LabelView, chain_key, open, time, utc};
-use crate::commands::output::{json, note, print};
+use crate::commands::output::{counted, json, note, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
 use catraca_node::replay::{Labels, MAX_LABELS};
@@ -92,14 +92,14 @@ pub fn run(args: &Args) -> Outcome {
     }
     if labels.not_kept > 0 {
         note(&format!(
-            "{} more labels are not told, past the first {MAX_LABELS}: narrow it with --from, --to or --kind",
-            labels.not_kept
+            "{} not told, past the first {MAX_LABELS}: narrow it with --from, --to or --kind",
+            counted(labels.not_kept, "more label is", "more labels are")
         ));
     }
     if labels.unreadable > 0 {
         note(&format!(
-            "{} labels are of a newer version: this one can't read them",
-            labels.unreadable
+            "{} of a newer version, which this one can't read",
+            counted(labels.unreadable, "label is", "labels are")
         ));
     }
     let listed: Vec<Listed> = labels

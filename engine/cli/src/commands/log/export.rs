@@ -2,7 +2,8 @@
 
 use super::view::RecordView;
 use super::{chain_key, open};
-use crate::commands::{Outcome, output};
+use crate::commands::Outcome;
+use crate::commands::output::{self, counted};
 use catraca_core::log::SoundBlock;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::quarantine;
@@ -109,7 +110,10 @@ pub fn run(args: &Args) -> Outcome {
     let places = damaged.join("; ");
     Err(Failure::new(
         Status::Found,
-        format!("{written} records written, but the log is damaged: {places}"),
+        format!(
+            "{} written, but the log is damaged: {places}",
+            counted(written, "record", "records")
+        ),
     ))
 }
 

@@ -7,7 +7,7 @@ use super::truth;
 use super::view::reais;
 use super::{chain_key, open};
 use crate::commands::Outcome;
-use crate::commands::output::{json, print};
+use crate::commands::output::{counted, json, print};
 use crate::commands::policy::sound;
 use crate::commands::report::Files;
 use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
@@ -257,7 +257,9 @@ impl Replayed<'_> {
             .collect();
         remarks.extend(found.without_policy.iter().map(|(version, count)| {
             format!(
-                "{count} decisions of policy version {version} were not recomputed: its text is not there"
+                "{} of policy version {version} {} not recomputed: its text is not there",
+                counted(*count, "decision", "decisions"),
+                if *count == 1 { "was" } else { "were" },
             )
         }));
         if self.history.is_unreadable() {
@@ -267,26 +269,26 @@ impl Replayed<'_> {
         remarks.extend(self.damaged.iter().map(|place| format!("damaged: {place}")));
         if found.windows_as_recorded > 0 {
             remarks.push(format!(
-                "the windows of {} decisions were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
-                found.windows_as_recorded
+                "the windows of {} were taken as recorded: the log was written by several numbers of shards, or its policies read more than {MAX_WINDOW_SETS} different sets of windows",
+                counted(found.windows_as_recorded, "decision", "decisions")
             ));
         }
         if found.windows_concurrent > 0 {
             remarks.push(format!(
-                "{} decisions saw others of the payments that other cores decided at about the same moment than their times say: a log does not hold which of them was first",
-                found.windows_concurrent
+                "{} saw others of the payments that other cores decided at about the same moment than the times say: a log does not hold which of them was first",
+                counted(found.windows_concurrent, "decision", "decisions")
             ));
         }
         if found.without_list_day > 0 {
             remarks.push(format!(
-                "{} decisions are from before records held the day of the lists: payer and payee were taken as recorded",
-                found.without_list_day
+                "{} from before records held the day of the lists: payer and payee were taken as recorded",
+                counted(found.without_list_day, "decision is", "decisions are")
             ));
         }
         if found.without_list > 0 {
             remarks.push(format!(
-                "{} decisions were not recomputed whole: their list is not in the folder lists/, so payer and payee were taken as recorded",
-                found.without_list
+                "{} not recomputed whole: the list of that time is not in the folder lists/, so payer and payee were taken as recorded",
+                counted(found.without_list, "decision was", "decisions were")
             ));
         }
         remarks
@@ -295,9 +297,9 @@ impl Replayed<'_> {
     /// How the recorded decisions came out.
     pub fn outcome(&self) -> String {
         format!(
-            "{} decisions recomputed, {} policies: {}",
-            self.found.decisions,
-            self.history.policies().count(),
+            "{} recomputed, {}: {}",
+            counted(self.found.decisions, "decision", "decisions"),
+            counted(self.history.policies().count(), "policy", "policies"),
             match (self.equal, self.found.differing) {
                 (true, _) => "all are what was recorded".to_owned(),
                 (false, 0) => "not all could be recomputed".to_owned(),
@@ -341,7 +343,7 @@ fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
 
 fn what_if_text(what_if: &WhatIf) -> String {
     let mut text = tables("recorded", ids(what_if), &what_if.totals);
-    line(&mut text, &format!(", {} payers", what_if.payers_affected()));
+    line(&mut text, &format!(", {}", counted(what_if.payers_affected(), "payer", "payers")));
     for changed in &what_if.examples {
         line(
             &mut text,

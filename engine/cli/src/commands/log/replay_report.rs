@@ -1,6 +1,7 @@
 //! What the page of a replay is told: what was compared, and what is to be kept in mind.
 
 use super::replay::Replayed;
+use crate::commands::output::counted;
 use crate::commands::report::{Examples, Fact, Report, Rule, Was, count, moment};
 use crate::commands::totals::percent_changed;
 use catraca_node::policy_file::PolicyFile;
@@ -93,7 +94,8 @@ impl<'a> Compared<'a> {
             None if version == 0 => "the lists alone, without a policy".to_owned(),
             None => format!("policy version {version}, whose text is not in the log"),
         };
-        format!("{policy}: {} decisions", count(decisions))
+        let decided = if decisions == 1 { "decision" } else { "decisions" };
+        format!("{policy}: {} {decided}", count(decisions))
     }
 
     fn remarks(&self) -> Vec<String> {
@@ -102,11 +104,13 @@ impl<'a> Compared<'a> {
         let mut remarks = vec![self.replayed.outcome()];
         remarks.extend(self.replayed.remarks());
         if unreadable > 0 {
-            remarks.push(format!("{unreadable} decisions could not be read, and are not compared"));
+            let decisions = counted(unreadable, "decision", "decisions");
+            remarks.push(format!("{decisions} could not be read: not compared"));
         }
         if without_verdict > 0 {
             remarks.push(format!(
-                "{without_verdict} decisions have a verdict that this build does not know, and are not compared"
+                "{} a verdict that this build does not know: not compared",
+                counted(without_verdict, "decision has", "decisions have")
             ));
         }
         remarks.push(

@@ -2,7 +2,7 @@
 //! with years of it.
 
 use crate::commands::Outcome;
-use crate::commands::output::print;
+use crate::commands::output::{counted, print};
 use bytemuck::Zeroable;
 use catraca_core::blacklist::synthetic::document;
 use catraca_core::limits::MAX_SHARDS;
@@ -120,11 +120,11 @@ pub fn run(args: &Args) -> Outcome {
         ))
     })?;
     let text = format!(
-        "{}: {} invented decisions of {} days in {} streams\n",
+        "{}: {} of {} in {}\n",
         args.data_dir.display(),
-        args.records,
-        args.days,
-        args.shards
+        counted(args.records, "invented decision", "invented decisions"),
+        counted(args.days, "day", "days"),
+        counted(args.shards, "stream", "streams")
     );
     print(&text, ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! policy would have found.
 
 use super::view::utc;
+use crate::commands::output::counted;
 use catraca_node::replay::{MATURE_AFTER_DAYS, Score, Scores, Truth};
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
@@ -95,10 +96,10 @@ pub fn text_of(truth: &Truth, has_candidate: bool) -> String {
     }
     let skipped = skipped(truth);
     let mut text = format!(
-        "\nwhat became known, as of {}, of decisions at least {MATURE_AFTER_DAYS} days old:\n{table}\n{} of {} labels count",
+        "\nwhat became known, as of {}, of decisions at least {MATURE_AFTER_DAYS} days old:\n{table}\n{} of {}",
         utc(truth.as_of_ns),
         truth.counted,
-        truth.labels,
+        counted(truth.labels, "label counts", "labels count"),
     );
     if !skipped.is_empty() {
         write!(text, "; skipped: {}", skipped.join(", ")).expect("a string");

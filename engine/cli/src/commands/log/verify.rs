@@ -6,7 +6,7 @@ use super::open;
 use super::verify_proof::{self, Question, parse_receipt};
 use super::view::{local_and_utc, utc};
 use crate::commands::Outcome;
-use crate::commands::output::{self, print};
+use crate::commands::output::{self, counted, print};
 use catraca_core::log::BlockLocation;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
@@ -392,8 +392,10 @@ pub fn text(report: &Report) -> String {
     let found =
         if report.sound { "sound" } else { "DAMAGED; records behind the damage were not read" };
     line(format!(
-        "{}: {} records in {} blocks, {found}",
-        report.data_dir, report.records, report.blocks
+        "{}: {} in {}, {found}",
+        report.data_dir,
+        counted(report.records, "record", "records"),
+        counted(report.blocks, "block", "blocks")
     ));
     text
 }

@@ -4,7 +4,7 @@ use super::file;
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::{time, utc};
-use crate::commands::output::{json, print};
+use crate::commands::output::{counted, json, print};
 use crate::commands::report::{Examples, Fact, Files, Report, Rule, Was, count, moment};
 use crate::commands::totals::{matrix_json, money, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
@@ -172,8 +172,10 @@ fn report<'a>(
     let left_out = match head.left_out {
         0 => "No payment was left out.".to_owned(),
         left_out => format!(
-            "{left_out} payments, {}, were left out for want of time.",
-            money(&Cell { count: left_out, centavos: head.left_out_centavos.into() })
+            "{}, {}, {} left out for want of time.",
+            counted(left_out, "payment", "payments"),
+            money(&Cell { count: left_out, centavos: head.left_out_centavos.into() }),
+            if left_out == 1 { "was" } else { "were" },
         ),
     };
     Report {
@@ -218,7 +220,12 @@ fn shown(came: &Comparison, file: Option<&PolicyFile>, as_json: bool) -> String 
     }
     let left_out = match head.left_out {
         0 => String::new(),
-        count => format!("; {count} payments were left out for want of time"),
+        count => {
+            format!(
+                "; {} left out for want of time",
+                counted(count, "payment was", "payments were")
+            )
+        }
     };
     if totals.payments() == 0 && head.left_out == 0 {
         let until = utc(head.until_ns);

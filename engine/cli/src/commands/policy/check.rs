@@ -171,9 +171,10 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
     }
     let steps: usize = rules.iter().map(|rule| rule.when.steps()).sum();
     let mut text = format!(
-        "{table}\n{}: sound, {} rules, {steps} steps, hours and days of {}\n",
+        "{table}\n{}: sound, {}, {}, hours and days of {}\n",
         path.display(),
-        rules.len(),
+        counted(rules.len(), "rule", "rules"),
+        counted(steps, "step", "steps"),
         policy.zone,
     );
     let windows = &policy.rules.windows;

@@ -1,6 +1,6 @@
 //! `catraca policy exempt`: a rule that is not applied for somebody, until a time.
 
-use super::lists::{By, ask, kind, name, state_text};
+use super::lists::{About, By, ask, kind, name, state_text};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::time;
@@ -60,5 +60,5 @@ pub fn run(args: &Args) -> Outcome {
     let request = request.map_err(|error| Failure::new(Status::Usage, error.to_string()))?;
     let (author, reason) = args.by.both();
     let state = ask(&args.connect, *rule, &request.by(author, reason))?;
-    print(&state_text(&state, true, args.json), ExitCode::SUCCESS)
+    print(&state_text(&state, About::Exemption, args.json), ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! A policy's file, and what is wrong with it: each fault with its place and what to write instead.
 
+use crate::commands::output::counted;
 use catraca_core::log::policies::MAX_POLICY_LEN;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::policy_file::{self, PolicyFault, PolicyFile};
@@ -49,13 +50,8 @@ pub(super) fn faults_text(path: &Path, faults: &[PolicyFault]) -> String {
         )
         .expect("writing to a string can't fail");
     }
-    let count = faults.len();
-    writeln!(
-        text,
-        "{}: refused, {count} fault{}",
-        path.display(),
-        if count == 1 { "" } else { "s" }
-    )
-    .expect("writing to a string can't fail");
+    let faults = counted(faults.len(), "fault", "faults");
+    writeln!(text, "{}: refused, {faults}", path.display())
+        .expect("writing to a string can't fail");
     text
 }

@@ -4,7 +4,7 @@ use super::file;
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::utc;
-use crate::commands::output::{json, lines, print};
+use crate::commands::output::{counted, json, lines, print};
 use catraca_core::log::policies::PolicyId;
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::client::Client;
@@ -118,9 +118,9 @@ fn text(state: &PolicyStateReply, as_json: bool) -> String {
     }
     let in_force = if is_in_force {
         format!(
-            "version {}, {} rules, since {}",
+            "version {}, {}, since {}",
             state.version,
-            state.rules,
+            counted(state.rules, "rule", "rules"),
             utc(state.activated_at_ns)
         )
     } else {

@@ -4,7 +4,7 @@ use super::file;
 use super::made_up::MadeUp;
 use super::made_up_lists::MadeUpLists;
 use crate::commands::Outcome;
-use crate::commands::output::{json, print};
+use crate::commands::output::{counted, json, print};
 use catraca_core::policy::{Judgement, Policy};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::policy_file::PolicyFile;
@@ -120,7 +120,8 @@ pub fn run(args: &Args) -> Outcome {
             writeln!(text, "      {fault}").expect("writing to a string can't fail");
         }
     }
-    writeln!(text, "{} cases, {wrong} wrong", came.len()).expect("writing to a string can't fail");
+    let cases = counted(came.len(), "case", "cases");
+    writeln!(text, "{cases}, {wrong} wrong").expect("writing to a string can't fail");
     print(&text, status)
 }
 

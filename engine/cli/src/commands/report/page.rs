@@ -141,7 +141,7 @@ mod tests {
                 "The first 1 of 40 payments that would change",
                 "<td class=\"number\">R$ 1.234,56</td><td class=\"change\">approve → deny<br/><small>▲ stricter</small></td>",
                 "<th scope=\"row\">candidate: denied</th><td class=\"number\"><b>66.6 %</b></td>",
-                "labels count; skipped: 7 not mature.",
+                "label counts; skipped: 7 not mature.",
                 "<li>Left out: &lt;/title&gt;",
                 "Made on 2026-11-23 12:00:00 UTC by catraca",
             ] {

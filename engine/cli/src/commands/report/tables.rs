@@ -167,9 +167,10 @@ pub fn truth(out: &mut String, truth: &Truth) -> fmt::Result {
         skipped if skipped.is_empty() => String::new(),
         skipped => format!("; skipped: {}", skipped.join(", ")),
     };
+    let labels = if truth.labels == 1 { "label counts" } else { "labels count" };
     writeln!(
         out,
-        "<p>{} of {} labels count{skipped}. Precision: of the labelled payments that were taken for fraud, the share that was. \
+        "<p>{} of {} {labels}{skipped}. Precision: of the labelled payments that were taken for fraud, the share that was. \
          Recall: of the labelled fraud, the share that was taken for it. What was blocked and has no label is unknown: nobody knows \
          what would have become of it, so recall is only of fraud that was noticed. Of what the policy would take for fraud, and \
          passed without a label, most was good: its precision is no higher than the figure.</p>",

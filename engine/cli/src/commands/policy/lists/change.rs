@@ -1,6 +1,6 @@
 //! `catraca policy lists create`, `set`, `remove` and `find`.
 
-use super::{By, kind, name, state_text};
+use super::{About, By, kind, name, state_text};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::time;
@@ -99,16 +99,16 @@ struct Common {
 
 pub fn create(args: &CreateArgs) -> Outcome {
     let CreateArgs { list, kind, common } = args;
-    change(common, *list, Ok(ListRequest::create(*list, *kind)))
+    change(common, *list, About::List, Ok(ListRequest::create(*list, *kind)))
 }
 
 pub fn set(args: &SetArgs) -> Outcome {
     let SetArgs { list, key, value, until, common } = args;
-    change(common, *list, ListRequest::set(*list, key, *value, until.unwrap_or(0)))
+    change(common, *list, About::Entry, ListRequest::set(*list, key, *value, until.unwrap_or(0)))
 }
 
 pub fn remove(args: &RemoveArgs) -> Outcome {
-    change(&args.common, args.list, ListRequest::remove(args.list, &args.key))
+    change(&args.common, args.list, About::Entry, ListRequest::remove(args.list, &args.key))
 }
 
 pub fn find(args: &FindArgs) -> Outcome {
@@ -119,18 +119,24 @@ pub fn find(args: &FindArgs) -> Outcome {
     let state = ask(&args.connect, args.list, &request)?;
     let is_missing = args.key.is_some() && state.is_in == 0;
     let status = if is_missing { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
-    print(&state_text(&state, false, args.json), status)
+    let about = if args.key.is_some() { About::Entry } else { About::List };
+    print(&state_text(&state, about, args.json), status)
 }
 
 fn usage(error: ClientError) -> Failure {
     Failure::new(Status::Usage, error.to_string())
 }
 
-fn change(common: &Common, of: ListName, request: Result<ListRequest, ClientError>) -> Outcome {
+fn change(
+    common: &Common,
+    of: ListName,
+    about: About,
+    request: Result<ListRequest, ClientError>,
+) -> Outcome {
     let (author, reason) = common.by.both();
     let request = request.map_err(usage)?.by(author, reason);
     let state = ask(&common.connect, of, &request)?;
-    print(&state_text(&state, false, common.json), ExitCode::SUCCESS)
+    print(&state_text(&state, about, common.json), ExitCode::SUCCESS)
 }
 
 /// Has a node carry out one request.

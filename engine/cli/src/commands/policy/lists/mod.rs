@@ -103,12 +103,23 @@ pub fn kind(text: &str) -> Result<ListKeyKind, String> {
     })
 }
 
-/// What became of a list, or of an exemption.
-pub fn state_text(state: &ListStateReply, of_rule: bool, as_json: bool) -> String {
+/// What a request is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// A list.
+    List,
+    /// A key of a list.
+    Entry,
+    /// An exemption from a rule.
+    Exemption,
+}
+
+/// What became of a list, of an entry, or of an exemption.
+pub fn state_text(state: &ListStateReply, about: About, as_json: bool) -> String {
     let kind = ListKeyKind::from_wire(state.key_kind).map_or("unknown", ListKeyKind::name);
-    let (is_in, entries) = match of_rule {
-        true => ("exempt", "exemptions"),
-        false => ("in_list", "entries"),
+    let (is_in, entries) = match about {
+        About::Exemption => ("exempt", "exemptions"),
+        About::List | About::Entry => ("in_list", "entries"),
     };
     if as_json {
         return json(&serde_json::json!({
@@ -122,10 +133,14 @@ pub fn state_text(state: &ListStateReply, of_rule: bool, as_json: bool) -> Strin
         }));
     }
     let yes = |is: u8| if is == 1 { "yes" } else { "no" }.to_owned();
-    lines(&[
+    let mut rows = vec![
         ("changed".to_owned(), yes(state.changed)),
-        (is_in.replace('_', " "), yes(state.is_in)),
         (entries.to_owned(), format!("{}, by {kind}", state.entries)),
         ("changes".to_owned(), state.sequence.to_string()),
-    ])
+    ];
+    // Of a list no key was asked for.
+    if about != About::List {
+        rows.insert(1, (is_in.replace('_', " "), yes(state.is_in)));
+    }
+    lines(&rows)
 }

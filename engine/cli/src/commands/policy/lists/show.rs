@@ -3,7 +3,7 @@
 use super::name;
 use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open, utc};
-use crate::commands::output::{json, print};
+use crate::commands::output::{counted, json, print};
 use catraca_core::named_lists::{Exempt, List, NamedLists, Note};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::replay::History;
@@ -189,12 +189,12 @@ fn overview(lists: &[ListView], exemptions: &[EntryView]) -> String {
             count.to_string(),
         ]);
     }
-    let mut text = format!("{overview}\n{} lists\n", lists.len());
+    let mut text = format!("{overview}\n{}\n", counted(lists.len(), "list", "lists"));
     if !exemptions.is_empty() {
         text.push_str(&format!(
-            "\n{}\n{} exemptions from rules\n",
+            "\n{}\n{}\n",
             table(exemptions),
-            exemptions.len()
+            counted(exemptions.len(), "exemption from a rule", "exemptions from rules")
         ));
     }
     text
