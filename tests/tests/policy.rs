@@ -100,6 +100,59 @@ fn a_policy_decides_from_its_activation_on_and_survives_restarts() {
 }
 
 #[test]
+fn a_look_up_tells_the_reasons_of_the_policy_that_decided_and_of_no_other() {
+    let dir = folder();
+    let node = Setup::new(&dir.path().join("data")).start();
+    let text = STRICT.replace(
+        "verdict = \"deny\"",
+        "verdict = \"deny\"\nreason = { code = \"limit\", pt = \"Acima do limite\", en = \"Above the limit\" }",
+    );
+    let strict = write(dir.path(), "strict.toml", &text);
+    let lenient = write(dir.path(), "lenient.toml", LENIENT);
+    let other = write(dir.path(), "other.toml", &LENIENT.replace("15000", "16000"));
+    let address = node.listen.to_string();
+    let lookup = |id: &str, policy: &Path, more: &[&str]| {
+        let policy = policy.display().to_string();
+        command::run([&["lookup", id, "--policy", &policy, "--addr", &address], more].concat())
+    };
+    let refused = |id: &str, policy: &Path| {
+        let output = lookup(id, policy, &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    };
+    decide(&node, "before", 1_500_001);
+    activate(&node, &strict);
+    decide(&node, "denied", 1_500_001);
+    decide(&node, "approved", 100);
+    for _ in 0..2 {
+        let output = lookup("denied", &strict, &["--json"]);
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!((&found["verdict"], &found["policy_version"]), (&"deny".into(), &1.into()));
+        let rules = found["rules"].as_array().expect("rules");
+        let told: Vec<_> = rules.iter().map(|rule| (&rule["id"], &rule["settled"])).collect();
+        assert_eq!(told, [(&"high".into(), &false.into()), (&"very-high".into(), &true.into())]);
+        assert!(rules[0]["reason"].is_null());
+        assert_eq!(rules[1]["reason"]["pt"], "Acima do limite");
+        let text = String::from_utf8(lookup("denied", &strict, &[]).stdout).expect("text");
+        assert!(text.contains("  rule           very-high, which settled it\n"), "{text}");
+        assert!(text.contains(" limit: Acima do limite / Above the limit\n"), "{text}");
+        let plain = command::run(["lookup", "approved", "--addr", &address, "--json"]);
+        let plain: Value = serde_json::from_slice(&plain.stdout).expect("JSON");
+        assert!(plain.get("rules").is_none(), "nobody asked: {plain:#}");
+        let none = lookup("approved", &strict, &["--json"]);
+        let none: Value = serde_json::from_slice(&none.stdout).expect("JSON");
+        assert_eq!(none["rules"].as_array().map(Vec::len), Some(0));
+        // The next time it is the policy before.
+        activate(&node, &lenient);
+    }
+    assert!(refused("denied", &lenient).contains("not the policy that decided"));
+    assert!(refused("before", &strict).contains("there was no policy"));
+    activate(&node, &other);
+    assert!(refused("denied", &strict).contains("neither in force nor the one before"));
+    node.stop();
+}
+
+#[test]
 fn what_is_no_policy_is_refused_and_the_one_in_force_stays() {
     let dir = folder();
     let node = Setup::new(&dir.path().join("data")).start();

@@ -3,7 +3,9 @@
 use super::Outcome;
 use super::connect::Connect;
 use super::log::{RecordView, explain};
+use super::matched_rules::{self, MatchedRule};
 use super::output::{json, print};
+use super::policy;
 use catraca_core::log::BlockLocation;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::lookup::StoredRecord;
@@ -11,17 +13,22 @@ use catraca_wire::DocumentKey;
 use catraca_wire::client::StoredDecision;
 use catraca_wire::frame::transaction_id;
 use catraca_wire::record::RecordHead;
+use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `catraca lookup`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The newest decision with that id, read from the node's log. The credential needs the permission `lookup`: the answer is personal data,
-in full unless --mask is given. Exit status: 0 found, 1 not found.
+in full unless --mask is given. With --policy the rules that matched are told by their ids, with their reasons in both languages: FILE must be
+the text that decided, in force or the one before it, which the node is asked for, and that needs the permission `admin`.
+Exit status: 0 found, 1 not found, or FILE is another policy.
 
 Examples:
   catraca lookup E1234567820261123120000000000001
-  catraca lookup order-1 --payer 123.456.789-09 --addr 10.0.0.5:7400 --json")]
+  catraca lookup order-1 --payer 123.456.789-09 --addr 10.0.0.5:7400 --json
+  catraca lookup order-1 --policy pix.toml")]
 pub struct Args {
     /// The transaction's id
     #[arg(value_name = "ID")]
@@ -31,12 +38,24 @@ pub struct Args {
     /// Only the decision for this payer (CPF or CNPJ)
     #[arg(long, value_name = "DOC")]
     payer: Option<String>,
+    /// Policy that decided (TOML): tells the rules that matched, and their reasons
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Print documents masked, and no IP address
     #[arg(long)]
     mask: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A decision, and the rules that matched it where they are known.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    record: &'a RecordView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules: Option<&'a [MatchedRule]>,
 }
 
 /// Runs it.
@@ -53,14 +72,23 @@ pub fn run(args: Args) -> Outcome {
         .map(DocumentKey::parse)
         .transpose()
         .map_err(|e| usage(format!("--payer: {e}")))?;
+    let policy = args.policy.as_deref().map(policy::sound).transpose()?;
     let mut client = args.connect.connect()?;
     let found = client
         .lookup(&args.transaction, payer)
         .map_err(|e| Failure::failed(format!("{}: {e}", args.transaction)))?;
     let record = stored(&found);
     let view = RecordView::new(&record.head, &record.extension, &record.place, !args.mask);
+    let rules = match (&args.policy, &policy) {
+        (Some(path), Some(policy)) => {
+            matched_rules::check_decided(&mut client, path, policy, view.policy_version)?;
+            Some(matched_rules::matched(policy, &record.extension))
+        }
+        _ => None,
+    };
     if args.json {
-        return print(&json(&view), ExitCode::SUCCESS);
+        let report = Report { record: &view, rules: rules.as_deref() };
+        return print(&json(&report), ExitCode::SUCCESS);
     }
     let mut text = String::new();
     let place = &record.place;
@@ -73,6 +101,9 @@ pub fn run(args: Args) -> Outcome {
             place.segment, args.connect.addr, place.block_offset
         ),
     );
+    if let Some(rules) = &rules {
+        matched_rules::tell(&mut text, rules);
+    }
     print(&text, ExitCode::SUCCESS)
 }
 

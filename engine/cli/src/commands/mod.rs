@@ -11,6 +11,7 @@ pub mod demo;
 pub mod label;
 pub mod log;
 pub mod lookup;
+mod matched_rules;
 pub mod output;
 pub mod policy;
 mod report;
