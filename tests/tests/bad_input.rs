@@ -106,7 +106,7 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     let mut reserved = submit(77, &payment("reserved", 1));
     reserved.reserved = 1.into();
     let mut lookup = LookupFrame::empty(77);
-    lookup.reserved = [0, 1];
+    lookup.reserved = 1;
     let mut stats = StatsFrame::empty(77);
     stats.reserved[5] = 1;
     let mut list = BlacklistFrame::empty(77);

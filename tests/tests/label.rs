@@ -6,9 +6,12 @@ use catraca_tests::logs::assert_verified;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
 use catraca_tests::payments::{between, document};
+use catraca_tests::raw::Raw;
 use catraca_wire::client::{ClientError, now_ns};
 use catraca_wire::extension::LabelSource;
-use catraca_wire::frame::{ClusterRequest, ErrorCode, LabelKind, LabelRequest, Verdict};
+use catraca_wire::frame::{
+    ClusterRequest, ErrorCode, LabelKind, LabelRequest, LookupFrame, Verdict, transaction_id,
+};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
@@ -47,6 +50,79 @@ fn list(data_dir: &Path, more: &[&str]) -> Vec<Value> {
     let args = ["label", "list", "--log", &data_dir, "--json"];
     let listed = command::json([&args[..], more].concat());
     listed["labels"].as_array().expect("labels").clone()
+}
+
+#[test]
+fn a_look_up_shows_the_labels_of_the_decision_that_it_finds_and_no_others() {
+    let dir = folder();
+    let node = Setup::new(&dir.path().join("data")).shards(2).start();
+    for (id, payer) in [("order-1", 1), ("order-2", 1), ("order-3", 3)] {
+        decide(&node, id, payer);
+    }
+    // The same id of another payer, labelled too.
+    decide(&node, "order-1", 2);
+    let payers = [1, 2].map(|payer| document(payer).to_canonical());
+    let add = |id: &str, payer: &str, known_at: &str, kind: &str, source: &str| {
+        let address = node.listen.to_string();
+        let args = ["label", "add", id, "--payer", payer, "--kind", kind, "--source", source];
+        let more = ["--known-at", known_at, "--addr", &address, "--json"];
+        told(&command::run([&args[..], &more].concat()));
+    };
+    let (now, before) = (utc_now(), (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)));
+    add("order-1", &payers[0], &now, "chargeback", "visa");
+    add("order-1", &payers[0], &before.to_string(), "confirmed-good", "desk");
+    add("order-1", &payers[1], &now, "med-rejected", "med");
+    let address = node.listen.to_string();
+    let lookup = |id: &str, more: &[&str]| {
+        let output = command::run([&["lookup", id, "--addr", &address], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let found = lookup("order-1", &["--payer", &payers[0], "--json"]);
+    let found: Value = serde_json::from_str(&found).expect("JSON");
+    let labels = found["labels"].as_array().expect("labels");
+    let said: Vec<_> = labels.iter().map(|label| (&label["label"], &label["source"])).collect();
+    assert_eq!(
+        said,
+        [(&json!("chargeback"), &json!("visa")), (&json!("confirmed_good"), &json!("desk"))],
+        "in the order of the log"
+    );
+    for label in labels {
+        assert_eq!(label["decision_lsn"], found["lsn"]);
+        assert_eq!(label["decision_shard"], found["shard"]);
+        assert_eq!(
+            (&label["transaction_id"], &label["payer"]),
+            (&json!("order-1"), &found["payer"])
+        );
+        assert!(label["lsn"].as_u64() > Some(0) && label["logged_at_ns"].as_u64() > Some(0));
+    }
+    let masked = lookup("order-1", &["--payer", &payers[0], "--json", "--mask"]);
+    assert!(!masked.contains(&payers[0]), "{masked}");
+    // The one that counts comes first.
+    let text = lookup("order-1", &["--payer", &payers[0]]);
+    let (_, shown) = text.split_once("  label          ").expect("labelled");
+    let (counts, earlier) = shown.split_once("\n  earlier        ").expect("two");
+    assert!(counts.starts_with("chargeback, says visa, known "), "{text}");
+    assert!(earlier.starts_with("confirmed_good, says desk, known "), "{text}");
+    // Without a payer it is the newest decision.
+    let text = lookup("order-1", &[]);
+    assert!(text.contains("med_rejected, says med") && !text.contains("visa"), "{text}");
+    assert!(!lookup("order-2", &[]).contains("label"), "it has none");
+    let none: Value = serde_json::from_str(&lookup("order-3", &["--json"])).expect("JSON");
+    assert_eq!(none["labels"], json!([]));
+    let missing = command::run(["lookup", "order-4", "--addr", &address]);
+    assert_eq!(missing.status.code(), Some(1), "{missing:?}");
+    let mut raw = Raw::open(node.listen);
+    let mut frame = LookupFrame::empty(7);
+    (frame.id, frame.labels) = (transaction_id("order-1").expect("an id"), 2);
+    raw.send(&frame).expect("taken");
+    let reply = raw.receive().expect("a reply").expect("a reply, not the end");
+    assert_eq!(reply.error(), Some((ErrorCode::BadField, false)));
+    // Who does not ask is told the decision alone.
+    let plain = node.client().lookup("order-1", None).expect("found");
+    let (with, labels) = node.client().lookup_with_labels("order-1", None).expect("found");
+    assert_eq!((plain.record, labels.len()), (with.record, 1));
+    node.stop();
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod fake_server;
 
 use catraca_wire::client::{Client, ClientError, ClientOptions, ServerError};
 use catraca_wire::document::DocumentKey;
+use catraca_wire::extension::{Label, LabelSource};
 use catraca_wire::frame::*;
 use catraca_wire::record::{RECORD_VERSION, Reason, RecordHead, RecordKind};
 use fake_server::{FakeServer, options, script, transaction, verdict_frame};
@@ -345,6 +346,62 @@ fn lookup_stats_and_ping_between_transactions() {
         Ok((correlation, true))
     );
     server.finish();
+}
+
+#[test]
+fn labels_come_behind_the_decision_that_was_looked_up_and_belong_to_it() {
+    let label = |lsn: u64| Label {
+        kind: LabelKind::Chargeback,
+        known_at_ns: 7,
+        source: LabelSource::parse("visa").expect("sound"),
+        shard: 0,
+        lsn,
+    };
+    let submit = {
+        let mut frame = SubmitFrame::empty(0);
+        frame.transaction = TransactionFields::from(&transaction(1));
+        frame
+    };
+    let answers = move |labels: &'static [u64]| {
+        script(move |mut peer| {
+            peer.welcome(8);
+            let lookup =
+                *view::<LookupFrame>(&peer.read().expect("a LOOKUP")).expect("LOOKUP's length");
+            assert_eq!(lookup.labels, 1);
+            let mut frames = vec![record(&lookup, &submit, b"")];
+            frames.extend(labels.iter().map(|&lsn| label_record(&lookup, &label(lsn))));
+            let last = frames.len() - 1;
+            for (number, mut frame) in frames.into_iter().enumerate() {
+                frame[6] = u8::from(number < last);
+                peer.write(&frame);
+            }
+        })
+    };
+    // The record of the fake server has the number 0.
+    for (labels, wanted) in [(&[0, 0][..], Some(2)), (&[], Some(0)), (&[0, 1], None)] {
+        let server = FakeServer::start(vec![answers(labels)]);
+        let mut options = options(&server);
+        options.answer_timeout_ms = 500;
+        let mut client = Client::connect(options).expect("welcomed");
+        let found = client.lookup_with_labels("order-1", None);
+        assert_eq!(found.as_ref().ok().map(|(_, labels)| labels.len()), wanted, "{found:?}");
+        if let Ok((stored, labels)) = found {
+            assert_eq!(stored.record.transaction, transaction(1));
+            assert!(labels.iter().all(|found| (found.label, found.lsn) == (label(0), 9)));
+        }
+        drop(client);
+        server.finish();
+    }
+}
+
+fn label_record(lookup: &LookupFrame, label: &Label) -> Vec<u8> {
+    let mut frame = record(lookup, &SubmitFrame::empty(0), &label.to_section());
+    let mut head = label.to_record(&lookup.id, &lookup.payer, 5);
+    head.lsn = 9.into();
+    head.extension_len = (label.to_section().len() as u16).into();
+    let at = size_of::<RecordPlaceFields>();
+    frame[at..at + size_of::<RecordHead>()].copy_from_slice(bytemuck::bytes_of(&head));
+    frame
 }
 
 fn record(lookup: &LookupFrame, submit: &SubmitFrame, extension: &[u8]) -> Vec<u8> {

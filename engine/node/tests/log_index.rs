@@ -104,14 +104,17 @@ fn labels_are_found_with_their_decisions_however_they_are_looked_for() {
     for payer in [None, Some(labelled.transaction.payer)] {
         let query = Query { id: id(8), payer };
         let found = index.find_all(&[end], &query, 256).expect("readable");
-        let of: Vec<_> =
-            found.labels.iter().map(|label| (label.label.source, label.label.lsn)).collect();
+        let of: Vec<_> = found
+            .labels
+            .iter()
+            .map(|label| (label.stored.label.source, label.stored.label.lsn))
+            .collect();
         assert_eq!(of, [(source("visa"), 8 + IDS), (source("bank"), 8 + IDS)]);
         let decision =
             found.records.iter().find(|record| record.head.lsn == 8 + IDS).expect("there");
         assert_eq!(found.labels_of(decision).count(), 2);
-        let counts = found.labels.iter().max_by_key(|label| label.age()).expect("some");
-        assert_eq!(counts.label.source, source("visa"), "it was known last");
+        let counts = found.labels.iter().max_by_key(|label| label.stored.age()).expect("some");
+        assert_eq!(counts.stored.label.source, source("visa"), "it was known last");
         assert_eq!(found.matches as usize, found.records.len(), "labels are no decisions");
         work(&mut index, end);
         for other in [

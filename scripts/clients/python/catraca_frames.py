@@ -24,7 +24,7 @@ HELLO_BODY = struct.Struct("<BBBBI64s40s")
 WELCOME_BODY = struct.Struct("<BBBBI16s16sHHII48s12s")
 TRANSACTION = struct.Struct("<32s14s14sqQIBBHQQ16sQ16s8s8s16s")
 VERDICT_BODY = struct.Struct("<BBHIQQHIQQH")
-LOOKUP_BODY = struct.Struct("<32s14s2s")
+LOOKUP_BODY = struct.Struct("<32s14sBx")
 RECORD_PLACE = struct.Struct("<IHHII32s")
 RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQHQ18s")
 PING_BODY = struct.Struct("<Q")
@@ -402,10 +402,10 @@ def submit_frame(transaction: bytes, correlation: int) -> bytes:
     return frame(Kind.SUBMIT, correlation, transaction + bytes(4))
 
 
-def lookup_frame(transaction_id: str, payer: Optional[str] = None, correlation: int = 0) -> bytes:
-    """LOOKUP as bytes."""
+def lookup_frame(transaction_id: str, payer: Optional[str] = None, correlation: int = 0, labels: bool = False) -> bytes:
+    """LOOKUP as bytes. This client does not read the labels that come with `labels`."""
     document = canonical_document(payer).encode() if payer else b""
-    return frame(Kind.LOOKUP, correlation, LOOKUP_BODY.pack(_checked_id(transaction_id), document, b""))
+    return frame(Kind.LOOKUP, correlation, LOOKUP_BODY.pack(_checked_id(transaction_id), document, labels))
 
 
 def cluster_frame(op: ClusterOp = ClusterOp.DESCRIBE, force: bool = False, correlation: int = 0) -> bytes:

@@ -355,7 +355,7 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
             view::<SubmitFrame>(whole).is_some_and(|frame| frame.reserved == 0)
         }
         Some(FrameKind::Lookup) => {
-            view::<LookupFrame>(whole).is_some_and(|frame| frame.reserved == [0; 2])
+            view::<LookupFrame>(whole).is_some_and(|frame| frame.reserved == 0)
         }
         Some(FrameKind::Stats) => {
             view::<StatsFrame>(whole).is_some_and(|frame| frame.reserved == [0; 6])

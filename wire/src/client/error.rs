@@ -68,6 +68,9 @@ pub enum ProtocolError {
     /// More pieces of one answer than there can be.
     #[error("more than {0} histograms in one answer")]
     TooManyHistograms(usize),
+    /// Likewise.
+    #[error("more than {0} labels of one decision")]
+    TooManyLabels(usize),
 }
 
 /// Why a client's call did not give what was asked for.

@@ -31,7 +31,7 @@ mod route;
 pub use comparison::Comparison;
 pub use error::{ClientError, ProtocolError, ServerError};
 pub use options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
-pub use reply::{ClusterState, Decision, Histogram, StoredDecision};
+pub use reply::{ClusterState, Decision, Histogram, RecordedLabel, StoredDecision};
 
 use crate::document::DocumentKey;
 use crate::frame::{
@@ -191,6 +191,28 @@ impl Client {
         id: &str,
         payer: Option<DocumentKey>,
     ) -> Result<StoredDecision, ClientError> {
+        self.stored(id, payer, false).map(|(stored, _)| stored)
+    }
+
+    /// The same with what became known of it, in the order in which that was recorded. Takes longer: all of the
+    /// log's indexes are asked.
+    ///
+    /// # Errors
+    /// As [`Self::lookup`].
+    pub fn lookup_with_labels(
+        &mut self,
+        id: &str,
+        payer: Option<DocumentKey>,
+    ) -> Result<(StoredDecision, Vec<RecordedLabel>), ClientError> {
+        self.stored(id, payer, true)
+    }
+
+    fn stored(
+        &mut self,
+        id: &str,
+        payer: Option<DocumentKey>,
+        labels: bool,
+    ) -> Result<(StoredDecision, Vec<RecordedLabel>), ClientError> {
         let mut frame = LookupFrame::empty(0);
         frame.id = transaction_id(id).ok_or_else(|| {
             ClientError::Argument(
@@ -198,8 +220,9 @@ impl Client {
             )
         })?;
         frame.payer = payer.map_or([0; 14], DocumentKey::to_wire);
+        frame.labels = labels.into();
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::Record, true)? {
-            Outcome::Answer(Body::Record(stored)) => Ok(*stored),
+            Outcome::Stored(stored, labels) => Ok((*stored, labels)),
             other => Err(mismatch(&other)),
         }
     }
@@ -447,6 +470,7 @@ fn mismatch(outcome: &Outcome) -> ClientError {
     let what = match outcome {
         Outcome::Answer(body) => body.kind().name(),
         Outcome::Histograms(_) => FrameKind::Histogram.name(),
+        Outcome::Stored(..) => FrameKind::Record.name(),
         Outcome::NoAnswer(_) => "nothing",
     };
     ClientError::NoAnswer { detail: format!("a {what} came instead") }

@@ -4,6 +4,7 @@
 use super::comparison::Comparison;
 use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
+use crate::extension::Label;
 use crate::frame::{
     Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
     ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
@@ -57,6 +58,17 @@ impl std::fmt::Debug for StoredDecision {
     }
 }
 
+/// What became known of a stored decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordedLabel {
+    /// What it says, and of which decision.
+    pub label: Label,
+    /// Sequence number of its own record.
+    pub lsn: u64,
+    /// When it was recorded, nanoseconds since 1970 UTC.
+    pub logged_at_ns: u64,
+}
+
 /// One latency histogram of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Histogram {
@@ -106,7 +118,8 @@ pub(super) enum Body {
     Welcome(Welcome),
     Decision(Decision),
     Error(ServerError),
-    Record(Box<StoredDecision>),
+    Record { stored: Box<StoredDecision>, more: bool },
+    RecordedLabel { label: RecordedLabel, more: bool },
     BlacklistState(BlacklistStateReply),
     PolicyState(Box<PolicyStateReply>),
     LabelState(LabelStateReply),
@@ -124,7 +137,7 @@ impl Body {
             Self::Welcome(_) => FrameKind::Welcome,
             Self::Decision(_) => FrameKind::Verdict,
             Self::Error(_) => FrameKind::Error,
-            Self::Record(_) => FrameKind::Record,
+            Self::Record { .. } | Self::RecordedLabel { .. } => FrameKind::Record,
             Self::BlacklistState(_) => FrameKind::BlacklistState,
             Self::PolicyState(_) => FrameKind::PolicyState,
             Self::LabelState(_) => FrameKind::LabelState,
@@ -186,7 +199,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
     let body = match kind {
         FrameKind::Welcome => welcome(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Verdict => decision(view(frame).ok_or_else(wrong_length)?)?,
-        FrameKind::Record => record(frame)?,
+        FrameKind::Record => record(frame, flags & FLAG_MORE != 0)?,
         FrameKind::BlacklistState => Body::BlacklistState(BlacklistStateReply::from(
             view::<BlacklistStateFrame>(frame).ok_or_else(wrong_length)?,
         )),
@@ -246,7 +259,7 @@ fn decision(frame: &VerdictFrame) -> Result<Body, ProtocolError> {
     }))
 }
 
-fn record(frame: &[u8]) -> Result<Body, ProtocolError> {
+fn record(frame: &[u8], more: bool) -> Result<Body, ProtocolError> {
     let wrong =
         |length: usize| ProtocolError::Length { kind: FrameKind::Record, length: length as u32 };
     let (place, rest) =
@@ -259,14 +272,27 @@ fn record(frame: &[u8]) -> Result<Body, ProtocolError> {
     {
         return Err(wrong(frame.len()));
     }
-    code("record kind", head.kind, (head.kind == RecordKind::Decision.to_wire()).then_some(()))?;
-    Ok(Body::Record(Box::new(StoredDecision {
-        verdict: code("verdict", head.verdict, Verdict::from_wire(head.verdict))?,
-        reason: Reason::from_wire(head.reason),
-        place: RecordPlace::from(place),
-        record: Record::from(head),
-        extension: extension.to_vec(),
-    })))
+    match RecordKind::from_wire(head.kind) {
+        Some(RecordKind::Decision) => {
+            let stored = Box::new(StoredDecision {
+                verdict: code("verdict", head.verdict, Verdict::from_wire(head.verdict))?,
+                reason: Reason::from_wire(head.reason),
+                place: RecordPlace::from(place),
+                record: Record::from(head),
+                extension: extension.to_vec(),
+            });
+            Ok(Body::Record { stored, more })
+        }
+        Some(RecordKind::Label) => {
+            let label = RecordedLabel {
+                label: code("label", head.kind, Label::read(extension))?,
+                lsn: head.lsn.to_native(),
+                logged_at_ns: head.decided_at_ns.to_native(),
+            };
+            Ok(Body::RecordedLabel { label, more })
+        }
+        _ => Err(ProtocolError::Code { what: "record kind", code: head.kind.into() }),
+    }
 }
 
 fn label_state(frame: &LabelStateFrame) -> Result<Body, ProtocolError> {

@@ -207,8 +207,10 @@ frame! {
         id: [u8; TRANSACTION_ID_LEN],
         /// Document of the payer, where ids may repeat between payers; zeros for any.
         payer: [u8; DOCUMENT_LEN],
+        /// 1 to be told what became known of it, too; else 0.
+        labels: u8,
         /// 0.
-        reserved: [u8; 2],
+        reserved: u8,
     }
 }
 
@@ -217,6 +219,7 @@ layout! {
     /// follows.
     RecordPlace as RecordPlaceFields, 64; {
         /// Header of the frame; its length counts the record and its extension.
+        /// [`FLAG_MORE`](crate::frame::FLAG_MORE) when a record of a label follows.
         header: Header,
         /// Epoch of the block.
         epoch: u32,

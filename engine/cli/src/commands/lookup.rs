@@ -2,15 +2,15 @@
 
 use super::Outcome;
 use super::connect::Connect;
-use super::log::{RecordView, explain};
+use super::log::{LabelView, RecordView, explain, tell_labels};
 use super::matched_rules::{self, MatchedRule};
 use super::output::{json, print};
 use super::policy;
 use catraca_core::log::BlockLocation;
 use catraca_node::fatal::{Failure, Status};
-use catraca_node::log_files::lookup::StoredRecord;
+use catraca_node::log_files::lookup::{StoredLabel, StoredRecord};
 use catraca_wire::DocumentKey;
-use catraca_wire::client::StoredDecision;
+use catraca_wire::client::{RecordedLabel, StoredDecision};
 use catraca_wire::frame::transaction_id;
 use catraca_wire::record::RecordHead;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 /// Arguments of `catraca lookup`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The newest decision with that id, read from the node's log. The credential needs the permission `lookup`: the answer is personal data,
+The newest decision with that id, read from the node's log, and its labels: what became known of it since. The credential needs the permission `lookup`: the answer is personal data,
 in full unless --mask is given. With --policy the rules that matched are told by their ids, with their reasons in both languages: FILE must be
 the text that decided, in force or the one before it, which the node is asked for, and that needs the permission `admin`.
 Exit status: 0 found, 1 not found, or FILE is another policy.
@@ -49,13 +49,15 @@ pub struct Args {
     json: bool,
 }
 
-/// A decision, and the rules that matched it where they are known.
+/// A decision, its labels, and the rules that matched it where they are known.
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
     record: &'a RecordView,
     #[serde(skip_serializing_if = "Option::is_none")]
     rules: Option<&'a [MatchedRule]>,
+    /// In the order of the log.
+    labels: Vec<LabelView>,
 }
 
 /// Runs it.
@@ -74,10 +76,11 @@ pub fn run(args: Args) -> Outcome {
         .map_err(|e| usage(format!("--payer: {e}")))?;
     let policy = args.policy.as_deref().map(policy::sound).transpose()?;
     let mut client = args.connect.connect()?;
-    let found = client
-        .lookup(&args.transaction, payer)
+    let (found, labels) = client
+        .lookup_with_labels(&args.transaction, payer)
         .map_err(|e| Failure::failed(format!("{}: {e}", args.transaction)))?;
     let record = stored(&found);
+    let labels: Vec<_> = labels.iter().map(|label| stored_label(label, &record)).collect();
     let view = RecordView::new(&record.head, &record.extension, &record.place, !args.mask);
     let rules = match (&args.policy, &policy) {
         (Some(path), Some(policy)) => {
@@ -87,7 +90,8 @@ pub fn run(args: Args) -> Outcome {
         _ => None,
     };
     if args.json {
-        let report = Report { record: &view, rules: rules.as_deref() };
+        let labels = labels.iter().map(|label| LabelView::new(label, !args.mask)).collect();
+        let report = Report { record: &view, rules: rules.as_deref(), labels };
         return print(&json(&report), ExitCode::SUCCESS);
     }
     let mut text = String::new();
@@ -104,6 +108,7 @@ pub fn run(args: Args) -> Outcome {
     if let Some(rules) = &rules {
         matched_rules::tell(&mut text, rules);
     }
+    tell_labels(&mut text, labels);
     print(&text, ExitCode::SUCCESS)
 }
 
@@ -121,4 +126,11 @@ pub(super) fn stored(found: &StoredDecision) -> StoredRecord {
         head: RecordHead::from(&found.record),
         extension: found.extension.clone(),
     }
+}
+
+/// A label of a record, in the form that the log's own commands print.
+fn stored_label(label: &RecordedLabel, decision: &StoredRecord) -> StoredLabel {
+    let RecordedLabel { label, lsn, logged_at_ns } = *label;
+    let transaction = &decision.head.transaction;
+    StoredLabel { label, lsn, logged_at_ns, id: transaction.id, payer: transaction.payer }
 }

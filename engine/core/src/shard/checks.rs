@@ -31,9 +31,7 @@ impl<'f> Request<'f> {
             FrameKind::Submit => view(whole, |f: &SubmitFrame| f.reserved == 0).map(Self::Submit),
             FrameKind::Hello => view(whole, |_: &HelloFrame| true).map(Self::Hello),
             FrameKind::Ping => view(whole, |f: &PingFrame| f.reserved == 0).map(|_| Self::Ping),
-            FrameKind::Lookup => {
-                view(whole, |f: &LookupFrame| f.reserved == [0; 2]).map(Self::Lookup)
-            }
+            FrameKind::Lookup => view(whole, |f: &LookupFrame| f.reserved == 0).map(Self::Lookup),
             FrameKind::Blacklist => {
                 let is_zero = |f: &BlacklistFrame| f.reserved_a == 0 && f.reserved_b == [0; 26];
                 view(whole, is_zero).map(Self::Blacklist)

@@ -3,7 +3,7 @@
 
 use super::Control;
 use super::{lookups, stats};
-use crate::log_files::lookup::{Query, StoredRecord};
+use crate::log_files::lookup::{Found, Query, StoredRecord};
 use catraca_core::shard::messages::{ConnectionId, ToShard};
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
@@ -65,11 +65,19 @@ pub(super) async fn lookup(
             )
             .await;
     }
-    match lookups.find(Query { id: frame.id, payer }).await {
-        Some(Ok(Some(record))) => {
-            asker.answer(&control, record_frame(asker.correlation, &record)).await
+    if frame.labels > 1 {
+        return asker.refuse(&control, ErrorCode::BadField, "labels: 0 or 1").await;
+    }
+    let query = Query { id: frame.id, payer };
+    let found = match frame.labels {
+        0 => lookups.find(query).await.map(|found| found.map(Vec::from_iter)),
+        _ => lookups.find_all(query).await.map(|found| found.map(newest_with_labels)),
+    };
+    match found {
+        Some(Ok(records)) if !records.is_empty() => {
+            asker.answer(&control, record_frames(asker.correlation, &records)).await
         }
-        Some(Ok(None)) => {
+        Some(Ok(_)) => {
             asker.refuse(&control, ErrorCode::NotFound, "no stored decision has that id").await
         }
         Some(Err(_)) => {
@@ -85,11 +93,27 @@ pub(super) async fn lookup(
     }
 }
 
-fn record_frame(correlation: u64, record: &StoredRecord) -> Vec<u8> {
+/// The newest decision, if there is one, and behind it its labels.
+fn newest_with_labels(mut found: Found) -> Vec<StoredRecord> {
+    let Some(decision) = found.records.first() else { return Vec::new() };
+    let labels: Vec<_> = found.labels_of(decision).map(|label| label.record.clone()).collect();
+    found.records.truncate(1);
+    found.records.extend(labels);
+    found.records
+}
+
+/// A RECORD of each, all but the last with the flag that says so.
+fn record_frames(correlation: u64, records: &[StoredRecord]) -> Vec<u8> {
+    let flags = |number: usize| if number + 1 < records.len() { FLAG_MORE } else { 0 };
+    let frames = records.iter().enumerate();
+    frames.flat_map(|(number, record)| record_frame(correlation, flags(number), record)).collect()
+}
+
+fn record_frame(correlation: u64, flags: u16, record: &StoredRecord) -> Vec<u8> {
     let length =
         size_of::<RecordPlaceFields>() + size_of_val(&record.head) + record.extension.len();
     let place = RecordPlaceFields {
-        header: HeaderFields::new(FrameKind::Record, length, 0, correlation),
+        header: HeaderFields::new(FrameKind::Record, length, flags, correlation),
         epoch: record.place.epoch.into(),
         shard: record.place.shard.into(),
         extension_len: (record.extension.len() as u16).into(),

@@ -68,7 +68,8 @@ async fn take(
         None => return Err(failed("the look-up was cut off")),
     };
     let decision = wanted.decision(&found)?;
-    let mut labels: Vec<StoredLabel> = found.labels_of(decision).copied().collect();
+    let mut labels: Vec<StoredLabel> =
+        found.labels_of(decision).map(|label| label.stored).collect();
     let label = wanted.label(decision);
     let had = |of: &StoredLabel| (of.label.kind, of.label.source) == (label.kind, label.source);
     let changed = !labels.iter().any(had);

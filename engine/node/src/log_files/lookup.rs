@@ -75,6 +75,15 @@ impl StoredLabel {
     }
 }
 
+/// A label that a look-up found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundLabel {
+    /// What it says.
+    pub stored: StoredLabel,
+    /// Its record.
+    pub record: StoredRecord,
+}
+
 /// What a look-up found.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
@@ -83,7 +92,7 @@ pub struct Found {
     /// How many there are; more than `records` holds when the limit cut some off.
     pub matches: u64,
     /// Labels of decisions with that id, in the order of the log; of more than [`MAX_LABELS_FOUND`] the newest.
-    pub labels: Vec<StoredLabel>,
+    pub labels: Vec<FoundLabel>,
     /// How each stream's reading ended. Where that is damage, decisions behind it were not seen.
     pub streams: Vec<(u16, StreamRead)>,
 }
@@ -101,19 +110,18 @@ impl Found {
             {
                 continue;
             }
+            let record =
+                || StoredRecord { place: block.place, head: *head, extension: extension.to_vec() };
             if kind == Some(RecordKind::Label) {
-                self.labels.extend(StoredLabel::from_record(head, extension));
+                let stored = StoredLabel::from_record(head, extension);
+                self.labels.extend(stored.map(|stored| FoundLabel { stored, record: record() }));
                 if self.labels.len() >= 2 * MAX_LABELS_FOUND {
                     self.keep_newest(limit);
                 }
                 continue;
             }
             self.matches += 1;
-            self.records.push(StoredRecord {
-                place: block.place,
-                head: *head,
-                extension: extension.to_vec(),
-            });
+            self.records.push(record());
             if self.records.len() >= 2 * limit {
                 self.keep_newest(limit);
             }
@@ -124,13 +132,14 @@ impl Found {
     pub fn labels_of<'f>(
         &'f self,
         decision: &'f StoredRecord,
-    ) -> impl Iterator<Item = &'f StoredLabel> {
-        self.labels.iter().filter(|label| label.is_of(decision.place.shard, &decision.head))
+    ) -> impl Iterator<Item = &'f FoundLabel> {
+        let is_of = |label: &&FoundLabel| label.stored.is_of(decision.place.shard, &decision.head);
+        self.labels.iter().filter(is_of)
     }
 
     /// Keeps so many decisions, the newest, in order; and of the labels the newest.
     pub(super) fn keep_newest(&mut self, limit: usize) {
-        self.labels.sort_by_key(|label| label.lsn);
+        self.labels.sort_by_key(|label| label.stored.lsn);
         let older = self.labels.len().saturating_sub(MAX_LABELS_FOUND);
         self.labels.drain(..older);
         self.records.sort_by_key(|record| std::cmp::Reverse(age(&record.head)));

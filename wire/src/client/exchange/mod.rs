@@ -12,7 +12,7 @@ use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
 use super::find::{find, is_final};
 use super::options::{ClientOptions, MAX_IN_FLIGHT};
-use super::reply::{Body, Histogram};
+use super::reply::{Body, Histogram, RecordedLabel, StoredDecision};
 use super::route::Route;
 use crate::frame::{ErrorCode, FrameKind, MAX_BUDGET_US, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +21,8 @@ use std::time::Instant;
 
 /// Histograms in one answer, at most: one for each stage, with room for stages to come.
 const MAX_HISTOGRAMS: usize = 64;
+/// Labels of one decision, at most (PROTOCOL.md, LABEL).
+const MAX_LABELS: usize = 256;
 /// A wait that takes nothing from a budget worth telling the server, microseconds.
 const UNNOTICED_US: u32 = 1_000;
 
@@ -41,6 +43,8 @@ pub(super) enum Outcome {
     Answer(Body),
     /// The server answered STATS, in pieces.
     Histograms(Vec<Histogram>),
+    /// The server answered LOOKUP: a decision, with the labels that were asked for.
+    Stored(Box<StoredDecision>, Vec<RecordedLabel>),
     /// It did not, for this reason.
     NoAnswer(String),
 }
@@ -58,7 +62,15 @@ struct Unanswered {
     sent: bool,
     /// It went out on a connection before.
     sent_before: bool,
+    pieces: Pieces,
+}
+
+/// What has come of an answer in pieces.
+#[derive(Debug, Default)]
+struct Pieces {
     histograms: Vec<Histogram>,
+    stored: Option<Box<StoredDecision>>,
+    labels: Vec<RecordedLabel>,
 }
 
 /// The unanswered requests and the connection that carries them.
@@ -86,6 +98,42 @@ pub(super) struct Exchange {
     /// When the node in use last said something, or began to owe an answer.
     quiet_since: Instant,
     chance: RandomState,
+}
+
+impl Pieces {
+    /// Takes an answer, or a piece of one. Gives the outcome with the last piece; `unexpected` of one that
+    /// belongs to no other.
+    fn take(&mut self, body: Body, unexpected: Broken) -> Result<Option<Outcome>, Broken> {
+        let more = match body {
+            Body::Histogram { histogram, more } => {
+                if self.histograms.len() == MAX_HISTOGRAMS {
+                    return Err(ProtocolError::TooManyHistograms(MAX_HISTOGRAMS).into());
+                }
+                self.histograms.push(histogram);
+                let all = || Outcome::Histograms(std::mem::take(&mut self.histograms));
+                return Ok((!more).then(all));
+            }
+            Body::Record { stored, more } if self.stored.is_none() => {
+                self.stored = Some(stored);
+                more
+            }
+            Body::RecordedLabel { label, more } => {
+                let place = self.stored.as_ref().map(|of| (of.place.shard, of.record.lsn));
+                if place != Some((label.label.shard, label.label.lsn)) {
+                    return Err(unexpected);
+                }
+                if self.labels.len() == MAX_LABELS {
+                    return Err(ProtocolError::TooManyLabels(MAX_LABELS).into());
+                }
+                self.labels.push(label);
+                more
+            }
+            Body::Record { .. } => return Err(unexpected),
+            body => return Ok(Some(Outcome::Answer(body))),
+        };
+        let stored = if more { None } else { self.stored.take() };
+        Ok(stored.map(|stored| Outcome::Stored(stored, std::mem::take(&mut self.labels))))
+    }
 }
 
 impl Exchange {
@@ -170,16 +218,9 @@ impl Exchange {
             Request::Submit(frame, _) => frame.header.correlation = correlation.into(),
             Request::Other(bytes) => bytes[8..16].copy_from_slice(&correlation.to_le_bytes()),
         }
-        let (sent, sent_before, histograms) = (false, false, Vec::new());
-        let entry = Unanswered {
-            request,
-            answered_by,
-            repeatable,
-            deadline,
-            sent,
-            sent_before,
-            histograms,
-        };
+        let (sent, sent_before, pieces) = (false, false, Pieces::default());
+        let entry =
+            Unanswered { request, answered_by, repeatable, deadline, sent, sent_before, pieces };
         self.unanswered.insert(correlation, entry);
         self.earliest_deadline =
             Some(self.earliest_deadline.map_or(deadline, |earliest| earliest.min(deadline)));
@@ -277,19 +318,7 @@ impl Exchange {
         self.last_failure.clear();
         self.doubtful |=
             matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
-        let outcome = match body {
-            Body::Histogram { histogram, more } => {
-                if entry.histograms.len() == MAX_HISTOGRAMS {
-                    return Err(ProtocolError::TooManyHistograms(MAX_HISTOGRAMS).into());
-                }
-                entry.histograms.push(histogram);
-                if more {
-                    return Ok(None);
-                }
-                Outcome::Histograms(std::mem::take(&mut entry.histograms))
-            }
-            body => Outcome::Answer(body),
-        };
+        let Some(outcome) = entry.pieces.take(body, unexpected)? else { return Ok(None) };
         self.unanswered.remove(&correlation);
         self.carried -= 1;
         if let Some(closing) = leaves {

@@ -1,7 +1,7 @@
 //! When the connection is lost, or its node falls silent: what is unanswered waits for the next
 //! connection, and that is looked for. What may not be sent again ends.
 
-use super::{Exchange, Unanswered};
+use super::{Exchange, Pieces, Unanswered};
 use crate::client::connection::{Broken, Connection, time_left};
 use crate::client::error::ClientError;
 use crate::client::find::{find, is_final};
@@ -46,7 +46,7 @@ impl Exchange {
                 continue;
             }
             entry.sent = false;
-            entry.histograms.clear();
+            entry.pieces = Pieces::default();
             self.unsent.push_back(correlation);
         }
     }

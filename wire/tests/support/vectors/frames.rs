@@ -5,8 +5,8 @@ use super::hex;
 use super::lists::lists;
 use super::policies;
 use super::samples::{
-    LIST_DAY, MOMENT_NS, decision_record, document, filled, full_transaction, largest_transaction,
-    plain_transaction,
+    LIST_DAY, MOMENT_NS, decision_record, document, filled, full_transaction, label_record,
+    largest_transaction, plain_transaction, visa,
 };
 use super::shapes::{bytes, fields, large, record, small, text, transaction};
 use catraca_wire::frame::*;
@@ -65,20 +65,31 @@ pub fn frames() -> Value {
         verdict("verdict_deny", 2, deny),
         verdict("verdict_deny_duplicate", 3, Answer { flags: VERDICT_DUPLICATE, ..deny }),
         verdict("verdict_largest", u64::MAX, largest),
-        lookup("lookup_any_payer", 4, "order-1", None),
-        lookup("lookup_one_payer", 5, "E1234567820261122123400000000001", Some("04933228680")),
+        lookup("lookup_any_payer", 4, "order-1", None, 0),
+        lookup("lookup_one_payer", 5, "E1234567820261122123400000000001", Some("04933228680"), 0),
+        lookup("lookup_labels", 17, "order-1", None, 1),
         record_reply(
             "record_plain",
             4,
+            0,
             decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0),
             &[],
         ),
         record_reply(
             "record_with_extension",
             5,
+            0,
             decision_record(42, full_transaction(), Verdict::Deny, Reason::PayerListed, 8),
             b"\x01\x02\x03\x04\x05\x06\x07\x08",
         ),
+        record_reply(
+            "record_more",
+            17,
+            FLAG_MORE,
+            decision_record(41, plain_transaction(), Verdict::Approve, Reason::Clear, 0),
+            &[],
+        ),
+        record_reply("record_label", 17, 0, label_record(), &visa().to_section()),
         blacklist(
             "blacklist_add",
             BlacklistOp::Add,
@@ -279,23 +290,30 @@ fn verdict(name: &str, correlation: u64, answer: Answer) -> Value {
     vector(name, reply.header, bytemuck::bytes_of(&VerdictFrame::from(&reply)), fields)
 }
 
-fn lookup(name: &str, correlation: u64, id: &str, payer: Option<&str>) -> Value {
+fn lookup(name: &str, correlation: u64, id: &str, payer: Option<&str>, labels: u8) -> Value {
     let lookup = Lookup {
         header: of(FrameKind::Lookup, LookupFrame::LEN, 0, correlation),
         id: transaction_id(id).expect("valid"),
         payer: payer.map_or([0; 14], document),
-        reserved: [0; 2],
+        labels,
+        reserved: 0,
     };
-    let fields = fields!(lookup; text: id, payer; bytes: reserved;);
+    let fields = fields!(lookup; text: id, payer; small: labels, reserved;);
     vector(name, lookup.header, bytemuck::bytes_of(&LookupFrame::from(&lookup)), fields)
 }
 
-fn record_reply(name: &str, correlation: u64, stored: Record, extension: &[u8]) -> Value {
+fn record_reply(
+    name: &str,
+    correlation: u64,
+    flags: u16,
+    stored: Record,
+    extension: &[u8],
+) -> Value {
     let place = RecordPlace {
         header: of(
             FrameKind::Record,
             size_of::<RecordPlaceFields>() + RECORD_LEN + extension.len(),
-            0,
+            flags,
             correlation,
         ),
         epoch: 1,

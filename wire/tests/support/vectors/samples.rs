@@ -1,6 +1,7 @@
 //! The invented transactions and records that the vectors hold.
 
 use catraca_wire::document::DocumentKey;
+use catraca_wire::extension::{Label, LabelSource};
 use catraca_wire::frame::*;
 use catraca_wire::record::{RECORD_VERSION, Reason, Record, RecordKind};
 use catraca_wire::transaction::{Channel, Rail};
@@ -86,6 +87,26 @@ pub(super) fn decision_record(
         reserved_b: [0; 18],
         transaction: what,
     }
+}
+
+/// What became known of the decision on the plain transaction.
+pub(super) fn visa() -> Label {
+    Label {
+        kind: LabelKind::Chargeback,
+        known_at_ns: MOMENT_NS + 1_000_000_000,
+        source: LabelSource::parse("visa").expect("sound"),
+        shard: 0,
+        lsn: 41,
+    }
+}
+
+/// The record of that.
+pub(super) fn label_record() -> Record {
+    let what = plain_transaction();
+    let mut head = visa().to_record(&what.id, &what.payer, MOMENT_NS + 2_000_000_000);
+    head.lsn = 43.into();
+    head.extension_len = (visa().to_section().len() as u16).into();
+    Record::from(&head)
 }
 
 pub(super) fn document(text: &str) -> [u8; 14] {

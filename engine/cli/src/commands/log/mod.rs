@@ -15,7 +15,7 @@ mod verify_proof;
 mod view;
 
 pub(super) use export::time;
-pub(super) use show::explain;
+pub(super) use show::{explain, tell_labels};
 pub(super) use truth::{rows as score_rows, skipped as skipped_labels};
 pub(super) use view::{LabelView, RecordView, reais, utc};
 

@@ -113,7 +113,11 @@ pub fn run(args: &Args) -> Outcome {
             chain_values_checked: key.is_some(),
             damaged,
             decisions,
-            labels: found.labels.iter().map(|label| LabelView::new(label, args.unmask)).collect(),
+            labels: found
+                .labels
+                .iter()
+                .map(|label| LabelView::new(&label.stored, args.unmask))
+                .collect(),
         };
         return print(&json(&report), status);
     }
@@ -126,7 +130,8 @@ pub fn run(args: &Args) -> Outcome {
             &view(record),
             &format!("{} offset {}", file.display(), record.place.block_offset),
         );
-        labels(&mut text, &found, record);
+        let labels = found.labels_of(record).map(|label| label.stored);
+        tell_labels(&mut text, labels.collect());
     }
     if found.matches > found.records.len() as u64 {
         writeln!(
@@ -143,8 +148,7 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Writes the labels of a decision for a person: the one that counts first.
-fn labels(text: &mut String, found: &Found, decision: &StoredRecord) {
-    let mut labels: Vec<&StoredLabel> = found.labels_of(decision).collect();
+pub fn tell_labels(text: &mut String, mut labels: Vec<StoredLabel>) {
     if labels.is_empty() {
         return;
     }
