@@ -25,6 +25,7 @@ mod named_request;
 mod packing;
 mod policies;
 mod policy_metrics;
+mod policy_request;
 mod retention;
 mod scrapes;
 mod segments;
