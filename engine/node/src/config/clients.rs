@@ -25,7 +25,7 @@ impl Config {
     /// Reads the credentials of the configured clients.
     ///
     /// # Errors
-    /// [`Status::Config`], naming the file; never the credential.
+    /// [`Status::Config`](crate::fatal::Status::Config), naming the file; never the credential.
     pub fn access(&self) -> Result<Access, Failure> {
         if self.clients.is_empty() {
             return Ok(Access::open());
