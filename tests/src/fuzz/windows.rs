@@ -26,7 +26,7 @@ fn asked(input: &mut Input<'_>) -> Asked {
             buckets: input.byte() % (MAX_BUCKETS + 4),
         },
     };
-    let up_to = input.byte() % (SET_MAX as u8 + 2);
+    let up_to = input.byte() % (SET_MAX as u8 + 3);
     let of = Member::ALL[usize::from(input.byte()) % Member::COUNT];
     let function = match input.byte() % 8 {
         0 => Function::Count,

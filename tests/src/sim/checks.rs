@@ -148,6 +148,9 @@ impl Sim {
                 .fail(format!("nothing is broken, yet the nodes do not come to agree: {open} unanswered, tails {tails:?}"));
         }
         self.note(format_args!("the nodes agree"));
+        if let Some(leader) = self.leader() {
+            self.settle_candidate(leader);
+        }
         if let Err(what) = self.compare_logs() {
             self.checks.fail(what);
         }
@@ -182,6 +185,7 @@ impl Sim {
             }
         }
         self.compare_policies(leader)?;
+        self.compare_candidate(leader)?;
         if self.checks.forced {
             return Ok(());
         }

@@ -312,7 +312,13 @@ impl Sim {
             }
             message => message,
         });
+        let mail: Vec<ToShard> = mail.collect();
+        let sets_candidate =
+            mail.iter().any(|message| matches!(message, ToShard::SetCandidate(Some(_))));
         self.process(node).cores[core].mover.messages([], mail, now);
+        if sets_candidate {
+            self.candidate_is_set(node, core);
+        }
         self.after_work(node, core, None);
         self.progress(node, core);
     }
@@ -415,6 +421,7 @@ impl Sim {
         let now = self.clock(node);
         for core in 0..usize::from(self.plan.shards) {
             self.take_all_broadcasts(node, core);
+            self.process(node).cores[core].mover.try_candidate();
             self.process(node).cores[core].mover.tick(now);
             self.after_work(node, core, None);
             self.progress(node, core);

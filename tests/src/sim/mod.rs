@@ -16,6 +16,7 @@
 //! stream, is done here in the same order.
 
 mod broadcast;
+mod candidates;
 mod checks;
 mod client;
 mod clock;
@@ -95,11 +96,13 @@ pub enum Broken {
     BroadcastNotTaken,
     /// What finds no room in the queue to a sibling is not told.
     BroadcastLost,
+    /// A policy is tried with windows without a payment.
+    CandidateForgets,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 20] = [
+    pub const ALL: [(&str, Self); 21] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -120,6 +123,7 @@ impl Broken {
         ("windows-counted-twice", Self::WindowsCountedTwice),
         ("broadcast-not-taken", Self::BroadcastNotTaken),
         ("broadcast-lost", Self::BroadcastLost),
+        ("candidate-forgets", Self::CandidateForgets),
     ];
 }
 

@@ -2,6 +2,7 @@
 //! it, by the activation that ships. And what must hold of them in the end.
 
 use super::Broken;
+use super::candidates::Tried;
 use super::event::Event;
 use super::found::read_log;
 use super::lists::{ListsThen, RULES_OF_LISTS};
@@ -30,6 +31,8 @@ const CHANGES: usize = 0;
 #[derive(Default)]
 pub(super) struct Policies {
     pub logged: PolicyInLog,
+    /// The policy that is tried.
+    pub tried: Option<Tried>,
     under_way: Option<UnderWay>,
     /// The next step is one of the control thread's, after a pause.
     again: bool,
@@ -37,15 +40,33 @@ pub(super) struct Policies {
     settling: u16,
 }
 
-/// A policy on its way into force.
+/// A policy on its way.
 struct UnderWay {
-    /// Its windows, before anything is logged.
+    /// Its windows, before anything else.
     bringing: Option<Bringing>,
-    activation: Activation,
-    text: PolicyText,
+    goal: Goal,
+}
+
+/// What a policy is wanted for.
+pub(super) enum Goal {
+    /// To come into force.
+    Decide { activation: Activation, text: PolicyText },
+    /// To be tried, or nothing is any more; so many cores are to say that they do.
+    Try { tried: Option<Tried>, left: u16 },
 }
 
 impl Policies {
+    /// A policy is on its way.
+    pub fn begin(&mut self, bringing: Option<Bringing>, goal: Goal) {
+        assert!(self.under_way.is_none(), "one after the other");
+        self.under_way = Some(UnderWay { bringing, goal });
+    }
+
+    /// What the policy under way is wanted for.
+    pub fn goal(&mut self) -> Option<&mut Goal> {
+        self.under_way.as_mut().map(|under_way| &mut under_way.goal)
+    }
+
     /// What is under way is not.
     pub fn give_up(&mut self) {
         self.under_way = None;
@@ -53,7 +74,7 @@ impl Policies {
 }
 
 /// A policy's text: its rules are its number's.
-fn text(number: u64, with_lists: bool) -> String {
+pub(super) fn text(number: u64, with_lists: bool) -> String {
     // Several policies read the same windows, and some none.
     let windows = match number / 16 % 4 {
         0 => String::new(),
@@ -111,6 +132,10 @@ impl Sim {
         if !decides || is_busy || process.lists.is_busy() {
             return;
         }
+        if self.candidate_wanted(leader, number) {
+            return;
+        }
+        let process = self.process(leader);
         let in_force = process.policies.logged.in_force().ok().flatten();
         let version = in_force.map_or(0, |policy| policy.version) + 1;
         let text = text(number, process.lists.are_there());
@@ -125,7 +150,7 @@ impl Sim {
         let reads_others = policy.window_values() > 0 && !policy.reads_windows_of(&before);
         let bringing = reads_others.then(|| Bringing::new(&policy, shards as u16));
         let activation = Activation::new(&text, &ActivatedBy::default(), policy, shards);
-        process.policies.under_way = Some(UnderWay { bringing, activation, text });
+        process.policies.begin(bringing, Goal::Decide { activation, text });
         self.note(format_args!("node {leader} is to take policy {version} into force"));
         self.windows_again(leader);
     }
@@ -134,7 +159,10 @@ impl Sim {
     pub(super) fn windows_again(&mut self, node: usize) {
         let policies = &mut self.process(node).policies;
         let Some(under_way) = policies.under_way.as_mut() else { return };
-        let step = under_way.activation.begin();
+        let step = match &under_way.goal {
+            Goal::Decide { activation, .. } => Some(activation.begin()),
+            Goal::Try { .. } => None,
+        };
         if let Some(mut bringing) = under_way.bringing.take()
             && !self.windows_step(node, &mut bringing)
         {
@@ -143,7 +171,10 @@ impl Sim {
             }
             return;
         }
-        self.policy_step(node, step);
+        match step {
+            Some(step) => self.policy_step(node, step),
+            None => self.set_candidate(node),
+        }
     }
 
     fn policy_step(&mut self, node: usize, step: ActivationStep) {
@@ -167,8 +198,8 @@ impl Sim {
             }
             ActivationStep::Wait => {}
             ActivationStep::Done => {
-                let Some(UnderWay { text, .. }) = self.process(node).policies.under_way.take()
-                else {
+                let under_way = self.process(node).policies.under_way.take();
+                let Some(UnderWay { goal: Goal::Decide { text, .. }, .. }) = under_way else {
                     return;
                 };
                 self.note(format_args!("node {node}: policy {} is in force", text.version));
@@ -194,7 +225,7 @@ impl Sim {
     pub(super) fn policy_told(&mut self, node: usize, told: ToControl) {
         let Some(told) = self.list_told(node, told) else { return };
         let policies = &mut self.process(node).policies;
-        let Some(UnderWay { bringing, activation, .. }) = policies.under_way.as_mut() else {
+        let Some(UnderWay { bringing, goal }) = policies.under_way.as_mut() else {
             policies.settling -= u16::from(matches!(told, ToControl::Broadcasts(..)));
             return;
         };
@@ -204,6 +235,18 @@ impl Sim {
             }
             return;
         }
+        let activation = match goal {
+            Goal::Decide { activation, .. } => activation,
+            Goal::Try { tried, left } => {
+                *left -= u16::from(matches!(told, ToControl::CandidateReleased(_)));
+                if *left == 0 {
+                    policies.tried = tried.take();
+                    policies.under_way = None;
+                    self.checks.count("policies tried or ended");
+                }
+                return;
+            }
+        };
         let step = match told {
             ToControl::RecordDurable => activation.logged(),
             // The control thread waits before it asks again.
@@ -224,7 +267,8 @@ impl Sim {
         let Some(under_way) = policies.under_way.as_ref().filter(|_| policies.again) else {
             return;
         };
-        let step = under_way.activation.refused();
+        let Goal::Decide { activation, .. } = &under_way.goal else { return };
+        let step = activation.refused();
         policies.again = false;
         self.policy_step(node, step);
     }

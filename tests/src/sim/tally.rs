@@ -50,9 +50,10 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 37] = [
+pub const OUTCOMES: [&str; 38] = [
     "list changes in force",
     "policies in force",
+    "policies tried or ended",
     "windows brought level",
     "windows brought level after too much had come",
     "windows of several shards' payments brought level",

@@ -34,6 +34,8 @@ pub(super) struct Bringing {
     next_lsns: Vec<u64>,
     /// More came than there was room for.
     was_behind: bool,
+    /// They are of a policy that is to be tried.
+    is_tried: bool,
 }
 
 /// Room for payments of a core, and how many are added at once: less than come at times.
@@ -53,6 +55,7 @@ impl Bringing {
             pasts,
             next_lsns: vec![1; shards.into()],
             was_behind: false,
+            is_tried: policy.version() == u32::MAX,
         }
     }
 
@@ -111,13 +114,16 @@ impl Sim {
                     return false;
                 }
                 CatchUpStep::Read { up_to_lsns } => {
+                    let forgets = bringing.is_tried && self.broken(Broken::CandidateForgets);
                     let Bringing { next_lsns, pasts, .. } = bringing;
                     // What is being written now may look like damage.
                     let _ = read_log(&self.nodes[node].disk, |stream, block| {
                         let stream = usize::from(stream);
                         let is_next = block.head.first_lsn.to_native() == next_lsns[stream];
                         if is_next && next_lsns[stream] <= up_to_lsns[stream] {
-                            pasts.take(block);
+                            if !forgets {
+                                pasts.take(block);
+                            }
                             next_lsns[stream] = Tail::after(block).next_lsn;
                         }
                     });

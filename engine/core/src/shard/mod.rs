@@ -44,7 +44,7 @@ use access::Access;
 use admit::EventTimeLimits;
 use answers::NOT_PRIMARY;
 use broadcast::Broadcast;
-use candidate::Candidate;
+use candidate::{Candidate, CandidateTotals};
 use catraca_wire::extension::DecisionExtension;
 use catraca_wire::frame::{
     self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
@@ -205,6 +205,11 @@ impl<B: BlockMemory> Shard<B> {
     /// The windows of the policy in force, where it reads any.
     pub fn past(&self) -> Option<&Past> {
         self.payments.in_force()
+    }
+
+    /// What came of the policy that is tried so far, where one is.
+    pub fn candidate(&self) -> Option<&CandidateTotals> {
+        self.candidate.as_ref().map(|candidate| candidate.came())
     }
 
     /// Whether decided payments wait for a policy that is tried.
