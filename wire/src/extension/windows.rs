@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kind u16 | len u16 | values u16 | 0 u16 | tags, 4 bits for each value, in words of 64 bits | numbers
-//! tag      state 2 bits, how many bytes the number has 2 bits: 0, 2, 4 or 8
+//! tag      state 2 bits, how many bytes the number has 2 bits: 0, 2, 4 or 8. State 0 with a number is an estimate
 //! ```
 //!
 //! Numbers stand in the order of the values, little-endian, without those of 0 bytes; zeros up to a multiple
@@ -34,6 +34,8 @@ pub enum WindowValue {
     Saturated(i64),
     /// What would tell is no longer held.
     Evicted,
+    /// About this, above 0: a number of distinct ones beyond those that are told apart.
+    Estimated(i64),
 }
 
 impl WindowValue {
@@ -43,6 +45,8 @@ impl WindowValue {
             Self::Present(number) => (1, number),
             Self::Saturated(number) => (2, number),
             Self::Evicted => (3, 0),
+            // Nothing is missing and has a number, so that the state is free.
+            Self::Estimated(number) => (0, number),
         }
     }
 }
@@ -112,11 +116,15 @@ pub fn read_windows(
         bytes[..len].copy_from_slice(numbers.split_off(..len)?);
         let number = i64::from_le_bytes(bytes);
         *value = match tag & 3 {
-            0 => WindowValue::Missing,
+            0 if len == 0 => WindowValue::Missing,
+            0 => WindowValue::Estimated(number),
             1 => WindowValue::Present(number),
             2 => WindowValue::Saturated(number),
             _ => WindowValue::Evicted,
         };
+        if matches!(value, WindowValue::Estimated(..=0)) {
+            return None;
+        }
         // One way to write each: what is read is written again as the same bytes.
         if WIDTHS[width(number).1 as usize] != len || value.parts().1 != number {
             return None;
@@ -136,9 +144,10 @@ mod tests {
 
     fn values(count: usize) -> Vec<WindowValue> {
         let numbers = [0, 1, 0xffff, 0x1_0000, 0xffff_ffff, 0x1_0000_0000, i64::MAX, -1, i64::MIN];
-        let value = |at: usize| match at % 4 {
+        let value = |at: usize| match at % 5 {
+            4 => WindowValue::Estimated([1, 0xffff, 0x1_0000, i64::MAX][at / 5 % 4]),
             0 => WindowValue::Missing,
-            1 => WindowValue::Present(numbers[at / 4 % numbers.len()]),
+            1 => WindowValue::Present(numbers[at / 5 % numbers.len()]),
             2 => WindowValue::Saturated(numbers[at / 3 % numbers.len()]),
             _ => WindowValue::Evicted,
         };

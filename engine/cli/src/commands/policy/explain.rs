@@ -215,6 +215,9 @@ impl Explained<'_> {
                 WindowValue::Saturated(value) => {
                     format!("at least {}", rules.value_text(place, value))
                 }
+                WindowValue::Estimated(value) => {
+                    format!("about {}", rules.value_text(place, value))
+                }
                 WindowValue::Missing => "missing".to_owned(),
                 WindowValue::Evicted => "not known".to_owned(),
             };

@@ -11,7 +11,7 @@ use super::error::{Fault, Span as Place};
 use super::fields::{Field, Type, Unit};
 use crate::policy::lists::{Asked as LookedUp, KeyField, MAX_ASKED as MAX_LOOKED_UP};
 use crate::policy::windows::{
-    Asked, Filter, Function, MAX_ASKED, Member, SET_MAX, Span, Subject, WindowSpec,
+    Asked, ESTIMATED, Filter, Function, MAX_ASKED, Member, SET_MAX, Span, Subject, WindowSpec,
 };
 use catraca_wire::extension::MAX_WINDOW_VALUES;
 use catraca_wire::frame::Verdict;
@@ -295,28 +295,16 @@ impl Asking {
     }
 
     /// A number of distinct ones is compared with this: how many must be told apart.
-    pub(super) fn tell_apart(
-        &mut self,
-        place: u8,
-        compared_with: i64,
-        at: Place,
-    ) -> Result<(), Fault> {
-        let Some(Function::Distinct { up_to, .. }) = self.function(place) else {
-            return Ok(());
-        };
-        if compared_with >= SET_MAX as i64 {
-            let message = format!("distinct ones are counted up to {SET_MAX}");
-            let help = format!("compare with at most {}", SET_MAX - 1);
-            return Err(Fault::new(at, message, help));
-        }
-        *up_to = (*up_to).max((compared_with.max(0) + 1) as u8);
-        Ok(())
+    pub(super) fn tell_apart(&mut self, place: u8, compared_with: i64) {
+        let Some(Function::Distinct { up_to, .. }) = self.function(place) else { return };
+        // Beyond those that are told apart they are estimated.
+        *up_to = (*up_to).max((compared_with.clamp(0, SET_MAX as i64) + 1) as u8);
     }
 
     /// A number of distinct ones is used otherwise than in a comparison with a constant.
     pub(super) fn tell_all_apart(&mut self, place: u8) {
         if let Some(Function::Distinct { up_to, .. }) = self.function(place) {
-            *up_to = SET_MAX as u8;
+            *up_to = ESTIMATED;
         }
     }
 

@@ -241,7 +241,7 @@ impl Check<'_> {
     fn operator(&mut self, operator: Binary, span: Span) -> Result<(), Fault> {
         let (mut b, mut a) = (self.pop(), self.pop());
         let written = operator.written();
-        self.tell_apart(operator, &a, &b)?;
+        self.tell_apart(operator, &a, &b);
         let ty = if operator.is_logic() {
             for side in [&a, &b] {
                 self.wants(side, Type::Bool, &format!("{written} joins conditions"))?;

@@ -32,6 +32,8 @@ pub struct Rows {
 struct Window {
     numbers: Numbers,
     exact: RowSet,
+    /// It is about this.
+    estimated: RowSet,
     /// It is this or more.
     at_least: RowSet,
     missing: RowSet,
@@ -91,7 +93,8 @@ impl Rows {
     pub fn see(&mut self, values: &[WindowValue]) {
         let row = self.len - 1;
         if row == 0 {
-            let empty = Window { numbers: [0; ROWS], exact: 0, at_least: 0, missing: 0 };
+            let empty =
+                Window { numbers: [0; ROWS], exact: 0, estimated: 0, at_least: 0, missing: 0 };
             self.windows.resize(values.len(), empty);
         }
         assert_eq!(self.windows.len(), values.len(), "rows of a batch see the same windows");
@@ -99,6 +102,7 @@ impl Rows {
             let (number, set) = match *value {
                 WindowValue::Present(number) => (number, &mut window.exact),
                 WindowValue::Saturated(number) => (number, &mut window.at_least),
+                WindowValue::Estimated(number) => (number, &mut window.estimated),
                 WindowValue::Missing => (0, &mut window.missing),
                 WindowValue::Evicted => continue,
             };
@@ -116,18 +120,19 @@ impl Rows {
         &self.window(place).numbers
     }
 
-    /// Rows where a window's value is known, and those where it is this or more.
+    /// Rows where a window's value is known, be it about, and those where it is this or more.
     pub(super) fn window_known(&self, place: u8) -> (RowSet, RowSet) {
-        let Window { exact, at_least, .. } = *self.window(place);
-        (exact, at_least)
+        let Window { exact, estimated, at_least, .. } = *self.window(place);
+        (exact | estimated, at_least)
     }
 
     /// Rows where something is so of a window's value, and those where that is not known.
     pub(super) fn state(&self, state: State, place: u8) -> (RowSet, RowSet) {
-        let Window { exact, at_least, missing, .. } = *self.window(place);
-        let known = exact | at_least | missing;
+        let Window { exact, estimated, at_least, missing, .. } = *self.window(place);
+        let has = exact | estimated | at_least;
+        let known = has | missing;
         match state {
-            State::Has => (exact | at_least, !known),
+            State::Has => (has, !known),
             State::Known => (known, 0),
             State::Exact => (exact, 0),
         }

@@ -43,7 +43,7 @@ pub use catraca_wire::extension::WindowValue as Value;
 pub use self::checkpoint::{CheckpointFault, Digest};
 pub use self::key::WindowsKey;
 pub use self::past::{DecidedPayment, Past};
-pub use self::set::SET_MAX;
+pub use self::set::{ESTIMATED, SET_MAX};
 pub use self::spec::{
     Asked, Filter, Function, Keys, MAX_ASKED, MAX_BUCKETS, MAX_ENTRY_LEN, MAX_KEYS, MAX_SPAN_S,
     MIN_BUCKETS, MIN_KEYS, MIN_SPAN_S, Member, Span, Subject, WindowSpec, WindowsFault,

@@ -17,7 +17,7 @@
 use super::Value;
 use super::column::Column;
 use super::moment::{Clock, Divisor, Moment, Period};
-use super::set::{Set, Window};
+use super::set::{Counted, Set, Window};
 use super::spec::{Filter, Function, Member, Span};
 
 /// Slots beyond those that a sliding window covers: a payment that comes after one of the next bucket
@@ -127,7 +127,7 @@ impl Series {
                 Function::Distinct { of, up_to } if of == member => Some(usize::from(up_to)),
                 _ => None,
             });
-            up_to.max().map(|capacity| Set { at: take(Set::len(capacity)), capacity })
+            up_to.max().map(|up_to| Set::new(up_to, &mut take))
         });
         let (clock, ring) = (Clock::new(span), Divisor::new(slots));
         let series = Self {
@@ -180,7 +180,8 @@ impl Series {
         let head = get_u32(entry, self.head_at);
         for (set, member) in self.sets.iter().zip(payment.members) {
             if let (Some(set), Some(member)) = (set, member) {
-                set.add(entry, member, number, head - 1);
+                let window = Window { first: period.first, last: number };
+                set.add(entry, member, window, head - 1);
             }
         }
         true
@@ -383,11 +384,12 @@ impl Reading<'_> {
         let window = Window { first: self.period.first, last: self.period.number };
         let own = self.payment.members[of as usize].filter(|_| including);
         let newest = self.head.saturating_sub(1);
-        let (members, all) = set.count(self.entry, window, newest, own);
-        match (self.partial || !all, members) {
-            (true, 0) => Value::Evicted,
-            (true, _) => Value::Saturated(members as i64),
-            (false, _) => Value::Present(members as i64),
+        let Counted { members, all, estimate } = set.count(self.entry, window, newest, own);
+        match (self.partial || !all, members, estimate) {
+            (true, 0, _) => Value::Evicted,
+            (true, _, Some(estimate)) if !self.partial => Value::Estimated(estimate as i64),
+            (true, ..) => Value::Saturated(members as i64),
+            (false, ..) => Value::Present(members as i64),
         }
     }
 

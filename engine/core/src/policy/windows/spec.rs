@@ -1,6 +1,6 @@
 //! What may be asked of windows: of whom, over which time, of which payments, which number.
 
-use super::set::SET_MAX;
+use super::set::{ESTIMATED, SET_MAX};
 use catraca_wire::frame::Verdict;
 use catraca_wire::transaction::Rail;
 use thiserror::Error;
@@ -228,7 +228,8 @@ pub enum Function {
     Distinct {
         /// Of whom.
         of: Member,
-        /// Up to which number it is exact, 1 to [`SET_MAX`]; five bytes a key for each.
+        /// Up to which number it is exact, 1 to [`SET_MAX`], five bytes a key for each; more is "at least". Or
+        /// [`ESTIMATED`]: more is estimated.
         up_to: u8,
     },
     /// Seconds since the newest payment of the window; exact unless a later payment came first, which makes
@@ -267,7 +268,7 @@ pub enum WindowsFault {
     #[error("the filter lets no payment through")]
     Filter,
     /// How many distinct ones are exact.
-    #[error("distinct ones are exact up to 1 to {SET_MAX}")]
+    #[error("distinct ones are exact up to 1 to {SET_MAX}, or estimated beyond")]
     Distinct,
     /// The seconds of a calendar window, or with the payment itself.
     #[error("seconds are of sliding windows, without the payment itself")]
@@ -317,7 +318,7 @@ impl Asked {
             return Err(WindowsFault::Filter);
         }
         match self.function {
-            Function::Distinct { up_to, .. } if up_to == 0 || usize::from(up_to) > SET_MAX => {
+            Function::Distinct { up_to, .. } if up_to == 0 || up_to > ESTIMATED => {
                 Err(WindowsFault::Distinct)
             }
             Function::SecondsSinceLast | Function::SecondsSinceFirst

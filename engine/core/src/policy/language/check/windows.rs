@@ -63,19 +63,13 @@ impl Check<'_> {
     }
 
     /// What is compared with a constant says how many distinct ones are told apart.
-    pub(super) fn tell_apart(
-        &mut self,
-        operator: Binary,
-        a: &Operand,
-        b: &Operand,
-    ) -> Result<(), Fault> {
+    pub(super) fn tell_apart(&mut self, operator: Binary, a: &Operand, b: &Operand) {
         for (side, other) in [(a, b), (b, a)] {
             let Some(place) = side.window else { continue };
             match other.constant.filter(|_| operator.is_comparison()) {
-                Some(constant) => self.asking.tell_apart(place, constant, other.span)?,
+                Some(constant) => self.asking.tell_apart(place, constant),
                 None => self.asking.tell_all_apart(place),
             }
         }
-        Ok(())
     }
 }

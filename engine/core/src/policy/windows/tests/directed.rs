@@ -141,6 +141,46 @@ fn a_full_set_says_at_least_until_who_left_it_is_out_of_the_window() {
 }
 
 #[test]
+fn beyond_a_full_set_there_is_an_estimate_with_the_error_that_is_stated() {
+    let distinct = Function::Distinct { of: Member::Payer, up_to: ESTIMATED };
+    let mut windows = windows(&[asked(Subject::Payee, sliding(3_600, 12), distinct)]);
+    let from = |payee, payer: u64, after_s| Event {
+        keys: keys(payee << 20 | payer, payee, None),
+        ..payment(after_s, 1)
+    };
+    let payees = 60;
+    let estimate = |windows: &Windows, payee, after_s| read(windows, &from(payee, 1, after_s))[0];
+    let mut squares = Vec::new();
+    for payee in 0..payees {
+        for payer in 0..64 {
+            windows.add(&from(payee, payer, payer), Verdict::Approve);
+        }
+        assert_eq!(estimate(&windows, payee, 100), Value::Present(64), "as many are told apart");
+        for payer in 0..3_000 {
+            // Each twice, which makes none of them two.
+            windows.add(&from(payee, payer, 200 + payer / 2), Verdict::Approve);
+            windows.add(&from(payee, payer, 201 + payer / 2), Verdict::Approve);
+        }
+        let Value::Estimated(number) = estimate(&windows, payee, 1_800) else {
+            panic!("{:?}", estimate(&windows, payee, 1_800))
+        };
+        let error = number as f64 / 3_000.0 - 1.0;
+        assert!(error.abs() < 0.5, "four times the standard error: {number}");
+        squares.push(error * error);
+        // Some 1,000 of them are left in the window, and then none: exact again.
+        let Value::Estimated(fewer) = estimate(&windows, payee, 4_800) else { panic!("still") };
+        assert!((300..2_200).contains(&fewer), "{fewer}");
+        assert_eq!(estimate(&windows, payee, 6_000), Value::Present(0));
+        for payer in 0..50 {
+            windows.add(&from(payee, payer, 6_000 + payer), Verdict::Approve);
+        }
+        assert_eq!(estimate(&windows, payee, 6_100), Value::Present(50), "payee {payee}");
+    }
+    let standard_error = (squares.iter().sum::<f64>() / squares.len() as f64).sqrt();
+    assert!((0.08..0.17).contains(&standard_error), "12.5 % are stated: {standard_error}");
+}
+
+#[test]
 fn who_was_let_go_is_told_for_as_long_as_a_window_reaches_back() {
     let span = sliding(3_600, 12);
     let functions = [
@@ -323,7 +363,7 @@ fn what_can_not_be_asked_is_refused() {
         (count(Span::Night { from_hour: 24, to_hour: 6 }), WindowsFault::Hours),
         (count(Span::Night { from_hour: 6, to_hour: 6 }), WindowsFault::Hours),
         (payer(hour, Function::Distinct { of: Member::Payee, up_to: 0 }), WindowsFault::Distinct),
-        (payer(hour, Function::Distinct { of: Member::Payee, up_to: 65 }), WindowsFault::Distinct),
+        (payer(hour, Function::Distinct { of: Member::Payee, up_to: 66 }), WindowsFault::Distinct),
         (payer(Span::Today, Function::SecondsSinceLast), WindowsFault::Seconds),
         (
             Asked { including: true, ..payer(hour, Function::SecondsSinceFirst) },

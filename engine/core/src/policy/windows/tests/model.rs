@@ -1,6 +1,7 @@
 //! All payments in a list, and what a window over them may say.
 
 use super::super::{Asked, Event, Function, Span, Subject, Value, WindowSpec};
+use crate::policy::windows::ESTIMATED;
 use catraca_wire::frame::Verdict;
 use std::collections::HashSet;
 
@@ -166,6 +167,10 @@ impl Model {
                 let needs = different(&bounds.all) > i64::from(up_to) || !newest_first;
                 match value {
                     Value::Evicted => demand(needs || !complete, "evicted without need"),
+                    Value::Estimated(_) => {
+                        let may_be = up_to == ESTIMATED && needs;
+                        demand(may_be, "estimated without need")
+                    }
                     _ => grows(different(&bounds.least), different(&bounds.most), needs),
                 }
             }
@@ -186,7 +191,9 @@ impl Model {
                             }),
                         "not near the last",
                     ),
-                    Value::Saturated(_) => Err("the last is known or not".to_owned()),
+                    Value::Saturated(_) | Value::Estimated(_) => {
+                        Err("the last is known or not".to_owned())
+                    }
                 }
             }
             Function::SecondsSinceFirst => {
@@ -198,6 +205,7 @@ impl Model {
                         demand(since == Some(v), "not the first")
                     }
                     Value::Saturated(_) if horizon_s == 0 => Err("nothing was evicted".to_owned()),
+                    Value::Estimated(_) => Err("times are never estimated".to_owned()),
                     Value::Present(v) | Value::Saturated(v) => {
                         demand(since.is_some_and(|since| v <= since), "before the first")
                     }

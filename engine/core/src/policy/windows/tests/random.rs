@@ -68,7 +68,7 @@ fn some_window() -> impl Strategy<Value = WindowSpec> {
 
 /// Everything that can be asked of some windows.
 fn some_asked() -> impl Strategy<Value = Vec<Asked>> {
-    let up_to = prop::sample::select(vec![1, 3, 8, 64]);
+    let up_to = prop::sample::select(vec![1, 3, 8, 64, ESTIMATED]);
     let of = prop::sample::select(Member::ALL.to_vec());
     prop::collection::vec((some_window(), of, up_to), 1..=3).prop_map(|windows| {
         let mut asked = Vec::new();
