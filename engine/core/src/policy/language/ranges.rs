@@ -4,6 +4,7 @@
 //! where it is false; `&&` narrows, `||` widens. Where no number is left for a field, the part never comes
 //! out so. What compares fields with each other, or with what is computed, says nothing.
 
+use super::asking::LISTS_FROM;
 use super::fields::{Field, Type, Unit};
 use super::parse::Binary;
 use super::program::{Op, Program, Source};
@@ -134,9 +135,9 @@ fn same(a: Part, b: Part) -> Part {
 }
 
 fn compare(operator: Binary, a: Source, b: Source) -> Part {
-    let (operator, field, constant) = match (a, b) {
-        (Source::Field(field), Source::Constant(constant)) => (operator, field, constant),
-        (Source::Constant(constant), Source::Field(field)) => {
+    let (operator, source, constant) = match (a, b) {
+        (source, Source::Constant(constant)) => (operator, source, constant),
+        (Source::Constant(constant), source) => {
             let turned = match operator {
                 Binary::Less => Binary::Greater,
                 Binary::LessEqual => Binary::GreaterEqual,
@@ -144,8 +145,13 @@ fn compare(operator: Binary, a: Source, b: Source) -> Part {
                 Binary::GreaterEqual => Binary::LessEqual,
                 other => other,
             };
-            (turned, field, constant)
+            (turned, source, constant)
         }
+        _ => return unknown(),
+    };
+    let field = match source {
+        Source::Field(field) => field,
+        Source::Window(place) if place < LISTS_FROM => return of_window(operator, constant),
         _ => return unknown(),
     };
     let upto = |high: Option<i64>| high.and_then(|high| within(field, (i64::MIN, high)));
@@ -164,6 +170,21 @@ fn compare(operator: Binary, a: Source, b: Source) -> Part {
         Binary::GreaterEqual => Part { holds: from(Some(constant)), fails: upto(below) },
         _ => unknown(),
     }
+}
+
+/// Values of windows are 0 or above.
+fn of_window(operator: Binary, constant: i64) -> Part {
+    let (holds, fails) = match operator {
+        Binary::Equal => (constant >= 0, true),
+        Binary::NotEqual => (true, constant >= 0),
+        Binary::Less => (constant > 0, true),
+        Binary::LessEqual => (constant >= 0, true),
+        Binary::Greater => (true, constant >= 0),
+        Binary::GreaterEqual => (true, constant > 0),
+        _ => return unknown(),
+    };
+    let of = |can_be: bool| anything().filter(|_| can_be);
+    Part { holds: of(holds), fails: of(fails) }
 }
 
 /// Where a field is another number: that narrows it at its ends only.

@@ -240,3 +240,25 @@ fn what_is_wrong_with_a_window_is_told_with_its_place() {
     let fault = fault(&many.collect::<Vec<_>>().join(" && "));
     assert!(fault.message.contains("9 values may be missing"), "{fault:?}");
 }
+
+#[test]
+fn what_no_window_ever_says_is_refused() {
+    for text in [
+        "payer.count('1h') < 0",
+        "0 > payer.sum('1h')",
+        "payer.count('1h') <= -1 || payer.count('1d') == -5",
+        "!(payer.count('1h') >= 0)",
+        "payer.count('1h') < 0 && payer.listed",
+    ] {
+        let fault = fault(text);
+        assert_eq!(fault.message, "the condition is never true", "{text}");
+    }
+    for text in [
+        "payer.count('1h') <= 0",
+        "payer.count('1h') == 0",
+        "payer.count('1h') < 0 || payer.listed",
+        "payer.document in list('limits') && list('limits')[payer.document] < 0",
+    ] {
+        compile_into(text, &mut Asking::default()).unwrap_or_else(|f| panic!("{text}: {f:?}"));
+    }
+}
