@@ -11,6 +11,7 @@ use catraca_wire::client::{Decision, Reply, now_ns};
 use catraca_wire::frame::{ClusterRequest, Transaction, Verdict};
 use serde_json::Value;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The fourth payment of an hour is reviewed, and whoever had one denied.
 const OFTEN: &str = r#"
@@ -210,6 +211,19 @@ fn a_payee_is_known_on_every_core_whoever_pays_and_wherever_it_comes_in() {
         assert_eq!(decision.verdict, Verdict::Review, "{} payers were before it", payer - 1);
     }
     assert_eq!(decide(&node, "d", 1).verdict, Verdict::Approve, "this one has paid before");
+    let metric = |name: &str| -> u64 {
+        let metrics = node.http_get("/metrics").1;
+        let values = metrics.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    };
+    // Payees on each of two cores, and each payer's pair on his own; a tick later.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while metric("catraca_window_keys") != 2 + 12
+        || metric("catraca_window_payments_from_siblings_total") != 11
+    {
+        assert!(Instant::now() < deadline, "{}", node.http_get("/metrics").1);
+        std::thread::sleep(Duration::from_millis(20));
+    }
     node.kill();
     let node = setup.start();
     assert_eq!(decide(&node, "e", 13).verdict, Verdict::Review, "after a restart");

@@ -70,6 +70,17 @@ counters! {
     /// Event time up to which the dedupe table may have forgotten, nanoseconds since 1970 UTC; 0
     /// while it has forgotten nothing.
     dedupe_horizon_ns => "catraca_dedupe_horizon_timestamp_seconds", "Transactions whose event time lies before this are refused, because a resend would not be recognised; since 1970 UTC, 0 while there is no such time.";
+    /// Keys that the windows of the policy in force hold, of all subjects.
+    window_keys => "catraca_window_keys", "Payers, payees, devices, accounts and pairs of them that the windows of the policy in force hold.";
+    /// Keys that they let go because a table was full.
+    window_keys_let_go => "catraca_window_keys_let_go_total", "Keys that windows let go because their table was full; since the policy with these windows came into force.";
+    /// Event time up to which windows may have forgotten payments, nanoseconds since 1970 UTC; 0 while they
+    /// have forgotten nothing.
+    window_horizon_ns => "catraca_window_horizon_timestamp_seconds", "Payments of keys that were let go, up to this event time, may be missing from windows, which then say that they do not know; since 1970 UTC, 0 while there is no such time.";
+    /// Payments that came too late for a window, once for each.
+    window_late => "catraca_window_late_payments_total", "Payments that came too late for a window, once for each window; since the policy with these windows came into force.";
+    /// Payments that siblings decided and windows count.
+    window_from_siblings => "catraca_window_payments_from_siblings_total", "Payments decided by other shards that were added to this one's windows.";
     /// Ticks of the core: stands still when the core does.
     ticks => "catraca_core_ticks_total", "Ticks of the data core; stands still when the core is stuck.";
 }

@@ -119,6 +119,7 @@ impl<B: BlockMemory> Shard<B> {
         assert!(self.takes_broadcasts(), "a standby's shard leaves what siblings decide");
         assert!(payments.len() <= DECISION_BATCH, "what is prefetched stays in the cache");
         self.payments.siblings_decided(payments);
+        self.counters.window_from_siblings += payments.len() as u64;
         if let Some(candidate) = &mut self.candidate {
             payments.iter().for_each(|payment| candidate.sibling_decided(payment));
         }

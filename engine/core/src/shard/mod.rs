@@ -484,12 +484,13 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Counters as of now.
     pub fn counters(&self) -> Counters {
-        Counters {
+        let counters = Counters {
             connections: self.sessions.open_count() as u64,
             pending: self.outbox.len() as u64,
             dedupe_entries: self.dedupe.len(),
             dedupe_horizon_ns: self.dedupe.horizon_ns(),
             ..self.counters
-        }
+        };
+        self.payments.count(counters)
     }
 }

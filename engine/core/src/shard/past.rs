@@ -8,8 +8,9 @@
 //! ```
 
 use super::messages::{CaughtUp, Released};
+use crate::observe::Counters;
 use crate::policy::Policy;
-use crate::policy::windows::{DecidedPayment, Event, Past, Together};
+use crate::policy::windows::{DecidedPayment, Event, Past, Subject, Together};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{TransactionFields, Verdict};
@@ -82,6 +83,21 @@ impl Payments {
     /// The windows of the policy in force.
     pub fn in_force(&self) -> Option<&Past> {
         self.in_force.as_deref()
+    }
+
+    /// Counters with what the windows in force hold.
+    pub fn count(&self, counters: Counters) -> Counters {
+        let Some(past) = &self.in_force else { return counters };
+        let windows = past.windows();
+        let keys = Subject::ALL.map(|subject| windows.keys(subject));
+        let horizon_s = Subject::ALL.map(|subject| windows.horizon_s(subject)).into_iter().max();
+        Counters {
+            window_keys: keys.iter().map(|(held, _)| *held as u64).sum(),
+            window_keys_let_go: keys.iter().map(|(_, let_go)| let_go).sum(),
+            window_horizon_ns: u64::from(horizon_s.unwrap_or(0)) * 1_000_000_000,
+            window_late: windows.late(),
+            ..counters
+        }
     }
 
     /// Other windows are in force: of a node that takes over. Gives those before.
