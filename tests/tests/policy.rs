@@ -347,26 +347,41 @@ fn where_two_persons_have_to_agree_one_alone_takes_no_policy_into_force() {
         );
         assert_eq!(state["waits_for_approval"].as_str().map(str::len), Some(32), "{state:#}");
     }
-    let (_, state) = run(&["activate", &lenient], bruno);
-    assert_eq!(state["version"], 0, "another policy");
-    assert_eq!(run(&["activate", &strict], ana).0, Some(3), "which took its place");
+    let exchanged =
+        ["policy", "activate", &lenient, "--addr", &address, "--credential-file", bruno];
+    let refused = command::run(exchanged);
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{why}");
+    assert!(why.contains("another policy waits for approval"), "{why}");
     let (status, state) = run(&["activate", &strict], bruno);
     assert_eq!((status, &state["version"], &state["changed"]), (Some(0), &1.into(), &true.into()));
     assert_eq!(state["waits_for_approval"], Value::Null);
     assert_eq!(run(&["activate", &strict], bruno).0, Some(0), "it is in force");
+    let id = state["id"].as_str().expect("it has one");
+    assert_eq!(run(&["activate", &strict, "--id", &id[..16]], bruno).0, Some(0));
+    let other =
+        command::run(["policy", "activate", &lenient, "--id", &id[..16], "--addr", &address]);
+    assert_eq!(other.status.code(), Some(1), "the file is another one: {other:?}");
     assert_eq!(run(&["activate", &lenient], bruno).0, Some(3));
     assert_eq!(run(&["activate", &lenient], ana).1["version"], 2);
     assert_eq!(run(&["rollback"], ana).1["version"], 3, "one is enough to take it back");
+    assert_eq!(run(&["rollback"], ana).0, Some(3), "and not to bring it back");
+    assert_eq!(run(&["rollback"], bruno).1["version"], 4);
     node.stop();
     let data_dir = data_dir.display().to_string();
     let found = command::json(["policy", "history", &data_dir, "--json"]);
-    let by: Vec<_> = (0..3)
+    let by: Vec<_> = (0..4)
         .map(|at| &found["policies"][at])
         .map(|policy| (policy["author"].as_str(), policy["approver"].as_str()))
         .collect();
     assert_eq!(
         by,
-        [(Some("ana"), Some("bruno")), (Some("bruno"), Some("ana")), (Some("ana"), None)]
+        [
+            (Some("ana"), Some("bruno")),
+            (Some("bruno"), Some("ana")),
+            (Some("ana"), None),
+            (Some("ana"), Some("bruno"))
+        ]
     );
 }
 

@@ -22,6 +22,19 @@ pub const MESH_QUEUE_LEN: usize = 4096;
 /// Decided payments on their way from one shard to another, and those that wait in front of that queue: some
 /// milliseconds of a core with all that it can do. 1 MB each. Past that the shard answers OVERLOADED.
 pub const BROADCAST_QUEUE_LEN: usize = 4096;
+
+/// Room of a queue from one of so many shards to another, so that all of them together stay below some 300 MB.
+pub const fn broadcast_queue_len(shards: usize) -> usize {
+    let share = 2 * BROADCAST_QUEUE_LEN / shards;
+    if share > BROADCAST_QUEUE_LEN {
+        BROADCAST_QUEUE_LEN
+    } else if share < 256 {
+        256
+    } else {
+        share
+    }
+}
+
 /// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They
 /// are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;

@@ -43,7 +43,7 @@ impl ShardChannels {
         // A sibling's forwards and its replies share a queue: room for both at their most.
         let mesh = |_| (0..shards).map(|_| Mailbox::new(2 * limits::MESH_QUEUE_LEN)).collect();
         let broadcast = |to| {
-            let len = |from| if from == to { 1 } else { limits::BROADCAST_QUEUE_LEN };
+            let len = |from| if from == to { 1 } else { limits::broadcast_queue_len(shards) };
             (0..shards).map(|from| Mailbox::new(len(from))).collect()
         };
         Self {

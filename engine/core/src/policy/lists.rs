@@ -129,6 +129,8 @@ pub struct InForce {
     /// Rules that are applied to a share of all payers, with that share.
     shares: Box<[(u16, u16)]>,
     share_key: ShareKey,
+    /// Rules that speak against a payment: they are applied to every payment of a listed party.
+    against: RuleWords,
     sequence: u64,
 }
 
@@ -144,10 +146,16 @@ impl InForce {
         let named =
             all.clone().filter_map(|(rule, number)| Some((ListName::parse(&rule.id)?, number)));
         let rules = if exempted.is_empty() { BTreeMap::new() } else { named.collect() };
-        let shares = all.filter(|(rule, _)| rule.share_permille < EVERY_PAYER);
+        let shares = all.clone().filter(|(rule, _)| rule.share_permille < EVERY_PAYER);
         let shares = shares.map(|(rule, number)| (number, rule.share_permille)).collect();
         let sequence = lists.sequence();
-        Self { asked: asked.collect(), exemptions, exempted, rules, shares, share_key, sequence }
+        let mut against = [0; MAX_RULE_WORDS];
+        for (_, number) in all.filter(|(rule, _)| rule.effect.is_against()) {
+            let number: u16 = number;
+            against[usize::from(number) / 64] |= 1 << (number % 64);
+        }
+        let asked = asked.collect();
+        Self { asked, exemptions, exempted, rules, shares, share_key, against, sequence }
     }
 
     /// Number of the last change of the lists; 0 without one.
@@ -179,7 +187,8 @@ impl InForce {
     }
 
     /// The rules that are not applied to a payment, by an exemption or because its payer is not of their share;
-    /// `None` where all are: also where the blacklist names a party, and nothing allows it.
+    /// `None` where all are. Where the blacklist names a party, and nothing allows it, every rule is applied that
+    /// speaks against the payment.
     #[inline]
     pub fn exempt(&self, facts: &Facts<'_>) -> Option<RuleWords> {
         // By far the most payments: nothing is exempted from anything.
@@ -192,10 +201,6 @@ impl InForce {
     #[inline(never)]
     fn exempt_by_keys(&self, facts: &Facts<'_>) -> Option<RuleWords> {
         let mut exempt = [0; MAX_RULE_WORDS];
-        // A rule may be all that stops who is listed.
-        if facts.payer.is_listed() || facts.payee.is_listed() {
-            return None;
-        }
         if !self.shares.is_empty()
             && let Some(place) = self.share_key.place(facts.payer.document)
         {
@@ -212,6 +217,10 @@ impl InForce {
                     exempt[usize::from(number) / 64] |= 1 << (number % 64);
                 }
             }
+        }
+        // A rule may be all that stops who is listed.
+        if facts.payer.is_listed() || facts.payee.is_listed() {
+            exempt.iter_mut().zip(self.against).for_each(|(exempt, against)| *exempt &= !against);
         }
         (exempt != [0; MAX_RULE_WORDS]).then_some(exempt)
     }

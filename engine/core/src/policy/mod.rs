@@ -126,6 +126,9 @@ impl Policy {
     /// Judges all rows of a batch. The same facts and version always give the same decision.
     #[inline]
     pub fn judge(&self, batch: &mut Batch) {
+        if batch.is_empty() {
+            return;
+        }
         if self.version > 0 {
             batch.match_rules(&self.rules);
         }

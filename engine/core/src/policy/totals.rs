@@ -73,6 +73,8 @@ impl Totals {
         let is_changed = from != to;
         let words = judged.rules.matched.iter().zip(&judged.rules.failed).enumerate();
         for (word, (&matched, &failed)) in words {
+            // What was not applied changed nothing.
+            let matched = matched & !judged.rules.exempt[word];
             let mut touched = matched | failed;
             while touched != 0 {
                 let bit = touched & touched.wrapping_neg();

@@ -77,6 +77,10 @@ impl Broadcast {
     /// It is in the sibling's queue.
     pub fn sent(&mut self, to: u16) {
         self.sent[usize::from(to)] += 1;
+        if self.sent[usize::from(to)] > self.gone + 1 {
+            // Another sibling lacks the oldest still, or this one did not have it last.
+            return;
+        }
         let siblings = self.sent.iter().zip(0..).filter(|(_, shard)| *shard != self.shard);
         let gone = siblings.map(|(sent, _)| *sent).min().expect("there are siblings");
         while self.gone < gone {

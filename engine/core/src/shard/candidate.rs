@@ -140,7 +140,7 @@ impl Candidate {
             self.waiting.push_back(Told::OfSibling(*payment));
         } else {
             // Those that wait see it too early.
-            past.take(payment);
+            add_of_sibling(past, payment);
         }
     }
 
@@ -158,7 +158,7 @@ impl Candidate {
                 Told::Decided(decided) => *decided,
                 Told::OfSibling(payment) => {
                     if let Some(past) = &mut self.past {
-                        past.take(payment);
+                        add_of_sibling(past, payment);
                     }
                     continue;
                 }
@@ -192,5 +192,115 @@ impl Candidate {
             let centavos = decided.transaction.amount_centavos.to_native();
             self.came.totals.add(decided.verdict, self.batch.judgement(row), centavos);
         }
+    }
+}
+
+/// Adds a payment of a sibling, of which each is told once. Not by its record, as [`Past::take`] does: where too many
+/// wait a later one is added before those.
+fn add_of_sibling(past: &mut Past, payment: &DecidedPayment) {
+    let &DecidedPayment { payer, payee, decided_at_ns, verdict, .. } = payment;
+    let event = past.event(payer, payee, &payment.transaction, decided_at_ns);
+    past.windows_mut().add_of_sibling(&event, verdict);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calendar::Zone;
+    use crate::policy::language::{Asking, compile_into};
+    use crate::policy::share::ShareKey;
+    use crate::policy::windows::WindowsKey;
+    use crate::policy::{
+        EVERY_DAY, EVERY_PAYER, Rule, RuleEffect, RuleVerdict, Rules, WindowsAsked,
+    };
+    use catraca_wire::DocumentKey;
+
+    const DECIDED_AT_NS: u64 = 1_800_000_001 * 1_000_000_000;
+
+    /// Denies who is paid more often than so within an hour.
+    fn candidate(more_than: usize) -> Candidate {
+        let mut asking = Asking::default();
+        let when = format!("payee.count('1h') > {more_than}");
+        let rule = Rule {
+            id: "often".to_owned(),
+            when: compile_into(&when, &mut asking).expect("sound"),
+            effect: RuleEffect { score: 0, verdict: Some(RuleVerdict::Deny), shadow: false },
+            days: EVERY_DAY,
+            share_permille: EVERY_PAYER,
+        };
+        let windows = WindowsAsked { asked: asking.asked().into(), keys: 64 };
+        let rules = Rules { rules: [rule].into(), windows, ..Rules::default() };
+        let policy: Arc<Policy> = Policy::new(1, Zone::default(), rules).into();
+        let named = InForce::new(&Default::default(), policy.rules(), ShareKey::unknown());
+        let past = Past::new(&policy, 2, WindowsKey::without_secret()).expect("sound");
+        let past = past.expect("it reads windows").of_shard(0);
+        let mut candidate = Candidate::new(policy, named.into(), u64::MAX);
+        candidate.set_past(Some(Box::new(past)));
+        candidate
+    }
+
+    fn parties() -> (DocumentKey, DocumentKey) {
+        let document = |text| DocumentKey::parse(text).expect("valid");
+        (document("52998224725"), document("11222333000181"))
+    }
+
+    fn transaction() -> TransactionFields {
+        let mut transaction: TransactionFields = bytemuck::Zeroable::zeroed();
+        (transaction.amount_centavos, transaction.event_time_ns) = (1.into(), DECIDED_AT_NS.into());
+        transaction
+    }
+
+    fn told_of(candidate: &mut Candidate, payments: usize) {
+        let (payer, payee) = parties();
+        for lsn in 1..=payments as u64 {
+            candidate.sibling_decided(&DecidedPayment {
+                stream: 1,
+                lsn,
+                payer,
+                payee,
+                transaction: transaction(),
+                decided_at_ns: DECIDED_AT_NS,
+                verdict: Verdict::Approve,
+            });
+        }
+    }
+
+    /// How many payments it would have denied, after one more of its own.
+    fn denies(candidate: &mut Candidate) -> u64 {
+        let (payer, payee) = parties();
+        let party = |document| Party { document, listed: None, is_allowed: false };
+        candidate.take(&Decided {
+            transaction: transaction(),
+            payer: party(payer),
+            payee: party(payee),
+            decided_at_ns: DECIDED_AT_NS,
+            verdict: Verdict::Approve,
+        });
+        while candidate.waits() {
+            candidate.judge();
+        }
+        candidate.came().totals.matrix[0][2].count
+    }
+
+    #[test]
+    fn what_siblings_decide_counts_also_where_nothing_else_came() {
+        let mut candidate = candidate(39);
+        // More than are judged at once, so that some of these are siblings' alone.
+        told_of(&mut candidate, 40);
+        while candidate.waits() {
+            candidate.judge();
+        }
+        assert_eq!(denies(&mut candidate), 1);
+    }
+
+    #[test]
+    fn what_siblings_decide_counts_also_where_too_many_wait() {
+        let payments = MAX_WAITING + 1;
+        let mut candidate = candidate(payments - 1);
+        told_of(&mut candidate, payments);
+        while candidate.waits() {
+            candidate.judge();
+        }
+        assert_eq!(denies(&mut candidate), 1, "none of them is lost");
     }
 }

@@ -27,6 +27,8 @@ pub struct KeptPayments {
     payments: VecDeque<DecidedPayment>,
     room: usize,
     added_at_once: usize,
+    /// What siblings decide is kept, too.
+    of_siblings: bool,
     /// One found no room: what is kept is of no use.
     lost: bool,
 }
@@ -38,9 +40,19 @@ impl Default for KeptPayments {
 }
 
 impl KeptPayments {
+    /// On one of so many shards: what all of them decide, where that is shared.
+    pub fn of(shards: u16, is_shared: bool) -> Self {
+        let of_siblings = is_shared && shards > 1;
+        let from = if of_siblings { usize::from(shards) } else { 1 };
+        Self { of_siblings, ..Self::with_room(from * MAX_KEPT, from * ADDED_AT_ONCE) }
+    }
+}
+
+impl KeptPayments {
     /// Room for so many, of which so many are added at once between two batches.
     pub fn with_room(room: usize, added_at_once: usize) -> Self {
-        Self { payments: VecDeque::with_capacity(room), room, added_at_once, lost: false }
+        let payments = VecDeque::with_capacity(room);
+        Self { payments, room, added_at_once, of_siblings: true, lost: false }
     }
 }
 
@@ -162,7 +174,12 @@ impl Payments {
         if let Some(past) = &mut self.in_force {
             past.take_of_siblings(payments, &mut self.ahead);
         }
-        if self.is_coming() {
+        let keeps = match &self.coming {
+            Coming::Nothing => false,
+            Coming::Kept(kept) | Coming::Behind(_, kept) => kept.of_siblings,
+            Coming::Level(past) => past.is_shared(),
+        };
+        if keeps {
             payments.iter().for_each(|payment| self.add_to_coming(payment));
         }
     }

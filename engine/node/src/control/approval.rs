@@ -1,7 +1,9 @@
 //! Who takes a policy into force: one client, or where two have to agree, one that asks and another one that asks
 //! for the very same policy.
 //!
-//! What waits for approval is not logged: a start and a promotion know of none.
+//! Only who asked may ask for another one in its place: else the second one, whose file was exchanged under him,
+//! would have asked for what he never saw. What waits for approval is not logged: a start and a promotion know of
+//! none.
 
 use catraca_core::log::policies::PolicyId;
 use catraca_wire::extension::ActivatedBy;
@@ -16,6 +18,8 @@ pub struct Approvals {
     clients: Vec<Author>,
     two_persons: bool,
     waiting: Option<Waiting>,
+    /// The policy in force came by an activation in this run: one alone may take it back.
+    is_fresh: bool,
 }
 
 struct Waiting {
@@ -31,6 +35,8 @@ pub(super) enum Asked {
     Granted(ActivatedBy),
     /// Another client has to ask for it, too.
     Waits,
+    /// Another client has asked for another policy, which waits.
+    OtherWaits(PolicyId),
     /// Who asks has no name, and two have to agree.
     Nameless,
 }
@@ -38,7 +44,7 @@ pub(super) enum Asked {
 impl Approvals {
     /// Of clients with these names, by their places in the configuration.
     pub const fn new(clients: Vec<Author>, two_persons: bool) -> Self {
-        Self { clients, two_persons, waiting: None }
+        Self { clients, two_persons, waiting: None, is_fresh: false }
     }
 
     /// A client asks for a policy.
@@ -46,10 +52,21 @@ impl Approvals {
         self.ask_at(id, client, Instant::now())
     }
 
-    /// A client takes the policy before the one in force into force again: that was approved once.
-    pub(super) fn roll_back(&mut self, client: Option<u16>) -> ActivatedBy {
+    /// A client asks for the policy before the one in force, which `id` names. One alone takes back what was
+    /// activated in this run, and nothing else: else one alone would bring back what another took back.
+    pub(super) fn ask_back(&mut self, id: PolicyId, client: Option<u16>) -> Asked {
+        if self.is_fresh { Asked::Granted(self.alone(client)) } else { self.ask(id, client) }
+    }
+
+    /// What was granted is in force.
+    pub(super) fn done(&mut self, is_rollback: bool) {
         self.waiting = None;
-        ActivatedBy { author: self.name(client), approver: Author::EMPTY }
+        self.is_fresh = !is_rollback;
+    }
+
+    /// The policy in force was asked for: nothing waits any more.
+    pub(super) fn withdraw(&mut self) {
+        self.waiting = None;
     }
 
     /// What waits for approval.
@@ -59,14 +76,16 @@ impl Approvals {
 
     fn ask_at(&mut self, id: PolicyId, client: Option<u16>, now: Instant) -> Asked {
         if !self.two_persons {
-            return Asked::Granted(self.roll_back(client));
+            return Asked::Granted(self.alone(client));
         }
         let Some(client) = client else { return Asked::Nameless };
-        let other = self.fresh(now).filter(|waiting| waiting.id == id && waiting.client != client);
-        if let Some(&Waiting { client: author, .. }) = other {
-            self.waiting = None;
-            let (author, approver) = (self.name(Some(author)), self.name(Some(client)));
-            return Asked::Granted(ActivatedBy { author, approver });
+        match self.fresh(now) {
+            Some(waiting) if waiting.client != client && waiting.id == id => {
+                let (author, approver) = (self.name(Some(waiting.client)), self.name(Some(client)));
+                return Asked::Granted(ActivatedBy { author, approver });
+            }
+            Some(waiting) if waiting.client != client => return Asked::OtherWaits(waiting.id),
+            _ => {}
         }
         self.waiting = Some(Waiting { id, client, since: now });
         Asked::Waits
@@ -74,6 +93,10 @@ impl Approvals {
 
     fn fresh(&self, now: Instant) -> Option<&Waiting> {
         self.waiting.as_ref().filter(|waiting| now - waiting.since < APPROVED_WITHIN)
+    }
+
+    fn alone(&self, client: Option<u16>) -> ActivatedBy {
+        ActivatedBy { author: self.name(client), approver: Author::EMPTY }
     }
 
     fn name(&self, client: Option<u16>) -> Author {
@@ -97,14 +120,35 @@ mod tests {
         assert_eq!(approvals.ask_at(one, None, begun), Asked::Nameless);
         assert_eq!(approvals.ask_at(one, Some(0), begun), Asked::Waits);
         assert_eq!(approvals.ask_at(one, Some(0), begun), Asked::Waits, "not by oneself");
-        assert_eq!(approvals.ask_at(other, Some(1), begun), Asked::Waits, "another policy");
-        assert_eq!(approvals.ask_at(one, Some(0), begun), Asked::Waits, "which took its place");
+        let exchanged = approvals.ask_at(other, Some(1), begun);
+        assert_eq!(exchanged, Asked::OtherWaits(one), "it is no asking for another one");
         assert_eq!(approvals.waits(), Some(one));
         assert_eq!(approvals.ask_at(one, Some(2), begun), by(0, 2));
+        assert_eq!(approvals.ask_at(one, Some(2), begun), by(0, 2), "until it is in force");
+        approvals.done(false);
         assert_eq!(approvals.waits(), None);
         assert_eq!(approvals.ask_at(one, Some(1), begun), Asked::Waits, "each time anew");
-        assert_eq!(approvals.ask_at(one, Some(0), begun + APPROVED_WITHIN), Asked::Waits);
-        assert_eq!(approvals.ask_at(one, Some(1), begun + APPROVED_WITHIN), by(0, 1));
+        assert_eq!(approvals.ask_at(other, Some(1), begun), Asked::Waits, "who asked may");
+        let later = begun + APPROVED_WITHIN;
+        assert_eq!(approvals.ask_at(one, Some(0), later), Asked::Waits, "the other is over");
+        assert_eq!(approvals.ask_at(one, Some(1), later), by(0, 1));
+        approvals.withdraw();
+        assert_eq!(approvals.ask_at(one, Some(1), later), Asked::Waits);
+    }
+
+    #[test]
+    fn one_alone_takes_back_what_was_activated_and_not_what_was_taken_back() {
+        let names = ["ana", "bruno"].map(|name| Author::parse(name).expect("a name"));
+        let mut approvals = Approvals::new(names.to_vec(), true);
+        let before = PolicyId([3; 32]);
+        assert_eq!(approvals.ask_back(before, Some(0)), Asked::Waits, "of an earlier run");
+        approvals.done(false);
+        let alone = ActivatedBy { author: names[1], approver: Author::EMPTY };
+        assert_eq!(approvals.ask_back(before, Some(1)), Asked::Granted(alone));
+        approvals.done(true);
+        assert_eq!(approvals.ask_back(before, Some(0)), Asked::Waits);
+        let both = ActivatedBy { author: names[0], approver: names[1] };
+        assert_eq!(approvals.ask_back(before, Some(1)), Asked::Granted(both));
     }
 
     #[test]

@@ -53,8 +53,8 @@ pub(super) struct Policies {
 /// What a policy is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To decide; who takes it into force.
-    Decide(ActivatedBy),
+    /// To decide; who takes it into force, or takes back the one before it.
+    Decide { by: ActivatedBy, is_rollback: bool },
     /// To be tried until a time, nanoseconds since 1970 UTC.
     Try { until_ns: u64 },
 }
@@ -155,20 +155,21 @@ impl Policies {
                 let read = read(path, id).await?;
                 named.for_rules(&read.1.rules)?;
                 if self.in_force.as_ref().is_some_and(|policy| policy.id == id) {
+                    self.approvals.withdraw();
                     return Ok(Some(self.answer(asker, false)));
                 }
-                match self.approvals.ask(id, asker.client) {
-                    Asked::Granted(by) => (read, Purpose::Decide(by)),
-                    Asked::Waits => return Ok(Some(self.answer(asker, false))),
-                    Asked::Nameless => {
-                        let why = "two clients have to agree on a policy, and this connection has no credential";
-                        return Err(Refused(ErrorCode::Forbidden, why.to_owned()));
-                    }
+                match granted(self.approvals.ask(id, asker.client))? {
+                    Some(by) => (read, Purpose::Decide { by, is_rollback: false }),
+                    None => return Ok(Some(self.answer(asker, false))),
                 }
             }
             PolicyRequest::Rollback { from } => {
+                self.refuse_while_preparing()?;
                 let before = self.before(from)?;
-                (before, Purpose::Decide(self.approvals.roll_back(asker.client)))
+                match granted(self.approvals.ask_back(before.1.id, asker.client))? {
+                    Some(by) => (before, Purpose::Decide { by, is_rollback: true }),
+                    None => return Ok(Some(self.answer(asker, false))),
+                }
             }
             PolicyRequest::Candidate { path, id, until_ns } => {
                 candidate::check_until(until_ns)?;
@@ -189,7 +190,7 @@ impl Policies {
         self.refuse_while_preparing()?;
         // Before its windows are read, which takes its time.
         named.for_rules(&file.rules)?;
-        let decides = matches!(purpose, Purpose::Decide(_));
+        let decides = matches!(purpose, Purpose::Decide { .. });
         if decides && self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
             return Ok(Some(self.answer(asker, false)));
         }
@@ -259,8 +260,9 @@ impl Policies {
     ) -> Result<Vec<u8>, Refused> {
         let looked_up = named.for_rules(&file.rules)?;
         match purpose {
-            Purpose::Decide(by) => {
+            Purpose::Decide { by, is_rollback } => {
                 self.activate(changing, looked_up, (asker, by), text, file).await?;
+                self.approvals.done(is_rollback);
                 self.broadcast_what_is_read(changing).await;
                 Ok(self.answer(asker, true))
             }
@@ -378,6 +380,25 @@ impl Policies {
         }
         state.changed = u8::from(changed);
         state
+    }
+}
+
+/// Who takes a policy into force; `None` where another client has to ask for it, too.
+fn granted(asked: Asked) -> Result<Option<ActivatedBy>, Refused> {
+    match asked {
+        Asked::Granted(by) => Ok(Some(by)),
+        Asked::Waits => Ok(None),
+        Asked::OtherWaits(waiting) => {
+            let why = format!(
+                "another policy waits for approval, {waiting}: is the file that you named still the one that you were asked to approve? Who asked for it may ask for another one, or withdraw it by activating the one in force"
+            );
+            Err(Refused(ErrorCode::Failed, why))
+        }
+        Asked::Nameless => {
+            let why =
+                "two clients have to agree on a policy, and this connection has no credential";
+            Err(Refused(ErrorCode::Forbidden, why.to_owned()))
+        }
     }
 }
 

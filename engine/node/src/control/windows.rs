@@ -104,7 +104,7 @@ async fn catch_up(
     loop {
         step = match step {
             CatchUpStep::Keep => {
-                let room = Box::<KeptPayments>::default();
+                let room = Box::new(KeptPayments::of(pasts.shards(), is_shared));
                 changing.control.tell(shard.into(), ToShard::KeepPayments(room)).await;
                 let keeps = |event: &ToControl| matches!(event, ToControl::Keeps(..));
                 match changing.event(keeps).await {

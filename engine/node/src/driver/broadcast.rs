@@ -5,17 +5,20 @@ use crate::block_file::DirectBlock;
 use catraca_core::limits::DECISION_BATCH;
 use catraca_core::shard::Shard;
 
-/// Takes what siblings have decided so far: behind bytes or a message that came, and before the shard has them.
+/// Takes what siblings have decided so far: behind bytes or a message that came, and before the shard has them. Gives
+/// whether there was anything.
 #[inline]
-pub(super) fn take(core: &Core, shard: &mut Shard<DirectBlock>) {
+pub(super) fn take(core: &Core, shard: &mut Shard<DirectBlock>) -> bool {
     if !shard.takes_broadcasts() {
-        return;
+        return false;
     }
+    let mut is_any = false;
     for queue in &core.channels.broadcast[core.shard_index] {
         // The usual case is a look at memory that nobody writes.
         if queue.is_empty() {
             continue;
         }
+        is_any = true;
         let mut taken = core.taken.borrow_mut();
         loop {
             taken.clear();
@@ -26,6 +29,7 @@ pub(super) fn take(core: &Core, shard: &mut Shard<DirectBlock>) {
             }
         }
     }
+    is_any
 }
 
 /// Puts what the shard has decided into its siblings' queues, as far as there is room.

@@ -201,10 +201,13 @@ async fn take_messages(core: Rc<Core>) {
         turn = turn.wrapping_add(1);
         {
             let mut shard = core.shard.borrow_mut();
-            let now = core.now();
+            let mut now = core.now();
             broadcast::take(&core, &mut shard);
             take_fairly(&siblings, turn, INBOX_BATCH, |from, message| {
-                broadcast::take(&core, &mut shard);
+                if broadcast::take(&core, &mut shard) {
+                    // Nothing is decided before what it sees.
+                    now = core.now();
+                }
                 shard.mesh(from as u16, message, now)
             });
             shard.date_decisions(core.mono_ns());

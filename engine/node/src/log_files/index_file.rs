@@ -48,6 +48,24 @@ pub(super) struct IndexWriting {
     file: Option<WholeFile>,
 }
 
+/// The next block of a cursor, before it is held to anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Next {
+    /// 0 where there is none.
+    len: usize,
+    /// When it says that it was closed, nanoseconds since 1970 UTC.
+    pub sealed_at_ns: u64,
+}
+
+impl Next {
+    /// Takes the cursor behind it.
+    pub fn of(cursor: &mut BlockCursor) -> Result<Self, LogError> {
+        let block = cursor.next_durable()?.unwrap_or_default();
+        let sealed_at_ns = sound_head(block).map_or(0, |head| head.sealed_at_ns.to_native());
+        Ok(Self { len: block.len(), sealed_at_ns })
+    }
+}
+
 impl IndexFiles {
     /// Of this log.
     pub fn new(log: OwnLog) -> Self {
@@ -205,8 +223,19 @@ impl IndexFiles {
         shard: u16,
         tail: &Tail,
     ) -> Result<SoundBlock<'c>, LogError> {
-        let len = cursor.next_durable()?.map_or(0, <[u8]>::len);
+        let Next { len, .. } = Next::of(cursor)?;
         self.judged(cursor, len, shard, tail)
+    }
+
+    /// The block that [`Next::of`] looked at, which continues `tail`.
+    pub(super) fn taken<'c>(
+        &self,
+        cursor: &'c BlockCursor,
+        next: Next,
+        shard: u16,
+        tail: &Tail,
+    ) -> Result<SoundBlock<'c>, LogError> {
+        self.judged(cursor, next.len, shard, tail)
     }
 
     /// Shows each block of a full segment behind `tail`, in order, up to where the stream stands

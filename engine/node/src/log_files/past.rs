@@ -3,12 +3,12 @@
 
 use super::cursor::{BlockCursor, last_segment_up_to};
 use super::error::LogError;
-use super::index_file::IndexFiles;
+use super::index_file::{IndexFiles, Next};
 use super::log_start;
 use super::lookup::OwnLog;
 use crate::fatal::Status;
 use crate::wall_clock::wall_ns;
-use catraca_core::log::{SoundBlock, Tail};
+use catraca_core::log::Tail;
 use catraca_core::policy::Policy;
 use catraca_core::policy::windows::WindowsFault;
 use catraca_core::rebuild::Pasts;
@@ -58,13 +58,22 @@ pub enum Pace {
     Beside,
 }
 
-/// A reading of all decisions of a log, in its order.
+/// Where a stream is read on from.
+struct Place {
+    cursor: BlockCursor,
+    tail: Tail,
+    /// The block behind the tail, where it was looked at.
+    next: Option<Next>,
+}
+
+/// A reading of all decisions of a log, in its order: of several streams whichever goes on with the block that was
+/// closed first, for windows of payees count the payments of all, and older ones may find no room behind later ones.
 pub struct PastReading {
     files: IndexFiles,
     pace: Pace,
     stop: Arc<AtomicBool>,
     /// Where each stream is read on from.
-    places: BTreeMap<u16, (BlockCursor, Tail)>,
+    places: BTreeMap<u16, Place>,
     worked_since: Instant,
     records: u64,
 }
@@ -105,22 +114,17 @@ impl PastReading {
         pasts: &mut Pasts,
         last_lsns: &BTreeMap<u16, u64>,
     ) -> Result<(), PastError> {
-        // Streams of an earlier, wider layout first: their records are older than what today's shards
-        // wrote.
-        let shards = pasts.shards();
-        let before = last_lsns.range(shards..);
-        for (&stream, &last_lsn) in before.chain(last_lsns.range(..shards)) {
+        for &stream in last_lsns.keys() {
             if !self.places.contains_key(&stream) {
                 self.begin(stream, pasts)?;
             }
-            self.read(stream, last_lsn, |block| pasts.take(block))?;
         }
-        Ok(())
+        self.read(last_lsns.iter().map(|(&stream, &lsn)| (stream, lsn)), pasts)
     }
 
     /// Records up to these that are not read yet.
     pub fn left(&self, last_lsns: &BTreeMap<u16, u64>) -> u64 {
-        let next = |stream| self.places.get(stream).map_or(1, |(_, tail)| tail.next_lsn);
+        let next = |stream| self.places.get(stream).map_or(1, |place| place.tail.next_lsn);
         last_lsns.iter().map(|(stream, last)| (last + 1).saturating_sub(next(stream))).sum()
     }
 
@@ -130,10 +134,7 @@ impl PastReading {
     /// # Errors
     /// [`PastError`].
     pub fn up_to(&mut self, pasts: &mut Pasts, lsns: &[u64]) -> Result<(), PastError> {
-        for (stream, &lsn) in (0..).zip(lsns) {
-            self.read(stream, lsn, |block| pasts.take(block))?;
-        }
-        Ok(())
+        self.read((0..).zip(lsns.iter().copied()), pasts)
     }
 
     /// Records read.
@@ -148,7 +149,7 @@ impl PastReading {
         let tail = self.skip(stream, start.tail, pasts)?;
         let Tail { segment, offset, .. } = tail;
         let cursor = BlockCursor::new(&self.files.log.data_dir, stream, segment, offset);
-        self.places.insert(stream, (cursor.in_background(), tail));
+        self.places.insert(stream, Place { cursor: cursor.in_background(), tail, next: None });
         Ok(())
     }
 
@@ -174,17 +175,17 @@ impl PastReading {
 
     fn read(
         &mut self,
-        stream: u16,
-        last_lsn: u64,
-        mut take: impl FnMut(&SoundBlock<'_>),
+        up_to: impl Iterator<Item = (u16, u64)> + Clone,
+        pasts: &mut Pasts,
     ) -> Result<(), PastError> {
-        let (cursor, tail) = self.places.get_mut(&stream).expect("a stream begins with all");
         self.worked_since = Instant::now();
-        while tail.next_lsn <= last_lsn {
-            let block = self.files.next(cursor, stream, tail)?;
+        while let Some(stream) = self.oldest(up_to.clone())? {
+            let Place { cursor, tail, next } = self.places.get_mut(&stream).expect("it was begun");
+            let next = next.take().expect("it was looked at");
+            let block = self.files.taken(cursor, next, stream, tail)?;
             *tail = Tail::after(&block);
             self.records += u64::from(block.head.record_count.to_native());
-            take(&block);
+            pasts.take(&block);
             if self.stop.load(Ordering::Relaxed) {
                 return Err(PastError::GivenUp);
             }
@@ -195,5 +196,27 @@ impl PastReading {
             }
         }
         Ok(())
+    }
+
+    /// Of the streams that are not read up to these records, the one whose next block was closed first.
+    fn oldest(
+        &mut self,
+        up_to: impl Iterator<Item = (u16, u64)>,
+    ) -> Result<Option<u16>, PastError> {
+        let mut oldest = None;
+        for (stream, last_lsn) in up_to {
+            let place = self.places.get_mut(&stream).expect("a stream begins with all");
+            if place.tail.next_lsn > last_lsn {
+                continue;
+            }
+            let next = match place.next {
+                Some(next) => next,
+                None => *place.next.insert(Next::of(&mut place.cursor)?),
+            };
+            if oldest.is_none_or(|(sealed_at_ns, _)| next.sealed_at_ns < sealed_at_ns) {
+                oldest = Some((next.sealed_at_ns, stream));
+            }
+        }
+        Ok(oldest.map(|(_, stream)| stream))
     }
 }

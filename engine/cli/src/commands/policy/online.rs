@@ -24,12 +24,15 @@ Example:
   catraca policy activate pix.toml --addr 127.0.0.1:7400
 
 Where the configuration says `two_person_policies`, the first one who runs it asks, and a second one with another credential approves by
-running the same command within a day.
+running the same command within a day; `--id` holds the file to the policy that was agreed on.
 
 Exit status: 0 in force, 1 not activated, 3 something is wrong with the file, or another client has to approve it.")]
 pub(super) struct ActivateArgs {
     /// Policy (TOML); on the node's machine
     file: PathBuf,
+    /// Take it only if its id begins so: that of the policy that was agreed on, as `policy check --json` tells it
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
     #[command(flatten)]
     connect: Connect,
     /// Print JSON
@@ -41,7 +44,10 @@ pub(super) struct ActivateArgs {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The policy that was in force before comes into force again, as a version of its own. A rollback of a rollback is the policy that was
-rolled back. The credential needs the permission `admin`.
+rolled back. The credential needs the permission `admin`. Where the configuration says `two_person_policies`, one person takes back what was
+activated since the node started; everything else needs a second one, who runs the same command.
+
+Exit status: 0 in force, 1 not changed, 3 another client has to approve it.
 
 Example:
   catraca policy rollback --addr 127.0.0.1:7400")]
@@ -68,6 +74,11 @@ pub(super) struct StatusArgs {
 
 pub(super) fn activate(args: &ActivateArgs) -> Outcome {
     let policy = file::sound(&args.file)?;
+    let id = policy.id.to_string();
+    if let Some(wanted) = args.id.as_ref().filter(|wanted| !id.starts_with(&***wanted)) {
+        let path = args.file.display();
+        return Err(Failure::failed(format!("{path}: its id is {id}, and {wanted} was asked for")));
+    }
     // The node has another working directory.
     let path = std::path::absolute(&args.file)
         .map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;
@@ -84,7 +95,9 @@ pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
     let mut client = args.connect.connect_patiently()?;
     let in_force = ask(&mut client, &PolicyChange::describe())?;
     let state = ask(&mut client, &PolicyChange::rollback(in_force.policy_id))?;
-    print(&text(&state, args.json), ExitCode::SUCCESS)
+    let waits = state.changed == 0 && state.waits_for_approval == 1;
+    let status = if waits { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
+    print(&text(&state, args.json), status)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Outcome {
