@@ -5,6 +5,7 @@ use catraca_core::calendar::Zone;
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::windows::Past;
 use catraca_core::policy::{EVERY_DAY, EVERY_PAYER, Policy, Rule, RuleEffect, Rules, WindowsAsked};
+use catraca_core::shard::owner;
 use catraca_node::data_dir::{DataDir, Options};
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::past::{Pace, PastReading};
@@ -117,4 +118,57 @@ fn a_reading_that_is_told_to_stop_gives_up() {
     let mut pasts = reading.empty(&policy, 1).expect("sound").expect("it reads windows");
     stop.store(true, Ordering::Relaxed);
     assert!(reading.on(&mut pasts, &by_stream([OLD + NEW])).is_err());
+}
+
+/// Two streams whose blocks were closed in turn; each payment has a payee of its own.
+fn two_streams(dir: &Path, records: u64) -> OwnLog {
+    let options = Options { allow_volatile: true, adopt_copy: true };
+    let data_dir = DataDir::open(dir, options, None).expect("a data directory");
+    for stream in 0..2 {
+        let identity = BlockIdentity { shard: stream, epoch: 1, cluster_id: data_dir.cluster_id };
+        let mut log = TestLog::of(64 * 1024, identity);
+        let mut payers = (1..).map(|number| DocumentKey::from_cpf_number(number).expect("valid"));
+        let payer = payers.find(|payer| owner(*payer, 2) == stream).expect("one of many");
+        for lsn in 1..=records {
+            let mut head = decision(lsn);
+            head.transaction.payer = payer.to_wire();
+            head.transaction.payee = payee_of(stream, lsn).to_wire();
+            log.records(&[(head, Vec::new())]);
+        }
+        log.write(dir);
+    }
+    OwnLog { data_dir: dir.to_owned(), cluster_id: data_dir.cluster_id, key: KEY }
+}
+
+fn payee_of(stream: u16, lsn: u64) -> DocumentKey {
+    DocumentKey::from_cpf_number(1_000 + u32::from(stream) * 1_000 + lsn as u32).expect("valid")
+}
+
+#[test]
+fn several_streams_are_read_as_their_blocks_were_closed() {
+    const RECORDS: u64 = 300;
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = two_streams(dir.path(), RECORDS);
+    // Room for 64 payees: those of the last moments, of either stream.
+    let policy = policy("payee.count('30d') > 3");
+    let mut reading = PastReading::new(own, Pace::Full, Arc::default());
+    let mut pasts = reading.empty(&policy, 2).expect("sound").expect("it reads windows");
+    reading.on(&mut pasts, &by_stream([RECORDS; 2])).expect("a sound log");
+    for mut past in pasts.into_shards() {
+        let mut count = |stream, lsn| {
+            let head = decision(RECORDS);
+            let payer = DocumentKey::from_wire(&head.transaction.payer).expect("valid");
+            let decided_at_ns = head.decided_at_ns.to_native();
+            let payee = payee_of(stream, lsn);
+            let event = past.event(payer, payee, &head.transaction, decided_at_ns);
+            let mut values = [WindowValue::Missing];
+            past.windows().read(&event, &mut values);
+            values[0]
+        };
+        for (stream, lsn) in [(0, RECORDS), (0, RECORDS - 20), (1, RECORDS), (1, RECORDS - 20)] {
+            assert_eq!(count(stream, lsn), WindowValue::Saturated(1), "{stream}/{lsn}");
+        }
+        assert_eq!(count(0, 1), WindowValue::Evicted, "which came first");
+        assert_eq!(count(1, 1), WindowValue::Evicted);
+    }
 }
