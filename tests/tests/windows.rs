@@ -271,3 +271,37 @@ fn windows_come_and_go_under_load_and_every_value_recomputes() {
         assert_eq!(found["policies"].as_array().map(Vec::len), Some(8));
     }
 }
+
+#[test]
+fn a_start_reads_the_log_behind_the_checkpoint_of_windows_only() {
+    const ANSWERS: u64 = 110_000;
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let payees = write(dir.path(), "payees.toml", PAYEES);
+    // The shortest segments, so that there are many.
+    let setup = Setup::new(&data_dir).shards(2).set("segment_mib", 2);
+    let node = setup.start();
+    activate(&node, &payees);
+    let load = Load::start(&node, "load", 500);
+    load.wait_for(ANSWERS);
+    drop(load.stop());
+    let says = |part: &'static str| {
+        move |line: &Value| {
+            line["fields"]["message"].as_str().is_some_and(|message| message.contains(part))
+        }
+    };
+    node.process.wait_for_line("a checkpoint", says("the checkpoint of windows is made"));
+    for payer in 1..=3 {
+        decide(&node, &format!("a{payer}"), payer);
+    }
+    node.kill();
+    let node = setup.start();
+    let read = node.process.wait_for_line("windows", says("windows of the policy in force are"));
+    let records = read["fields"]["records"].as_u64().expect("a number");
+    assert!(records < ANSWERS * 3 / 4, "{records} records were read");
+    assert_eq!(decide(&node, "b", 4).verdict, Verdict::Review, "three payers were before it");
+    assert_eq!(decide(&node, "c", 1).verdict, Verdict::Approve, "of one that paid before");
+    node.stop();
+    let found = replay(&data_dir, &[]);
+    assert!(found["windows_recomputed"].as_u64().expect("a number") > ANSWERS, "{found:#}");
+}

@@ -23,7 +23,7 @@ pub fn read(
 ) -> Result<Option<Pasts>, PastError> {
     let began = Instant::now();
     let mut reading = PastReading::new(log, Pace::Full, Arc::default());
-    let Some(mut pasts) = reading.empty(policy, shards)? else { return Ok(None) };
+    let Some(mut pasts) = reading.begun(policy, shards)? else { return Ok(None) };
     take_ahead(&pasts);
     reading.on(&mut pasts, last_lsns)?;
     tracing::info!(

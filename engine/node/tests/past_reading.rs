@@ -2,20 +2,25 @@
 //! over is not known instead of nothing.
 
 use catraca_core::calendar::Zone;
+use catraca_core::log::Tail;
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::windows::Past;
 use catraca_core::policy::{EVERY_DAY, EVERY_PAYER, Policy, Rule, RuleEffect, Rules, WindowsAsked};
+use catraca_core::rebuild::Pasts;
 use catraca_core::shard::owner;
 use catraca_node::data_dir::{DataDir, Options};
+use catraca_node::log_files::cursor::segment_start;
 use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::past::{Pace, PastReading};
 use catraca_node::log_files::search::LogIndex;
+use catraca_node::log_files::windows_file;
 use catraca_node::policy_windows::by_stream;
 use catraca_testkit::log::{KEY, TestLog, decision};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::BlockIdentity;
 use catraca_wire::extension::WindowValue;
 use catraca_wire::record::RecordHead;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -118,6 +123,61 @@ fn a_reading_that_is_told_to_stop_gives_up() {
     let mut pasts = reading.empty(&policy, 1).expect("sound").expect("it reads windows");
     stop.store(true, Ordering::Relaxed);
     assert!(reading.on(&mut pasts, &by_stream([OLD + NEW])).is_err());
+}
+
+#[test]
+fn windows_go_on_from_their_checkpoint_and_from_no_other_file() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let own = log(dir.path());
+    let policy = policy("payer.sum('90d') > 3 && payer.distinct_payees('30d') < 9");
+    let begin = |policy: &Policy| {
+        let mut reading = PastReading::new(own.clone(), Pace::Full, Arc::default());
+        let pasts = reading.begun(policy, 1).expect("sound").expect("it reads windows");
+        (reading, pasts)
+    };
+    let digest = |pasts: &Pasts| pasts.shard(0).expect("here").windows().digest();
+    let last_lsns = by_stream([OLD + NEW]);
+    let (mut reading, mut whole) = begin(&policy);
+    reading.on(&mut whole, &last_lsns).expect("a sound log");
+    assert_eq!(reading.records(), OLD + NEW);
+    // Before the fourth segment.
+    let place = segment_start(dir.path(), 0, 3).expect("readable").expect("it has a block");
+    let (mut reading, mut some) = begin(&policy);
+    reading.on(&mut some, &by_stream([place.next_lsn - 1])).expect("a sound log");
+    let places = BTreeMap::from([(0, place)]);
+    windows_file::write(&own, &policy, &some, &places).expect("written");
+    assert_eq!(windows_file::segments(&own, 1), Some(3));
+    assert_eq!(windows_file::segments(&own, 2), None);
+    let (mut reading, mut resumed) = begin(&policy);
+    assert_eq!(digest(&resumed), digest(&some));
+    reading.on(&mut resumed, &last_lsns).expect("a sound log");
+    assert_eq!(reading.records(), OLD + NEW - (place.next_lsn - 1));
+    assert_eq!(digest(&resumed), digest(&whole));
+    // Of other windows, damaged, or of what the log does not have there: the log is read instead.
+    let is_used = |policy: &Policy| windows_file::read(&own, policy, 1).is_some();
+    assert!(is_used(&policy));
+    assert!(!is_used(&self::policy("payer.sum('90d') > 3")));
+    let path = windows_file::path(dir.path());
+    let bytes = std::fs::read(&path).expect("there");
+    for at in (0..bytes.len()).step_by(97).chain([bytes.len() - 1]) {
+        let mut spoiled = bytes.clone();
+        spoiled[at] ^= 0x10;
+        std::fs::write(&path, &spoiled).expect("written");
+        assert!(!is_used(&policy), "byte {at} of {}", bytes.len());
+    }
+    for len in [0, 10, 72, 100, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).expect("written");
+        assert!(!is_used(&policy), "{len} bytes");
+    }
+    std::fs::write(&path, [&bytes[..], b"x"].concat()).expect("written");
+    assert!(!is_used(&policy), "one byte more");
+    std::fs::write(&path, &bytes).expect("written");
+    assert!(is_used(&policy));
+    let other = OwnLog { key: [9; 32], ..own.clone() };
+    assert!(windows_file::read(&other, &policy, 1).is_none(), "made with another key");
+    let elsewhere = BTreeMap::from([(0, Tail { next_lsn: place.next_lsn + 1, ..place })]);
+    windows_file::write(&own, &policy, &some, &elsewhere).expect("written");
+    assert!(!is_used(&policy), "the log has another record there");
 }
 
 /// Two streams whose blocks were closed in turn; each payment has a payee of its own.

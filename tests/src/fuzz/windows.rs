@@ -85,7 +85,7 @@ pub(super) fn body(data: &[u8]) {
         windows.add(&event, verdict);
     }
     let mut written = Vec::new();
-    windows.write(&mut written);
+    windows.write(|part| written.extend_from_slice(part));
     let again = Windows::from_checkpoint(&asked, KEYS, &written).expect("what was written is read");
     assert_eq!(again.digest(), windows.digest());
     let (event, verdict) = event(&mut input);

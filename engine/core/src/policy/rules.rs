@@ -2,7 +2,9 @@
 
 use super::language::Program;
 use super::lists::Asked as LookedUp;
-use super::windows::{Asked, MAX_KEYS, MIN_KEYS, Span, Subject, Windows, WindowsFault};
+use super::windows::{
+    Asked, CheckpointFault, MAX_KEYS, MIN_KEYS, Span, Subject, Windows, WindowsFault,
+};
 use catraca_wire::extension::MAX_RULE_WORDS;
 use catraca_wire::frame::Verdict;
 use catraca_wire::transaction::Rail;
@@ -165,13 +167,24 @@ impl WindowsAsked {
         if self.asked.is_empty() {
             return Ok(None);
         }
-        let of = |subject: Subject| {
+        Windows::new(&self.asked, self.keys_of(shards)).map(Some)
+    }
+
+    /// Windows of one of so many shards out of their checkpoint.
+    ///
+    /// # Errors
+    /// The bytes are not of such windows.
+    pub fn restored(&self, shards: u16, bytes: &[u8]) -> Result<Windows, CheckpointFault> {
+        Windows::from_checkpoint(&self.asked, self.keys_of(shards), bytes)
+    }
+
+    fn keys_of(&self, shards: u16) -> [usize; Subject::COUNT] {
+        Subject::ALL.map(|subject| {
             let keys = self.keys as usize;
             // Each shard has its own payers, and everybody's payees.
             let own = if subject.is_of_payer() { keys.div_ceil(usize::from(shards)) } else { keys };
             own.next_power_of_two().clamp(MIN_KEYS, MAX_KEYS)
-        };
-        Windows::new(&self.asked, Subject::ALL.map(of)).map(Some)
+        })
     }
 
     /// Whether there can be such windows.

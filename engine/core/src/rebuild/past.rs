@@ -10,7 +10,7 @@ use crate::log::index::SegmentSummary;
 use crate::log::start::LogStart;
 use crate::owner::{owner, owner_of_position};
 use crate::policy::Policy;
-use crate::policy::windows::{Past, WindowsFault, WindowsKey};
+use crate::policy::windows::{CheckpointFault, Past, WindowsFault, WindowsKey};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::ChainKey;
 use catraca_wire::record::{RecordHead, RecordKind};
@@ -80,6 +80,21 @@ impl Pasts {
                 decisions.take(shard, past);
             }
         }
+    }
+
+    /// Those of one shard go on from a checkpoint: see [`Past::restore`].
+    ///
+    /// # Errors
+    /// The bytes are not of such windows.
+    pub fn restore(
+        &mut self,
+        shard: u16,
+        bytes: &[u8],
+        last_lsns: &[u64],
+    ) -> Result<(), CheckpointFault> {
+        let shards = self.shards();
+        let past = self.shards[usize::from(shard)].as_mut().expect("all are here");
+        past.restore(shards, bytes, last_lsns)
     }
 
     /// Those of one shard, where they are here.

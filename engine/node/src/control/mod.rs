@@ -33,6 +33,7 @@ mod stats;
 mod upkeep;
 mod watch;
 mod windows;
+mod windows_checkpoints;
 
 use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;

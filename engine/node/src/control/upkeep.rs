@@ -4,6 +4,7 @@
 use super::checkpoints::Checkpoints;
 use super::packing::{Packing, PackingFigures};
 use super::retention::{Retention, RetentionFigures, RetentionSettings};
+use super::windows_checkpoints::WindowsCheckpoints;
 use crate::descriptors::Seldom;
 use crate::log_files::index_file::IndexFiles;
 use crate::log_files::lookup::OwnLog;
@@ -73,6 +74,7 @@ fn run(
     let failed = Seldom::default();
     let mut packing = Packing::new();
     let mut checkpoints = Checkpoints::default();
+    let mut windows = WindowsCheckpoints::new(replication.setup().shards);
     let mut retention = Retention::new(settings.retention);
     let mut interrupted = true;
     let mut rest = LOOK_EVERY;
@@ -97,6 +99,7 @@ fn run(
         }
         // Each whatever becomes of the others: an archive that is full must not end the packing.
         outcomes.push(checkpoints.work(files, &ends));
+        outcomes.push(windows.work(files, &ends));
         if retention.is_wanted() {
             let figures = &figures.retention;
             outcomes.push(retention.work(files, replication, &ends, wall_ns(), figures));

@@ -39,7 +39,7 @@ pub(super) async fn read_all(control: &Rc<Control>, policy: &Arc<Policy>) -> Res
     let (policy, stop) = (Arc::clone(policy), Arc::clone(&control.stop_reading));
     aside(move || {
         let mut reading = PastReading::new(log, Pace::Beside, stop);
-        let mut pasts = reading.empty(&policy, shards)?.expect("the policy reads windows");
+        let mut pasts = reading.begun(&policy, shards)?.expect("the policy reads windows");
         policy_windows::take_ahead(&pasts);
         reading.on(&mut pasts, &last_lsns)?;
         tracing::info!(

@@ -239,11 +239,7 @@ pub fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, 
 ///
 /// # Errors
 /// [`LogError::Io`].
-pub(super) fn segment_start(
-    data_dir: &Path,
-    shard: u16,
-    segment: u32,
-) -> Result<Option<Tail>, LogError> {
+pub fn segment_start(data_dir: &Path, shard: u16, segment: u32) -> Result<Option<Tail>, LogError> {
     let start = log_start::tail(data_dir, shard)?;
     if segment == start.segment {
         return Ok(Some(start));

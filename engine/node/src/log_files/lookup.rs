@@ -180,6 +180,7 @@ impl OwnLog {
     /// Removes what an earlier run left half-made beside the segments. For a start, before anything is
     /// made there.
     pub fn clear_leftovers(&self) {
+        whole_file::clear_leftovers(&segment::log_dir(&self.data_dir));
         for shard in segment::streams(&self.data_dir).unwrap_or_default() {
             whole_file::clear_leftovers(&segment::stream_dir(&self.data_dir, shard));
         }

@@ -28,6 +28,7 @@ pub mod segment;
 pub mod segment_file;
 pub mod startup;
 pub mod turn;
+pub mod windows_file;
 
 pub use error::LogError;
 pub use read::LogReader;

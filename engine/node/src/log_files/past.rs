@@ -6,6 +6,7 @@ use super::error::LogError;
 use super::index_file::{IndexFiles, Next};
 use super::log_start;
 use super::lookup::OwnLog;
+use super::windows_file;
 use crate::fatal::Status;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::Tail;
@@ -100,6 +101,27 @@ impl PastReading {
         Ok(Pasts::new(policy, shards, &self.files.log.key)?)
     }
 
+    /// Windows of a policy that go on from their checkpoint, as far as there is one; else as [`Self::empty`] gives
+    /// them. Before anything is read.
+    ///
+    /// # Errors
+    /// [`PastError::Windows`].
+    pub fn begun(&mut self, policy: &Policy, shards: u16) -> Result<Option<Pasts>, PastError> {
+        assert!(self.places.is_empty(), "windows begin before anything is read");
+        if policy.window_values() > 0
+            && let Some((pasts, places)) = windows_file::read(&self.files.log, policy, shards)
+        {
+            for (stream, tail) in places {
+                let Tail { segment, offset, .. } = tail;
+                let cursor = BlockCursor::new(&self.files.log.data_dir, stream, segment, offset);
+                let cursor = cursor.in_background();
+                self.places.insert(stream, Place { cursor, tail, next: None });
+            }
+            return Ok(Some(pasts));
+        }
+        self.empty(policy, shards)
+    }
+
     /// From now on it reads at this pace.
     pub fn set_pace(&mut self, pace: Pace) {
         self.pace = pace;
@@ -120,6 +142,11 @@ impl PastReading {
             }
         }
         self.read(last_lsns.iter().map(|(&stream, &lsn)| (stream, lsn)), pasts)
+    }
+
+    /// The segment in which a stream is read on; `None` before it was begun.
+    pub fn segment(&self, stream: u16) -> Option<u32> {
+        self.places.get(&stream).map(|place| place.tail.segment)
     }
 
     /// Records up to these that are not read yet.

@@ -61,7 +61,7 @@ fn read(
 ) -> Result<u64, PastError> {
     let stop = Arc::clone(&following.stop_reading);
     let mut reading = PastReading::new(replication.own_log(), Pace::Beside, stop);
-    let Some(mut pasts) = reading.empty(policy, replication.setup.shards)? else { return Ok(0) };
+    let Some(mut pasts) = reading.begun(policy, replication.setup.shards)? else { return Ok(0) };
     // What was taken, and no more: what is read here must not be taken once more.
     let taken = || following.builder.pasts().last_lsns();
     loop {

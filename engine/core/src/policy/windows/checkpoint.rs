@@ -55,10 +55,11 @@ impl Windows {
         hasher.finalize().into()
     }
 
-    /// Appends the state; [`Self::from_checkpoint`] reads it. It ends with its digest.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        self.parts(|bytes| out.extend_from_slice(bytes));
-        out.extend_from_slice(&self.digest());
+    /// Gives the state piece by piece; [`Self::from_checkpoint`] reads all of them together. It ends with its
+    /// digest.
+    pub fn write(&self, mut part: impl FnMut(&[u8])) {
+        self.parts(&mut part);
+        part(&self.digest());
     }
 
     /// Windows with the state that was written, of which the same is asked and which have as many keys:

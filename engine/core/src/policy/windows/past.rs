@@ -1,6 +1,6 @@
 //! The windows of a policy, with what makes a payment of theirs out of a transaction.
 
-use super::{Event, Windows, WindowsFault, WindowsKey};
+use super::{CheckpointFault, Event, Windows, WindowsFault, WindowsKey};
 use crate::calendar::{LocalOffset, Zone};
 use crate::policy::{Policy, WindowsAsked};
 use catraca_wire::DocumentKey;
@@ -73,6 +73,22 @@ impl Past {
     #[must_use]
     pub fn of_shard(self, shard: u16) -> Self {
         Self { shard: Some(shard), ..self }
+    }
+
+    /// It goes on from a checkpoint of its windows, which have these records of each stream: see
+    /// [`Windows::write`].
+    ///
+    /// # Errors
+    /// The bytes are not of such windows.
+    pub fn restore(
+        &mut self,
+        shards: u16,
+        bytes: &[u8],
+        last_lsns: &[u64],
+    ) -> Result<(), CheckpointFault> {
+        self.windows = self.wanted.restored(shards, bytes)?;
+        self.last_lsns = last_lsns.to_vec();
+        Ok(())
     }
 
     /// Whether another policy reads it as it is: it asks for the same values, and its days are the same.

@@ -391,7 +391,7 @@ fn a_checkpoint_is_of_its_own_windows_and_whole() {
     let mut written = windows(&count);
     written.add(&payment(0, 1), Verdict::Approve);
     let mut bytes = Vec::new();
-    written.write(&mut bytes);
+    written.write(|part| bytes.extend_from_slice(part));
     let take = |asked: &[Asked], keys, bytes: &[u8]| {
         Windows::from_checkpoint(asked, [keys; Subject::COUNT], bytes)
             .map(|w| read(&w, &payment(1, 1)))

@@ -179,7 +179,7 @@ proptest! {
         let mut written = windows(&asked);
         before.iter().for_each(|(event, verdict)| written.add(event, *verdict));
         let mut bytes = Vec::new();
-        written.write(&mut bytes);
+        written.write(|part| bytes.extend_from_slice(part));
         prop_assert!(bytes.ends_with(&written.digest()));
         let keys = [MIN_KEYS; Subject::COUNT];
         let mut again = Windows::from_checkpoint(&asked, keys, &bytes).expect("just written");
@@ -205,7 +205,7 @@ proptest! {
         let mut written = windows(&asked);
         events.iter().for_each(|(event, verdict)| written.add(event, *verdict));
         let mut bytes = Vec::new();
-        written.write(&mut bytes);
+        written.write(|part| bytes.extend_from_slice(part));
         let state = written.digest();
         bytes.truncate(bytes.len() - state.len() - cut);
         for (at, byte) in changes {
