@@ -300,6 +300,12 @@ fn a_rule_with_a_share_meets_the_same_payers_always_and_recomputes() {
     let (_, found) = replay(&data_dir, &["--policy", &all]);
     let approved = |verdicts: &[bool]| verdicts.iter().filter(|denied| !**denied).count();
     assert_eq!(found["what_if"]["changed"], 2 * approved(&first) + approved(&second));
+    assert_eq!(found["shares_known"], true);
+    let key = data_dir.join("chain.key");
+    std::fs::rename(&key, dir.path().join("chain.key")).expect("moved");
+    let (status, found) = replay(&data_dir, &[]);
+    assert_eq!((status, &found["shares_known"]), (Some(0), &false.into()), "{found:#}");
+    std::fs::rename(dir.path().join("chain.key"), &key).expect("moved back");
     let explained = command::json([
         "policy",
         "explain",

@@ -4,6 +4,7 @@
 //! A shard saw what its siblings had decided when it came to a payment. A log does not say which of two payments
 //! of about the same moment was first: here it is the one that was decided at an earlier time.
 
+use crate::log_files::read::End;
 use crate::log_files::{LogError, LogReader};
 use catraca_core::log::start::LogStart;
 use catraca_core::policy::replay::recorded_parties;
@@ -24,16 +25,19 @@ pub(super) struct Siblings {
 }
 
 struct Stream {
-    chunks: Receiver<Vec<DecidedPayment>>,
+    chunks: Receiver<Result<Vec<DecidedPayment>, String>>,
     chunk: std::iter::Peekable<std::vec::IntoIter<DecidedPayment>>,
+    /// Why nothing more of it is read.
+    failed: Option<String>,
 }
 
 impl Stream {
     fn next(&mut self) -> Option<&DecidedPayment> {
         while self.chunk.peek().is_none() {
-            // Nothing more comes where the thread has ended: at the end of the stream, or at damage, which
-            // whoever reads that stream for itself is told.
-            self.chunk = self.chunks.recv().ok()?.into_iter().peekable();
+            match self.chunks.recv().ok()? {
+                Ok(chunk) => self.chunk = chunk.into_iter().peekable(),
+                Err(why) => self.failed = Some(why),
+            }
         }
         self.chunk.peek()
     }
@@ -52,9 +56,15 @@ impl Siblings {
             let (log, tail) = (log.clone(), start.tail);
             starts.push(start);
             std::thread::spawn(move || read(&log, other, tail, &sender));
-            streams.push(Stream { chunks, chunk: Vec::new().into_iter().peekable() });
+            let chunk = Vec::new().into_iter().peekable();
+            streams.push(Stream { chunks, chunk, failed: None });
         }
         Ok((Self { streams }, starts))
+    }
+
+    /// Why a stream was not read as far as it was wanted.
+    pub fn failed(&self) -> Option<&str> {
+        self.streams.iter().find_map(|stream| stream.failed.as_deref())
     }
 
     /// Gives all that were decided before a time, nanoseconds since 1970 UTC, and were not given yet.
@@ -79,25 +89,34 @@ fn read(
     log: &LogReader,
     stream: u16,
     tail: catraca_core::log::Tail,
-    chunks: &SyncSender<Vec<DecidedPayment>>,
+    chunks: &SyncSender<Result<Vec<DecidedPayment>, String>>,
 ) {
     let mut chunk = Vec::with_capacity(CHUNK);
     let read = log.blocks(stream, tail, |block| {
         for (head, _) in block.records() {
             chunk.extend(payment(stream, head));
             if chunk.len() == CHUNK
-                && chunks.send(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK))).is_err()
+                && chunks
+                    .send(Ok(std::mem::replace(&mut chunk, Vec::with_capacity(CHUNK))))
+                    .is_err()
             {
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
     });
-    if let Err(error) = read {
-        tracing::debug!(stream, %error, "a stream ends here for windows of the others");
-    }
     // Nobody may want it any more.
-    let _ = chunks.send(chunk);
+    let _ = chunks.send(Ok(chunk));
+    let failed = match read {
+        Ok(read) => match read.end {
+            End::Damaged(damage) => Some(format!("stream {stream} is damaged: {damage}")),
+            _ => None,
+        },
+        Err(error) => Some(error.to_string()),
+    };
+    if let Some(why) = failed {
+        let _ = chunks.send(Err(why));
+    }
 }
 
 /// A recorded decision, as windows count it; `None` of any other record, and of one that no node writes.

@@ -13,6 +13,7 @@ use crate::commands::report::Files;
 use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
 use catraca_core::policy::windows::WindowsKey;
+use catraca_core::policy::{EVERY_PAYER, Rules};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::read::End;
 use catraca_node::replay::{Differing, Found, History, MAX_WINDOW_SETS, Replay, WhatIf};
@@ -146,7 +147,11 @@ pub fn run(args: &Args) -> Outcome {
     } else {
         ExitCode::from(Status::Found as u8)
     };
-    let replayed = Replayed { history: &history, found, damaged, equal };
+    let has_share = |rules: &Rules| rules.rules.iter().any(|r| r.share_permille < EVERY_PAYER);
+    let of_log = history.policies().filter_map(|policy| policy.read.as_ref().ok());
+    let mut rules = of_log.map(|(file, _)| file).chain(&candidate).map(|file| &file.rules);
+    let shares_known = history.share_key().is_known() || !rules.any(has_share);
+    let replayed = Replayed { history: &history, found, damaged, shares_known, equal };
     if let (Some(file), Some(what_if), false) = (&candidate, &what_if, files.is_empty()) {
         let compared = Compared { replayed: &replayed, file, what_if, truth: truth.as_ref() };
         files.write(&compared.report(&asked(args), now_ns()))?;
@@ -175,6 +180,8 @@ pub(super) struct Replayed<'h> {
     pub found: Found,
     /// Places of damage.
     pub damaged: Vec<String>,
+    /// It is known whom rules with a share are applied to, or there are none.
+    pub shares_known: bool,
     /// All is what was recorded.
     pub equal: bool,
 }
@@ -211,6 +218,7 @@ impl Replayed<'_> {
             "windows_as_recorded": found.windows_as_recorded,
             "windows_concurrent": found.windows_concurrent,
             "damaged": self.damaged,
+            "shares_known": self.shares_known,
             "policies": self.history.policies().map(|policy| json!({
                 "version": policy.text.version,
                 "id": policy.text.id.to_string(),
@@ -273,9 +281,15 @@ impl Replayed<'_> {
                 counted(found.windows_as_recorded, "decision", "decisions")
             ));
         }
+        if !self.shares_known {
+            remarks.push(
+                "rules with a share are not held to whom they were applied to, and another policy's are applied to every payer: the log's key is not there"
+                    .to_owned(),
+            );
+        }
         if found.windows_concurrent > 0 {
             remarks.push(format!(
-                "{} saw others of the payments that other cores decided at about the same moment than the times say: a log does not hold which of them was first",
+                "{} saw others of the payments that other cores decided within a second of it than the times say: a log does not hold which of them was first",
                 counted(found.windows_concurrent, "decision", "decisions")
             ));
         }
