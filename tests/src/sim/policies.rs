@@ -215,7 +215,8 @@ impl Sim {
         let shards = self.plan.shards;
         let policies = &mut self.process(node).policies;
         policies.settling = shards;
-        let is_on = policies_in_force(policies).reads_siblings();
+        let is_tried = policies.tried.as_ref().is_some_and(Tried::reads_siblings);
+        let is_on = is_tried || policies_in_force(policies).reads_siblings();
         for core in 0..usize::from(shards) {
             self.mail(node, core, ToShard::Broadcast(is_on));
         }
@@ -243,6 +244,7 @@ impl Sim {
                     policies.tried = tried.take();
                     policies.under_way = None;
                     self.checks.count("policies tried or ended");
+                    self.broadcast_what_is_read(node);
                 }
                 return;
             }
