@@ -9,6 +9,7 @@
 
 use catraca_core::blacklist::Listing;
 use catraca_core::blacklist::synthetic::document;
+use catraca_core::limits::DECISION_BATCH;
 use catraca_core::named_lists::{MAX_ENTRIES, NamedLists};
 use catraca_core::policy::language::{Asking, compile_into};
 use catraca_core::policy::lists::InForce;
@@ -101,6 +102,23 @@ fn look_up(criterion: &mut Criterion) {
             InForce::new(&filled(ListOp::Set, "limits", count), &rules, ShareKey::unknown());
         let payers = payers(count);
         let mut values = [WindowValue::Missing; 1];
+        let chunks: Vec<&[Party]> = payers.chunks_exact(DECISION_BATCH).collect();
+        let mut chunks = chunks.iter().cycle();
+        // As a batch of payments is: what each reads is fetched before the first is decided.
+        group.throughput(Throughput::Elements(DECISION_BATCH as u64));
+        group.bench_function(format!("{name}, 32 together"), |bencher| {
+            bencher.iter(|| {
+                let payers = chunks.next().expect("they go round");
+                for payer in *payers {
+                    in_force.prefetch(&transaction, payer.document, payer.document);
+                }
+                for payer in *payers {
+                    asked(&in_force, *payer, &mut values);
+                    black_box(values);
+                }
+            });
+        });
+        group.throughput(Throughput::Elements(1));
         let mut payers = payers.iter().cycle();
         group.bench_function(name, |bencher| {
             bencher.iter(|| {

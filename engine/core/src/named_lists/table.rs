@@ -4,6 +4,7 @@
 //! So data cores share one table and look things up in it without a lock, while the control thread makes the
 //! next one; a change costs a copy of the group that it is in, and of the pointers to all groups.
 
+use crate::memory::prefetch;
 use catraca_wire::list::ListKey;
 use std::sync::Arc;
 
@@ -76,6 +77,14 @@ impl<V: Clone> Table<V> {
         let group = &self.groups[self.group_of(key)];
         let place = find(group, key).ok()?;
         group[place].as_ref().map(|(_, value)| value)
+    }
+
+    /// Asks the processor for what [`Self::get`] reads first.
+    #[inline]
+    pub fn prefetch(&self, key: ListKey) {
+        if self.len > 0 {
+            prefetch(&self.groups[self.group_of(key)][home(key)]);
+        }
     }
 
     /// How many keys.

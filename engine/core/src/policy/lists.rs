@@ -4,7 +4,9 @@
 use super::share::ShareKey;
 use super::{EVERY_PAYER, Facts, RuleWords, Rules};
 use crate::named_lists::{Exemptions, List, NamedLists};
+use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
+use catraca_wire::frame::TransactionFields;
 use catraca_wire::list::{ListKey, ListKeyKind, ListName};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -71,12 +73,21 @@ impl KeyField {
     /// The key of a payment; `None` where it has none.
     #[inline]
     fn key(self, facts: &Facts<'_>) -> Option<ListKey> {
-        let transaction = facts.transaction;
+        self.key_of(facts.transaction, facts.payer.document, facts.payee.document)
+    }
+
+    #[inline]
+    fn key_of(
+        self,
+        transaction: &TransactionFields,
+        payer: DocumentKey,
+        payee: DocumentKey,
+    ) -> Option<ListKey> {
         let bits = match self {
-            Self::PayerDocument => facts.payer.document.raw().into(),
-            Self::PayeeDocument => facts.payee.document.raw().into(),
-            Self::PayerRoot => facts.payer.document.cnpj_root()?.into(),
-            Self::PayeeRoot => facts.payee.document.cnpj_root()?.into(),
+            Self::PayerDocument => payer.raw().into(),
+            Self::PayeeDocument => payee.raw().into(),
+            Self::PayerRoot => payer.cnpj_root()?.into(),
+            Self::PayeeRoot => payee.cnpj_root()?.into(),
             Self::PayerAccount => transaction.payer_account.to_native().into(),
             Self::PayeeAccount => transaction.payee_account.to_native().into(),
             Self::Device => transaction.device.to_native().into(),
@@ -166,6 +177,21 @@ impl InForce {
     /// How many values are looked up.
     pub const fn values(&self) -> usize {
         self.asked.len()
+    }
+
+    /// Asks the processor for what [`Self::look_up`] reads of a payment.
+    #[inline]
+    pub fn prefetch(
+        &self,
+        transaction: &TransactionFields,
+        payer: DocumentKey,
+        payee: DocumentKey,
+    ) {
+        for (field, list) in &self.asked {
+            if let (Some(list), Some(key)) = (list, field.key_of(transaction, payer, payee)) {
+                list.prefetch(key);
+            }
+        }
     }
 
     /// Looks up what the rules ask of a payment: a number, missing, or not known where there is no such list.

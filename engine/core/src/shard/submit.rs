@@ -101,6 +101,7 @@ impl<B: BlockMemory> Shard<B> {
         self.dedupe.prefetch(&fingerprint);
         self.lists.prefetch(payer);
         self.lists.prefetch(payee);
+        self.named.prefetch(transaction, payer, payee);
         Prepared { payer, payee, fingerprint }
     }
 
