@@ -390,7 +390,7 @@ fn granted(asked: Asked) -> Result<Option<ActivatedBy>, Refused> {
         Asked::Waits => Ok(None),
         Asked::OtherWaits(waiting) => {
             let why = format!(
-                "another policy waits for approval, {waiting}: is the file that you named still the one that you were asked to approve? Who asked for it may ask for another one, or withdraw it by activating the one in force"
+                "another policy waits for approval, {waiting}: compare your file; activate the one in force to withdraw"
             );
             Err(Refused(ErrorCode::Failed, why))
         }
