@@ -137,12 +137,15 @@ impl Sim {
 
     fn hand_lists(&mut self, node: usize, next: &NamedLists) {
         let one_only = self.broken(Broken::ListOnOneShard);
+        // Of the shard that logged the change: another one may not have taken over yet.
+        let rules = self.process(node).cores[CHANGES].mover.shard.policy().rules();
+        let shared = Arc::new(InForce::new(next, rules, ShareKey::of(&KEY)));
         for core in 0..usize::from(self.plan.shards) {
             let shard = &self.process(node).cores[core].mover.shard;
             // The broken variant counts a shard that was never told.
             let in_force = match one_only && core > 0 {
                 true => Arc::clone(shard.named()),
-                false => Arc::new(InForce::new(next, shard.policy().rules(), ShareKey::of(&KEY))),
+                false => Arc::clone(&shared),
             };
             self.mail(node, core, ToShard::SwapNamed(in_force, None));
         }
