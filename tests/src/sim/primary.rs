@@ -59,6 +59,8 @@ pub(super) struct Feeds {
     slot: ReplicaSlot,
     /// The connection from node to node.
     pub conn: usize,
+    /// The streams behind the first are fed, too.
+    feeds_all: bool,
     streams: Vec<Feed>,
 }
 
@@ -135,7 +137,15 @@ impl Sim {
     ) {
         let streams = (0..self.plan.shards).map(|_| Feed::default()).collect();
         self.note(format_args!("node {node} begins session {session}"));
-        self.process(node).primary.feeds = Some(Feeds { session, slot, conn, streams });
+        let feeds = Feeds { session, slot, conn, feeds_all: false, streams };
+        self.process(node).primary.feeds = Some(feeds);
+    }
+
+    pub(super) fn feed_all_streams(&mut self, node: usize) {
+        if let Some(feeds) = self.process(node).primary.feeds.as_mut() {
+            feeds.feeds_all = true;
+        }
+        (1..self.plan.shards as usize).for_each(|stream| self.feed(node, stream));
     }
 
     pub(super) fn end_feeds(&mut self, node: usize, conn: usize) {
@@ -266,11 +276,13 @@ impl Sim {
             let Some(process) = host.process.as_mut() else { return };
             let epoch = process.node.state().epoch;
             let Some(feeds) = process.primary.feeds.as_mut() else { return };
+            let held = stream > 0 && !feeds.feeds_all;
             let feed = &mut feeds.streams[stream];
             let (Some(feeder), Some(conn)) = (feed.feeder.as_mut(), feed.conn) else { return };
             let core = &mut process.cores[stream];
             let durable = durable_tail(&core.blocks);
             let step = feeder.step(FeedView {
+                held,
                 durable,
                 handed: core.blocks.last().map_or(0, |block| block.last_lsn),
                 attached: core.live.attached,

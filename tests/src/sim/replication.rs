@@ -97,6 +97,7 @@ impl Sim {
             Effect::BeginSession { session, slot, conn } => {
                 self.begin_feeds(node, session, slot, conn_of(conn))
             }
+            Effect::FeedAllStreams { .. } => self.feed_all_streams(node),
             Effect::EndSession { conn, .. } => self.end_feeds(node, conn_of(conn)),
             Effect::TellShards { durability, session, waits_for } => {
                 self.mail_all(node, || ToShard::Durability { durability, session, waits_for })

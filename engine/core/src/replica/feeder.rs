@@ -39,6 +39,9 @@ pub enum FeedFault {
 /// Where a stream's blocks are, as whoever sends them sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FeedView {
+    /// Nothing goes out until the standby holds the first stream
+    /// ([`Session::begins_to_feed_all`](super::Session::begins_to_feed_all)).
+    pub held: bool,
     /// The last durable record: up to it blocks can be read from the disk.
     pub durable: u64,
     /// The last record that was handed to the disk.
@@ -121,7 +124,7 @@ impl Feeder {
     /// attached only when all before it went out from the disk: so a block may be in both, or in
     /// none until it is durable.
     pub fn step(&self, view: FeedView) -> FeedStep {
-        if !self.has_room() {
+        if view.held || !self.has_room() {
             return FeedStep::Rest;
         }
         match view.live {
@@ -232,8 +235,9 @@ mod tests {
     #[test]
     fn each_block_goes_out_once_from_wherever_it_is_first() {
         let feeder = Feeder::new(4, [4; 32]);
-        let view = FeedView { durable: 4, handed: 4, attached: true, live: None };
+        let view = FeedView { held: false, durable: 4, handed: 4, attached: true, live: None };
         for (view, step) in [
+            (FeedView { held: true, durable: 9, attached: false, ..view }, FeedStep::Rest),
             (FeedView { attached: false, ..view }, FeedStep::Attach),
             (FeedView { durable: 9, attached: false, ..view }, FeedStep::SendFromDisk),
             (view, FeedStep::Rest),
@@ -261,7 +265,8 @@ mod tests {
             count += 1;
             feeder.sent(&head(count, 1, *feeder.chain(), [count as u8; 32])).expect("next");
         }
-        let view = FeedView { durable: 9_999, handed: 9_999, attached: true, live: None };
+        let view =
+            FeedView { held: false, durable: 9_999, handed: 9_999, attached: true, live: None };
         assert_eq!(feeder.step(view), FeedStep::Rest);
         assert_eq!(count as usize, MAX_UNACKNOWLEDGED);
         feeder.acknowledge(1, receipt(&[1; 32])).expect("the first");

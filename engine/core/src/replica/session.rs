@@ -8,6 +8,11 @@
 //!
 //! The order is what makes the grant true: first no answer is given without the standby any more,
 //! then it is shown to hold every answer given before, and only then it is told so.
+//!
+//! A standby that came with a grant may be promoted at any time, and is fed the first stream before
+//! the others: changes of lists and policies are in it, and a primary that starts goes by those on its
+//! own disk, whether the standby has them or not. So no decision reaches a standby that may decide
+//! alone before the change that it was made by.
 
 /// A stream this close to its end is worth waiting for, records: well under what a shard may have
 /// pending.
@@ -58,6 +63,9 @@ pub struct Session {
     may_stay_in_sync: bool,
     /// REVOKEs without their REVOKED yet.
     revokes_open: u32,
+    /// What the standby is to hold of the first stream before it is fed others, if it may be in sync.
+    first_stream_target: u64,
+    feeds_all: bool,
 }
 
 impl Session {
@@ -74,7 +82,19 @@ impl Session {
             held: false,
             may_stay_in_sync: granted,
             revokes_open: 0,
+            first_stream_target: durable[0],
+            feeds_all: false,
         }
+    }
+
+    /// Whether streams behind the first may be fed from now on; `true` once.
+    pub fn begins_to_feed_all(&mut self) -> bool {
+        let holds_first =
+            self.streams[0].acknowledged.is_some_and(|lsn| lsn >= self.first_stream_target);
+        // What every stream holds at a grant is all that this primary started with, at least.
+        let is_granted = matches!(self.phase, Phase::Granting | Phase::InSync);
+        let may = holds_first || is_granted || !self.may_be_in_sync();
+        may && !std::mem::replace(&mut self.feeds_all, may)
     }
 
     /// The standby holds a stream up to a record; this node has it durable up to another.
@@ -195,6 +215,29 @@ mod tests {
         assert_eq!(session.granted(), Some(Step::InSync));
         assert_eq!(session.granted(), None);
         assert!(session.is_in_sync());
+    }
+
+    #[test]
+    fn a_standby_that_may_be_promoted_is_fed_the_first_stream_first() {
+        assert!(Session::new(1, [2; 16], &[5, 9], false).begins_to_feed_all());
+        let mut session = Session::new(1, [2; 16], &[5, 9], true);
+        assert!(!session.begins_to_feed_all());
+        session.progress(1, 9, 9);
+        session.progress(0, 4, 7);
+        assert!(!session.begins_to_feed_all(), "it lacks what this primary may go by");
+        let mut revoked = session.clone();
+        session.progress(0, 5, 7);
+        assert!(session.begins_to_feed_all(), "what came since is committed before it is gone by");
+        assert!(!session.begins_to_feed_all(), "once");
+        revoked.revoke();
+        assert!(!revoked.begins_to_feed_all());
+        revoked.revoked();
+        assert!(revoked.begins_to_feed_all(), "it is not promoted any more");
+        let mut granted = Session::new(1, [2; 16], &[5, 9], true);
+        granted.progress(0, 4, 5);
+        assert_eq!(granted.progress(1, 9, 9), Some(Step::Wait));
+        assert_eq!((granted.waits(0, 4), granted.waits(1, 9)), (None, Some(Step::Grant)));
+        assert!(granted.begins_to_feed_all(), "nobody tells of acknowledgements any more");
     }
 
     #[test]

@@ -20,12 +20,26 @@ use parking_lot::Mutex;
 use std::io::{IoSlice, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How long the sender sleeps with nothing to send; it is woken before.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long it waits for a block that the feed left out to be durable.
 const GAP: Duration = Duration::from_millis(1);
+
+impl Replication {
+    /// The streams behind the first are fed, too.
+    pub(super) fn feed_all_streams(&self, session: u64) {
+        self.feeds_all.store(session, Ordering::Relaxed);
+        self.channels.feeds.iter().for_each(LiveFeed::wake);
+    }
+
+    /// A stream waits until the standby holds the first one.
+    fn holds(&self, session: u64, stream: u16) -> bool {
+        stream > 0 && self.feeds_all.load(Ordering::Relaxed) != session
+    }
+}
 
 /// Serves a stream's connection until the session ends.
 pub(super) fn serve(
@@ -201,6 +215,7 @@ impl Sender<'_> {
         while self.replication.is_current(self.id) {
             head = head.or_else(|| self.feed.and_then(LiveFeed::pop));
             let view = FeedView {
+                held: self.replication.holds(self.id, self.stream),
                 durable: self.replication.durable_lsn(self.stream),
                 handed: self.feed.map_or(0, LiveFeed::handed_lsn),
                 attached: self.feed.is_none_or(LiveFeed::is_attached),

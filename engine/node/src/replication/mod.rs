@@ -104,6 +104,8 @@ pub struct Replication {
     conns: AtomicU64,
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
     current: AtomicU64,
+    /// The session of which all streams are fed; of another one the first only.
+    feeds_all: AtomicU64,
     /// Where the acknowledgements of that session count.
     slot: Mutex<ReplicaSlot>,
     /// The session whose standby is in sync: the node need not hear of its acknowledgements; 0
@@ -166,6 +168,7 @@ impl Replication {
             sessions: AtomicU64::new(u64::from_le_bytes(crate::random::bytes()) | 1),
             conns: AtomicU64::new(1),
             current: AtomicU64::new(0),
+            feeds_all: AtomicU64::new(0),
             slot: Mutex::new(ReplicaSlot::FIRST),
             in_sync: AtomicU64::new(0),
             began: Instant::now(),

@@ -259,6 +259,7 @@ impl Mover {
             Effect::BeginSession { session, slot, .. } => {
                 self.replication.begin_session(session, slot)
             }
+            Effect::FeedAllStreams { session } => self.replication.feed_all_streams(session),
             Effect::EndSession { session, conn } => {
                 if let Some(writer) = self.writers.remove(&conn) {
                     connection::end(&writer);

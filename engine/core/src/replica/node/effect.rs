@@ -114,6 +114,11 @@ pub enum Effect {
         /// The connection from node to node.
         conn: ConnId,
     },
+    /// The streams behind the first may be fed, too: until then they are held.
+    FeedAllStreams {
+        /// Of which session.
+        session: u64,
+    },
     /// A session with a standby is over: close all its connections.
     EndSession {
         /// Its number.

@@ -187,6 +187,14 @@ impl Node {
             peer: caller.peer,
         };
         self.sessions.insert(standby.peer.node_id, standby);
+        self.feed_all_streams(id);
+    }
+
+    /// Has all streams of a session fed once they may be.
+    fn feed_all_streams(&mut self, id: u64) {
+        if self.session_of_mut(id).is_some_and(|standby| standby.session.begins_to_feed_all()) {
+            self.effects.push(Effect::FeedAllStreams { session: id });
+        }
     }
 
     pub(super) fn session_of(&self, id: u64) -> Option<&PrimarySession> {
@@ -230,6 +238,7 @@ impl Node {
             NodeMessage::Revoked => {
                 standby.session.revoked();
                 let left = !standby.session.may_be_in_sync();
+                self.feed_all_streams(id);
                 if let Some(solo) = self.solo.take_if(|solo| left && solo.session == id) {
                     self.decide_solo(&solo, true, log);
                 }
@@ -245,6 +254,7 @@ impl Node {
         let durable = log.durable_lsn(stream);
         let Some(standby) = self.session_of_mut(session) else { return };
         let step = standby.session.progress(usize::from(stream), lsn, durable);
+        self.feed_all_streams(session);
         self.step(session, step, log);
     }
 
@@ -258,6 +268,7 @@ impl Node {
         // Between an earlier session's request and this one's the shard may have answered alone.
         let Some(standby) = self.session_of_mut(session) else { return };
         let step = standby.session.waits(usize::from(shard), answered);
+        self.feed_all_streams(session);
         self.step(session, step, log);
     }
 

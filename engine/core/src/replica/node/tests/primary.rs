@@ -177,7 +177,10 @@ fn a_primary_leaves_by_itself_nobody_who_has_come_back() {
     told.log = OneStream(11);
     told.about(called(2, 6, 2, 7, true));
     let said = told.about(Event::Acknowledged { session: 6, stream: 0, lsn: 11 });
-    assert!(matches!(said[..], [Effect::Persist(_)]), "{said:?}");
+    assert!(
+        matches!(said[..], [Effect::FeedAllStreams { session: 6 }, Effect::Persist(_)]),
+        "{said:?}"
+    );
     told.about(Event::SessionEnded { session: 6, why: "cut".to_owned() });
     told.after(1_000);
     assert!(told.node.is_going_alone(), "that waits for the write");
