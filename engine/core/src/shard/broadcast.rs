@@ -94,6 +94,9 @@ impl Broadcast {
 impl<B: BlockMemory> Shard<B> {
     /// The next payment that a sibling is to be told of; once it is in that one's queue,
     /// [`Self::broadcast_sent`] follows. No block goes to the disk before all are.
+    ///
+    /// # Panics
+    /// If that is this shard itself.
     #[inline]
     pub fn next_broadcast(&self, to: u16) -> Option<&DecidedPayment> {
         self.broadcast.next(to)
@@ -119,6 +122,9 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Siblings have decided on payments, at most [`DECISION_BATCH`] at once. Whoever moves the shard empties the
     /// siblings' queues behind what it has received, bytes or a message, and before it hands that to the shard.
+    ///
+    /// # Panics
+    /// If the shard does not take any ([`Self::takes_broadcasts`]), or these are more.
     pub fn siblings_decided(&mut self, payments: &[DecidedPayment]) {
         assert!(self.takes_broadcasts(), "a standby's shard leaves what siblings decide");
         assert!(payments.len() <= DECISION_BATCH, "what is prefetched stays in the cache");
