@@ -69,6 +69,22 @@ impl RuleEffect {
     }
 }
 
+impl RuleEffect {
+    /// Whether a rule of this effect changes nothing wherever another one, which stands before it, matches, too.
+    fn is_nothing_beside(&self, other: &Self) -> bool {
+        let strength = |verdict| match verdict {
+            Some(RuleVerdict::Deny) => 2,
+            Some(RuleVerdict::Review) => 1,
+            Some(RuleVerdict::Allow { .. }) | None => 0,
+        };
+        let is_verdict_alone = self.score == 0 && self.is_against();
+        is_verdict_alone
+            && !self.shadow
+            && !other.shadow
+            && strength(other.verdict) >= strength(self.verdict)
+    }
+}
+
 /// The share of a rule that is applied to every payer.
 pub const EVERY_PAYER: u16 = 1_000;
 
@@ -87,6 +103,17 @@ pub struct Rule {
     /// larger share others beside them. Where it matches a payment of another payer it is recorded, and does
     /// nothing.
     pub share_permille: u16,
+}
+
+impl Rule {
+    /// Whether this rule changes nothing, because another one, which stands before it, matches wherever it does: so
+    /// far as their effects, days and shares say.
+    pub fn is_nothing_beside(&self, other: &Self) -> bool {
+        self.effect.is_nothing_beside(&other.effect)
+            && other.days.start() <= self.days.start()
+            && self.days.end() <= other.days.end()
+            && self.share_permille <= other.share_permille
+    }
 }
 
 /// Days of a rule that is valid always.

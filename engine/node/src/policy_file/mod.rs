@@ -12,7 +12,7 @@ use catraca_core::calendar::{DEFAULT_ZONE, Zone};
 use catraca_core::log::policies::{
     MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText as LoggedPolicy,
 };
-use catraca_core::policy::language::{self, Asking, DEFAULT_NIGHT, Field};
+use catraca_core::policy::language::{self, Asking, DEFAULT_NIGHT, Field, Reach, Reaches};
 use catraca_core::policy::windows::{MAX_KEYS, MIN_KEYS};
 use catraca_core::policy::{
     DEFAULT_WINDOW_KEYS, EVERY_DAY, EVERY_PAYER, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS,
@@ -325,6 +325,7 @@ impl Reading<'_> {
             self.fault(extra.span(), message, "join rules by ||, or remove some");
         }
         let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+        let (mut reaches, mut earlier) = (Reaches::default(), Vec::new());
         let (mut rules, mut notes) = (Vec::new(), Vec::new());
         for spanned in texts {
             let text = spanned.get_ref();
@@ -344,8 +345,10 @@ impl Reading<'_> {
             match language::compile_into(text.when.get_ref(), asking) {
                 Ok(when) => {
                     let rule = Rule { id: id.clone(), when, effect, days, share_permille };
-                    self.hold_to_earlier(&rules, &rule, &text.when);
+                    let reach = reaches.of(&rule.when);
+                    self.hold_to_earlier(rules.iter().zip(&earlier), (&rule, &reach), &text.when);
                     rules.push(rule);
+                    earlier.push(reach);
                 }
                 Err(fault) => {
                     let span = self.file.within(&text.when, fault.span.range());
@@ -357,21 +360,36 @@ impl Reading<'_> {
         (rules, notes)
     }
 
-    /// A rule that matches whenever an earlier one does, and never without it, settles nothing.
-    fn hold_to_earlier(&mut self, earlier: &[Rule], rule: &Rule, when: &Spanned<String>) {
-        let is_same = |other: &&Rule| {
+    /// A rule that matches only where an earlier one does, and does no more there, settles nothing.
+    fn hold_to_earlier<'a>(
+        &mut self,
+        mut earlier: impl Iterator<Item = (&'a Rule, &'a Reach)> + Clone,
+        (rule, reach): (&Rule, &Reach),
+        when: &Spanned<String>,
+    ) {
+        let is_same = |(other, _): &(&Rule, &Reach)| {
             other.when == rule.when
                 && other.days == rule.days
                 && other.effect.shadow == rule.effect.shadow
                 && other.share_permille == rule.share_permille
         };
-        if let Some(other) = earlier.iter().find(is_same) {
+        let is_shadowed = |(other, reach_of_other): &(&Rule, &Reach)| {
+            rule.is_nothing_beside(other) && reach.lies_within(reach_of_other)
+        };
+        if let Some((other, _)) = earlier.clone().find(is_same) {
             let message = format!("the rule {} has this very condition", other.id);
-            self.fault(
-                when.span(),
-                message,
-                "make one rule of both: a score and a verdict can stand together",
+            let help = "make one rule of both: a score and a verdict can stand together";
+            self.fault(when.span(), message, help);
+        } else if let Some((other, _)) = earlier.find(is_shadowed) {
+            let message = format!(
+                "the rule {} matches wherever this one does, and decides as much",
+                other.id
             );
+            let help = format!(
+                "narrow {}, put this rule before it, or give this one a score or a stricter verdict",
+                other.id
+            );
+            self.fault(when.span(), message, help);
         }
     }
 

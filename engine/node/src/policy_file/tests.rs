@@ -195,6 +195,11 @@ fn what_makes_no_sense_is_refused_and_told() {
             score,
             "the rule b has this very condition",
         ),
+        (
+            "[[rule]]\nid = \"b\"\nwhen = \"payer.listed || tx.amount > 5\"\nverdict = \"deny\"",
+            "verdict = \"review\"",
+            "the rule b matches wherever this one does",
+        ),
     ] {
         let text = with(before, in_rule);
         let faults = parse(&text).expect_err("it makes no sense");
@@ -203,6 +208,28 @@ fn what_makes_no_sense_is_refused_and_told() {
     let segments = "[[segment]]\nrail = \"pix\"\n".repeat(MAX_SEGMENTS + 1);
     let faults = parse(&with(&segments, score)).expect_err("too many");
     assert!(faults.iter().any(|fault| fault.message.contains("33 segments")), "{faults:?}");
+}
+
+#[test]
+fn a_rule_is_shadowed_only_where_it_can_do_no_more() {
+    let wide = |more: &str| {
+        format!("[[rule]]\nid = \"wide\"\nwhen = \"payer.listed || tx.amount > 5\"\n{more}")
+    };
+    for (earlier, later) in [
+        ("verdict = \"review\"", "verdict = \"deny\""),
+        ("verdict = \"deny\"", "verdict = \"deny\"\nscore = 5"),
+        ("verdict = \"deny\"\nshadow = true", "verdict = \"deny\""),
+        ("verdict = \"deny\"", "verdict = \"deny\"\nshadow = true"),
+        ("verdict = \"deny\"\nshare = 500", "verdict = \"deny\""),
+        ("verdict = \"deny\"\nvalid_from = 2026-12-01", "verdict = \"deny\""),
+        ("score = 500", "verdict = \"review\""),
+        ("verdict = \"allow\"", "verdict = \"allow\""),
+    ] {
+        let text = with(&wide(earlier), later);
+        assert!(parse(&text).is_ok(), "{text}: {:?}", parse(&text));
+    }
+    let text = with(&wide("verdict = \"deny\""), "verdict = \"deny\"\nshare = 500");
+    assert!(parse(&text).expect_err("shadowed")[0].message.contains("the rule wide matches"));
 }
 
 #[test]

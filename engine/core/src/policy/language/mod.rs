@@ -42,6 +42,7 @@ pub use error::{Fault, Span};
 pub use fields::{Field, Unit};
 pub use machine::Machine;
 pub use program::Program;
+pub use ranges::{Reach, Reaches};
 pub use rows::{ROWS, RowSet, Rows};
 pub use truth::{Failure, Outcome};
 
@@ -89,7 +90,7 @@ pub fn compile_into(text: &str, asking: &mut Asking) -> Result<Program, Fault> {
         let help = format!("write {guard} && …, or {guard} ? … : …");
         return Err(Fault::new(span, format!("a transaction may lack {name}"), help));
     }
-    if !ranges::can_hold(&program) {
+    if !Reaches::default().of(&program).can_hold() {
         let help = "what it asks for excludes itself, or lies outside of what the field can be";
         return Err(Fault::new(Span::of(text), "the condition is never true", help));
     }

@@ -1,4 +1,5 @@
 mod lists;
+mod ranges;
 mod windows;
 
 use super::{
@@ -267,6 +268,11 @@ fn what_can_never_be_true_is_refused() {
         "!(tx.hour <= 23)",
         "!(tx.hour < 5 || tx.hour >= 5)",
         "(tx.hour == 3 || tx.hour == 4) && tx.hour == 9",
+        "(tx.hour == 3 || tx.hour == 5) && tx.hour == 4",
+        "tx.hour in [3, 5] && tx.hour == 4",
+        "!(tx.hour in [3, 5]) && tx.hour == 3",
+        "has(tx.device) && !has(tx.device)",
+        "payer.listed && !(payer.listed || tx.hour > 3)",
         "payer.listed ? tx.hour > 30 : tx.hour < 0",
         "(tx.hour < 3) == (tx.hour > 25) && tx.hour < 2",
         "tx.amount != 0 && tx.amount == 0",
@@ -283,7 +289,6 @@ fn what_can_never_be_true_is_refused() {
         "!(tx.hour <= 22)",
         "tx.hour != 0 && tx.hour != 23",
         "tx.amount + 5 < 3",
-        "(tx.hour == 3 || tx.hour == 5) && tx.hour == 4",
         "payer.listed ? tx.hour > 30 : tx.hour < 1",
         "(tx.hour < 3) != (tx.hour > 25)",
     ] {
