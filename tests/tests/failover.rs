@@ -4,7 +4,9 @@
 //! `CATRACA_FAILOVER_ROUNDS` is how often a primary dies; `scripts/failover-test.sh` runs more.
 
 use catraca_tests::load::{Answered, Load};
-use catraca_tests::logs::{assert_all_recorded, assert_same_answers, assert_verified, decisions};
+use catraca_tests::logs::{
+    assert_all_recorded, assert_same_answers, assert_verified, decisions, remembered,
+};
 use catraca_tests::node::Node;
 use catraca_tests::pair::{Pair, ask, await_in_sync, await_place, place};
 use catraca_tests::payments;
@@ -73,12 +75,12 @@ fn kill_and_promote(rounds: u64, shards: u16, seed: u64) -> (usize, Duration) {
         longest_gap = longest_gap.max(seen.longest_gap);
         serving = 1 - serving;
         assert_all_recorded(&decisions(&pair.data_dir(serving)), &seen.answered);
-        assert_same_answers(&mut standby.client(), &seen.answered);
+        assert_same_answers(&mut standby.client(), remembered(&seen.answered));
         all.extend(seen.answered);
         (primary, standby) = (standby, returned);
         assert_eq!(u64::from(place(&primary).epoch), 2 + round, "each promotion is one epoch");
     }
-    assert_same_answers(&mut primary.client(), &all);
+    assert_same_answers(&mut primary.client(), remembered(&all));
     primary.stop();
     standby.stop();
     assert_all_recorded(&decisions(&pair.data_dir(serving)), &all);
@@ -122,7 +124,7 @@ fn a_killed_standby_stops_the_answers_until_it_is_back() {
     let before = load.answered();
     load.wait_for(before + LEAST_ANSWERS);
     let seen = load.stop();
-    assert_same_answers(&mut client, &seen.answered);
+    assert_same_answers(&mut client, remembered(&seen.answered));
     let answered =
         seen.answered.iter().map(|answered| answered.decision.answer.lsn).max().unwrap_or(0);
     standby.wait_until("its log's end shows", |node| {
@@ -187,7 +189,7 @@ fn a_primary_that_slept_through_a_promotion_answers_nothing_more() {
     }
     await_in_sync(&second, &first);
     let seen = load.stop();
-    assert_same_answers(&mut second.client(), &seen.answered);
+    assert_same_answers(&mut second.client(), remembered(&seen.answered));
     second.stop();
     first.stop();
     assert_all_recorded(&decisions(&pair.data_dir(0)), &seen.answered);
@@ -217,7 +219,7 @@ fn a_wiped_standby_is_not_promotable_before_it_caught_up() {
     await_in_sync(&primary, &fresh);
     primary.kill();
     promote(&fresh);
-    assert_same_answers(&mut fresh.client(), &seen.answered);
+    assert_same_answers(&mut fresh.client(), remembered(&seen.answered));
     fresh.stop();
     assert_all_recorded(&decisions(&pair.data_dir(1)), &seen.answered);
 }
