@@ -61,7 +61,7 @@ fn filled(op: ListOp, of: &str, count: u64) -> NamedLists {
 fn rules() -> Rules {
     let mut asking = Asking::default();
     let mut when = compile_into("payer.document in list('limits')", &mut asking).expect("sound");
-    when.link(0);
+    when.link(0, 0);
     let effect = RuleEffect { score: 1, verdict: None, shadow: false };
     let rule =
         Rule { id: "rule".to_owned(), when, effect, days: EVERY_DAY, share_permille: EVERY_PAYER };

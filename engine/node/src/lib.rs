@@ -35,5 +35,6 @@ pub mod signals;
 pub mod socket;
 mod threads;
 pub mod time_zone;
+pub mod validators;
 pub mod wall_clock;
 pub mod whole_file;

@@ -3,6 +3,7 @@
 use super::facts::{self, Facts, LocalTime};
 use super::language::{Field, Machine, ROWS, RowSet, Rows};
 use super::rules::{EVERY_DAY, ListsDecide, RuleEffect, RuleVerdict, RuleWords, Rules, Thresholds};
+use super::validators::{AnswerState, Answered, VALUES_EACH, Validator};
 use super::{Decision, LIST_RULES, MAX_SCORE, by_lists};
 use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::{ListSource, Verdict};
@@ -136,6 +137,39 @@ impl Batch {
         &self.seen[row * values..][..values]
     }
 
+    /// The transactions that a validator is to be asked about. Where that has no result, it is.
+    pub fn asks(&mut self, validator: &Validator) -> RowSet {
+        let came = self.machine.run(&validator.when, &self.fields);
+        came.holds | came.failed()
+    }
+
+    /// The transactions of which it is said as it must be which validators were asked.
+    pub fn asked_as_told(&mut self, rules: &Rules) -> RowSet {
+        let mut agree = self.fields.all();
+        for (number, validator) in rules.validators.iter().enumerate() {
+            let asks = self.asks(validator);
+            let first = rules.answers_from() + VALUES_EACH * number;
+            for row in 0..self.rows.len() {
+                let told = Answered::of(&self.seen(row)[first..][..VALUES_EACH]);
+                let was_asked = told.map(|told| told.state != AnswerState::NotAsked);
+                if was_asked != Some(asks >> row & 1 == 1) {
+                    agree &= !(1 << row);
+                }
+            }
+        }
+        agree
+    }
+
+    /// What a validator of the policy, by its place, answered of a transaction that was taken.
+    pub fn answer(&mut self, rules: &Rules, row: usize, validator: usize, answered: Answered) {
+        let first = rules.answers_from() + VALUES_EACH * validator;
+        let from_row = row * rules.values();
+        for (place, value) in (first..).zip(answered.values()) {
+            self.fields.see_again(row, place, value);
+            self.seen[from_row + place] = value;
+        }
+    }
+
     /// What was judged of a transaction.
     pub fn judgement(&self, row: usize) -> &Judgement {
         &self.rows[row].judged
@@ -193,8 +227,12 @@ impl Batch {
             return;
         }
         let has_shadow = rules.has_shadow();
-        for row in &mut self.rows {
+        let values = rules.values();
+        for (number, row) in self.rows.iter_mut().enumerate() {
             let Row { came, judged, .. } = row;
+            let degraded = !rules.validators.is_empty()
+                && rules.is_degraded(&self.seen[number * values..][..values]);
+            judged.decision.degraded = degraded;
             // What did not match has nothing that was not applied.
             for (exempt, matched) in judged.rules.exempt.iter_mut().zip(&judged.rules.matched) {
                 *exempt &= matched;
@@ -214,7 +252,8 @@ impl Batch {
             judged.rules.settled_by = settled_by;
             let Decision { matched_rules, .. } = judged.decision;
             let score = came.score();
-            judged.decision = Decision { verdict, reason, score, matched_rules, shadow_disagrees };
+            judged.decision =
+                Decision { verdict, reason, score, matched_rules, shadow_disagrees, degraded };
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod replay;
 mod rules;
 pub mod share;
 mod totals;
+pub mod validators;
 pub mod windows;
 
 pub use batch::{Batch, Judgement};
@@ -27,7 +28,7 @@ pub use rules::{
 pub use totals::{Cell, Matrix, RuleTotals, Totals, place};
 
 use crate::calendar::Zone;
-use catraca_wire::frame::{VERDICT_SHADOW_DISAGREES, Verdict};
+use catraca_wire::frame::{VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict};
 use catraca_wire::record::Reason;
 
 /// Bit of `matched_rules`: the payer is listed.
@@ -55,12 +56,16 @@ pub struct Decision {
     pub matched_rules: u64,
     /// With the rules in shadow the verdict would be another one.
     pub shadow_disagrees: bool,
+    /// An answer of a validator was missing, or old.
+    pub degraded: bool,
 }
 
 impl Decision {
     /// Flags that its record and its answer have.
-    pub const fn flags(&self) -> u8 {
-        if self.shadow_disagrees { VERDICT_SHADOW_DISAGREES } else { 0 }
+    pub fn flags(&self) -> u8 {
+        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
+        flag(self.shadow_disagrees, VERDICT_SHADOW_DISAGREES)
+            | flag(self.degraded, VERDICT_DEGRADED)
     }
 }
 
@@ -113,7 +118,7 @@ impl Policy {
         self.rules().windows.across_shards().is_some()
     }
 
-    /// How many values it reads: of windows, and behind them of lists.
+    /// How many values it reads: of windows, behind them of lists, and behind them of validators.
     pub const fn values(&self) -> usize {
         self.rules.values()
     }
@@ -147,7 +152,7 @@ const fn by_lists(payer: Party, payee: Party) -> Decision {
         (false, true) => (Verdict::Deny, Reason::PayeeListed, LISTED_SCORE),
         (true, true) => (Verdict::Deny, Reason::BothListed, LISTED_SCORE),
     };
-    Decision { verdict, reason, score, matched_rules, shadow_disagrees: false }
+    Decision { verdict, reason, score, matched_rules, shadow_disagrees: false, degraded: false }
 }
 
 #[cfg(test)]

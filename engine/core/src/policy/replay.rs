@@ -6,7 +6,7 @@ use super::{
 };
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue, read_windows};
-use catraca_wire::frame::{ListSource, VERDICT_SHADOW_DISAGREES};
+use catraca_wire::frame::{ListSource, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES};
 use catraca_wire::record::RecordHead;
 
 /// Payer and payee of a decision, as its record says that the lists knew them; `None` for a record whose
@@ -82,6 +82,10 @@ pub enum Difference {
     MatchedRules,
     /// Whether the rules in shadow would have come to another verdict.
     Shadow,
+    /// Whether it lacked an answer of a validator.
+    Degraded,
+    /// Which validators it says were asked.
+    Asked,
     /// What windows said can't be read, or is of other windows.
     Windows,
     /// What windows said is not what the payments before it in the log come to.
@@ -104,6 +108,8 @@ impl Difference {
             Self::Score => "score",
             Self::MatchedRules => "matched_rules",
             Self::Shadow => "shadow",
+            Self::Degraded => "degraded",
+            Self::Asked => "validators asked",
             Self::Windows => "windows",
             Self::WindowValues => "window_values",
             Self::ListValues => "list_values",
@@ -137,7 +143,8 @@ pub fn differences(
             decision.matched_rules != head.matched_rules.to_native() || sets(&rules) != sets(&seen),
             Difference::MatchedRules,
         ),
-        (decision.flags() != head.flags & VERDICT_SHADOW_DISAGREES, Difference::Shadow),
+        ((decision.flags() ^ head.flags) & VERDICT_SHADOW_DISAGREES != 0, Difference::Shadow),
+        ((decision.flags() ^ head.flags) & VERDICT_DEGRADED != 0, Difference::Degraded),
         (windows != (asked > 0).then_some(asked), Difference::Windows),
         (rules != seen && sets(&rules) == sets(&seen), Difference::Rules),
     ]

@@ -2,10 +2,11 @@
 
 use super::language::Program;
 use super::lists::Asked as LookedUp;
+use super::validators::{AnswerState, Answered, VALUES_EACH, Validator};
 use super::windows::{
     Asked, CheckpointFault, MAX_KEYS, MIN_KEYS, Span, Subject, Windows, WindowsFault,
 };
-use catraca_wire::extension::MAX_RULE_WORDS;
+use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
 use catraca_wire::frame::Verdict;
 use catraca_wire::transaction::Rail;
 use std::ops::RangeInclusive;
@@ -267,6 +268,8 @@ pub struct Rules {
     pub windows: WindowsAsked,
     /// What its conditions look up in lists: values behind those of windows.
     pub lists: Box<[LookedUp]>,
+    /// Whom it asks outside: two values of each, behind those of lists.
+    pub validators: Box<[Validator]>,
 }
 
 impl Default for Rules {
@@ -278,27 +281,83 @@ impl Default for Rules {
             listed: ListsDecide::Deny,
             windows: WindowsAsked::default(),
             lists: Box::default(),
+            validators: Box::default(),
         }
     }
 }
 
 impl Rules {
-    /// How many values its conditions read: of windows, and behind them of lists.
+    /// How many values its conditions read: of windows, behind them of lists, and behind them of validators.
     pub const fn values(&self) -> usize {
+        self.answers_from() + VALUES_EACH * self.validators.len()
+    }
+
+    /// The place of the first value of a validator.
+    pub const fn answers_from(&self) -> usize {
         self.windows.asked.len() + self.lists.len()
+    }
+
+    /// The validator whose answer a value is, and how it stands with that otherwise: by the value's place.
+    fn validator_at(&self, place: usize) -> Option<(&Validator, bool)> {
+        let behind = place.checked_sub(self.answers_from())?;
+        let validator = self.validators.get(behind / VALUES_EACH)?;
+        Some((validator, behind % VALUES_EACH == 0))
     }
 
     /// A value that its conditions read, as it is written, by its place.
     pub fn value_name(&self, place: usize) -> String {
-        match self.windows.asked.get(place) {
-            Some(asked) => asked.name(),
-            None => self.lists[place - self.windows.asked.len()].name(),
+        match (self.windows.asked.get(place), self.validator_at(place)) {
+            (Some(asked), _) => asked.name(),
+            (None, Some((validator, true))) => format!("validator(\"{}\")", validator.id),
+            (None, Some((validator, false))) => format!("state of validator(\"{}\")", validator.id),
+            (None, None) => self.lists[place - self.windows.asked.len()].name(),
         }
     }
 
     /// A number of a value's unit, for people.
     pub fn value_text(&self, place: usize, number: i64) -> String {
-        self.windows.asked.get(place).map_or_else(|| number.to_string(), |asked| asked.text(number))
+        match (self.windows.asked.get(place), self.validator_at(place)) {
+            (Some(asked), _) => asked.text(number),
+            (None, Some((validator, true))) => validator.text(number),
+            (None, Some((_, false))) => match AnswerState::from_code(number) {
+                Some(state) => state.name().to_owned(),
+                None => number.to_string(),
+            },
+            (None, None) => number.to_string(),
+        }
+    }
+
+    /// Whether a decision that sees these values lacked an answer that counts.
+    pub fn is_degraded(&self, values: &[WindowValue]) -> bool {
+        let answers = values[self.answers_from()..].chunks_exact(VALUES_EACH);
+        self.validators.iter().zip(answers).any(|(validator, values)| {
+            validator.degrades && Answered::of(values).is_some_and(Answered::is_degraded)
+        })
+    }
+
+    /// Says of each validator that it was not asked: in values that a decision sees.
+    pub fn ask_nobody(&self, values: &mut [WindowValue]) {
+        for of_validator in values[self.answers_from()..].chunks_exact_mut(VALUES_EACH) {
+            of_validator.copy_from_slice(&Answered::NOT_ASKED.values());
+        }
+    }
+
+    /// Says of each validator what another policy recorded that asks one of the same name for the same words; that it
+    /// was not asked where there is none.
+    pub fn take_answers(&self, values: &mut [WindowValue], of: &Self, recorded: &[WindowValue]) {
+        self.ask_nobody(values);
+        let answers = values[self.answers_from()..].chunks_exact_mut(VALUES_EACH);
+        for (validator, into) in self.validators.iter().zip(answers) {
+            let is_same =
+                |other: &Validator| other.id == validator.id && other.words == validator.words;
+            let place = of.validators.iter().position(is_same);
+            let from = place.and_then(|place| {
+                recorded.get(of.answers_from() + VALUES_EACH * place..)?.get(..VALUES_EACH)
+            });
+            if let Some(from) = from {
+                into.copy_from_slice(from);
+            }
+        }
     }
 
     /// Whether one is in shadow.

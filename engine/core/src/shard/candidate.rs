@@ -177,7 +177,9 @@ impl Candidate {
             let facts =
                 Facts { transaction: &transaction, payer, payee, decided_at_ns, offset_minutes };
             let values = &mut self.values[..self.policy.values()];
-            self.named.look_up(&facts, &mut values[asked..]);
+            let looked_up = self.named.values();
+            self.named.look_up(&facts, &mut values[asked..][..looked_up]);
+            self.policy.rules().ask_nobody(values);
             self.batch.push(&facts, true, values);
             if let Some(exempt) = self.named.exempt(&facts) {
                 self.batch.exempt(&exempt);

@@ -189,8 +189,9 @@ impl<B: BlockMemory> Shard<B> {
         place: usize,
         now: Now,
     ) -> bool {
-        let looked_up = self.named.values();
-        let Some(seen) = self.payments.read(place, looked_up) else { return false };
+        let (looked_up, rules) = (self.named.values(), self.policy.rules());
+        let others = rules.values() - rules.windows.asked.len();
+        let Some(seen) = self.payments.read(place, others) else { return false };
         let has_rules = self.policy.version() > 0;
         if has_rules {
             let event_time_ns = transaction.event_time_ns.to_native();
@@ -206,8 +207,9 @@ impl<B: BlockMemory> Shard<B> {
             decided_at_ns: now.wall_ns,
             offset_minutes: self.offset.minutes,
         };
-        let windows = seen.len() - looked_up;
-        self.named.look_up(&facts, &mut seen[windows..]);
+        let windows = seen.len() - others;
+        self.named.look_up(&facts, &mut seen[windows..][..looked_up]);
+        self.policy.rules().ask_nobody(seen);
         self.batch.push(&facts, has_rules, seen);
         if let Some(exempt) = self.named.exempt(&facts) {
             self.batch.exempt(&exempt);

@@ -433,10 +433,15 @@ fn check(text: &[u8]) -> Result<PolicyFile, Refused> {
     let failed = |why: String| Refused(ErrorCode::Failed, why);
     let text =
         std::str::from_utf8(text).map_err(|_| failed("the policy is no UTF-8".to_owned()))?;
-    policy_file::parse(text).map_err(|faults| {
+    let file = policy_file::parse(text).map_err(|faults| {
         let first = faults
             .first()
             .map_or_else(String::new, |fault| format!("line {}: {}", fault.line, fault.message));
         failed(format!("the policy is refused, {} faults; {first}", faults.len()))
-    })
+    })?;
+    if let Some(service) = file.services.first() {
+        let why = format!("the policy asks the validator {}, and this node asks none", service.id);
+        return Err(failed(why));
+    }
+    Ok(file)
 }

@@ -4,10 +4,13 @@
 mod place;
 mod rule;
 mod text;
+mod validator;
 
 pub use place::PolicyFault;
+pub use validator::MAX_WAIT_MS;
 
 use crate::time_zone;
+use crate::validators::spec::Service;
 use catraca_core::calendar::{DEFAULT_ZONE, Zone};
 use catraca_core::log::policies::{
     MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText as LoggedPolicy,
@@ -44,6 +47,8 @@ pub struct PolicyFile {
     pub rules: Rules,
     /// What people are to know of each rule, in their order.
     pub notes: Vec<RuleNotes>,
+    /// How each validator is asked, in the order of the rules' validators.
+    pub services: Vec<Service>,
 }
 
 /// What people are to know of a rule.
@@ -133,8 +138,14 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
     let thresholds = reading.top_thresholds(parsed.thresholds.as_ref());
     let segments = reading.segments(&parsed.segment, parsed.thresholds.as_ref());
     let (keys, mut asking) = reading.windows(parsed.windows.as_ref());
-    let (mut rules, notes) = reading.rules(&parsed.rule, &mut asking);
-    rules.iter_mut().for_each(|rule| rule.when.link(asking.asked().len()));
+    let mut validators = reading.validators(&parsed.validator, &mut asking);
+    let (mut rules, mut notes) = reading.rules(&parsed.rule, &mut asking);
+    reading.fallbacks(&validators, &mut asking, &mut rules, &mut notes);
+    let of_rules = rules.iter_mut().map(|rule| &mut rule.when);
+    let of_validators = validators.deciding.iter_mut().map(|validator| &mut validator.when);
+    for when in of_rules.chain(of_validators) {
+        when.link(asking.asked().len(), asking.looked_up().len());
+    }
     let windows = WindowsAsked { asked: asking.asked().into(), keys };
     reading.hold_to_memory(&windows);
     let listed = match parsed.listed {
@@ -157,8 +168,10 @@ pub fn parse(text: &str) -> Result<PolicyFile, Vec<PolicyFault>> {
                 listed,
                 windows,
                 lists: asking.looked_up().into(),
+                validators: validators.deciding.into(),
             },
             notes,
+            services: validators.services,
         }),
         _ => Err(faults),
     }

@@ -1,3 +1,5 @@
+mod validators;
+
 use super::*;
 use catraca_core::calendar::day_number;
 use catraca_core::policy::windows::Span;

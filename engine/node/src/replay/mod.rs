@@ -13,7 +13,7 @@ pub use history::{History, ListsThen, LoggedPolicy};
 pub use labels::{Decisions, Labelled, Labels, MAX_LABELS};
 pub use named::looked_up;
 pub use truth::{MATURE_AFTER_DAYS, Score, Scores, Skipped, Truth};
-pub use what_if::{Changed, WhatIf};
+pub use what_if::{Changed, WhatIf, take_answers};
 pub use windows::{MAX_WINDOW_SETS, windows_at};
 
 use crate::log_files::LogReader;
@@ -304,12 +304,14 @@ impl<'h> Replay<'h> {
             replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen, &exempt);
         }
         policy.judge(&mut self.batch);
+        let asked_agree = self.batch.asked_as_told(policy.rules());
         self.found.decisions += together.len() as u64;
         for (row, Row { head, extension, windows_agree, .. }) in together.iter().enumerate() {
             let judged = self.batch.judgement(row);
             let mut in_what = differences(policy, judged, head, extension);
             in_what.extend((!windows_agree).then_some(Difference::WindowValues));
             in_what.extend((lists_agree >> row & 1 == 0).then_some(Difference::ListValues));
+            in_what.extend((asked_agree >> row & 1 == 0).then_some(Difference::Asked));
             if in_what.is_empty() {
                 continue;
             }

@@ -83,7 +83,7 @@ impl NamedThen {
         (recorded, seen): (&[WindowValue], &RulesSeen),
     ) -> bool {
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
-        let looked_up = &recorded[policy.window_values()..];
+        let looked_up = &recorded[policy.window_values()..policy.rules().answers_from()];
         let values = &mut values[..looked_up.len()];
         let (now_exempt, is_known) = self.see(history, policy, head, parties, values);
         let share = |number: usize| policy.rules().rules[number].share_permille;

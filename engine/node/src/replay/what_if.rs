@@ -7,8 +7,9 @@ use crate::policy_file::PolicyFile;
 use catraca_core::calendar::LocalOffset;
 use catraca_core::policy::replay;
 use catraca_core::policy::{Batch, Policy, Totals};
-use catraca_wire::extension::WindowValue;
+use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{Verdict, text_of};
+use catraca_wire::record::RecordHead;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -86,15 +87,17 @@ impl WhatIf {
         batch.clear();
         let values = policy.window_values();
         let mut seen = vec![WindowValue::Evicted; policy.values()];
-        for (row, Row { head, parties, .. }) in together.iter().enumerate() {
+        for (row, Row { head, extension, parties, .. }) in together.iter().enumerate() {
             // Its zone may be another one than that of the policy that decided.
             let event_time_ns = head.transaction.event_time_ns.to_native();
             if !self.offset.holds(event_time_ns) {
                 self.offset = policy.zone().offset_at(event_time_ns);
             }
-            let (own, looked_up) = seen.split_at_mut(values);
+            let (own, others) = seen.split_at_mut(values);
+            let looked_up = &mut others[..policy.rules().lists.len()];
             own.copy_from_slice(&windows[row * values..][..values]);
             let (exempt, _) = self.named.see(history, &policy, head, *parties, looked_up);
+            take_answers(&policy, history, head, extension, &mut seen);
             replay::push(batch, &policy, head, self.offset.minutes, *parties, &seen, &exempt);
         }
         policy.judge(batch);
@@ -133,5 +136,27 @@ impl WhatIf {
                 }
             }
         }
+    }
+}
+
+/// What validators are taken to have answered: nobody is asked again, so it is what was recorded of validators of
+/// the same names.
+pub fn take_answers(
+    policy: &Policy,
+    history: &History,
+    head: &RecordHead,
+    extension: &[u8],
+    seen: &mut [WindowValue],
+) {
+    if policy.rules().validators.is_empty() {
+        return;
+    }
+    let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
+    match history.policy_of(head.policy_version.to_native()) {
+        Some(decided_by) => {
+            let recorded = replay::recorded_values(decided_by, extension, &mut values);
+            policy.rules().take_answers(seen, decided_by.rules(), recorded);
+        }
+        None => policy.rules().ask_nobody(seen),
     }
 }

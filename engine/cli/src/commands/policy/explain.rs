@@ -15,7 +15,7 @@ use catraca_core::policy::{Batch, Judgement, Policy, RuleVerdict, RuleWords};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::lookup::{self, Query, StoredRecord};
 use catraca_node::policy_file::PolicyFile;
-use catraca_node::replay::{History, looked_up, windows_at};
+use catraca_node::replay::{History, looked_up, take_answers, windows_at};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, RulesSeen, WindowValue};
 use catraca_wire::frame::transaction_id;
 use catraca_wire::record::Reason;
@@ -129,6 +129,8 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
                 let mut seen = windows_at(&log, &policy, key, place).map_err(Failure::failed)?;
                 let (looked_up, exempt) = looked_up(&history, &policy, &record.head);
                 seen.extend(looked_up);
+                seen.resize(policy.values(), WindowValue::Missing);
+                take_answers(&policy, &history, &record.head, &record.extension, &mut seen);
                 (seen, exempt)
             }
         };

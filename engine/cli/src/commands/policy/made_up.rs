@@ -4,13 +4,15 @@ use super::made_up_lists::{self, MadeUpLists};
 use catraca_core::calendar::Zone;
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::share::ShareKey;
+use catraca_core::policy::validators::{AnswerState, Answered, Validator};
 use catraca_core::policy::windows::{Past, WindowsKey};
-use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy, RuleWords};
+use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy, RuleWords, Rules};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{ListSource, TransactionFields, Verdict};
 use catraca_wire::transaction::{Channel, Rail};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// What is made up of a payment. Whatever is left out is what an ordinary one has, or missing where a
@@ -43,6 +45,8 @@ pub(super) struct MadeUp {
     lists: MadeUpLists,
     /// Rules that are not applied to it, by their ids.
     exempt: Vec<String>,
+    /// What validators answer, by their ids: a word or a number.
+    answers: BTreeMap<String, Answer>,
     /// What was paid before, in this order.
     before: Vec<Before>,
 }
@@ -75,6 +79,35 @@ enum VerdictBefore {
     Approve,
     Review,
     Deny,
+}
+
+/// What a validator answers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Word(String),
+    Number(i64),
+}
+
+impl Answer {
+    /// As conditions see it; `None` where the validator never says so.
+    fn of(&self, validator: &Validator) -> Option<i64> {
+        match self {
+            Self::Number(number) => validator.words.is_empty().then_some(*number),
+            Self::Word(word) => {
+                validator.words.iter().position(|known| known == word).map(|place| place as i64)
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Word(word) => write!(f, "{word:?}"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// Most payments before one.
@@ -111,6 +144,7 @@ impl Default for MadeUp {
             ip: String::new(),
             lists: MadeUpLists::new(),
             exempt: Vec::new(),
+            answers: BTreeMap::new(),
             before: Vec::new(),
         }
     }
@@ -145,14 +179,45 @@ impl MadeUp {
         };
         let windows = seen.len();
         seen.resize(policy.values(), WindowValue::Evicted);
+        let answers = policy.rules().answers_from();
         InForce::new(&named, policy.rules(), ShareKey::unknown())
-            .look_up(&facts, &mut seen[windows..]);
+            .look_up(&facts, &mut seen[windows..answers]);
+        policy.rules().ask_nobody(&mut seen);
         let mut batch = Batch::new();
         batch.push(&facts, policy.version() > 0, &seen);
         batch.exempt(&self.exempt(policy)?);
+        self.answers(policy.rules(), &mut batch)?;
         policy.judge(&mut batch);
         let judged = *batch.judgement(0);
         Ok((batch, judged))
+    }
+
+    /// What validators say of it; nothing in time where none is given.
+    fn answers(&self, rules: &Rules, batch: &mut Batch) -> Result<(), String> {
+        let is_one = |id: &String| rules.validators.iter().any(|validator| validator.id == *id);
+        if let Some(unknown) = self.answers.keys().find(|id| !is_one(id)) {
+            return Err(format!("answers: the policy has no validator {unknown}"));
+        }
+        for (number, validator) in rules.validators.iter().enumerate() {
+            let given = self.answers.get(&validator.id);
+            if batch.asks(validator) == 0 {
+                if given.is_some() {
+                    return Err(format!("answers: {} is not asked about it", validator.id));
+                }
+                continue;
+            }
+            let answered = match given {
+                None => Answered::NONE,
+                Some(given) => {
+                    let answer = given.of(validator).ok_or_else(|| {
+                        format!("answers: {} never answers {given}", validator.id)
+                    })?;
+                    Answered { state: AnswerState::Fresh, answer: Some(answer) }
+                }
+            };
+            batch.answer(rules, 0, number, answered);
+        }
+        Ok(())
     }
 
     /// The rules that are not applied to it.

@@ -10,6 +10,7 @@
 use super::error::{Fault, Span as Place};
 use super::fields::{Field, Type, Unit};
 use crate::policy::lists::{Asked as LookedUp, KeyField, MAX_ASKED as MAX_LOOKED_UP};
+use crate::policy::validators::{MAX_VALIDATORS, VALUES_EACH};
 use crate::policy::windows::{
     Asked, ESTIMATED, Filter, Function, MAX_ASKED, Member, SET_MAX, Span, Subject, WindowSpec,
 };
@@ -73,18 +74,36 @@ pub struct Asking {
     night: (u8, u8),
     asked: Vec<Asked>,
     looked_up: Vec<LookedUp>,
+    validators: Vec<Declared>,
+}
+
+/// A validator that conditions may read.
+#[derive(Debug, Clone)]
+pub(super) struct Declared {
+    id: String,
+    /// What it may answer; none where it answers a number.
+    pub words: Box<[String]>,
 }
 
 /// The place of the first value that is looked up, until it is known how many values windows have.
 pub(super) const LISTS_FROM: u8 = 128;
 const _: () = assert!(MAX_ASKED <= LISTS_FROM as usize);
-const _: () = assert!(MAX_LOOKED_UP <= (u8::MAX - LISTS_FROM) as usize);
+const _: () = assert!(MAX_LOOKED_UP <= (VALIDATORS_FROM - LISTS_FROM) as usize);
+
+/// The place of the first value of a validator, until it is known how many others there are: of each its answer,
+/// and behind it how it stands with that.
+pub(super) const VALIDATORS_FROM: u8 = 192;
+const _: () = assert!(MAX_VALIDATORS * VALUES_EACH <= (u8::MAX - VALIDATORS_FROM) as usize);
 
 /// A value that a condition asks for, by its place.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Value<'a> {
     Window(&'a Asked),
     List(&'a LookedUp),
+    /// What a validator answered, and its place among those of the policy.
+    Answer(&'a Declared, u8),
+    /// How it stands with that.
+    AnswerState(&'a Declared),
 }
 
 impl Value<'_> {
@@ -93,13 +112,16 @@ impl Value<'_> {
         match self {
             Self::Window(asked) => asked.name(),
             Self::List(asked) => asked.name(),
+            Self::Answer(validator, _) => format!("validator(\"{}\")", validator.id),
+            Self::AnswerState(validator) => format!("no_answer(validator(\"{}\"))", validator.id),
         }
     }
 
     pub const fn ty(self) -> Type {
         match self {
             Self::Window(asked) => asked.ty(),
-            Self::List(_) => Type::Int(Unit::Plain),
+            Self::Answer(validator, place) if !validator.words.is_empty() => Type::Answer(place),
+            Self::List(_) | Self::Answer(..) | Self::AnswerState(_) => Type::Int(Unit::Plain),
         }
     }
 
@@ -107,7 +129,8 @@ impl Value<'_> {
     pub const fn is_optional(self) -> bool {
         match self {
             Self::Window(asked) => asked.is_optional(),
-            Self::List(_) => true,
+            Self::List(_) | Self::Answer(..) => true,
+            Self::AnswerState(_) => false,
         }
     }
 
@@ -116,7 +139,7 @@ impl Value<'_> {
     pub const fn field(self) -> Option<Field> {
         match self {
             Self::Window(asked) => asked.window.subject.field(),
-            Self::List(_) => None,
+            Self::List(_) | Self::Answer(..) | Self::AnswerState(_) => None,
         }
     }
 
@@ -125,6 +148,7 @@ impl Value<'_> {
         match self {
             Self::Window(asked) => format!("has({})", asked.name()),
             Self::List(asked) => format!("{} in list(\"{}\")", asked.key.name(), asked.list),
+            Self::Answer(..) | Self::AnswerState(_) => format!("has({})", self.name()),
         }
     }
 }
@@ -138,7 +162,7 @@ impl Default for Asking {
 impl Asking {
     /// Nothing so far, where a night is from one local hour to another.
     pub const fn new(night: (u8, u8)) -> Self {
-        Self { night, asked: Vec::new(), looked_up: Vec::new() }
+        Self { night, asked: Vec::new(), looked_up: Vec::new(), validators: Vec::new() }
     }
 
     /// What is asked of windows: conditions read a value by its place here.
@@ -153,10 +177,48 @@ impl Asking {
     }
 
     pub(super) fn value(&self, place: u8) -> Value<'_> {
+        if let Some(place) = place.checked_sub(VALIDATORS_FROM) {
+            let number = place / VALUES_EACH as u8;
+            let validator = &self.validators[usize::from(number)];
+            return match place % VALUES_EACH as u8 {
+                0 => Value::Answer(validator, number),
+                _ => Value::AnswerState(validator),
+            };
+        }
         match place.checked_sub(LISTS_FROM) {
             None => Value::Window(&self.asked[usize::from(place)]),
             Some(place) => Value::List(&self.looked_up[usize::from(place)]),
         }
+    }
+
+    /// What the conditions behind this may read of a validator; `false` where there is no room for one more. One
+    /// without words answers a number.
+    pub fn declare(&mut self, id: &str, words: &[String]) -> bool {
+        let has_room = self.validators.len() < MAX_VALIDATORS
+            && self.hold_to_most(Place { start: 0, end: 0 }, 0, 1).is_ok();
+        if has_room {
+            self.validators.push(Declared { id: id.to_owned(), words: words.into() });
+        }
+        has_room
+    }
+
+    /// The place of a validator's answer, by its name, which stands there without its quotes.
+    pub(super) fn answer_of(&self, id: &str, at: Place) -> Result<u8, Fault> {
+        let place = self.validators.iter().position(|known| known.id == id);
+        place.map(|place| VALIDATORS_FROM + (VALUES_EACH * place) as u8).ok_or_else(|| {
+            let known: Vec<_> = self.validators.iter().map(|known| known.id.as_str()).collect();
+            let help = match known[..] {
+                [] => "declare it by [[validator]]; conditions of validators read no others"
+                    .to_owned(),
+                _ => format!("there are {}", known.join(", ")),
+            };
+            Fault::new(at, format!("there is no validator {id:?}"), help)
+        })
+    }
+
+    /// The words that a validator may answer.
+    pub(super) fn words_of(&self, validator: u8) -> &[String] {
+        &self.validators[usize::from(validator)].words
     }
 
     /// The place of what is looked up: a key of the payment, in the list of a name, which stands there
@@ -196,12 +258,13 @@ impl Asking {
 
     /// There is room for one more value of a kind, of which there are so many, and of all.
     fn hold_to_most(&self, at: Place, have: usize, most: usize) -> Result<(), Fault> {
-        let all = self.asked.len() + self.looked_up.len();
+        let of_validators = VALUES_EACH * self.validators.len();
+        let all = self.asked.len() + self.looked_up.len() + of_validators;
         if have < most && all < MAX_WINDOW_VALUES {
             return Ok(());
         }
         let message = format!(
-            "the policy asks for more than {most} such values, or for more than {MAX_WINDOW_VALUES} of windows and lists"
+            "the policy asks for more than {most} such values, or for more than {MAX_WINDOW_VALUES} of windows, lists and validators"
         );
         Err(Fault::new(at, message, "ask for fewer"))
     }

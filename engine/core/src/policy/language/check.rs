@@ -1,5 +1,6 @@
 //! Types, units and constants of a parsed condition; then it is a program. One pass over the tree.
 
+mod answers;
 mod constants;
 mod texts;
 mod windows;
@@ -168,6 +169,7 @@ impl Check<'_> {
                 self.windows.push(place);
                 self.push(Type::Int(Unit::Plain), span, first, Step::Window(place));
             }
+            NodeKind::Answer { name } => self.answer(span, name)?,
             NodeKind::HasWindow => {
                 let x = self.pop();
                 self.state(span, &x, State::Has)?;
@@ -299,6 +301,7 @@ impl Check<'_> {
                     format!("such texts have 1 to {MAX_TEXT_LEN} ASCII characters"),
                 )
             }),
+            Type::Answer(validator) => self.answered_word(span, validator, text),
             other => Err(Fault::new(
                 span,
                 format!("a text is compared with {}", other.name()),
@@ -461,10 +464,14 @@ impl Check<'_> {
         if let Some((_, state)) = windows::STATES.iter().find(|(known, _)| *known == written) {
             return self.state(span, &x, *state);
         }
+        if written == answers::NO_ANSWER {
+            return self.no_answer(span, &x);
+        }
         let Some(&(_, unit, worth)) = FUNCTIONS.iter().find(|(known, ..)| *known == written) else {
             let known: Vec<_> = FUNCTIONS.iter().map(|(name, ..)| *name).collect();
             let message = format!("there is no function {written}");
-            let help = format!("there are has, known, exact, ratio, {}", known.join(", "));
+            let help =
+                format!("there are has, known, exact, no_answer, ratio, {}", known.join(", "));
             return Err(Fault::new(name, message, help));
         };
         let (Type::Int(Unit::Plain), Some(value)) = (x.ty, x.constant) else {
@@ -473,23 +480,5 @@ impl Check<'_> {
         };
         let value = value.checked_mul(worth);
         self.fold(Type::Int(unit), span, x.first, value)
-    }
-
-    fn affix(&mut self, kind: NodeKind, span: Span) -> Result<(), Fault> {
-        let (argument, x) = (self.pop(), self.pop());
-        if x.ty != Type::Text {
-            let message = format!("{} is no text", x.ty.name());
-            return Err(Fault::new(x.span, message, "compare it by =="));
-        }
-        let bytes = self.quoted(argument.span, Type::Text)? as u64;
-        self.steps.truncate(argument.first);
-        let len = 8 - bytes.trailing_zeros() / 8;
-        let step = if kind == NodeKind::StartsWith {
-            Step::Begins { mask: u64::MAX << (64 - 8 * len), bytes }
-        } else {
-            Step::Ends { len, bytes: bytes >> (64 - 8 * len) }
-        };
-        self.push(Type::Bool, span, x.first, step);
-        Ok(())
     }
 }

@@ -47,6 +47,8 @@ pub(super) enum Type {
     Text,
     /// Something that can only be the same as another of its kind.
     Opaque(&'static str),
+    /// What a validator answered, by its place among those of the policy: one of its words.
+    Answer(u8),
     /// A text that stands in the condition, before it is known what it is compared with.
     Quoted,
 }
@@ -62,6 +64,7 @@ impl Type {
             }
             Self::Text | Self::Quoted => "a text".to_owned(),
             Self::Opaque(kind) => kind.to_owned(),
+            Self::Answer(_) => "an answer of a validator".to_owned(),
         }
     }
 }
@@ -195,7 +198,7 @@ impl Type {
             Self::Bool => (value != 0).to_string(),
             Self::Int(Unit::Centavos) => format!("{value} centavos"),
             Self::Int(Unit::Seconds) => format!("{value} seconds"),
-            Self::Int(_) => value.to_string(),
+            Self::Int(_) | Self::Answer(_) => value.to_string(),
             Self::Word(words) => words
                 .iter()
                 .find(|(_, code)| *code == value)

@@ -1,6 +1,7 @@
 //! Tokens to a tree in postfix order: what an operator works on stands before it, so that whoever goes
 //! over the tree needs no recursion, however long a chain of operators is.
 
+mod answers;
 mod lists;
 
 use super::MAX_DEPTH;
@@ -100,6 +101,8 @@ pub(super) enum NodeKind {
     InList { key: Span, name: Span },
     /// `list("…")[x]`: the number that a list has for a key of the payment; likewise.
     ListNumber { key: Span, name: Span },
+    /// `validator("…")`: what a validator answered; the span of the name has its quotes.
+    Answer { name: Span },
     /// A function of the one before.
     Call { name: Span },
     /// A value of a window, as `payer.count("1h")`: its function, and its arguments among the constants.
@@ -375,7 +378,7 @@ impl<'t> Parser<'t> {
             if self.written(first) == "has" {
                 let name = self.next();
                 let argument = self.dotted(name)?;
-                let is_window = self.window(argument)?.is_some();
+                let is_window = self.window(argument)?.is_some() || self.answer(name)?.is_some();
                 let end = self.expect(")", "has() takes one field: has(tx.device)")?;
                 let span = first.span.to(end.span);
                 let kind = match is_window {
@@ -386,6 +389,10 @@ impl<'t> Parser<'t> {
             }
             if self.written(first) == "list" {
                 let span = self.list_number(first)?;
+                return self.methods(span);
+            }
+            if self.written(first) == answers::VALIDATOR {
+                let span = self.answer_behind(first)?;
                 return self.methods(span);
             }
             self.expression(0)?;

@@ -1,7 +1,7 @@
 //! A condition as a flat program over a batch: no jumps, no recursion, no allocation when it runs. Each
 //! step does its work for all rows, so that a program costs the same whatever they hold.
 
-use super::asking::LISTS_FROM;
+use super::asking::{LISTS_FROM, VALIDATORS_FROM};
 use super::fields::{Field, Type};
 use super::parse::Binary;
 use super::rows::{ROWS, Rows};
@@ -124,10 +124,13 @@ impl Program {
         &self.windows
     }
 
-    /// Puts what it looks up in lists behind so many values of windows: once these are known.
-    pub fn link(&mut self, windows: usize) {
+    /// Puts what it looks up in lists behind so many values of windows, and what validators answer behind so many of
+    /// lists: once these are known.
+    pub fn link(&mut self, windows: usize, lists: usize) {
         let move_place = |place: &mut u8| {
-            if let Some(list) = place.checked_sub(LISTS_FROM) {
+            if let Some(answer) = place.checked_sub(VALIDATORS_FROM) {
+                *place = (windows + lists) as u8 + answer;
+            } else if let Some(list) = place.checked_sub(LISTS_FROM) {
                 *place = windows as u8 + list;
             }
         };

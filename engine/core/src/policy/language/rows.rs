@@ -39,6 +39,22 @@ struct Window {
     missing: RowSet,
 }
 
+impl Window {
+    /// Sets the value of a row that is in none of the sets.
+    #[inline]
+    fn set(&mut self, row: usize, value: WindowValue) {
+        let (number, set) = match value {
+            WindowValue::Present(number) => (number, &mut self.exact),
+            WindowValue::Saturated(number) => (number, &mut self.at_least),
+            WindowValue::Estimated(number) => (number, &mut self.estimated),
+            WindowValue::Missing => (0, &mut self.missing),
+            WindowValue::Evicted => return,
+        };
+        self.numbers[row] = number;
+        *set |= 1 << row;
+    }
+}
+
 impl Default for Rows {
     fn default() -> Self {
         Self {
@@ -99,16 +115,19 @@ impl Rows {
         }
         assert_eq!(self.windows.len(), values.len(), "rows of a batch see the same windows");
         for (window, value) in self.windows.iter_mut().zip(values) {
-            let (number, set) = match *value {
-                WindowValue::Present(number) => (number, &mut window.exact),
-                WindowValue::Saturated(number) => (number, &mut window.at_least),
-                WindowValue::Estimated(number) => (number, &mut window.estimated),
-                WindowValue::Missing => (0, &mut window.missing),
-                WindowValue::Evicted => continue,
-            };
-            window.numbers[row] = number;
-            *set |= 1 << row;
+            window.set(row, *value);
         }
+    }
+
+    /// Sets one value of a row anew.
+    pub fn see_again(&mut self, row: usize, place: usize, value: WindowValue) {
+        let window = &mut self.windows[place];
+        let others = !(1 << row);
+        window.exact &= others;
+        window.estimated &= others;
+        window.at_least &= others;
+        window.missing &= others;
+        window.set(row, value);
     }
 
     fn window(&self, place: u8) -> &Window {

@@ -1,6 +1,10 @@
 //! Texts of a condition as values, and names that are near each other.
 
-use super::super::fields::{MAX_TEXT_LEN, Words};
+use super::super::error::{Fault, Span};
+use super::super::fields::{MAX_TEXT_LEN, Type, Words};
+use super::super::parse::NodeKind;
+use super::super::program::Step;
+use super::Check;
 
 pub(super) fn word(words: Words, text: &str) -> Option<i64> {
     words.iter().find(|(word, _)| *word == text).map(|(_, code)| *code)
@@ -27,4 +31,25 @@ pub(super) fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+impl Check<'_> {
+    /// `x.startsWith("…")` and `x.endsWith("…")`.
+    pub(super) fn affix(&mut self, kind: NodeKind, span: Span) -> Result<(), Fault> {
+        let (argument, x) = (self.pop(), self.pop());
+        if x.ty != Type::Text {
+            let message = format!("{} is no text", x.ty.name());
+            return Err(Fault::new(x.span, message, "compare it by =="));
+        }
+        let bytes = self.quoted(argument.span, Type::Text)? as u64;
+        self.steps.truncate(argument.first);
+        let len = 8 - bytes.trailing_zeros() / 8;
+        let step = if kind == NodeKind::StartsWith {
+            Step::Begins { mask: u64::MAX << (64 - 8 * len), bytes }
+        } else {
+            Step::Ends { len, bytes: bytes >> (64 - 8 * len) }
+        };
+        self.push(Type::Bool, span, x.first, step);
+        Ok(())
+    }
 }

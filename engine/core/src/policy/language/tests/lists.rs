@@ -15,7 +15,7 @@ fn comes_of(text: &str, value: WindowValue) -> Outcome {
     let mut asking = Asking::default();
     let mut program = compile_into(text, &mut asking).unwrap_or_else(|f| panic!("{text}: {f:?}"));
     assert_eq!(asking.looked_up().len(), 1, "{text}");
-    program.link(asking.asked().len());
+    program.link(asking.asked().len(), asking.looked_up().len());
     let mut rows = Rows::default();
     rows.push();
     rows.set(Field::Amount, 500);
@@ -60,7 +60,7 @@ fn each_key_in_each_list_is_asked_once_behind_the_windows() {
         [KeyField::PayerDocument, KeyField::PayeeDocument, KeyField::Device, KeyField::Ip];
     assert_eq!(asked, expected);
     let places = programs.each_mut().map(|program| {
-        program.link(asking.asked().len());
+        program.link(asking.asked().len(), asking.looked_up().len());
         program.windows().to_vec()
     });
     assert_eq!(places, [vec![1, 2], vec![0, 1], vec![3, 4]]);
@@ -112,5 +112,9 @@ fn a_policy_asks_for_so_many_values_at_most() {
         compile_into(&format!("payer.count('{minutes}m') > 1"), &mut asking).expect("room");
     }
     let told = compile_into("payer.count('65m') > 1", &mut asking).expect_err("no room");
-    assert!(told.message.contains("more than 128 of windows and lists"), "{}", told.message);
+    assert!(
+        told.message.contains("more than 128 of windows, lists and validators"),
+        "{}",
+        told.message
+    );
 }

@@ -1,0 +1,3 @@
+//! Services outside that a policy asks about a payment.
+
+pub mod spec;
