@@ -10,11 +10,16 @@
 mod activation;
 mod label;
 mod list;
+mod validators;
 mod windows;
 
 pub use activation::ActivatedBy;
 pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
 pub use list::{ChangedEntry, LIST_CHANGE_LEN, ListChange, MAX_LIST_ENTRIES_AT_ONCE};
+pub use validators::{
+    AnswerSource, AskedValidator, BreakerState, MAX_ASKED_VALIDATORS, MAX_VALIDATORS_SECTION_LEN,
+    NoAnswer, read_asked, write_asked,
+};
 pub use windows::{
     MAX_WINDOW_VALUES, MAX_WINDOWS_SECTION_LEN, WindowValue, read_windows, write_windows,
 };
@@ -36,6 +41,8 @@ pub const SECTION_LABEL: u16 = 4;
 pub const SECTION_LIST: u16 = 5;
 /// Section of who took a policy into force.
 pub const SECTION_ACTIVATION: u16 = 6;
+/// Section of the validators that were asked.
+pub const SECTION_VALIDATORS: u16 = 7;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;
@@ -149,38 +156,49 @@ impl RulesSeen {
     }
 }
 
-/// The extension of a decision: what its rules came to, and what windows said.
+/// Length of the longest extension of a decision, bytes.
+const MAX_DECISION_LEN: usize =
+    MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN + MAX_VALIDATORS_SECTION_LEN;
+
+/// The extension of a decision: what its rules came to, what windows said, and who was asked.
 #[derive(Debug, Clone)]
 pub struct DecisionExtension {
-    bytes: Box<[u8; MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN]>,
+    bytes: Box<[u8; MAX_DECISION_LEN]>,
 }
 
 impl Default for DecisionExtension {
     fn default() -> Self {
-        Self { bytes: Box::new([0; MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN]) }
+        Self { bytes: Box::new([0; MAX_DECISION_LEN]) }
     }
 }
 
-const _: () = assert!(
-    MAX_RULES_SECTION_LEN + MAX_WINDOWS_SECTION_LEN <= crate::record::MAX_EXTENSION_LEN,
-    "a decision's extension fits"
-);
+const _: () =
+    assert!(MAX_DECISION_LEN <= crate::record::MAX_EXTENSION_LEN, "a decision's extension fits");
 
 impl DecisionExtension {
-    /// Writes what rules came to, with so many words of each set, and what windows said. Gives the bytes:
-    /// none where there are no rules, and no section of windows where there are none.
+    /// Writes what rules came to, with so many words of each set, what windows said, and who was asked. Gives the
+    /// bytes: none where there are no rules, and no section of windows or validators where there are none.
     ///
     /// # Panics
     /// As [`RulesSeen::write`] and [`write_windows`].
     #[inline]
-    pub fn fill(&mut self, words: usize, rules: &RulesSeen, seen: &[WindowValue]) -> &[u8] {
+    pub fn fill(
+        &mut self,
+        words: usize,
+        rules: &RulesSeen,
+        seen: &[WindowValue],
+        asked: &[AskedValidator],
+    ) -> &[u8] {
         if words == 0 {
             return &[];
         }
-        let room = "there is room for both sections";
+        let room = "there is room for all sections";
         let mut len = rules.write(words, self.bytes.first_chunk_mut().expect(room)).len();
         if !seen.is_empty() {
             len += write_windows(seen, self.bytes[len..].first_chunk_mut().expect(room)).len();
+        }
+        if !asked.is_empty() {
+            len += write_asked(asked, self.bytes[len..].first_chunk_mut().expect(room)).len();
         }
         &self.bytes[..len]
     }

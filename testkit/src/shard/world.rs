@@ -152,11 +152,17 @@ impl World {
     /// The records of all streams that a reader of the disks finds. Panics where the chain does not
     /// verify.
     pub fn records(&self) -> Vec<RecordHead> {
+        self.records_whole().into_iter().map(|(head, _)| head).collect()
+    }
+
+    /// The same with their extensions.
+    pub fn records_whole(&self) -> Vec<(RecordHead, Vec<u8>)> {
         let mut records = Vec::new();
         for (shard, core) in self.cores.iter().enumerate() {
             let mut disk = core.disk.clone();
             recover(shard as u16, &mut disk, &mut |block| {
-                records.extend(block.records().map(|(head, _)| *head))
+                let whole = block.records().map(|(head, extension)| (*head, extension.to_vec()));
+                records.extend(whole);
             });
         }
         records

@@ -41,6 +41,16 @@ counters! {
     denied => "catraca_denied_total", "Decisions that denied.";
     /// Transactions answered from the dedupe table.
     duplicates => "catraca_duplicates_total", "Transactions sent again and answered with their first decision.";
+    /// Payments that waited for a validator.
+    validators_parked => "catraca_validators_parked_total", "Payments that waited for the answer of a validator.";
+    /// Questions that found no room to wait.
+    validators_not_parked => "catraca_validators_not_parked_total", "Payments decided without a validator's answer because too many waited.";
+    /// Answers out of the cores' caches.
+    validators_cached => "catraca_validators_core_cache_hits_total", "Answers of validators out of a core's own cache.";
+    /// Answers that did not come.
+    validators_no_answer => "catraca_validators_no_answer_total", "Answers of validators that decisions had to do without.";
+    /// Payments that wait for a validator.
+    parked => "catraca_validators_waiting", "Payments that wait for the answer of a validator.";
     /// Requests refused, for any reason.
     refused => "catraca_refused_total", "Requests refused with an ERROR.";
     /// Transactions refused because a bounded queue was full.

@@ -2,13 +2,16 @@
 //! it between two batches. What it looks up for a decision is recorded with it, as the values of windows are.
 
 use super::share::ShareKey;
+use super::validators::Validator;
 use super::{EVERY_PAYER, Facts, RuleWords, Rules};
 use crate::named_lists::{Exemptions, List, NamedLists};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{MAX_RULE_WORDS, WindowValue};
 use catraca_wire::frame::TransactionFields;
 use catraca_wire::list::{ListKey, ListKeyKind, ListName};
+use siphasher::sip128::Hasher128;
 use std::collections::BTreeMap;
+use std::hash::Hasher;
 use std::sync::Arc;
 
 /// Most values that a policy looks up in lists.
@@ -177,6 +180,26 @@ impl InForce {
     /// How many values are looked up.
     pub const fn values(&self) -> usize {
         self.asked.len()
+    }
+
+    /// What a validator is asked about a payment, as a keyed hash: payments that are the same to it have the same.
+    #[inline]
+    pub fn question(
+        &self,
+        validator: &Validator,
+        transaction: &TransactionFields,
+        payer: DocumentKey,
+        payee: DocumentKey,
+    ) -> u128 {
+        let mut question = self.share_key.question(&validator.id);
+        for field in &validator.sends {
+            let bits = field.key_of(transaction, payer, payee).map_or(0, |key| key.bits);
+            question.write_u128(bits);
+        }
+        if validator.sends_amount {
+            question.write_i64(transaction.amount_centavos.to_native());
+        }
+        question.finish128().as_u128()
     }
 
     /// Asks the processor for what [`Self::look_up`] reads of a payment.

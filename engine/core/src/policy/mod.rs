@@ -20,6 +20,7 @@ pub mod windows;
 
 pub use batch::{Batch, Judgement};
 pub use facts::{Facts, Party};
+pub use language::RowSet;
 pub use rules::{
     DEFAULT_WINDOW_KEYS, EVERY_DAY, EVERY_PAYER, ListsDecide, MAX_RULES, MAX_SCORE, MAX_SEGMENTS,
     Rule, RuleEffect, RuleVerdict, RuleWords, Rules, Segment, Thresholds, WindowsAsked,

@@ -4,6 +4,7 @@ use super::EVERY_PAYER;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::ChainKey;
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::SipHasher13 as SipHasher128;
 use std::hash::Hasher;
 
 /// What a cluster's key is derived for.
@@ -29,6 +30,15 @@ impl ShareKey {
     /// Whether it is known to whom a rule is applied.
     pub const fn is_known(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Hashes what a validator of a name is asked: without the key as though it were zeros.
+    pub fn question(&self, validator: &str) -> SipHasher128 {
+        let mut hasher = SipHasher128::new_with_key(&self.0.unwrap_or_default());
+        // No payer's place is hashed with a length before it.
+        hasher.write_usize(validator.len());
+        hasher.write(validator.as_bytes());
+        hasher
     }
 
     /// The place of a payer, below [`EVERY_PAYER`]: a rule is applied where it lies below its share. `None` without

@@ -177,6 +177,7 @@ impl<B: BlockMemory> Shard<B> {
         self.counters.refused += missed;
         self.counters.bad_frames += self.sessions.expire(now.mono_ns);
         self.crowd.tick();
+        self.expire_parked(now);
         self.counters.ticks += 1;
         self.tell_when_drained();
     }

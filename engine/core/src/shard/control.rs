@@ -6,8 +6,10 @@ use super::journal::BlockMemory;
 use super::messages::{Admission, Now, ShardState, TakeOver, ToControl, ToShard};
 use super::outbox::{Pending, Waiting};
 use crate::calendar::LocalOffset;
+use crate::policy::Policy;
 use crate::replica::CommitTracker;
 use catraca_wire::frame::Role;
+use std::sync::Arc;
 
 impl<B: BlockMemory> Shard<B> {
     /// Takes a message of the control thread.
@@ -17,11 +19,21 @@ impl<B: BlockMemory> Shard<B> {
                 let old = self.lists.swap(Some(snapshot));
                 self.control_out.push(ToControl::SnapshotReleased(old));
             }
+            ToShard::Answered { payment, validator, came } => {
+                self.validator_came(payment, validator.into(), came, now);
+            }
+            ToShard::Cache { policy_version, validator, key, answer, given_ns, good_until_ns } => {
+                if policy_version == self.policy.version() {
+                    let times = (given_ns, good_until_ns);
+                    self.answer_cache.fill(validator.into(), key, answer, times);
+                }
+            }
             ToShard::SwapPolicy(policy, named) => {
                 assert_eq!(named.values(), policy.rules().lists.len(), "the policy's own look-ups");
                 // Its zone may be another one.
                 self.offset = LocalOffset::default();
                 let released = self.payments.swap(&policy);
+                self.prepare_to_ask(&policy);
                 let old = std::mem::replace(&mut self.policy, policy);
                 let named = std::mem::replace(&mut self.named, named);
                 self.control_out.push(ToControl::PolicyReleased(old, named, released));
@@ -126,6 +138,15 @@ impl<B: BlockMemory> Shard<B> {
         }
     }
 
+    /// A policy comes into force: payments that wait are decided by it.
+    pub(super) fn prepare_to_ask(&mut self, policy: &Policy) {
+        self.parked_by_others = (!self.parked.is_empty()).then_some(0);
+        if !policy.rules().validators.is_empty() {
+            self.parked.prepare();
+            self.answer_cache.prepare();
+        }
+    }
+
     /// A standby becomes the primary. It has decided nothing yet, so nothing waits and nothing is
     /// open.
     fn take_over(&mut self, take_over: TakeOver) {
@@ -148,6 +169,8 @@ impl<B: BlockMemory> Shard<B> {
         };
         self.offset = LocalOffset::default();
         self.broadcast.switch(self.policy.reads_siblings());
+        let policy = Arc::clone(&self.policy);
+        self.prepare_to_ask(&policy);
         self.control_out.push(ToControl::TookOver(Box::new(before)));
     }
 
@@ -157,6 +180,7 @@ impl<B: BlockMemory> Shard<B> {
         let drained = self.admission == Admission::Stopping
             && self.outbox.len() == 0
             && self.forwards.is_empty()
+            && self.parked.is_empty()
             && self.journal.is_idle()
             && self.mesh_out.is_empty()
             && self.sessions.is_flushed();

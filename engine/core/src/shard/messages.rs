@@ -4,6 +4,7 @@
 use super::candidate::{Candidate, CandidateTotals};
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
+use super::parked::{Came, ParkedPayment};
 pub use super::past::KeptPayments;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
@@ -11,6 +12,7 @@ use crate::policy::Policy;
 use crate::policy::lists::InForce;
 use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
+use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
     ListFrame, LookupFrame, PolicyFrame, Role, TransactionFields,
@@ -200,8 +202,55 @@ impl From<RecordHead> for ControlRecord {
     }
 }
 
+/// A question for a validator about a payment that waits.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// Shard of the payment.
+    pub shard: u16,
+    /// Which payment.
+    pub payment: ParkedPayment,
+    /// The policy that asks.
+    pub policy_version: u32,
+    /// Which of its validators.
+    pub validator: u8,
+    /// Keyed hash of what it is asked: the same of payments that are the same to it.
+    pub key: u128,
+    /// Until when the payment waits, monotonic nanoseconds.
+    pub until_ns: u64,
+    /// The payer.
+    pub payer: DocumentKey,
+    /// The payee.
+    pub payee: DocumentKey,
+    /// The payment.
+    pub transaction: TransactionFields,
+}
+
 /// From the control thread to a shard.
 pub enum ToShard {
+    /// A validator has come to something about a payment that waits, or waited.
+    Answered {
+        /// Which payment.
+        payment: ParkedPayment,
+        /// Which validator of the policy that asked.
+        validator: u8,
+        /// What it came to.
+        came: Came,
+    },
+    /// An answer that is good for other payments, too.
+    Cache {
+        /// The policy that asked.
+        policy_version: u32,
+        /// Which of its validators.
+        validator: u8,
+        /// Keyed hash of what it was asked.
+        key: u128,
+        /// What it answered.
+        answer: i64,
+        /// When, monotonic nanoseconds.
+        given_ns: u64,
+        /// Until when it is good, monotonic nanoseconds.
+        good_until_ns: u64,
+    },
     /// Use this snapshot from the next batch on; the old one comes back in
     /// [`ToControl::SnapshotReleased`].
     SwapSnapshot(Arc<Snapshot>),

@@ -13,7 +13,9 @@
 pub mod access;
 pub mod activation;
 pub mod admit;
+mod answer_cache;
 mod answers;
+mod ask;
 mod broadcast;
 pub mod candidate;
 pub mod catch_up;
@@ -26,13 +28,15 @@ mod gather;
 pub mod journal;
 pub mod messages;
 mod outbox;
+pub mod parked;
 mod past;
 mod requests;
 mod session;
+mod settings;
 mod submit;
 
 use crate::blacklist::Lists;
-use crate::calendar::{LocalDay, LocalOffset, Zone};
+use crate::calendar::{LocalDay, LocalOffset};
 use crate::limits::{self, FRAME_TIMEOUT};
 use crate::observe::{Counters, StageHistograms};
 pub use crate::owner::owner;
@@ -40,12 +44,11 @@ use crate::policy::lists::InForce;
 use crate::policy::windows::Past;
 use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
-use access::Access;
-use admit::EventTimeLimits;
+use answer_cache::AnswerCache;
 use answers::NOT_PRIMARY;
 use broadcast::Broadcast;
 use candidate::{Candidate, CandidateTotals};
-use catraca_wire::extension::DecisionExtension;
+use catraca_wire::extension::{AskedValidator, DecisionExtension, MAX_ASKED_VALIDATORS};
 use catraca_wire::frame::{
     self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
 };
@@ -54,34 +57,15 @@ use dedupe::Dedupe;
 use forwards::Forwards;
 use gather::{Crowd, Gather, Share};
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{Admission, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
+use messages::{Admission, Ask, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
 use outbox::{Origin, Outbox};
+use parked::Parked;
 use past::Payments;
 use session::{Sessions, State};
+pub use settings::ShardSettings;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use submit::Staged;
-
-/// What a shard is told once, when it starts.
-#[derive(Clone)]
-pub struct ShardSettings {
-    /// Which one it is.
-    pub shard: u16,
-    /// How many there are.
-    pub shards: u16,
-    /// Identity of the node, for WELCOME.
-    pub node_id: [u8; 16],
-    /// Most connections.
-    pub connections: usize,
-    /// Most unanswered requests of a connection.
-    pub in_flight: u32,
-    /// Bounds of a transaction's own time.
-    pub event_time: EventTimeLimits,
-    /// Who may do what.
-    pub access: Arc<Access>,
-    /// Whose days the dates of list entries mean.
-    pub zone: Zone,
-}
 
 /// One shard. `B` is the memory that blocks are built in.
 pub struct Shard<B> {
@@ -103,6 +87,14 @@ pub struct Shard<B> {
     /// What is judged together.
     batch: Batch,
     extension: DecisionExtension,
+    /// Payments that wait for validators.
+    parked: Parked,
+    /// From which place on there may be some that an earlier policy parked.
+    parked_by_others: Option<u32>,
+    answer_cache: AnswerCache,
+    /// Who was asked about what is judged together, with the rows.
+    asked: Vec<(u8, AskedValidator)>,
+    asks_out: VecDeque<Ask>,
     /// What the clocks of the policy's zone were ahead of UTC at the last transaction.
     offset: LocalOffset,
     journal: Journal<B>,
@@ -156,7 +148,7 @@ impl<B: BlockMemory> Shard<B> {
         let segment_told = journal.segment();
         let mut broadcast = Broadcast::new(settings.shard, settings.shards);
         broadcast.switch(policy.reads_siblings());
-        Self {
+        let mut shard = Self {
             sessions: Sessions::new(settings.connections),
             forwards: Forwards::new(usize::from(settings.shards)),
             settings,
@@ -170,6 +162,11 @@ impl<B: BlockMemory> Shard<B> {
             candidate: None,
             batch: Batch::new(),
             extension: DecisionExtension::default(),
+            parked: Parked::new(),
+            parked_by_others: None,
+            answer_cache: AnswerCache::default(),
+            asked: Vec::with_capacity(limits::DECISION_BATCH * MAX_ASKED_VALIDATORS),
+            asks_out: VecDeque::new(),
             offset: LocalOffset::default(),
             journal,
             gather: Gather::default(),
@@ -194,7 +191,10 @@ impl<B: BlockMemory> Shard<B> {
             control_out: Vec::new(),
             counters: Counters { durable_lsn, ..Counters::default() },
             histograms: StageHistograms::new(),
-        }
+        };
+        let policy = Arc::clone(&shard.policy);
+        shard.prepare_to_ask(&policy);
+        shard
     }
 
     /// What the policy in force needs of the named lists.
@@ -422,7 +422,9 @@ impl<B: BlockMemory> Shard<B> {
         let records = self.journal.waiting_records();
         // Whoever waits for the standby is not on his way either.
         let uncommitted = self.counters.durable_lsn.saturating_sub(self.commit.committed());
-        let elsewhere = u32::try_from(uncommitted).unwrap_or(u32::MAX);
+        // Nor is whoever waits for a validator.
+        let elsewhere = uncommitted + self.parked.len() as u64;
+        let elsewhere = u32::try_from(elsewhere).unwrap_or(u32::MAX);
         if !self.gather.is_due(records, elsewhere, self.crowd.size(), now.mono_ns) {
             return None;
         }
@@ -487,6 +489,7 @@ impl<B: BlockMemory> Shard<B> {
         let counters = Counters {
             connections: self.sessions.open_count() as u64,
             pending: self.outbox.len() as u64,
+            parked: self.parked.len() as u64,
             dedupe_entries: self.dedupe.len(),
             dedupe_horizon_ns: self.dedupe.horizon_ns(),
             ..self.counters

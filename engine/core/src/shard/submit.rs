@@ -4,14 +4,17 @@
 
 use super::admit::{Admitted, admit};
 use super::answers::{NOT_PRIMARY, UNCONFIRMED};
+use super::ask::Candidate;
 use super::candidate::Decided;
 use super::dedupe::{Fingerprint, Found};
 use super::forwards::Asked;
 use super::journal::BlockMemory;
 use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
+use super::parked::Came;
 use super::{Shard, owner};
 use crate::limits;
+use crate::policy::validators::MAX_VALIDATORS;
 use crate::policy::windows::DecidedPayment;
 use crate::policy::{Facts, Party, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
@@ -33,18 +36,18 @@ pub(super) struct Staged {
 
 /// When a transaction came, until when it is answered, and where it stands in the batch that was judged.
 #[derive(Debug, Clone, Copy)]
-struct Received {
-    received_ns: u64,
-    deadline_ns: u64,
-    row: usize,
+pub(super) struct Received {
+    pub received_ns: u64,
+    pub deadline_ns: u64,
+    pub row: usize,
 }
 
 /// What the decision needs besides the transaction.
 #[derive(Debug, Clone, Copy)]
-struct Prepared {
-    payer: DocumentKey,
-    payee: DocumentKey,
-    fingerprint: Fingerprint,
+pub(super) struct Prepared {
+    pub payer: DocumentKey,
+    pub payee: DocumentKey,
+    pub fingerprint: Fingerprint,
 }
 
 impl<B: BlockMemory> Shard<B> {
@@ -159,11 +162,23 @@ impl<B: BlockMemory> Shard<B> {
                 .count();
             let together = &staged[done..done + taken];
             done += taken;
-            self.policy.judge(&mut self.batch);
-            for (row, one) in together.iter().enumerate() {
+            let candidate = |(row, one): (usize, &'_ Staged)| {
                 let Staged { connection, correlation, deadline_ns, .. } = *one;
                 let origin = Origin::Local { connection, correlation };
-                let received = Received { received_ns, deadline_ns, row };
+                (origin, Received { received_ns, deadline_ns, row })
+            };
+            let candidates = together.iter().enumerate().map(|(row, one)| {
+                let (origin, received) = candidate((row, one));
+                let (transaction, prepared) = (&frame(one).transaction, &one.prepared);
+                Candidate { origin, transaction, prepared, received, came: None }
+            });
+            let waits = self.ask_validators(candidates, now);
+            self.policy.judge(&mut self.batch);
+            for (row, one) in together.iter().enumerate() {
+                if waits >> row & 1 == 1 {
+                    continue;
+                }
+                let (origin, received) = candidate((row, one));
                 self.decide(origin, &frame(one).transaction, &one.prepared, received, now);
             }
         }
@@ -243,14 +258,31 @@ impl<B: BlockMemory> Shard<B> {
             self.settings.shard,
             "a forward for another shard"
         );
-        let prepared = self.prepare(payer, payee, transaction);
         self.count_ingress(1, received_ns, now);
+        let received = Received { received_ns, deadline_ns, row: 0 };
+        self.decide_alone(origin, transaction, (payer, payee), received, None, now);
+    }
+
+    /// Decides on one transaction by itself, with what came of validators that it waited for.
+    pub(super) fn decide_alone(
+        &mut self,
+        origin: Origin,
+        transaction: &TransactionFields,
+        (payer, payee): (DocumentKey, DocumentKey),
+        received: Received,
+        came: Option<&[Came; MAX_VALIDATORS]>,
+        now: Now,
+    ) {
+        let prepared = self.prepare(payer, payee, transaction);
         self.begin_batch(now);
         self.payments.look_ahead([(payer, payee, transaction)].into_iter(), now.wall_ns);
         let is_taken = self.push(transaction, &prepared, 0, now);
         assert!(is_taken, "the first of a batch depends on none of it");
+        let candidate = Candidate { origin, transaction, prepared: &prepared, received, came };
+        if self.ask_validators(std::iter::once(candidate), now) != 0 {
+            return;
+        }
         self.policy.judge(&mut self.batch);
-        let received = Received { received_ns, deadline_ns, row: 0 };
         self.decide(origin, transaction, &prepared, received, now);
     }
 
@@ -311,7 +343,7 @@ impl<B: BlockMemory> Shard<B> {
         });
     }
 
-    fn overloaded(&mut self) -> Refusal {
+    pub(super) fn overloaded(&mut self) -> Refusal {
         self.counters.overloaded += 1;
         Refusal::retry(
             ErrorCode::Overloaded,
@@ -369,10 +401,12 @@ impl<B: BlockMemory> Shard<B> {
         let judged = self.batch.judgement(received.row);
         let decision = judged.decision;
         let list_day = self.today.number;
+        let (asked, count) = self.asked_about(received.row);
         let extension = self.extension.fill(
             self.policy.rules().words(),
             &judged.rules,
             self.batch.seen(received.row),
+            &asked[..count],
         );
         let (snapshot_id, overlay_sequence) =
             (self.lists.snapshot_id(), self.lists.overlay_sequence());

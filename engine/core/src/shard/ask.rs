@@ -1,0 +1,301 @@
+//! Asking validators on the path of a decision: what the core's cache does not answer is asked beside the core, and
+//! the payment waits for it, parked, until all has come or its time is over.
+//!
+//! ```text
+//! batch → who is asked about whom → cached: judged at once
+//!                                 → else parked ── Ask → … ToShard::Answered, or its time is over → judged alone
+//! ```
+//!
+//! One budget is divided: a payment waits for validators until a part of it is left, which is the log's and the
+//! standby's.
+
+use super::Shard;
+use super::answers::UNCONFIRMED;
+use super::journal::BlockMemory;
+use super::messages::{Admission, Ask, Now};
+use super::outbox::Origin;
+use super::parked::{Came, ParkedPayment, Waiting};
+use super::submit::{Prepared, Received};
+use crate::policy::RowSet;
+use crate::policy::validators::{AnswerState, MAX_VALIDATORS};
+use catraca_wire::DocumentKey;
+use catraca_wire::extension::{
+    AnswerSource, AskedValidator, BreakerState, MAX_ASKED_VALIDATORS, NoAnswer,
+};
+use catraca_wire::frame::TransactionFields;
+use std::collections::VecDeque;
+
+/// Most of a budget that is left for the log and the standby; a quarter of shorter ones.
+const RESERVE_NS: u64 = 250_000_000;
+/// Payments that a tick decides on whose time is over, or whose policy is no longer in force: some milliseconds.
+const DECIDED_AT_ONCE: usize = 4096;
+
+/// Room for a validator that was asked.
+const NOBODY: AskedValidator = AskedValidator {
+    validator: 0,
+    source: AnswerSource::Nowhere,
+    no_answer: NoAnswer::Answered,
+    breaker: BreakerState::Closed,
+    attempts: 0,
+    waited_us: 0,
+    age_ms: 0,
+    key: [0; 16],
+};
+
+/// A transaction of the batch that is judged next, by its row.
+#[derive(Clone, Copy)]
+pub(super) struct Candidate<'t> {
+    pub origin: Origin,
+    pub transaction: &'t TransactionFields,
+    pub prepared: &'t Prepared,
+    pub received: Received,
+    /// What came of validators that it waited for; `None` where it did not wait.
+    pub came: Option<&'t [Came; MAX_VALIDATORS]>,
+}
+
+impl<B: BlockMemory> Shard<B> {
+    /// Questions for validators: whoever moves the shard takes them from the front, and may leave some.
+    pub fn asks_out(&mut self) -> &mut VecDeque<Ask> {
+        &mut self.asks_out
+    }
+
+    /// Finds out what validators say of the batch. Gives the rows that wait for answers, or for the decision on a
+    /// payment that does: these are not to be decided on now.
+    #[inline]
+    pub(super) fn ask_validators<'t>(
+        &mut self,
+        batch: impl Iterator<Item = Candidate<'t>>,
+        now: Now,
+    ) -> RowSet {
+        self.asked.clear();
+        if self.policy.rules().validators.is_empty() && self.parked.is_empty() {
+            return 0;
+        }
+        self.ask_batch(batch, now)
+    }
+
+    #[inline(never)]
+    fn ask_batch<'t>(&mut self, batch: impl Iterator<Item = Candidate<'t>>, now: Now) -> RowSet {
+        let policy = std::sync::Arc::clone(&self.policy);
+        let mut asks: [RowSet; MAX_VALIDATORS] = [0; MAX_VALIDATORS];
+        for (asks, validator) in asks.iter_mut().zip(&policy.rules().validators) {
+            *asks = self.batch.asks(validator);
+        }
+        let mut waits = 0;
+        for (row, candidate) in batch.enumerate() {
+            let bits = asks.iter().enumerate();
+            let bits = bits.fold(0, |bits, (at, asks)| bits | ((asks >> row & 1) as u8) << at);
+            if !matches!(
+                self.dedupe.find(&candidate.prepared.fingerprint),
+                super::dedupe::Found::New
+            ) {
+                continue;
+            }
+            if let Some(payment) = self.parked.find(&candidate.prepared.fingerprint) {
+                waits |= 1 << row;
+                self.join(payment, &candidate, now);
+            } else if bits != 0 && self.ask_about(row, bits, &candidate, now) {
+                waits |= 1 << row;
+            }
+        }
+        waits
+    }
+
+    /// Asks validators, a bit each, about a new transaction. Gives whether it waits for one.
+    fn ask_about(&mut self, row: usize, bits: u8, candidate: &Candidate<'_>, now: Now) -> bool {
+        let Candidate { transaction, prepared, received, .. } = *candidate;
+        let policy = std::sync::Arc::clone(&self.policy);
+        let rules = policy.rules();
+        let mut all = [Came::nothing(NoAnswer::Timeout, 0); MAX_VALIDATORS];
+        let mut keys = [0_u128; MAX_VALIDATORS];
+        let (mut owed, mut wait_ms) = (0_u8, 0);
+        for (at, validator) in rules.validators.iter().enumerate() {
+            if bits >> at & 1 == 0 {
+                continue;
+            }
+            keys[at] = self.named.question(validator, transaction, prepared.payer, prepared.payee);
+            match (candidate.came, self.answer_cache.find(at, keys[at], now.mono_ns)) {
+                (Some(came), _) => all[at] = came[at],
+                (None, Some((answer, age_ns))) => {
+                    self.counters.validators_cached += 1;
+                    let state = AnswerState::Cached;
+                    let age_ms = u32::try_from(age_ns / 1_000_000).unwrap_or(u32::MAX);
+                    let nothing = Came::nothing(NoAnswer::Answered, 0);
+                    all[at] = Came { answer, state, age_ms, source: AnswerSource::Core, ..nothing };
+                }
+                (None, None) => {
+                    owed |= 1 << at;
+                    wait_ms = wait_ms.max(validator.wait_ms);
+                }
+            }
+        }
+        if owed != 0 {
+            let budget_ns = received.deadline_ns.saturating_sub(received.received_ns);
+            let latest_ns = received.deadline_ns.saturating_sub(RESERVE_NS.min(budget_ns / 4));
+            let until_ns = latest_ns.min(now.mono_ns + u64::from(wait_ms) * 1_000_000);
+            let refused = if self.parked.is_full() {
+                Some(NoAnswer::TooManyParked)
+            } else if until_ns <= now.mono_ns || self.admission != Admission::Open {
+                Some(NoAnswer::NoTime)
+            } else {
+                None
+            };
+            let Some(why) = refused else {
+                let waiting = self.waiting(candidate, until_ns, now);
+                let payment = self.parked.park(waiting, owed, &all);
+                self.counters.validators_parked += 1;
+                for at in (0..rules.validators.len()).filter(|at| owed >> at & 1 == 1) {
+                    let wait_ns = u64::from(rules.validators[at].wait_ms) * 1_000_000;
+                    self.asks_out.push_back(Ask {
+                        shard: self.settings.shard,
+                        payment,
+                        policy_version: policy.version(),
+                        validator: at as u8,
+                        key: keys[at],
+                        until_ns: until_ns.min(now.mono_ns + wait_ns),
+                        payer: prepared.payer,
+                        payee: prepared.payee,
+                        transaction: *transaction,
+                    });
+                }
+                return true;
+            };
+            if why == NoAnswer::TooManyParked {
+                self.counters.validators_not_parked += 1;
+            }
+            for at in (0..rules.validators.len()).filter(|at| owed >> at & 1 == 1) {
+                all[at] = Came::nothing(why, 0);
+            }
+        }
+        for at in (0..rules.validators.len()).filter(|at| bits >> at & 1 == 1) {
+            let came = &all[at];
+            self.batch.answer(rules, row, at, came.answered());
+            self.counters.validators_no_answer += u64::from(came.state == AnswerState::NoAnswer);
+            self.asked.push((row as u8, recorded(at, came, keys[at])));
+        }
+        false
+    }
+
+    /// Who was asked about a row of the batch: these, and how many they are.
+    #[inline]
+    pub(super) fn asked_about(
+        &self,
+        row: usize,
+    ) -> ([AskedValidator; MAX_ASKED_VALIDATORS], usize) {
+        let (mut asked, mut count) = ([NOBODY; MAX_ASKED_VALIDATORS], 0);
+        for (_, one) in self.asked.iter().filter(|(of, _)| usize::from(*of) == row) {
+            asked[count] = *one;
+            count += 1;
+        }
+        (asked, count)
+    }
+
+    fn waiting(&self, candidate: &Candidate<'_>, until_ns: u64, now: Now) -> Waiting {
+        let Candidate { origin, transaction, prepared, received, .. } = *candidate;
+        Waiting {
+            origin,
+            transaction: *transaction,
+            fingerprint: prepared.fingerprint,
+            policy_version: self.policy.version(),
+            received_ns: received.received_ns,
+            deadline_ns: received.deadline_ns,
+            until_ns,
+            since_ns: now.mono_ns,
+        }
+    }
+
+    /// A resend of a payment that waits waits for its decision, until its own budget is over.
+    fn join(&mut self, payment: u32, candidate: &Candidate<'_>, now: Now) {
+        if self.parked.is_full() {
+            let refusal = self.overloaded();
+            return self.reply(candidate.origin, Err(refusal));
+        }
+        let waiting = self.waiting(candidate, candidate.received.deadline_ns, now);
+        self.parked.join(payment, waiting);
+    }
+
+    /// A validator has come to something about a payment.
+    pub(super) fn validator_came(
+        &mut self,
+        payment: ParkedPayment,
+        validator: usize,
+        came: Came,
+        now: Now,
+    ) {
+        if self.parked.answered(payment, validator, came) {
+            self.decide_parked(payment.slot, now);
+        }
+    }
+
+    /// Decides on a payment that waits no more, and then on those that joined it.
+    fn decide_parked(&mut self, slot: u32, now: Now) {
+        let (waiting, mut came, mut joined) = self.parked.take(slot, now.mono_ns);
+        if waiting.policy_version != self.policy.version() {
+            // Another policy asks others: of these it is too late to ask.
+            let waited_us = came.iter().map(|came| came.waited_us).max().unwrap_or(0);
+            came = [Came::nothing(NoAnswer::PolicyChanged, waited_us); MAX_VALIDATORS];
+        }
+        self.decide_again(&waiting, Some(&came), now);
+        while let Some(resend) = self.parked.take_joined(&mut joined) {
+            self.decide_again(&resend, None, now);
+        }
+    }
+
+    fn decide_again(&mut self, waiting: &Waiting, came: Option<&[Came; MAX_VALIDATORS]>, now: Now) {
+        let Waiting { origin, transaction, received_ns, deadline_ns, .. } = waiting;
+        let documents = DocumentKey::from_wire(&transaction.payer)
+            .and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
+        let documents = documents.expect("its documents were checked before it was parked");
+        let received = Received { received_ns: *received_ns, deadline_ns: *deadline_ns, row: 0 };
+        self.decide_alone(*origin, transaction, documents, received, came, now);
+    }
+
+    /// Decides on those whose time is over, and on those that were parked by an earlier policy, or before the node
+    /// began to stop: once a tick.
+    pub(super) fn expire_parked(&mut self, now: Now) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let mut left = DECIDED_AT_ONCE;
+        let is_stopping = self.admission == Admission::Stopping;
+        let than = (!is_stopping).then(|| self.policy.version());
+        if is_stopping {
+            self.parked_by_others = Some(0);
+        }
+        while let Some(from) = self.parked_by_others.filter(|_| left > 0) {
+            let slot = self.parked.next_of_others(from, than);
+            self.parked_by_others = slot.map(|slot| slot + 1);
+            if let Some(slot) = slot {
+                left -= 1;
+                self.decide_parked(slot, now);
+            }
+        }
+        while left > 0
+            && let Some(over) = self.parked.next_over(now.mono_ns)
+        {
+            left -= 1;
+            match over {
+                Ok(slot) => self.decide_parked(slot, now),
+                // What it resends is not decided yet, and may be recorded later.
+                Err(resend) => {
+                    self.counters.deadlines_missed += 1;
+                    self.reply(resend.origin, Err(UNCONFIRMED));
+                }
+            }
+        }
+    }
+}
+
+/// As it is recorded.
+const fn recorded(validator: usize, came: &Came, key: u128) -> AskedValidator {
+    AskedValidator {
+        validator: validator as u8,
+        source: came.source,
+        no_answer: came.no_answer,
+        breaker: came.breaker,
+        attempts: came.attempts,
+        waited_us: came.waited_us,
+        age_ms: came.age_ms,
+        key: key.to_le_bytes(),
+    }
+}
