@@ -8,6 +8,7 @@
 //! replica     what a node does about the others       log         what a log must look like
 //! rebuild     the shards' state out of blocks         observe     counters and histograms
 //! named_lists what people put beside a policy's rules while they are in force
+//! validate    how one service outside is asked about payments
 //! ```
 //!
 //! Arrows point down only: `shard` → `policy`, `replica` → `blacklist`, `named_lists`, `log` → `catraca_wire`.
@@ -28,3 +29,4 @@ pub mod rebuild;
 pub mod replica;
 pub mod shard;
 mod slot_index;
+pub mod validate;

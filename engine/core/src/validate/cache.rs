@@ -1,0 +1,145 @@
+//! Answers that are kept, and for a moment that there was none.
+//!
+//! ```text
+//! came          refresh            good until        stale until
+//!  |-- good ------|-- good, hot? ----|-- if no other ----|
+//! ```
+
+use super::chance::Chance;
+use super::kept::Kept;
+use super::messages::Why;
+use super::settings::Caching;
+
+const MS: u64 = 1_000_000;
+/// Most answers that are kept: some 10 MB of a validator.
+pub const MAX_ANSWERS: usize = 65_536;
+/// Most keys of which it is kept that there was no answer: for a moment only.
+pub const MAX_ERRORS: usize = 8_192;
+/// By how much a time is shortened at most, so that what came together does not end together.
+const JITTER_PERCENT: u64 = 10;
+/// The last so many percent of the time that an answer is good: a hot one is asked for anew.
+const REFRESH_PERCENT: u64 = 10;
+/// An answer is hot that was taken so often.
+const HOT_HITS: u32 = 3;
+
+#[derive(Debug)]
+struct Entry {
+    answer: i64,
+    came_ns: u64,
+    good_until_ns: u64,
+    /// From when on it may be asked for anew.
+    refresh_ns: u64,
+    hits: u32,
+}
+
+/// An answer that was kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub answer: i64,
+    pub age_ns: u64,
+    /// 0 where it is stale.
+    pub good_for_ns: u64,
+}
+
+/// What is kept of a validator.
+#[derive(Debug)]
+pub(super) struct Cache {
+    caching: Caching,
+    answers: Kept<Entry>,
+    errors: Kept<Why>,
+}
+
+impl Cache {
+    pub fn new(caching: Caching) -> Self {
+        Self { caching, answers: Kept::new(MAX_ANSWERS), errors: Kept::new(MAX_ERRORS) }
+    }
+
+    /// Answers and errors that are kept.
+    pub fn len(&self) -> (usize, usize) {
+        (self.answers.len(), self.errors.len())
+    }
+
+    /// An answer that is good, to be taken.
+    pub fn take_good(&mut self, key: u128, now_ns: u64) -> Option<Found> {
+        let entry = self.answers.get_mut(key, now_ns)?;
+        let found = entry.found(now_ns);
+        (found.good_for_ns > 0).then(|| {
+            entry.hits = entry.hits.saturating_add(1);
+            found
+        })
+    }
+
+    /// An answer, where there is no other.
+    pub fn any(&self, key: u128, now_ns: u64) -> Option<Found> {
+        self.answers.get(key, now_ns).map(|entry| entry.found(now_ns))
+    }
+
+    /// Why there was no answer a moment ago.
+    pub fn error(&self, key: u128, now_ns: u64) -> Option<Why> {
+        self.errors.get(key, now_ns).copied()
+    }
+
+    /// Whether a hot answer ends soon.
+    pub fn wants_refresh(&self, key: u128, now_ns: u64) -> bool {
+        let entry = self.answers.get(key, now_ns);
+        entry.is_some_and(|entry| entry.hits >= HOT_HITS && entry.refresh_ns <= now_ns)
+    }
+
+    /// It is asked for anew: that is done once.
+    pub fn refreshing(&mut self, key: u128, now_ns: u64) {
+        if let Some(entry) = self.answers.get_mut(key, now_ns) {
+            entry.refresh_ns = u64::MAX;
+        }
+    }
+
+    /// An answer has come.
+    ///
+    /// # Returns
+    /// For how long it is good, and how long behind that it is better than none.
+    pub fn fill(
+        &mut self,
+        key: u128,
+        answer: i64,
+        is_negative: bool,
+        now_ns: u64,
+        chance: &mut Chance,
+    ) -> (u64, u64) {
+        self.errors.remove(key);
+        let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
+        let good_for_ns = chance.shortened(u64::from(good_s) * 1_000 * MS, JITTER_PERCENT);
+        let stale_for_ns = u64::from(self.caching.stale_s) * 1_000 * MS;
+        let good_until_ns = now_ns.saturating_add(good_for_ns);
+        if good_for_ns + stale_for_ns > 0 {
+            let entry = Entry {
+                answer,
+                came_ns: now_ns,
+                good_until_ns,
+                refresh_ns: good_until_ns - good_for_ns / 100 * REFRESH_PERCENT,
+                hits: 0,
+            };
+            let end_ns = good_until_ns.saturating_add(stale_for_ns);
+            self.answers.put(key, end_ns, entry, now_ns);
+        } else {
+            self.answers.remove(key);
+        }
+        (good_for_ns, stale_for_ns)
+    }
+
+    /// There was no answer.
+    pub fn fail(&mut self, key: u128, why: Why, now_ns: u64, chance: &mut Chance) {
+        let kept_ns = chance.shortened(u64::from(self.caching.error_ms) * MS, JITTER_PERCENT);
+        if kept_ns > 0 {
+            self.errors.put(key, now_ns.saturating_add(kept_ns), why, now_ns);
+        }
+    }
+}
+
+impl Entry {
+    fn found(&self, now_ns: u64) -> Found {
+        Found {
+            answer: self.answer,
+            age_ns: now_ns.saturating_sub(self.came_ns),
+            good_for_ns: self.good_until_ns.saturating_sub(now_ns),
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! How one validator is asked: what holds back, joins, repeats and remembers questions. Time, chance's seed and
+//! what attempts come to are handed in; what is to be done is given out. One [`Asker`] for each validator, beside
+//! the data cores.
+//!
+//! ```text
+//!              good answer, or an error of a moment ago
+//! ask ──► cache ─────────────────────────────────────────────────► Reply
+//!           │ none       same key: join
+//!           ├──────────────────────────► the key's flight
+//!           ▼                             ▲
+//!        breaker ─ open ──────────────────┼──────────────────────► Reply: stale, or why not
+//!           ▼                             │
+//!     fits before the deadline? ─ no ─────┼──────────────────────► Reply
+//!           ▼                             │
+//!   place and token? ─ no ─► queue ───────┤  full, or too late ──► Reply
+//!           │ yes              │ then     │
+//!           ▼                  ▼          │
+//!        Attempt ◄─────────────┘          │
+//!           │ came: answer ──► Fill ──────┼──────────────────────► Reply to all of the flight
+//!           │ failed ─► fits, budget? ─ no┼──────────────────────► Reply: stale, or why not
+//!           └──────────── yes: back-off ──┘
+//! ```
+//!
+//! - A *flight* is all that wait for one key, with at most one attempt under way. It goes on while anybody waits,
+//!   whoever began it; each leaves it by an answer, by its own deadline or after its own number of attempts.
+//! - An attempt that nobody waits for any more goes on until its time is over: its answer fills the cache. So what
+//!   the breaker counts is the service's doing alone, and never that somebody lost patience.
+//! - An attempt starts if the time that nearly all take of late still fits before the last deadline.
+//! - Retries are at most a fifth of first attempts, apart from one now and then. `Retry-After` holds for all keys.
+//! - The breaker refuses at once, whatever is under way. Opening, it also ends what waits in the queue or to be
+//!   retried. Half-open, the first questions are the probes; the others are refused.
+//! - Whatever the reason that there is no answer: a stale one is taken instead, if there is one.
+//! - Each question has one reply, at its deadline at the latest if [`Asker::tick`] is called when
+//!   [`Asker::next_wake_ns`] says.
+//! - All that it holds is bounded, and one call does no more than end what waits.
+
+mod asker;
+mod breaker;
+mod cache;
+mod chance;
+mod flight;
+mod kept;
+mod latency;
+mod messages;
+mod rate;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use asker::{Asker, MAX_WAITING};
+pub use cache::{MAX_ANSWERS, MAX_ERRORS};
+pub use messages::{
+    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Outcome, Question, Reply,
+    Source, Status, Why,
+};
+pub use settings::{BreakerSettings, Caching, Limits, Settings};
