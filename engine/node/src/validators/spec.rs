@@ -2,8 +2,11 @@
 //! ([`Validator`](catraca_core::policy::validators::Validator)).
 
 use catraca_core::policy::lists::KeyField;
+use catraca_core::validate::Settings;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+pub use catraca_core::validate::{BreakerSettings, Caching, Limits};
 
 /// How a validator is asked, and what comes of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,21 @@ pub struct Service {
     pub limits: Limits,
     /// When it is left alone.
     pub breaker: BreakerSettings,
+}
+
+impl Service {
+    /// What the machine that asks it needs of it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            timeout_ms: self.timeout_ms,
+            attempts: self.attempts,
+            wait_ms: self.wait_ms,
+            negative: self.meaning.negative.clone(),
+            cache: self.cache,
+            limits: self.limits,
+            breaker: self.breaker,
+        }
+    }
 }
 
 /// What is sent to a validator.
@@ -129,51 +147,4 @@ pub struct Meaning {
     pub statuses: BTreeMap<u16, i64>,
     /// Answers that are *negative*: they are kept for a time of their own, and cost the service more.
     pub negative: Vec<i64>,
-}
-
-/// How long answers are good.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Caching {
-    /// Seconds that an answer is good; 0 for the payment alone.
-    pub good_s: u32,
-    /// Likewise one that is negative.
-    pub negative_s: u32,
-    /// Seconds behind that in which it is taken where there is no other.
-    pub stale_s: u32,
-    /// Milliseconds for which nobody asks again what had no answer.
-    pub error_ms: u32,
-}
-
-/// How much a validator is asked at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Questions under way.
-    pub in_flight: u16,
-    /// Questions that wait for a place among those.
-    pub queue: u16,
-    /// Tokens a second, of which each attempt costs one; 0 without bound.
-    pub per_second: u32,
-    /// Tokens that are saved up at most.
-    pub burst: u32,
-    /// What an attempt costs that comes to a negative answer.
-    pub negative_cost: u32,
-}
-
-/// When a validator is left alone for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BreakerSettings {
-    /// Of so many percent of attempts that fail or are slow, in the window.
-    pub failures_percent: u8,
-    /// Fewest attempts in the window that say anything.
-    pub least_attempts: u16,
-    /// The window: the last so many seconds.
-    pub window_s: u16,
-    /// An attempt that takes longer is slow, milliseconds.
-    pub slow_ms: u16,
-    /// How long it is left alone at first, milliseconds; twice as long each time that the probe fails.
-    pub open_ms: u32,
-    /// How long it is left alone at most, milliseconds.
-    pub most_open_ms: u32,
-    /// Probes at once, when that time is over: 1 to 3.
-    pub probes: u8,
 }
