@@ -11,6 +11,7 @@ use super::primary::{LiveFeed, PrimaryStreams};
 use super::replication::TIMING;
 use super::setup::{CLUSTER, SECRET, SEGMENT_LEN, journal_setup, settings, shard_state};
 use super::standby::StandbyStreams;
+use super::validators::Validators;
 use super::windows;
 use super::world::{MS, Sim};
 use super::{Broken, Plan};

@@ -23,6 +23,17 @@ const MAX_ATTEMPTS: i64 = 5;
 const MAX_URL_LEN: usize = 1024;
 /// Most headers of each kind.
 const MAX_HEADERS: usize = 16;
+/// Headers that are set by what is sent, and by how it is.
+const OWN_HEADERS: [&str; 8] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "content-type",
+    "accept-encoding",
+    "expect",
+    "upgrade",
+];
 /// Longest answer of words, bytes.
 const MAX_WORD_LEN: usize = 64;
 /// What is written behind a validator's name for the rule of its `no_answer`.
@@ -323,13 +334,12 @@ impl Reading<'_> {
         let lower = name.get_ref().to_ascii_lowercase();
         let is_token = !lower.is_empty()
             && lower.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-        let is_ours = ["host", "content-length", "transfer-encoding", "connection", "content-type"]
-            .contains(&lower.as_str());
+        let is_ours = OWN_HEADERS.contains(&lower.as_str());
         if is_token && !is_ours {
             return Some(lower);
         }
         let message = format!("{:?} is no header that can be set", name.get_ref());
-        self.fault(name.span(), message, "host, lengths and types are set by the node");
+        self.fault(name.span(), message, "host, lengths, types and encodings are set by the node");
         None
     }
 

@@ -59,7 +59,7 @@ pub struct Request {
     pub secret_headers: Vec<(String, Secret)>,
     /// Members of the body, a JSON object, by the fields' names; none for GET.
     pub body: Vec<Sent>,
-    /// Documents are sent in full: 11 or 14 characters. Otherwise as their keyed hash, 32 hexadecimal digits.
+    /// Documents are sent in full: 11 or 14 characters, a company's 8. Otherwise as their keyed hash, 32 hexadecimal digits.
     pub documents_in_full: bool,
     /// Files for TLS.
     pub tls: TlsFiles,
@@ -121,7 +121,7 @@ impl Sent {
 /// Where a secret is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Secret {
-    /// In a file, without its last line break; read anew for each connection's first request.
+    /// In a file, without its last line break; read anew when the file changes.
     File(PathBuf),
     /// In a variable of the node's environment.
     Env(String),
