@@ -181,6 +181,9 @@ fn every_subcommand_prints_safely() {
     case("policy explain", &[&explain[..], &["--json"]].concat(), 0);
     let stored = ["policy", "explain", &policy, "--log", &data, "--id", "order-1"];
     case("policy explain", &stored, 0);
+    let answers = path("answers.toml");
+    std::fs::write(&answers, "[answer.a]\nbody = 1\n").expect("written");
+    case("provider", &["provider", "--answers", &answers, "--seconds", "0.1"], 0);
     let cases = path("cases.toml");
     std::fs::write(&cases, "[[case]]\nname = \"it passes\"\nverdict = \"approve\"\n")
         .expect("written");

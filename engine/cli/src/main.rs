@@ -46,6 +46,8 @@ enum Command {
     Blacklist(commands::blacklist::Args),
     /// Check policies.
     Policy(commands::policy::Args),
+    /// Answer validators as an invented service, well or badly.
+    Provider(commands::provider::Args),
     /// Say what became known of decisions: fraud, or good payments.
     Label(commands::label::Args),
     /// Read, verify and export the log.
@@ -86,6 +88,7 @@ fn run(command: Command) -> Outcome {
         Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Policy(args) => commands::policy::run(args),
+        Command::Provider(args) => commands::provider::run(&args),
         Command::Label(args) => commands::label::run(args),
         Command::Log(args) => commands::log::run(args),
     }

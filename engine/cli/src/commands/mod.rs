@@ -14,6 +14,7 @@ pub mod lookup;
 mod matched_rules;
 pub mod output;
 pub mod policy;
+pub mod provider;
 mod report;
 pub mod serve;
 pub mod stats;
