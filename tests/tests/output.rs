@@ -181,6 +181,15 @@ fn every_subcommand_prints_safely() {
     case("policy explain", &[&explain[..], &["--json"]].concat(), 0);
     let stored = ["policy", "explain", &policy, "--log", &data, "--id", "order-1"];
     case("policy explain", &stored, 0);
+    let asking = path("asking.toml");
+    // Nobody listens on port 1, so that there is no answer; that is told all the same.
+    let validator =
+        "[[validator]]\nid = \"v\"\nurl = \"http://127.0.0.1:1/a\"\nwhen = \"payer.listed\"\n";
+    let meaning = "status = { 200 = 1 }\nno_answer = \"skip\"\n";
+    std::fs::write(&asking, [validator, meaning].concat()).expect("written");
+    let ask = ["policy", "ask", &asking, "--validator", "v"];
+    case("policy ask", &ask, 1);
+    case("policy ask", &[&ask[..], &["--json"]].concat(), 1);
     let answers = path("answers.toml");
     std::fs::write(&answers, "[answer.a]\nbody = 1\n").expect("written");
     case("provider", &["provider", "--answers", &answers, "--seconds", "0.1"], 0);

@@ -247,14 +247,35 @@ fn the_page_has_every_key() {
         let (_, names) = faults[0].message.split_once("expected one of ").expect("all of them");
         names.split(", ").map(|name| name.trim_matches('`').to_owned()).collect()
     };
-    for (heading, text) in
-        [("| key of a policy |", "none = 1"), ("| key of a rule |", "[[rule]]\nnone = 1")]
-    {
+    for (heading, text) in [
+        ("| key of a policy |", "none = 1"),
+        ("| key of a rule |", "[[rule]]\nnone = 1"),
+        ("| key of a validator |", "[[validator]]\nnone = 1"),
+    ] {
         let (mut page, mut known) = (on_page(heading), known(text));
         page.sort_unstable();
         known.sort_unstable();
         assert_eq!(page, known, "{heading}");
     }
+    let within = ["cache", "limits", "breaker", "tls"].into_iter().flat_map(|part| {
+        let keys = known(&format!("[[validator]]\n{part} = {{ none = 1 }}"));
+        keys.into_iter().map(move |key| format!("{part}.{key}"))
+    });
+    let (mut page, mut known) = (on_page("| key within a validator |"), within.collect::<Vec<_>>());
+    page.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(page, known);
+}
+
+/// The validator of the page is sound, with the rule that it is for and that of its `no_answer`.
+#[test]
+fn the_validator_of_the_page_is_sound() {
+    let page = page();
+    let (_, behind) = page.split_once("## Validators").expect("a section");
+    let (_, behind) = behind.split_once("```toml\n").expect("it shows one");
+    let text = behind.split_once("```").expect("it ends").0;
+    let file = catraca_node::policy_file::parse(text).expect("sound");
+    assert_eq!((file.services.len(), file.rules.rules.len()), (1, 2));
 }
 
 #[test]

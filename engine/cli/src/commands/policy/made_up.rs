@@ -7,6 +7,7 @@ use catraca_core::policy::share::ShareKey;
 use catraca_core::policy::validators::{AnswerState, Answered, Validator};
 use catraca_core::policy::windows::{Past, WindowsKey};
 use catraca_core::policy::{Batch, Facts, Judgement, Party, Policy, RuleWords, Rules};
+use catraca_node::validators::http::Payment;
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::WindowValue;
 use catraca_wire::frame::{ListSource, TransactionFields, Verdict};
@@ -190,6 +191,15 @@ impl MadeUp {
         policy.judge(&mut batch);
         let judged = *batch.judgement(0);
         Ok((batch, judged))
+    }
+
+    /// As validators are asked about it.
+    ///
+    /// # Errors
+    /// What of it makes no sense.
+    pub fn payment(&self, zone: &Zone) -> Result<Payment, String> {
+        let Made { transaction, payer, payee, .. } = self.make(zone, 0)?;
+        Ok(Payment { transaction, payer: payer.document, payee: payee.document })
     }
 
     /// What validators say of it; nothing in time where none is given.

@@ -1,5 +1,6 @@
 //! `catraca policy`: what a fraud team does with its rules.
 
+mod ask;
 mod candidate;
 mod check;
 mod diff;
@@ -41,6 +42,9 @@ enum Command {
     /// What a policy does with one payment, rule by rule, with the values that it saw
     #[command(after_help = explain::EXAMPLES)]
     Explain(explain::Args),
+    /// Ask a validator of a policy once, and tell what its answer means
+    #[command(after_help = ask::EXAMPLES)]
+    Ask(ask::Args),
     /// What changes from one policy to another
     #[command(after_help = diff::EXAMPLES)]
     Diff(diff::Args),
@@ -73,6 +77,7 @@ pub fn run(args: Args) -> Outcome {
         Command::Check(args) => check::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Ask(args) => ask::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Activate(args) => online::activate(&args),
         Command::Rollback(args) => online::rollback(&args),
