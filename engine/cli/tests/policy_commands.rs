@@ -184,6 +184,41 @@ fn what_changes_between_two_policies_is_told() {
     }
 }
 
+#[test]
+fn a_difference_is_printed_as_a_policy_has_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (from, to) = (dir.path().join("from.toml"), dir.path().join("to.toml"));
+    let rule = "[[rule]]\nid = 'a'\nwhen = 'has(payer.count(\"night\"))'\n";
+    fs::write(&from, format!("{rule}score = 10\n")).expect("own");
+    let top = "thresholds = { review = 400 }\nlisted = 'deny'\n\
+        segment = [{ rail = 'pix', payer_kind = 'cnpj', deny = 900 }]\n\
+        windows = { keys = 128, night_from_hour = 22 }\n";
+    let more = "verdict = 'allow'\noverrides = true\nshadow = true\nshare = 50\n\
+        valid_from = 2026-12-01\ndescription = \"the \\\"first\\\"\"\ntags = ['x']\n\
+        reason = { code = 'c', en = 'e' }\n";
+    fs::write(&to, format!("{top}{rule}{more}")).expect("own");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+    let output = command.args(["policy", "diff"]).args([&from, &to]).output().expect("it starts");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "\
+policy: thresholds
+  + { review = 400 }
+policy: segments
+  + [{ rail = \"pix\", payer_kind = \"cnpj\", review = 400, deny = 900 }]
+policy: windows
+  + { keys = 128, night_from_hour = 22 }
+a: effect
+  - score = 10
+  + verdict = \"allow\", overrides = true, shadow = true, share = 50
+a: days
+  + valid_from = 2026-12-01
+a: notes
+  + description = 'the \"first\"', tags = [\"x\"], reason = { code = \"c\", en = \"e\" }
+"
+    );
+}
+
 /// The rows of a table, by its first cell.
 fn table<'p>(page: &'p str, heading: &'static str) -> impl Iterator<Item = &'p str> {
     let rows = page.lines().skip_while(move |line| !line.starts_with(heading)).skip(2);

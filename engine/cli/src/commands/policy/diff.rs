@@ -3,7 +3,13 @@
 use super::file;
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
-use catraca_core::policy::{EVERY_PAYER, ListsDecide, Rule, RuleVerdict, Rules};
+use catraca_core::calendar::day_of;
+use catraca_core::policy::language::DEFAULT_NIGHT;
+use catraca_core::policy::windows::Span;
+use catraca_core::policy::{
+    DEFAULT_WINDOW_KEYS, EVERY_DAY, EVERY_PAYER, ListsDecide, Rule, RuleVerdict, Rules, Segment,
+    Thresholds,
+};
 use catraca_node::fatal::Status;
 use catraca_node::policy_file::{PolicyFile, RuleNotes};
 use serde_json::json;
@@ -16,7 +22,7 @@ Examples:
   catraca policy diff pix.toml pix-new.toml
   catraca policy history /var/lib/catraca --text 3 > before.toml && catraca policy diff before.toml pix.toml
 
-Rules are told apart by their ids. Exit status: 0 both do the same, 3 they differ, or something is wrong with one.";
+Rules are told apart by their ids; values are printed as a policy has them. Exit status: 0 both do the same, 3 they differ, or something is wrong with one.";
 
 /// Arguments of `catraca policy diff`.
 #[derive(clap::Args, Debug)]
@@ -84,7 +90,7 @@ fn differences(from: &PolicyFile, to: &PolicyFile) -> Vec<Difference> {
         }
     };
     for (name, of) in ABOUT_ALL {
-        hold(None, name, Some(of(from)), Some(of(to)));
+        hold(None, name, of(from, to), of(to, from));
     }
     let in_to = |id: &str| to.rules.rules.iter().position(|rule| rule.id == id);
     for (rule, notes) in from.rules.rules.iter().zip(&from.notes) {
@@ -95,14 +101,15 @@ fn differences(from: &PolicyFile, to: &PolicyFile) -> Vec<Difference> {
         };
         let (rule_to, notes_to) = (&to.rules.rules[other], &to.notes[other]);
         hold(id, "when", Some(notes.when.clone()), Some(notes_to.when.clone()));
-        hold(id, "effect", Some(effect(rule)), Some(effect(rule_to)));
-        hold(id, "days", Some(format!("{:?}", rule.days)), Some(format!("{:?}", rule_to.days)));
-        hold(id, "notes", Some(about(notes)), Some(about(notes_to)));
+        hold(id, "effect", Some(effect_toml(rule)), Some(effect_toml(rule_to)));
+        hold(id, "days", days(rule), days(rule_to));
+        hold(id, "notes", about(notes), about(notes_to));
     }
     let in_from = |id: &str| from.rules.rules.iter().any(|rule| rule.id == id);
     for (rule, notes) in to.rules.rules.iter().zip(&to.notes) {
         if !in_from(&rule.id) {
-            hold(Some(&rule.id), "added", None, Some(format!("{} ({})", notes.when, effect(rule))));
+            let added = format!("{} ({})", notes.when, effect_toml(rule));
+            hold(Some(&rule.id), "added", None, Some(added));
         }
     }
     // The first of several that decide settles: their order is part of what is recorded.
@@ -121,18 +128,98 @@ fn differences(from: &PolicyFile, to: &PolicyFile) -> Vec<Difference> {
     found
 }
 
-type About = (&'static str, fn(&PolicyFile) -> String);
+/// How something of a policy is written, beside the other policy.
+type About = (&'static str, fn(&PolicyFile, &PolicyFile) -> Option<String>);
 
-/// What concerns all rules.
-const ABOUT_ALL: [About; 4] = [
-    ("time zone", |file| file.zone.to_string()),
-    ("thresholds", |file| format!("{:?}", file.rules.thresholds)),
-    ("segments", |file| format!("{:?}", file.rules.segments)),
-    ("listed", |file| match file.rules.listed {
-        ListsDecide::Deny => "deny".to_owned(),
-        ListsDecide::Rules => "rules".to_owned(),
+/// What concerns all rules; `None` where a policy may leave it out, and this one does.
+const ABOUT_ALL: [About; 5] = [
+    ("time zone", |file, _| Some(text(&file.zone.to_string()))),
+    ("thresholds", |file, _| thresholds(file.rules.thresholds)),
+    ("segments", |file, _| {
+        let segments: Vec<_> = file.rules.segments.iter().map(segment).collect();
+        (!segments.is_empty()).then(|| format!("[{}]", segments.join(", ")))
+    }),
+    ("windows", |file, other| windows(&file.rules, &other.rules)),
+    ("listed", |file, _| {
+        Some(text(match file.rules.listed {
+            ListsDecide::Deny => "deny",
+            ListsDecide::Rules => "rules",
+        }))
     }),
 ];
+
+/// A text in its quotes.
+fn text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// Keys and what stands behind them, as they stand in a table of one line.
+fn keys(keys: impl IntoIterator<Item = (&'static str, Option<String>)>) -> String {
+    let keys = keys.into_iter().filter_map(|(key, value)| Some(format!("{key} = {}", value?)));
+    keys.collect::<Vec<_>>().join(", ")
+}
+
+fn threshold_keys(of: Thresholds) -> [(&'static str, Option<String>); 2] {
+    let score = |score: u16, never: u16| (score != never).then(|| score.to_string());
+    let never = Thresholds::NEVER;
+    [("review", score(of.review, never.review)), ("deny", score(of.deny, never.deny))]
+}
+
+fn thresholds(of: Thresholds) -> Option<String> {
+    (of != Thresholds::NEVER).then(|| format!("{{ {} }}", keys(threshold_keys(of))))
+}
+
+/// With the thresholds that it takes from the policy.
+fn segment(of: &Segment) -> String {
+    let kind = of.payer_is_cnpj.map(|is_cnpj| text(if is_cnpj { "cnpj" } else { "cpf" }));
+    let payments = [("rail", of.rail.map(|rail| text(rail.name()))), ("payer_kind", kind)];
+    format!("{{ {} }}", keys(payments.into_iter().chain(threshold_keys(of.thresholds))))
+}
+
+/// What nights are is known of a policy only where a rule asks for one: it is told where rules of both do.
+fn windows(rules: &Rules, other: &Rules) -> Option<String> {
+    let of_keys = rules.windows.keys;
+    let night = |rules: &Rules| {
+        rules.windows.asked.iter().find_map(|asked| match asked.window.span {
+            Span::Night { from_hour, to_hour } => Some((from_hour, to_hour)),
+            Span::Sliding { .. } | Span::Today => None,
+        })
+    };
+    let (from, to) = night(rules).filter(|_| night(other).is_some()).unwrap_or(DEFAULT_NIGHT);
+    let hour = |hour: u8, otherwise: u8| (hour != otherwise).then(|| hour.to_string());
+    let written = keys([
+        ("keys", (of_keys != DEFAULT_WINDOW_KEYS).then(|| of_keys.to_string())),
+        ("night_from_hour", hour(from, DEFAULT_NIGHT.0)),
+        ("night_to_hour", hour(to, DEFAULT_NIGHT.1)),
+    ]);
+    (!written.is_empty()).then(|| format!("{{ {written} }}"))
+}
+
+fn effect_toml(rule: &Rule) -> String {
+    let is = |is: bool| is.then(|| true.to_string());
+    let effect = rule.effect;
+    let overrides = effect.verdict == Some(RuleVerdict::Allow { overrides: true });
+    let share = rule.share_permille;
+    keys([
+        (
+            "score",
+            (effect.score != 0 || effect.verdict.is_none()).then(|| effect.score.to_string()),
+        ),
+        ("verdict", effect.verdict.map(|verdict| text(verdict.name()))),
+        ("overrides", is(overrides)),
+        ("shadow", is(effect.shadow)),
+        ("share", (share < EVERY_PAYER).then(|| share.to_string())),
+    ])
+}
+
+fn days(rule: &Rule) -> Option<String> {
+    let day = |day: u16, open: u16| (day != open).then(|| day_of(day).to_string());
+    let written = keys([
+        ("valid_from", day(*rule.days.start(), *EVERY_DAY.start())),
+        ("valid_until", day(*rule.days.end(), *EVERY_DAY.end())),
+    ]);
+    (!written.is_empty()).then_some(written)
+}
 
 /// What a rule does where it matches, for a person.
 pub(in crate::commands) fn effect(rule: &Rule) -> String {
@@ -153,10 +240,20 @@ pub(in crate::commands) fn effect(rule: &Rule) -> String {
     text
 }
 
-fn about(notes: &RuleNotes) -> String {
+fn about(notes: &RuleNotes) -> Option<String> {
     let RuleNotes { description, group, owner, tags, reason, .. } = notes;
-    let reason = reason.as_ref().map_or_else(String::new, |reason| {
-        format!("{} / {} / {}", reason.code, reason.pt, reason.en)
+    let said = |what: &str| (!what.is_empty()).then(|| text(what));
+    let tags = (!tags.is_empty()).then(|| toml::Value::from(tags.clone()).to_string());
+    let reason = reason.as_ref().map(|of| {
+        let texts = [("code", Some(text(&of.code))), ("pt", said(&of.pt)), ("en", said(&of.en))];
+        format!("{{ {} }}", keys(texts))
     });
-    format!("{description}; group {group}; owner {owner}; tags {}; reason {reason}", tags.join(" "))
+    let written = keys([
+        ("description", said(description)),
+        ("group", said(group)),
+        ("owner", said(owner)),
+        ("tags", tags),
+        ("reason", reason),
+    ]);
+    (!written.is_empty()).then_some(written)
 }
