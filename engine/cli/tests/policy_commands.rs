@@ -88,6 +88,55 @@ fn the_default_policy_is_sound_and_its_tests_pass() {
 }
 
 #[test]
+fn a_case_that_is_wrong_says_what_came_of_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (policy, cases) = (dir.path().join("policy.toml"), dir.path().join("cases.toml"));
+    fs::write(
+        &policy,
+        "thresholds = { review = 300 }\n\
+         [[rule]]\nid = 'large'\nwhen = 'tx.amount > 5'\nscore = 250\n\
+         [[rule]]\nid = 'by-pix'\nwhen = 'tx.rail == \"pix\"'\nscore = 100\n\
+         [[rule]]\nid = 'tried'\nwhen = 'tx.hour > 1'\nverdict = 'deny'\nshadow = true\n",
+    )
+    .expect("own");
+    let case = "[[case]]\nname = 'a'\n";
+    fs::write(
+        &cases,
+        format!("{case}verdict = 'review'\n{case}verdict = 'deny'\npayment = {{ exempt = ['by-pix'] }}\n\
+            {case}score = 1\npayment = {{ amount_centavos = 1, rail = 'ted', time = '2026-11-24T00:30:00' }}\n"),
+    )
+    .expect("own");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_catraca"));
+    let output = command.args(["policy", "test"]).args([&policy, &cases]).output().expect("starts");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "\
+ok    a
+WRONG a
+      verdict approve, and deny is wanted
+      it came to approve, because of clear; score 250
+      matches large: score +250
+      matches by-pix: score +100, exempt
+      matches tried: score +0, deny, in shadow
+WRONG a
+      score 0, and 1 is wanted
+      it came to approve, because of clear; score 0
+      no rule matches
+3 cases, 2 wrong
+"
+    );
+    let report: Value =
+        serde_json::from_slice(&command.arg("--json").output().expect("starts").stdout)
+            .expect("JSON");
+    let [right, wrong] = [0, 1].map(|case| &report["cases"][case]);
+    assert_eq!(right["came"]["verdict"], "review", "{right:#}");
+    assert_eq!((&right["came"]["score"], &right["came"]["reason"]), (&350.into(), &"score".into()));
+    assert_eq!(wrong["wanted"]["verdict"], "deny", "{wrong:#}");
+    assert_eq!(wrong["came"]["matched"], serde_json::json!(["large", "by-pix", "tried"]));
+    assert_eq!(wrong["came"]["exempt"], serde_json::json!(["by-pix"]));
+}
+
+#[test]
 fn a_payment_is_explained_rule_by_rule_and_documents_are_masked() {
     let dir = tempfile::tempdir().expect("a folder");
     let policy = dir.path().join("policy.toml");

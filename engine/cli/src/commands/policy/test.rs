@@ -1,11 +1,12 @@
 //! `catraca policy test`: payments of one's own and what a policy is to do with them.
 
+use super::diff::effect;
 use super::file;
 use super::made_up::MadeUp;
 use super::made_up_lists::MadeUpLists;
 use crate::commands::Outcome;
 use crate::commands::output::{counted, json, print};
-use catraca_core::policy::{Judgement, Policy};
+use catraca_core::policy::{Judgement, Policy, RuleWords};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::policy_file::PolicyFile;
 use catraca_wire::frame::Verdict;
@@ -27,6 +28,8 @@ A file of cases (TOML); of a payment whatever is left out is what an ordinary on
   verdict = \"review\"
   matches = [\"night-high-amount\"]
   matches_not = [\"listed\"]
+
+Of a case that is wrong the verdict and the score that came are told, and the rules that matched; --json tells them of every case.
 
 Exit status: 0 all are as they are to be, 3 one is not, or something is wrong with the policy.";
 
@@ -89,10 +92,12 @@ impl Wanted {
 }
 
 /// What came of a case.
-struct Came {
-    name: String,
+struct Came<'c> {
+    case: &'c Case,
     /// In what it is not as it is to be.
     faults: Vec<String>,
+    /// `None` where the payment makes no sense.
+    judged: Option<Judgement>,
 }
 
 /// Runs it.
@@ -105,19 +110,20 @@ pub fn run(args: &Args) -> Outcome {
         return Err(failed("it holds no case: begin one with [[case]]".to_owned()));
     }
     let ready = Policy::new(1, policy.zone.clone(), policy.rules.clone());
-    let came: Vec<Came> =
+    let came: Vec<Came<'_>> =
         cases.case.iter().map(|case| case.run(&policy, &ready, &cases.lists)).collect();
     let wrong = came.iter().filter(|came| !came.faults.is_empty()).count();
     let status = if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     if args.json {
-        return print(&json(&report(&came, wrong)), status);
+        let cases: Vec<_> = came.iter().map(|came| came.json(&policy)).collect();
+        return print(&json(&json!({ "cases": cases, "wrong": wrong })), status);
     }
     let mut text = String::new();
     for came in &came {
         let mark = if came.faults.is_empty() { "ok   " } else { "WRONG" };
-        writeln!(text, "{mark} {}", came.name).expect("writing to a string can't fail");
-        for fault in &came.faults {
-            writeln!(text, "      {fault}").expect("writing to a string can't fail");
+        writeln!(text, "{mark} {}", came.case.name).expect("writing to a string can't fail");
+        for line in came.lines(&policy) {
+            writeln!(text, "      {line}").expect("writing to a string can't fail");
         }
     }
     let cases = counted(came.len(), "case", "cases");
@@ -125,29 +131,83 @@ pub fn run(args: &Args) -> Outcome {
     print(&text, status)
 }
 
-fn report(came: &[Came], wrong: usize) -> Value {
-    let cases: Vec<_> = came
-        .iter()
-        .map(|came| {
-            json!({ "name": came.name, "ok": came.faults.is_empty(), "faults": came.faults })
+/// Ids of the rules of these bits.
+fn ids<'p>(policy: &'p PolicyFile, words: &RuleWords) -> Vec<&'p str> {
+    let rules = policy.rules.rules.iter().enumerate();
+    let set = rules.filter(|(number, _)| words[number / 64] >> (number % 64) & 1 == 1);
+    set.map(|(_, rule)| &rule.id[..]).collect()
+}
+
+impl Came<'_> {
+    /// What a person is told behind the name: of a case that is as it is to be, nothing.
+    fn lines(&self, policy: &PolicyFile) -> Vec<String> {
+        let mut lines = self.faults.clone();
+        let Some(judged) = self.judged.filter(|_| !self.faults.is_empty()) else { return lines };
+        let decision = &judged.decision;
+        let because = match judged.rules.settled_by {
+            Some(rule) => format!("rule {}", policy.rules.rules[usize::from(rule)].id),
+            None => decision.reason.name().to_owned(),
+        };
+        let score = decision.score;
+        lines.push(format!("it came to {}, because of {because}; score {score}", decision.verdict));
+        let matched = ids(policy, &judged.rules.matched);
+        if matched.is_empty() {
+            lines.push("no rule matches".to_owned());
+        }
+        let [exempt, failed] = [&judged.rules.exempt, &judged.rules.failed];
+        let (exempt, failed) = (ids(policy, exempt), ids(policy, failed));
+        for rule in policy.rules.rules.iter().filter(|rule| matched.contains(&&rule.id[..])) {
+            let marks = [(&failed, ", without a result, and so counts"), (&exempt, ", exempt")];
+            let marks = marks.iter().filter(|(ids, _)| ids.contains(&&rule.id[..]));
+            let marks: String = marks.map(|(_, mark)| *mark).collect();
+            lines.push(format!("matches {}: {}{marks}", rule.id, effect(rule)));
+        }
+        lines
+    }
+
+    fn json(&self, policy: &PolicyFile) -> Value {
+        let Self { case, faults, judged } = self;
+        let came = judged.map(|Judgement { decision, rules, .. }| {
+            json!({
+                "verdict": decision.verdict.name(),
+                "reason": decision.reason.name(),
+                "score": decision.score,
+                "score_sum": rules.score_sum,
+                "settled_by": rules.settled_by.map(|rule| &policy.rules.rules[usize::from(rule)].id),
+                "matched": ids(policy, &rules.matched),
+                "without_result": ids(policy, &rules.failed),
+                "exempt": ids(policy, &rules.exempt),
+            })
+        });
+        json!({
+            "name": case.name,
+            "ok": faults.is_empty(),
+            "faults": faults,
+            "wanted": {
+                "verdict": case.verdict.map(|wanted| wanted.verdict().name()),
+                "score": case.score,
+                "matches": case.matches,
+                "matches_not": case.matches_not,
+            },
+            "came": came,
         })
-        .collect();
-    json!({ "cases": cases, "wrong": wrong })
+    }
 }
 
 impl Case {
-    fn run(&self, policy: &PolicyFile, ready: &Policy, lists: &MadeUpLists) -> Came {
+    fn run(&self, policy: &PolicyFile, ready: &Policy, lists: &MadeUpLists) -> Came<'_> {
         let expects = self.verdict.is_some()
             || self.score.is_some()
             || !(self.matches.is_empty() && self.matches_not.is_empty());
-        let faults = match self.payment.judge(ready, lists) {
+        let judged = self.payment.judge(ready, lists).map(|(_, judged)| judged);
+        let faults = match &judged {
             Ok(_) if !expects => vec![
                 "it wants nothing: give it a verdict, a score, matches or matches_not".to_owned(),
             ],
-            Ok((_, judged)) => self.faults(policy, &judged),
-            Err(why) => vec![why],
+            Ok(judged) => self.faults(policy, judged),
+            Err(why) => vec![why.clone()],
         };
-        Came { name: self.name.clone(), faults }
+        Came { case: self, faults, judged: judged.ok() }
     }
 
     fn faults(&self, policy: &PolicyFile, judged: &Judgement) -> Vec<String> {
