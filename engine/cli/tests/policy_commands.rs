@@ -35,6 +35,14 @@ fn the_policy_of_the_page_is_sound() {
     assert_eq!((&report["sound"], &report["faults"]), (&true.into(), &Value::Array(vec![])));
     assert_eq!(report["rules"][1]["verdict"], "review");
     assert_eq!(report["rules"][1]["fields"], serde_json::json!(["tx.channel"]));
+    assert_eq!(report["warnings"], serde_json::json!([]));
+    // Without thresholds its scores decide nothing: that is sound, and told.
+    fs::write(&file, policy_of_the_page().replace("thresholds", "# ")).expect("own");
+    let output = check(&file, &[]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\nwarning: rules have scores"));
+    let report: Value = serde_json::from_slice(&check(&file, &["--json"]).stdout).expect("JSON");
+    assert_eq!(report["warnings"].as_array().map(Vec::len), Some(1), "{report:#}");
 }
 
 /// The default policy does what its tests say, and they notice when it does not.

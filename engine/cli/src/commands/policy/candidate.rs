@@ -1,6 +1,6 @@
 //! `catraca policy candidate|compare`: a policy that is tried on a running node, beside the one in force.
 
-use super::file;
+use super::{file, warnings};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::{time, utc};
@@ -92,6 +92,7 @@ pub fn run(args: &Args) -> Outcome {
         return print(&shown(&came, None, args.json), ExitCode::SUCCESS);
     };
     let policy = file::sound(path)?;
+    warnings::say(path, &policy);
     let until_ns = args.until.unwrap_or_else(|| now_ns() + DEFAULT_DAYS * NS_PER_DAY);
     // The node has another working directory.
     let path = std::path::absolute(path)

@@ -1,6 +1,6 @@
 //! `catraca policy check`: what a policy's file holds, or everything that is wrong with it.
 
-use super::file;
+use super::{file, warnings};
 use crate::commands::Outcome;
 use crate::commands::output::{counted, json, print};
 use catraca_core::policy::{EVERY_PAYER, Rule, RuleVerdict};
@@ -16,7 +16,8 @@ Examples:
   catraca policy check pix.toml
   catraca policy check pix.toml --json
 
-A policy is taken whole or not at all. What a condition may hold is in engine/POLICY.md. Exit status: 0 sound, 3 something is wrong with it.";
+A policy is taken whole or not at all. What a condition may hold is in engine/POLICY.md. What is sound and yet does nothing, scores that no
+threshold makes a verdict of, is told as a warning. Exit status: 0 sound, 3 something is wrong with it.";
 
 /// Arguments of `catraca policy check`.
 #[derive(clap::Args, Debug)]
@@ -41,6 +42,8 @@ struct Report {
     /// Memory that windows need at most on a node of one shard, bytes.
     window_bytes: u64,
     faults: Vec<FaultReport>,
+    /// What of a sound policy does nothing.
+    warnings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +96,7 @@ pub fn run(args: &Args) -> Outcome {
             window_bytes_per_payer: bytes.1,
             window_bytes: bytes.0,
             faults,
+            warnings: policy.map(warnings::of).unwrap_or_default(),
         };
         return print(&json(&report), status);
     }
@@ -196,5 +200,8 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
         text.push_str(&format!("it looks things up in these lists: {}\n", lists.join(", ")));
     }
     text.push_str(&format!("id {}\n", policy.id));
+    for warning in warnings::of(policy) {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
     text
 }

@@ -14,6 +14,7 @@ mod made_up;
 mod made_up_lists;
 mod online;
 mod test;
+mod warnings;
 
 pub(super) use diff::effect;
 pub(super) use file::sound;

@@ -1,6 +1,6 @@
 //! `catraca policy activate|rollback|status`: the policy of a running node.
 
-use super::file;
+use super::{file, warnings};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::utc;
@@ -79,6 +79,7 @@ pub(super) fn activate(args: &ActivateArgs) -> Outcome {
         let path = args.file.display();
         return Err(Failure::failed(format!("{path}: its id is {id}, and {wanted} was asked for")));
     }
+    warnings::say(&args.file, &policy);
     // The node has another working directory.
     let path = std::path::absolute(&args.file)
         .map_err(|e| Failure::failed(format!("{}: {e}", args.file.display())))?;

@@ -1,9 +1,9 @@
 //! `catraca policy test`: payments of one's own and what a policy is to do with them.
 
 use super::diff::effect;
-use super::file;
 use super::made_up::MadeUp;
 use super::made_up_lists::MadeUpLists;
+use super::{file, warnings};
 use crate::commands::Outcome;
 use crate::commands::output::{counted, json, print};
 use catraca_core::policy::{Judgement, Policy, RuleWords};
@@ -109,6 +109,7 @@ pub fn run(args: &Args) -> Outcome {
     if cases.case.is_empty() {
         return Err(failed("it holds no case: begin one with [[case]]".to_owned()));
     }
+    warnings::say(&args.file, &policy);
     let ready = Policy::new(1, policy.zone.clone(), policy.rules.clone());
     let came: Vec<Came<'_>> =
         cases.case.iter().map(|case| case.run(&policy, &ready, &cases.lists)).collect();
