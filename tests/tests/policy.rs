@@ -136,6 +136,14 @@ fn a_look_up_tells_the_reasons_of_the_policy_that_decided_and_of_no_other() {
         let text = String::from_utf8(lookup("denied", &strict, &[]).stdout).expect("text");
         assert!(text.contains("  rule           very-high, which settled it\n"), "{text}");
         assert!(text.contains(" limit: Acima do limite / Above the limit\n"), "{text}");
+        assert!(text.contains("because rule very-high of the policy decided it\n"), "{text}");
+        // Without the policy's text rules have numbers, from 1.
+        let plain = command::run(["lookup", "denied", "--addr", &address]);
+        let plain = String::from_utf8(plain.stdout).expect("text");
+        assert!(plain.contains("because rule 2 of the policy decided it\n"), "{plain}");
+        assert!(plain.contains("version 1, rules 1 2 matched (numbered from 1)\n"), "{plain}");
+        let found = &found;
+        assert_eq!((&found["rules_matched"], &found["settled_by"]), (&"1 2".into(), &2.into()));
         let plain = command::run(["lookup", "approved", "--addr", &address, "--json"]);
         let plain: Value = serde_json::from_slice(&plain.stdout).expect("JSON");
         assert!(plain.get("rules").is_none(), "nobody asked: {plain:#}");

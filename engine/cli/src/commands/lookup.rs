@@ -21,7 +21,7 @@ use std::process::ExitCode;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The newest decision with that id, read from the node's log, and its labels: what became known of it since. The credential needs the permission `lookup`: the answer is personal data,
-in full unless --mask is given. With --policy the rules that matched are told by their ids, with their reasons in both languages: FILE must be
+in full unless --mask is given. Rules are told by their numbers, from 1 in the policy's order. With --policy the rules that matched are told by their ids, with their reasons in both languages: FILE must be
 the text that decided, in force or the one before it, which the node is asked for, and that needs the permission `admin`.
 Exit status: 0 found, 1 not found, or FILE is another policy.
 
@@ -96,10 +96,14 @@ pub fn run(args: Args) -> Outcome {
     }
     let mut text = String::new();
     let place = &record.place;
+    let ids = policy
+        .as_ref()
+        .map(|policy| policy.rules.rules.iter().map(|rule| &rule.id[..]).collect::<Vec<_>>());
     explain(
         &mut text,
         &record,
         &view,
+        ids.as_deref(),
         &format!(
             "segment {} on {} offset {}",
             place.segment, args.connect.addr, place.block_offset

@@ -276,6 +276,7 @@ impl Explained {
             &mut text,
             &record,
             &view,
+            None,
             &format!("segment {} offset {}", record.place.segment, record.place.block_offset),
         );
         let json = serde_json::to_value(&view)

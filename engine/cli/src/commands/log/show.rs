@@ -3,7 +3,7 @@
 use super::open;
 use super::view::{LabelView, RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
-use crate::commands::output::{json, note, print};
+use crate::commands::output::{counted, json, note, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::LogReader;
 use catraca_node::log_files::index_file::IndexFiles;
@@ -26,8 +26,9 @@ Examples:
   catraca log show ./copy --transaction 7f3a --payer 123.456.789-09 --json --unmask
 
 Where the segments have their indexes, as on a node and in a copy of its data directory, and with the chain's key, only the blocks that an index
-names are read; with --scan everything is, and damage anywhere is told. Labels of the decision are shown with it. Documents are masked unless --unmask is given. Exit status: 0 found,
-1 not found.";
+names are read; with --scan everything is, and damage anywhere is told. Labels of the decision are shown with it. Rules are told by their
+numbers, from 1 in the policy's order; `catraca policy explain --log` tells them by their ids. Documents are masked unless --unmask is given.
+Exit status: 0 found, 1 not found.";
 
 /// Arguments of `catraca log show`.
 #[derive(clap::Args, Debug)]
@@ -128,6 +129,7 @@ pub fn run(args: &Args) -> Outcome {
             &mut text,
             record,
             &view(record),
+            None,
             &format!("{} offset {}", file.display(), record.place.block_offset),
         );
         let labels = found.labels_of(record).map(|label| label.stored);
@@ -172,8 +174,15 @@ fn damaged(log: &LogReader, found: &Found) -> Vec<String> {
     found.streams.iter().filter_map(damage).collect()
 }
 
-/// Writes a decision for a person: what, why, and in which block it is, which `block` says.
-pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, block: &str) {
+/// Writes a decision for a person: what, why, and in which block it is, which `block` says. Rules are named
+/// where their ids are at hand, and numbered else.
+pub fn explain(
+    text: &mut String,
+    record: &StoredRecord,
+    view: &RecordView,
+    rule_ids: Option<&[&str]>,
+    block: &str,
+) {
     let head = &record.head;
     let why = match Reason::from_wire(head.reason) {
         Some(Reason::Clear) => "nothing spoke against it".to_owned(),
@@ -195,7 +204,11 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
             "who is listed is allowed by an entry made on the running node".to_owned()
         }
         Some(Reason::Rule) => match view.settled_by {
-            Some(rule) => format!("rule {rule} of the policy decided it"),
+            Some(rule) => {
+                let id = rule_ids.and_then(|ids| ids.get(usize::from(rule) - 1).copied());
+                let rule = id.map_or_else(|| rule.to_string(), str::to_owned);
+                format!("rule {rule} of the policy decided it")
+            }
             None => "a rule of the policy decided it".to_owned(),
         },
         Some(Reason::Score) => format!("of its score of {}", view.score),
@@ -221,15 +234,7 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         ("score", format!("{} of 1000", view.score)),
         (
             "policy",
-            match &view.rules_matched {
-                Some(rules) if !rules.is_empty() => {
-                    format!("version {}, rules {rules} matched (from 0)", view.policy_version)
-                }
-                Some(_) => format!("version {}, no rule matched", view.policy_version),
-                None => {
-                    format!("version {}, matched rules {}", view.policy_version, view.matched_rules)
-                }
-            },
+            format!("version {}, {}", view.policy_version, rules_text(view, rule_ids.is_some())),
         ),
         (
             "blacklist",
@@ -269,4 +274,29 @@ pub fn explain(text: &mut String, record: &StoredRecord, view: &RecordView, bloc
         writeln!(text, "  {name:<14} {value}").expect("writing to a string can't fail");
     }
     text.push('\n');
+}
+
+/// Which rules matched, in words; `named`: they are told by their ids elsewhere.
+fn rules_text(view: &RecordView, named: bool) -> String {
+    let Some(matched) = &view.rules_matched else {
+        return format!("matched rules {}", view.matched_rules);
+    };
+    let count = matched.split_whitespace().count();
+    if count == 0 {
+        return "no rule matched".to_owned();
+    }
+    if named {
+        return format!("{} matched", counted(count, "rule", "rules"));
+    }
+    let rules = |numbers: &str| {
+        let noun = if numbers.contains(' ') { "rules" } else { "rule" };
+        format!("{noun} {numbers}")
+    };
+    let not_applied = match view.rules_not_applied.as_deref() {
+        None | Some("") => String::new(),
+        Some(numbers) => {
+            format!("; not applied (exempt or outside of its share): {}", rules(numbers))
+        }
+    };
+    format!("{} matched (numbered from 1){not_applied}", rules(matched))
 }

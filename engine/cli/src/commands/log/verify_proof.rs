@@ -176,7 +176,7 @@ fn text(file: &str, proved: &ProvedView, record: &StoredRecord) -> String {
     let mut text = String::new();
     let block = format!("records {block_first_lsn} to {block_last_lsn}, sealed {sealed_at}");
     if RecordKind::from_wire(record.head.kind) == Some(RecordKind::Decision) {
-        super::explain(&mut text, record, &proved.record, &block);
+        super::explain(&mut text, record, &proved.record, None, &block);
     } else {
         let RecordView { kind, verdict, payer, snapshot_id, overlay_sequence, decided_at, .. } =
             &proved.record;

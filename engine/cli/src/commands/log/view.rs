@@ -6,7 +6,7 @@ use catraca_node::log_files::lookup::StoredLabel;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::extension::{Label, RulesSeen};
+use catraca_wire::extension::{Label, MAX_RULE_WORDS, RulesSeen};
 use catraca_wire::frame::{
     ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
 };
@@ -48,12 +48,14 @@ pub struct RecordView {
     pub transaction_flags: Option<u16>,
     pub policy_version: u32,
     pub matched_rules: String,
-    /// Numbers of the policy's rules that matched, from 0, with spaces between them; none where no
-    /// policy's rules were asked.
+    /// Numbers of the policy's rules that matched, from 1 in its order, with spaces between them; none where
+    /// no policy's rules were asked.
     pub rules_matched: Option<String>,
-    /// Those whose condition had no result.
+    /// Those whose condition had no result, from 1 likewise.
     pub rules_without_result: Option<String>,
-    /// The rule that settled the verdict.
+    /// Those that matched and did nothing: by an exemption, or because the payer is outside of their share.
+    pub rules_not_applied: Option<String>,
+    /// The rule that settled the verdict, from 1 likewise.
     pub settled_by: Option<u16>,
     /// Sum of the scores, before it is brought to 0 to 1000.
     pub score_sum: Option<i32>,
@@ -139,7 +141,8 @@ impl RecordView {
             matched_rules: format!("{:016x}", head.matched_rules.to_native()),
             rules_matched: rules.map(|rules| numbers(&rules.matched)),
             rules_without_result: rules.map(|rules| numbers(&rules.failed)),
-            settled_by: rules.and_then(|rules| rules.settled_by),
+            rules_not_applied: rules.map(|rules| numbers(&not_applied(&rules))),
+            settled_by: rules.and_then(|rules| rules.settled_by).map(|number| number + 1),
             score_sum: rules.map(|rules| rules.score_sum),
             snapshot_id: format!("{snapshot_id:016x}"),
             overlay_sequence,
@@ -212,11 +215,16 @@ impl LabelView {
     }
 }
 
-/// The numbers of the bits that are set.
+/// Logs of before name rules that did not match, too.
+fn not_applied(rules: &RulesSeen) -> [u64; MAX_RULE_WORDS] {
+    std::array::from_fn(|word| rules.matched[word] & rules.exempt[word])
+}
+
+/// The numbers of the bits that are set, the first being 1: people count so, and a record's bits from 0.
 fn numbers(words: &[u64]) -> String {
     let set = |&number: &usize| words[number / 64] >> (number % 64) & 1 == 1;
     let numbers: Vec<_> =
-        (0..words.len() * 64).filter(set).map(|number| number.to_string()).collect();
+        (0..words.len() * 64).filter(set).map(|number| (number + 1).to_string()).collect();
     numbers.join(" ")
 }
 
@@ -304,6 +312,12 @@ fn channel(code: u8) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_are_numbered_from_1() {
+        assert_eq!(numbers(&[0b101, 1, 0, 1 << 63]), "1 3 65 256");
+        assert_eq!(numbers(&[0; 4]), "");
+    }
 
     #[test]
     fn money_and_time_read_well() {
