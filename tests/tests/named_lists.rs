@@ -150,7 +150,11 @@ fn an_entry_ends_and_an_exempt_payment_passes() {
     let explained =
         command::json(["policy", "explain", "--log", &dir_text, "--id", "exempt", "--json"]);
     let rule = &explained["explained"][0]["rules"][1];
-    assert_eq!((&rule["matched"], &rule["exempt"]), (&true.into(), &true.into()), "{rule:#}");
+    assert_eq!(
+        (&rule["matched"], &rule["not_applied"]),
+        (&true.into(), &"exempt".into()),
+        "{rule:#}"
+    );
 }
 
 #[test]

@@ -323,7 +323,8 @@ fn a_rule_with_a_share_meets_the_same_payers_always_and_recomputes() {
         "a0",
         "--json",
     ]);
-    assert_eq!(explained["explained"][0]["rules"][0]["exempt"], !first[0], "{explained:#}");
+    let not_applied = if first[0] { Value::Null } else { "outside_share".into() };
+    assert_eq!(explained["explained"][0]["rules"][0]["not_applied"], not_applied, "{explained:#}");
     assert_eq!(explained["explained"][0]["rules"][0]["share_permille"], 500);
 }
 

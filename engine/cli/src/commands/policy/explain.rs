@@ -7,6 +7,7 @@ use super::made_up::MadeUp;
 use super::made_up_lists::MadeUpLists;
 use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open};
+use crate::commands::matched_rules::NotApplied;
 use crate::commands::output::{json, print};
 use catraca_core::policy::language::Field;
 use catraca_core::policy::replay::{push, recorded_parties, recorded_values};
@@ -64,6 +65,9 @@ struct Explained<'p> {
     file: &'p PolicyFile,
     batch: Batch,
     judged: Judgement,
+    /// The place of the payer among a thousand, by which rules with a share are applied; `None` where nobody
+    /// knows.
+    place: Option<u16>,
 }
 
 /// Runs it.
@@ -75,7 +79,8 @@ pub fn run(args: &Args) -> Outcome {
         let (batch, judged) = made_up
             .judge(&policy, &MadeUpLists::new())
             .map_err(|why| Failure::new(Status::Usage, format!("{}: {why}", path.display())))?;
-        return show(args, &[Explained { file, batch, judged }]);
+        // It is inside of every share.
+        return show(args, &[Explained { file, batch, judged, place: Some(0) }]);
     }
     let (Some(dir), Some(id)) = (&args.log, &args.id) else {
         return Err(Failure::new(
@@ -134,7 +139,10 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
                 (seen, exempt)
             }
         };
-        explained.push(explain(file, &policy, record, named.is_none(), (&seen, &exempt))?);
+        let mut of = explain(file, &policy, record, named.is_none(), (&seen, &exempt))?;
+        of.place = recorded_parties(&record.head)
+            .and_then(|(payer, _)| history.share_key().place(payer.document));
+        explained.push(of);
     }
     show(args, &explained)
 }
@@ -171,7 +179,7 @@ fn explain<'p>(
     push(&mut batch, policy, head, offset_minutes, parties, seen, exempt);
     policy.judge(&mut batch);
     let judged = *batch.judgement(0);
-    Ok(Explained { file, batch, judged })
+    Ok(Explained { file, batch, judged, place: None })
 }
 
 fn show(args: &Args, explained: &[Explained<'_>]) -> Outcome {
@@ -188,11 +196,20 @@ impl Explained<'_> {
         words[rule / 64] >> (rule % 64) & 1 == 1
     }
 
+    /// Why a rule that matches is not applied, where it is not.
+    fn not_applied(&self, rule: usize) -> Option<NotApplied> {
+        let Judgement { rules, .. } = &self.judged;
+        let is = Self::is_in(&rules.matched, rule) && Self::is_in(&rules.exempt, rule);
+        is.then(|| NotApplied::why(&self.file.rules.rules[rule], self.place))
+    }
+
     /// How a rule came out, in a word.
     fn outcome(&self, rule: usize) -> &'static str {
         let rules = &self.judged.rules;
         match (Self::is_in(&rules.matched, rule), Self::is_in(&rules.failed, rule)) {
-            (true, false) if Self::is_in(&rules.exempt, rule) => "exempt",
+            (true, _) if Self::is_in(&rules.exempt, rule) => {
+                self.not_applied(rule).map_or("exempt", NotApplied::text)
+            }
             (true, false) => "matches",
             (true, true) => "has no result, and so counts",
             (false, true) => "has no result",
@@ -240,7 +257,7 @@ impl Explained<'_> {
             json!({
                 "id": rule.id,
                 "matched": Self::is_in(&self.judged.rules.matched, number),
-                "exempt": Self::is_in(&self.judged.rules.exempt, number),
+                "not_applied": self.not_applied(number),
                 "without_result": Self::is_in(&self.judged.rules.failed, number),
                 "score": rule.effect.score,
                 "verdict": rule.effect.verdict.map(RuleVerdict::name),
