@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 /// The verdicts in the order of a matrix.
 pub const NAMES: [&str; 3] = ["approve", "review", "deny"];
 
+/// What the columns of the table of rules are.
+const COLUMNS: &str = "matched: payments of the rule; changed: those of them that get another verdict; settled: payments whose verdict the rule gives";
+
 /// Share of the verdicts that are others, percent.
 pub fn percent_changed(totals: &Totals) -> f64 {
     totals.changed() as f64 * 100.0 / totals.payments().max(1) as f64
@@ -79,9 +82,32 @@ pub fn tables<'i>(was: &str, ids: impl Iterator<Item = &'i str>, totals: &Totals
     }
     right(&mut rules);
     format!(
-        "\n{matrix}\n\n{rules}\n{} of {} would change ({:.2} %)",
+        "\n{matrix}\n\n{rules}\n{COLUMNS}\n{} of {} would change ({:.2} %)",
         totals.changed(),
         counted(totals.payments(), "verdict", "verdicts"),
         percent_changed(totals),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_core::policy::RuleTotals;
+
+    #[test]
+    fn rules_come_in_the_policy_s_order_and_columns_are_explained() {
+        let of = |settled, changed| RuleTotals {
+            matched: Cell { count: 9, centavos: 0 },
+            changed: Cell { count: changed, centavos: 0 },
+            settled,
+            without_result: 0,
+        };
+        let rules = vec![of(1, 0), of(0, 9), of(2, 3)];
+        let totals = Totals { matrix: Matrix::default(), rules };
+        let ids = ["late", "in-shadow", "early"];
+        let text = tables("in force", ids.into_iter(), &totals);
+        let at = ids.map(|id| text.find(&format!(" {id} ")));
+        assert!(at[0].is_some() && at.is_sorted(), "{text}");
+        assert!(text.contains("settled: payments whose verdict the rule gives\n"), "{text}");
+    }
 }
