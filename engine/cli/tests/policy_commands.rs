@@ -1,6 +1,7 @@
 //! `catraca policy`, and the page that describes what a policy may hold.
 
 use catraca_core::policy::language::{Asking, Field, compile_into};
+use catraca_core::policy::lists::KeyField;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -370,17 +371,37 @@ fn the_validator_of_the_page_is_sound() {
     assert_eq!((file.services.len(), file.rules.rules.len()), (1, 2));
 }
 
+/// The table of fields has all that a condition may name, those too that are only looked up in lists.
 #[test]
 fn the_page_has_every_field() {
     let page = page();
-    for field in Field::ALL {
-        assert!(page.contains(&format!("`{}`", field.name())), "{}", field.name());
-    }
+    let mut on_page = Vec::new();
     for row in table(&page, "| field |") {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         for name in cells[1].split(", ").map(|name| name.trim_matches('`')) {
-            let field = Field::named(name).unwrap_or_else(|| panic!("there is no field {name}"));
+            on_page.push(name.to_owned());
+            let Some(field) = Field::named(name) else {
+                let looked_up = KeyField::named(name);
+                assert!(looked_up.is_some(), "there is no field {name}");
+                assert!(cells[2].contains("only to be looked up in a list"), "{name}");
+                continue;
+            };
             assert_eq!(cells[3] == "yes", field.is_optional(), "{name}");
+        }
+    }
+    let fields = Field::ALL.iter().map(|field| field.name());
+    let mut all: Vec<_> = fields.chain(KeyField::ALL.iter().map(|field| field.name())).collect();
+    all.sort_unstable();
+    all.dedup();
+    on_page.sort_unstable();
+    assert_eq!(on_page, all);
+    // What is looked up in which lists.
+    for row in table(&page, "| `--kind` |") {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        let kind = cells[1].trim_matches('`');
+        let of_kind = KeyField::ALL.iter().filter(|field| field.kind().name() == kind);
+        for name in of_kind.map(|field| field.name()) {
+            assert!(cells[3].contains(&format!("`{name}`")), "{kind}: {name}");
         }
     }
 }
