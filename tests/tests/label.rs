@@ -231,6 +231,12 @@ fn an_import_tells_each_line_that_is_refused_and_can_be_repeated() {
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((output.status.code(), &report["added"]), (Some(3), &0.into()));
     assert_eq!(report["unchanged"], 20);
+    // The same fault hundreds of times is told some times, and counted.
+    let wrong = format!("order-1,,stolen,{now},visa\n").repeat(321);
+    std::fs::write(&file, format!("id,payer,kind,known_at,source\n{wrong}")).expect("written");
+    let said = String::from_utf8(command::run(import).stderr).expect("text");
+    assert_eq!(said.matches(": refused: ").count(), 20, "{said}");
+    assert!(said.contains("line 21: ") && said.contains("301 more lines were refused"), "{said}");
     std::fs::write(&file, "id,kind\n").expect("written");
     assert_eq!(command::run(import).status.code(), Some(2), "no such columns");
     node.stop();

@@ -14,7 +14,9 @@ use std::process::ExitCode;
 /// Longest line, bytes: all columns at their longest, quoted, take a fifth.
 const MAX_LINE_LEN: usize = 1_024;
 
-/// Refused lines that the JSON has; standard error has all.
+/// Refused lines that standard error tells, one by one: a column that is wrong in every line is seen in these.
+const MAX_TOLD: u64 = 20;
+/// Refused lines that the JSON has.
 const MAX_SHOWN: usize = 1_000;
 
 /// A file whose lines a node is to take.
@@ -90,9 +92,11 @@ impl Import {
 
     /// A line is refused; the rest goes on.
     pub fn refuse(&mut self, line: u64, reason: String) {
-        let place = self.path.display();
-        self.bar.suspend(|| note(&format!("{place}, line {line}: refused: {reason}")));
         self.refused.refused += 1;
+        if self.refused.refused <= MAX_TOLD {
+            let place = self.path.display();
+            self.bar.suspend(|| note(&format!("{place}, line {line}: refused: {reason}")));
+        }
         if self.refused.first_refused.len() < MAX_SHOWN {
             self.refused.first_refused.push(RefusedLine { line, reason });
         }
@@ -100,13 +104,25 @@ impl Import {
 
     /// What ends the import at a line.
     pub fn failure(&self, line: u64, why: impl Display) -> Failure {
+        self.tell_more();
         Failure::failed(format!("{}, line {line}: {why}", self.path.display()))
     }
 
     /// Behind the last line: what was refused.
     pub fn end(self) -> RefusedLines {
         self.bar.finish_and_clear();
+        self.tell_more();
         self.refused
+    }
+
+    /// How many lines were refused beside those that were told.
+    fn tell_more(&self) {
+        let more = self.refused.more();
+        if more > 0 {
+            let lines = counted(more, "more line was", "more lines were");
+            let first = format!("with --json the first {MAX_SHOWN} are told");
+            note(&format!("{}: {lines} refused; {first}", self.path.display()));
+        }
     }
 }
 
@@ -114,6 +130,11 @@ impl RefusedLines {
     /// How many there are.
     pub const fn count(&self) -> u64 {
         self.refused
+    }
+
+    /// How many are not told one by one.
+    const fn more(&self) -> u64 {
+        self.refused.saturating_sub(MAX_TOLD)
     }
 
     /// How an import ends that refused these.
@@ -300,6 +321,7 @@ mod tests {
         import.refuse(last, "a node says so".to_owned());
         let refused = import.end();
         assert_eq!(refused.count(), MAX_SHOWN as u64 + 6);
+        assert_eq!(refused.more(), refused.count() - 20);
         assert_eq!(refused.first_refused.len(), MAX_SHOWN);
         assert_eq!(refused.first_refused[0].line, 5);
         assert_eq!(format!("{:?}", refused.status()), format!("{:?}", ExitCode::from(3)));

@@ -23,7 +23,7 @@ may be left out:
   11.222.333/0001-81,1000000,2027-12-31,
 
 Entries that are there already get the number and the end of the file; others stay. A line that is refused is told with its number and the reason,
-and the rest goes on. Repeating an import is safe. Up to 64 entries are logged together. The list must be there: catraca policy lists create.
+the first 20 of them one by one, and the rest goes on. Repeating an import is safe. Up to 64 entries are logged together. The list must be there: catraca policy lists create.
 
 Examples:
   catraca policy lists import limits limits.csv
