@@ -10,7 +10,7 @@ use catraca_tests::policies::{activate, policy, write};
 use catraca_wire::client::now_ns;
 use catraca_wire::frame::{ClusterRequest, ListRequest, Verdict};
 use catraca_wire::list::{ListKeyKind, ListName};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Output;
 
@@ -245,6 +245,39 @@ fn what_makes_no_sense_is_refused_and_nothing_changes() {
     let state = lists(&node, &["find", "limits", &text(300)]);
     assert_eq!((&state["entries"], &state["sequence"]), (&299.into(), &304.into()), "{state:#}");
     node.stop();
+}
+
+#[test]
+fn a_replay_says_where_the_log_is_older_than_the_lists_of_the_policy() {
+    let dir = folder();
+    let data_dir = dir.path().join("data");
+    let setup = Setup::new(&data_dir);
+    let node = setup.start();
+    for payer in 1..4 {
+        assert_eq!(verdict(&node, &format!("before-{payer}"), payer, 100), Verdict::Approve);
+    }
+    node.stop();
+    let other = write(dir.path(), "lists.toml", POLICY).display().to_string();
+    let (status, found) = replay(&data_dir, &["--policy", &other]);
+    assert_eq!((status, &found["what_if"]["changed"]), (Some(0), &3.into()), "{found:#}");
+    let not_known = |of: &Value| of["what_if"]["lists_not_known"].clone();
+    let all = ["known-payees", "limits"].map(|list| json!({ "list": list, "decisions": 3 }));
+    assert_eq!(not_known(&found), json!(all));
+    assert_eq!(found["warnings"].as_array().map(Vec::len), Some(2), "{found:#}");
+    let text = command::run(["log", "replay", &data_dir.display().to_string(), "--policy", &other]);
+    let text = String::from_utf8(text.stdout).expect("text");
+    assert!(text.starts_with("warning: of 3 decisions 3 saw no list known-payees"), "{text}");
+    // From when they are there they are known; a list of other keys is another one.
+    let node = setup.start();
+    lists(&node, &["create", "limits", "--kind", "document"]);
+    lists(&node, &["create", "known-payees", "--kind", "device"]);
+    verdict(&node, "behind", 1, 100);
+    node.stop();
+    let (_, found) = replay(&data_dir, &["--policy", &other]);
+    let of = |list: &str, decisions: u64| json!({ "list": list, "decisions": decisions });
+    assert_eq!(not_known(&found), json!([of("known-payees", 4), of("limits", 3)]));
+    let (_, found) = replay(&data_dir, &[]);
+    assert_eq!(found["warnings"], json!([]), "nobody asked: {found:#}");
 }
 
 #[test]

@@ -424,4 +424,10 @@ fn a_replay_without_the_list_that_decided_is_not_equal() {
         (status, &found["equal"], &found["without_list"]),
         (Some(3), &false.into(), &1.into())
     );
+    assert_eq!(found["missing_lists"].as_array().map(Vec::len), Some(1), "{found:#}");
+    let warning = found["warnings"][0].as_str().expect("a sentence");
+    assert!(warning.contains(found["missing_lists"][0].as_str().expect("an id")), "{warning}");
+    let text = command::run(["log", "replay", &data_dir.display().to_string()]).stdout;
+    let text = String::from_utf8(text).expect("text");
+    assert!(text.starts_with(&format!("warning: {warning}\n")), "{text}");
 }

@@ -232,11 +232,6 @@ impl ListsThen {
             }
         }
     }
-
-    /// Ids of lists whose files are not there.
-    pub const fn missing(&self) -> &BTreeSet<u64> {
-        &self.missing
-    }
 }
 
 impl Default for ListsThen {

@@ -31,7 +31,7 @@ use catraca_wire::extension::{
 use catraca_wire::frame::text_of;
 use catraca_wire::record::{RecordHead, RecordKind};
 use named::NamedThen;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use truth::Standing;
@@ -74,6 +74,10 @@ pub struct Found {
     pub without_policy: BTreeMap<u32, u64>,
     /// Decisions whose list is not there: what their records say of payer and payee was taken as it is.
     pub without_list: u64,
+    /// The ids of these lists.
+    pub missing_lists: BTreeSet<u64>,
+    /// Decisions that looked things up in named lists of which the log does not say what they were then: likewise.
+    pub without_named_lists: u64,
     /// Decisions whose records are from before they held the day of the lists: likewise.
     pub without_list_day: u64,
     /// Decisions whose records can't be read.
@@ -259,6 +263,7 @@ impl<'h> Replay<'h> {
             }
             None => {
                 self.found.without_list += 1;
+                self.found.missing_lists.insert(seen.snapshot_id);
                 return recorded;
             }
         };
@@ -299,7 +304,9 @@ impl<'h> Replay<'h> {
             let seen = recorded_values(policy, extension, &mut values);
             let said = (seen, &rules);
             let agrees = self.named.agrees(self.history, policy, head, *parties, said);
-            lists_agree |= u32::from(agrees) << self.batch.len();
+            let looks_up = !policy.rules().lists.is_empty();
+            self.found.without_named_lists += u64::from(agrees.is_none() && looks_up);
+            lists_agree |= u32::from(agrees != Some(false)) << self.batch.len();
             let RulesSeen { offset_minutes, exempt, .. } = rules;
             replay::push(&mut self.batch, policy, head, offset_minutes, *parties, seen, &exempt);
         }

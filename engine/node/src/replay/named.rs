@@ -2,11 +2,13 @@
 
 use super::History;
 use catraca_core::named_lists::NamedLists;
-use catraca_core::policy::lists::InForce;
+use catraca_core::policy::lists::{Asked, InForce};
 use catraca_core::policy::replay::{facts, recorded_parties};
 use catraca_core::policy::{EVERY_PAYER, Party, Policy, RuleWords};
 use catraca_wire::extension::{MAX_RULE_WORDS, MAX_WINDOW_VALUES, RulesSeen, WindowValue};
+use catraca_wire::list::ListName;
 use catraca_wire::record::RecordHead;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What one policy needed of them.
@@ -18,6 +20,8 @@ pub(super) struct NamedThen {
     taken: usize,
     /// Of the policy and of the number of the last change.
     in_force: Option<(Arc<Policy>, u64, Arc<InForce>)>,
+    /// Lists that the policy names, and that were not there then, or had keys of another kind.
+    lacking: Vec<ListName>,
 }
 
 impl NamedThen {
@@ -48,6 +52,10 @@ impl NamedThen {
         if lists.sequence() != sequence {
             return None;
         }
+        let there = |asked: &&Asked| {
+            lists.list(&asked.list).is_some_and(|list| list.kind() == asked.key.kind())
+        };
+        self.lacking = names(policy.rules().lists.iter().filter(|asked| !there(asked)));
         let in_force = Arc::new(InForce::new(lists, policy.rules(), history.share_key()));
         self.in_force = Some((Arc::clone(policy), sequence, Arc::clone(&in_force)));
         Some(in_force)
@@ -65,6 +73,7 @@ impl NamedThen {
     ) -> (RuleWords, bool) {
         let Some(in_force) = self.at(history, policy, head.list_sequence.to_native()) else {
             values.fill(WindowValue::Evicted);
+            (self.in_force, self.lacking) = (None, names(policy.rules().lists.iter()));
             return ([0; MAX_RULE_WORDS], false);
         };
         let facts = facts(head, 0, parties);
@@ -72,8 +81,15 @@ impl NamedThen {
         (in_force.exempt(&facts).unwrap_or([0; MAX_RULE_WORDS]), true)
     }
 
+    /// Lists that the policy names which was asked for last, and that were not there then: what its rules look up
+    /// in them is not known.
+    pub fn lacking(&self) -> &[ListName] {
+        &self.lacking
+    }
+
     /// Whether what was recorded of the lists, behind the values of windows, and of rules that matched and were not
-    /// applied is what they come to. Without the key of shares it is not known whom these are applied to.
+    /// applied is what they come to; `None` where the log does not say what the lists were. Without the key of
+    /// shares it is not known whom rules with a share are applied to.
     pub fn agrees(
         &mut self,
         history: &History,
@@ -81,7 +97,7 @@ impl NamedThen {
         head: &RecordHead,
         parties: (Party, Party),
         (recorded, seen): (&[WindowValue], &RulesSeen),
-    ) -> bool {
+    ) -> Option<bool> {
         let mut values = [WindowValue::Evicted; MAX_WINDOW_VALUES];
         let looked_up = &recorded[policy.window_values()..policy.rules().answers_from()];
         let values = &mut values[..looked_up.len()];
@@ -94,8 +110,14 @@ impl NamedThen {
                 || is_in(&now_exempt) == is_in(&seen.exempt)
                 || (!has_key && share(number) < EVERY_PAYER)
         });
-        !is_known || (values == looked_up && is_same)
+        is_known.then(|| values == looked_up && is_same)
     }
+}
+
+/// The names of lists, each once.
+fn names<'a>(asked: impl Iterator<Item = &'a Asked>) -> Vec<ListName> {
+    let names: BTreeSet<_> = asked.map(|asked| asked.list).collect();
+    names.into_iter().collect()
 }
 
 /// What a policy would have looked up for a stored decision, and which of its rules would not have been applied.

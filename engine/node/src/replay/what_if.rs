@@ -9,6 +9,7 @@ use catraca_core::policy::replay;
 use catraca_core::policy::{Batch, Policy, Totals};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{Verdict, text_of};
+use catraca_wire::list::ListName;
 use catraca_wire::record::RecordHead;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
@@ -45,6 +46,9 @@ pub struct WhatIf {
     pub by_version: BTreeMap<u32, u64>,
     /// From the first of these decisions to the last, nanoseconds since 1970 UTC; `None` where there is none.
     pub decided_at_ns: Option<RangeInclusive<u64>>,
+    /// Lists that the policy names, with the decisions at which the log did not have them: what its rules look up
+    /// there is not known, and they count against the payment.
+    pub lists_not_known: BTreeMap<ListName, u64>,
     payers: HashSet<u64>,
     offset: LocalOffset,
     named: NamedThen,
@@ -60,6 +64,7 @@ impl WhatIf {
             unreadable: 0,
             by_version: BTreeMap::new(),
             decided_at_ns: None,
+            lists_not_known: BTreeMap::new(),
             payers: HashSet::new(),
             offset: LocalOffset::default(),
             named: NamedThen::default(),
@@ -98,6 +103,9 @@ impl WhatIf {
             own.copy_from_slice(&windows[row * values..][..values]);
             let (exempt, _) = self.named.see(history, &policy, head, *parties, looked_up);
             take_answers(&policy, history, head, extension, &mut seen);
+            for list in self.named.lacking() {
+                *self.lists_not_known.entry(*list).or_default() += 1;
+            }
             replay::push(batch, &policy, head, self.offset.minutes, *parties, &seen, &exempt);
         }
         policy.judge(batch);

@@ -35,7 +35,8 @@ Examples:
 
 Each decision is computed anew from what the log holds: the transaction, the policy of its version, whose text is in the log, the list
 file and the changes of the blacklist that it saw. Verdict, reason, score, lists and rules must be what was recorded, bit by bit. With
---policy the recorded verdicts are compared with those of another policy; decisions that do not recompute are told all the same.
+--policy the recorded verdicts are compared with those of another policy; decisions that do not recompute are told all the same. Lists that were
+not there are told first: what a rule looks up in them is not known, and counts against the payment.
 
 Where the log has labels (`catraca label`) a table says how much fraud was found, of decisions that were 90 days old when the newest label
 became known, or at --labels-as-of. TP: fraud that was taken for fraud; FP: good payments that were; FN: fraud that passed; TN: good payments
@@ -158,11 +159,11 @@ pub fn run(args: &Args) -> Outcome {
     }
     let text = if args.json {
         let candidate = candidate.as_ref().zip(what_if.as_ref());
-        let what_if = candidate.map(|(file, what_if)| what_if_json(&file.id, what_if));
+        let would = candidate.map(|(file, what_if)| what_if_json(&file.id, what_if));
         let labels = truth.as_ref().map(|truth| truth::json_of(truth, what_if.is_some()));
-        json(&replayed.json(what_if, labels))
+        json(&replayed.json(what_if.as_ref(), would, labels))
     } else {
-        let mut text = replayed.text();
+        let mut text = replayed.text(what_if.as_ref());
         if let Some(what_if) = &what_if {
             text.push_str(&what_if_text(what_if));
         }
@@ -187,7 +188,7 @@ pub(super) struct Replayed<'h> {
 }
 
 impl Replayed<'_> {
-    fn json(&self, what_if: Option<Value>, labels: Option<Value>) -> Value {
+    fn json(&self, what_if: Option<&WhatIf>, would: Option<Value>, labels: Option<Value>) -> Value {
         let found = &self.found;
         let differing = |differing: &Differing| {
             json!({
@@ -211,7 +212,10 @@ impl Replayed<'_> {
             "without_policy": found.without_policy.iter()
                 .map(|(version, count)| json!({ "policy_version": version, "decisions": count }))
                 .collect::<Vec<_>>(),
+            "warnings": self.warnings(what_if),
             "without_list": found.without_list,
+            "missing_lists": found.missing_lists.iter().map(|id| format!("{id:016x}")).collect::<Vec<_>>(),
+            "without_named_lists": found.without_named_lists,
             "without_list_day": found.without_list_day,
             "unreadable": found.unreadable,
             "windows_recomputed": found.windows_recomputed,
@@ -225,14 +229,17 @@ impl Replayed<'_> {
                 "activated_at_ns": policy.text.activated_at_ns,
                 "fault": policy.read.as_ref().err(),
             })).collect::<Vec<_>>(),
-            "what_if": what_if,
+            "what_if": would,
             "labels": labels,
         })
     }
 
-    fn text(&self) -> String {
+    fn text(&self, what_if: Option<&WhatIf>) -> String {
         let found = &self.found;
         let mut text = String::new();
+        for warning in self.warnings(what_if) {
+            line(&mut text, &format!("warning: {warning}"));
+        }
         for differing in &found.first {
             let what: Vec<_> = differing.in_what.iter().map(|what| what.name()).collect();
             line(
@@ -253,6 +260,37 @@ impl Replayed<'_> {
         }
         line(&mut text, &self.outcome());
         text
+    }
+
+    /// Lists that are not there, and what follows from it; a sentence each. A policy that counts what it does not
+    /// know against payments denies nearly all of them then.
+    pub fn warnings(&self, what_if: Option<&WhatIf>) -> Vec<String> {
+        let found = &self.found;
+        let mut warnings = Vec::new();
+        if let Some(what_if) = what_if {
+            let all = what_if.totals.payments();
+            warnings.extend(what_if.lists_not_known.iter().map(|(list, decisions)| {
+                format!(
+                    "of {} {decisions} saw no list {list}, which the policy names: what it looks up there is not known, and the rules that ask count against the payment",
+                    counted(all, "decision", "decisions")
+                )
+            }));
+        }
+        if found.without_list > 0 {
+            let ids: Vec<_> = found.missing_lists.iter().map(|id| format!("{id:016x}")).collect();
+            warnings.push(format!(
+                "{} not recomputed whole: the list of that time ({}) is not in the folder lists/, or another one is there, so payer and payee were taken as recorded",
+                counted(found.without_list, "decision was", "decisions were"),
+                ids.join(", ")
+            ));
+        }
+        if found.without_named_lists > 0 {
+            warnings.push(format!(
+                "{} not recomputed whole: the log does not say what the lists of the policy were then, so what was looked up was taken as recorded",
+                counted(found.without_named_lists, "decision was", "decisions were")
+            ));
+        }
+        warnings
     }
 
     /// What was left out, or taken as recorded; a sentence each.
@@ -299,12 +337,6 @@ impl Replayed<'_> {
                 counted(found.without_list_day, "decision is", "decisions are")
             ));
         }
-        if found.without_list > 0 {
-            remarks.push(format!(
-                "{} not recomputed whole: the list of that time is not in the folder lists/, so payer and payee were taken as recorded",
-                counted(found.without_list, "decision was", "decisions were")
-            ));
-        }
         remarks
     }
 
@@ -343,6 +375,9 @@ fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
         "changed_percent": percent_changed(&what_if.totals),
         "payers_affected": what_if.payers_affected(),
         "unreadable": what_if.unreadable,
+        "lists_not_known": what_if.lists_not_known.iter()
+            .map(|(list, decisions)| json!({ "list": list.to_string(), "decisions": decisions }))
+            .collect::<Vec<_>>(),
         "matrix": matrix_json(&what_if.totals.matrix),
         "rules": rules_json(ids(what_if), &what_if.totals),
         "examples": what_if.examples.iter().map(|changed| json!({

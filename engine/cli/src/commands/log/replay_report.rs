@@ -102,6 +102,7 @@ impl<'a> Compared<'a> {
         let unreadable = self.replayed.found.unreadable;
         let without_verdict = self.what_if.unreadable;
         let mut remarks = vec![self.replayed.outcome()];
+        remarks.extend(self.replayed.warnings(Some(self.what_if)));
         remarks.extend(self.replayed.remarks());
         if unreadable > 0 {
             let decisions = counted(unreadable, "decision", "decisions");
