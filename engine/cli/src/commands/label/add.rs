@@ -15,7 +15,7 @@ pub const EXAMPLES: &str = "\
 Kinds: med_accepted and chargeback say that the payment was fraud; med_rejected, false_positive and confirmed_good that it was good. The
 label is logged, and so on the standby, before it is answered, and alters nothing of the decision. The same label again (same kind and
 source) changes nothing. Several of one decision all stay; the one that was known last counts. The credential needs the permission `admin`.
---known-at: RFC 3339, or a date or date and time in this machine's zone. The source is no place for personal data.
+--known-at: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ). The source is no place for personal data.
 
 Examples:
   catraca label add E1234567820261123120000000000001 --kind med-accepted --source med --known-at 2027-02-01

@@ -21,8 +21,9 @@ The file has a header and one label a line, with commas or semicolons between th
   E1234567820261123120000000000001,123.456.789-09,chargeback,2027-02-01,visa
   E1234567820261123120000000000002,,med_rejected,2027-02-03T10:00:00-03:00,med
 
-Kinds: med_accepted, med_rejected, chargeback, false_positive, confirmed_good. The payer may be empty where one payer alone has the id. A line
-that is refused is told with its number and the reason, the first 20 of them one by one, and the rest goes on. Repeating an import is safe: a label that is there already
+Times: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ). Kinds: med_accepted, med_rejected,
+chargeback, false_positive, confirmed_good. The payer may be empty where one payer alone has the id. A line that is refused is told with its
+number and the reason, the first 20 of them one by one, and the rest goes on. Repeating an import is safe: a label that is there already
 changes nothing. Labels are taken one after the other, each safe on disk (and on the standby) before the next: some hundreds a second.
 The credential needs the permission `admin`.
 

@@ -48,7 +48,7 @@ pub struct Args {
     /// Policy (TOML); on the node's machine
     #[arg(required_unless_present = "end", conflicts_with = "end")]
     file: Option<PathBuf>,
-    /// Until when: RFC 3339, or a date or date and time in this machine's zone [default: in 14 days]
+    /// Until when: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ) [default: in 14 days]
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "end")]
     until: Option<u64>,
     /// Try none any more; tells what came of it

@@ -14,7 +14,8 @@ pub const EXAMPLES: &str = "\
 The rule still matches, and is shown and recorded, but does nothing to payments with the key: a document that pays or is paid, a company that
 does, an account on either side, or a device. An exemption ends, within 366 days; it outlives the policy, and goes with the rule's id. It is
 logged on both nodes before it is answered. The credential needs the permission `admin`.
---until: RFC 3339, or a date or date and time in this machine's zone; a date stands for its midnight.
+--until: RFC 3339, or a date or date and time in the zone of this machine, where the command runs (TZ), and not in that of the policy or the node;
+a date stands for its midnight, so that the day itself is not in it.
 
 Examples:
   catraca policy exempt many-payers 11.222.333/0001-81 --until 2027-03-01 --reason \"charity drive\"
@@ -35,7 +36,7 @@ pub struct Args {
     /// What the key is: document, company, account, device
     #[arg(long, value_name = "KIND", value_parser = kind, default_value = "document")]
     kind: ListKeyKind,
-    /// Until when
+    /// Until when: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ)
     #[arg(long, value_name = "TIME", value_parser = time, required_unless_present = "end")]
     until: Option<u64>,
     /// Take the exemption back

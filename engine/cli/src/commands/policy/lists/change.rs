@@ -16,8 +16,9 @@ A rule looks a list up by its name: payee.document in list(\"known-payees\"), an
 A change is logged on both nodes, and every core has it, before it is answered; no payment waits. The credential needs the permission `admin`.
 
 Keys: a CPF or CNPJ; the first 8 characters of a CNPJ (company); the keyed hash of an account or a device, a number or hex behind 0x; that of a
-Pix key, 32 hex digits; an ISPB; an IP address or a network, 10.0.0.0/8. --until: RFC 3339, or a date or date and time in this machine's zone; a
-date stands for its midnight.
+Pix key, 32 hex digits; an ISPB; an IP address or a network, 10.0.0.0/8. --until: RFC 3339, or a date or date and time in the zone
+of this machine, where the command runs (TZ), and not in that of the policy or the node; a date stands for its midnight, so that the day itself is
+not in it.
 
 Examples:
   catraca policy lists create known-payees --kind document
@@ -52,7 +53,7 @@ pub struct SetArgs {
     /// Its number, which rules may read
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     value: i64,
-    /// Until when it counts [default: for ever]
+    /// Until when it counts: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ) [default: for ever]
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<u64>,
     #[command(flatten)]

@@ -22,8 +22,9 @@ may be left out:
   529.982.247-25,500000,,agreed with the branch
   11.222.333/0001-81,1000000,2027-12-31,
 
-Entries that are there already get the number and the end of the file; others stay. A line that is refused is told with its number and the reason,
-the first 20 of them one by one, and the rest goes on. Repeating an import is safe. Up to 64 entries are logged together. The list must be there: catraca policy lists create.
+Until: RFC 3339, or a date, which is its midnight, or date and time, in this machine's zone (TZ). Entries that are there already
+get the number and the end of the file; others stay. A line that is refused is told with its number and the reason, the first 20 of them one by
+one, and the rest goes on. Repeating an import is safe. Up to 64 entries are logged together. The list must be there: catraca policy lists create.
 
 Examples:
   catraca policy lists import limits limits.csv
