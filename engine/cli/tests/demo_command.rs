@@ -96,6 +96,7 @@ fn the_demo_loses_its_primary_and_nothing_else() {
     let plot = std::fs::read_to_string(result["plot"].as_str().expect("a path"))
         .expect("the plot was drawn");
     assert!(plot.contains("<svg"));
+    assert!(result["folder_len"].as_u64() > Some(1 << 20), "{result:#}");
     // The example names a document, and a demo's output is for anybody's eyes.
     assert!(
         result["explained"]["payer"].as_str().is_some_and(|payer| payer.contains('*')),
@@ -117,7 +118,11 @@ fn an_interrupted_demo_stops_its_nodes_in_order() {
     lines.for_each(drop);
     let output = child.wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("interrupted"), "{said}");
+    let path = folder.path().display();
+    assert!(said.contains(&format!("iB are left in {path}")), "{said}");
+    assert!(said.contains(&format!("remove them: rm -r {path}\n")), "{said}");
     assert_eq!(nodes_in(folder.path()), 0);
     for name in ["primary.log", "standby.log"] {
         let said = std::fs::read_to_string(folder.path().join(name)).expect("its log");

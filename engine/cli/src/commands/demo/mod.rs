@@ -29,7 +29,6 @@ use load::{CONNECTIONS, IN_FLIGHT, LISTED_SHARE, RESEND_SHARE};
 use pair::{Layout, Ports};
 use stage::{Interrupt, Say};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use summary::Summary;
 
 /// The explained payment: its id, its amount in centavos, and who receives it: the CPF that every
@@ -47,7 +46,7 @@ const SECONDS: std::ops::RangeInclusive<f64> = 0.1..=60.0;
 Starts a primary and its standby on free ports of this machine, gives them the bundled list of invented sanctions, puts load on them
 and checks every verdict. In the middle it kills the primary (SIGKILL), promotes the standby, and starts the killed node again, which
 comes back as the standby. In the end it stops both, verifies their logs, and looks for every answer that was given in both.
-Everything is left in one folder, which it names: delete it when you have seen enough. Ctrl-C stops the nodes in order.
+Everything is left in one folder, some GiB for a run of some seconds: in the end it says how large it is, and how to remove it. Ctrl-C stops the nodes in order.
 Exit status: 0 all held; 1 an answer was lost, changed or wrong, a log is damaged, or something failed.
 
 Examples:
@@ -86,9 +85,13 @@ pub fn run(args: &Args) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let folder = stage::folder(args.data_dir.as_deref())?;
     let say = Say::new(args.json);
+    let shown = show(args, &folder, &interrupt, &say);
+    stage::end(say, &folder, shown)
+}
 
+fn show(args: &Args, folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> {
     say.heading("A list");
-    let list = list::build(&folder)?;
+    let list = list::build(folder)?;
     say.text(&format!(
         "The bundled sample has the layout of the Brazilian sanctions list CEIS; its people and companies are invented. Of its {} rows, {} \
          count today, {} have expired or not begun, {} hold no usable document. They name {} documents, built into {}.",
@@ -104,9 +107,9 @@ pub fn run(args: &Args) -> Outcome {
     let layout = Layout::of(std::thread::available_parallelism().map_or(1, usize::from));
     say.text(&layout.text());
     let ports = Ports::find()?;
-    let setups = pair::setups(&folder, &layout, &ports);
-    let pair = pair::start(&setups, &say, &interrupt)?;
-    pair.show_status(&say)?;
+    let setups = pair::setups(folder, &layout, &ports);
+    let pair = pair::start(&setups, say, interrupt)?;
+    pair.show_status(say)?;
     let mut client = failover::connect(&pair.primary)?;
     say.command(&format!(
         "catraca blacklist load {} --addr {}",
@@ -135,13 +138,13 @@ pub fn run(args: &Args) -> Outcome {
         1.0 / RESEND_SHARE,
     ));
     let (mut pair, drill, mut report) =
-        load::put(args.seconds, pair, &layout, &list, &interrupt, &say)?;
+        load::put(args.seconds, pair, &layout, &list, interrupt, say)?;
     let answers =
         report.answers.take().ok_or_else(|| Failure::failed("the load kept no answers"))?;
     say.text(&table::render(&report));
     let plot_file = folder.join("latency.svg");
     plot::draw(&report, &plot_file).map_err(|e| Failure::failed(e.to_string()))?;
-    pair.show_status(&say)?;
+    pair.show_status(say)?;
 
     say.heading("Where the time went, in the primary until it died");
     say.text(
@@ -186,6 +189,7 @@ pub fn run(args: &Args) -> Outcome {
             "ok": wrong.is_empty(),
             "wrong": wrong,
             "folder": folder,
+            "folder_len": stage::folder_len(folder),
             "plot": plot_file,
             "node_logs": setups.each_ref().map(|setup| &setup.log_file),
             "list": { "rows": list.tally.rows, "active_rows": list.tally.active, "documents": list.documents, "snapshot": list.snapshot },
@@ -203,11 +207,6 @@ pub fn run(args: &Args) -> Outcome {
             "Picture of the latencies (open it in a browser): {}",
             plot_file.display()
         ));
-        let mib = stage::folder_len(&folder) >> 20;
-        say.text(&format!(
-            "Everything is left in {} ({mib} MiB); delete it when you have seen enough.",
-            folder.display()
-        ));
         let program = std::env::current_exe()
             .map_or_else(|_| "catraca".to_owned(), |path| path.display().to_string());
         say.text(&format!(
@@ -218,9 +217,8 @@ pub fn run(args: &Args) -> Outcome {
             say.text("All held: every answer is in both logs as it was given, both are sound, and they are equal.");
         }
     }
-    say.finish()?;
     if wrong.is_empty() {
-        Ok(ExitCode::SUCCESS)
+        Ok(())
     } else {
         Err(Failure::failed(format!("not as promised: {}", wrong.join("; "))))
     }

@@ -22,6 +22,10 @@ const POLL: Duration = Duration::from_millis(20);
 /// Decisions held to recognise a resend, unless the environment says otherwise: 80 MiB a shard.
 const DEDUPE_ENTRIES: &str = "1048576";
 
+/// Size of its log segments, unless the environment says otherwise, MiB: a node keeps some of them ready, and a demo
+/// needs no more than a second or two of load has room in.
+const SEGMENT_MIB: &str = "64";
+
 /// How a node is started, the first time and again.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -87,8 +91,12 @@ impl Node {
         let mut file = file.map_err(|e| Failure::failed(format!("{}: {e}", log_file.display())))?;
         let mut command = Command::new(&program);
         command.args(setup.arguments()).args(["--end-with", &getpid().as_raw_pid().to_string()]);
-        if std::env::var_os("CATRACA_DEDUPE_ENTRIES").is_none() {
-            command.env("CATRACA_DEDUPE_ENTRIES", DEDUPE_ENTRIES);
+        for (name, value) in
+            [("CATRACA_DEDUPE_ENTRIES", DEDUPE_ENTRIES), ("CATRACA_SEGMENT_MIB", SEGMENT_MIB)]
+        {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
         }
         // In a process group of its own: Ctrl-C on the terminal is for the demo, which then stops
         // its nodes in order.

@@ -13,7 +13,7 @@ use catraca_loadgen::{Monitor, Options, Report, table};
 use catraca_node::fatal::Failure;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Payments of each of the two runs: enough that each fraud has some cases.
@@ -35,6 +35,11 @@ pub fn run(data_dir: Option<&Path>, quiet: bool) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let folder = stage::folder(data_dir)?;
     let say = Say::new(quiet);
+    let shown = show(&folder, &interrupt, &say);
+    stage::end(say, &folder, shown)
+}
+
+fn show(folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> {
     let ports = Ports::find()?;
     let setup = Setup {
         name: "node",
@@ -48,20 +53,14 @@ pub fn run(data_dir: Option<&Path>, quiet: bool) -> Outcome {
     };
     say.heading("A node, and the default policy for Pix");
     say.command(&setup.command_line());
-    let mut node = Node::start(&setup, &interrupt)?;
-    let shown = Shown { say: &say, folder: &folder, addr: setup.listen.clone() };
-    let result = shown.all(&setup, &mut node, &interrupt)?;
-    if quiet {
+    let mut node = Node::start(&setup, interrupt)?;
+    let shown = Shown { say, folder, addr: setup.listen.clone() };
+    let mut result = shown.all(&setup, &mut node, interrupt)?;
+    if say.quiet {
+        result["folder_len"] = stage::folder_len(folder).into();
         say.print(&json(&result));
-    } else {
-        let mib = stage::folder_len(&folder) >> 20;
-        say.text(&format!(
-            "\nEverything is left in {} ({mib} MiB); delete it when you have seen enough.",
-            folder.display()
-        ));
     }
-    say.finish()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 impl Shown<'_> {

@@ -1,10 +1,11 @@
 //! What the demo plays on: its folder, what a person reads of it, and Ctrl-C.
 
-use crate::commands::output;
+use crate::commands::{Outcome, output};
 use catraca_node::fatal::Failure;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -121,6 +122,28 @@ pub fn folder(asked: Option<&Path>) -> Result<PathBuf, Failure> {
     let path = parent.join(name);
     create(&path)?;
     Ok(path)
+}
+
+/// Ends a demo that came out so: says what it left, also where it failed.
+pub fn end(say: Say, folder: &Path, shown: Result<(), Failure>) -> Outcome {
+    let left = left(folder);
+    match &shown {
+        Ok(()) => say.text(&format!("\n{left}")),
+        Err(_) => output::note(&left),
+    }
+    let written = say.finish();
+    shown.and(written).map(|()| ExitCode::SUCCESS)
+}
+
+/// What is left, how large it is, and how to remove it.
+fn left(folder: &Path) -> String {
+    let mib = folder_len(folder) as f64 / f64::from(1 << 20);
+    let size =
+        if mib < 1024.0 { format!("{mib:.0} MiB") } else { format!("{:.1} GiB", mib / 1024.0) };
+    let path = folder.display().to_string();
+    let is_plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-+".contains(&b));
+    let quoted = if is_plain { path.clone() } else { format!("'{}'", path.replace('\'', r"'\''")) };
+    format!("{size} are left in {path}. When you have seen enough, remove them: rm -r {quoted}")
 }
 
 /// Bytes that the files below a folder take.
