@@ -173,7 +173,13 @@ fn one_thing_is_told_as_one_and_nobody_is_said_to_be_missing_who_was_not_asked_f
     assert!(made.contains("by document") && !made.contains("in list"), "{made}");
     let payer = text(1);
     assert!(asked(&["lists", "set", "limits", &payer]).contains("in list  yes"));
-    assert!(!asked(&["lists", "find", "limits"]).contains("in list"));
+    let found = asked(&["lists", "find", "limits"]);
+    assert!(!found.contains("in list") && !found.contains("changed"), "{found}");
+    assert!(
+        asked(&["lists", "set", "limits", &payer]).contains("changed  no: it was so already\n")
+    );
+    let status = asked(&["status"]);
+    assert!(status.starts_with("in force  none"), "nothing was to be changed: {status}");
     asked(&["lists", "create", "known-payees", "--kind", "document"]);
     let file = write(dir.path(), "lists.toml", POLICY).display().to_string();
     asked(&["activate", &file]);

@@ -56,6 +56,13 @@ pub fn lines(lines: &[(String, String)]) -> String {
     lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect()
 }
 
+/// Whether a request changed anything: the first line of what became of it. Where nothing was to be changed, there is
+/// no such line.
+pub fn changed(is_changed: bool) -> (String, String) {
+    let text = if is_changed { "yes" } else { "no: it was so already" };
+    ("changed".to_owned(), text.to_owned())
+}
+
 /// So many of something.
 pub fn counted<N: Display + PartialEq + From<u8>>(count: N, one: &str, many: &str) -> String {
     let noun = if count == N::from(1) { one } else { many };

@@ -2,7 +2,7 @@
 
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
-use crate::commands::output::{counted, json, lines, print};
+use crate::commands::output::{changed, counted, json, lines, print};
 use catraca_core::calendar::day_number;
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
@@ -101,30 +101,28 @@ pub(super) fn load(args: &LoadArgs) -> Outcome {
     let path = path.to_str().ok_or_else(|| Failure::failed("the path must be UTF-8"))?;
     let change =
         BlacklistChange::load(path, args.force).map_err(|e| Failure::failed(e.to_string()))?;
-    ask(&args.connect, &change, args.json)
+    shown(&ask(&args.connect, &change)?, args.json)
 }
 
 pub(super) fn add(args: &ChangeArgs) -> Outcome {
     let (document, scope) = args.entry()?;
-    ask(&args.connect, &BlacklistChange::add(document, scope), args.json)
+    shown(&ask(&args.connect, &BlacklistChange::add(document, scope))?, args.json)
 }
 
 pub(super) fn remove(args: &ChangeArgs) -> Outcome {
     let (document, scope) = args.entry()?;
-    ask(&args.connect, &BlacklistChange::remove(document, scope), args.json)
+    shown(&ask(&args.connect, &BlacklistChange::remove(document, scope))?, args.json)
 }
 
 pub(super) fn allow(args: &AllowArgs) -> Outcome {
     let (document, scope) = args.change.entry()?;
-    ask(
-        &args.change.connect,
-        &BlacklistChange::allow(document, scope, day_number(args.until)),
-        args.change.json,
-    )
+    let change = BlacklistChange::allow(document, scope, day_number(args.until));
+    shown(&ask(&args.change.connect, &change)?, args.change.json)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Outcome {
-    ask(&args.connect, &BlacklistChange::describe(), args.json)
+    let state = ask(&args.connect, &BlacklistChange::describe())?;
+    print(&text(&state, false, args.json), ExitCode::SUCCESS)
 }
 
 impl ChangeArgs {
@@ -139,15 +137,20 @@ impl ChangeArgs {
     }
 }
 
-fn ask(connect: &Connect, change: &BlacklistChange, json: bool) -> Outcome {
+fn ask(connect: &Connect, change: &BlacklistChange) -> Result<BlacklistStateReply, Failure> {
     let mut client = connect.connect()?;
     let state = client
         .blacklist(change)
         .map_err(|e| Failure::failed(format!("the blacklist was not changed: {e}")))?;
-    print(&text(&state, json), ExitCode::SUCCESS)
+    Ok(state)
 }
 
-fn text(state: &BlacklistStateReply, as_json: bool) -> String {
+fn shown(state: &BlacklistStateReply, as_json: bool) -> Outcome {
+    print(&text(state, true, as_json), ExitCode::SUCCESS)
+}
+
+/// `is_change`: it was asked for one, and not only what is.
+fn text(state: &BlacklistStateReply, is_change: bool, as_json: bool) -> String {
     let id = format!("{:016x}", state.snapshot_id);
     if as_json {
         return json(&serde_json::json!({
@@ -164,8 +167,7 @@ fn text(state: &BlacklistStateReply, as_json: bool) -> String {
     } else {
         format!("{id}, {}", counted(state.snapshot_entries, "entry", "entries"))
     };
-    lines(&[
-        ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
+    let mut rows = vec![
         ("snapshot".to_owned(), snapshot),
         (
             "overlay".to_owned(),
@@ -175,5 +177,9 @@ fn text(state: &BlacklistStateReply, as_json: bool) -> String {
                 counted(state.overlay_sequence, "change", "changes")
             ),
         ),
-    ])
+    ];
+    if is_change {
+        rows.insert(0, changed(state.changed == 1));
+    }
+    lines(&rows)
 }

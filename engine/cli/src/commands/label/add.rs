@@ -4,7 +4,7 @@ use super::{kind, source};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::{time, utc};
-use crate::commands::output::{json, lines, print};
+use crate::commands::output::{changed, json, lines, print};
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::LabelSource;
@@ -79,10 +79,7 @@ fn text(state: &LabelStateReply, as_json: bool) -> String {
         }));
     }
     lines(&[
-        (
-            "changed".to_owned(),
-            if state.changed == 1 { "yes" } else { "no: it was labelled so already" }.to_owned(),
-        ),
+        changed(state.changed == 1),
         (
             "decision".to_owned(),
             format!(

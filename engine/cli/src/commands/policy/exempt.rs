@@ -61,5 +61,5 @@ pub fn run(args: &Args) -> Outcome {
     let request = request.map_err(|error| Failure::new(Status::Usage, error.to_string()))?;
     let (author, reason) = args.by.both();
     let state = ask(&args.connect, *rule, &request.by(author, reason))?;
-    print(&state_text(&state, About::Exemption, args.json), ExitCode::SUCCESS)
+    print(&state_text(&state, About::Exemption, true, args.json), ExitCode::SUCCESS)
 }

@@ -89,7 +89,7 @@ pub(super) fn activate(args: &ActivateArgs) -> Outcome {
     let state = ask(&mut args.connect.connect_patiently()?, &change)?;
     let is_in_force = state.policy_id == policy.id.0;
     let status = if is_in_force { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
-    print(&text(&state, args.json), status)
+    print(&text(&state, true, args.json), status)
 }
 
 pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
@@ -98,19 +98,20 @@ pub(super) fn rollback(args: &RollbackArgs) -> Outcome {
     let state = ask(&mut client, &PolicyChange::rollback(in_force.policy_id))?;
     let waits = state.changed == 0 && state.waits_for_approval == 1;
     let status = if waits { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
-    print(&text(&state, args.json), status)
+    print(&text(&state, true, args.json), status)
 }
 
 pub(super) fn status(args: &StatusArgs) -> Outcome {
     let state = ask(&mut args.connect.connect()?, &PolicyChange::describe())?;
-    print(&text(&state, args.json), ExitCode::SUCCESS)
+    print(&text(&state, false, args.json), ExitCode::SUCCESS)
 }
 
 fn ask(client: &mut Client, change: &PolicyChange) -> Result<PolicyStateReply, Failure> {
     client.policy(change).map_err(|e| Failure::failed(format!("the policy was not changed: {e}")))
 }
 
-fn text(state: &PolicyStateReply, as_json: bool) -> String {
+/// `is_change`: it was asked for one, and not only what is.
+fn text(state: &PolicyStateReply, is_change: bool, as_json: bool) -> String {
     let (id, previous) = (PolicyId(state.policy_id), PolicyId(state.previous_policy_id));
     let is_in_force = state.version > 0;
     let has_previous = state.previous_version > 0;
@@ -140,10 +141,15 @@ fn text(state: &PolicyStateReply, as_json: bool) -> String {
     } else {
         "none: the lists alone decide".to_owned()
     };
-    let mut rows = vec![
-        ("changed".to_owned(), if state.changed == 1 { "yes" } else { "no" }.to_owned()),
-        ("in force".to_owned(), in_force),
-    ];
+    let changed = match (state.changed == 1, waits) {
+        (true, _) => "yes: it is in force now",
+        (false, true) => "no: another client has to approve it first",
+        (false, false) => "no: it was in force already",
+    };
+    let mut rows = vec![("in force".to_owned(), in_force)];
+    if is_change {
+        rows.insert(0, ("changed".to_owned(), changed.to_owned()));
+    }
     if is_in_force {
         rows.push(("id".to_owned(), id.to_string()));
     }

@@ -121,7 +121,7 @@ pub fn find(args: &FindArgs) -> Outcome {
     let is_missing = args.key.is_some() && state.is_in == 0;
     let status = if is_missing { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
     let about = if args.key.is_some() { About::Entry } else { About::List };
-    print(&state_text(&state, about, args.json), status)
+    print(&state_text(&state, about, false, args.json), status)
 }
 
 fn usage(error: ClientError) -> Failure {
@@ -137,7 +137,7 @@ fn change(
     let (author, reason) = common.by.both();
     let request = request.map_err(usage)?.by(author, reason);
     let state = ask(&common.connect, of, &request)?;
-    print(&state_text(&state, about, common.json), ExitCode::SUCCESS)
+    print(&state_text(&state, about, true, common.json), ExitCode::SUCCESS)
 }
 
 /// Has a node carry out one request.

@@ -5,7 +5,7 @@ mod import;
 mod show;
 
 use crate::commands::Outcome;
-use crate::commands::output::{json, lines};
+use crate::commands::output::{changed, json, lines};
 use catraca_wire::frame::ListStateReply;
 use catraca_wire::list::{
     Author, ListKeyKind, ListName, ListReason, MAX_AUTHOR_LEN, MAX_LIST_NAME_LEN,
@@ -114,8 +114,8 @@ pub enum About {
     Exemption,
 }
 
-/// What became of a list, of an entry, or of an exemption.
-pub fn state_text(state: &ListStateReply, about: About, as_json: bool) -> String {
+/// What became of a list, of an entry, or of an exemption; `is_change`: that was to be changed, and not only looked up.
+pub fn state_text(state: &ListStateReply, about: About, is_change: bool, as_json: bool) -> String {
     let kind = ListKeyKind::from_wire(state.key_kind).map_or("unknown", ListKeyKind::name);
     let (is_in, entries) = match about {
         About::Exemption => ("exempt", "exemptions"),
@@ -134,13 +134,15 @@ pub fn state_text(state: &ListStateReply, about: About, as_json: bool) -> String
     }
     let yes = |is: u8| if is == 1 { "yes" } else { "no" }.to_owned();
     let mut rows = vec![
-        ("changed".to_owned(), yes(state.changed)),
         (entries.to_owned(), format!("{}, by {kind}", state.entries)),
         ("changes".to_owned(), state.sequence.to_string()),
     ];
     // Of a list no key was asked for.
     if about != About::List {
-        rows.insert(1, (is_in.replace('_', " "), yes(state.is_in)));
+        rows.insert(0, (is_in.replace('_', " "), yes(state.is_in)));
+    }
+    if is_change {
+        rows.insert(0, changed(state.changed == 1));
     }
     lines(&rows)
 }
