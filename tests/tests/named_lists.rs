@@ -114,6 +114,20 @@ fn rules_look_lists_up_and_see_each_change_from_its_answer_on() {
     };
     assert_eq!(of("limits").as_array().map(Vec::len), Some(18), "{shown:#}");
     assert_eq!(of("known-payees").as_array().map(Vec::len), Some(0));
+    // One of them alone, with all that is known of it.
+    let find = |payer: u64, more: &[&str]| {
+        let key = text(payer);
+        let args = ["policy", "lists", "find", "limits", &key, "--log", &dir_text];
+        command::run([&args[..], more].concat())
+    };
+    let found = find(3, &["--json"]);
+    assert_eq!(found.status.code(), Some(0), "{found:?}");
+    let found: Value = serde_json::from_slice(&found.stdout).expect("JSON");
+    assert_eq!((&found["in_list"], &found["entry"]["value"]), (&true.into(), &5000.into()));
+    assert!(found["entry"]["until"].is_null() && found["entry"]["reason"] == "", "{found:#}");
+    let told = String::from_utf8(find(3, &[]).stdout).expect("text");
+    assert!(told.contains(" 5000 ") && !told.contains(&text(3)), "{told}");
+    assert_eq!(find(1, &[]).status.code(), Some(3), "it was taken out");
     let entry = &of("limits")[0];
     assert!(entry["key"].as_str().expect("text").contains("***"), "{entry:#}");
 }

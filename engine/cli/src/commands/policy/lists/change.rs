@@ -1,6 +1,6 @@
 //! `catraca policy lists create`, `set`, `remove` and `find`.
 
-use super::{About, By, kind, name, state_text};
+use super::{About, By, kind, name, show, state_text};
 use crate::commands::Outcome;
 use crate::commands::connect::Connect;
 use crate::commands::log::time;
@@ -9,6 +9,7 @@ use catraca_node::fatal::{Failure, Status};
 use catraca_wire::client::ClientError;
 use catraca_wire::frame::ListRequest;
 use catraca_wire::list::{ListKeyKind, ListName};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 pub const EXAMPLES: &str = "\
@@ -26,6 +27,7 @@ Examples:
   catraca policy lists set limits 529.982.247-25 --value 500000
   catraca policy lists remove known-payees 11.222.333/0001-81 --author ana
   catraca policy lists find known-payees 11.222.333/0001-81 --json
+  catraca policy lists find limits 529.982.247-25 --log /var/lib/catraca   # with its number, its end, by whom and why
 
 Exit status: 0 done, or so already; 1 refused. Of find: 0 it is in the list, 3 it is not.";
 
@@ -80,6 +82,13 @@ pub struct FindArgs {
     list: ListName,
     /// What may be listed; left out, only the list is described
     key: Option<String>,
+    /// Ask no node, but the log of a data directory or of a copy of it, which has all of an entry: its number, its
+    /// end, by whom it is and why
+    #[arg(long, value_name = "DIR", requires = "key", conflicts_with = "addr")]
+    log: Option<PathBuf>,
+    /// With --log: the chain's key [default: chain.key in the data directory, if there]
+    #[arg(long, value_name = "FILE", requires = "log")]
+    key_file: Option<PathBuf>,
     #[command(flatten)]
     connect: Connect,
     /// Print JSON
@@ -113,6 +122,9 @@ pub fn remove(args: &RemoveArgs) -> Outcome {
 }
 
 pub fn find(args: &FindArgs) -> Outcome {
+    if let (Some(log), Some(key)) = (&args.log, &args.key) {
+        return show::find(log, args.key_file.as_ref(), (args.list, key), args.json);
+    }
     let request = match &args.key {
         Some(key) => ListRequest::find(args.list, key).map_err(usage)?,
         None => ListRequest::describe(args.list),
@@ -121,7 +133,13 @@ pub fn find(args: &FindArgs) -> Outcome {
     let is_missing = args.key.is_some() && state.is_in == 0;
     let status = if is_missing { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
     let about = if args.key.is_some() { About::Entry } else { About::List };
-    print(&state_text(&state, about, false, args.json), status)
+    let mut text = state_text(&state, about, false, args.json);
+    if args.key.is_some() && !is_missing && !args.json {
+        text.push_str(
+            "its number, its end, by whom it is and why: with --log DIR, out of the log\n",
+        );
+    }
+    print(&text, status)
 }
 
 fn usage(error: ClientError) -> Failure {

@@ -4,15 +4,15 @@ use super::name;
 use crate::commands::Outcome;
 use crate::commands::log::{chain_key, open, utc};
 use crate::commands::output::{counted, json, print};
-use catraca_core::named_lists::{Exempt, List, NamedLists, Note};
+use catraca_core::named_lists::{Entry, Exempt, List, NamedLists, Note};
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::replay::History;
-use catraca_wire::list::{ListKey, ListKeyKind, ListName};
+use catraca_wire::client::now_ns;
+use catraca_wire::list::{ListKey, ListKeyError, ListKeyKind, ListName};
 use comfy_table::{Table, presets};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub const EXAMPLES: &str = "\
 Examples:
@@ -70,14 +70,11 @@ struct EntryView {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
-    let log = open(&args.log, chain_key(&args.log, args.key_file.as_ref())?)?;
-    let named = History::read(&log, &args.log)?.named().map_err(|fault| {
-        Failure::new(Status::LogDamaged, format!("the log's lists can't be read: {fault}"))
-    })?;
+    let named = named_of(&args.log, args.key_file.as_ref())?;
     if let Some(wanted) = args.list.filter(|name| named.list(name).is_none()) {
         return Err(Failure::failed(format!("the log has no list {wanted}")));
     }
-    let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |at| at.as_nanos() as u64);
+    let now_ns = now_ns();
     let lists: Vec<_> = named
         .lists()
         .filter(|(name, _)| args.list.is_none_or(|wanted| wanted == **name))
@@ -100,19 +97,69 @@ pub fn run(args: &Args) -> Outcome {
     print(&text, ExitCode::SUCCESS)
 }
 
-fn view(name: &ListName, list: &List, now_ns: u64, unmask: bool) -> ListView {
-    let kind = list.kind();
-    let mut entries: Vec<_> = list.entries().collect();
-    entries.sort_unstable_by_key(|(key, _)| *key);
-    let entries = entries.into_iter().map(|(key, entry)| EntryView {
+/// What a log has of one key of a list: the entry that counts, and where there is none the one that did.
+pub fn find(
+    dir: &Path,
+    key_file: Option<&PathBuf>,
+    (name, key): (ListName, &str),
+    as_json: bool,
+) -> Outcome {
+    let named = named_of(dir, key_file)?;
+    let none = || Failure::failed(format!("the log has no list {name}"));
+    let list = named.list(&name).ok_or_else(none)?;
+    let usage = |error: ListKeyError| Failure::new(Status::Usage, error.to_string());
+    let key = ListKey::parse(list.kind(), key).map_err(usage)?;
+    let now_ns = now_ns();
+    let counting = list.get(key, now_ns);
+    let status = match counting {
+        Some(_) => ExitCode::SUCCESS,
+        None => ExitCode::from(Status::Found as u8),
+    };
+    // A document that somebody typed is not printed in full.
+    let entry = counting.or_else(|| list.entry(key));
+    let entry = entry.map(|entry| entry_view(key_text(key, list.kind(), false), entry, now_ns));
+    if as_json {
+        let report = serde_json::json!({
+            "in_list": counting.is_some(),
+            "kind": list.kind().name(),
+            "entries": list.len(),
+            "entry": entry,
+        });
+        return print(&json(&report), status);
+    }
+    let text = match &entry {
+        Some(entry) => format!("{}\n", table(std::slice::from_ref(entry))),
+        None => format!("it is not in the list {name}\n"),
+    };
+    print(&text, status)
+}
+
+fn named_of(dir: &Path, key_file: Option<&PathBuf>) -> Result<NamedLists, Failure> {
+    let log = open(dir, chain_key(dir, key_file)?)?;
+    History::read(&log, dir)?.named().map_err(|fault| {
+        Failure::new(Status::LogDamaged, format!("the log's lists can't be read: {fault}"))
+    })
+}
+
+fn entry_view(key: String, entry: &Entry, now_ns: u64) -> EntryView {
+    EntryView {
         rule: None,
         kind: None,
-        key: key_text(key, kind, unmask),
+        key,
         value: Some(entry.value),
         until: (entry.until_ns > 0).then(|| utc(entry.until_ns)),
         counts: entry.counts(now_ns),
         ..by(&entry.note)
-    });
+    }
+}
+
+fn view(name: &ListName, list: &List, now_ns: u64, unmask: bool) -> ListView {
+    let kind = list.kind();
+    let mut entries: Vec<_> = list.entries().collect();
+    entries.sort_unstable_by_key(|(key, _)| *key);
+    let entries = entries
+        .into_iter()
+        .map(|(key, entry)| entry_view(key_text(key, kind, unmask), entry, now_ns));
     ListView { name: name.to_string(), kind: kind.name(), entries: entries.collect() }
 }
 
