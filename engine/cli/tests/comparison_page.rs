@@ -69,6 +69,7 @@ fn a_replay_writes_a_page_and_a_picture_that_are_safe_to_open() {
     let (status, text, stderr) = run(dir.path(), &asked);
     assert!(text.contains("302 verdicts would change"), "{text} {stderr}");
     assert_eq!(status, 3, "the log has no text of its policy");
+    assert!(stderr.contains("warning: rules have scores"), "{stderr}");
     let written = read(&page);
     for told in [
         "<title>What new&quot;&gt;&lt;script&gt;&#39;&amp;.toml would change</title>",

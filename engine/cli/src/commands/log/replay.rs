@@ -8,7 +8,7 @@ use super::view::reais;
 use super::{chain_key, open};
 use crate::commands::Outcome;
 use crate::commands::output::{counted, json, print};
-use crate::commands::policy::sound;
+use crate::commands::policy::{say_warnings, sound};
 use crate::commands::report::Files;
 use crate::commands::totals::{matrix_json, percent_changed, rules_json, tables};
 use catraca_core::log::policies::PolicyId;
@@ -107,6 +107,9 @@ pub fn run(args: &Args) -> Outcome {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
     let candidate = args.policy.as_deref().map(sound).transpose()?;
+    if let (Some(path), Some(policy)) = (&args.policy, &candidate) {
+        say_warnings(path, policy);
+    }
     let files = Files::begin(args.html.as_deref(), args.svg.as_deref(), args.policy.as_deref())?;
     let key = chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;

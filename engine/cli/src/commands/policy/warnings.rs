@@ -34,7 +34,7 @@ pub(super) fn of(policy: &PolicyFile) -> Vec<String> {
 }
 
 /// Says them beside what a command prints.
-pub(super) fn say(path: &Path, policy: &PolicyFile) {
+pub(in crate::commands) fn say(path: &Path, policy: &PolicyFile) {
     for warning in of(policy) {
         note(&format!("{}: warning: {warning}", path.display()));
     }
