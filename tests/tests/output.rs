@@ -186,7 +186,8 @@ fn every_subcommand_prints_safely() {
     let validator =
         "[[validator]]\nid = \"v\"\nurl = \"http://127.0.0.1:1/a\"\nwhen = \"payer.listed\"\n";
     let meaning = "status = { 200 = 1 }\nno_answer = \"skip\"\n";
-    std::fs::write(&asking, [validator, meaning].concat()).expect("written");
+    let rule = "[[rule]]\nid = \"a\"\nwhen = 'no_answer(validator(\"v\"))'\nscore = 1\n";
+    std::fs::write(&asking, [validator, meaning, rule].concat()).expect("written");
     let ask = ["policy", "ask", &asking, "--validator", "v"];
     case("policy ask", &ask, 1);
     case("policy ask", &[&ask[..], &["--json"]].concat(), 1);
