@@ -76,7 +76,8 @@ fn each_failure_has_its_outcome_and_keeps_its_time_and_memory() {
                 assert!(began.elapsed() < PATIENCE);
             }
         }
-        let client = client(&format!("http://{}", provider.address), "");
+        let time = if detail.contains("300 ms") { "timeout_ms = 300" } else { "" };
+        let client = client(&format!("http://{}", provider.address), time);
         let attempts = run(async {
             let all = (0..4).map(|_| {
                 let client = client.clone();
@@ -90,9 +91,6 @@ fn each_failure_has_its_outcome_and_keeps_its_time_and_memory() {
             attempts
         });
         for attempt in attempts {
-            // A machine that is busy takes longer than the service.
-            let is_late = attempt.detail.contains("did not come within") && outcome != RETRY;
-            assert!(!is_late, "{phase}: {attempt:?}");
             assert_eq!(
                 (attempt.outcome, attempt.status),
                 (outcome, status),
@@ -149,12 +147,12 @@ fn a_status_that_is_an_answer_is_one_whatever_the_body_is() {
 
 #[test]
 fn a_connection_that_was_dropped_while_idle_costs_no_attempt() {
-    let script = "[[phase]]\nafter_ms = 1500\nfail = 'reset'\n[[phase]]\nafter_ms = 1600\n";
+    let script = "[[phase]]\nafter_ms = 3000\nfail = 'reset'\n[[phase]]\nafter_ms = 3100\n";
     let provider = provider(script);
     run(async {
-        let client = client(&format!("http://{}", provider.address), "timeout_ms = 800");
+        let client = client(&format!("http://{}", provider.address), "");
         assert_eq!(ask(&client).await.outcome, Outcome::Answer(0));
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        tokio::time::sleep(Duration::from_millis(4_000)).await;
         let attempt = ask(&client).await;
         assert_eq!(attempt.outcome, Outcome::Answer(0), "{attempt:?}");
     });
@@ -166,7 +164,7 @@ fn there_are_no_more_connections_than_questions_may_be_under_way() {
     let provider = provider("[[phase]]\ndelay_ms = 50\n");
     let place = format!("http://{}", provider.address);
     run(async {
-        let client = client(&place, "timeout_ms = 1500\nwait_ms = 1500\nlimits.in_flight = 3");
+        let client = client(&place, "limits.in_flight = 3");
         let all = (0..12).map(|_| {
             let client = client.clone();
             tokio::spawn(async move { ask(&client).await })
@@ -184,10 +182,7 @@ fn attempts_that_are_given_up_take_nothing_with_them() {
     let script = "[[phase]]\nfail = 'hang'\n[[phase]]\nafter_ms = 1500\n";
     let provider = provider(script);
     run(async {
-        let client = client(
-            &format!("http://{}", provider.address),
-            "timeout_ms = 400\nlimits.in_flight = 1",
-        );
+        let client = client(&format!("http://{}", provider.address), "limits.in_flight = 1");
         let began = Instant::now();
         while began.elapsed() < Duration::from_millis(1_500) {
             drop(tokio::time::timeout(Duration::from_millis(50), ask(&client)).await);
@@ -199,23 +194,23 @@ fn attempts_that_are_given_up_take_nothing_with_them() {
 
 #[test]
 fn a_name_that_is_none_comes_to_nothing_in_time() {
-    let attempt = run(ask(&client("http://no-such-host.invalid", "")));
+    let attempt = run(ask(&client("http://no-such-host.invalid", "timeout_ms = 300")));
     assert_eq!((attempt.outcome, attempt.status), (RETRY, None), "{attempt:?}");
     let says = ["looked up", "within 300 ms"];
     assert!(says.iter().any(|says| attempt.detail.contains(says)), "{attempt:?}");
 }
 
-/// A port behind which nobody answers: its queue of connections is full, as that of a machine that hangs.
+/// A port behind which nobody is: the kernel takes connections, as that of a machine whose service hangs.
 #[test]
 fn a_connection_that_is_never_taken_ends_with_the_attempt() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
-    // The kernel takes these; nobody reads what is sent on them.
-    let attempt = run(ask(&client(&format!("http://{address}"), "")));
+    let attempt = run(ask(&client(&format!("http://{address}"), "timeout_ms = 300")));
     assert_eq!((attempt.outcome, attempt.status), (RETRY, None), "{attempt:?}");
     assert!(attempt.took >= Duration::from_millis(300), "{attempt:?}");
     // The same where TLS is awaited.
-    let client = client(&format!("https://localhost:{}", address.port()), &crate::tls::any_ca());
+    let more = format!("timeout_ms = 300\n{}", crate::tls::any_ca());
+    let client = client(&format!("https://localhost:{}", address.port()), &more);
     let attempt = run(ask(&client));
     assert_eq!((attempt.outcome, attempt.status), (RETRY, None), "{attempt:?}");
 }

@@ -39,7 +39,8 @@ pub fn provider_with(script: &str, tls: Option<&TlsSetup>) -> Provider {
     Provider::start("127.0.0.1:0".parse().expect("an address"), script, tls).expect("it listens")
 }
 
-/// A policy with one validator, `person`, at this place; `more` are keys of it.
+/// A policy with one validator, `person`, at this place; `more` are keys of it. An attempt has as long as it may have,
+/// unless they say otherwise: machines are busy.
 pub fn policy_text(place: &str, more: &str) -> String {
     let answer = match more.contains("answer =") {
         true => "",
@@ -49,9 +50,13 @@ pub fn policy_text(place: &str, more: &str) -> String {
         true => String::new(),
         false => format!("url = \"{place}/people/{{payer.document}}\"\n"),
     };
+    let time = match more.contains("timeout_ms") {
+        true => "",
+        false => "timeout_ms = 1500\nwait_ms = 1500\n",
+    };
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\n[[validator]]\nid = \"person\"\n{url}\
-         when = \"tx.amount > reais(500)\"\ndocuments = \"full\"\n{answer}no_answer = \"review\"\n{more}\n\n\
+         when = \"tx.amount > reais(500)\"\ndocuments = \"full\"\n{answer}no_answer = \"review\"\n{time}{more}\n\n\
          [[rule]]\nid = \"suspended\"\nwhen = 'has(validator(\"person\")) && validator(\"person\") == {}'\n\
          verdict = \"deny\"\n",
         if answer.is_empty() { "1" } else { "\"suspended\"" }

@@ -76,16 +76,13 @@ fn copy(from: &Path, to: &Path) {
     fs::write(to, fs::read(from).expect("there")).expect("written");
 }
 
-/// With time for a handshake on a busy machine.
-const TIME: &str = "timeout_ms = 1500\nwait_ms = 1500\n";
-
 #[test]
 fn many_questions_share_a_connection_over_tls() {
     let certificates = Certificates::new();
     let provider = provider_with("[[phase]]\ndelay_ms = 20\n", Some(&certificates.server(false)));
     let place = format!("https://localhost:{}", provider.address.port());
     run(async {
-        let client = client(&place, &format!("{TIME}{}", certificates.trust()));
+        let client = client(&place, &certificates.trust());
         assert_eq!(ask(&client).await.outcome, Outcome::Answer(0));
         let all = (0..20).map(|_| {
             let client = client.clone();
@@ -114,7 +111,7 @@ fn failures_over_http_2_keep_their_time_and_memory_too() {
         let script = format!("[[phase]]\nfail = '{fail}'\n");
         let provider = provider_with(&script, Some(&certificates.server(false)));
         let place = format!("https://localhost:{}", provider.address.port());
-        let client = client(&place, &format!("{TIME}{}", certificates.trust()));
+        let client = client(&place, &certificates.trust());
         let attempt = run(ask(&client));
         assert_eq!((attempt.outcome, attempt.status), (outcome, status), "{fail}: {attempt:?}");
     }
@@ -132,7 +129,7 @@ fn who_is_not_trusted_gets_no_question() {
         (format!("https://127.0.0.1:{port}"), certificates.trust(), "not valid for name"),
         (format!("http://localhost:{port}"), String::new(), ""),
     ] {
-        let attempt = run(ask(&client(&place, &format!("{TIME}{more}"))));
+        let attempt = run(ask(&client(&place, &more)));
         let retry = Outcome::Retryable { retry_after: None };
         assert_eq!((attempt.outcome, attempt.status), (retry, None), "{attempt:?}");
         assert!(attempt.detail.contains(detail), "{attempt:?}");
@@ -145,9 +142,9 @@ fn a_certificate_of_the_node_is_shown_where_it_is_wanted() {
     let certificates = Certificates::new();
     let provider = provider_with("", Some(&certificates.server(true)));
     let place = format!("https://localhost:{}", provider.address.port());
-    let attempt = run(ask(&client(&place, &format!("{TIME}{}", certificates.trust()))));
+    let attempt = run(ask(&client(&place, &certificates.trust())));
     assert_eq!(attempt.outcome, Outcome::Retryable { retry_after: None }, "{attempt:?}");
-    let attempt = run(ask(&client(&place, &format!("{TIME}{}", certificates.identity()))));
+    let attempt = run(ask(&client(&place, &certificates.identity())));
     assert_eq!(attempt.outcome, Outcome::Answer(0), "{attempt:?}");
 }
 
@@ -157,7 +154,7 @@ fn certificates_that_change_are_read_anew_and_a_broken_one_changes_nothing() {
     let provider = provider_with("", Some(&new.server(true)));
     let place = format!("https://localhost:{}", provider.address.port());
     run(async {
-        let client = client(&place, &format!("{TIME}{}", old.identity()));
+        let client = client(&place, &old.identity());
         assert!(matches!(ask(&client).await.outcome, Outcome::Retryable { .. }));
         for name in ["ca.pem", "client.pem", "client.key"] {
             copy(&new.path(name), &old.path(name));
