@@ -4,14 +4,17 @@
 use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
+/// Crates of which only warnings matter to an operator. Glommio says much at `info` about each ring, and those of HTTP at
+/// `debug` about each request, which is somebody's payment.
+const QUIET: &str = "glommio=warn,h2=warn,hyper_util=warn";
+
 /// Sends `tracing` to standard error at `level` (`info`, `catraca=debug`, …). Standard output
 /// belongs to results.
 ///
 /// # Errors
 /// When the level is not understood.
 pub fn start(level: &str) -> Result<(), String> {
-    // Glommio says much at `info` about each ring; only its warnings matter to an operator.
-    let filter = EnvFilter::try_new(format!("{level},glommio=warn")).map_err(|error| {
+    let filter = EnvFilter::try_new(format!("{level},{QUIET}")).map_err(|error| {
         format!(
             "log level {level:?} is not understood: {error}; use error, warn, info, debug or trace"
         )
