@@ -154,6 +154,12 @@ const RULES: &[Rule] = &[
         words: &["crate::policy", "crate::replica"],
     },
     Rule {
+        name: "arrows point down: who asks a validator knows neither who decides nor who replicates",
+        within: &["engine/core/src/validate"],
+        except: &[],
+        words: &["crate::policy", "crate::replica", "crate::shard", "crate::rebuild"],
+    },
+    Rule {
         name: "policy and replication do not know each other",
         within: &["engine/core/src/policy"],
         except: &[],
@@ -392,6 +398,7 @@ fn made_up_offenders_are_found() {
         ("engine/core/src/log/check.rs", "use memmap2::Mmap;"),
         ("engine/core/src/calendar.rs", "    let rules = TimeZone::get(name);"),
         ("engine/core/src/replica/state.rs", "use crate::policy::Policy;"),
+        ("engine/core/src/validate/asker.rs", "use crate::policy::Policy;"),
         ("engine/node/src/control/mod.rs", "use crate::driver::CoreSetup;"),
         ("engine/node/src/config.rs", "#[cfg(test)]\nuse std::fmt;\nuse crate::driver::Core;"),
         ("engine/core/src/blacklist/memory.rs", "    let map = unsafe { Mmap::map(&file) };"),

@@ -116,6 +116,17 @@ impl Asker {
         }
     }
 
+    /// A cache in front of this one has taken an answer [`HOT_HITS`](super::HOT_HITS) times, and is in the last
+    /// [`REFRESH_PERCENT`](super::REFRESH_PERCENT) of its time: it may be asked for anew, as for a question of this
+    /// token. Nothing is replied; the answer comes by [`Effect::Fill`].
+    pub fn keep_warm(&mut self, key: u128, token: u64, now_ns: u64, effects: &mut Vec<Effect>) {
+        self.pass(now_ns, effects);
+        if !self.is_stopped {
+            self.cache.hot(key, self.now_ns);
+            self.refresh(key, token, effects);
+        }
+    }
+
     /// What an attempt came to. One that was cancelled, or that is not known, is nothing.
     pub fn came(
         &mut self,

@@ -18,9 +18,9 @@ pub const MAX_ERRORS: usize = 8_192;
 /// By how much a time is shortened at most, so that what came together does not end together.
 const JITTER_PERCENT: u64 = 10;
 /// The last so many percent of the time that an answer is good: a hot one is asked for anew.
-const REFRESH_PERCENT: u64 = 10;
+pub const REFRESH_PERCENT: u64 = 10;
 /// An answer is hot that was taken so often.
-const HOT_HITS: u32 = 3;
+pub const HOT_HITS: u32 = 3;
 
 #[derive(Debug)]
 struct Entry {
@@ -82,7 +82,16 @@ impl Cache {
     /// Whether a hot answer ends soon.
     pub fn wants_refresh(&self, key: u128, now_ns: u64) -> bool {
         let entry = self.answers.get(key, now_ns);
-        entry.is_some_and(|entry| entry.hits >= HOT_HITS && entry.refresh_ns <= now_ns)
+        entry.is_some_and(|entry| {
+            entry.hits >= HOT_HITS && (entry.refresh_ns..entry.good_until_ns).contains(&now_ns)
+        })
+    }
+
+    /// It is hot elsewhere.
+    pub fn hot(&mut self, key: u128, now_ns: u64) {
+        if let Some(entry) = self.answers.get_mut(key, now_ns) {
+            entry.hits = entry.hits.max(HOT_HITS);
+        }
     }
 
     /// It is asked for anew: that is done once.
@@ -104,7 +113,6 @@ impl Cache {
         now_ns: u64,
         chance: &mut Chance,
     ) -> (u64, u64) {
-        self.errors.remove(key);
         let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
         let good_for_ns = chance.shortened(u64::from(good_s) * 1_000 * MS, JITTER_PERCENT);
         let stale_for_ns = u64::from(self.caching.stale_s) * 1_000 * MS;

@@ -26,6 +26,7 @@ pub enum Outcome {
         retry_after_ns: Option<u64>,
     },
     /// A failure that another attempt would meet as well: other statuses that are no answers, a body that has none.
+    /// For the breaker it is one like any other: what a payment needs, an answer, it has not got.
     Final,
 }
 

@@ -48,7 +48,7 @@ mod settings;
 mod tests;
 
 pub use asker::{Asker, MAX_WAITING};
-pub use cache::{MAX_ANSWERS, MAX_ERRORS};
+pub use cache::{HOT_HITS, MAX_ANSWERS, MAX_ERRORS, REFRESH_PERCENT};
 pub use messages::{
     AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Outcome, Question, Reply,
     Source, Status, Why,

@@ -160,6 +160,29 @@ fn a_hot_answer_is_asked_for_anew_by_one_attempt_and_nobody_waits() {
 }
 
 #[test]
+fn an_answer_that_is_hot_in_a_cache_in_front_is_kept_warm_once() {
+    let mut desk = keeping(Caching { good_s: 100, stale_s: 100, ..NEVER });
+    let good_for_ns = good_for_ns(&mut desk, 1, 5);
+    let keep_warm = |desk: &mut Desk, key| {
+        desk.asker.keep_warm(key, 70, desk.now_ns, &mut desk.effects);
+        desk.effects()
+    };
+    assert_eq!(keep_warm(&mut desk, 1), [], "it is good for long yet");
+    assert_eq!(keep_warm(&mut desk, 2), [], "there is no answer");
+    desk.on(good_for_ns - good_for_ns / 100 * REFRESH_PERCENT);
+    let effects = keep_warm(&mut desk, 1);
+    let [Effect::Attempt { attempt, key: 1, token: 70, .. }] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(keep_warm(&mut desk, 1), []);
+    desk.came(attempt, Outcome::Answer(6));
+    let effects = desk.effects();
+    assert!(matches!(effects[..], [Effect::Fill { key: 1, answer: 6, .. }]), "{effects:?}");
+    desk.on(100 * S);
+    assert_eq!(keep_warm(&mut desk, 1), [], "a stale one has nothing to keep warm");
+}
+
+#[test]
 fn a_refresh_that_fails_is_not_tried_again_and_harms_nobody() {
     let mut desk = keeping(Caching { good_s: 100, error_ms: 60_000, ..NEVER });
     let good_for_ns = good_for_ns(&mut desk, 1, 5);
