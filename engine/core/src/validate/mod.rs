@@ -3,22 +3,23 @@
 //! the data cores.
 //!
 //! ```text
-//!              good answer, or an error of a moment ago
-//! ask ──► cache ─────────────────────────────────────────────────► Reply
-//!           │ none       same key: join
-//!           ├──────────────────────────► the key's flight
-//!           ▼                             ▲
-//!        breaker ─ open ──────────────────┼──────────────────────► Reply: stale, or why not
-//!           ▼                             │
-//!     fits before the deadline? ─ no ─────┼──────────────────────► Reply
-//!           ▼                             │
-//!   place and token? ─ no ─► queue ───────┤  full, or too late ──► Reply
-//!           │ yes              │ then     │
-//!           ▼                  ▼          │
-//!        Attempt ◄─────────────┘          │
-//!           │ came: answer ──► Fill ──────┼──────────────────────► Reply to all of the flight
-//!           │ failed ─► fits, budget? ─ no┼──────────────────────► Reply: stale, or why not
-//!           └──────────── yes: back-off ──┘
+//! ask ──► a good answer is kept? ─ yes ──────────────────────► Reply
+//!           │ no
+//!         breaker ─ open, or its probes are under way ───────► Reply: stale, or why not
+//!           │
+//!         its key has a flight? ─ yes ─► joins it
+//!           │ no
+//!         there was no answer a moment ago? ─ yes ───────────► Reply: stale, or why not
+//!           │ no
+//!         fits before the deadline? ─ no ────────────────────► Reply: stale, or why not
+//!           │ yes
+//!         place and token? ─ no ─► queue ─ full, or too late ► Reply: stale, or why not
+//!           │ yes                    │ its turn
+//!           ▼                        │
+//!         Attempt ◄──────────────────┤
+//!           │ came                   │ back-off is over
+//!           ├─ answer ─► Fill ───────┼───────────────────────► Reply to all of the flight
+//!           └─ failed ─► fits, and the budget has one? ─ no ─► Reply: stale, or why not
 //! ```
 //!
 //! - A *flight* is all that wait for one key, with at most one attempt under way. It goes on while anybody waits,

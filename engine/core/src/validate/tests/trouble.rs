@@ -39,6 +39,63 @@ fn while_it_is_open_nothing_is_asked_and_then_one_probe_is() {
     desk.attempt();
 }
 
+/// A service that answers after 10 ms, and from 5 to 15 seconds not at all, asked so often; what came of each
+/// question, by the second in which it was asked, and the attempts of each.
+fn outage(every_us: u64) -> (Vec<Vec<Reply>>, Vec<u32>) {
+    const SECONDS: usize = 30;
+    let limits = Limits { in_flight: 64, queue: 1_000, ..settings().limits };
+    let breaker = BreakerSettings { most_open_ms: 2_000, ..settings().breaker };
+    let mut desk = Desk::new(Settings { limits, breaker, ..settings() });
+    let (mut replies, mut attempts) = (vec![Vec::new(); SECONDS], vec![0; SECONDS]);
+    let mut service = std::collections::VecDeque::new();
+    let begun_ns = desk.now_ns;
+    let second = |ns: u64| (((ns - begun_ns) / S) as usize).min(SECONDS - 1);
+    for question in 0..SECONDS as u64 * 1_000_000 / every_us {
+        desk.on(every_us * 1_000);
+        while service.front().is_some_and(|(at_ns, _)| *at_ns <= desk.now_ns) {
+            let (_, attempt) = service.pop_front().unwrap();
+            desk.came(attempt, Outcome::Answer(1));
+        }
+        desk.ask(question.into());
+        for effect in desk.effects() {
+            match effect {
+                Effect::Attempt { attempt, .. } => {
+                    attempts[second(desk.now_ns)] += 1;
+                    if !(5..15).contains(&second(desk.now_ns)) {
+                        service.push_back((desk.now_ns + 10 * MS, attempt));
+                    }
+                }
+                Effect::Reply(reply) => {
+                    let waited_ns = u64::from(reply.waited_us) * 1_000;
+                    replies[second(desk.now_ns - waited_ns)].push(reply);
+                }
+                _ => {}
+            }
+        }
+    }
+    (replies, attempts)
+}
+
+#[test]
+fn an_outage_costs_few_attempts_and_ends_soon_after_it_is_over() {
+    for every_us in [500, 20_000, 250_000] {
+        let (replies, attempts) = outage(every_us);
+        let answered = |second: usize| replies[second].iter().filter(|one| one.answer.is_ok());
+        for second in (1..4).chain(18..29) {
+            let all = replies[second].len();
+            assert_eq!(answered(second).count(), all, "each {every_us} us, second {second}");
+        }
+        for second in 9..15 {
+            assert_eq!(answered(second).count(), 0);
+            let probed = attempts[second];
+            assert!(probed <= 3, "each {every_us} us, second {second}: {probed} attempts");
+            // The probe waits, and nobody else.
+            let waited = replies[second].iter().filter(|reply| reply.waited_us > 0).count();
+            assert!(waited <= 3, "each {every_us} us, second {second}: {waited} have waited");
+        }
+    }
+}
+
 #[test]
 fn what_waits_when_it_opens_is_told_at_once() {
     let limits = Limits { in_flight: 10, queue: 20, ..settings().limits };
