@@ -181,6 +181,16 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_and_tokens_are_both_waited_for() {
+        let mut rate = Rate::new(10, 1);
+        rate.pause(5 * S);
+        assert_eq!(rate.ready_ns(1), 5 * S);
+        rate.take(0);
+        assert_eq!(rate.ready_ns(1), 5 * S);
+        assert_eq!(rate.ready_ns(100), 10 * S);
+    }
+
+    #[test]
     fn one_question_a_minute_may_be_retried_each_time() {
         let mut budget = RetryBudget::default();
         for minute in 0..10 {

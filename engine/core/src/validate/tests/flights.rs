@@ -146,6 +146,22 @@ fn an_attempt_starts_only_if_it_fits() {
 }
 
 #[test]
+fn what_fails_says_nothing_of_how_long_an_answer_takes() {
+    let mut desk = Desk::new(Settings { attempts: 1, ..settings() });
+    desk.force(Some(Forced::Closed));
+    for key in 0..30 {
+        desk.effects();
+        desk.asked_and_came(key, Outcome::Answer(1), 10 * MS);
+        desk.ask(1_000 + key);
+        desk.on(300 * MS);
+    }
+    desk.effects();
+    assert_eq!(desk.status().counters.timeouts, 30);
+    desk.ask_for(1, 20);
+    desk.attempt();
+}
+
+#[test]
 fn who_has_no_time_for_a_retry_is_told_at_once_and_the_others_are_not() {
     let mut desk = Desk::new(settings());
     for key in 100..130 {

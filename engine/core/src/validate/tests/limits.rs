@@ -70,6 +70,26 @@ fn what_no_longer_fits_when_its_turn_comes_is_not_asked() {
 }
 
 #[test]
+fn what_waits_in_the_queue_is_asked_as_long_as_it_fits_for_anybody() {
+    let mut desk = limited(Limits { in_flight: 1, ..settings().limits });
+    for key in 100..130 {
+        desk.asked_and_came(key, Outcome::Answer(1), 200 * MS);
+    }
+    desk.ask(1);
+    let attempt = desk.attempt();
+    desk.ask_for(2, 280);
+    let last = desk.ask_for(2, 700);
+    desk.on(200 * MS);
+    desk.came(attempt, Outcome::Answer(0));
+    let effects = desk.effects();
+    let asked = effects.iter().find_map(|effect| match effect {
+        Effect::Attempt { key: 2, token, .. } => Some(*token),
+        _ => None,
+    });
+    assert_eq!(asked, Some(last));
+}
+
+#[test]
 fn attempts_wait_for_tokens_in_turn() {
     let mut desk = limited(Limits { per_second: 10, burst: 2, queue: 100, ..settings().limits });
     for key in 0..10 {
