@@ -53,7 +53,7 @@ fn a_seed_is_one_run() {
 }
 
 /// Variants that seeds find, and the number of seeds within which they must.
-const FOUND_BY_SEEDS: [(&str, u64); 17] = [
+const FOUND_BY_SEEDS: [(&str, u64); 18] = [
     ("ack-before-sync", 20),
     ("ack-before-standby", 20),
     ("epoch-in-memory", 40),
@@ -71,6 +71,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 17] = [
     ("broadcast-not-taken", 120),
     ("broadcast-lost", 120),
     ("candidate-forgets", 160),
+    ("answers-mixed-up", 20),
 ];
 /// Variants that take a certain moment, which a directed run looks for, and the number of its seeds
 /// within which they must be found.

@@ -60,7 +60,7 @@ impl Sim {
             return true;
         }
         // Lists change beside it: what comes of those is not what the log says.
-        let text = text(number, false);
+        let text = text(number, false, false);
         let text = PolicyText {
             version: u32::MAX,
             activated_at_ns: 0,

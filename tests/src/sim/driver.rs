@@ -232,6 +232,7 @@ impl Sim {
             self.begin_write(node, core, write);
         }
         self.ask_again_later(node, core);
+        self.take_asks(node, core);
         self.deliver_broadcasts(node, core);
         let process = self.process(node);
         let shard = &mut process.cores[core].mover.shard;

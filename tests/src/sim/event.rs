@@ -59,6 +59,12 @@ pub(super) enum Wake {
     PolicyAgain,
     /// A stream is to be looked at again for windows.
     WindowsAgain,
+    /// An attempt at asking a validator comes to something.
+    Attempt {
+        number: u64,
+    },
+    /// It is time to look at what asks validators.
+    Validators,
     /// A standby looks whether it has the windows of the policy in force.
     StandbyWindows,
 }
@@ -108,7 +114,12 @@ impl Task {
             Wake::Written { .. } | Wake::Held { .. } => self == Self::Written,
             Wake::Feed { .. } => self == Self::Feed,
             Wake::Heartbeat => self == Self::Node,
-            Wake::Booted | Wake::Persisted | Wake::CutStep | Wake::StandbyWindows => false,
+            Wake::Booted
+            | Wake::Persisted
+            | Wake::CutStep
+            | Wake::StandbyWindows
+            | Wake::Attempt { .. }
+            | Wake::Validators => false,
         }
     }
 }

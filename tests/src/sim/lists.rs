@@ -245,7 +245,7 @@ impl ListsThen {
         in_force.look_up(&facts, &mut values);
         let mut recorded = [WindowValue::Evicted; MAX_WINDOW_VALUES];
         let recorded = recorded_values(policy, extension, &mut recorded);
-        let seen = &recorded[policy.window_values()..];
+        let seen = &recorded[policy.window_values()..policy.rules().answers_from()];
         if *seen != values {
             return Err(format!("lists said {seen:?}, not {values:?}"));
         }

@@ -39,6 +39,7 @@ mod setup;
 mod standby;
 mod tally;
 mod trace;
+mod validators;
 mod windows;
 mod world;
 
@@ -98,11 +99,13 @@ pub enum Broken {
     BroadcastLost,
     /// A policy is tried with windows without a payment.
     CandidateForgets,
+    /// What a validator answers reaches another payment.
+    AnswersMixedUp,
 }
 
 impl Broken {
     /// All of them, each with its name on the command line.
-    pub const ALL: [(&str, Self); 21] = [
+    pub const ALL: [(&str, Self); 22] = [
         ("ack-before-sync", Self::AckBeforeSync),
         ("ack-before-standby", Self::AckBeforeStandby),
         ("epoch-in-memory", Self::EpochInMemory),
@@ -124,6 +127,7 @@ impl Broken {
         ("broadcast-not-taken", Self::BroadcastNotTaken),
         ("broadcast-lost", Self::BroadcastLost),
         ("candidate-forgets", Self::CandidateForgets),
+        ("answers-mixed-up", Self::AnswersMixedUp),
     ];
 }
 

@@ -100,6 +100,8 @@ pub(super) struct Process {
     pub builder: Option<Builder>,
     /// Its policies.
     pub policies: Policies,
+    /// What asks its validators.
+    pub validators: Validators,
     /// Its named lists, while it decides.
     pub lists: ProcessLists,
     /// A task that is not polled until then.
@@ -302,6 +304,7 @@ impl Sim {
             deciding_epoch: primary.then_some(state.epoch),
             builder,
             policies: Policies::default(),
+            validators: Validators::default(),
             lists: ProcessLists::new(named),
             starved: None,
         };

@@ -8,6 +8,7 @@ use super::found::read_log;
 use super::lists::{ListsThen, RULES_OF_LISTS};
 use super::node::Process;
 use super::setup::KEY;
+use super::validators::{RULES_OF_VALIDATORS, compare_answers};
 use super::windows::{self, Bringing};
 use super::world::{MS, Sim};
 use catraca_core::log::policies::{PolicyId, PolicyInLog, PolicyText};
@@ -74,7 +75,7 @@ impl Policies {
 }
 
 /// A policy's text: its rules are its number's.
-pub(super) fn text(number: u64, with_lists: bool) -> String {
+pub(super) fn text(number: u64, with_lists: bool, with_validators: bool) -> String {
     // Several policies read the same windows, and some none.
     let windows = match number / 16 % 4 {
         0 => String::new(),
@@ -91,13 +92,15 @@ pub(super) fn text(number: u64, with_lists: bool) -> String {
         ""
     };
     let windows = if windows.is_empty() { windows } else { windows + shared };
+    let validators =
+        if with_validators && (number / 1024).is_multiple_of(3) { RULES_OF_VALIDATORS } else { "" };
     let lists = if with_lists && (number / 64).is_multiple_of(2) { RULES_OF_LISTS } else { "" };
     format!(
         "thresholds = {{ review = 400, deny = 900 }}\n\
          # A text of several parts: {}\n\
          [[rule]]\nid = \"some\"\nwhen = \"tx.amount % {} == 0\"\nscore = 450\nshare = {}\n\
          [[rule]]\nid = \"few\"\nwhen = \"tx.amount % {} == 1\"\nverdict = \"deny\"\n\
-         [[rule]]\nid = \"dark\"\nwhen = \"tx.amount % 5 == 0\"\nverdict = \"deny\"\nshadow = true\n{windows}{lists}",
+         [[rule]]\nid = \"dark\"\nwhen = \"tx.amount % 5 == 0\"\nverdict = \"deny\"\nshadow = true\n{windows}{lists}{validators}",
         "x".repeat(number as usize % 3 * 5_000),
         number % 4 + 2,
         [1_000, 1_000, 350][number as usize % 3],
@@ -138,7 +141,7 @@ impl Sim {
         let process = self.process(leader);
         let in_force = process.policies.logged.in_force().ok().flatten();
         let version = in_force.map_or(0, |policy| policy.version) + 1;
-        let text = text(number, process.lists.are_there());
+        let text = text(number, process.lists.are_there(), true);
         let text = PolicyText {
             version,
             activated_at_ns: now.wall_ns,
@@ -360,6 +363,8 @@ impl Sim {
             let seen = recorded_values(policy, extension, &mut values);
             push(&mut batch, policy, head, offset_minutes, parties, seen, &exempt);
             policy.judge(&mut batch);
+            compare_answers(policy, &mut batch, seen, extension)
+                .map_err(|what| format!("{}: {what}", place()))?;
             let differing = differences(policy, batch.judgement(0), head, extension);
             if !differing.is_empty() {
                 return Err(format!("{}: recomputed it differs in {differing:?}", place()));

@@ -50,7 +50,7 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 38] = [
+pub const OUTCOMES: [&str; 41] = [
     "list changes in force",
     "policies in force",
     "policies tried or ended",
@@ -60,6 +60,9 @@ pub const OUTCOMES: [&str; 38] = [
     "payments taken from siblings",
     "a queue to a sibling is full",
     "windows read on a standby",
+    "payments that wait for a validator",
+    "answers of validators",
+    "questions without an answer",
     "answers to resends",
     "overloaded",
     "unconfirmed",

@@ -20,6 +20,8 @@ use std::rc::Rc;
 
 /// What the seeds of the policies, and of the lists, are told apart by.
 const POLICY_SEED: u64 = 0x706f_6c69_6379;
+/// Likewise for validators.
+const VALIDATOR_SEED: u64 = 0x7661_6c69_6461_7465;
 const LIST_SEED: u64 = 0x6c69_7374;
 pub(super) const MS: u64 = 1_000_000;
 
@@ -48,6 +50,7 @@ pub struct Sim {
     pub(super) rng: Rng,
     /// For policies alone: runs without any are what they were.
     pub(super) policy_rng: Rng,
+    pub(super) validator_rng: Rng,
     pub(super) list_rng: Rng,
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
@@ -94,6 +97,7 @@ impl Sim {
             next_id: 0,
             rng,
             policy_rng: Rng::new(plan.seed ^ POLICY_SEED),
+            validator_rng: Rng::new(plan.seed ^ VALIDATOR_SEED),
             list_rng: Rng::new(plan.seed ^ LIST_SEED),
             plan,
         };
@@ -210,6 +214,8 @@ impl Sim {
             Wake::PolicyAgain => self.policy_again(node),
             Wake::WindowsAgain => self.windows_again(node),
             Wake::StandbyWindows => self.standby_reads_windows(node),
+            Wake::Attempt { number } => self.attempt_came(node, number),
+            Wake::Validators => self.validators_tick(node),
             Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),
             Wake::Held { core } => self.progress(node, core),
