@@ -46,6 +46,8 @@ enum Command {
     Blacklist(commands::blacklist::Args),
     /// Check policies.
     Policy(commands::policy::Args),
+    /// Show how the services outside are that the policy asks.
+    Validators(commands::validators::Args),
     /// Answer validators as an invented service, well or badly.
     Provider(commands::provider::Args),
     /// Say what became known of decisions: fraud, or good payments.
@@ -88,6 +90,7 @@ fn run(command: Command) -> Outcome {
         Command::Solo(args) => commands::cluster::solo::run(&args),
         Command::Blacklist(args) => commands::blacklist::run(args),
         Command::Policy(args) => commands::policy::run(args),
+        Command::Validators(args) => commands::validators::run(&args),
         Command::Provider(args) => commands::provider::run(&args),
         Command::Label(args) => commands::label::run(args),
         Command::Log(args) => commands::log::run(args),

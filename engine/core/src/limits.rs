@@ -41,6 +41,9 @@ pub const MAX_CONTROL_REQUESTS: usize = 64;
 /// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can
 /// cause, and the thread's own messages.
 pub const CONTROL_QUEUE_LEN: usize = 1024;
+/// Questions for validators on their way from the cores: 1 MB. What finds no room waits on its core, with the payment,
+/// and is tried again with the next piece of work.
+pub const ASK_QUEUE_LEN: usize = 4096;
 /// Connections over HTTP at once; more are closed. Some monitors and an operator need a dozen.
 pub const MAX_HTTP_CONNECTIONS: usize = 128;
 /// Calls of other nodes at once: a session's connections twice over, and some of unknown nodes.

@@ -6,7 +6,7 @@ use crate::mailbox::Mailbox;
 use catraca_core::limits;
 use catraca_core::observe::SharedCounters;
 use catraca_core::policy::windows::DecidedPayment;
-use catraca_core::shard::messages::{MeshMessage, ToControl, ToShard};
+use catraca_core::shard::messages::{Ask, MeshMessage, ToControl, ToShard};
 
 /// The queues that connect cores and the control thread.
 pub struct ShardChannels {
@@ -18,6 +18,8 @@ pub struct ShardChannels {
     pub to_shard: Vec<Mailbox<ToShard>>,
     /// To the control thread from all shards.
     pub to_control: Mailbox<ToControl>,
+    /// Questions for validators, of all shards.
+    pub asks: Mailbox<Ask>,
     /// Counters of each shard.
     pub counters: Vec<SharedCounters>,
     /// Blocks of each shard on their way to the standby.
@@ -51,6 +53,7 @@ impl ShardChannels {
             broadcast: (0..shards).map(broadcast).collect(),
             to_shard: (0..shards).map(|_| Mailbox::new(limits::CONTROL_QUEUE_LEN)).collect(),
             to_control: Mailbox::new(limits::CONTROL_QUEUE_LEN * shards),
+            asks: Mailbox::new(limits::ASK_QUEUE_LEN),
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),
             feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
             listens: (0..shards).map(|_| Mailbox::new(1)).collect(),

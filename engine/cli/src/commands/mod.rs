@@ -19,6 +19,7 @@ mod report;
 pub mod serve;
 pub mod stats;
 mod totals;
+pub mod validators;
 
 use catraca_node::fatal::Failure;
 

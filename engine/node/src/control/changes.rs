@@ -96,6 +96,8 @@ pub(super) fn start(
         let mut lists = Lists::new(snapshot, overlay);
         let mut policies = Policies::new(&changing, policies, policy, approvals);
         policies.tell_lists(&changing, &named);
+        let (version, services) = policies.services();
+        changing.control.validators.use_found(version, &services).await;
         let share_key = ShareKey::of(&changing.control.replication.own_log().key);
         let mut named = Named::new(named, share_key);
         lists.tell_figures(&changing.control);

@@ -1,9 +1,9 @@
 //! HTTP: `/metrics` for Prometheus (`metrics.rs` has what is in it, `exposition.rs` in which form),
-//! `/livez`, `/readyz`.
+//! `/livez`, `/readyz`, `/validators`.
 
 use super::exposition::Format;
 use super::scrapes::Scrapes;
-use super::{Control, metrics, stats};
+use super::{Control, metrics, stats, validator_metrics};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
@@ -17,6 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Where metrics are.
 const METRICS: &str = "/metrics";
+/// Where it stands how the policy's validators are.
+const VALIDATORS: &str = "/validators";
 /// Scrapes answered at once. Each may wait for a core.
 const MAX_AT_ONCE: usize = 64;
 
@@ -96,7 +98,7 @@ async fn scrape(format: Format, control: &Control, stats: &stats::Handle) -> Res
     }
 }
 
-/// Whether the node is well. Waits for nothing: neither a core, nor a disk, nor other requests.
+/// Whether the node is well, and its validators are. Waits for nothing: neither a core, nor a disk, nor other requests.
 fn health(path: &str, control: &Control) -> Response {
     match path {
         "/livez" if control.live.get() => (StatusCode::OK, "ok\n").into_response(),
@@ -122,6 +124,11 @@ fn health(path: &str, control: &Control) -> Response {
             }
             Admission::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response(),
         },
-        _ => (StatusCode::NOT_FOUND, "there are /metrics, /livez and /readyz\n").into_response(),
+        VALIDATORS => {
+            let all = validator_metrics::as_json(&control.validators.figures());
+            ([(header::CONTENT_TYPE, "application/json")], format!("{all}\n")).into_response()
+        }
+        _ => (StatusCode::NOT_FOUND, "there are /metrics, /livez, /readyz and /validators\n")
+            .into_response(),
     }
 }

@@ -1,7 +1,7 @@
 //! What `/metrics` shows: the cores' counters, latencies by stage, the node's part in its cluster,
 //! its build and its process.
 
-use super::{Control, candidate_metrics, list_metrics, log_metrics, stats};
+use super::{Control, candidate_metrics, list_metrics, log_metrics, stats, validator_metrics};
 use crate::replication::ReplicationStatus;
 use crate::wall_clock::wall_ns;
 use catraca_core::observe::Counters;
@@ -67,6 +67,8 @@ pub(super) async fn gather(
     registry.register_collector(Box::new(control.policy_figures.get()));
     registry
         .register_collector(Box::new(candidate_metrics::Shown(control.candidate_figures.get())));
+    let validators = validator_metrics::Shown(control.validators.figures());
+    registry.register_collector(Box::new(validators));
     registry.register_collector(Box::new(list_metrics::Shown {
         figures: control.list_figures.get(),
         wall_ns: wall_ns(),

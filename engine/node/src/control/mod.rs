@@ -31,6 +31,7 @@ mod scrapes;
 mod segments;
 mod stats;
 mod upkeep;
+mod validator_metrics;
 mod watch;
 mod windows;
 mod windows_checkpoints;
@@ -44,6 +45,7 @@ use crate::mailbox::FULL_RETRY;
 use crate::mailbox::{Mailbox, any_message};
 use crate::replication::Replication;
 use crate::signals::StopSignals;
+use crate::validators::desk;
 use candidate_metrics::CandidateFigures;
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
@@ -99,6 +101,8 @@ pub struct ControlSetup {
     pub zone: Zone,
     /// Who may take a policy into force.
     pub approvals: Approvals,
+    /// The cores' monotonic clock.
+    pub clock: quanta::Clock,
 }
 
 /// What the tasks of the control thread share.
@@ -123,8 +127,12 @@ struct Control {
     disk: Cell<DiskFigures>,
     /// Whoever reads windows from the log gives up: the node stops.
     stop_reading: Arc<AtomicBool>,
+    /// Where validators are asked.
+    validators: desk::Handle,
 }
 
+/// What the chain's key is derived for.
+const HASH_CONTEXT: &str = "catraca 2026 validators, what they are sent";
 /// After the last answer was handed out: time for the writing tasks to give it to the kernel.
 const FLUSH_GRACE: Duration = Duration::from_millis(50);
 
@@ -196,6 +204,9 @@ async fn serve(
         key: setup.chain_key,
     };
     let upkeep = upkeep::start(own_log.clone(), Arc::clone(&setup.replication), setup.upkeep);
+    let hash_key = blake3::derive_key(HASH_CONTEXT, &setup.chain_key);
+    let validators = desk::start(Arc::clone(&setup.channels), setup.clock, hash_key)
+        .map_err(|e| Failure::new(Status::Environment, format!("no thread for validators: {e}")))?;
     let control = Rc::new(Control {
         channels: setup.channels,
         data_dir: setup.data_dir,
@@ -213,6 +224,7 @@ async fn serve(
         upkeep,
         disk: Cell::default(),
         stop_reading: Arc::default(),
+        validators,
     });
     let changes = changes::start(&control, setup.in_use, setup.approvals, promotions);
     let stats = stats::start(&control);

@@ -12,6 +12,7 @@ use super::policy_metrics::PolicyFigures;
 use super::policy_request::PolicyRequest;
 use super::windows;
 use crate::policy_file::{self, PolicyFile};
+use crate::validators::spec::Service;
 use crate::wall_clock::wall_ns;
 use catraca_core::log::policies::{MAX_POLICY_LEN, PolicyId, PolicyInLog, PolicyText};
 use catraca_core::named_lists::NamedLists;
@@ -106,6 +107,14 @@ impl Policies {
         changing.control.policy_figures.set(figures);
     }
 
+    /// Whom the policy in force asks, and its version.
+    pub fn services(&self) -> (u32, Vec<Service>) {
+        let Some(in_force) = &self.in_force else { return (0, Vec::new()) };
+        let services = check(&in_force.text).map(|file| file.services);
+        // It is the text that the cores' policy was read from.
+        (in_force.version, services.unwrap_or_default())
+    }
+
     /// The rules in force.
     pub fn in_force_rules(&self) -> &Rules {
         self.ready.rules()
@@ -191,6 +200,14 @@ impl Policies {
         // Before its windows are read, which takes its time.
         named.for_rules(&file.rules)?;
         let decides = matches!(purpose, Purpose::Decide { .. });
+        if let Some(service) = file.services.first().filter(|_| !decides) {
+            // Its questions would cost the service as much as those of the policy in force.
+            let why = format!(
+                "it asks the validator {}, and a policy that is tried asks nobody: replay the log by it",
+                service.id
+            );
+            return Err(Refused(ErrorCode::Failed, why));
+        }
         if decides && self.in_force.as_ref().is_some_and(|policy| policy.id == file.id) {
             return Ok(Some(self.answer(asker, false)));
         }
@@ -312,6 +329,11 @@ impl Policies {
             id: file.id,
             text,
         };
+        let asked = changing.control.validators.prepare(&file.services);
+        let mut asked = Some(asked.map_err(|(id, fault)| {
+            let why = format!("the validator {id} can't be asked: {fault}");
+            Refused(ErrorCode::Failed, why)
+        })?);
         let rules = file.rules.rules.len();
         let policy: Arc<Policy> = Policy::new(next.version, file.zone, file.rules).into();
         let shards = changing.control.shards();
@@ -330,6 +352,10 @@ impl Policies {
                     }
                 },
                 ActivationStep::Swap(policy) => {
+                    if let Some(asked) = asked.take() {
+                        let validators = &changing.control.validators;
+                        validators.use_prepared(policy.version(), asked).await;
+                    }
                     let swap = || ToShard::SwapPolicy(Arc::clone(&policy), Arc::clone(&named));
                     changing.control.tell_all(swap).await;
                     ActivationStep::Wait
@@ -433,15 +459,10 @@ fn check(text: &[u8]) -> Result<PolicyFile, Refused> {
     let failed = |why: String| Refused(ErrorCode::Failed, why);
     let text =
         std::str::from_utf8(text).map_err(|_| failed("the policy is no UTF-8".to_owned()))?;
-    let file = policy_file::parse(text).map_err(|faults| {
+    policy_file::parse(text).map_err(|faults| {
         let first = faults
             .first()
             .map_or_else(String::new, |fault| format!("line {}: {}", fault.line, fault.message));
         failed(format!("the policy is refused, {} faults; {first}", faults.len()))
-    })?;
-    if let Some(service) = file.services.first() {
-        let why = format!("the policy asks the validator {}, and this node asks none", service.id);
-        return Err(failed(why));
-    }
-    Ok(file)
+    })
 }

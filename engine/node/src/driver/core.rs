@@ -97,6 +97,16 @@ impl Core {
             }
             self.channels.to_control.wake();
         }
+        let asks = shard.asks_out();
+        if !asks.is_empty() {
+            while let Some(ask) = asks.pop_front() {
+                if let Err(ask) = self.channels.asks.push(ask) {
+                    asks.push_front(ask);
+                    break;
+                }
+            }
+            self.channels.asks.wake();
+        }
         if shard.wants_write() {
             self.journal.set();
         }

@@ -166,13 +166,14 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         segments_ready.push(stream.segments.max(first + 1));
         channels.feeds[shard].set_durable(stream.tail.next_lsn - 1);
     }
+    let clock = quanta::Clock::new();
     let mut setups = CoreSetups {
         config,
         access,
         zone: zone.clone(),
         listen,
         other_cpus: other_cpus.clone(),
-        clock: quanta::Clock::new(),
+        clock: clock.clone(),
         channels: Arc::clone(&channels),
         key,
         segment_len,
@@ -252,6 +253,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
             InUse { snapshot: snapshot.clone(), list_logged, overlay, named, policies, policy }
         },
         zone: zone.clone(),
+        clock,
         approvals: Approvals::new(config.client_names(), config.two_person_policies),
         data_dir,
     };

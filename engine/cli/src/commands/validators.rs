@@ -1,0 +1,148 @@
+//! `catraca validators`: how the services outside are that the policy in force asks, from the running node.
+
+use super::Outcome;
+use super::output::print;
+use catraca_node::fatal::{Failure, Status};
+use comfy_table::{Table, presets};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the node may take to answer: it waits for nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Most bytes of an answer: eight validators are some 10 KiB.
+const MAX_LEN: usize = 1 << 20;
+
+/// Arguments of `catraca validators`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Asks the node's HTTP port, where /metrics is too. Figures are of this run of the node, half a second old at most.
+
+Examples:
+  catraca validators
+  catraca validators --http 10.0.0.5:7402
+  catraca validators --json | jq '.validators[] | select(.status.breaker != \"closed\")'")]
+pub struct Args {
+    /// Where the node serves HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7402")]
+    http: SocketAddr,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Outcome {
+    let text = ask(args.http)?;
+    let unreadable = |what: String| {
+        Failure::failed(format!("{} answers otherwise than a node: {what}", args.http))
+    };
+    let answer: Value = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+    let all = answer["validators"].as_array().ok_or_else(|| unreadable("no list".to_owned()))?;
+    if args.json {
+        return print(&format!("{answer}\n"), ExitCode::SUCCESS);
+    }
+    if all.is_empty() {
+        return print("the policy in force asks no validator\n", ExitCode::SUCCESS);
+    }
+    print(&table(all), ExitCode::SUCCESS)
+}
+
+fn ask(http: SocketAddr) -> Result<String, Failure> {
+    let unreachable = |why: String| {
+        Failure::new(
+            Status::Failed,
+            format!("{http} can't be asked: {why}; does a node run there?"),
+        )
+    };
+    let url = format!("http://{http}/validators");
+    let asked = async {
+        let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let url = url.parse().map_err(|e: hyper::http::uri::InvalidUri| e.to_string())?;
+        let response = client.get(url).await.map_err(|e| causes(&e))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_LEN).collect().await;
+        let body = body.map_err(|e| e.to_string())?.to_bytes();
+        if !status.is_success() {
+            return Err(format!("it answers {status}"));
+        }
+        String::from_utf8(body.into()).map_err(|e| e.to_string())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| unreachable(e.to_string()))?;
+    let answered = runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await });
+    let late = || unreachable(format!("no answer within {} s", PATIENCE.as_secs()));
+    answered.map_err(|_| late())?.map_err(unreachable)
+}
+
+/// An error with what led to it.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
+fn table(all: &[Value]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header([
+        "validator",
+        "breaker",
+        "waiting",
+        "questions",
+        "answers",
+        "of them kept",
+        "no answer",
+        "attempts",
+        "failed",
+        "most take",
+        "last error",
+    ]);
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let sum = |value: &Value| -> u64 {
+        value.as_object().into_iter().flat_map(|of| of.values()).map(number).sum()
+    };
+    for one in all {
+        let status = &one["status"];
+        let last = one["fault"].as_str().or(one["last_error"].as_str()).unwrap_or("-");
+        if status.is_null() {
+            let mut row = vec![text(&one["id"]), "can't be asked".to_owned()];
+            row.resize(10, "-".to_owned());
+            row.push(last.to_owned());
+            table.add_row(row);
+            continue;
+        }
+        let breaker = match status["open_for_ms"].as_u64() {
+            Some(ms) => format!("{}, {ms} ms more", text(&status["breaker"])),
+            None => text(&status["breaker"]),
+        };
+        let kept = number(&status["answers"]["cache"]) + number(&status["answers"]["stale"]);
+        table.add_row([
+            text(&one["id"]),
+            breaker,
+            number(&status["waiting"]).to_string(),
+            number(&status["questions"]).to_string(),
+            sum(&status["answers"]).to_string(),
+            kept.to_string(),
+            sum(&status["no_answer"]).to_string(),
+            number(&status["attempts"]).to_string(),
+            number(&status["failures"]).to_string(),
+            format!("{:.1} ms", number(&status["most_take_us"]) as f64 / 1_000.0),
+            last.to_owned(),
+        ]);
+    }
+    format!("{table}\n")
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}

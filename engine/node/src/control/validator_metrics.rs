@@ -1,0 +1,156 @@
+//! What `/metrics` and `/validators` show of the validators of the policy in force.
+
+use crate::validators::desk::Figures;
+use catraca_core::validate::{BreakerState, Source, Status, Why};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use serde_json::{Value, json};
+
+/// The validators, as of the last look.
+#[derive(Debug)]
+pub(super) struct Shown(pub Vec<Figures>);
+
+/// A number of a validator: its name, what it is, and where it is found.
+type Number<T> = (&'static str, &'static str, fn(&Status) -> T);
+
+// The text format adds the ending of a counter itself.
+const COUNTERS: [Number<u64>; 6] = [
+    ("catraca_validator_questions", "Questions that the cores' own caches did not answer.", |s| {
+        s.counters.questions
+    }),
+    ("catraca_validator_attempts", "Attempts at asking the service.", |s| s.counters.attempts),
+    ("catraca_validator_retries", "Attempts that were retries.", |s| s.counters.retries),
+    ("catraca_validator_failures", "Attempts that failed.", |s| s.counters.failures),
+    ("catraca_validator_timeouts", "Attempts that were over their time.", |s| s.counters.timeouts),
+    ("catraca_validator_breaker_opened", "Times that the breaker has opened.", |s| {
+        s.counters.opened
+    }),
+];
+
+const GAUGES: [Number<i64>; 4] = [
+    ("catraca_validator_in_flight", "Attempts under way.", |s| s.in_flight as i64),
+    ("catraca_validator_waiting", "Questions that wait for an answer.", |s| s.waiting as i64),
+    ("catraca_validator_cached", "Answers that are kept.", |s| s.cached as i64),
+    (
+        "catraca_validator_breaker_open",
+        "1 while the service is left alone, 2 while it is tried.",
+        |s| match s.breaker {
+            BreakerState::Closed | BreakerState::ForcedClosed => 0,
+            BreakerState::Open | BreakerState::ForcedOpen => 1,
+            BreakerState::HalfOpen => 2,
+        },
+    ),
+];
+
+impl Collector for Shown {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let known = || self.0.iter().filter_map(|of| Some((of.id.as_str(), of.status.as_ref()?)));
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let help = "1 of a validator that this node can ask, 0 of one that it can't.";
+        let mut usable =
+            encoder.encode_descriptor("catraca_validator_usable", help, None, MetricType::Gauge)?;
+        for of in &self.0 {
+            let labels = [("validator", of.id.as_str())];
+            ConstGauge::new(i64::from(of.status.is_some()))
+                .encode(usable.encode_family(&labels)?)?;
+        }
+        for (name, help, number) in COUNTERS {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (id, status) in known() {
+                let labels = [("validator", id)];
+                ConstCounter::new(number(status)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, number) in GAUGES {
+            let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (id, status) in known() {
+                let labels = [("validator", id)];
+                ConstGauge::new(number(status)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Answers, by where they came from.";
+        let mut answers = encoder.encode_descriptor(
+            "catraca_validator_answers",
+            help,
+            None,
+            MetricType::Counter,
+        )?;
+        for (id, status) in known() {
+            for (source, count) in Source::ALL.iter().zip(status.counters.answered) {
+                let labels = [("validator", id), ("source", source.name())];
+                ConstCounter::new(count).encode(answers.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Questions without an answer, by why.";
+        let mut without = encoder.encode_descriptor(
+            "catraca_validator_no_answer",
+            help,
+            None,
+            MetricType::Counter,
+        )?;
+        for (id, status) in known() {
+            for (why, count) in Why::ALL.iter().zip(status.counters.unanswered) {
+                let labels = [("validator", id), ("reason", why.name())];
+                ConstCounter::new(count).encode(without.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The validators for programs.
+pub(super) fn as_json(all: &[Figures]) -> Value {
+    let one = |of: &Figures| {
+        let status = of.status.as_ref().map(|status| of_status(status, of.at_ns));
+        json!({
+            "id": of.id,
+            "fault": of.fault,
+            "last_error": of.last_error,
+            "status": status,
+        })
+    };
+    json!({ "validators": all.iter().map(one).collect::<Vec<_>>() })
+}
+
+fn of_status(status: &Status, now_ns: u64) -> Value {
+    let named = |names: &mut dyn Iterator<Item = (&'static str, u64)>| -> Value {
+        names
+            .map(|(name, count)| (name.to_owned(), json!(count)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let counters = &status.counters;
+    let sources = Source::ALL.iter().map(|source| source.name()).zip(counters.answered);
+    let reasons = Why::ALL.iter().map(|why| why.name()).zip(counters.unanswered);
+    let last_error = status.last_error.map(|(why, at_ns)| {
+        json!({ "reason": why.name(), "ago_ms": now_ns.saturating_sub(at_ns) / 1_000_000 })
+    });
+    let open_for = status.open_until_ns.map(|until| until.saturating_sub(now_ns) / 1_000_000);
+    json!({
+        "breaker": status.breaker.name(),
+        "open_for_ms": open_for,
+        "opened": counters.opened,
+        "tokens": status.tokens,
+        "in_flight": status.in_flight,
+        "queued": status.queued,
+        "retrying": status.retrying,
+        "waiting": status.waiting,
+        "cached": status.cached,
+        "errors_cached": status.errors,
+        "most_take_us": status.most_take_ns / 1_000,
+        "questions": counters.questions,
+        "attempts": counters.attempts,
+        "retries": counters.retries,
+        "failures": counters.failures,
+        "timeouts": counters.timeouts,
+        "late": counters.late,
+        "answers": named(&mut sources.into_iter()),
+        "no_answer": named(&mut reasons.into_iter()),
+        "last_failure": last_error,
+    })
+}

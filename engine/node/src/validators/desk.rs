@@ -1,0 +1,464 @@
+//! Where validators are asked: a thread of its own, with a runtime of its own, so that nothing that a service outside
+//! does is felt by health, metrics or decisions. It takes the cores' questions and gives them what came; what is
+//! asked when, how often and how long is decided by an [`Asker`] for each validator.
+//!
+//! ```text
+//! cores ── Ask ──► desk ── ask ──► Asker ── Attempt ──► http::Client ──► service
+//!   ▲               │                │ ▲                     │
+//!   └─ Answered ────┴──── Reply ─────┘ └────── came ◄────────┘
+//! ```
+
+use super::http::{Client, ClientFault, Outcome as Came, Payment};
+use super::spec::Service;
+use crate::channels::ShardChannels;
+use crate::mailbox::{Mailbox, any_message};
+use catraca_core::policy::validators::AnswerState;
+use catraca_core::shard::messages::{Ask, ToShard};
+use catraca_core::shard::parked::Came as CameOfShard;
+use catraca_core::validate::{
+    Asker, AttemptId, BreakerChange, BreakerState, Effect, Outcome, Question, Reply, Source,
+    Status, Why,
+};
+use catraca_wire::extension::{AnswerSource, BreakerState as RecordedBreaker, NoAnswer};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+
+/// Questions that are taken at once: what comes of attempts has its turn in between.
+const TAKEN_AT_ONCE: usize = 256;
+/// How often figures are made for `/metrics` and `catraca validators`.
+const FIGURES_EVERY: Duration = Duration::from_millis(500);
+/// Questions that are held for a policy that is about to come: a core may have it before this thread does.
+const MAX_EARLY: usize = 1 << 16;
+/// Longest that is slept without a look: clocks may leap.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What is known of a validator, for people and metrics.
+#[derive(Debug, Clone)]
+pub struct Figures {
+    /// Its name.
+    pub id: String,
+    /// Why it can't be asked at all on this node.
+    pub fault: Option<String>,
+    /// How it stands; `None` where it can't be asked.
+    pub status: Option<Status>,
+    /// The last attempt that came to nothing, for people.
+    pub last_error: Option<String>,
+    /// Monotonic nanoseconds when this was so.
+    pub at_ns: u64,
+}
+
+/// Services that are ready to be asked.
+pub struct Prepared(Vec<Line>);
+
+enum Command {
+    /// A policy of this version asks these from now on.
+    Use(u32, Vec<Line>, oneshot::Sender<()>),
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+pub struct Handle {
+    commands: mpsc::UnboundedSender<Command>,
+    figures: Arc<Mutex<Vec<Figures>>>,
+    hash_key: [u8; blake3::KEY_LEN],
+}
+
+impl Handle {
+    /// Makes what asks services. Reads their files.
+    ///
+    /// # Errors
+    /// The first one that can't be asked, and why.
+    pub fn prepare(&self, services: &[Service]) -> Result<Prepared, (String, ClientFault)> {
+        let lines = services.iter().map(|service| Line::new(service, &self.hash_key));
+        let lines: Vec<Line> = lines.collect();
+        match lines.iter().find_map(|line| Some((&line.service.id, line.client.as_ref().err()?))) {
+            Some((id, fault)) => Err((id.clone(), fault.clone())),
+            None => Ok(Prepared(lines)),
+        }
+    }
+
+    /// A policy comes into force: its questions are taken from now on.
+    pub async fn use_prepared(&self, policy_version: u32, Prepared(lines): Prepared) {
+        let (done, is_done) = oneshot::channel();
+        // It is gone where the node ends.
+        let _ = self.commands.send(Command::Use(policy_version, lines, done));
+        let _ = is_done.await;
+    }
+
+    /// The policy that a start or a promotion found in force: what can't be asked has no answers, and is told.
+    pub async fn use_found(&self, policy_version: u32, services: &[Service]) {
+        let lines: Vec<Line> =
+            services.iter().map(|service| Line::new(service, &self.hash_key)).collect();
+        for line in &lines {
+            if let Err(fault) = &line.client {
+                tracing::error!(validator = line.service.id, %fault, "a validator of the policy in force can't be asked; its payments are decided without an answer");
+            }
+        }
+        self.use_prepared(policy_version, Prepared(lines)).await;
+    }
+
+    /// What is known of the validators of the policy in force.
+    pub fn figures(&self) -> Vec<Figures> {
+        self.figures.lock().clone()
+    }
+}
+
+/// A validator, and what asks it.
+struct Line {
+    /// Which one it is, of all that there ever were.
+    number: u64,
+    service: Service,
+    client: Result<Client, ClientFault>,
+    asker: Asker,
+    last_error: Option<String>,
+}
+
+impl Line {
+    fn new(service: &Service, hash_key: &[u8; blake3::KEY_LEN]) -> Self {
+        let [number, seed] =
+            [crate::random::bytes(), crate::random::bytes()].map(u64::from_le_bytes);
+        Self {
+            number,
+            client: Client::new(service, hash_key),
+            asker: Asker::new(service.settings(), seed),
+            service: service.clone(),
+            last_error: None,
+        }
+    }
+}
+
+/// Starts the thread, which inherits the processors of the calling one.
+pub fn start(
+    channels: Arc<ShardChannels>,
+    clock: quanta::Clock,
+    hash_key: [u8; blake3::KEY_LEN],
+) -> std::io::Result<Handle> {
+    let (commands, waiting) = mpsc::unbounded_channel();
+    let figures = Arc::new(Mutex::new(Vec::new()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let desk = Desk {
+        channels,
+        clock,
+        policy_version: 0,
+        lines: Vec::new(),
+        open: HashMap::new(),
+        next_token: 0,
+        attempts: BTreeMap::new(),
+        running: JoinSet::new(),
+        early: Vec::new(),
+        effects: Vec::new(),
+        figures: Arc::clone(&figures),
+    };
+    std::thread::Builder::new()
+        .name("validators".to_owned())
+        .spawn(move || runtime.block_on(desk.run(waiting)))?;
+    Ok(Handle { commands, figures, hash_key })
+}
+
+/// A question that waits.
+struct Open {
+    line: u64,
+    ask: Ask,
+}
+
+/// What came of an attempt.
+struct Done {
+    line: u64,
+    attempt: AttemptId,
+    outcome: Outcome,
+    /// For people, where it is no answer.
+    error: Option<String>,
+}
+
+struct Desk {
+    channels: Arc<ShardChannels>,
+    clock: quanta::Clock,
+    policy_version: u32,
+    lines: Vec<Line>,
+    /// By token.
+    open: HashMap<u64, Open>,
+    next_token: u64,
+    attempts: BTreeMap<(u64, AttemptId), AbortHandle>,
+    running: JoinSet<Done>,
+    /// Of policies that are not known yet.
+    early: Vec<Ask>,
+    effects: Vec<Effect>,
+    figures: Arc<Mutex<Vec<Figures>>>,
+}
+
+impl Desk {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let channels = Arc::clone(&self.channels);
+        let none: [&Mailbox<()>; 0] = [];
+        let mut figures = tokio::time::interval(FIGURES_EVERY);
+        figures.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let sleep = self.sleep();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(Command::Use(version, lines, done)) => {
+                        self.take_over(version, lines);
+                        // Whoever waits for it may be gone.
+                        let _ = done.send(());
+                    }
+                    // The node has ended.
+                    None => return,
+                },
+                Some(done) = self.running.join_next(), if !self.running.is_empty() => {
+                    // One that was cancelled tells nothing.
+                    if let Ok(done) = done {
+                        self.came(done);
+                    }
+                }
+                () = any_message(&channels.asks, &none) => {
+                    for _ in 0..TAKEN_AT_ONCE {
+                        let Some(ask) = channels.asks.pop() else { break };
+                        self.ask(ask);
+                    }
+                }
+                () = tokio::time::sleep(sleep) => self.tick(),
+                _ = figures.tick() => self.tell_figures(),
+            }
+        }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.delta_as_nanos(0, self.clock.raw())
+    }
+
+    fn sleep(&self) -> Duration {
+        let now_ns = self.now_ns();
+        let wake_ns = self.lines.iter().filter_map(|line| line.asker.next_wake_ns()).min();
+        wake_ns.map_or(LONGEST_SLEEP, |wake_ns| {
+            Duration::from_nanos(wake_ns.saturating_sub(now_ns)).min(LONGEST_SLEEP)
+        })
+    }
+
+    /// Another policy is in force. What is the same service to it goes on, with its answers and its breaker. Who waits
+    /// for the others is told by its core that the policy has changed.
+    fn take_over(&mut self, version: u32, lines: Vec<Line>) {
+        let mut before = std::mem::take(&mut self.lines);
+        for new in lines {
+            let same = |old: &Line| old.service == new.service && old.client.is_ok();
+            let line = match before.iter().position(same) {
+                // Its files may be others.
+                Some(at) => Line { client: new.client, ..before.swap_remove(at) },
+                None => new,
+            };
+            self.lines.push(line);
+        }
+        let is_gone = |number: u64| before.iter().any(|old| old.number == number);
+        self.open.retain(|_, open| !is_gone(open.line));
+        self.attempts.retain(|(line, _), running| {
+            let is_kept = !is_gone(*line);
+            if !is_kept {
+                running.abort();
+            }
+            is_kept
+        });
+        self.policy_version = version;
+        let early = std::mem::take(&mut self.early);
+        early.into_iter().for_each(|ask| self.ask(ask));
+        self.tell_figures();
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        if ask.policy_version > self.policy_version && self.early.len() < MAX_EARLY {
+            return self.early.push(ask);
+        }
+        let line = usize::from(ask.validator);
+        // Of an earlier policy: its core does not wait any more.
+        if ask.policy_version != self.policy_version || line >= self.lines.len() {
+            return;
+        }
+        if self.lines[line].client.is_err() {
+            return self.answer(&ask, CameOfShard::nothing(NoAnswer::NotSetUp, 0));
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        self.open.insert(token, Open { line: self.lines[line].number, ask });
+        let question = Question { key: ask.key, deadline_ns: ask.until_ns, token };
+        let now_ns = self.now_ns();
+        self.lines[line].asker.ask(question, now_ns, &mut self.effects);
+        self.carry_out(line, now_ns);
+    }
+
+    fn came(&mut self, done: Done) {
+        let Done { line: number, attempt, outcome, error } = done;
+        self.attempts.remove(&(number, attempt));
+        let Some(line) = self.lines.iter().position(|line| line.number == number) else { return };
+        if error.is_some() {
+            self.lines[line].last_error = error;
+        }
+        let now_ns = self.now_ns();
+        self.lines[line].asker.came(attempt, outcome, now_ns, &mut self.effects);
+        self.carry_out(line, now_ns);
+    }
+
+    fn tick(&mut self) {
+        let now_ns = self.now_ns();
+        for line in 0..self.lines.len() {
+            self.lines[line].asker.tick(now_ns, &mut self.effects);
+            self.carry_out(line, now_ns);
+        }
+    }
+
+    fn carry_out(&mut self, line: usize, now_ns: u64) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Attempt { attempt, token, .. } => self.attempt(line, attempt, token),
+                Effect::Cancel { attempt } => {
+                    let number = self.lines[line].number;
+                    if let Some(running) = self.attempts.remove(&(number, attempt)) {
+                        running.abort();
+                    }
+                }
+                Effect::Reply(reply) => self.reply(&reply, now_ns),
+                // The asker keeps it, and each core what it was told.
+                Effect::Fill { .. } => {}
+                Effect::Told(change) => self.tell(line, change),
+            }
+        }
+        self.effects = effects;
+    }
+
+    fn attempt(&mut self, line: usize, attempt: AttemptId, token: u64) {
+        let Ok(client) = self.lines[line].client.clone() else { return };
+        let Some(Open { ask, .. }) = self.open.get(&token) else {
+            unreachable!("an attempt is about a question that waits");
+        };
+        let payment = Payment { transaction: ask.transaction, payer: ask.payer, payee: ask.payee };
+        let number = self.lines[line].number;
+        let running = self.running.spawn(async move {
+            let came = client.attempt(&payment).await;
+            let (outcome, is_answer) = match came.outcome {
+                Came::Answer(answer) => (Outcome::Answer(answer), true),
+                Came::Retryable { retry_after } => {
+                    let retry_after_ns = retry_after
+                        .map(|after| u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+                    (Outcome::Retryable { retry_after_ns }, false)
+                }
+                Came::Final => (Outcome::Final, false),
+            };
+            let error = (!is_answer).then_some(came.detail);
+            Done { line: number, attempt, outcome, error }
+        });
+        self.attempts.insert((number, attempt), running);
+    }
+
+    fn reply(&mut self, reply: &Reply, now_ns: u64) {
+        let Some(Open { ask, .. }) = self.open.remove(&reply.token) else { return };
+        if let Ok(answer) = reply.answer
+            && reply.good_for_ns > 0
+        {
+            self.put(
+                ask.shard,
+                ToShard::Cache {
+                    policy_version: ask.policy_version,
+                    validator: ask.validator,
+                    key: ask.key,
+                    answer,
+                    given_ns: now_ns.saturating_sub(u64::from(reply.age_ms) * 1_000_000),
+                    good_until_ns: now_ns.saturating_add(reply.good_for_ns),
+                },
+            );
+        }
+        self.answer(&ask, came_of(reply));
+    }
+
+    fn answer(&self, ask: &Ask, came: CameOfShard) {
+        let (payment, validator) = (ask.payment, ask.validator);
+        self.put(ask.shard, ToShard::Answered { payment, validator, came });
+    }
+
+    /// A core that has too much to do is waited for: so are those who ask.
+    fn put(&self, shard: u16, message: ToShard) {
+        self.channels.to_shard[usize::from(shard)].put(message);
+    }
+
+    fn tell(&self, line: usize, change: BreakerChange) {
+        let (validator, last) = (&self.lines[line].service.id, &self.lines[line].last_error);
+        let why = last.as_deref().unwrap_or("too slow");
+        match change.now {
+            BreakerState::Open => {
+                let open_ms = change.open_ns / 1_000_000;
+                tracing::warn!(
+                    validator,
+                    open_ms,
+                    why,
+                    "a validator fails and is left alone for a while; its payments are decided without an answer"
+                );
+            }
+            now => {
+                tracing::info!(
+                    validator,
+                    before = change.before.name(),
+                    now = now.name(),
+                    "the breaker of a validator has changed"
+                );
+            }
+        }
+    }
+
+    fn tell_figures(&self) {
+        let at_ns = self.now_ns();
+        let of = |line: &Line| Figures {
+            id: line.service.id.clone(),
+            fault: line.client.as_ref().err().map(ToString::to_string),
+            status: line.client.is_ok().then(|| line.asker.status(at_ns)),
+            last_error: line.last_error.clone(),
+            at_ns,
+        };
+        *self.figures.lock() = self.lines.iter().map(of).collect();
+    }
+}
+
+/// As a decision sees and records it.
+fn came_of(reply: &Reply) -> CameOfShard {
+    let breaker = match reply.breaker {
+        BreakerState::Closed | BreakerState::ForcedClosed => RecordedBreaker::Closed,
+        BreakerState::Open | BreakerState::ForcedOpen => RecordedBreaker::Open,
+        BreakerState::HalfOpen => RecordedBreaker::HalfOpen,
+    };
+    let (answer, state, source, no_answer) = match (reply.answer, reply.source) {
+        (Ok(answer), Source::Asked) => {
+            (answer, AnswerState::Fresh, AnswerSource::Asked, NoAnswer::Answered)
+        }
+        (Ok(answer), Source::Joined) => {
+            (answer, AnswerState::Fresh, AnswerSource::Joined, NoAnswer::Answered)
+        }
+        (Ok(answer), Source::Cache) => {
+            (answer, AnswerState::Cached, AnswerSource::Node, NoAnswer::Answered)
+        }
+        (Ok(answer), Source::Stale) => {
+            (answer, AnswerState::Stale, AnswerSource::Stale, NoAnswer::Answered)
+        }
+        (Err(why), _) => {
+            let why = match why {
+                Why::Timeout | Why::Deadline => NoAnswer::Timeout,
+                Why::Failed => NoAnswer::Failed,
+                Why::BreakerOpen => NoAnswer::BreakerOpen,
+                Why::ForcedOpen => NoAnswer::ForcedOpen,
+                Why::RateLimited => NoAnswer::RateLimited,
+                Why::QueueFull => NoAnswer::QueueFull,
+                Why::Stopped => NoAnswer::PolicyChanged,
+            };
+            (0, AnswerState::NoAnswer, AnswerSource::Nowhere, why)
+        }
+    };
+    CameOfShard {
+        answer,
+        state,
+        source,
+        no_answer,
+        breaker,
+        attempts: reply.attempts,
+        waited_us: reply.waited_us,
+        age_ms: reply.age_ms,
+    }
+}
