@@ -48,6 +48,8 @@ const RULES: &[Rule] = &[
             "engine/node/src/control",
             "engine/node/src/validators",
             "engine/cli/src/commands/provider",
+            // It asks a node over HTTP.
+            "engine/cli/src/commands/validators.rs",
             "engine/cli/tests/validators",
             "benches/zen",
         ],

@@ -145,6 +145,9 @@ fn every_subcommand_prints_safely() {
     case("blacklist status", &["blacklist", "status", "--addr", &addr], 0);
     case("blacklist status", &["blacklist", "status", "--addr", &addr, "--json"], 0);
     case("serve", &["serve", "--data-dir", &data, "--check-config"], 0);
+    let http = node.http.to_string();
+    case("validators", &["validators", "--http", &http], 0);
+    case("validators", &["validators", "--http", &http, "--json"], 0);
     case("stats", &["stats", "--addr", &addr], 0);
     case("stats", &["stats", "--addr", &addr, "--json"], 0);
     case("lookup", &["lookup", "order-1", "--addr", &addr], 0);

@@ -100,7 +100,6 @@ pub(super) struct Process {
     pub builder: Option<Builder>,
     /// Its policies.
     pub policies: Policies,
-    /// What asks its validators.
     pub validators: Validators,
     /// Its named lists, while it decides.
     pub lists: ProcessLists,

@@ -2,6 +2,7 @@
 //!
 //! Everything here only reads, and may run beside a node that writes; but `synth`, which makes a log.
 
+mod asked;
 mod export;
 mod head;
 mod prove;

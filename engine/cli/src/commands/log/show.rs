@@ -1,5 +1,6 @@
 //! `catraca log show`: why a transaction was decided as it was.
 
+use super::asked;
 use super::open;
 use super::view::{LabelView, RecordView, local_and_utc, reais};
 use crate::commands::Outcome;
@@ -13,6 +14,7 @@ use catraca_node::log_files::lookup::{
 };
 use catraca_node::log_files::read::End;
 use catraca_wire::DocumentKey;
+use catraca_wire::extension::read_asked;
 use catraca_wire::frame::transaction_id;
 use catraca_wire::record::Reason;
 use serde::Serialize;
@@ -270,7 +272,8 @@ pub fn explain(
     let optional = [("ip", &view.ip), ("trace", &view.trace_id), ("device", &view.device)];
     let optional =
         optional.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
-    for (name, value) in lines.into_iter().chain(optional) {
+    let asked = asked::told(&read_asked(&record.extension)).into_iter().map(|told| ("asked", told));
+    for (name, value) in lines.into_iter().chain(asked).chain(optional) {
         writeln!(text, "  {name:<14} {value}").expect("writing to a string can't fail");
     }
     text.push('\n');

@@ -1,12 +1,13 @@
 //! A record as people and programs read it: names for codes, times in words, documents masked.
 
+use super::asked;
 use catraca_core::calendar::day_of;
 use catraca_core::log::BlockLocation;
 use catraca_node::log_files::lookup::StoredLabel;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::extension::{Label, MAX_RULE_WORDS, RulesSeen};
+use catraca_wire::extension::{Label, MAX_RULE_WORDS, RulesSeen, read_asked};
 use catraca_wire::frame::{
     ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
 };
@@ -59,6 +60,8 @@ pub struct RecordView {
     pub settled_by: Option<u16>,
     /// Sum of the scores, before it is brought to 0 to 1000.
     pub score_sum: Option<i32>,
+    /// The validators that were asked, and what came of it.
+    pub validators_asked: Option<String>,
     pub snapshot_id: String,
     pub overlay_sequence: u64,
     pub blacklist_version: String,
@@ -144,6 +147,7 @@ impl RecordView {
             rules_not_applied: rules.map(|rules| numbers(&not_applied(&rules))),
             settled_by: rules.and_then(|rules| rules.settled_by).map(|number| number + 1),
             score_sum: rules.map(|rules| rules.score_sum),
+            validators_asked: asked::flat(&read_asked(extension)).filter(|_| is_decision),
             snapshot_id: format!("{snapshot_id:016x}"),
             overlay_sequence,
             blacklist_version: format!("{:016x}", blacklist_version(snapshot_id, overlay_sequence)),
