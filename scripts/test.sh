@@ -18,6 +18,9 @@ finish() {
   fi
 }
 trap finish EXIT
+# Else the status that is told would be that of the last command that ended.
+trap 'exit 130' INT
+trap 'exit 143' TERM
 
 run_section() {
   section=$1

@@ -69,7 +69,7 @@ const FOUND_BY_SEEDS: [(&str, u64); 18] = [
     ("windows-lost", 60),
     ("windows-counted-twice", 60),
     ("broadcast-not-taken", 120),
-    ("broadcast-lost", 120),
+    ("broadcast-lost", 160),
     ("candidate-forgets", 160),
     ("answers-mixed-up", 20),
 ];

@@ -148,3 +148,14 @@ fn a_folder_in_use_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("not empty"));
     assert_eq!(std::fs::read_dir(folder.path()).expect("still there").count(), 1);
 }
+
+#[test]
+fn a_service_that_hangs_half_way_holds_up_no_payment() {
+    let folder = folder();
+    let output = demo(folder.path(), &["--validators", "--json"]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(shown["ok"], true, "{shown}");
+    assert_eq!(shown["replayed"]["differing"], 0, "{shown}");
+}

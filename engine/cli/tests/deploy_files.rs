@@ -130,6 +130,11 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_candidate_until_timestamp_seconds",
     ]);
     known.extend([
+        "catraca_validator_breaker_open",
+        "catraca_validator_usable",
+        "catraca_validator_no_answer_total",
+    ]);
+    known.extend([
         "catraca_log_segments_packed_total",
         "catraca_log_packing_freed_bytes_total",
         "catraca_log_unsound_segments",

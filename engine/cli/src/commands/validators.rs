@@ -113,11 +113,11 @@ fn table(all: &[Value]) -> String {
     };
     for one in all {
         let status = &one["status"];
-        let last = one["fault"].as_str().or(one["last_error"].as_str()).unwrap_or("-");
+        let last = last_error(one);
         if status.is_null() {
             let mut row = vec![text(&one["id"]), "can't be asked".to_owned()];
             row.resize(10, "-".to_owned());
-            row.push(last.to_owned());
+            row.push(last);
             table.add_row(row);
             continue;
         }
@@ -135,12 +135,26 @@ fn table(all: &[Value]) -> String {
             kept.to_string(),
             sum(&status["no_answer"]).to_string(),
             number(&status["attempts"]).to_string(),
-            number(&status["failures"]).to_string(),
+            (number(&status["failures"]) + number(&status["timeouts"])).to_string(),
             format!("{:.1} ms", number(&status["most_take_us"]) as f64 / 1_000.0),
-            last.to_owned(),
+            last,
         ]);
     }
     format!("{table}\n")
+}
+
+/// What went wrong last of a validator, for people.
+pub(super) fn last_error(validator: &Value) -> String {
+    let said = validator["fault"].as_str().or(validator["last_error"].as_str());
+    let failure = &validator["status"]["last_failure"];
+    match (said, failure["reason"].as_str()) {
+        (Some(said), _) => said.to_owned(),
+        // An attempt that took too long says nothing.
+        (None, Some(reason)) => {
+            format!("{reason}, {:.1} s ago", failure["ago_ms"].as_u64().unwrap_or(0) as f64 / 1e3)
+        }
+        (None, None) => "-".to_owned(),
+    }
 }
 
 fn text(value: &Value) -> String {

@@ -3,7 +3,8 @@
 //!
 //! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them
 //! while `failover.rs` kills and promotes, `audit.rs` looks for every answer in the logs,
-//! `summary.rs` says what came of it; `policies.rs` is the demo of policies; `stage.rs` has what all use. Here is the order of events and
+//! `summary.rs` says what came of it; `policies.rs` is the demo of policies,
+//! `validators.rs` that of validators; `stage.rs` has what all use. Here is the order of events and
 //! what a person reads of them.
 
 mod audit;
@@ -15,6 +16,7 @@ mod pair;
 mod policies;
 mod stage;
 mod summary;
+mod validators;
 
 use super::log::{RecordView, explain, verify};
 use super::output::json;
@@ -52,6 +54,7 @@ Exit status: 0 all held; 1 an answer was lost, changed or wrong, a log is damage
 Examples:
   catraca demo
   catraca demo --policies
+  catraca demo --validators
   catraca demo --seconds 30 --data-dir ./demo
   catraca demo --json | jq .failover")]
 pub struct Args {
@@ -67,6 +70,10 @@ pub struct Args {
     /// beside the default one, taken into force and rolled back, and every decision computed anew
     #[arg(long, conflicts_with = "seconds")]
     policies: bool,
+    /// Show validators at work instead: a policy that asks an invented service about payers, which hangs half-way and is
+    /// well again, while every payment is decided within its budget
+    #[arg(long, conflicts_with_all = ["seconds", "policies"])]
+    validators: bool,
     /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
@@ -79,6 +86,9 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
+    if args.validators {
+        return validators::run(args.data_dir.as_deref(), args.json);
+    }
     if args.policies {
         return policies::run(args.data_dir.as_deref(), args.json);
     }
