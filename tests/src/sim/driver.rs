@@ -313,13 +313,16 @@ impl Sim {
             }
             message => message,
         });
-        let mail: Vec<ToShard> = mail.collect();
-        let sets_candidate =
-            mail.iter().any(|message| matches!(message, ToShard::SetCandidate(Some(_))));
-        self.process(node).cores[core].mover.messages([], mail, now);
-        if sets_candidate {
+        let mut mail: Vec<ToShard> = mail.collect();
+        let sets_candidate = |message: &ToShard| matches!(message, ToShard::SetCandidate(Some(_)));
+        // What an answer of a validator behind it has decided is seen by it.
+        if let Some(at) = mail.iter().position(sets_candidate) {
+            let behind = mail.split_off(at + 1);
+            self.process(node).cores[core].mover.messages([], mail, now);
             self.candidate_is_set(node, core);
+            mail = behind;
         }
+        self.process(node).cores[core].mover.messages([], mail, now);
         self.after_work(node, core, None);
         self.progress(node, core);
     }
