@@ -3,6 +3,7 @@
 use catraca_core::blacklist::synthetic::document;
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
+use std::collections::HashSet;
 
 /// Documents that payers and payees are drawn from: a power of two, and far more than any cache
 /// holds.
@@ -12,6 +13,8 @@ const SEED: u64 = 1;
 /// Makes frames. One party in ten is listed, where the list holds the documents `0..entries`.
 pub struct Frames {
     documents: Vec<[u8; 14]>,
+    /// Those who pay, where they are few.
+    payers: Vec<[u8; 14]>,
     next: u64,
 }
 
@@ -27,7 +30,19 @@ impl Frames {
         };
         let documents =
             (0..DOCUMENTS as u64).map(|place| document(SEED, number(place)).to_wire()).collect();
-        Self { documents, next: 0 }
+        Self { documents, payers: Vec::new(), next: 0 }
+    }
+
+    /// The same, where only `payers` of the documents pay.
+    pub fn of_payers(entries: u64, payers: usize) -> Self {
+        let mut frames = Self::new(entries);
+        frames.payers = frames.documents[..payers].to_vec();
+        frames
+    }
+
+    /// These pay no more, of few who pay.
+    pub fn drop_payers(&mut self, dropped: &HashSet<[u8; 14]>) {
+        self.payers.retain(|payer| !dropped.contains(payer));
     }
 
     /// The first `entries` documents.
@@ -48,7 +63,10 @@ impl Frames {
             for (i, byte) in t.id[16..].iter_mut().enumerate() {
                 *byte = b'A' + ((n >> (i * 4)) & 15) as u8;
             }
-            t.payer = self.documents[place as usize % DOCUMENTS];
+            t.payer = match self.payers.len() {
+                0 => self.documents[place as usize % DOCUMENTS],
+                payers => self.payers[place as usize % payers],
+            };
             t.payee = self.documents[(place >> 15) as usize % DOCUMENTS];
             t.amount_centavos = 12_345.into();
             t.event_time_ns = event_time_ns.into();

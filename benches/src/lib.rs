@@ -6,7 +6,8 @@
 mod frames;
 mod machine;
 mod policies;
+pub mod processes;
 
 pub use frames::Frames;
 pub use machine::{CHAIN_KEY, Machine, Setup, WALL_NS, list};
-pub use policies::{pix, rules, rules_with_windows};
+pub use policies::{pix, rules, rules_with_validator, rules_with_windows};

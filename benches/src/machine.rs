@@ -12,7 +12,7 @@ use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
-use catraca_core::shard::messages::{ConnectionId, Now, RoleConfig, ShardState};
+use catraca_core::shard::messages::{Ask, ConnectionId, Now, RoleConfig, ShardState, ToShard};
 use catraca_core::shard::{Shard, ShardSettings};
 use catraca_testkit::shard::ShardMover;
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN};
@@ -123,6 +123,11 @@ impl Machine {
         self.now.wall_ns += ns;
     }
 
+    /// Monotonic clock, nanoseconds.
+    pub fn mono_ns(&self) -> u64 {
+        self.now.mono_ns
+    }
+
     /// Wall clock, nanoseconds since 1970 UTC.
     pub fn wall_ns(&self) -> u64 {
         self.now.wall_ns
@@ -142,6 +147,32 @@ impl Machine {
             disk(&write);
             next = self.mover.written(write.buffer, self.now);
         }
+        self.take_answers()
+    }
+
+    /// Takes the shard's questions for validators.
+    pub fn take_asks(&mut self, into: &mut Vec<Ask>) {
+        into.extend(self.mover.shard.asks_out().drain(..));
+    }
+
+    /// From what came of validators to the bytes of the answers of payments that waited for it. A block
+    /// that is held back for others leaves when its time is over.
+    #[inline]
+    pub fn take(&mut self, came: impl IntoIterator<Item = ToShard>) -> &[u8] {
+        self.mover.messages([], came, self.now);
+        loop {
+            let mut next = self.mover.begin_write(self.now);
+            while let Some(write) = next {
+                next = self.mover.written(write.buffer, self.now);
+            }
+            let Some(held_until_ns) = self.mover.shard.held_until() else { break };
+            self.pass(held_until_ns.saturating_sub(self.now.mono_ns).max(1));
+        }
+        self.take_answers()
+    }
+
+    #[inline]
+    fn take_answers(&mut self) -> &[u8] {
         let shard = &mut self.mover.shard;
         shard.control_out().clear();
         self.answers.clear();

@@ -43,6 +43,28 @@ pub fn rules_with_windows(count: usize) -> Arc<Policy> {
     policy(&text)
 }
 
+/// So many rules, as [`rules`], beside a validator that is asked by the payer about payments of this condition, and the
+/// two rules that come with it.
+pub fn rules_with_validator(count: usize, when: &str) -> Arc<Policy> {
+    let text = text_of(count);
+    policy(&format!(
+        r#"{text}
+[[validator]]
+id = "status"
+url = "http://127.0.0.1:9/people/{{payer.document}}"
+when = "{when}"
+answer = "/status"
+answers = ["regular", "suspended"]
+no_answer = "review"
+
+[[rule]]
+id = "suspended"
+when = 'has(validator("status")) && validator("status") == "suspended"'
+verdict = "deny"
+"#
+    ))
+}
+
 fn text_of(count: usize) -> String {
     let mut text = "thresholds = { review = 500, deny = 900 }\n".to_owned();
     for n in 0..count {

@@ -6,19 +6,14 @@
 //! DIRECTORY, which it removes. It needs two processors: the primary's data core has the first; the
 //! standby, whose data core sleeps, and the load share the second.
 
+use catraca_benches::processes::{Figures, Node, Outcome, load, median};
 use catraca_core::blacklist::synthetic;
 use catraca_wire::client::{Client, ClientOptions, ClusterState, Wanted};
 use catraca_wire::frame::{ClusterRequest, Role, Transaction};
-use serde_json::Value;
-use std::error::Error;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Connections, and transactions in flight on each.
 const SHAPES: [(usize, usize); 3] = [(1, 1), (64, 1), (4, 512)];
@@ -53,7 +48,7 @@ fn costs(path: &Path, rounds: usize, seconds: f64) -> Outcome<()> {
         // Who begins changes, so that neither always follows the other.
         for with_standby in [round % 2 == 1, round % 2 == 0] {
             let folder = path.join("cost");
-            let primary = Node::start(&folder.join("a"), 0, None)?;
+            let primary = Node::start(&folder.join("a"), 0, None, &[])?;
             let standby =
                 if with_standby { Some(follow(&primary, &folder.join("b"))?) } else { None };
             for (shape, (connections, in_flight)) in SHAPES.into_iter().enumerate() {
@@ -103,7 +98,7 @@ fn catching_up(path: &Path) -> Outcome<()> {
     println!();
     for (connections, in_flight) in [(4, 512), (64, 1)] {
         let folder = path.join("catch-up");
-        let primary = Node::start(&folder.join("a"), 0, None)?;
+        let primary = Node::start(&folder.join("a"), 0, None, &[])?;
         load(&primary, connections, in_flight, CATCH_UP_SECONDS)?;
         let bytes = primary.metric("catraca_log_bytes_total")?;
         let blocks = primary.metric("catraca_log_blocks_total")?;
@@ -127,7 +122,7 @@ fn catching_up(path: &Path) -> Outcome<()> {
 fn promotions(path: &Path) -> Outcome<()> {
     let folder = path.join("promotion");
     let (mut names, mut cpus) = (["a", "b"], [0, 1]);
-    let mut primary = Node::start(&folder.join("a"), 0, None)?;
+    let mut primary = Node::start(&folder.join("a"), 0, None, &[])?;
     let mut standby = follow(&primary, &folder.join("b"))?;
     let mut times = Vec::new();
     println!();
@@ -158,7 +153,7 @@ fn promotions(path: &Path) -> Outcome<()> {
         names.swap(0, 1);
         cpus.swap(0, 1);
         primary = standby;
-        standby = Node::start(&folder.join(names[1]), cpus[1], None)?;
+        standby = Node::start(&folder.join(names[1]), cpus[1], None, &[])?;
         await_in_sync(&primary.client)?;
     }
     drop(standby);
@@ -166,137 +161,11 @@ fn promotions(path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// What a load saw.
-struct Figures {
-    per_second: f64,
-    p50_us: f64,
-    p99_us: f64,
-}
-
-fn load(node: &Node, connections: usize, in_flight: usize, seconds: f64) -> Outcome<Figures> {
-    let output = Command::new(program("catraca-loadgen")?)
-        .args(["--addr", &node.client, "--warmup", "1", "--core", "1", "--json", "-"])
-        .args(["--connections", &connections.to_string(), "--in-flight", &in_flight.to_string()])
-        .args(["--seconds", &seconds.to_string()])
-        .stderr(Stdio::null())
-        .output()?;
-    let result: Value = serde_json::from_slice(&output.stdout)?;
-    let number =
-        |value: &Value| value.as_f64().ok_or_else(|| format!("the load generator gave {result}"));
-    let latency = &result["latency_us"];
-    Ok(Figures {
-        per_second: number(&result["throughput_per_s"])?,
-        p50_us: number(&latency["p50"])?,
-        p99_us: number(&latency["p99"])?,
-    })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn program(name: &str) -> Outcome<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    if path.exists() {
-        Ok(path)
-    } else {
-        Err(format!("{} is missing: `cargo build --release` first", path.display()).into())
-    }
-}
-
-/// A running node; killed when dropped.
-struct Node {
-    process: Child,
-    folder: PathBuf,
-    client: String,
-    replication: String,
-    http: String,
-}
-
-impl Node {
-    fn start(folder: &Path, cpu: usize, standby_of: Option<&str>) -> Outcome<Self> {
-        fs::create_dir_all(folder)?;
-        // A node that comes back must be found where it was.
-        let port_file = folder.with_extension("ports");
-        let ports =
-            fs::read_to_string(&port_file).unwrap_or_else(|_| "127.0.0.1:0 127.0.0.1:0".to_owned());
-        let (listen, replication) = ports.split_once(' ').ok_or("two addresses")?;
-        let mut command = Command::new(program("catraca")?);
-        command.arg("serve").arg("--data-dir").arg(folder).args([
-            "--shards",
-            "1",
-            "--cores",
-            &cpu.to_string(),
-        ]);
-        command.args(["--http", "127.0.0.1:0", "--listen", listen, "--replication", replication]);
-        if let Some(primary) = standby_of {
-            command.args(["--standby-of", primary]).env("CATRACA_SPIN_US", "0");
-        }
-        command.env("CATRACA_DEDUPE_ENTRIES", "1048576").env("CATRACA_DISK_RESERVE_MIB", "64");
-        let mut process =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let mut lines =
-            BufReader::new(process.stderr.take().ok_or("standard error is piped")?).lines();
-        let mut last = String::new();
-        let ready = loop {
-            let Some(line) = lines.next().transpose()? else {
-                return Err(format!("the node did not start: {last}").into());
-            };
-            let parsed: Value = serde_json::from_str(&line).unwrap_or_default();
-            if parsed["fields"]["message"] == "ready" {
-                break parsed;
-            }
-            last = line;
-        };
-        std::thread::spawn(move || lines.for_each(drop));
-        let field = |name: &str| ready["fields"][name].as_str().unwrap_or_default().to_owned();
-        let (client, replication) = (field("listen"), field("replication"));
-        fs::write(&port_file, format!("{client} {replication}"))?;
-        Ok(Self { process, folder: folder.to_owned(), client, replication, http: field("http") })
-    }
-
-    fn kill(&mut self) -> Outcome<()> {
-        self.process.kill()?;
-        self.process.wait()?;
-        Ok(())
-    }
-
-    /// The sum of a metric over its labels.
-    fn metric(&self, name: &str) -> Outcome<f64> {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(&self.http)?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.http
-        )?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let samples = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
-        let values: Vec<f64> =
-            samples.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
-        if values.is_empty() {
-            Err(format!("no metric {name}").into())
-        } else {
-            Ok(values.iter().sum())
-        }
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Starts an empty standby, and waits until it is in sync.
 fn follow(primary: &Node, folder: &Path) -> Outcome<Node> {
     fs::create_dir_all(folder)?;
     fs::copy(primary.folder.join("chain.key"), folder.join("chain.key"))?;
-    let standby = Node::start(folder, 1, Some(&primary.replication))?;
+    let standby = Node::start(folder, 1, Some(&primary.replication), &[])?;
     await_in_sync(&primary.client)?;
     Ok(standby)
 }
