@@ -11,11 +11,13 @@
 
 use super::Shard;
 use super::answers::UNCONFIRMED;
+use super::dedupe::Found;
 use super::journal::BlockMemory;
 use super::messages::{Admission, Ask, Now};
 use super::outbox::Origin;
 use super::parked::{Came, ParkedPayment, Waiting};
 use super::submit::{Prepared, Received};
+use crate::limits::DECISION_BATCH;
 use crate::policy::RowSet;
 use crate::policy::validators::{AnswerState, MAX_VALIDATORS};
 use catraca_wire::DocumentKey;
@@ -30,17 +32,40 @@ const RESERVE_NS: u64 = 250_000_000;
 /// Payments that a tick decides on whose time is over, or whose policy is no longer in force: some milliseconds.
 const DECIDED_AT_ONCE: usize = 4096;
 
-/// Room for a validator that was asked.
-const NOBODY: AskedValidator = AskedValidator {
-    validator: 0,
-    source: AnswerSource::Nowhere,
-    no_answer: NoAnswer::Answered,
-    breaker: BreakerState::Closed,
-    attempts: 0,
-    waited_us: 0,
-    age_ms: 0,
-    key: [0; 16],
-};
+/// Who was asked about what is judged together: row by row.
+pub(super) struct Asked {
+    rows: Vec<u8>,
+    validators: Vec<AskedValidator>,
+}
+
+impl Asked {
+    /// Room for a batch.
+    pub fn new() -> Self {
+        let most = DECISION_BATCH * MAX_ASKED_VALIDATORS;
+        Self { rows: Vec::with_capacity(most), validators: Vec::with_capacity(most) }
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.validators.clear();
+    }
+
+    fn push(&mut self, row: usize, asked: AskedValidator) {
+        self.rows.push(row as u8);
+        self.validators.push(asked);
+    }
+
+    /// Those that were asked about a row.
+    #[inline]
+    pub fn about(&self, row: usize) -> &[AskedValidator] {
+        if self.rows.is_empty() {
+            return &[];
+        }
+        let from = self.rows.partition_point(|&of| usize::from(of) < row);
+        let count = self.rows[from..].iter().take_while(|&&of| usize::from(of) == row).count();
+        &self.validators[from..][..count]
+    }
+}
 
 /// A transaction of the batch that is judged next, by its row.
 #[derive(Clone, Copy)]
@@ -85,16 +110,17 @@ impl<B: BlockMemory> Shard<B> {
         for (row, candidate) in batch.enumerate() {
             let bits = asks.iter().enumerate();
             let bits = bits.fold(0, |bits, (at, asks)| bits | ((asks >> row & 1) as u8) << at);
-            if !matches!(
-                self.dedupe.find(&candidate.prepared.fingerprint),
-                super::dedupe::Found::New
-            ) {
+            let fingerprint = &candidate.prepared.fingerprint;
+            let parked = self.parked.find(fingerprint);
+            // Most payments are none of a validator's business: these are not looked for.
+            let concerns = bits != 0 || parked.is_some();
+            if !concerns || !matches!(self.dedupe.find(fingerprint), Found::New) {
                 continue;
             }
-            if let Some(payment) = self.parked.find(&candidate.prepared.fingerprint) {
+            if let Some(payment) = parked {
                 waits |= 1 << row;
                 self.join(payment, &candidate, now);
-            } else if bits != 0 && self.ask_about(row, bits, &candidate, now) {
+            } else if self.ask_about(row, bits, &candidate, now) {
                 waits |= 1 << row;
             }
         }
@@ -171,23 +197,9 @@ impl<B: BlockMemory> Shard<B> {
             let came = &all[at];
             self.batch.answer(rules, row, at, came.answered());
             self.counters.validators_no_answer += u64::from(came.state == AnswerState::NoAnswer);
-            self.asked.push((row as u8, recorded(at, came, keys[at])));
+            self.asked.push(row, recorded(at, came, keys[at]));
         }
         false
-    }
-
-    /// Who was asked about a row of the batch: these, and how many they are.
-    #[inline]
-    pub(super) fn asked_about(
-        &self,
-        row: usize,
-    ) -> ([AskedValidator; MAX_ASKED_VALIDATORS], usize) {
-        let (mut asked, mut count) = ([NOBODY; MAX_ASKED_VALIDATORS], 0);
-        for (_, one) in self.asked.iter().filter(|(of, _)| usize::from(*of) == row) {
-            asked[count] = *one;
-            count += 1;
-        }
-        (asked, count)
     }
 
     fn waiting(&self, candidate: &Candidate<'_>, until_ns: u64, now: Now) -> Waiting {

@@ -46,9 +46,10 @@ use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
 use answer_cache::AnswerCache;
 use answers::NOT_PRIMARY;
+use ask::Asked;
 use broadcast::Broadcast;
 use candidate::{Candidate, CandidateTotals};
-use catraca_wire::extension::{AskedValidator, DecisionExtension, MAX_ASKED_VALIDATORS};
+use catraca_wire::extension::DecisionExtension;
 use catraca_wire::frame::{
     self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
 };
@@ -92,8 +93,7 @@ pub struct Shard<B> {
     /// From which place on there may be some that an earlier policy parked.
     parked_by_others: Option<u32>,
     answer_cache: AnswerCache,
-    /// Who was asked about what is judged together, with the rows.
-    asked: Vec<(u8, AskedValidator)>,
+    asked: Asked,
     asks_out: VecDeque<Ask>,
     /// What the clocks of the policy's zone were ahead of UTC at the last transaction.
     offset: LocalOffset,
@@ -165,7 +165,7 @@ impl<B: BlockMemory> Shard<B> {
             parked: Parked::new(),
             parked_by_others: None,
             answer_cache: AnswerCache::default(),
-            asked: Vec::with_capacity(limits::DECISION_BATCH * MAX_ASKED_VALIDATORS),
+            asked: Asked::new(),
             asks_out: VecDeque::new(),
             offset: LocalOffset::default(),
             journal,

@@ -401,12 +401,11 @@ impl<B: BlockMemory> Shard<B> {
         let judged = self.batch.judgement(received.row);
         let decision = judged.decision;
         let list_day = self.today.number;
-        let (asked, count) = self.asked_about(received.row);
         let extension = self.extension.fill(
             self.policy.rules().words(),
             &judged.rules,
             self.batch.seen(received.row),
-            &asked[..count],
+            self.asked.about(received.row),
         );
         let (snapshot_id, overlay_sequence) =
             (self.lists.snapshot_id(), self.lists.overlay_sequence());
