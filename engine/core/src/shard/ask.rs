@@ -29,6 +29,13 @@ use std::collections::VecDeque;
 
 /// Most of a budget that is left for the log and the standby; a quarter of shorter ones.
 const RESERVE_NS: u64 = 250_000_000;
+/// Questions that wait on their core for room in the queue to where they are asked; beyond that payments do not wait.
+/// Twice that queue, so that none is old when it comes there.
+const MAX_ASKS_OUT: usize = 2 * crate::limits::ASK_QUEUE_LEN;
+/// Resends that join one payment; a client needs one or two.
+const MAX_JOINED: u32 = 64;
+/// How much sooner than its budget ends a resend is told that nothing is known: a tick, and a step of the wheel.
+const JOINED_RESERVE_NS: u64 = 20_000_000;
 /// Payments that a tick decides on whose time is over, or whose policy is no longer in force: some milliseconds.
 const DECIDED_AT_ONCE: usize = 4096;
 
@@ -74,8 +81,8 @@ pub(super) struct Candidate<'t> {
     pub transaction: &'t TransactionFields,
     pub prepared: &'t Prepared,
     pub received: Received,
-    /// What came of validators that it waited for; `None` where it did not wait.
-    pub came: Option<&'t [Came; MAX_VALIDATORS]>,
+    /// What came of validators while it waited, and of which of them that is known, a bit each.
+    pub came: Option<(&'t [Came; MAX_VALIDATORS], u8)>,
 }
 
 impl<B: BlockMemory> Shard<B> {
@@ -140,8 +147,10 @@ impl<B: BlockMemory> Shard<B> {
                 continue;
             }
             keys[at] = self.named.question(validator, transaction, prepared.payer, prepared.payee);
-            match (candidate.came, self.answer_cache.find(at, keys[at], now.mono_ns)) {
-                (Some(came), _) => all[at] = came[at],
+            // Its windows may ask for a validator that they did not ask for before it waited.
+            let came = candidate.came.filter(|(_, known)| known >> at & 1 == 1);
+            match (came, self.answer_cache.find(at, keys[at], now.mono_ns)) {
+                (Some((came, _)), _) => all[at] = came[at],
                 (None, Some((answer, age_ns))) => {
                     self.counters.validators_cached += 1;
                     let state = AnswerState::Cached;
@@ -159,7 +168,7 @@ impl<B: BlockMemory> Shard<B> {
             let budget_ns = received.deadline_ns.saturating_sub(received.received_ns);
             let latest_ns = received.deadline_ns.saturating_sub(RESERVE_NS.min(budget_ns / 4));
             let until_ns = latest_ns.min(now.mono_ns + u64::from(wait_ms) * 1_000_000);
-            let refused = if self.parked.is_full() {
+            let refused = if self.parked.is_full() || self.asks_out.len() >= MAX_ASKS_OUT {
                 Some(NoAnswer::TooManyParked)
             } else if until_ns <= now.mono_ns || self.admission != Admission::Open {
                 Some(NoAnswer::NoTime)
@@ -168,7 +177,14 @@ impl<B: BlockMemory> Shard<B> {
             };
             let Some(why) = refused else {
                 let waiting = self.waiting(candidate, until_ns, now);
-                let payment = self.parked.park(waiting, owed, &all);
+                let known = candidate.came.map_or(0, |(came, known)| {
+                    // What it was told of those that are not asked for now may be of use again.
+                    for at in (0..MAX_VALIDATORS).filter(|at| (known & !bits) >> at & 1 == 1) {
+                        all[at] = came[at];
+                    }
+                    known
+                });
+                let payment = self.parked.park(waiting, (owed, known | bits), &all);
                 self.counters.validators_parked += 1;
                 for at in (0..rules.validators.len()).filter(|at| owed >> at & 1 == 1) {
                     let wait_ns = u64::from(rules.validators[at].wait_ms) * 1_000_000;
@@ -218,11 +234,12 @@ impl<B: BlockMemory> Shard<B> {
 
     /// A resend of a payment that waits waits for its decision, until its own budget is over.
     fn join(&mut self, payment: u32, candidate: &Candidate<'_>, now: Now) {
-        if self.parked.is_full() {
+        if self.parked.is_full() || self.parked.joined_to(payment) >= MAX_JOINED {
             let refusal = self.overloaded();
             return self.reply(candidate.origin, Err(refusal));
         }
-        let waiting = self.waiting(candidate, candidate.received.deadline_ns, now);
+        let until_ns = candidate.received.deadline_ns.saturating_sub(JOINED_RESERVE_NS);
+        let waiting = self.waiting(candidate, until_ns, now);
         self.parked.join(payment, waiting);
     }
 
@@ -241,25 +258,37 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Decides on a payment that waits no more, and then on those that joined it.
     fn decide_parked(&mut self, slot: u32, now: Now) {
-        let (waiting, mut came, mut joined) = self.parked.take(slot, now.mono_ns);
+        let (waiting, (mut came, mut known), mut joined) = self.parked.take(slot, now.mono_ns);
         if waiting.policy_version != self.policy.version() {
             // Another policy asks others: of these it is too late to ask.
             let waited_us = came.iter().map(|came| came.waited_us).max().unwrap_or(0);
             came = [Came::nothing(NoAnswer::PolicyChanged, waited_us); MAX_VALIDATORS];
+            known = u8::MAX;
         }
-        self.decide_again(&waiting, Some(&came), now);
+        self.decide_again(&waiting, Some((&came, known)), now);
         while let Some(resend) = self.parked.take_joined(&mut joined) {
             self.decide_again(&resend, None, now);
         }
     }
 
-    fn decide_again(&mut self, waiting: &Waiting, came: Option<&[Came; MAX_VALIDATORS]>, now: Now) {
+    fn decide_again(
+        &mut self,
+        waiting: &Waiting,
+        came: Option<(&[Came; MAX_VALIDATORS], u8)>,
+        now: Now,
+    ) {
         let Waiting { origin, transaction, received_ns, deadline_ns, .. } = waiting;
         let documents = DocumentKey::from_wire(&transaction.payer)
             .and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
         let documents = documents.expect("its documents were checked before it was parked");
         let received = Received { received_ns: *received_ns, deadline_ns: *deadline_ns, row: 0 };
         self.decide_alone(*origin, transaction, documents, received, came, now);
+    }
+
+    /// What is decided now finds room: else it is decided with the next tick, which its budget allows.
+    fn has_room(&self) -> bool {
+        self.admission == Admission::Stopping
+            || !(self.outbox.is_full() || self.broadcast.is_full())
     }
 
     /// Decides on those whose time is over, and on those that were parked by an earlier policy, or before the node
@@ -274,7 +303,7 @@ impl<B: BlockMemory> Shard<B> {
         if is_stopping {
             self.parked_by_others = Some(0);
         }
-        while let Some(from) = self.parked_by_others.filter(|_| left > 0) {
+        while let Some(from) = self.parked_by_others.filter(|_| left > 0 && self.has_room()) {
             let slot = self.parked.next_of_others(from, than);
             self.parked_by_others = slot.map(|slot| slot + 1);
             if let Some(slot) = slot {
@@ -283,6 +312,7 @@ impl<B: BlockMemory> Shard<B> {
             }
         }
         while left > 0
+            && self.has_room()
             && let Some(over) = self.parked.next_over(now.mono_ns)
         {
             left -= 1;

@@ -107,6 +107,10 @@ struct Place {
     generation: u32,
     /// Validators that it waits for, a bit each.
     owed: u8,
+    /// Those of which it is known what came of them, or will be.
+    known: u8,
+    /// Resends that have joined it.
+    joins: u32,
     /// It is a resend: it stands in the list behind another place.
     is_joined: bool,
     /// Neighbours in the wheel.
@@ -184,21 +188,21 @@ impl Parked {
         index.find(fingerprint.key, is_it).map(|slot| slot as u32)
     }
 
-    /// A payment waits for these validators, a bit each; the others have come to what is said of them.
+    /// A payment waits for these validators, a bit each; of the others that are known it is said what came of them.
     ///
     /// # Panics
     /// When there is no room, or one with its payer and id waits.
     pub fn park(
         &mut self,
         waiting: Waiting,
-        owed: u8,
+        (owed, known): (u8, u8),
         came: &[Came; MAX_VALIDATORS],
     ) -> ParkedPayment {
         assert!(
             owed != 0 && self.find(&waiting.fingerprint).is_none(),
             "it waits for something, once"
         );
-        let slot = self.put(waiting, owed, false);
+        let slot = self.put(waiting, (owed, known), false);
         self.came[slot as usize] = *came;
         let index = self.index.as_mut().expect("a policy with validators is in force");
         index.insert(waiting.fingerprint.key, slot as usize);
@@ -210,7 +214,8 @@ impl Parked {
     /// # Panics
     /// When there is no room.
     pub fn join(&mut self, payment: u32, waiting: Waiting) {
-        let slot = self.put(waiting, 0, true);
+        let slot = self.put(waiting, (0, 0), true);
+        self.places[payment as usize].joins += 1;
         let next = std::mem::replace(&mut self.places[payment as usize].joined, slot);
         self.places[slot as usize].joined = next;
         self.places[slot as usize].joined_before = payment;
@@ -219,7 +224,7 @@ impl Parked {
         }
     }
 
-    fn put(&mut self, waiting: Waiting, owed: u8, is_joined: bool) -> u32 {
+    fn put(&mut self, waiting: Waiting, (owed, known): (u8, u8), is_joined: bool) -> u32 {
         assert!(!self.is_full(), "whoever parks a payment has looked for room");
         if self.is_empty() {
             self.swept = waiting.since_ns / STEP_NS;
@@ -229,6 +234,8 @@ impl Parked {
                 waiting: None,
                 generation: 0,
                 owed: 0,
+                known: 0,
+                joins: 0,
                 is_joined: false,
                 before: NONE,
                 behind: NONE,
@@ -249,6 +256,8 @@ impl Parked {
             waiting: Some(waiting),
             generation: place.generation.wrapping_add(1),
             owed,
+            known,
+            joins: 0,
             is_joined,
             before: NONE,
             behind: first,
@@ -275,9 +284,18 @@ impl Parked {
         place.owed == 0
     }
 
+    /// How many resends have joined a payment so far.
+    pub fn joined_to(&self, slot: u32) -> u32 {
+        self.places[slot as usize].joins
+    }
+
     /// Takes a payment out that waits no more, with what came of each validator: nothing of those that are owed. Those
     /// that joined it follow, by [`Self::take_joined`].
-    pub fn take(&mut self, slot: u32, now_ns: u64) -> (Waiting, [Came; MAX_VALIDATORS], Joined) {
+    pub fn take(
+        &mut self,
+        slot: u32,
+        now_ns: u64,
+    ) -> (Waiting, ([Came; MAX_VALIDATORS], u8), Joined) {
         let place = self.places[slot as usize];
         let waiting = place.waiting.expect("it waits");
         assert!(!place.is_joined, "a resend is taken out with its payment");
@@ -292,7 +310,7 @@ impl Parked {
         let index = self.index.as_mut().expect("it was put in");
         index.remove(waiting.fingerprint.key, slot as usize);
         self.leave(slot);
-        (waiting, came, Joined(place.joined))
+        (waiting, (came, place.known), Joined(place.joined))
     }
 
     /// The next of those that had joined a payment which was taken out.
@@ -307,15 +325,16 @@ impl Parked {
         place.waiting
     }
 
-    /// The next one whose time is over: its place. `Err` of a resend, which is out.
+    /// The next one whose time is over, at most a step late: its place. `Err` of a resend, which is out.
     pub fn next_over(&mut self, now_ns: u64) -> Option<Result<u32, Waiting>> {
         if self.is_empty() {
             return None;
         }
         let last = now_ns / STEP_NS;
         // A clock that leaps has gone round all lists once.
-        let mut step = self.swept.max(last.saturating_sub(STEPS as u64 - 1));
-        while step <= last {
+        let mut step = self.swept.max(last.saturating_sub(STEPS as u64));
+        // In a step that is over everybody's time is, so that each call finds one at once.
+        while step < last {
             let mut slot = self.wheel[step as usize % STEPS];
             while slot != NONE {
                 let place = &self.places[slot as usize];

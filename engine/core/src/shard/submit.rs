@@ -270,7 +270,7 @@ impl<B: BlockMemory> Shard<B> {
         transaction: &TransactionFields,
         (payer, payee): (DocumentKey, DocumentKey),
         received: Received,
-        came: Option<&[Came; MAX_VALIDATORS]>,
+        came: Option<(&[Came; MAX_VALIDATORS], u8)>,
         now: Now,
     ) {
         let prepared = self.prepare(payer, payee, transaction);

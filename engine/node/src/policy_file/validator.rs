@@ -398,7 +398,7 @@ impl Reading<'_> {
             toml::Value::String(word) if word == "review" => (0, Some(RuleVerdict::Review)),
             toml::Value::String(word) if word == "deny" => (0, Some(RuleVerdict::Deny)),
             toml::Value::Table(table)
-                if score(table).is_some_and(|score| score.unsigned_abs() <= MAX_SCORE as u64) =>
+                if score(table).is_some_and(|score| (1..=MAX_SCORE).contains(&score)) =>
             {
                 (score(table).unwrap_or(0), None)
             }

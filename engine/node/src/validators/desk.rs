@@ -152,6 +152,7 @@ pub fn start(
         early: Vec::new(),
         effects: Vec::new(),
         figures: Arc::clone(&figures),
+        hash_key,
     };
     std::thread::Builder::new()
         .name("validators".to_owned())
@@ -188,6 +189,7 @@ struct Desk {
     early: Vec<Ask>,
     effects: Vec<Effect>,
     figures: Arc<Mutex<Vec<Figures>>>,
+    hash_key: [u8; blake3::KEY_LEN],
 }
 
 impl Desk {
@@ -219,9 +221,14 @@ impl Desk {
                         let Some(ask) = channels.asks.pop() else { break };
                         self.ask(ask);
                     }
+                    // The attempts have their turn, also where questions never end.
+                    tokio::task::yield_now().await;
                 }
                 () = tokio::time::sleep(sleep) => self.tick(),
-                _ = figures.tick() => self.tell_figures(),
+                _ = figures.tick() => {
+                    self.set_up_again();
+                    self.tell_figures();
+                }
             }
         }
     }
@@ -401,6 +408,16 @@ impl Desk {
                     now = now.name(),
                     "the breaker of a validator has changed"
                 );
+            }
+        }
+    }
+
+    /// Tries again what could not be set up: a secret may have come since.
+    fn set_up_again(&mut self) {
+        for line in self.lines.iter_mut().filter(|line| line.client.is_err()) {
+            line.client = Client::new(&line.service, &self.hash_key);
+            if line.client.is_ok() {
+                tracing::info!(validator = line.service.id, "the validator can be asked now");
             }
         }
     }

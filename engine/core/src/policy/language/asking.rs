@@ -194,8 +194,9 @@ impl Asking {
     /// What the conditions behind this may read of a validator; `false` where there is no room for one more. One
     /// without words answers a number.
     pub fn declare(&mut self, id: &str, words: &[String]) -> bool {
-        let has_room = self.validators.len() < MAX_VALIDATORS
-            && self.hold_to_most(Place { start: 0, end: 0 }, 0, 1).is_ok();
+        let values = self.asked.len() + self.looked_up.len() + VALUES_EACH * self.validators.len();
+        let has_room =
+            self.validators.len() < MAX_VALIDATORS && values + VALUES_EACH <= MAX_WINDOW_VALUES;
         if has_room {
             self.validators.push(Declared { id: id.to_owned(), words: words.into() });
         }

@@ -52,33 +52,36 @@ fn a_place_is_no_larger_than_it_is_said() {
 #[test]
 fn it_waits_for_every_validator_that_is_owed_and_takes_each_answer_once() {
     let mut parked = parked();
-    let first = parked.park(waiting(1, 0, 800), 0b101, &nothing());
+    let first = parked.park(waiting(1, 0, 800), (0b101, 0b111), &nothing());
     assert_eq!(parked.find(&waiting(1, 0, 0).fingerprint), Some(first.slot));
     assert_eq!(parked.find(&waiting(2, 0, 0).fingerprint), None);
     assert!(!parked.answered(first, 0, answer(5)));
     assert!(!parked.answered(first, 0, answer(6)), "a second answer changes nothing");
     assert!(!parked.answered(first, 1, answer(6)), "nor does one that is not owed");
     assert!(parked.answered(first, 2, answer(7)));
-    let (_, came, _) = parked.take(first.slot, 9 * MS);
+    let (_, (came, known), _) = parked.take(first.slot, 9 * MS);
+    assert_eq!(known, 0b111);
     assert_eq!(came[..3], [answer(5), nothing()[0], answer(7)]);
     assert!(parked.is_empty());
     assert!(!parked.answered(first, 2, answer(7)), "it is gone");
-    let second = parked.park(waiting(2, 0, 800), 0b1, &nothing());
+    let second = parked.park(waiting(2, 0, 800), (0b1, 0b1), &nothing());
     assert_eq!(second.slot, first.slot);
     assert!(!parked.answered(first, 0, answer(7)), "the place has another one");
-    let (_, came, _) = parked.take(second.slot, 9 * MS);
+    let (_, (came, _), _) = parked.take(second.slot, 9 * MS);
     assert_eq!(came[0], Came::nothing(NoAnswer::Timeout, 9_000));
 }
 
 #[test]
 fn resends_are_taken_with_their_payment_or_when_their_own_time_is_over() {
     let mut parked = parked();
-    let first = parked.park(waiting(1, 0, 800), 1, &nothing());
+    let first = parked.park(waiting(1, 0, 800), (1, 1), &nothing());
     for until_ms in [500, 100, 900] {
         parked.join(first.slot, waiting(u64::from(until_ms as u32), 0, until_ms));
     }
+    assert_eq!(parked.joined_to(first.slot), 3);
     assert!(parked.next_over(99 * MS).is_none());
-    let over = parked.next_over(100 * MS);
+    // With the end of its step.
+    let over = parked.next_over(104 * MS);
     assert!(matches!(over, Some(Err(resend)) if id_of(&resend) == 100));
     assert!(parked.next_over(499 * MS).is_none());
     let (_, _, mut joined) = parked.take(first.slot, 499 * MS);
@@ -105,7 +108,7 @@ proptest! {
                 0 | 1 => {
                     next += 1;
                     let one = waiting(next.into(), now_ms, now_ms + wait_ms);
-                    handles.insert(next, parked.park(one, 1, &nothing()));
+                    handles.insert(next, parked.park(one, (1, 1), &nothing()));
                     model.insert(next, (now_ms + wait_ms, None));
                 }
                 2 => {
@@ -146,7 +149,7 @@ proptest! {
                     }
                 }
             }
-            prop_assert!(model.values().all(|(until_ms, _)| *until_ms > now_ms));
+            prop_assert!(model.values().all(|(until_ms, _)| *until_ms + 8 > now_ms));
             prop_assert_eq!(parked.len(), model.len());
         }
         prop_assert_eq!(parked.next_of_others(0, Some(1)), None, "all were parked by this policy");

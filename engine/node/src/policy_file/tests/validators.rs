@@ -57,6 +57,8 @@ fn what_makes_no_sense_of_a_validator_is_refused() {
         ("no_answer = \"review\"", "", "missing field `no_answer`"),
         ("no_answer = \"review\"", "no_answer = \"allow\"", "nothing to decide"),
         ("no_answer = \"review\"", "no_answer = { score = 1001 }", "nothing to decide"),
+        // Whoever can make a service fail would gain by it.
+        ("no_answer = \"review\"", "no_answer = { score = -200 }", "nothing to decide"),
         ("https://cadastro", "ftp://cadastro", "no URL for a validator"),
         ("https://cadastro", "https://user@cadastro", "no URL for a validator"),
         ("https://cadastro", "https://{payer.document}", "no URL for a validator"),
@@ -89,4 +91,28 @@ fn what_makes_no_sense_of_a_validator_is_refused() {
         let faults = parse(&text).expect_err(to);
         assert!(faults.iter().any(|fault| fault.message.contains(message)), "{to}: {faults:?}");
     }
+}
+
+#[test]
+fn validators_find_room_for_both_of_their_values_or_are_refused() {
+    // 113 values of windows and lists, and 15 are left for eight validators: one too few.
+    let windows: Vec<_> = (1..=49).map(|n| format!("payer.count('{n}m') > 9")).collect();
+    let lists: Vec<_> = (1..=64).map(|n| format!("payer.document in list('list-{n}')")).collect();
+    let conditions: Vec<String> =
+        windows.chunks(10).chain(lists.chunks(20)).map(|some| some.join(" || ")).collect();
+    assert!(conditions.len() <= 9);
+    let validator = |n: usize| {
+        let when = conditions.get(n).map_or("true", String::as_str);
+        let more = if n == 7 { conditions[8..].join(" || ") } else { "false".to_owned() };
+        format!(
+            "[[validator]]\nid = \"v{n}\"\nurl = \"http://a\"\nwhen = \"{when} || {more}\"\nstatus = {{ 200 = 1 }}\nno_answer = \"skip\"\n"
+        )
+    };
+    let text: String = (0..8).map(validator).collect();
+    let rule = "[[rule]]\nid = \"a\"\nwhen = \"payer.listed\"\nscore = 1\n";
+    let faults = parse(&format!("{text}{rule}")).expect_err("no room");
+    assert!(faults.iter().any(|f| f.message.contains("too many values")), "{faults:?}");
+    let text: String = (0..7).map(validator).collect();
+    let file = parse(&format!("{text}{rule}")).expect("room");
+    assert!(file.rules.values() <= 128);
 }
