@@ -111,6 +111,12 @@ fn a_payment_gets_the_verdict_of_its_own_answer() {
     node.stop();
     replays(&dir.path().join("data"));
     let log = dir.path().join("data").display().to_string();
+    // Another policy asks about the small payment, too, which nobody did.
+    let wider = policy_text(service.address, "").replace("tx.amount > reais(50)", "true");
+    let wider = write(dir.path(), "wider.toml", &wider).display().to_string();
+    let replay = command::json(["log", "replay", &log, "--policy", &wider, "--json"]);
+    assert_eq!(replay["what_if"]["answers_not_known"], 1, "{replay}");
+    assert_eq!(replay["what_if"]["changed"], 1, "{replay}");
     let stored = command::json(["log", "show", &log, "--transaction", "small", "--json"]);
     assert!(stored.to_string().contains("small"));
 }

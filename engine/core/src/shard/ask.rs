@@ -21,9 +21,7 @@ use crate::limits::DECISION_BATCH;
 use crate::policy::RowSet;
 use crate::policy::validators::{AnswerState, MAX_VALIDATORS};
 use catraca_wire::DocumentKey;
-use catraca_wire::extension::{
-    AnswerSource, AskedValidator, BreakerState, MAX_ASKED_VALIDATORS, NoAnswer,
-};
+use catraca_wire::extension::{AnswerSource, AskedValidator, MAX_ASKED_VALIDATORS, NoAnswer};
 use catraca_wire::frame::TransactionFields;
 use std::collections::VecDeque;
 

@@ -6,6 +6,7 @@ use super::{History, Row};
 use crate::policy_file::PolicyFile;
 use catraca_core::calendar::LocalOffset;
 use catraca_core::policy::replay;
+use catraca_core::policy::validators::{AnswerState, Answered, VALUES_EACH};
 use catraca_core::policy::{Batch, Policy, Totals};
 use catraca_wire::extension::{MAX_WINDOW_VALUES, WindowValue};
 use catraca_wire::frame::{Verdict, text_of};
@@ -49,6 +50,8 @@ pub struct WhatIf {
     /// Lists that the policy names, with the decisions at which the log did not have them: what its rules look up
     /// there is not known, and they count against the payment.
     pub lists_not_known: BTreeMap<ListName, u64>,
+    /// Questions for validators that it would ask and nobody had asked: they count as having no answer.
+    pub answers_not_known: u64,
     payers: HashSet<u64>,
     offset: LocalOffset,
     named: NamedThen,
@@ -65,6 +68,7 @@ impl WhatIf {
             by_version: BTreeMap::new(),
             decided_at_ns: None,
             lists_not_known: BTreeMap::new(),
+            answers_not_known: 0,
             payers: HashSet::new(),
             offset: LocalOffset::default(),
             named: NamedThen::default(),
@@ -108,6 +112,7 @@ impl WhatIf {
             }
             replay::push(batch, &policy, head, self.offset.minutes, *parties, &seen, &exempt);
         }
+        self.answers_not_known += ask_as_it_would(&policy, batch);
         policy.judge(batch);
         for (row, Row { head, parties: (payer, _), .. }) in together.iter().enumerate() {
             let judged = batch.judgement(row);
@@ -167,4 +172,28 @@ pub fn take_answers(
         }
         None => policy.rules().ask_nobody(seen),
     }
+}
+
+/// Brings what validators are taken to have answered in line with whom the policy would ask: what was not asked then has
+/// no answer, and what it would not ask it does not see. Gives how many answers nobody knows.
+fn ask_as_it_would(policy: &Policy, batch: &mut Batch) -> u64 {
+    let rules = policy.rules();
+    let mut not_known = 0;
+    for (number, validator) in rules.validators.iter().enumerate() {
+        let asks = batch.asks(validator);
+        let first = rules.answers_from() + VALUES_EACH * number;
+        for row in 0..batch.len() {
+            let told = Answered::of(&batch.seen(row)[first..][..VALUES_EACH]);
+            let was_asked = told.is_some_and(|told| told.state != AnswerState::NotAsked);
+            match (asks >> row & 1 == 1, was_asked) {
+                (true, false) => {
+                    batch.answer(rules, row, number, Answered::NONE);
+                    not_known += 1;
+                }
+                (false, true) => batch.answer(rules, row, number, Answered::NOT_ASKED),
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+    not_known
 }

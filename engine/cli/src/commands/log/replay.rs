@@ -279,6 +279,13 @@ impl Replayed<'_> {
                 )
             }));
         }
+        if let Some(not_known) = what_if.map(|what_if| what_if.answers_not_known).filter(|n| *n > 0)
+        {
+            warnings.push(format!(
+                "the policy would have asked validators {} that nobody asked then: these count as having no answer",
+                counted(not_known, "question", "questions")
+            ));
+        }
         if found.without_list > 0 {
             let ids: Vec<_> = found.missing_lists.iter().map(|id| format!("{id:016x}")).collect();
             warnings.push(format!(
@@ -378,6 +385,7 @@ fn what_if_json(id: &PolicyId, what_if: &WhatIf) -> Value {
         "changed_percent": percent_changed(&what_if.totals),
         "payers_affected": what_if.payers_affected(),
         "unreadable": what_if.unreadable,
+        "answers_not_known": what_if.answers_not_known,
         "lists_not_known": what_if.lists_not_known.iter()
             .map(|(list, decisions)| json!({ "list": list.to_string(), "decisions": decisions }))
             .collect::<Vec<_>>(),
