@@ -14,8 +14,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// What every load is warmed up for, seconds.
-const WARM_UP: &str = "1";
+/// What every load is warmed up for, seconds: longer than a payment waits.
+const WARM_UP: &str = "2";
 /// Closed loop: connections, and transactions in flight on each: more than wait for a validator at any time.
 const MANY: [&str; 4] = ["--connections", "32", "--in-flight", "1024"];
 /// Closed loop, as of the other figures.
@@ -66,6 +66,8 @@ struct Bench<'a> {
 /// What a load saw.
 #[derive(Clone, Copy)]
 struct Seen {
+    /// Sent a second, which in a closed loop follow answers one by one: the time until the last answer, of one that
+    /// waits, is no part of it.
     per_second: f64,
     /// Of all of them.
     p50_us: f64,
@@ -265,6 +267,9 @@ impl Bench<'_> {
         let ours = ["--hgrm", &file, "--seconds", seconds, "--warmup", WARM_UP];
         let report = report(node, &[&ours[..], &flags.concat()].concat())?;
         let answered = number(&report["answered"])?;
+        if answered == 0.0 || !report["failure"].is_null() {
+            return Err(format!("the load came to nothing: {}", report["failure"]).into());
+        }
         let verdicts = |kind: &str| report["verdicts"][kind].as_f64().unwrap_or(0.0);
         let reviewed = verdicts("review") / answered;
         let errors: f64 = report["errors"]
@@ -272,7 +277,7 @@ impl Bench<'_> {
             .map_or(0.0, |errors| errors.values().filter_map(Value::as_f64).sum());
         let latency = &report["latency_us"];
         Ok(Seen {
-            per_second: number(&report["throughput_per_s"])?,
+            per_second: number(&report["sent"])? / seconds.parse::<f64>()?,
             p50_us: number(&latency["p50"])?,
             p99_us: number(&latency["p99"])?,
             others_p99_us: quantile(&fs::read_to_string(&distribution)?, 0.99 * (1.0 - reviewed))?,
