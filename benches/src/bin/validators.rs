@@ -241,6 +241,8 @@ impl Bench<'_> {
         let folder = self.path.join("node");
         if folder.exists() {
             fs::remove_dir_all(&folder)?;
+            // A new one need not listen where the one before did, and may not be able to.
+            fs::remove_file(folder.with_extension("ports"))?;
         }
         let node = Node::start(&folder, 0, None, settings)?;
         let file = self.path.join("policy.toml");
