@@ -18,8 +18,8 @@ use super::outbox::Origin;
 use super::parked::{Came, ParkedPayment, Waiting};
 use super::submit::{Prepared, Received};
 use crate::limits::DECISION_BATCH;
-use crate::policy::RowSet;
 use crate::policy::validators::{AnswerState, MAX_VALIDATORS};
+use crate::policy::{Policy, RowSet};
 use catraca_wire::DocumentKey;
 use catraca_wire::extension::{AnswerSource, AskedValidator, MAX_ASKED_VALIDATORS, NoAnswer};
 use catraca_wire::frame::TransactionFields;
@@ -125,7 +125,7 @@ impl<B: BlockMemory> Shard<B> {
             if let Some(payment) = parked {
                 waits |= 1 << row;
                 self.join(payment, &candidate, now);
-            } else if self.ask_about(row, bits, &candidate, now) {
+            } else if self.ask_about((row, bits), &candidate, &policy, now) {
                 waits |= 1 << row;
             }
         }
@@ -133,9 +133,14 @@ impl<B: BlockMemory> Shard<B> {
     }
 
     /// Asks validators, a bit each, about a new transaction. Gives whether it waits for one.
-    fn ask_about(&mut self, row: usize, bits: u8, candidate: &Candidate<'_>, now: Now) -> bool {
+    fn ask_about(
+        &mut self,
+        (row, bits): (usize, u8),
+        candidate: &Candidate<'_>,
+        policy: &Policy,
+        now: Now,
+    ) -> bool {
         let Candidate { transaction, prepared, received, .. } = *candidate;
-        let policy = std::sync::Arc::clone(&self.policy);
         let rules = policy.rules();
         let mut all = [Came::nothing(NoAnswer::Timeout, 0); MAX_VALIDATORS];
         let mut keys = [0_u128; MAX_VALIDATORS];

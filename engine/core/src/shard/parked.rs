@@ -17,8 +17,8 @@ use catraca_wire::extension::{AnswerSource, BreakerState, NoAnswer};
 use catraca_wire::frame::TransactionFields;
 
 /// Most payments that wait for validators on a shard; more are decided at once, without an answer. As many as wait
-/// for the disk at most, so that all that came back at once would find room there. Some 30 MB, of which only what is
-/// used is taken.
+/// for the disk at most; what is over at once waits for the next tick where there is no room. Some 33 MB, of which only
+/// what is used is taken.
 pub const MAX_PARKED: usize = crate::limits::MAX_PENDING;
 
 /// How much time a list of the wheel stands for.

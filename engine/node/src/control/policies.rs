@@ -110,9 +110,10 @@ impl Policies {
     /// Whom the policy in force asks, and its version.
     pub fn services(&self) -> (u32, Vec<Service>) {
         let Some(in_force) = &self.in_force else { return (0, Vec::new()) };
-        let services = check(&in_force.text).map(|file| file.services);
-        // It is the text that the cores' policy was read from.
-        (in_force.version, services.unwrap_or_default())
+        let Ok(file) = check(&in_force.text) else {
+            unreachable!("the cores' policy was read from this text");
+        };
+        (in_force.version, file.services)
     }
 
     /// The rules in force.

@@ -1,5 +1,6 @@
 //! One of the demo's nodes: a process of its own, as it would be in earnest.
 
+use super::pair::Ports;
 use super::stage::Interrupt;
 use catraca_node::fatal::Failure;
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -48,6 +49,20 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// Of a node by itself, on the first processor.
+    pub fn alone(folder: &Path, ports: &Ports) -> Self {
+        Self {
+            name: "node",
+            data_dir: folder.join("node"),
+            log_file: folder.join("node.log"),
+            listen: ports.listen(0),
+            replication: ports.listen(1),
+            http: ports.listen(2),
+            cores: vec![0],
+            standby_of: None,
+        }
+    }
+
     /// The arguments after `catraca`.
     fn arguments(&self) -> Vec<String> {
         let cores: Vec<String> = self.cores.iter().map(usize::to_string).collect();

@@ -13,7 +13,6 @@ use catraca_loadgen::{Monitor, Options, Report, table};
 use catraca_node::fatal::Failure;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Payments of each of the two runs: enough that each fraud has some cases.
@@ -41,16 +40,7 @@ pub fn run(data_dir: Option<&Path>, quiet: bool) -> Outcome {
 
 fn show(folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> {
     let ports = Ports::find()?;
-    let setup = Setup {
-        name: "node",
-        data_dir: folder.join("node"),
-        log_file: folder.join("node.log"),
-        listen: ports.listen(0),
-        replication: ports.listen(1),
-        http: ports.listen(2),
-        cores: vec![0],
-        standby_of: None,
-    };
+    let setup = Setup::alone(folder, &ports);
     say.heading("A node, and the default policy for Pix");
     say.command(&setup.command_line());
     let mut node = Node::start(&setup, interrupt)?;
@@ -193,17 +183,8 @@ impl Shown<'_> {
     }
 
     fn output(&self, args: &[&str]) -> Result<String, Failure> {
-        let what = || format!("catraca {}", args.join(" "));
-        let failed = |e: &dyn std::fmt::Display| Failure::failed(format!("{}: {e}", what()));
-        let program = std::env::current_exe().map_err(|e| failed(&e))?;
-        let mut command = Command::new(program);
-        let output =
-            command.args(args).current_dir(self.folder).output().map_err(|e| failed(&e))?;
         // Status 3 says that something was found, as a difference of two policies.
-        let found_is_wrong = args[..2] != ["policy", "diff"];
-        if !output.status.success() && (found_is_wrong || output.status.code() != Some(3)) {
-            return Err(failed(&String::from_utf8_lossy(&output.stderr).trim()));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        let found = (args[..2] == ["policy", "diff"]).then_some(3);
+        stage::output(self.folder, args, found)
     }
 }

@@ -5,6 +5,7 @@ use catraca_node::fatal::Failure;
 use parking_lot::Mutex;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -157,4 +158,20 @@ pub fn folder_len(folder: &Path) -> u64 {
             Err(_) => 0,
         })
         .sum()
+}
+
+/// What a command of this program prints in the demo's folder; `found` is a status beside 0 that is no failure.
+///
+/// # Errors
+/// It can't be run, or fails: what it says.
+pub fn output(folder: &Path, args: &[&str], found: Option<i32>) -> Result<String, Failure> {
+    let failed =
+        |e: &dyn std::fmt::Display| Failure::failed(format!("catraca {}: {e}", args.join(" ")));
+    let program = std::env::current_exe().map_err(|e| failed(&e))?;
+    let output =
+        Command::new(program).args(args).current_dir(folder).output().map_err(|e| failed(&e))?;
+    if !output.status.success() && (found.is_none() || output.status.code() != found) {
+        return Err(failed(&String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -14,7 +14,6 @@ use catraca_wire::client::{Client, ClientOptions, now_ns};
 use catraca_wire::frame::{Transaction, VERDICT_DEGRADED, Verdict};
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Clients that send one payment after the other.
@@ -73,16 +72,7 @@ pub fn run(data_dir: Option<&Path>, quiet: bool) -> Outcome {
 
 fn show(folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> {
     let ports = Ports::find()?;
-    let setup = Setup {
-        name: "node",
-        data_dir: folder.join("node"),
-        log_file: folder.join("node.log"),
-        listen: ports.listen(0),
-        replication: ports.listen(1),
-        http: ports.listen(2),
-        cores: vec![0],
-        standby_of: None,
-    };
+    let setup = Setup::alone(folder, &ports);
     say.heading("A node, a service that knows people, and a policy that asks it");
     say.command(&setup.command_line());
     let mut node = Node::start(&setup, interrupt)?;
@@ -124,7 +114,7 @@ fn show(folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> 
             let at = Duration::from_millis(second as u64 * 1_000 + 500);
             std::thread::sleep(at.saturating_sub(began.elapsed()));
             let args = ["validators", "--json", "--http", &setup.http];
-            let shown: Value = serde_json::from_str(&output(folder, &args)?)
+            let shown: Value = serde_json::from_str(&stage::output(folder, &args, None)?)
                 .map_err(|e| Failure::failed(e.to_string()))?;
             seen.push((second, shown["validators"][0].clone()));
         }
@@ -166,7 +156,7 @@ fn show(folder: &Path, interrupt: &Interrupt, say: &Say) -> Result<(), Failure> 
     let wrong = wrong(&paid, &rows, &seen);
     if say.quiet {
         let replayed: Value =
-            serde_json::from_str(&output(folder, &["log", "replay", &dir, "--json"])?)
+            serde_json::from_str(&stage::output(folder, &["log", "replay", &dir, "--json"], None)?)
                 .map_err(|e| Failure::failed(e.to_string()))?;
         let result = json!({
             "ok": wrong.is_empty(),
@@ -326,19 +316,7 @@ fn wrong(paid: &[Paid], rows: &[Row], seen: &[(usize, Value)]) -> Vec<String> {
 /// Runs a command of this program in the demo's folder, and shows what it prints.
 fn command(say: &Say, folder: &Path, args: &[&str]) -> Result<(), Failure> {
     say.command(&format!("catraca {}", args.join(" ")));
-    let text = output(folder, args)?;
+    let text = stage::output(folder, args, None)?;
     say.text(&text);
     Ok(())
-}
-
-fn output(folder: &Path, args: &[&str]) -> Result<String, Failure> {
-    let failed =
-        |e: &dyn std::fmt::Display| Failure::failed(format!("catraca {}: {e}", args.join(" ")));
-    let program = std::env::current_exe().map_err(|e| failed(&e))?;
-    let output =
-        Command::new(program).args(args).current_dir(folder).output().map_err(|e| failed(&e))?;
-    if !output.status.success() {
-        return Err(failed(&String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -199,6 +199,10 @@ fn rules_text(path: &Path, policy: &PolicyFile) -> String {
         let lists: Vec<_> = lists.iter().map(|(name, kind)| format!("{name} ({kind})")).collect();
         text.push_str(&format!("it looks things up in these lists: {}\n", lists.join(", ")));
     }
+    if !policy.services.is_empty() {
+        let ids: Vec<_> = policy.services.iter().map(|service| service.id.as_str()).collect();
+        text.push_str(&format!("it asks these validators: {}\n", ids.join(", ")));
+    }
     text.push_str(&format!("id {}\n", policy.id));
     for warning in warnings::of(policy) {
         text.push_str(&format!("warning: {warning}\n"));
