@@ -49,6 +49,20 @@ fn run(text: &str) -> Result<bool, Failure> {
     program.run(&row()).of(0)
 }
 
+/// A batch of amounts, hours, rails, and whether the payer is listed.
+fn batch_of(rows: &[(i64, i64, i64, bool)]) -> Rows {
+    let mut batch = Rows::default();
+    for &(amount, hour, rail, listed) in rows {
+        batch.push();
+        batch.set(Field::Amount, amount);
+        batch.set(Field::Hour, hour);
+        batch.set(Field::Rail, rail);
+        batch.set(Field::PayerListed, listed.into());
+        batch.set(Field::Device, hour);
+    }
+    batch
+}
+
 fn fault(text: &str) -> Fault {
     compile(text).err().unwrap_or_else(|| panic!("{text}: it is taken"))
 }
@@ -414,15 +428,7 @@ proptest! {
     ) {
         let refused = compile(&text).err().is_some_and(|fault| fault.message.contains("never true"));
         let Ok(program) = read(&text) else { return Ok(()) };
-        let mut batch = Rows::default();
-        for (amount, hour, rail, listed) in rows {
-            batch.push();
-            batch.set(Field::Amount, amount);
-            batch.set(Field::Hour, hour);
-            batch.set(Field::Rail, rail);
-            batch.set(Field::PayerListed, listed.into());
-            batch.set(Field::Device, hour);
-        }
+        let batch = batch_of(&rows);
         prop_assert!(!refused || program.run(&batch).holds == 0, "{}", text);
     }
 

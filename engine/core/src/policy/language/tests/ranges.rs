@@ -68,15 +68,7 @@ proptest! {
         let (Ok(inner), Ok(outer)) = (read(&inner), read(&outer)) else { return Ok(()) };
         let mut reaches = Reaches::default();
         let reach = [reaches.of(&inner), reaches.of(&outer)];
-        let mut batch = Rows::default();
-        for (amount, hour, rail, listed) in rows {
-            batch.push();
-            batch.set(Field::Amount, amount);
-            batch.set(Field::Hour, hour);
-            batch.set(Field::Rail, rail);
-            batch.set(Field::PayerListed, listed.into());
-            batch.set(Field::Device, hour);
-        }
+        let batch = batch_of(&rows);
         let (inner, outer) = (inner.run(&batch), outer.run(&batch));
         let result_of_both = !(outer.missing | outer.overflows);
         if reach[0].lies_within(&reach[1]) {
