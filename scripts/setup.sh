@@ -56,7 +56,8 @@ install_packages() {
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
-    tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck") ;;
+    # Redis is the cache of validators' answers that nodes share.
+    tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server") ;;
     bench) wanted+=("redis-server:redis-server" "util-linux:taskset") ;;
   esac
   local missing=() pair package sign

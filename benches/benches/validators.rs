@@ -118,7 +118,7 @@ impl Bench {
         };
         let begun = Instant::now();
         let answers = self.machine.take(self.asks.iter().map(|ask| ToShard::Answered {
-            payment: ask.payment,
+            payment: ask.payment.expect("a payment waits"),
             validator: ask.validator,
             came,
         }));

@@ -132,7 +132,7 @@ fn a_warm_shard_allocates_nothing_for_a_payment_that_waits_for_a_validator() {
             }
             waited += asks.len();
             let answered = asks.drain(..).map(|ask| ToShard::Answered {
-                payment: ask.payment,
+                payment: ask.payment.expect("a payment waits"),
                 validator: ask.validator,
                 came,
             });

@@ -19,4 +19,5 @@ pub mod payments;
 pub mod policies;
 pub mod raw;
 pub mod sandbox;
+pub mod services;
 pub mod sim;

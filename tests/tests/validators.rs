@@ -3,93 +3,21 @@
 
 use catraca_tests::command;
 use catraca_tests::load::Load;
-use catraca_tests::node::{Node, Process, Setup, folder, free_address};
+use catraca_tests::node::{Node, Setup, folder, free_address};
 use catraca_tests::pair::{Pair, ask, await_in_sync};
-use catraca_tests::payments::{between, document};
 use catraca_tests::policies::{activate, policy, write};
-use catraca_wire::client::{Decision, now_ns};
-use catraca_wire::frame::{ClusterRequest, Transaction, VERDICT_DEGRADED, Verdict, text_of};
-use serde_json::Value;
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use catraca_tests::services::{
+    Provider, SUSPENDED, decide, payment, policy_text, replays, validators,
+};
+use catraca_wire::client::now_ns;
+use catraca_wire::frame::{ClusterRequest, VERDICT_DEGRADED, Verdict};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-/// Document of a payer who is suspended; others are regular.
-const SUSPENDED: u64 = 7;
-
-/// A provider, and where it listens.
-struct Service {
-    address: SocketAddr,
-    _process: Process,
-}
-
-/// Starts a provider that behaves so from when on.
-fn provider(dir: &Path, address: SocketAddr, phases: &str) -> Service {
-    let payer = document(SUSPENDED).to_wire();
-    let payer = text_of(&payer);
-    let answers = format!(
-        "otherwise = {{ body = {{ status = \"regular\" }} }}\n[answer.{payer}]\nbody = {{ status = \"suspended\" }}\n{phases}"
-    );
-    let answers = write(dir, &format!("answers-{}.toml", phases.len()), &answers);
-    let mut provider = command::command();
-    provider.args(["provider", "--listen", &address.to_string(), "--answers"]).arg(&answers);
-    let mut process = Process::spawn(&mut provider);
-    while TcpStream::connect(address).is_err() {
-        assert!(!process.has_ended(), "{}", process.stderr());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Service { address, _process: process }
-}
-
-/// Asks about payments above R$ 50.
-fn policy_text(address: SocketAddr, more: &str) -> String {
-    format!(
-        r#"
-[[validator]]
-id = "status"
-url = "http://{address}/people/{{payer.document}}"
-when = "tx.amount > reais(50)"
-documents = "full"
-answer = "/status"
-answers = ["regular", "suspended"]
-no_answer = "review"
-timeout_ms = 300
-wait_ms = 900
-{more}
-
-[[rule]]
-id = "suspended"
-when = 'has(validator("status")) && validator("status") == "suspended"'
-verdict = "deny"
-"#
-    )
-}
-
-fn payment(id: &str, payer: u64, amount_centavos: i64) -> Transaction {
-    let mut payment = between(id, document(payer), document(900), now_ns());
-    payment.amount_centavos = amount_centavos;
-    payment
-}
-
-fn decide(node: &Node, id: &str, payer: u64, amount_centavos: i64) -> Decision {
-    let payment = payment(id, payer, amount_centavos);
-    node.client().decide(&payment).expect("decided within its budget")
-}
-
-fn validators(node: &Node) -> Value {
-    command::json(["validators", "--json", "--http", &node.http.to_string()])
-}
-
-fn replays(dir: &Path) -> Value {
-    let replay = command::json(["log", "replay", &dir.display().to_string(), "--json"]);
-    assert_eq!(replay["differing"], 0, "{replay}");
-    replay
-}
 
 #[test]
 fn a_payment_gets_the_verdict_of_its_own_answer() {
     let dir = folder();
-    let service = provider(dir.path(), free_address(), "");
+    let service = Provider::start(dir.path(), free_address(), "");
     let node = Setup::new(&dir.path().join("data")).shards(2).start();
     activate(&node, &write(dir.path(), "policy.toml", &policy_text(service.address, "")));
     for payer in [SUSPENDED, 1, 2, SUSPENDED, 3] {
@@ -125,7 +53,7 @@ fn a_payment_gets_the_verdict_of_its_own_answer() {
 fn without_answers_payments_are_decided_in_time_and_marked_and_the_breaker_opens_and_closes() {
     let dir = folder();
     let phases = "[[phase]]\nafter_ms = 0\nfail = \"hang\"\n";
-    let hanging = provider(dir.path(), free_address(), phases);
+    let hanging = Provider::start(dir.path(), free_address(), phases);
     let node = Setup::new(&dir.path().join("data")).start();
     let breaker = "breaker = { least_attempts = 3, open_ms = 300, most_open_ms = 300 }";
     let text = policy_text(hanging.address, breaker);
@@ -143,7 +71,7 @@ fn without_answers_payments_are_decided_in_time_and_marked_and_the_breaker_opens
     let address = hanging.address;
     drop(hanging);
     // The service is well again, in the same place.
-    let _well = provider(dir.path(), address, "");
+    let _well = Provider::start(dir.path(), address, "");
     let closes = |node: &Node| {
         let decided = decide(node, &format!("again-{}", now_ns()), SUSPENDED, 10_000);
         decided.verdict == Verdict::Deny && decided.answer.flags & VERDICT_DEGRADED == 0
@@ -158,7 +86,7 @@ fn without_answers_payments_are_decided_in_time_and_marked_and_the_breaker_opens
 fn a_change_of_policy_and_a_stop_answer_what_waits_within_its_budget() {
     let dir = folder();
     let hanging =
-        provider(dir.path(), free_address(), "[[phase]]\nafter_ms = 0\nfail = \"hang\"\n");
+        Provider::start(dir.path(), free_address(), "[[phase]]\nafter_ms = 0\nfail = \"hang\"\n");
     let node = Setup::new(&dir.path().join("data")).start();
     // Every payment of the load waits.
     let text =
@@ -180,7 +108,8 @@ fn a_change_of_policy_and_a_stop_answer_what_waits_within_its_budget() {
 #[test]
 fn a_promoted_standby_asks_for_itself_and_decides_once() {
     let dir = folder();
-    let service = provider(dir.path(), free_address(), "[[phase]]\nafter_ms = 0\ndelay_ms = 60\n");
+    let service =
+        Provider::start(dir.path(), free_address(), "[[phase]]\nafter_ms = 0\ndelay_ms = 60\n");
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
     activate(&primary, &write(dir.path(), "policy.toml", &policy_text(service.address, "")));

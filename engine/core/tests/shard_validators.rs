@@ -97,7 +97,11 @@ fn answer(w: &mut World, ask: &Ask, answer: i64) {
         Came { answer, state, source: AnswerSource::Asked, attempts: 1, age_ms: 0, ..nothing };
     w.control(
         ask.shard.into(),
-        ToShard::Answered { payment: ask.payment, validator: ask.validator, came },
+        ToShard::Answered {
+            payment: ask.payment.expect("a payment waits"),
+            validator: ask.validator,
+            came,
+        },
     );
     w.settle();
 }

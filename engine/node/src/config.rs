@@ -2,6 +2,7 @@
 //! errors, everywhere.
 
 mod clients;
+mod redis;
 
 use crate::fatal::{Failure, Status};
 use crate::log_files::segment::MIN_SEGMENT_LEN;
@@ -20,6 +21,8 @@ pub use clients::ClientConfig;
 
 /// Prefix of the environment variables that set something.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_";
+/// Longest look into the shared cache, milliseconds: what is longer is better spent on the service itself.
+const MAX_REDIS_TIMEOUT_MS: u64 = 100;
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
 
@@ -107,6 +110,16 @@ pub struct Config {
     pub adopt_copy: bool,
     /// A policy comes into force when two clients have asked for it. A rollback needs one.
     pub two_person_policies: bool,
+    /// Where the cache of validators' answers is that nodes share: the URL of a Redis, without a
+    /// password.
+    pub redis_url: Option<String>,
+    /// File whose first line is the password of that Redis.
+    pub redis_password_file: Option<PathBuf>,
+    /// File with certificates of authorities, PEM, that are trusted instead of the system's for
+    /// `rediss://`.
+    pub redis_ca_file: Option<PathBuf>,
+    /// How long a look into it may take, milliseconds.
+    pub redis_timeout_ms: u64,
     /// Who may connect. Empty: anyone may do everything, which is allowed on loopback only.
     pub clients: Vec<ClientConfig>,
 }
@@ -146,6 +159,10 @@ impl Default for Config {
             allow_volatile_data_dir: false,
             adopt_copy: false,
             two_person_policies: false,
+            redis_url: None,
+            redis_password_file: None,
+            redis_ca_file: None,
+            redis_timeout_ms: 5,
             clients: Vec::new(),
         }
     }
@@ -251,6 +268,8 @@ impl Config {
         range("spin_us", self.spin_us, 0, 1_000_000)?;
         range("blacklist_max_loss_percent", self.blacklist_max_loss_percent, 0, 100)?;
         self.zone()?;
+        range("redis_timeout_ms", self.redis_timeout_ms, 1, MAX_REDIS_TIMEOUT_MS)?;
+        self.redis()?;
         range("solo_after_ms", self.solo_after_ms, 0, 24 * 3600 * 1000)?;
         if let Some(address) = &self.standby_of {
             host_and_port(address).map_err(|why| {

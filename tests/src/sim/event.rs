@@ -63,6 +63,10 @@ pub(super) enum Wake {
     Attempt {
         number: u64,
     },
+    /// A look into the shared cache comes to something.
+    Looked {
+        number: u64,
+    },
     /// It is time to look at what asks validators.
     Validators,
     /// A standby looks whether it has the windows of the policy in force.
@@ -119,6 +123,7 @@ impl Task {
             | Wake::CutStep
             | Wake::StandbyWindows
             | Wake::Attempt { .. }
+            | Wake::Looked { .. }
             | Wake::Validators => false,
         }
     }

@@ -36,6 +36,7 @@ mod replication;
 mod rng;
 mod scenario;
 mod setup;
+mod shared_cache;
 mod standby;
 mod tally;
 mod trace;

@@ -50,7 +50,7 @@ pub const FAULTS: [&str; 42] = [
 ];
 
 /// What came of them.
-pub const OUTCOMES: [&str; 41] = [
+pub const OUTCOMES: [&str; 44] = [
     "list changes in force",
     "policies in force",
     "policies tried or ended",
@@ -63,6 +63,9 @@ pub const OUTCOMES: [&str; 41] = [
     "payments that wait for a validator",
     "answers of validators",
     "questions without an answer",
+    "answers of the shared cache",
+    "looks into the shared cache that failed or came late",
+    "hot answers asked for anew",
     "answers to resends",
     "overloaded",
     "unconfirmed",

@@ -4,13 +4,15 @@
 use super::Broken;
 use super::event::Wake;
 use super::rng::Rng;
+use super::shared_cache::LOOK_MS;
 use super::world::{MS, Sim};
 use catraca_core::policy::validators::{AnswerState, Answered, VALUES_EACH};
 use catraca_core::policy::{Batch, Policy};
 use catraca_core::shard::messages::{Ask, ToShard};
 use catraca_core::shard::parked::Came;
 use catraca_core::validate::{
-    Asker, AttemptId, BreakerSettings, Caching, Effect, Limits, Outcome, Question, Reply, Settings,
+    Asker, AttemptId, BreakerSettings, Caching, Effect, Limits, LookId, Looked, Outcome, Question,
+    Reply, Settings, SharedSettings, Source,
 };
 use catraca_wire::extension::{AnswerSource, BreakerState, NoAnswer, WindowValue, read_asked};
 use std::collections::BTreeMap;
@@ -42,8 +44,25 @@ pub(super) struct Validators {
     next_token: u64,
     /// Attempts under way, by number: whose, and what they come to.
     attempts: BTreeMap<u64, (usize, AttemptId, Outcome)>,
-    next_attempt: u64,
+    /// Likewise looks into the shared cache.
+    pub(super) looks: BTreeMap<u64, (usize, LookId, Looked)>,
+    /// Attempts that were started for a core whose hot answer ends soon.
+    warm: BTreeMap<(usize, AttemptId), Ask>,
+    pub(super) next_attempt: u64,
     wake_ns: Option<u64>,
+}
+
+impl Validators {
+    pub(super) fn looked(
+        &mut self,
+        asker: usize,
+        look: LookId,
+        looked: Looked,
+        now_ns: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.askers[asker].looked(look, looked, now_ns, effects);
+    }
 }
 
 fn settings() -> Settings {
@@ -63,6 +82,7 @@ fn settings() -> Settings {
             most_open_ms: 1_000,
             probes: 1,
         },
+        shared: Some(SharedSettings { timeout_ms: LOOK_MS as u16 }),
     }
 }
 
@@ -92,7 +112,9 @@ impl Sim {
         }
         let now_ns = self.clock(node).mono_ns;
         for ask in asks {
-            self.checks.count("payments that wait for a validator");
+            if ask.payment.is_some() {
+                self.checks.count("payments that wait for a validator");
+            }
             let seed = self.validator_rng.bits();
             let process = self.process(node);
             let policy = process.cores[core].mover.shard.policy();
@@ -101,8 +123,9 @@ impl Sim {
                 if ask.policy_version < of_validators.policy_version {
                     continue;
                 }
-                *of_validators =
-                    Validators { next_token: of_validators.next_token, ..Validators::default() };
+                // What comes to something yet is none of the next one's.
+                let Validators { next_token, next_attempt, .. } = *of_validators;
+                *of_validators = Validators { next_token, next_attempt, ..Validators::default() };
                 of_validators.policy_version = ask.policy_version;
                 let askers = policy.rules().validators.iter().zip(0..);
                 let askers = askers.map(|(_, n)| Asker::new(settings(), seed.wrapping_add(n)));
@@ -118,7 +141,20 @@ impl Sim {
             of_validators.open.insert(token, (asker, ask));
             let question = Question { key: ask.key, deadline_ns: ask.until_ns, token };
             let mut effects = Vec::new();
-            of_validators.askers[asker].ask(question, now_ns, &mut effects);
+            if ask.payment.is_some() {
+                of_validators.askers[asker].ask(question, now_ns, &mut effects);
+            } else {
+                of_validators.askers[asker].keep_warm(ask.key, token, now_ns, &mut effects);
+                of_validators.open.remove(&token);
+                let started = effects.iter().find_map(|effect| match effect {
+                    Effect::Attempt { attempt, token: of, .. } if *of == token => Some(*attempt),
+                    _ => None,
+                });
+                if let Some(attempt) = started {
+                    of_validators.warm.insert((asker, attempt), ask);
+                    self.checks.count("hot answers asked for anew");
+                }
+            }
             self.carry_out_asking(node, asker, effects);
         }
     }
@@ -132,6 +168,17 @@ impl Sim {
         };
         let mut effects = Vec::new();
         of_validators.askers[asker].came(attempt, outcome, now_ns, &mut effects);
+        let warm = of_validators.warm.remove(&(asker, attempt));
+        if let (Some(ask), Outcome::Answer(answer)) = (warm, outcome) {
+            for effect in &effects {
+                if let Effect::Fill { key, good_for_ns, .. } = *effect
+                    && key == ask.key
+                    && good_for_ns > 0
+                {
+                    self.fill_core(node, &ask, answer, (now_ns, now_ns + good_for_ns));
+                }
+            }
+        }
         self.carry_out_asking(node, asker, effects);
     }
 
@@ -146,7 +193,7 @@ impl Sim {
         }
     }
 
-    fn carry_out_asking(&mut self, node: usize, asker: usize, effects: Vec<Effect>) {
+    pub(super) fn carry_out_asking(&mut self, node: usize, asker: usize, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Attempt { attempt, key, .. } => {
@@ -162,10 +209,16 @@ impl Sim {
                 }
                 Effect::Cancel { attempt } => {
                     let is_it = |of: &(usize, AttemptId, Outcome)| (of.0, of.1) == (asker, attempt);
-                    self.process(node).validators.attempts.retain(|_, of| !is_it(of));
+                    let of_validators = &mut self.process(node).validators;
+                    of_validators.attempts.retain(|_, of| !is_it(of));
+                    of_validators.warm.remove(&(asker, attempt));
                 }
                 Effect::Reply(reply) => self.validator_replies(node, &reply),
-                Effect::Fill { .. } | Effect::Told(_) => {}
+                Effect::Look { look, key, .. } => self.look(node, asker, look, key),
+                Effect::Fill { key, answer, good_for_ns, stale_for_ns, is_shared: true } => {
+                    self.share(key, answer, (good_for_ns, stale_for_ns));
+                }
+                Effect::Fill { .. } | Effect::Told(_) | Effect::ToldShared(_) => {}
             }
         }
         let now_ns = self.clock(node).mono_ns;
@@ -189,42 +242,59 @@ impl Sim {
         let no_answer = if reply.answer.is_ok() { NoAnswer::Answered } else { NoAnswer::Failed };
         let came = Came {
             answer: reply.answer.unwrap_or(0),
-            state: match reply.answer {
-                Ok(_) => AnswerState::Fresh,
-                Err(_) => AnswerState::NoAnswer,
+            state: match (reply.answer, reply.source) {
+                (Err(_), _) => AnswerState::NoAnswer,
+                (Ok(_), Source::Asked | Source::Joined) => AnswerState::Fresh,
+                (Ok(_), Source::Cache | Source::Shared) => AnswerState::Cached,
+                (Ok(_), Source::Stale) => AnswerState::Stale,
             },
-            source: AnswerSource::Asked,
+            source: match (reply.answer, reply.source) {
+                (Err(_), _) => AnswerSource::Nowhere,
+                (Ok(_), Source::Asked) => AnswerSource::Asked,
+                (Ok(_), Source::Joined) => AnswerSource::Joined,
+                (Ok(_), Source::Cache) => AnswerSource::Node,
+                (Ok(_), Source::Shared) => AnswerSource::Shared,
+                (Ok(_), Source::Stale) => AnswerSource::Stale,
+            },
             breaker: BreakerState::Closed,
             attempts: reply.attempts,
             age_ms: reply.age_ms,
             ..Came::nothing(no_answer, reply.waited_us)
         };
-        self.checks.count(match reply.answer {
-            Ok(_) => "answers of validators",
-            Err(_) => "questions without an answer",
+        self.checks.count(match (reply.answer, reply.source) {
+            (Ok(_), Source::Shared) => "answers of the shared cache",
+            (Ok(_), _) => "answers of validators",
+            (Err(_), _) => "questions without an answer",
         });
         let core = usize::from(to.shard);
         if let Ok(answer) = reply.answer
             && reply.good_for_ns > 0
         {
-            self.mail(
-                node,
-                core,
-                ToShard::Cache {
-                    policy_version: ask.policy_version,
-                    validator: ask.validator,
-                    key: ask.key,
-                    answer,
-                    given_ns: now_ns,
-                    good_until_ns: now_ns + reply.good_for_ns,
-                },
-            );
+            let given_ns = now_ns.wrapping_sub(u64::from(reply.age_ms) * MS);
+            self.fill_core(node, &ask, answer, (given_ns, now_ns + reply.good_for_ns));
         }
-        let answered = || ToShard::Answered { payment: to.payment, validator: to.validator, came };
+        let payment = to.payment.expect("only payments have replies");
+        let answered = || ToShard::Answered { payment, validator: to.validator, came };
         self.mail(node, core, answered());
         if self.validator_rng.permille(100) {
             self.mail(node, core, answered());
         }
+    }
+}
+
+impl Sim {
+    fn fill_core(
+        &mut self,
+        node: usize,
+        ask: &Ask,
+        answer: i64,
+        (given_ns, good_until_ns): (u64, u64),
+    ) {
+        let Ask { policy_version, validator, key, .. } = *ask;
+        let core = usize::from(ask.shard);
+        let fill =
+            ToShard::Cache { policy_version, validator, key, answer, given_ns, good_until_ns };
+        self.mail(node, core, fill);
     }
 }
 

@@ -11,6 +11,7 @@ use super::network::{NODES, Network};
 use super::node::Process;
 use super::operator::Operator;
 use super::rng::Rng;
+use super::shared_cache::SharedCache;
 use super::trace::Trace;
 use super::{Broken, Plan};
 use catraca_core::replica::node::Event as ReplicaEvent;
@@ -51,6 +52,7 @@ pub struct Sim {
     /// For policies alone: runs without any are what they were.
     pub(super) policy_rng: Rng,
     pub(super) validator_rng: Rng,
+    pub(super) shared_cache: SharedCache,
     pub(super) list_rng: Rng,
     pub(super) plan: Plan,
     pub(super) nodes: Vec<Node>,
@@ -98,6 +100,7 @@ impl Sim {
             rng,
             policy_rng: Rng::new(plan.seed ^ POLICY_SEED),
             validator_rng: Rng::new(plan.seed ^ VALIDATOR_SEED),
+            shared_cache: SharedCache::default(),
             list_rng: Rng::new(plan.seed ^ LIST_SEED),
             plan,
         };
@@ -215,6 +218,7 @@ impl Sim {
             Wake::WindowsAgain => self.windows_again(node),
             Wake::StandbyWindows => self.standby_reads_windows(node),
             Wake::Attempt { number } => self.attempt_came(node, number),
+            Wake::Looked { number } => self.looked(node, number),
             Wake::Validators => self.validators_tick(node),
             Wake::Mesh => self.read_mesh(node),
             Wake::Written { stream, failed } => self.written(node, stream, failed),

@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Outcome {
     if all.is_empty() {
         return print("the policy in force asks no validator\n", ExitCode::SUCCESS);
     }
-    print(&table(all), ExitCode::SUCCESS)
+    print(&format!("{}{}", table(all), shared_cache(&answer)), ExitCode::SUCCESS)
 }
 
 fn ask(http: SocketAddr) -> Result<String, Failure> {
@@ -125,7 +125,8 @@ fn table(all: &[Value]) -> String {
             Some(ms) => format!("{}, {ms} ms more", text(&status["breaker"])),
             None => text(&status["breaker"]),
         };
-        let kept = number(&status["answers"]["cache"]) + number(&status["answers"]["stale"]);
+        let of = |source: &str| number(&status["answers"][source]);
+        let kept = of("cache") + of("stale") + of("shared");
         table.add_row([
             text(&one["id"]),
             breaker,
@@ -141,6 +142,31 @@ fn table(all: &[Value]) -> String {
         ]);
     }
     format!("{table}\n")
+}
+
+/// A line about the cache that nodes share, where there is one.
+fn shared_cache(answer: &Value) -> String {
+    let shared = &answer["shared_cache"];
+    let Some(place) = shared["place"].as_str() else { return String::new() };
+    let all = answer["validators"].as_array().into_iter().flatten();
+    let of = |name: &str| -> u64 {
+        let counts = all.clone().map(|one| one["status"]["shared"][name].as_u64());
+        counts.map(|count| count.unwrap_or(0)).sum()
+    };
+    let left_alone = all.clone().any(|one| one["status"]["shared"]["breaker"] == "open");
+    let error = all.clone().find_map(|one| one["shared_error"].as_str());
+    let error = error.or(shared["last_error"].as_str());
+    let number = |name: &str| shared[name].as_u64().unwrap_or(0);
+    format!(
+        "shared cache {place}: {} looks, {} found, {} failed or too late; {} answers put, {} not taken{}{}\n",
+        of("looks"),
+        of("found"),
+        of("failures") + of("timeouts"),
+        number("put"),
+        number("failed") + number("dropped"),
+        if left_alone { "; left alone for a while" } else { "" },
+        error.map(|error| format!("; last error: {error}")).unwrap_or_default(),
+    )
 }
 
 /// What went wrong last of a validator, for people.

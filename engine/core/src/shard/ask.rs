@@ -10,6 +10,7 @@
 //! standby's.
 
 use super::Shard;
+use super::answer_cache::Kept;
 use super::answers::UNCONFIRMED;
 use super::dedupe::Found;
 use super::journal::BlockMemory;
@@ -142,6 +143,18 @@ impl<B: BlockMemory> Shard<B> {
     ) -> bool {
         let Candidate { transaction, prepared, received, .. } = *candidate;
         let rules = policy.rules();
+        let shard = self.settings.shard;
+        let question = |payment, (at, key), until_ns| Ask {
+            shard,
+            payment,
+            policy_version: policy.version(),
+            validator: at as u8,
+            key,
+            until_ns,
+            payer: prepared.payer,
+            payee: prepared.payee,
+            transaction: *transaction,
+        };
         let mut all = [Came::nothing(NoAnswer::Timeout, 0); MAX_VALIDATORS];
         let mut keys = [0_u128; MAX_VALIDATORS];
         let (mut owed, mut wait_ms) = (0_u8, 0);
@@ -152,10 +165,13 @@ impl<B: BlockMemory> Shard<B> {
             keys[at] = self.named.question(validator, transaction, prepared.payer, prepared.payee);
             // Its windows may ask for a validator that they did not ask for before it waited.
             let came = candidate.came.filter(|(_, known)| known >> at & 1 == 1);
-            match (came, self.answer_cache.find(at, keys[at], now.mono_ns)) {
+            match (came, self.answer_cache.take(at, keys[at], now.mono_ns)) {
                 (Some((came, _)), _) => all[at] = came[at],
-                (None, Some((answer, age_ns))) => {
+                (None, Some(Kept { answer, age_ns, is_ending })) => {
                     self.counters.validators_cached += 1;
+                    if is_ending && self.asks_out.len() < MAX_ASKS_OUT {
+                        self.asks_out.push_back(question(None, (at, keys[at]), now.mono_ns));
+                    }
                     let state = AnswerState::Cached;
                     let age_ms = u32::try_from(age_ns / 1_000_000).unwrap_or(u32::MAX);
                     let nothing = Came::nothing(NoAnswer::Answered, 0);
@@ -191,17 +207,8 @@ impl<B: BlockMemory> Shard<B> {
                 self.counters.validators_parked += 1;
                 for at in (0..rules.validators.len()).filter(|at| owed >> at & 1 == 1) {
                     let wait_ns = u64::from(rules.validators[at].wait_ms) * 1_000_000;
-                    self.asks_out.push_back(Ask {
-                        shard: self.settings.shard,
-                        payment,
-                        policy_version: policy.version(),
-                        validator: at as u8,
-                        key: keys[at],
-                        until_ns: until_ns.min(now.mono_ns + wait_ns),
-                        payer: prepared.payer,
-                        payee: prepared.payee,
-                        transaction: *transaction,
-                    });
+                    let until_ns = until_ns.min(now.mono_ns + wait_ns);
+                    self.asks_out.push_back(question(Some(payment), (at, keys[at]), until_ns));
                 }
                 return true;
             };

@@ -207,8 +207,8 @@ impl From<RecordHead> for ControlRecord {
 pub struct Ask {
     /// Shard of the payment.
     pub shard: u16,
-    /// Which payment.
-    pub payment: ParkedPayment,
+    /// Which payment waits for it; none where a hot answer of the core's cache is about to end, which the core gets anew.
+    pub payment: Option<ParkedPayment>,
     /// The policy that asks.
     pub policy_version: u32,
     /// Which of its validators.
@@ -246,7 +246,7 @@ pub enum ToShard {
         key: u128,
         /// What it answered.
         answer: i64,
-        /// When, monotonic nanoseconds.
+        /// When, monotonic nanoseconds. An answer may be older than that clock: then it has wrapped around.
         given_ns: u64,
         /// Until when it is good, monotonic nanoseconds.
         good_until_ns: u64,

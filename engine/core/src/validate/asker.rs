@@ -1,6 +1,7 @@
 //! The machine that asks one validator: what comes from outside, and what time brings.
 
 mod ending;
+mod looking;
 mod starting;
 
 use super::breaker::Breaker;
@@ -9,11 +10,12 @@ use super::chance::Chance;
 use super::flight::{Flight, Phase, UnderWay, Waiter};
 use super::latency::Latency;
 use super::messages::{
-    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Outcome, Question, Status,
-    Why,
+    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, LookId, Looked, Outcome,
+    Question, Status, Why,
 };
 use super::rate::{Rate, RetryBudget};
 use super::settings::Settings;
+use super::shared::Shared;
 use std::collections::{BTreeMap, BTreeSet};
 
 const MS: u64 = 1_000_000;
@@ -48,6 +50,7 @@ pub struct Asker {
     next: u64,
     counters: Counters,
     last_error: Option<(Why, u64)>,
+    shared: Option<Shared>,
 }
 
 impl Asker {
@@ -75,6 +78,7 @@ impl Asker {
             next: 0,
             counters: Counters::default(),
             last_error: None,
+            shared: settings.shared.map(Shared::new),
             settings,
         }
     }
@@ -97,16 +101,24 @@ impl Asker {
             self.refresh(key, token, effects);
             return self.reply_kept(&waiter, 0, found, effects);
         }
-        if let Some(why) = self.breaker.refuses() {
+        let flight = self.flights.get(&key);
+        let looks = match flight {
+            Some(flight) => matches!(flight.phase, Phase::Looking(_)),
+            None => self.may_look(key, deadline_ns),
+        };
+        if let Some(why) = self.breaker.refuses().filter(|_| !looks) {
             return self.refuse(key, &waiter, why, effects);
         }
         if self.deadlines.len() >= MAX_WAITING {
             return self.refuse(key, &waiter, Why::QueueFull, effects);
         }
-        if let Some(flight) = self.flights.get(&key) {
+        if let Some(flight) = flight {
             let before = flight.attempts_over();
             let waiter = Waiter { before, has_joined: true, ..waiter };
             return self.wait(key, deadline_ns, waiter);
+        }
+        if looks {
+            return self.look(key, deadline_ns, waiter, effects);
         }
         if let Some(why) = self.cache.error(key, self.now_ns) {
             return self.refuse_kept(key, &waiter, why, effects);
@@ -118,7 +130,7 @@ impl Asker {
 
     /// A cache in front of this one has taken an answer [`HOT_HITS`](super::HOT_HITS) times, and is in the last
     /// [`REFRESH_PERCENT`](super::REFRESH_PERCENT) of its time: it may be asked for anew, as for a question of this
-    /// token. Nothing is replied; the answer comes by [`Effect::Fill`].
+    /// token. Nothing is replied; the attempt is among the effects, and what it comes to is in [`Effect::Fill`].
     pub fn keep_warm(&mut self, key: u128, token: u64, now_ns: u64, effects: &mut Vec<Effect>) {
         self.pass(now_ns, effects);
         if !self.is_stopped {
@@ -167,6 +179,7 @@ impl Asker {
             self.overs.first().map(|(at_ns, _)| *at_ns),
             self.retries.first().map(|(at_ns, _)| *at_ns),
             self.breaker.wake_ns(),
+            self.shared.as_ref().and_then(Shared::wake_ns),
             starts.map(|_| self.rate.ready_ns(1)),
         ]
         .into_iter()
@@ -200,6 +213,7 @@ impl Asker {
             most_take_ns: self.latency.most_take_ns(now_ns),
             counters: self.counters,
             last_error: self.last_error,
+            shared: self.shared.as_ref().map(Shared::status),
         }
     }
 
@@ -213,6 +227,7 @@ impl Asker {
             effects.push(Effect::Cancel { attempt });
         }
         self.overs.clear();
+        self.shared.iter_mut().for_each(Shared::stop);
         assert!(self.deadlines.is_empty() && self.queue.is_empty() && self.retries.is_empty());
     }
 
@@ -226,6 +241,7 @@ impl Asker {
         }
         let change = self.breaker.pass(self.now_ns);
         self.changed(change, effects);
+        self.end_looks(effects);
         self.queue_retries(effects);
         self.start_queued(effects);
         assert!(self.attempts.len() <= usize::from(self.settings.limits.in_flight));

@@ -7,7 +7,7 @@
 
 use super::chance::Chance;
 use super::kept::Kept;
-use super::messages::Why;
+use super::messages::{SharedAnswer, Why};
 use super::settings::Caching;
 
 const MS: u64 = 1_000_000;
@@ -25,7 +25,9 @@ pub const HOT_HITS: u32 = 3;
 #[derive(Debug)]
 struct Entry {
     answer: i64,
-    came_ns: u64,
+    /// When it was kept, and how old it was then: it may be older than this clock.
+    kept_ns: u64,
+    was_old_ns: u64,
     good_until_ns: u64,
     /// From when on it may be asked for anew.
     refresh_ns: u64,
@@ -120,7 +122,8 @@ impl Cache {
         if good_for_ns + stale_for_ns > 0 {
             let entry = Entry {
                 answer,
-                came_ns: now_ns,
+                kept_ns: now_ns,
+                was_old_ns: 0,
                 good_until_ns,
                 refresh_ns: good_until_ns - good_for_ns / 100 * REFRESH_PERCENT,
                 hits: 0,
@@ -131,6 +134,48 @@ impl Cache {
             self.answers.remove(key);
         }
         (good_for_ns, stale_for_ns)
+    }
+
+    /// Whether answers are kept at all.
+    pub const fn keeps(&self) -> bool {
+        self.caching.good_s > 0 || self.caching.negative_s > 0 || self.caching.stale_s > 0
+    }
+
+    /// An answer that somebody else has put where nodes share them. It is good, and better than none, no longer than
+    /// one that came here; and what came here later stays.
+    ///
+    /// # Returns
+    /// It, if it is good.
+    pub fn take_over(
+        &mut self,
+        key: u128,
+        shared: SharedAnswer,
+        is_negative: bool,
+        now_ns: u64,
+    ) -> Option<Found> {
+        let SharedAnswer { answer, age_ns, .. } = shared;
+        let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
+        let own_ns = u64::from(good_s) * 1_000 * MS;
+        let own_stale_ns = u64::from(self.caching.stale_s) * 1_000 * MS;
+        let good_for_ns = shared.good_for_ns.min(own_ns.saturating_sub(age_ns));
+        let end_ns = (shared.good_for_ns.saturating_add(shared.stale_for_ns))
+            .min((own_ns + own_stale_ns).saturating_sub(age_ns));
+        let own = self.answers.get(key, now_ns).map(|own| own.found(now_ns));
+        if end_ns == 0 || own.is_some_and(|own| own.age_ns <= age_ns) {
+            return None;
+        }
+        let good_until_ns = now_ns.saturating_add(good_for_ns);
+        let refresh_ns = good_until_ns - (own_ns / 100 * REFRESH_PERCENT).min(good_until_ns);
+        let entry = Entry {
+            answer,
+            kept_ns: now_ns,
+            was_old_ns: age_ns,
+            good_until_ns,
+            refresh_ns,
+            hits: 0,
+        };
+        self.answers.put(key, now_ns.saturating_add(end_ns), entry, now_ns);
+        (good_for_ns > 0).then_some(Found { answer, age_ns, good_for_ns })
     }
 
     /// There was no answer.
@@ -146,7 +191,7 @@ impl Entry {
     fn found(&self, now_ns: u64) -> Found {
         Found {
             answer: self.answer,
-            age_ns: now_ns.saturating_sub(self.came_ns),
+            age_ns: self.was_old_ns.saturating_add(now_ns.saturating_sub(self.kept_ns)),
             good_for_ns: self.good_until_ns.saturating_sub(now_ns),
         }
     }

@@ -1,6 +1,6 @@
 //! All that wait for one key.
 
-use super::messages::{AttemptId, Why};
+use super::messages::{AttemptId, LookId, Why};
 use std::collections::BTreeMap;
 
 /// Who waits, by the deadline and then by the order of coming.
@@ -20,6 +20,8 @@ pub(super) struct Waiter {
 /// What a flight waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// What the cache that nodes share says.
+    Looking(LookId),
     /// A place among those under way, or a token; by its turn.
     Queued(u64),
     /// An attempt.

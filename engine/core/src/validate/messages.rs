@@ -15,6 +15,34 @@ pub struct Question {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AttemptId(pub u64);
 
+/// A look into the cache that nodes share, of which each has a number of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LookId(pub u64);
+
+/// What a look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// An answer.
+    Found(SharedAnswer),
+    /// There is none.
+    Nothing,
+    /// The cache could not be read, or what it holds makes no sense.
+    Failed,
+}
+
+/// An answer in the cache that nodes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedAnswer {
+    /// The answer.
+    pub answer: i64,
+    /// How old it is.
+    pub age_ns: u64,
+    /// How long it is good yet.
+    pub good_for_ns: u64,
+    /// How long behind that it may be taken where there is no other.
+    pub stale_for_ns: u64,
+}
+
 /// What an attempt came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,6 +89,8 @@ named! {
         Cache: "cache";
         /// An answer that is no longer good, as there was no other.
         Stale: "stale";
+        /// The cache that nodes share.
+        Shared: "shared";
     }
 }
 
@@ -176,9 +206,23 @@ pub enum Effect {
         good_for_ns: u64,
         /// How long behind that it may be taken where there is no other.
         stale_for_ns: u64,
+        /// It is to be put into the cache that nodes share.
+        is_shared: bool,
     },
     /// Tell of a change of the breaker.
     Told(BreakerChange),
+    /// Look into the cache that nodes share. What it comes to is told by [`Asker::looked`](super::Asker::looked), once;
+    /// too late, it is not listened to.
+    Look {
+        /// Which look it is.
+        look: LookId,
+        /// What it is about.
+        key: u128,
+        /// How long it may take.
+        timeout_ns: u64,
+    },
+    /// Tell of a change of the breaker of the cache that nodes share.
+    ToldShared(BreakerChange),
 }
 
 /// How it stands with a validator.
@@ -210,6 +254,34 @@ pub struct Status {
     pub counters: Counters,
     /// The last attempt that failed: why, and when.
     pub last_error: Option<(Why, u64)>,
+    /// The cache that nodes share, where there is one.
+    pub shared: Option<SharedStatus>,
+}
+
+/// How it stands with the cache that nodes share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedStatus {
+    /// How its breaker stands.
+    pub breaker: BreakerState,
+    /// Looks under way.
+    pub looking: usize,
+    /// What has happened so far.
+    pub counters: SharedCounters,
+}
+
+/// What has happened so far with the cache that nodes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SharedCounters {
+    /// Looks into it.
+    pub looks: u64,
+    /// Looks that found an answer, be it a stale one.
+    pub found: u64,
+    /// Looks that failed.
+    pub failures: u64,
+    /// Looks that were over their time.
+    pub timeouts: u64,
+    /// Times that its breaker has opened.
+    pub opened: u64,
 }
 
 /// What has happened so far.

@@ -11,6 +11,8 @@
 //!           │ no
 //!         there was no answer a moment ago? ─ yes ───────────► Reply: stale, or why not
 //!           │ no
+//!         Look ─ the cache that nodes share has a good one ──► Reply
+//!           │ it has none, is too slow, fails, is left alone
 //!         fits before the deadline? ─ no ────────────────────► Reply: stale, or why not
 //!           │ yes
 //!         place and token? ─ no ─► queue ─ full, or too late ► Reply: stale, or why not
@@ -30,6 +32,9 @@
 //! - Retries are at most a fifth of first attempts, apart from one now and then. `Retry-After` holds for all keys.
 //! - The breaker refuses at once, whatever is under way. Opening, it also ends what waits in the queue or to be
 //!   retried. Half-open, the first questions are the probes; the others are refused.
+//! - The cache that nodes share is looked into before the breaker has its say, as it may know what the service does not
+//!   tell now. It has a breaker of its own, and decides nothing: an answer of it is good no longer than one that came
+//!   here, a look takes no time that an attempt would need, and without it all goes on.
 //! - Whatever the reason that there is no answer: a stale one is taken instead, if there is one.
 //! - Each question has one reply, at its deadline at the latest if [`Asker::tick`] is called when
 //!   [`Asker::next_wake_ns`] says.
@@ -45,13 +50,15 @@ mod latency;
 mod messages;
 mod rate;
 mod settings;
+mod shared;
 #[cfg(test)]
 mod tests;
 
 pub use asker::{Asker, MAX_WAITING};
 pub use cache::{HOT_HITS, MAX_ANSWERS, MAX_ERRORS, REFRESH_PERCENT};
 pub use messages::{
-    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Outcome, Question, Reply,
-    Source, Status, Why,
+    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, LookId, Looked, Outcome,
+    Question, Reply, SharedAnswer, SharedCounters, SharedStatus, Source, Status, Why,
 };
-pub use settings::{BreakerSettings, Caching, Limits, Settings};
+pub use settings::{BreakerSettings, Caching, Limits, Settings, SharedSettings};
+pub use shared::MAX_LOOKS;

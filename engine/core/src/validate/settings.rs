@@ -17,6 +17,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When it is left alone.
     pub breaker: BreakerSettings,
+    /// A cache that nodes share, which is looked into before the validator is asked.
+    pub shared: Option<SharedSettings>,
 }
 
 impl Settings {
@@ -29,7 +31,15 @@ impl Settings {
         assert!((1..=10_000).contains(&breaker.least_attempts) && breaker.slow_ms >= 1);
         assert!(breaker.open_ms >= 1 && breaker.open_ms <= breaker.most_open_ms);
         assert!((1..=3).contains(&breaker.probes), "{} probes", breaker.probes);
+        assert!(self.shared.is_none_or(|shared| shared.timeout_ms >= 1));
     }
+}
+
+/// How the cache that nodes share is looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedSettings {
+    /// How long a look may take, milliseconds. Past that the validator is asked.
+    pub timeout_ms: u16,
 }
 
 /// How long answers are good.

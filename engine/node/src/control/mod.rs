@@ -46,6 +46,7 @@ use crate::mailbox::{Mailbox, any_message};
 use crate::replication::Replication;
 use crate::signals::StopSignals;
 use crate::validators::desk;
+use crate::validators::shared::RedisSettings;
 use candidate_metrics::CandidateFigures;
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
@@ -103,6 +104,8 @@ pub struct ControlSetup {
     pub approvals: Approvals,
     /// The cores' monotonic clock.
     pub clock: quanta::Clock,
+    /// The cache of validators' answers that nodes share.
+    pub redis: Option<RedisSettings>,
 }
 
 /// What the tasks of the control thread share.
@@ -205,8 +208,10 @@ async fn serve(
     };
     let upkeep = upkeep::start(own_log.clone(), Arc::clone(&setup.replication), setup.upkeep);
     let hash_key = blake3::derive_key(HASH_CONTEXT, &setup.chain_key);
-    let validators = desk::start(Arc::clone(&setup.channels), setup.clock, hash_key)
-        .map_err(|e| Failure::new(Status::Environment, format!("no thread for validators: {e}")))?;
+    let validators = desk::start(Arc::clone(&setup.channels), setup.clock, hash_key, setup.redis)
+        .map_err(|e| {
+        Failure::new(Status::Environment, format!("no thread for validators: {e}"))
+    })?;
     let control = Rc::new(Control {
         channels: setup.channels,
         data_dir: setup.data_dir,

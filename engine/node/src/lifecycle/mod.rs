@@ -254,6 +254,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         },
         zone: zone.clone(),
         clock,
+        redis: config.redis()?,
         approvals: Approvals::new(config.client_names(), config.two_person_policies),
         data_dir,
     };

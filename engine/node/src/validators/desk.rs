@@ -8,18 +8,20 @@
 //!   └─ Answered ────┴──── Reply ─────┘ └────── came ◄────────┘
 //! ```
 
+use super::came::came_of;
 use super::http::{Client, ClientFault, Outcome as Came, Payment};
+use super::line::{AllFigures, Figures, Line, SharedFigures};
+use super::shared::{RedisSettings, SharedCache};
 use super::spec::Service;
+use super::told;
 use crate::channels::ShardChannels;
 use crate::mailbox::{Mailbox, any_message};
-use catraca_core::policy::validators::AnswerState;
 use catraca_core::shard::messages::{Ask, ToShard};
 use catraca_core::shard::parked::Came as CameOfShard;
 use catraca_core::validate::{
-    Asker, AttemptId, BreakerChange, BreakerState, Effect, Outcome, Question, Reply, Source,
-    Status, Why,
+    AttemptId, BreakerState, Effect, LookId, Looked, Outcome, Question, Reply, SharedSettings,
 };
-use catraca_wire::extension::{AnswerSource, BreakerState as RecordedBreaker, NoAnswer};
+use catraca_wire::extension::NoAnswer;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,21 +38,6 @@ const MAX_EARLY: usize = 1 << 16;
 /// Longest that is slept without a look: clocks may leap.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// What is known of a validator, for people and metrics.
-#[derive(Debug, Clone)]
-pub struct Figures {
-    /// Its name.
-    pub id: String,
-    /// Why it can't be asked at all on this node.
-    pub fault: Option<String>,
-    /// How it stands; `None` where it can't be asked.
-    pub status: Option<Status>,
-    /// The last attempt that came to nothing, for people.
-    pub last_error: Option<String>,
-    /// Monotonic nanoseconds when this was so.
-    pub at_ns: u64,
-}
-
 /// Services that are ready to be asked.
 pub struct Prepared(Vec<Line>);
 
@@ -63,8 +50,9 @@ enum Command {
 #[derive(Clone)]
 pub struct Handle {
     commands: mpsc::UnboundedSender<Command>,
-    figures: Arc<Mutex<Vec<Figures>>>,
+    figures: Arc<Mutex<AllFigures>>,
     hash_key: [u8; blake3::KEY_LEN],
+    shared: Option<SharedSettings>,
 }
 
 impl Handle {
@@ -73,8 +61,7 @@ impl Handle {
     /// # Errors
     /// The first one that can't be asked, and why.
     pub fn prepare(&self, services: &[Service]) -> Result<Prepared, (String, ClientFault)> {
-        let lines = services.iter().map(|service| Line::new(service, &self.hash_key));
-        let lines: Vec<Line> = lines.collect();
+        let lines = self.lines(services);
         match lines.iter().find_map(|line| Some((&line.service.id, line.client.as_ref().err()?))) {
             Some((id, fault)) => Err((id.clone(), fault.clone())),
             None => Ok(Prepared(lines)),
@@ -91,8 +78,7 @@ impl Handle {
 
     /// The policy that a start or a promotion found in force: what can't be asked has no answers, and is told.
     pub async fn use_found(&self, policy_version: u32, services: &[Service]) {
-        let lines: Vec<Line> =
-            services.iter().map(|service| Line::new(service, &self.hash_key)).collect();
+        let lines = self.lines(services);
         for line in &lines {
             if let Err(fault) = &line.client {
                 tracing::error!(validator = line.service.id, %fault, "a validator of the policy in force can't be asked; its payments are decided without an answer");
@@ -101,33 +87,13 @@ impl Handle {
         self.use_prepared(policy_version, Prepared(lines)).await;
     }
 
-    /// What is known of the validators of the policy in force.
-    pub fn figures(&self) -> Vec<Figures> {
-        self.figures.lock().clone()
+    fn lines(&self, services: &[Service]) -> Vec<Line> {
+        services.iter().map(|service| Line::new(service, &self.hash_key, self.shared)).collect()
     }
-}
 
-/// A validator, and what asks it.
-struct Line {
-    /// Which one it is, of all that there ever were.
-    number: u64,
-    service: Service,
-    client: Result<Client, ClientFault>,
-    asker: Asker,
-    last_error: Option<String>,
-}
-
-impl Line {
-    fn new(service: &Service, hash_key: &[u8; blake3::KEY_LEN]) -> Self {
-        let [number, seed] =
-            [crate::random::bytes(), crate::random::bytes()].map(u64::from_le_bytes);
-        Self {
-            number,
-            client: Client::new(service, hash_key),
-            asker: Asker::new(service.settings(), seed),
-            service: service.clone(),
-            last_error: None,
-        }
+    /// What is known of the validators of the policy in force.
+    pub fn figures(&self) -> AllFigures {
+        self.figures.lock().clone()
     }
 }
 
@@ -136,10 +102,16 @@ pub fn start(
     channels: Arc<ShardChannels>,
     clock: quanta::Clock,
     hash_key: [u8; blake3::KEY_LEN],
+    redis: Option<RedisSettings>,
 ) -> std::io::Result<Handle> {
     let (commands, waiting) = mpsc::unbounded_channel();
-    let figures = Arc::new(Mutex::new(Vec::new()));
+    let figures = Arc::new(Mutex::new(AllFigures::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = redis.as_ref().map(|redis| SharedSettings { timeout_ms: redis.timeout_ms() });
+    let cache = {
+        let _in_runtime = runtime.enter();
+        redis.map(|redis| SharedCache::new(redis, &hash_key))
+    };
     let desk = Desk {
         channels,
         clock,
@@ -148,16 +120,18 @@ pub fn start(
         open: HashMap::new(),
         next_token: 0,
         attempts: BTreeMap::new(),
+        warm: BTreeMap::new(),
         running: JoinSet::new(),
         early: Vec::new(),
         effects: Vec::new(),
         figures: Arc::clone(&figures),
         hash_key,
+        cache,
     };
     std::thread::Builder::new()
         .name("validators".to_owned())
         .spawn(move || runtime.block_on(desk.run(waiting)))?;
-    Ok(Handle { commands, figures, hash_key })
+    Ok(Handle { commands, figures, hash_key, shared })
 }
 
 /// A question that waits.
@@ -166,13 +140,17 @@ struct Open {
     ask: Ask,
 }
 
-/// What came of an attempt.
+/// What came of an attempt, or of a look into the shared cache.
 struct Done {
     line: u64,
-    attempt: AttemptId,
-    outcome: Outcome,
-    /// For people, where it is no answer.
+    came: DoneWith,
+    /// For people, where it failed.
     error: Option<String>,
+}
+
+enum DoneWith {
+    Attempt(AttemptId, Outcome),
+    Look(LookId, Looked),
 }
 
 struct Desk {
@@ -184,12 +162,16 @@ struct Desk {
     open: HashMap<u64, Open>,
     next_token: u64,
     attempts: BTreeMap<(u64, AttemptId), AbortHandle>,
+    /// Attempts that were started for a core whose hot answer ends soon.
+    warm: BTreeMap<(u64, AttemptId), Ask>,
     running: JoinSet<Done>,
     /// Of policies that are not known yet.
     early: Vec<Ask>,
     effects: Vec<Effect>,
-    figures: Arc<Mutex<Vec<Figures>>>,
+    figures: Arc<Mutex<AllFigures>>,
     hash_key: [u8; blake3::KEY_LEN],
+    /// The cache that nodes share, where there is one.
+    cache: Option<SharedCache>,
 }
 
 impl Desk {
@@ -267,6 +249,7 @@ impl Desk {
             }
             is_kept
         });
+        self.warm.retain(|(line, _), _| !is_gone(*line));
         self.policy_version = version;
         let early = std::mem::take(&mut self.early);
         early.into_iter().for_each(|ask| self.ask(ask));
@@ -288,21 +271,54 @@ impl Desk {
         let token = self.next_token;
         self.next_token += 1;
         self.open.insert(token, Open { line: self.lines[line].number, ask });
-        let question = Question { key: ask.key, deadline_ns: ask.until_ns, token };
         let now_ns = self.now_ns();
+        if ask.payment.is_none() {
+            return self.keep_warm(line, token, ask, now_ns);
+        }
+        let question = Question { key: ask.key, deadline_ns: ask.until_ns, token };
         self.lines[line].asker.ask(question, now_ns, &mut self.effects);
         self.carry_out(line, now_ns);
     }
 
-    fn came(&mut self, done: Done) {
-        let Done { line: number, attempt, outcome, error } = done;
-        self.attempts.remove(&(number, attempt));
-        let Some(line) = self.lines.iter().position(|line| line.number == number) else { return };
-        if error.is_some() {
-            self.lines[line].last_error = error;
+    /// A core's hot answer ends soon: what is asked for anew goes back to that core.
+    fn keep_warm(&mut self, line: usize, token: u64, ask: Ask, now_ns: u64) {
+        let Line { number, asker, .. } = &mut self.lines[line];
+        asker.keep_warm(ask.key, token, now_ns, &mut self.effects);
+        for effect in &self.effects {
+            match effect {
+                Effect::Attempt { attempt, token: of, .. } if *of == token => {
+                    self.warm.insert((*number, *attempt), ask);
+                }
+                _ => {}
+            }
         }
+        self.carry_out(line, now_ns);
+        self.open.remove(&token);
+    }
+
+    fn came(&mut self, done: Done) {
+        let Done { line: number, came, error } = done;
+        let mut warm = None;
+        if let DoneWith::Attempt(attempt, _) = came {
+            self.attempts.remove(&(number, attempt));
+            warm = self.warm.remove(&(number, attempt));
+        }
+        let Some(line) = self.lines.iter().position(|line| line.number == number) else { return };
         let now_ns = self.now_ns();
-        self.lines[line].asker.came(attempt, outcome, now_ns, &mut self.effects);
+        let of = &mut self.lines[line];
+        match came {
+            DoneWith::Attempt(attempt, outcome) => {
+                of.last_error = error.or(of.last_error.take());
+                of.asker.came(attempt, outcome, now_ns, &mut self.effects);
+                if let (Some(ask), Outcome::Answer(answer)) = (warm, outcome) {
+                    self.warmed(&ask, answer, now_ns);
+                }
+            }
+            DoneWith::Look(look, looked) => {
+                of.shared_error = error.or(of.shared_error.take());
+                of.asker.looked(look, looked, now_ns, &mut self.effects);
+            }
+        }
         self.carry_out(line, now_ns);
     }
 
@@ -324,11 +340,30 @@ impl Desk {
                     if let Some(running) = self.attempts.remove(&(number, attempt)) {
                         running.abort();
                     }
+                    self.warm.remove(&(number, attempt));
                 }
                 Effect::Reply(reply) => self.reply(&reply, now_ns),
                 // The asker keeps it, and each core what it was told.
-                Effect::Fill { .. } => {}
-                Effect::Told(change) => self.tell(line, change),
+                Effect::Fill { key, answer, good_for_ns, stale_for_ns, is_shared } => {
+                    if let Some(cache) = self.cache.as_ref().filter(|_| is_shared) {
+                        let fingerprint = &self.lines[line].fingerprint;
+                        cache.put(fingerprint, key, answer, good_for_ns, stale_for_ns);
+                    }
+                }
+                Effect::Told(change) => {
+                    let Line { service, last_error, .. } = &self.lines[line];
+                    told::breaker(&service.id, last_error.as_deref(), change);
+                }
+                Effect::Look { look, key, .. } => self.look(line, look, key),
+                Effect::ToldShared(change) => {
+                    let Line { service, shared_error, .. } = &self.lines[line];
+                    if let Some(cache) = &mut self.cache {
+                        told::shared(&service.id, &cache.place(), shared_error.as_deref(), change);
+                        if change.now == BreakerState::Open {
+                            cache.connect_anew();
+                        }
+                    }
+                }
             }
         }
         self.effects = effects;
@@ -353,9 +388,41 @@ impl Desk {
                 Came::Final => (Outcome::Final, false),
             };
             let error = (!is_answer).then_some(came.detail);
-            Done { line: number, attempt, outcome, error }
+            Done { line: number, came: DoneWith::Attempt(attempt, outcome), error }
         });
         self.attempts.insert((number, attempt), running);
+    }
+
+    fn look(&mut self, line: usize, look: LookId, key: u128) {
+        let Some(cache) = &self.cache else {
+            unreachable!("only a cache that there is is looked into");
+        };
+        let (number, fingerprint) = (self.lines[line].number, &self.lines[line].fingerprint);
+        let looking = cache.look(fingerprint, key);
+        self.running.spawn(async move {
+            let (looked, error) = looking.await;
+            Done { line: number, came: DoneWith::Look(look, looked), error }
+        });
+    }
+
+    /// A core gets the answer that its hot one ends before.
+    fn warmed(&self, ask: &Ask, answer: i64, now_ns: u64) {
+        for effect in &self.effects {
+            if let Effect::Fill { key, good_for_ns, .. } = *effect
+                && key == ask.key
+                && good_for_ns > 0
+            {
+                self.cache(ask, answer, now_ns, now_ns.saturating_add(good_for_ns));
+            }
+        }
+    }
+
+    fn cache(&self, ask: &Ask, answer: i64, given_ns: u64, good_until_ns: u64) {
+        let Ask { policy_version, validator, key, .. } = *ask;
+        self.put(
+            ask.shard,
+            ToShard::Cache { policy_version, validator, key, answer, given_ns, good_until_ns },
+        );
     }
 
     fn reply(&mut self, reply: &Reply, now_ns: u64) {
@@ -363,53 +430,20 @@ impl Desk {
         if let Ok(answer) = reply.answer
             && reply.good_for_ns > 0
         {
-            self.put(
-                ask.shard,
-                ToShard::Cache {
-                    policy_version: ask.policy_version,
-                    validator: ask.validator,
-                    key: ask.key,
-                    answer,
-                    given_ns: now_ns.saturating_sub(u64::from(reply.age_ms) * 1_000_000),
-                    good_until_ns: now_ns.saturating_add(reply.good_for_ns),
-                },
-            );
+            let given_ns = now_ns.wrapping_sub(u64::from(reply.age_ms) * 1_000_000);
+            self.cache(&ask, answer, given_ns, now_ns.saturating_add(reply.good_for_ns));
         }
         self.answer(&ask, came_of(reply));
     }
 
     fn answer(&self, ask: &Ask, came: CameOfShard) {
-        let (payment, validator) = (ask.payment, ask.validator);
-        self.put(ask.shard, ToShard::Answered { payment, validator, came });
+        let Some(payment) = ask.payment else { return };
+        self.put(ask.shard, ToShard::Answered { payment, validator: ask.validator, came });
     }
 
     /// A core that has too much to do is waited for: so are those who ask.
     fn put(&self, shard: u16, message: ToShard) {
         self.channels.to_shard[usize::from(shard)].put(message);
-    }
-
-    fn tell(&self, line: usize, change: BreakerChange) {
-        let (validator, last) = (&self.lines[line].service.id, &self.lines[line].last_error);
-        let why = last.as_deref().unwrap_or("too slow");
-        match change.now {
-            BreakerState::Open => {
-                let open_ms = change.open_ns / 1_000_000;
-                tracing::warn!(
-                    validator,
-                    open_ms,
-                    why,
-                    "a validator fails and is left alone for a while; its payments are decided without an answer"
-                );
-            }
-            now => {
-                tracing::info!(
-                    validator,
-                    before = change.before.name(),
-                    now = now.name(),
-                    "the breaker of a validator has changed"
-                );
-            }
-        }
     }
 
     /// Tries again what could not be set up: a secret may have come since.
@@ -429,53 +463,14 @@ impl Desk {
             fault: line.client.as_ref().err().map(ToString::to_string),
             status: line.client.is_ok().then(|| line.asker.status(at_ns)),
             last_error: line.last_error.clone(),
+            shared_error: line.shared_error.clone(),
             at_ns,
         };
-        *self.figures.lock() = self.lines.iter().map(of).collect();
-    }
-}
-
-/// As a decision sees and records it.
-fn came_of(reply: &Reply) -> CameOfShard {
-    let breaker = match reply.breaker {
-        BreakerState::Closed | BreakerState::ForcedClosed => RecordedBreaker::Closed,
-        BreakerState::Open | BreakerState::ForcedOpen => RecordedBreaker::Open,
-        BreakerState::HalfOpen => RecordedBreaker::HalfOpen,
-    };
-    let (answer, state, source, no_answer) = match (reply.answer, reply.source) {
-        (Ok(answer), Source::Asked) => {
-            (answer, AnswerState::Fresh, AnswerSource::Asked, NoAnswer::Answered)
-        }
-        (Ok(answer), Source::Joined) => {
-            (answer, AnswerState::Fresh, AnswerSource::Joined, NoAnswer::Answered)
-        }
-        (Ok(answer), Source::Cache) => {
-            (answer, AnswerState::Cached, AnswerSource::Node, NoAnswer::Answered)
-        }
-        (Ok(answer), Source::Stale) => {
-            (answer, AnswerState::Stale, AnswerSource::Stale, NoAnswer::Answered)
-        }
-        (Err(why), _) => {
-            let why = match why {
-                Why::Timeout | Why::Deadline => NoAnswer::Timeout,
-                Why::Failed => NoAnswer::Failed,
-                Why::BreakerOpen => NoAnswer::BreakerOpen,
-                Why::ForcedOpen => NoAnswer::ForcedOpen,
-                Why::RateLimited => NoAnswer::RateLimited,
-                Why::QueueFull => NoAnswer::QueueFull,
-                Why::Stopped => NoAnswer::PolicyChanged,
-            };
-            (0, AnswerState::NoAnswer, AnswerSource::Nowhere, why)
-        }
-    };
-    CameOfShard {
-        answer,
-        state,
-        source,
-        no_answer,
-        breaker,
-        attempts: reply.attempts,
-        waited_us: reply.waited_us,
-        age_ms: reply.age_ms,
+        let shared =
+            |cache: &SharedCache| SharedFigures { place: cache.place(), puts: cache.puts() };
+        *self.figures.lock() = AllFigures {
+            validators: self.lines.iter().map(of).collect(),
+            shared: self.cache.as_ref().map(shared),
+        };
     }
 }

@@ -2,7 +2,7 @@
 //! ([`Validator`](catraca_core::policy::validators::Validator)).
 
 use catraca_core::policy::lists::KeyField;
-use catraca_core::validate::Settings;
+use catraca_core::validate::{Settings, SharedSettings};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -32,8 +32,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// What the machine that asks it needs of it.
-    pub fn settings(&self) -> Settings {
+    /// What the machine that asks it needs of it, and of the cache that nodes share.
+    pub fn settings(&self, shared: Option<SharedSettings>) -> Settings {
         Settings {
             timeout_ms: self.timeout_ms,
             attempts: self.attempts,
@@ -42,6 +42,7 @@ impl Service {
             cache: self.cache,
             limits: self.limits,
             breaker: self.breaker,
+            shared,
         }
     }
 }

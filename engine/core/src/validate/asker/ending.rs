@@ -23,7 +23,8 @@ impl Asker {
         let (good_for_ns, stale_for_ns) =
             self.cache.fill(key, answer, is_negative, self.now_ns, &mut self.chance);
         if good_for_ns + stale_for_ns > 0 {
-            effects.push(Effect::Fill { key, answer, good_for_ns, stale_for_ns });
+            let is_shared = self.shared.as_ref().is_some_and(Shared::takes);
+            effects.push(Effect::Fill { key, answer, good_for_ns, stale_for_ns, is_shared });
         }
         let found = Found { answer, age_ns: 0, good_for_ns };
         self.close(key, Ok(found), effects);
@@ -157,14 +158,18 @@ impl Asker {
         match flight.phase {
             Phase::Queued(turn) => drop(self.queue.remove(&turn)),
             Phase::BackOff(at_ns) => drop(self.retries.remove(&(at_ns, key))),
-            Phase::UnderWay(_) => {}
+            // Of these it is told what they come to.
+            Phase::UnderWay(_) | Phase::Looking(_) => {}
         }
         for ((deadline_ns, order), waiter) in &flight.waiters {
             assert!(self.deadlines.remove(&(*deadline_ns, *order, key)));
             let attempts = flight.attempts_of(waiter);
             match answer {
                 Ok(found) => {
-                    let source = source(waiter);
+                    let source = match flight.phase {
+                        Phase::Looking(_) => Source::Shared,
+                        _ => source(waiter),
+                    };
                     self.reply(waiter, attempts, Ok(found.answer), source, found, effects);
                 }
                 Err(why) => self.reply_none(key, waiter, attempts, why, effects),

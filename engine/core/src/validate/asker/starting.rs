@@ -2,6 +2,15 @@
 
 use super::*;
 
+/// Where a flight goes on.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// Its attempt starts.
+    Now,
+    /// It waits for a place or a token.
+    Queue,
+}
+
 impl Asker {
     /// Begins a flight: at once, or in the queue.
     pub(super) fn begin(
@@ -11,6 +20,16 @@ impl Asker {
         waiter: Waiter,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Why> {
+        let place = self.admit(deadline_ns)?;
+        self.flights.insert(key, Flight::new(Phase::Queued(0)));
+        let token = waiter.token;
+        self.wait(key, deadline_ns, waiter);
+        self.take_place(key, place, token, effects);
+        Ok(())
+    }
+
+    /// Whether a flight may start, or wait to: until its last deadline.
+    pub(super) fn admit(&self, deadline_ns: u64) -> Result<Place, Why> {
         if !self.fits(self.now_ns, deadline_ns) {
             return Err(Why::Deadline);
         }
@@ -20,10 +39,7 @@ impl Asker {
             return Err(Why::RateLimited);
         }
         if self.queue.is_empty() && self.has_place() && ready_ns <= self.now_ns {
-            self.flights.insert(key, Flight::new(Phase::Queued(0)));
-            self.wait(key, deadline_ns, waiter);
-            self.start(key, waiter.token, effects);
-            return Ok(());
+            return Ok(Place::Now);
         }
         if !self.breaker.is_closed() {
             return Err(Why::BreakerOpen);
@@ -31,11 +47,26 @@ impl Asker {
         if self.queue.len() >= usize::from(self.settings.limits.queue) {
             return Err(Why::QueueFull);
         }
-        let turn = self.number();
-        self.queue.insert(turn, key);
-        self.flights.insert(key, Flight::new(Phase::Queued(turn)));
-        self.wait(key, deadline_ns, waiter);
-        Ok(())
+        Ok(Place::Queue)
+    }
+
+    /// A flight takes the place that it was admitted to.
+    pub(super) fn take_place(
+        &mut self,
+        key: u128,
+        place: Place,
+        token: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        match place {
+            Place::Now => self.start(key, token, effects),
+            Place::Queue => {
+                let turn = self.number();
+                self.queue.insert(turn, key);
+                let flight = self.flights.get_mut(&key).expect("it waits in a flight");
+                flight.phase = Phase::Queued(turn);
+            }
+        }
     }
 
     /// Lets one wait in a flight.

@@ -6,6 +6,7 @@ mod answers;
 mod flights;
 mod limits;
 mod random;
+mod shared;
 mod trouble;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -29,6 +30,7 @@ pub(super) fn settings() -> Settings {
             most_open_ms: 8_000,
             probes: 1,
         },
+        shared: None,
     }
 }
 
@@ -76,6 +78,10 @@ impl Desk {
         self.asker.came(attempt, outcome, self.now_ns, &mut self.effects);
     }
 
+    fn looked(&mut self, look: LookId, looked: Looked) {
+        self.asker.looked(look, looked, self.now_ns, &mut self.effects);
+    }
+
     fn force(&mut self, forced: Option<Forced>) {
         self.asker.force(forced, self.now_ns, &mut self.effects);
     }
@@ -99,6 +105,15 @@ impl Desk {
         let attempts = self.attempts();
         assert_eq!(attempts.len(), 1, "one attempt");
         attempts[0]
+    }
+
+    /// The looks into the shared cache that it has begun; whatever else it has said is let go.
+    fn looks(&mut self) -> Vec<LookId> {
+        let begun = |effect| match effect {
+            Effect::Look { look, .. } => Some(look),
+            _ => None,
+        };
+        self.effects().into_iter().filter_map(begun).collect()
     }
 
     /// The replies that it has given; whatever else it has said is let go.

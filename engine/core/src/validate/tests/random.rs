@@ -13,6 +13,8 @@ enum Step {
     Came { which: prop::sample::Index, outcome: Outcome },
     /// One that was never started, or is over, comes to this.
     Stray { number: u64, outcome: Outcome },
+    /// One of the looks into the shared cache comes to this.
+    Looked { which: prop::sample::Index, looked: Looked },
     /// Time passes; the driver wakes when it is to.
     On { ns: u64 },
     /// Time passes, and the driver sleeps until it wakes for no reason.
@@ -36,12 +38,25 @@ fn some_outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+fn some_looked() -> impl Strategy<Value = Looked> {
+    let found = (prop::sample::select(vec![1, 2, 404]), 0..3 * S, 0..4 * S, 0..12 * S);
+    prop_oneof![
+        3 => found.prop_map(|(answer, age_ns, good_for_ns, stale_for_ns)| {
+            Looked::Found(SharedAnswer { answer, age_ns, good_for_ns, stale_for_ns })
+        }),
+        3 => Just(Looked::Nothing),
+        2 => Just(Looked::Failed),
+    ]
+}
+
 fn some_steps() -> impl Strategy<Value = Vec<Step>> {
     let forced = prop::sample::select(vec![None, Some(Forced::Open), Some(Forced::Closed)]);
     let step = prop_oneof![
         12 => (0..6u128, 0..1_000u64).prop_map(|(key, wait_ms)| Step::Ask { key, wait_ms }),
         12 => (any::<prop::sample::Index>(), some_outcome())
             .prop_map(|(which, outcome)| Step::Came { which, outcome }),
+        8 => (any::<prop::sample::Index>(), some_looked())
+            .prop_map(|(which, looked)| Step::Looked { which, looked }),
         1 => (0..60u64, some_outcome())
             .prop_map(|(number, outcome)| Step::Stray { number, outcome }),
         8 => (0..120 * MS).prop_map(|ns| Step::On { ns }),
@@ -64,6 +79,7 @@ prop_compose! {
         (per_second, burst, negative_cost) in (0..30u32, 1..5u32, 1..30u32),
         (failures_percent, least_attempts, probes) in (1..=100u8, 1..8u16, 1..=3u8),
         open_ms in 10..3_000u32,
+        shared in prop::option::of(1..10u16),
     ) -> Settings {
         Settings {
             timeout_ms,
@@ -81,6 +97,7 @@ prop_compose! {
                 most_open_ms: 4 * open_ms,
                 probes,
             },
+            shared: shared.map(|timeout_ms| SharedSettings { timeout_ms }),
         }
     }
 }
@@ -106,6 +123,9 @@ struct Book {
     open: BTreeMap<u64, Asked>,
     /// Attempts under way, with their keys and ends.
     under_way: BTreeMap<AttemptId, (u128, u64)>,
+    /// Looks under way, with their keys and ends, also of those that nobody waits for any more.
+    looks: BTreeMap<LookId, (u128, u64)>,
+    shared_state: BreakerState,
     attempts_ever: u64,
     firsts: u64,
     retries: u64,
@@ -127,6 +147,8 @@ impl Book {
             before_ns: 0,
             open: BTreeMap::new(),
             under_way: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            shared_state: BreakerState::Closed,
             attempts_ever: 0,
             firsts: 0,
             retries: 0,
@@ -162,9 +184,16 @@ impl Book {
                     self.came(attempts[which.index(attempts.len())], outcome);
                 }
             }
+            Step::Looked { which, looked } => {
+                if !self.looks.is_empty() {
+                    let looks: Vec<_> = self.looks.keys().copied().collect();
+                    self.looked(looks[which.index(looks.len())], looked);
+                }
+            }
             Step::Stray { number, outcome } => {
                 if !self.under_way.contains_key(&AttemptId(number)) {
                     self.came(AttemptId(number), outcome);
+                    self.looked(LookId(1_000_000 + number), Looked::Failed);
                 }
             }
             Step::On { ns } => {
@@ -224,6 +253,19 @@ impl Book {
         self.call(|asker, now_ns, effects| asker.came(attempt, outcome, now_ns, effects));
     }
 
+    fn looked(&mut self, look: LookId, looked: Looked) {
+        if let (Some((key, _)), Looked::Found(shared)) = (self.looks.remove(&look), looked) {
+            let cache = &self.settings.cache;
+            let good_s = if shared.answer == 404 { cache.negative_s } else { cache.good_s };
+            let own_ns = u64::from(good_s + cache.stale_s) * S;
+            let kept_ns = (shared.good_for_ns + shared.stale_for_ns)
+                .min(own_ns.saturating_sub(shared.age_ns));
+            let until_ns = self.now_ns.saturating_add(kept_ns);
+            self.answers.entry(key).or_default().push((shared.answer, until_ns));
+        }
+        self.call(|asker, now_ns, effects| asker.looked(look, looked, now_ns, effects));
+    }
+
     fn call(&mut self, what: impl FnOnce(&mut Asker, u64, &mut Vec<Effect>)) {
         let mut effects = Vec::new();
         what(&mut self.asker, self.now_ns, &mut effects);
@@ -241,7 +283,24 @@ impl Book {
                     told.insert(reply.token);
                     self.replied(reply);
                 }
-                Effect::Fill { key, answer, good_for_ns, stale_for_ns } => {
+                Effect::Look { look, key, timeout_ns } => {
+                    let shared = self.settings.shared.expect("there is one to look into");
+                    assert_eq!(timeout_ns, u64::from(shared.timeout_ms) * MS);
+                    assert!(
+                        self.looks.values().all(|(of, over)| *of != key || *over <= self.now_ns)
+                            || self.open.values().filter(|asked| asked.key == key).count() == 1
+                    );
+                    assert!(self.under_way.values().all(|(of, _)| *of != key));
+                    assert_ne!(self.shared_state, BreakerState::Open);
+                    let over_ns = self.now_ns.saturating_add(timeout_ns);
+                    self.looks.insert(look, (key, over_ns));
+                }
+                Effect::ToldShared(change) => {
+                    assert_eq!(change.before, self.shared_state, "no change is left out");
+                    self.shared_state = change.now;
+                }
+                Effect::Fill { key, answer, good_for_ns, stale_for_ns, is_shared } => {
+                    assert!(!is_shared || self.settings.shared.is_some());
                     let last = self.answers[&key].last().expect("it has come");
                     let until_ns = self.now_ns.saturating_add(good_for_ns + stale_for_ns);
                     assert!(answer == last.0 && until_ns <= last.1);
@@ -253,6 +312,8 @@ impl Book {
                 }
             }
         }
+        let now_ns = self.now_ns;
+        self.looks.retain(|_, (_, over_ns)| *over_ns > now_ns);
         self.check();
         self.before_ns = self.now_ns;
     }
@@ -312,6 +373,7 @@ impl Book {
                 assert!(!is_late || !has_just_come);
                 assert!(!has_just_come || (reply.age_ms == 0 && reply.attempts >= 1));
                 assert_eq!(reply.good_for_ns == 0 && !has_just_come, source == Source::Stale);
+                assert!(source != Source::Shared || self.settings.shared.is_some());
             }
             (Err(why), source) => {
                 assert!(source != Source::Stale);
@@ -333,6 +395,10 @@ impl Book {
         assert_eq!(status.in_flight, self.under_way.len());
         assert_eq!(status.waiting, self.open.len());
         assert_eq!(status.breaker, self.state);
+        if let Some(shared) = &status.shared {
+            assert_eq!(shared.looking, self.looks.len());
+            assert_eq!(shared.breaker, self.shared_state);
+        }
         assert!(status.queued <= usize::from(self.settings.limits.queue));
         assert!(status.queued + status.retrying <= status.waiting);
         assert!(status.cached <= 6 && status.errors <= 6);
