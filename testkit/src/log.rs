@@ -10,7 +10,9 @@ use catraca_wire::block::{
     self, BLOCK_HEAD_LEN, BlockIdentity, Chain, ChainKey, MAX_BLOCK_LEN, SEGMENT_HEAD_LEN,
     SegmentHead,
 };
-use catraca_wire::frame::{ListSource, TRANSACTION_ID_LEN, Verdict, transaction_id};
+use catraca_wire::extension::ForcedBreaker;
+use catraca_wire::frame::{BreakerForce, ListSource, TRANSACTION_ID_LEN, Verdict, transaction_id};
+use catraca_wire::list::{Author, ListName, ListReason};
 use catraca_wire::record::{RECORD_LEN, RECORD_VERSION, Reason, RecordHead, RecordKind};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -208,6 +210,18 @@ pub fn decision(lsn: u64) -> RecordHead {
     head.transaction.channel = 1;
     head.transaction.ip = std::net::Ipv4Addr::new(203, 0, 113, 9).to_ipv6_mapped().octets();
     head
+}
+
+/// The record of a breaker that was forced open, and its extension.
+pub fn forced_breaker() -> (RecordHead, Vec<u8>) {
+    let forced = ForcedBreaker {
+        validator: ListName::parse("cpf-status").expect("sound"),
+        force: BreakerForce::Open,
+        forced_at_ns: NOON_NS,
+        author: Author::parse("ana").expect("sound"),
+        reason: ListReason::parse("maintenance").expect("sound"),
+    };
+    (forced.to_record(), forced.to_section().to_vec())
 }
 
 /// What a recovery gave.

@@ -8,12 +8,14 @@
 //! A reader passes over sections of kinds that it does not know.
 
 mod activation;
+mod forced;
 mod label;
 mod list;
 mod validators;
 mod windows;
 
 pub use activation::ActivatedBy;
+pub use forced::{FORCED_SECTION_LEN, ForcedBreaker};
 pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
 pub use list::{ChangedEntry, LIST_CHANGE_LEN, ListChange, MAX_LIST_ENTRIES_AT_ONCE};
 pub use validators::{
@@ -43,6 +45,8 @@ pub const SECTION_LIST: u16 = 5;
 pub const SECTION_ACTIVATION: u16 = 6;
 /// Section of the validators that were asked.
 pub const SECTION_VALIDATORS: u16 = 7;
+/// Section of a validator's breaker that a person forces.
+pub const SECTION_FORCED: u16 = 8;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;

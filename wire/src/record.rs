@@ -34,6 +34,8 @@ wire_codes! {
         Label = 6 => "label",
         /// A change of a named list, or of exemptions from a rule.
         ListChange = 7 => "list_change",
+        /// What a person says of a validator's circuit breaker.
+        ValidatorForced = 8 => "validator_forced",
     }
 }
 

@@ -119,8 +119,10 @@ impl LoggedChanges {
                 let taken = change.is_some_and(|change| self.named.apply(&change).is_ok());
                 self.lists_unreadable |= !taken;
             }
-            // What became known of a decision changes none that comes.
-            Some(RecordKind::Decision | RecordKind::Label) | None => {}
+            // What became known of a decision changes none that comes, and a breaker is forced for as long as its
+            // node runs.
+            Some(RecordKind::Decision | RecordKind::Label | RecordKind::ValidatorForced) | None => {
+            }
         }
     }
 

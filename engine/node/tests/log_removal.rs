@@ -18,7 +18,7 @@ use catraca_node::log_files::read::End;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{index_path, packed_path, segments, stream_dir};
 use catraca_node::log_files::{LogError, LogReader, log_start, pack, removal};
-use catraca_testkit::log::{KEY, TestLog, id};
+use catraca_testkit::log::{KEY, TestLog, forced_breaker, id};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::BlockIdentity;
 use catraca_wire::frame::Scope;
@@ -39,7 +39,7 @@ struct Node {
 }
 
 /// A data directory with a log of several segments, all but the last one full, indexed and packed:
-/// decisions, changes of the blacklist, and lists that were loaded.
+/// decisions, changes of the blacklist, lists that were loaded, and breakers that were forced.
 fn node() -> Node {
     let dir = tempfile::tempdir().expect("a folder");
     let options = Options { allow_volatile: true, adopt_copy: true };
@@ -50,6 +50,7 @@ fn node() -> Node {
         match block % 10 {
             3 => drop(log.records(&[(change(block as u64).to_record(1), Vec::new())])),
             7 => drop(log.records(&[(list_loaded(block as u64), Vec::new())])),
+            9 => drop(log.records(&[forced_breaker()])),
             _ => drop(log.plain(1 + block % 30)),
         }
     }

@@ -13,7 +13,7 @@ use catraca_node::log_files::lookup::OwnLog;
 use catraca_node::log_files::search::LogIndex;
 use catraca_node::log_files::segment::{dedupe_files, dedupe_path, index_path, segment_path};
 use catraca_node::log_files::{checkpoint, log_start, removal};
-use catraca_testkit::log::{KEY, TestLog, decision};
+use catraca_testkit::log::{KEY, TestLog, decision, forced_breaker};
 use catraca_wire::DocumentKey;
 use catraca_wire::block::{BlockIdentity, SEGMENT_HEAD_LEN, sound_head};
 use catraca_wire::extension::{Label, LabelSource};
@@ -38,7 +38,8 @@ struct Node {
     log: TestLog,
 }
 
-/// A data directory with a log of several segments, decisions, changes of the blacklist and labels in it.
+/// A data directory with a log of several segments, with decisions, changes of the blacklist, labels, and breakers
+/// that were forced.
 fn node() -> Node {
     let dir = tempfile::tempdir().expect("a folder");
     let options = Options { allow_volatile: true, adopt_copy: true };
@@ -58,6 +59,8 @@ fn node() -> Node {
             };
             log.records(&[(change.to_record(1), Vec::new())]);
             (0..LABELS).for_each(|_| label(&mut log));
+            // A start passes over it, too.
+            log.records(&[forced_breaker()]);
         }
         log.plain(IN_BLOCK);
     }

@@ -219,6 +219,18 @@ impl LabelKind {
 }
 
 wire_codes! {
+    /// What a person says of a validator's circuit breaker.
+    BreakerForce: u8 {
+        /// The validator is left alone, whatever it would answer.
+        Open = 1 => "open",
+        /// It is asked, whatever it fails.
+        Closed = 2 => "closed",
+        /// The breaker judges by itself again, closed to begin with.
+        Auto = 3 => "auto",
+    }
+}
+
+wire_codes! {
     /// What a CLUSTER frame asks for.
     ClusterOp: u8 {
         /// Only tell the state.

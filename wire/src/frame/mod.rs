@@ -17,9 +17,9 @@ use rkyv::{Archive, Deserialize, Serialize};
 
 pub(crate) use codes::wire_codes;
 pub use codes::{
-    BlacklistOp, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE, FrameKind, LabelKind,
-    ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
-    VERDICT_SHADOW_DISAGREES, Verdict,
+    BlacklistOp, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE,
+    FrameKind, LabelKind, ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED,
+    VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
 };
 pub use comparison::*;
 pub use labels::*;

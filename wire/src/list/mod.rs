@@ -8,9 +8,9 @@ use crate::frame::wire_codes;
 use crate::short_text::ShortText;
 use std::fmt;
 
-/// Longest name of a list, and of a rule that is exempted from, bytes.
+/// Longest name of a list, of a rule that is exempted from, and of a validator that is forced, bytes.
 pub const MAX_LIST_NAME_LEN: usize = 64;
-/// Longest name of who changes a list, bytes.
+/// Longest name of who changes a list, or forces a breaker, bytes.
 pub const MAX_AUTHOR_LEN: usize = 32;
 /// Longest reason of a change, bytes.
 pub const MAX_LIST_REASON_LEN: usize = 64;
@@ -65,7 +65,7 @@ impl ListOp {
     }
 }
 
-/// Name of a list, or id of a rule: 1 to [`MAX_LIST_NAME_LEN`] of `a` to `z`, `0` to `9` and `-`.
+/// Name of a list, or id of a rule or of a validator: 1 to [`MAX_LIST_NAME_LEN`] of `a` to `z`, `0` to `9` and `-`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListName(ShortText<MAX_LIST_NAME_LEN>);
 

@@ -7,7 +7,7 @@ use catraca_node::log_files::lookup::StoredLabel;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::receipt;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::extension::{Label, MAX_RULE_WORDS, RulesSeen, read_asked};
+use catraca_wire::extension::{ForcedBreaker, Label, MAX_RULE_WORDS, RulesSeen, read_asked};
 use catraca_wire::frame::{
     ListSource, Scope, VERDICT_DEGRADED, VERDICT_SHADOW_DISAGREES, Verdict, text_of,
 };
@@ -87,6 +87,13 @@ pub struct RecordView {
     /// Stream and sequence number of the decision that it is about.
     pub labelled_shard: Option<u16>,
     pub labelled_lsn: Option<u64>,
+    /// The validator whose breaker a person forces.
+    pub forced_validator: Option<String>,
+    /// What of it: open, closed, or auto, its own judgement again.
+    pub forced: Option<&'static str>,
+    /// Who says so, and why.
+    pub forced_by: Option<String>,
+    pub forced_because: Option<String>,
     pub extension: Option<String>,
     pub chain: String,
     pub receipt: String,
@@ -105,6 +112,7 @@ impl RecordView {
         });
         let rules = RulesSeen::read(extension).filter(|_| is_decision);
         let label = Label::from_record(head, extension);
+        let forced = ForcedBreaker::from_record(head, extension);
         let snapshot_id = head.snapshot_id.to_native();
         let overlay_sequence = head.overlay_sequence.to_native();
         Self {
@@ -171,6 +179,10 @@ impl RecordView {
             known_at: label.map(|label| utc(label.known_at_ns)),
             labelled_shard: label.map(|label| label.shard),
             labelled_lsn: label.map(|label| label.lsn),
+            forced_validator: forced.map(|forced| forced.validator.to_string()),
+            forced: forced.map(|forced| forced.force.name()),
+            forced_by: forced.map(|forced| forced.author.to_string()),
+            forced_because: forced.map(|forced| forced.reason.to_string()),
             extension: Some(hex::encode(extension)).filter(|text| !text.is_empty()),
             chain: hex::encode(place.chain),
             receipt: format!("{:016x}", receipt(&place.chain)),
