@@ -6,6 +6,7 @@ use catraca_tests::raw::{Raw, Reply, hello};
 use catraca_wire::client::{Client, ClientError, ClientOptions, now_ns};
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::*;
+use catraca_wire::list::{Author, ListName, ListReason};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::net::Shutdown;
@@ -115,13 +116,16 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     cluster.reserved[0] = 1;
     let mut label = LabelFrame::empty(77);
     label.reserved[23] = 1;
-    let frames: [&[u8]; 6] = [
+    let mut validator = ValidatorFrame::empty(77);
+    validator.reserved_a[6] = 1;
+    let frames: [&[u8]; 7] = [
         bytemuck::bytes_of(&reserved),
         bytemuck::bytes_of(&lookup),
         bytemuck::bytes_of(&stats),
         bytemuck::bytes_of(&list),
         bytemuck::bytes_of(&cluster),
         bytemuck::bytes_of(&label),
+        bytemuck::bytes_of(&validator),
     ];
     for bytes in frames {
         let mut raw = Raw::open(at);
@@ -389,6 +393,13 @@ fn a_credential_opens_what_it_is_for_and_nothing_else() {
     let label = LabelRequest::new("order-1", None, LabelKind::ConfirmedGood, now_ns(), &source)
         .expect("sound");
     forbidden(till.label(&label).map(drop).expect_err("no admin"));
+    let force = ValidatorRequest::force(
+        ListName::parse("status").expect("sound"),
+        BreakerForce::Open,
+        Author::parse("till").expect("sound"),
+        ListReason::parse("to pay more").expect("sound"),
+    );
+    forbidden(till.validator(&force.expect("sound")).map(drop).expect_err("no admin"));
     // Each goes on with what it may do, and what was forbidden was not done.
     assert!(!till.decide(&transaction).expect("decided").duplicate);
     assert_eq!(

@@ -147,8 +147,8 @@ fn codes(heading: &str) -> Vec<(u32, String)> {
 #[test]
 fn the_code_tables_of_the_page_are_complete() {
     use catraca_wire::frame::{
-        BlacklistOp, ClusterOp, Durability, ErrorCode, FrameKind, LabelKind, ListSource, PolicyOp,
-        Role, Scope, Stage, Verdict,
+        BlacklistOp, Breaker, BreakerForce, ClusterOp, Durability, ErrorCode, FrameKind, LabelKind,
+        ListSource, PolicyOp, Role, Scope, Stage, Verdict,
     };
     use catraca_wire::list::{ListKeyKind, ListOp};
     use catraca_wire::record::Reason;
@@ -163,7 +163,7 @@ fn the_code_tables_of_the_page_are_complete() {
         "Kinds": FrameKind, "Errors": ErrorCode, "Roles": Role, "Durability": Durability, "Verdicts": Verdict, "Rails": Rail,
         "Channels": Channel, "Reasons": Reason, "List sources": ListSource, "Blacklist operations": BlacklistOp, "Scopes": Scope,
         "Stages": Stage, "Cluster operations": ClusterOp, "Policy operations": PolicyOp, "Labels": LabelKind,
-        "List operations": ListOp, "Keys of lists": ListKeyKind,
+        "List operations": ListOp, "Keys of lists": ListKeyKind, "Forcing": BreakerForce, "Breakers": Breaker,
     );
 }
 

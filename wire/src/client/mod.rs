@@ -27,6 +27,7 @@ mod options;
 mod reply;
 mod requests;
 mod route;
+mod validators;
 
 pub use comparison::Comparison;
 pub use error::{ClientError, ProtocolError, ServerError};

@@ -6,13 +6,13 @@ use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
 use crate::extension::Label;
 use crate::frame::{
-    Answer, BlacklistStateFrame, BlacklistStateReply, ClusterStateFrame, Durability, ErrorCode,
-    ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, ListStateFrame,
+    Answer, BlacklistStateFrame, BlacklistStateReply, Breaker, ClusterStateFrame, Durability,
+    ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN,
+    HeaderFields, HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, ListStateFrame,
     ListStateReply, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame,
     PolicyStateReply, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED,
-    VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict, VerdictFrame, Welcome, WelcomeFrame,
-    text_of, view,
+    VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, ValidatorStateFrame, ValidatorStateReply, Verdict,
+    VerdictFrame, Welcome, WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -125,6 +125,7 @@ pub(super) enum Body {
     LabelState(LabelStateReply),
     Comparison(Box<Comparison>),
     ListState(ListStateReply),
+    ValidatorState(ValidatorStateReply),
     Histogram { histogram: Histogram, more: bool },
     Pong { server_time_ns: u64 },
     ClusterState(Box<ClusterState>),
@@ -143,6 +144,7 @@ impl Body {
             Self::LabelState(_) => FrameKind::LabelState,
             Self::Comparison(_) => FrameKind::Comparison,
             Self::ListState(_) => FrameKind::ListState,
+            Self::ValidatorState(_) => FrameKind::ValidatorState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
@@ -166,6 +168,7 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
         FrameKind::PolicyState => PolicyStateFrame::LEN..=PolicyStateFrame::LEN,
         FrameKind::LabelState => LabelStateFrame::LEN..=LabelStateFrame::LEN,
         FrameKind::ListState => ListStateFrame::LEN..=ListStateFrame::LEN,
+        FrameKind::ValidatorState => ValidatorStateFrame::LEN..=ValidatorStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Comparison => Comparison::LEN_WITHOUT_RULES..=MAX_REPLY_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
@@ -210,6 +213,7 @@ pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         FrameKind::ListState => Body::ListState(ListStateReply::from(
             view::<ListStateFrame>(frame).ok_or_else(wrong_length)?,
         )),
+        FrameKind::ValidatorState => validator_state(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Histogram => histogram(frame, flags)?,
         FrameKind::Comparison => {
             Body::Comparison(Box::new(Comparison::read(frame).ok_or_else(wrong_length)?))
@@ -299,6 +303,12 @@ fn label_state(frame: &LabelStateFrame) -> Result<Body, ProtocolError> {
     code("verdict", frame.verdict, Verdict::from_wire(frame.verdict))?;
     code("label", frame.counts, LabelKind::from_wire(frame.counts))?;
     Ok(Body::LabelState(LabelStateReply::from(frame)))
+}
+
+fn validator_state(frame: &ValidatorStateFrame) -> Result<Body, ProtocolError> {
+    code("breaker", frame.before, Breaker::from_wire(frame.before))?;
+    code("breaker", frame.now, Breaker::from_wire(frame.now))?;
+    Ok(Body::ValidatorState(ValidatorStateReply::from(frame)))
 }
 
 fn histogram(frame: &[u8], flags: u16) -> Result<Body, ProtocolError> {
@@ -398,7 +408,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused(
-            kind in 0u8..17, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
+            kind in 0u8..25, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
         ) {
             // Mostly plausible headers, so that bodies are reached too.
             let length = if honest { frame.len() as u32 } else { length };
@@ -409,7 +419,7 @@ mod tests {
         }
 
         #[test]
-        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..16, fill in proptest::collection::vec(any::<u8>(), 512)) {
+        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..25, fill in proptest::collection::vec(any::<u8>(), 512)) {
             for length in [24usize, 64, 128, 152, 256, 320] {
                 let mut frame = fill[..length].to_vec();
                 frame[..4].copy_from_slice(&(length as u32).to_le_bytes());

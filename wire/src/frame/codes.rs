@@ -82,6 +82,10 @@ wire_codes! {
         List = 21 => "LIST",
         /// The list after a LIST.
         ListState = 22 => "LIST_STATE",
+        /// Forces a validator's circuit breaker.
+        Validator = 23 => "VALIDATOR",
+        /// The breaker after a VALIDATOR.
+        ValidatorState = 24 => "VALIDATOR_STATE",
     }
 }
 
@@ -227,6 +231,22 @@ wire_codes! {
         Closed = 2 => "closed",
         /// The breaker judges by itself again, closed to begin with.
         Auto = 3 => "auto",
+    }
+}
+
+wire_codes! {
+    /// How a validator's circuit breaker stands.
+    Breaker: u8 {
+        /// The validator is asked.
+        Closed = 1 => "closed",
+        /// It is left alone for a while.
+        Open = 2 => "open",
+        /// A few questions probe whether it is well again.
+        HalfOpen = 3 => "half_open",
+        /// It is left alone, as a person has said.
+        ForcedOpen = 4 => "forced_open",
+        /// It is asked whatever happens, as a person has said.
+        ForcedClosed = 5 => "forced_closed",
     }
 }
 

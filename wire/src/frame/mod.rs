@@ -11,13 +11,14 @@ mod comparison;
 mod labels;
 mod layouts;
 mod lists;
+mod validators;
 
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
 pub(crate) use codes::wire_codes;
 pub use codes::{
-    BlacklistOp, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE,
+    BlacklistOp, Breaker, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE,
     FrameKind, LabelKind, ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED,
     VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
 };
@@ -25,6 +26,7 @@ pub use comparison::*;
 pub use labels::*;
 pub use layouts::*;
 pub use lists::*;
+pub use validators::*;
 
 /// The protocol version this build speaks. A server answers a HELLO whose range holds it.
 pub const PROTOCOL_VERSION: u8 = 1;
@@ -198,6 +200,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::Policy => Some(PolicyFrame::LEN),
         FrameKind::Label => Some(LabelFrame::LEN),
         FrameKind::List => Some(ListFrame::LEN),
+        FrameKind::Validator => Some(ValidatorFrame::LEN),
         _ => None,
     }
 }

@@ -5,6 +5,7 @@ use bytemuck::Pod;
 use catraca_wire::frame::{
     self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame, LabelFrame,
     ListFrame, LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
+    ValidatorFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -20,6 +21,7 @@ pub(super) enum Request<'f> {
     Policy(&'f PolicyFrame),
     Label(&'f LabelFrame),
     List(&'f ListFrame),
+    Validator(&'f ValidatorFrame),
 }
 
 impl<'f> Request<'f> {
@@ -50,6 +52,10 @@ impl<'f> Request<'f> {
             FrameKind::List => {
                 let is_zero = |f: &ListFrame| f.reserved_a == [0; 6] && f.reserved_b == [0; 8];
                 view(whole, is_zero).map(Self::List)
+            }
+            FrameKind::Validator => {
+                let is_zero = |f: &ValidatorFrame| f.reserved_a == [0; 7] && f.reserved_b == [0; 8];
+                view(whole, is_zero).map(Self::Validator)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

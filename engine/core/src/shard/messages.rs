@@ -15,7 +15,7 @@ use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
-    ListFrame, LookupFrame, PolicyFrame, Role, TransactionFields,
+    ListFrame, LookupFrame, PolicyFrame, Role, TransactionFields, ValidatorFrame,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -180,6 +180,8 @@ pub enum ControlRequest {
     Label(LabelFrame),
     /// Change or describe named lists and exemptions.
     List(ListFrame),
+    /// Force a validator's breaker.
+    Validator(ValidatorFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
     /// Describe or change who decides.

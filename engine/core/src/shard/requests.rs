@@ -56,6 +56,7 @@ impl<B: BlockMemory> Shard<B> {
             Request::Policy(change) => (permissions.admin, ControlRequest::Policy(*change)),
             Request::Label(label) => (permissions.admin, ControlRequest::Label(*label)),
             Request::List(list) => (permissions.admin, ControlRequest::List(*list)),
+            Request::Validator(force) => (permissions.admin, ControlRequest::Validator(*force)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
         self.ask_control((id, identity.client), correlation, allowed, request);
@@ -121,6 +122,7 @@ impl<B: BlockMemory> Shard<B> {
                     | ControlRequest::Policy(_)
                     | ControlRequest::Label(_)
                     | ControlRequest::List(_)
+                    | ControlRequest::Validator(_)
             )
         {
             NOT_PRIMARY

@@ -7,6 +7,7 @@
 use super::Control;
 use super::answer::Asker;
 use super::approval::Approvals;
+use super::forcing;
 use super::list_request::Refused;
 use super::lists::Lists;
 use super::named_lists::{MOST_TOGETHER, Named};
@@ -14,7 +15,9 @@ use super::policies::{Policies, Prepared};
 use crate::in_use::InUse;
 use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
-use catraca_wire::frame::{BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role};
+use catraca_wire::frame::{
+    BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role, ValidatorFrame,
+};
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
@@ -27,6 +30,7 @@ pub(super) enum ChangeRequest {
     Blacklist(BlacklistFrame),
     List(ListFrame),
     Policy(PolicyFrame),
+    Validator(ValidatorFrame),
     /// The windows of a policy that was asked for are read from the log, or can't be.
     PolicyPrepared(Box<Prepared>),
 }
@@ -145,6 +149,9 @@ pub(super) fn start(
                 }
                 ChangeRequest::Policy(frame) => {
                     policies.request(&mut changing, &named, asker, &frame).await
+                }
+                ChangeRequest::Validator(frame) => {
+                    forcing::request(&mut changing, &policies, asker, &frame).await.map(Some)
                 }
                 ChangeRequest::PolicyPrepared(prepared) => {
                     policies.prepared(&mut changing, &named, asker, *prepared).await.map(Some)

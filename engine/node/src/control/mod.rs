@@ -12,6 +12,7 @@ mod changes;
 mod checkpoints;
 mod cluster;
 mod exposition;
+mod forcing;
 mod http;
 mod labels;
 mod list_metrics;
@@ -322,6 +323,9 @@ async fn dispatch(
                         ControlRequest::Label(frame) => labels.request(asker, frame),
                         ControlRequest::List(frame) => {
                             changes.request(asker, ChangeRequest::List(frame));
+                        }
+                        ControlRequest::Validator(frame) => {
+                            changes.request(asker, ChangeRequest::Validator(frame));
                         }
                         ControlRequest::Cluster(request) => {
                             tokio::task::spawn_local(cluster::request(

@@ -8,6 +8,8 @@
 //!   └─ Answered ────┴──── Reply ─────┘ └────── came ◄────────┘
 //! ```
 
+mod force;
+
 use super::came::came_of;
 use super::http::{Client, ClientFault, Outcome as Came, Payment};
 use super::line::{AllFigures, Figures, Line, SharedFigures};
@@ -44,6 +46,8 @@ pub struct Prepared(Vec<Line>);
 enum Command {
     /// A policy of this version asks these from now on.
     Use(u32, Vec<Line>, oneshot::Sender<()>),
+    /// A person says something of a breaker.
+    Force(force::Force),
 }
 
 /// The way to the thread.
@@ -189,6 +193,7 @@ impl Desk {
                         // Whoever waits for it may be gone.
                         let _ = done.send(());
                     }
+                    Some(Command::Force(force)) => self.force(force),
                     // The node has ended.
                     None => return,
                 },

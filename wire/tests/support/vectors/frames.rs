@@ -9,6 +9,7 @@ use super::samples::{
     largest_transaction, plain_transaction, visa,
 };
 use super::shapes::{bytes, fields, large, record, small, text, transaction};
+use super::validators::validators;
 use catraca_wire::frame::*;
 use catraca_wire::record::{RECORD_LEN, Reason, Record, RecordHead};
 use serde_json::{Value, json};
@@ -193,6 +194,7 @@ pub fn frames() -> Value {
     vectors.extend(cluster::requests());
     vectors.extend(cluster::states());
     vectors.extend(lists());
+    vectors.extend(validators());
     for &code in ErrorCode::ALL {
         let closing = matches!(
             code,

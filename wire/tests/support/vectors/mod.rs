@@ -13,6 +13,7 @@ mod log;
 mod policies;
 mod samples;
 mod shapes;
+mod validators;
 
 pub use frames::frames;
 pub use log::log;
