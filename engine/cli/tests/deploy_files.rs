@@ -131,6 +131,7 @@ fn known_metrics() -> Vec<&'static str> {
     ]);
     known.extend([
         "catraca_validator_breaker_open",
+        "catraca_validator_breaker_forced",
         "catraca_validator_usable",
         "catraca_validator_no_answer_total",
     ]);

@@ -30,7 +30,7 @@ const COUNTERS: [Number<u64>; 6] = [
     }),
 ];
 
-const GAUGES: [Number<i64>; 4] = [
+const GAUGES: [Number<i64>; 5] = [
     ("catraca_validator_in_flight", "Attempts under way.", |s| s.in_flight as i64),
     ("catraca_validator_waiting", "Questions that wait for an answer.", |s| s.waiting as i64),
     ("catraca_validator_cached", "Answers that are kept.", |s| s.cached as i64),
@@ -38,6 +38,15 @@ const GAUGES: [Number<i64>; 4] = [
         "catraca_validator_breaker_open",
         "1 while the service is left alone, 2 while it is tried.",
         |s| open_of(s.breaker),
+    ),
+    (
+        "catraca_validator_breaker_forced",
+        "1 while a person has the breaker forced open, 2 while closed, else 0.",
+        |s| match s.breaker {
+            BreakerState::Closed | BreakerState::Open | BreakerState::HalfOpen => 0,
+            BreakerState::ForcedOpen => 1,
+            BreakerState::ForcedClosed => 2,
+        },
     ),
 ];
 
