@@ -146,8 +146,9 @@ fn every_subcommand_prints_safely() {
     case("blacklist status", &["blacklist", "status", "--addr", &addr, "--json"], 0);
     case("serve", &["serve", "--data-dir", &data, "--check-config"], 0);
     let http = node.http.to_string();
-    case("validators", &["validators", "--http", &http], 0);
-    case("validators", &["validators", "--http", &http, "--json"], 0);
+    // It has subcommands, and so is none by its own name.
+    nobody_reads(&["validators", "--http", &http], 0, || {});
+    nobody_reads(&["validators", "--http", &http, "--json"], 0, || {});
     case("stats", &["stats", "--addr", &addr], 0);
     case("stats", &["stats", "--addr", &addr, "--json"], 0);
     case("lookup", &["lookup", "order-1", "--addr", &addr], 0);
@@ -234,6 +235,13 @@ fn every_subcommand_prints_safely() {
     of_lists("policy lists import", &["import", "vip", &entries], 0);
     case("policy lists show", &["policy", "lists", "show", "--log", &data], 0);
     case("policy lists show", &["policy", "lists", "show", "vip", "--log", &data, "--json"], 0);
+    case("policy activate", &["policy", "activate", &asking, "--addr", &addr], 0);
+    let force = ["validators", "force", "v", "open", "--reason", "a test", "--author", "ana"];
+    let force = [&force[..], &["--addr", &addr]].concat();
+    case("validators force", &force, 0);
+    case("validators force", &[&force[..], &["--json"]].concat(), 0);
+    case("validators history", &["validators", "history", &data], 0);
+    case("validators history", &["validators", "history", &data, "--json"], 0);
     let exempt = ["policy", "exempt", "no-such-rule", &listed, "--end", "--addr", &addr];
     case("policy exempt", &exempt, 0);
     case("policy exempt", &[&exempt[..], &["--json"]].concat(), 0);

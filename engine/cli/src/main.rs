@@ -46,7 +46,7 @@ enum Command {
     Blacklist(commands::blacklist::Args),
     /// Check policies.
     Policy(commands::policy::Args),
-    /// Show how the services outside are that the policy asks.
+    /// Show how the services outside are that the policy asks, and force their breakers.
     Validators(commands::validators::Args),
     /// Answer validators as an invented service, well or badly.
     Provider(commands::provider::Args),

@@ -1,4 +1,8 @@
-//! `catraca validators`: how the services outside are that the policy in force asks, from the running node.
+//! `catraca validators`: how the services outside are that the policy in force asks, from the running node; and their
+//! breakers, forced by a person.
+
+mod force;
+mod history;
 
 use super::Outcome;
 use super::output::print;
@@ -20,14 +24,20 @@ const MAX_LEN: usize = 1 << 20;
 
 /// Arguments of `catraca validators`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Asks the node's HTTP port, where /metrics is too. Figures are of this run of the node, half a second old at most.
 
 Examples:
   catraca validators
   catraca validators --http 10.0.0.5:7402
-  catraca validators --json | jq '.validators[] | select(.status.breaker != \"closed\")'")]
+  catraca validators --json | jq '.validators[] | select(.status.breaker != \"closed\")'
+  catraca validators force cpf-status open --reason \"maintenance until 18:00\" --author ana"
+)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Where the node serves HTTP
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7402")]
     http: SocketAddr,
@@ -36,8 +46,23 @@ pub struct Args {
     json: bool,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    /// Have a validator left alone, or asked whatever happens, or leave that to its breaker again
+    #[command(after_help = force::EXAMPLES)]
+    Force(force::Args),
+    /// The breakers that were forced, by whom and why, out of a log
+    #[command(after_help = history::EXAMPLES)]
+    History(history::Args),
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
+    match &args.command {
+        Some(Command::Force(args)) => return force::run(args),
+        Some(Command::History(args)) => return history::run(args),
+        None => {}
+    }
     let text = ask(args.http)?;
     let unreadable = |what: String| {
         Failure::failed(format!("{} answers otherwise than a node: {what}", args.http))

@@ -18,6 +18,7 @@ mod warnings;
 
 pub(super) use diff::effect;
 pub(super) use file::sound;
+pub(super) use lists::{author, name, reason};
 pub(super) use warnings::say as say_warnings;
 
 use super::Outcome;

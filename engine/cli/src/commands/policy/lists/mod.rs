@@ -76,13 +76,14 @@ impl By {
     }
 }
 
-fn author(text: &str) -> Result<Author, String> {
+/// Who asks for something.
+pub fn author(text: &str) -> Result<Author, String> {
     Author::parse(text.trim())
         .ok_or_else(|| format!("an author has at most {MAX_AUTHOR_LEN} bytes, all visible"))
 }
 
-/// Why an entry is there.
-fn reason(text: &str) -> Result<ListReason, String> {
+/// Why something is asked for.
+pub fn reason(text: &str) -> Result<ListReason, String> {
     ListReason::parse(text.trim())
         .ok_or_else(|| format!("a reason has at most {MAX_LIST_REASON_LEN} bytes, all visible"))
 }
