@@ -1,25 +1,32 @@
 #!/usr/bin/env bash
-# The same job on catraca and on Redis, in alternation: two look-ups in a list of a million documents, an idempotency key, one durable
-# record, then the answer. Prints medians and ratios, and beside them what the machine itself takes for one durable write.
+# The same job on catraca and on others, in alternation. Prints medians and ratios, and beside them what the machine itself takes for
+# one durable write. First on Redis: two look-ups in a list of a million documents, an idempotency key, one durable record, then the answer.
+# Then on the stack that people build, a service in Python or Node with Redis and PostgreSQL: the same, and a validator is asked about the payer
+# unless its answer is cached.
 #
-#   ./scripts/bench-peers.sh                              five rounds of 10 s a shape, then a minute of open loop: about 10 minutes
-#   ./scripts/bench-peers.sh --rounds 1 --seconds 2 --open-seconds 5     a quick look
+#   ./scripts/bench-peers.sh                              five rounds of 10 s a shape, a minute of open loop, then three rounds: 20 minutes
+#   ./scripts/bench-peers.sh --rounds 1 --seconds 2 --open-seconds 5 --stack-rounds 1     a quick look
+#   ./scripts/bench-peers.sh --rounds 0                   without Redis alone
+#   ./scripts/bench-peers.sh --stack-rounds 0             without the stack
+#   ./scripts/bench-peers.sh --rounds 0 --worker node     the service of the stack in Node, which is faster
 #   ./scripts/bench-peers.sh --json bench.json            also as JSON, every round in it
 #
-# What is compared: catraca's one data core, and Redis's one thread, on processor 0; the load on processor 1, from one thread that
-# sleeps in epoll while it waits, for both. Redis runs with `appendonly yes`, `appendfsync always`, no snapshots, no rewriting of its
+# What is compared with Redis: catraca's one data core, and Redis's one thread, on processor 0; the load on processor 1, from one thread
+# that sleeps in epoll while it waits, for both. Redis runs with `appendonly yes`, `appendfsync always`, no snapshots, no rewriting of its
 # file while it is measured; its Lua script is in loadgen/examples/redis_load.rs. Both keep their files in one folder of this disk.
-# Every verdict of both is checked.
+# Every verdict of both is checked. What is compared with the stack is told in scripts/bench-peers/stack.sh.
 set -euo pipefail
 # shellcheck source=scripts/project.sh
 . "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+# shellcheck source=scripts/bench-peers/stack.sh
+. scripts/bench-peers/stack.sh
 
-rounds=5 seconds=10 open_seconds=60 json="" bin_dir="" documents=1000000
+rounds=5 seconds=10 open_seconds=60 stack_rounds=3 worker=python json="" bin_dir="" documents=1000000
 usage() {
-  echo "usage: bench-peers.sh [--rounds N] [--seconds S] [--open-seconds S, 0 for none] [--documents N] [--json FILE]" >&2
-  echo "                      [--bin-dir DIR  binaries that are built already]" >&2
+  echo "usage: bench-peers.sh [--rounds N, 0 for none] [--seconds S] [--open-seconds S, 0 for none] [--stack-rounds N, 0 for none]" >&2
+  echo "                      [--worker python|node] [--documents N] [--json FILE] [--bin-dir DIR  binaries that are built already]" >&2
   exit 2
 }
 while [ $# -gt 0 ]; do
@@ -28,6 +35,8 @@ while [ $# -gt 0 ]; do
     --rounds) rounds=$2 ;;
     --seconds) seconds=$2 ;;
     --open-seconds) open_seconds=$2 ;;
+    --stack-rounds) stack_rounds=$2 ;;
+    --worker) worker=$2 ;;
     --documents) documents=$2 ;;
     --json) from_caller "$2" && json=$path ;;
     --bin-dir) from_caller "$2" && bin_dir=$path ;;
@@ -35,6 +44,11 @@ while [ $# -gt 0 ]; do
   esac
   shift 2
 done
+
+[[ "$rounds" =~ ^[0-9]+$ && "$stack_rounds" =~ ^[0-9]+$ ]] || usage
+[[ "$worker" = python || "$worker" = node ]] || usage
+# wrk takes whole seconds only.
+[[ "$stack_rounds" -eq 0 || "$seconds" =~ ^[1-9][0-9]*$ ]] || usage
 
 heading "Setting up"
 setup bench
@@ -45,7 +59,9 @@ if [ -z "$bin_dir" ]; then
   bin_dir=$CARGO_TARGET_DIR/release
 fi
 catraca=$bin_dir/catraca loadgen=$bin_dir/catraca-loadgen redis_load=$bin_dir/examples/redis_load
-for program in "$catraca" "$loadgen" "$redis_load"; do
+programs=("$catraca" "$loadgen")
+[ "$rounds" -eq 0 ] || programs+=("$redis_load")
+for program in "${programs[@]}"; do
   [ -x "$program" ] || die "$program is missing: build it, or leave --bin-dir out"
 done
 
@@ -54,6 +70,7 @@ work=$(mktemp -d "$CARGO_TARGET_DIR/bench-peers.XXXXXX")
 node_pid="" redis_pid=""
 stop() {
   local pid
+  stop_stack
   for pid in $node_pid $redis_pid; do
     kill -TERM "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
@@ -66,27 +83,39 @@ trap 'exit 130' INT TERM
 heading "This machine"
 python3 scripts/bench-peers/machine.py "$work" "$work/machine.json"
 
-heading "Lists and servers"
+heading "The list"
 "$catraca" blacklist synth --entries "$documents" --seed 7 --out "$work/list.csv"
 "$catraca" blacklist build --source "plain=$work/list.csv" --out "$work/list.catraca" >/dev/null
-"$catraca" serve --data-dir "$work/node" --shards 1 --cores 0 --listen 127.0.0.1:0 --http 127.0.0.1:0 \
-  --blacklist "$work/list.catraca" 2>"$work/node.log" &
-node_pid=$!
+
+# start_node FOLDER: with the list.
+start_node() {
+  "$catraca" serve --data-dir "$1" --shards 1 --cores 0 --listen 127.0.0.1:0 --http 127.0.0.1:0 \
+    --blacklist "$work/list.catraca" 2>"$1.log" &
+  node_pid=$! node_log=$1.log
+  node_addr=$(ready_field listen)
+  node_http=$(ready_field http)
+}
 # Waits for the line that says so, and prints a field of it.
 ready_field() {
   local tries
   for ((tries = 0; tries < 600; tries++)); do
-    kill -0 "$node_pid" 2>/dev/null || { cat "$work/node.log" >&2; die "the node did not start"; }
-    if python3 scripts/bench-peers/ready.py "$work/node.log" "$1"; then return 0; fi
+    kill -0 "$node_pid" 2>/dev/null || { cat "$node_log" >&2; die "the node did not start"; }
+    if python3 scripts/bench-peers/ready.py "$node_log" "$1"; then return 0; fi
     sleep 0.1
   done
-  die "the node was not ready after a minute: $work/node.log"
+  die "the node was not ready after a minute: $node_log"
 }
-node_addr=$(ready_field listen)
-node_http=$(ready_field http)
+stop_node() {
+  local status=0
+  kill -TERM "$node_pid"
+  wait "$node_pid" || status=$?
+  node_pid=""
+  [ "$status" -eq 0 ] || { tail -n 3 "$node_log" >&2; die "the node ended with status $status"; }
+}
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
 
-mkdir "$work/redis"
-redis_port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 start_redis() {
   taskset -c 0 redis-server --bind 127.0.0.1 --port "$redis_port" --dir "$work/redis" --daemonize no --save "" \
     --appendonly yes --appendfsync "$1" --auto-aof-rewrite-percentage 0 --logfile "$work/redis.log" &
@@ -100,10 +129,6 @@ start_redis() {
   cat "$work/redis.log" >&2
   die "redis-server did not start"
 }
-start_redis always
-"$redis_load" --addr "127.0.0.1:$redis_port" --list "$work/list.csv" --load
-[ "$(redis-cli -p "$redis_port" config get appendfsync | tail -n 1)" = always ] || die "redis-server does not sync always"
-echo "catraca on $node_addr, $(redis-server --version | cut -d ' ' -f 1-3) on port $redis_port"
 
 # Both must have come to rest: the node prepares segments of its log ahead, Redis frees memory.
 settle() {
@@ -120,39 +145,49 @@ run_redis() {
     --list "$work/list.csv" --listed-share 0.01 >"$work/run-$1x$2-redis-$3.json" 2>"$work/out" || { cat "$work/out" >&2; die "Redis's run failed"; }
 }
 
-heading "Closed loop: $rounds rounds of $seconds s a shape, in alternation"
-for ((round = 1; round <= rounds; round++)); do
-  for shape in "4 512" "256 1" "64 1" "16 1" "1 1"; do
-    # shellcheck disable=SC2086
-    set -- $shape
-    # Who begins changes, so that neither always follows the other.
-    if ((round % 2)); then
-      run_catraca "$1" "$2" "$round"
-      run_redis "$1" "$2" "$round"
-    else
-      run_redis "$1" "$2" "$round"
-      run_catraca "$1" "$2" "$round"
-    fi
-    python3 scripts/bench-peers/table.py round "$work" "$1x$2" "$round"
+compare_redis() {
+  local round shape rate
+  start_node "$work/node"
+  mkdir "$work/redis"
+  redis_port=$(free_port)
+  start_redis always
+  "$redis_load" --addr "127.0.0.1:$redis_port" --list "$work/list.csv" --load
+  [ "$(redis-cli -p "$redis_port" config get appendfsync | tail -n 1)" = always ] || die "redis-server does not sync always"
+  echo "catraca on $node_addr, $(redis-server --version | cut -d ' ' -f 1-3) on port $redis_port"
+
+  heading "Closed loop: $rounds rounds of $seconds s a shape, in alternation"
+  for ((round = 1; round <= rounds; round++)); do
+    for shape in "4 512" "256 1" "64 1" "16 1" "1 1"; do
+      # shellcheck disable=SC2086
+      set -- $shape
+      # Who begins changes, so that neither always follows the other.
+      if ((round % 2)); then
+        run_catraca "$1" "$2" "$round"
+        run_redis "$1" "$2" "$round"
+      else
+        run_redis "$1" "$2" "$round"
+        run_catraca "$1" "$2" "$round"
+      fi
+      python3 scripts/bench-peers/table.py round "$work" "$1x$2" "$round"
+    done
   done
-done
 
-if [ "$open_seconds" != 0 ]; then
-  rate=$(python3 scripts/bench-peers/table.py half "$work" 4x512)
-  heading "Open loop: $rate a second for $open_seconds s, half of what the closed loop reached"
-  settle
-  "$loadgen" --addr "$node_addr" --connections 16 --rate "$rate" --seconds "$open_seconds" --warmup 2 --core 1 --list "$work/list.csv" \
-    --listed-share 0.01 --verify --json "$work/open.json" >"$work/out" 2>&1 || { cat "$work/out" >&2; die "the open loop failed"; }
-fi
-curl -sSf "http://$node_http/metrics" >"$work/metrics"
+  if [ "$open_seconds" != 0 ]; then
+    rate=$(python3 scripts/bench-peers/table.py half "$work" 4x512)
+    heading "Open loop: $rate a second for $open_seconds s, half of what the closed loop reached"
+    settle
+    "$loadgen" --addr "$node_addr" --connections 16 --rate "$rate" --seconds "$open_seconds" --warmup 2 --core 1 --list "$work/list.csv" \
+      --listed-share 0.01 --verify --json "$work/open.json" >"$work/out" 2>&1 || { cat "$work/out" >&2; die "the open loop failed"; }
+  fi
+  curl -sSf "http://$node_http/metrics" >"$work/metrics"
+  stop_node
+  kill -TERM "$redis_pid"
+  wait "$redis_pid" || true
+  redis_pid=""
+}
 
-kill -TERM "$node_pid"
-if wait "$node_pid"; then node_status=0; else node_status=$?; fi
-node_pid=""
-[ "$node_status" -eq 0 ] || { tail -n 3 "$work/node.log" >&2; die "the node ended with status $node_status"; }
-kill -TERM "$redis_pid"
-wait "$redis_pid" || true
-redis_pid=""
+[ "$rounds" -eq 0 ] || compare_redis
+[ "$stack_rounds" -eq 0 ] || compare_stack
 
 heading "Medians"
 python3 scripts/bench-peers/table.py result "$work" "$work/result.json"

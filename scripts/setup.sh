@@ -50,21 +50,40 @@ apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
-# Packages of Debian: each is named with the command or file that shows that it is there.
+# The Python that Debian's packages are for, and PostgreSQL's own programs, which Debian keeps out of PATH: the newest ones.
+find_stack() {
+  local place
+  for place in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
+    export PATH="$PATH:$place"
+  done
+  debian_python=/usr/bin/python3
+  # Whoever's is first in PATH, where it has them.
+  if python3 -c "import aiohttp, asyncpg, redis, uvicorn" 2>/dev/null; then debian_python=python3; fi
+}
+
+# Packages of Debian: each is named with the command, file or module of Python that shows that it is there.
 install_packages() {
+  local package
   local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
     # Redis is the cache of validators' answers that nodes share.
     tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server") ;;
-    bench) wanted+=("redis-server:redis-server" "util-linux:taskset") ;;
+    bench)
+      find_stack
+      wanted+=("redis-server:redis-server" "util-linux:taskset" "util-linux:setpriv" "postgresql:initdb" "wrk:wrk")
+      for package in aiohttp asyncpg hiredis httptools redis uvicorn uvloop; do
+        wanted+=("python3-$package:import $package")
+      done
+      ;;
   esac
-  local missing=() pair package sign
+  local missing=() pair sign
   for pair in "${wanted[@]}"; do
     package=${pair%%:*} sign=${pair#*:}
     case "$sign" in
       /*) [ -e "$sign" ] || missing+=("$package") ;;
+      "import "*) "$debian_python" -c "$sign" 2>/dev/null || missing+=("$package") ;;
       *) command -v "$sign" >/dev/null 2>&1 || missing+=("$package") ;;
     esac
   done
@@ -74,10 +93,10 @@ install_packages() {
   command -v apt-get >/dev/null 2>&1 || die "missing: ${missing[*]}. There is no apt-get here: install them your system's way"
   echo "setup: installing the packages ${missing[*]}"
   as_root apt-get update -q
-  # Debian starts a service that it installs, now and whenever the machine starts. Neither is wanted of these: the comparison starts a
-  # Redis of its own, and of Prometheus only promtool is used.
+  # Debian starts a service that it installs, now and whenever the machine starts. None is wanted of these: the comparison starts a
+  # Redis and a PostgreSQL of its own, and of Prometheus only promtool is used.
   local service services=() status=0
-  for service in redis-server prometheus; do
+  for service in redis-server postgresql prometheus; do
     [[ " ${missing[*]} " == *" $service "* ]] && services+=("$service")
   done
   if [ "${#services[@]}" -eq 0 ] || [ -e /usr/sbin/policy-rc.d ]; then

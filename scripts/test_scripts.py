@@ -6,6 +6,7 @@ fake cargo makes fake programs where the real one would. So it shows whether a s
 CARGO_TARGET_DIR says and wherever the caller stands.
 """
 
+import json
 import os
 import pathlib
 import shlex
@@ -46,7 +47,8 @@ until_told() {
   wait
 }
 report='{"rate": 1, "seconds": 1, "connections": 1, "sent": 9, "answered": 9, "resent": 0, "unsent": 0, "throughput_per_s": 5,
-  "latency_us": {"p50": 1, "p99": 1, "p99_9": 1, "max": 1}, "service_us": {}, "late_sends": 0, "late_threshold_us": 1,
+  "latency_us": {"p50": 1, "p99": 1, "p99_9": 1, "max": 1}, "service_us": {},
+  "verdicts": {}, "sources": {"cache": 1, "validator": 1}, "late_sends": 0, "late_threshold_us": 1,
   "max_lateness_us": 1, "errors": {}, "violations": {}, "failure": null}'
 
 name=${0##*/}
@@ -70,6 +72,14 @@ case "$name $*" in
     ;;
   "catraca blacklist synth"*) printf 'document,since,until\nx,,\n' >"$(option --out "$@")" ;;
   "catraca blacklist build"*) : >"$(option --out "$@")" ;;
+  "catraca provider"*) until_told "provider listens on http://127.0.0.1:3" 1 ;;
+  "postgres --version") echo "postgres (PostgreSQL) 0" ;;
+  "postgres"*) until_told ready 2 ;;
+  "psql"*) echo on ;;
+  "setpriv"*) exec "${@:7}" ;;
+  "wrk"*) echo "$report" >"$STACK_OUT" ;;
+  "python3"*stack_worker*) until_told ready 2 ;;
+  "python3 -c import "*) if [[ "$2" == *socket* ]]; then exec "$FAKE_PYTHON" "$@"; fi ;;
   "catraca serve"*) until_told '{"fields": {"message": "ready", "listen": "127.0.0.1:1", "http": "127.0.0.1:2"}}' 2 ;;
   "catraca log verify"*) echo '{"sound": true, "records": 1000000, "streams": [{"state": "clean"}]}' ;;
   "catraca-loadgen"*)
@@ -87,6 +97,8 @@ case "$name $*" in
   "redis-server --version") echo "Redis server v=0" ;;
   "redis-server"*) until_told ready 1 ;;
   "redis-cli"*ping) echo PONG ;;
+  "redis-cli"*--pipe) cat >/dev/null ;;
+  "redis-cli"*scard*) echo 1 ;;
   "redis-cli"*) printf 'appendfsync\nalways\n' ;;
   "curl"*) echo "catraca_deadlines_missed_total 0" ;;
   "nproc"*) echo 2 ;;
@@ -100,11 +112,11 @@ case "$name $*" in
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " python3 shellcheck ruff cargo-nextest cargo-deny cargo-machete").split()
+         " initdb postgres psql setpriv chown wrk python3 shellcheck ruff cargo-nextest cargo-deny cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
 SCRIPTS = {
-    "bench-peers.sh": (["--rounds", "1", "--seconds", "1", "--open-seconds", "1", "--json", "my figures.json"],
+    "bench-peers.sh": (["--rounds", "1", "--seconds", "1", "--open-seconds", "1", "--stack-rounds", "1", "--json", "my figures.json"],
                        {"catraca", "catraca-loadgen", "redis_load"}),
     "bench-zen.sh": ([], {"catraca-bench-zen"}),
     "demo.sh": (["--data-dir", "my demo"], {"catraca"}),
@@ -228,7 +240,9 @@ class Scripts(unittest.TestCase):
 
     def test_the_comparison_leaves_its_figures_where_its_caller_stands(self):
         for _, folder, _, _ in self.ways("bench-peers.sh"):
-            self.assertIn("throughput_ratio", (folder / "my figures.json").read_text())
+            figures = json.loads((folder / "my figures.json").read_text())
+            for shapes in (figures["shapes"], figures["stack_shapes"]):
+                self.assertEqual({shape["throughput_ratio"] for shape in shapes.values()}, {1})
 
     def test_fuzzing_builds_and_learns_in_the_target_folder(self):
         for _, _, target, calls in self.ways("fuzz.sh"):
