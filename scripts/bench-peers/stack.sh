@@ -118,11 +118,12 @@ start_stack_redis() {
 # Debian has the modules of both; another Node than Debian's finds them where NODE_PATH says.
 find_worker() {
   worker_command=("$debian_python" scripts/bench-peers/stack_worker.py)
+  worker_version=$("$debian_python" --version)
   if [ "$worker" = node ]; then
     worker_command=(node scripts/bench-peers/stack_worker.js)
+    worker_version="Node $(node --version)"
     node -e 'require("pg"); require("redis")' || die "Node's pg and redis are missing: install nodejs, node-pg and node-redis, or set NODE_PATH"
   fi
-  worker_version=$("${worker_command[0]}" --version)
 }
 
 start_workers() {
@@ -171,7 +172,7 @@ compare_stack() {
   start_postgres
   start_stack_redis
   start_workers
-  echo "catraca on $node_addr; $stack_workers worker in $worker $worker_version, $(redis-server --version | cut -d ' ' -f 1-3)," \
+  echo "catraca on $node_addr; $stack_workers worker in $worker_version, $(redis-server --version | cut -d ' ' -f 1-3)," \
     "$(postgres --version)"
 
   # Each answer that is to be cached is asked for before: everybody pays a few times.

@@ -103,9 +103,10 @@ def cached_share(folder, shape, system, reports):
         cached = asked = 0
         for after in glob.glob(os.path.join(folder, f"run-{shape}-{system}-*.after")):
             before = after.removesuffix("after") + "before"
-            names = ("catraca_validators_core_cache_hits_total", "catraca_validators_parked_total")
-            hits, parked = (metric(after, name) - metric(before, name) for name in names)
-            cached, asked = cached + hits, asked + parked
+            names = ("validators_core_cache_hits", "validators_parked", "validator_attempts")
+            hits, parked, attempts = (metric(after, f"catraca_{name}_total") - metric(before, f"catraca_{name}_total") for name in names)
+            # Payments also wait for the cache that cores share, but only where the core's own has no answer.
+            cached, asked = cached + hits + parked - attempts, asked + attempts
     return cached / max(cached + asked, 1)
 
 
