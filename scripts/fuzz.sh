@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes what takes bytes from outside: sessions, logs, snapshots, lists, proofs, replication, policies, windows, named lists (tests/src/fuzz), as many targets at a
+# Fuzzes what takes bytes from outside: sessions, logs, snapshots, lists, proofs, replication, policies, windows, named lists, who was asked (tests/src/fuzz), as many targets at a
 # time as there are processors. Sets up what is missing, a nightly compiler and cargo-fuzz among it.
 #
 #   ./scripts/fuzz.sh 60            all targets, 60 seconds each

@@ -75,6 +75,11 @@ fn named_lists() {
 }
 
 #[test]
+fn validators() {
+    kept_and_made_inputs_hold("validators");
+}
+
+#[test]
 fn windows() {
     kept_and_made_inputs_hold("windows");
 }

@@ -19,6 +19,7 @@ mod proof;
 mod replication;
 mod session;
 mod snapshot;
+mod validators;
 mod windows;
 
 /// Something to fuzz.
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "replication", body: replication::body, mutations: 1_500 },
     Target { name: "session", body: session::body, mutations: 300 },
     Target { name: "snapshot", body: snapshot::body, mutations: 1_500 },
+    Target { name: "validators", body: validators::body, mutations: 3_000 },
     Target { name: "windows", body: windows::body, mutations: 1_500 },
 ];
 
