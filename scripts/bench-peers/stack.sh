@@ -3,7 +3,7 @@
 # Python or Node with Redis and PostgreSQL (stack_worker.py, stack_worker.js). Uses that script's variables.
 #
 # The provider of the validator's answers and the load are on processor 1, for both. Catraca's data core is on processor 0, and its other
-# threads where the system puts them; the stack has both processors. Each worker has a port of its own, and the load keeps as many
+# threads are on processor 1; the stack has both processors. Each worker has a port of its own, and the load keeps as many
 # connections to each: a balancer in front of them that costs nothing.
 
 # One worker: with two or three, what runs on the two processors gets no more done. And its connections to PostgreSQL.
