@@ -9,6 +9,7 @@ use catraca_tests::services::{
     Provider, Redis, SUSPENDED, asked, decide, policy_text, replays, validators,
 };
 use catraca_wire::frame::{ClusterRequest, VERDICT_DEGRADED, Verdict};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -232,6 +233,56 @@ fn something_that_is_no_redis_costs_some_milliseconds() {
         node.stop();
         replays(&data);
     }
+}
+
+/// An authority, and a certificate of 127.0.0.1 by it, as files.
+fn certificates(dir: &Path) -> [String; 3] {
+    let authority_key = KeyPair::generate().expect("a key");
+    let mut authority = CertificateParams::new(Vec::new()).expect("no names");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = authority.self_signed(&authority_key).expect("signed");
+    let key = KeyPair::generate().expect("a key");
+    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let server = server.signed_by(&key, &Issuer::new(authority, authority_key)).expect("signed");
+    let files =
+        [("ca.pem", ca.pem()), ("cert.pem", server.pem()), ("key.pem", key.serialize_pem())];
+    files.map(|(name, text)| write(dir, name, &text).display().to_string())
+}
+
+#[test]
+fn over_tls_it_is_who_its_authority_says() {
+    let dir = folder();
+    let service = Provider::start(dir.path(), free_address(), "");
+    let policy = write(dir.path(), "policy.toml", &policy_text(service.address, CACHE));
+    let [ca, cert, key] = certificates(dir.path());
+    let address = free_address();
+    let port = address.port().to_string();
+    let tls = ["--port", "0", "--tls-port", &port, "--tls-auth-clients", "no"];
+    let files = ["--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let redis = Redis::start(dir.path(), address, &[&tls[..], &files[..]].concat())
+        .with_cli(&["--tls", "--insecure"]);
+    let start = |name: &str, ca: &str| {
+        let node = Setup::new(&dir.path().join(name))
+            .set("redis_url", format!("rediss://{address}/0"))
+            .set("redis_ca_file", ca)
+            .set("redis_timeout_ms", 100)
+            .start();
+        activate(&node, &policy);
+        node
+    };
+    let node = start("sound", &ca);
+    decide_all(&node, 100, 1);
+    node.wait_until("its answer is there", |_| redis.names().len() == 1);
+    node.stop();
+    // Another authority knows nobody there.
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir(&foreign).expect("made");
+    let [other_ca, ..] = certificates(&foreign);
+    let node = start("foreign", &other_ca);
+    decide_all(&node, 200, 12);
+    node.wait_until("it is left alone", |node| shared(node)["opened"].as_u64() >= Some(1));
+    assert_eq!(redis.names().len(), 1);
+    node.stop();
 }
 
 /// Starts a node that must refuse, and gives what it says.

@@ -87,11 +87,12 @@ fn a_breaker_that_is_forced_open_stays_so_until_it_is_taken_back_and_is_logged()
     assert_eq!(forced(&node, "auto"), (json!("forced_open"), json!("closed")));
     assert_eq!(decide(&node, "after", SUSPENDED, 10_000).verdict, Verdict::Deny);
     assert_eq!(forced(&node, "open"), (json!("closed"), json!("forced_open")));
-    // One that asks it otherwise.
+    // One that asks it otherwise: what was said of it holds.
     let otherwise = text.replace("timeout_ms = 300", "timeout_ms = 350");
     activate(&node, &write(dir.path(), "otherwise.toml", &otherwise));
-    assert_eq!(breaker(&node), "closed");
-    assert_eq!(forced(&node, "open"), (json!("closed"), json!("forced_open")));
+    assert_eq!(breaker(&node), "forced_open");
+    left_alone(&node, "forced-4", 4);
+    assert_eq!(forced(&node, "open"), (json!("forced_open"), json!("forced_open")));
     let said = node.stop();
     assert!(said.contains("is forced by command") && said.contains("WARN"), "{said}");
     // A start begins without it.

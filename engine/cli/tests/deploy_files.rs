@@ -136,6 +136,8 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_validator_no_answer_total",
         "catraca_validator_shared_breaker_open",
         "catraca_validator_shared_puts_total",
+        "catraca_validator_shared_failures_total",
+        "catraca_validator_shared_timeouts_total",
     ]);
     known.extend([
         "catraca_log_segments_packed_total",

@@ -115,8 +115,8 @@ pub struct Config {
     pub redis_url: Option<String>,
     /// File whose first line is the password of that Redis.
     pub redis_password_file: Option<PathBuf>,
-    /// File with certificates of authorities, PEM, that are trusted instead of the system's for
-    /// `rediss://`.
+    /// File with certificates of the authorities that are trusted, PEM: of `rediss://`, which needs
+    /// it.
     pub redis_ca_file: Option<PathBuf>,
     /// How long a look into it may take, milliseconds.
     pub redis_timeout_ms: u64,

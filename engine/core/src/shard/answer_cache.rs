@@ -40,13 +40,14 @@ pub(super) struct Kept {
 impl Entry {
     /// It is taken.
     #[inline]
-    const fn take(&mut self, now_ns: u64) -> Kept {
+    const fn take(&mut self, now_ns: u64, may_ask: bool) -> Kept {
         let Self { answer, good_until_ns, given_ns, of, .. } = *self;
         let hits = of & HITS;
         let is_counted = hits < HOT_HITS as u64;
         let left_ns = good_until_ns.saturating_sub(now_ns);
         let life_ns = good_until_ns.wrapping_sub(given_ns);
-        let is_ending = hits == HOT_HITS as u64 && left_ns <= life_ns / 100 * REFRESH_PERCENT;
+        let is_ending =
+            may_ask && hits == HOT_HITS as u64 && left_ns <= life_ns / 100 * REFRESH_PERCENT;
         if is_counted {
             self.of += 1;
         } else if is_ending {
@@ -77,16 +78,23 @@ impl AnswerCache {
         (self.turn << 8 | validator as u64) << HITS.count_ones()
     }
 
-    /// Takes an answer that is good still.
+    /// Takes an answer that is good still. Whether one that is about to end may be asked for anew is said by the caller:
+    /// then it is marked.
     #[inline]
-    pub fn take(&mut self, validator: usize, key: u128, now_ns: u64) -> Option<Kept> {
+    pub fn take(
+        &mut self,
+        validator: usize,
+        key: u128,
+        now_ns: u64,
+        may_ask: bool,
+    ) -> Option<Kept> {
         let (words, of) = (words(key), self.of(validator));
         let entries = self.entries.as_mut()?;
         let is_it = |entry: &&mut Entry| {
             entry.key == words && entry.of & !HITS == of && entry.good_until_ns > now_ns
         };
         let entry = entries[first(key)..][..WAYS].iter_mut().find(is_it)?;
-        Some(entry.take(now_ns))
+        Some(entry.take(now_ns, may_ask))
     }
 
     /// An answer was given, so many nanoseconds ago, and is good until a time: in the place of that which ends first.
@@ -124,7 +132,7 @@ mod tests {
     use super::*;
 
     fn find(cache: &mut AnswerCache, validator: usize, key: u128, now: u64) -> Option<(i64, u64)> {
-        cache.take(validator, key, now).map(|kept| (kept.answer, kept.age_ns))
+        cache.take(validator, key, now, true).map(|kept| (kept.answer, kept.age_ns))
     }
 
     #[test]
@@ -164,17 +172,20 @@ mod tests {
     fn a_hot_answer_that_ends_soon_is_asked_for_once() {
         let mut cache = AnswerCache::default();
         cache.prepare();
-        let mut endings = |hits: usize, at_ns: u64| {
+        let mut endings = |hits: usize, at_ns: u64, may_ask: bool| {
             cache.fill(0, 1, 5, (1_000, 2_000));
             for _ in 0..hits {
-                assert!(!cache.take(0, 1, 1_500).expect("it is good").is_ending);
+                assert!(!cache.take(0, 1, 1_500, true).expect("it is good").is_ending);
             }
-            (0..3).filter(|_| cache.take(0, 1, at_ns).expect("it is good").is_ending).count()
+            (0..3)
+                .filter(|_| cache.take(0, 1, at_ns, may_ask).expect("it is good").is_ending)
+                .count()
         };
         let hot = HOT_HITS as usize;
-        assert_eq!(endings(hot, 1_899), 0, "it is good for long yet");
-        assert_eq!(endings(hot, 1_900), 1);
-        assert_eq!(endings(100, 1_999), 1);
-        assert_eq!(endings(0, 1_950), 0, "it becomes hot by the last one only");
+        assert_eq!(endings(hot, 1_899, true), 0, "it is good for long yet");
+        assert_eq!(endings(hot, 1_900, true), 1);
+        assert_eq!(endings(hot, 1_900, false), 0, "there is no room to ask");
+        assert_eq!(endings(100, 1_999, true), 1);
+        assert_eq!(endings(0, 1_950, true), 0, "it becomes hot by the last one only");
     }
 }

@@ -165,23 +165,26 @@ impl<B: BlockMemory> Shard<B> {
             keys[at] = self.named.question(validator, transaction, prepared.payer, prepared.payee);
             // Its windows may ask for a validator that they did not ask for before it waited.
             let came = candidate.came.filter(|(_, known)| known >> at & 1 == 1);
-            match (came, self.answer_cache.take(at, keys[at], now.mono_ns)) {
-                (Some((came, _)), _) => all[at] = came[at],
-                (None, Some(Kept { answer, age_ns, is_ending })) => {
-                    self.counters.validators_cached += 1;
-                    if is_ending && self.asks_out.len() < MAX_ASKS_OUT {
-                        self.asks_out.push_back(question(None, (at, keys[at]), now.mono_ns));
-                    }
-                    let state = AnswerState::Cached;
-                    let age_ms = u32::try_from(age_ns / 1_000_000).unwrap_or(u32::MAX);
-                    let nothing = Came::nothing(NoAnswer::Answered, 0);
-                    all[at] = Came { answer, state, age_ms, source: AnswerSource::Core, ..nothing };
-                }
-                (None, None) => {
-                    owed |= 1 << at;
-                    wait_ms = wait_ms.max(validator.wait_ms);
-                }
+            if let Some((came, _)) = came {
+                all[at] = came[at];
+                continue;
             }
+            // Half of the room is for those that wait.
+            let may_ask = self.asks_out.len() < MAX_ASKS_OUT / 2;
+            let kept = self.answer_cache.take(at, keys[at], now.mono_ns, may_ask);
+            let Some(Kept { answer, age_ns, is_ending }) = kept else {
+                owed |= 1 << at;
+                wait_ms = wait_ms.max(validator.wait_ms);
+                continue;
+            };
+            self.counters.validators_cached += 1;
+            if is_ending {
+                self.asks_out.push_back(question(None, (at, keys[at]), now.mono_ns));
+            }
+            let state = AnswerState::Cached;
+            let age_ms = u32::try_from(age_ns / 1_000_000).unwrap_or(u32::MAX);
+            let nothing = Came::nothing(NoAnswer::Answered, 0);
+            all[at] = Came { answer, state, age_ms, source: AnswerSource::Core, ..nothing };
         }
         if owed != 0 {
             let budget_ns = received.deadline_ns.saturating_sub(received.received_ns);

@@ -5,13 +5,13 @@ mod looking;
 mod starting;
 
 use super::breaker::Breaker;
-use super::cache::{Cache, Found};
+use super::cache::Cache;
 use super::chance::Chance;
 use super::flight::{Flight, Phase, UnderWay, Waiter};
 use super::latency::Latency;
 use super::messages::{
-    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, LookId, Looked, Outcome,
-    Question, Status, Why,
+    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Found, LookId, Looked,
+    Outcome, Question, Status, Why,
 };
 use super::rate::{Rate, RetryBudget};
 use super::settings::Settings;
@@ -131,12 +131,23 @@ impl Asker {
     /// A cache in front of this one has taken an answer [`HOT_HITS`](super::HOT_HITS) times, and is in the last
     /// [`REFRESH_PERCENT`](super::REFRESH_PERCENT) of its time: it may be asked for anew, as for a question of this
     /// token. Nothing is replied; the attempt is among the effects, and what it comes to is in [`Effect::Fill`].
-    pub fn keep_warm(&mut self, key: u128, token: u64, now_ns: u64, effects: &mut Vec<Effect>) {
+    ///
+    /// # Returns
+    /// An answer that is good for longer: another cache has had it asked for.
+    pub fn keep_warm(
+        &mut self,
+        key: u128,
+        token: u64,
+        now_ns: u64,
+        effects: &mut Vec<Effect>,
+    ) -> Option<Found> {
         self.pass(now_ns, effects);
-        if !self.is_stopped {
-            self.cache.hot(key, self.now_ns);
-            self.refresh(key, token, effects);
+        if self.is_stopped {
+            return None;
         }
+        self.cache.hot(key, self.now_ns);
+        self.refresh(key, token, effects);
+        self.cache.newer(key, self.now_ns)
     }
 
     /// What an attempt came to. One that was cancelled, or that is not known, is nothing.
@@ -193,6 +204,15 @@ impl Asker {
         let change = self.breaker.force(forced);
         self.changed(change, effects);
         self.pass(now_ns, effects);
+    }
+
+    /// What a person has said of the breaker, if it holds.
+    pub fn forced(&self) -> Option<Forced> {
+        match self.breaker.state() {
+            BreakerState::ForcedOpen => Some(Forced::Open),
+            BreakerState::ForcedClosed => Some(Forced::Closed),
+            BreakerState::Closed | BreakerState::Open | BreakerState::HalfOpen => None,
+        }
     }
 
     /// How it stands.

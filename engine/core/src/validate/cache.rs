@@ -7,7 +7,7 @@
 
 use super::chance::Chance;
 use super::kept::Kept;
-use super::messages::{SharedAnswer, Why};
+use super::messages::{Found, SharedAnswer, Why};
 use super::settings::Caching;
 
 const MS: u64 = 1_000_000;
@@ -29,18 +29,10 @@ struct Entry {
     kept_ns: u64,
     was_old_ns: u64,
     good_until_ns: u64,
-    /// From when on it may be asked for anew.
-    refresh_ns: u64,
+    /// How long before that end it may be asked for anew: once.
+    last_ns: u64,
+    was_asked_for: bool,
     hits: u32,
-}
-
-/// An answer that was kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
-    pub answer: i64,
-    pub age_ns: u64,
-    /// 0 where it is stale.
-    pub good_for_ns: u64,
 }
 
 /// What is kept of a validator.
@@ -85,8 +77,17 @@ impl Cache {
     pub fn wants_refresh(&self, key: u128, now_ns: u64) -> bool {
         let entry = self.answers.get(key, now_ns);
         entry.is_some_and(|entry| {
-            entry.hits >= HOT_HITS && (entry.refresh_ns..entry.good_until_ns).contains(&now_ns)
+            let left_ns = entry.good_until_ns.saturating_sub(now_ns);
+            let is_last = left_ns > 0 && left_ns <= entry.last_ns;
+            entry.hits >= HOT_HITS && is_last && !entry.was_asked_for
         })
+    }
+
+    /// An answer that is good, and not about to end.
+    pub fn newer(&self, key: u128, now_ns: u64) -> Option<Found> {
+        let entry = self.answers.get(key, now_ns)?;
+        let ends_ns = entry.good_until_ns - entry.last_ns.min(entry.good_until_ns);
+        (now_ns < ends_ns).then(|| entry.found(now_ns))
     }
 
     /// It is hot elsewhere.
@@ -99,7 +100,7 @@ impl Cache {
     /// It is asked for anew: that is done once.
     pub fn refreshing(&mut self, key: u128, now_ns: u64) {
         if let Some(entry) = self.answers.get_mut(key, now_ns) {
-            entry.refresh_ns = u64::MAX;
+            entry.was_asked_for = true;
         }
     }
 
@@ -125,7 +126,8 @@ impl Cache {
                 kept_ns: now_ns,
                 was_old_ns: 0,
                 good_until_ns,
-                refresh_ns: good_until_ns - good_for_ns / 100 * REFRESH_PERCENT,
+                last_ns: good_for_ns / 100 * REFRESH_PERCENT,
+                was_asked_for: false,
                 hits: 0,
             };
             let end_ns = good_until_ns.saturating_add(stale_for_ns);
@@ -143,16 +145,7 @@ impl Cache {
 
     /// An answer that somebody else has put where nodes share them. It is good, and better than none, no longer than
     /// one that came here; and what came here later stays.
-    ///
-    /// # Returns
-    /// It, if it is good.
-    pub fn take_over(
-        &mut self,
-        key: u128,
-        shared: SharedAnswer,
-        is_negative: bool,
-        now_ns: u64,
-    ) -> Option<Found> {
+    pub fn take_over(&mut self, key: u128, shared: SharedAnswer, is_negative: bool, now_ns: u64) {
         let SharedAnswer { answer, age_ns, .. } = shared;
         let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
         let own_ns = u64::from(good_s) * 1_000 * MS;
@@ -162,20 +155,19 @@ impl Cache {
             .min((own_ns + own_stale_ns).saturating_sub(age_ns));
         let own = self.answers.get(key, now_ns).map(|own| own.found(now_ns));
         if end_ns == 0 || own.is_some_and(|own| own.age_ns <= age_ns) {
-            return None;
+            return;
         }
         let good_until_ns = now_ns.saturating_add(good_for_ns);
-        let refresh_ns = good_until_ns - (own_ns / 100 * REFRESH_PERCENT).min(good_until_ns);
         let entry = Entry {
             answer,
             kept_ns: now_ns,
             was_old_ns: age_ns,
             good_until_ns,
-            refresh_ns,
+            last_ns: own_ns / 100 * REFRESH_PERCENT,
+            was_asked_for: false,
             hits: 0,
         };
         self.answers.put(key, now_ns.saturating_add(end_ns), entry, now_ns);
-        (good_for_ns > 0).then_some(Found { answer, age_ns, good_for_ns })
     }
 
     /// There was no answer.

@@ -30,6 +30,17 @@ pub enum Looked {
     Failed,
 }
 
+/// An answer that is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The answer.
+    pub answer: i64,
+    /// How old it is.
+    pub age_ns: u64,
+    /// How long it is good yet; 0 where it is stale.
+    pub good_for_ns: u64,
+}
+
 /// An answer in the cache that nodes share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SharedAnswer {

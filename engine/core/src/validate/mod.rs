@@ -5,14 +5,14 @@
 //! ```text
 //! ask ──► a good answer is kept? ─ yes ──────────────────────► Reply
 //!           │ no
+//!         Look ─ the cache that nodes share has a good one ──► Reply
+//!           │ it has none, is too slow, fails, is left alone
 //!         breaker ─ open, or its probes are under way ───────► Reply: stale, or why not
 //!           │
 //!         its key has a flight? ─ yes ─► joins it
 //!           │ no
 //!         there was no answer a moment ago? ─ yes ───────────► Reply: stale, or why not
 //!           │ no
-//!         Look ─ the cache that nodes share has a good one ──► Reply
-//!           │ it has none, is too slow, fails, is left alone
 //!         fits before the deadline? ─ no ────────────────────► Reply: stale, or why not
 //!           │ yes
 //!         place and token? ─ no ─► queue ─ full, or too late ► Reply: stale, or why not
@@ -57,8 +57,8 @@ mod tests;
 pub use asker::{Asker, MAX_WAITING};
 pub use cache::{HOT_HITS, MAX_ANSWERS, MAX_ERRORS, REFRESH_PERCENT};
 pub use messages::{
-    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, LookId, Looked, Outcome,
-    Question, Reply, SharedAnswer, SharedCounters, SharedStatus, Source, Status, Why,
+    AttemptId, BreakerChange, BreakerState, Counters, Effect, Forced, Found, LookId, Looked,
+    Outcome, Question, Reply, SharedAnswer, SharedCounters, SharedStatus, Source, Status, Why,
 };
 pub use settings::{BreakerSettings, Caching, Limits, Settings, SharedSettings};
 pub use shared::MAX_LOOKS;

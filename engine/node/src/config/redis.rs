@@ -26,6 +26,6 @@ impl Config {
         let timeout_ms = u16::try_from(self.redis_timeout_ms).unwrap_or(u16::MAX);
         let (password, ca) = (self.redis_password_file.clone(), self.redis_ca_file.clone());
         let settings = RedisSettings::new(url, password, ca, timeout_ms);
-        settings.map(Some).map_err(|fault| wrong(format!("redis_url: {fault}")))
+        settings.map(Some).map_err(|fault| wrong(fault.to_string()))
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn request(
     let validators = &changing.control.validators;
     let stands = validators.force(forced.validator.as_str(), of_asker).await;
     let (before, now) = stands.ok_or_else(|| {
-        Refused(ErrorCode::ShuttingDown, "it is recorded, and the node is stopping".to_owned())
+        Refused(ErrorCode::ShuttingDown, "it is recorded and not done: the node is stopping, or another policy came between; see `catraca validators`, and say it again".to_owned())
     })?;
     tell(asker, &forced, before, now);
     let mut state = ValidatorStateFrame::empty(asker.correlation);

@@ -9,6 +9,7 @@
 //! ```
 
 mod force;
+mod warm;
 
 use super::came::came_of;
 use super::http::{Client, ClientFault, Outcome as Came, Payment};
@@ -21,7 +22,7 @@ use crate::mailbox::{Mailbox, any_message};
 use catraca_core::shard::messages::{Ask, ToShard};
 use catraca_core::shard::parked::Came as CameOfShard;
 use catraca_core::validate::{
-    AttemptId, BreakerState, Effect, LookId, Looked, Outcome, Question, Reply, SharedSettings,
+    AttemptId, Effect, LookId, Looked, Outcome, Question, Reply, SharedSettings,
 };
 use catraca_wire::extension::NoAnswer;
 use parking_lot::Mutex;
@@ -31,7 +32,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-/// Questions that are taken at once: what comes of attempts has its turn in between.
+/// Questions, and attempts that have come to something, that are taken at once: the others have their turn in between.
 const TAKEN_AT_ONCE: usize = 256;
 /// How often figures are made for `/metrics` and `catraca validators`.
 const FIGURES_EVERY: Duration = Duration::from_millis(500);
@@ -112,7 +113,7 @@ pub fn start(
     let figures = Arc::new(Mutex::new(AllFigures::default()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let shared = redis.as_ref().map(|redis| SharedSettings { timeout_ms: redis.timeout_ms() });
-    let cache = {
+    let redis = {
         let _in_runtime = runtime.enter();
         redis.map(|redis| SharedCache::new(redis, &hash_key))
     };
@@ -130,7 +131,7 @@ pub fn start(
         effects: Vec::new(),
         figures: Arc::clone(&figures),
         hash_key,
-        cache,
+        redis,
     };
     std::thread::Builder::new()
         .name("validators".to_owned())
@@ -166,8 +167,8 @@ struct Desk {
     open: HashMap<u64, Open>,
     next_token: u64,
     attempts: BTreeMap<(u64, AttemptId), AbortHandle>,
-    /// Attempts that were started for a core whose hot answer ends soon.
-    warm: BTreeMap<(u64, AttemptId), Ask>,
+    /// Attempts that were started for cores whose hot answers end soon, one for each that has asked since.
+    warm: BTreeMap<(u64, AttemptId), Vec<Ask>>,
     running: JoinSet<Done>,
     /// Of policies that are not known yet.
     early: Vec<Ask>,
@@ -175,7 +176,7 @@ struct Desk {
     figures: Arc<Mutex<AllFigures>>,
     hash_key: [u8; blake3::KEY_LEN],
     /// The cache that nodes share, where there is one.
-    cache: Option<SharedCache>,
+    redis: Option<SharedCache>,
 }
 
 impl Desk {
@@ -198,9 +199,14 @@ impl Desk {
                     None => return,
                 },
                 Some(done) = self.running.join_next(), if !self.running.is_empty() => {
-                    // One that was cancelled tells nothing.
-                    if let Ok(done) = done {
-                        self.came(done);
+                    let (mut next, mut left) = (Some(done), TAKEN_AT_ONCE);
+                    while let Some(done) = next {
+                        // One that was cancelled tells nothing.
+                        if let Ok(done) = done {
+                            self.came(done);
+                        }
+                        left -= 1;
+                        next = (left > 0).then(|| self.running.try_join_next()).flatten();
                     }
                 }
                 () = any_message(&channels.asks, &none) => {
@@ -214,6 +220,7 @@ impl Desk {
                 () = tokio::time::sleep(sleep) => self.tick(),
                 _ = figures.tick() => {
                     self.set_up_again();
+                    self.redis.iter_mut().for_each(SharedCache::keep_connected);
                     self.tell_figures();
                 }
             }
@@ -237,13 +244,23 @@ impl Desk {
     fn take_over(&mut self, version: u32, lines: Vec<Line>) {
         let mut before = std::mem::take(&mut self.lines);
         for new in lines {
-            let same = |old: &Line| old.service == new.service && old.client.is_ok();
+            let same = |old: &Line| old.service == new.service;
             let line = match before.iter().position(same) {
                 // Its files may be others.
                 Some(at) => Line { client: new.client, ..before.swap_remove(at) },
                 None => new,
             };
             self.lines.push(line);
+        }
+        let now_ns = self.now_ns();
+        for line in 0..self.lines.len() {
+            // What a person has said of a validator holds, however it is asked from now on.
+            let id = &self.lines[line].service.id;
+            let old = before.iter().find(|old| old.service.id == *id);
+            if let Some(forced) = old.and_then(|old| old.asker.forced()) {
+                self.lines[line].asker.force(Some(forced), now_ns, &mut self.effects);
+                self.carry_out(line, now_ns);
+            }
         }
         let is_gone = |number: u64| before.iter().any(|old| old.number == number);
         self.open.retain(|_, open| !is_gone(open.line));
@@ -285,28 +302,12 @@ impl Desk {
         self.carry_out(line, now_ns);
     }
 
-    /// A core's hot answer ends soon: what is asked for anew goes back to that core.
-    fn keep_warm(&mut self, line: usize, token: u64, ask: Ask, now_ns: u64) {
-        let Line { number, asker, .. } = &mut self.lines[line];
-        asker.keep_warm(ask.key, token, now_ns, &mut self.effects);
-        for effect in &self.effects {
-            match effect {
-                Effect::Attempt { attempt, token: of, .. } if *of == token => {
-                    self.warm.insert((*number, *attempt), ask);
-                }
-                _ => {}
-            }
-        }
-        self.carry_out(line, now_ns);
-        self.open.remove(&token);
-    }
-
     fn came(&mut self, done: Done) {
         let Done { line: number, came, error } = done;
-        let mut warm = None;
+        let mut warm = Vec::new();
         if let DoneWith::Attempt(attempt, _) = came {
             self.attempts.remove(&(number, attempt));
-            warm = self.warm.remove(&(number, attempt));
+            warm = self.warm.remove(&(number, attempt)).unwrap_or_default();
         }
         let Some(line) = self.lines.iter().position(|line| line.number == number) else { return };
         let now_ns = self.now_ns();
@@ -315,9 +316,7 @@ impl Desk {
             DoneWith::Attempt(attempt, outcome) => {
                 of.last_error = error.or(of.last_error.take());
                 of.asker.came(attempt, outcome, now_ns, &mut self.effects);
-                if let (Some(ask), Outcome::Answer(answer)) = (warm, outcome) {
-                    self.warmed(&ask, answer, now_ns);
-                }
+                self.warmed(&warm, now_ns);
             }
             DoneWith::Look(look, looked) => {
                 of.shared_error = error.or(of.shared_error.take());
@@ -350,7 +349,7 @@ impl Desk {
                 Effect::Reply(reply) => self.reply(&reply, now_ns),
                 // The asker keeps it, and each core what it was told.
                 Effect::Fill { key, answer, good_for_ns, stale_for_ns, is_shared } => {
-                    if let Some(cache) = self.cache.as_ref().filter(|_| is_shared) {
+                    if let Some(cache) = self.redis.as_ref().filter(|_| is_shared) {
                         let fingerprint = &self.lines[line].fingerprint;
                         cache.put(fingerprint, key, answer, good_for_ns, stale_for_ns);
                     }
@@ -362,11 +361,8 @@ impl Desk {
                 Effect::Look { look, key, .. } => self.look(line, look, key),
                 Effect::ToldShared(change) => {
                     let Line { service, shared_error, .. } = &self.lines[line];
-                    if let Some(cache) = &mut self.cache {
+                    if let Some(cache) = &self.redis {
                         told::shared(&service.id, &cache.place(), shared_error.as_deref(), change);
-                        if change.now == BreakerState::Open {
-                            cache.connect_anew();
-                        }
                     }
                 }
             }
@@ -399,7 +395,7 @@ impl Desk {
     }
 
     fn look(&mut self, line: usize, look: LookId, key: u128) {
-        let Some(cache) = &self.cache else {
+        let Some(cache) = &self.redis else {
             unreachable!("only a cache that there is is looked into");
         };
         let (number, fingerprint) = (self.lines[line].number, &self.lines[line].fingerprint);
@@ -410,19 +406,7 @@ impl Desk {
         });
     }
 
-    /// A core gets the answer that its hot one ends before.
-    fn warmed(&self, ask: &Ask, answer: i64, now_ns: u64) {
-        for effect in &self.effects {
-            if let Effect::Fill { key, good_for_ns, .. } = *effect
-                && key == ask.key
-                && good_for_ns > 0
-            {
-                self.cache(ask, answer, now_ns, now_ns.saturating_add(good_for_ns));
-            }
-        }
-    }
-
-    fn cache(&self, ask: &Ask, answer: i64, given_ns: u64, good_until_ns: u64) {
+    fn fill_core(&self, ask: &Ask, answer: i64, given_ns: u64, good_until_ns: u64) {
         let Ask { policy_version, validator, key, .. } = *ask;
         self.put(
             ask.shard,
@@ -436,7 +420,7 @@ impl Desk {
             && reply.good_for_ns > 0
         {
             let given_ns = now_ns.wrapping_sub(u64::from(reply.age_ms) * 1_000_000);
-            self.cache(&ask, answer, given_ns, now_ns.saturating_add(reply.good_for_ns));
+            self.fill_core(&ask, answer, given_ns, now_ns.saturating_add(reply.good_for_ns));
         }
         self.answer(&ask, came_of(reply));
     }
@@ -475,7 +459,7 @@ impl Desk {
             |cache: &SharedCache| SharedFigures { place: cache.place(), puts: cache.puts() };
         *self.figures.lock() = AllFigures {
             validators: self.lines.iter().map(of).collect(),
-            shared: self.cache.as_ref().map(shared),
+            shared: self.redis.as_ref().map(shared),
         };
     }
 }

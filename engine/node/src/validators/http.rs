@@ -43,6 +43,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+pub(super) use files::authorities;
+
 /// How often it is looked whether a file changed: a token is good for minutes, and a look costs a call of the system
 /// for each file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -17,10 +17,9 @@ closed: it is asked whatever it fails.
 auto: its breaker judges by itself again, closed to begin with.
 
 What is said is logged, and so on the standby, before it is done and answered, with who says so and
-why. It holds until `auto`, or until another policy asks the validator otherwise, and no longer than
-this node runs and decides: a restart and a promotion begin without it, so say it again. A policy
-that asks the validator in the same way keeps it. `catraca validators` shows forced_open and
-forced_closed. The credential needs the permission `admin`.
+why. It holds until `auto`, over each policy that has a validator of that name, and no longer than
+this node runs and decides: a restart and a promotion begin without it, so say it again.
+`catraca validators` shows forced_open and forced_closed. The credential needs the permission `admin`.
 
 Examples:
   catraca validators force cpf-status open --reason \"maintenance until 18:00\" --author ana

@@ -9,7 +9,9 @@ impl Asker {
         let Some(shared) = self.shared.as_ref().filter(|shared| shared.may_look()) else {
             return false;
         };
-        self.cache.keeps()
+        // Of one that a person has left alone, nothing new is learned.
+        self.forced() != Some(Forced::Open)
+            && self.cache.keeps()
             && self.cache.error(key, self.now_ns).is_none()
             && self.fits(self.now_ns.saturating_add(shared.timeout_ns()), deadline_ns)
     }
@@ -61,20 +63,18 @@ impl Asker {
 
     /// A look is over: its flight ends by what it has found, or goes on to the validator.
     fn look_over(&mut self, look: LookId, key: u128, looked: Looked, effects: &mut Vec<Effect>) {
-        let found = match looked {
-            Looked::Found(shared) => {
-                let is_negative = self.settings.negative.contains(&shared.answer);
-                self.cache.take_over(key, shared, is_negative, self.now_ns)
-            }
-            Looked::Nothing | Looked::Failed => None,
-        };
+        if let Looked::Found(shared) = looked {
+            let is_negative = self.settings.negative.contains(&shared.answer);
+            self.cache.take_over(key, shared, is_negative, self.now_ns);
+        }
         // All that waited may have gone since, and others have begun anew.
         let waits = self.flights.get(&key).filter(|flight| flight.phase == Phase::Looking(look));
         let Some(flight) = waits else { return };
         let (&(deadline_ns, _), waiter) =
             flight.waiters.last_key_value().expect("somebody waits for each look");
         let token = waiter.token;
-        if let Some(found) = found {
+        // That of this look, or of an earlier one that nobody waited for any more.
+        if let Some(found) = self.cache.take_good(key, self.now_ns) {
             return self.close(key, Ok(found), effects);
         }
         let admitted = match self.breaker.refuses() {

@@ -221,8 +221,16 @@ impl Book {
                 self.tokens += 1;
                 let token = self.tokens;
                 self.warm = Some((token, key));
-                self.call(|asker, now_ns, effects| asker.keep_warm(key, token, now_ns, effects));
+                let mut newer = None;
+                self.call(|asker, now_ns, effects| {
+                    newer = asker.keep_warm(key, token, now_ns, effects);
+                });
                 self.warm = None;
+                if let Some(found) = newer {
+                    let mut known = self.answers[&key].iter().rev();
+                    assert!(found.good_for_ns > 0);
+                    assert!(known.any(|(of, until)| *of == found.answer && *until > self.now_ns));
+                }
             }
             Step::Back { ns } => {
                 let earlier_ns = self.now_ns.saturating_sub(ns);

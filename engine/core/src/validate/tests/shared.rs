@@ -105,15 +105,27 @@ fn no_look_takes_the_time_of_an_attempt() {
 }
 
 #[test]
-fn it_is_looked_into_while_the_validator_is_left_alone() {
+fn it_is_looked_into_while_the_validator_fails() {
     let mut desk = Desk::new(shared_settings());
-    desk.force(Some(Forced::Open));
+    for key in 100..110 {
+        let nothing = look(&mut desk, key);
+        desk.looked(nothing, Looked::Nothing);
+        let attempt = desk.attempt();
+        desk.came(attempt, Outcome::Final);
+        desk.effects();
+    }
+    assert_eq!(desk.status().breaker, BreakerState::Open);
     let found = look(&mut desk, 1);
     desk.looked(found, Looked::Found(ANSWER));
-    assert_eq!(desk.outcomes(), [(1, Ok(7), Source::Shared)]);
+    assert_eq!(desk.outcomes(), [(11, Ok(7), Source::Shared)]);
     let nothing = look(&mut desk, 2);
     desk.looked(nothing, Looked::Nothing);
-    assert_eq!(desk.outcomes(), [(2, Err(Why::ForcedOpen), Source::Asked)]);
+    assert_eq!(desk.outcomes(), [(12, Err(Why::BreakerOpen), Source::Asked)]);
+    // But not where a person has it left alone.
+    desk.force(Some(Forced::Open));
+    desk.effects();
+    desk.ask(3);
+    assert_eq!(desk.outcomes(), [(13, Err(Why::ForcedOpen), Source::Asked)]);
 }
 
 #[test]

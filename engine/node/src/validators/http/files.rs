@@ -131,7 +131,7 @@ pub(super) fn tls(files: &TlsFiles) -> Result<Arc<ClientConfig>, ClientFault> {
     Ok(Arc::new(config))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, ClientFault> {
+pub fn authorities(path: &Path) -> Result<RootCertStore, ClientFault> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots

@@ -75,11 +75,13 @@ impl Sealer {
         value
     }
 
-    /// What a value says; `None` where it says nothing that is of use now.
+    /// What a value says that is kept for so long yet; `None` where it says nothing that is of use now. Its age is what
+    /// the clocks of two nodes say, or the cache's own where that is more: no clock that is wrong makes it younger.
     pub fn open(
         &self,
         name: &str,
         value: &[u8],
+        kept_for_ms: u64,
         now_unix_ms: u64,
     ) -> Result<Option<SharedAnswer>, Nonsense> {
         if value.len() != VALUE_LEN || value[0] != VERSION {
@@ -99,7 +101,8 @@ impl Sealer {
         if came_ms > now_unix_ms.saturating_add(MAX_AHEAD_MS) {
             return Ok(None);
         }
-        let age_ms = now_unix_ms.saturating_sub(came_ms);
+        let kept_ms = good_ms.saturating_add(stale_ms).saturating_sub(kept_for_ms);
+        let age_ms = now_unix_ms.saturating_sub(came_ms).max(kept_ms);
         let good_for_ms = good_ms.saturating_sub(age_ms);
         let end_ms = good_ms.saturating_add(stale_ms).saturating_sub(age_ms);
         let ns = |ms: u64| ms.saturating_mul(NS_PER_MS);
@@ -133,6 +136,7 @@ mod tests {
     const FINGERPRINT: Fingerprint = Fingerprint([3; 32]);
     const S: u64 = 1_000 * NS_PER_MS;
     const NOW_MS: u64 = 1_790_000_000_000;
+    const LIFE_MS: u64 = 660_000;
 
     fn sealer() -> Sealer {
         Sealer::new(&[7; 32])
@@ -159,7 +163,8 @@ mod tests {
     fn an_answer_ages_in_the_cache() {
         let sealer = sealer();
         let value = sealer.seal("name", &fresh(), NOW_MS);
-        let after = |s: u64| sealer.open("name", &value, NOW_MS + s * 1_000).unwrap();
+        let after =
+            |s: u64| sealer.open("name", &value, LIFE_MS - s * 1_000, NOW_MS + s * 1_000).unwrap();
         assert_eq!(after(0), Some(fresh()));
         let aged = SharedAnswer { age_ns: 50 * S, good_for_ns: 10 * S, ..fresh() };
         assert_eq!(after(50), Some(aged));
@@ -167,9 +172,12 @@ mod tests {
             SharedAnswer { age_ns: 70 * S, good_for_ns: 0, stale_for_ns: 590 * S, ..fresh() };
         assert_eq!(after(70), Some(stale));
         assert_eq!(after(660), None);
-        // Another clock is a little behind, or far.
-        assert_eq!(sealer.open("name", &value, NOW_MS - 59_000), Ok(Some(fresh())));
-        assert_eq!(sealer.open("name", &value, NOW_MS - 61_000), Ok(None));
+        // This node's clock is a little behind, or far: the cache's own tells how old it is.
+        let behind = |ms: u64| sealer.open("name", &value, LIFE_MS - 50_000, NOW_MS + 50_000 - ms);
+        assert_eq!(behind(59_000), Ok(Some(aged)));
+        assert_eq!(behind(111_000), Ok(None));
+        // It is ahead: it is older, rather.
+        assert_eq!(sealer.open("name", &value, LIFE_MS, NOW_MS + 50_000), Ok(Some(aged)));
     }
 
     proptest! {
@@ -179,29 +187,34 @@ mod tests {
             (at, bit) in (0..VALUE_LEN, 0..8u32),
         ) {
             let sealer = sealer();
-            prop_assert_eq!(sealer.open("name", &value, NOW_MS), Err(Nonsense));
+            let open = |sealer: &Sealer, name, value: &[u8]| sealer.open(name, value, 1, NOW_MS);
+            prop_assert_eq!(open(&sealer, "name", &value), Err(Nonsense));
             let mut sealed = sealer.seal("name", &fresh(), NOW_MS);
-            prop_assert_eq!(sealer.open("other", &sealed, NOW_MS), Err(Nonsense));
-            prop_assert_eq!(sealer.open("name", &sealed[..at], NOW_MS), Err(Nonsense));
+            prop_assert_eq!(open(&sealer, "other", &sealed), Err(Nonsense));
+            prop_assert_eq!(open(&sealer, "name", &sealed[..at]), Err(Nonsense));
             let other = Sealer::new(&[8; 32]);
-            prop_assert_eq!(other.open("name", &sealed, NOW_MS), Err(Nonsense));
+            prop_assert_eq!(open(&other, "name", &sealed), Err(Nonsense));
             sealed[at] ^= 1 << bit;
-            prop_assert_eq!(sealer.open("name", &sealed, NOW_MS), Err(Nonsense));
+            prop_assert_eq!(open(&sealer, "name", &sealed), Err(Nonsense));
         }
 
         #[test]
         fn what_is_sealed_is_opened(
             answer in any::<i64>(),
             (good_ms, stale_ms, later_ms) in (any::<u64>(), any::<u64>(), 0..1u64 << 40),
+            any_kept_ms in any::<u64>(),
         ) {
             let (good_for_ns, stale_for_ns) = (good_ms, stale_ms);
             let of = SharedAnswer { answer, age_ns: 0, good_for_ns, stale_for_ns };
             let sealer = sealer();
             let value = sealer.seal("name", &of, NOW_MS);
-            if let Some(opened) = sealer.open("name", &value, NOW_MS + later_ms).unwrap() {
+            let kept_for_ms = any_kept_ms;
+            let opened = sealer.open("name", &value, kept_for_ms, NOW_MS + later_ms).unwrap();
+            if let Some(opened) = opened {
                 prop_assert_eq!(opened.answer, answer);
-                prop_assert_eq!(opened.age_ns, later_ms * NS_PER_MS);
-                prop_assert!(opened.good_for_ns <= good_for_ns && opened.stale_for_ns <= stale_for_ns);
+                prop_assert!(opened.age_ns >= later_ms * NS_PER_MS);
+                prop_assert!(opened.good_for_ns <= good_for_ns);
+                prop_assert!(opened.stale_for_ns <= stale_for_ns);
             }
         }
     }

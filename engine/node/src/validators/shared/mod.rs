@@ -3,20 +3,23 @@
 //! nothing: while it is slow, down, full or emptied, services are asked.
 
 mod entry;
+mod settings;
 
 use crate::wall_clock::wall_ns;
 use catraca_core::validate::{Looked, MAX_LOOKS, SharedAnswer};
-use entry::{Sealer, VALUE_LEN};
+use entry::{Nonsense, Sealer, VALUE_LEN};
 use parking_lot::Mutex;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, ConnectionInfo, IntoConnectionInfo as _, RedisError, TlsCertificates};
-use std::path::PathBuf;
+use redis::{ErrorKind, RedisError};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 pub use entry::Fingerprint;
+pub use settings::{RedisFault, RedisSettings};
 
 /// Answers that are being put at once. What comes beyond that is not put: it is asked for again, no more.
 const MAX_PUTS: usize = 256;
@@ -24,99 +27,11 @@ const MAX_PUTS: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long an answer may take to be put. Nobody waits for it.
 const PUT_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a connection may say nothing to those who ask: then another one is made.
+const MOST_SILENT: Duration = Duration::from_secs(1);
+/// Most characters of what a server says is wrong.
+const MOST_TOLD: usize = 160;
 const NS_PER_MS: u64 = 1_000_000;
-
-/// Where the cache is.
-#[derive(Clone)]
-pub struct RedisSettings {
-    /// Where to, without a password.
-    connection: ConnectionInfo,
-    password_file: Option<PathBuf>,
-    ca_file: Option<PathBuf>,
-    /// How long a look may take, milliseconds.
-    timeout_ms: u16,
-}
-
-/// Why a cache can't be used as it is configured.
-#[derive(Debug, thiserror::Error)]
-pub enum RedisFault {
-    /// The URL is none.
-    #[error(
-        "it is no URL of a Redis, such as redis://redis.example:6379/0 or rediss://… for TLS: {0}"
-    )]
-    Url(String),
-    /// A URL with a password is seen by whoever sees processes or settings.
-    #[error("it holds a password: give that in a file, by redis_password_file")]
-    PasswordInUrl,
-    /// A file can't be read.
-    #[error("{}: {why}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        why: std::io::Error,
-    },
-    /// The library refuses it.
-    #[error("{0}")]
-    Client(String),
-}
-
-impl RedisSettings {
-    /// A Redis at a URL: `redis://`, `rediss://` or `unix://`.
-    ///
-    /// # Errors
-    /// For a URL that is none or holds a password, and for files that can't be read.
-    pub fn new(
-        url: &str,
-        password_file: Option<PathBuf>,
-        ca_file: Option<PathBuf>,
-        timeout_ms: u16,
-    ) -> Result<Self, RedisFault> {
-        let connection =
-            url.into_connection_info().map_err(|error| RedisFault::Url(error.to_string()))?;
-        if connection.redis_settings().password().is_some() {
-            return Err(RedisFault::PasswordInUrl);
-        }
-        let settings = Self { connection, password_file, ca_file, timeout_ms };
-        settings.client()?;
-        Ok(settings)
-    }
-
-    /// How long a look may take, milliseconds.
-    pub const fn timeout_ms(&self) -> u16 {
-        self.timeout_ms
-    }
-
-    /// What makes connections. Reads the files: they may have changed.
-    fn client(&self) -> Result<Client, RedisFault> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|why| RedisFault::File { path: path.clone(), why })
-        };
-        let mut redis = self.connection.redis_settings().clone().set_lib_name("catraca", VERSION);
-        if let Some(path) = &self.password_file {
-            let text = String::from_utf8_lossy(&read(path)?).into_owned();
-            redis = redis.set_password(text.lines().next().unwrap_or(""));
-        }
-        let connection = self.connection.clone().set_redis_settings(redis);
-        let client = match &self.ca_file {
-            Some(path) => {
-                let root_cert = Some(read(path)?);
-                Client::build_with_tls(connection, TlsCertificates { client_tls: None, root_cert })
-            }
-            None => Client::open(connection),
-        };
-        client.map_err(|error| RedisFault::Client(error.to_string()))
-    }
-}
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-impl std::fmt::Display for RedisSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let db = self.connection.redis_settings().db();
-        write!(f, "{}/{db}", self.connection.addr())
-    }
-}
 
 /// What has happened so far with answers that were put.
 #[derive(Debug, Clone, Default)]
@@ -133,12 +48,27 @@ pub struct Puts {
     is_failing: bool,
 }
 
+/// What is known of a connection, by those that use it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Health {
+    /// Since when it has said nothing in time to those who asked, or is broken. That it refuses is something.
+    silent_since: Option<Instant>,
+}
+
+/// One connection, which the library makes again where it breaks.
+struct Connection {
+    /// `Err` where none could be set up.
+    manager: Result<ConnectionManager, String>,
+    health: Arc<Mutex<Health>>,
+    /// Makes the connection: the first command does, for which a look has too little time.
+    first: Option<AbortHandle>,
+}
+
 /// The cache, as one node uses it.
 pub struct SharedCache {
     settings: RedisSettings,
     sealer: Sealer,
-    /// `Err` where none could be set up.
-    connection: Result<ConnectionManager, String>,
+    connection: Connection,
     places: Arc<Semaphore>,
     puts: Arc<Mutex<Puts>>,
 }
@@ -147,7 +77,7 @@ impl SharedCache {
     /// Sets it up, and begins to connect. Belongs into the runtime that moves it.
     pub fn new(settings: RedisSettings, secret: &[u8; blake3::KEY_LEN]) -> Self {
         Self {
-            connection: connect(&settings),
+            connection: Connection::new(&settings),
             settings,
             sealer: Sealer::new(secret),
             places: Arc::new(Semaphore::new(MAX_PUTS)),
@@ -165,10 +95,13 @@ impl SharedCache {
         self.puts.lock().clone()
     }
 
-    /// Whatever is wrong with the connection that there is: another one is made. Its address is
-    /// looked up anew, and its files are read anew.
-    pub fn connect_anew(&mut self) {
-        self.connection = connect(&self.settings);
+    /// Makes another connection where the one that there is has been silent, or broken, for [`MOST_SILENT`]: its address is
+    /// looked up anew, its files are read anew, and what it may have read by then is let go. Called now and then, so
+    /// that a Redis that has come back is connected before it is tried.
+    pub fn keep_connected(&mut self) {
+        if self.connection.is_silent() {
+            self.connection = Connection::new(&self.settings);
+        }
     }
 
     /// Looks for an answer.
@@ -181,26 +114,34 @@ impl SharedCache {
         key: u128,
     ) -> impl Future<Output = (Looked, Option<String>)> + Send + use<> {
         let name = self.sealer.name(fingerprint, key);
-        let (connection, sealer) = (self.connection.clone(), self.sealer.clone());
-        let within = Duration::from_millis(self.settings.timeout_ms.into());
+        let (connection, sealer) = (self.connection.manager.clone(), self.sealer.clone());
+        let health = Arc::clone(&self.connection.health);
+        let within = Duration::from_millis(self.settings.timeout_ms().into());
         async move {
             let mut connection = match connection {
                 Ok(connection) => connection,
                 Err(why) => return (Looked::Failed, Some(why)),
             };
-            // No more of it than a value has, whatever lies there.
-            let mut command = redis::cmd("GETRANGE");
-            command.arg(&name).arg(0).arg(VALUE_LEN);
-            let value = match timeout(within, command.query_async::<Vec<u8>>(&mut connection)).await
-            {
-                Ok(Ok(value)) => value,
-                Ok(Err(error)) => return (Looked::Failed, Some(error.to_string())),
+            // No more of it than a value has, whatever lies there; and how long it is kept yet, by the clock of the cache.
+            let mut commands = redis::pipe();
+            commands.cmd("GETRANGE").arg(&name).arg(0).arg(VALUE_LEN).cmd("PTTL").arg(&name);
+            let asked = commands.query_async::<(Vec<u8>, i64)>(&mut connection);
+            let answered = timeout(within, asked).await;
+            health.lock().heard_of(&answered);
+            let (value, kept_for_ms) = match answered {
+                Ok(Ok(found)) => found,
+                Ok(Err(error)) => return (Looked::Failed, Some(clipped(&error.to_string()))),
                 Err(_) => return (Looked::Failed, Some(format!("no answer within {within:?}"))),
             };
             if value.is_empty() {
                 return (Looked::Nothing, None);
             }
-            match sealer.open(&name, &value, wall_ns() / NS_PER_MS) {
+            // What is kept for ever no node has put there.
+            let opened = match u64::try_from(kept_for_ms) {
+                Ok(kept_ms) => sealer.open(&name, &value, kept_ms, wall_ns() / NS_PER_MS),
+                Err(_) => Err(Nonsense),
+            };
+            match opened {
                 Ok(Some(answer)) => (Looked::Found(answer), None),
                 Ok(None) => (Looked::Nothing, None),
                 Err(nonsense) => (Looked::Failed, Some(nonsense.to_string())),
@@ -217,8 +158,8 @@ impl SharedCache {
         good_for_ns: u64,
         stale_for_ns: u64,
     ) {
-        let Ok(mut connection) = self.connection.clone() else { return };
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let (Ok(mut connection), Ok(place)) = (self.connection.manager.clone(), place) else {
             self.puts.lock().dropped += 1;
             return;
         };
@@ -233,7 +174,8 @@ impl SharedCache {
             let put = timeout(PUT_TIMEOUT, command.query_async::<()>(&mut connection)).await;
             drop(place);
             let put = put.map_err(|_| format!("not taken within {PUT_TIMEOUT:?}"));
-            let put = put.and_then(|put| put.map_err(|error: RedisError| error.to_string()));
+            let put =
+                put.and_then(|put| put.map_err(|error: RedisError| clipped(&error.to_string())));
             count(&mut puts.lock(), put, &redis);
         });
     }
@@ -259,54 +201,76 @@ fn count(puts: &mut Puts, put: Result<(), String>, redis: &str) {
     }
 }
 
-fn connect(settings: &RedisSettings) -> Result<ConnectionManager, String> {
+impl Connection {
+    fn new(settings: &RedisSettings) -> Self {
+        let health = Arc::new(Mutex::new(Health::default()));
+        let manager = manager(settings).inspect_err(|_| health.lock().is_silent());
+        let first = manager.as_ref().ok().map(|manager| {
+            let (mut manager, health) = (manager.clone(), Arc::clone(&health));
+            let first = tokio::spawn(async move {
+                let pinged = redis::cmd("PING").query_async::<()>(&mut manager).await;
+                health.lock().heard_of(&Ok(pinged));
+            });
+            first.abort_handle()
+        });
+        Self { manager, health, first }
+    }
+
+    fn is_silent(&self) -> bool {
+        let since = self.health.lock().silent_since;
+        since.is_some_and(|since| since.elapsed() >= MOST_SILENT)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(first) = &self.first {
+            first.abort();
+        }
+    }
+}
+
+impl Health {
+    /// What has come of a command, if anything has in time.
+    fn heard_of<T>(&mut self, answered: &Result<Result<T, RedisError>, Elapsed>) {
+        let has_answered = match answered {
+            Ok(Ok(_)) => true,
+            // It says so; a connection that broke says nothing.
+            Ok(Err(error)) => matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension),
+            Err(_) => false,
+        };
+        if has_answered {
+            self.silent_since = None;
+        } else {
+            self.is_silent();
+        }
+    }
+
+    fn is_silent(&mut self) {
+        self.silent_since.get_or_insert_with(Instant::now);
+    }
+}
+
+/// For people: no more than a line of it, and nothing that a terminal obeys.
+fn clipped(text: &str) -> String {
+    text.chars().take(MOST_TOLD).flat_map(char::escape_debug).collect()
+}
+
+fn manager(settings: &RedisSettings) -> Result<ConnectionManager, String> {
     let client = settings.client().map_err(|fault| fault.to_string())?;
     let timeouts = ConnectionManagerConfig::new()
         // A look is over before; what is put has this time.
         .set_response_timeout(Some(PUT_TIMEOUT))
         .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        // Whether it is tried again is the breaker's to say.
+        // Whether it is tried again is said here.
         .set_number_of_retries(0)
-        .set_pipeline_buffer_size(MAX_LOOKS)
-        .set_concurrency_limit(MAX_LOOKS + MAX_PUTS);
-    let connection = ConnectionManager::new_lazy_with_config(client, timeouts)
-        .map_err(|error| error.to_string())?;
-    // It connects with the first command, for which a look has too little time.
-    let mut first = connection.clone();
-    tokio::spawn(async move {
-        // What comes of it the looks find out.
-        let _ = redis::cmd("PING").query_async::<()>(&mut first).await;
-    });
-    Ok(connection)
+        .set_pipeline_buffer_size(MAX_LOOKS);
+    ConnectionManager::new_lazy_with_config(client, timeouts).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn new(url: &str) -> Result<RedisSettings, RedisFault> {
-        RedisSettings::new(url, None, None, 5)
-    }
-
-    #[test]
-    fn a_url_says_where_it_is_and_holds_no_password() {
-        assert_eq!(new("redis://127.0.0.1:6380/3").unwrap().to_string(), "127.0.0.1:6380/3");
-        assert_eq!(new("redis://redis.example").unwrap().to_string(), "redis.example:6379/0");
-        assert!(new("redis://user@redis.example/0").is_ok(), "a user is no secret");
-        let fault = new("redis://:hunter2@redis.example/0").err().unwrap();
-        assert!(matches!(fault, RedisFault::PasswordInUrl), "{fault}");
-        assert!(!fault.to_string().contains("hunter2"));
-        for url in ["redis.example:6379", "http://redis.example", "", "redis://:6379"] {
-            assert!(matches!(new(url), Err(RedisFault::Url(_))), "{url}");
-        }
-    }
-
-    #[test]
-    fn files_are_read_when_it_is_set_up() {
-        let missing = Some(PathBuf::from("/nowhere/password"));
-        let fault = RedisSettings::new("redis://redis.example", missing, None, 5).err().unwrap();
-        assert!(fault.to_string().starts_with("/nowhere/password: "), "{fault}");
-    }
 
     #[test]
     fn what_is_put_is_counted_and_its_failure_told_once() {
