@@ -1,6 +1,6 @@
 //! Where validators are asked: a thread of its own, with a runtime of its own, so that nothing that a service outside
 //! does is felt by health, metrics or decisions. It takes the cores' questions and gives them what came; what is
-//! asked when, how often and how long is decided by an [`Asker`] for each validator.
+//! asked when, how often and how long is decided by an [`Asker`](catraca_core::validate::Asker) for each validator.
 //!
 //! ```text
 //! cores ── Ask ──► desk ── ask ──► Asker ── Attempt ──► http::Client ──► service

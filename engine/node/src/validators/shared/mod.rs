@@ -95,7 +95,7 @@ impl SharedCache {
         self.puts.lock().clone()
     }
 
-    /// Makes another connection where the one that there is has been silent, or broken, for [`MOST_SILENT`]: its address is
+    /// Makes another connection where the one that there is has been silent, or broken, for a second: its address is
     /// looked up anew, its files are read anew, and what it may have read by then is let go. Called now and then, so
     /// that a Redis that has come back is connected before it is tried.
     pub fn keep_connected(&mut self) {
