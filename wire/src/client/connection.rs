@@ -4,7 +4,8 @@
 use super::error::{ClientError, ProtocolError, ServerError};
 use super::options::ClientOptions;
 use super::reply::{Body, decode, reply_len};
-use crate::frame::{HEADER_LEN, HelloFrame, PROTOCOL_VERSION, Welcome, fill};
+use super::rules::{HELLO_CORRELATION, hello};
+use crate::frame::{HEADER_LEN, Welcome};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -14,8 +15,6 @@ use std::time::{Duration, Instant};
 const READ_LEN: usize = 64 * 1024;
 /// Queued bytes past which they are written without waiting for a flush.
 const WRITE_LEN: usize = 64 * 1024;
-/// The correlation of HELLO: nothing else is unanswered then.
-const HELLO_CORRELATION: u64 = 0;
 
 /// Why a connection is of no use any more.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +65,8 @@ impl Connection {
         let write_timeout = Duration::from_millis(options.answer_timeout_ms);
         stream.set_write_timeout(Some(write_timeout)).map_err(|e| failed(e.to_string()))?;
 
-        stream.write_all(bytemuck::bytes_of(&hello(options))).map_err(|e| failed(e.to_string()))?;
+        let hello = hello(&options.credential, &options.client_name, options.in_flight);
+        stream.write_all(bytemuck::bytes_of(&hello)).map_err(|e| failed(e.to_string()))?;
         let mut input = Input::new();
         match input.next(&mut stream, deadline) {
             Ok(Some((HELLO_CORRELATION, Body::Welcome(welcome)))) => {
@@ -194,19 +194,6 @@ impl Input {
             self.buffer.resize(needed, 0);
         }
     }
-}
-
-fn hello(options: &ClientOptions) -> HelloFrame {
-    let mut frame = HelloFrame::empty(HELLO_CORRELATION);
-    frame.version_min = PROTOCOL_VERSION;
-    frame.version_max = PROTOCOL_VERSION;
-    // The options were checked: both fit their fields, and so a byte.
-    frame.credential_len = options.credential.len() as u8;
-    frame.client_name_len = options.client_name.len() as u8;
-    frame.in_flight = options.in_flight.into();
-    fill(&mut frame.credential, &options.credential);
-    fill(&mut frame.client_name, &options.client_name);
-    frame
 }
 
 /// What is left until then, at least the millisecond that a socket's time-out must have; `None`

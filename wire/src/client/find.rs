@@ -5,12 +5,9 @@ use super::error::ClientError;
 use super::options::{ClientOptions, Wanted};
 use super::reply::address;
 use super::route::Route;
-use crate::frame::{ErrorCode, Role};
+use super::rules::{MAX_HOPS, is_final_refusal};
+use crate::frame::Role;
 use std::time::{Duration, Instant};
-
-/// Servers that name another one as the primary, followed without a pause: more of them lead
-/// nowhere.
-const MAX_HOPS: usize = 4;
 
 /// One attempt: the next address, and from there to the primary where a standby names it. Without
 /// `until` the time-out for connecting is the only bound.
@@ -61,7 +58,5 @@ pub(super) fn find(
 
 /// Errors that another attempt can't change.
 pub(super) fn is_final(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused(refused) if matches!(
-        refused.code, ErrorCode::Unauthenticated | ErrorCode::UnsupportedVersion | ErrorCode::BadFrame
-    ))
+    matches!(error, ClientError::Refused(refused) if is_final_refusal(refused.code))
 }

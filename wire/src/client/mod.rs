@@ -16,7 +16,8 @@
 //!
 //! One client is one connection, for one thread at a time; for more, make more clients. Here live
 //! what callers see and, beside it, the only sockets of this crate (`connection.rs`). `exchange`
-//! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them.
+//! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them. What another client
+//! of Rust takes from here, so that it follows the same rules, is in `rules`.
 
 mod comparison;
 mod connection;
@@ -27,6 +28,7 @@ mod options;
 mod reply;
 mod requests;
 mod route;
+pub mod rules;
 mod validators;
 
 pub use comparison::Comparison;
@@ -43,6 +45,7 @@ use crate::frame::{
 };
 use exchange::{Exchange, Outcome, Request};
 use reply::Body;
+use rules::ANSWER_GRACE;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -51,8 +54,6 @@ pub const MAX_UNRECEIVED: usize = 2 * MAX_IN_FLIGHT as usize;
 /// Changes of lists that are on their way at once: half of what a shard takes of look-ups and operations
 /// together (PROTOCOL.md, "Look-ups and operations").
 pub const LISTS_TOGETHER: usize = 32;
-/// How long after a transaction's budget its answer is waited for: the way to the server and back.
-const ANSWER_GRACE: Duration = Duration::from_millis(500);
 
 /// The answer to one submitted transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]

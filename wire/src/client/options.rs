@@ -1,6 +1,7 @@
 //! How a client behaves: where to connect, who it is, and how long it waits.
 
 use super::ClientError;
+use super::rules::pause;
 use crate::address::host_and_port;
 use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
 use std::fmt;
@@ -108,14 +109,9 @@ impl ClientOptions {
         elsewhere && self.role == Wanted::Primary && self.reconnect_attempts > 0
     }
 
-    /// The pause before the next attempt after so many failures in a row: none after the first,
-    /// then doubling from the base to the maximum, of which half is fixed and half chance, so that
-    /// clients of a node that came back don't all arrive at once.
+    /// [`pause`] within the bounds of these options.
     pub(super) fn pause(&self, failures: u32, chance: u64) -> Duration {
-        let Some(doublings) = failures.checked_sub(2) else { return Duration::ZERO };
-        let factor = 1u64.checked_shl(doublings).unwrap_or(u64::MAX);
-        let whole_ms = self.reconnect_base_ms.saturating_mul(factor).min(self.reconnect_max_ms);
-        Duration::from_millis(whole_ms / 2 + chance % (whole_ms / 2 + 1))
+        pause(self.reconnect_base_ms, self.reconnect_max_ms, failures, chance)
     }
 }
 

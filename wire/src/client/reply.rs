@@ -114,26 +114,58 @@ pub struct ClusterState {
 
 /// What a reply says.
 #[derive(Debug)]
-pub(super) enum Body {
+pub enum Body {
+    /// The handshake succeeded.
     Welcome(Welcome),
+    /// VERDICT.
     Decision(Decision),
+    /// ERROR.
     Error(ServerError),
-    Record { stored: Box<StoredDecision>, more: bool },
-    RecordedLabel { label: RecordedLabel, more: bool },
+    /// RECORD with a decision.
+    Record {
+        /// The decision.
+        stored: Box<StoredDecision>,
+        /// Labels of it follow.
+        more: bool,
+    },
+    /// RECORD with a label of the decision before it.
+    RecordedLabel {
+        /// The label.
+        label: RecordedLabel,
+        /// Another one follows.
+        more: bool,
+    },
+    /// BLACKLIST_STATE.
     BlacklistState(BlacklistStateReply),
+    /// POLICY_STATE.
     PolicyState(Box<PolicyStateReply>),
+    /// LABEL_STATE.
     LabelState(LabelStateReply),
+    /// COMPARISON.
     Comparison(Box<Comparison>),
+    /// LIST_STATE.
     ListState(ListStateReply),
+    /// VALIDATOR_STATE.
     ValidatorState(ValidatorStateReply),
-    Histogram { histogram: Histogram, more: bool },
-    Pong { server_time_ns: u64 },
+    /// HISTOGRAM.
+    Histogram {
+        /// One stage.
+        histogram: Histogram,
+        /// Another stage follows.
+        more: bool,
+    },
+    /// PONG.
+    Pong {
+        /// The server's clock, nanoseconds since 1970 UTC.
+        server_time_ns: u64,
+    },
+    /// CLUSTER_STATE.
     ClusterState(Box<ClusterState>),
 }
 
 impl Body {
     /// The kind of frame that it came in.
-    pub(super) const fn kind(&self) -> FrameKind {
+    pub const fn kind(&self) -> FrameKind {
         match self {
             Self::Welcome(_) => FrameKind::Welcome,
             Self::Decision(_) => FrameKind::Verdict,
@@ -154,7 +186,10 @@ impl Body {
 
 /// The length of the reply that begins with this header, if a server may send it: checked before
 /// room is made for it.
-pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
+///
+/// # Errors
+/// A kind or a version that no server sends, or a length that the kind can't have.
+pub fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
     let header: &HeaderFields = bytemuck::cast_ref(header);
     let kind = FrameKind::from_wire(header.kind).ok_or(ProtocolError::Kind(header.kind))?;
     if header.version != PROTOCOL_VERSION {
@@ -187,7 +222,10 @@ pub(super) fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolErro
 const RECORD_REPLY_LEN: usize = size_of::<RecordPlaceFields>() + RECORD_LEN;
 
 /// The meaning of a whole reply; gives its correlation too.
-pub(super) fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
+///
+/// # Errors
+/// How the server broke the protocol; nothing of the connection can be trusted after it.
+pub fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
     let Some(header) = frame.first_chunk::<HEADER_LEN>() else {
         return Err(ProtocolError::Kind(0));
     };
@@ -349,7 +387,7 @@ fn cluster_state(frame: &ClusterStateFrame) -> Result<Body, ProtocolError> {
 
 /// An address that a server names: printable ASCII, because it is printed and connected to.
 /// Anything else counts as none.
-pub(super) fn address(field: &[u8]) -> Option<String> {
+pub fn address(field: &[u8]) -> Option<String> {
     let text = text_of(field);
     host_and_port(text).is_ok().then(|| text.to_owned())
 }

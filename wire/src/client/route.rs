@@ -28,7 +28,7 @@ impl KnownAddress {
 
 /// The addresses, and which is next.
 #[derive(Debug)]
-pub(super) struct Route {
+pub struct Route {
     /// The configured ones first, then the learned ones, oldest first.
     places: Vec<KnownAddress>,
     configured: usize,
@@ -37,7 +37,10 @@ pub(super) struct Route {
 
 impl Route {
     /// A route over at least one address.
-    pub(super) fn new(configured: &[String]) -> Self {
+    ///
+    /// # Panics
+    /// Without one.
+    pub fn new(configured: &[String]) -> Self {
         assert!(!configured.is_empty(), "options without an address are refused");
         Self {
             places: configured.iter().cloned().map(KnownAddress::new).collect(),
@@ -47,56 +50,57 @@ impl Route {
     }
 
     /// Where to connect now.
-    pub(super) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.places[self.next].address
     }
 
     /// All but the one to connect to now.
-    pub(super) fn others(&self) -> Vec<String> {
+    pub fn others(&self) -> Vec<String> {
         let others = self.places.iter().enumerate().filter(|(place, _)| *place != self.next);
         others.map(|(_, place)| place.address.clone()).collect()
     }
 
     /// The node at this known address takes us.
-    pub(super) fn found_at(&mut self, address: &str) {
+    pub fn found_at(&mut self, address: &str) {
         if let Some(place) = self.places.iter().position(|place| place.address == address) {
             self.next = place;
         }
         self.found();
     }
 
-    /// How many addresses are known.
-    pub(super) fn len(&self) -> usize {
+    /// How many addresses are known: at least one.
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
         self.places.len()
     }
 
     /// A pause has passed: every address may be tried again.
-    pub(super) fn begin_round(&mut self) {
+    pub fn begin_round(&mut self) {
         for place in &mut self.places {
             place.tried = false;
         }
     }
 
     /// The node at this address takes us.
-    pub(super) fn found(&mut self) {
+    pub fn found(&mut self) {
         for place in &mut self.places {
             place.seen = Seen::Nothing;
         }
     }
 
     /// Every address was tried in this round.
-    pub(super) fn is_exhausted(&self) -> bool {
+    pub fn is_exhausted(&self) -> bool {
         self.places.iter().all(|place| place.tried)
     }
 
     /// There is nothing to be had at this address now: the next one.
-    pub(super) fn failed(&mut self, why: String) {
+    pub fn failed(&mut self, why: String) {
         self.leave(Seen::Failed(why));
     }
 
     /// The caller's time ended in the middle of the attempt, which tells nothing of the node: that
     /// it follows, if it said so, stays known.
-    pub(super) fn cut_off(&mut self, why: String) {
+    pub fn cut_off(&mut self, why: String) {
         match self.places[self.next].seen {
             Seen::Standby => self.leave(Seen::Standby),
             Seen::Nothing | Seen::Failed(_) => self.leave(Seen::Failed(why)),
@@ -105,7 +109,7 @@ impl Route {
 
     /// The node here follows, and names this primary. `true`: that one is next, and was not tried
     /// in this round.
-    pub(super) fn standby(&mut self, primary: Option<String>) -> bool {
+    pub fn standby(&mut self, primary: Option<String>) -> bool {
         self.leave(Seen::Standby);
         let Some(primary) = primary else { return false };
         let known = self.places.iter().position(|place| place.address == primary);
@@ -118,7 +122,7 @@ impl Route {
     }
 
     /// What the addresses said, for a person; `None` where none of them was a standby.
-    pub(super) fn no_primary(&self) -> Option<String> {
+    pub fn no_primary(&self) -> Option<String> {
         self.places.iter().any(|place| place.seen == Seen::Standby).then(|| {
             let seen = |place: &KnownAddress| match &place.seen {
                 Seen::Nothing => None,

@@ -14,6 +14,7 @@ use super::find::{find, is_final};
 use super::options::{ClientOptions, MAX_IN_FLIGHT};
 use super::reply::{Body, Histogram, RecordedLabel, StoredDecision};
 use super::route::Route;
+use super::rules::UNNOTICED_US;
 use crate::frame::{ErrorCode, FrameKind, MAX_BUDGET_US, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::RandomState;
@@ -23,8 +24,6 @@ use std::time::Instant;
 const MAX_HISTOGRAMS: usize = 64;
 /// Labels of one decision, at most (PROTOCOL.md, LABEL).
 const MAX_LABELS: usize = 256;
-/// A wait that takes nothing from a budget worth telling the server, microseconds.
-const UNNOTICED_US: u32 = 1_000;
 
 /// A request as bytes. A transaction is kept apart, because its budget shrinks when it is sent
 /// again.

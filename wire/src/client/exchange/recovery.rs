@@ -6,17 +6,10 @@ use crate::client::connection::{Broken, Connection, time_left};
 use crate::client::error::ClientError;
 use crate::client::find::{find, is_final};
 use crate::client::options::Wanted;
+use crate::client::rules::{LOOK_EVERY, LOOK_TIME, SILENCE};
 use crate::frame::{ErrorCode, FrameKind, Role};
 use std::hash::BuildHasher;
-use std::time::{Duration, Instant};
-
-/// After so long without anything from a node that owes answers it is looked whether there is
-/// another primary: many times what a busy node takes, a quarter of the longest budget.
-const SILENCE: Duration = Duration::from_millis(500);
-/// How often it is looked whether there is another primary while the one in use can't confirm.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long that may take for each address. It is a node that answers, or it is none.
-const LOOK_TIME: Duration = Duration::from_millis(200);
+use std::time::Instant;
 
 impl Exchange {
     pub(super) fn lose(&mut self, broken: &Broken) {
