@@ -11,7 +11,8 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Packages whose sources the program is made of.
-const PACKAGES: [&str; 5] = ["engine/core", "engine/node", "engine/cli", "loadgen", "wire"];
+const PACKAGES: [&str; 6] =
+    ["engine/core", "engine/node", "engine/edge", "engine/cli", "loadgen", "wire"];
 
 /// The folder of this profile's artefacts, `target/debug` for one.
 ///

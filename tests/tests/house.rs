@@ -32,6 +32,28 @@ struct Rule {
 
 const EVERYWHERE: &[&str] = &["engine", "wire", "loadgen", "testkit", "benches", "tests"];
 
+/// What reads a clock, or reaches out of the process.
+const CLOCKS_AND_IO: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::process",
+    "std::env",
+    "std::os",
+    "io::stdin",
+    "io::stdout",
+    "io::stderr",
+    "File",
+    "TcpStream",
+    "UdpSocket",
+    "Instant",
+    "SystemTime",
+    "Timestamp::now",
+    "Zoned::now",
+    "TimeZone::get",
+    "TimeZone::system",
+];
+
 const RULES: &[Rule] = &[
     Rule {
         name: "only engine/node/src/driver knows glommio",
@@ -40,13 +62,17 @@ const RULES: &[Rule] = &[
         words: &["glommio::"],
     },
     Rule {
-        name: "only the control thread and what asks validators know tokio",
+        name: "only the control thread, what asks validators, and the gateway know tokio",
         within: EVERYWHERE,
         // Validators are asked over sockets, of which many wait at once; the invented provider is the other end, and
         // their tests hold both to each other. The other rules engine is asked through a runtime.
         except: &[
             "engine/node/src/control",
             "engine/node/src/validators",
+            "engine/edge/src/http",
+            "engine/edge/src/lib.rs",
+            "engine/edge/src/link/connection.rs",
+            "engine/edge/src/link/driver.rs",
             "engine/cli/src/commands/provider",
             // It asks a node over HTTP.
             "engine/cli/src/commands/validators.rs",
@@ -56,9 +82,14 @@ const RULES: &[Rule] = &[
         words: &["tokio::", "hyper::", "hyper_util::", "tokio_rustls::"],
     },
     Rule {
-        name: "only engine/node/src/control knows axum",
+        name: "only engine/node/src/control and the gateway know axum",
         within: EVERYWHERE,
-        except: &["engine/node/src/control"],
+        except: &[
+            "engine/node/src/control",
+            "engine/edge/src/http",
+            // The one form that every error of the gateway has.
+            "engine/edge/src/problem.rs",
+        ],
         words: &["axum::"],
     },
     Rule {
@@ -68,29 +99,35 @@ const RULES: &[Rule] = &[
         words: &["crate::driver", "crate::control", "crate::replication", "crate::lifecycle"],
     },
     Rule {
+        name: "the gateway's link decides without I/O and clock",
+        within: &["engine/edge/src/link"],
+        except: &["engine/edge/src/link/connection.rs", "engine/edge/src/link/driver.rs"],
+        words: CLOCKS_AND_IO,
+    },
+    Rule {
+        name: "the gateway's JSON does no I/O and reads no clock",
+        within: &["engine/edge/src/json"],
+        except: &[],
+        // It reads addresses, which are in `std::net`.
+        words: &["std::fs", "std::env", "TcpStream", "Instant", "SystemTime", "Timestamp::now"],
+    },
+    Rule {
+        name: "arrows point down: the gateway's link and JSON know neither each other nor HTTP",
+        within: &["engine/edge/src/link"],
+        except: &[],
+        words: &["crate::http", "crate::json", "crate::problem"],
+    },
+    Rule {
+        name: "arrows point down: the gateway's link and JSON know neither each other nor HTTP",
+        within: &["engine/edge/src/json"],
+        except: &[],
+        words: &["crate::http", "crate::link", "crate::problem"],
+    },
+    Rule {
         name: "the core does no I/O and reads no clock",
         within: &["engine/core/src"],
         except: &[],
-        words: &[
-            "std::fs",
-            "std::net",
-            "std::thread",
-            "std::process",
-            "std::env",
-            "std::os",
-            "io::stdin",
-            "io::stdout",
-            "io::stderr",
-            "File",
-            "TcpStream",
-            "UdpSocket",
-            "Instant",
-            "SystemTime",
-            "Timestamp::now",
-            "Zoned::now",
-            "TimeZone::get",
-            "TimeZone::system",
-        ],
+        words: CLOCKS_AND_IO,
     },
     Rule {
         name: "the core maps memory for its two large tables, and no file",
@@ -356,7 +393,8 @@ fn the_lists_of_exceptions_are_up_to_date() {
 
 /// The pages that name source files for a reader to open, and where those are looked for.
 const PAGES: [&str; 2] = ["engine/ARCHITECTURE.md", "CONTRIBUTING.md"];
-const SOURCE_FOLDERS: [&str; 4] = ["", "engine/core/src", "engine/node/src", "engine/cli/src"];
+const SOURCE_FOLDERS: [&str; 5] =
+    ["", "engine/core/src", "engine/node/src", "engine/edge/src", "engine/cli/src"];
 
 /// The Rust files that a page names, in backticks.
 fn named_sources(text: &str) -> impl Iterator<Item = &str> {
@@ -391,6 +429,11 @@ fn made_up_offenders_are_found() {
         ("engine/node/src/validators/http.rs", "use axum::Router;"),
         ("engine/node/src/validators/http.rs", "use crate::control::policies;"),
         ("engine/cli/src/commands/policy/ask.rs", "use hyper::Request;"),
+        ("engine/cli/src/commands/gateway/mod.rs", "use tokio::net::TcpListener;"),
+        ("engine/edge/src/link/exchange.rs", "use tokio::sync::mpsc;"),
+        ("engine/edge/src/link/recovery.rs", "use std::time::Instant;"),
+        ("engine/edge/src/link/driver.rs", "use crate::problem::Problem;"),
+        ("engine/edge/src/json/answer.rs", "use axum::Json;"),
         ("engine/core/src/shard/submit.rs", "use std::time::{Duration, Instant};"),
         ("engine/core/src/shard/submit.rs", "use std::{fs, io};"),
         ("engine/core/src/shard/submit.rs", "use std::{\n    fmt,\n    net::TcpStream,\n};"),
@@ -426,6 +469,8 @@ fn made_up_offenders_are_found() {
         ("engine/node/src/driver/core.rs", "use glommio::net::TcpStream;"),
         ("engine/node/src/control/mod.rs", "use tokio::sync::mpsc;"),
         ("engine/node/src/validators/http.rs", "use tokio::sync::Semaphore;"),
+        ("engine/edge/src/link/driver.rs", "use tokio::sync::mpsc;"),
+        ("engine/edge/src/http/mod.rs", "use axum::Router;"),
         ("engine/core/src/shard/submit.rs", "use std::time::Duration;"),
         ("engine/core/src/shard/submit.rs", "// No glommio in here: std::fs neither."),
         ("engine/core/src/shard/submit.rs", "let instantly = Instantly;"),

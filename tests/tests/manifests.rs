@@ -50,8 +50,14 @@ const MANIFESTS: &[Manifest] = &[
         never: &["clap", "comfy-table", "csv", "indicatif"],
     },
     Manifest {
+        file: "engine/edge/Cargo.toml",
+        // Doors speak the protocol, and know nothing of who decides.
+        ours: &["catraca-wire"],
+        never: &["clap", "comfy-table", "csv", "glommio", "indicatif"],
+    },
+    Manifest {
         file: "engine/cli/Cargo.toml",
-        ours: &["catraca-core", "catraca-loadgen", "catraca-node", "catraca-wire"],
+        ours: &["catraca-core", "catraca-edge", "catraca-loadgen", "catraca-node", "catraca-wire"],
         // The invented provider has a runtime, and `catraca validators`; `house.rs` holds that nothing else of the
         // cli uses it.
         never: &["glommio", "axum"],

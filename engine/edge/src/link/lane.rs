@@ -1,0 +1,101 @@
+//! One connection of the link: whether there is one, where it leads, what it carries. Pure.
+
+use catraca_wire::client::ServerError;
+use catraca_wire::client::rules::Route;
+use std::collections::BTreeSet;
+
+/// What becomes of a lane.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Waits before the next attempt.
+    Pausing {
+        /// Until then.
+        until_ns: u64,
+    },
+    /// An attempt is on its way.
+    Dialling {
+        /// Its number.
+        attempt: u64,
+        /// Nodes that named another one as the primary, in a row.
+        hops: usize,
+    },
+    /// Connected to a primary.
+    Ready(Ready),
+}
+
+/// A connection to a primary.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// The attempt that made it; names the connection.
+    pub(super) attempt: u64,
+    /// How many requests it may carry.
+    pub(super) limit: usize,
+    /// Epoch of the node.
+    pub(super) epoch: u32,
+    /// Requests that went out on it and have no answer.
+    pub(super) carried: BTreeSet<u64>,
+    /// When the node last said something, or began to owe an answer.
+    pub(super) quiet_since_ns: u64,
+    /// A PING that has no PONG: its correlation, and when it went out.
+    pub(super) ping: Option<(u64, u64)>,
+    /// Bytes to be written.
+    pub(super) output: Vec<u8>,
+}
+
+/// One connection of the link, which is made again whenever it is lost.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) route: Route,
+    pub(super) state: State,
+    /// Failures since the last answer.
+    pub(super) failures: u32,
+    /// Why there is no connection, for a person.
+    pub(super) last_failure: String,
+    /// The refusal of a handshake that another attempt does not change.
+    pub(super) refused: Option<ServerError>,
+    /// The node in use could not confirm something, or says nothing: it may have been replaced
+    /// without knowing it.
+    pub(super) doubtful: bool,
+    /// It is not looked for another primary before.
+    pub(super) next_look_ns: u64,
+    /// Attempts that look for another primary, each with its address.
+    pub(super) looks: Vec<(u64, String)>,
+}
+
+impl Lane {
+    /// A lane that dials at once; the first lanes begin at different addresses only where nothing is
+    /// known of the primary, so all begin at the first.
+    pub(super) fn new(nodes: &[String]) -> Self {
+        Self {
+            route: Route::new(nodes),
+            state: State::Pausing { until_ns: 0 },
+            failures: 0,
+            last_failure: "no connection was tried yet".to_owned(),
+            refused: None,
+            doubtful: false,
+            next_look_ns: 0,
+            looks: Vec::new(),
+        }
+    }
+
+    /// The connection, where there is one.
+    pub(super) fn ready(&mut self) -> Option<&mut Ready> {
+        match &mut self.state {
+            State::Ready(ready) => Some(ready),
+            State::Pausing { .. } | State::Dialling { .. } => None,
+        }
+    }
+
+    /// The connection that this attempt made.
+    pub(super) fn ready_by(&mut self, attempt: u64) -> Option<&mut Ready> {
+        self.ready().filter(|ready| ready.attempt == attempt)
+    }
+
+    /// How many requests it carries, where it may carry another one.
+    pub(super) fn room(&self) -> Option<usize> {
+        match &self.state {
+            State::Ready(ready) if ready.carried.len() < ready.limit => Some(ready.carried.len()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What is asked over the link, and how it ends.
+
+use catraca_wire::client::rules::Body;
+use catraca_wire::client::{Decision, ServerError, StoredDecision};
+use catraca_wire::frame::{
+    FrameKind, LookupFrame, MAX_BUDGET_US, SubmitFrame, Transaction, TransactionFields,
+};
+
+/// A request, without its correlation.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// A transaction to decide on, and the end of its budget, nanoseconds of the link's clock.
+    Submit {
+        /// The frame; its budget is what the caller allowed.
+        frame: Box<SubmitFrame>,
+        /// From then on it is not sent any more.
+        budget_end_ns: u64,
+    },
+    /// A stored decision to look up.
+    Lookup(Box<LookupFrame>),
+}
+
+impl Request {
+    /// Asks for a decision until then.
+    pub fn submit(transaction: &Transaction, budget_end_ns: u64) -> Self {
+        let mut frame = Box::new(SubmitFrame::empty(0));
+        frame.transaction = TransactionFields::from(transaction);
+        Self::Submit { frame, budget_end_ns }
+    }
+
+    /// Whether this kind of frame answers it; ERROR always does.
+    pub(super) const fn is_answered_by(&self, kind: FrameKind) -> bool {
+        matches!(
+            (self, kind),
+            (_, FrameKind::Error)
+                | (Self::Submit { .. }, FrameKind::Verdict)
+                | (Self::Lookup(_), FrameKind::Record)
+        )
+    }
+
+    /// The budget that it began with, microseconds; 0 for what has none.
+    pub(super) fn budget_us(&self) -> u32 {
+        match self {
+            Self::Submit { frame, .. } => match frame.transaction.budget_us.to_native() {
+                0 => MAX_BUDGET_US,
+                budget_us => budget_us,
+            },
+            Self::Lookup(_) => 0,
+        }
+    }
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The node decided.
+    Decided(Decision),
+    /// The node found a stored decision.
+    Stored(Box<StoredDecision>),
+    /// A node refused it.
+    Refused {
+        /// What it said.
+        error: ServerError,
+        /// It was sent before on a connection that was lost: whatever the refusal says, that may have
+        /// been recorded.
+        in_doubt: bool,
+    },
+    /// Its time is over.
+    NoAnswer {
+        /// What is known of the reason, for a person.
+        detail: String,
+        /// It was sent, and nobody knows what came of it.
+        in_doubt: bool,
+    },
+    /// As many requests wait as may. It was not sent.
+    Full,
+    /// The link is closed. It was not sent.
+    Closed,
+}
+
+/// The outcome that a reply means; `None` for a reply that ends nothing.
+pub(super) fn outcome_of(body: Body, in_doubt: bool) -> Option<Outcome> {
+    match body {
+        Body::Decision(decision) => Some(Outcome::Decided(decision)),
+        Body::Record { stored, more: false } => Some(Outcome::Stored(stored)),
+        Body::Error(error) => Some(Outcome::Refused { error, in_doubt }),
+        _ => None,
+    }
+}
