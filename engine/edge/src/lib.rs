@@ -4,4 +4,5 @@
 //! lost with it. Every door leads to the same dedupe, so one id through any door gives one decision. It
 //! speaks the client protocol and knows nothing of the engine; as many run as are wanted.
 
+pub mod json;
 pub mod link;

@@ -1,0 +1,187 @@
+//! A transaction from JSON: the names are those of `catraca log show --json`.
+
+#[cfg(test)]
+mod tests;
+
+use super::centavos;
+use catraca_wire::frame::{MAX_BUDGET_US, Transaction};
+use catraca_wire::transaction::{Channel, Rail, TransactionError};
+use jiff::Timestamp;
+use serde::Deserialize;
+use std::net::IpAddr;
+
+/// The members of the body. Serde refuses unknown and duplicate ones, a number with a point where money
+/// belongs, and anything that nests: nothing here does.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    transaction_id: Option<String>,
+    payer: Option<String>,
+    payee: Option<String>,
+    amount_centavos: Option<i64>,
+    amount: Option<String>,
+    event_time: Option<String>,
+    event_time_ns: Option<u64>,
+    budget_us: Option<u32>,
+    rail: Option<String>,
+    channel: Option<String>,
+    transaction_flags: Option<u16>,
+    payer_account: Option<String>,
+    payee_account: Option<String>,
+    device: Option<String>,
+    pix_key: Option<String>,
+    ip: Option<String>,
+    payer_ispb: Option<String>,
+    payee_ispb: Option<String>,
+}
+
+/// Why a body is no transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Mistake {
+    /// It is no JSON.
+    #[error("{0}")]
+    Syntax(String),
+    /// It has a member that it can't have, or one with a value that it can't have.
+    #[error("{0}")]
+    Member(String),
+    /// Body and header give different ids.
+    #[error("transaction_id and Idempotency-Key are different ids")]
+    Ids,
+}
+
+fn member(name: &str, why: impl std::fmt::Display) -> Mistake {
+    Mistake::Member(format!("{name}: {why}"))
+}
+
+fn missing(name: &str) -> Mistake {
+    member(name, "it is missing")
+}
+
+/// Reads a transaction. `key` is the Idempotency-Key, which is the id where the body has none.
+///
+/// # Errors
+/// [`Mistake`]; of several the first that is met. It names members, and repeats no document.
+pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
+    // Serde would read an array by the order of the members.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Mistake::Member("the body is to be an object".to_owned()));
+    }
+    let members: Members = serde_json::from_slice(body).map_err(|error| said(&error))?;
+    let id = match (members.transaction_id.as_deref(), key) {
+        (Some(id), Some(key)) if id != key => return Err(Mistake::Ids),
+        (Some(id), _) | (None, Some(id)) => id,
+        (None, None) => {
+            return Err(member("transaction_id", "it is missing, and so is Idempotency-Key"));
+        }
+    };
+    let amount_centavos = match (members.amount_centavos, &members.amount) {
+        (Some(amount), None) => amount,
+        (None, Some(text)) => centavos(text).map_err(|why| member("amount", why))?,
+        (None, None) => return Err(member("amount_centavos", "it is missing, and so is amount")),
+        (Some(_), Some(_)) => {
+            return Err(member("amount", "give it or amount_centavos, and not both"));
+        }
+    };
+    let event_time_ns = match (&members.event_time, members.event_time_ns) {
+        (None, Some(ns)) => ns,
+        (Some(text), None) => time(text)?,
+        (None, None) => {
+            return Err(member("event_time", "it is missing, and so is event_time_ns"));
+        }
+        (Some(_), Some(_)) => {
+            return Err(member("event_time", "give it or event_time_ns, and not both"));
+        }
+    };
+    let payer = members.payer.as_deref().ok_or_else(|| missing("payer"))?;
+    let payee = members.payee.as_deref().ok_or_else(|| missing("payee"))?;
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let built = Transaction::new(id, payer, payee, amount_centavos, event_time_ns)
+        .and_then(|built| built.with_budget_us(members.budget_us.unwrap_or(MAX_BUDGET_US)))
+        .and_then(|built| built.with_ispbs(&text(&members.payer_ispb), &text(&members.payee_ispb)));
+    let mut built = built.map_err(of_transaction)?;
+    if let Some(rail) = &members.rail {
+        built = built.with_rail(named("rail", Rail::ALL, Rail::name, rail)?);
+    }
+    if let Some(channel) = &members.channel {
+        built = built.with_channel(named("channel", Channel::ALL, Channel::name, channel)?);
+    }
+    if let Some(ip) = &members.ip {
+        let ip: IpAddr = ip.parse().map_err(|_| member("ip", "it is no IP address"))?;
+        built = built.with_ip(ip);
+    }
+    built.flags = members.transaction_flags.unwrap_or(0);
+    built.payer_account = hash64("payer_account", members.payer_account.as_deref())?;
+    built.payee_account = hash64("payee_account", members.payee_account.as_deref())?;
+    built.device = hash64("device", members.device.as_deref())?;
+    built.pix_key = hash("pix_key", members.pix_key.as_deref())?;
+    Ok(built)
+}
+
+/// What serde says, without what it quotes: that may be a document.
+fn said(error: &serde_json::Error) -> Mistake {
+    use serde_json::error::Category;
+    let at = format!("line {}, column {}", error.line(), error.column());
+    let text = error.to_string();
+    let quoted = text.rsplit_once(" at line").map_or(text.as_str(), |(before, _)| before);
+    match error.classify() {
+        Category::Data if quoted.starts_with("duplicate field") => {
+            // The names of members that there are, and nothing else, can be duplicate.
+            Mistake::Member(format!("{quoted}, {at}"))
+        }
+        Category::Data => {
+            let what = quoted.split(['`', '"', ',']).next().unwrap_or_default().trim();
+            let expected = quoted.rsplit_once("expected ").map(|(_, expected)| expected);
+            let expected =
+                expected.map_or(String::new(), |expected| format!(", expected {expected}"));
+            Mistake::Member(format!("{what} at {at}{expected}"))
+        }
+        Category::Syntax | Category::Eof | Category::Io => {
+            Mistake::Syntax(format!("the body is no JSON: see {at}"))
+        }
+    }
+}
+
+/// What is wrong with the transaction, with the member that it is about.
+fn of_transaction(error: TransactionError) -> Mistake {
+    match error {
+        // These name it themselves.
+        TransactionError::Payer(_) | TransactionError::Payee(_) => {
+            Mistake::Member(error.to_string())
+        }
+        TransactionError::Id => member("transaction_id", error),
+        TransactionError::Amount(_) => member("amount_centavos", error),
+        TransactionError::Ispb => member("payer_ispb, payee_ispb", error),
+        TransactionError::Budget(_) => member("budget_us", error),
+    }
+}
+
+fn time(text: &str) -> Result<u64, Mistake> {
+    let why = "a time is as in 2026-11-22T12:34:56.789Z, and not before 1970";
+    let time: Timestamp = text.parse().map_err(|_| member("event_time", why))?;
+    u64::try_from(time.as_nanosecond()).map_err(|_| member("event_time", why))
+}
+
+fn named<T: Copy>(
+    field: &str,
+    all: &[T],
+    name: impl Fn(T) -> &'static str,
+    text: &str,
+) -> Result<T, Mistake> {
+    let names = || all.iter().map(|&one| name(one)).collect::<Vec<_>>().join(", ");
+    let found = all.iter().find(|&&one| name(one) == text).copied();
+    found.ok_or_else(|| member(field, format!("there are {}", names())))
+}
+
+fn hash64(field: &str, text: Option<&str>) -> Result<u64, Mistake> {
+    Ok(u64::from_be_bytes(hash(field, text)?))
+}
+
+/// A keyed hash in hexadecimal digits; zeros where there is none.
+fn hash<const N: usize>(field: &str, text: Option<&str>) -> Result<[u8; N], Mistake> {
+    let mut bytes = [0; N];
+    if let Some(text) = text {
+        hex::decode_to_slice(text, &mut bytes)
+            .map_err(|_| member(field, format!("a keyed hash is {} hexadecimal digits", N * 2)))?;
+    }
+    Ok(bytes)
+}
