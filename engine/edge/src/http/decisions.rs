@@ -1,0 +1,116 @@
+//! `/v1/decisions`: a payment is decided on, and a decision is looked up.
+
+use super::{Door, body};
+use crate::json::{self, DecisionView, Mistake, StoredView};
+use crate::link::{Outcome, Request};
+use crate::problem::{
+    BAD_JSON, BAD_REQUEST, BUSY, ID_MISMATCH, NO_ANSWER, NO_PRIMARY, Problem, STOPPING,
+};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, Request as HttpRequest, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse as _, Response};
+use catraca_wire::DocumentKey;
+use catraca_wire::client::rules::ANSWER_GRACE;
+use catraca_wire::frame::{LookupFrame, transaction_id};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The header whose trace id the record keeps (W3C Trace Context).
+const TRACEPARENT: &str = "traceparent";
+
+/// `POST /v1/decisions`.
+pub(super) async fn decide(State(door): State<Door>, request: HttpRequest) -> Response {
+    door.decide(request).await.unwrap_or_else(|problem| problem.into_response())
+}
+
+/// `GET /v1/decisions/{id}`.
+pub(super) async fn look_up(
+    State(door): State<Door>,
+    id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    // What is no UTF-8 is no id either.
+    let id = id.map(|Path(id)| id).unwrap_or_default();
+    let found = door.look_up(&id, query.as_deref()).await;
+    found.unwrap_or_else(|problem| problem.into_response())
+}
+
+impl Door {
+    async fn decide(&self, request: HttpRequest) -> Result<Response, Problem> {
+        let (head, sent) = request.into_parts();
+        body::check_type(&head.headers)?;
+        let key = body::idempotency_key(&head.headers)?;
+        let sent = body::read(sent).await?;
+        let mut transaction = json::read(&sent, key).map_err(|mistake| of_mistake(&mistake))?;
+        let trace = head.headers.get(TRACEPARENT).and_then(|header| header.to_str().ok());
+        transaction.trace_id = trace.and_then(json::trace_id).unwrap_or_default();
+        let budget = Duration::from_micros(u64::from(transaction.effective_budget_us()));
+        let budget = budget.min(self.timeout);
+        // At most the transaction's own, which fits.
+        transaction.budget_us = budget.as_micros() as u32;
+        let budget_end = Instant::now() + budget;
+        let request = Request::submit(&transaction, self.link.at(budget_end));
+        match self.link.ask(request, budget_end + ANSWER_GRACE).await {
+            Outcome::Decided(decision) => {
+                Ok(answer(&DecisionView::new(&transaction.id, &decision)))
+            }
+            other => Err(of_outcome(other)),
+        }
+    }
+
+    async fn look_up(&self, id: &str, query: Option<&str>) -> Result<Response, Problem> {
+        let wrong = |why: &str| Problem::new(BAD_REQUEST, why);
+        let mut frame = Box::new(LookupFrame::empty(0));
+        frame.id = transaction_id(id)
+            .ok_or_else(|| wrong("an id is 1 to 32 printable ASCII characters without spaces"))?;
+        if let Some(query) = query.filter(|query| !query.is_empty()) {
+            let payer = query.strip_prefix("payer=").filter(|rest| !rest.contains('&'));
+            let payer = payer.ok_or_else(|| wrong("payer is the only parameter, given once"))?;
+            // In a query a document may have its mask, whose slash some encode.
+            let payer = payer.replace("%2F", "/").replace("%2f", "/");
+            let payer = DocumentKey::parse(&payer).map_err(|e| wrong(&format!("payer: {e}")))?;
+            frame.payer = payer.to_wire();
+        }
+        match self.link.ask(Request::Lookup(frame), Instant::now() + self.timeout).await {
+            Outcome::Stored(stored) => Ok(answer(&StoredView::new(&stored))),
+            // A look-up records nothing, so nothing is in doubt.
+            Outcome::NoAnswer { detail, .. } => Err(Problem::new(NO_PRIMARY, detail)),
+            Outcome::Refused { error, .. } => Err(Problem::of_node(&error, false)),
+            other => Err(of_outcome(other)),
+        }
+    }
+}
+
+fn of_mistake(mistake: &Mistake) -> Problem {
+    let code = match mistake {
+        Mistake::Syntax(_) => BAD_JSON,
+        Mistake::Member(_) => BAD_REQUEST,
+        Mistake::Ids => ID_MISMATCH,
+    };
+    Problem::new(code, mistake.to_string())
+}
+
+fn of_outcome(outcome: Outcome) -> Problem {
+    match outcome {
+        Outcome::Refused { error, in_doubt } => Problem::of_node(&error, in_doubt),
+        Outcome::NoAnswer { detail, in_doubt: true } => Problem::new(NO_ANSWER, detail),
+        Outcome::NoAnswer { detail, in_doubt: false } => Problem::new(NO_PRIMARY, detail),
+        Outcome::Full => Problem::new(BUSY, "as many requests wait as may"),
+        Outcome::Closed => Problem::new(STOPPING, "the gateway is stopping"),
+        // The link matches answers with their requests.
+        Outcome::Decided(_) | Outcome::Stored(_) => {
+            Problem::new(NO_ANSWER, "an answer of another kind came")
+        }
+    }
+}
+
+fn answer(view: &impl Serialize) -> Response {
+    let body = serde_json::to_string(view).expect("text and numbers are JSON");
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    (headers, body).into_response()
+}
