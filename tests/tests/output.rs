@@ -145,6 +145,7 @@ fn every_subcommand_prints_safely() {
     case("blacklist status", &["blacklist", "status", "--addr", &addr], 0);
     case("blacklist status", &["blacklist", "status", "--addr", &addr, "--json"], 0);
     case("serve", &["serve", "--data-dir", &data, "--check-config"], 0);
+    case("gateway", &["gateway", "--node", &addr, "--check-config"], 0);
     let http = node.http.to_string();
     // It has subcommands, and so is none by its own name.
     nobody_reads(&["validators", "--http", &http], 0, || {});

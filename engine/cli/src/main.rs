@@ -32,6 +32,8 @@ enum Command {
     Demo(commands::demo::Args),
     /// Run a node.
     Serve(commands::serve::Args),
+    /// Take payments over HTTP as JSON, and pass them to the node that decides.
+    Gateway(commands::gateway::Args),
     /// Show the running node's latencies by stage.
     Stats(commands::stats::Args),
     /// Ask the running node for a stored decision.
@@ -83,6 +85,7 @@ fn run(command: Command) -> Outcome {
     match command {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Gateway(args) => commands::gateway::run(args),
         Command::Stats(args) => commands::stats::run(args),
         Command::Lookup(args) => commands::lookup::run(args),
         Command::Status(args) => commands::cluster::status::run(&args),

@@ -8,6 +8,7 @@ pub mod cluster;
 mod connect;
 mod csv_lines;
 pub mod demo;
+pub mod gateway;
 pub mod label;
 pub mod log;
 pub mod lookup;
