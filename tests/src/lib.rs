@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod disk;
 pub mod fuzz;
+pub mod gateway;
 pub mod house;
 pub mod load;
 pub mod logs;
