@@ -16,8 +16,8 @@ use toml::{Table, Value};
 /// Arguments of `catraca gateway`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Settings come from defaults, then the file, then CATRACA_GATEWAY_* in the environment, then flags. SIGTERM or Ctrl-C stops: what was
-taken is answered first. What it answers is in engine/GATEWAY.md.
+Settings come from defaults, then the file, then CATRACA_GATEWAY_* in the environment, then flags.
+SIGTERM or Ctrl-C stops: what was taken is answered first. What it answers is in engine/GATEWAY.md.
 
 Examples:
   catraca gateway --node 127.0.0.1:7400
