@@ -285,6 +285,11 @@ impl NodeDisk {
         (self.slowest_ns, self.slowest_state_ns) = (USUAL_NS, USUAL_STATE_NS);
     }
 
+    /// Whether a stream has no segment, and there is no room to make one.
+    pub fn lacks_first_segment(&self) -> bool {
+        !self.has_room() && self.streams.iter().any(|stream| stream.segments.is_empty())
+    }
+
     /// Whether another segment has room.
     pub fn has_room(&self) -> bool {
         self.streams.iter().map(|stream| stream.segments.len()).sum::<usize>() < self.capacity

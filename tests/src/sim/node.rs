@@ -265,6 +265,10 @@ impl Sim {
             Ok(held) => held,
             Err(refused) => return self.refuse_to_start(node, format_args!("{refused}")),
         };
+        // The first segment of each stream is made before a process decides.
+        if held.role == Role::Primary && host.disk.lacks_first_segment() {
+            return self.disk_failed(node);
+        }
         let void = held != state;
         host.disk.state = held.clone();
         let state = held;
@@ -418,20 +422,6 @@ impl Sim {
                 }
             }
         }
-    }
-
-    /// The process ends itself and starts anew.
-    pub(super) fn restart(&mut self, node: usize) {
-        self.end_process(node, true, "starting anew");
-        self.start(node);
-    }
-
-    /// A node ends because its disk failed; whoever looks after it starts it again.
-    pub(super) fn disk_failed(&mut self, node: usize) {
-        self.checks.count("ended: disk failed");
-        self.end_process(node, true, "ended: its disk failed");
-        let pause = self.rng.between(50, 1500) * MS;
-        self.after(pause, Event::Mend(Mend::Start(node)));
     }
 
     /// Makes the segments that a stream will need, as far as the disk has room.

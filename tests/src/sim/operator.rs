@@ -2,7 +2,7 @@
 //! a primary go on alone, empties a damaged disk. Sane, and never more than that: who is told that
 //! a standby is down for good is not betrayed afterwards.
 
-use super::event::Event;
+use super::event::{Event, Mend};
 use super::network::NODES;
 use super::rng::Rng;
 use super::world::{MS, Sim};
@@ -50,6 +50,20 @@ impl Operator {
 }
 
 impl Sim {
+    /// The process ends itself and starts anew.
+    pub(super) fn restart(&mut self, node: usize) {
+        self.end_process(node, true, "starting anew");
+        self.start(node);
+    }
+
+    /// A node ends because its disk failed; whoever looks after it starts it again.
+    pub(super) fn disk_failed(&mut self, node: usize) {
+        self.checks.count("ended: disk failed");
+        self.end_process(node, true, "ended: its disk failed");
+        let pause = self.rng.between(50, 1500) * MS;
+        self.after(pause, Event::Mend(Mend::Start(node)));
+    }
+
     /// Makes a standby the primary; `false` where that is refused or makes no sense.
     pub fn promote(&mut self, node: usize, force: bool) -> bool {
         let host = &self.nodes[node];
