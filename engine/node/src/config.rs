@@ -2,6 +2,7 @@
 //! errors, everywhere.
 
 mod clients;
+pub mod layers;
 mod redis;
 
 use crate::fatal::{Failure, Status};
@@ -15,9 +16,9 @@ use catraca_wire::replication::MAX_ADDRESS_LEN;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::Table;
 
-pub use clients::ClientConfig;
+pub use clients::{ClientConfig, credential};
 
 /// Prefix of the environment variables that set something.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_";
@@ -182,34 +183,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: Table,
     ) -> Result<Self, Failure> {
-        let mut table = Table::new();
-        if let Some(path) = file {
-            let text = std::fs::read_to_string(path).map_err(|e| {
-                wrong(format!("configuration {} can't be read: {e}", path.display()))
-            })?;
-            // Once as the whole, for messages with line and column; then as a table, to lay the
-            // other layers over it.
-            toml::from_str::<Self>(&text)
-                .map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
-            table = text
-                .parse()
-                .map_err(|e| wrong(format!("configuration {}: {e}", path.display())))?;
-        }
-        for (name, text) in environment {
-            if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                let key = key.to_ascii_lowercase();
-                let value = value_of(&text);
-                // Alone first, so that the message names the variable.
-                Table::from_iter([(key.clone(), value.clone())])
-                    .try_into::<Self>()
-                    .map_err(|e| wrong(format!("{name} in the environment: {}", e.message())))?;
-                table.insert(key, value);
-            }
-        }
-        table.extend(flags);
-        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            wrong(format!("configuration, after environment and flags: {}", e.message()))
-        })?;
+        let config: Self = layers::read(file, ENVIRONMENT_PREFIX, environment, flags)?;
         config.check()?;
         Ok(config)
     }
@@ -359,15 +333,6 @@ impl Config {
     pub fn disk_reserve_len(&self) -> u64 {
         self.disk_reserve_mib * MIB
     }
-}
-
-/// An environment variable's text as the value it looks like: `5`, `true`, `[0, 1]`, else text.
-fn value_of(text: &str) -> Value {
-    format!("v = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("v"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use catraca_wire::frame::MAX_CREDENTIAL_LEN;
 use catraca_wire::list::{Author, MAX_AUTHOR_LEN};
 use serde::Deserialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A client and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -19,6 +19,19 @@ pub struct ClientConfig {
     pub credential_file: PathBuf,
     /// `submit`, `lookup`, `stats`, `admin`.
     pub permissions: Vec<String>,
+}
+
+/// Reads the credential that a file's first line holds, 1 to [`MAX_CREDENTIAL_LEN`] bytes.
+///
+/// # Errors
+/// Why it holds none; never the credential.
+pub fn credential(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let credential = text.lines().next().unwrap_or("").trim();
+    if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
+        return Err(format!("the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes"));
+    }
+    Ok(credential.to_owned())
 }
 
 impl Config {
@@ -40,13 +53,7 @@ impl Config {
                     path.display()
                 ))
             };
-            let text = std::fs::read_to_string(path).map_err(|e| of(e.to_string()))?;
-            let credential = text.lines().next().unwrap_or("").trim();
-            if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-                return Err(of(format!(
-                    "the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes"
-                )));
-            }
+            let credential = credential(path).map_err(of)?;
             let mut permissions = Permissions::default();
             for name in &client.permissions {
                 if !permissions.grant(name) {

@@ -1,15 +1,16 @@
 //! The settings of a gateway, in the layers of `catraca serve`: defaults, file, environment, flags.
 
 use catraca_edge::Options;
+use catraca_node::config::{credential, layers};
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::address::host_and_port;
 use catraca_wire::client::MAX_IN_FLIGHT;
-use catraca_wire::frame::{MAX_BUDGET_US, MAX_CREDENTIAL_LEN};
+use catraca_wire::frame::MAX_BUDGET_US;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use toml::{Table, Value};
+use toml::Table;
 
 /// What the names of settings in the environment begin with.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_GATEWAY_";
@@ -68,31 +69,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: Table,
     ) -> Result<Self, Failure> {
-        let mut table = Table::new();
-        if let Some(path) = file {
-            let of = |why: &dyn std::fmt::Display| {
-                wrong(format!("configuration {}: {why}", path.display()))
-            };
-            let text = std::fs::read_to_string(path).map_err(|error| of(&error))?;
-            // Once as the whole, for messages with line and column.
-            toml::from_str::<Self>(&text).map_err(|error| of(&error))?;
-            table = text.parse().map_err(|error: toml::de::Error| of(&error))?;
-        }
-        for (name, text) in environment {
-            if let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) {
-                let value = value_of(&text);
-                let key = key.to_ascii_lowercase();
-                // Alone first, so that the message names the variable.
-                Table::from_iter([(key.clone(), value.clone())])
-                    .try_into::<Self>()
-                    .map_err(|e| wrong(format!("{name} in the environment: {}", e.message())))?;
-                table.insert(key, value);
-            }
-        }
-        table.extend(flags);
-        let config: Self = table.try_into().map_err(|e: toml::de::Error| {
-            wrong(format!("configuration, after environment and flags: {}", e.message()))
-        })?;
+        let config: Self = layers::read(file, ENVIRONMENT_PREFIX, environment, flags)?;
         config.check()?;
         Ok(config)
     }
@@ -129,7 +106,11 @@ impl Config {
     /// # Errors
     /// [`Status::Config`] where the credential can't be read; it names the file, never the credential.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        let credential = self.credential_file.as_deref().map_or(Ok(String::new()), credential)?;
+        let read = |path: &PathBuf| {
+            let of = |why| wrong(format!("credential file {}: {why}", path.display()));
+            credential(path).map_err(of)
+        };
+        let credential = self.credential_file.as_ref().map_or(Ok(String::new()), read)?;
         Ok(Options {
             listen: self.listen,
             nodes: self.nodes.clone(),
@@ -139,25 +120,6 @@ impl Config {
             timeout: Duration::from_millis(self.timeout_ms),
         })
     }
-}
-
-fn credential(path: &Path) -> Result<String, Failure> {
-    let of = |why: String| wrong(format!("credential file {}: {why}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| of(error.to_string()))?;
-    let credential = text.lines().next().unwrap_or("").trim();
-    if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-        return Err(of(format!("the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes")));
-    }
-    Ok(credential.to_owned())
-}
-
-/// A value of the environment as TOML reads it, or as text.
-fn value_of(text: &str) -> Value {
-    format!("v = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut table| table.remove("v"))
-        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 #[cfg(test)]
