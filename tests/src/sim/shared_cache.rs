@@ -62,7 +62,7 @@ impl Sim {
         let of_validators = &mut self.process(node).validators;
         let Some((asker, look, looked)) = of_validators.looks.remove(&number) else { return };
         let mut effects = Vec::new();
-        of_validators.looked(asker, look, looked, now_ns, &mut effects);
+        of_validators.askers[asker].looked(look, looked, now_ns, &mut effects);
         self.carry_out_asking(node, asker, effects);
     }
 

@@ -38,7 +38,7 @@ fn right_answer(key: u128) -> i64 {
 #[derive(Default)]
 pub(super) struct Validators {
     policy_version: u32,
-    askers: Vec<Asker>,
+    pub(super) askers: Vec<Asker>,
     /// Questions that wait, by token, with the number of their asker.
     open: BTreeMap<u64, (usize, Ask)>,
     next_token: u64,
@@ -50,19 +50,6 @@ pub(super) struct Validators {
     warm: BTreeMap<(usize, AttemptId), Ask>,
     pub(super) next_attempt: u64,
     wake_ns: Option<u64>,
-}
-
-impl Validators {
-    pub(super) fn looked(
-        &mut self,
-        asker: usize,
-        look: LookId,
-        looked: Looked,
-        now_ns: u64,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.askers[asker].looked(look, looked, now_ns, effects);
-    }
 }
 
 fn settings() -> Settings {

@@ -116,9 +116,8 @@ impl Cache {
         now_ns: u64,
         chance: &mut Chance,
     ) -> (u64, u64) {
-        let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
-        let good_for_ns = chance.shortened(u64::from(good_s) * 1_000 * MS, JITTER_PERCENT);
-        let stale_for_ns = u64::from(self.caching.stale_s) * 1_000 * MS;
+        let (good_ns, stale_for_ns) = self.caching.times_ns(is_negative);
+        let good_for_ns = chance.shortened(good_ns, JITTER_PERCENT);
         let good_until_ns = now_ns.saturating_add(good_for_ns);
         if good_for_ns + stale_for_ns > 0 {
             let entry = Entry {
@@ -147,9 +146,7 @@ impl Cache {
     /// one that came here; and what came here later stays.
     pub fn take_over(&mut self, key: u128, shared: SharedAnswer, is_negative: bool, now_ns: u64) {
         let SharedAnswer { answer, age_ns, .. } = shared;
-        let good_s = if is_negative { self.caching.negative_s } else { self.caching.good_s };
-        let own_ns = u64::from(good_s) * 1_000 * MS;
-        let own_stale_ns = u64::from(self.caching.stale_s) * 1_000 * MS;
+        let (own_ns, own_stale_ns) = self.caching.times_ns(is_negative);
         let good_for_ns = shared.good_for_ns.min(own_ns.saturating_sub(age_ns));
         let end_ns = (shared.good_for_ns.saturating_add(shared.stale_for_ns))
             .min((own_ns + own_stale_ns).saturating_sub(age_ns));
@@ -176,6 +173,14 @@ impl Cache {
         if kept_ns > 0 {
             self.errors.put(key, now_ns.saturating_add(kept_ns), why, now_ns);
         }
+    }
+}
+
+impl Caching {
+    /// How long an answer is good, and how long behind that it is better than none.
+    fn times_ns(self, is_negative: bool) -> (u64, u64) {
+        let good_s = if is_negative { self.negative_s } else { self.good_s };
+        (u64::from(good_s) * 1_000 * MS, u64::from(self.stale_s) * 1_000 * MS)
     }
 }
 

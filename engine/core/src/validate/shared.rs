@@ -7,8 +7,8 @@ use super::settings::{BreakerSettings, SharedSettings};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MS: u64 = 1_000_000;
-/// Most looks under way: what one connection answers in a time-out of some milliseconds. Beyond that the validator is
-/// asked without a look.
+/// Most looks of one validator under way: what a connection answers in a time-out of some milliseconds. Beyond that the
+/// validator is asked without a look.
 pub const MAX_LOOKS: usize = 1_024;
 
 /// A look under way.

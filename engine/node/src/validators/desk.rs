@@ -358,7 +358,9 @@ impl Desk {
                     let Line { service, last_error, .. } = &self.lines[line];
                     told::breaker(&service.id, last_error.as_deref(), change);
                 }
-                Effect::Look { look, key, .. } => self.look(line, look, key),
+                Effect::Look { look, key, timeout_ns } => {
+                    self.look(line, look, key, Duration::from_nanos(timeout_ns));
+                }
                 Effect::ToldShared(change) => {
                     let Line { service, shared_error, .. } = &self.lines[line];
                     if let Some(cache) = &self.redis {
@@ -394,12 +396,12 @@ impl Desk {
         self.attempts.insert((number, attempt), running);
     }
 
-    fn look(&mut self, line: usize, look: LookId, key: u128) {
+    fn look(&mut self, line: usize, look: LookId, key: u128, within: Duration) {
         let Some(cache) = &self.redis else {
             unreachable!("only a cache that there is is looked into");
         };
         let (number, fingerprint) = (self.lines[line].number, &self.lines[line].fingerprint);
-        let looking = cache.look(fingerprint, key);
+        let looking = cache.look(fingerprint, key, within);
         self.running.spawn(async move {
             let (looked, error) = looking.await;
             Done { line: number, came: DoneWith::Look(look, looked), error }

@@ -24,8 +24,9 @@ Each as it was logged, in that order. What was forced also ends with its node's 
 policy, which is not told here: `catraca validators` shows how a breaker stands. Records in segments
 that were cut off are in the archive only.
 
-Exit status: 0 all told, also where there are none; 3 the log is damaged, and only what comes before
-the damage is told.";
+Exit status: 0 all told, also where there are none; 3 not all: the log is damaged, and only what comes
+before the damage is told, or it holds records of a newer version, or more than can be told; 11 the
+folder is no log.";
 
 /// Stream that has the records.
 const FORCED_SHARD: u16 = 0;
@@ -94,7 +95,8 @@ pub fn run(args: &Args) -> Outcome {
     if not_told > 0 {
         note(&format!("{not_told} older ones are not told"));
     }
-    let status = if is_damaged { ExitCode::from(Status::Found as u8) } else { ExitCode::SUCCESS };
+    let is_all = !is_damaged && unreadable == 0 && not_told == 0;
+    let status = if is_all { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     if args.json {
         let forced: Vec<_> = told
             .iter()

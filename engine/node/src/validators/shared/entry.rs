@@ -202,13 +202,12 @@ mod tests {
         fn what_is_sealed_is_opened(
             answer in any::<i64>(),
             (good_ms, stale_ms, later_ms) in (any::<u64>(), any::<u64>(), 0..1u64 << 40),
-            any_kept_ms in any::<u64>(),
+            kept_for_ms in any::<u64>(),
         ) {
             let (good_for_ns, stale_for_ns) = (good_ms, stale_ms);
             let of = SharedAnswer { answer, age_ns: 0, good_for_ns, stale_for_ns };
             let sealer = sealer();
             let value = sealer.seal("name", &of, NOW_MS);
-            let kept_for_ms = any_kept_ms;
             let opened = sealer.open("name", &value, kept_for_ms, NOW_MS + later_ms).unwrap();
             if let Some(opened) = opened {
                 prop_assert_eq!(opened.answer, answer);

@@ -40,7 +40,7 @@ pub struct Puts {
     pub put: u64,
     /// Answers that it has not taken: it is full, read-only, or was too slow.
     pub failed: u64,
-    /// Answers that were not offered, as too many were under way.
+    /// Answers that were not offered, as too many were under way, or no connection could be set up.
     pub dropped: u64,
     /// What it said last, when it took none.
     pub last_error: Option<String>,
@@ -104,7 +104,7 @@ impl SharedCache {
         }
     }
 
-    /// Looks for an answer.
+    /// Looks for an answer, for so long.
     ///
     /// # Returns
     /// What it came to, and why it failed, for people.
@@ -112,11 +112,11 @@ impl SharedCache {
         &self,
         fingerprint: &Fingerprint,
         key: u128,
+        within: Duration,
     ) -> impl Future<Output = (Looked, Option<String>)> + Send + use<> {
         let name = self.sealer.name(fingerprint, key);
         let (connection, sealer) = (self.connection.manager.clone(), self.sealer.clone());
         let health = Arc::clone(&self.connection.health);
-        let within = Duration::from_millis(self.settings.timeout_ms().into());
         async move {
             let mut connection = match connection {
                 Ok(connection) => connection,
@@ -204,7 +204,7 @@ fn count(puts: &mut Puts, put: Result<(), String>, redis: &str) {
 impl Connection {
     fn new(settings: &RedisSettings) -> Self {
         let health = Arc::new(Mutex::new(Health::default()));
-        let manager = manager(settings).inspect_err(|_| health.lock().is_silent());
+        let manager = manager(settings).inspect_err(|_| health.lock().heard_nothing());
         let first = manager.as_ref().ok().map(|manager| {
             let (mut manager, health) = (manager.clone(), Arc::clone(&health));
             let first = tokio::spawn(async move {
@@ -242,11 +242,11 @@ impl Health {
         if has_answered {
             self.silent_since = None;
         } else {
-            self.is_silent();
+            self.heard_nothing();
         }
     }
 
-    fn is_silent(&mut self) {
+    fn heard_nothing(&mut self) {
         self.silent_since.get_or_insert_with(Instant::now);
     }
 }
