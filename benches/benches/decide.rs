@@ -111,7 +111,7 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("fingerprint (for 512)", |bencher| {
         bencher.iter(|| {
             for (frame, &payer) in all.iter().zip(&payers) {
-                black_box(table.fingerprint(payer, black_box(&frame.transaction)));
+                black_box(table.fingerprint(0, payer, black_box(&frame.transaction)));
             }
         });
     });
@@ -125,7 +125,7 @@ fn parts(criterion: &mut Criterion) {
                 for ((frame, payer), print) in batch.iter_mut().zip(&payers).zip(&mut prints) {
                     number += 1;
                     frame.transaction.id[16..24].copy_from_slice(&number.to_le_bytes());
-                    let made = table.fingerprint(*payer, &frame.transaction);
+                    let made = table.fingerprint(0, *payer, &frame.transaction);
                     table.prefetch(&made);
                     *print = Some(made);
                 }

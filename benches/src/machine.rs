@@ -108,7 +108,7 @@ impl Machine {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
         let now = Now { mono_ns: 1_000_000_000, wall_ns: WALL_NS };
-        let connection = shard.connect(now).expect("one connection is allowed");
+        let connection = shard.connect([0; 16], now).expect("one connection is allowed");
         let mut hello = HelloFrame::empty(1);
         (hello.version_min, hello.version_max) = (1, 1);
         let mover = ShardMover::new(shard);

@@ -4,7 +4,9 @@
 //! fields. LOG.md gives the offsets.
 
 use crate::document::DocumentKey;
-use crate::frame::{IntoWire, Scope, Transaction, TransactionFields, layout, wire_codes};
+use crate::frame::{
+    IntoWire, Scope, Submitter, Transaction, TransactionFields, layout, wire_codes,
+};
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -101,8 +103,8 @@ layout! {
         list_day: u16,
         /// Changes of named lists and exemptions that the decision saw; else 0.
         list_sequence: u64,
-        /// 0.
-        reserved_b: [u8; 18],
+        /// Whose transaction it is, in a decision; else zeros.
+        submitter: Submitter,
         /// The transaction, as it was submitted; zeros but for the payer's field in an overlay
         /// change, which holds the document, and for id and payer in a label.
         transaction: Transaction,

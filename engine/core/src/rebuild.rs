@@ -353,7 +353,8 @@ impl<'b> Ahead<'b> {
         head: &'b RecordHead,
         block: &SoundBlock<'_>,
     ) {
-        let fingerprint = dedupe.fingerprint(payer, &head.transaction);
+        let institution = head.submitter.institution.to_native();
+        let fingerprint = dedupe.fingerprint(institution, payer, &head.transaction);
         dedupe.prefetch(&fingerprint);
         let oldest = self.waiting[self.next].replace((fingerprint, head));
         self.next = (self.next + 1) % BATCH;

@@ -1,7 +1,7 @@
 //! Bytes as they come: in any pieces, broken, half, or too slowly; and connections that go away.
 
 use catraca_core::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT};
-use catraca_core::shard::access::{Access, Permissions};
+use catraca_core::shard::access::{Access, KnownClient, Permissions};
 use catraca_core::shard::messages::{ControlRequest, ToControl};
 use catraca_testkit::shard::{Options, Reply, World, payer, submit, transaction};
 use catraca_wire::frame::{
@@ -138,7 +138,7 @@ fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may
         (Permissions { admin: true, ..Permissions::default() }, [true, true, true]),
     ] {
         let mut access = Access::default();
-        access.add(b"secret", permissions);
+        access.add(b"secret", KnownClient { permissions, ..KnownClient::default() });
         let mut w = World::with(Options { access, ..Options::default() });
         let c = w.raw_client(0);
         let mut hello = hello();
@@ -169,7 +169,8 @@ fn who_may_see_the_figures_may_describe_the_cluster_and_only_who_administers_may
 #[test]
 fn handshakes_are_checked() {
     let mut access = Access::default();
-    access.add(b"secret", Permissions { submit: true, ..Permissions::default() });
+    let permissions = Permissions { submit: true, ..Permissions::default() };
+    access.add(b"secret", KnownClient { permissions, ..KnownClient::default() });
     let with = |credential: &[u8]| {
         let mut hello = hello();
         hello.credential[..credential.len()].copy_from_slice(credential);

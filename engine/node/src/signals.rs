@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last, and the word of the
-//! node itself that another run of the program is to take its place: one thread takes both, so that
-//! they have an order.
+//! SIGTERM and SIGINT, from the first moment of `catraca serve` to its last, SIGHUP, which asks for
+//! files to be read anew, and the word of the node itself that another run of the program is to take
+//! its place: one thread takes all, so that they have an order.
 //!
 //! They are blocked before any other thread exists, and one thread takes them. A blocked signal
 //! waits: for that thread, for the program that replaces this one when a node starts anew, and for
@@ -16,9 +16,9 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The signals that are taken: two stop a node, and with the third it wakes the thread that takes
-/// them.
-const TAKEN: [libc::c_int; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1];
+/// The signals that are taken: two stop a node, one has it read files anew, and with the last it wakes the
+/// thread that takes them.
+const TAKEN: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1];
 
 /// Another run is wanted. Somebody else's SIGUSR1 means nothing.
 static ANOTHER_RUN: AtomicBool = AtomicBool::new(false);
@@ -78,6 +78,7 @@ pub struct StopSignals {
     /// There is somebody to stop in order.
     serves: Mutex<bool>,
     told: Mailbox<()>,
+    reload: Mailbox<()>,
 }
 
 impl StopSignals {
@@ -88,7 +89,11 @@ impl StopSignals {
     /// # Errors
     /// [`Status::Environment`] when the thread can't start.
     pub fn watch(run_anew: fn() -> !) -> Result<Arc<Self>, Failure> {
-        let signals = Arc::new(Self { serves: Mutex::new(false), told: Mailbox::new(1) });
+        let signals = Arc::new(Self {
+            serves: Mutex::new(false),
+            told: Mailbox::new(1),
+            reload: Mailbox::new(1),
+        });
         let taking = Arc::clone(&signals);
         std::thread::Builder::new()
             .name("signals".to_owned())
@@ -109,6 +114,13 @@ impl StopSignals {
                 // A node that stops is not to come back.
                 Ok(libc::SIGUSR1) if ANOTHER_RUN.load(Ordering::Acquire) && !stopping => run_anew(),
                 Ok(libc::SIGUSR1) => continue,
+                Ok(libc::SIGHUP) => {
+                    // Where one waits already, the files are read after this one, too.
+                    if self.reload.push(()).is_ok() {
+                        self.reload.wake();
+                    }
+                    continue;
+                }
                 Ok(_) => stopping = true,
                 Err(error) => {
                     tracing::error!(%error, "signals can't be received any more; SIGKILL ends this node, and loses nothing");
@@ -134,6 +146,13 @@ impl StopSignals {
     /// From now on a signal is [`Self::told`] instead of ending the process.
     pub fn serve(&self) {
         *self.serves.lock() = true;
+    }
+
+    /// Resolves when SIGHUP has come since the last time.
+    pub async fn reload_asked(&self) {
+        let others: [&Mailbox<()>; 0] = [];
+        any_message(&self.reload, &others).await;
+        while self.reload.pop().is_some() {}
     }
 
     /// Resolves when a signal has come. Those that come after it change nothing.

@@ -333,7 +333,7 @@ fn a_look_up_finds_all_streams_newest_first() {
     assert_eq!(reader.shards(), [0, 3]);
     assert_eq!(reader.cluster_id(), Some(CLUSTER));
     let id = transaction_id("T00000421").expect("an id");
-    let query = |payer| lookup::Query { id, payer };
+    let query = |payer| lookup::Query { id, payer, institution: None };
     let found = lookup::find(&reader, &query(None), 10).expect("readable");
     let places: Vec<_> = found
         .records
@@ -375,12 +375,12 @@ fn look_ups_in_an_own_log_end_at_the_last_durable_record() {
     let id = |number: u32| transaction_id(&format!("T{number:08}")).expect("an id");
     let payer = |number: u64| decision(number).transaction.payer;
     let queries = [
-        Query { id: id(421), payer: None },
-        Query { id: id(421), payer: Some(payer(421)) },
-        Query { id: id(421), payer: Some(payer(422)) },
-        Query { id: id(1), payer: None },
-        Query { id: id(451), payer: None },
-        Query { id: id(9_999), payer: None },
+        Query { id: id(421), payer: None, institution: None },
+        Query { id: id(421), payer: Some(payer(421)), institution: None },
+        Query { id: id(421), payer: Some(payer(422)), institution: None },
+        Query { id: id(1), payer: None, institution: None },
+        Query { id: id(451), payer: None, institution: None },
+        Query { id: id(9_999), payer: None, institution: None },
     ];
     // Each from what is on the disk: files of indexes, where a turn before made them.
     let find_newest =

@@ -43,8 +43,9 @@ fn queries() -> Vec<Query> {
         .step_by(13)
         .chain([0, IDS - 1, 8])
         .flat_map(|number| {
-            let of = payers.map(|payer| Query { id: id(number), payer: Some(payer) });
-            std::iter::once(Query { id: id(number), payer: None }).chain(of)
+            let of =
+                payers.map(|payer| Query { id: id(number), payer: Some(payer), institution: None });
+            std::iter::once(Query { id: id(number), payer: None, institution: None }).chain(of)
         })
         .collect()
 }
@@ -102,7 +103,7 @@ fn labels_are_found_with_their_decisions_however_they_are_looked_for() {
     let reader = LogReader::open(dir.path(), Some(KEY)).expect("a log");
     let files = IndexFiles::new(own(dir.path()));
     for payer in [None, Some(labelled.transaction.payer)] {
-        let query = Query { id: id(8), payer };
+        let query = Query { id: id(8), payer, institution: None };
         let found = index.find_all(&[end], &query, 256).expect("readable");
         let of: Vec<_> = found
             .labels
@@ -127,7 +128,7 @@ fn labels_are_found_with_their_decisions_however_they_are_looked_for() {
             );
         }
     }
-    let query = Query { id: id(9), payer: None };
+    let query = Query { id: id(9), payer: None, institution: None };
     assert!(index.find_all(&[end], &query, 256).expect("readable").labels.is_empty());
 }
 
@@ -198,7 +199,7 @@ fn the_file_of_an_index_is_written_a_piece_a_slice_and_look_ups_need_not_wait_fo
         making.map(|file| file.metadata().expect("there").len())
     };
     let end = log.next_lsn - 1;
-    let query = [Query { id: id(log.blocks[7].first_lsn), payer: None }];
+    let query = [Query { id: id(log.blocks[7].first_lsn), payer: None, institution: None }];
     let mut index = LogIndex::new(own(dir.path()));
     // The reading begins at the first segment, and gets to the second one.
     while index.work(&[log.blocks[0].first_lsn]).expect("readable") {}
@@ -354,7 +355,7 @@ fn a_block_that_is_damaged_where_an_index_points_is_told() {
     let block = log.blocks[2];
     let path = segment_path(dir.path(), 0, block.segment as u32);
     let sound = fs::read(&path).expect("there");
-    let query = [Query { id: id(block.first_lsn), payer: None }];
+    let query = [Query { id: id(block.first_lsn), payer: None, institution: None }];
     let alone = |index: &mut LogIndex| index.find_newest(&[end], &query);
     let before = alone(&mut index).expect("sound");
     assert_eq!(before[0].as_ref().map(|found| found.place.segment), Some(block.segment as u32));
@@ -388,7 +389,7 @@ fn an_index_of_a_segment_that_went_on_behind_its_last_block_is_not_believed() {
     assert_eq!(small.segment, 0);
     after.plain(130);
     after.write(dir.path());
-    let query = [Query { id: id(small.first_lsn), payer: None }];
+    let query = [Query { id: id(small.first_lsn), payer: None, institution: None }];
     let mut index = LogIndex::new(own(dir.path()));
     let found = index.find_newest(&[after.next_lsn - 1], &query).expect("readable");
     assert_eq!(found[0].as_ref().map(|found| found.head.lsn.to_native()), Some(small.first_lsn));

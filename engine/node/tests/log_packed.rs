@@ -125,8 +125,10 @@ fn look_ups_find_what_is_packed() {
     let dir = tempfile::tempdir().expect("a folder");
     let log = written(dir.path(), 150);
     let ends = [log.next_lsn - 1];
-    let queries: Vec<Query> =
-        (0..log.next_lsn + 100).step_by(37).map(|lsn| Query { id: id(lsn), payer: None }).collect();
+    let queries: Vec<Query> = (0..log.next_lsn + 100)
+        .step_by(37)
+        .map(|lsn| Query { id: id(lsn), payer: None, institution: None })
+        .collect();
     let mut index = LogIndex::new(own(dir.path()));
     let expected = index.find_newest(&ends, &queries).expect("readable");
     assert!(expected.iter().flatten().count() > 20 && expected.contains(&None));

@@ -197,7 +197,7 @@ fn what_is_cut_off_later_is_added_to_what_was_before() {
 fn boundaries_and_look_ups_end_where_the_log_begins() {
     let node = node();
     let ends = [node.log.next_lsn - 1];
-    let query = |lsn: u64| Query { id: id(lsn), payer: None };
+    let query = |lsn: u64| Query { id: id(lsn), payer: None, institution: None };
     let lsns: Vec<u64> = (1..node.log.next_lsn).step_by(17).collect();
     let queries: Vec<Query> = lsns.iter().map(|&lsn| query(lsn)).collect();
     let mut index = LogIndex::new(node.own());

@@ -138,7 +138,7 @@ impl Node {
             .map(|lsn| {
                 let transaction = decision(lsn).transaction;
                 let payer = DocumentKey::from_wire(&transaction.payer).expect("valid");
-                let found = dedupe.find(&dedupe.fingerprint(payer, &transaction));
+                let found = dedupe.find(&dedupe.fingerprint(0, payer, &transaction));
                 let known = matches!(found, Found::Same(_));
                 let event_ns = transaction.event_time_ns.to_native();
                 assert!(known || dedupe.horizon_ns() >= event_ns, "record {lsn}");
@@ -238,7 +238,7 @@ fn state(node: &Node, rebuilt: Rebuilt) -> impl PartialEq {
     let of_transaction = |lsn: u64| {
         let transaction = decision(lsn).transaction;
         let payer = DocumentKey::from_wire(&transaction.payer).expect("valid");
-        let held = |table: &Dedupe| match table.find(&table.fingerprint(payer, &transaction)) {
+        let held = |table: &Dedupe| match table.find(&table.fingerprint(0, payer, &transaction)) {
             Found::Same(position) => Some((position, table.answer(position, false))),
             Found::New => None,
             Found::Other => panic!("record {lsn} is held with another content"),

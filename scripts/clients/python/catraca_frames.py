@@ -23,10 +23,10 @@ HEADER = struct.Struct("<IBBHQ")
 HELLO_BODY = struct.Struct("<BBBBI64s40s")
 WELCOME_BODY = struct.Struct("<BBBBI16s16sHHII48s12s")
 TRANSACTION = struct.Struct("<32s14s14sqQIBBHQQ16sQ16s8s8s16s")
-VERDICT_BODY = struct.Struct("<BBHIQQHIQQH")
+VERDICT_BODY = struct.Struct("<BBHIQQHIQQBB")
 LOOKUP_BODY = struct.Struct("<32s14sBx")
 RECORD_PLACE = struct.Struct("<IHHII32s")
-RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQHQ18s")
+RECORD_HEAD = struct.Struct("<BBHBBHBBBBIQQQQQHQH16s")
 PING_BODY = struct.Struct("<Q")
 CLUSTER_BODY = struct.Struct("<BB6s")
 CLUSTER_STATE_BODY = struct.Struct("<BBBBI16s16s16sQQQ48s48s64s")
@@ -37,7 +37,7 @@ class Kind(enum.IntEnum):
     """What a frame is."""
     (HELLO, WELCOME, SUBMIT, VERDICT, LOOKUP, RECORD, BLACKLIST, BLACKLIST_STATE, STATS, HISTOGRAM, PING, PONG,
      ERROR, CLUSTER, CLUSTER_STATE, POLICY, POLICY_STATE, LABEL, LABEL_STATE, COMPARISON,
-     LIST, LIST_STATE, VALIDATOR, VALIDATOR_STATE) = range(1, 25)
+     LIST, LIST_STATE, VALIDATOR, VALIDATOR_STATE, ON_BEHALF) = range(1, 26)
 
 
 class ErrorCode(enum.IntEnum):
@@ -282,12 +282,13 @@ class Decision:
     epoch: int
     lsn: int
     receipt: int
+    reason: str
 
     @classmethod
     def decode(cls, body: bytes) -> "Decision":
-        verdict, flags, score, policy, blacklist, rules, shard, epoch, lsn, receipt, _ = VERDICT_BODY.unpack(body)
+        verdict, flags, score, policy, blacklist, rules, shard, epoch, lsn, receipt, reason, _ = VERDICT_BODY.unpack(body)
         return cls(_verdict(verdict), bool(flags & 1), bool(flags & 2), bool(flags & 4), score, policy, blacklist, rules, shard,
-                   epoch, lsn, receipt)
+                   epoch, lsn, receipt, REASONS.get(reason, str(reason)))
 
 
 @dataclass(frozen=True)
@@ -307,6 +308,8 @@ class StoredDecision:
     matched_rules: int
     list_day: int
     list_sequence: int
+    institution: int
+    submitter: str
     shard: int
     epoch: int
     segment: int
@@ -319,13 +322,13 @@ class StoredDecision:
     def decode(cls, body: bytes) -> "StoredDecision":
         epoch, shard, extension_len, segment, block_offset, chain = RECORD_PLACE.unpack_from(body)
         (kind, _, record_extension_len, verdict, flags, score, reason, payer_source, payee_source, _, policy, lsn, decided_at,
-         snapshot, overlay, rules, list_day, list_sequence, _) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
+         snapshot, overlay, rules, list_day, list_sequence, institution, submitter) = RECORD_HEAD.unpack_from(body, RECORD_PLACE.size)
         extension = body[304:]
         if kind != 1 or not extension_len == record_extension_len == len(extension):
             raise ProtocolError("the server sent a RECORD that is no decision, or of another length than it says")
         transaction = Transaction.decode(body[RECORD_PLACE.size + RECORD_HEAD.size:304])
         return cls(_verdict(verdict), REASONS.get(reason, str(reason)), flags, score, payer_source, payee_source, policy, lsn,
-                   decided_at, snapshot, overlay, rules, list_day, list_sequence, shard, epoch, segment, block_offset, chain,
+                   decided_at, snapshot, overlay, rules, list_day, list_sequence, institution, _text(submitter), shard, epoch, segment, block_offset, chain,
                    transaction, extension)
 
 

@@ -94,7 +94,7 @@ class GoldenVectors(unittest.TestCase):
         elif name == "silence_ms" and int(value) == (1 << 64) - 1:
             self.assertIsNone(reply.silence_ms)
         elif name == "reason":
-            self.assertEqual(reply.reason, {0: "clear", 1: "payer_listed"}[value])
+            self.assertEqual(reply.reason, {0: "clear", 1: "payer_listed", 6: "score"}[value])
         elif name == "flags" and isinstance(reply, catraca.Decision):
             shown = (reply.duplicate, reply.degraded, reply.shadow_disagrees)
             self.assertEqual(shown, tuple(bool(value & bit) for bit in (1, 2, 4)))

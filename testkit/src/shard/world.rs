@@ -192,7 +192,7 @@ impl World {
         let id = self.cores[core]
             .mover
             .shard
-            .connect(self.now)
+            .connect([0; 16], self.now)
             .expect("there is room for the connections of tests");
         self.clients.push(Client::new(core, id));
         self.clients.len() - 1

@@ -30,7 +30,7 @@ impl Sim {
         let now = self.clock(node);
         let core = self.rng.index(usize::from(self.plan.shards));
         let process = self.process(node);
-        match process.cores[core].mover.shard.connect(now) {
+        match process.cores[core].mover.shard.connect([0; 16], now) {
             Some(id) => {
                 process.clients.insert(conn, (core, id));
             }

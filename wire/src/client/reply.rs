@@ -27,6 +27,8 @@ pub struct Decision {
     pub degraded: bool,
     /// A rule in shadow would have decided otherwise.
     pub shadow_disagrees: bool,
+    /// The first thing that settled it; `None` for one that a newer server knows.
+    pub reason: Option<Reason>,
     /// Everything that VERDICT says.
     pub answer: Answer,
 }
@@ -297,6 +299,7 @@ fn decision(frame: &VerdictFrame) -> Result<Body, ProtocolError> {
         duplicate: answer.flags & VERDICT_DUPLICATE != 0,
         degraded: answer.flags & VERDICT_DEGRADED != 0,
         shadow_disagrees: answer.flags & VERDICT_SHADOW_DISAGREES != 0,
+        reason: Reason::from_wire(answer.reason),
         answer,
     }))
 }

@@ -86,6 +86,8 @@ wire_codes! {
         Validator = 23 => "VALIDATOR",
         /// The breaker after a VALIDATOR.
         ValidatorState = 24 => "VALIDATOR_STATE",
+        /// Says for whom what follows is.
+        OnBehalf = 25 => "ON_BEHALF",
     }
 }
 

@@ -177,8 +177,10 @@ layout! {
         lsn: u64,
         /// First 8 bytes of the chain value of the record's block.
         receipt: u64,
+        /// A [`Reason`](crate::record::Reason).
+        reason: u8,
         /// 0.
-        reserved: u16,
+        reserved: u8,
     }
 }
 

@@ -6,6 +6,7 @@
 //! of `layout!` and the golden vectors hold both to it. What has a name lives in `codes`, the
 //! frames' fields in `layouts`; here is what all frames have in common.
 
+mod behalf;
 mod codes;
 mod comparison;
 mod labels;
@@ -16,6 +17,7 @@ mod validators;
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
+pub use behalf::*;
 pub(crate) use codes::wire_codes;
 pub use codes::{
     BlacklistOp, Breaker, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE,
@@ -201,6 +203,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::Label => Some(LabelFrame::LEN),
         FrameKind::List => Some(ListFrame::LEN),
         FrameKind::Validator => Some(ValidatorFrame::LEN),
+        FrameKind::OnBehalf => Some(OnBehalfFrame::LEN),
         _ => None,
     }
 }

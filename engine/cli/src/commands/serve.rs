@@ -103,7 +103,10 @@ pub fn run(args: Args) -> Outcome {
     if let Some(parent) = args.end_with {
         end_with(parent)?;
     }
-    let mut config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
+    let flags = args.flags();
+    let file = args.config;
+    let load = move || Config::load(file.as_deref(), std::env::vars(), flags.clone());
+    let mut config = load()?;
     config.adopt_copy = args.adopt_copy;
     if args.check_config {
         config.layout()?;
@@ -112,7 +115,8 @@ pub fn run(args: Args) -> Outcome {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
     logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
-    lifecycle::run(&config, StopSignals::watch(restart::run_anew)?)?;
+    let read_clients = Box::new(move || load()?.access());
+    lifecycle::run(&config, StopSignals::watch(restart::run_anew)?, read_clients)?;
     // The cores run until the process ends; what they were told to finish is finished.
     Ok(ExitCode::SUCCESS)
 }

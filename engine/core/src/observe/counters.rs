@@ -55,6 +55,8 @@ counters! {
     refused => "catraca_refused_total", "Requests refused with an ERROR.";
     /// Transactions refused because a bounded queue was full.
     overloaded => "catraca_overloaded_total", "Transactions refused because a bounded queue was full.";
+    /// Transactions refused because their client sends more than it may.
+    rate_limited => "catraca_rate_limited_total", "Transactions refused because their client sends more than it may.";
     /// Transactions answered UNCONFIRMED, LATE or DEADLINE.
     deadlines_missed => "catraca_deadlines_missed_total", "Transactions whose budget ran out before their decision was safe.";
     /// Frames that broke the protocol.

@@ -22,7 +22,7 @@ pub use build::DedupeFileBuilder;
 
 use crate::log::Tail;
 use crate::log::index::SegmentSummary;
-use crate::shard::dedupe::{DedupeKey, Fingerprint};
+use crate::shard::dedupe::{DedupeKey, Fingerprint, unpack_verdict};
 use bytemuck::{Pod, Zeroable};
 use catraca_wire::block::{BLOCK_ALIGN, Chain, ChainKey, receipt};
 use catraca_wire::frame::AnswerFields;
@@ -33,7 +33,7 @@ use std::hash::Hasher;
 /// First bytes of the foot.
 pub const DEDUPE_FILE_MAGIC: [u8; 8] = *b"CATRDDUP";
 /// Version of the layout, and of the hashes in it.
-pub const DEDUPE_FILE_VERSION: u16 = 1;
+pub const DEDUPE_FILE_VERSION: u16 = 2;
 /// Length of the foot, bytes.
 pub const FOOT_LEN: usize = 128;
 
@@ -84,7 +84,8 @@ struct Kept {
     event_time_ns: u64_ule,
     matched_rules: u64_ule,
     score: u16_ule,
-    verdict: u8,
+    /// As an entry of the table has it.
+    verdict_and_reason: u8,
     flags: u8,
 }
 
@@ -448,8 +449,9 @@ impl Decisions<'_> {
     pub fn answer(&self, at: usize) -> (u64, AnswerFields) {
         let (run, kept) = (self.run, &self.kept[at]);
         let lsn = run.first_lsn.to_native() + u64::from(run.first.to_native()) + at as u64;
+        let (verdict, reason) = unpack_verdict(kept.verdict_and_reason);
         let answer = AnswerFields {
-            verdict: kept.verdict,
+            verdict,
             flags: kept.flags,
             score: kept.score,
             policy_version: run.policy_version,
@@ -458,6 +460,7 @@ impl Decisions<'_> {
             epoch: run.epoch,
             lsn: lsn.into(),
             receipt: receipt(&run.chain).into(),
+            reason,
             ..AnswerFields::zeroed()
         };
         (kept.event_time_ns.to_native(), answer)

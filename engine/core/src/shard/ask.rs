@@ -17,7 +17,7 @@ use super::journal::BlockMemory;
 use super::messages::{Admission, Ask, Now};
 use super::outbox::Origin;
 use super::parked::{Came, ParkedPayment, Waiting};
-use super::submit::{Prepared, Received};
+use super::submit::{Parties, Prepared, Received};
 use crate::limits::DECISION_BATCH;
 use crate::policy::validators::{AnswerState, MAX_VALIDATORS};
 use crate::policy::{Policy, RowSet};
@@ -236,6 +236,7 @@ impl<B: BlockMemory> Shard<B> {
         Waiting {
             origin,
             transaction: *transaction,
+            submitter: prepared.submitter,
             fingerprint: prepared.fingerprint,
             policy_version: self.policy.version(),
             received_ns: received.received_ns,
@@ -290,12 +291,13 @@ impl<B: BlockMemory> Shard<B> {
         came: Option<(&[Came; MAX_VALIDATORS], u8)>,
         now: Now,
     ) {
-        let Waiting { origin, transaction, received_ns, deadline_ns, .. } = waiting;
+        let Waiting { origin, transaction, submitter, received_ns, deadline_ns, .. } = waiting;
         let documents = DocumentKey::from_wire(&transaction.payer)
             .and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
-        let documents = documents.expect("its documents were checked before it was parked");
+        let (payer, payee) = documents.expect("its documents were checked before it was parked");
+        let parties = Parties { payer, payee, submitter: *submitter };
         let received = Received { received_ns: *received_ns, deadline_ns: *deadline_ns, row: 0 };
-        self.decide_alone(*origin, transaction, documents, received, came, now);
+        self.decide_alone(*origin, transaction, parties, received, came, now);
     }
 
     /// What is decided now finds room: else it is decided with the next tick, which its budget allows.

@@ -4,8 +4,8 @@
 use bytemuck::Pod;
 use catraca_wire::frame::{
     self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame, LabelFrame,
-    ListFrame, LookupFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame, SubmitFrame,
-    ValidatorFrame,
+    ListFrame, LookupFrame, OnBehalfFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame,
+    SubmitFrame, ValidatorFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -22,6 +22,7 @@ pub(super) enum Request<'f> {
     Label(&'f LabelFrame),
     List(&'f ListFrame),
     Validator(&'f ValidatorFrame),
+    OnBehalf(&'f OnBehalfFrame),
 }
 
 impl<'f> Request<'f> {
@@ -56,6 +57,9 @@ impl<'f> Request<'f> {
             FrameKind::Validator => {
                 let is_zero = |f: &ValidatorFrame| f.reserved_a == [0; 7] && f.reserved_b == [0; 8];
                 view(whole, is_zero).map(Self::Validator)
+            }
+            FrameKind::OnBehalf => {
+                view(whole, |f: &OnBehalfFrame| f.reserved == [0; 30]).map(Self::OnBehalf)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

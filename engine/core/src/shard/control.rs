@@ -73,6 +73,7 @@ impl<B: BlockMemory> Shard<B> {
                 }
                 self.control_out.push(ToControl::CandidateCame(totals));
             }
+            ToShard::SetAccess(access) => self.set_access(access, now),
             ToShard::ForgetComing => {
                 let released = self.payments.forget_coming();
                 self.control_out.push(ToControl::ComingForgotten(released));

@@ -50,13 +50,27 @@ struct Entry {
     receipt: u64,
     policy_version: u32,
     score: u16,
-    verdict: u8,
+    /// Of the record: [`pack_verdict`].
+    verdict_and_reason: u8,
     flags: u8,
 }
 
 const _: () = assert!(ENTRY_LEN == 64, "an entry is one cache line");
 
 const LSN_BITS: u32 = 52;
+
+/// A verdict and its reason in one byte, the verdict in the low half: an entry has no room for two.
+#[inline]
+pub(crate) const fn pack_verdict(verdict: u8, reason: u8) -> u8 {
+    assert!(verdict < 16 && reason < 16, "verdicts and reasons have four bits each");
+    verdict | reason << 4
+}
+
+/// The verdict and the reason of that byte.
+#[inline]
+pub(crate) const fn unpack_verdict(packed: u8) -> (u8, u8) {
+    (packed & 15, packed >> 4)
+}
 
 /// Where an entry lies: counts all entries ever inserted, so that it names one for as long as it is
 /// held.
@@ -106,8 +120,13 @@ impl Dedupe {
 
     /// The hashes of a transaction, by this table's key.
     #[inline]
-    pub fn fingerprint(&self, payer: DocumentKey, transaction: &TransactionFields) -> Fingerprint {
-        self.secret.fingerprint(payer, transaction)
+    pub fn fingerprint(
+        &self,
+        institution: u16,
+        payer: DocumentKey,
+        transaction: &TransactionFields,
+    ) -> Fingerprint {
+        self.secret.fingerprint(institution, payer, transaction)
     }
 
     /// Asks the processor for the index lines that [`Self::find`] may read.
@@ -170,6 +189,7 @@ impl Dedupe {
             epoch: epoch.into(),
             lsn: record.lsn,
             receipt: receipt.into(),
+            reason: record.reason,
             ..AnswerFields::zeroed()
         };
         let event_time_ns = record.transaction.event_time_ns.to_native();
@@ -210,7 +230,7 @@ impl Dedupe {
             receipt: answer.receipt.to_native(),
             policy_version: answer.policy_version.to_native(),
             score: answer.score.to_native(),
-            verdict: answer.verdict,
+            verdict_and_reason: pack_verdict(answer.verdict, answer.reason),
             flags: answer.flags,
         };
         self.index.insert(fingerprint.key, slot as usize);
@@ -237,8 +257,9 @@ impl Dedupe {
     #[inline]
     pub fn answer(&self, position: Position, duplicate: bool) -> AnswerFields {
         let entry = &self.ring[self.held(position)];
+        let (verdict, reason) = unpack_verdict(entry.verdict_and_reason);
         AnswerFields {
-            verdict: entry.verdict,
+            verdict,
             flags: entry.flags | if duplicate { catraca_wire::frame::VERDICT_DUPLICATE } else { 0 },
             score: entry.score.into(),
             policy_version: entry.policy_version.into(),
@@ -248,7 +269,8 @@ impl Dedupe {
             epoch: entry.epoch.into(),
             lsn: (entry.address & ((1 << LSN_BITS) - 1)).into(),
             receipt: entry.receipt.into(),
-            reserved: 0.into(),
+            reason,
+            reserved: 0,
         }
     }
 
@@ -347,16 +369,16 @@ mod tests {
     fn a_resend_is_found_and_a_reused_id_told() {
         let mut table = Dedupe::new(MIN_ENTRIES, DedupeKey([3; 16]));
         let first = transaction(1, 100);
-        let print = table.fingerprint(payer(), &first);
+        let print = table.fingerprint(0, payer(), &first);
         assert_eq!(table.find(&print), Found::New);
         let position = table.insert(&print, 5, 7, &answer(41));
         let mut again = first;
         again.budget_us = 9.into();
         again.trace_id = [1; 16];
-        assert_eq!(table.find(&table.fingerprint(payer(), &again)), Found::Same(position));
-        assert_eq!(table.find(&table.fingerprint(payer(), &transaction(1, 101))), Found::Other);
+        assert_eq!(table.find(&table.fingerprint(0, payer(), &again)), Found::Same(position));
+        assert_eq!(table.find(&table.fingerprint(0, payer(), &transaction(1, 101))), Found::Other);
         let other_payer = DocumentKey::parse("00000000000191").expect("valid");
-        assert_eq!(table.find(&table.fingerprint(other_payer, &first)), Found::New);
+        assert_eq!(table.find(&table.fingerprint(0, other_payer, &first)), Found::New);
         table.set_receipt(position, 99);
         let held = table.answer(position, true);
         assert_eq!(
@@ -374,7 +396,7 @@ mod tests {
         let total = 3 * MIN_ENTRIES as u64 + 17;
         for id in 0..total {
             let t = transaction(id, 1);
-            let print = table.fingerprint(payer(), &t);
+            let print = table.fingerprint(0, payer(), &t);
             assert_eq!(table.find(&print), Found::New);
             model.insert(id, table.insert(&print, 1_000 + id, 0, &answer(id + 1)));
         }
@@ -382,7 +404,7 @@ mod tests {
         for id in (0..total).step_by(7).chain(window.start - 3..window.start + 3) {
             let expected = if window.contains(&id) { Found::Same(model[&id]) } else { Found::New };
             assert_eq!(
-                table.find(&table.fingerprint(payer(), &transaction(id, 1))),
+                table.find(&table.fingerprint(0, payer(), &transaction(id, 1))),
                 expected,
                 "{id}"
             );

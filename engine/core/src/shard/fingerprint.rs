@@ -33,15 +33,24 @@ impl DedupeKey {
         u64::from_le_bytes(seed)
     }
 
-    /// The hashes of a transaction. The id and the payer make the key; what may differ in a resend
-    /// (budget, trace id) is left out of the content.
+    /// The hashes of a transaction. The institution, the payer and the id make the key; what may
+    /// differ in a resend (budget, trace id, the client's name) is left out of the content.
     #[inline]
-    pub fn fingerprint(&self, payer: DocumentKey, transaction: &TransactionFields) -> Fingerprint {
+    pub fn fingerprint(
+        &self,
+        institution: u16,
+        payer: DocumentKey,
+        transaction: &TransactionFields,
+    ) -> Fingerprint {
         let mut hasher = SipHasher13::new_with_key(&self.0);
         let mut text = [0; 8 + TRANSACTION_ID_LEN];
         text[..8].copy_from_slice(&payer.raw().to_le_bytes());
         text[8..].copy_from_slice(&transaction.id);
         hasher.write(&text);
+        // In front of nothing: most nodes have one institution, and its hashes are the shorter ones.
+        if institution != 0 {
+            hasher.write(&institution.to_le_bytes());
+        }
         let hash = hasher.finish128();
         let content = TransactionFields { budget_us: 0.into(), trace_id: [0; 16], ..*transaction };
         // The id is in the key already; from the payee on everything is content.
@@ -51,7 +60,7 @@ impl DedupeKey {
     }
 }
 
-/// The hash of (payer, id), and of the content that a resend must repeat.
+/// The hash of (institution, payer, id), and of the content that a resend must repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {
     pub(crate) key: u64,

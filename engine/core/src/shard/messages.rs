@@ -1,6 +1,7 @@
 //! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control
 //! thread.
 
+use super::access::Access;
 use super::candidate::{Candidate, CandidateTotals};
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
@@ -15,7 +16,8 @@ use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
     AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
-    ListFrame, LookupFrame, PolicyFrame, Role, TransactionFields, ValidatorFrame,
+    ListFrame, LookupFrame, PolicyFrame, PrincipalFields, Role, SubmitterFields, TransactionFields,
+    ValidatorFrame,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -36,6 +38,23 @@ pub struct ConnectionId {
     pub slot: u32,
     /// Use of that place.
     pub generation: u32,
+}
+
+/// Who asks for something that is no decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Actor {
+    /// Institution, client, and what else is known of them.
+    pub principal: PrincipalFields,
+    /// Whether it reaches the decisions of every institution, or those of its own only.
+    pub all_institutions: bool,
+}
+
+impl Actor {
+    /// The institution whose decisions it reaches; `None` for every one.
+    pub fn reaches(&self) -> Option<u16> {
+        let institution = self.principal.submitter.institution.to_native();
+        (!self.all_institutions).then_some(institution)
+    }
 }
 
 /// A refusal: no allocation, because it may answer any transaction.
@@ -76,6 +95,21 @@ pub struct PendingForward {
     pub generation: u32,
 }
 
+/// A transaction on its way to the shard that owns its payer.
+#[derive(Debug, Clone, Copy)]
+pub struct Forward {
+    /// To be repeated in the reply.
+    pub pending: PendingForward,
+    /// When its bytes came, monotonic nanoseconds.
+    pub received_ns: u64,
+    /// When its budget is over, monotonic nanoseconds.
+    pub deadline_ns: u64,
+    /// The transaction; validated by the asker.
+    pub transaction: TransactionFields,
+    /// Whose it is.
+    pub submitter: SubmitterFields,
+}
+
 /// What shards say to each other. Each forward gets exactly one reply.
 #[allow(
     clippy::large_enum_variant,
@@ -84,16 +118,7 @@ pub struct PendingForward {
 #[derive(Debug, Clone, Copy)]
 pub enum MeshMessage {
     /// Decide on this: the payer is yours.
-    Forward {
-        /// To be repeated in the reply.
-        pending: PendingForward,
-        /// When its bytes came, monotonic nanoseconds.
-        received_ns: u64,
-        /// When its budget is over, monotonic nanoseconds.
-        deadline_ns: u64,
-        /// The transaction; validated by the asker.
-        transaction: TransactionFields,
-    },
+    Forward(Forward),
     /// The outcome.
     Reply {
         /// From the forward.
@@ -229,6 +254,8 @@ pub struct Ask {
 
 /// From the control thread to a shard.
 pub enum ToShard {
+    /// These clients are known from now on.
+    SetAccess(Arc<Access>),
     /// A validator has come to something about a payment that waits, or waited.
     Answered {
         /// Which payment.
@@ -353,8 +380,8 @@ pub enum ToControl {
         shard: u16,
         /// Who asks.
         connection: ConnectionId,
-        /// Its place among the clients that are configured, where it has one.
-        client: Option<u16>,
+        /// Who that is.
+        actor: Actor,
         /// To be echoed.
         correlation: u64,
         /// What.

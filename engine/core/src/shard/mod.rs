@@ -30,6 +30,7 @@ pub mod messages;
 mod outbox;
 pub mod parked;
 mod past;
+pub mod rate;
 mod requests;
 mod session;
 mod settings;
@@ -45,7 +46,6 @@ use crate::policy::windows::Past;
 use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
 use answer_cache::AnswerCache;
-use answers::NOT_PRIMARY;
 use ask::Asked;
 use broadcast::Broadcast;
 use candidate::{Candidate, CandidateTotals};
@@ -62,6 +62,7 @@ use messages::{Admission, Ask, ConnectionId, MeshMessage, Now, RoleConfig, Shard
 use outbox::{Origin, Outbox};
 use parked::Parked;
 use past::Payments;
+use rate::Rates;
 use session::{Sessions, State};
 pub use settings::ShardSettings;
 use std::collections::VecDeque;
@@ -115,6 +116,7 @@ pub struct Shard<B> {
     commit_moved: bool,
     outbox: Outbox,
     forwards: Forwards,
+    rates: Rates,
     admission: Admission,
     drained_told: bool,
     control_open: usize,
@@ -180,6 +182,7 @@ impl<B: BlockMemory> Shard<B> {
             unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
             commit_moved: false,
             outbox: Outbox::new(),
+            rates: Rates::default(),
             admission: Admission::Open,
             drained_told: false,
             control_open: 0,
@@ -192,6 +195,8 @@ impl<B: BlockMemory> Shard<B> {
             counters: Counters { durable_lsn, ..Counters::default() },
             histograms: StageHistograms::new(),
         };
+        let access = Arc::clone(&shard.settings.access);
+        shard.rates.set(access.rates(&access), 0);
         let policy = Arc::clone(&shard.policy);
         shard.prepare_to_ask(&policy);
         shard
@@ -225,9 +230,10 @@ impl<B: BlockMemory> Shard<B> {
         }
     }
 
-    /// A connection was accepted; `None` when there are as many as there may be.
-    pub fn connect(&mut self, now: Now) -> Option<ConnectionId> {
-        let id = self.sessions.connect(now.mono_ns)?;
+    /// A connection was accepted from this IPv6 address, or IPv4 address mapped into it; `None` when there are as
+    /// many as there may be.
+    pub fn connect(&mut self, remote: [u8; 16], now: Now) -> Option<ConnectionId> {
+        let id = self.sessions.connect(remote, now.mono_ns)?;
         self.counters.accepted += 1;
         Some(id)
     }
@@ -369,16 +375,7 @@ impl<B: BlockMemory> Shard<B> {
     /// A message from another shard.
     pub fn mesh(&mut self, from: u16, message: MeshMessage, now: Now) {
         match message {
-            MeshMessage::Forward { pending, received_ns, deadline_ns, transaction } => {
-                let origin = Origin::Remote { shard: from, pending };
-                self.siblings_unanswered += 1;
-                self.crowd.seen(&mut self.siblings_share, self.siblings_unanswered);
-                if self.role != Role::Primary {
-                    // A promotion reaches one shard after the other: a sibling may decide already.
-                    return self.reply(origin, Err(NOT_PRIMARY));
-                }
-                self.decide_forward(origin, &transaction, received_ns, deadline_ns, now);
-            }
+            MeshMessage::Forward(forward) => self.take_forward(from, &forward, now),
             MeshMessage::Reply { pending, outcome } => {
                 let Some((asked, deadline_ns)) = self.forwards.close(pending) else { return };
                 let outcome = outcome.and_then(|answer| self.in_time(answer, deadline_ns, now));

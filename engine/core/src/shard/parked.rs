@@ -14,7 +14,7 @@ use super::outbox::Origin;
 use crate::policy::validators::{AnswerState, Answered, MAX_VALIDATORS};
 use crate::slot_index::SlotIndex;
 use catraca_wire::extension::{AnswerSource, BreakerState, NoAnswer};
-use catraca_wire::frame::TransactionFields;
+use catraca_wire::frame::{SubmitterFields, TransactionFields};
 
 /// Most payments that wait for validators on a shard; more are decided at once, without an answer. As many as wait
 /// for the disk at most; what is over at once waits for the next tick where there is no room. Some 33 MB, of which only
@@ -87,6 +87,7 @@ impl Came {
 pub(super) struct Waiting {
     pub origin: Origin,
     pub transaction: TransactionFields,
+    pub submitter: SubmitterFields,
     pub fingerprint: Fingerprint,
     /// The policy whose validators were asked.
     pub policy_version: u32,

@@ -1,16 +1,18 @@
 //! Requests that decide nothing: HELLO and PING, answered here, and what goes to the control thread.
 
 use super::Shard;
+use super::access::{Access, credential_hash};
 use super::answers::NOT_PRIMARY;
 use super::checks::{Request, check_hello};
 use super::journal::BlockMemory;
-use super::messages::{ConnectionId, ControlRequest, Now, Refusal, ToControl};
+use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToControl};
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
-    ClusterOp, ErrorCode, HeaderFields, HelloFrame, MAX_REQUEST_LEN, PROTOCOL_VERSION, PongFrame,
-    Role, WelcomeFrame,
+    ClusterOp, ErrorCode, HeaderFields, HelloFrame, MAX_REQUEST_LEN, OnBehalfFrame,
+    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
 };
+use std::sync::Arc;
 
 impl<B: BlockMemory> Shard<B> {
     /// Ends a connection for what came over it.
@@ -34,10 +36,14 @@ impl<B: BlockMemory> Shard<B> {
         now: Now,
     ) {
         let correlation = header.correlation.to_native();
-        let identity = self.sessions.get(id).map(|s| s.identity).unwrap_or_default();
-        let permissions = identity.permissions;
+        let Some(session) = self.sessions.get(id) else { return };
+        let permissions = session.identity.permissions;
+        // On behalf of somebody, no more is reached than that one's own.
+        let all_institutions = permissions.all_institutions && !session.is_on_behalf;
+        let actor = Actor { principal: session.principal, all_institutions };
         let (allowed, request) = match *request {
             Request::Hello(hello) => return self.greet(id, hello),
+            Request::OnBehalf(frame) => return self.speak_for(id, frame),
             Request::Ping => {
                 let mut pong = PongFrame::empty(correlation);
                 pong.server_time_ns = now.wall_ns.into();
@@ -59,7 +65,7 @@ impl<B: BlockMemory> Shard<B> {
             Request::Validator(force) => (permissions.admin, ControlRequest::Validator(*force)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
-        self.ask_control((id, identity.client), correlation, allowed, request);
+        self.ask_control((id, actor), correlation, allowed, request);
     }
 
     fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
@@ -72,7 +78,8 @@ impl<B: BlockMemory> Shard<B> {
             return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
         }
         let credential = &hello.credential[..usize::from(hello.credential_len)];
-        let Some(identity) = self.settings.access.identify(credential) else {
+        let credential = (!credential.is_empty()).then(|| credential_hash(credential));
+        let Some(identity) = self.settings.access.identify_hash(credential) else {
             return self.break_off(
                 id,
                 correlation,
@@ -100,15 +107,60 @@ impl<B: BlockMemory> Shard<B> {
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Open;
             session.identity = identity;
+            session.credential = credential;
+            session.principal.submitter = identity.submitter;
             session.in_flight = in_flight;
             session.patience_ends_ns = u64::MAX;
         }
         self.sessions.send(id, bytemuck::bytes_of(&welcome));
     }
 
+    /// All that follows is for somebody else.
+    fn speak_for(&mut self, id: ConnectionId, frame: &OnBehalfFrame) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let checked = if session.identity.permissions.behalf {
+            frame.principal.check().map_err(|field| (ErrorCode::BadField, field))
+        } else {
+            Err((ErrorCode::Forbidden, "the credential does not allow ON_BEHALF"))
+        };
+        match checked {
+            Ok(()) => {
+                session.principal = frame.principal;
+                session.is_on_behalf = true;
+            }
+            // What follows would be taken for the one before.
+            Err((code, detail)) => {
+                self.counters.refused += 1;
+                self.break_off(id, frame.header.correlation.to_native(), code, detail);
+            }
+        }
+    }
+
+    /// Other clients are known from now on, or the same ones otherwise: whose credential is gone is let go.
+    pub(super) fn set_access(&mut self, access: Arc<Access>, now: Now) {
+        let earlier = std::mem::replace(&mut self.settings.access, access);
+        let access = Arc::clone(&self.settings.access);
+        self.rates.set(access.rates(&earlier), now.mono_ns);
+        for id in self.sessions.open_ids() {
+            let Some(session) = self.sessions.get_mut(id) else { continue };
+            match access.identify_hash(session.credential) {
+                Some(identity) if identity.permissions.behalf || !session.is_on_behalf => {
+                    session.identity = identity;
+                    if !session.is_on_behalf {
+                        session.principal.submitter = identity.submitter;
+                    }
+                }
+                _ => {
+                    let detail = "the credential is no longer known";
+                    self.break_off(id, 0, ErrorCode::Unauthenticated, detail);
+                }
+            }
+        }
+    }
+
     fn ask_control(
         &mut self,
-        (id, client): (ConnectionId, Option<u16>),
+        (id, actor): (ConnectionId, Actor),
         correlation: u64,
         allowed: bool,
         request: ControlRequest,
@@ -141,7 +193,7 @@ impl<B: BlockMemory> Shard<B> {
             self.control_out.push(ToControl::Request {
                 shard,
                 connection: id,
-                client,
+                actor,
                 correlation,
                 request,
             });

@@ -1,11 +1,13 @@
 //! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes
 //! to go out.
 
-use super::access::Identity;
+use super::access::{CredentialHash, Identity};
 use super::gather::Share;
 use super::messages::ConnectionId;
 use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
-use catraca_wire::frame::{ErrorCode, ErrorFrame, FixedFrame, SubmitFrame};
+use catraca_wire::frame::{
+    ErrorCode, ErrorFrame, FixedFrame, PrincipalFields, SubmitFrame, SubmitterFields,
+};
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,12 @@ pub(super) struct Session {
     pub generation: u32,
     pub state: State,
     pub identity: Identity,
+    /// Of the credential that it came with, where it came with one.
+    pub credential: Option<CredentialHash>,
+    /// For whom what comes is asked: itself, until ON_BEHALF says otherwise.
+    pub principal: PrincipalFields,
+    /// Whether ON_BEHALF has said so.
+    pub is_on_behalf: bool,
     /// Most unanswered requests.
     pub in_flight: u32,
     pub unanswered: u32,
@@ -48,6 +56,9 @@ impl Session {
             generation: 0,
             state: State::Free,
             identity: Identity::default(),
+            credential: None,
+            principal: PrincipalFields::default(),
+            is_on_behalf: false,
             in_flight: 0,
             unanswered: 0,
             share: Share::default(),
@@ -58,6 +69,12 @@ impl Session {
             dirty: false,
             farewell: None,
         }
+    }
+
+    /// Whose transactions come.
+    #[inline]
+    pub const fn submitter(&self) -> SubmitterFields {
+        self.principal.submitter
     }
 
     #[inline]
@@ -114,7 +131,7 @@ impl Sessions {
     }
 
     /// Takes a connection; `None` when there are as many as there may be.
-    pub fn connect(&mut self, now_ns: u64) -> Option<ConnectionId> {
+    pub fn connect(&mut self, remote: [u8; 16], now_ns: u64) -> Option<ConnectionId> {
         if self.open >= self.limit {
             return None;
         }
@@ -125,6 +142,7 @@ impl Sessions {
         self.open += 1;
         let session = &mut self.table[slot as usize];
         session.state = State::Greeting;
+        session.principal.remote = remote;
         session.patience_ends_ns = now_ns + HANDSHAKE_TIMEOUT.as_nanos() as u64;
         Some(ConnectionId { slot, generation: session.generation })
     }
@@ -216,6 +234,15 @@ impl Sessions {
                 return Some(id);
             }
         }
+    }
+
+    /// The connections after their handshake.
+    pub fn open_ids(&self) -> Vec<ConnectionId> {
+        let ids = (0..).zip(&self.table).map(|(slot, session)| {
+            let id = ConnectionId { slot, generation: session.generation };
+            (session.state == State::Open).then_some(id)
+        });
+        ids.flatten().collect()
     }
 
     /// Closes connections that let a handshake or half a frame wait for too long.

@@ -9,7 +9,7 @@ use super::candidate::Decided;
 use super::dedupe::{Fingerprint, Found};
 use super::forwards::Asked;
 use super::journal::BlockMemory;
-use super::messages::{Admission, ConnectionId, MeshMessage, Now, Refusal};
+use super::messages::{Admission, ConnectionId, Forward, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::parked::Came;
 use super::{Shard, owner};
@@ -19,7 +19,8 @@ use crate::policy::windows::DecidedPayment;
 use crate::policy::{Facts, Party, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
-    ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, TransactionFields, Verdict, view,
+    ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, SubmitterFields,
+    TransactionFields, Verdict, view,
 };
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind};
 
@@ -42,11 +43,20 @@ pub(super) struct Received {
     pub row: usize,
 }
 
+/// Who has to do with a transaction.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parties {
+    pub payer: DocumentKey,
+    pub payee: DocumentKey,
+    pub submitter: SubmitterFields,
+}
+
 /// What the decision needs besides the transaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Prepared {
     pub payer: DocumentKey,
     pub payee: DocumentKey,
+    pub submitter: SubmitterFields,
     pub fingerprint: Fingerprint,
 }
 
@@ -63,9 +73,14 @@ impl<B: BlockMemory> Shard<B> {
     ) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.unanswered += 1;
+        let submitter = session.submitter();
         let correlation = frame.header.correlation.to_native();
         let admitted = if !session.identity.permissions.submit {
             Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT"))
+        } else if let Err(wait_ms) = self.rates.take(session.identity.client, received_ns) {
+            self.counters.rate_limited += 1;
+            let detail = "this client sends more than it may; nothing was recorded";
+            Err(Refusal::retry(ErrorCode::RateLimited, wait_ms, detail))
         } else if self.role != Role::Primary {
             Err(NOT_PRIMARY)
         } else {
@@ -83,38 +98,34 @@ impl<B: BlockMemory> Shard<B> {
             return self.forward(
                 shard,
                 Asked { connection: id, correlation },
-                &frame.transaction,
-                received_ns,
-                deadline_ns,
+                (&frame.transaction, submitter),
+                (received_ns, deadline_ns),
             );
         }
         self.crowd.seen(&mut session.share, session.unanswered);
-        let prepared = self.prepare(payer, payee, &frame.transaction);
+        let parties = Parties { payer, payee, submitter };
+        let prepared = self.prepare(parties, &frame.transaction);
         self.staged.push(Staged { connection: id, correlation, at, deadline_ns, prepared });
     }
 
     #[inline]
-    fn prepare(
-        &self,
-        payer: DocumentKey,
-        payee: DocumentKey,
-        transaction: &TransactionFields,
-    ) -> Prepared {
-        let fingerprint = self.dedupe.fingerprint(payer, transaction);
+    fn prepare(&self, parties: Parties, transaction: &TransactionFields) -> Prepared {
+        let Parties { payer, payee, submitter } = parties;
+        let institution = submitter.institution.to_native();
+        let fingerprint = self.dedupe.fingerprint(institution, payer, transaction);
         self.dedupe.prefetch(&fingerprint);
         self.lists.prefetch(payer);
         self.lists.prefetch(payee);
         self.named.prefetch(transaction, payer, payee);
-        Prepared { payer, payee, fingerprint }
+        Prepared { payer, payee, submitter, fingerprint }
     }
 
     fn forward(
         &mut self,
         shard: u16,
         asked: Asked,
-        transaction: &TransactionFields,
-        received_ns: u64,
-        deadline_ns: u64,
+        (transaction, submitter): (&TransactionFields, SubmitterFields),
+        (received_ns, deadline_ns): (u64, u64),
     ) {
         let Some(pending) = self.forwards.open(shard, asked, deadline_ns) else {
             self.counters.overloaded += 1;
@@ -129,9 +140,9 @@ impl<B: BlockMemory> Shard<B> {
             );
         };
         self.counters.forwarded += 1;
-        let forward =
-            MeshMessage::Forward { pending, received_ns, deadline_ns, transaction: *transaction };
-        self.mesh_out.push((shard, forward));
+        let transaction = *transaction;
+        let forward = Forward { pending, received_ns, deadline_ns, transaction, submitter };
+        self.mesh_out.push((shard, MeshMessage::Forward(forward)));
     }
 
     /// Second pass: decides on what was staged. `bytes` are those that the staged places refer to.
@@ -241,14 +252,15 @@ impl<B: BlockMemory> Shard<B> {
     }
 
     /// A forward of another shard, which has checked the transaction.
-    pub(super) fn decide_forward(
-        &mut self,
-        origin: Origin,
-        transaction: &TransactionFields,
-        received_ns: u64,
-        deadline_ns: u64,
-        now: Now,
-    ) {
+    pub(super) fn take_forward(&mut self, from: u16, forward: &Forward, now: Now) {
+        let Forward { pending, received_ns, deadline_ns, ref transaction, submitter } = *forward;
+        let origin = Origin::Remote { shard: from, pending };
+        self.siblings_unanswered += 1;
+        self.crowd.seen(&mut self.siblings_share, self.siblings_unanswered);
+        if self.role != Role::Primary {
+            // A promotion reaches one shard after the other: a sibling may decide already.
+            return self.reply(origin, Err(NOT_PRIMARY));
+        }
         let documents = DocumentKey::from_wire(&transaction.payer)
             .and_then(|payer| Ok((payer, DocumentKey::from_wire(&transaction.payee)?)));
         let (payer, payee) =
@@ -260,7 +272,8 @@ impl<B: BlockMemory> Shard<B> {
         );
         self.count_ingress(1, received_ns, now);
         let received = Received { received_ns, deadline_ns, row: 0 };
-        self.decide_alone(origin, transaction, (payer, payee), received, None, now);
+        let parties = Parties { payer, payee, submitter };
+        self.decide_alone(origin, transaction, parties, received, None, now);
     }
 
     /// Decides on one transaction by itself, with what came of validators that it waited for.
@@ -268,14 +281,15 @@ impl<B: BlockMemory> Shard<B> {
         &mut self,
         origin: Origin,
         transaction: &TransactionFields,
-        (payer, payee): (DocumentKey, DocumentKey),
+        parties: Parties,
         received: Received,
         came: Option<(&[Came; MAX_VALIDATORS], u8)>,
         now: Now,
     ) {
-        let prepared = self.prepare(payer, payee, transaction);
+        let prepared = self.prepare(parties, transaction);
         self.begin_batch(now);
-        self.payments.look_ahead([(payer, payee, transaction)].into_iter(), now.wall_ns);
+        self.payments
+            .look_ahead([(parties.payer, parties.payee, transaction)].into_iter(), now.wall_ns);
         let is_taken = self.push(transaction, &prepared, 0, now);
         assert!(is_taken, "the first of a batch depends on none of it");
         let candidate = Candidate { origin, transaction, prepared: &prepared, received, came };
@@ -430,7 +444,7 @@ impl<B: BlockMemory> Shard<B> {
                 matched_rules: decision.matched_rules.into(),
                 list_day: list_day.into(),
                 list_sequence: list_sequence.into(),
-                reserved_b: [0; 18],
+                submitter: prepared.submitter,
                 transaction: *transaction,
             };
         };

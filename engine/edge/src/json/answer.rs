@@ -11,14 +11,15 @@ use catraca_wire::transaction::{Channel, Rail};
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// What the node decided on a transaction. It has no reason: VERDICT carries none, the stored decision
-/// does.
+/// What the node decided on a transaction.
 #[derive(Debug, Serialize)]
 pub struct DecisionView {
     /// The transaction's id.
     pub transaction_id: String,
     /// `approve`, `review` or `deny`.
     pub verdict: &'static str,
+    /// The first thing that settled it; none for one that a newer node knows.
+    pub reason: Option<&'static str>,
     /// Risk score, 0 to 1000.
     pub score: u16,
     /// It was decided before; this is that decision.
@@ -50,6 +51,7 @@ impl DecisionView {
         Self {
             transaction_id: text_of(id).to_owned(),
             verdict: decision.verdict.name(),
+            reason: decision.reason.map(Reason::name),
             score: answer.score,
             duplicate: answer.flags & VERDICT_DUPLICATE != 0,
             degraded: answer.flags & VERDICT_DEGRADED != 0,
@@ -110,6 +112,8 @@ pub struct StoredView {
     pub matched_rules: String,
     /// W3C trace id of the request that was decided.
     pub trace_id: Option<String>,
+    /// Name of the client that sent it.
+    pub submitter: Option<String>,
 }
 
 impl StoredView {
@@ -139,6 +143,7 @@ impl StoredView {
             policy_version: record.policy_version,
             matched_rules: format!("{:016x}", record.matched_rules),
             trace_id: (transaction.trace_id != [0; 16]).then(|| hex::encode(transaction.trace_id)),
+            submitter: Some(text_of(&record.submitter.name).to_owned()).filter(|s| !s.is_empty()),
         }
     }
 }

@@ -49,6 +49,7 @@ fn decided() -> Body {
         duplicate: false,
         degraded: false,
         shadow_disagrees: false,
+        reason: None,
         answer,
     })
 }

@@ -2,23 +2,72 @@
 
 use super::{Config, wrong};
 use crate::fatal::Failure;
-use catraca_core::shard::access::{Access, Permissions};
-use catraca_wire::frame::MAX_CREDENTIAL_LEN;
-use catraca_wire::list::{Author, MAX_AUTHOR_LEN};
+use catraca_core::shard::access::{Access, KnownClient, Permissions};
+use catraca_core::shard::rate::Rate;
+use catraca_wire::frame::{
+    MAX_CREDENTIAL_LEN, MAX_SUBMITTER_NAME_LEN, SubmitterFields, SubmitterName,
+};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+
+/// Highest rate and burst: far above what a shard decides in a second, and what its buckets can count.
+const MAX_RATE: u32 = 100_000_000;
 
 /// A client and what it may do.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
-    /// Its name, for the program's log and for who took a policy into force; at most 32 bytes.
+    /// Its name, which the records of what it sends have; at most 16 bytes.
     pub name: String,
+    /// Number of its institution, within which ids are told apart.
+    #[serde(default)]
+    pub institution: u16,
     /// File that holds its credential: the first line, at most 64 bytes.
     pub credential_file: PathBuf,
-    /// `submit`, `lookup`, `stats`, `admin`.
+    /// `submit`, `lookup`, `stats`, `admin`, `behalf`, `all_institutions`.
     pub permissions: Vec<String>,
+    /// Transactions a second that it may send to each shard; as many as it likes where it is missing.
+    pub shard_submits_per_s: Option<NonZeroU32>,
+    /// Transactions that it may send to a shard at once, after a pause; as many as in a second where it is missing.
+    pub shard_submit_burst: Option<NonZeroU32>,
+}
+
+impl ClientConfig {
+    fn rate(&self) -> Result<Option<Rate>, Failure> {
+        let name = &self.name;
+        let (per_second, burst) = (self.shard_submits_per_s, self.shard_submit_burst);
+        let Some(per_second) = per_second else {
+            return match burst {
+                None => Ok(None),
+                Some(_) => Err(wrong(format!(
+                    "client {name:?}: shard_submit_burst is of no use without shard_submits_per_s"
+                ))),
+            };
+        };
+        let rate = Rate { per_second, burst: burst.unwrap_or(per_second) };
+        if rate.per_second.max(rate.burst).get() > MAX_RATE {
+            return Err(wrong(format!(
+                "client {name:?}: shard_submits_per_s and shard_submit_burst are at most {MAX_RATE}"
+            )));
+        }
+        Ok(Some(rate))
+    }
+
+    fn permissions(&self) -> Result<Permissions, Failure> {
+        let mut permissions = Permissions::default();
+        for name in &self.permissions {
+            if !permissions.grant(name) {
+                let known = Permissions::NAMES.join(", ");
+                return Err(wrong(format!(
+                    "client {:?}: permission {name:?} does not exist; there are {known}",
+                    self.name
+                )));
+            }
+        }
+        Ok(permissions)
+    }
 }
 
 /// Reads the credential that a file's first line holds, 1 to [`MAX_CREDENTIAL_LEN`] bytes.
@@ -54,36 +103,26 @@ impl Config {
                 ))
             };
             let credential = credential(path).map_err(of)?;
-            let mut permissions = Permissions::default();
-            for name in &client.permissions {
-                if !permissions.grant(name) {
-                    let known = Permissions::NAMES.join(", ");
-                    return Err(wrong(format!(
-                        "client {:?}: permission {name:?} does not exist; there are {known}",
-                        client.name
-                    )));
-                }
-            }
-            if !access.add(credential.as_bytes(), permissions) {
+            let name = SubmitterName::parse(&client.name).unwrap_or(SubmitterName::EMPTY);
+            let known = KnownClient {
+                submitter: SubmitterFields::new(client.institution, name),
+                permissions: client.permissions()?,
+                rate: client.rate()?,
+            };
+            if !access.add(credential.as_bytes(), known) {
                 return Err(of("another client has the same credential".to_owned()));
             }
         }
         Ok(access)
     }
 
-    /// The names of the configured clients, in their order. They were checked when the configuration was read.
-    pub fn client_names(&self) -> Vec<Author> {
-        let names = self.clients.iter();
-        names.map(|client| Author::parse(&client.name).unwrap_or(Author::EMPTY)).collect()
-    }
-
     /// Names tell clients apart, and where two have to agree there are two.
     pub(super) fn check_clients(&self) -> Result<(), Failure> {
         let mut names = BTreeSet::new();
         for ClientConfig { name, .. } in &self.clients {
-            if name.is_empty() || Author::parse(name).is_none() {
+            if name.is_empty() || SubmitterName::parse(name).is_none() {
                 return Err(wrong(format!(
-                    "client {name:?}: a name has 1 to {MAX_AUTHOR_LEN} bytes, and no control characters"
+                    "client {name:?}: a name has 1 to {MAX_SUBMITTER_NAME_LEN} bytes, and no control characters"
                 )));
             }
             if !names.insert(name) {

@@ -4,7 +4,7 @@
 use super::Control;
 use super::{lookups, stats};
 use crate::log_files::lookup::{Found, Query, StoredRecord};
-use catraca_core::shard::messages::{ConnectionId, ToShard};
+use catraca_core::shard::messages::{Actor, ConnectionId, ToShard};
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::frame::{
@@ -19,8 +19,8 @@ use std::rc::Rc;
 pub(super) struct Asker {
     pub shard: u16,
     pub connection: ConnectionId,
-    /// Its place among the clients that are configured, where it has one.
-    pub client: Option<u16>,
+    /// Who that is.
+    pub actor: Actor,
     pub correlation: u64,
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn lookup(
     if frame.labels > 1 {
         return asker.refuse(&control, ErrorCode::BadField, "labels: 0 or 1").await;
     }
-    let query = Query { id: frame.id, payer };
+    let query = Query { id: frame.id, payer, institution: asker.actor.reaches() };
     let found = match frame.labels {
         0 => lookups.find(query).await.map(|found| found.map(Vec::from_iter)),
         _ => lookups.find_all(query).await.map(|found| found.map(newest_with_labels)),

@@ -6,7 +6,9 @@
 //! none.
 
 use catraca_core::log::policies::PolicyId;
+use catraca_core::shard::messages::Actor;
 use catraca_wire::extension::ActivatedBy;
+use catraca_wire::frame::{PrincipalFields, SubmitterFields};
 use catraca_wire::list::Author;
 use std::time::{Duration, Instant};
 
@@ -15,16 +17,35 @@ const APPROVED_WITHIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Who may take a policy into force.
 pub struct Approvals {
-    clients: Vec<Author>,
     two_persons: bool,
     waiting: Option<Waiting>,
     /// The policy in force came by an activation in this run: one alone may take it back.
     is_fresh: bool,
 }
 
+/// Somebody who is not somebody else: a client that has a name, and the one behind it where one is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Person {
+    submitter: SubmitterFields,
+    subject: [u8; 64],
+}
+
+impl Person {
+    /// Who asks; `None` for nobody in particular.
+    pub fn of(actor: &Actor) -> Option<Self> {
+        let PrincipalFields { submitter, subject, .. } = actor.principal;
+        (!submitter.name().is_empty()).then_some(Self { submitter, subject })
+    }
+
+    /// The client's name, as the log keeps it.
+    fn author(&self) -> Author {
+        Author::parse(self.submitter.name().as_str()).unwrap_or(Author::EMPTY)
+    }
+}
+
 struct Waiting {
     id: PolicyId,
-    client: u16,
+    person: Person,
     since: Instant,
 }
 
@@ -42,20 +63,20 @@ pub(super) enum Asked {
 }
 
 impl Approvals {
-    /// Of clients with these names, by their places in the configuration.
-    pub const fn new(clients: Vec<Author>, two_persons: bool) -> Self {
-        Self { clients, two_persons, waiting: None, is_fresh: false }
+    /// Nothing waits.
+    pub const fn new(two_persons: bool) -> Self {
+        Self { two_persons, waiting: None, is_fresh: false }
     }
 
     /// A client asks for a policy.
-    pub(super) fn ask(&mut self, id: PolicyId, client: Option<u16>) -> Asked {
-        self.ask_at(id, client, Instant::now())
+    pub(super) fn ask(&mut self, id: PolicyId, person: Option<Person>) -> Asked {
+        self.ask_at(id, person, Instant::now())
     }
 
     /// A client asks for the policy before the one in force, which `id` names. One alone takes back what was
     /// activated in this run, and nothing else: else one alone would bring back what another took back.
-    pub(super) fn ask_back(&mut self, id: PolicyId, client: Option<u16>) -> Asked {
-        if self.is_fresh { Asked::Granted(self.alone(client)) } else { self.ask(id, client) }
+    pub(super) fn ask_back(&mut self, id: PolicyId, person: Option<Person>) -> Asked {
+        if self.is_fresh { Asked::Granted(alone(person)) } else { self.ask(id, person) }
     }
 
     /// What was granted is in force.
@@ -74,89 +95,116 @@ impl Approvals {
         self.fresh(Instant::now()).map(|waiting| waiting.id)
     }
 
-    fn ask_at(&mut self, id: PolicyId, client: Option<u16>, now: Instant) -> Asked {
+    fn ask_at(&mut self, id: PolicyId, person: Option<Person>, now: Instant) -> Asked {
         if !self.two_persons {
-            return Asked::Granted(self.alone(client));
+            return Asked::Granted(alone(person));
         }
-        let Some(client) = client else { return Asked::Nameless };
+        let Some(person) = person else { return Asked::Nameless };
         match self.fresh(now) {
-            Some(waiting) if waiting.client != client && waiting.id == id => {
-                let (author, approver) = (self.name(Some(waiting.client)), self.name(Some(client)));
+            Some(waiting) if waiting.person != person && waiting.id == id => {
+                let (author, approver) = (waiting.person.author(), person.author());
                 return Asked::Granted(ActivatedBy { author, approver });
             }
-            Some(waiting) if waiting.client != client => return Asked::OtherWaits(waiting.id),
+            Some(waiting) if waiting.person != person => return Asked::OtherWaits(waiting.id),
             _ => {}
         }
-        self.waiting = Some(Waiting { id, client, since: now });
+        self.waiting = Some(Waiting { id, person, since: now });
         Asked::Waits
     }
 
     fn fresh(&self, now: Instant) -> Option<&Waiting> {
         self.waiting.as_ref().filter(|waiting| now - waiting.since < APPROVED_WITHIN)
     }
+}
 
-    fn alone(&self, client: Option<u16>) -> ActivatedBy {
-        ActivatedBy { author: self.name(client), approver: Author::EMPTY }
-    }
-
-    fn name(&self, client: Option<u16>) -> Author {
-        client.map_or(Author::EMPTY, |client| self.clients[usize::from(client)])
-    }
+fn alone(person: Option<Person>) -> ActivatedBy {
+    let author = person.map_or(Author::EMPTY, |person| person.author());
+    ActivatedBy { author, approver: Author::EMPTY }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use catraca_wire::frame::SubmitterName;
+
+    const NAMES: [&str; 3] = ["ana", "bruno", "carla"];
+
+    fn person(number: usize) -> Option<Person> {
+        let name = SubmitterName::parse(NAMES[number]).expect("a name");
+        let submitter = SubmitterFields::new(0, name);
+        let actor = Actor {
+            principal: PrincipalFields { submitter, ..PrincipalFields::default() },
+            ..Actor::default()
+        };
+        Person::of(&actor)
+    }
+
+    fn author(number: usize) -> Author {
+        Author::parse(NAMES[number]).expect("a name")
+    }
+
+    #[test]
+    fn persons_behind_one_client_are_different_ones() {
+        let mut principal = PrincipalFields::default();
+        assert_eq!(Person::of(&Actor { principal, ..Actor::default() }), None, "nobody has a name");
+        principal.submitter = SubmitterFields::new(0, SubmitterName::parse("desk").expect("sound"));
+        let of = |subject: u8| {
+            let mut principal = principal;
+            principal.subject[0] = subject;
+            Person::of(&Actor { principal, ..Actor::default() })
+        };
+        assert!(of(b'a') == of(b'a') && of(b'a') != of(b'b'));
+    }
 
     #[test]
     fn two_clients_have_to_ask_for_the_very_same_policy_within_a_day() {
-        let names = ["ana", "bruno", "carla"].map(|name| Author::parse(name).expect("a name"));
-        let mut approvals = Approvals::new(names.to_vec(), true);
+        let mut approvals = Approvals::new(true);
         let (one, other) = (PolicyId([1; 32]), PolicyId([2; 32]));
         let begun = Instant::now();
         let by = |author: usize, approver: usize| {
-            Asked::Granted(ActivatedBy { author: names[author], approver: names[approver] })
+            Asked::Granted(ActivatedBy {
+                author: self::author(author),
+                approver: self::author(approver),
+            })
         };
         assert_eq!(approvals.ask_at(one, None, begun), Asked::Nameless);
-        assert_eq!(approvals.ask_at(one, Some(0), begun), Asked::Waits);
-        assert_eq!(approvals.ask_at(one, Some(0), begun), Asked::Waits, "not by oneself");
-        let exchanged = approvals.ask_at(other, Some(1), begun);
+        assert_eq!(approvals.ask_at(one, person(0), begun), Asked::Waits);
+        assert_eq!(approvals.ask_at(one, person(0), begun), Asked::Waits, "not by oneself");
+        let exchanged = approvals.ask_at(other, person(1), begun);
         assert_eq!(exchanged, Asked::OtherWaits(one), "it is no asking for another one");
         assert_eq!(approvals.waits(), Some(one));
-        assert_eq!(approvals.ask_at(one, Some(2), begun), by(0, 2));
-        assert_eq!(approvals.ask_at(one, Some(2), begun), by(0, 2), "until it is in force");
+        assert_eq!(approvals.ask_at(one, person(2), begun), by(0, 2));
+        assert_eq!(approvals.ask_at(one, person(2), begun), by(0, 2), "until it is in force");
         approvals.done(false);
         assert_eq!(approvals.waits(), None);
-        assert_eq!(approvals.ask_at(one, Some(1), begun), Asked::Waits, "each time anew");
-        assert_eq!(approvals.ask_at(other, Some(1), begun), Asked::Waits, "who asked may");
+        assert_eq!(approvals.ask_at(one, person(1), begun), Asked::Waits, "each time anew");
+        assert_eq!(approvals.ask_at(other, person(1), begun), Asked::Waits, "who asked may");
         let later = begun + APPROVED_WITHIN;
-        assert_eq!(approvals.ask_at(one, Some(0), later), Asked::Waits, "the other is over");
-        assert_eq!(approvals.ask_at(one, Some(1), later), by(0, 1));
+        assert_eq!(approvals.ask_at(one, person(0), later), Asked::Waits, "the other is over");
+        assert_eq!(approvals.ask_at(one, person(1), later), by(0, 1));
         approvals.withdraw();
-        assert_eq!(approvals.ask_at(one, Some(1), later), Asked::Waits);
+        assert_eq!(approvals.ask_at(one, person(1), later), Asked::Waits);
     }
 
     #[test]
     fn one_alone_takes_back_what_was_activated_and_not_what_was_taken_back() {
-        let names = ["ana", "bruno"].map(|name| Author::parse(name).expect("a name"));
-        let mut approvals = Approvals::new(names.to_vec(), true);
+        let mut approvals = Approvals::new(true);
         let before = PolicyId([3; 32]);
-        assert_eq!(approvals.ask_back(before, Some(0)), Asked::Waits, "of an earlier run");
+        assert_eq!(approvals.ask_back(before, person(0)), Asked::Waits, "of an earlier run");
         approvals.done(false);
-        let alone = ActivatedBy { author: names[1], approver: Author::EMPTY };
-        assert_eq!(approvals.ask_back(before, Some(1)), Asked::Granted(alone));
+        let alone = ActivatedBy { author: author(1), approver: Author::EMPTY };
+        assert_eq!(approvals.ask_back(before, person(1)), Asked::Granted(alone));
         approvals.done(true);
-        assert_eq!(approvals.ask_back(before, Some(0)), Asked::Waits);
-        let both = ActivatedBy { author: names[0], approver: names[1] };
-        assert_eq!(approvals.ask_back(before, Some(1)), Asked::Granted(both));
+        assert_eq!(approvals.ask_back(before, person(0)), Asked::Waits);
+        let both = ActivatedBy { author: author(0), approver: author(1) };
+        assert_eq!(approvals.ask_back(before, person(1)), Asked::Granted(both));
     }
 
     #[test]
     fn where_one_is_enough_it_is_known_who() {
-        let ana = Author::parse("ana").expect("a name");
-        let mut approvals = Approvals::new(vec![ana], false);
-        let by = |author| Asked::Granted(ActivatedBy { author, approver: Author::EMPTY });
-        assert_eq!(approvals.ask(PolicyId([1; 32]), Some(0)), by(ana));
+        let mut approvals = Approvals::new(false);
+        let by = |author: Author| Asked::Granted(ActivatedBy { author, approver: Author::EMPTY });
+        assert_eq!(approvals.ask(PolicyId([1; 32]), person(0)), by(author(0)));
         assert_eq!(approvals.ask(PolicyId([1; 32]), None), by(Author::EMPTY));
         assert_eq!(approvals.waits(), None);
     }

@@ -59,7 +59,7 @@ async fn take(
     lookups: &lookups::Handle,
 ) -> Result<LabelStateFrame, Refused> {
     let failed = |why: &str| Refused(ErrorCode::Failed, why.to_owned());
-    let wanted = Wanted::read(frame, wall_ns())?;
+    let wanted = Wanted::read(frame, asker.actor.reaches(), wall_ns())?;
     let found = match lookups.find_all(wanted.query).await {
         Some(Ok(found)) => found,
         Some(Err(_)) => {
@@ -122,7 +122,7 @@ struct Wanted {
 
 impl Wanted {
     /// Reads a frame, at this time of the server's clock.
-    fn read(frame: &LabelFrame, now_ns: u64) -> Result<Self, Refused> {
+    fn read(frame: &LabelFrame, institution: Option<u16>, now_ns: u64) -> Result<Self, Refused> {
         let field = |what: &str| Refused(ErrorCode::BadField, what.to_owned());
         if !is_transaction_id(&frame.id) {
             return Err(field("id: 1 to 32 printable ASCII characters, left-aligned, zero-filled"));
@@ -144,7 +144,7 @@ impl Wanted {
         if known_at_ns > now_ns.saturating_add(DATE_SLACK_NS) {
             return Err(field("known_at_ns: more than 2 days ahead of the server's clock"));
         }
-        Ok(Self { query: Query { id: frame.id, payer }, kind, known_at_ns, source })
+        Ok(Self { query: Query { id: frame.id, payer, institution }, kind, known_at_ns, source })
     }
 
     /// The newest of the decisions that were found.
@@ -225,15 +225,15 @@ mod tests {
                 "known_at_ns",
             ),
         ];
-        let wanted = Wanted::read(&frame(), NOW).expect("sound");
+        let wanted = Wanted::read(&frame(), None, NOW).expect("sound");
         assert_eq!((wanted.kind, wanted.source.as_str()), (LabelKind::Chargeback, "visa"));
         let mut later = frame();
         later.known_at_ns = (NOW + DATE_SLACK_NS).into();
-        assert!(Wanted::read(&later, NOW).is_ok());
+        assert!(Wanted::read(&later, None, NOW).is_ok());
         for (set, code, name) in cases {
             let mut frame = frame();
             set(&mut frame);
-            let Err(Refused(refused, why)) = Wanted::read(&frame, NOW) else {
+            let Err(Refused(refused, why)) = Wanted::read(&frame, None, NOW) else {
                 panic!("{name} is taken")
             };
             assert!(refused == code && why.starts_with(name), "{refused}: {why}");
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_decision_must_be_there_and_be_one_payers() {
-        let wanted = Wanted::read(&frame(), NOW).expect("sound");
+        let wanted = Wanted::read(&frame(), None, NOW).expect("sound");
         let of = |records: Vec<StoredRecord>| Found { records, ..Found::default() };
         let refused = |found: &Found| wanted.decision(found).map(drop).expect_err("refused").0;
         assert_eq!(refused(&of(Vec::new())), ErrorCode::NotFound);

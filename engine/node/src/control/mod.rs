@@ -27,6 +27,7 @@ mod packing;
 mod policies;
 mod policy_metrics;
 mod policy_request;
+pub mod reload;
 mod retention;
 mod scrapes;
 mod segments;
@@ -73,6 +74,8 @@ pub use upkeep::UpkeepSettings;
 pub struct ControlSetup {
     /// What tells the node to stop.
     pub signals: Arc<StopSignals>,
+    /// Reads the clients anew, when that is asked for.
+    pub read_clients: reload::ReadClients,
     /// Queues to and from the cores.
     pub channels: Arc<ShardChannels>,
     /// The data directory, held for as long as the node runs.
@@ -254,6 +257,11 @@ async fn serve(
     ));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
+    tokio::task::spawn_local(reload::clients(
+        Rc::clone(&control),
+        Arc::clone(&setup.signals),
+        setup.read_clients,
+    ));
     tokio::task::spawn_local(http::serve(listener, Rc::clone(&control), stats));
     ready()?;
     setup.signals.told().await;
@@ -295,8 +303,8 @@ async fn dispatch(
         any_message(&channels.to_control, &others).await;
         while let Some(message) = channels.to_control.pop() {
             match message {
-                ToControl::Request { shard, connection, client, correlation, request } => {
-                    let asker = answer::Asker { shard, connection, client, correlation };
+                ToControl::Request { shard, connection, actor, correlation, request } => {
+                    let asker = answer::Asker { shard, connection, actor, correlation };
                     match request {
                         ControlRequest::Lookup(lookup) => {
                             tokio::task::spawn_local(answer::lookup(

@@ -2,7 +2,7 @@
 //! between two batches.
 
 use super::answer::Asker;
-use super::approval::{Approvals, Asked};
+use super::approval::{Approvals, Asked, Person};
 use super::candidate::{self, Tried, Wanted};
 use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
@@ -168,7 +168,7 @@ impl Policies {
                     self.approvals.withdraw();
                     return Ok(Some(self.answer(asker, false)));
                 }
-                match granted(self.approvals.ask(id, asker.client))? {
+                match granted(self.approvals.ask(id, Person::of(&asker.actor)))? {
                     Some(by) => (read, Purpose::Decide { by, is_rollback: false }),
                     None => return Ok(Some(self.answer(asker, false))),
                 }
@@ -176,7 +176,7 @@ impl Policies {
             PolicyRequest::Rollback { from } => {
                 self.refuse_while_preparing()?;
                 let before = self.before(from)?;
-                match granted(self.approvals.ask_back(before.1.id, asker.client))? {
+                match granted(self.approvals.ask_back(before.1.id, Person::of(&asker.actor)))? {
                     Some(by) => (before, Purpose::Decide { by, is_rollback: true }),
                     None => return Ok(Some(self.answer(asker, false))),
                 }

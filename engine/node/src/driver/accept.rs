@@ -7,6 +7,7 @@ use crate::socket;
 use catraca_wire::frame::{ErrorCode, ErrorFrame};
 use futures::AsyncWriteExt;
 use glommio::net::{TcpListener, TcpStream};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
@@ -44,7 +45,7 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
         return;
     }
     keep_alive(&stream);
-    let id = core.shard.borrow_mut().connect(core.now());
+    let id = core.shard.borrow_mut().connect(remote_of(&stream), core.now());
     match id {
         Some(id) => connection::serve(core, id, stream),
         None => {
@@ -55,6 +56,15 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
             let _ = stream.close().await;
         }
     }
+}
+
+/// Where a connection comes from, as an IPv6 address; zeros where it is gone already.
+fn remote_of(stream: &TcpStream) -> [u8; 16] {
+    let ip = stream.peer_addr().map(|address| address.ip());
+    ip.map_or([0; 16], |ip| match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    })
 }
 
 /// Has the kernel notice a peer that vanished without a word, within

@@ -9,6 +9,7 @@ use crate::archive_place;
 use crate::available_memory;
 use crate::channels::ShardChannels;
 use crate::config::Config;
+use crate::control::reload::ReadClients;
 use crate::control::{self, Approvals, ControlSetup, RetentionSettings, UpkeepSettings};
 use crate::data_dir::DataDir;
 use crate::driver::{self, CoreSetup, requirements};
@@ -45,11 +46,15 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-/// Runs a node until SIGTERM or SIGINT.
+/// Runs a node until SIGTERM or SIGINT. With SIGHUP the clients are those that `read_clients` gives.
 ///
 /// # Errors
 /// Whatever keeps it from starting, with the exit status and one sentence.
-pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
+pub fn run(
+    config: &Config,
+    signals: Arc<StopSignals>,
+    read_clients: ReadClients,
+) -> Result<(), Failure> {
     let began = Instant::now();
     // A program that was started anew through /proc is called `exe` by the kernel otherwise. A name
     // is all that this is.
@@ -231,6 +236,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
         signals,
+        read_clients,
         channels: Arc::clone(&channels),
         replication: pair,
         chain_key: key,
@@ -255,7 +261,7 @@ pub fn run(config: &Config, signals: Arc<StopSignals>) -> Result<(), Failure> {
         zone: zone.clone(),
         clock,
         redis: config.redis()?,
-        approvals: Approvals::new(config.client_names(), config.two_person_policies),
+        approvals: Approvals::new(config.two_person_policies),
         data_dir,
     };
     threads::run_on(&other_cpus);

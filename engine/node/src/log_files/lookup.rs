@@ -102,12 +102,14 @@ impl Found {
     /// some, the newest.
     pub(super) fn take(&mut self, block: &SoundBlock<'_>, query: &Query, limit: usize) {
         for (head, extension) in block.records() {
-            let transaction = &head.transaction;
             let kind = RecordKind::from_wire(head.kind);
-            if !matches!(kind, Some(RecordKind::Decision | RecordKind::Label))
-                || transaction.id != query.id
-                || query.payer.is_some_and(|payer| transaction.payer != payer)
-            {
+            let wanted = match kind {
+                Some(RecordKind::Decision) => query.is_for(head),
+                // It names no institution: what it is said of does.
+                Some(RecordKind::Label) => query.is_about(head),
+                _ => false,
+            };
+            if !wanted {
                 continue;
             }
             let record =
@@ -194,6 +196,22 @@ pub struct Query {
     pub id: [u8; TRANSACTION_ID_LEN],
     /// Its payer; `None` for any.
     pub payer: Option<[u8; DOCUMENT_LEN]>,
+    /// The institution whose it is; `None` for any.
+    pub institution: Option<u16>,
+}
+
+impl Query {
+    /// Whether it asks for this decision.
+    pub fn is_for(&self, decision: &RecordHead) -> bool {
+        let institution = decision.submitter.institution.to_native();
+        self.is_about(decision) && self.institution.is_none_or(|wanted| wanted == institution)
+    }
+
+    /// Whether a record, a label or a decision, has the id and the payer that it asks for.
+    pub fn is_about(&self, head: &RecordHead) -> bool {
+        head.transaction.id == self.id
+            && self.payer.is_none_or(|payer| head.transaction.payer == payer)
+    }
 }
 
 /// What orders records by their age, also those of different streams.

@@ -466,11 +466,9 @@ fn newest_in(
     query: &Query,
 ) -> Result<Option<StoredRecord>, LogError> {
     files.with_block(shard, segment, offset, |block| {
-        let matches = block.records().filter(|(head, _)| {
-            head.kind == RecordKind::Decision.to_wire()
-                && head.transaction.id == query.id
-                && query.payer.is_none_or(|payer| payer == head.transaction.payer)
-        });
+        let matches = block
+            .records()
+            .filter(|(head, _)| head.kind == RecordKind::Decision.to_wire() && query.is_for(head));
         matches.last().map(|(head, extension)| StoredRecord {
             place: block.place,
             head: *head,

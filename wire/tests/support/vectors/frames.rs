@@ -1,5 +1,6 @@
 //! Golden vectors of the client protocol's frames.
 
+use super::behalf::behalf;
 use super::cluster;
 use super::hex;
 use super::lists::lists;
@@ -27,10 +28,17 @@ pub fn frames() -> Value {
         epoch: 1,
         lsn: 42,
         receipt: 0x4746_4544_4342_4140,
+        reason: Reason::PayerListed.to_wire(),
         reserved: 0,
     };
-    let clear =
-        Answer { verdict: Verdict::Approve.to_wire(), score: 0, matched_rules: 0, lsn: 41, ..deny };
+    let clear = Answer {
+        verdict: Verdict::Approve.to_wire(),
+        score: 0,
+        matched_rules: 0,
+        lsn: 41,
+        reason: Reason::Clear.to_wire(),
+        ..deny
+    };
     let largest = Answer {
         verdict: Verdict::Review.to_wire(),
         flags: VERDICT_DUPLICATE | VERDICT_DEGRADED | VERDICT_SHADOW_DISAGREES,
@@ -42,6 +50,7 @@ pub fn frames() -> Value {
         epoch: u32::MAX,
         lsn: u64::MAX,
         receipt: u64::MAX,
+        reason: Reason::Score.to_wire(),
         reserved: 0,
     };
     let ping = Ping { header: of(FrameKind::Ping, PingFrame::LEN, 0, 11), reserved: 0 };
@@ -195,6 +204,7 @@ pub fn frames() -> Value {
     vectors.extend(cluster::states());
     vectors.extend(lists());
     vectors.extend(validators());
+    vectors.extend(behalf());
     for &code in ErrorCode::ALL {
         let closing = matches!(
             code,
@@ -286,7 +296,7 @@ fn verdict(name: &str, correlation: u64, answer: Answer) -> Value {
     let reply =
         VerdictReply { header: of(FrameKind::Verdict, VerdictFrame::LEN, 0, correlation), answer };
     let fields = fields!(answer;
-        small: verdict, flags, score, policy_version, shard, epoch, reserved;
+        small: verdict, flags, score, policy_version, shard, epoch, reason, reserved;
         large: blacklist_version, matched_rules, lsn, receipt;
     );
     vector(name, reply.header, bytemuck::bytes_of(&VerdictFrame::from(&reply)), fields)

@@ -84,7 +84,7 @@ pub(super) fn decision_record(
         matched_rules: u64::from(listed),
         list_day: LIST_DAY,
         list_sequence: 0,
-        reserved_b: [0; 18],
+        submitter: Submitter { institution: 7, name: filled("loja-do-mar") },
         transaction: what,
     }
 }

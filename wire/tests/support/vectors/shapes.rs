@@ -30,8 +30,9 @@ pub(super) fn record(record: &Record) -> Value {
     let mut fields = fields!(record;
         small: kind, version, extension_len, verdict, flags, score, reason, payer_source, payee_source, reserved_a, policy_version, list_day;
         large: lsn, decided_at_ns, snapshot_id, overlay_sequence, matched_rules, list_sequence;
-        bytes: reserved_b;
     );
+    fields["institution"] = small(&record.submitter.institution);
+    fields["submitter"] = text(&record.submitter.name);
     fields["transaction"] = transaction(&record.transaction);
     fields
 }

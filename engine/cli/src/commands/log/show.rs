@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Outcome {
         payer.map_err(|error| usage(&format!("--payer: {error}")))?.map(DocumentKey::to_wire);
     let key = super::chain_key(&args.data_dir, args.key_file.as_ref())?;
     let log = open(&args.data_dir, key)?;
-    let query = Query { id, payer };
+    let query = Query { id, payer, institution: None };
     // An index is checked by the chain's key.
     let own = key.zip(log.cluster_id()).filter(|_| !args.scan);
     let found = match own {
@@ -269,7 +269,16 @@ pub fn explain(
         view.verdict.to_uppercase()
     )
     .expect("writing to a string can't fail");
-    let optional = [("ip", &view.ip), ("trace", &view.trace_id), ("device", &view.device)];
+    let sent_by = view.submitter.as_ref().map(|name| match view.institution {
+        None | Some(0) => name.clone(),
+        Some(institution) => format!("{name}, institution {institution}"),
+    });
+    let optional = [
+        ("sent by", &sent_by),
+        ("ip", &view.ip),
+        ("trace", &view.trace_id),
+        ("device", &view.device),
+    ];
     let optional =
         optional.into_iter().filter_map(|(name, value)| value.clone().map(|value| (name, value)));
     let asked = asked::told(&read_asked(&record.extension)).into_iter().map(|told| ("asked", told));

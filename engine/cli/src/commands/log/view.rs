@@ -78,6 +78,9 @@ pub struct RecordView {
     pub pix_key: Option<String>,
     pub ip: Option<String>,
     pub trace_id: Option<String>,
+    /// Number of the institution whose decision it is, and the client that sent it.
+    pub institution: Option<u16>,
+    pub submitter: Option<String>,
     /// What a label says.
     pub label: Option<&'static str>,
     /// Who says so.
@@ -174,6 +177,9 @@ impl RecordView {
             ip: unmask.then(|| ip(&transaction.ip)).flatten(),
             trace_id: Some(hex::encode(transaction.trace_id))
                 .filter(|_| transaction.trace_id != [0; 16]),
+            institution: is_decision.then(|| head.submitter.institution.to_native()),
+            submitter: Some(text_of(&head.submitter.name).to_owned())
+                .filter(|name| !name.is_empty()),
             label: label.map(|label| label.kind.name()),
             label_source: label.map(|label| label.source.to_string()),
             known_at: label.map(|label| utc(label.known_at_ns)),

@@ -105,6 +105,7 @@ fn stored(args: &Args, dir: &Path, id: &str, named: Option<&PolicyFile>) -> Outc
             Failure::new(Status::Usage, "--id: 1 to 32 printable ASCII characters without spaces")
         })?,
         payer: None,
+        institution: None,
     };
     let found = lookup::find(&log, &query, 8)?;
     if found.records.is_empty() {

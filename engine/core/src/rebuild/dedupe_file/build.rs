@@ -6,7 +6,7 @@ use super::{
 };
 use crate::log::{SoundBlock, Tail};
 use crate::owner::owner;
-use crate::shard::dedupe::Fingerprint;
+use crate::shard::dedupe::{Fingerprint, pack_verdict};
 use bytemuck::Zeroable;
 use catraca_wire::DocumentKey;
 use catraca_wire::block::BLOCK_ALIGN;
@@ -143,7 +143,9 @@ impl Run {
 }
 
 fn kept(payer: DocumentKey, head: &RecordHead, keys: &DedupeFileKeys) -> Kept {
-    let Fingerprint { key, key_more, content } = keys.dedupe.fingerprint(payer, &head.transaction);
+    let institution = head.submitter.institution.to_native();
+    let fingerprint = keys.dedupe.fingerprint(institution, payer, &head.transaction);
+    let Fingerprint { key, key_more, content } = fingerprint;
     let mut kept = Kept {
         key: key.into(),
         key_more: key_more.into(),
@@ -151,7 +153,7 @@ fn kept(payer: DocumentKey, head: &RecordHead, keys: &DedupeFileKeys) -> Kept {
         event_time_ns: head.transaction.event_time_ns.to_native().into(),
         matched_rules: head.matched_rules.to_native().into(),
         score: head.score.to_native().into(),
-        verdict: head.verdict,
+        verdict_and_reason: pack_verdict(head.verdict, head.reason),
         flags: head.flags,
     };
     keys.mask(&mut kept);

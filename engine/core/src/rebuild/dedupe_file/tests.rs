@@ -105,7 +105,7 @@ fn a_file_makes_the_tables_that_its_blocks_make() {
         for lsn in 1..=made.records {
             let transaction = decision(lsn).transaction;
             let payer = DocumentKey::from_wire(&transaction.payer).expect("valid");
-            let fingerprint = whole.fingerprint(payer, &transaction);
+            let fingerprint = whole.fingerprint(0, payer, &transaction);
             let found = whole.find(&fingerprint);
             assert_eq!(quick.find(&fingerprint), found, "record {lsn}");
             if let Found::Same(position) = found {
@@ -168,7 +168,7 @@ fn a_file_says_nothing_of_anybody_in_clear() {
         let transaction = decision(lsn).transaction;
         let payer = DocumentKey::from_wire(&transaction.payer).expect("valid");
         let raw = payer.raw().to_le_bytes();
-        let content = DedupeKey::of(&KEY).fingerprint(payer, &transaction).content.to_le_bytes();
+        let content = DedupeKey::of(&KEY).fingerprint(0, payer, &transaction).content.to_le_bytes();
         for text in [&transaction.payer[..11], &transaction.id[..9], &raw, &content] {
             assert!(!made.file.windows(text.len()).any(|bytes| bytes == text), "record {lsn}");
         }

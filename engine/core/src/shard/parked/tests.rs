@@ -11,6 +11,7 @@ fn waiting(id: u64, since_ms: u64, until_ms: u64) -> Waiting {
             pending: crate::shard::messages::PendingForward { slot: id as u32, generation: 0 },
         },
         transaction: bytemuck::Zeroable::zeroed(),
+        submitter: SubmitterFields::default(),
         policy_version: 1,
         fingerprint: Fingerprint {
             key: id.wrapping_mul(0x9E37_79B9_7F4A_7C15),

@@ -1,0 +1,31 @@
+//! SIGHUP: the clients of the configuration are read anew, and every core knows them before the next request that it
+//! takes. Whose credential is gone is let go, on connections that are open, too.
+
+use super::Control;
+use crate::fatal::Failure;
+use crate::signals::StopSignals;
+use catraca_core::shard::access::Access;
+use catraca_core::shard::messages::ToShard;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Reads the clients that the configuration names now.
+pub type ReadClients = Box<dyn Fn() -> Result<Access, Failure>>;
+
+/// Takes the clients anew, whenever it is asked for.
+pub(super) async fn clients(control: Rc<Control>, signals: Arc<StopSignals>, read: ReadClients) {
+    loop {
+        signals.reload_asked().await;
+        match read() {
+            Ok(access) => {
+                let (known, access) = (access.len(), Arc::new(access));
+                for shard in 0..control.shards() {
+                    control.tell(shard, ToShard::SetAccess(Arc::clone(&access))).await;
+                }
+                tracing::info!(known, "the clients of the configuration were read anew");
+            }
+            // Nobody gains or loses anything by a file that is wrong.
+            Err(error) => tracing::error!(%error, "the clients stay as they were"),
+        }
+    }
+}
