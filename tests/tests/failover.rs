@@ -225,18 +225,19 @@ fn a_wiped_standby_is_not_promotable_before_it_caught_up() {
 }
 
 #[test]
-fn a_standby_serves_look_ups_and_refuses_to_decide() {
+fn a_standby_describes_itself_and_refuses_to_decide_and_to_look_up() {
     let pair = Pair::new(1);
     let [primary, standby] = pair.start_both();
-    let decided = primary.client().decide(&payments::payment("seen", 1)).expect("decided");
+    primary.client().decide(&payments::payment("seen", 1)).expect("decided");
     let mut reader = Client::connect(ClientOptions {
         role: catraca_wire::client::Wanted::Any,
         ..standby.client_options()
     })
     .expect("a standby takes connections");
     assert_eq!(reader.welcome().role, Role::Standby.to_wire());
-    let found = reader.lookup("seen", None).expect("replicated before it was answered");
-    assert_eq!(found.record.lsn, decided.answer.lsn);
+    // Who is told personal data is recorded first, and a standby records nothing.
+    let unrecorded = reader.lookup("seen", None).expect_err("no primary");
+    assert_eq!(refusal(unrecorded).0, ErrorCode::NotPrimary);
     assert!(!reader.stats(u16::MAX).expect("histograms").is_empty());
     let (status, text) = standby.http_get("/readyz");
     assert_eq!((status, text.contains("standby")), (503, true));

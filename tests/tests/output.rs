@@ -246,6 +246,11 @@ fn every_subcommand_prints_safely() {
     let exempt = ["policy", "exempt", "no-such-rule", &listed, "--end", "--addr", &addr];
     case("policy exempt", &exempt, 0);
     case("policy exempt", &[&exempt[..], &["--json"]].concat(), 0);
+    for command in ["show", "export", "verify"] {
+        case(&format!("audit {command}"), &["audit", command, &data], 0);
+    }
+    case("audit show", &["audit", "show", &data, "--json"], 0);
+    case("audit verify", &["audit", "verify", &data, "--json"], 0);
     case("log replay", &["log", "replay", &data], 0);
     case("log replay", &["log", "replay", &data, "--policy", &policy, "--json"], 0);
     case("log verify", &["log", "verify", &data], 0);

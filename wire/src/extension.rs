@@ -8,6 +8,7 @@
 //! A reader passes over sections of kinds that it does not know.
 
 mod activation;
+mod audit;
 mod forced;
 mod label;
 mod list;
@@ -15,6 +16,7 @@ mod validators;
 mod windows;
 
 pub use activation::ActivatedBy;
+pub use audit::{AUDIT_SECTION_LEN, AuditOutcome, AuditTarget, Audited, MAX_TARGET_LEN};
 pub use forced::{FORCED_SECTION_LEN, ForcedBreaker};
 pub use label::{LABEL_SECTION_LEN, Label, LabelSource};
 pub use list::{ChangedEntry, LIST_CHANGE_LEN, ListChange, MAX_LIST_ENTRIES_AT_ONCE};
@@ -47,6 +49,8 @@ pub const SECTION_ACTIVATION: u16 = 6;
 pub const SECTION_VALIDATORS: u16 = 7;
 /// Section of a validator's breaker that a person forces.
 pub const SECTION_FORCED: u16 = 8;
+/// Section of who asked for something, and what came of it.
+pub const SECTION_AUDIT: u16 = 9;
 
 /// Most words of 64 bits in which a section has a bit for each rule.
 pub const MAX_RULE_WORDS: usize = 4;

@@ -38,6 +38,8 @@ wire_codes! {
         ListChange = 7 => "list_change",
         /// What a person says of a validator's circuit breaker.
         ValidatorForced = 8 => "validator_forced",
+        /// What was asked for and changed nothing: access to personal data, and refusals.
+        Audit = 9 => "audit",
     }
 }
 

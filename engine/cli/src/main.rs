@@ -54,6 +54,8 @@ enum Command {
     Provider(commands::provider::Args),
     /// Say what became known of decisions: fraud, or good payments.
     Label(commands::label::Args),
+    /// Show who asked for what, and who was told personal data, out of a log.
+    Audit(commands::audit::Args),
     /// Read, verify and export the log.
     Log(commands::log::Args),
 }
@@ -96,6 +98,7 @@ fn run(command: Command) -> Outcome {
         Command::Validators(args) => commands::validators::run(&args),
         Command::Provider(args) => commands::provider::run(&args),
         Command::Label(args) => commands::label::run(args),
+        Command::Audit(args) => commands::audit::run(&args),
         Command::Log(args) => commands::log::run(args),
     }
 }

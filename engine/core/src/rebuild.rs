@@ -121,8 +121,13 @@ impl LoggedChanges {
             }
             // What became known of a decision changes none that comes, and a breaker is forced for as long as its
             // node runs.
-            Some(RecordKind::Decision | RecordKind::Label | RecordKind::ValidatorForced) | None => {
-            }
+            Some(
+                RecordKind::Decision
+                | RecordKind::Label
+                | RecordKind::ValidatorForced
+                | RecordKind::Audit,
+            )
+            | None => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use catraca_node::fatal::Failure;
 use catraca_wire::client::{Client, ClientOptions, Wanted};
+use catraca_wire::frame::MAX_CLIENT_NAME_LEN;
 use std::path::PathBuf;
 
 /// Where the node is, and who asks.
@@ -29,7 +30,7 @@ impl Credential {
     /// When the file can't be read; one sentence.
     pub fn options(&self, addr: &str) -> Result<ClientOptions, Failure> {
         let mut options = ClientOptions::new(addr);
-        options.client_name = format!("catraca {}", env!("CARGO_PKG_VERSION"));
+        options.client_name = os_user();
         if let Some(path) = &self.credential_file {
             let text = std::fs::read_to_string(path)
                 .map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
@@ -41,6 +42,18 @@ impl Credential {
         options.answer_timeout_ms = 60_000;
         Ok(options)
     }
+}
+
+/// Who runs this, for the audit trail: the user of the operating system.
+fn os_user() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let of_uid = |user: &Vec<&str>| user.get(2).and_then(|id| id.parse().ok()) == Some(uid);
+    let name = fields.find(of_uid).map_or_else(String::new, |user| user[0].to_owned());
+    let who = format!("catraca, uid {uid} {name}");
+    let end = (0..=who.len().min(MAX_CLIENT_NAME_LEN)).rev().find(|&at| who.is_char_boundary(at));
+    who[..end.unwrap_or(0)].trim().to_owned()
 }
 
 /// How long a policy's command waits: the node may read all of its log for the policy's windows.

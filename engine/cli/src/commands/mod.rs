@@ -3,6 +3,7 @@
 //! A command prints its result on standard output and returns a [`Failure`] for anything else; only
 //! `main.rs` turns that into an exit status. Nothing here is on the path of a decision.
 
+pub mod audit;
 pub mod blacklist;
 pub mod cluster;
 mod connect;
@@ -19,6 +20,7 @@ pub mod provider;
 mod report;
 pub mod serve;
 pub mod stats;
+mod target;
 mod totals;
 pub mod validators;
 

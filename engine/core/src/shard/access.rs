@@ -111,6 +111,19 @@ impl Access {
         self.clients.len()
     }
 
+    /// What names this configuration of clients: a hash of names, institutions, permissions and rates, and
+    /// of the hashes of the credentials.
+    pub fn digest(&self) -> [u8; 32] {
+        let mut hasher = blake3::Hasher::new();
+        for (hash, client) in &self.clients {
+            let KnownClient { submitter, permissions, rate } = client;
+            hasher.update(hash.as_bytes());
+            hasher.update(bytemuck::bytes_of(submitter));
+            hasher.update(format!("{permissions:?} {rate:?}").as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    }
+
     /// Whether no client is known.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()

@@ -7,6 +7,7 @@ use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
 use super::parked::{Came, ParkedPayment};
 pub use super::past::KeptPayments;
+pub use super::refusals::Refusals;
 use crate::blacklist::{Lists, Snapshot};
 use crate::observe::StageHistograms;
 use crate::policy::Policy;
@@ -15,9 +16,9 @@ use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
-    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, LabelFrame,
-    ListFrame, LookupFrame, PolicyFrame, PrincipalFields, Role, SubmitterFields, TransactionFields,
-    ValidatorFrame,
+    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, FrameKind,
+    LabelFrame, ListFrame, LookupFrame, PolicyFrame, PrincipalFields, Role, SubmitterFields,
+    TransactionFields, ValidatorFrame,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -213,6 +214,34 @@ pub enum ControlRequest {
     Cluster(ClusterFrame),
 }
 
+impl ControlRequest {
+    /// The kind of frame that it came in.
+    pub const fn kind(&self) -> FrameKind {
+        match self {
+            Self::Lookup(_) => FrameKind::Lookup,
+            Self::Blacklist(_) => FrameKind::Blacklist,
+            Self::Policy(_) => FrameKind::Policy,
+            Self::Label(_) => FrameKind::Label,
+            Self::List(_) => FrameKind::List,
+            Self::Validator(_) => FrameKind::Validator,
+            Self::Stats(_) => FrameKind::Stats,
+            Self::Cluster(_) => FrameKind::Cluster,
+        }
+    }
+
+    /// Its operation; 0 where its kind has none.
+    pub const fn op(&self) -> u8 {
+        match self {
+            Self::Lookup(_) | Self::Label(_) | Self::Stats(_) => 0,
+            Self::Blacklist(frame) => frame.op,
+            Self::Policy(frame) => frame.op,
+            Self::List(frame) => frame.op,
+            Self::Validator(frame) => frame.force,
+            Self::Cluster(frame) => frame.op,
+        }
+    }
+}
+
 /// A record that the control thread makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlRecord {
@@ -387,6 +416,8 @@ pub enum ToControl {
         /// What.
         request: ControlRequest,
     },
+    /// Requests were refused here, alike: for the audit trail.
+    Refused(Refusals),
     /// A snapshot no longer used by this shard, to be freed off the data cores.
     SnapshotReleased(Option<Arc<Snapshot>>),
     /// A policy no longer used by this shard, and what else is not, to be freed off the data cores.

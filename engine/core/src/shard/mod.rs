@@ -31,6 +31,7 @@ mod outbox;
 pub mod parked;
 mod past;
 pub mod rate;
+pub mod refusals;
 mod requests;
 mod session;
 mod settings;
@@ -63,6 +64,7 @@ use outbox::{Origin, Outbox};
 use parked::Parked;
 use past::Payments;
 use rate::Rates;
+use refusals::Refused;
 use session::{Sessions, State};
 pub use settings::ShardSettings;
 use std::collections::VecDeque;
@@ -117,6 +119,7 @@ pub struct Shard<B> {
     outbox: Outbox,
     forwards: Forwards,
     rates: Rates,
+    refused: Refused,
     admission: Admission,
     drained_told: bool,
     control_open: usize,
@@ -183,6 +186,7 @@ impl<B: BlockMemory> Shard<B> {
             commit_moved: false,
             outbox: Outbox::new(),
             rates: Rates::default(),
+            refused: Refused::default(),
             admission: Admission::Open,
             drained_told: false,
             control_open: 0,

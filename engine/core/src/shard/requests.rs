@@ -9,9 +9,10 @@ use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToContr
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
-    ClusterOp, ErrorCode, HeaderFields, HelloFrame, MAX_REQUEST_LEN, OnBehalfFrame,
-    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
+    ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN, OnBehalfFrame,
+    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame, text_of,
 };
+use catraca_wire::short_text::ShortText;
 use std::sync::Arc;
 
 impl<B: BlockMemory> Shard<B> {
@@ -79,7 +80,13 @@ impl<B: BlockMemory> Shard<B> {
         }
         let credential = &hello.credential[..usize::from(hello.credential_len)];
         let credential = (!credential.is_empty()).then(|| credential_hash(credential));
+        let subject = text_of(&hello.client_name).trim();
+        let subject = ShortText::parse(subject).unwrap_or(ShortText::EMPTY);
         let Some(identity) = self.settings.access.identify_hash(credential) else {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.principal.subject = subject.to_wire();
+                self.refused.add(&session.principal, FrameKind::Hello, ErrorCode::Unauthenticated);
+            }
             return self.break_off(
                 id,
                 correlation,
@@ -109,6 +116,8 @@ impl<B: BlockMemory> Shard<B> {
             session.identity = identity;
             session.credential = credential;
             session.principal.submitter = identity.submitter;
+            // What the client says of itself: as good as its credential.
+            session.principal.subject = subject.to_wire();
             session.in_flight = in_flight;
             session.patience_ends_ns = u64::MAX;
         }
@@ -130,6 +139,7 @@ impl<B: BlockMemory> Shard<B> {
             }
             // What follows would be taken for the one before.
             Err((code, detail)) => {
+                self.refused.add(&session.principal, FrameKind::OnBehalf, code);
                 self.counters.refused += 1;
                 self.break_off(id, frame.header.correlation.to_native(), code, detail);
             }
@@ -166,11 +176,14 @@ impl<B: BlockMemory> Shard<B> {
         request: ControlRequest,
     ) {
         let refusal = if !allowed {
+            self.refused.add(&actor.principal, request.kind(), ErrorCode::Forbidden);
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
         } else if self.role != Role::Primary
             && matches!(
                 request,
-                ControlRequest::Blacklist(_)
+                // Whom personal data are given to is logged before, and a standby logs nothing.
+                ControlRequest::Lookup(_)
+                    | ControlRequest::Blacklist(_)
                     | ControlRequest::Policy(_)
                     | ControlRequest::Label(_)
                     | ControlRequest::List(_)

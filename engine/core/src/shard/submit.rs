@@ -19,7 +19,7 @@ use crate::policy::windows::DecidedPayment;
 use crate::policy::{Facts, Party, RULE_PAYEE_ALLOWED, RULE_PAYER_ALLOWED};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
-    ErrorCode, FixedFrame, ListSource, Role, Stage, SubmitFrame, SubmitterFields,
+    ErrorCode, FixedFrame, FrameKind, ListSource, Role, Stage, SubmitFrame, SubmitterFields,
     TransactionFields, Verdict, view,
 };
 use catraca_wire::record::{RECORD_VERSION, RecordHead, RecordKind};
@@ -76,6 +76,7 @@ impl<B: BlockMemory> Shard<B> {
         let submitter = session.submitter();
         let correlation = frame.header.correlation.to_native();
         let admitted = if !session.identity.permissions.submit {
+            self.refused.add(&session.principal, FrameKind::Submit, ErrorCode::Forbidden);
             Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT"))
         } else if let Err(wait_ms) = self.rates.take(session.identity.client, received_ns) {
             self.counters.rate_limited += 1;

@@ -1,18 +1,24 @@
 //! Answers to what clients ask besides decisions: whole frames, built here, handed to the shard
 //! that has the connection.
 
-use super::Control;
-use super::{lookups, stats};
+use super::audit::{self, Act};
+use super::list_request::Refused;
+use super::{Control, changes, lookups, stats};
 use crate::log_files::lookup::{Found, Query, StoredRecord};
 use catraca_core::shard::messages::{Actor, ConnectionId, ToShard};
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
+use catraca_wire::extension::{AuditOutcome, LABEL_SECTION_LEN};
 use catraca_wire::frame::{
     ALL_SHARDS, ErrorCode, ErrorFrame, FLAG_MORE, FrameKind, HeaderFields, HistogramHeadFields,
     LookupFrame, MAX_REPLY_LEN, RecordPlaceFields, Stage, is_transaction_id,
 };
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// How long a look-up waits for the record of who is told what it found.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Who asked, and under what number.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +28,10 @@ pub(super) struct Asker {
     /// Who that is.
     pub actor: Actor,
     pub correlation: u64,
+    /// What it asked for.
+    pub act: Act,
+    /// When, nanoseconds since 1970 UTC.
+    pub asked_at_ns: u64,
 }
 
 impl Asker {
@@ -34,17 +44,18 @@ impl Asker {
 
     /// Ends the request with an ERROR.
     pub async fn refuse(self, control: &Control, code: ErrorCode, detail: &str) {
+        audit::refused(control, &self, code);
         let error = ErrorFrame::new(self.correlation, code, 0, false, detail);
         self.answer(control, bytemuck::bytes_of(&error).to_vec()).await;
     }
 }
 
-/// Answers a LOOKUP from the log's files.
+/// Answers a LOOKUP from the log's files, once it is recorded who is told.
 pub(super) async fn lookup(
     control: Rc<Control>,
     asker: Asker,
     frame: LookupFrame,
-    lookups: lookups::Handle,
+    (lookups, changes): (lookups::Handle, changes::Handle),
 ) {
     if !is_transaction_id(&frame.id) {
         return asker
@@ -75,7 +86,19 @@ pub(super) async fn lookup(
     };
     match found {
         Some(Ok(records)) if !records.is_empty() => {
-            asker.answer(&control, record_frames(asker.correlation, &records)).await
+            let audited = asker.audited(AuditOutcome::Told, 1);
+            let payer = records[0].head.transaction.payer;
+            let logged = changes.log(audit::record(&audited, frame.id, payer));
+            match tokio::time::timeout(RECORD_PATIENCE, logged).await {
+                Ok(Ok(())) => {
+                    asker.answer(&control, record_frames(asker.correlation, &records)).await;
+                }
+                Ok(Err(Refused(code, why))) => asker.refuse(&control, code, &why).await,
+                Err(_) => {
+                    let why = "that you ask could not be recorded in time, so nothing is told";
+                    asker.refuse(&control, ErrorCode::Failed, why).await;
+                }
+            }
         }
         Some(Ok(_)) => {
             asker.refuse(&control, ErrorCode::NotFound, "no stored decision has that id").await
@@ -96,10 +119,19 @@ pub(super) async fn lookup(
 /// The newest decision, if there is one, and behind it its labels.
 fn newest_with_labels(mut found: Found) -> Vec<StoredRecord> {
     let Some(decision) = found.records.first() else { return Vec::new() };
-    let labels: Vec<_> = found.labels_of(decision).map(|label| label.record.clone()).collect();
+    let labels: Vec<_> =
+        found.labels_of(decision).map(|label| label_alone(&label.record)).collect();
     found.records.truncate(1);
     found.records.extend(labels);
     found.records
+}
+
+/// A label as it is told: what it says, and not who asked for it to be recorded.
+fn label_alone(record: &StoredRecord) -> StoredRecord {
+    let mut alone = record.clone();
+    alone.extension.truncate(LABEL_SECTION_LEN);
+    alone.head.extension_len = (alone.extension.len() as u16).into();
+    alone
 }
 
 /// A RECORD of each, all but the last with the flag that says so.

@@ -4,17 +4,18 @@
 //! Logged first and applied second, so that a crash between the two loses nothing: recovery applies
 //! what the log holds.
 
-use super::Control;
 use super::answer::Asker;
 use super::approval::Approvals;
-use super::forcing;
+use super::audit::{self, States};
 use super::list_request::Refused;
 use super::lists::Lists;
 use super::named_lists::{MOST_TOGETHER, Named};
 use super::policies::{Policies, Prepared};
+use super::{Control, forcing};
 use crate::in_use::InUse;
 use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_wire::extension::{AuditOutcome, AuditTarget, Audited};
 use catraca_wire::frame::{
     BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role, ValidatorFrame,
 };
@@ -74,6 +75,8 @@ impl Handle {
 /// The log and the cores, as a change uses them.
 pub(super) struct Changing {
     pub control: Rc<Control>,
+    /// For whom something is being done, and whether a record says so.
+    acting: Option<(Audited, bool)>,
     requests: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedReceiver<ToControl>,
 }
@@ -86,7 +89,8 @@ pub(super) fn start(
 ) -> Handle {
     let (requests, mut waiting) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
-    let mut changing = Changing { control: Rc::clone(control), requests: requests.clone(), events };
+    let mut changing =
+        Changing { control: Rc::clone(control), acting: None, requests: requests.clone(), events };
     let follows = control.replication.status().state.role == Role::Standby;
     tokio::task::spawn_local(async move {
         let mut in_use = in_use;
@@ -125,10 +129,14 @@ pub(super) fn start(
                 Work::Change(asker, request) => (asker, request),
                 Work::Log(record, reply) => {
                     // Who asked may be gone.
-                    let _ = reply.send(changing.log(record).await);
+                    let _ = reply.send(changing.append(record).await);
                     continue;
                 }
             };
+            changing.acting = None;
+            if asker.act.is_audited() {
+                changing.begin(asker.audited(AuditOutcome::Done, 1));
+            }
             let answer = match request {
                 ChangeRequest::Blacklist(frame) => {
                     lists.request(&mut changing, asker, &frame).await.map(Some)
@@ -137,8 +145,11 @@ pub(super) fn start(
                     let mut together = vec![(asker, frame)];
                     while together.len() < MOST_TOGETHER && next.is_none() {
                         match waiting.try_recv() {
-                            Ok(Work::Change(asker, ChangeRequest::List(frame))) => {
-                                together.push((asker, frame));
+                            // A record is of one who asked.
+                            Ok(Work::Change(other, ChangeRequest::List(frame)))
+                                if other.actor == asker.actor =>
+                            {
+                                together.push((other, frame));
                             }
                             Ok(other) => next = Some(other),
                             Err(_) => break,
@@ -159,7 +170,10 @@ pub(super) fn start(
             };
             match answer {
                 Ok(None) => {}
-                Ok(Some(frame)) => asker.answer(&changing.control, frame).await,
+                Ok(Some(frame)) => match changing.end().await {
+                    Ok(()) => asker.answer(&changing.control, frame).await,
+                    Err(Refused(code, why)) => asker.refuse(&changing.control, code, &why).await,
+                },
                 Err(Refused(code, why)) => asker.refuse(&changing.control, code, &why).await,
             }
         }
@@ -173,8 +187,50 @@ impl Changing {
         self.requests.clone()
     }
 
-    /// Has a record logged, and waits until it is committed.
-    pub async fn log(&mut self, record: Box<ControlRecord>) -> Result<(), Refused> {
+    /// From now on something is done for somebody.
+    pub fn begin(&mut self, audited: Audited) {
+        self.acting = Some((audited, false));
+    }
+
+    /// What it is about, where the record's head does not say it.
+    pub fn about(&mut self, target: AuditTarget) {
+        if let Some((audited, _)) = &mut self.acting {
+            audited.target = target;
+        }
+    }
+
+    /// It is done: where no record says for whom, because nothing changed, one of its own does.
+    pub async fn end(&mut self) -> Result<(), Refused> {
+        match self.acting.take() {
+            Some((audited, false)) => {
+                let outcome = match audited.outcome {
+                    AuditOutcome::Done => AuditOutcome::Unchanged,
+                    outcome => outcome,
+                };
+                let audited = Audited { outcome, ..audited };
+                self.append(audit::record(&audited, [0; 32], [0; 14])).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the record of a change logged, with who asked for it, and waits until it is committed.
+    pub async fn log(
+        &mut self,
+        mut record: Box<ControlRecord>,
+        states: States,
+    ) -> Result<(), Refused> {
+        if let Some((audited, is_recorded)) = &mut self.acting {
+            let States { before, after } = states;
+            let audited = Audited { before, after, ..*audited };
+            record.extension.extend_from_slice(&audited.to_section());
+            *is_recorded = true;
+        }
+        self.append(record).await
+    }
+
+    /// Has a record logged as it is, and waits until it is committed.
+    pub async fn append(&mut self, record: Box<ControlRecord>) -> Result<(), Refused> {
         self.control.tell(CHANGES_SHARD, ToShard::AppendRecord(record)).await;
         match self
             .event(|event| matches!(event, ToControl::RecordDurable | ToControl::RecordRefused))

@@ -1,8 +1,9 @@
 //! Answers to CLUSTER: what this node is to its cluster, and the operator's requests about it. The
 //! operator is the arbiter: an automatic one would call the same two functions of the replication.
 
-use super::Control;
 use super::answer::Asker;
+use super::{Control, audit, changes};
+use catraca_wire::extension::AuditOutcome;
 use catraca_wire::frame::{
     ClusterFrame, ClusterOp, ClusterStateFrame, ErrorCode, NEVER_HEARD, Role, fill,
 };
@@ -14,7 +15,12 @@ use std::sync::Arc;
 const RECORD_LEN: u64 = catraca_wire::record::RECORD_LEN as u64;
 
 /// Answers a CLUSTER.
-pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFrame) {
+pub(super) async fn request(
+    control: Rc<Control>,
+    asker: Asker,
+    frame: ClusterFrame,
+    changes: changes::Handle,
+) {
     let Some(op) = ClusterOp::from_wire(frame.op) else {
         return asker
             .refuse(&control, ErrorCode::BadField, "op: 1 describe, 2 promote, 3 go_solo")
@@ -34,6 +40,13 @@ pub(super) async fn request(control: Rc<Control>, asker: Asker, frame: ClusterFr
     };
     match done {
         Ok(()) => {
+            if asker.act.is_audited() {
+                // Neither can wait for its record: without the one nothing becomes durable, and before the
+                // other there is nobody who logs.
+                let mut audited = asker.audited(AuditOutcome::Done, 1);
+                audited.target = audit::target(if frame.force == 1 { "forced" } else { "" });
+                audit::record_anyway(&changes, &audited).await;
+            }
             asker
                 .answer(&control, bytemuck::bytes_of(&state(&control, asker.correlation)).to_vec())
                 .await

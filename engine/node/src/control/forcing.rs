@@ -4,6 +4,7 @@
 //! Between two changes of the policy, so that the validator is one of the policy in force until it is done.
 
 use super::answer::Asker;
+use super::audit::{self, States};
 use super::changes::Changing;
 use super::list_request::Refused;
 use super::policies::Policies;
@@ -28,7 +29,8 @@ pub(super) async fn request(
     let forced = read(frame, &known, wall_ns())?;
     let record =
         ControlRecord { head: forced.to_record(), extension: forced.to_section().to_vec() };
-    changing.log(Box::new(record)).await?;
+    changing.about(audit::target(forced.validator.as_str()));
+    changing.log(Box::new(record), States::default()).await?;
     let of_asker = match forced.force {
         BreakerForce::Open => Some(Forced::Open),
         BreakerForce::Closed => Some(Forced::Closed),

@@ -7,13 +7,13 @@
 
 use super::answer::Asker;
 use super::list_request::Refused;
-use super::{Control, changes, lookups};
+use super::{Control, audit, changes, lookups};
 use crate::log_files::lookup::{Found, MAX_LABELS_FOUND, Query, StoredLabel, StoredRecord};
 use crate::wall_clock::wall_ns;
 use catraca_core::shard::messages::ControlRecord;
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
-use catraca_wire::extension::{Label, LabelSource};
+use catraca_wire::extension::{AuditOutcome, Label, LabelSource};
 use catraca_wire::frame::{
     ErrorCode, LabelFrame, LabelKind, LabelStateFrame, MAX_LABEL_SOURCE_LEN, is_transaction_id,
 };
@@ -79,7 +79,8 @@ async fn take(
         }
         let transaction = &decision.head.transaction;
         let head = label.to_record(&transaction.id, &transaction.payer, wall_ns());
-        let extension = label.to_section().to_vec();
+        let mut extension = label.to_section().to_vec();
+        extension.extend_from_slice(&asker.audited(AuditOutcome::Done, 1).to_section());
         changes.log(Box::new(ControlRecord { head, extension })).await?;
         // It comes behind all others; its number is not asked for.
         let lsn = u64::MAX;
@@ -98,6 +99,11 @@ async fn take(
             connection = asker.connection.slot,
             "decision labelled"
         );
+    }
+    if !changed {
+        let audited = asker.audited(AuditOutcome::Unchanged, 1);
+        let transaction = &decision.head.transaction;
+        changes.log(audit::record(&audited, transaction.id, transaction.payer)).await?;
     }
     let counts = labels.iter().max_by_key(|label| label.age()).expect("one at least");
     let mut state = LabelStateFrame::empty(asker.correlation);

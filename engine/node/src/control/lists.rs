@@ -2,6 +2,7 @@
 
 use super::Control;
 use super::answer::Asker;
+use super::audit::States;
 use super::changes::Changing;
 use super::list_metrics::ListFigures;
 use super::list_request::{ListRequest, Refused};
@@ -72,7 +73,11 @@ impl Lists {
     ) -> Result<bool, Refused> {
         let mut next = self.overlay.clone();
         next.apply(&change).map_err(|full| Refused(ErrorCode::Failed, full.to_string()))?;
-        changing.log(boxed(change.to_record(wall_ns()))).await?;
+        let states = States::of_numbers(
+            &[self.snapshot_id(), self.overlay.sequence()],
+            &[self.snapshot_id(), change.sequence],
+        );
+        changing.log(boxed(change.to_record(wall_ns())), states).await?;
         changing.control.tell_all(|| ToShard::ApplyOverlay(change)).await;
         for _ in 0..changing.control.shards() {
             changing.event(|event| matches!(event, ToControl::OverlayApplied(sequence) if *sequence == change.sequence)).await;
@@ -118,7 +123,10 @@ impl Lists {
         if !force {
             self.hold(&changing.control, &snapshot).await?;
         }
-        changing.log(boxed(self.loaded(Some(&snapshot)))).await?;
+        let sequence = self.overlay.sequence();
+        let states =
+            States::of_numbers(&[self.snapshot_id(), sequence], &[snapshot.id(), sequence]);
+        changing.log(boxed(self.loaded(Some(&snapshot))), states).await?;
         changing.control.tell_all(|| ToShard::SwapSnapshot(Arc::clone(&snapshot))).await;
         for _ in 0..changing.control.shards() {
             let released =
@@ -178,12 +186,17 @@ impl Lists {
     /// start have it too.
     pub async fn log_in_use(&mut self, changing: &mut Changing) {
         let snapshot = self.snapshot.clone();
-        if let Err(Refused(_, why)) = changing.log(boxed(self.loaded(snapshot.as_deref()))).await {
+        let record = boxed(self.loaded(snapshot.as_deref()));
+        if let Err(Refused(_, why)) = changing.append(record).await {
             tracing::warn!(
                 why,
                 "the list in use could not be put into the log; the next start tries again"
             );
         }
+    }
+
+    fn snapshot_id(&self) -> u64 {
+        self.snapshot.as_ref().map_or(0, |snapshot| snapshot.id())
     }
 
     fn state(&self, correlation: u64, changed: bool) -> BlacklistStateFrame {

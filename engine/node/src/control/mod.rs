@@ -6,6 +6,7 @@
 
 mod answer;
 mod approval;
+mod audit;
 mod candidate;
 mod candidate_metrics;
 mod changes;
@@ -49,11 +50,14 @@ use crate::replication::Replication;
 use crate::signals::StopSignals;
 use crate::validators::desk;
 use crate::validators::shared::RedisSettings;
+use crate::wall_clock::wall_ns;
+use audit::Act;
 use candidate_metrics::CandidateFigures;
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
 use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_wire::block::ChainKey;
+use catraca_wire::frame::Role;
 use changes::ChangeRequest;
 use list_metrics::ListFigures;
 use policy_metrics::PolicyFigures;
@@ -114,6 +118,8 @@ pub struct ControlSetup {
 
 /// What the tasks of the control thread share.
 struct Control {
+    /// What was refused, and is to be recorded.
+    refused: audit::RefusedHere,
     channels: Arc<ShardChannels>,
     data_dir: DataDir,
     replication: Arc<Replication>,
@@ -144,6 +150,11 @@ const HASH_CONTEXT: &str = "catraca 2026 validators, what they are sent";
 const FLUSH_GRACE: Duration = Duration::from_millis(50);
 
 impl Control {
+    /// Whether this node decides, and so logs.
+    fn decides(&self) -> bool {
+        self.replication.status().state.role == Role::Primary
+    }
+
     fn shards(&self) -> usize {
         self.channels.to_shard.len()
     }
@@ -234,6 +245,7 @@ async fn serve(
         disk: Cell::default(),
         stop_reading: Arc::default(),
         validators,
+        refused: Default::default(),
     });
     let changes = changes::start(&control, setup.in_use, setup.approvals, promotions);
     let stats = stats::start(&control);
@@ -246,6 +258,7 @@ async fn serve(
     let labels = labels::start(&control, changes.clone(), lookups.clone());
     let segments =
         segments::start(&control, setup.segment_len, setup.segments_ahead, &setup.segments);
+    let changes_too = changes.clone();
     let (drained, mut all_drained) = mpsc::channel(control.shards());
     tokio::task::spawn_local(dispatch(
         Rc::clone(&control),
@@ -257,8 +270,10 @@ async fn serve(
     ));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
+    tokio::task::spawn_local(audit::tell_refusals(Rc::clone(&control), changes_too.clone()));
     tokio::task::spawn_local(reload::clients(
         Rc::clone(&control),
+        changes_too,
         Arc::clone(&setup.signals),
         setup.read_clients,
     ));
@@ -304,14 +319,16 @@ async fn dispatch(
         while let Some(message) = channels.to_control.pop() {
             match message {
                 ToControl::Request { shard, connection, actor, correlation, request } => {
-                    let asker = answer::Asker { shard, connection, actor, correlation };
+                    let (act, asked_at_ns) = (Act::of(&request), wall_ns());
+                    let asker =
+                        answer::Asker { shard, connection, actor, correlation, act, asked_at_ns };
                     match request {
                         ControlRequest::Lookup(lookup) => {
                             tokio::task::spawn_local(answer::lookup(
                                 Rc::clone(&control),
                                 asker,
                                 lookup,
-                                lookups.clone(),
+                                (lookups.clone(), changes.clone()),
                             ));
                         }
                         ControlRequest::Stats(shard) => {
@@ -340,6 +357,7 @@ async fn dispatch(
                                 Rc::clone(&control),
                                 asker,
                                 request,
+                                changes.clone(),
                             ));
                         }
                     }
@@ -356,6 +374,7 @@ async fn dispatch(
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
                 | ToControl::RecordRefused) => changes.event(message),
+                ToControl::Refused(refusals) => control.refused.borrow_mut().add_all(&refusals),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),
                 ToControl::Waiting { shard, session, answered } => {

@@ -3,6 +3,7 @@
 //! Changes of one list that wait together are one record of the log, and one swap on every core.
 
 use super::answer::Asker;
+use super::audit::{self, States};
 use super::changes::Changing;
 use super::list_request::Refused;
 use super::named_request::NamedRequest;
@@ -13,6 +14,7 @@ use catraca_core::policy::Rules;
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_wire::extension::AuditOutcome;
 use catraca_wire::extension::{ListChange, MAX_LIST_ENTRIES_AT_ONCE};
 use catraca_wire::frame::{ErrorCode, ListFrame, ListStateFrame};
 use catraca_wire::list::ListOp;
@@ -98,13 +100,26 @@ impl Named {
     /// Logs what is changed, brings it to every core, and answers.
     async fn finish(&mut self, changing: &mut Changing, policies: &Policies, together: Together) {
         let Together { lists, change, told } = together;
+        let asked = told.iter().filter(|told| told.asker.act.is_audited());
+        let (count, first) = (asked.clone().count(), asked.clone().next());
+        if let Some(Told { asker, request, .. }) = first {
+            let outcome = match (&change, request.op) {
+                (Some(_), _) => AuditOutcome::Done,
+                (None, ListOp::Describe) => AuditOutcome::Told,
+                (None, _) => AuditOutcome::Unchanged,
+            };
+            changing.begin(asker.audited(outcome, count));
+            changing.about(audit::target(request.name.as_str()));
+        }
+        let is_told = change.is_none() && count > 0;
+        if is_told && let Err(Refused(code, why)) = changing.end().await {
+            return refuse_all(changing, told, code, &why).await;
+        }
         if let Some(change) = &change {
             let record = ControlRecord { head: change.to_record(), extension: change.to_section() };
-            if let Err(Refused(code, why)) = changing.log(Box::new(record)).await {
-                for Told { asker, .. } in told {
-                    asker.refuse(&changing.control, code, &why).await;
-                }
-                return;
+            let states = States::of_numbers(&[self.lists.sequence()], &[change.sequence]);
+            if let Err(Refused(code, why)) = changing.log(Box::new(record), states).await {
+                return refuse_all(changing, told, code, &why).await;
             }
             self.lists = lists;
             self.swap(changing, policies).await;
@@ -151,6 +166,12 @@ impl Named {
 }
 
 /// Requests that are carried out together: one record at most.
+async fn refuse_all(changing: &Changing, told: Vec<Told>, code: ErrorCode, why: &str) {
+    for Told { asker, .. } in told {
+        asker.refuse(&changing.control, code, why).await;
+    }
+}
+
 struct Together {
     /// As they are once the record is logged.
     lists: NamedLists,

@@ -3,6 +3,7 @@
 
 use super::answer::Asker;
 use super::approval::{Approvals, Asked, Person};
+use super::audit::{self, States};
 use super::candidate::{self, Tried, Wanted};
 use super::changes::{ChangeRequest, Changing, Work};
 use super::list_request::Refused;
@@ -19,10 +20,11 @@ use catraca_core::named_lists::NamedLists;
 use catraca_core::policy::lists::InForce;
 use catraca_core::policy::{Policy, Rule, Rules};
 use catraca_core::shard::activation::{Activation, ActivationStep};
-use catraca_core::shard::messages::{ToControl, ToShard};
+use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::extension::ActivatedBy;
 use catraca_wire::frame::{ErrorCode, PolicyFrame, PolicyStateFrame};
 use catraca_wire::list::ListOp;
+use catraca_wire::record::RecordKind;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -158,6 +160,7 @@ impl Policies {
         asker: Asker,
         frame: &PolicyFrame,
     ) -> Result<Option<Vec<u8>>, Refused> {
+        changing.about(audit::target(&hex::encode(frame.policy_id)));
         let ((text, file), purpose) = match PolicyRequest::read(frame)? {
             PolicyRequest::Describe => return Ok(Some(self.answer(asker, false))),
             PolicyRequest::Activate { path, id } => {
@@ -276,6 +279,7 @@ impl Policies {
         file: PolicyFile,
         purpose: Purpose,
     ) -> Result<Vec<u8>, Refused> {
+        changing.about(audit::target(&hex::encode(file.id.0)));
         let looked_up = named.for_rules(&file.rules)?;
         match purpose {
             Purpose::Decide { by, is_rollback } => {
@@ -330,6 +334,8 @@ impl Policies {
             id: file.id,
             text,
         };
+        let before = self.in_force.as_ref().map_or([0; 32], |policy| policy.id.0);
+        let states = States { before, after: file.id.0 };
         let asked = changing.control.validators.prepare(&file.services);
         let mut asked = Some(asked.map_err(|(id, fault)| {
             let why = format!("the validator {id} can't be asked: {fault}");
@@ -342,7 +348,7 @@ impl Policies {
         let (mut step, mut attempts) = (activation.begin(), 1);
         loop {
             step = match step {
-                ActivationStep::Log(record) => match changing.log(record).await {
+                ActivationStep::Log(record) => match log_step(changing, record, states).await {
                     Ok(()) => activation.logged(),
                     // A text that is left unfinished does no harm.
                     Err(refused) if attempts == ATTEMPTS => return Err(refused),
@@ -407,6 +413,19 @@ impl Policies {
         }
         state.changed = u8::from(changed);
         state
+    }
+}
+
+/// Logs a part of a policy's text, or that it comes into force: that says for whom.
+async fn log_step(
+    changing: &mut Changing,
+    record: Box<ControlRecord>,
+    states: States,
+) -> Result<(), Refused> {
+    if record.head.kind == RecordKind::PolicyActivated.to_wire() {
+        changing.log(record, states).await
+    } else {
+        changing.append(record).await
     }
 }
 

@@ -3,14 +3,14 @@
 use super::view::RecordView;
 use super::{chain_key, open};
 use crate::commands::Outcome;
-use crate::commands::output::{self, counted};
+use crate::commands::output::counted;
+use crate::commands::target::{Target, cannot_write, written as written_to};
 use catraca_core::log::SoundBlock;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::quarantine;
 use catraca_node::log_files::read::End;
-use catraca_node::whole_file::{GROUP, WholeFile};
 use clap::ValueEnum;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,9 +24,6 @@ Examples:
 Times: RFC 3339 (2026-11-23T09:00:00-03:00), or a date or date and time in this machine's zone. --to is not included.
 Documents are masked, and the IP address left out, unless --unmask is given. The file named by --out appears when it is
 complete. Exit status: 0 all written, 3 the log is damaged and only what comes before the damage was written.";
-
-/// Bytes gathered before they are written.
-const BUFFER_LEN: usize = 256 * 1024;
 
 /// Arguments of `catraca log export`.
 #[derive(clap::Args, Debug)]
@@ -82,28 +79,16 @@ pub fn run(args: &Args) -> Outcome {
     if from > to {
         return Err(Failure::new(Status::Usage, "--from lies after --to"));
     }
-    let file = |path: &PathBuf| WholeFile::create(path, GROUP).map(Target::File);
-    let target = args.out.as_ref().map_or_else(
-        || Ok(Target::Stdout(BufWriter::with_capacity(BUFFER_LEN, io::stdout()))),
-        file,
-    );
-    let cannot = |error: io::Error| match &args.out {
-        Some(out) => {
-            Failure::failed(format!("{}: the export can't be written: {error}", out.display()))
-        }
-        None => output::failure(&error),
-    };
-    let sink = Sink::new(args.format, target.map_err(cannot)?);
+    let out = args.out.as_deref();
+    let target = Target::open(args.out.as_ref()).map_err(|error| cannot_write(out, &error))?;
+    let sink = Sink::new(args.format, target);
     let mut export =
         Export { sink, times: from..to, unmask: args.unmask, written: 0, failed: Ok(()) };
     let read = if args.source.is_file() { export.kept(args) } else { export.log(args) };
     let Export { sink, written, failed, .. } = export;
     let damaged = read?;
-    match failed.and_then(|()| sink.into_target()).and_then(Target::finish) {
-        // Who reads the pipe has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && args.out.is_none() => {}
-        other => other.map_err(cannot)?,
-    }
+    let ended = failed.and_then(|()| sink.into_target()).and_then(Target::finish);
+    written_to(out, ended)?;
     if damaged.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -183,37 +168,6 @@ impl<W: Write> Export<W> {
             self.written += 1;
         }
         ControlFlow::Continue(())
-    }
-}
-
-/// Where bytes go.
-enum Target {
-    Stdout(BufWriter<io::Stdout>),
-    File(WholeFile),
-}
-
-impl Target {
-    fn finish(self) -> io::Result<()> {
-        match self {
-            Self::Stdout(mut stdout) => stdout.flush(),
-            Self::File(file) => file.finish(),
-        }
-    }
-}
-
-impl Write for Target {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Stdout(stdout) => stdout.write(bytes),
-            Self::File(file) => file.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stdout(stdout) => stdout.flush(),
-            Self::File(file) => file.flush(),
-        }
     }
 }
 

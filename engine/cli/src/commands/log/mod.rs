@@ -18,7 +18,7 @@ mod view;
 pub(super) use export::time;
 pub(super) use show::{explain, tell_labels};
 pub(super) use truth::{rows as score_rows, skipped as skipped_labels};
-pub(super) use view::{LabelView, RecordView, reais, utc};
+pub(super) use view::{LabelView, RecordView, document, ip, reais, utc};
 
 use super::Outcome;
 use catraca_core::log::damage::Damage;

@@ -281,7 +281,8 @@ pub fn reais(centavos: i64) -> String {
     format!("R$ {sign}{grouped},{:02}", (centavos % 100).unsigned_abs())
 }
 
-fn document(bytes: &[u8; DOCUMENT_LEN], unmask: bool) -> Option<String> {
+/// A document of a record; `None` where there is none.
+pub fn document(bytes: &[u8; DOCUMENT_LEN], unmask: bool) -> Option<String> {
     if bytes == &[0; DOCUMENT_LEN] {
         return None;
     }
@@ -296,7 +297,8 @@ fn hash(value: u64) -> Option<String> {
     (value != 0).then(|| format!("{value:016x}"))
 }
 
-fn ip(octets: &[u8; 16]) -> Option<String> {
+/// An address of a record; `None` where there is none.
+pub fn ip(octets: &[u8; 16]) -> Option<String> {
     let address = Ipv6Addr::from(*octets);
     (!address.is_unspecified()).then(|| address.to_canonical().to_string())
 }
