@@ -4,7 +4,7 @@
 //! It reads the sources as text, without comments and without the unit tests at a file's end:
 //! enough to find a path or a word, and nothing that could be fooled by accident.
 
-use catraca_tests::house::{Breach, assert_none, files, root};
+use catraca_tests::house::{Breach, assert_none, files};
 
 /// Longest file of Rust, lines: past this it is not read in one sitting.
 const MAX_LINES: usize = 500;
@@ -388,33 +388,6 @@ fn the_lists_of_exceptions_are_up_to_date() {
     for (path, _reason) in UNSAFE_FILES {
         let used = code(path, text_of(path)).iter().any(|(_, line)| has_word(line, "unsafe"));
         assert!(used, "{path} needs no exception any more");
-    }
-}
-
-/// The pages that name source files for a reader to open, and where those are looked for.
-const PAGES: [&str; 2] = ["engine/ARCHITECTURE.md", "CONTRIBUTING.md"];
-const SOURCE_FOLDERS: [&str; 5] =
-    ["", "engine/core/src", "engine/node/src", "engine/edge/src", "engine/cli/src"];
-
-/// The Rust files that a page names, in backticks.
-fn named_sources(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2).filter(|name| {
-        name.ends_with(".rs") && !name.contains([' ', '*', '<']) && name.contains('/')
-    })
-}
-
-#[test]
-fn the_pages_name_files_that_exist() {
-    let pages = files(".md");
-    for page in PAGES {
-        let (_, text) = pages.iter().find(|(file, _)| file == page).expect("the page is there");
-        let mut count = 0;
-        for name in named_sources(text) {
-            let exists = |folder: &&str| root().join(folder).join(name).is_file();
-            assert!(SOURCE_FOLDERS.iter().any(exists), "{page}: {name} is gone");
-            count += 1;
-        }
-        assert!(count > 3, "{page} is read wrongly: it names {count} files");
     }
 }
 
