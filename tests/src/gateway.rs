@@ -85,9 +85,25 @@ pub fn body(transaction: &Transaction) -> Value {
     })
 }
 
+/// A connection whose answers are waited for so long and no longer.
+///
+/// # Errors
+/// Those of the system.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// What HTTP is spoken over.
+pub trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// A connection over HTTP/1.1 that is kept.
 pub struct Http {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Box<dyn Stream>>,
 }
 
 impl Http {
@@ -96,10 +112,12 @@ impl Http {
     /// # Errors
     /// Those of the system.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self::over(tcp(address)?))
+    }
+
+    /// Speaks over this.
+    pub fn over(stream: impl Stream + 'static) -> Self {
+        Self { stream: BufReader::new(Box::new(stream)) }
     }
 
     /// Asks for a decision: status and body.
@@ -117,7 +135,7 @@ impl Http {
     pub fn decide_with(&mut self, body: &Value, fields: &str) -> io::Result<(u16, Value)> {
         let body = body.to_string();
         let head = format!(
-            "POST /v1/decisions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n",
+            "POST /v1/decisions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n",
             body.len()
         );
         self.stream.get_mut().write_all((head + &body).as_bytes())?;
@@ -129,7 +147,15 @@ impl Http {
     /// # Errors
     /// Those of the connection.
     pub fn get(&mut self, path: &str) -> io::Result<(u16, Value)> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        self.get_with(path, "")
+    }
+
+    /// The same with these header fields besides, each with its line end.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn get_with(&mut self, path: &str, fields: &str) -> io::Result<(u16, Value)> {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
         self.stream.get_mut().write_all(head.as_bytes())?;
         self.answer()
     }

@@ -5,25 +5,33 @@
 //! speaks the client protocol and knows nothing of the engine; as many run as are wanted.
 //!
 //! ```text
-//! HTTP → http/ → json/ → link/ → node
-//!          └── problem.rs ──┘
+//! tls/ → http/ → json/ → link/ → node
+//!          ├── auth/: caller.rs, permission.rs
+//!          └── problem.rs
 //! ```
 
+pub mod auth;
+pub mod caller;
 pub mod http;
 pub mod json;
 pub mod link;
+pub mod permission;
 pub mod problem;
+pub mod tls;
 
-use http::Door;
+use auth::{Auth, Clients, Expected, Source};
+use http::{Door, Limits};
 use link::{Link, Setup};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use tls::Tls;
 use tokio::net::TcpListener;
 
 /// What a gateway needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Options {
     /// Where HTTP is served.
     pub listen: SocketAddr,
@@ -37,6 +45,12 @@ pub struct Options {
     pub max_in_flight: usize,
     /// The longest budget of a payment.
     pub timeout: Duration,
+    /// Who may come in; where there is none, everybody may.
+    pub clients: Clients,
+    /// Whose tokens are taken, and what they are held to.
+    pub issuer: Option<(Source, Expected)>,
+    /// TLS; none to be spoken to in clear.
+    pub tls: Option<Tls>,
 }
 
 /// Serves on this thread until `stop` resolves; what was taken is answered first.
@@ -59,9 +73,15 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> io::Result<()> {
             max_in_flight: options.max_in_flight,
             seed: u64::from_le_bytes(seed),
         });
+        let limits = Arc::new(Limits::new(&options.clients));
+        let auth = Arc::new(Auth::new(options.clients, options.issuer));
+        let tls = options.tls.map(Arc::new);
+        if let Some(tls) = &tls {
+            tls::watch(Arc::clone(tls));
+        }
+        let router = http::router(Door { link, timeout: options.timeout, auth, limits });
         tracing::info!(listen = %listener.local_addr()?, "ready");
-        let router = http::router(Door { link, timeout: options.timeout });
-        http::serve(listener, router, stop).await;
+        http::serve(listener, tls, router, stop).await;
         tracing::info!("stopped");
         Ok(())
     })

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use catraca_wire::client::ServerError;
 use catraca_wire::frame::ErrorCode;
 use serde::Serialize;
+use std::time::Duration;
 
 /// Whether the transaction is recorded, as far as this answer tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,6 +50,18 @@ const fn row(code: &'static str, status: u16, recorded: Recorded, next: &'static
     Row { code, status, recorded, next }
 }
 
+/// Nothing says who asks.
+pub const NO_TOKEN: &str = "NO_TOKEN";
+/// What should say it is no good.
+pub const BAD_TOKEN: &str = "BAD_TOKEN";
+/// Who asks is known, and may not.
+pub const NOT_ALLOWED: &str = "NOT_ALLOWED";
+/// No token can be checked, because the issuer's keys are not known.
+pub const NO_KEYS: &str = "NO_KEYS";
+/// It comes from a web page, or by a name that is not this machine's.
+pub const BAD_ORIGIN: &str = "BAD_ORIGIN";
+/// Too often, by the node's measure or the gateway's.
+pub const RATE_LIMITED: &str = "RATE_LIMITED";
 /// No primary took the request in time: it was never sent.
 pub const NO_PRIMARY: &str = "NO_PRIMARY";
 /// It was sent, and no answer came in time.
@@ -82,7 +95,7 @@ const CORRECT: &str = "Correct the request; the same id may be used.";
 use Recorded::{No, Perhaps, Yes};
 
 /// Every code: first what nodes say, in the order of the protocol, then what the gateway says.
-pub const ROWS: [Row; 29] = [
+pub const ROWS: [Row; 34] = [
     row("BAD_FRAME", 502, No, OPERATOR),
     row("BAD_DOCUMENT", 422, No, CORRECT),
     // The gateway checks all other fields, so this is about the time of the event.
@@ -105,7 +118,7 @@ pub const ROWS: [Row; 29] = [
         No,
         "Take a new id for a new transaction; the earlier one stands, and a look-up shows it.",
     ),
-    row("RATE_LIMITED", 429, No, "Send it again after Retry-After, and more slowly."),
+    row(RATE_LIMITED, 429, No, "Send it again after Retry-After, and more slowly."),
     row("DISK_FULL", 503, No, "Tell the operator of the node; send it again later."),
     row("SHUTTING_DOWN", 503, No, AGAIN),
     row(
@@ -116,6 +129,11 @@ pub const ROWS: [Row; 29] = [
     ),
     row("FAILED", 502, No, "See the detail."),
     row("LATE", 504, Yes, "Send it again as it was, with the same id, to get the decision."),
+    row(NO_TOKEN, 401, No, "Send a token or an API key with it: Authorization: Bearer."),
+    row(BAD_TOKEN, 401, No, "Get a new token, and send it again as it was, with the same id."),
+    row(NOT_ALLOWED, 403, No, "Ask the operator of the gateway for what the detail names."),
+    row(NO_KEYS, 503, No, AGAIN),
+    row(BAD_ORIGIN, 403, No, "Call the gateway as localhost, and from no web page."),
     row(NO_PRIMARY, 503, No, AGAIN),
     row(NO_ANSWER, 504, Perhaps, LEARN),
     row(BUSY, 503, No, AGAIN),
@@ -180,6 +198,13 @@ impl Problem {
             return Self { row, ..problem };
         }
         problem
+    }
+
+    /// The same, to be tried again after this time.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
+        Self { retry_after_ms, ..self }
     }
 
     /// Its row.

@@ -1,13 +1,14 @@
 //! `/v1/decisions`: a payment is decided on, and a decision is looked up.
 
 use super::{Door, body};
+use crate::caller::Caller;
 use crate::json::{self, DecisionView, Mistake, StoredView};
 use crate::link::{Outcome, Request};
 use crate::problem::{
     BAD_JSON, BAD_REQUEST, BUSY, ID_MISMATCH, NO_ANSWER, NO_PRIMARY, Problem, STOPPING,
 };
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, Request as HttpRequest, State};
+use axum::extract::{Extension, Path, RawQuery, Request as HttpRequest, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::DocumentKey;
@@ -21,24 +22,29 @@ use tokio::time::Instant;
 const TRACEPARENT: &str = "traceparent";
 
 /// `POST /v1/decisions`.
-pub(super) async fn decide(State(door): State<Door>, request: HttpRequest) -> Response {
-    door.decide(request).await.unwrap_or_else(|problem| problem.into_response())
+pub(super) async fn decide(
+    State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
+    request: HttpRequest,
+) -> Response {
+    door.decide(&caller, request).await.unwrap_or_else(|problem| problem.into_response())
 }
 
 /// `GET /v1/decisions/{id}`.
 pub(super) async fn look_up(
     State(door): State<Door>,
+    Extension(caller): Extension<Caller>,
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Response {
     // What is no UTF-8 is no id either.
     let id = id.map(|Path(id)| id).unwrap_or_default();
-    let found = door.look_up(&id, query.as_deref()).await;
+    let found = door.look_up(&caller, &id, query.as_deref()).await;
     found.unwrap_or_else(|problem| problem.into_response())
 }
 
 impl Door {
-    async fn decide(&self, request: HttpRequest) -> Result<Response, Problem> {
+    async fn decide(&self, caller: &Caller, request: HttpRequest) -> Result<Response, Problem> {
         let (head, sent) = request.into_parts();
         body::check_type(&head.headers)?;
         let key = body::idempotency_key(&head.headers)?;
@@ -51,7 +57,7 @@ impl Door {
         // At most the transaction's own, which fits.
         transaction.budget_us = budget.as_micros() as u32;
         let budget_end = Instant::now() + budget;
-        let request = Request::submit(&transaction, self.link.at(budget_end));
+        let request = Request::submit(caller, &transaction, self.link.at(budget_end));
         match self.link.ask(request, budget_end + ANSWER_GRACE).await {
             Outcome::Decided(decision) => {
                 Ok(answer(&DecisionView::new(&transaction.id, &decision)))
@@ -60,7 +66,12 @@ impl Door {
         }
     }
 
-    async fn look_up(&self, id: &str, query: Option<&str>) -> Result<Response, Problem> {
+    async fn look_up(
+        &self,
+        caller: &Caller,
+        id: &str,
+        query: Option<&str>,
+    ) -> Result<Response, Problem> {
         let wrong = |why: &str| Problem::new(BAD_REQUEST, why);
         let mut frame = Box::new(LookupFrame::empty(0));
         frame.id = transaction_id(id)
@@ -73,7 +84,8 @@ impl Door {
             let payer = DocumentKey::parse(&payer).map_err(|e| wrong(&format!("payer: {e}")))?;
             frame.payer = payer.to_wire();
         }
-        match self.link.ask(Request::Lookup(frame), Instant::now() + self.timeout).await {
+        let request = Request::lookup(caller, frame);
+        match self.link.ask(request, Instant::now() + self.timeout).await {
             Outcome::Stored(stored) => Ok(answer(&StoredView::new(&stored))),
             // A look-up records nothing, so nothing is in doubt.
             Outcome::NoAnswer { detail, .. } => Err(Problem::new(NO_PRIMARY, detail)),

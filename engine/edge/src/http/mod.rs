@@ -1,22 +1,32 @@
 //! The paths of the gateway, and what each answers.
 //!
-//! `server.rs` has the connections, `body.rs` what is read of a request, `decisions.rs` the payments.
+//! `server.rs` has the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
+//! request, `decisions.rs` the payments.
 
 mod body;
 mod decisions;
+#[cfg(test)]
+mod door_tests;
+mod guard;
+mod limits;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use limits::Limits;
 pub use server::serve;
 
+use crate::auth::Auth;
 use crate::link::Link;
+use crate::permission::Permission;
 use crate::problem::{NO_SUCH_PATH, Problem, WRONG_METHOD};
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the handlers share.
@@ -26,26 +36,43 @@ pub struct Door {
     pub link: Link,
     /// The longest budget of a payment, and the longest wait for a look-up.
     pub timeout: Duration,
+    /// Who may come in.
+    pub auth: Arc<Auth>,
+    /// How often.
+    pub limits: Arc<Limits>,
 }
 
-/// The paths.
+/// The paths, each with the permission that it asks for.
 pub fn router(door: Door) -> Router {
-    Router::new()
-        .route("/v1/decisions", post(decisions::decide))
-        .route("/v1/decisions/{id}", get(decisions::look_up))
+    let asks = |permission| from_fn_with_state((door.clone(), permission), guard::admit);
+    let router = Router::new()
+        .route(
+            "/v1/decisions",
+            post(decisions::decide).route_layer(asks(Permission::DecisionsWrite)),
+        )
+        .route(
+            "/v1/decisions/{id}",
+            get(decisions::look_up).route_layer(asks(Permission::DecisionsRead)),
+        )
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || Problem::new(NO_SUCH_PATH, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(WRONG_METHOD, "the path takes another method")
-        })
-        .with_state(door)
+        });
+    let router =
+        if door.auth.asks() { router } else { router.layer(from_fn(guard::keep_pages_out)) };
+    router.with_state(door)
 }
 
 /// Whether a primary answers.
 async fn ready(State(door): State<Door>) -> Response {
     match door.link.trouble() {
         None => "ready\n".into_response(),
+        // Who is asked who it is, is told nothing of the nodes before.
+        Some(_) if door.auth.asks() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "no primary answers\n").into_response()
+        }
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("no primary answers: {why}\n"))
             .into_response(),
     }

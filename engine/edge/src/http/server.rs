@@ -1,6 +1,8 @@
 //! Connections over HTTP/1: so many at once, none for ever, and a stop that answers what was taken.
 
-use axum::Router;
+use crate::caller::Peer;
+use crate::tls::{Handshakes, Tls};
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -9,9 +11,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 
 /// Most connections at once; more wait to be taken. Each costs a descriptor and some 30 KiB.
 const MAX_CONNECTIONS: usize = 4_096;
@@ -25,44 +30,106 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 /// How long a stop waits for answers: longer than any takes.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Serves until `stop` resolves, and then answers what was taken.
-pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+/// A connection that is ready for HTTP.
+type Ready = (Stream, Peer, OwnedSemaphorePermit);
+
+/// With TLS or in clear.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Serves until `stop` resolves, and then answers what was taken. With `tls`, nothing else is spoken.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD_LEN);
+    let handshakes = Handshakes::default();
+    // Those under way; a stop ends them.
+    let mut shaking: JoinSet<Option<Ready>> = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
             (listener.accept().await, place)
         };
         let (accepted, place) = tokio::select! {
             biased;
             () = &mut stop => break,
+            // One that panicked is told where it happened.
+            Some(shaken) = shaking.join_next() => {
+                if let Ok(Some(ready)) = shaken {
+                    begin(&http, &graceful, &router, ready);
+                }
+                continue;
+            }
             next = next => next,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                // An answer that waits for a fuller packet comes late; without it, it still comes.
-                let _ = stream.set_nodelay(true);
-                let service = TowerToHyperService::new(router.clone());
-                let connection = http.serve_connection(TokioIo::new(stream), service);
-                let connection = graceful.watch(connection);
-                drop(tokio::spawn(async move {
-                    // However it ended: the other side has closed it, or broke a rule of HTTP.
-                    let _ = connection.await;
-                    drop(place);
-                }));
-            }
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken; it waits");
                 sleep(BACK_OFF).await;
+                continue;
+            }
+        };
+        // An answer that waits for a fuller packet comes late; without it, it still comes.
+        let _ = stream.set_nodelay(true);
+        let address = address.ip().to_canonical();
+        match &tls {
+            None => {
+                let peer = Peer { address, certificate: None };
+                begin(&http, &graceful, &router, (Stream::Plain(stream), peer, place));
+            }
+            Some(tls) => {
+                // Without a place the connection ends here.
+                if let Some(shake) = handshakes.begin(address) {
+                    let tls = Arc::clone(tls);
+                    shaking.spawn(async move {
+                        let accepted = tls.accept(stream).await;
+                        drop(shake);
+                        let (stream, certificate) = accepted?;
+                        let peer = Peer { address, certificate };
+                        Some((Stream::Tls(Box::new(stream)), peer, place))
+                    });
+                }
             }
         }
     }
-    drop(listener);
+    drop((listener, shaking));
     if timeout(STOP_PATIENCE, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections that did not end were closed");
     }
+}
+
+/// Speaks HTTP on a connection; every request on it knows the other end.
+fn begin(http: &http1::Builder, graceful: &GracefulShutdown, router: &Router, ready: Ready) {
+    let (stream, peer, place) = ready;
+    match stream {
+        Stream::Plain(stream) => speak(http, graceful, router, stream, peer, place),
+        Stream::Tls(stream) => speak(http, graceful, router, stream, peer, place),
+    }
+}
+
+fn speak(
+    http: &http1::Builder,
+    graceful: &GracefulShutdown,
+    router: &Router,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    place: OwnedSemaphorePermit,
+) {
+    let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
+    let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+    drop(tokio::spawn(async move {
+        // However it ended: the other side has closed it, or broke a rule of HTTP.
+        let _ = connection.await;
+        drop(place);
+    }));
 }

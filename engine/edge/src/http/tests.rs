@@ -1,6 +1,7 @@
 //! Tests of the paths on bad input: each a typed answer, with nobody to ask behind them.
 
-use super::{Door, router};
+use super::{Door, Limits, router};
+use crate::auth::{Auth, Clients};
 use crate::link::{Link, Setup};
 use axum::Router;
 use axum::body::Body;
@@ -8,16 +9,22 @@ use axum::http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tower_service::Service as _;
 
-const SOUND: &str = r#"{"transaction_id":"order-1","payer":"04933228680","payee":"12ABC34501DE35","amount_centavos":1,"event_time":"2026-11-22T12:34:56Z"}"#;
+pub(super) const SOUND: &str = r#"{"transaction_id":"order-1","payer":"04933228680","payee":"12ABC34501DE35","amount_centavos":1,"event_time":"2026-11-22T12:34:56Z"}"#;
 const JSON: &str = "application/json";
 
 /// Paths whose only node is not there.
 fn alone() -> Router {
+    alone_with(Clients::default())
+}
+
+/// The same for these clients alone.
+pub(super) fn alone_with(clients: Clients) -> Router {
     let link = Link::start(Setup {
         nodes: vec!["127.0.0.1:1".to_owned()],
         credential: String::new(),
@@ -25,10 +32,12 @@ fn alone() -> Router {
         max_in_flight: 4,
         seed: 1,
     });
-    router(Door { link, timeout: Duration::from_millis(50) })
+    let limits = Arc::new(Limits::new(&clients));
+    let auth = Arc::new(Auth::new(clients, None));
+    router(Door { link, timeout: Duration::from_millis(50), auth, limits })
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }
@@ -42,7 +51,7 @@ async fn answered(router: &mut Router, request: Request<Body>) -> (u16, Value) {
     (status, serde_json::from_slice(&body).expect("JSON"))
 }
 
-fn post(body: impl Into<Body>) -> Request<Body> {
+pub(super) fn post(body: impl Into<Body>) -> Request<Body> {
     let request = Request::post("/v1/decisions").header(header::CONTENT_TYPE, JSON);
     request.body(body.into()).expect("a request")
 }
@@ -163,7 +172,7 @@ fn the_port_takes_what_http_allows_and_nothing_else() {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has one");
-        drop(tokio::spawn(super::serve(listener, alone(), std::future::pending())));
+        drop(tokio::spawn(super::serve(listener, None, alone(), std::future::pending())));
         let length = SOUND.len();
         let old = format!(
             "POST /v1/decisions HTTP/1.0\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n{SOUND}"
@@ -171,7 +180,7 @@ fn the_port_takes_what_http_allows_and_nothing_else() {
         let answer = raw(address, old.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.0 503"), "{answer}");
         let head = format!(
-            "POST /v1/decisions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
+            "POST /v1/decisions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: {JSON}\r\n"
         );
         let chunks =
             format!("{head}Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{SOUND}\r\n0\r\n\r\n");

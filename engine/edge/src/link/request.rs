@@ -1,5 +1,6 @@
 //! What is asked over the link, and how it ends.
 
+use crate::caller::Caller;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError, StoredDecision};
 use catraca_wire::frame::{
@@ -21,11 +22,16 @@ pub enum Request {
 }
 
 impl Request {
-    /// Asks for a decision until then.
-    pub fn submit(transaction: &Transaction, budget_end_ns: u64) -> Self {
+    /// Asks for a decision until then, for this caller; frames do not say for whom.
+    pub fn submit(_caller: &Caller, transaction: &Transaction, budget_end_ns: u64) -> Self {
         let mut frame = Box::new(SubmitFrame::empty(0));
         frame.transaction = TransactionFields::from(transaction);
         Self::Submit { frame, budget_end_ns }
+    }
+
+    /// Looks a decision up for this caller; likewise.
+    pub const fn lookup(_caller: &Caller, frame: Box<LookupFrame>) -> Self {
+        Self::Lookup(frame)
     }
 
     /// Whether this kind of frame answers it; ERROR always does.

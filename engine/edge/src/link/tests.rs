@@ -38,7 +38,7 @@ fn down() -> Result<Welcome, DialError> {
 
 fn submit(now_ns: u64, id: &str) -> Request {
     let transaction = Transaction::pix(id, "04933228680", "12ABC34501DE35", 1, 1).expect("sound");
-    Request::submit(&transaction, now_ns + BUDGET_NS)
+    Request::submit(&crate::caller::Caller::anybody(), &transaction, now_ns + BUDGET_NS)
 }
 
 fn decided() -> Body {

@@ -1,6 +1,9 @@
 //! The settings of a gateway, in the layers of `catraca serve`: defaults, file, environment, flags.
 
+use super::clients::ClientEntry;
 use catraca_edge::Options;
+use catraca_edge::auth::{Clients, Expected, Source};
+use catraca_edge::tls::{Files, Tls};
 use catraca_node::config::{credential, layers};
 use catraca_node::fatal::{Failure, Status};
 use catraca_wire::address::host_and_port;
@@ -16,6 +19,10 @@ use toml::Table;
 const ENVIRONMENT_PREFIX: &str = "CATRACA_GATEWAY_";
 /// The most connections: each has two tasks and its buffers, and one carries a thousand requests.
 const MAX_CONNECTIONS: usize = 64;
+/// How long a token may be good, seconds: a minute at least, and a day at most, because none can be taken back.
+const LIFETIMES_S: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// The most clients: each API key that is shown is compared with all of theirs.
+const MAX_CLIENTS: usize = 1_024;
 /// The most nodes: those of a pair, and those that take their place in a move.
 const MAX_NODES: usize = 4;
 
@@ -37,6 +44,26 @@ pub(super) struct Config {
     pub(super) timeout_ms: u64,
     /// Level of the program's own log.
     pub(super) log_level: String,
+    /// Clients are spoken to in clear, elsewhere than on this machine too.
+    pub(super) plain: bool,
+    /// The gateway's certificate, PEM.
+    pub(super) tls_certificate_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub(super) tls_key_file: Option<PathBuf>,
+    /// Authorities of clients' certificates, PEM.
+    pub(super) tls_client_ca_file: Option<PathBuf>,
+    /// Whose access tokens are taken.
+    pub(super) oauth_issuer: Option<String>,
+    /// What they must be for.
+    pub(super) oauth_audience: Option<String>,
+    /// Where the issuer has its keys.
+    pub(super) oauth_jwks_url: Option<String>,
+    /// Authorities that are trusted for that, PEM.
+    pub(super) oauth_ca_file: Option<PathBuf>,
+    /// The longest time until a token ends, seconds.
+    pub(super) oauth_max_lifetime_s: u64,
+    /// Who may come in.
+    pub(super) clients: Vec<ClientEntry>,
 }
 
 impl Default for Config {
@@ -51,11 +78,21 @@ impl Default for Config {
             max_in_flight: 4_096,
             timeout_ms: u64::from(MAX_BUDGET_US / 1_000),
             log_level: "info".to_owned(),
+            plain: false,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            oauth_issuer: None,
+            oauth_audience: None,
+            oauth_jwks_url: None,
+            oauth_ca_file: None,
+            oauth_max_lifetime_s: 3_600,
+            clients: Vec::new(),
         }
     }
 }
 
-fn wrong(message: impl Into<String>) -> Failure {
+pub(super) fn wrong(message: impl Into<String>) -> Failure {
     Failure::new(Status::Config, message)
 }
 
@@ -76,13 +113,23 @@ impl Config {
 
     fn check(&self) -> Result<(), Failure> {
         // Fail closed: whoever reaches it may decide on payments in the name of this gateway.
-        if !self.listen.ip().is_loopback() {
+        if !self.listen.ip().is_loopback() && self.clients.is_empty() {
             return Err(wrong(format!(
-                "listen is {}: clients are not authenticated yet, so that a gateway listens on this machine only; put a proxy \
-                 that knows them before it",
+                "listen is {}, and clients are not authenticated: without [[clients]] a gateway listens on this machine only",
                 self.listen
             )));
         }
+        if !self.listen.ip().is_loopback() && self.tls_certificate_file.is_none() && !self.plain {
+            return Err(wrong(format!(
+                "listen is {}, and there is no TLS: give tls_certificate_file and tls_key_file; or say plain = true, where a \
+                 proxy on a private network does it",
+                self.listen
+            )));
+        }
+        if self.tls_certificate_file.is_some() && self.plain {
+            return Err(wrong("plain = true, and there is a certificate: one of them"));
+        }
+        self.check_together()?;
         let range = |name: &str, value: u64, most: u64| {
             if (1..=most).contains(&value) {
                 Ok(())
@@ -90,6 +137,13 @@ impl Config {
                 Err(wrong(format!("{name} is {value}: it must be from 1 to {most}")))
             }
         };
+        range("oauth_max_lifetime_s", self.oauth_max_lifetime_s, *LIFETIMES_S.end())?;
+        if self.oauth_max_lifetime_s < *LIFETIMES_S.start() {
+            return Err(wrong("oauth_max_lifetime_s: it must be at least 60"));
+        }
+        if self.clients.len() > MAX_CLIENTS {
+            return Err(wrong(format!("there are more than {MAX_CLIENTS} clients")));
+        }
         range("the number of nodes", self.nodes.len() as u64, MAX_NODES as u64)?;
         range("connections", self.connections as u64, MAX_CONNECTIONS as u64)?;
         range("max_in_flight", self.max_in_flight as u64, u64::from(MAX_IN_FLIGHT))?;
@@ -101,17 +155,86 @@ impl Config {
         Ok(())
     }
 
+    /// Keys that mean nothing without each other.
+    fn check_together(&self) -> Result<(), Failure> {
+        let tls = [&self.tls_certificate_file, &self.tls_key_file];
+        if tls[0].is_some() != tls[1].is_some() {
+            return Err(wrong("tls_certificate_file and tls_key_file: both or none"));
+        }
+        if self.tls_client_ca_file.is_some() && tls[0].is_none() {
+            return Err(wrong("tls_client_ca_file, and there is no tls_certificate_file"));
+        }
+        let oauth = [&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url];
+        let given = oauth.iter().filter(|key| key.is_some()).count();
+        if !matches!(given, 0 | 3) || oauth.iter().any(|key| key.as_deref() == Some("")) {
+            return Err(wrong("oauth_issuer, oauth_audience and oauth_jwks_url: all or none"));
+        }
+        if self.oauth_ca_file.is_some() && given == 0 {
+            return Err(wrong("oauth_ca_file, and there is no oauth_issuer"));
+        }
+        if given > 0 && self.clients.is_empty() {
+            return Err(wrong(
+                "oauth_issuer, and there are no [[clients]]: a client that is not named is refused",
+            ));
+        }
+        let wants_certificate = |client: &&ClientEntry| client.certificate_sha256.is_some();
+        if let Some(client) = self.clients.iter().find(wants_certificate)
+            && self.tls_client_ca_file.is_none()
+        {
+            return Err(wrong(format!(
+                "client {:?}: certificate_sha256, and there is no tls_client_ca_file",
+                client.id
+            )));
+        }
+        Ok(())
+    }
+
+    fn issuer(&self) -> Result<Option<(Source, Expected)>, Failure> {
+        let (Some(issuer), Some(audience), Some(url)) =
+            (&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url)
+        else {
+            return Ok(None);
+        };
+        let source = Source::new(url, self.oauth_ca_file.as_deref());
+        let source = source.map_err(|fault| wrong(format!("oauth_jwks_url: {fault}")))?;
+        let expected = Expected {
+            issuer: issuer.clone(),
+            audience: audience.clone(),
+            max_lifetime_s: self.oauth_max_lifetime_s,
+        };
+        Ok(Some((source, expected)))
+    }
+
+    fn tls(&self) -> Result<Option<Tls>, Failure> {
+        let (Some(certificate), Some(key)) = (&self.tls_certificate_file, &self.tls_key_file)
+        else {
+            return Ok(None);
+        };
+        let files = Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: self.tls_client_ca_file.clone(),
+        };
+        Tls::new(files).map(Some).map_err(|fault| wrong(fault.to_string()))
+    }
+
     /// What the gateway runs with.
     ///
     /// # Errors
-    /// [`Status::Config`] where the credential can't be read; it names the file, never the credential.
+    /// [`Status::Config`] where a file can't be read; it names the file, never what is in it.
     pub(super) fn options(&self) -> Result<Options, Failure> {
         let read = |path: &PathBuf| {
             let of = |why| wrong(format!("credential file {}: {why}", path.display()));
             credential(path).map_err(of)
         };
         let credential = self.credential_file.as_ref().map_or(Ok(String::new()), read)?;
+        let issuer = self.issuer()?;
+        let clients = self.clients.iter().map(ClientEntry::client).collect::<Result<_, _>>()?;
+        let clients = Clients::new(clients, issuer.is_some());
         Ok(Options {
+            clients: clients.map_err(|fault| wrong(fault.to_string()))?,
+            issuer,
+            tls: self.tls()?,
             listen: self.listen,
             nodes: self.nodes.clone(),
             credential,
@@ -150,9 +273,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_and_nobody_else_is_let_in() {
         for (environment, flags, expected) in [
-            (vec![], "listen = '0.0.0.0:8080'", "not authenticated yet"),
-            (vec![], "listen = '10.0.0.1:8080'", "not authenticated yet"),
-            (vec![], "listen = '[::]:8080'", "not authenticated yet"),
+            (vec![], "listen = '0.0.0.0:8080'", "not authenticated: without"),
+            (vec![], "listen = '10.0.0.1:8080'", "not authenticated: without"),
+            (vec![], "listen = '[::]:8080'", "not authenticated: without"),
             (vec![], "nodes = []", "number of nodes is 0"),
             (vec![], "nodes = ['a']", "node \"a\""),
             (vec![], "connections = 0", "connections is 0"),
@@ -165,7 +288,51 @@ mod tests {
             assert_eq!(failure.status, Status::Config);
             assert!(failure.message.contains(expected), "{}", failure.message);
         }
-        let missing = load(&[], "credential_file = '/does/not/exist'").expect("it is read later");
+        let client = "[[clients]]\nid = 'bank'\nname = 'bank'\npermissions = ['decisions:write']\n";
+        let key = format!("api_key_sha256 = '{}'\n", "ab".repeat(32));
+        let oauth = "oauth_issuer = 'https://i'\noauth_audience = 'a'\n";
+        let jwks = "oauth_jwks_url = 'https://i/jwks'\n";
+        for (keys, client, expected) in [
+            ("listen = '10.0.0.1:1'", key.as_str(), "there is no TLS"),
+            ("plain = true\ntls_certificate_file = 'c'", &key, "one of them"),
+            ("tls_certificate_file = 'c'", &key, "both or none"),
+            ("tls_client_ca_file = 'c'", &key, "no tls_certificate_file"),
+            (oauth, &key, "all or none"),
+            ("oauth_ca_file = 'c'", &key, "no oauth_issuer"),
+            ("oauth_max_lifetime_s = 59", &key, "at least 60"),
+            ("", &format!("certificate_sha256 = '{}'", "ab".repeat(32)), "no tls_client_ca_file"),
+        ] {
+            let failure = load(
+                &[],
+                &format!(
+                    "{keys}\n[[clients]]\nid = 'bank'\nname = 'bank'\npermissions = []\n{client}"
+                ),
+            );
+            let failure = failure.expect_err(expected);
+            assert!(failure.message.contains(expected), "{}", failure.message);
+        }
+        let failure = load(&[], &format!("{oauth}{jwks}")).expect_err("nobody could come");
+        assert!(failure.message.contains("no [[clients]]"), "{}", failure.message);
+        let load = |keys: &str, more: &str| load(&[], &format!("{keys}\n{client}{more}"));
+        for (more, expected) in [
+            ("", "no oauth_issuer"),
+            ("api_key_sha256 = 'secret'", "64 hexadecimal digits"),
+            ("api_key_sha256_file = '/does/not/exist'", "/does/not/exist"),
+            ("decisions_per_second = 0", "decisions_per_second"),
+            ("concurrent = 2000000", "concurrent"),
+        ] {
+            let failure = load("", more).expect("read later").options().expect_err(expected);
+            assert!(failure.message.contains(expected), "{}", failure.message);
+            assert!(!failure.message.contains("secret"), "{}", failure.message);
+        }
+        let unknown = load("", "api_key = 'secret'").expect_err("refused");
+        assert!(!unknown.message.contains("'secret'"), "{}", unknown.message);
+        for plain in ["plain = true\nlisten = '0.0.0.0:1'", "listen = '127.0.0.1:1'"] {
+            let options = load(plain, &key).expect("sound").options().expect("sound");
+            assert!(options.clients.all().len() == 1 && options.tls.is_none());
+        }
+        let missing =
+            Config { credential_file: Some("/does/not/exist".into()), ..Config::default() };
         assert!(missing.options().is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! `catraca gateway`: takes payments over HTTP as JSON.
 
+mod clients;
 mod config;
 
 use super::Outcome;
@@ -17,17 +18,19 @@ use toml::{Table, Value};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Settings come from defaults, then the file, then CATRACA_GATEWAY_* in the environment, then flags.
-SIGTERM or Ctrl-C stops: what was taken is answered first. What it answers is in engine/GATEWAY.md.
+Clients, access tokens, API keys, TLS and rates have keys in the file: engine/GATEWAY.md has them all.
+SIGTERM or Ctrl-C stops: what was taken is answered first. SIGHUP reads certificates anew.
 
 Examples:
   catraca gateway --node 127.0.0.1:7400
   catraca gateway --node db-a:7400 --node db-b:7400 --credential-file /etc/catraca/gateway.credential
+  catraca gateway --config /etc/catraca/gateway.toml --check-config
   curl -H 'Content-Type: application/json' http://127.0.0.1:8080/v1/decisions -d @payment.json")]
 pub struct Args {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where HTTP is served; until clients are authenticated, on this machine only
+    /// Where HTTP is served; without [[clients]] in the file, on this machine only
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
     /// A node; give both of a pair

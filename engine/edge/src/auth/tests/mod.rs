@@ -1,0 +1,5 @@
+//! Tokens, keys and issuers, good and bad.
+
+mod issuers;
+pub(crate) mod support;
+mod tokens;

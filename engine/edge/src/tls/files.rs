@@ -1,0 +1,137 @@
+//! A configuration of TLS from files.
+
+use jiff::Timestamp;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// What HTTP/1.1 is called in a handshake.
+const ALPN: &[u8] = b"http/1.1";
+
+/// Where certificates are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The gateway's certificate, and those between it and its authority, PEM.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
+    /// Authorities whose certificates clients may show, PEM; none where they are not asked for one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why files are no good.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsFault {
+    /// One can't be read.
+    #[error("{0}: {1}")]
+    File(PathBuf, String),
+    /// Together they make no sense.
+    #[error("{0}")]
+    Together(String),
+}
+
+impl TlsFault {
+    fn file(path: &Path, why: impl ToString) -> Self {
+        Self::File(path.to_owned(), why.to_string())
+    }
+
+    fn pem(path: &Path, error: pem::Error) -> Self {
+        match error {
+            // Of all other errors the text may hold what is in the file.
+            pem::Error::Io(error) => Self::file(path, error),
+            _ => Self::file(path, "it is no PEM"),
+        }
+    }
+}
+
+/// By what a file is known to be another one: its age, its length, and its place on the disk.
+pub(super) type Mark = (Option<SystemTime>, u64, u64);
+
+impl Files {
+    fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.certificate, &self.key].into_iter().chain(&self.client_ca)
+    }
+
+    /// What they are known by now; of one that can't be looked at, nothing.
+    pub(super) fn marks(&self) -> Vec<Option<Mark>> {
+        use std::os::unix::fs::MetadataExt as _;
+        let mark = |path: &PathBuf| {
+            let data = std::fs::metadata(path).ok()?;
+            Some((data.modified().ok(), data.len(), data.ino()))
+        };
+        self.all().map(mark).collect()
+    }
+
+    /// What is in them.
+    pub(super) fn load(&self) -> Result<Arc<ServerConfig>, TlsFault> {
+        let chain = certificates(&self.certificate)?;
+        let key = PrivateKeyDer::from_pem_file(&self.key);
+        let key = key.map_err(|error| TlsFault::pem(&self.key, error))?;
+        let together = |error: &dyn std::fmt::Display| {
+            let (certificate, key) = (self.certificate.display(), self.key.display());
+            TlsFault::Together(format!("{certificate} with {key}: {error}"))
+        };
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| together(&error))?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let roots = Arc::new(roots(path)?);
+                // Whether one has to be shown is decided with the request, because probes of health have none.
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
+                    .allow_unauthenticated()
+                    .build()
+                    .map_err(|error| together(&error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| together(&error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        // Each connection shows its certificate anew: one that was taken back must not live on in a ticket.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Arc::new(config))
+    }
+}
+
+/// When the first certificate of a file ends; `None` where that can't be read.
+pub fn expiry(path: &Path) -> Option<Timestamp> {
+    let chain = certificates(path).ok()?;
+    let (_, first) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
+    Timestamp::from_second(first.validity().not_after.timestamp()).ok()
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = read.map_err(|error| TlsFault::pem(path, error))?;
+    if chain.is_empty() {
+        return Err(TlsFault::file(path, "it has no certificate"));
+    }
+    Ok(chain)
+}
+
+/// The authorities of a file.
+pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsFault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| TlsFault::file(path, error))?;
+    }
+    Ok(roots)
+}
+
+/// How others are asked, by whom these authorities vouch for.
+pub(crate) fn client(roots: &RootCertStore) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the versions")
+        .with_root_certificates(roots.clone())
+        .with_no_client_auth()
+}

@@ -1,0 +1,64 @@
+//! TLS 1.3 at the door: certificates from files, read anew when they change. Earlier versions are not offered.
+//!
+//! `files.rs` makes a configuration of files, `watch.rs` when, `handshakes.rs` how many at once.
+
+mod files;
+mod handshakes;
+#[cfg(test)]
+pub(crate) mod tests;
+mod watch;
+
+pub use files::{Files, TlsFault, expiry};
+pub(crate) use files::{client, roots};
+pub(crate) use handshakes::Handshakes;
+pub(crate) use watch::watch;
+
+use crate::caller::Digest;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::server::TlsStream;
+
+/// How long a handshake may take: three trips around the world, with every packet sent twice.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What connections are taken with.
+#[derive(Debug)]
+pub struct Tls {
+    files: Files,
+    config: Mutex<Arc<ServerConfig>>,
+}
+
+impl Tls {
+    /// Reads the files, which are read anew when they change.
+    ///
+    /// # Errors
+    /// They hold no certificate, key and authorities that belong together.
+    pub fn new(files: Files) -> Result<Self, TlsFault> {
+        let config = Mutex::new(files.load()?);
+        Ok(Self { files, config })
+    }
+
+    /// Shakes hands: the stream, and the certificate that the other end has shown. `None` where that failed.
+    pub(crate) async fn accept(
+        &self,
+        stream: TcpStream,
+    ) -> Option<(TlsStream<TcpStream>, Option<Digest>)> {
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.config.lock()));
+        let stream = match timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a handshake failed");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let certificate = shown.map(|certificate| crate::auth::keys::sha256(certificate));
+        Some((stream, certificate))
+    }
+}

@@ -1,0 +1,88 @@
+//! Reads certificates anew: on SIGHUP, and when a file has changed. What is no good leaves what there was.
+
+use super::{Tls, expiry};
+use jiff::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, interval};
+
+/// How often it is looked whether a file changed.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often it is told that a certificate ends soon.
+const TELL_EVERY: Duration = Duration::from_secs(24 * 3_600);
+/// What soon is, days: time for a person to find out why it was not renewed.
+const SOON_DAYS: i64 = 21;
+const DAY_S: i64 = 24 * 3_600;
+
+/// Takes SIGHUP from now on, and reads files anew in a task that lives as long as the runtime. To be called within
+/// a runtime of tokio.
+pub(crate) fn watch(tls: Arc<Tls>) {
+    let hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => Some(hangups),
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP can't be received: certificates are read anew when files change");
+            None
+        }
+    };
+    drop(tokio::spawn(keep(tls, hangups)));
+}
+
+async fn keep(tls: Arc<Tls>, mut hangups: Option<Signal>) {
+    let mut looks = interval(LOOK_EVERY);
+    let mut marks = tls.files.marks();
+    let mut next_tell = tell_expiry(&tls);
+    loop {
+        let is_asked = tokio::select! {
+            Some(()) = next(hangups.as_mut()) => true,
+            _ = looks.tick() => false,
+        };
+        if Instant::now() >= next_tell {
+            next_tell = tell_expiry(&tls);
+        }
+        let new = tls.files.marks();
+        if !is_asked && new == marks {
+            continue;
+        }
+        // Marks of before the reading: a file that changes meanwhile is read again.
+        marks = new;
+        let reading = Arc::clone(&tls);
+        let loaded = tokio::task::spawn_blocking(move || reading.files.load()).await;
+        match loaded {
+            Ok(Ok(config)) => {
+                *tls.config.lock() = config;
+                tracing::info!("certificates were read anew; connections that are open stay");
+                next_tell = tell_expiry(&tls);
+            }
+            Ok(Err(fault)) => {
+                tracing::error!(%fault, "certificates can't be used: those from before stay in use");
+            }
+            Err(error) => tracing::error!(%error, "certificates were not read"),
+        }
+    }
+}
+
+async fn next(hangups: Option<&mut Signal>) -> Option<()> {
+    match hangups {
+        Some(hangups) => hangups.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Tells when the certificate ends, and gives when to tell it again.
+fn tell_expiry(tls: &Tls) -> Instant {
+    match expiry(&tls.files.certificate) {
+        None => tracing::warn!("when the certificate ends can't be read"),
+        Some(ends) => {
+            let days = (ends.as_second() - Timestamp::now().as_second()).div_euclid(DAY_S);
+            if days < 0 {
+                tracing::error!(%ends, "the certificate has expired: clients refuse it");
+            } else if days < SOON_DAYS {
+                tracing::warn!(%ends, days, "the certificate ends soon");
+            } else {
+                tracing::info!(%ends, days, "the certificate is good");
+            }
+        }
+    }
+    Instant::now() + TELL_EVERY
+}
