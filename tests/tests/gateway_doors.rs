@@ -3,7 +3,7 @@
 use catraca_tests::command::command as program;
 use catraca_tests::gateway::{Gateway, Http, body, command};
 use catraca_tests::issuer::Issuer;
-use catraca_tests::node::{LOOK_AGAIN, Node, Setup, fail, folder, free_address};
+use catraca_tests::node::{LOOK_AGAIN, Node, Setup, fail, folder, free_address, http_get};
 use catraca_tests::payments::{cpf, payment};
 use catraca_tests::tls;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
@@ -84,11 +84,12 @@ fn a_token_of_a_real_issuer_decides_and_a_bound_one_needs_its_certificate() {
             "[[clients]]\nid = \"{id}\"\nname = \"{id}\"\npermissions = [\"decisions:write\", \"decisions:read\"]\n"
         )
     };
+    let metrics = free_address();
     let gateway = start(
         dir.path(),
         &node,
         &format!(
-            "oauth_issuer = \"{0}\"\noauth_audience = \"https://catraca.example\"\noauth_jwks_url = \"{0}/jwks\"\n{1}{2}",
+            "metrics_listen = \"{metrics}\"\noauth_issuer = \"{0}\"\noauth_audience = \"https://catraca.example\"\noauth_jwks_url = \"{0}/jwks\"\n{1}{2}",
             issuer.name(),
             client("bank"),
             client("bound")
@@ -124,6 +125,20 @@ fn a_token_of_a_real_issuer_decides_and_a_bound_one_needs_its_certificate() {
     for old in [&token, &third] {
         let (status, problem) = decide(&mut http, "old", old);
         assert_eq!((status, &problem["code"]), (401, &json!("BAD_TOKEN")), "{problem}");
+    }
+    let (status, counted) = http_get(metrics, "/metrics").expect("an answer");
+    assert_eq!(status, 200);
+    for line in [
+        "requests_total{route=\"/v1/decisions\",status=\"200\"} 4",
+        "requests_total{route=\"/v1/decisions/{id}\",status=\"403\"} 1",
+        "problems_total{code=\"NO_TOKEN\"} 1",
+        "problems_total{code=\"BAD_TOKEN\"} 4",
+        "requests_in_flight 0",
+        "certificate_expiry_timestamp_seconds ",
+        "request_duration_seconds_count{route=\"/v1/decisions\"} 9",
+    ] {
+        let line = format!("catraca_gateway_{line}");
+        assert!(counted.lines().any(|counted| counted.starts_with(&line)), "{line}\n{counted}");
     }
     let written = gateway.stop();
     for secret in [&token, &bound, &second, &rotated, &cpf(1).to_canonical()] {

@@ -20,7 +20,7 @@ pub mod problem;
 pub mod tls;
 
 use auth::{Auth, Clients, Expected, Source};
-use http::{Door, Limits};
+use http::{Door, Metrics, Rates};
 use link::{Link, Setup};
 use std::future::Future;
 use std::io;
@@ -51,21 +51,39 @@ pub struct Options {
     pub issuer: Option<(Source, Expected)>,
     /// TLS; none to be spoken to in clear.
     pub tls: Option<Tls>,
+    /// Where metrics are; none where they are not wanted.
+    pub metrics_listen: Option<SocketAddr>,
+}
+
+/// Why a gateway does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// It can't be listened there.
+    #[error("can't listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// The system gives no runtime, or nothing of chance.
+    #[error("{0}")]
+    System(io::Error),
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|error| Fault::Listen(address, error))
 }
 
 /// Serves on this thread until `stop` resolves; what was taken is answered first.
 ///
 /// # Errors
-/// The address can't be listened on, or the runtime can't start.
+/// An address can't be listened on, or the runtime can't start.
 ///
 /// # Panics
 /// Without a node.
-pub fn run(options: Options, stop: impl Future<Output = ()>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Fault::System)?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(options.listen).await?;
+        let listener = listen(options.listen).await?;
         let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(io::Error::other)?;
+        getrandom::fill(&mut seed).map_err(|error| Fault::System(io::Error::other(error)))?;
         let link = Link::start(Setup {
             nodes: options.nodes,
             credential: options.credential,
@@ -73,14 +91,22 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> io::Result<()> {
             max_in_flight: options.max_in_flight,
             seed: u64::from_le_bytes(seed),
         });
-        let limits = Arc::new(Limits::new(&options.clients));
+        let rates = Arc::new(Rates::new(&options.clients));
         let auth = Arc::new(Auth::new(options.clients, options.issuer));
         let tls = options.tls.map(Arc::new);
         if let Some(tls) = &tls {
             tls::watch(Arc::clone(tls));
         }
-        let router = http::router(Door { link, timeout: options.timeout, auth, limits });
-        tracing::info!(listen = %listener.local_addr()?, "ready");
+        let metrics = Arc::new(Metrics::new(tls.is_some()));
+        if let Some(address) = options.metrics_listen {
+            let listener = listen(address).await?;
+            let router = http::metrics_router(Arc::clone(&metrics), tls.clone());
+            drop(tokio::spawn(http::serve(listener, None, router, std::future::pending())));
+        }
+        let timeout = options.timeout;
+        let router = http::router(Door { link, timeout, auth, rates, metrics });
+        let address = listener.local_addr().unwrap_or(options.listen);
+        tracing::info!(listen = %address, "ready");
         http::serve(listener, tls, router, stop).await;
         tracing::info!("stopped");
         Ok(())

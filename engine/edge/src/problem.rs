@@ -230,6 +230,8 @@ impl IntoResponse for Problem {
         let body = serde_json::to_string(&members).expect("text and numbers are JSON");
         let status = StatusCode::from_u16(status).expect("a test holds each row to a status");
         let mut response = (status, body).into_response();
+        // For whoever counts.
+        response.extensions_mut().insert(self.row);
         let headers = response.headers_mut();
         let problem_json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, problem_json);

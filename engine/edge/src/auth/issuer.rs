@@ -5,7 +5,7 @@ use super::keys::{Key, KeySet};
 use super::refresh::Schedule;
 use crate::caller::Digest;
 use parking_lot::Mutex;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -22,7 +22,7 @@ pub(super) enum NoKey {
     NoKeys,
 }
 
-/// An issuer. Its task ends when it is dropped.
+/// An issuer.
 #[derive(Debug)]
 pub(super) struct Issuer {
     source: Source,
@@ -33,7 +33,7 @@ pub(super) struct Issuer {
 }
 
 impl Issuer {
-    /// Begins to fetch. To be called within a runtime of tokio.
+    /// Begins to fetch, for as long as the runtime of tokio lives in which it is called.
     pub(super) fn start(source: Source) -> Arc<Self> {
         let issuer = Arc::new(Self {
             source,
@@ -42,7 +42,7 @@ impl Issuer {
             wake: Notify::new(),
             ended: watch::Sender::new(0),
         });
-        drop(tokio::spawn(keep(Arc::downgrade(&issuer))));
+        drop(tokio::spawn(keep(Arc::clone(&issuer))));
         issuer
     }
 
@@ -73,9 +73,10 @@ impl Issuer {
         keys.get(kid).cloned().ok_or(NoKey::Unknown)
     }
 
-    /// Whether the issuer still has this very key.
+    /// Whether the issuer still has this very key, as far as is known.
     pub(super) fn has(&self, identity: &Digest) -> bool {
-        self.state.lock().1.has(identity)
+        let (schedule, keys) = &*self.state.lock();
+        !schedule.has_lapsed(self.now()) && keys.has(identity)
     }
 
     async fn fetch(&self) {
@@ -101,9 +102,9 @@ impl Issuer {
     }
 }
 
-/// Fetches whenever it is due, until nobody has the issuer any more.
-async fn keep(issuer: Weak<Issuer>) {
-    while let Some(issuer) = issuer.upgrade() {
+/// Fetches whenever it is due.
+async fn keep(issuer: Arc<Issuer>) {
+    loop {
         let next = issuer.began + issuer.state.lock().0.next();
         if next > Instant::now() {
             tokio::select! {

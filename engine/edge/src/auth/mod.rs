@@ -56,7 +56,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// These clients, and their tokens by this issuer. To be called within a runtime of tokio where there is one.
+    /// These clients, and their tokens by this issuer. Where there is one, to be called within a runtime of tokio.
     pub fn new(clients: Clients, issuer: Option<(Source, Expected)>) -> Self {
         Self {
             clients,
@@ -81,11 +81,8 @@ impl Auth {
         &self.clients
     }
 
-    /// Who asks. `shown` is what stands behind `Bearer`.
+    /// Who of the clients asks. `shown` is what stands behind `Bearer`.
     pub(crate) async fn caller(&self, shown: Option<&str>, peer: &Peer) -> Result<Caller, Refusal> {
-        if !self.asks() {
-            return Ok(Caller::anybody());
-        }
         let Some(shown) = shown else {
             let place = peer.certificate.and_then(|own| self.clients.of_certificate(&own));
             let place = place.ok_or(Refusal::Nothing)?;

@@ -20,19 +20,31 @@ const AT_ONCE_RETRY: Duration = Duration::from_secs(1);
 
 /// Lets requests through that have a permission; handlers find a [`Caller`] among their extensions.
 pub(super) async fn admit(
-    State((door, permission)): State<(Door, Permission)>,
+    State((door, route, permission)): State<(Door, &'static str, Permission)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = door.metrics.begin(route);
+    let response = admitted(&door, permission, request, next).await;
+    begun.answered(&response);
+    response
+}
+
+async fn admitted(
+    door: &Door,
+    permission: Permission,
     mut request: Request,
     next: Next,
 ) -> Response {
-    let caller = match who(&door, request.headers(), request.extensions().get()).await {
+    let caller = match who(door, request.headers(), request.extensions().get()).await {
         Ok(caller) => caller,
-        Err(refusal) => return refused(&door, refusal),
+        Err(refusal) => return refused(door, refusal),
     };
     if !caller.permissions.has(permission) {
         return lacks(permission);
     }
     let class = permission.class();
-    let (left, _place) = match door.limits.take(&caller, class) {
+    let (left, _place) = match door.rates.take(&caller, class) {
         Ok(taken) => taken.unzip(),
         Err(TooMuch::AtOnce) => {
             return Problem::new(RATE_LIMITED, "as many requests of this client wait as may")
@@ -55,11 +67,14 @@ pub(super) async fn admit(
 }
 
 async fn who(door: &Door, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, Refusal> {
+    if !door.auth.asks() {
+        return Ok(Caller::anybody());
+    }
     let shown = bearer(headers)?;
     let peer = peer.copied().unwrap_or_default();
     let caller = door.auth.caller(shown, &peer).await?;
     // A browser shows a certificate for any page that asks; a token it does not have.
-    if door.auth.asks() && shown.is_none() && headers.contains_key(header::ORIGIN) {
+    if shown.is_none() && headers.contains_key(header::ORIGIN) {
         return Err(Refusal::NotAllowed("a certificate alone is not enough for a web page"));
     }
     Ok(caller)

@@ -1,6 +1,6 @@
 //! How much each client may ask for: so often by kind of request, and so much at once.
 
-use crate::auth::Clients;
+use crate::auth::{Clients, Limits};
 use crate::caller::Caller;
 use crate::permission::Class;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -48,10 +48,10 @@ pub(super) enum TooMuch {
     AtOnce,
 }
 
-/// The limits of all clients.
-pub struct Limits(Vec<OfClient>);
+/// The rates of all clients.
+pub struct Rates(Vec<OfClient>);
 
-impl Limits {
+impl Rates {
     /// As the clients have them.
     pub fn new(clients: &Clients) -> Self {
         let rate = |per_second| Rate {
@@ -59,7 +59,7 @@ impl Limits {
                 .with_middleware::<StateInformationMiddleware>(),
             per_second,
         };
-        let of_client = |limits: &crate::auth::Limits| OfClient {
+        let of_client = |limits: &Limits| OfClient {
             rates: Class::ALL.map(|class| {
                 rate(match class {
                     Class::Decisions => limits.decisions_per_second,
@@ -110,8 +110,8 @@ impl Left {
     }
 }
 
-impl std::fmt::Debug for Limits {
+impl std::fmt::Debug for Rates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Limits").field(&self.0.len()).finish()
+        f.debug_tuple("Rates").field(&self.0.len()).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! The paths of the gateway, and what each answers.
 //!
-//! `server.rs` has the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
+//! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
 //! request, `decisions.rs` the payments.
 
 mod body;
@@ -9,11 +9,14 @@ mod decisions;
 mod door_tests;
 mod guard;
 mod limits;
+mod metrics;
 mod server;
+mod sites;
 #[cfg(test)]
 mod tests;
 
-pub use limits::Limits;
+pub use limits::Rates;
+pub use metrics::{Metrics, metrics_router};
 pub use server::serve;
 
 use crate::auth::Auth;
@@ -25,7 +28,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,21 +42,20 @@ pub struct Door {
     /// Who may come in.
     pub auth: Arc<Auth>,
     /// How often.
-    pub limits: Arc<Limits>,
+    pub rates: Arc<Rates>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// The paths, each with the permission that it asks for.
 pub fn router(door: Door) -> Router {
-    let asks = |permission| from_fn_with_state((door.clone(), permission), guard::admit);
+    let guarded = |path: &'static str, handler: MethodRouter<Door>, permission| {
+        let guard = from_fn_with_state((door.clone(), path, permission), guard::admit);
+        Router::new().route(path, handler.route_layer(guard))
+    };
     let router = Router::new()
-        .route(
-            "/v1/decisions",
-            post(decisions::decide).route_layer(asks(Permission::DecisionsWrite)),
-        )
-        .route(
-            "/v1/decisions/{id}",
-            get(decisions::look_up).route_layer(asks(Permission::DecisionsRead)),
-        )
+        .merge(guarded("/v1/decisions", post(decisions::decide), Permission::DecisionsWrite))
+        .merge(guarded("/v1/decisions/{id}", get(decisions::look_up), Permission::DecisionsRead))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || Problem::new(NO_SUCH_PATH, "there is nothing at this path"))

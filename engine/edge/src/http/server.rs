@@ -1,7 +1,8 @@
 //! Connections over HTTP/1: so many at once, none for ever, and a stop that answers what was taken.
 
+use super::sites::{Place, Sites};
 use crate::caller::Peer;
-use crate::tls::{Handshakes, Tls};
+use crate::tls::Tls;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -20,6 +21,11 @@ use tokio_rustls::server::TlsStream;
 
 /// Most connections at once; more wait to be taken. Each costs a descriptor and some 30 KiB.
 const MAX_CONNECTIONS: usize = 4_096;
+/// The same of one site, where others come without a proxy that would be one site: those who have TLS.
+const MAX_OF_SITE: usize = 1_024;
+/// Handshakes of TLS at once, and those of one site; further ones are closed.
+const MAX_HANDSHAKES: usize = 1_024;
+const MAX_HANDSHAKES_OF_SITE: usize = 64;
 /// How long a request's head may take, from the end of the one before: slow senders and forgotten
 /// connections make room.
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,7 +37,10 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection that is ready for HTTP.
-type Ready = (Stream, Peer, OwnedSemaphorePermit);
+type Ready = (Stream, Peer, Places);
+
+/// The places that a connection takes: among all, and among those of its site.
+type Places = (OwnedSemaphorePermit, Option<Place>);
 
 /// With TLS or in clear.
 enum Stream {
@@ -50,7 +59,8 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD_LEN);
-    let handshakes = Handshakes::default();
+    let sites = Sites::new(MAX_CONNECTIONS, MAX_OF_SITE);
+    let handshakes = Sites::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_SITE);
     // Those under way; a stop ends them.
     let mut shaking: JoinSet<Option<Ready>> = JoinSet::new();
     let mut stop = pin!(stop);
@@ -85,18 +95,19 @@ pub async fn serve(
         match &tls {
             None => {
                 let peer = Peer { address, certificate: None };
-                begin(&http, &graceful, &router, (Stream::Plain(stream), peer, place));
+                begin(&http, &graceful, &router, (Stream::Plain(stream), peer, (place, None)));
             }
             Some(tls) => {
                 // Without a place the connection ends here.
-                if let Some(shake) = handshakes.begin(address) {
+                let places = (sites.begin(address), handshakes.begin(address));
+                if let (Some(site), Some(shake)) = places {
                     let tls = Arc::clone(tls);
                     shaking.spawn(async move {
                         let accepted = tls.accept(stream).await;
                         drop(shake);
                         let (stream, certificate) = accepted?;
                         let peer = Peer { address, certificate };
-                        Some((Stream::Tls(Box::new(stream)), peer, place))
+                        Some((Stream::Tls(Box::new(stream)), peer, (place, Some(site))))
                     });
                 }
             }
@@ -110,10 +121,10 @@ pub async fn serve(
 
 /// Speaks HTTP on a connection; every request on it knows the other end.
 fn begin(http: &http1::Builder, graceful: &GracefulShutdown, router: &Router, ready: Ready) {
-    let (stream, peer, place) = ready;
+    let (stream, peer, places) = ready;
     match stream {
-        Stream::Plain(stream) => speak(http, graceful, router, stream, peer, place),
-        Stream::Tls(stream) => speak(http, graceful, router, stream, peer, place),
+        Stream::Plain(stream) => speak(http, graceful, router, stream, peer, places),
+        Stream::Tls(stream) => speak(http, graceful, router, stream, peer, places),
     }
 }
 
@@ -123,13 +134,13 @@ fn speak(
     router: &Router,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
-    place: OwnedSemaphorePermit,
+    places: Places,
 ) {
     let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
     let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
     drop(tokio::spawn(async move {
         // However it ended: the other side has closed it, or broke a rule of HTTP.
         let _ = connection.await;
-        drop(place);
+        drop(places);
     }));
 }

@@ -1,6 +1,6 @@
 //! Tests of the paths on bad input: each a typed answer, with nobody to ask behind them.
 
-use super::{Door, Limits, router};
+use super::{Door, Metrics, Rates, router};
 use crate::auth::{Auth, Clients};
 use crate::link::{Link, Setup};
 use axum::Router;
@@ -32,9 +32,10 @@ pub(super) fn alone_with(clients: Clients) -> Router {
         max_in_flight: 4,
         seed: 1,
     });
-    let limits = Arc::new(Limits::new(&clients));
+    let metrics = Arc::new(Metrics::new(false));
+    let rates = Arc::new(Rates::new(&clients));
     let auth = Arc::new(Auth::new(clients, None));
-    router(Door { link, timeout: Duration::from_millis(50), auth, limits })
+    router(Door { link, timeout: Duration::from_millis(50), auth, rates, metrics })
 }
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -103,7 +103,7 @@ impl Files {
 }
 
 /// When the first certificate of a file ends; `None` where that can't be read.
-pub fn expiry(path: &Path) -> Option<Timestamp> {
+pub(super) fn expiry(path: &Path) -> Option<Timestamp> {
     let chain = certificates(path).ok()?;
     let (_, first) = x509_parser::parse_x509_certificate(chain.first()?).ok()?;
     Timestamp::from_second(first.validity().not_after.timestamp()).ok()

@@ -1,19 +1,19 @@
 //! TLS 1.3 at the door: certificates from files, read anew when they change. Earlier versions are not offered.
 //!
-//! `files.rs` makes a configuration of files, `watch.rs` when, `handshakes.rs` how many at once.
+//! `files.rs` makes a configuration of files, `watch.rs` when.
 
 mod files;
-mod handshakes;
 #[cfg(test)]
 pub(crate) mod tests;
 mod watch;
 
-pub use files::{Files, TlsFault, expiry};
+use files::expiry;
+pub use files::{Files, TlsFault};
 pub(crate) use files::{client, roots};
-pub(crate) use handshakes::Handshakes;
 pub(crate) use watch::watch;
 
 use crate::caller::Digest;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,7 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Tls {
     files: Files,
     config: Mutex<Arc<ServerConfig>>,
+    ends: Mutex<Option<Timestamp>>,
 }
 
 impl Tls {
@@ -40,7 +41,13 @@ impl Tls {
     /// They hold no certificate, key and authorities that belong together.
     pub fn new(files: Files) -> Result<Self, TlsFault> {
         let config = Mutex::new(files.load()?);
-        Ok(Self { files, config })
+        let ends = Mutex::new(expiry(&files.certificate));
+        Ok(Self { files, config, ends })
+    }
+
+    /// When the certificate that is used ends; `None` where that can't be read.
+    pub fn ends(&self) -> Option<Timestamp> {
+        *self.ends.lock()
     }
 
     /// Shakes hands: the stream, and the certificate that the other end has shown. `None` where that failed.

@@ -51,6 +51,7 @@ async fn keep(tls: Arc<Tls>, mut hangups: Option<Signal>) {
         match loaded {
             Ok(Ok(config)) => {
                 *tls.config.lock() = config;
+                *tls.ends.lock() = expiry(&tls.files.certificate);
                 tracing::info!("certificates were read anew; connections that are open stay");
                 next_tell = tell_expiry(&tls);
             }
@@ -71,7 +72,7 @@ async fn next(hangups: Option<&mut Signal>) -> Option<()> {
 
 /// Tells when the certificate ends, and gives when to tell it again.
 fn tell_expiry(tls: &Tls) -> Instant {
-    match expiry(&tls.files.certificate) {
+    match tls.ends() {
         None => tracing::warn!("when the certificate ends can't be read"),
         Some(ends) => {
             let days = (ends.as_second() - Timestamp::now().as_second()).div_euclid(DAY_S);

@@ -7,6 +7,7 @@ use catraca_edge::permission::Permission;
 use catraca_node::config::credential;
 use catraca_node::fatal::Failure;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ const MAX_LIMIT: u32 = 1_000_000;
 const MAX_ID_LEN: usize = 256;
 
 /// One client, as the configuration has it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClientEntry {
     /// `client_id` of its tokens, or what its API key is called.
@@ -26,6 +27,8 @@ pub(super) struct ClientEntry {
     /// The institution that it acts for.
     #[serde(default)]
     institution: u16,
+    /// Known to be refused: a key that was unknown here would be shown in the message about it.
+    api_key: Option<IgnoredAny>,
     /// SHA-256 of its API key, 64 hexadecimal digits.
     api_key_sha256: Option<String>,
     /// File whose first line is that.
@@ -73,6 +76,9 @@ impl ClientEntry {
         let of = |why: String| wrong(format!("client {:?}: {why}", self.id));
         if !(1..=MAX_ID_LEN).contains(&self.id.len()) {
             return Err(of(format!("an id has 1 to {MAX_ID_LEN} bytes")));
+        }
+        if self.api_key.is_some() {
+            return Err(of("api_key_sha256 belongs there, and not the key".to_owned()));
         }
         let name = Name::new(&self.name).ok_or_else(|| {
             of("a name has 1 to 16 printable ASCII characters, no space at its ends".to_owned())

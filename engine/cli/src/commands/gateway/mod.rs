@@ -5,6 +5,7 @@ mod config;
 
 use super::Outcome;
 use super::output::print;
+use catraca_edge::Fault;
 use catraca_node::fatal::{Failure, Status};
 use catraca_node::logging;
 use catraca_node::signals::{self, StopSignals};
@@ -48,6 +49,9 @@ pub struct Args {
     /// The longest budget of a payment, milliseconds [default: 2000]
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u32>,
+    /// Where metrics are, without a login [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
@@ -64,6 +68,7 @@ impl Args {
             }
         };
         set("listen", self.listen.map(|address| text(address.to_string())));
+        set("metrics_listen", self.metrics_listen.map(|address| text(address.to_string())));
         let nodes: Vec<Value> = self.node.iter().cloned().map(Value::String).collect();
         set("nodes", (!nodes.is_empty()).then_some(Value::Array(nodes)));
         let file = self.credential_file.as_ref().map(|path| text(path.display().to_string()));
@@ -86,12 +91,12 @@ pub fn run(args: Args) -> Outcome {
     logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
     let signals = StopSignals::watch(no_other_run)?;
     signals.serve();
-    catraca_edge::run(options, signals.told()).map_err(|error| {
-        let listen = config.listen;
-        let message = format!(
-            "can't listen on {listen}: {error}; stop the other process, or choose another with --listen"
-        );
-        Failure::new(Status::Config, message)
+    catraca_edge::run(options, signals.told()).map_err(|fault| {
+        let next = match fault {
+            Fault::Listen(..) => "; stop the other process, or choose another address",
+            Fault::System(_) => "",
+        };
+        Failure::new(Status::Config, format!("{fault}{next}"))
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! How many handshakes go on at once: of one site so many that it stops nobody else.
+//! How much goes on at once, of one site and of all: one site takes its share, and stops nobody else.
 
 use crate::auth::attempts::network;
 use parking_lot::Mutex;
@@ -6,35 +6,38 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Handshakes at once, a quarter of the connections. Further ones are closed.
-const MAX: usize = 1_024;
-/// The same for one site.
-const MAX_OF_SITE: usize = 64;
+/// Counts what goes on.
+#[derive(Debug, Clone)]
+pub(super) struct Sites(Arc<Mutex<Counts>>);
 
-/// Counts them.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Handshakes(Arc<Mutex<Counts>>);
-
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    most: usize,
+    most_of_site: usize,
     all: usize,
     of_sites: HashMap<IpAddr, usize>,
 }
 
-/// A place for one; dropped it is free.
+/// A place among them; dropped it is free.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(super) struct Place {
     counts: Arc<Mutex<Counts>>,
     site: IpAddr,
 }
 
-impl Handshakes {
+impl Sites {
+    /// So many at once, and so many of one site.
+    pub(super) fn new(most: usize, most_of_site: usize) -> Self {
+        let counts = Counts { most, most_of_site, all: 0, of_sites: HashMap::new() };
+        Self(Arc::new(Mutex::new(counts)))
+    }
+
     /// A place for somebody at this address, where there is one.
-    pub(crate) fn begin(&self, address: IpAddr) -> Option<Place> {
+    pub(super) fn begin(&self, address: IpAddr) -> Option<Place> {
         let site = network(address);
         let counts = &mut *self.0.lock();
         let of_site = counts.of_sites.get(&site).copied().unwrap_or_default();
-        if counts.all >= MAX || of_site >= MAX_OF_SITE {
+        if counts.all >= counts.most || of_site >= counts.most_of_site {
             return None;
         }
         counts.all += 1;
@@ -62,17 +65,17 @@ mod tests {
 
     #[test]
     fn one_site_takes_its_share_and_no_more() {
-        let handshakes = Handshakes::default();
+        let sites = Sites::new(1_024, 64);
         let address = |site: u8| IpAddr::from([127, 0, site, 1]);
-        let places: Vec<Place> = (0..1_000).filter_map(|_| handshakes.begin(address(1))).collect();
-        assert_eq!(places.len(), MAX_OF_SITE);
-        assert!(handshakes.begin(address(2)).is_some());
+        let places: Vec<Place> = (0..1_000).filter_map(|_| sites.begin(address(1))).collect();
+        assert_eq!(places.len(), 64);
+        assert!(sites.begin(address(2)).is_some());
         let more: Vec<Place> = (2..u8::MAX)
             .flat_map(|site| (0..100).map(move |_| address(site)))
-            .filter_map(|address| handshakes.begin(address))
+            .filter_map(|address| sites.begin(address))
             .collect();
-        assert_eq!(places.len() + more.len(), MAX);
+        assert_eq!(places.len() + more.len(), 1_024);
         drop((places, more));
-        assert!(handshakes.0.lock().of_sites.is_empty() && handshakes.0.lock().all == 0);
+        assert!(sites.0.lock().of_sites.is_empty() && sites.0.lock().all == 0);
     }
 }
