@@ -1,10 +1,15 @@
 //! Issuers that are slow, down, or want to do harm.
 
-use super::support::{Served, Signer, block_on, claims, jwks, whole};
-use crate::auth::{Refusal, Source};
+use super::support::{Served, Signer, block_on, claims, clients, expected, jwks, whole};
+use crate::auth::{Auth, Refusal, Source};
 use crate::caller::Peer;
+use crate::tls::Tls;
+use crate::tls::tests::Certificates;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 fn peer(host: u8) -> Peer {
     Peer { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, host)), certificate: None }
@@ -84,10 +89,10 @@ fn a_new_key_is_fetched_when_a_token_names_it_and_an_old_one_goes_with_its_token
         assert!(auth.caller(Some(&token), &Peer::default()).await.is_ok());
         served.answers(whole(&jwks(&[&new])));
         // All that come at once wait for one fetch.
-        let auth = std::sync::Arc::new(auth);
+        let auth = Arc::new(auth);
         let many: Vec<_> = (0..20)
             .map(|_| {
-                let (auth, token) = (std::sync::Arc::clone(&auth), new.sign(&claims()));
+                let (auth, token) = (Arc::clone(&auth), new.sign(&claims()));
                 tokio::spawn(async move { auth.caller(Some(&token), &Peer::default()).await })
             })
             .collect();
@@ -112,6 +117,41 @@ fn an_issuer_that_goes_down_leaves_its_keys() {
         assert_eq!(refusal, Err(Refusal::Bad("the issuer has no such key")));
         assert_eq!(served.times(), 2, "it was asked, in vain");
         assert!(auth.caller(Some(&known.sign(&claims())), &Peer::default()).await.is_ok());
+    });
+}
+
+#[test]
+fn keys_over_tls_come_from_whom_the_authorities_vouch_for() {
+    let certificates = Certificates::new();
+    let tls = Arc::new(Tls::new(certificates.files(false)).expect("sound"));
+    let signer = Signer::ec("e");
+    let answer = whole(&jwks(&[&signer]));
+    block_on(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("it has one").port();
+        drop(tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Some((mut stream, _)) = tls.accept(stream).await {
+                    let _ = stream.read(&mut [0; 4_096]).await;
+                    let _ = stream.write_all(&answer).await;
+                    let _ = stream.shutdown().await;
+                }
+            }
+        }));
+        for (host, ca, is_vouched_for) in
+            [("localhost", "ca", true), ("localhost", "foreign", false), ("127.0.0.1", "ca", false)]
+        {
+            let url = format!("https://{host}:{port}/jwks");
+            let source = Source::new(&url, Some(&certificates.path(ca))).expect("sound");
+            let auth = Auth::new(clients(), Some((source, expected())));
+            let came = auth.caller(Some(&signer.sign(&claims())), &Peer::default()).await;
+            match came {
+                Ok(_) => assert!(is_vouched_for, "{host} {ca}"),
+                Err(refusal) => {
+                    assert_eq!((refusal, is_vouched_for), (Refusal::NoKeys, false), "{host} {ca}");
+                }
+            }
+        }
     });
 }
 
