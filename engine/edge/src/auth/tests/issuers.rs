@@ -64,6 +64,7 @@ fn a_flood_of_unknown_keys_is_one_fetch_and_stops_nobody() {
         let good = known.sign(&claims());
         assert!(auth.caller(Some(&good), &peer(1)).await.is_ok());
         let forged = Signer::ec("x");
+        let began = Instant::now();
         let (mut refused, mut limited) = (0, 0);
         for number in 0..400 {
             let forged = Signer { kid: format!("unknown-{number}"), ..forged.clone() };
@@ -74,7 +75,10 @@ fn a_flood_of_unknown_keys_is_one_fetch_and_stops_nobody() {
             }
             assert!(auth.caller(Some(&good), &peer(2)).await.is_ok(), "what is known is let in");
         }
-        assert_eq!((served.times(), refused + limited), (2, 400));
+        assert_eq!(refused + limited, 400);
+        // The first one, the one for all that is unknown, and one for each half minute that this took.
+        let most = 2 + began.elapsed().as_secs() as usize / 30;
+        assert!(served.times() <= most, "{} fetches", served.times());
         assert!(auth.caller(Some(&known.sign(&claims())), &peer(1)).await.is_ok());
     });
 }
@@ -115,7 +119,7 @@ fn an_issuer_that_goes_down_leaves_its_keys() {
         served.answers(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n".to_vec());
         let refusal = auth.caller(Some(&other.sign(&claims())), &Peer::default()).await;
         assert_eq!(refusal, Err(Refusal::Bad("the issuer has no such key")));
-        assert_eq!(served.times(), 2, "it was asked, in vain");
+        assert!(served.times() >= 2, "it was asked, in vain");
         assert!(auth.caller(Some(&known.sign(&claims())), &Peer::default()).await.is_ok());
     });
 }
