@@ -1,6 +1,7 @@
 //! Who asks, once that is known.
 
 use crate::permission::Permissions;
+use catraca_wire::frame::PrincipalFields;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -53,6 +54,8 @@ pub struct Caller {
     pub name: Name,
     /// What it may do.
     pub permissions: Permissions,
+    /// The connection's other end.
+    pub(crate) peer: Peer,
     /// Its place among the clients; none where callers are not authenticated.
     pub(crate) place: Option<usize>,
 }
@@ -60,7 +63,27 @@ pub struct Caller {
 impl Caller {
     /// Somebody who reached a gateway that asks nobody who they are.
     pub fn anybody() -> Self {
-        Self { institution: 0, name: Name::default(), permissions: Permissions::all(), place: None }
+        Self {
+            institution: 0,
+            name: Name::default(),
+            permissions: Permissions::all(),
+            peer: Peer::default(),
+            place: None,
+        }
+    }
+
+    /// For whom a node is asked; none where callers are not authenticated, so that the gateway asks for itself.
+    pub(crate) fn principal(&self) -> Option<PrincipalFields> {
+        self.place?;
+        let mut principal = PrincipalFields::default();
+        principal.submitter.institution = self.institution.into();
+        principal.submitter.name = self.name.to_wire();
+        principal.remote = match self.peer.address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        principal.certificate = self.peer.certificate.unwrap_or_default();
+        Some(principal)
     }
 }
 

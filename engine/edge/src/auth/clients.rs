@@ -1,6 +1,6 @@
 //! The clients that a gateway knows, and how each shows who it is.
 
-use crate::caller::{Caller, Digest, Name};
+use crate::caller::{Caller, Digest, Name, Peer};
 use crate::permission::Permissions;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use std::collections::HashMap;
@@ -142,7 +142,8 @@ impl Clients {
     /// Who the client at a place is, with no more than these permissions.
     pub(super) fn caller(&self, place: usize, granted: Permissions) -> Caller {
         let Client { institution, name, permissions, .. } = self.clients[place];
-        Caller { institution, name, permissions: permissions.and(granted), place: Some(place) }
+        let (permissions, peer) = (permissions.and(granted), Peer::default());
+        Caller { institution, name, permissions, peer, place: Some(place) }
     }
 }
 

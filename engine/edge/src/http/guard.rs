@@ -72,7 +72,7 @@ async fn who(door: &Door, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Ca
     }
     let shown = bearer(headers)?;
     let peer = peer.copied().unwrap_or_default();
-    let caller = door.auth.caller(shown, &peer).await?;
+    let caller = Caller { peer, ..door.auth.caller(shown, &peer).await? };
     // A browser shows a certificate for any page that asks; a token it does not have.
     if shown.is_none() && headers.contains_key(header::ORIGIN) {
         return Err(Refusal::NotAllowed("a certificate alone is not enough for a web page"));

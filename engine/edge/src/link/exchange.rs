@@ -211,7 +211,10 @@ impl Exchange {
             let is_late = (1..self.next_correlation).contains(&correlation);
             return match body {
                 Body::Error(error) if error.closing => {
-                    self.lose(at, format!("the node closes the connection: {error}"), now_ns);
+                    let why = format!("the node closes the connection: {error}");
+                    // It may not say for whom it asks: another attempt does not change that.
+                    lane.refused = (error.code == ErrorCode::Forbidden).then_some(error);
+                    self.lose(at, why, now_ns);
                 }
                 // Its request was given up.
                 Body::Decision(_) | Body::Record { .. } | Body::Error(_) if is_late => {}
@@ -370,6 +373,7 @@ pub(super) fn ready(attempt: u64, welcome: &Welcome, now_ns: u64) -> Ready {
         carried: BTreeSet::new(),
         quiet_since_ns: now_ns,
         ping: None,
+        behalf: None,
         output: Vec::new(),
     }
 }
@@ -392,7 +396,7 @@ fn encode(pending: &mut Pending, ticket: u64, now_ns: u64, lane: &mut Lane) -> b
     let was_sent = pending.was_sent;
     let Some(ready) = lane.ready() else { return false };
     match &mut pending.request {
-        Request::Submit { frame, budget_end_ns } => {
+        Request::Submit { behalf, frame, budget_end_ns } => {
             let left_us = budget_end_ns.saturating_sub(now_ns) / 1_000;
             let left_us = u32::try_from(left_us).unwrap_or(budget_us).min(budget_us);
             if left_us == 0 {
@@ -402,9 +406,11 @@ fn encode(pending: &mut Pending, ticket: u64, now_ns: u64, lane: &mut Lane) -> b
                 frame.transaction.budget_us = left_us.into();
             }
             frame.header.correlation = ticket.into();
+            ready.speak_for(behalf.as_deref());
             ready.output.extend_from_slice(bytemuck::bytes_of(&**frame));
         }
-        Request::Lookup(frame) => {
+        Request::Lookup { behalf, frame } => {
+            ready.speak_for(behalf.as_deref());
             frame.header.correlation = ticket.into();
             ready.output.extend_from_slice(bytemuck::bytes_of(&**frame));
         }

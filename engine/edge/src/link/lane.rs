@@ -2,6 +2,7 @@
 
 use catraca_wire::client::ServerError;
 use catraca_wire::client::rules::Route;
+use catraca_wire::frame::{OnBehalfFrame, PrincipalFields};
 use std::collections::BTreeSet;
 
 /// What becomes of a lane.
@@ -38,8 +39,27 @@ pub(super) struct Ready {
     pub(super) quiet_since_ns: u64,
     /// A PING that has no PONG: its correlation, and when it went out.
     pub(super) ping: Option<(u64, u64)>,
+    /// For whom what goes out is asked: the gateway itself until it says otherwise.
+    pub(super) behalf: Option<PrincipalFields>,
     /// Bytes to be written.
     pub(super) output: Vec<u8>,
+}
+
+impl Ready {
+    /// Says for whom what follows is, where it is somebody else than before. Who speaks for others once can't go
+    /// back to speaking for itself, and a gateway either knows its callers or does not.
+    pub(super) fn speak_for(&mut self, behalf: Option<&PrincipalFields>) {
+        let Some(behalf) = behalf else {
+            assert!(self.behalf.is_none(), "for whom it is asked is said always or never");
+            return;
+        };
+        if self.behalf.as_ref() != Some(behalf) {
+            // Only an ERROR answers it, and that closes the connection, whatever its correlation.
+            let frame = OnBehalfFrame { principal: *behalf, ..OnBehalfFrame::empty(0) };
+            self.output.extend_from_slice(bytemuck::bytes_of(&frame));
+            self.behalf = Some(*behalf);
+        }
+    }
 }
 
 /// One connection of the link, which is made again whenever it is lost.

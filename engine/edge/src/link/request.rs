@@ -4,7 +4,8 @@ use crate::caller::Caller;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError, StoredDecision};
 use catraca_wire::frame::{
-    FrameKind, LookupFrame, MAX_BUDGET_US, SubmitFrame, Transaction, TransactionFields,
+    FrameKind, LookupFrame, MAX_BUDGET_US, PrincipalFields, SubmitFrame, Transaction,
+    TransactionFields,
 };
 
 /// A request, without its correlation.
@@ -12,26 +13,39 @@ use catraca_wire::frame::{
 pub enum Request {
     /// A transaction to decide on, and the end of its budget, nanoseconds of the link's clock.
     Submit {
+        /// For whom; the gateway itself where it is not said.
+        behalf: Option<Box<PrincipalFields>>,
         /// The frame; its budget is what the caller allowed.
         frame: Box<SubmitFrame>,
         /// From then on it is not sent any more.
         budget_end_ns: u64,
     },
     /// A stored decision to look up.
-    Lookup(Box<LookupFrame>),
+    Lookup {
+        /// For whom; likewise.
+        behalf: Option<Box<PrincipalFields>>,
+        /// The frame.
+        frame: Box<LookupFrame>,
+    },
 }
 
 impl Request {
-    /// Asks for a decision until then, for this caller; frames do not say for whom.
-    pub fn submit(_caller: &Caller, transaction: &Transaction, budget_end_ns: u64) -> Self {
+    /// Asks for a decision until then, for this caller.
+    pub fn submit(caller: &Caller, transaction: &Transaction, budget_end_ns: u64) -> Self {
         let mut frame = Box::new(SubmitFrame::empty(0));
         frame.transaction = TransactionFields::from(transaction);
-        Self::Submit { frame, budget_end_ns }
+        // A record keeps no more of it, and what is the same for many is said once.
+        let of_record = |all: PrincipalFields| PrincipalFields {
+            submitter: all.submitter,
+            ..PrincipalFields::default()
+        };
+        let behalf = caller.principal().map(|all| Box::new(of_record(all)));
+        Self::Submit { behalf, frame, budget_end_ns }
     }
 
-    /// Looks a decision up for this caller; likewise.
-    pub const fn lookup(_caller: &Caller, frame: Box<LookupFrame>) -> Self {
-        Self::Lookup(frame)
+    /// Looks a decision up for this caller.
+    pub fn lookup(caller: &Caller, frame: Box<LookupFrame>) -> Self {
+        Self::Lookup { behalf: caller.principal().map(Box::new), frame }
     }
 
     /// Whether this kind of frame answers it; ERROR always does.
@@ -40,7 +54,7 @@ impl Request {
             (self, kind),
             (_, FrameKind::Error)
                 | (Self::Submit { .. }, FrameKind::Verdict)
-                | (Self::Lookup(_), FrameKind::Record)
+                | (Self::Lookup { .. }, FrameKind::Record)
         )
     }
 
@@ -51,7 +65,7 @@ impl Request {
                 0 => MAX_BUDGET_US,
                 budget_us => budget_us,
             },
-            Self::Lookup(_) => 0,
+            Self::Lookup { .. } => 0,
         }
     }
 }

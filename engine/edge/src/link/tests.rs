@@ -2,6 +2,7 @@
 
 use super::exchange::{PING_EVERY_NS, PING_PATIENCE_NS};
 use super::{DialError, Effect, Exchange, Outcome, Patience, Request};
+use crate::caller::Caller;
 use bytemuck::Zeroable as _;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError};
@@ -38,7 +39,7 @@ fn down() -> Result<Welcome, DialError> {
 
 fn submit(now_ns: u64, id: &str) -> Request {
     let transaction = Transaction::pix(id, "04933228680", "12ABC34501DE35", 1, 1).expect("sound");
-    Request::submit(&crate::caller::Caller::anybody(), &transaction, now_ns + BUDGET_NS)
+    Request::submit(&Caller::anybody(), &transaction, now_ns + BUDGET_NS)
 }
 
 fn decided() -> Body {
@@ -374,7 +375,7 @@ fn what_answers_nothing_ends_the_connection_and_what_is_late_does_not() {
     }
     let mut world = World::new(&["a:1"], 1, 10);
     let attempt = world.answer_dial(primary());
-    let lookup = Request::Lookup(Box::new(LookupFrame::empty(0)));
+    let lookup = Request::lookup(&Caller::anybody(), Box::new(LookupFrame::empty(0)));
     let ticket = world.exchange.offer(lookup, 10 * MS).expect("taken");
     world.tick();
     world.pass(10 * MS);
