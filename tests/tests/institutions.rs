@@ -1,6 +1,7 @@
 //! Clients of several institutions at one node, with real processes: ids and look-ups belong to the institution, and
 //! clients are read anew without a restart.
 
+use catraca_tests::gateway::Gateway;
 use catraca_tests::logs::assert_verified;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_wire::DocumentKey;
@@ -45,7 +46,7 @@ fn payment(id: &str, amount_centavos: i64) -> Transaction {
         event_time_ns: now.as_nanos() as u64,
         budget_us: 0,
         rail: 1,
-        channel: 1,
+        channel: 0,
         flags: 0,
         payer_account: 0,
         payee_account: 0,
@@ -150,4 +151,85 @@ fn clients_are_read_anew_without_a_restart() {
     let refusals: Vec<_> = (0..10).filter_map(|n| code(till.decide(&hurried(n)))).collect();
     assert!(refusals.contains(&ErrorCode::RateLimited), "{refusals:?}");
     node.stop();
+}
+
+/// API keys of two clients of a gateway, and what `printf %s KEY | sha256sum` says of them.
+const KEYS: [(&str, &str, u16, &str); 2] = [
+    (
+        "mar-shop",
+        "key-of-mar-key-of-mar",
+        1,
+        "d1c64c79e739a72193177d690438f5e3e68484979b1f3f08d0588099b9e7a57d",
+    ),
+    (
+        "sol-shop",
+        "key-of-sol-key-of-sol",
+        2,
+        "19b89915f27c2924d7440bfded359a48e8c46a9dab0042dd9e10fd01b28d27fd",
+    ),
+];
+
+/// A gateway with these clients, whose own credential is that of this client of the node.
+fn gateway(conf: &Path, node: &Node, own: &str) -> Gateway {
+    let mut text = String::new();
+    for (name, _, institution, hash) in KEYS {
+        text += &format!(
+            "[[clients]]\nid = '{name}'\nname = '{name}'\ninstitution = {institution}\n\
+             api_key_sha256 = '{hash}'\npermissions = ['decisions:write', 'decisions:read']\n"
+        );
+    }
+    let file = conf.join(format!("gateway-{own}.toml"));
+    fs::write(&file, text).expect("written");
+    let credential = conf.join(format!("{own}.credential"));
+    let mut command = catraca_tests::gateway::command(&[node.listen.to_string()]);
+    command.arg("--config").arg(&file).arg("--credential-file").arg(credential);
+    Gateway::of(&mut command)
+}
+
+#[test]
+fn through_a_gateway_each_client_is_of_its_own_institution() {
+    let (dir, conf) = (folder(), folder());
+    configure(
+        conf.path(),
+        &[
+            ("door", 0, "'submit', 'lookup', 'behalf', 'all_institutions'", ""),
+            ("mute", 0, "'submit', 'lookup'", ""),
+            ("mar", 1, "'submit', 'lookup'", ""),
+        ],
+    );
+    let file = conf.path().join("catraca.toml");
+    let node = Setup::new(dir.path()).shards(2).arg("--config").arg(file.display()).start();
+    let open = gateway(conf.path(), &node, "door");
+    let mut http = open.connect();
+    let what = payment("order-1", 1_000);
+    let mut duplicates = Vec::new();
+    for (client, amount) in [(0, 1_000), (1, 7), (0, 1_000)] {
+        let (name, key, ..) = KEYS[client];
+        let mut theirs = what;
+        theirs.amount_centavos = amount;
+        let fields = format!("Authorization: Bearer {key}\r\n");
+        let body = catraca_tests::gateway::body(&theirs);
+        let (status, decided) = http.decide_with(&body, &fields).expect("an answer");
+        assert_eq!(status, 200, "{name}: {decided}");
+        let (status, found) = http.get_with("/v1/decisions/order-1", &fields).expect("an answer");
+        assert_eq!((status, found["submitter"].as_str()), (200, Some(name)), "{found}");
+        assert_eq!(found["amount_centavos"], amount, "its own, and not another one's");
+        duplicates.push(decided["duplicate"].as_bool().expect("a flag"));
+    }
+    assert_eq!(duplicates, [false, false, true]);
+    // The same institution by itself: the same payment.
+    let mut mar = client(&node, "mar").expect("known");
+    assert!(mar.decide(&what).expect("decided").duplicate);
+    open.stop();
+
+    // Who may not speak for others gets nothing recorded as its own.
+    let mute = gateway(conf.path(), &node, "mute");
+    let body = catraca_tests::gateway::body(&payment("order-2", 1));
+    let fields = format!("Authorization: Bearer {}\r\n", KEYS[0].1);
+    let (status, problem) = mute.connect().decide_with(&body, &fields).expect("an answer");
+    assert!(status >= 500 && problem["verdict"].is_null(), "{status}: {problem}");
+    mute.stop();
+    assert_eq!(code(mar.lookup("order-2", None)), Some(ErrorCode::NotFound));
+    node.stop();
+    assert_verified(dir.path(), true);
 }

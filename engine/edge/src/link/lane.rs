@@ -119,3 +119,43 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_wire::frame::view;
+
+    fn ready() -> Ready {
+        let ping = None;
+        let (carried, behalf, output) = (BTreeSet::new(), None, Vec::new());
+        Ready { attempt: 1, limit: 1, epoch: 1, carried, quiet_since_ns: 0, ping, behalf, output }
+    }
+
+    fn principal(institution: u16) -> PrincipalFields {
+        let mut principal = PrincipalFields::default();
+        principal.submitter.institution = institution.into();
+        principal
+    }
+
+    #[test]
+    fn for_whom_it_is_asked_is_said_when_that_changes() {
+        let mut ready = ready();
+        for institution in [1, 1, 2, 1] {
+            ready.speak_for(Some(&principal(institution)));
+        }
+        let said: Vec<u16> = ready
+            .output
+            .chunks(size_of::<OnBehalfFrame>())
+            .map(|frame| view::<OnBehalfFrame>(frame).expect("whole"))
+            .map(|frame| frame.principal.submitter.institution.to_native())
+            .collect();
+        assert_eq!(said, [1, 2, 1]);
+    }
+
+    #[test]
+    fn a_gateway_that_knows_no_callers_says_nothing() {
+        let mut ready = ready();
+        ready.speak_for(None);
+        assert!(ready.output.is_empty());
+    }
+}
