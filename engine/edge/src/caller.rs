@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 pub const MAX_NAME_LEN: usize = 16;
 
 /// SHA-256 of an API key, a token, or a certificate in DER.
-pub type Digest = [u8; 32];
+pub use catraca_tls::Digest;
 
 /// A client's name: 1 to 16 printable ASCII characters, or none for a caller that nobody knows.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -17,9 +17,9 @@ pub mod json;
 pub mod link;
 pub mod permission;
 pub mod problem;
-pub mod tls;
 
 use auth::{Auth, Clients, Expected, Source};
+use catraca_tls::Tls;
 use http::{Door, Metrics, Rates};
 use link::{Link, Setup};
 use std::future::Future;
@@ -27,7 +27,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tls::Tls;
 use tokio::net::TcpListener;
 
 /// What a gateway needs to know.
@@ -95,7 +94,7 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
         let auth = Arc::new(Auth::new(options.clients, options.issuer));
         let tls = options.tls.map(Arc::new);
         if let Some(tls) = &tls {
-            tls::watch(Arc::clone(tls));
+            catraca_tls::watch(Arc::clone(tls));
         }
         let metrics = Arc::new(Metrics::new(tls.is_some()));
         if let Some(address) = options.metrics_listen {

@@ -66,7 +66,7 @@ impl Source {
         let (port, tls) = match uri.scheme_str() {
             Some("https") => {
                 let name = ServerName::try_from(host.clone()).map_err(|_| wrong())?;
-                let config = crate::tls::client(&authorities(ca_file)?);
+                let config = catraca_tls::client(&authorities(ca_file)?);
                 (443, Some((TlsConnector::from(Arc::new(config)), name)))
             }
             // In clear, whoever is on the way could hand in keys of its own.
@@ -145,7 +145,7 @@ fn is_this_machine(host: &str) -> bool {
 
 fn authorities(ca_file: Option<&Path>) -> Result<RootCertStore, SourceFault> {
     if let Some(path) = ca_file {
-        return crate::tls::roots(path)
+        return catraca_tls::roots(path)
             .map_err(|fault| SourceFault::Authorities(fault.to_string()));
     }
     let mut roots = RootCertStore::empty();

@@ -1,7 +1,6 @@
 //! An issuer's keys, as its JWKS has them (RFC 7517). Pure.
 
 use crate::caller::Digest;
-use aws_lc_rs::digest::{SHA256, digest};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
@@ -111,7 +110,4 @@ fn key_of(value: Value) -> Option<Key> {
     Some(Key { kid, algorithm, decoding, identity: sha256(&whole) })
 }
 
-/// SHA-256 of something.
-pub(crate) fn sha256(bytes: &[u8]) -> Digest {
-    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
-}
+pub(crate) use catraca_tls::sha256;

@@ -6,11 +6,11 @@ use crate::auth::keys::sha256;
 use crate::auth::{Client, Clients, Limits as Allowed};
 use crate::caller::Peer;
 use crate::permission::Permission;
-use crate::tls::Tls;
-use crate::tls::tests::Certificates;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
+use catraca_tls::Tls;
+use catraca_tls::testing::Certificates;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -210,8 +210,8 @@ async fn over_tls(certificates: &Certificates) -> SocketAddr {
 
 /// What `/livez` answers over TLS.
 async fn live(certificates: &Certificates, address: SocketAddr) -> String {
-    let roots = crate::tls::roots(&certificates.path("ca")).expect("authorities");
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(crate::tls::client(&roots)));
+    let roots = catraca_tls::roots(&certificates.path("ca")).expect("authorities");
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(catraca_tls::client(&roots)));
     let stream = TcpStream::connect(address).await.expect("it listens");
     let name = "localhost".try_into().expect("a name");
     let mut stream = connector.connect(name, stream).await.expect("hands are shaken");

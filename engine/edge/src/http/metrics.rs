@@ -1,12 +1,12 @@
 //! What a gateway counts, as OpenMetrics on an address of its own. No document, client or partition is a label.
 
 use crate::problem::Row;
-use crate::tls::Tls;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use catraca_tls::Tls;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;

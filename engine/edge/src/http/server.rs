@@ -2,8 +2,8 @@
 
 use super::sites::{Place, Sites};
 use crate::caller::Peer;
-use crate::tls::Tls;
 use axum::{Extension, Router};
+use catraca_tls::Tls;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;

@@ -3,9 +3,9 @@
 use super::clients::ClientEntry;
 use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
-use catraca_edge::tls::{Files, Tls};
 use catraca_node::config::{credential, layers};
 use catraca_node::fatal::{Failure, Status};
+use catraca_tls::{Files, Tls};
 use catraca_wire::address::host_and_port;
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
@@ -217,6 +217,7 @@ impl Config {
             certificate: certificate.clone(),
             key: key.clone(),
             client_ca: self.tls_client_ca_file.clone(),
+            protocol: Some(b"http/1.1"),
         };
         Tls::new(files).map(Some).map_err(|fault| wrong(fault.to_string()))
     }

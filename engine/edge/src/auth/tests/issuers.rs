@@ -3,8 +3,8 @@
 use super::support::{Served, Signer, block_on, claims, clients, expected, jwks, whole};
 use crate::auth::{Auth, Refusal, Source};
 use crate::caller::Peer;
-use crate::tls::Tls;
-use crate::tls::tests::Certificates;
+use catraca_tls::Tls;
+use catraca_tls::testing::Certificates;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -11,18 +11,17 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier}
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-/// What HTTP/1.1 is called in a handshake.
-const ALPN: &[u8] = b"http/1.1";
-
 /// Where certificates are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
-    /// The gateway's certificate, and those between it and its authority, PEM.
+    /// The server's certificate, and those between it and its authority, PEM.
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
     /// Authorities whose certificates clients may show, PEM; none where they are not asked for one.
     pub client_ca: Option<PathBuf>,
+    /// What the protocol above is called in a handshake (ALPN); none where clients name none.
+    pub protocol: Option<&'static [u8]>,
 }
 
 /// Why files are no good.
@@ -94,7 +93,7 @@ impl Files {
             }
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| together(&error))?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = self.protocol.iter().map(|name| name.to_vec()).collect();
         // Each connection shows its certificate anew: one that was taken back must not live on in a ticket.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -119,7 +118,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsFault> {
 }
 
 /// The authorities of a file.
-pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsFault> {
+pub fn roots(path: &Path) -> Result<RootCertStore, TlsFault> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| TlsFault::file(path, error))?;
@@ -128,7 +127,7 @@ pub(crate) fn roots(path: &Path) -> Result<RootCertStore, TlsFault> {
 }
 
 /// How others are asked, by whom these authorities vouch for.
-pub(crate) fn client(roots: &RootCertStore) -> ClientConfig {
+pub fn client(roots: &RootCertStore) -> ClientConfig {
     ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("the provider has the versions")

@@ -17,7 +17,7 @@ const DAY_S: i64 = 24 * 3_600;
 
 /// Takes SIGHUP from now on, and reads files anew in a task that lives as long as the runtime. To be called within
 /// a runtime of tokio.
-pub(crate) fn watch(tls: Arc<Tls>) {
+pub fn watch(tls: Arc<Tls>) {
     let hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => Some(hangups),
         Err(error) => {

@@ -1,96 +1,20 @@
 //! Handshakes that are taken, and those that are not.
 
-use super::{Files, Tls, expiry};
-use crate::auth::keys::sha256;
-use crate::caller::Digest;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use std::fs;
-use std::path::PathBuf;
+use super::testing::Certificates;
+use super::{Digest, Files, Tls, expiry};
 use std::sync::Arc;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion};
-
-/// An authority with certificates of `server`, `client` and `other`, and one of `stranger` by another authority, as
-/// files of a folder.
-pub(crate) struct Certificates(TempDir);
-
-impl Certificates {
-    pub(crate) fn new() -> Self {
-        let certificates = Self(tempfile::tempdir().expect("a folder"));
-        for (authority, names) in
-            [("ca", &["server", "client", "other"][..]), ("foreign", &["stranger"])]
-        {
-            let key = KeyPair::generate().expect("a key");
-            let mut params = CertificateParams::new(Vec::new()).expect("no names");
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            certificates.write(authority, &params.self_signed(&key).expect("signed").pem());
-            let issuer = Issuer::new(params, key);
-            for name in names {
-                let key = KeyPair::generate().expect("a key");
-                let params = CertificateParams::new(vec!["localhost".to_owned()]);
-                let certificate = params.expect("a name").signed_by(&key, &issuer);
-                certificates.write(name, &certificate.expect("signed").pem());
-                certificates.write(&format!("{name}-key"), &key.serialize_pem());
-            }
-        }
-        certificates
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("{name}.pem"))
-    }
-
-    pub(crate) fn files(&self, asks: bool) -> Files {
-        Files {
-            certificate: self.path("server"),
-            key: self.path("server-key"),
-            client_ca: asks.then(|| self.path("ca")),
-        }
-    }
-
-    pub(crate) fn thumbprint(&self, name: &str) -> Digest {
-        sha256(&CertificateDer::from_pem_file(self.path(name)).expect("a certificate"))
-    }
-
-    fn client(
-        &self,
-        version: &'static SupportedProtocolVersion,
-        shows: Option<&str>,
-    ) -> TlsConnector {
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(&[version])
-            .expect("the provider has it")
-            .with_root_certificates(super::roots(&self.path("ca")).expect("authorities"));
-        let config = match shows {
-            None => builder.with_no_client_auth(),
-            Some(name) => {
-                let chain = CertificateDer::from_pem_file(self.path(name)).expect("a certificate");
-                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}-key")));
-                let config = builder.with_client_auth_cert(vec![chain], key.expect("a key"));
-                config.expect("they belong together")
-            }
-        };
-        TlsConnector::from(Arc::new(config))
-    }
-}
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }
 
-/// What the gateway makes of a client: `None` where no handshake comes to an end, else its certificate.
+/// What a server makes of a client: `None` where no handshake comes to an end, else its certificate.
 async fn shaken(tls: &Arc<Tls>, client: TlsConnector, name: &str) -> Option<Option<Digest>> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("it has one");

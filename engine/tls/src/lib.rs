@@ -1,18 +1,20 @@
-//! TLS 1.3 at the door: certificates from files, read anew when they change. Earlier versions are not offered.
+//! TLS 1.3 at the doors of catraca: certificates from files, read anew when they change. Earlier versions are not offered.
 //!
 //! `files.rs` makes a configuration of files, `watch.rs` when.
 
 mod files;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod watch;
 
 use files::expiry;
 pub use files::{Files, TlsFault};
-pub(crate) use files::{client, roots};
-pub(crate) use watch::watch;
+pub use files::{client, roots};
+pub use watch::watch;
 
-use crate::caller::Digest;
+use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -22,6 +24,14 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::server::TlsStream;
+
+/// SHA-256 of a certificate in DER, or of something else.
+pub type Digest = [u8; 32];
+
+/// SHA-256 of something.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
 
 /// How long a handshake may take: three trips around the world, with every packet sent twice.
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
@@ -51,7 +61,7 @@ impl Tls {
     }
 
     /// Shakes hands: the stream, and the certificate that the other end has shown. `None` where that failed.
-    pub(crate) async fn accept(
+    pub async fn accept(
         &self,
         stream: TcpStream,
     ) -> Option<(TlsStream<TcpStream>, Option<Digest>)> {
@@ -65,7 +75,7 @@ impl Tls {
             Err(_) => return None,
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let certificate = shown.map(|certificate| crate::auth::keys::sha256(certificate));
+        let certificate = shown.map(|certificate| sha256(certificate));
         Some((stream, certificate))
     }
 }
