@@ -12,7 +12,9 @@ use catraca_core::shard::access::Access;
 use catraca_core::shard::admit::EventTimeLimits;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
-use catraca_core::shard::messages::{Ask, ConnectionId, Now, RoleConfig, ShardState, ToShard};
+use catraca_core::shard::messages::{
+    Ask, ConnectionId, Now, Peer, RoleConfig, ShardState, ToShard,
+};
 use catraca_core::shard::{Shard, ShardSettings};
 use catraca_testkit::shard::ShardMover;
 use catraca_wire::block::{BlockIdentity, MAX_BLOCK_LEN};
@@ -108,7 +110,7 @@ impl Machine {
             shard.give_buffer(vec![0; MAX_BLOCK_LEN]);
         }
         let now = Now { mono_ns: 1_000_000_000, wall_ns: WALL_NS };
-        let connection = shard.connect([0; 16], now).expect("one connection is allowed");
+        let connection = shard.connect(&Peer::default(), now).expect("one connection is allowed");
         let mut hello = HelloFrame::empty(1);
         (hello.version_min, hello.version_max) = (1, 1);
         let mover = ShardMover::new(shard);

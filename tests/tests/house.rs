@@ -62,7 +62,7 @@ const RULES: &[Rule] = &[
         words: &["glommio::"],
     },
     Rule {
-        name: "only the control thread, what asks validators, and the gateway know tokio",
+        name: "only the control thread, what asks validators, TLS and the gateway know tokio",
         within: EVERYWHERE,
         // Validators are asked over sockets, of which many wait at once; the invented provider is the other end, and
         // their tests hold both to each other. The other rules engine is asked through a runtime.
@@ -71,7 +71,7 @@ const RULES: &[Rule] = &[
             "engine/node/src/validators",
             "engine/edge/src/http",
             "engine/edge/src/lib.rs",
-            "engine/edge/src/tls",
+            "engine/tls/src",
             // An issuer's keys are fetched over HTTP by a task.
             "engine/edge/src/auth/fetch.rs",
             "engine/edge/src/auth/issuer.rs",

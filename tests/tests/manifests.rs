@@ -46,18 +46,31 @@ const MANIFESTS: &[Manifest] = &[
     Manifest { file: "engine/core/Cargo.toml", ours: &["catraca-wire"], never: RUNTIMES },
     Manifest {
         file: "engine/node/Cargo.toml",
-        ours: &["catraca-core", "catraca-wire"],
+        ours: &["catraca-core", "catraca-tls", "catraca-wire"],
         never: &["clap", "comfy-table", "csv", "indicatif"],
     },
     Manifest {
-        file: "engine/edge/Cargo.toml",
-        // Doors speak the protocol, and know nothing of who decides.
+        file: "engine/tls/Cargo.toml",
+        // The client of the protocol can be handed its connections.
         ours: &["catraca-wire"],
         never: &["clap", "comfy-table", "csv", "glommio", "indicatif"],
     },
     Manifest {
+        file: "engine/edge/Cargo.toml",
+        // Doors speak the protocol, and know nothing of who decides.
+        ours: &["catraca-tls", "catraca-wire"],
+        never: &["clap", "comfy-table", "csv", "glommio", "indicatif"],
+    },
+    Manifest {
         file: "engine/cli/Cargo.toml",
-        ours: &["catraca-core", "catraca-edge", "catraca-loadgen", "catraca-node", "catraca-wire"],
+        ours: &[
+            "catraca-core",
+            "catraca-edge",
+            "catraca-loadgen",
+            "catraca-node",
+            "catraca-tls",
+            "catraca-wire",
+        ],
         // The invented provider has a runtime, and `catraca validators`; `house.rs` holds that nothing else of the
         // cli uses it.
         never: &["glommio", "axum"],

@@ -346,9 +346,9 @@ fn event_times_have_limits_and_connections_a_number() {
     assert_eq!(w.records().len(), 2);
     let _second = w.client();
     let now = w.now;
-    assert!(w.cores[0].mover.shard.connect([0; 16], now).is_none());
+    assert!(w.cores[0].mover.shard.connect(&Default::default(), now).is_none());
     w.disconnect(c);
-    assert!(w.cores[0].mover.shard.connect([0; 16], now).is_some());
+    assert!(w.cores[0].mover.shard.connect(&Default::default(), now).is_some());
 }
 
 /// The dedupe window forgets; what it forgot is refused rather than decided twice, also where the

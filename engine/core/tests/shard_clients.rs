@@ -21,7 +21,11 @@ fn submitter(institution: u16, name: &str) -> SubmitterFields {
 fn known(institution: u16, name: &str, permissions: &[&str]) -> KnownClient {
     let mut granted = Permissions::default();
     assert!(permissions.iter().all(|name| granted.grant(name)));
-    KnownClient { submitter: submitter(institution, name), permissions: granted, rate: None }
+    KnownClient {
+        submitter: submitter(institution, name),
+        permissions: granted,
+        ..KnownClient::default()
+    }
 }
 
 /// Three clients of two institutions, and a program that speaks for others.

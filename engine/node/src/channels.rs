@@ -6,7 +6,22 @@ use crate::mailbox::Mailbox;
 use catraca_core::limits;
 use catraca_core::observe::SharedCounters;
 use catraca_core::policy::windows::DecidedPayment;
-use catraca_core::shard::messages::{Ask, MeshMessage, ToControl, ToShard};
+use catraca_core::shard::messages::{Ask, MeshMessage, Peer, ToControl, ToShard};
+use catraca_tls::ServerConnection;
+use std::os::fd::OwnedFd;
+
+/// A client's connection over TLS on its way to a core: hands were shaken.
+pub struct Handed {
+    /// Its socket, which waits by itself.
+    pub socket: OwnedFd,
+    /// What seals and opens.
+    pub engine: Box<ServerConnection>,
+    /// Its other end.
+    pub peer: Peer,
+}
+
+/// Connections that wait for a core: more come in a moment only where something is wrong.
+const HANDED_QUEUE_LEN: usize = 256;
 
 /// The queues that connect cores and the control thread.
 pub struct ShardChannels {
@@ -27,6 +42,8 @@ pub struct ShardChannels {
     /// To each core, twice: everything that answers is there, listen; and, at the end of a stop,
     /// listen no more.
     pub listens: Vec<Mailbox<()>>,
+    /// Connections over TLS, to each core.
+    pub handed: Vec<Mailbox<Handed>>,
     /// Clients' connections that could not be taken, over all cores.
     pub not_taken: Seldom,
 }
@@ -57,6 +74,7 @@ impl ShardChannels {
             counters: (0..shards).map(|_| SharedCounters::default()).collect(),
             feeds: (0..shards).map(|_| LiveFeed::default()).collect(),
             listens: (0..shards).map(|_| Mailbox::new(1)).collect(),
+            handed: (0..shards).map(|_| Mailbox::new(HANDED_QUEUE_LEN)).collect(),
             not_taken: Seldom::default(),
         }
     }

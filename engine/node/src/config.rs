@@ -53,6 +53,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where clients connect.
     pub listen: SocketAddr,
+    /// Where clients connect over TLS; none where they do not.
+    pub listen_tls: Option<SocketAddr>,
+    /// The certificate that clients see, and those between it and its authority, PEM.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub tls_key_file: Option<PathBuf>,
+    /// Authorities whose certificates clients may show, PEM; none where they are not asked for one.
+    pub tls_client_ca_file: Option<PathBuf>,
     /// Where metrics and health are served over HTTP.
     pub http: SocketAddr,
     /// Where the other node of the cluster connects.
@@ -130,6 +138,10 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
+            listen_tls: None,
+            tls_certificate_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
             replication: SocketAddr::from(([127, 0, 0, 1], 7401)),
             standby_of: None,
@@ -271,8 +283,11 @@ impl Config {
                 )));
             }
         }
+        self.check_tls()?;
         let ports =
             [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
+        let tls = self.listen_tls.map(|address| ("listen_tls", address));
+        let ports: Vec<_> = ports.into_iter().chain(tls).collect();
         for (place, (name, address)) in ports.iter().enumerate() {
             if let Some((other, _)) =
                 ports[..place].iter().find(|(_, other)| other == address && address.port() != 0)

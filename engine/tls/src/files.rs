@@ -134,3 +134,25 @@ pub fn client(roots: &RootCertStore) -> ClientConfig {
         .with_root_certificates(roots.clone())
         .with_no_client_auth()
 }
+
+/// The same, showing a certificate.
+///
+/// # Errors
+/// A file can't be read, or they make no sense together.
+pub fn client_with(
+    roots: &RootCertStore,
+    certificate: &Path,
+    key: &Path,
+) -> Result<ClientConfig, TlsFault> {
+    let chain = certificates(certificate)?;
+    let read = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsFault::pem(key, error))?;
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the versions")
+        .with_root_certificates(roots.clone())
+        .with_client_auth_cert(chain, read)
+        .map_err(|error| {
+            let (certificate, key) = (certificate.display(), key.display());
+            TlsFault::Together(format!("{certificate} with {key}: {error}"))
+        })
+}

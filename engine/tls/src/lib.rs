@@ -2,6 +2,8 @@
 //!
 //! `files.rs` makes a configuration of files, `watch.rs` when.
 
+#[cfg(feature = "client")]
+mod blocking;
 mod files;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -9,10 +11,14 @@ pub mod testing;
 mod tests;
 mod watch;
 
+#[cfg(feature = "client")]
+pub use blocking::Authorities;
 use files::expiry;
 pub use files::{Files, TlsFault};
-pub use files::{client, roots};
-pub use watch::watch;
+pub use files::{client, client_with, roots};
+/// What seals and opens on the side of a server, without I/O.
+pub use tokio_rustls::rustls::ServerConnection;
+pub use watch::{read_anew, watch, watch_files};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;

@@ -46,21 +46,36 @@ async fn keep(tls: Arc<Tls>, mut hangups: Option<Signal>) {
         }
         // Marks of before the reading: a file that changes meanwhile is read again.
         marks = new;
-        let reading = Arc::clone(&tls);
-        let loaded = tokio::task::spawn_blocking(move || reading.files.load()).await;
-        match loaded {
-            Ok(Ok(config)) => {
-                *tls.config.lock() = config;
-                *tls.ends.lock() = expiry(&tls.files.certificate);
-                tracing::info!("certificates were read anew; connections that are open stay");
-                next_tell = tell_expiry(&tls);
-            }
-            Ok(Err(fault)) => {
-                tracing::error!(%fault, "certificates can't be used: those from before stay in use");
-            }
-            Err(error) => tracing::error!(%error, "certificates were not read"),
+        if read_anew(&tls).await {
+            next_tell = tell_expiry(&tls);
         }
     }
+}
+
+/// Reads the files anew; gives whether they are in use now. What is no good leaves what there was, and is told.
+pub async fn read_anew(tls: &Arc<Tls>) -> bool {
+    let reading = Arc::clone(tls);
+    match tokio::task::spawn_blocking(move || reading.files.load()).await {
+        Ok(Ok(config)) => {
+            *tls.config.lock() = config;
+            *tls.ends.lock() = expiry(&tls.files.certificate);
+            tracing::info!("certificates were read anew; connections that are open stay");
+            true
+        }
+        Ok(Err(fault)) => {
+            tracing::error!(%fault, "certificates can't be used: those from before stay in use");
+            false
+        }
+        Err(error) => {
+            tracing::error!(%error, "certificates were not read");
+            false
+        }
+    }
+}
+
+/// Reads files anew when one has changed, for as long as it is polled; for who takes signals by other means.
+pub async fn watch_files(tls: Arc<Tls>) {
+    keep(tls, None).await;
 }
 
 async fn next(hangups: Option<&mut Signal>) -> Option<()> {

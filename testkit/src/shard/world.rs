@@ -18,7 +18,7 @@ use catraca_core::shard::Shard;
 use catraca_core::shard::dedupe::{Dedupe, DedupeKey};
 use catraca_core::shard::journal::{BlockWrite, Journal, JournalSetup};
 use catraca_core::shard::messages::{
-    Admission, MeshMessage, Now, RoleConfig, ShardState, ToControl, ToShard,
+    Admission, MeshMessage, Now, Peer, RoleConfig, ShardState, ToControl, ToShard,
 };
 use catraca_wire::block::{BlockIdentity, ChainKey, MAX_BLOCK_LEN};
 use catraca_wire::frame::{
@@ -192,7 +192,7 @@ impl World {
         let id = self.cores[core]
             .mover
             .shard
-            .connect([0; 16], self.now)
+            .connect(&Peer::default(), self.now)
             .expect("there is room for the connections of tests");
         self.clients.push(Client::new(core, id));
         self.clients.len() - 1

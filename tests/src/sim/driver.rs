@@ -12,7 +12,7 @@ use catraca_core::limits;
 use catraca_core::replica::MAX_UNACKNOWLEDGED;
 use catraca_core::replica::node::Event as ReplicaEvent;
 use catraca_core::shard::journal::BlockWrite;
-use catraca_core::shard::messages::{Admission, Now, ToControl, ToShard};
+use catraca_core::shard::messages::{Admission, Now, Peer, ToControl, ToShard};
 use catraca_wire::frame::{
     Durability, FrameKind, HEADER_LEN, HeaderFields, MAX_BUDGET_US, Role, SubmitFrame,
     VerdictFrame, view,
@@ -30,7 +30,7 @@ impl Sim {
         let now = self.clock(node);
         let core = self.rng.index(usize::from(self.plan.shards));
         let process = self.process(node);
-        match process.cores[core].mover.shard.connect([0; 16], now) {
+        match process.cores[core].mover.shard.connect(&Peer::default(), now) {
             Some(id) => {
                 process.clients.insert(conn, (core, id));
             }

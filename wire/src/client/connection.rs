@@ -5,6 +5,8 @@ use super::error::{ClientError, ProtocolError, ServerError};
 use super::options::ClientOptions;
 use super::reply::{Body, decode, reply_len};
 use super::rules::{HELLO_CORRELATION, hello};
+use super::secure::Stream;
+use crate::address::{Host, host_and_port};
 use crate::frame::{HEADER_LEN, Welcome};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -34,7 +36,7 @@ pub(super) enum Broken {
 /// A connection past its handshake.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     pub(super) welcome: Welcome,
     write_timeout: Duration,
     input: Input,
@@ -59,14 +61,25 @@ impl Connection {
                 break;
             }
         }
-        let mut stream = stream?;
+        let stream = stream?;
         // A request that waits for a fuller packet wastes its budget.
         stream.set_nodelay(true).map_err(|e| failed(e.to_string()))?;
         let write_timeout = Duration::from_millis(options.answer_timeout_ms);
         stream.set_write_timeout(Some(write_timeout)).map_err(|e| failed(e.to_string()))?;
+        // Hands are shaken with the first bytes that are written, where the connection is secure.
+        let host = match host_and_port(address) {
+            Ok((Host::Name(name), _)) => name,
+            Ok((Host::Ip(ip), _)) => ip.to_string(),
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let left = time_left(deadline).ok_or_else(|| failed("no connection in time".to_owned()))?;
+        stream.set_read_timeout(Some(left)).map_err(|e| failed(e.to_string()))?;
+        let mut stream = Stream::new(stream, &host, options.secure.as_deref())
+            .map_err(|e| failed(e.to_string()))?;
 
         let hello = hello(&options.credential, &options.client_name, options.in_flight);
-        stream.write_all(bytemuck::bytes_of(&hello)).map_err(|e| failed(e.to_string()))?;
+        let written = stream.write_all(bytemuck::bytes_of(&hello)).and_then(|()| stream.flush());
+        written.map_err(|e| failed(e.to_string()))?;
         let mut input = Input::new();
         match input.next(&mut stream, deadline) {
             Ok(Some((HELLO_CORRELATION, Body::Welcome(welcome)))) => {
@@ -106,6 +119,7 @@ impl Connection {
                 Err(e) => return Err(e.into()),
             }
         }
+        self.stream.flush()?;
         self.output.clear();
         Ok(())
     }
@@ -131,7 +145,7 @@ impl Input {
 
     fn next(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         deadline: Instant,
     ) -> Result<Option<(u64, Body)>, Broken> {
         let mut looked = false;

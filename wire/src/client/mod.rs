@@ -29,12 +29,14 @@ mod reply;
 mod requests;
 mod route;
 pub mod rules;
+mod secure;
 mod validators;
 
 pub use comparison::Comparison;
 pub use error::{ClientError, ProtocolError, ServerError};
 pub use options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
 pub use reply::{ClusterState, Decision, Histogram, RecordedLabel, StoredDecision};
+pub use secure::{Secure, SecuredStream};
 
 use crate::document::DocumentKey;
 use crate::frame::{

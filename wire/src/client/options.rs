@@ -2,9 +2,11 @@
 
 use super::ClientError;
 use super::rules::pause;
+use super::secure::Secure;
 use crate::address::host_and_port;
 use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The most unanswered frames that a client keeps, whatever the server would allow: bounds what it
@@ -31,6 +33,8 @@ pub struct ClientOptions {
     pub addresses: Vec<String>,
     /// Which of the nodes is wanted.
     pub role: Wanted,
+    /// What makes connections secure; none where bytes go as they are.
+    pub secure: Option<Arc<dyn Secure>>,
     /// Token that the operator gave; empty where the server asks for none. At most
     /// [`MAX_CREDENTIAL_LEN`] bytes.
     pub credential: String,
@@ -63,6 +67,7 @@ impl ClientOptions {
         Self {
             addresses: vec![address.into()],
             role: Wanted::Primary,
+            secure: None,
             credential: String::new(),
             client_name: String::new(),
             in_flight: 0,
@@ -121,6 +126,7 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("addresses", &self.addresses)
             .field("role", &self.role)
+            .field("secure", &self.secure.is_some())
             .field("client_name", &self.client_name)
             .field("in_flight", &self.in_flight)
             .field("connect_timeout_ms", &self.connect_timeout_ms)

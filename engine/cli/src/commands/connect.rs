@@ -1,9 +1,11 @@
 //! Options of commands that talk to a running node.
 
 use catraca_node::fatal::Failure;
+use catraca_tls::Authorities;
 use catraca_wire::client::{Client, ClientOptions, Wanted};
 use catraca_wire::frame::MAX_CLIENT_NAME_LEN;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Where the node is, and who asks.
 #[derive(clap::Args, Debug)]
@@ -21,6 +23,15 @@ pub struct Credential {
     /// File whose first line is the credential, where the node asks for one
     #[arg(long, value_name = "FILE")]
     pub credential_file: Option<PathBuf>,
+    /// Connect over TLS, to a node by whom an authority of this file (PEM) vouches
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// Certificate that is shown to the node (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_ca_file", requires = "tls_key_file")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate_file")]
+    pub tls_key_file: Option<PathBuf>,
 }
 
 impl Credential {
@@ -35,6 +46,12 @@ impl Credential {
             let text = std::fs::read_to_string(path)
                 .map_err(|e| Failure::failed(format!("credential file {}: {e}", path.display())))?;
             options.credential = text.lines().next().unwrap_or("").trim().to_owned();
+        }
+        if let Some(ca) = &self.tls_ca_file {
+            let own = self.tls_certificate_file.as_deref().zip(self.tls_key_file.as_deref());
+            let authorities =
+                Authorities::new(ca, own).map_err(|fault| Failure::failed(fault.to_string()))?;
+            options.secure = Some(Arc::new(authorities));
         }
         // The node that was named, whatever it is: a command says something to it or about it.
         options.role = Wanted::Any;

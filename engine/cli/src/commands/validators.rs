@@ -50,7 +50,7 @@ pub struct Args {
 enum Command {
     /// Have a validator left alone, or asked whatever happens, or leave that to its breaker again
     #[command(after_help = force::EXAMPLES)]
-    Force(force::Args),
+    Force(Box<force::Args>),
     /// The breakers that were forced, by whom and why, out of a log
     #[command(after_help = history::EXAMPLES)]
     History(history::Args),

@@ -71,6 +71,8 @@ pub struct KnownClient {
     pub permissions: Permissions,
     /// How many transactions it may send to each shard; `None` for as many as it likes.
     pub rate: Option<Rate>,
+    /// SHA-256 of the certificate that it has to show. Where it has no credential, that is who it is.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// The hash of a credential: what is kept of it, to know its holder again after a reload.
@@ -85,7 +87,7 @@ pub fn credential_hash(credential: &[u8]) -> CredentialHash {
 /// in constant time.
 #[derive(Clone, Default)]
 pub struct Access {
-    clients: Vec<(CredentialHash, KnownClient)>,
+    clients: Vec<(Option<CredentialHash>, KnownClient)>,
     anonymous: Permissions,
 }
 
@@ -96,10 +98,12 @@ impl Access {
         Self { clients: Vec::new(), anonymous: Permissions::ALL }
     }
 
-    /// Adds a client with its credential; `false` where another one has the same.
+    /// Adds a client with its credential, or, where that is empty, with its certificate; `false` where another one
+    /// has the same, or it has neither.
     pub fn add(&mut self, credential: &[u8], client: KnownClient) -> bool {
-        let hash = credential_hash(credential);
-        let is_new = self.place(&hash).is_none();
+        let hash = (!credential.is_empty()).then(|| credential_hash(credential));
+        let is_somebody = hash.is_some() || client.certificate.is_some();
+        let is_new = is_somebody && self.place(&(hash, client)).is_none();
         if is_new {
             self.clients.push((hash, client));
         }
@@ -116,8 +120,9 @@ impl Access {
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (hash, client) in &self.clients {
-            let KnownClient { submitter, permissions, rate } = client;
-            hasher.update(hash.as_bytes());
+            let KnownClient { submitter, permissions, rate, certificate } = client;
+            hasher.update(hash.map_or([0; 32], |hash| *hash.as_bytes()).as_slice());
+            hasher.update(&certificate.unwrap_or_default());
             hasher.update(bytemuck::bytes_of(submitter));
             hasher.update(format!("{permissions:?} {rate:?}").as_bytes());
         }
@@ -129,9 +134,11 @@ impl Access {
         self.clients.is_empty()
     }
 
-    /// The place of the client with this credential.
-    fn place(&self, hash: &CredentialHash) -> Option<usize> {
-        self.clients.iter().position(|(known, _)| known == hash)
+    /// The place of the client who shows the same.
+    fn place(&self, (hash, client): &(Option<CredentialHash>, KnownClient)) -> Option<usize> {
+        self.clients.iter().position(|(known, other)| {
+            known == hash && (hash.is_some() || other.certificate == client.certificate)
+        })
     }
 
     /// The rates of the clients in their order, each with the client's place in an earlier
@@ -140,28 +147,33 @@ impl Access {
         &'a self,
         earlier: &'a Self,
     ) -> impl Iterator<Item = (Option<usize>, Option<Rate>)> + 'a {
-        self.clients.iter().map(|(hash, client)| (earlier.place(hash), client.rate))
+        self.clients.iter().map(|client| (earlier.place(client), client.1.rate))
     }
 
     /// Who the holder of this credential is; `None` for a credential that nobody has, or a missing one where one
     /// is needed.
     pub fn identify(&self, credential: &[u8]) -> Option<Identity> {
-        self.identify_hash((!credential.is_empty()).then(|| credential_hash(credential)))
+        self.identify_hash((!credential.is_empty()).then(|| credential_hash(credential)), &[0; 32])
     }
 
-    /// The same by the credential's hash; `None` stands for no credential.
-    pub(super) fn identify_hash(&self, hash: Option<CredentialHash>) -> Option<Identity> {
-        let Some(hash) = hash else {
-            let permissions = self.anonymous;
-            let may_anything = permissions != Permissions::default();
-            return may_anything.then_some(Identity { permissions, ..Identity::default() });
-        };
+    /// The same by the credential's hash, and the SHA-256 of the certificate that was shown; `None` stands for no
+    /// credential, and zeros for no certificate.
+    pub(super) fn identify_hash(
+        &self,
+        hash: Option<CredentialHash>,
+        shown: &[u8; 32],
+    ) -> Option<Identity> {
         // All are compared, so that the time tells nothing of which came close.
-        (0..).zip(&self.clients).fold(None, |found, (place, (known, client))| {
-            let KnownClient { submitter, permissions, .. } = *client;
+        let known = (0..).zip(&self.clients).fold(None, |found, (place, (known, client))| {
+            let KnownClient { submitter, permissions, certificate, .. } = *client;
             let identity = Identity { client: Some(place), submitter, permissions };
-            if *known == hash { Some(identity) } else { found }
-        })
+            // `add` lets no client in that has neither.
+            let is_shown = certificate.is_none_or(|certificate| certificate == *shown);
+            if *known == hash && is_shown { Some(identity) } else { found }
+        });
+        let permissions = self.anonymous;
+        let may_anything = hash.is_none() && permissions != Permissions::default();
+        known.or_else(|| may_anything.then_some(Identity { permissions, ..Identity::default() }))
     }
 }
 
@@ -172,7 +184,7 @@ mod tests {
 
     fn client(name: &str, permissions: Permissions) -> KnownClient {
         let name = SubmitterName::parse(name).expect("a name");
-        KnownClient { submitter: SubmitterFields::new(7, name), permissions, rate: None }
+        KnownClient { submitter: SubmitterFields::new(7, name), permissions, ..Default::default() }
     }
 
     #[test]
@@ -190,5 +202,25 @@ mod tests {
         let anonymous = Identity { permissions: Permissions::ALL, ..Identity::default() };
         assert_eq!(Access::open().identify(b""), Some(anonymous));
         assert_eq!(Access::open().identify(b"unknown"), None);
+    }
+    #[test]
+    fn a_certificate_is_who_a_client_is_or_what_its_credential_is_bound_to() {
+        let mut access = Access::default();
+        let (alone, bound) = (client("alone", Permissions::ALL), client("bound", Permissions::ALL));
+        assert!(access.add(b"", KnownClient { certificate: Some([1; 32]), ..alone }));
+        assert!(access.add(b"token", KnownClient { certificate: Some([2; 32]), ..bound }));
+        assert!(!access.add(b"", KnownClient { certificate: Some([1; 32]), ..bound }), "known");
+        assert!(!access.add(b"", bound), "it shows nothing");
+        let place = |credential: &[u8], shown: [u8; 32]| {
+            let hash = (!credential.is_empty()).then(|| credential_hash(credential));
+            access.identify_hash(hash, &shown).map(|identity| identity.client)
+        };
+        assert_eq!(place(b"", [1; 32]), Some(Some(0)));
+        assert_eq!(place(b"token", [2; 32]), Some(Some(1)));
+        for (credential, shown) in
+            [(&b""[..], 0), (b"", 2), (b"token", 0), (b"token", 1), (b"other", 1)]
+        {
+            assert_eq!(place(credential, [shown; 32]), None, "{credential:?} {shown}");
+        }
     }
 }

@@ -58,6 +58,15 @@ impl Actor {
     }
 }
 
+/// The other end of a connection, as far as the connection itself tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Peer {
+    /// Its IPv6 address, or its IPv4 address mapped into one; zeros where it is not known.
+    pub remote: [u8; 16],
+    /// SHA-256 of the certificate that it has shown, which was checked; zeros without one.
+    pub certificate: [u8; 32],
+}
+
 /// A refusal: no allocation, because it may answer any transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {

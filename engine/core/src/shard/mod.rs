@@ -59,7 +59,9 @@ use dedupe::Dedupe;
 use forwards::Forwards;
 use gather::{Crowd, Gather, Share};
 use journal::{BlockMemory, BlockWrite, Journal, Written};
-use messages::{Admission, Ask, ConnectionId, MeshMessage, Now, RoleConfig, ShardState, ToControl};
+use messages::{
+    Admission, Ask, ConnectionId, MeshMessage, Now, Peer, RoleConfig, ShardState, ToControl,
+};
 use outbox::{Origin, Outbox};
 use parked::Parked;
 use past::Payments;
@@ -221,23 +223,21 @@ impl<B: BlockMemory> Shard<B> {
         self.candidate.as_ref().map(|candidate| candidate.came())
     }
 
-    /// Whether decided payments wait for a policy that is tried.
+    /// Whether payments wait for a policy that is tried.
     pub fn candidate_waits(&self) -> bool {
         self.candidate.as_ref().is_some_and(|candidate| candidate.waits())
     }
 
-    /// Judges some of the decided payments that wait by the policy that is tried: when there is nothing
-    /// better to do.
+    /// Judges some of the payments that wait by the policy that is tried: when there is nothing better to do.
     pub fn judge_by_candidate(&mut self) {
         if let Some(candidate) = &mut self.candidate {
             candidate.judge();
         }
     }
 
-    /// A connection was accepted from this IPv6 address, or IPv4 address mapped into it; `None` when there are as
-    /// many as there may be.
-    pub fn connect(&mut self, remote: [u8; 16], now: Now) -> Option<ConnectionId> {
-        let id = self.sessions.connect(remote, now.mono_ns)?;
+    /// A connection was accepted; `None` when there are as many as there may be.
+    pub fn connect(&mut self, peer: &Peer, now: Now) -> Option<ConnectionId> {
+        let id = self.sessions.connect(peer, now.mono_ns)?;
         self.counters.accepted += 1;
         Some(id)
     }

@@ -82,7 +82,8 @@ impl<B: BlockMemory> Shard<B> {
         let credential = (!credential.is_empty()).then(|| credential_hash(credential));
         let subject = text_of(&hello.client_name).trim();
         let subject = ShortText::parse(subject).unwrap_or(ShortText::EMPTY);
-        let Some(identity) = self.settings.access.identify_hash(credential) else {
+        let shown = self.sessions.get(id).map_or([0; 32], |session| session.certificate);
+        let Some(identity) = self.settings.access.identify_hash(credential, &shown) else {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.principal.subject = subject.to_wire();
                 self.refused.add(&session.principal, FrameKind::Hello, ErrorCode::Unauthenticated);
@@ -153,7 +154,7 @@ impl<B: BlockMemory> Shard<B> {
         self.rates.set(access.rates(&earlier), now.mono_ns);
         for id in self.sessions.open_ids() {
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            match access.identify_hash(session.credential) {
+            match access.identify_hash(session.credential, &session.certificate) {
                 Some(identity) if identity.permissions.behalf || !session.is_on_behalf => {
                     session.identity = identity;
                     if !session.is_on_behalf {

@@ -3,7 +3,7 @@
 
 use super::access::{CredentialHash, Identity};
 use super::gather::Share;
-use super::messages::ConnectionId;
+use super::messages::{ConnectionId, Peer};
 use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
 use catraca_wire::frame::{
     ErrorCode, ErrorFrame, FixedFrame, PrincipalFields, SubmitFrame, SubmitterFields,
@@ -28,6 +28,8 @@ pub(super) struct Session {
     pub identity: Identity,
     /// Of the credential that it came with, where it came with one.
     pub credential: Option<CredentialHash>,
+    /// SHA-256 of the certificate that it has shown; zeros without one.
+    pub certificate: [u8; 32],
     /// For whom what comes is asked: itself, until ON_BEHALF says otherwise.
     pub principal: PrincipalFields,
     /// Whether ON_BEHALF has said so.
@@ -57,6 +59,7 @@ impl Session {
             state: State::Free,
             identity: Identity::default(),
             credential: None,
+            certificate: [0; 32],
             principal: PrincipalFields::default(),
             is_on_behalf: false,
             in_flight: 0,
@@ -131,7 +134,7 @@ impl Sessions {
     }
 
     /// Takes a connection; `None` when there are as many as there may be.
-    pub fn connect(&mut self, remote: [u8; 16], now_ns: u64) -> Option<ConnectionId> {
+    pub fn connect(&mut self, peer: &Peer, now_ns: u64) -> Option<ConnectionId> {
         if self.open >= self.limit {
             return None;
         }
@@ -142,7 +145,9 @@ impl Sessions {
         self.open += 1;
         let session = &mut self.table[slot as usize];
         session.state = State::Greeting;
-        session.principal.remote = remote;
+        session.principal.remote = peer.remote;
+        session.principal.certificate = peer.certificate;
+        session.certificate = peer.certificate;
         session.patience_ends_ns = now_ns + HANDSHAKE_TIMEOUT.as_nanos() as u64;
         Some(ConnectionId { slot, generation: session.generation })
     }

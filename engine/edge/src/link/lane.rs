@@ -40,7 +40,7 @@ pub(super) struct Ready {
     /// A PING that has no PONG: its correlation, and when it went out.
     pub(super) ping: Option<(u64, u64)>,
     /// For whom what goes out is asked: the gateway itself until it says otherwise.
-    pub(super) behalf: Option<PrincipalFields>,
+    pub(super) behalf: Option<Box<PrincipalFields>>,
     /// Bytes to be written.
     pub(super) output: Vec<u8>,
 }
@@ -53,11 +53,11 @@ impl Ready {
             assert!(self.behalf.is_none(), "for whom it is asked is said always or never");
             return;
         };
-        if self.behalf.as_ref() != Some(behalf) {
+        if self.behalf.as_deref() != Some(behalf) {
             // Only an ERROR answers it, and that closes the connection, whatever its correlation.
             let frame = OnBehalfFrame { principal: *behalf, ..OnBehalfFrame::empty(0) };
             self.output.extend_from_slice(bytemuck::bytes_of(&frame));
-            self.behalf = Some(*behalf);
+            self.behalf = Some(Box::new(*behalf));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{Config, wrong};
 use crate::fatal::Failure;
 use catraca_core::shard::access::{Access, KnownClient, Permissions};
 use catraca_core::shard::rate::Rate;
+use catraca_tls::{Files, Tls};
 use catraca_wire::frame::{
     MAX_CREDENTIAL_LEN, MAX_SUBMITTER_NAME_LEN, SubmitterFields, SubmitterName,
 };
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Highest rate and burst: far above what a shard decides in a second, and what its buckets can count.
 const MAX_RATE: u32 = 100_000_000;
@@ -24,8 +26,11 @@ pub struct ClientConfig {
     /// Number of its institution, within which ids are told apart.
     #[serde(default)]
     pub institution: u16,
-    /// File that holds its credential: the first line, at most 64 bytes.
-    pub credential_file: PathBuf,
+    /// File that holds its credential: the first line, at most 64 bytes. A client without one is known by its
+    /// certificate.
+    pub credential_file: Option<PathBuf>,
+    /// SHA-256 of the certificate that it has to show over TLS, 64 hexadecimal digits.
+    pub certificate_sha256: Option<String>,
     /// `submit`, `lookup`, `stats`, `admin`, `behalf`, `all_institutions`.
     pub permissions: Vec<String>,
     /// Transactions a second that it may send to each shard; as many as it likes where it is missing.
@@ -53,6 +58,15 @@ impl ClientConfig {
             )));
         }
         Ok(Some(rate))
+    }
+
+    /// The SHA-256 of the certificate that it has to show, where it has to.
+    fn certificate(&self) -> Result<Option<[u8; 32]>, String> {
+        let Some(text) = &self.certificate_sha256 else { return Ok(None) };
+        let mut thumbprint = [0; 32];
+        hex::decode_to_slice(text.replace(':', ""), &mut thumbprint)
+            .map_err(|_| "certificate_sha256: 64 hexadecimal digits".to_owned())?;
+        Ok(Some(thumbprint))
     }
 
     fn permissions(&self) -> Result<Permissions, Failure> {
@@ -94,26 +108,76 @@ impl Config {
         }
         let mut access = Access::default();
         for client in &self.clients {
-            let path = &client.credential_file;
-            let of = |why: String| {
-                wrong(format!(
-                    "client {:?}: credential file {}: {why}",
-                    client.name,
-                    path.display()
-                ))
+            let of = |why: String| wrong(format!("client {:?}: {why}", client.name));
+            let certificate = client.certificate().map_err(of)?;
+            let credential = match &client.credential_file {
+                Some(path) => credential(path)
+                    .map_err(|why| of(format!("credential file {}: {why}", path.display())))?,
+                None if certificate.is_some() => String::new(),
+                None => return Err(of("give credential_file or certificate_sha256".to_owned())),
             };
-            let credential = credential(path).map_err(of)?;
             let name = SubmitterName::parse(&client.name).unwrap_or(SubmitterName::EMPTY);
             let known = KnownClient {
                 submitter: SubmitterFields::new(client.institution, name),
                 permissions: client.permissions()?,
                 rate: client.rate()?,
+                certificate,
             };
             if !access.add(credential.as_bytes(), known) {
-                return Err(of("another client has the same credential".to_owned()));
+                let what = if credential.is_empty() { "certificate" } else { "credential" };
+                return Err(of(format!("another client has the same {what}")));
             }
         }
         Ok(access)
+    }
+
+    /// What hands are shaken with over TLS.
+    ///
+    /// # Errors
+    /// [`Status::Config`](crate::fatal::Status::Config), naming the file.
+    pub fn tls(&self) -> Result<Option<Arc<Tls>>, Failure> {
+        let files = (&self.tls_certificate_file, &self.tls_key_file);
+        let (Some(certificate), Some(key)) = files else { return Ok(None) };
+        let files = Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            client_ca: self.tls_client_ca_file.clone(),
+            protocol: None,
+        };
+        let tls = Tls::new(files).map_err(|fault| wrong(fault.to_string()))?;
+        Ok(Some(Arc::new(tls)))
+    }
+
+    /// What belongs together is given together.
+    pub(super) fn check_tls(&self) -> Result<(), Failure> {
+        let is_given = [
+            ("listen_tls", self.listen_tls.is_some()),
+            ("tls_certificate_file", self.tls_certificate_file.is_some()),
+            ("tls_key_file", self.tls_key_file.is_some()),
+        ];
+        let given = is_given.iter().find(|(_, is_given)| *is_given);
+        let missing = is_given.iter().find(|(_, is_given)| !is_given);
+        if let (Some((given, _)), Some((missing, _))) = (given, missing) {
+            return Err(wrong(format!("{given}, and there is no {missing}")));
+        }
+        if self.tls_client_ca_file.is_some() && given.is_none() {
+            return Err(wrong("tls_client_ca_file, and there is no listen_tls"));
+        }
+        let of_certificate = |client: &&ClientConfig| client.certificate_sha256.is_some();
+        if self.tls_client_ca_file.is_none()
+            && let Some(client) = self.clients.iter().find(of_certificate)
+        {
+            return Err(wrong(format!(
+                "client {:?}: certificate_sha256, and there is no tls_client_ca_file",
+                client.name
+            )));
+        }
+        if self.clients.is_empty() && self.listen_tls.is_some_and(|at| !at.ip().is_loopback()) {
+            return Err(wrong(
+                "listen_tls is where others can reach it, and no [[clients]] are configured",
+            ));
+        }
+        Ok(())
     }
 
     /// Names tell clients apart, and where two have to agree there are two.

@@ -64,6 +64,8 @@ pub(super) async fn gather(
         uptime_s,
         process,
     }));
+    let ends = control.tls.as_ref().and_then(|tls| tls.ends());
+    registry.register_collector(Box::new(CertificateEnd(ends.map(|ends| ends.as_second()))));
     registry.register_collector(Box::new(control.policy_figures.get()));
     registry
         .register_collector(Box::new(candidate_metrics::Shown(control.candidate_figures.get())));
@@ -80,6 +82,24 @@ pub(super) async fn gather(
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
+}
+
+/// When the certificate ends that clients see, seconds since 1970 UTC; none where there is none.
+#[derive(Debug)]
+struct CertificateEnd(Option<i64>);
+
+impl prometheus_client::collector::Collector for CertificateEnd {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(ends) = self.0 else { return Ok(()) };
+        let name = "catraca_tls_certificate_expiry_timestamp_seconds";
+        let help = "When the certificate ends that clients see over TLS, since 1970 UTC.";
+        ConstGauge::new(ends).encode(encoder.encode_descriptor(
+            name,
+            help,
+            None,
+            MetricType::Gauge,
+        )?)
+    }
 }
 
 /// One scrape's worth of values.

@@ -33,6 +33,7 @@ mod retention;
 mod scrapes;
 mod segments;
 mod stats;
+mod tls_door;
 mod upkeep;
 mod validator_metrics;
 mod watch;
@@ -56,6 +57,7 @@ use candidate_metrics::CandidateFigures;
 use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
 use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
+use catraca_tls::Tls;
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::Role;
 use changes::ChangeRequest;
@@ -78,6 +80,8 @@ pub use upkeep::UpkeepSettings;
 pub struct ControlSetup {
     /// What tells the node to stop.
     pub signals: Arc<StopSignals>,
+    /// Where clients connect over TLS, and what hands are shaken with.
+    pub tls: Option<(TcpListener, Arc<Tls>)>,
     /// Reads the clients anew, when that is asked for.
     pub read_clients: reload::ReadClients,
     /// Queues to and from the cores.
@@ -142,6 +146,8 @@ struct Control {
     stop_reading: Arc<AtomicBool>,
     /// Where validators are asked.
     validators: desk::Handle,
+    /// What hands are shaken with over TLS.
+    tls: Option<Arc<Tls>>,
 }
 
 /// What the chain's key is derived for.
@@ -246,6 +252,7 @@ async fn serve(
         stop_reading: Arc::default(),
         validators,
         refused: Default::default(),
+        tls: setup.tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
     });
     let changes = changes::start(&control, setup.in_use, setup.approvals, promotions);
     let stats = stats::start(&control);
@@ -270,6 +277,15 @@ async fn serve(
     ));
     tokio::task::spawn_local(watch::disk(Rc::clone(&control)));
     tokio::task::spawn_local(watch::cores(Rc::clone(&control)));
+    if let Some((listener, tls)) = setup.tls {
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener));
+        let listener = listener
+            .map_err(|e| Failure::new(Status::Environment, format!("TLS can't be served: {e}")))?;
+        tokio::task::spawn_local(catraca_tls::watch_files(Arc::clone(&tls)));
+        tokio::task::spawn_local(tls_door::serve(Rc::clone(&control), listener, tls));
+    }
     tokio::task::spawn_local(audit::tell_refusals(Rc::clone(&control), changes_too.clone()));
     tokio::task::spawn_local(reload::clients(
         Rc::clone(&control),

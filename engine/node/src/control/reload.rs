@@ -1,4 +1,4 @@
-//! SIGHUP: the clients of the configuration are read anew, and every core knows them before the next request that it
+//! SIGHUP: certificates are read anew, and the clients of the configuration are read anew, and every core knows them before the next request that it
 //! takes. Whose credential is gone is let go, on connections that are open, too.
 
 use super::audit::{self, States};
@@ -24,6 +24,9 @@ pub(super) async fn clients(
     let mut before = read().map_or([0; 32], |access| access.digest());
     loop {
         signals.reload_asked().await;
+        if let Some(tls) = &control.tls {
+            catraca_tls::read_anew(tls).await;
+        }
         match read() {
             Ok(access) => {
                 let (known, after) = (access.len(), access.digest());

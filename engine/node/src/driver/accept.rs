@@ -3,13 +3,18 @@
 
 use super::connection;
 use super::core::Core;
+use super::tls::Tls;
+use crate::channels::Handed;
+use crate::mailbox::{Mailbox, any_message};
 use crate::socket;
+use catraca_core::shard::messages::Peer;
 use catraca_wire::frame::{ErrorCode, ErrorFrame};
 use futures::AsyncWriteExt;
 use glommio::net::{TcpListener, TcpStream};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Pause when the process has no descriptor left: others have to close first.
@@ -40,14 +45,35 @@ pub(super) async fn accept(core: Rc<Core>, listener: TcpListener) {
     }
 }
 
+/// Takes connections over TLS, whose hands were shaken elsewhere, until the process ends.
+pub(super) async fn take_handed(core: Rc<Core>) {
+    let channels = Arc::clone(&core.channels);
+    let handed = &channels.handed[core.shard_index];
+    let others: [&Mailbox<()>; 0] = [];
+    loop {
+        any_message(handed, &others).await;
+        while let Some(Handed { socket, engine, peer }) = handed.pop() {
+            // SAFETY: the descriptor is that of a connected socket, and is given away here: nobody else closes it.
+            let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
+            keep_alive(&stream);
+            let id = core.shard.borrow_mut().connect(&peer, core.now());
+            // Without a place the connection ends here: there is nobody to seal an answer.
+            if let Some(id) = id.filter(|_| !core.listening_ended.get()) {
+                connection::serve(&core, id, stream, Some(Tls::new(*engine)));
+            }
+        }
+    }
+}
+
 async fn take(core: &Rc<Core>, mut stream: TcpStream) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
     keep_alive(&stream);
-    let id = core.shard.borrow_mut().connect(remote_of(&stream), core.now());
+    let peer = Peer { remote: remote_of(&stream), ..Peer::default() };
+    let id = core.shard.borrow_mut().connect(&peer, core.now());
     match id {
-        Some(id) => connection::serve(core, id, stream),
+        Some(id) => connection::serve(core, id, stream, None),
         None => {
             let detail = "the server has as many connections as it may";
             let error = ErrorFrame::new(0, ErrorCode::Overloaded, RETRY_MS, true, detail);

@@ -4,8 +4,9 @@
 use super::broadcast;
 use super::core::Core;
 use super::event::Event;
+use super::tls::{OVERHEAD_LEN, Tls};
 use super::yield_to_reactor;
-use catraca_core::limits::UNREAD_TIMEOUT;
+use catraca_core::limits::{READ_BUFFER_LEN, UNREAD_TIMEOUT};
 use catraca_core::shard::messages::ConnectionId;
 use catraca_wire::frame::{FixedFrame, SubmitFrame};
 use futures::io::{AsyncRead, AsyncWrite};
@@ -24,6 +25,8 @@ pub(super) struct Connection {
     id: ConnectionId,
     /// Borrowed only within one poll of the reading or the writing task.
     stream: RefCell<TcpStream>,
+    /// What seals and opens; none where bytes go as they are.
+    tls: Option<Tls>,
     /// There is output, or the connection is to be closed.
     pub output: Event,
     /// Reading may go on.
@@ -34,10 +37,11 @@ pub(super) struct Connection {
 }
 
 /// Serves an accepted connection that the shard knows as `id`.
-pub(super) fn serve(core: &Rc<Core>, id: ConnectionId, stream: TcpStream) {
+pub(super) fn serve(core: &Rc<Core>, id: ConnectionId, stream: TcpStream, tls: Option<Tls>) {
     let connection = Rc::new(Connection {
         id,
         stream: RefCell::new(stream),
+        tls,
         output: Event::default(),
         readable: Event::default(),
         peer_done: Cell::new(false),
@@ -57,7 +61,9 @@ pub(super) fn serve(core: &Rc<Core>, id: ConnectionId, stream: TcpStream) {
 
 async fn read(core: Rc<Core>, connection: Rc<Connection>) {
     let id = connection.id;
-    while !connection.closed.get() {
+    // Behind the handshake there may lie requests already.
+    let mut is_over = connection.tls.is_some() && !open(&core, &connection, &[], core.mono_ns());
+    while !connection.closed.get() && !is_over {
         let allowance = core.shard.borrow().read_allowance(id);
         if allowance == 0 {
             // Flow control: wait until answers have gone out, then first take what was kept.
@@ -65,6 +71,10 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
             let received_ns = core.mono_ns();
             feed(&core, id, &[], received_ns);
             core.after_work();
+            continue;
+        }
+        if connection.tls.is_some() {
+            is_over = !read_sealed(&core, &connection, allowance + OVERHEAD_LEN).await;
             continue;
         }
         let read = poll_fn(|context| {
@@ -95,6 +105,50 @@ async fn read(core: Rc<Core>, connection: Rc<Connection>) {
     connection.output.set();
 }
 
+/// Reads up to so many sealed bytes, and takes what is in them; `false` where nothing more comes.
+async fn read_sealed(core: &Core, connection: &Connection, most: usize) -> bool {
+    let read = poll_fn(|context| {
+        let mut buffer = core.sealed_buffer.borrow_mut();
+        if buffer.is_empty() {
+            buffer.resize(READ_BUFFER_LEN + OVERHEAD_LEN, 0);
+        }
+        let most = most.min(buffer.len());
+        Pin::new(&mut *connection.stream.borrow_mut()).poll_read(context, &mut buffer[..most])
+    })
+    .await;
+    let Ok(len @ 1..) = read else { return false };
+    let received_ns = core.mono_ns();
+    // Nothing gives way between the read and here.
+    let sealed = std::mem::take(&mut *core.sealed_buffer.borrow_mut());
+    let goes_on = open(core, connection, &sealed[..len], received_ns);
+    *core.sealed_buffer.borrow_mut() = sealed;
+    core.after_work();
+    if len == most {
+        yield_to_reactor().await;
+    }
+    goes_on
+}
+
+/// Opens sealed bytes, and has the shard take what is in them; `false` where nothing more comes.
+fn open(core: &Core, connection: &Connection, sealed: &[u8], received_ns: u64) -> bool {
+    let Some(tls) = &connection.tls else { return true };
+    let opened = {
+        let mut buffer = core.read_buffer.borrow_mut();
+        tls.open(sealed, &mut buffer[..], |bytes| {
+            for chunk in bytes.chunks(CLOCKED_CHUNK) {
+                feed(core, connection.id, chunk, received_ns);
+                if core.disk().has_written() {
+                    core.disk().progress(core);
+                }
+            }
+        })
+    };
+    if tls.has_output() {
+        connection.output.set();
+    }
+    opened.is_ok()
+}
+
 fn feed(core: &Core, id: ConnectionId, bytes: &[u8], received_ns: u64) {
     let mut shard = core.shard.borrow_mut();
     broadcast::take(core, &mut shard);
@@ -107,11 +161,16 @@ async fn write(core: Rc<Core>, connection: Rc<Connection>) {
     let id = connection.id;
     // A peer that takes nothing for this long is gone or hostile.
     let _ = connection.stream.borrow().set_write_timeout(Some(UNREAD_TIMEOUT));
-    let mut bytes = Vec::new();
+    let (mut bytes, mut sealed) = (Vec::new(), Vec::new());
     'open: loop {
         connection.output.wait().await;
         loop {
             let closing = core.shard.borrow_mut().take_output(id, &mut bytes);
+            if let Some(tls) = &connection.tls {
+                tls.seal(&bytes, &mut sealed);
+                std::mem::swap(&mut bytes, &mut sealed);
+                sealed.clear();
+            }
             if bytes.is_empty() {
                 let done = connection.peer_done.get() && core.shard.borrow().is_settled(id);
                 if closing || done {
@@ -133,6 +192,15 @@ async fn write(core: Rc<Core>, connection: Rc<Connection>) {
             bytes.clear();
         }
         connection.readable.set();
+    }
+    if let Some(tls) = &connection.tls {
+        sealed.clear();
+        tls.seal_end(&mut sealed);
+        // Fits any socket's buffer that is not full; a peer that is gone needs no last word.
+        let last_word = poll_fn(|context| {
+            Pin::new(&mut *connection.stream.borrow_mut()).poll_write(context, &sealed)
+        });
+        let _ = last_word.await;
     }
     close(&core, &connection);
 }

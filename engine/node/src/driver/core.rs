@@ -34,6 +34,8 @@ pub(super) struct Core {
     pub connections: RefCell<Vec<Option<Rc<Connection>>>>,
     /// Bytes just read; used and done with before a task gives way.
     pub read_buffer: RefCell<Box<[u8]>>,
+    /// Sealed bytes just read, likewise; takes its memory with the first connection over TLS.
+    pub sealed_buffer: RefCell<Vec<u8>>,
     /// Payments of siblings on their way into the shard.
     pub taken: RefCell<Vec<DecidedPayment>>,
     /// The journal has something to write, or may go on.
@@ -147,6 +149,7 @@ pub(super) async fn run(
         shard_index,
         connections: RefCell::default(),
         read_buffer: RefCell::new(vec![0; READ_BUFFER_LEN].into_boxed_slice()),
+        sealed_buffer: RefCell::default(),
         taken: RefCell::new(Vec::with_capacity(DECISION_BATCH)),
         journal: Event::default(),
         candidate: Event::default(),
@@ -176,6 +179,7 @@ pub(super) async fn run(
     let listener = accept::listener(socket);
     let _ = started.send(Ok(()));
     glommio::spawn_local(stop_listening(Rc::clone(&core), kept)).detach();
+    glommio::spawn_local(accept::take_handed(Rc::clone(&core))).detach();
     accept::accept(core, listener).await;
     Ok(())
 }

@@ -19,6 +19,7 @@ mod core;
 mod disk;
 mod event;
 pub mod requirements;
+mod tls;
 
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};

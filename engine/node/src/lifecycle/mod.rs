@@ -70,6 +70,12 @@ pub fn run(
         tracing::error!("{failure}");
     }
     let clients = take_shared(config.listen, "listen")?;
+    let tls = config.tls()?;
+    let tls = match config.listen_tls.zip(tls) {
+        Some((address, tls)) => Some((Reserved::take(address, false, "listen-tls")?, tls)),
+        None => None,
+    };
+    let listen_tls = tls.as_ref().map(|(reserved, _)| reserved.address);
     let calls = Reserved::take(config.replication, false, "replication")?;
     let scrapes = Reserved::take(config.http, false, "http")?;
     let (listen, replication, http) = (clients.address, calls.address, scrapes.address);
@@ -236,6 +242,10 @@ pub fn run(
     let list_logged = snapshot.as_ref().is_none_or(|snapshot| snapshot.id() == loaded_id);
     let control = ControlSetup {
         signals,
+        tls: match tls {
+            Some((reserved, tls)) => Some((reserved.listen()?, tls)),
+            None => None,
+        },
         read_clients,
         channels: Arc::clone(&channels),
         replication: pair,
@@ -273,7 +283,7 @@ pub fn run(
         all_cores()?;
         drop(clients);
         tracing::info!(
-            %listen, %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
+            %listen, listen_tls = listen_tls.map(tracing::field::display), %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
             records, blacklist = list, policy = policy.version(), time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
         );
         Ok(())
