@@ -1,6 +1,7 @@
 //! The protocol over TLS, with a real node: many frames in few records, certificates that say who a client is, certificates
 //! that are read anew, and connections that never shake hands.
 
+use catraca_tests::gateway::Gateway;
 use catraca_tests::node::{Node, Setup, fail, folder, http_get};
 use catraca_tests::payments::payment;
 use catraca_tls::Authorities;
@@ -188,6 +189,36 @@ fn who_never_shakes_hands_is_let_go_and_keeps_nobody_else_out() {
         assert!(is_over && rest.len() < 64, "{ended:?}");
     }
     client.decide(&payment("after", 1)).expect("decided");
+    world.node.stop();
+}
+
+#[test]
+fn a_gateway_speaks_to_its_node_over_tls_and_shows_its_certificate() {
+    let world = World::start(1, |_, certificates| {
+        format!(
+            "[[clients]]\nname = 'door'\ncertificate_sha256 = '{}'\npermissions = ['submit', 'lookup']\n",
+            hex(&certificates.thumbprint("client"))
+        )
+    });
+    let at = |name: &str| world.certificates.path(name).display().to_string();
+    let start = |ca: &str| {
+        let mut command =
+            catraca_tests::gateway::command(&[format!("localhost:{}", world.address.port())]);
+        command.env("CATRACA_GATEWAY_NODE_CA_FILE", at(ca));
+        command.env("CATRACA_GATEWAY_NODE_CERTIFICATE_FILE", at("client"));
+        command.env("CATRACA_GATEWAY_NODE_KEY_FILE", at("client-key"));
+        Gateway::of(&mut command)
+    };
+    let gateway = start("ca");
+    let body = catraca_tests::gateway::body(&payment("by-gateway", 1));
+    let (status, answer) = gateway.connect().decide_with(&body, "").expect("an answer");
+    assert_eq!((status, answer["verdict"].as_str()), (200, Some("approve")), "{answer}");
+    gateway.stop();
+    let fooled = start("foreign");
+    let body = catraca_tests::gateway::body(&payment("elsewhere", 1));
+    let (status, problem) = fooled.connect().decide_with(&body, "").expect("an answer");
+    assert!(status >= 500 && problem["verdict"].is_null(), "{status}: {problem}");
+    fooled.stop();
     world.node.stop();
 }
 

@@ -19,7 +19,7 @@ pub mod permission;
 pub mod problem;
 
 use auth::{Auth, Clients, Expected, Source};
-use catraca_tls::Tls;
+use catraca_tls::{Authorities, Tls};
 use http::{Door, Metrics, Rates};
 use link::{Link, Setup};
 use std::future::Future;
@@ -38,6 +38,8 @@ pub struct Options {
     pub nodes: Vec<String>,
     /// Token that the operator gave the gateway; empty where the nodes ask for none.
     pub credential: String,
+    /// By whom nodes are vouched for; none where they are spoken to in clear.
+    pub authorities: Option<Authorities>,
     /// Connections to the primary, at least 1.
     pub connections: usize,
     /// Requests that wait for their answers at once, at least 1.
@@ -86,6 +88,7 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
         let link = Link::start(Setup {
             nodes: options.nodes,
             credential: options.credential,
+            authorities: options.authorities,
             connections: options.connections,
             max_in_flight: options.max_in_flight,
             seed: u64::from_le_bytes(seed),

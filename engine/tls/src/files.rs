@@ -139,7 +139,7 @@ pub fn client(roots: &RootCertStore) -> ClientConfig {
 ///
 /// # Errors
 /// A file can't be read, or they make no sense together.
-pub fn client_with(
+pub(crate) fn client_with(
     roots: &RootCertStore,
     certificate: &Path,
     key: &Path,

@@ -2,8 +2,7 @@
 //!
 //! `files.rs` makes a configuration of files, `watch.rs` when.
 
-#[cfg(feature = "client")]
-mod blocking;
+mod authorities;
 mod files;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -11,11 +10,10 @@ pub mod testing;
 mod tests;
 mod watch;
 
-#[cfg(feature = "client")]
-pub use blocking::Authorities;
+pub use authorities::Authorities;
 use files::expiry;
 pub use files::{Files, TlsFault};
-pub use files::{client, client_with, roots};
+pub use files::{client, roots};
 /// What seals and opens on the side of a server, without I/O.
 pub use tokio_rustls::rustls::ServerConnection;
 pub use watch::{read_anew, watch, watch_files};

@@ -27,6 +27,7 @@ fn alone() -> Router {
 pub(super) fn alone_with(clients: Clients) -> Router {
     let link = Link::start(Setup {
         nodes: vec!["127.0.0.1:1".to_owned()],
+        authorities: None,
         credential: String::new(),
         connections: 1,
         max_in_flight: 4,

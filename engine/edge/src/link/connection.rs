@@ -2,17 +2,25 @@
 //! frames are for.
 
 use super::exchange::DialError;
+use catraca_tls::Authorities;
+use catraca_wire::address::{Host, host_and_port};
 use catraca_wire::client::rules::{Body, HELLO_CORRELATION, decode, hello, reply_len};
 use catraca_wire::frame::{HEADER_LEN, Welcome};
 use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN};
 use std::io;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
+
+/// A connection, over TLS or in clear.
+trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Both for T {}
+type Stream = Box<dyn Both>;
 
 /// Bytes read at once: a thousand VERDICTs.
 const READ_LEN: usize = 64 * 1024;
@@ -50,6 +58,8 @@ impl Drop for Connection {
 #[derive(Debug, Clone)]
 pub(super) struct Identity {
     pub(super) credential: String,
+    /// By whom the node is vouched for; none where it is spoken to in clear.
+    pub(super) authorities: Option<Authorities>,
     pub(super) in_flight: u32,
 }
 
@@ -73,17 +83,26 @@ pub(super) async fn dial(
     let _ = events.send(Event::Dialled(attempt, came)).await;
 }
 
-async fn open(
-    address: &str,
-    identity: &Identity,
-) -> Result<(Welcome, TcpStream, Input), DialError> {
+async fn open(address: &str, identity: &Identity) -> Result<(Welcome, Stream, Input), DialError> {
     let failed = |error: io::Error| DialError::Failed(format!("{address}: {error}"));
-    let mut stream = TcpStream::connect(address).await.map_err(failed)?;
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
     // A request that waits for a fuller packet wastes its budget.
     stream.set_nodelay(true).map_err(failed)?;
+    let mut stream: Stream = match &identity.authorities {
+        None => Box::new(stream),
+        Some(authorities) => {
+            let host = host_and_port(address).map(|(host, _)| match host {
+                Host::Name(name) => name,
+                Host::Ip(ip) => ip.to_string(),
+            });
+            let host = host.map_err(|error| failed(io::Error::other(error)))?;
+            Box::new(authorities.connect(&host, stream).await.map_err(failed)?)
+        }
+    };
     let name = concat!("catraca gateway ", env!("CARGO_PKG_VERSION"));
     let hello = hello(&identity.credential, name, identity.in_flight);
     stream.write_all(bytemuck::bytes_of(&hello)).await.map_err(failed)?;
+    stream.flush().await.map_err(failed)?;
     let mut input = Input::default();
     loop {
         let mut replies = input.replies().map_err(DialError::Failed)?;
@@ -105,8 +124,8 @@ async fn open(
 }
 
 impl Connection {
-    fn start(attempt: u64, stream: TcpStream, input: Input, events: &mpsc::Sender<Event>) -> Self {
-        let (from, to) = stream.into_split();
+    fn start(attempt: u64, stream: Stream, input: Input, events: &mpsc::Sender<Event>) -> Self {
+        let (from, to) = tokio::io::split(stream);
         let (frames, queued) = mpsc::unbounded_channel();
         let reading = tokio::spawn(read(attempt, from, input, events.clone()));
         let writing = tokio::spawn(write(attempt, to, queued, events.clone()));
@@ -116,7 +135,7 @@ impl Connection {
 
 async fn read(
     attempt: u64,
-    mut from: OwnedReadHalf,
+    mut from: ReadHalf<Stream>,
     mut input: Input,
     events: mpsc::Sender<Event>,
 ) {
@@ -141,7 +160,7 @@ async fn read(
 
 async fn write(
     attempt: u64,
-    mut to: OwnedWriteHalf,
+    mut to: WriteHalf<Stream>,
     mut queued: mpsc::UnboundedReceiver<Vec<u8>>,
     events: mpsc::Sender<Event>,
 ) {
@@ -150,7 +169,11 @@ async fn write(
             frames.extend_from_slice(&more);
         }
         let until = tokio::time::Instant::now() + WRITE_PATIENCE;
-        let why = match timeout_at(until, to.write_all(&frames)).await {
+        let written = async {
+            to.write_all(&frames).await?;
+            to.flush().await
+        };
+        let why = match timeout_at(until, written).await {
             Ok(Ok(())) => continue,
             Ok(Err(error)) => format!("the connection failed: {error}"),
             Err(_) => "the node takes nothing any more".to_owned(),
@@ -167,7 +190,7 @@ struct Input {
 }
 
 impl Input {
-    async fn read(&mut self, from: &mut (impl tokio::io::AsyncRead + Unpin)) -> io::Result<usize> {
+    async fn read(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         self.bytes.reserve(READ_LEN);
         from.read_buf(&mut self.bytes).await
     }

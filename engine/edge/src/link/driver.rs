@@ -4,6 +4,7 @@
 use super::connection::{Connection, Event, Identity, dial};
 use super::exchange::{Effect, Exchange, Patience};
 use super::request::{Outcome, Request};
+use catraca_tls::Authorities;
 use catraca_wire::client::rules::LOOK_TIME;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub struct Setup {
     pub nodes: Vec<String>,
     /// Token that the operator gave; empty where the nodes ask for none.
     pub credential: String,
+    /// By whom nodes are vouched for; none where they are spoken to in clear.
+    pub authorities: Option<Authorities>,
     /// Connections, at least 1.
     pub connections: usize,
     /// Requests that wait for their answers at once, at least 1.
@@ -65,7 +68,11 @@ impl Link {
         let in_flight = u32::try_from(setup.max_in_flight).unwrap_or(u32::MAX);
         let driver = Driver {
             exchange,
-            identity: Identity { credential: setup.credential, in_flight },
+            identity: Identity {
+                credential: setup.credential,
+                authorities: setup.authorities,
+                in_flight,
+            },
             connections: HashMap::new(),
             replies: HashMap::new(),
             to_driver,

@@ -5,7 +5,7 @@ use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
 use catraca_node::config::{credential, layers};
 use catraca_node::fatal::{Failure, Status};
-use catraca_tls::{Files, Tls};
+use catraca_tls::{Authorities, Files, Tls};
 use catraca_wire::address::host_and_port;
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
@@ -36,6 +36,11 @@ pub(super) struct Config {
     pub(super) nodes: Vec<String>,
     /// File whose first line is the credential.
     pub(super) credential_file: Option<PathBuf>,
+    /// Authorities that vouch for the nodes, PEM; none where they are spoken to in clear.
+    pub(super) node_ca_file: Option<PathBuf>,
+    /// Certificate that is shown to the nodes, and its private key, PEM.
+    pub(super) node_certificate_file: Option<PathBuf>,
+    pub(super) node_key_file: Option<PathBuf>,
     /// Connections to the primary.
     pub(super) connections: usize,
     /// Requests that wait for their answers at once.
@@ -74,6 +79,9 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             nodes: vec!["127.0.0.1:7400".to_owned()],
             credential_file: None,
+            node_ca_file: None,
+            node_certificate_file: None,
+            node_key_file: None,
             connections: 2,
             // Twice what two connections carry by a node's default, so that a burst waits and is not
             // refused.
@@ -222,6 +230,24 @@ impl Config {
         Tls::new(files).map(Some).map_err(|fault| wrong(fault.to_string()))
     }
 
+    /// By whom the nodes are vouched for, and what they are shown.
+    fn authorities(&self) -> Result<Option<Authorities>, Failure> {
+        let own = (self.node_certificate_file.as_deref(), self.node_key_file.as_deref());
+        let own = match own {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            _ => return Err(wrong("give node_certificate_file and node_key_file together")),
+        };
+        let Some(ca) = &self.node_ca_file else {
+            return match own {
+                None => Ok(None),
+                Some(_) => Err(wrong("node_certificate_file, and there is no node_ca_file")),
+            };
+        };
+        let authorities = Authorities::new(ca, own);
+        authorities.map(Some).map_err(|fault| wrong(fault.to_string()))
+    }
+
     /// What the gateway runs with.
     ///
     /// # Errors
@@ -231,6 +257,7 @@ impl Config {
             let of = |why| wrong(format!("credential file {}: {why}", path.display()));
             credential(path).map_err(of)
         };
+        let authorities = self.authorities()?;
         let credential = self.credential_file.as_ref().map_or(Ok(String::new()), read)?;
         let issuer = self.issuer()?;
         let clients = self.clients.iter().map(ClientEntry::client).collect::<Result<_, _>>()?;
@@ -243,6 +270,7 @@ impl Config {
             listen: self.listen,
             nodes: self.nodes.clone(),
             credential,
+            authorities,
             connections: self.connections,
             max_in_flight: self.max_in_flight,
             timeout: Duration::from_millis(self.timeout_ms),
