@@ -3,6 +3,7 @@
 
 use catraca_tests::command;
 use catraca_tests::node::{Node, Setup, folder};
+use catraca_tests::pair::Pair;
 use catraca_tests::payments::{document, payment};
 use catraca_wire::client::{Client, ClientError, ClientOptions};
 use catraca_wire::frame::{ErrorCode, FixedFrame, FrameKind, OnBehalfFrame, request_len};
@@ -270,4 +271,30 @@ fn what_is_refused_is_told_whatever_it_is() {
         std::thread::sleep(Duration::from_millis(100));
     }
     world.node.stop();
+}
+
+#[test]
+fn a_primary_that_can_not_record_gives_nothing_out_and_still_goes_on_alone() {
+    let pair = Pair::new(1);
+    let [primary, standby] = pair.start_both();
+    primary.client().decide(&payment("order-1", 1)).expect("decided");
+    primary.client().lookup("order-1", None).expect("found");
+    standby.kill();
+    // Nothing is confirmed from the moment on that the primary has noticed, and mostly before.
+    let refused = primary.client().lookup("order-1", None).expect_err("it can't be recorded");
+    assert!(
+        matches!(&refused, ClientError::Refused(error) if error.code == ErrorCode::Failed),
+        "{refused}"
+    );
+    let address = primary.listen.to_string();
+    let alone = command::run(["solo", "--standby-is-down", "--addr", &address]);
+    assert!(alone.status.success(), "{alone:?}");
+    primary.client().lookup("order-1", None).expect("found");
+    let entries = trail(&pair.data_dir(0), &[]);
+    let done = told(&entries);
+    assert!(done.contains("cluster go_solo done") && done.contains("lookup told"), "{done:?}");
+    let forced =
+        entries.iter().find(|entry| entry["act"] == "cluster go_solo").expect("it is there");
+    assert_eq!(forced["target"], "forced");
+    primary.stop();
 }

@@ -36,6 +36,9 @@ pub struct Args {
     /// Where clients connect
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<SocketAddr>,
+    /// Where clients connect over TLS; certificate and key are in the configuration file
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen_tls: Option<SocketAddr>,
     /// Where metrics and health are served
     #[arg(long, value_name = "ADDR:PORT")]
     http: Option<SocketAddr>,
@@ -77,6 +80,7 @@ impl Args {
         };
         set("data_dir", self.data_dir.as_ref().map(text));
         set("listen", self.listen.map(|a| Value::String(a.to_string())));
+        set("listen_tls", self.listen_tls.map(|a| Value::String(a.to_string())));
         set("http", self.http.map(|a| Value::String(a.to_string())));
         set("replication", self.replication.map(|a| Value::String(a.to_string())));
         set("standby_of", self.standby_of.clone().map(Value::String));
@@ -111,6 +115,7 @@ pub fn run(args: Args) -> Outcome {
     if args.check_config {
         config.layout()?;
         config.access()?;
+        config.tls()?;
         archive_place::check(&config)?;
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }

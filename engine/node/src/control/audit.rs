@@ -120,7 +120,8 @@ pub(super) fn record(
 
 /// Records something for whom it is too late to be refused: it is done, or is to be done all the same.
 pub(super) async fn record_anyway(changes: &changes::Handle, audited: &Audited) {
-    let logged = tokio::time::timeout(PATIENCE, changes.log(record(audited, [0; 32], [0; 14])));
+    let logged =
+        tokio::time::timeout(PATIENCE, changes.log_anyway(record(audited, [0; 32], [0; 14])));
     let why = match logged.await {
         Ok(Ok(())) => return,
         Ok(Err(Refused(code, why))) => format!("{code}: {why}"),

@@ -13,18 +13,23 @@ use super::named_lists::{MOST_TOGETHER, Named};
 use super::policies::{Policies, Prepared};
 use super::{Control, forcing};
 use crate::in_use::InUse;
+use catraca_core::limits;
 use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
 use catraca_wire::extension::{AuditOutcome, AuditTarget, Audited};
 use catraca_wire::frame::{
     BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role, ValidatorFrame,
 };
+use std::cell::Cell;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout_at;
 
 /// Shard whose stream keeps changes.
 const CHANGES_SHARD: usize = 0;
+
+/// Records that wait to be logged beside changes: what all cores let through of look-ups, and some of the node's own.
+const MAX_TO_LOG: usize = 2 * limits::MAX_CONTROL_REQUESTS * limits::MAX_SHARDS;
 
 /// What a client asks for.
 pub(super) enum ChangeRequest {
@@ -41,8 +46,8 @@ pub(super) enum ChangeRequest {
 pub(super) enum Work {
     /// What a client asks for, or has asked for.
     Change(Asker, ChangeRequest),
-    /// Only have a record logged.
-    Log(Box<ControlRecord>, oneshot::Sender<Result<(), Refused>>),
+    /// Only have a record logged; not where nobody waits for it any more, unless it is wanted anyway.
+    Log { record: Box<ControlRecord>, anyway: bool, reply: oneshot::Sender<Result<(), Refused>> },
 }
 
 /// The way to the task that changes things.
@@ -50,6 +55,8 @@ pub(super) enum Work {
 pub(super) struct Handle {
     requests: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedSender<ToControl>,
+    /// Records that wait to be logged.
+    to_log: Rc<Cell<usize>>,
 }
 
 impl Handle {
@@ -59,10 +66,26 @@ impl Handle {
     }
 
     /// Has a record logged that changes nothing, between two changes, and waits until it is committed.
+    /// Where that is given up the record is not logged any more, if that has not begun.
     pub async fn log(&self, record: Box<ControlRecord>) -> Result<(), Refused> {
+        self.queue(record, false).await
+    }
+
+    /// The same for what has to be logged, whether somebody waits for that or not.
+    pub async fn log_anyway(&self, record: Box<ControlRecord>) -> Result<(), Refused> {
+        self.queue(record, true).await
+    }
+
+    async fn queue(&self, record: Box<ControlRecord>, anyway: bool) -> Result<(), Refused> {
+        // Nothing is logged while a primary can't confirm: what waits for that is bounded.
+        if self.to_log.get() >= MAX_TO_LOG {
+            let why = "too many records wait to be logged";
+            return Err(Refused(ErrorCode::Overloaded, why.to_owned()));
+        }
         let (reply, logged) = oneshot::channel();
         let stopping = || Refused(ErrorCode::ShuttingDown, "the node is stopping".to_owned());
-        self.requests.send(Work::Log(record, reply)).map_err(|_| stopping())?;
+        self.requests.send(Work::Log { record, anyway, reply }).map_err(|_| stopping())?;
+        self.to_log.set(self.to_log.get() + 1);
         logged.await.map_err(|_| stopping())?
     }
 
@@ -89,6 +112,8 @@ pub(super) fn start(
 ) -> Handle {
     let (requests, mut waiting) = mpsc::unbounded_channel();
     let (event_sender, events) = mpsc::unbounded_channel();
+    let to_log = Rc::new(Cell::new(0_usize));
+    let waiting_to_log = Rc::clone(&to_log);
     let mut changing =
         Changing { control: Rc::clone(control), acting: None, requests: requests.clone(), events };
     let follows = control.replication.status().state.role == Role::Standby;
@@ -127,9 +152,12 @@ pub(super) fn start(
             let Some(work) = work else { return };
             let (asker, request) = match work {
                 Work::Change(asker, request) => (asker, request),
-                Work::Log(record, reply) => {
-                    // Who asked may be gone.
-                    let _ = reply.send(changing.append(record).await);
+                Work::Log { record, anyway, reply } => {
+                    waiting_to_log.set(waiting_to_log.get() - 1);
+                    if anyway || !reply.is_closed() {
+                        // Who asked may be gone.
+                        let _ = reply.send(changing.append(record).await);
+                    }
                     continue;
                 }
             };
@@ -178,7 +206,7 @@ pub(super) fn start(
             }
         }
     });
-    Handle { requests, events: event_sender }
+    Handle { requests, events: event_sender, to_log }
 }
 
 impl Changing {
