@@ -1,0 +1,117 @@
+package catraca
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"time"
+)
+
+// connection is one TCP connection past its handshake. A goroutine reads it, and another one writes, so that a server that waits
+// for its answers to be read never waits for us.
+type connection struct {
+	net.Conn
+	welcome *Welcome
+	input   *bufio.Reader
+	// Frames to write. It has room for all that may be unanswered, so that putting one in never waits.
+	output chan []byte
+	closed chan struct{}
+}
+
+// connect connects to an address and shakes hands, all in this time.
+func connect(address string, hello []byte, within, writeTimeout time.Duration) (*connection, error) {
+	deadline := time.Now().Add(within)
+	// TCP_NODELAY is Go's default.
+	socket, err := net.DialTimeout("tcp", address, within)
+	if err != nil {
+		return nil, &ConnectError{Detail: err.Error()}
+	}
+	c := &connection{Conn: socket, input: bufio.NewReaderSize(socket, 64<<10), closed: make(chan struct{})}
+	if err := c.shakeHands(hello, deadline); err != nil {
+		socket.Close()
+		if refused, ok := err.(*Refused); ok {
+			return nil, refused
+		}
+		return nil, &ConnectError{Detail: err.Error()}
+	}
+	c.output = make(chan []byte, min(c.welcome.InFlight, MaxInFlight)+1)
+	go c.write(writeTimeout)
+	return c, nil
+}
+
+func (c *connection) shakeHands(hello []byte, deadline time.Time) error {
+	if err := c.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if _, err := c.Write(frame(kindHello, 0, hello)); err != nil {
+		return err
+	}
+	correlation, answer, err := c.next()
+	if err != nil {
+		return err
+	}
+	switch answer := answer.(type) {
+	case *Welcome:
+		if correlation == 0 {
+			c.welcome = answer
+			return c.SetDeadline(time.Time{})
+		}
+	case *Refused:
+		if correlation == 0 {
+			return answer
+		}
+	}
+	return &ProtocolError{"no WELCOME came"}
+}
+
+// next waits for the next reply, and checks its length and kind before anything is made of it.
+func (c *connection) next() (uint64, interface{}, error) {
+	header, err := c.input.Peek(headerLen)
+	if err != nil {
+		return 0, nil, err
+	}
+	length, err := replyLen(header)
+	if err != nil {
+		return 0, nil, err
+	}
+	raw := make([]byte, length)
+	if _, err := io.ReadFull(c.input, raw); err != nil {
+		return 0, nil, err
+	}
+	return decodeReply(raw)
+}
+
+// write writes until the connection is closed.
+func (c *connection) write(timeout time.Duration) {
+	output := bufio.NewWriterSize(c.Conn, 64<<10)
+	for {
+		select {
+		case <-c.closed:
+			return
+		case raw := <-c.output:
+			_ = c.SetWriteDeadline(time.Now().Add(timeout))
+			_, err := output.Write(raw)
+			if err == nil && len(c.output) == 0 {
+				err = output.Flush()
+			}
+			if err != nil {
+				// The reader tells.
+				c.Conn.Close()
+				return
+			}
+		}
+	}
+}
+
+// leave closes it. Called once.
+func (c *connection) leave() {
+	close(c.closed)
+	c.Conn.Close()
+}
+
+func min(a, b uint32) uint32 {
+	if a < b {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,3 @@
+module catraca
+
+go 1.19

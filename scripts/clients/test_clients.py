@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Builds the clients of other languages than Rust, and holds all of them to the same rules: golden vectors, fake nodes, real
+nodes and the death of one. Python 3.9 and later; a language that is missing is a failure.
+
+    python3 scripts/clients/test_clients.py                  # all of them
+    python3 scripts/clients/test_clients.py Go               # one
+    python3 scripts/clients/test_clients.py Java.Following   # and of it one set: Vectors, Answers, Following, Silence, Live, Own
+
+The server is CATRACA_BIN, or else the debug build. Nothing is left behind but caches of builds in the folder of builds.
+"""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.dont_write_bytecode = True
+CLIENTS = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(CLIENTS / "tests"), str(CLIENTS / "python")]
+
+import drivers  # noqa: E402
+import following  # noqa: E402
+import live  # noqa: E402
+import rules  # noqa: E402
+import vectors  # noqa: E402
+
+
+def run(*command, folder, **environment):
+    """A step of a build or a test of its own, which must succeed."""
+    done = subprocess.run(command, cwd=folder, env={**os.environ, **environment}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=600)
+    if done.returncode != 0:
+        raise AssertionError(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
+
+
+class Go:
+    """Built once, into a folder that goes."""
+
+    def __init__(self, folder):
+        self.folder = CLIENTS / "go"
+        self.program = folder / "go-driver"
+        # The cache makes the second build a matter of a second. No network, and the toolchain that is installed.
+        cache = drivers.target_dir() / "go-cache"
+        self.environment = {"GOCACHE": str(cache), "GOFLAGS": "-trimpath", "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+        run("go", "vet", ".", folder=self.folder, **self.environment)
+        run("go", "test", "-c", "-o", self.program, ".", folder=self.folder, **self.environment)
+
+    def start(self):
+        return drivers.Driver([self.program])
+
+    def own_tests(self):
+        run(self.program, "-test.v", folder=self.folder)
+
+
+LANGUAGES = {"Go": Go}
+SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
+        "Live": live.Live}
+
+
+def tests_of(name, language):
+    """The test classes of a language, with one driver for all of them."""
+    running = []
+
+    def driver(_):
+        # One that was ended, because it said nothing, fails its own test only.
+        if not running or running[-1].process.poll() is not None:
+            running.append(language.start())
+        return running[-1]
+
+    def end(_):
+        while running:
+            running.pop().end()
+
+    def own(_):
+        language.own_tests()
+
+    common = {"driver": driver, "tearDownClass": classmethod(end)}
+    made = {of: type(f"{name}.{of}", (base,), common) for of, base in SETS.items()}
+    made["Own"] = type(f"{name}.Own", (unittest.TestCase,), {"test_the_tests_of_its_own": own})
+    return made
+
+
+def main(wanted):
+    """Builds what is wanted and tests it: 0 where all passed."""
+    unknown = [one for one in wanted if one.partition(".")[0] not in LANGUAGES or one.partition(".")[2] not in ("", "Own", *SETS)]
+    if unknown:
+        print(f"no such client or set: {' '.join(unknown)}\n{__doc__}", file=sys.stderr)
+        return 2
+    suite = unittest.TestSuite()
+    with tempfile.TemporaryDirectory(prefix="catraca-clients.") as folder:
+        for name, language in LANGUAGES.items():
+            sets = {one.partition(".")[2] for one in wanted if one.partition(".")[0] == name} or (set() if wanted else {""})
+            if not sets:
+                continue
+            built = language(pathlib.Path(folder))
+            for of, case in tests_of(name, built).items():
+                if of in sets or "" in sets:
+                    suite.addTests(unittest.defaultTestLoader.loadTestsFromTestCase(case))
+        return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
