@@ -54,7 +54,25 @@ class Go:
         run(self.program, "-test.v", folder=self.folder)
 
 
-LANGUAGES = {"Go": Go}
+class Java:
+    """Compiled with javac alone."""
+
+    def __init__(self, folder):
+        self.classes = folder / "java-classes"
+        sources = sorted((CLIENTS / "java").rglob("*.java"))
+        run("javac", "-Xlint:all", "-Werror", "--release", "17", "-encoding", "UTF-8", "-d", self.classes, *sources, folder=folder)
+
+    def _command(self, of):
+        return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx256m", "-ea", "-cp", self.classes, f"catraca.{of}"]
+
+    def start(self):
+        return drivers.Driver(self._command("Driver"))
+
+    def own_tests(self):
+        run(*self._command("OwnTest"), folder=self.classes)
+
+
+LANGUAGES = {"Go": Go, "Java": Java}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
         "Live": live.Live}
 
