@@ -174,6 +174,7 @@ fn no_administrative_path_and_no_look_up_is_without_an_entry() {
         (&of("list set")["target"], &of("list set")["record"]),
         (&"vip".into(), &"list_change".into())
     );
+    assert_eq!(of("list describe")["document"], document(1).to_string(), "whom it was asked about");
     let (first, back) = (of("policy activate"), of("policy rollback"));
     assert!(first["before"].is_null() && first["after"] == back["after"], "{first:#} {back:#}");
     // A look at figures alone is no act.

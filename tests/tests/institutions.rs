@@ -134,6 +134,10 @@ fn clients_are_read_anew_without_a_restart() {
     // What is wrong changes nothing.
     fs::write(&file, "[[clients]]\nname = 'till'\n").expect("written");
     reload("the clients stay as they were");
+    // Without clients whoever connects could do everything.
+    fs::write(&file, "").expect("written");
+    reload("the clients stay as they were: there are none");
+    assert!(Client::connect(node.client_options()).is_err());
     till.decide(&payment("c", 1)).expect("decided");
     configure(
         conf.path(),

@@ -3,7 +3,8 @@
 
 use super::{SECTION_AUDIT, section};
 use crate::frame::{
-    ErrorCode, FrameKind, MAX_SUBJECT_LEN, Principal, PrincipalFields, layout, wire_codes,
+    ErrorCode, FrameKind, MAX_SUBJECT_LEN, MAX_SUBMITTER_NAME_LEN, Principal, PrincipalFields,
+    SubmitterName, layout, wire_codes,
 };
 use crate::record::{RECORD_VERSION, RecordHead, RecordKind};
 use crate::short_text::ShortText;
@@ -32,7 +33,7 @@ pub type AuditTarget = ShortText<MAX_TARGET_LEN>;
 
 layout! {
     /// Who asked for something, and what came of it.
-    AuditSection as AuditSectionFields, 304; {
+    AuditSection as AuditSectionFields, 336; {
         /// [`SECTION_AUDIT`].
         kind: u16,
         /// Length of the section, bytes.
@@ -55,6 +56,10 @@ layout! {
         asked_at_ns: u64,
         /// Who asked.
         principal: Principal,
+        /// Name of the client that asked on behalf of that one; zeros where it asked for itself.
+        via: [u8; MAX_SUBMITTER_NAME_LEN],
+        /// Address of that client's connection; likewise.
+        via_remote: [u8; 16],
         /// What it is about; zeros where the head says it.
         target: [u8; MAX_TARGET_LEN],
         /// What names the state before: zeros where nothing changes.
@@ -86,6 +91,10 @@ pub struct Audited {
     pub asked_at_ns: u64,
     /// Who asked.
     pub principal: PrincipalFields,
+    /// Name of the client that asked on behalf of that one; zeros where it asked for itself.
+    pub via: [u8; MAX_SUBMITTER_NAME_LEN],
+    /// Address of that client's connection; likewise.
+    pub via_remote: [u8; 16],
     /// What it is about.
     pub target: AuditTarget,
     /// What names the state before.
@@ -109,6 +118,8 @@ impl Audited {
             count: self.count,
             asked_at_ns: self.asked_at_ns,
             principal: Principal::from(&self.principal),
+            via: self.via,
+            via_remote: self.via_remote,
             target: self.target.to_wire(),
             before: self.before,
             after: self.after,
@@ -124,6 +135,7 @@ impl Audited {
         let reserved = (fields.reserved_a, fields.reserved_b.to_native(), fields.reserved_c);
         (reserved == (0, 0, [0; 6])).then_some(())?;
         fields.principal.check().ok()?;
+        SubmitterName::from_wire(&fields.via)?;
         let outcome = AuditOutcome::from_wire(fields.outcome)?;
         let code = match fields.code.to_native() {
             0 => None,
@@ -141,6 +153,8 @@ impl Audited {
             count: Some(fields.count.to_native()).filter(|&count| count > 0)?,
             asked_at_ns: fields.asked_at_ns.to_native(),
             principal: fields.principal,
+            via: fields.via,
+            via_remote: fields.via_remote,
             target: AuditTarget::from_wire(&fields.target)?,
             before: fields.before,
             after: fields.after,
@@ -161,7 +175,7 @@ const _: () = assert!(MAX_SUBJECT_LEN == 64, "the layout of LOG.md");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{SubmitterFields, SubmitterName};
+    use crate::frame::SubmitterFields;
 
     fn audited() -> Audited {
         let name = SubmitterName::parse("loja-do-mar").expect("a name");
@@ -177,6 +191,8 @@ mod tests {
             count: 1,
             asked_at_ns: 1_801_450_800_000_000_000,
             principal,
+            via: *b"gateway\0\0\0\0\0\0\0\0\0",
+            via_remote: [5; 16],
             target: AuditTarget::parse("vip").expect("short"),
             before: [3; 32],
             after: [4; 32],

@@ -149,7 +149,7 @@ impl<B: BlockMemory> Shard<B> {
 
     /// Looks at deadlines and time-outs; once a tick.
     pub fn tick(&mut self, now: Now) {
-        let refused = self.refused.take(now.mono_ns);
+        let refused = self.refused.take(now.mono_ns, now.wall_ns);
         self.control_out.extend(refused.into_iter().map(ToControl::Refused));
         let (sessions, mesh_out) = (&mut self.sessions, &mut self.mesh_out);
         let siblings_unanswered = &mut self.siblings_unanswered;

@@ -46,6 +46,10 @@ pub struct ConnectionId {
 pub struct Actor {
     /// Institution, client, and what else is known of them.
     pub principal: PrincipalFields,
+    /// Name of the client that asks on behalf of that one; zeros where it asks for itself.
+    pub via: [u8; 16],
+    /// Address of that client's connection; likewise.
+    pub via_remote: [u8; 16],
     /// Whether it reaches the decisions of every institution, or those of its own only.
     pub all_institutions: bool,
 }

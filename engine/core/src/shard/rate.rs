@@ -7,8 +7,6 @@ use std::num::NonZeroU32;
 
 /// Parts of a token.
 const TOKEN: u64 = 1_000_000_000;
-/// Longest time that fills a bucket at once: what is added stays far below 2^64.
-const MAX_GAP_NS: u64 = 1_000_000_000;
 
 /// What a client may send to one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,10 +32,12 @@ impl Bucket {
 
     #[inline]
     fn take(&mut self, now_ns: u64) -> Result<(), u32> {
-        let gap_ns = now_ns.saturating_sub(self.filled_at_ns).min(MAX_GAP_NS);
+        let gap_ns = now_ns.saturating_sub(self.filled_at_ns);
         let per_second = u64::from(self.rate.per_second.get());
         let most = u64::from(self.rate.burst.get()) * TOKEN;
-        self.parts = most.min(self.parts + gap_ns * per_second);
+        // Whatever is longer than what fills it fills it: so nothing overflows.
+        let is_full = gap_ns >= (most - self.parts).div_ceil(per_second);
+        self.parts = if is_full { most } else { self.parts + gap_ns * per_second };
         self.filled_at_ns = self.filled_at_ns.max(now_ns);
         match self.parts.checked_sub(TOKEN) {
             Some(left) => {
@@ -117,6 +117,22 @@ mod tests {
         assert_eq!(taken(&mut rates, 4 * MS), 1, "halves add up");
         assert_eq!(taken(&mut rates, 3_600_000 * MS), 5, "never more than the burst");
         assert_eq!(taken(&mut rates, 0), 0, "a clock that goes back gives nothing");
+    }
+
+    #[test]
+    fn a_pause_fills_a_bucket_of_more_than_a_second() {
+        let mut rates = of(rate(1, 20));
+        let taken = |rates: &mut Rates, now_ns| {
+            (0..100).take_while(|_| rates.take(Some(0), now_ns).is_ok()).count()
+        };
+        assert_eq!(taken(&mut rates, 0), 20);
+        assert_eq!(taken(&mut rates, 10_000 * MS), 10);
+        assert_eq!(taken(&mut rates, 100_000 * MS), 20);
+        assert_eq!(taken(&mut rates, u64::MAX), 20, "nothing overflows");
+        let mut largest = of(rate(100_000_000, 100_000_000));
+        assert!(
+            largest.take(Some(0), u64::MAX / 2).is_ok() && largest.take(Some(0), u64::MAX).is_ok()
+        );
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Refusals {
     pub code: ErrorCode,
     /// How often, at least once.
     pub count: u32,
+    /// When it was told, within a second of the first; nanoseconds since 1970 UTC.
+    pub told_at_ns: u64,
 }
 
 /// What was refused since it was told last.
@@ -38,8 +40,14 @@ impl Refused {
             known.count = known.count.saturating_add(1);
             return;
         }
+        let (principal, act) = (*principal, Some(act));
+        self.push(Refusals { principal, act, code, count: 1, told_at_ns: 0 });
+    }
+
+    /// Some of another kind than all others.
+    fn push(&mut self, refusals: Refusals) {
         if self.kinds.len() < MAX_KINDS {
-            self.kinds.push(Refusals { principal: *principal, act: Some(act), code, count: 1 });
+            self.kinds.push(refusals);
             return;
         }
         // Too many different ones: whoever they are, how many is known.
@@ -47,27 +55,30 @@ impl Refused {
         if last.act.is_some() {
             *last = Refusals { principal: PrincipalFields::default(), act: None, ..*last };
         }
-        last.count = last.count.saturating_add(1);
+        last.count = last.count.saturating_add(refusals.count);
     }
 
     /// So many more at once, which were counted elsewhere.
     pub fn add_all(&mut self, refusals: &Refusals) {
-        let Refusals { principal, act, code, count } = *refusals;
+        let Refusals { principal, act, code, count, .. } = *refusals;
         let alike =
             |kind: &&mut Refusals| (kind.principal, kind.act, kind.code) == (principal, act, code);
         match self.kinds.iter_mut().find(alike) {
             Some(known) => known.count = known.count.saturating_add(count),
-            // As many as all cores tell of at once.
-            None => self.kinds.push(*refusals),
+            None => self.push(*refusals),
         }
     }
 
     /// Takes them, if it is time.
-    pub fn take(&mut self, now_ns: u64) -> Vec<Refusals> {
+    pub fn take(&mut self, now_ns: u64, wall_ns: u64) -> Vec<Refusals> {
         if self.kinds.is_empty() || now_ns.saturating_sub(self.told_at_ns) < TELL_EVERY_NS {
             return Vec::new();
         }
         self.told_at_ns = now_ns;
+        // What another one has told keeps its time.
+        for kind in self.kinds.iter_mut().filter(|kind| kind.told_at_ns == 0) {
+            kind.told_at_ns = wall_ns;
+        }
         std::mem::take(&mut self.kinds)
     }
 }
@@ -85,17 +96,17 @@ mod tests {
     #[test]
     fn what_is_alike_is_counted_and_told_once_a_second() {
         let mut refused = Refused::default();
-        assert!(refused.take(SECOND).is_empty());
+        assert!(refused.take(SECOND, 7).is_empty());
         for _ in 0..1_000 {
             refused.add(&principal(1), FrameKind::Lookup, ErrorCode::Forbidden);
         }
         refused.add(&principal(1), FrameKind::Policy, ErrorCode::Forbidden);
         refused.add(&principal(2), FrameKind::Lookup, ErrorCode::Forbidden);
-        let counts: Vec<_> = refused.take(SECOND).iter().map(|kind| kind.count).collect();
+        let counts: Vec<_> = refused.take(SECOND, 7).iter().map(|kind| kind.count).collect();
         assert_eq!(counts, [1_000, 1, 1]);
         refused.add(&principal(1), FrameKind::Lookup, ErrorCode::Forbidden);
-        assert!(refused.take(2 * SECOND - 1).is_empty());
-        assert_eq!(refused.take(2 * SECOND).len(), 1);
+        assert!(refused.take(2 * SECOND - 1, 7).is_empty());
+        assert_eq!(refused.take(2 * SECOND, 7).len(), 1);
     }
 
     #[test]
@@ -104,7 +115,7 @@ mod tests {
         for number in 0..=255 {
             refused.add(&principal(number), FrameKind::Hello, ErrorCode::Unauthenticated);
         }
-        let kinds = refused.take(SECOND);
+        let kinds = refused.take(SECOND, 7);
         assert_eq!(kinds.len(), MAX_KINDS);
         assert_eq!(kinds.iter().map(|kind| kind.count).sum::<u32>(), 256);
         let Refusals { principal, act, .. } = kinds[MAX_KINDS - 1];

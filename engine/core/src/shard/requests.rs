@@ -41,7 +41,11 @@ impl<B: BlockMemory> Shard<B> {
         let permissions = session.identity.permissions;
         // On behalf of somebody, no more is reached than that one's own.
         let all_institutions = permissions.all_institutions && !session.is_on_behalf;
-        let actor = Actor { principal: session.principal, all_institutions };
+        let (via, via_remote) = match session.is_on_behalf {
+            true => (session.identity.submitter.name, session.peer.remote),
+            false => ([0; 16], [0; 16]),
+        };
+        let actor = Actor { principal: session.principal, via, via_remote, all_institutions };
         let (allowed, request) = match *request {
             Request::Hello(hello) => return self.greet(id, hello),
             Request::OnBehalf(frame) => return self.speak_for(id, frame),
@@ -82,10 +86,10 @@ impl<B: BlockMemory> Shard<B> {
         let credential = (!credential.is_empty()).then(|| credential_hash(credential));
         let subject = text_of(&hello.client_name).trim();
         let subject = ShortText::parse(subject).unwrap_or(ShortText::EMPTY);
-        let shown = self.sessions.get(id).map_or([0; 32], |session| session.certificate);
+        let shown = self.sessions.get(id).map_or([0; 32], |session| session.peer.certificate);
         let Some(identity) = self.settings.access.identify_hash(credential, &shown) else {
             if let Some(session) = self.sessions.get_mut(id) {
-                session.principal.subject = subject.to_wire();
+                // Nothing of what a stranger says: each word would be an entry of its own.
                 self.refused.add(&session.principal, FrameKind::Hello, ErrorCode::Unauthenticated);
             }
             return self.break_off(
@@ -154,7 +158,7 @@ impl<B: BlockMemory> Shard<B> {
         self.rates.set(access.rates(&earlier), now.mono_ns);
         for id in self.sessions.open_ids() {
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            match access.identify_hash(session.credential, &session.certificate) {
+            match access.identify_hash(session.credential, &session.peer.certificate) {
                 Some(identity) if identity.permissions.behalf || !session.is_on_behalf => {
                     session.identity = identity;
                     if !session.is_on_behalf {
@@ -192,7 +196,7 @@ impl<B: BlockMemory> Shard<B> {
             )
         {
             NOT_PRIMARY
-        } else if self.control_open >= limits::MAX_CONTROL_REQUESTS {
+        } else if self.control_open >= limits::most_control_requests(&request) {
             Refusal::retry(
                 ErrorCode::Overloaded,
                 limits::OVERLOADED_RETRY_MS,

@@ -28,8 +28,8 @@ pub(super) struct Session {
     pub identity: Identity,
     /// Of the credential that it came with, where it came with one.
     pub credential: Option<CredentialHash>,
-    /// SHA-256 of the certificate that it has shown; zeros without one.
-    pub certificate: [u8; 32],
+    /// Its other end.
+    pub peer: Peer,
     /// For whom what comes is asked: itself, until ON_BEHALF says otherwise.
     pub principal: PrincipalFields,
     /// Whether ON_BEHALF has said so.
@@ -59,7 +59,7 @@ impl Session {
             state: State::Free,
             identity: Identity::default(),
             credential: None,
-            certificate: [0; 32],
+            peer: Peer::default(),
             principal: PrincipalFields::default(),
             is_on_behalf: false,
             in_flight: 0,
@@ -147,7 +147,7 @@ impl Sessions {
         session.state = State::Greeting;
         session.principal.remote = peer.remote;
         session.principal.certificate = peer.certificate;
-        session.certificate = peer.certificate;
+        session.peer = *peer;
         session.patience_ends_ns = now_ns + HANDSHAKE_TIMEOUT.as_nanos() as u64;
         Some(ConnectionId { slot, generation: session.generation })
     }

@@ -87,7 +87,7 @@ impl Door {
         let request = Request::lookup(caller, frame);
         match self.link.ask(request, Instant::now() + self.timeout).await {
             Outcome::Stored(stored) => Ok(answer(&StoredView::new(&stored))),
-            // A look-up records nothing, so nothing is in doubt.
+            // A look-up records who asked, and nothing that could be in doubt.
             Outcome::NoAnswer { detail, .. } => Err(Problem::new(NO_PRIMARY, detail)),
             Outcome::Refused { error, .. } => Err(Problem::of_node(&error, false)),
             other => Err(of_outcome(other)),

@@ -10,7 +10,7 @@ use super::answer::Asker;
 use super::changes;
 use super::list_request::Refused;
 use crate::wall_clock::wall_ns;
-use catraca_core::shard::messages::{ControlRecord, ControlRequest, Refusals};
+use catraca_core::shard::messages::{Admission, ControlRecord, ControlRequest, Refusals};
 use catraca_core::shard::refusals;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::extension::{AuditOutcome, AuditTarget, Audited};
@@ -94,6 +94,8 @@ impl Asker {
             count: u32::try_from(count).unwrap_or(u32::MAX).max(1),
             asked_at_ns: self.asked_at_ns,
             principal: self.actor.principal,
+            via: self.actor.via,
+            via_remote: self.actor.via_remote,
             target: AuditTarget::EMPTY,
             before: [0; 32],
             after: [0; 32],
@@ -119,16 +121,18 @@ pub(super) fn record(
 }
 
 /// Records something for whom it is too late to be refused: it is done, or is to be done all the same.
-pub(super) async fn record_anyway(changes: &changes::Handle, audited: &Audited) {
+/// Gives whether that came to an end.
+pub(super) async fn record_anyway(changes: &changes::Handle, audited: &Audited) -> bool {
     let logged =
         tokio::time::timeout(PATIENCE, changes.log_anyway(record(audited, [0; 32], [0; 14])));
     let why = match logged.await {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) => return true,
         Ok(Err(Refused(code, why))) => format!("{code}: {why}"),
         Err(_) => "it is not known to be safe".to_owned(),
     };
     let act = audited.act.map_or("reload", FrameKind::name);
     tracing::error!(why, act, op = audited.op, "something was done that the audit trail lacks");
+    false
 }
 
 /// Takes note of a refusal.
@@ -139,16 +143,18 @@ pub(super) fn refused(control: &Control, asker: &Asker, code: ErrorCode) {
 }
 
 /// What one of several refusals that are alike says.
-pub(super) fn of_refusals(refusals: &Refusals, at_ns: u64) -> Audited {
-    let Refusals { principal, act, code, count } = *refusals;
+pub(super) fn of_refusals(refusals: &Refusals) -> Audited {
+    let Refusals { principal, act, code, count, told_at_ns } = *refusals;
     Audited {
         act,
         op: 0,
         outcome: AuditOutcome::Refused,
         code: Some(code),
         count,
-        asked_at_ns: at_ns,
+        asked_at_ns: told_at_ns,
         principal,
+        via: [0; 16],
+        via_remote: [0; 16],
         target: AuditTarget::EMPTY,
         before: [0; 32],
         after: [0; 32],
@@ -167,6 +173,8 @@ pub(super) fn of_machine(what: &str, states: States) -> Audited {
         count: 1,
         asked_at_ns: wall_ns(),
         principal,
+        via: [0; 16],
+        via_remote: [0; 16],
         target: target(what),
         before: states.before,
         after: states.after,
@@ -180,16 +188,18 @@ pub(super) async fn tell_refusals(control: Rc<Control>, changes: changes::Handle
     loop {
         tokio::time::sleep(TELL_EVERY).await;
         let now_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let alike = control.refused.borrow_mut().take(now_ns);
+        let alike = control.refused.borrow_mut().take(now_ns, wall_ns());
+        // What is left of a disk that is nearly full is for what was accepted.
+        let mut records = control.decides() && control.admission.get() != Admission::DiskFull;
         for refusals in alike {
-            let audited = of_refusals(&refusals, wall_ns());
-            if control.decides() {
-                record_anyway(&changes, &audited).await;
-            } else {
-                let Refusals { act, code, count, .. } = refusals;
-                let act = act.map_or("several", FrameKind::name);
-                tracing::warn!(act, %code, count, "refused by a standby, which records nothing");
+            if records {
+                // While nothing can be recorded the others are not waited for, one after the other.
+                records = record_anyway(&changes, &of_refusals(&refusals)).await;
+                continue;
             }
+            let Refusals { act, code, count, .. } = refusals;
+            let act = act.map_or("several", FrameKind::name);
+            tracing::warn!(act, %code, count, "refused, and not recorded: a standby records nothing, nor does a full disk");
         }
     }
 }

@@ -16,10 +16,13 @@ use crate::in_use::InUse;
 use catraca_core::limits;
 use catraca_core::policy::share::ShareKey;
 use catraca_core::shard::messages::{ControlRecord, ToControl, ToShard};
+use catraca_wire::DocumentKey;
+use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::extension::{AuditOutcome, AuditTarget, Audited};
 use catraca_wire::frame::{
-    BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role, ValidatorFrame,
+    BlacklistFrame, ErrorCode, ListFrame, PolicyFrame, Role, ValidatorFrame, text_of,
 };
+use catraca_wire::list::ListOp;
 use std::cell::Cell;
 use std::rc::Rc;
 use tokio::sync::{mpsc, oneshot};
@@ -100,6 +103,8 @@ pub(super) struct Changing {
     pub control: Rc<Control>,
     /// For whom something is being done, and whether a record says so.
     acting: Option<(Audited, bool)>,
+    /// The person whom it is about, where its record would not say so; else zeros.
+    document: [u8; DOCUMENT_LEN],
     requests: mpsc::UnboundedSender<Work>,
     events: mpsc::UnboundedReceiver<ToControl>,
 }
@@ -114,8 +119,13 @@ pub(super) fn start(
     let (event_sender, events) = mpsc::unbounded_channel();
     let to_log = Rc::new(Cell::new(0_usize));
     let waiting_to_log = Rc::clone(&to_log);
-    let mut changing =
-        Changing { control: Rc::clone(control), acting: None, requests: requests.clone(), events };
+    let mut changing = Changing {
+        control: Rc::clone(control),
+        acting: None,
+        document: [0; DOCUMENT_LEN],
+        requests: requests.clone(),
+        events,
+    };
     let follows = control.replication.status().state.role == Role::Standby;
     tokio::task::spawn_local(async move {
         let mut in_use = in_use;
@@ -161,7 +171,7 @@ pub(super) fn start(
                     continue;
                 }
             };
-            changing.acting = None;
+            (changing.acting, changing.document) = (None, [0; DOCUMENT_LEN]);
             if asker.act.is_audited() {
                 changing.begin(asker.audited(AuditOutcome::Done, 1));
             }
@@ -170,12 +180,16 @@ pub(super) fn start(
                     lists.request(&mut changing, asker, &frame).await.map(Some)
                 }
                 ChangeRequest::List(frame) => {
+                    // Who is in a list is said of a person, and so told of each by itself.
+                    let is_look = |frame: &ListFrame| frame.op == ListOp::Describe.to_wire();
+                    let most = if is_look(&frame) { 1 } else { MOST_TOGETHER };
+                    changing.document = document(&frame);
                     let mut together = vec![(asker, frame)];
-                    while together.len() < MOST_TOGETHER && next.is_none() {
+                    while together.len() < most && next.is_none() {
                         match waiting.try_recv() {
                             // A record is of one who asked.
                             Ok(Work::Change(other, ChangeRequest::List(frame)))
-                                if other.actor == asker.actor =>
+                                if other.actor == asker.actor && !is_look(&frame) =>
                             {
                                 together.push((other, frame));
                             }
@@ -209,6 +223,11 @@ pub(super) fn start(
     Handle { requests, events: event_sender, to_log }
 }
 
+/// The document that a request about a list asks for, where its key is one.
+fn document(frame: &ListFrame) -> [u8; DOCUMENT_LEN] {
+    DocumentKey::parse(text_of(&frame.key)).map_or([0; DOCUMENT_LEN], DocumentKey::to_wire)
+}
+
 impl Changing {
     /// The way back to here, for what is done beside the changes.
     pub fn requests(&self) -> mpsc::UnboundedSender<Work> {
@@ -236,7 +255,7 @@ impl Changing {
                     outcome => outcome,
                 };
                 let audited = Audited { outcome, ..audited };
-                self.append(audit::record(&audited, [0; 32], [0; 14])).await
+                self.append(audit::record(&audited, [0; 32], self.document)).await
             }
             _ => Ok(()),
         }

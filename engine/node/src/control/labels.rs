@@ -78,7 +78,8 @@ async fn take(
             return Err(failed("the decision has as many labels as it may have"));
         }
         let transaction = &decision.head.transaction;
-        let head = label.to_record(&transaction.id, &transaction.payer, wall_ns());
+        let mut head = label.to_record(&transaction.id, &transaction.payer, wall_ns());
+        head.submitter.institution = decision.head.submitter.institution;
         let mut extension = label.to_section().to_vec();
         extension.extend_from_slice(&asker.audited(AuditOutcome::Done, 1).to_section());
         changes.log(Box::new(ControlRecord { head, extension })).await?;
@@ -166,6 +167,14 @@ impl Wanted {
             return Err(Refused(
                 ErrorCode::Failed,
                 "payer: several payers have a decision with that id; name the one".to_owned(),
+            ));
+        }
+        let institution = newest.head.submitter.institution;
+        if found.records.iter().any(|other| other.head.submitter.institution != institution) {
+            return Err(Refused(
+                ErrorCode::Failed,
+                "several institutions have a decision with that id; ask as a client of the one"
+                    .to_owned(),
             ));
         }
         if self.known_at_ns.saturating_add(DATE_SLACK_NS) < newest.head.decided_at_ns.to_native() {

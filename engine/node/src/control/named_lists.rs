@@ -101,7 +101,9 @@ impl Named {
     async fn finish(&mut self, changing: &mut Changing, policies: &Policies, together: Together) {
         let Together { lists, change, told } = together;
         let asked = told.iter().filter(|told| told.asker.act.is_audited());
-        let (count, first) = (asked.clone().count(), asked.clone().next());
+        // Of what changed something, where anything did: the record is of that.
+        let first = asked.clone().find(|told| told.changed).or_else(|| asked.clone().next());
+        let count = asked.count();
         if let Some(Told { asker, request, .. }) = first {
             let outcome = match (&change, request.op) {
                 (Some(_), _) => AuditOutcome::Done,

@@ -190,6 +190,7 @@ impl Policies {
             }
             PolicyRequest::EndCandidate => {
                 let changed = self.tried.is_some();
+                changing.end().await?;
                 self.tried = candidate::set(changing, None).await;
                 self.broadcast_what_is_read(changing).await;
                 return candidate::compare(changing, asker, None, changed).await.map(Some);
@@ -291,6 +292,7 @@ impl Policies {
             Purpose::Try { until_ns } => {
                 let policy = Policy::new(u32::MAX, file.zone, file.rules).into();
                 let wanted = Wanted { id: file.id, policy, named: looked_up, until_ns };
+                changing.end().await?;
                 self.tried = candidate::set(changing, Some(wanted)).await;
                 self.broadcast_what_is_read(changing).await;
                 candidate::compare(changing, asker, self.tried.as_ref(), true).await

@@ -21,25 +21,35 @@ pub(super) async fn clients(
     read: ReadClients,
 ) {
     // As they are at the start; a file that was right then may be gone since.
-    let mut before = read().map_or([0; 32], |access| access.digest());
+    let found = read();
+    let mut had_clients = found.as_ref().map_or(true, |access| !access.is_empty());
+    let mut before = found.map_or([0; 32], |access| access.digest());
     loop {
         signals.reload_asked().await;
         if let Some(tls) = &control.tls {
             catraca_tls::read_anew(tls).await;
         }
         match read() {
+            // Whoever connects could do everything from now on, wherever this node listens.
+            Ok(access) if access.is_empty() && had_clients => {
+                tracing::error!(
+                    "the clients stay as they were: there are none in the configuration now, which wants a restart"
+                );
+            }
             Ok(access) => {
+                had_clients = !access.is_empty();
                 let (known, after) = (access.len(), access.digest());
-                if control.decides() {
-                    // A credential that is taken back has to go, whatever becomes of the record.
-                    let states = States { before, after };
-                    audit::record_anyway(&changes, &audit::of_machine("clients", states)).await;
-                }
-                before = after;
                 let access = Arc::new(access);
                 for shard in 0..control.shards() {
                     control.tell(shard, ToShard::SetAccess(Arc::clone(&access))).await;
                 }
+                // A credential that is taken back has to go at once, whatever becomes of the record.
+                if control.decides() {
+                    let states = States { before, after };
+                    let audited = audit::of_machine("clients", states);
+                    let _ = audit::record_anyway(&changes, &audited).await;
+                }
+                before = after;
                 tracing::info!(known, "the clients of the configuration were read anew");
             }
             // Nobody gains or loses anything by a file that is wrong.

@@ -104,9 +104,8 @@ impl Found {
         for (head, extension) in block.records() {
             let kind = RecordKind::from_wire(head.kind);
             let wanted = match kind {
-                Some(RecordKind::Decision) => query.is_for(head),
-                // It names no institution: what it is said of does.
-                Some(RecordKind::Label) => query.is_about(head),
+                // A label has the institution of what it is said of.
+                Some(RecordKind::Decision | RecordKind::Label) => query.is_for(head),
                 _ => false,
             };
             if !wanted {
@@ -201,16 +200,12 @@ pub struct Query {
 }
 
 impl Query {
-    /// Whether it asks for this decision.
-    pub fn is_for(&self, decision: &RecordHead) -> bool {
-        let institution = decision.submitter.institution.to_native();
-        self.is_about(decision) && self.institution.is_none_or(|wanted| wanted == institution)
-    }
-
-    /// Whether a record, a label or a decision, has the id and the payer that it asks for.
-    pub fn is_about(&self, head: &RecordHead) -> bool {
+    /// Whether it asks for this decision, or this label of one.
+    pub fn is_for(&self, head: &RecordHead) -> bool {
+        let institution = head.submitter.institution.to_native();
         head.transaction.id == self.id
             && self.payer.is_none_or(|payer| head.transaction.payer == payer)
+            && self.institution.is_none_or(|wanted| wanted == institution)
     }
 }
 

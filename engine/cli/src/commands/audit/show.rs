@@ -89,7 +89,8 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 fn row(entry: &Entry) -> [String; 6] {
-    let who = [&entry.client, &entry.subject].into_iter().flatten().cloned();
+    let via = entry.via.as_ref().map(|via| format!("via {via}"));
+    let who = [&entry.client, &entry.subject, &via].into_iter().flatten().cloned();
     let about = [&entry.target, &entry.transaction_id, &entry.document].into_iter().flatten();
     let outcome = match (entry.code, entry.count) {
         (Some(code), 1) => code.to_owned(),

@@ -79,6 +79,9 @@ pub struct Entry {
     /// The person or program behind the client, as that says.
     pub subject: Option<String>,
     pub remote: Option<String>,
+    /// The client that asked on behalf of that one, and where it asked from.
+    pub via: Option<String>,
+    pub via_remote: Option<String>,
     /// SHA-256 of the certificate that was shown.
     pub certificate: Option<String>,
     pub request_id: Option<String>,
@@ -111,6 +114,8 @@ impl Entry {
             client: text(principal.submitter.name().as_str()),
             subject: text(principal.subject().as_str()),
             remote: ip(&principal.remote),
+            via: text(text_of(&audited.via)),
+            via_remote: ip(&audited.via_remote),
             certificate: hexed(&principal.certificate),
             request_id: hexed(&principal.request_id),
             record: RecordKind::from_wire(head.kind).map_or("unknown", RecordKind::name),
