@@ -263,7 +263,7 @@ func ofAnswer(answer interface{}) []interface{} {
 		return []interface{}{"kind", "VERDICT", "verdict", uint8(a.Verdict),
 			"flags", bit(a.Duplicate, 1) | bit(a.Degraded, 2) | bit(a.ShadowDisagrees, 4), "score", a.Score,
 			"policy_version", a.PolicyVersion, "blacklist_version", a.BlacklistVersion, "matched_rules", a.MatchedRules,
-			"shard", a.Shard, "epoch", a.Epoch, "lsn", a.LSN, "receipt", a.Receipt}
+			"shard", a.Shard, "epoch", a.Epoch, "lsn", a.LSN, "receipt", a.Receipt, "reason", a.Reason}
 	case *StoredDecision:
 		if a == nil {
 			return nil
@@ -273,7 +273,7 @@ func ofAnswer(answer interface{}) []interface{} {
 			"record_flags", a.Flags, "score", a.Score, "reason", a.Reason, "payer_source", a.PayerSource,
 			"payee_source", a.PayeeSource, "policy_version", a.PolicyVersion, "lsn", a.LSN, "decided_at_ns", a.DecidedAtNs,
 			"snapshot_id", a.SnapshotID, "overlay_sequence", a.OverlaySequence, "matched_rules", a.MatchedRules,
-			"list_day", a.ListDay, "list_sequence", a.ListSequence}
+			"list_day", a.ListDay, "list_sequence", a.ListSequence, "institution", a.Institution, "submitter", a.Submitter}
 		return append(said, ofTransaction(a.Transaction)...)
 	case pong:
 		return []interface{}{"kind", "PONG", "server_time_ns", uint64(a)}

@@ -48,6 +48,8 @@ type Decision struct {
 	Epoch        uint32
 	LSN          uint64
 	Receipt      uint64
+	// Reason is the first thing that settled the verdict.
+	Reason Reason
 }
 
 // Durability is where an answered decision is safe.
@@ -106,6 +108,9 @@ type StoredDecision struct {
 	SnapshotID      uint64
 	OverlaySequence uint64
 	MatchedRules    uint64
+	// Institution is whose transaction it is, and Submitter the client that sent it.
+	Institution uint16
+	Submitter   string
 	// ListDay is in days since 1970-01-01; 0 unknown.
 	ListDay      uint16
 	ListSequence uint64
@@ -193,6 +198,7 @@ func decodeDecision(b []byte) (*Decision, error) {
 		BlacklistVersion: binary.LittleEndian.Uint64(b[8:]), MatchedRules: binary.LittleEndian.Uint64(b[16:]),
 		Shard: binary.LittleEndian.Uint16(b[24:]), Epoch: binary.LittleEndian.Uint32(b[26:]),
 		LSN: binary.LittleEndian.Uint64(b[30:]), Receipt: binary.LittleEndian.Uint64(b[38:]),
+		Reason: Reason(b[46]),
 	}
 	if d.Verdict < Approve || d.Verdict > Deny || d.Score > 1000 {
 		return nil, &ProtocolError{"a VERDICT with a value that it can't have"}
@@ -209,7 +215,8 @@ func decodeStored(b []byte) (*StoredDecision, error) {
 		LSN: binary.LittleEndian.Uint64(r[16:]), DecidedAtNs: binary.LittleEndian.Uint64(r[24:]),
 		SnapshotID: binary.LittleEndian.Uint64(r[32:]), OverlaySequence: binary.LittleEndian.Uint64(r[40:]),
 		MatchedRules: binary.LittleEndian.Uint64(r[48:]), ListDay: binary.LittleEndian.Uint16(r[56:]),
-		ListSequence: binary.LittleEndian.Uint64(r[58:]), Transaction: decodeTransaction(r[84:]),
+		ListSequence: binary.LittleEndian.Uint64(r[58:]), Institution: binary.LittleEndian.Uint16(r[66:]),
+		Submitter: text(r[68:84]), Transaction: decodeTransaction(r[84:]),
 		Shard: binary.LittleEndian.Uint16(b[4:]), Epoch: binary.LittleEndian.Uint32(b),
 		Segment: binary.LittleEndian.Uint32(b[8:]), BlockOffset: binary.LittleEndian.Uint32(b[12:]),
 		Chain: *(*[32]byte)(b[16:48]), Extension: append([]byte{}, extension...),

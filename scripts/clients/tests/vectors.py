@@ -14,7 +14,7 @@ REQUESTS = ("HELLO", "SUBMIT", "LOOKUP", "PING", "CLUSTER")
 REPLIES = ("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR", "CLUSTER_STATE")
 # Requests that only change what a client may be asked for: a client need not be able to say them.
 OTHERS = {"lookup_labels", "cluster_promote_forced", "cluster_go_solo"}
-REASONS = {0: "clear", 1: "payer_listed"}
+REASONS = {0: "clear", 1: "payer_listed", 6: "score"}
 
 
 def vectors(kinds):

@@ -12,6 +12,8 @@ package catraca;
  * @param epoch the epoch of the record, unsigned
  * @param lsn the record's number in the stream
  * @param receipt proves later that the record was not altered
+ * @param reason the first thing that settled the verdict; one that this client does not know is its number
  */
 public record Decision(Verdict verdict, boolean duplicate, boolean degraded, boolean shadowDisagrees, int score,
-        int policyVersion, long blacklistVersion, long matchedRules, int shard, int epoch, long lsn, long receipt) {}
+        int policyVersion, long blacklistVersion, long matchedRules, int shard, int epoch, long lsn, long receipt,
+        String reason) {}

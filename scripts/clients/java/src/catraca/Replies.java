@@ -73,7 +73,12 @@ final class Replies {
         int flags = b.get(1);
         return new Decision(Verdict.of(Byte.toUnsignedInt(b.get(0))), (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0,
                 score(b.getShort(2)), b.getInt(4), b.getLong(8), b.getLong(16), Short.toUnsignedInt(b.getShort(24)), b.getInt(26),
-                b.getLong(30), b.getLong(38));
+                b.getLong(30), b.getLong(38), reason(b.get(46)));
+    }
+
+    private static String reason(byte code) {
+        int reason = Byte.toUnsignedInt(code);
+        return reason < REASONS.length ? REASONS[reason] : Integer.toString(reason);
     }
 
     private static StoredDecision stored(ByteBuffer b) {
@@ -81,12 +86,12 @@ final class Replies {
         int extensionLen = b.capacity() - 304;
         check(b.get(at) == 1 && b.get(at + 1) == 1 && Short.toUnsignedInt(b.getShort(6)) == extensionLen
                 && Short.toUnsignedInt(b.getShort(at + 2)) == extensionLen);
-        int reason = Byte.toUnsignedInt(b.get(at + 8));
         return new StoredDecision(Verdict.of(Byte.toUnsignedInt(b.get(at + 4))),
-                reason < REASONS.length ? REASONS[reason] : Integer.toString(reason), Byte.toUnsignedInt(b.get(at + 5)),
+                reason(b.get(at + 8)), Byte.toUnsignedInt(b.get(at + 5)),
                 score(b.getShort(at + 6)), Byte.toUnsignedInt(b.get(at + 9)), Byte.toUnsignedInt(b.get(at + 10)),
                 b.getInt(at + 12), b.getLong(at + 16), b.getLong(at + 24), b.getLong(at + 32), b.getLong(at + 40),
                 b.getLong(at + 48), Short.toUnsignedInt(b.getShort(at + 56)), b.getLong(at + 58),
+                Short.toUnsignedInt(b.getShort(at + 66)), text(b, at + 68, 16),
                 Short.toUnsignedInt(b.getShort(4)), b.getInt(0), b.getInt(8), b.getInt(12), hex(b, 16, 32),
                 transaction(b, at + 84), hex(b, 304, extensionLen));
     }

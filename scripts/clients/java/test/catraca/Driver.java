@@ -236,7 +236,7 @@ final class Driver {
                     "policy_version", Integer.toUnsignedString(a.policyVersion()),
                     "blacklist_version", unsigned(a.blacklistVersion()),
                     "matched_rules", unsigned(a.matchedRules()), "shard", a.shard(), "epoch", Integer.toUnsignedString(a.epoch()),
-                    "lsn", unsigned(a.lsn()), "receipt", unsigned(a.receipt()));
+                    "lsn", unsigned(a.lsn()), "receipt", unsigned(a.receipt()), "reason", a.reason());
         } else if (answer instanceof ClusterState a) {
             return pairs("kind", "CLUSTER_STATE", "role", a.primary() ? 1 : 2, "durability", a.durability().code(), "in_sync",
                     bit(a.inSync(), 1), "connected", bit(a.connected(), 1), "epoch", Integer.toUnsignedString(a.epoch()),
@@ -257,7 +257,8 @@ final class Driver {
                 "payer_source", a.payerSource(), "payee_source", a.payeeSource(), "policy_version", a.policyVersion(),
                 "lsn", unsigned(a.lsn()), "decided_at_ns", unsigned(a.decidedAtNs()), "snapshot_id", unsigned(a.snapshotId()),
                 "overlay_sequence", unsigned(a.overlaySequence()), "matched_rules", unsigned(a.matchedRules()),
-                "list_day", a.listDay(), "list_sequence", unsigned(a.listSequence()));
+                "list_day", a.listDay(), "list_sequence", unsigned(a.listSequence()), "institution", a.institution(),
+                "submitter", a.submitter());
         Transaction t = a.transaction();
         said.addAll(pairs("id", t.id(), "payer", t.payer(), "payee", t.payee(), "amount_centavos", t.amountCentavos(),
                 "event_time_ns", unsigned(t.eventTimeNs()), "budget_us", t.budget().toNanos() / 1_000, "rail", t.rail().code(),
