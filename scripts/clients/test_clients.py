@@ -72,7 +72,24 @@ class Java:
         run(*self._command("OwnTest"), folder=self.classes)
 
 
-LANGUAGES = {"Go": Go, "Java": Java}
+class Php:
+    """Nothing to build; every warning is a failure."""
+
+    def __init__(self, folder):
+        # -n: without the settings of the machine, and the extensions that they load.
+        self.command = ["php", "-n", "-d", "error_reporting=-1", "-d", "display_errors=stderr", "-d", "zend.assertions=1"]
+        self.folder = CLIENTS / "php"
+        for source in sorted(self.folder.rglob("*.php")):
+            run("php", "-n", "-l", source, folder=folder)
+
+    def start(self):
+        return drivers.Driver([*self.command, self.folder / "test" / "driver.php"])
+
+    def own_tests(self):
+        run(*self.command, "test/own.php", folder=self.folder)
+
+
+LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
         "Live": live.Live}
 

@@ -1,0 +1,107 @@
+<?php
+
+// One TCP connection that never waits: from the attempt to connect through the handshake to frames. Whoever has it waits for
+// several of them at once.
+
+declare(strict_types=1);
+
+namespace Catraca;
+
+/** @internal */
+final class Connection
+{
+    /** What the server said; null before the handshake is over. */
+    public ?Welcome $welcome = null;
+    /** When something came last, nanoseconds of hrtime. */
+    public int $quietSince;
+    /** @var resource */
+    public readonly mixed $socket;
+    private bool $connected = false;
+    private string $input = '';
+    private int $at = 0;
+    private string $output;
+
+    /** Begins to connect. The name's resolution waits for the system's resolver. */
+    public function __construct(public readonly string $address, string $hello, public readonly int $deadline)
+    {
+        $context = stream_context_create(['socket' => ['tcp_nodelay' => true]]);
+        $flags = STREAM_CLIENT_CONNECT | STREAM_CLIENT_ASYNC_CONNECT;
+        $socket = @stream_socket_client("tcp://$address", $code, $why, 1.0, $flags, $context);
+        if ($socket === false) {
+            throw new NotSent("no connection to $address: " . ($why ?: 'it can not be reached'));
+        }
+        stream_set_blocking($socket, false);
+        $this->socket = $socket;
+        $this->output = Requests::frame(Requests::HELLO, 0, $hello);
+        $this->quietSince = hrtime(true);
+    }
+
+    public function close(): void
+    {
+        if (is_resource($this->socket)) {
+            fclose($this->socket);
+        }
+    }
+
+    /** Something waits to be written, or the connection is not there yet. */
+    public function wantsToWrite(): bool
+    {
+        return !$this->connected || $this->output !== '';
+    }
+
+    /** Takes a frame to be written. */
+    public function send(string $frame): void
+    {
+        $this->output .= $frame;
+    }
+
+    /** Writes what the socket takes now. Throws where the connection is lost, or there is none to be had. */
+    public function write(): void
+    {
+        if (!$this->connected) {
+            if (@stream_socket_get_name($this->socket, true) === false) {
+                throw new NotSent("no connection to $this->address: it was refused");
+            }
+            $this->connected = true;
+        }
+        $count = $this->output === '' ? 0 : @fwrite($this->socket, $this->output);
+        if ($count === false) {
+            throw new NotSent('the connection failed');
+        }
+        $this->output = substr($this->output, $count);
+    }
+
+    /** Reads what has come: the next replies, of which the first one must be WELCOME. Throws where nothing more will come. */
+    public function read(): \Generator
+    {
+        $data = @fread($this->socket, 1 << 16);
+        if ($data === false || $data === '' && feof($this->socket)) {
+            throw new NotSent('the server closed the connection');
+        }
+        if ($data === '') {
+            return;
+        }
+        $this->quietSince = hrtime(true);
+        $this->input = substr($this->input, $this->at) . $data;
+        $this->at = 0;
+        while (strlen($this->input) - $this->at >= Requests::HEADER_LEN) {
+            // Checked against its kind before anything is waited for.
+            $length = Replies::length(substr($this->input, $this->at, Requests::HEADER_LEN));
+            if (strlen($this->input) - $this->at < $length) {
+                return;
+            }
+            [$correlation, $answer] = Replies::decode(substr($this->input, $this->at, $length));
+            $this->at += $length;
+            if ($this->welcome !== null) {
+                yield $correlation => $answer;
+                continue;
+            }
+            if ($correlation !== 0 || !$answer instanceof Welcome) {
+                throw $correlation === 0 && $answer instanceof Refused ? $answer : new BrokenProtocol('no WELCOME came');
+            }
+            $this->welcome = $answer;
+            // What may stand behind it is read by who uses the connection.
+            return;
+        }
+    }
+}
