@@ -85,6 +85,13 @@ pub fn body(transaction: &Transaction) -> Value {
     })
 }
 
+/// The head of a request with many transactions, as lines; `length` is the field that says where they end.
+pub fn batch_head(length: &str) -> String {
+    format!(
+        "POST /v1/decisions:batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n{length}\r\n\r\n"
+    )
+}
+
 /// A connection whose answers are waited for so long and no longer.
 ///
 /// # Errors
@@ -160,8 +167,59 @@ impl Http {
         self.answer()
     }
 
+    /// Sends transactions as lines and asks for the answers, which come as chunks.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn batch(&mut self, lines: &str) -> io::Result<(u16, Vec<Value>)> {
+        let len = lines.len();
+        self.stream
+            .get_mut()
+            .write_all((batch_head(&format!("Content-Length: {len}")) + lines).as_bytes())?;
+        let mut answers = Vec::new();
+        let status = self.answers(|answer| answers.push(answer))?;
+        Ok((status, answers))
+    }
+
+    /// Gives each line of an answer in chunks; its status.
+    ///
+    /// # Errors
+    /// Those of the connection, and where it is not in chunks.
+    pub fn answers(&mut self, mut each: impl FnMut(Value)) -> io::Result<u16> {
+        let wrong = |what: &str| io::Error::other(what.to_owned());
+        let (status, len) = self.head()?;
+        if len.is_some() {
+            return Err(wrong(&format!("status {status}, and no chunks")));
+        }
+        let mut rest = Vec::new();
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let len = usize::from_str_radix(line.trim_end(), 16).map_err(|_| wrong("no chunk"))?;
+            let mut chunk = vec![0; len + 2];
+            self.stream.read_exact(&mut chunk)?;
+            if len == 0 {
+                return if rest.is_empty() { Ok(status) } else { Err(wrong("half a line")) };
+            }
+            rest.extend_from_slice(&chunk[..len]);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = rest.drain(..=end).collect();
+                each(serde_json::from_slice(&line)?);
+            }
+        }
+    }
+
     /// Status and body; a body that is no JSON is text.
     fn answer(&mut self) -> io::Result<(u16, Value)> {
+        let (status, len) = self.head()?;
+        let mut body = vec![0; len.unwrap_or(0)];
+        self.stream.read_exact(&mut body)?;
+        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
+        Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
+    }
+
+    /// Status, and length of the body where it is said.
+    fn head(&mut self) -> io::Result<(u16, Option<usize>)> {
         let wrong = |what: &str| io::Error::other(what.to_owned());
         let mut line = String::new();
         if self.stream.read_line(&mut line)? == 0 {
@@ -169,21 +227,17 @@ impl Http {
         }
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| wrong("no status"))?;
-        let mut len = 0;
+        let mut len = None;
         loop {
             let mut line = String::new();
             self.stream.read_line(&mut line)?;
             let field = line.trim_end().to_lowercase();
             if field.is_empty() {
-                break;
+                return Ok((status, len));
             }
             if let Some(value) = field.strip_prefix("content-length:") {
-                len = value.trim().parse().map_err(|_| wrong("no length"))?;
+                len = Some(value.trim().parse().map_err(|_| wrong("no length"))?);
             }
         }
-        let mut body = vec![0; len];
-        self.stream.read_exact(&mut body)?;
-        let text = || Value::String(String::from_utf8_lossy(&body).into_owned());
-        Ok((status, serde_json::from_slice(&body).unwrap_or_else(|_| text())))
     }
 }

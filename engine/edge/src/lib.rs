@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// What a gateway needs to know.
 #[derive(Debug)]
@@ -106,7 +107,12 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
             drop(tokio::spawn(http::serve(listener, None, router, std::future::pending())));
         }
         let timeout = options.timeout;
-        let router = http::router(Door { link, timeout, auth, rates, metrics });
+        let (stops, stopping) = watch::channel(false);
+        let router = http::router(Door { link, timeout, auth, rates, metrics, stopping });
+        let stop = async {
+            stop.await;
+            stops.send_replace(true);
+        };
         let address = listener.local_addr().unwrap_or(options.listen);
         tracing::info!(listen = %address, "ready");
         http::serve(listener, tls, router, stop).await;

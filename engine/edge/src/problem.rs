@@ -160,18 +160,26 @@ pub struct Problem {
     retry_after_ms: u32,
 }
 
-/// The members of the body.
-#[derive(Serialize)]
-struct Members<'a> {
-    r#type: String,
-    title: String,
-    status: u16,
-    detail: &'a str,
-    code: &'a str,
-    recorded: Recorded,
-    next: &'a str,
+/// The members of a problem as JSON.
+#[derive(Debug, Serialize)]
+pub struct Members<'a> {
+    /// `urn:catraca:problem:` and the code in small letters, with `-`.
+    pub r#type: String,
+    /// The code in words.
+    pub title: String,
+    /// HTTP status; in a batch the one that the transaction alone would have had.
+    pub status: u16,
+    /// What is wrong, for a person.
+    pub detail: &'a str,
+    /// The code.
+    pub code: &'static str,
+    /// Whether the transaction is recorded.
+    pub recorded: Recorded,
+    /// The safe next step.
+    pub next: &'static str,
+    /// When to come again, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_ms: Option<u32>,
+    pub retry_after_ms: Option<u32>,
 }
 
 impl Problem {
@@ -211,24 +219,29 @@ impl Problem {
     pub const fn row(&self) -> &Row {
         &self.row
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// As JSON.
+    pub fn members(&self) -> Members<'_> {
         let Row { code, status, recorded, next } = self.row;
-        let retry_after_ms = Some(self.retry_after_ms).filter(|ms| *ms > 0);
-        let members = Members {
-            r#type: format!("urn:catraca:problem:{}", code.to_ascii_lowercase().replace('_', "-")),
-            title: code.to_ascii_lowercase().replace('_', " "),
+        let code_in = |space| code.to_ascii_lowercase().replace('_', space);
+        Members {
+            r#type: format!("urn:catraca:problem:{}", code_in("-")),
+            title: code_in(" "),
             status,
             detail: &self.detail,
             code,
             recorded,
             next,
-            retry_after_ms,
-        };
-        let body = serde_json::to_string(&members).expect("text and numbers are JSON");
-        let status = StatusCode::from_u16(status).expect("a test holds each row to a status");
+            retry_after_ms: Some(self.retry_after_ms).filter(|ms| *ms > 0),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_string(&self.members()).expect("text and numbers are JSON");
+        let status =
+            StatusCode::from_u16(self.row.status).expect("a test holds each row to a status");
         let mut response = (status, body).into_response();
         // For whoever counts.
         response.extensions_mut().insert(self.row);

@@ -9,25 +9,30 @@ use tokio::time::timeout;
 
 /// The longest body, bytes. A transaction has less than 2 KiB; whoever sends more sends something else.
 pub(super) const MAX_BODY_LEN: usize = 64 * 1024;
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a body may take to arrive, and a line of one that is read by lines.
+pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// The header that carries the id of a transaction whose body has none.
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Refuses a body that is not said to be JSON. A page of another site can't send this type without asking
-/// first, so it also keeps browsers out.
-pub(super) fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let wrong = || Problem::new(NOT_JSON, "Content-Type is to be application/json");
+/// JSON, and a JSON text a line. A page of another site can't send these types without asking first, so asking
+/// for them also keeps browsers out.
+pub(super) const JSON: &str = "application/json";
+pub(super) const NDJSON: &str = "application/x-ndjson";
+
+/// Which of these types a body is said to be; another one is refused.
+pub(super) fn check_type(
+    headers: &HeaderMap,
+    wanted: &[&'static str],
+) -> Result<&'static str, Problem> {
+    let wrong = || Problem::new(NOT_JSON, format!("Content-Type is to be {}", wanted.join(" or ")));
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(given), None) = (types.next(), types.next()) else { return Err(wrong()) };
     let text = given.to_str().map_err(|_| wrong())?;
     let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
     let parameters = parameters.trim().to_ascii_lowercase();
     let is_utf8 = matches!(parameters.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"");
-    if media.trim().eq_ignore_ascii_case("application/json") && is_utf8 {
-        return Ok(());
-    }
-    Err(wrong())
+    let is_it = |one: &&&'static str| media.trim().eq_ignore_ascii_case(one);
+    wanted.iter().find(is_it).copied().filter(|_| is_utf8).ok_or_else(wrong)
 }
 
 /// The Idempotency-Key, bare or between quotation marks, as the draft has it.
@@ -43,14 +48,14 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Probl
     Ok(Some(inner.unwrap_or(text)))
 }
 
-/// The whole body.
-pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let too_large = || Problem::new(TOO_LARGE, format!("a body has at most {MAX_BODY_LEN} bytes"));
+/// The whole body, of at most so many bytes.
+pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::new(TOO_LARGE, format!("a body has at most {most} bytes"));
     // What says its length is refused before any of it is read.
-    if body.size_hint().lower() > MAX_BODY_LEN as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    match timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY_LEN).collect()).await {
+    match timeout(BODY_PATIENCE, Limited::new(body, most).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Problem::new(BAD_JSON, "the body ended before it was whole")),

@@ -9,11 +9,11 @@ use crate::problem::{
 };
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, Request as HttpRequest, State};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::DocumentKey;
 use catraca_wire::client::rules::ANSWER_GRACE;
-use catraca_wire::frame::{LookupFrame, transaction_id};
+use catraca_wire::frame::{LookupFrame, Transaction, transaction_id};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -46,17 +46,12 @@ pub(super) async fn look_up(
 impl Door {
     async fn decide(&self, caller: &Caller, request: HttpRequest) -> Result<Response, Problem> {
         let (head, sent) = request.into_parts();
-        body::check_type(&head.headers)?;
+        body::check_type(&head.headers, &[body::JSON])?;
         let key = body::idempotency_key(&head.headers)?;
-        let sent = body::read(sent).await?;
+        let sent = body::read(sent, body::MAX_BODY_LEN).await?;
         let mut transaction = json::read(&sent, key).map_err(|mistake| of_mistake(&mistake))?;
-        let trace = head.headers.get(TRACEPARENT).and_then(|header| header.to_str().ok());
-        transaction.trace_id = trace.and_then(json::trace_id).unwrap_or_default();
-        let budget = Duration::from_micros(u64::from(transaction.effective_budget_us()));
-        let budget = budget.min(self.timeout);
-        // At most the transaction's own, which fits.
-        transaction.budget_us = budget.as_micros() as u32;
-        let budget_end = Instant::now() + budget;
+        transaction.trace_id = trace_id(&head.headers);
+        let budget_end = self.begin_budget(&mut transaction);
         let request = Request::submit(caller, &transaction, self.link.at(budget_end));
         match self.link.ask(request, budget_end + ANSWER_GRACE).await {
             Outcome::Decided(decision) => {
@@ -64,6 +59,15 @@ impl Door {
             }
             other => Err(of_outcome(other)),
         }
+    }
+
+    /// The time of a transaction begins; gives when it ends.
+    pub(super) fn begin_budget(&self, transaction: &mut Transaction) -> Instant {
+        let budget = Duration::from_micros(u64::from(transaction.effective_budget_us()));
+        let budget = budget.min(self.timeout);
+        // At most the transaction's own, which fits.
+        transaction.budget_us = budget.as_micros() as u32;
+        Instant::now() + budget
     }
 
     async fn look_up(
@@ -95,7 +99,13 @@ impl Door {
     }
 }
 
-fn of_mistake(mistake: &Mistake) -> Problem {
+/// The trace id of a request; zeros where it has none that is sound.
+pub(super) fn trace_id(headers: &HeaderMap) -> [u8; 16] {
+    let trace = headers.get(TRACEPARENT).and_then(|header| header.to_str().ok());
+    trace.and_then(json::trace_id).unwrap_or_default()
+}
+
+pub(super) fn of_mistake(mistake: &Mistake) -> Problem {
     let code = match mistake {
         Mistake::Syntax(_) => BAD_JSON,
         Mistake::Member(_) => BAD_REQUEST,
@@ -104,7 +114,7 @@ fn of_mistake(mistake: &Mistake) -> Problem {
     Problem::new(code, mistake.to_string())
 }
 
-fn of_outcome(outcome: Outcome) -> Problem {
+pub(super) fn of_outcome(outcome: Outcome) -> Problem {
     match outcome {
         Outcome::Refused { error, in_doubt } => Problem::of_node(&error, in_doubt),
         Outcome::NoAnswer { detail, in_doubt: true } => Problem::new(NO_ANSWER, detail),

@@ -6,7 +6,7 @@ use crate::auth::Refusal;
 use crate::caller::{Caller, Peer};
 use crate::permission::Permission;
 use crate::problem::{
-    BAD_ORIGIN, BAD_TOKEN, NO_KEYS, NO_TOKEN, NOT_ALLOWED, Problem, RATE_LIMITED,
+    BAD_ORIGIN, BAD_TOKEN, BUSY, NO_KEYS, NO_TOKEN, NOT_ALLOWED, Problem, RATE_LIMITED,
 };
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
@@ -18,45 +18,52 @@ use std::time::Duration;
 /// How long a client waits that has asked for too much at once: as long as an answer takes, by far.
 const AT_ONCE_RETRY: Duration = Duration::from_secs(1);
 
+/// What stands before one path.
+#[derive(Debug, Clone)]
+pub(super) struct Guard {
+    pub(super) door: Door,
+    /// As metrics have it.
+    pub(super) route: &'static str,
+    /// What the path asks for.
+    pub(super) permission: Permission,
+    /// How its requests are counted.
+    pub(super) counts: Counts,
+}
+
+/// How the requests of a path are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counts {
+    /// Each is one.
+    Request,
+    /// What is in them, by the handler.
+    Contents,
+}
+
 /// Lets requests through that have a permission; handlers find a [`Caller`] among their extensions.
-pub(super) async fn admit(
-    State((door, route, permission)): State<(Door, &'static str, Permission)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let begun = door.metrics.begin(route);
-    let response = admitted(&door, permission, request, next).await;
+pub(super) async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let begun = guard.door.metrics.begin(guard.route);
+    let response = admitted(&guard, request, next).await;
     begun.answered(&response);
     response
 }
 
-async fn admitted(
-    door: &Door,
-    permission: Permission,
-    mut request: Request,
-    next: Next,
-) -> Response {
+async fn admitted(guard: &Guard, mut request: Request, next: Next) -> Response {
+    let Guard { door, permission, counts, .. } = guard;
     let caller = match who(door, request.headers(), request.extensions().get()).await {
         Ok(caller) => caller,
         Err(refusal) => return refused(door, refusal),
     };
-    if !caller.permissions.has(permission) {
-        return lacks(permission);
+    if !caller.permissions.has(*permission) {
+        return lacks(*permission);
+    }
+    if *counts == Counts::Contents {
+        request.extensions_mut().insert(caller);
+        return next.run(request).await;
     }
     let class = permission.class();
     let (left, _place) = match door.rates.take(&caller, class) {
         Ok(taken) => taken.unzip(),
-        Err(TooMuch::AtOnce) => {
-            return Problem::new(RATE_LIMITED, "as many requests of this client wait as may")
-                .after(AT_ONCE_RETRY)
-                .into_response();
-        }
-        Err(TooMuch::Often(left, wait)) => {
-            let detail = format!("more {} than this client may have", class.name());
-            let mut response = Problem::new(RATE_LIMITED, detail).after(wait).into_response();
-            left.tell(response.headers_mut());
-            return response;
-        }
+        Err(too_much) => return of_too_much(too_much),
     };
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
@@ -64,6 +71,24 @@ async fn admitted(
         left.tell(response.headers_mut());
     }
     response
+}
+
+/// What is answered to who asks for too much.
+pub(super) fn of_too_much(too_much: TooMuch) -> Response {
+    match too_much {
+        TooMuch::AtOnce => {
+            Problem::new(RATE_LIMITED, "as many requests of this client wait as may")
+                .after(AT_ONCE_RETRY)
+                .into_response()
+        }
+        TooMuch::Batches => Problem::new(BUSY, "as many batches run as may").into_response(),
+        TooMuch::Often(left, wait) => {
+            let detail = format!("more {} than this client may have", left.class.name());
+            let mut response = Problem::new(RATE_LIMITED, detail).after(wait).into_response();
+            left.tell(response.headers_mut());
+            response
+        }
+    }
 }
 
 async fn who(door: &Door, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, Refusal> {

@@ -18,6 +18,10 @@ const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 /// The window that a quota is told for, seconds.
 const WINDOW_S: u32 = 1;
+/// Batches at once: each may hold what an array has, 2 MiB, and takes its share of what may wait.
+const MAX_BATCHES: usize = 64;
+/// The same of one client, so that one leaves room for others.
+const MAX_BATCHES_OF_CLIENT: usize = 16;
 
 type Limiter = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -29,12 +33,13 @@ struct Rate {
 struct OfClient {
     rates: [Rate; Class::ALL.len()],
     places: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
 }
 
 /// What is left of a quota.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Left {
-    class: Class,
+    pub(super) class: Class,
     per_second: NonZeroU32,
     left: u32,
 }
@@ -46,10 +51,23 @@ pub(super) enum TooMuch {
     Often(Left, Duration),
     /// It asks for too much at once.
     AtOnce,
+    /// As many batches run as may, of all clients.
+    Batches,
 }
 
-/// The rates of all clients.
-pub struct Rates(Vec<OfClient>);
+/// The rates of all clients, and the places of their batches.
+pub struct Rates {
+    clients: Vec<OfClient>,
+    batches: Arc<Semaphore>,
+}
+
+/// The places of a batch; dropped they are free.
+#[derive(Debug)]
+pub(super) struct BatchPlace {
+    _all: OwnedSemaphorePermit,
+    /// Among what the client asks for at once, and among its batches.
+    _own: Option<[OwnedSemaphorePermit; 2]>,
+}
 
 impl Rates {
     /// As the clients have them.
@@ -68,8 +86,34 @@ impl Rates {
                 })
             }),
             places: Arc::new(Semaphore::new(limits.concurrent.get() as usize)),
+            batches: Arc::new(Semaphore::new(MAX_BATCHES_OF_CLIENT)),
         };
-        Self(clients.all().iter().map(|client| of_client(&client.limits)).collect())
+        let clients = clients.all().iter().map(|client| of_client(&client.limits)).collect();
+        Self { clients, batches: Arc::new(Semaphore::new(MAX_BATCHES)) }
+    }
+
+    /// Lets a batch begin, whose transactions are counted one by one.
+    pub(super) fn begin_batch(&self, caller: &Caller) -> Result<BatchPlace, TooMuch> {
+        let take = |places: &Arc<Semaphore>| {
+            Arc::clone(places).try_acquire_owned().map_err(|_| TooMuch::AtOnce)
+        };
+        let own = match self.of(caller) {
+            Some(own) => Some([take(&own.places)?, take(&own.batches)?]),
+            None => None,
+        };
+        let all = Arc::clone(&self.batches).try_acquire_owned().map_err(|_| TooMuch::Batches)?;
+        Ok(BatchPlace { _all: all, _own: own })
+    }
+
+    /// Counts one of a batch, or gives how long until it may be counted.
+    pub(super) fn take_one(&self, caller: &Caller, class: Class) -> Result<(), Duration> {
+        let Some(own) = self.of(caller) else { return Ok(()) };
+        let until = own.rates[class as usize].limiter.check().map(|_| ());
+        until.map_err(|until| until.wait_time_from(DefaultClock::default().now()))
+    }
+
+    fn of(&self, caller: &Caller) -> Option<&OfClient> {
+        caller.place.and_then(|place| self.clients.get(place))
     }
 
     /// Counts a request; the place is to be kept until it is answered. Callers that nobody knows have no limits.
@@ -78,7 +122,7 @@ impl Rates {
         caller: &Caller,
         class: Class,
     ) -> Result<Option<(Left, OwnedSemaphorePermit)>, TooMuch> {
-        let Some(own) = caller.place.and_then(|place| self.0.get(place)) else { return Ok(None) };
+        let Some(own) = self.of(caller) else { return Ok(None) };
         let Ok(place) = Arc::clone(&own.places).try_acquire_owned() else {
             return Err(TooMuch::AtOnce);
         };
@@ -112,6 +156,6 @@ impl Left {
 
 impl std::fmt::Debug for Rates {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Rates").field(&self.0.len()).finish()
+        f.debug_tuple("Rates").field(&self.clients.len()).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! What a gateway counts, as OpenMetrics on an address of its own. No document, client or partition is a label.
 
-use crate::problem::Row;
+use crate::problem::{Problem, Row};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -48,6 +48,8 @@ pub struct Metrics {
     problems: Family<Code, Counter>,
     seconds: Family<Route, Histogram>,
     in_flight: Gauge,
+    batch_transactions: Counter,
+    batches: Gauge,
     certificate: Gauge,
 }
 
@@ -58,6 +60,10 @@ pub(super) struct Begun<'a> {
     at: Instant,
 }
 
+/// A batch that is being answered.
+#[derive(Debug)]
+pub(super) struct BatchRuns(Arc<Metrics>);
+
 impl Metrics {
     /// All of them at 0. `has_tls`: there is a certificate.
     pub fn new(has_tls: bool) -> Self {
@@ -66,6 +72,7 @@ impl Metrics {
         let seconds: Family<Route, Histogram> =
             Family::new_with_constructor(|| Histogram::new(BOUNDS_S));
         let (in_flight, certificate) = (Gauge::default(), Gauge::default());
+        let (batch_transactions, batches) = (Counter::default(), Gauge::default());
         let own: &mut Registry = &mut registry;
         own.register("requests", "Requests answered, by path and status", Family::clone(&requests));
         own.register(
@@ -80,6 +87,12 @@ impl Metrics {
             seconds.clone(),
         );
         own.register("requests_in_flight", "Requests being answered", in_flight.clone());
+        own.register(
+            "batch_transactions",
+            "Transactions of batches that were answered, by a decision or a problem",
+            batch_transactions.clone(),
+        );
+        own.register("batches_running", "Batches being answered", batches.clone());
         if has_tls {
             own.register_with_unit(
                 "certificate_expiry_timestamp",
@@ -88,7 +101,22 @@ impl Metrics {
                 certificate.clone(),
             );
         }
-        Self { registry, requests, problems, seconds, in_flight, certificate }
+        Self {
+            registry,
+            requests,
+            problems,
+            seconds,
+            in_flight,
+            batch_transactions,
+            batches,
+            certificate,
+        }
+    }
+
+    /// A batch begins; dropped it has ended.
+    pub(super) fn begin_batch(self: &Arc<Self>) -> BatchRuns {
+        self.batches.inc();
+        BatchRuns(Arc::clone(self))
     }
 
     /// A request begins.
@@ -97,13 +125,30 @@ impl Metrics {
         Begun { metrics: self, route, at: Instant::now() }
     }
 
-    fn shown(&self, tls: Option<&Tls>) -> Result<String, std::fmt::Error> {
+    /// As text.
+    pub(super) fn shown(&self, tls: Option<&Tls>) -> Result<String, std::fmt::Error> {
         if let Some(ends) = tls.and_then(Tls::ends) {
             self.certificate.set(ends.as_second());
         }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl BatchRuns {
+    /// One of its transactions was answered so.
+    pub(super) fn answered(&self, problem: Option<&Problem>) {
+        self.0.batch_transactions.inc();
+        if let Some(problem) = problem {
+            self.0.problems.get_or_create(&Code { code: problem.row().code }).inc();
+        }
+    }
+}
+
+impl Drop for BatchRuns {
+    fn drop(&mut self) {
+        self.0.batches.dec();
     }
 }
 

@@ -1,8 +1,9 @@
 //! The paths of the gateway, and what each answers.
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
-//! request, `decisions.rs` the payments.
+//! request, `decisions.rs` the payments, and `batch/` many of them at once.
 
+mod batch;
 mod body;
 mod decisions;
 #[cfg(test)]
@@ -29,8 +30,10 @@ use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
+use guard::{Counts, Guard};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -45,17 +48,23 @@ pub struct Door {
     pub rates: Arc<Rates>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Becomes true when the gateway stops: batches read no more then.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// The paths, each with the permission that it asks for.
 pub fn router(door: Door) -> Router {
-    let guarded = |path: &'static str, handler: MethodRouter<Door>, permission| {
-        let guard = from_fn_with_state((door.clone(), path, permission), guard::admit);
-        Router::new().route(path, handler.route_layer(guard))
+    let guarded = |route: &'static str, handler: MethodRouter<Door>, permission, counts| {
+        let guard = Guard { door: door.clone(), route, permission, counts };
+        let guard = from_fn_with_state(guard, guard::admit);
+        Router::new().route(route, handler.route_layer(guard))
     };
+    let (write, read) = (Permission::DecisionsWrite, Permission::DecisionsRead);
     let router = Router::new()
-        .merge(guarded("/v1/decisions", post(decisions::decide), Permission::DecisionsWrite))
-        .merge(guarded("/v1/decisions/{id}", get(decisions::look_up), Permission::DecisionsRead))
+        .merge(guarded("/v1/decisions", post(decisions::decide), write, Counts::Request))
+        .merge(guarded("/v1/decisions/{id}", get(decisions::look_up), read, Counts::Request))
+        // No id of a decision can take this path away.
+        .merge(guarded("/v1/decisions:batch", post(batch::decide), write, Counts::Contents))
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || Problem::new(NO_SUCH_PATH, "there is nothing at this path"))

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::server::TlsStream;
 
 /// Most connections at once; more wait to be taken. Each costs a descriptor and some 30 KiB.
@@ -31,6 +32,8 @@ const MAX_HANDSHAKES_OF_SITE: usize = 64;
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// The longest head of a request, bytes. Hyper answers a longer one with 431.
 const MAX_HEAD_LEN: usize = 16 * 1024;
+/// How long a client may take none of what is written, before its connection is closed.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause when no connection can be taken: others have to close first.
 const BACK_OFF: Duration = Duration::from_millis(200);
 /// How long a stop waits for answers: longer than any takes.
@@ -136,8 +139,11 @@ fn speak(
     peer: Peer,
     places: Places,
 ) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_PATIENCE));
+    let stream = TokioIo::new(Box::pin(stream));
     let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
-    let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+    let connection = graceful.watch(http.serve_connection(stream, service));
     drop(tokio::spawn(async move {
         // However it ended: the other side has closed it, or broke a rule of HTTP.
         let _ = connection.await;

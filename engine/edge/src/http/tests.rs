@@ -13,18 +13,39 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tower_service::Service as _;
 
 pub(super) const SOUND: &str = r#"{"transaction_id":"order-1","payer":"04933228680","payee":"12ABC34501DE35","amount_centavos":1,"event_time":"2026-11-22T12:34:56Z"}"#;
 const JSON: &str = "application/json";
 
 /// Paths whose only node is not there.
-fn alone() -> Router {
+pub(super) struct Alone {
+    pub(super) router: Router,
+    /// Has it stop.
+    pub(super) stops: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+}
+
+impl Alone {
+    /// What is counted.
+    pub(super) fn metrics(&self) -> String {
+        self.metrics.shown(None).expect("it is written")
+    }
+}
+
+/// The paths alone, for everybody.
+fn alone_for_all() -> Router {
     alone_with(Clients::default())
 }
 
-/// The same for these clients alone.
+/// The same for these clients.
 pub(super) fn alone_with(clients: Clients) -> Router {
+    alone(clients).router
+}
+
+/// And with what else a test looks at.
+pub(super) fn alone(clients: Clients) -> Alone {
     let link = Link::start(Setup {
         nodes: vec!["127.0.0.1:1".to_owned()],
         authorities: None,
@@ -36,7 +57,11 @@ pub(super) fn alone_with(clients: Clients) -> Router {
     let metrics = Arc::new(Metrics::new(false));
     let rates = Arc::new(Rates::new(&clients));
     let auth = Arc::new(Auth::new(clients, None));
-    router(Door { link, timeout: Duration::from_millis(50), auth, rates, metrics })
+    let (stops, stopping) = watch::channel(false);
+    let timeout = Duration::from_millis(50);
+    let of_door = Arc::clone(&metrics);
+    let router = router(Door { link, timeout, auth, rates, metrics: of_door, stopping });
+    Alone { router, stops, metrics }
 }
 
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -61,7 +86,7 @@ pub(super) fn post(body: impl Into<Body>) -> Request<Body> {
 #[test]
 fn bad_bodies_get_problems_and_are_never_sent() {
     block_on(async {
-        let mut router = alone();
+        let mut router = alone_for_all();
         let float = SOUND.replace("\"amount_centavos\":1", "\"amount_centavos\":1.5");
         let double = SOUND.replacen('{', "{\"payer\":\"04933228680\",", 1);
         let unknown = SOUND.replacen('{', "{\"ammount\":1,", 1);
@@ -89,7 +114,7 @@ fn bad_bodies_get_problems_and_are_never_sent() {
 #[test]
 fn headers_are_held_to_their_forms() {
     block_on(async {
-        let mut router = alone();
+        let mut router = alone_for_all();
         for kind in [
             None,
             Some("text/plain"),
@@ -138,7 +163,7 @@ fn headers_are_held_to_their_forms() {
 #[test]
 fn without_a_node_nothing_is_recorded_and_the_caller_may_come_again() {
     block_on(async {
-        let mut router = alone();
+        let mut router = alone_for_all();
         let mut key = post(SOUND.replace("\"transaction_id\":\"order-1\",", ""));
         key.headers_mut().insert("idempotency-key", "\"order-1\"".parse().expect("a value"));
         for request in [post(SOUND), key] {
@@ -174,7 +199,7 @@ fn the_port_takes_what_http_allows_and_nothing_else() {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has one");
-        drop(tokio::spawn(super::serve(listener, None, alone(), std::future::pending())));
+        drop(tokio::spawn(super::serve(listener, None, alone_for_all(), std::future::pending())));
         let length = SOUND.len();
         let old = format!(
             "POST /v1/decisions HTTP/1.0\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n{SOUND}"

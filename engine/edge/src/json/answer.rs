@@ -9,13 +9,25 @@ use catraca_wire::frame::{VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DI
 use catraca_wire::record::Reason;
 use catraca_wire::transaction::{Channel, Rail};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+
+/// 64 bits as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hex(pub u64);
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut digits = [0; 16];
+        hex::encode_to_slice(self.0.to_be_bytes(), &mut digits).expect("two digits for each byte");
+        serializer.serialize_str(std::str::from_utf8(&digits).expect("digits are ASCII"))
+    }
+}
 
 /// What the node decided on a transaction.
 #[derive(Debug, Serialize)]
-pub struct DecisionView {
+pub struct DecisionView<'a> {
     /// The transaction's id.
-    pub transaction_id: String,
+    pub transaction_id: &'a str,
     /// `approve`, `review` or `deny`.
     pub verdict: &'static str,
     /// The first thing that settled it; none for one that a newer node knows.
@@ -35,21 +47,21 @@ pub struct DecisionView {
     /// Epoch of the record.
     pub epoch: u32,
     /// First 8 bytes of the chain value of the record's block.
-    pub receipt: String,
+    pub receipt: Hex,
     /// Version of the policy that decided.
     pub policy_version: u32,
     /// Blacklist that was seen.
-    pub blacklist_version: String,
+    pub blacklist_version: Hex,
     /// One bit for each rule that matched.
-    pub matched_rules: String,
+    pub matched_rules: Hex,
 }
 
-impl DecisionView {
+impl<'a> DecisionView<'a> {
     /// Of a transaction with this id.
-    pub fn new(id: &[u8], decision: &Decision) -> Self {
+    pub fn new(id: &'a [u8], decision: &Decision) -> Self {
         let answer = &decision.answer;
         Self {
-            transaction_id: text_of(id).to_owned(),
+            transaction_id: text_of(id),
             verdict: decision.verdict.name(),
             reason: decision.reason.map(Reason::name),
             score: answer.score,
@@ -59,10 +71,10 @@ impl DecisionView {
             shard: answer.shard,
             lsn: answer.lsn,
             epoch: answer.epoch,
-            receipt: format!("{:016x}", answer.receipt),
+            receipt: Hex(answer.receipt),
             policy_version: answer.policy_version,
-            blacklist_version: format!("{:016x}", answer.blacklist_version),
-            matched_rules: format!("{:016x}", answer.matched_rules),
+            blacklist_version: Hex(answer.blacklist_version),
+            matched_rules: Hex(answer.matched_rules),
         }
     }
 }

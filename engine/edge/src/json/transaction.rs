@@ -8,31 +8,60 @@ use catraca_wire::frame::{MAX_BUDGET_US, Transaction};
 use catraca_wire::transaction::{Channel, Rail, TransactionError};
 use jiff::Timestamp;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Deref;
 
 /// The members of the body. Serde refuses unknown and duplicate ones, a number with a point where money
 /// belongs, and anything that nests: nothing here does.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Members {
-    transaction_id: Option<String>,
-    payer: Option<String>,
-    payee: Option<String>,
+struct Members<'a> {
+    #[serde(borrow)]
+    transaction_id: Option<Text<'a>>,
+    #[serde(borrow)]
+    payer: Option<Text<'a>>,
+    #[serde(borrow)]
+    payee: Option<Text<'a>>,
     amount_centavos: Option<i64>,
-    amount: Option<String>,
-    event_time: Option<String>,
+    #[serde(borrow)]
+    amount: Option<Text<'a>>,
+    #[serde(borrow)]
+    event_time: Option<Text<'a>>,
     event_time_ns: Option<u64>,
     budget_us: Option<u32>,
-    rail: Option<String>,
-    channel: Option<String>,
+    #[serde(borrow)]
+    rail: Option<Text<'a>>,
+    #[serde(borrow)]
+    channel: Option<Text<'a>>,
     transaction_flags: Option<u16>,
-    payer_account: Option<String>,
-    payee_account: Option<String>,
-    device: Option<String>,
-    pix_key: Option<String>,
-    ip: Option<String>,
-    payer_ispb: Option<String>,
-    payee_ispb: Option<String>,
+    #[serde(borrow)]
+    payer_account: Option<Text<'a>>,
+    #[serde(borrow)]
+    payee_account: Option<Text<'a>>,
+    #[serde(borrow)]
+    device: Option<Text<'a>>,
+    #[serde(borrow)]
+    pix_key: Option<Text<'a>>,
+    #[serde(borrow)]
+    ip: Option<Text<'a>>,
+    #[serde(borrow)]
+    payer_ispb: Option<Text<'a>>,
+    #[serde(borrow)]
+    payee_ispb: Option<Text<'a>>,
+}
+
+/// A text that lies in the body, where it has no escapes: a line of a batch is read without an allocation.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Why a body is no transaction.
@@ -66,7 +95,7 @@ pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
     if body.trim_ascii_start().starts_with(b"[") {
         return Err(Mistake::Member("the body is to be an object".to_owned()));
     }
-    let members: Members = serde_json::from_slice(body).map_err(|error| said(&error))?;
+    let members: Members<'_> = serde_json::from_slice(body).map_err(|error| said(&error))?;
     let id = match (members.transaction_id.as_deref(), key) {
         (Some(id), Some(key)) if id != key => return Err(Mistake::Ids),
         (Some(id), _) | (None, Some(id)) => id,
@@ -94,10 +123,10 @@ pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
     };
     let payer = members.payer.as_deref().ok_or_else(|| missing("payer"))?;
     let payee = members.payee.as_deref().ok_or_else(|| missing("payee"))?;
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let text = |text| Option::as_deref(text).unwrap_or_default();
     let built = Transaction::new(id, payer, payee, amount_centavos, event_time_ns)
         .and_then(|built| built.with_budget_us(members.budget_us.unwrap_or(MAX_BUDGET_US)))
-        .and_then(|built| built.with_ispbs(&text(&members.payer_ispb), &text(&members.payee_ispb)));
+        .and_then(|built| built.with_ispbs(text(&members.payer_ispb), text(&members.payee_ispb)));
     let mut built = built.map_err(of_transaction)?;
     if let Some(rail) = &members.rail {
         built = built.with_rail(named("rail", Rail::ALL, Rail::name, rail)?);

@@ -3,10 +3,13 @@
 
 use super::connection::{Connection, Event, Identity, dial};
 use super::exchange::{Effect, Exchange, Patience};
+use super::many::{Many, Reply};
 use super::request::{Outcome, Request};
 use catraca_tls::Authorities;
 use catraca_wire::client::rules::LOOK_TIME;
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -41,7 +44,7 @@ pub struct Setup {
 struct Ask {
     request: Request,
     deadline_ns: u64,
-    reply: oneshot::Sender<Outcome>,
+    reply: Reply,
 }
 
 /// Asks the node that decides. Clones share the connections; when all are dropped, and what is
@@ -51,6 +54,9 @@ pub struct Link {
     asks: mpsc::Sender<Ask>,
     trouble: watch::Receiver<Option<String>>,
     began: Instant,
+    max_in_flight: usize,
+    /// Batches that share what may wait.
+    batches: Arc<AtomicUsize>,
 }
 
 impl Link {
@@ -81,7 +87,8 @@ impl Link {
             began,
         };
         drop(tokio::spawn(driver.run(asked, events)));
-        Self { asks, trouble, began }
+        let (max_in_flight, batches) = (setup.max_in_flight, Arc::default());
+        Self { asks, trouble, began, max_in_flight, batches }
     }
 
     /// A time of the link's clock, nanoseconds.
@@ -92,12 +99,34 @@ impl Link {
     /// Asks, and waits for how it ends. Given up, it goes on: what was sent is decided.
     pub async fn ask(&self, request: Request, deadline: Instant) -> Outcome {
         let (reply, outcome) = oneshot::channel();
-        let deadline_ns = self.at(deadline);
-        match self.asks.try_send(Ask { request, deadline_ns, reply }) {
+        match self.begin(request, deadline, Reply::One(reply)) {
             Ok(()) => outcome.await.unwrap_or(Outcome::Closed),
-            Err(mpsc::error::TrySendError::Full(_)) => Outcome::Full,
-            Err(mpsc::error::TrySendError::Closed(_)) => Outcome::Closed,
+            Err(outcome) => outcome,
         }
+    }
+
+    /// Asks for many at once: as many as their share lets wait.
+    pub fn many(&self) -> Many {
+        Many::of(self.clone(), &self.batches)
+    }
+
+    /// Asks, and has it told how it ends.
+    pub(super) fn begin(
+        &self,
+        request: Request,
+        deadline: Instant,
+        reply: Reply,
+    ) -> Result<(), Outcome> {
+        let deadline_ns = self.at(deadline);
+        self.asks.try_send(Ask { request, deadline_ns, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Outcome::Full,
+            mpsc::error::TrySendError::Closed(_) => Outcome::Closed,
+        })
+    }
+
+    /// Requests that wait for their answers at once.
+    pub(super) const fn max_in_flight(&self) -> usize {
+        self.max_in_flight
     }
 
     /// `None` where a primary answers; else why not, for a person.
@@ -110,7 +139,7 @@ struct Driver {
     exchange: Exchange,
     identity: Identity,
     connections: HashMap<u64, Connection>,
-    replies: HashMap<u64, oneshot::Sender<Outcome>>,
+    replies: HashMap<u64, Reply>,
     to_driver: mpsc::Sender<Event>,
     /// Why no primary answers; none where one does.
     state: watch::Sender<Option<String>>,
@@ -156,7 +185,7 @@ impl Driver {
         match self.exchange.offer(ask.request, ask.deadline_ns) {
             Ok(ticket) => drop(self.replies.insert(ticket, ask.reply)),
             // Who has gone away is not told.
-            Err(outcome) => drop(ask.reply.send(outcome)),
+            Err(outcome) => ask.reply.tell(outcome),
         }
     }
 
@@ -197,7 +226,7 @@ impl Driver {
                 Effect::Ended { ticket, outcome } => {
                     if let Some(reply) = self.replies.remove(&ticket) {
                         // Who has gone away is not told.
-                        drop(reply.send(outcome));
+                        reply.tell(outcome);
                     }
                 }
             }
