@@ -57,11 +57,11 @@ final class Replies
 
     private static function decision(string $body): Decision
     {
-        $f = unpack('Cverdict/Cflags/vscore/Vpolicy/Pblacklist/Prules/vshard/Vepoch/Plsn/Preceipt', $body);
+        $f = unpack('Cverdict/Cflags/vscore/Vpolicy/Pblacklist/Prules/vshard/Vepoch/Plsn/Preceipt/Creason', $body);
         return new Decision(
             self::verdict($f['verdict']), ($f['flags'] & 1) !== 0, ($f['flags'] & 2) !== 0, ($f['flags'] & 4) !== 0,
             self::score($f['score']), $f['policy'], $f['blacklist'], $f['rules'], $f['shard'], $f['epoch'], $f['lsn'],
-            $f['receipt'],
+            $f['receipt'], self::REASONS[$f['reason']] ?? (string) $f['reason'],
         );
     }
 
@@ -69,14 +69,14 @@ final class Replies
     {
         $place = unpack('Vepoch/vshard/vextension/Vsegment/Voffset/a32chain', $body);
         $r = unpack('Ckind/Cversion/vextension/Cverdict/Cflags/vscore/Creason/Cpayer/Cpayee/x/Vpolicy/Plsn/Pdecided/Psnapshot/'
-            . 'Poverlay/Prules/vday/Plists', $body, 48);
+            . 'Poverlay/Prules/vday/Plists/vinstitution/a16submitter', $body, 48);
         $extension = substr($body, 304);
         self::check($r['kind'] === 1 && $r['version'] === 1 && $place['extension'] === strlen($extension)
             && $r['extension'] === strlen($extension));
         return new StoredDecision(
             self::verdict($r['verdict']), self::REASONS[$r['reason']] ?? (string) $r['reason'], $r['flags'],
             self::score($r['score']), $r['payer'], $r['payee'], $r['policy'], $r['lsn'], $r['decided'], $r['snapshot'],
-            $r['overlay'], $r['rules'], $r['day'], $r['lists'], $place['shard'], $place['epoch'], $place['segment'],
+            $r['overlay'], $r['rules'], $r['day'], $r['lists'], $r['institution'], rtrim($r['submitter'], "\0"), $place['shard'], $place['epoch'], $place['segment'],
             $place['offset'], bin2hex($place['chain']),
             self::transaction(substr($body, 132, 172)), $extension,
         );

@@ -51,6 +51,7 @@ final class Decision
      * @param bool $degraded decided without an answer that the policy asked for
      * @param bool $shadowDisagrees with the rules in shadow the verdict would be another one
      * @param int $score 0 to 1000
+     * @param string $reason the first thing that settled it; one that this client does not know is its number
      */
     public function __construct(
         public readonly Verdict $verdict,
@@ -65,6 +66,7 @@ final class Decision
         public readonly int $epoch,
         public readonly int $lsn,
         public readonly int $receipt,
+        public readonly string $reason,
     ) {
     }
 }
@@ -120,6 +122,8 @@ final class StoredDecision
     /**
      * @param string $reason why it was decided so; one that this client does not know is its number
      * @param int $decidedAtNs the server's clock at the decision, nanoseconds since 1970 UTC
+     * @param int $institution whose transaction it is
+     * @param string $submitter the client that sent it
      * @param int $listDay in days since 1970-01-01; 0 unknown
      * @param string $chain hexadecimal
      * @param string $extension bytes
@@ -139,6 +143,8 @@ final class StoredDecision
         public readonly int $matchedRules,
         public readonly int $listDay,
         public readonly int $listSequence,
+        public readonly int $institution,
+        public readonly string $submitter,
         public readonly int $shard,
         public readonly int $epoch,
         public readonly int $segment,

@@ -112,7 +112,7 @@ function ofAnswer(object $a): array
             'flags' => (int) $a->duplicate | 2 * (int) $a->degraded | 4 * (int) $a->shadowDisagrees, 'score' => $a->score,
             'policy_version' => $a->policyVersion, 'blacklist_version' => unsigned($a->blacklistVersion),
             'matched_rules' => unsigned($a->matchedRules), 'shard' => $a->shard, 'epoch' => $a->epoch, 'lsn' => unsigned($a->lsn),
-            'receipt' => unsigned($a->receipt)],
+            'receipt' => unsigned($a->receipt), 'reason' => $a->reason],
         $a instanceof Pong => ['kind' => 'PONG', 'server_time_ns' => unsigned($a->serverTimeNs)],
         $a instanceof Refused => ['kind' => 'ERROR'] + ofError($a),
         $a instanceof ClusterState => ['kind' => 'CLUSTER_STATE', 'role' => $a->primary ? 1 : 2,
@@ -126,7 +126,8 @@ function ofAnswer(object $a): array
             'payer_source' => $a->payerSource, 'payee_source' => $a->payeeSource, 'policy_version' => $a->policyVersion,
             'lsn' => unsigned($a->lsn), 'decided_at_ns' => unsigned($a->decidedAtNs), 'snapshot_id' => unsigned($a->snapshotId),
             'overlay_sequence' => unsigned($a->overlaySequence), 'matched_rules' => unsigned($a->matchedRules),
-            'list_day' => $a->listDay, 'list_sequence' => unsigned($a->listSequence)] + ofTransaction($a->transaction),
+            'list_day' => $a->listDay, 'list_sequence' => unsigned($a->listSequence),
+            'institution' => $a->institution, 'submitter' => $a->submitter] + ofTransaction($a->transaction),
     };
 }
 
