@@ -328,8 +328,8 @@ class StoredDecision:
             raise ProtocolError("the server sent a RECORD that is no decision, or of another length than it says")
         transaction = Transaction.decode(body[RECORD_PLACE.size + RECORD_HEAD.size:304])
         return cls(_verdict(verdict), REASONS.get(reason, str(reason)), flags, score, payer_source, payee_source, policy, lsn,
-                   decided_at, snapshot, overlay, rules, list_day, list_sequence, institution, _text(submitter), shard, epoch, segment, block_offset, chain,
-                   transaction, extension)
+                   decided_at, snapshot, overlay, rules, list_day, list_sequence, institution, _text(submitter), shard, epoch,
+                   segment, block_offset, chain, transaction, extension)
 
 
 @dataclass(frozen=True)
