@@ -55,3 +55,4 @@ run_section "Documentation, warnings are errors" env RUSTDOCFLAGS="-D warnings" 
 run_section "Examples in the documentation" cargo test --workspace --all-features --locked --doc
 run_section "Scripts" python3 scripts/test_scripts.py
 run_section "Python client" python3 -m unittest discover -s scripts/clients/python -p 'test_*.py'
+run_section "Clients in Go, Java and PHP" python3 scripts/clients/test_clients.py

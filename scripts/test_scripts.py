@@ -106,13 +106,14 @@ case "$name $*" in
   "taskset"*) exec "${@:3}" ;;
   "sleep"*) exec "$FAKE_SLEEP" 0.01 ;;
   # The tests of the copy are not what is tested here.
-  "python3"*unittest* | "python3"*test_scripts*) ;;
+  "python3"*unittest* | "python3"*test_scripts* | "python3"*test_clients*) ;;
   "python3"*soak_judge*) if [ -n "$FAKE_JUDGE" ]; then exec "$FAKE_PYTHON" "$@"; fi ;;
   "python3"*) exec "$FAKE_PYTHON" "$@" ;;
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " initdb postgres psql setpriv chown wrk python3 shellcheck ruff node npm cargo-nextest cargo-deny cargo-machete").split()
+         " go javac php initdb postgres psql setpriv chown wrk python3 shellcheck ruff node npm cargo-nextest cargo-deny"
+         " cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
 SCRIPTS = {

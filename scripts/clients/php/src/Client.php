@@ -282,8 +282,8 @@ final class Client
     }
 
     /**
-     * Does what is to be done. Where that changes nothing that a caller may wait for, waits until something comes, until something
-     * is to be done, or until then.
+     * Does what is to be done. Where that changes nothing that a caller may wait for, waits until something comes, until
+     * something is to be done, or until then.
      */
     private function step(int $until): void
     {

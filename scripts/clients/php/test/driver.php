@@ -67,7 +67,8 @@ function connect(array $f): Client
     return new Client(
         explode(',', $f['address']), ($f['role'] ?? '') === 'any', $f['credential'] ?? '', $f['name'] ?? '',
         number($f, 'in_flight'), answerTimeoutMs: number($f, 'answer_timeout_ms') ?: 2_500,
-        reconnectBaseMs: number($f, 'base_ms') ?: 50, reconnectMaxMs: number($f, 'max_ms') ?: 2_000, lazy: isset($f['lazy']), timing: $timing,
+        reconnectBaseMs: number($f, 'base_ms') ?: 50, reconnectMaxMs: number($f, 'max_ms') ?: 2_000, lazy: isset($f['lazy']),
+        timing: $timing,
     );
 }
 
