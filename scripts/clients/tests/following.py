@@ -70,7 +70,8 @@ class Following(WithClient):
             peer.error(peer.submit()[0], ErrorCode.UNCONFIRMED)
             deaf(peer)
 
-        self.connect(self.serve(cut_off), self.serve(primary(2)), **IMPATIENT)
+        # Not for its silence.
+        self.connect(self.serve(cut_off), self.serve(primary(2)), **{**IMPATIENT, "silence_ms": 60_000})
         self.submit(1, 2)
         said = self.refused(self.driver().ask, "receive")
         self.assertEqual((said["code"], said["recorded"]), ("10", "perhaps"))
@@ -104,8 +105,9 @@ class Following(WithClient):
 
         def replaced(peer):
             peer.welcome(epoch=2)
-            looked.set()
             self.assertFalse(peer.read(), "nothing is sent to a node that was replaced")
+            # The client has left: it stays where it was.
+            looked.set()
 
         self.connect(self.serve(newer), self.serve_all(replaced), **IMPATIENT)
         self.refused(self.decide, 1)

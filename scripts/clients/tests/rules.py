@@ -336,6 +336,29 @@ class Answers(WithClient):
         self.assertEqual(self.decide(1)["lsn"], "1")
         self.assertEqual(self.decide(2)["lsn"], "2")
 
+    def test_an_answer_to_what_was_not_sent_on_this_connection_is_a_broken_server(self):
+        submitted = []
+
+        def lost(peer):
+            peer.welcome()
+            submitted.extend([peer.submit(), peer.submit()])
+
+        def guessing(peer):
+            peer.welcome(1)
+            self.assertEqual(peer.submit()[1].amount_centavos, 1)
+            peer.verdict(submitted[1], Verdict.APPROVE)
+            self.assertFalse(peer.read(), "the client goes on")
+
+        def sound(peer):
+            peer.welcome()
+            for _ in range(2):
+                peer.verdict(peer.submit(), Verdict.DENY)
+
+        self.connect(self.serve(lost, lambda peer: peer.read(), guessing, sound))
+        self.submit(1, 2)
+        said = [self.driver().ask("receive") for _ in range(2)]
+        self.assertEqual(sorted((one["lsn"], one["verdict"]) for one in said), [("1", "3"), ("2", "3")])
+
     def test_a_welcome_that_cannot_be_is_none(self):
         def changed(at, value):
             def nonsense(peer):
