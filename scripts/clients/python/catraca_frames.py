@@ -118,12 +118,18 @@ class Refused(CatracaError):
 
 def canonical_document(text: str) -> str:
     """The canonical form of a CPF (11 digits) or CNPJ (14 characters), with or without mask; raises DocumentError."""
-    characters = [c for c in text.strip() if c not in ".-/ "]
-    if "*" in characters:
-        raise DocumentError("masked")
-    if any(not (c.isascii() and c.isalnum()) for c in characters):
-        raise DocumentError("character")
-    document = "".join(characters).upper()
+    document = ""
+    # Of several faults the first one counts.
+    for c in text.strip():
+        if c in ".-/ ":
+            continue
+        if c == "*":
+            raise DocumentError("masked")
+        if not (c.isascii() and c.isalnum()):
+            raise DocumentError("character")
+        if len(document) == 14:
+            raise DocumentError("length")
+        document += c.upper()
     if len(document) not in (11, 14):
         raise DocumentError("length")
     cpf = len(document) == 11

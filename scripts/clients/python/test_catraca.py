@@ -124,6 +124,12 @@ class Documents(unittest.TestCase):
                 seen += 1
         self.assertEqual(seen, 486)
 
+    def test_of_several_faults_the_first_one_counts(self):
+        for text, reason in (("*é", "masked"), ("é*", "character"), ("1" * 15 + "*", "length"), ("1" * 15 + "é", "length")):
+            with self.subTest(text), self.assertRaises(catraca.DocumentError) as refused:
+                catraca.canonical_document(text)
+            self.assertEqual(refused.exception.reason, reason)
+
     def test_printing_masks(self):
         self.assertEqual(catraca.masked_document("04933228680"), "***.332.286-**")
         self.assertEqual(catraca.masked_document("12ABC34501DE35"), "12.ABC.345/****-**")
