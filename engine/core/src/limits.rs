@@ -1,7 +1,6 @@
 //! Bounds that are no settings and that several modules keep to, each with its reason. What bounds
 //! one module stands in it; settings and their bounds are in `engine/node/src/config.rs`.
 
-use crate::shard::messages::ControlRequest;
 use std::time::Duration;
 
 /// Most shards of a node. A record's address gives the stream 12 bits.
@@ -39,15 +38,9 @@ pub const fn broadcast_queue_len(shards: usize) -> usize {
 /// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They
 /// are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;
-/// How many may be open for this one to be let through: what an operator needs to help a cluster finds room where look-ups
-/// wait.
-pub const fn most_control_requests(request: &ControlRequest) -> usize {
-    match request {
-        ControlRequest::Cluster(_) => MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4,
-        _ => MAX_CONTROL_REQUESTS,
-    }
-}
-
+/// So many of them may be open for a request that helps a cluster (CLUSTER) to be let through: what an operator needs finds
+/// room where look-ups wait.
+pub const MAX_CONTROL_REQUESTS_OF_CLUSTER: usize = MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4;
 /// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can
 /// cause, and the thread's own messages.
 pub const CONTROL_QUEUE_LEN: usize = 1024;

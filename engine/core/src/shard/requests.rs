@@ -15,6 +15,14 @@ use catraca_wire::frame::{
 use catraca_wire::short_text::ShortText;
 use std::sync::Arc;
 
+/// How many requests may be open for this one to be let through.
+const fn most_open(request: &ControlRequest) -> usize {
+    match request {
+        ControlRequest::Cluster(_) => limits::MAX_CONTROL_REQUESTS_OF_CLUSTER,
+        _ => limits::MAX_CONTROL_REQUESTS,
+    }
+}
+
 impl<B: BlockMemory> Shard<B> {
     /// Ends a connection for what came over it.
     pub(super) fn break_off(
@@ -196,7 +204,7 @@ impl<B: BlockMemory> Shard<B> {
             )
         {
             NOT_PRIMARY
-        } else if self.control_open >= limits::most_control_requests(&request) {
+        } else if self.control_open >= most_open(&request) {
             Refusal::retry(
                 ErrorCode::Overloaded,
                 limits::OVERLOADED_RETRY_MS,
