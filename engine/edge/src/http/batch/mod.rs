@@ -22,6 +22,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::client::Decision;
 use catraca_wire::client::rules::ANSWER_GRACE;
+use futures::StreamExt as _;
 use input::{Input, Lines, MAX_ARRAY_LEN, MAX_PIECE_LEN, Next};
 use output::{Form, Id, Output};
 use std::collections::VecDeque;
@@ -46,6 +47,8 @@ pub(super) async fn decide(
                 let chunk = batch.chunk().await?;
                 Some((Ok::<_, Infallible>(chunk), batch))
             });
+            // Asked again behind the end it would panic, and whoever sends it on may ask.
+            let chunks = chunks.fuse();
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static(media)),
                 (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
