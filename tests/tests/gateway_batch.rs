@@ -3,13 +3,13 @@
 
 use catraca_tests::gateway::{Gateway, Http, batch_head, body, command, tcp};
 use catraca_tests::logs::decisions;
-use catraca_tests::node::{LOOK_AGAIN, Setup, folder, free_address, http_get};
+use catraca_tests::node::{LOOK_AGAIN, Node, Setup, folder, free_address, http_get};
 use catraca_tests::payments::payment;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -49,14 +49,20 @@ fn place(answer: &Value) -> Option<(u16, u64)> {
     Some((answer["shard"].as_u64()? as u16, answer["lsn"].as_u64()?))
 }
 
+/// A gateway to this node that is ready, and where its metrics are.
+fn with_metrics(node: &Node) -> (Gateway, SocketAddr) {
+    let metrics = free_address();
+    let mut command = command(&[node.listen.to_string()]);
+    let gateway = Gateway::of(command.args(["--metrics-listen", &metrics.to_string()]));
+    await_ready(&gateway);
+    (gateway, metrics)
+}
+
 #[test]
 fn a_batch_is_decided_in_its_order_while_others_are_served() {
     let dir = folder();
     let node = Setup::new(dir.path()).start();
-    let metrics = free_address();
-    let mut with_metrics = command(&[node.listen.to_string()]);
-    let gateway = Gateway::of(with_metrics.args(["--metrics-listen", &metrics.to_string()]));
-    await_ready(&gateway);
+    let (gateway, metrics) = with_metrics(&node);
     let stream = tcp(gateway.listen).expect("taken");
     let is_over = AtomicBool::new(false);
     // The content of a payment has its time.
@@ -168,10 +174,7 @@ fn a_stop_answers_what_was_read_of_a_batch_and_nothing_else_is_decided() {
 fn a_client_that_goes_away_leaves_nothing_behind() {
     let dir = folder();
     let node = Setup::new(dir.path()).start();
-    let metrics = free_address();
-    let mut with_metrics = command(&[node.listen.to_string()]);
-    let gateway = Gateway::of(with_metrics.args(["--metrics-listen", &metrics.to_string()]));
-    await_ready(&gateway);
+    let (gateway, metrics) = with_metrics(&node);
     for _ in 0..3 {
         let stream = tcp(gateway.listen).expect("taken");
         let count = AtomicUsize::new(0);

@@ -4,13 +4,12 @@
 use catraca_tests::gateway::Gateway;
 use catraca_tests::logs::assert_verified;
 use catraca_tests::node::{Node, Setup, folder};
-use catraca_wire::DocumentKey;
+use catraca_tests::payments;
 use catraca_wire::client::{Client, ClientError, ClientOptions};
-use catraca_wire::frame::{ErrorCode, Transaction, text_of, transaction_id};
+use catraca_wire::frame::{ErrorCode, Transaction, text_of};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A client of the configuration: its name, its institution, what it may do, and what else is said of it.
 type Configured<'a> = (&'a str, u16, &'a str, &'a str);
@@ -36,27 +35,7 @@ fn client(node: &Node, name: &str) -> Result<Client, ClientError> {
 }
 
 fn payment(id: &str, amount_centavos: i64) -> Transaction {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let document = |text| DocumentKey::parse(text).expect("valid").to_wire();
-    Transaction {
-        id: transaction_id(id).expect("valid"),
-        payer: document("04933228680"),
-        payee: document("12ABC34501DE35"),
-        amount_centavos,
-        event_time_ns: now.as_nanos() as u64,
-        budget_us: 0,
-        rail: 1,
-        channel: 0,
-        flags: 0,
-        payer_account: 0,
-        payee_account: 0,
-        pix_key: [0; 16],
-        device: 0,
-        ip: [0; 16],
-        payer_ispb: [0; 8],
-        payee_ispb: [0; 8],
-        trace_id: [0; 16],
-    }
+    Transaction { amount_centavos, ..payments::payment(id, 1) }
 }
 
 fn code<T>(outcome: Result<T, ClientError>) -> Option<ErrorCode> {

@@ -1,48 +1,16 @@
 //! Who asks, once that is known.
 
 use crate::permission::Permissions;
-use catraca_wire::frame::PrincipalFields;
-use std::fmt;
+use catraca_wire::frame::{PrincipalFields, SubmitterFields, SubmitterName};
 use std::net::{IpAddr, Ipv4Addr};
-
-/// The longest name of a client, bytes: what a record has room for.
-pub const MAX_NAME_LEN: usize = 16;
 
 /// SHA-256 of an API key, a token, or a certificate in DER.
 pub use catraca_tls::Digest;
 
-/// A client's name: 1 to 16 printable ASCII characters, or none for a caller that nobody knows.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Name([u8; MAX_NAME_LEN]);
-
-impl Name {
-    /// A client's name; `None` where the text is no such name.
-    pub fn new(text: &str) -> Option<Self> {
-        let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        let mut name = [0; MAX_NAME_LEN];
-        if text.trim() != text || text.is_empty() || !printable {
-            return None;
-        }
-        name.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        Some(Self(name))
-    }
-
-    /// Its bytes, with zeros behind it.
-    pub const fn to_wire(self) -> [u8; MAX_NAME_LEN] {
-        self.0
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        let len = self.0.iter().position(|byte| *byte == 0).unwrap_or(MAX_NAME_LEN);
-        std::str::from_utf8(&self.0[..len]).expect("it was made of ASCII")
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
+/// A client's name, as records have it: 1 to 16 bytes of printable ASCII without a space at either end; `None` where the
+/// text is no such name.
+pub fn client_name(text: &str) -> Option<SubmitterName> {
+    SubmitterName::parse(text).filter(|name| !name.is_empty() && text.is_ascii())
 }
 
 /// Who asks. Handlers find it among the extensions of a request.
@@ -51,7 +19,7 @@ pub struct Caller {
     /// The institution that it acts for; 0 where that is not said.
     pub institution: u16,
     /// Its name in this gateway's configuration; empty where callers are not authenticated.
-    pub name: Name,
+    pub name: SubmitterName,
     /// What it may do.
     pub permissions: Permissions,
     /// The connection's other end.
@@ -65,7 +33,7 @@ impl Caller {
     pub fn anybody() -> Self {
         Self {
             institution: 0,
-            name: Name::default(),
+            name: SubmitterName::EMPTY,
             permissions: Permissions::all(),
             peer: Peer::default(),
             place: None,
@@ -75,15 +43,16 @@ impl Caller {
     /// For whom a node is asked; none where callers are not authenticated, so that the gateway asks for itself.
     pub(crate) fn principal(&self) -> Option<PrincipalFields> {
         self.place?;
-        let mut principal = PrincipalFields::default();
-        principal.submitter.institution = self.institution.into();
-        principal.submitter.name = self.name.to_wire();
-        principal.remote = match self.peer.address {
+        let remote = match self.peer.address {
             IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
             IpAddr::V6(address) => address.octets(),
         };
-        principal.certificate = self.peer.certificate.unwrap_or_default();
-        Some(principal)
+        Some(PrincipalFields {
+            submitter: SubmitterFields::new(self.institution, self.name),
+            remote,
+            certificate: self.peer.certificate.unwrap_or_default(),
+            ..PrincipalFields::default()
+        })
     }
 }
 
@@ -108,12 +77,12 @@ mod tests {
 
     #[test]
     fn a_name_fits_a_record() {
-        let name = Name::new("core banking").expect("a name");
+        let name = client_name("core banking").expect("a name");
         assert_eq!(name.as_str(), "core banking");
         assert_eq!(&name.to_wire()[11..], b"g\0\0\0\0");
-        assert_eq!(Name::new("0123456789abcdef").expect("just fits").as_str().len(), 16);
+        assert_eq!(client_name("0123456789abcdef").expect("just fits").as_str().len(), 16);
         for bad in ["", " ", " a", "a ", "0123456789abcdefg", "ção", "a\n", "a\0b", "\u{7f}"] {
-            assert_eq!(Name::new(bad), None, "{bad:?}");
+            assert_eq!(client_name(bad), None, "{bad:?}");
         }
     }
 }

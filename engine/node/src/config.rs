@@ -4,6 +4,7 @@
 mod clients;
 pub mod layers;
 mod redis;
+mod tls;
 
 use crate::fatal::{Failure, Status};
 use crate::log_files::segment::MIN_SEGMENT_LEN;

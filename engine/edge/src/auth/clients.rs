@@ -1,8 +1,9 @@
 //! The clients that a gateway knows, and how each shows who it is.
 
-use crate::caller::{Caller, Digest, Name, Peer};
+use crate::caller::{Caller, Digest, Peer};
 use crate::permission::Permissions;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use catraca_wire::frame::SubmitterName;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
@@ -25,7 +26,7 @@ pub struct Client {
     /// `client_id` of its tokens, which no other has.
     pub id: String,
     /// What it is called here, which no other is.
-    pub name: Name,
+    pub name: SubmitterName,
     /// The institution that it acts for.
     pub institution: u16,
     /// SHA-256 of its API key.
@@ -150,13 +151,14 @@ impl Clients {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::caller::client_name;
 
     /// A client by token of this id, with all permissions.
     pub(crate) fn client(id: &str) -> Client {
         let many = NonZeroU32::new(1_000).expect("not 0");
         Client {
             id: id.to_owned(),
-            name: Name::new(id).expect("a name"),
+            name: client_name(id).expect("a name"),
             institution: 7,
             api_key: None,
             certificate: None,
@@ -175,9 +177,9 @@ pub(crate) mod tests {
     fn clients_that_can_not_be_told_apart_or_never_come_in_are_refused() {
         let (key, certificate) = (Some([1; 32]), Some([2; 32]));
         let other = Client { api_key: key, certificate, ..client("a") };
-        let name = Name::new("a").expect("a name");
+        let name = client_name("a").expect("a name");
         for (second, has_tokens, expected) in [
-            (Client { name: Name::new("c").expect("a name"), ..client("a") }, true, "same id"),
+            (Client { name: client_name("c").expect("a name"), ..client("a") }, true, "same id"),
             (Client { name, ..client("b") }, true, "same name"),
             (Client { api_key: key, ..client("b") }, true, "same API key"),
             (Client { certificate, ..client("b") }, true, "same certificate"),

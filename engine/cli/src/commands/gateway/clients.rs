@@ -2,7 +2,7 @@
 
 use super::config::wrong;
 use catraca_edge::auth::{Client, Limits};
-use catraca_edge::caller::{Digest, Name};
+use catraca_edge::caller::{Digest, client_name};
 use catraca_edge::permission::Permission;
 use catraca_node::config::credential;
 use catraca_node::fatal::Failure;
@@ -80,7 +80,7 @@ impl ClientEntry {
         if self.api_key.is_some() {
             return Err(of("api_key_sha256 belongs there, and not the key".to_owned()));
         }
-        let name = Name::new(&self.name).ok_or_else(|| {
+        let name = client_name(&self.name).ok_or_else(|| {
             of("a name has 1 to 16 printable ASCII characters, no space at its ends".to_owned())
         })?;
         let api_key = match (&self.api_key_sha256, &self.api_key_sha256_file) {
