@@ -10,6 +10,7 @@ mod decisions;
 mod door_tests;
 mod guard;
 mod limits;
+mod linger;
 mod metrics;
 mod server;
 mod sites;

@@ -1,5 +1,6 @@
 //! Connections over HTTP/1: so many at once, none for ever, and a stop that answers what was taken.
 
+use super::linger::Lingering;
 use super::sites::{Place, Sites};
 use crate::caller::Peer;
 use axum::{Extension, Router};
@@ -141,7 +142,7 @@ fn speak(
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_PATIENCE));
-    let stream = TokioIo::new(Box::pin(stream));
+    let stream = TokioIo::new(Lingering::new(Box::pin(stream)));
     let service = TowerToHyperService::new(router.clone().layer(Extension(peer)));
     let connection = graceful.watch(http.serve_connection(stream, service));
     drop(tokio::spawn(async move {

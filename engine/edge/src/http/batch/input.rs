@@ -8,7 +8,6 @@ use memchr::memchr;
 use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
-use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// The longest line or item, bytes. A transaction has less than 2 KiB.
@@ -17,12 +16,6 @@ pub(super) const MAX_PIECE_LEN: usize = 8 * 1024;
 pub(super) const MAX_ITEMS: usize = 1_000;
 /// The longest array, bytes: that many transactions.
 pub(super) const MAX_ARRAY_LEN: usize = 2 * 1024 * 1024;
-/// How long is read and thrown away after the last answer, where a body has not ended: whoever closes at once
-/// may take back what the client has not read yet.
-const LINGER: Duration = Duration::from_secs(1);
-/// The same in bytes: what lies in buffers on the way.
-const LINGER_LEN: usize = 1024 * 1024;
-
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -82,19 +75,6 @@ impl Input {
     pub(super) fn pause(&mut self) {
         if let Self::Lines(lines) = self {
             lines.waits_since = None;
-        }
-    }
-
-    /// Reads what nobody wants any more, for a while.
-    pub(super) async fn linger(&mut self) {
-        let Self::Lines(lines) = self else { return };
-        let until = Instant::now() + LINGER;
-        let mut len = 0;
-        while !lines.is_over && len < LINGER_LEN {
-            match timeout_at(until, lines.body.frame()).await {
-                Ok(Some(Ok(frame))) => len += frame.data_ref().map_or(0, Bytes::len),
-                Ok(None | Some(Err(_))) | Err(_) => lines.is_over = true,
-            }
         }
     }
 }

@@ -152,7 +152,6 @@ impl Batch {
                 return Some(chunk);
             }
             if self.is_answered {
-                self.input.linger().await;
                 return None;
             }
             if self.is_over && self.slots.is_empty() {
