@@ -24,6 +24,8 @@ pub struct Caller {
     pub permissions: Permissions,
     /// The connection's other end.
     pub(crate) peer: Peer,
+    /// The number of its request; zeros for none.
+    pub(crate) request_id: [u8; 16],
     /// Its place among the clients; none where callers are not authenticated.
     pub(crate) place: Option<usize>,
 }
@@ -36,6 +38,7 @@ impl Caller {
             name: SubmitterName::EMPTY,
             permissions: Permissions::all(),
             peer: Peer::default(),
+            request_id: [0; 16],
             place: None,
         }
     }
@@ -50,6 +53,7 @@ impl Caller {
         Some(PrincipalFields {
             submitter: SubmitterFields::new(self.institution, self.name),
             remote,
+            request_id: self.request_id,
             certificate: self.peer.certificate.unwrap_or_default(),
             ..PrincipalFields::default()
         })
@@ -74,6 +78,14 @@ impl Default for Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_is_told_who_asks_from_where_and_by_what_number() {
+        let known = Caller { request_id: [7; 16], place: Some(0), ..Caller::anybody() };
+        let told = known.principal().expect("it is known");
+        assert_eq!((told.request_id, &told.remote[10..12]), ([7; 16], &[0xff, 0xff][..]));
+        assert!(Caller::anybody().principal().is_none());
+    }
 
     #[test]
     fn a_name_fits_a_record() {

@@ -144,7 +144,8 @@ impl Clients {
     pub(super) fn caller(&self, place: usize, granted: Permissions) -> Caller {
         let Client { institution, name, permissions, .. } = self.clients[place];
         let (permissions, peer) = (permissions.and(granted), Peer::default());
-        Caller { institution, name, permissions, peer, place: Some(place) }
+        let request_id = [0; 16];
+        Caller { institution, name, permissions, peer, request_id, place: Some(place) }
     }
 }
 

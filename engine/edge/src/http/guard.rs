@@ -1,6 +1,7 @@
 //! What stands before a path: who asks, whether it may, and how often.
 
 use super::Door;
+use super::interaction::Interaction;
 use super::limits::TooMuch;
 use crate::auth::Refusal;
 use crate::caller::{Caller, Peer};
@@ -50,7 +51,11 @@ pub(super) async fn admit(State(guard): State<Guard>, request: Request, next: Ne
 async fn admitted(guard: &Guard, mut request: Request, next: Next) -> Response {
     let Guard { door, permission, counts, .. } = guard;
     let caller = match who(door, request.headers(), request.extensions().get()).await {
-        Ok(caller) => caller,
+        Ok(caller) => {
+            let number: Option<&Interaction> = request.extensions().get();
+            let request_id = number.map(|number| number.0.into_bytes()).unwrap_or_default();
+            Caller { request_id, ..caller }
+        }
         Err(refusal) => return refused(door, refusal),
     };
     if !caller.permissions.has(*permission) {

@@ -1,7 +1,8 @@
 //! The paths of the gateway, and what each answers.
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
-//! request, `decisions.rs` the payments, and `batch/` many of them at once.
+//! request, `decisions.rs` the payments, `batch/` many of them at once, and
+//! `interaction.rs` the number of each request.
 
 mod batch;
 mod body;
@@ -9,6 +10,7 @@ mod decisions;
 #[cfg(test)]
 mod door_tests;
 mod guard;
+mod interaction;
 mod limits;
 mod linger;
 mod metrics;
@@ -74,7 +76,8 @@ pub fn router(door: Door) -> Router {
         });
     let router =
         if door.auth.asks() { router } else { router.layer(from_fn(guard::keep_pages_out)) };
-    router.with_state(door)
+    // The outermost: every answer has its number, and refusals too.
+    router.layer(from_fn(interaction::number)).with_state(door)
 }
 
 /// Whether a primary answers.

@@ -184,6 +184,39 @@ fn without_a_node_nothing_is_recorded_and_the_caller_may_come_again() {
     });
 }
 
+#[test]
+fn every_answer_has_the_number_of_its_request() {
+    block_on(async {
+        let mut router = alone_for_all();
+        let own = "c770aef3-6784-41f7-8e0e-ff5f97bddb3a";
+        for (method, path, status) in [
+            ("GET", "/livez", 200),
+            ("GET", "/none", 404),
+            ("PUT", "/v1/decisions", 405),
+            ("POST", "/v1/decisions", 415),
+            ("POST", "/v1/decisions:batch", 415),
+        ] {
+            for given in [Some(own), Some("order-1"), None] {
+                let mut request = Request::builder().method(method).uri(path);
+                if let Some(given) = given {
+                    request = request.header("x-fapi-interaction-id", given);
+                }
+                let request = request.body(Body::empty()).expect("a request");
+                let response = router.call(request).await.expect("infallible");
+                assert_eq!(response.status().as_u16(), status, "{method} {path}");
+                let number = response.headers()["x-fapi-interaction-id"].to_str();
+                let number = number.expect("text");
+                assert!(number.len() == 36 && (number == own) == (given == Some(own)), "{number}");
+            }
+        }
+        let mut page = post(SOUND);
+        page.headers_mut().insert(header::ORIGIN, "https://a.example".parse().expect("a value"));
+        let refused = router.call(page).await.expect("infallible");
+        assert_eq!(refused.status(), 403);
+        assert!(refused.headers().contains_key("x-fapi-interaction-id"));
+    });
+}
+
 /// Sends bytes to a real port, and gives all that comes back until the connection ends.
 async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
