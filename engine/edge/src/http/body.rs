@@ -1,6 +1,8 @@
 //! What is read of a request: its type, its id, its body. All of it bounded, in bytes and in time.
 
-use crate::problem::{BAD_JSON, BAD_REQUEST, NOT_JSON, Problem, SLOW_BODY, TOO_LARGE};
+use crate::problem::{
+    BAD_ENCODING, BAD_JSON, BAD_REQUEST, NOT_JSON, Problem, SLOW_BODY, TOO_LARGE,
+};
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -11,6 +13,8 @@ use tokio::time::timeout;
 pub(super) const MAX_BODY_LEN: usize = 64 * 1024;
 /// How long a body may take to arrive, and a line of one that is read by lines.
 pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// What is said of a body that is not whole.
+pub(super) const ENDED_EARLY: &str = "the body ended before it was whole, or is no gzip";
 /// The header that carries the id of a transaction whose body has none.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
@@ -24,6 +28,10 @@ pub(super) fn check_type(
     headers: &HeaderMap,
     wanted: &[&'static str],
 ) -> Result<&'static str, Problem> {
+    // What was packed with gzip is unpacked before, and says so no more.
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(|encoding| encoding != "identity") {
+        return Err(Problem::new(BAD_ENCODING, "Content-Encoding is to be gzip, once, or none"));
+    }
     let wrong = || Problem::new(NOT_JSON, format!("Content-Type is to be {}", wanted.join(" or ")));
     let mut types = headers.get_all(header::CONTENT_TYPE).iter();
     let (Some(given), None) = (types.next(), types.next()) else { return Err(wrong()) };
@@ -58,7 +66,7 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Bytes, Problem> {
     match timeout(BODY_PATIENCE, Limited::new(body, most).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(BAD_JSON, "the body ended before it was whole")),
+        Ok(Err(_)) => Err(Problem::new(BAD_JSON, ENDED_EARLY)),
         Err(_) => Err(Problem::new(SLOW_BODY, "the body did not come in time")),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
 //! request, `decisions.rs` the payments, `batch/` many of them at once, and
-//! `interaction.rs` the number of each request.
+//! `interaction.rs` the number of each request, `gzip.rs` what is packed.
 
 mod batch;
 mod body;
@@ -10,6 +10,7 @@ mod decisions;
 #[cfg(test)]
 mod door_tests;
 mod guard;
+mod gzip;
 mod interaction;
 mod limits;
 mod linger;
@@ -76,6 +77,7 @@ pub fn router(door: Door) -> Router {
         });
     let router =
         if door.auth.asks() { router } else { router.layer(from_fn(guard::keep_pages_out)) };
+    let router = gzip::layered(router);
     // The outermost: every answer has its number, and refusals too.
     router.layer(from_fn(interaction::number)).with_state(door)
 }

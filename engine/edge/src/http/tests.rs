@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{Request, Response, header};
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -214,6 +215,84 @@ fn every_answer_has_the_number_of_its_request() {
         let refused = router.call(page).await.expect("infallible");
         assert_eq!(refused.status(), 403);
         assert!(refused.headers().contains_key("x-fapi-interaction-id"));
+    });
+}
+
+fn packed(bytes: &[u8]) -> Vec<u8> {
+    let mut packing = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packing.write_all(bytes).expect("into memory");
+    packing.finish().expect("into memory")
+}
+
+#[test]
+fn packed_bodies_are_read_and_held_to_the_same_bounds() {
+    block_on(async {
+        let mut router = alone_for_all();
+        let bomb = packed(&vec![b' '; 100 * 1024 * 1024]);
+        let mut broken = packed(SOUND.as_bytes());
+        broken.truncate(broken.len() / 2);
+        for (path, media, body, encoding, expected) in [
+            ("", JSON, packed(SOUND.as_bytes()), "gzip", "NO_PRIMARY"),
+            ("", JSON, SOUND.into(), "identity", "NO_PRIMARY"),
+            ("", JSON, bomb.clone(), "gzip", "TOO_LARGE"),
+            (":batch", JSON, bomb.clone(), "gzip", "TOO_LARGE"),
+            ("", JSON, broken, "gzip", "BAD_JSON"),
+            ("", JSON, SOUND.into(), "gzip", "BAD_JSON"),
+            ("", JSON, packed(SOUND.as_bytes()), "br", "BAD_ENCODING"),
+            ("", JSON, packed(SOUND.as_bytes()), "gzip, gzip", "BAD_ENCODING"),
+            (":batch", "application/x-ndjson", SOUND.into(), "zstd", "BAD_ENCODING"),
+        ] {
+            let request = Request::post(format!("/v1/decisions{path}"))
+                .header(header::CONTENT_TYPE, media)
+                .header(header::CONTENT_ENCODING, encoding);
+            let request = request.body(Body::from(body)).expect("a request");
+            let (_, problem) = answered(&mut router, request).await;
+            assert_eq!(problem["code"], expected, "{path} {encoding} {problem}");
+        }
+        let lines = Request::post("/v1/decisions:batch")
+            .header(header::CONTENT_TYPE, "application/x-ndjson")
+            .header(header::CONTENT_ENCODING, "gzip");
+        let lines = lines.body(Body::from(packed(b"1\n2\n"))).expect("a request");
+        let response = router.call(lines).await.expect("infallible");
+        let answers = response.into_body().collect().await.expect("a body").to_bytes();
+        assert_eq!(answers.iter().filter(|byte| **byte == b'\n').count(), 2);
+    });
+}
+
+#[test]
+fn long_answers_are_packed_for_who_asks_and_lines_never() {
+    block_on(async {
+        let mut router = alone_for_all();
+        for (media, asks, is_packed) in [
+            (JSON, "gzip", true),
+            (JSON, "br, gzip;q=0.5", true),
+            (JSON, "br", false),
+            (JSON, "gzip;q=0", false),
+            ("application/x-ndjson", "gzip", false),
+        ] {
+            let body =
+                if media == JSON { format!("[{}]", ["1"; 50].join(",")) } else { "1\n".repeat(50) };
+            let request = Request::post("/v1/decisions:batch")
+                .header(header::CONTENT_TYPE, media)
+                .header(header::ACCEPT_ENCODING, asks);
+            let request = request.body(Body::from(body)).expect("a request");
+            let response = router.call(request).await.expect("infallible");
+            let said = response.headers().get(header::CONTENT_ENCODING).cloned();
+            let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+            assert_eq!(said.is_some(), is_packed, "{media} {asks}");
+            let mut text = String::new();
+            if is_packed {
+                let mut unpacking = flate2::read::GzDecoder::new(&bytes[..]);
+                unpacking.read_to_string(&mut text).expect("gzip");
+                assert!(bytes.len() < text.len() / 4);
+            } else {
+                text.push_str(std::str::from_utf8(&bytes).expect("text"));
+            }
+            assert_eq!(text.matches("BAD_REQUEST").count(), 50);
+        }
+        let mut short = post("{");
+        short.headers_mut().insert(header::ACCEPT_ENCODING, "gzip".parse().expect("a value"));
+        assert_eq!(answered(&mut router, short).await.1["code"], "BAD_JSON");
     });
 }
 

@@ -1,6 +1,6 @@
 //! The transactions of a batch, one after the other: lines of a body as it comes, or the items of an array.
 
-use crate::http::body::BODY_PATIENCE;
+use crate::http::body::{BODY_PATIENCE, ENDED_EARLY};
 use crate::problem::{BAD_JSON, BAD_REQUEST, Problem, SLOW_BODY};
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
@@ -147,7 +147,7 @@ impl Lines {
             }
             Ok(Some(Err(_))) => {
                 self.is_over = true;
-                Err(Problem::new(BAD_JSON, "the body ended before it was whole"))
+                Err(Problem::new(BAD_JSON, ENDED_EARLY))
             }
             Err(_) => Err(Problem::new(SLOW_BODY, "no whole line came in time")),
         }
