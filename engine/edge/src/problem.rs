@@ -9,9 +9,10 @@ use catraca_wire::client::ServerError;
 use catraca_wire::frame::ErrorCode;
 use serde::Serialize;
 use std::time::Duration;
+use utoipa::ToSchema;
 
 /// Whether the transaction is recorded, as far as this answer tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Recorded {
     /// It is, with its decision.
@@ -164,7 +165,8 @@ pub struct Problem {
 }
 
 /// The members of a problem as JSON.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
 pub struct Members<'a> {
     /// `urn:catraca:problem:` and the code in small letters, with `-`.
     pub r#type: String,

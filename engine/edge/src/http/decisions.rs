@@ -2,7 +2,7 @@
 
 use super::{Door, body};
 use crate::caller::Caller;
-use crate::json::{self, DecisionView, Mistake, StoredView};
+use crate::json::{self, DecisionView, Members, Mistake, StoredView};
 use crate::link::{Outcome, Request};
 use crate::problem::{
     BAD_JSON, BAD_REQUEST, BUSY, ID_MISMATCH, NO_ANSWER, NO_PRIMARY, Problem, STOPPING,
@@ -21,7 +21,18 @@ use tokio::time::Instant;
 /// The header whose trace id the record keeps (W3C Trace Context).
 const TRACEPARENT: &str = "traceparent";
 
-/// `POST /v1/decisions`.
+/// Decide on a payment. The status is 200 for every verdict.
+#[utoipa::path(
+    post,
+    path = "/v1/decisions",
+    security((), ("bearer" = ["decisions:write"])),
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The id of the transaction, where the body has none"),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context; its trace id goes into the record"),
+    ),
+    request_body = Members,
+    responses((status = 200, description = "What was decided", body = DecisionView)),
+)]
 pub(super) async fn decide(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
@@ -30,7 +41,17 @@ pub(super) async fn decide(
     door.decide(&caller, request).await.unwrap_or_else(|problem| problem.into_response())
 }
 
-/// `GET /v1/decisions/{id}`.
+/// Look a decision up. Documents are masked.
+#[utoipa::path(
+    get,
+    path = "/v1/decisions/{id}",
+    security((), ("bearer" = ["decisions:read"])),
+    params(
+        ("id" = String, Path, description = "The id of the transaction", example = "order-1"),
+        ("payer" = Option<String>, Query, description = "CPF or CNPJ of the payer, where ids may repeat"),
+    ),
+    responses((status = 200, description = "What the log holds", body = StoredView)),
+)]
 pub(super) async fn look_up(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

@@ -2,7 +2,8 @@
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
 //! request, `decisions.rs` the payments, `batch/` many of them at once, and
-//! `interaction.rs` the number of each request, `gzip.rs` what is packed.
+//! `interaction.rs` the number of each request, `gzip.rs` what is packed,
+//! `openapi.rs` the description of the paths.
 
 mod batch;
 mod body;
@@ -15,6 +16,7 @@ mod interaction;
 mod limits;
 mod linger;
 mod metrics;
+mod openapi;
 mod server;
 mod sites;
 #[cfg(test)]
@@ -56,12 +58,27 @@ pub struct Door {
     pub stopping: watch::Receiver<bool>,
 }
 
+/// All paths with their methods: tests hold the router and `/openapi.json` to them.
+const ROUTES: [(&str, &str); 7] = [
+    ("/v1/decisions", "post"),
+    ("/v1/decisions/{id}", "get"),
+    ("/v1/decisions:batch", "post"),
+    ("/livez", "get"),
+    ("/readyz", "get"),
+    ("/openapi.json", "get"),
+    ("/docs", "get"),
+];
+
 /// The paths, each with the permission that it asks for.
 pub fn router(door: Door) -> Router {
+    let open = |route: &'static str, handler: MethodRouter<Door>| {
+        debug_assert!(ROUTES.iter().any(|(path, _)| *path == route), "{route} is in the table");
+        Router::new().route(route, handler)
+    };
     let guarded = |route: &'static str, handler: MethodRouter<Door>, permission, counts| {
         let guard = Guard { door: door.clone(), route, permission, counts };
         let guard = from_fn_with_state(guard, guard::admit);
-        Router::new().route(route, handler.route_layer(guard))
+        open(route, handler.route_layer(guard))
     };
     let (write, read) = (Permission::DecisionsWrite, Permission::DecisionsRead);
     let router = Router::new()
@@ -69,8 +86,10 @@ pub fn router(door: Door) -> Router {
         .merge(guarded("/v1/decisions/{id}", get(decisions::look_up), read, Counts::Request))
         // No id of a decision can take this path away.
         .merge(guarded("/v1/decisions:batch", post(batch::decide), write, Counts::Contents))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(ready))
+        .merge(open("/livez", get(openapi::live)))
+        .merge(open("/readyz", get(ready)))
+        .merge(open("/openapi.json", get(openapi::document)))
+        .merge(open("/docs", get(openapi::page)))
         .fallback(async || Problem::new(NO_SUCH_PATH, "there is nothing at this path"))
         .method_not_allowed_fallback(async || {
             Problem::new(WRONG_METHOD, "the path takes another method")
@@ -83,6 +102,14 @@ pub fn router(door: Door) -> Router {
 }
 
 /// Whether a primary answers.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    responses(
+        (status = 200, description = "One does", body = String),
+        (status = 503, description = "None does", body = String),
+    ),
+)]
 async fn ready(State(door): State<Door>) -> Response {
     match door.link.trouble() {
         None => "ready\n".into_response(),

@@ -186,6 +186,24 @@ fn without_a_node_nothing_is_recorded_and_the_caller_may_come_again() {
 }
 
 #[test]
+fn every_route_of_the_table_is_there_with_its_method_alone() {
+    block_on(async {
+        let mut router = alone_for_all();
+        for (path, method) in super::ROUTES {
+            let other = if method == "get" { "post" } else { "get" };
+            for (method, is_there) in [(method, true), (other, false)] {
+                let request = Request::builder().method(&*method.to_uppercase());
+                let request = request.uri(path.replace("{id}", "order-1"));
+                let request = request.body(Body::empty()).expect("a request");
+                let status = router.call(request).await.expect("infallible").status().as_u16();
+                assert_ne!(status, 404, "{path}");
+                assert_eq!(status != 405, is_there, "{method} {path}");
+            }
+        }
+    });
+}
+
+#[test]
 fn every_answer_has_the_number_of_its_request() {
     block_on(async {
         let mut router = alone_for_all();

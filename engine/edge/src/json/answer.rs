@@ -10,6 +10,7 @@ use catraca_wire::record::Reason;
 use catraca_wire::transaction::{Channel, Rail};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
 
 /// 64 bits as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,8 @@ impl Serialize for Hex {
 }
 
 /// What the node decided on a transaction.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Decision)]
 pub struct DecisionView<'a> {
     /// The transaction's id.
     pub transaction_id: &'a str,
@@ -47,12 +49,15 @@ pub struct DecisionView<'a> {
     /// Epoch of the record.
     pub epoch: u32,
     /// First 8 bytes of the chain value of the record's block.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     pub receipt: Hex,
     /// Version of the policy that decided.
     pub policy_version: u32,
     /// Blacklist that was seen.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     pub blacklist_version: Hex,
     /// One bit for each rule that matched.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{16}$")]
     pub matched_rules: Hex,
 }
 
@@ -80,7 +85,8 @@ impl<'a> DecisionView<'a> {
 }
 
 /// A stored decision. Documents are masked, and the IP address is left out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StoredDecision)]
 pub struct StoredView {
     /// The transaction's id.
     pub transaction_id: String,

@@ -9,4 +9,4 @@ mod transaction;
 pub use answer::{DecisionView, StoredView};
 pub use money::{MoneyError, centavos};
 pub use trace::trace_id;
-pub use transaction::{Mistake, read};
+pub use transaction::{Members, Mistake, read};

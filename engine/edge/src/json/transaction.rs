@@ -11,43 +11,79 @@ use serde::Deserialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::ops::Deref;
+use utoipa::ToSchema;
 
-/// The members of the body. Serde refuses unknown and duplicate ones, a number with a point where money
-/// belongs, and anything that nests: nothing here does.
-#[derive(Deserialize)]
+/// A transaction to decide on. Members that are unknown or given twice are refused, and so is a number with a point
+/// where money belongs.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Members<'a> {
+#[schema(as = Transaction)]
+pub struct Members<'a> {
+    /// 1 to 32 printable ASCII characters without spaces; in a single request it may be left to `Idempotency-Key`.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 32, pattern = "^[!-~]+$", example = "order-1")]
     transaction_id: Option<Text<'a>>,
+    /// CPF or CNPJ of who pays, with mask or without.
     #[serde(borrow)]
+    #[schema(value_type = String, required = true, max_length = 18, example = "049.332.286-80")]
     payer: Option<Text<'a>>,
+    /// CPF or CNPJ of who is paid.
     #[serde(borrow)]
+    #[schema(value_type = String, required = true, max_length = 18, example = "12.ABC.345/01DE-35")]
     payee: Option<Text<'a>>,
+    /// The amount in centavos; this or `amount`.
+    #[schema(minimum = 1, example = 12345)]
     amount_centavos: Option<i64>,
+    /// The amount as a decimal text; this or `amount_centavos`.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^(0|[1-9][0-9]{0,15})([.][0-9]{2})?$")]
     amount: Option<Text<'a>>,
+    /// RFC 3339 with a zone; this or `event_time_ns`. It is part of the content.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2026-11-22T12:34:56Z")]
     event_time: Option<Text<'a>>,
+    /// Nanoseconds since 1970 UTC; this or `event_time`.
     event_time_ns: Option<u64>,
+    /// Time for the answer, microseconds.
+    #[schema(maximum = 2_000_000)]
     budget_us: Option<u32>,
+    /// The payment arrangement: `other`, `pix`, `ted`, `boleto`, `card`.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, example = "pix")]
     rail: Option<Text<'a>>,
+    /// Where it was started: `other`, `app`, `web`, `api`, `branch`, `atm`.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     channel: Option<Text<'a>>,
+    /// Bits for the policy.
     transaction_flags: Option<u16>,
+    /// Keyed hash of the payer's account.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{16}$")]
     payer_account: Option<Text<'a>>,
+    /// Keyed hash of the payee's account.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{16}$")]
     payee_account: Option<Text<'a>>,
+    /// Keyed hash of the device.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{16}$")]
     device: Option<Text<'a>>,
+    /// Keyed hash of the Pix key.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^[0-9a-fA-F]{32}$")]
     pix_key: Option<Text<'a>>,
+    /// IPv4 or IPv6.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>)]
     ip: Option<Text<'a>>,
+    /// The payer's institution.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^([0-9A-Za-z]{8})?$")]
     payer_ispb: Option<Text<'a>>,
+    /// The payee's institution.
     #[serde(borrow)]
+    #[schema(value_type = Option<String>, pattern = "^([0-9A-Za-z]{8})?$")]
     payee_ispb: Option<Text<'a>>,
 }
 

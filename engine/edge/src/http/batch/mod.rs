@@ -12,7 +12,7 @@ use super::limits::BatchPlace;
 use super::metrics::BatchRuns;
 use super::{Door, body, decisions, guard};
 use crate::caller::Caller;
-use crate::json;
+use crate::json::{self, Members};
 use crate::link::{Many, Outcome, Request};
 use crate::permission::{Class, Permission};
 use crate::problem::{BAD_REQUEST, Problem, STOPPING, TOO_LARGE};
@@ -24,7 +24,7 @@ use catraca_wire::client::Decision;
 use catraca_wire::client::rules::ANSWER_GRACE;
 use futures::StreamExt as _;
 use input::{Input, Lines, MAX_ARRAY_LEN, MAX_PIECE_LEN, Next};
-use output::{Form, Id, Output};
+use output::{Form, Id, Item, Output};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use tokio::sync::watch;
@@ -35,7 +35,22 @@ const CLASS: Class = Permission::DecisionsWrite.class();
 /// Transactions that are taken in a row before anything else is done.
 const MAX_IN_A_ROW: usize = 64;
 
-/// `POST /v1/decisions:batch`.
+/// Decide on many payments: lines as many as you like, or an array of up to 1,000. Each is answered in its place by a
+/// decision or a problem.
+#[utoipa::path(
+    post,
+    path = "/v1/decisions:batch",
+    security((), ("bearer" = ["decisions:write"])),
+    request_body(content(
+        (Vec<Members> = "application/json"),
+        (Members = "application/x-ndjson"),
+    )),
+    responses((
+        status = 200,
+        description = "An answer for each, in their order",
+        content((Vec<Item> = "application/json"), (Item = "application/x-ndjson")),
+    )),
+)]
 pub(super) async fn decide(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,

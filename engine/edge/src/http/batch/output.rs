@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use catraca_wire::client::Decision;
 use catraca_wire::frame::text_of;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// From so many bytes on what is written is passed on, even where more could be written: some 50 answers.
 const CHUNK_LEN: usize = 16 * 1024;
@@ -22,10 +23,22 @@ pub(super) enum Form {
     Array,
 }
 
+/// What is answered to one transaction.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = BatchItem)]
+pub(super) enum Item<'a> {
+    Decision(DecisionView<'a>),
+    Problem(ProblemItem<'a>),
+}
+
 /// A problem of one transaction.
-#[derive(Serialize)]
-struct ProblemItem<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = BatchProblem)]
+pub(super) struct ProblemItem<'a> {
+    /// Which one, from 1.
     number: u64,
+    /// Its id, where that could be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction_id: Option<&'a str>,
     #[serde(flatten)]
@@ -46,16 +59,17 @@ impl Output {
     }
 
     pub(super) fn decision(&mut self, id: &Id, decision: &Decision) {
-        self.write(&DecisionView::new(id, decision));
+        self.write(&Item::Decision(DecisionView::new(id, decision)));
     }
 
     /// Of the transaction with this number, which has this id where it could be read.
     pub(super) fn problem(&mut self, number: u64, id: Option<&Id>, problem: &Problem) {
         let transaction_id = id.map(|id| text_of(id));
-        self.write(&ProblemItem { number, transaction_id, problem: problem.members() });
+        let problem = problem.members();
+        self.write(&Item::Problem(ProblemItem { number, transaction_id, problem }));
     }
 
-    fn write(&mut self, view: &impl Serialize) {
+    fn write(&mut self, item: &Item<'_>) {
         if self.bytes.is_empty() {
             self.bytes.reserve(CHUNK_ROOM);
         }
@@ -63,7 +77,7 @@ impl Output {
             self.bytes.push(if self.has_begun { b',' } else { b'[' });
         }
         self.has_begun = true;
-        serde_json::to_writer(&mut self.bytes, view).expect("text and numbers are JSON");
+        serde_json::to_writer(&mut self.bytes, item).expect("text and numbers are JSON");
         if self.form == Form::Lines {
             self.bytes.push(b'\n');
         }
