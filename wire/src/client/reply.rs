@@ -115,7 +115,7 @@ pub struct ClusterState {
 }
 
 /// What a reply says.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// The handshake succeeded.
     Welcome(Welcome),

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::DocumentKey;
 use catraca_wire::client::rules::ANSWER_GRACE;
-use catraca_wire::frame::{LookupFrame, Transaction, transaction_id};
+use catraca_wire::frame::{FrameKind, LookupFrame, Transaction, transaction_id};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ impl Door {
         query: Option<&str>,
     ) -> Result<Response, Problem> {
         let wrong = |why: &str| Problem::new(BAD_REQUEST, why);
-        let mut frame = Box::new(LookupFrame::empty(0));
+        let mut frame = LookupFrame::empty(0);
         frame.id = transaction_id(id)
             .ok_or_else(|| wrong("an id is 1 to 32 printable ASCII characters without spaces"))?;
         if let Some(query) = query.filter(|query| !query.is_empty()) {
@@ -109,7 +109,7 @@ impl Door {
             let payer = DocumentKey::parse(&payer).map_err(|e| wrong(&format!("payer: {e}")))?;
             frame.payer = payer.to_wire();
         }
-        let request = Request::lookup(caller, frame);
+        let request = Request::look(caller, &frame, FrameKind::Record);
         match self.link.ask(request, Instant::now() + self.timeout).await {
             Outcome::Stored(stored) => Ok(answer(&StoredView::new(&stored))),
             // A look-up records who asked, and nothing that could be in doubt.
@@ -143,7 +143,7 @@ pub(super) fn of_outcome(outcome: Outcome) -> Problem {
         Outcome::Full => Problem::new(BUSY, "as many requests wait as may"),
         Outcome::Closed => Problem::new(STOPPING, "the gateway is stopping"),
         // The link matches answers with their requests.
-        Outcome::Decided(_) | Outcome::Stored(_) => {
+        Outcome::Decided(_) | Outcome::Stored(_) | Outcome::Answer(_) => {
             Problem::new(NO_ANSWER, "an answer of another kind came")
         }
     }

@@ -6,7 +6,6 @@ use catraca_tls::Authorities;
 use catraca_wire::address::{Host, host_and_port};
 use catraca_wire::client::rules::{Body, HELLO_CORRELATION, decode, hello, reply_len};
 use catraca_wire::frame::{HEADER_LEN, Welcome};
-use catraca_wire::record::{MAX_EXTENSION_LEN, RECORD_LEN};
 use std::io;
 use std::time::Duration;
 use tokio::io::{
@@ -24,8 +23,6 @@ type Stream = Box<dyn Both>;
 
 /// Bytes read at once: a thousand VERDICTs.
 const READ_LEN: usize = 64 * 1024;
-/// The longest reply to what a gateway asks, bytes: RECORD with the longest extension.
-const MAX_REPLY_LEN: usize = 64 + RECORD_LEN + MAX_EXTENSION_LEN;
 /// How long the node may take none of what is written: longer than any budget.
 const WRITE_PATIENCE: Duration = Duration::from_millis(2_500);
 
@@ -203,9 +200,6 @@ impl Input {
         let mut start = 0;
         while let Some(header) = self.bytes[start..].first_chunk::<HEADER_LEN>() {
             let len = reply_len(header).map_err(|why| broken(&why))?;
-            if len > MAX_REPLY_LEN {
-                return Err(broken(&format!("a reply of {len} bytes that nothing asked for")));
-            }
             let Some(frame) = self.bytes[start..].get(..len) else { break };
             replies.push(decode(frame).map_err(|why| broken(&why))?);
             start += len;

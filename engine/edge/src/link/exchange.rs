@@ -14,6 +14,7 @@ use catraca_wire::client::ServerError;
 use catraca_wire::client::rules::{Body, MAX_HOPS, UNNOTICED_US, address, is_final_refusal};
 use catraca_wire::frame::{ErrorCode, FrameKind, PingFrame, Role, Welcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// After so long without a word a node is sent a PING: a connection that is gone although nobody told
 /// is found before a payment is lost on it.
@@ -23,6 +24,9 @@ pub(super) const PING_PATIENCE_NS: u64 = 3_000_000_000;
 /// A connection whose node said nothing for longer is no sign that a primary answers: a PING, and time
 /// for its answer.
 const READY_WITHIN_NS: u64 = 2 * PING_EVERY_NS;
+
+/// Where a frame has its correlation, bytes.
+const CORRELATION: Range<usize> = 8..16;
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -217,7 +221,7 @@ impl Exchange {
                     self.lose(at, why, now_ns);
                 }
                 // Its request was given up.
-                Body::Decision(_) | Body::Record { .. } | Body::Error(_) if is_late => {}
+                body if is_late && !matches!(body, Body::Welcome(_) | Body::Pong { .. }) => {}
                 body => self.lose(at, unexpected(body.kind(), correlation), now_ns),
             };
         }
@@ -409,10 +413,10 @@ fn encode(pending: &mut Pending, ticket: u64, now_ns: u64, lane: &mut Lane) -> b
             ready.speak_for(behalf.as_deref());
             ready.output.extend_from_slice(bytemuck::bytes_of(&**frame));
         }
-        Request::Lookup { behalf, frame } => {
+        Request::Ask { behalf, frame, .. } => {
             ready.speak_for(behalf.as_deref());
-            frame.header.correlation = ticket.into();
-            ready.output.extend_from_slice(bytemuck::bytes_of(&**frame));
+            frame[CORRELATION].copy_from_slice(&ticket.to_le_bytes());
+            ready.output.extend_from_slice(frame);
         }
     }
     (pending.is_sent, pending.was_sent) = (true, true);

@@ -69,11 +69,15 @@ impl Exchange {
 
     fn take_back(&mut self, carried: impl IntoIterator<Item = u64>) {
         for ticket in carried {
-            if let Some(pending) = self.pending.get_mut(&ticket) {
-                pending.is_sent = false;
-                pending.in_doubt = true;
-                self.waiting.insert(ticket);
+            let Some(pending) = self.pending.get_mut(&ticket) else { continue };
+            if !pending.request.is_repeatable() {
+                let detail = "the connection was lost before the node said what came of it";
+                self.end(ticket, Outcome::NoAnswer { detail: detail.to_owned(), in_doubt: true });
+                continue;
             }
+            pending.is_sent = false;
+            pending.in_doubt = true;
+            self.waiting.insert(ticket);
         }
     }
 

@@ -4,7 +4,7 @@ use crate::caller::Caller;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError, StoredDecision};
 use catraca_wire::frame::{
-    FrameKind, LookupFrame, MAX_BUDGET_US, PrincipalFields, SubmitFrame, Transaction,
+    FixedFrame, FrameKind, MAX_BUDGET_US, PrincipalFields, SubmitFrame, Transaction,
     TransactionFields,
 };
 
@@ -20,12 +20,17 @@ pub enum Request {
         /// From then on it is not sent any more.
         budget_end_ns: u64,
     },
-    /// A stored decision to look up.
-    Lookup {
+    /// Anything else: to look up, to see or to change how payments are decided.
+    Ask {
         /// For whom; likewise.
         behalf: Option<Box<PrincipalFields>>,
         /// The frame.
-        frame: Box<LookupFrame>,
+        frame: Vec<u8>,
+        /// What answers it, beside ERROR.
+        answered_by: FrameKind,
+        /// It changes nothing, so that it is sent again after a connection was lost. What changes something may have
+        /// been done, and what somebody else did meanwhile would be undone.
+        is_repeatable: bool,
     },
 }
 
@@ -43,19 +48,42 @@ impl Request {
         Self::Submit { behalf, frame, budget_end_ns }
     }
 
-    /// Looks a decision up for this caller.
-    pub fn lookup(caller: &Caller, frame: Box<LookupFrame>) -> Self {
-        Self::Lookup { behalf: caller.principal().map(Box::new), frame }
+    /// Asks a node something for this caller that changes nothing.
+    pub fn look(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
+        Self::ask(caller, frame, answered_by, true)
+    }
+
+    /// Has a node change something for this caller: sent once.
+    pub fn change(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
+        Self::ask(caller, frame, answered_by, false)
+    }
+
+    fn ask(
+        caller: &Caller,
+        frame: &impl FixedFrame,
+        answered_by: FrameKind,
+        is_repeatable: bool,
+    ) -> Self {
+        let behalf = caller.principal().map(Box::new);
+        let frame = bytemuck::bytes_of(frame).to_vec();
+        Self::Ask { behalf, frame, answered_by, is_repeatable }
     }
 
     /// Whether this kind of frame answers it; ERROR always does.
-    pub(super) const fn is_answered_by(&self, kind: FrameKind) -> bool {
-        matches!(
-            (self, kind),
-            (_, FrameKind::Error)
-                | (Self::Submit { .. }, FrameKind::Verdict)
-                | (Self::Lookup { .. }, FrameKind::Record)
-        )
+    pub(super) fn is_answered_by(&self, kind: FrameKind) -> bool {
+        kind == FrameKind::Error
+            || match self {
+                Self::Submit { .. } => kind == FrameKind::Verdict,
+                Self::Ask { answered_by, .. } => kind == *answered_by,
+            }
+    }
+
+    /// Whether it may be sent again over another connection.
+    pub(super) const fn is_repeatable(&self) -> bool {
+        match self {
+            Self::Submit { .. } => true,
+            Self::Ask { is_repeatable, .. } => *is_repeatable,
+        }
     }
 
     /// The budget that it began with, microseconds; 0 for what has none.
@@ -65,7 +93,7 @@ impl Request {
                 0 => MAX_BUDGET_US,
                 budget_us => budget_us,
             },
-            Self::Lookup { .. } => 0,
+            Self::Ask { .. } => 0,
         }
     }
 }
@@ -77,6 +105,8 @@ pub enum Outcome {
     Decided(Decision),
     /// The node found a stored decision.
     Stored(Box<StoredDecision>),
+    /// The node says what it was asked.
+    Answer(Box<Body>),
     /// A node refused it.
     Refused {
         /// What it said.
@@ -104,6 +134,7 @@ pub(super) fn outcome_of(body: Body, in_doubt: bool) -> Option<Outcome> {
         Body::Decision(decision) => Some(Outcome::Decided(decision)),
         Body::Record { stored, more: false } => Some(Outcome::Stored(stored)),
         Body::Error(error) => Some(Outcome::Refused { error, in_doubt }),
-        _ => None,
+        Body::Record { .. } | Body::RecordedLabel { .. } | Body::Histogram { .. } => None,
+        body => Some(Outcome::Answer(Box::new(body))),
     }
 }

@@ -7,8 +7,9 @@ use bytemuck::Zeroable as _;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError};
 use catraca_wire::frame::{
-    Answer, AnswerFields, ErrorCode, FrameKind, HEADER_LEN, HeaderFields, LookupFrame, Role,
-    SubmitFrame, Transaction, Verdict, Welcome, WelcomeFrame, fill, view,
+    Answer, AnswerFields, ErrorCode, FrameKind, HEADER_LEN, HeaderFields, ListFrame,
+    ListStateFrame, ListStateReply, LookupFrame, Role, SubmitFrame, Transaction, Verdict, Welcome,
+    WelcomeFrame, fill, view,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,7 +124,9 @@ impl World {
                         let budget_us = frame.transaction.budget_us.to_native();
                         self.sent.push((attempt, correlation, budget_us));
                     }
-                    Some(FrameKind::Lookup) => self.sent.push((attempt, correlation, 0)),
+                    Some(FrameKind::Lookup | FrameKind::List) => {
+                        self.sent.push((attempt, correlation, 0))
+                    }
                     Some(FrameKind::Ping) => self.pings.push((attempt, correlation)),
                     other => panic!("{other:?}"),
                 }
@@ -375,7 +378,7 @@ fn what_answers_nothing_ends_the_connection_and_what_is_late_does_not() {
     }
     let mut world = World::new(&["a:1"], 1, 10);
     let attempt = world.answer_dial(primary());
-    let lookup = Request::lookup(&Caller::anybody(), Box::new(LookupFrame::empty(0)));
+    let lookup = Request::look(&Caller::anybody(), &LookupFrame::empty(0), FrameKind::Record);
     let ticket = world.exchange.offer(lookup, 10 * MS).expect("taken");
     world.tick();
     world.pass(10 * MS);
@@ -383,6 +386,40 @@ fn what_answers_nothing_ends_the_connection_and_what_is_late_does_not() {
     assert!(!world.closed.contains(&attempt), "a look-up may take long");
     world.receive(attempt, ticket, refused(ErrorCode::NotFound));
     assert!(!world.closed.contains(&attempt), "it was given up, and its answer is late");
+}
+
+#[test]
+fn a_change_is_sent_once_and_a_look_until_it_is_answered() {
+    let (list, of) = (ListFrame::empty(0), FrameKind::ListState);
+    let anybody = Caller::anybody();
+    let state = || Body::ListState(ListStateReply::from(&ListStateFrame::empty(0)));
+    for (request, again) in
+        [(Request::change(&anybody, &list, of), 0), (Request::look(&anybody, &list, of), 1)]
+    {
+        let mut world = World::new(&["a:1"], 1, 10);
+        let first = world.answer_dial(primary());
+        // One that a node refuses because it is none that may is not done: it goes to the next.
+        let ticket = world.exchange.offer(request, DEADLINE_NS).expect("taken");
+        world.tick();
+        world.receive(first, ticket, refused(ErrorCode::NotPrimary));
+        world.pass(MS);
+        let second = world.answer_dial(primary());
+        assert_eq!(world.sent_on(second), [ticket]);
+        world.exchange.lost(second, "reset".to_owned(), world.now_ns);
+        world.pass(500 * MS);
+        let third = world.answer_dial(primary());
+        assert_eq!(world.sent_on(third).len(), again);
+        if again == 0 {
+            let lost = Outcome::NoAnswer {
+                detail: "the connection was lost before the node said what came of it".to_owned(),
+                in_doubt: true,
+            };
+            assert_eq!(world.ended[&ticket], lost);
+        } else {
+            world.receive(third, ticket, state());
+            assert_eq!(world.ended[&ticket], Outcome::Answer(Box::new(state())));
+        }
+    }
 }
 
 #[test]
