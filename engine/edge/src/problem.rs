@@ -92,6 +92,9 @@ pub const WRONG_METHOD: &str = "WRONG_METHOD";
 
 const AGAIN: &str = "Send it again as it was, with the same id, after Retry-After.";
 const LEARN: &str = "Send it again as it was, with the same id, to learn which decision stands.";
+/// The same, of what operators do: every operation ends in the same state, however often it is sent.
+const AGAIN_OPERATION: &str = "Send it again as it was; what is done already changes nothing.";
+const CORRECT_OPERATION: &str = "Correct the request.";
 const OPERATOR: &str = "Tell the operator of the gateway; trying again is of no use.";
 const CORRECT: &str = "Correct the request; the same id may be used.";
 
@@ -218,6 +221,22 @@ impl Problem {
     pub fn after(self, wait: Duration) -> Self {
         let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
         Self { retry_after_ms, ..self }
+    }
+
+    /// The same, of a request that is no payment: it has no id to send again, and what it asks for is refused by the
+    /// state of the node.
+    #[must_use]
+    pub fn of_operation(self) -> Self {
+        let row = match self.row {
+            row @ Row { code: "FAILED", .. } => Row { status: 409, ..row },
+            row @ Row { code: "BAD_FIELD", .. } => {
+                Row { recorded: No, next: CORRECT_OPERATION, ..row }
+            }
+            row if row.next == CORRECT => Row { next: CORRECT_OPERATION, ..row },
+            row if row.next == AGAIN || row.next == LEARN => Row { next: AGAIN_OPERATION, ..row },
+            row => row,
+        };
+        Self { row, ..self }
     }
 
     /// Its row.

@@ -149,7 +149,7 @@ pub(super) fn of_outcome(outcome: Outcome) -> Problem {
     }
 }
 
-fn answer(view: &impl Serialize) -> Response {
+pub(super) fn answer(view: &impl Serialize) -> Response {
     let body = serde_json::to_string(view).expect("text and numbers are JSON");
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),

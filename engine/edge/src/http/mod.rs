@@ -1,7 +1,7 @@
 //! The paths of the gateway, and what each answers.
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
-//! request, `decisions.rs` the payments, `batch/` many of them at once, and
+//! request, `decisions.rs` the payments, `batch/` many of them at once, `operations.rs` what operators do,
 //! `interaction.rs` the number of each request, `gzip.rs` what is packed,
 //! `openapi.rs` the description of the paths.
 
@@ -17,6 +17,7 @@ mod limits;
 mod linger;
 mod metrics;
 mod openapi;
+mod operations;
 mod server;
 mod sites;
 #[cfg(test)]
@@ -59,10 +60,20 @@ pub struct Door {
 }
 
 /// All paths with their methods: tests hold the router and `/openapi.json` to them.
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 17] = [
     ("/v1/decisions", "post"),
     ("/v1/decisions/{id}", "get"),
     ("/v1/decisions:batch", "post"),
+    ("/v1/blacklist", "get"),
+    ("/v1/blacklist/changes", "post"),
+    ("/v1/lists/{name}", "get"),
+    ("/v1/lists/{name}/find", "post"),
+    ("/v1/lists/{name}/changes", "post"),
+    ("/v1/rules/{name}/exemptions", "post"),
+    ("/v1/labels", "post"),
+    ("/v1/policy", "get"),
+    ("/v1/policy/changes", "post"),
+    ("/v1/policy/comparison", "get"),
     ("/livez", "get"),
     ("/readyz", "get"),
     ("/openapi.json", "get"),
@@ -80,10 +91,27 @@ pub fn router(door: Door) -> Router {
         let guard = from_fn_with_state(guard, guard::admit);
         open(route, handler.route_layer(guard))
     };
+    let one = |route, handler, permission| guarded(route, handler, permission, Counts::Request);
     let (write, read) = (Permission::DecisionsWrite, Permission::DecisionsRead);
-    let router = Router::new()
-        .merge(guarded("/v1/decisions", post(decisions::decide), write, Counts::Request))
-        .merge(guarded("/v1/decisions/{id}", get(decisions::look_up), read, Counts::Request))
+    let (see, lists) = (Permission::AdminRead, Permission::ListsWrite);
+    let operations = Router::new()
+        .merge(one("/v1/blacklist", get(operations::blacklist), see))
+        .merge(one("/v1/blacklist/changes", post(operations::change_blacklist), lists))
+        .merge(one("/v1/lists/{name}", get(operations::list), see))
+        .merge(one("/v1/lists/{name}/find", post(operations::find_in_list), see))
+        .merge(one("/v1/lists/{name}/changes", post(operations::change_list), lists))
+        .merge(one("/v1/rules/{name}/exemptions", post(operations::exempt), lists))
+        .merge(one("/v1/labels", post(operations::label), Permission::LabelsWrite))
+        .merge(one("/v1/policy", get(operations::policy), see))
+        .merge(one(
+            "/v1/policy/changes",
+            post(operations::change_policy),
+            Permission::PoliciesWrite,
+        ))
+        .merge(one("/v1/policy/comparison", get(operations::compare), see));
+    let router = operations
+        .merge(one("/v1/decisions", post(decisions::decide), write))
+        .merge(one("/v1/decisions/{id}", get(decisions::look_up), read))
         // No id of a decision can take this path away.
         .merge(guarded("/v1/decisions:batch", post(batch::decide), write, Counts::Contents))
         .merge(open("/livez", get(openapi::live)))

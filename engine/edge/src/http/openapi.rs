@@ -2,7 +2,7 @@
 //! `/docs`, the same for people. Nothing in it is secret, so nobody is asked who they are.
 
 use super::body::JSON;
-use super::{batch, decisions};
+use super::{batch, decisions, operations};
 use crate::auth::keys::sha256;
 use crate::problem::{self, NO_SUCH_PATH, Problem, ROWS};
 use axum::http::{HeaderValue, header};
@@ -39,7 +39,13 @@ static PAGE_POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
         title = "catraca gateway",
         description = "Payments are approved, reviewed or denied. One id through any door gives one decision: whatever happens, send the same body with the same id again."
     ),
-    paths(decisions::decide, decisions::look_up, batch::decide, live, super::ready, document, page),
+    paths(
+        decisions::decide, decisions::look_up, batch::decide,
+        operations::blacklist, operations::change_blacklist, operations::list, operations::find_in_list,
+        operations::change_list, operations::exempt, operations::label, operations::policy,
+        operations::change_policy, operations::compare,
+        live, super::ready, document, page
+    ),
     components(schemas(problem::Members<'static>)),
     modifiers(&Rest)
 )]

@@ -166,8 +166,13 @@ impl StoredView {
     }
 }
 
+/// The same; none for 0, which stands for no time.
+pub(super) fn time_of(ns: u64) -> Option<String> {
+    (ns != 0).then(|| utc(ns))
+}
+
 /// Nanoseconds since 1970 as RFC 3339 in UTC.
-fn utc(ns: u64) -> String {
+pub(super) fn utc(ns: u64) -> String {
     Timestamp::from_nanosecond(i128::from(ns))
         .expect("64 bits of nanoseconds end in 2554, far inside the calendar")
         .to_string()

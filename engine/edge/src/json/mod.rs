@@ -2,11 +2,14 @@
 //! node sees it.
 
 mod answer;
+mod mistake;
 mod money;
+pub mod operations;
 mod trace;
 mod transaction;
 
 pub use answer::{DecisionView, StoredView};
+pub use mistake::Mistake;
 pub use money::{MoneyError, centavos};
 pub use trace::trace_id;
-pub use transaction::{Members, Mistake, read};
+pub use transaction::{Members, read};

@@ -4,9 +4,9 @@
 mod tests;
 
 use super::centavos;
+use super::mistake::{Mistake, member, missing, named, object, time};
 use catraca_wire::frame::{MAX_BUDGET_US, Transaction};
 use catraca_wire::transaction::{Channel, Rail, TransactionError};
-use jiff::Timestamp;
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -100,38 +100,12 @@ impl Deref for Text<'_> {
     }
 }
 
-/// Why a body is no transaction.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Mistake {
-    /// It is no JSON.
-    #[error("{0}")]
-    Syntax(String),
-    /// It has a member that it can't have, or one with a value that it can't have.
-    #[error("{0}")]
-    Member(String),
-    /// Body and header give different ids.
-    #[error("transaction_id and Idempotency-Key are different ids")]
-    Ids,
-}
-
-fn member(name: &str, why: impl std::fmt::Display) -> Mistake {
-    Mistake::Member(format!("{name}: {why}"))
-}
-
-fn missing(name: &str) -> Mistake {
-    member(name, "it is missing")
-}
-
 /// Reads a transaction. `key` is the Idempotency-Key, which is the id where the body has none.
 ///
 /// # Errors
 /// [`Mistake`]; of several the first that is met. It names members, and repeats no document.
 pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
-    // Serde would read an array by the order of the members.
-    if body.trim_ascii_start().starts_with(b"[") {
-        return Err(Mistake::Member("the body is to be an object".to_owned()));
-    }
-    let members: Members<'_> = serde_json::from_slice(body).map_err(|error| said(&error))?;
+    let members: Members<'_> = object(body)?;
     let id = match (members.transaction_id.as_deref(), key) {
         (Some(id), Some(key)) if id != key => return Err(Mistake::Ids),
         (Some(id), _) | (None, Some(id)) => id,
@@ -149,7 +123,7 @@ pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
     };
     let event_time_ns = match (&members.event_time, members.event_time_ns) {
         (None, Some(ns)) => ns,
-        (Some(text), None) => time(text)?,
+        (Some(text), None) => time("event_time", text)?,
         (None, None) => {
             return Err(member("event_time", "it is missing, and so is event_time_ns"));
         }
@@ -182,30 +156,6 @@ pub fn read(body: &[u8], key: Option<&str>) -> Result<Transaction, Mistake> {
     Ok(built)
 }
 
-/// What serde says, without what it quotes: that may be a document.
-fn said(error: &serde_json::Error) -> Mistake {
-    use serde_json::error::Category;
-    let at = format!("line {}, column {}", error.line(), error.column());
-    let text = error.to_string();
-    let quoted = text.rsplit_once(" at line").map_or(text.as_str(), |(before, _)| before);
-    match error.classify() {
-        Category::Data if quoted.starts_with("duplicate field") => {
-            // The names of members that there are, and nothing else, can be duplicate.
-            Mistake::Member(format!("{quoted}, {at}"))
-        }
-        Category::Data => {
-            let what = quoted.split(['`', '"', ',']).next().unwrap_or_default().trim();
-            let expected = quoted.rsplit_once("expected ").map(|(_, expected)| expected);
-            let expected =
-                expected.map_or(String::new(), |expected| format!(", expected {expected}"));
-            Mistake::Member(format!("{what} at {at}{expected}"))
-        }
-        Category::Syntax | Category::Eof | Category::Io => {
-            Mistake::Syntax(format!("the body is no JSON: see {at}"))
-        }
-    }
-}
-
 /// What is wrong with the transaction, with the member that it is about.
 fn of_transaction(error: TransactionError) -> Mistake {
     match error {
@@ -218,23 +168,6 @@ fn of_transaction(error: TransactionError) -> Mistake {
         TransactionError::Ispb => member("payer_ispb, payee_ispb", error),
         TransactionError::Budget(_) => member("budget_us", error),
     }
-}
-
-fn time(text: &str) -> Result<u64, Mistake> {
-    let why = "a time is as in 2026-11-22T12:34:56.789Z, and not before 1970";
-    let time: Timestamp = text.parse().map_err(|_| member("event_time", why))?;
-    u64::try_from(time.as_nanosecond()).map_err(|_| member("event_time", why))
-}
-
-fn named<T: Copy>(
-    field: &str,
-    all: &[T],
-    name: impl Fn(T) -> &'static str,
-    text: &str,
-) -> Result<T, Mistake> {
-    let names = || all.iter().map(|&one| name(one)).collect::<Vec<_>>().join(", ");
-    let found = all.iter().find(|&&one| name(one) == text).copied();
-    found.ok_or_else(|| member(field, format!("there are {}", names())))
 }
 
 fn hash64(field: &str, text: Option<&str>) -> Result<u64, Mistake> {
