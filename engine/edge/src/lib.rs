@@ -7,6 +7,7 @@
 //! ```text
 //! tls/ → http/ → json/ → link/ → node
 //!          ├── auth/: caller.rs, permission.rs
+//!          ├── receipt.rs
 //!          └── problem.rs
 //! ```
 
@@ -17,11 +18,13 @@ pub mod json;
 pub mod link;
 pub mod permission;
 pub mod problem;
+pub mod receipt;
 
 use auth::{Auth, Clients, Expected, Source};
 use catraca_tls::{Authorities, Tls};
 use http::{Door, Metrics, Rates};
 use link::{Link, Setup};
+use receipt::Receipts;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +56,8 @@ pub struct Options {
     pub issuer: Option<(Source, Expected)>,
     /// TLS; none to be spoken to in clear.
     pub tls: Option<Tls>,
+    /// Signs receipts; none where there are none.
+    pub receipts: Option<Receipts>,
     /// Where metrics are; none where they are not wanted.
     pub metrics_listen: Option<SocketAddr>,
 }
@@ -106,9 +111,9 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
             let router = http::metrics_router(Arc::clone(&metrics), tls.clone());
             drop(tokio::spawn(http::serve(listener, None, router, std::future::pending())));
         }
-        let timeout = options.timeout;
+        let (timeout, receipts) = (options.timeout, options.receipts.map(Arc::new));
         let (stops, stopping) = watch::channel(false);
-        let router = http::router(Door { link, timeout, auth, rates, metrics, stopping });
+        let router = http::router(Door { link, timeout, auth, rates, metrics, receipts, stopping });
         let stop = async {
             stop.await;
             stops.send_replace(true);

@@ -85,6 +85,8 @@ pub const SLOW_BODY: &str = "SLOW_BODY";
 pub const NOT_JSON: &str = "NOT_JSON";
 /// The body is packed in another way than those that are taken.
 pub const BAD_ENCODING: &str = "BAD_ENCODING";
+/// The gateway has nothing to sign with.
+pub const NO_RECEIPTS: &str = "NO_RECEIPTS";
 /// There is no such path.
 pub const NO_SUCH_PATH: &str = "NO_SUCH_PATH";
 /// The path takes another method.
@@ -101,7 +103,7 @@ const CORRECT: &str = "Correct the request; the same id may be used.";
 use Recorded::{No, Perhaps, Yes};
 
 /// Every code: first what nodes say, in the order of the protocol, then what the gateway says.
-pub const ROWS: [Row; 35] = [
+pub const ROWS: [Row; 36] = [
     row("BAD_FRAME", 502, No, OPERATOR),
     row("BAD_DOCUMENT", 422, No, CORRECT),
     // The gateway checks all other fields, so this is about the time of the event.
@@ -151,6 +153,12 @@ pub const ROWS: [Row; 35] = [
     row(SLOW_BODY, 408, No, "Send it again as it was, with the same id, and faster."),
     row(NOT_JSON, 415, No, "Send a JSON body as application/json."),
     row(BAD_ENCODING, 415, No, "Send the body as it is, or packed with gzip."),
+    row(
+        NO_RECEIPTS,
+        501,
+        No,
+        "Ask the operator of the gateway for receipts; a look-up shows the same.",
+    ),
     row(NO_SUCH_PATH, 404, No, "See GATEWAY.md for the paths that there are."),
     row(WRONG_METHOD, 405, No, "See GATEWAY.md for the methods that the path takes."),
 ];

@@ -12,6 +12,7 @@ use axum::extract::{Extension, Path, RawQuery, Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::DocumentKey;
+use catraca_wire::client::StoredDecision;
 use catraca_wire::client::rules::ANSWER_GRACE;
 use catraca_wire::frame::{FrameKind, LookupFrame, Transaction, transaction_id};
 use serde::Serialize;
@@ -58,10 +59,10 @@ pub(super) async fn look_up(
     id: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    // What is no UTF-8 is no id either.
-    let id = id.map(|Path(id)| id).unwrap_or_default();
-    let found = door.look_up(&caller, &id, query.as_deref()).await;
-    found.unwrap_or_else(|problem| problem.into_response())
+    match door.look_up(&caller, id, query.as_deref()).await {
+        Ok(stored) => answer(&StoredView::new(&stored)),
+        Err(problem) => problem.into_response(),
+    }
 }
 
 impl Door {
@@ -91,15 +92,18 @@ impl Door {
         Instant::now() + budget
     }
 
-    async fn look_up(
+    /// The decision on the transaction that path and query name.
+    pub(super) async fn look_up(
         &self,
         caller: &Caller,
-        id: &str,
+        id: Result<Path<String>, PathRejection>,
         query: Option<&str>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Box<StoredDecision>, Problem> {
+        // What is no UTF-8 is no id either.
+        let id = id.map(|Path(id)| id).unwrap_or_default();
         let wrong = |why: &str| Problem::new(BAD_REQUEST, why);
         let mut frame = LookupFrame::empty(0);
-        frame.id = transaction_id(id)
+        frame.id = transaction_id(&id)
             .ok_or_else(|| wrong("an id is 1 to 32 printable ASCII characters without spaces"))?;
         if let Some(query) = query.filter(|query| !query.is_empty()) {
             let payer = query.strip_prefix("payer=").filter(|rest| !rest.contains('&'));
@@ -111,7 +115,7 @@ impl Door {
         }
         let request = Request::look(caller, &frame, FrameKind::Record);
         match self.link.ask(request, Instant::now() + self.timeout).await {
-            Outcome::Stored(stored) => Ok(answer(&StoredView::new(&stored))),
+            Outcome::Stored(stored) => Ok(stored),
             // A look-up records who asked, and nothing that could be in doubt.
             Outcome::NoAnswer { detail, .. } => Err(Problem::new(NO_PRIMARY, detail)),
             Outcome::Refused { error, .. } => Err(Problem::of_node(&error, false)),

@@ -1,7 +1,7 @@
 //! The paths of the gateway, and what each answers.
 //!
 //! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
-//! request, `decisions.rs` the payments, `batch/` many of them at once, `operations.rs` what operators do,
+//! request, `decisions.rs` the payments, `batch/` many of them at once, `operations.rs` what operators do, `receipts.rs` signed decisions,
 //! `interaction.rs` the number of each request, `gzip.rs` what is packed,
 //! `openapi.rs` the description of the paths.
 
@@ -18,6 +18,7 @@ mod linger;
 mod metrics;
 mod openapi;
 mod operations;
+mod receipts;
 mod server;
 mod sites;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use crate::auth::Auth;
 use crate::link::Link;
 use crate::permission::Permission;
 use crate::problem::{NO_SUCH_PATH, Problem, WRONG_METHOD};
+use crate::receipt::Receipts;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -55,12 +57,14 @@ pub struct Door {
     pub rates: Arc<Rates>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Signs receipts; none where there are none.
+    pub receipts: Option<Arc<Receipts>>,
     /// Becomes true when the gateway stops: batches read no more then.
     pub stopping: watch::Receiver<bool>,
 }
 
 /// All paths with their methods: tests hold the router and `/openapi.json` to them.
-const ROUTES: [(&str, &str); 17] = [
+const ROUTES: [(&str, &str); 19] = [
     ("/v1/decisions", "post"),
     ("/v1/decisions/{id}", "get"),
     ("/v1/decisions:batch", "post"),
@@ -74,6 +78,8 @@ const ROUTES: [(&str, &str); 17] = [
     ("/v1/policy", "get"),
     ("/v1/policy/changes", "post"),
     ("/v1/policy/comparison", "get"),
+    ("/v1/receipts/{id}", "get"),
+    ("/.well-known/jwks.json", "get"),
     ("/livez", "get"),
     ("/readyz", "get"),
     ("/openapi.json", "get"),
@@ -114,6 +120,8 @@ pub fn router(door: Door) -> Router {
         .merge(one("/v1/decisions/{id}", get(decisions::look_up), read))
         // No id of a decision can take this path away.
         .merge(guarded("/v1/decisions:batch", post(batch::decide), write, Counts::Contents))
+        .merge(one("/v1/receipts/{id}", get(receipts::receipt), read))
+        .merge(open("/.well-known/jwks.json", get(receipts::keys)))
         .merge(open("/livez", get(openapi::live)))
         .merge(open("/readyz", get(ready)))
         .merge(open("/openapi.json", get(openapi::document)))

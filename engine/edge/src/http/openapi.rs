@@ -2,7 +2,7 @@
 //! `/docs`, the same for people. Nothing in it is secret, so nobody is asked who they are.
 
 use super::body::JSON;
-use super::{batch, decisions, operations};
+use super::{batch, decisions, operations, receipts};
 use crate::auth::keys::sha256;
 use crate::problem::{self, NO_SUCH_PATH, Problem, ROWS};
 use axum::http::{HeaderValue, header};
@@ -44,6 +44,7 @@ static PAGE_POLICY: LazyLock<Option<HeaderValue>> = LazyLock::new(|| {
         operations::blacklist, operations::change_blacklist, operations::list, operations::find_in_list,
         operations::change_list, operations::exempt, operations::label, operations::policy,
         operations::change_policy, operations::compare,
+        receipts::receipt, receipts::keys,
         live, super::ready, document, page
     ),
     components(schemas(problem::Members<'static>)),

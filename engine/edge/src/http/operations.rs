@@ -11,7 +11,7 @@ use crate::json::operations::{
     read_exemption, read_find, read_label, read_list, read_policy,
 };
 use crate::link::{Outcome, Request};
-use crate::problem::{NO_ANSWER, Problem};
+use crate::problem::{NO_ANSWER, NO_PRIMARY, Problem};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, Request as HttpRequest, State};
 use axum::response::{IntoResponse as _, Response};
@@ -297,6 +297,11 @@ impl Door {
         request: Request,
         view: impl FnOnce(Body) -> Option<V>,
     ) -> Result<Response, Problem> {
+        // Patience is for a node that works on it, and not for one that is not there.
+        if !self.link.is_ready_within(self.timeout).await {
+            let why = self.link.trouble().unwrap_or_default();
+            return Err(Problem::new(NO_PRIMARY, why).of_operation());
+        }
         let problem = match self.link.ask(request, Instant::now() + PATIENCE).await {
             Outcome::Answer(body) => match view(*body) {
                 Some(view) => return Ok(answer(&view)),

@@ -61,7 +61,8 @@ pub(super) fn alone(clients: Clients) -> Alone {
     let (stops, stopping) = watch::channel(false);
     let timeout = Duration::from_millis(50);
     let of_door = Arc::clone(&metrics);
-    let router = router(Door { link, timeout, auth, rates, metrics: of_door, stopping });
+    let router =
+        router(Door { link, timeout, auth, rates, metrics: of_door, receipts: None, stopping });
     Alone { router, stops, metrics }
 }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Time for connecting to one address and its WELCOME: a quarter of the longest budget, so that a node
 /// that hangs costs no payment its answer.
@@ -127,6 +127,13 @@ impl Link {
     /// Requests that wait for their answers at once.
     pub(super) const fn max_in_flight(&self) -> usize {
         self.max_in_flight
+    }
+
+    /// Waits for a primary that answers, for so long; gives whether one does.
+    pub async fn is_ready_within(&self, patience: Duration) -> bool {
+        let mut trouble = self.trouble.clone();
+        let ready = trouble.wait_for(Option::is_none);
+        matches!(timeout(patience, ready).await, Ok(Ok(_)))
     }
 
     /// `None` where a primary answers; else why not, for a person.

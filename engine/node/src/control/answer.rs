@@ -15,10 +15,12 @@ use catraca_wire::frame::{
 };
 use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a look-up waits for the record of who is told what it found.
 const RECORD_PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks whether the other node holds what was found; it mostly does at the first.
+const SETTLED_PAUSE: Duration = Duration::from_millis(5);
 
 /// Who asked, and under what number.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +92,12 @@ pub(super) async fn lookup(
             let payer = records[0].head.transaction.payer;
             let logged = changes.log(audit::record(&audited, frame.id, payer));
             match tokio::time::timeout(RECORD_PATIENCE, logged).await {
-                Ok(Ok(())) => {
+                Ok(Ok(())) if settled(&control, &records).await => {
                     asker.answer(&control, record_frames(asker.correlation, &records)).await;
+                }
+                Ok(Ok(())) => {
+                    let why = "the other node does not hold it yet: it may be taken back";
+                    asker.refuse(&control, ErrorCode::Unconfirmed, why).await;
                 }
                 Ok(Err(Refused(code, why))) => asker.refuse(&control, code, &why).await,
                 Err(_) => {
@@ -113,6 +119,25 @@ pub(super) async fn lookup(
                 .await;
         }
         None => asker.refuse(&control, ErrorCode::Failed, "the look-up was cut off").await,
+    }
+}
+
+/// Whether these are safe wherever they have to be, waiting for that for a while: whoever is shown a decision may act
+/// on it, or sign it. Streams are acknowledged one by one, so the record of who asks says it of its own stream only.
+async fn settled(control: &Control, records: &[StoredRecord]) -> bool {
+    let until = Instant::now() + RECORD_PATIENCE;
+    let is_held = |ends: &[u64], record: &StoredRecord| {
+        ends.get(usize::from(record.place.shard)).is_some_and(|&end| record.head.lsn <= end)
+    };
+    loop {
+        let ends = control.replication.settled_ends();
+        if ends.is_some_and(|ends| records.iter().all(|record| is_held(&ends, record))) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        tokio::time::sleep(SETTLED_PAUSE).await;
     }
 }
 

@@ -3,6 +3,7 @@
 use super::clients::ClientEntry;
 use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
+use catraca_edge::receipt::Receipts;
 use catraca_node::config::{credential, layers};
 use catraca_node::fatal::{Failure, Status};
 use catraca_tls::{Authorities, Files, Tls};
@@ -10,6 +11,8 @@ use catraca_wire::address::host_and_port;
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
 use serde::Deserialize;
+use std::fmt::Display;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -69,6 +72,12 @@ pub(super) struct Config {
     pub(super) oauth_ca_file: Option<PathBuf>,
     /// The longest time until a token ends, seconds.
     pub(super) oauth_max_lifetime_s: u64,
+    /// Private key of receipts, RSA in PEM; none where there are no receipts.
+    pub(super) receipt_key_file: Option<PathBuf>,
+    /// Public keys, PEM, whose receipts are still to be checked.
+    pub(super) receipt_old_key_files: Vec<PathBuf>,
+    /// Who signs them: `iss`.
+    pub(super) receipt_issuer: String,
     /// Who may come in.
     pub(super) clients: Vec<ClientEntry>,
 }
@@ -98,6 +107,9 @@ impl Default for Config {
             oauth_jwks_url: None,
             oauth_ca_file: None,
             oauth_max_lifetime_s: 3_600,
+            receipt_key_file: None,
+            receipt_old_key_files: Vec::new(),
+            receipt_issuer: "catraca".to_owned(),
             clients: Vec::new(),
         }
     }
@@ -188,6 +200,9 @@ impl Config {
                 "oauth_issuer, and there are no [[clients]]: a client that is not named is refused",
             ));
         }
+        if self.receipt_key_file.is_none() && !self.receipt_old_key_files.is_empty() {
+            return Err(wrong("receipt_old_key_files, and there is no receipt_key_file"));
+        }
         let wants_certificate = |client: &&ClientEntry| client.certificate_sha256.is_some();
         if let Some(client) = self.clients.iter().find(wants_certificate)
             && self.tls_client_ca_file.is_none()
@@ -230,6 +245,21 @@ impl Config {
         Tls::new(files).map(Some).map_err(|fault| wrong(fault.to_string()))
     }
 
+    /// What signs receipts.
+    fn receipts(&self) -> Result<Option<Receipts>, Failure> {
+        let Some(private) = &self.receipt_key_file else { return Ok(None) };
+        let files: Vec<&PathBuf> = iter::once(private).chain(&self.receipt_old_key_files).collect();
+        let of = |number: usize, why: &dyn Display| {
+            wrong(format!("key of receipts, {}: {why}", files[number].display()))
+        };
+        let read = |(number, path): (usize, &&PathBuf)| {
+            std::fs::read(path).map_err(|error| of(number, &error))
+        };
+        let keys = files.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+        let receipts = Receipts::new(self.receipt_issuer.clone(), &keys[0], &keys[1..]);
+        receipts.map(Some).map_err(|(number, fault)| of(number, &fault))
+    }
+
     /// By whom the nodes are vouched for, and what they are shown.
     fn authorities(&self) -> Result<Option<Authorities>, Failure> {
         let own = (self.node_certificate_file.as_deref(), self.node_key_file.as_deref());
@@ -266,6 +296,7 @@ impl Config {
             clients: clients.map_err(|fault| wrong(fault.to_string()))?,
             issuer,
             tls: self.tls()?,
+            receipts: self.receipts()?,
             metrics_listen: self.metrics_listen,
             listen: self.listen,
             nodes: self.nodes.clone(),
