@@ -140,9 +140,17 @@ impl Http {
     /// # Errors
     /// Those of the connection.
     pub fn decide_with(&mut self, body: &Value, fields: &str) -> io::Result<(u16, Value)> {
+        self.post("/v1/decisions", body, fields)
+    }
+
+    /// Sends a body to a path, with these header fields besides.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn post(&mut self, path: &str, body: &Value, fields: &str) -> io::Result<(u16, Value)> {
         let body = body.to_string();
         let head = format!(
-            "POST /v1/decisions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{fields}\r\n",
             body.len()
         );
         self.stream.get_mut().write_all((head + &body).as_bytes())?;
