@@ -47,6 +47,20 @@ pub struct Row {
     pub next: &'static str,
 }
 
+impl Row {
+    /// The same, of a request that is no payment: it has no id to send again, and what it asks for is refused by the
+    /// state of the node.
+    pub fn of_operation(self) -> Self {
+        match self.code {
+            "FAILED" => Self { status: 409, ..self },
+            "BAD_FIELD" => Self { recorded: No, next: CORRECT_OPERATION, ..self },
+            _ if self.next == CORRECT => Self { next: CORRECT_OPERATION, ..self },
+            _ if [AGAIN, LEARN].contains(&self.next) => Self { next: AGAIN_OPERATION, ..self },
+            _ => self,
+        }
+    }
+}
+
 const fn row(code: &'static str, status: u16, recorded: Recorded, next: &'static str) -> Row {
     Row { code, status, recorded, next }
 }
@@ -231,20 +245,10 @@ impl Problem {
         Self { retry_after_ms, ..self }
     }
 
-    /// The same, of a request that is no payment: it has no id to send again, and what it asks for is refused by the
-    /// state of the node.
+    /// The same, of a request that is no payment: see [`Row::of_operation`].
     #[must_use]
     pub fn of_operation(self) -> Self {
-        let row = match self.row {
-            row @ Row { code: "FAILED", .. } => Row { status: 409, ..row },
-            row @ Row { code: "BAD_FIELD", .. } => {
-                Row { recorded: No, next: CORRECT_OPERATION, ..row }
-            }
-            row if row.next == CORRECT => Row { next: CORRECT_OPERATION, ..row },
-            row if row.next == AGAIN || row.next == LEARN => Row { next: AGAIN_OPERATION, ..row },
-            row => row,
-        };
-        Self { row, ..self }
+        Self { row: self.row.of_operation(), ..self }
     }
 
     /// Its row.

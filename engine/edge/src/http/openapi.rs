@@ -4,7 +4,7 @@
 use super::body::JSON;
 use super::{batch, decisions, operations, receipts};
 use crate::auth::keys::sha256;
-use crate::problem::{self, NO_SUCH_PATH, Problem, ROWS};
+use crate::problem::{self, NO_SUCH_PATH, Problem, ROWS, Row};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -15,6 +15,8 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi, openapi};
 
+/// What the paths of payments begin with; the others are of what operators do.
+const OF_PAYMENTS: [&str; 2] = ["/v1/decisions", "/v1/receipts"];
 const PROBLEM_JSON: &str = "application/problem+json";
 /// The page; everything that it shows comes from the document.
 const PAGE: &str = include_str!("docs.html");
@@ -71,14 +73,16 @@ impl Modify for Rest {
         {
             code.enum_values = Some(ROWS.iter().map(|row| row.code.into()).collect());
         }
-        let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-        for row in ROWS {
-            let text = format!("{} (recorded: {}): {}", row.code, row.recorded.name(), row.next);
-            by_status.entry(row.status).or_default().push(text);
-        }
+        let of_payments = by_status(&ROWS);
+        let of_operations = by_status(&ROWS.map(Row::of_operation));
         let paths = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/v1/"));
-        for operation in paths.flat_map(|(_, item)| [&mut item.get, &mut item.post]).flatten() {
-            for (status, codes) in &by_status {
+        let operations = paths.flat_map(|(path, item)| {
+            let is_payment = OF_PAYMENTS.iter().any(|prefix| path.starts_with(prefix));
+            let problems = if is_payment { &of_payments } else { &of_operations };
+            [&mut item.get, &mut item.post].into_iter().flatten().map(move |one| (one, problems))
+        });
+        for (operation, problems) in operations {
+            for (status, codes) in problems {
                 let schema = Some(Ref::from_schema_name("Problem"));
                 let response = ResponseBuilder::new()
                     .description(codes.join("\n\n"))
@@ -88,6 +92,16 @@ impl Modify for Rest {
             }
         }
     }
+}
+
+/// The texts of problems by their status.
+fn by_status(rows: &[Row]) -> BTreeMap<u16, Vec<String>> {
+    let mut by_status: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        let text = format!("{} (recorded: {}): {}", row.code, row.recorded.name(), row.next);
+        by_status.entry(row.status).or_default().push(text);
+    }
+    by_status
 }
 
 /// Whether the process serves.
@@ -147,6 +161,8 @@ mod tests {
             let said = post[row.status.to_string()]["description"].as_str().expect("a text");
             assert!(said.contains(row.code) && said.contains(row.next), "{said}");
         }
+        let failed = &paths["/v1/policy/changes"]["post"]["responses"]["409"]["description"];
+        assert!(failed.as_str().is_some_and(|said| said.starts_with("FAILED")), "{failed}");
         let batch = &paths["/v1/decisions:batch"]["post"];
         for side in [&batch["requestBody"]["content"], &batch["responses"]["200"]["content"]] {
             assert!(side[JSON].is_object() && side[NDJSON].is_object(), "{side}");

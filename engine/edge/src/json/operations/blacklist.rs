@@ -1,34 +1,56 @@
 //! The blacklist: documents that no payment may go to or come from.
 
-use super::{document, needed, none_of};
+use super::document;
 use crate::json::answer::{Hex, time_of};
-use crate::json::mistake::{Mistake, member, named, object};
-use catraca_wire::frame::{BlacklistChange, BlacklistOp, BlacklistStateReply, Scope};
+use crate::json::mistake::{Mistake, member, object};
+use catraca_wire::frame::{BlacklistChange, BlacklistStateReply, Scope};
 use jiff::civil::{Date, date};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// The operations; a snapshot is loaded by the node's own command, because it lies on the node's machine.
-const OPERATIONS: [BlacklistOp; 3] = [BlacklistOp::Add, BlacklistOp::Remove, BlacklistOp::Allow];
-const SCOPES: [Scope; 2] = [Scope::Exact, Scope::Root];
-
-/// A change of the blacklist.
+/// A change of the blacklist. A snapshot is loaded by the node's own command, because it lies on the node's machine.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = BlacklistChange)]
-pub struct BlacklistMembers {
-    /// `add` lists a document, `remove` takes that back, `allow` lets it pass until a day, whatever lists it.
-    #[schema(pattern = "^(add|remove|allow)$", example = "add")]
-    operation: String,
-    /// CPF or CNPJ, with mask or without.
-    #[schema(max_length = 18, example = "049.332.286-80")]
-    document: String,
-    /// `exact` (the default): this document; `root`: every branch of the company.
-    #[schema(pattern = "^(exact|root)$")]
-    scope: Option<String>,
-    /// The last day, of `allow`.
-    #[schema(format = Date, example = "2027-02-28")]
-    until: Option<String>,
+pub enum BlacklistMembers {
+    /// List a document.
+    Add {
+        /// CPF or CNPJ, with mask or without.
+        #[schema(max_length = 18, example = "049.332.286-80")]
+        document: String,
+        /// How far it reaches: `exact` where none is given.
+        scope: Option<Reach>,
+    },
+    /// Take that back.
+    Remove {
+        /// CPF or CNPJ, with mask or without.
+        #[schema(max_length = 18, example = "049.332.286-80")]
+        document: String,
+        /// How far it reaches: `exact` where none is given.
+        scope: Option<Reach>,
+    },
+    /// Let it pass until a day, whatever lists it.
+    Allow {
+        /// CPF or CNPJ, with mask or without.
+        #[schema(max_length = 18, example = "049.332.286-80")]
+        document: String,
+        /// How far it reaches: `exact` where none is given.
+        scope: Option<Reach>,
+        /// The last day.
+        #[schema(format = Date, example = "2027-02-28")]
+        until: String,
+    },
+}
+
+/// How far a change reaches.
+#[derive(Deserialize, ToSchema, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Scope)]
+pub enum Reach {
+    /// This document.
+    Exact,
+    /// Every branch of the company.
+    Root,
 }
 
 /// Reads a change.
@@ -36,19 +58,21 @@ pub struct BlacklistMembers {
 /// # Errors
 /// [`Mistake`].
 pub fn read_blacklist(body: &[u8]) -> Result<BlacklistChange, Mistake> {
-    let members: BlacklistMembers = object(body)?;
-    let operation = named("operation", &OPERATIONS, BlacklistOp::name, &members.operation)?;
-    let key = document("document", &members.document)?;
-    let scope = members.scope.as_deref().unwrap_or(Scope::Exact.name());
-    let scope = named("scope", &SCOPES, Scope::name, scope)?;
-    let until = members.until.as_deref();
-    if operation == BlacklistOp::Allow {
-        return Ok(BlacklistChange::allow(key, scope, day(needed("until", until)?)?));
-    }
-    none_of(operation.name(), &[("until", until.is_some())])?;
-    Ok(match operation {
-        BlacklistOp::Remove => BlacklistChange::remove(key, scope),
-        _ => BlacklistChange::add(key, scope),
+    let key = |text: &str| document("document", text);
+    let reach = |scope: Option<Reach>| match scope {
+        Some(Reach::Root) => Scope::Root,
+        Some(Reach::Exact) | None => Scope::Exact,
+    };
+    Ok(match object(body)? {
+        BlacklistMembers::Add { document, scope } => {
+            BlacklistChange::add(key(&document)?, reach(scope))
+        }
+        BlacklistMembers::Remove { document, scope } => {
+            BlacklistChange::remove(key(&document)?, reach(scope))
+        }
+        BlacklistMembers::Allow { document, scope, until } => {
+            BlacklistChange::allow(key(&document)?, reach(scope), day(&until)?)
+        }
     })
 }
 

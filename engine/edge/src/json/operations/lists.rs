@@ -1,64 +1,130 @@
 //! Named lists, which a policy's rules look things up in, and exemptions from rules.
 
-use super::{needed, none_of, refused};
-use crate::json::mistake::{Mistake, member, named, object, time};
+use super::refused;
+use crate::json::mistake::{Mistake, member, object, time};
+use catraca_wire::client::ClientError;
 use catraca_wire::frame::{ListRequest, ListStateReply};
-use catraca_wire::list::{Author, ListKeyKind, ListName, ListOp, ListReason};
+use catraca_wire::list::{Author, ListKeyKind, ListName, ListReason};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-const OF_LISTS: [ListOp; 3] = [ListOp::Create, ListOp::Set, ListOp::Remove];
-const OF_RULES: [ListOp; 2] = [ListOp::Exempt, ListOp::Unexempt];
-
 /// A change of a named list.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = ListChange)]
-pub struct ListMembers {
-    /// `create` makes the list, `set` puts an entry in or changes it, `remove` takes it out.
-    #[schema(pattern = "^(create|set|remove)$", example = "set")]
-    operation: String,
-    /// What the keys are, of `create`: `document`, `company`, `account`, `device`, `pix_key`, `institution`, `network`.
-    key_kind: Option<String>,
-    /// The key, of `set` and `remove`, as people write it.
-    #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
-    key: Option<String>,
-    /// The number of the entry, of `set`; 0 where none is given.
-    value: Option<i64>,
-    /// Until when the entry counts, of `set`: RFC 3339 with a zone; for ever where none is given.
-    #[schema(format = DateTime)]
-    until: Option<String>,
-    /// Who asks for it; the client's name where none is given.
-    #[schema(max_length = 32)]
-    author: Option<String>,
-    /// Why.
-    #[schema(max_length = 64)]
-    reason: Option<String>,
+pub enum ListMembers {
+    /// There is such a list from now on.
+    Create {
+        /// What its keys are.
+        key_kind: KeyKind,
+        /// Who asks for it; the client's name where none is given.
+        #[schema(max_length = 32, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        author: Option<String>,
+        /// Why.
+        #[schema(max_length = 64, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        reason: Option<String>,
+    },
+    /// Put an entry in, or change it.
+    Set {
+        /// The key, as people write it.
+        #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
+        key: String,
+        /// The number of the entry; 0 where none is given.
+        value: Option<i64>,
+        /// Until when it counts, RFC 3339 with a zone; for ever where none is given.
+        #[schema(format = DateTime)]
+        until: Option<String>,
+        /// Who asks for it; the client's name where none is given.
+        #[schema(max_length = 32, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        author: Option<String>,
+        /// Why.
+        #[schema(max_length = 64, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        reason: Option<String>,
+    },
+    /// Take an entry out.
+    Remove {
+        /// The key, as people write it.
+        #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
+        key: String,
+        /// Who asks for it; the client's name where none is given.
+        #[schema(max_length = 32, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        author: Option<String>,
+        /// Why.
+        #[schema(max_length = 64, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        reason: Option<String>,
+    },
+}
+
+/// What the keys of a list are.
+#[derive(Deserialize, ToSchema, Clone, Copy)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// CPF and CNPJ.
+    Document,
+    /// The first 8 characters of a CNPJ.
+    Company,
+    /// Keyed hashes of accounts.
+    Account,
+    /// Keyed hashes of devices.
+    Device,
+    /// Keyed hashes of Pix keys.
+    PixKey,
+    /// ISPB.
+    Institution,
+    /// IP addresses, or networks of them.
+    Network,
+}
+
+impl From<KeyKind> for ListKeyKind {
+    fn from(kind: KeyKind) -> Self {
+        match kind {
+            KeyKind::Document => Self::Document,
+            KeyKind::Company => Self::Company,
+            KeyKind::Account => Self::Account,
+            KeyKind::Device => Self::Device,
+            KeyKind::PixKey => Self::PixKey,
+            KeyKind::Institution => Self::Institution,
+            KeyKind::Network => Self::Network,
+        }
+    }
 }
 
 /// An exemption from a rule.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = Exemption)]
-pub struct ExemptionMembers {
-    /// `exempt`: the rule is not applied to payments with this key; `unexempt`: it is again.
-    #[schema(pattern = "^(exempt|unexempt)$", example = "exempt")]
-    operation: String,
-    /// What the key is; as those of lists.
-    #[schema(example = "document")]
-    key_kind: String,
-    /// The key, as people write it.
-    #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
-    key: String,
-    /// Until when, of `exempt`: RFC 3339 with a zone, at most 366 days ahead.
-    #[schema(format = DateTime)]
-    until: Option<String>,
-    /// Who asks for it; the client's name where none is given.
-    #[schema(max_length = 32)]
-    author: Option<String>,
-    /// Why.
-    #[schema(max_length = 64)]
-    reason: Option<String>,
+pub enum ExemptionMembers {
+    /// The rule is not applied to payments with this key.
+    Exempt {
+        /// What the key is.
+        key_kind: KeyKind,
+        /// The key, as people write it.
+        #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
+        key: String,
+        /// Until when: RFC 3339 with a zone, at most 366 days ahead.
+        #[schema(format = DateTime)]
+        until: String,
+        /// Who asks for it; the client's name where none is given.
+        #[schema(max_length = 32, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        author: Option<String>,
+        /// Why.
+        #[schema(max_length = 64, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        reason: Option<String>,
+    },
+    /// It is again.
+    Unexempt {
+        /// What the key is.
+        key_kind: KeyKind,
+        /// The key, as people write it.
+        #[schema(min_length = 1, max_length = 48, example = "049.332.286-80")]
+        key: String,
+        /// Who asks for it; the client's name where none is given.
+        #[schema(max_length = 32, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        author: Option<String>,
+        /// Why.
+        #[schema(max_length = 64, pattern = "^([!-~]([ -~]*[!-~])?)?$")]
+        reason: Option<String>,
+    },
 }
 
 /// What is looked for in a list.
@@ -85,29 +151,20 @@ pub fn list_name(text: &str) -> Result<ListName, Mistake> {
 /// # Errors
 /// [`Mistake`].
 pub fn read_list(body: &[u8], name: ListName, client: &str) -> Result<ListRequest, Mistake> {
-    let members: ListMembers = object(body)?;
-    let operation = named("operation", &OF_LISTS, ListOp::name, &members.operation)?;
-    let of_entry = [("value", members.value.is_some()), ("until", members.until.is_some())];
-    let request = match operation {
-        ListOp::Create => {
-            none_of(operation.name(), &of_entry)?;
-            none_of(operation.name(), &[("key", members.key.is_some())])?;
-            ListRequest::create(name, kind(&needed("key_kind", members.key_kind)?)?)
+    let (request, author, reason) = match object(body)? {
+        ListMembers::Create { key_kind, author, reason } => {
+            (Ok(ListRequest::create(name, key_kind.into())), author, reason)
         }
-        _ => {
-            none_of(operation.name(), &[("key_kind", members.key_kind.is_some())])?;
-            let key = needed("key", members.key)?;
-            if operation == ListOp::Remove {
-                none_of(operation.name(), &of_entry)?;
-                ListRequest::remove(name, &key)
-            } else {
-                let until = members.until.as_deref().map(|text| time("until", text)).transpose()?;
-                ListRequest::set(name, &key, members.value.unwrap_or(0), until.unwrap_or(0))
-            }
-            .map_err(|error| refused("key", &error))?
+        ListMembers::Set { key, value, until, author, reason } => {
+            let until = until.as_deref().map(|text| time("until", text)).transpose()?;
+            let set = ListRequest::set(name, &key, value.unwrap_or(0), until.unwrap_or(0));
+            (set, author, reason)
+        }
+        ListMembers::Remove { key, author, reason } => {
+            (ListRequest::remove(name, &key), author, reason)
         }
     };
-    by(request, members.author.as_deref(), members.reason.as_deref(), client)
+    by(request, author.as_deref().unwrap_or(client), reason.as_deref())
 }
 
 /// Reads an exemption from this rule; `client` asks for it.
@@ -115,18 +172,16 @@ pub fn read_list(body: &[u8], name: ListName, client: &str) -> Result<ListReques
 /// # Errors
 /// [`Mistake`].
 pub fn read_exemption(body: &[u8], rule: ListName, client: &str) -> Result<ListRequest, Mistake> {
-    let members: ExemptionMembers = object(body)?;
-    let operation = named("operation", &OF_RULES, ListOp::name, &members.operation)?;
-    let (kind, key) = (kind(&members.key_kind)?, &members.key);
-    let request = if operation == ListOp::Exempt {
-        let until = needed("until", members.until)?;
-        ListRequest::exempt(rule, kind, key, time("until", &until)?)
-    } else {
-        none_of(operation.name(), &[("until", members.until.is_some())])?;
-        ListRequest::unexempt(rule, kind, key)
+    let (request, author, reason) = match object(body)? {
+        ExemptionMembers::Exempt { key_kind, key, until, author, reason } => {
+            let until = time("until", &until)?;
+            (ListRequest::exempt(rule, key_kind.into(), &key, until), author, reason)
+        }
+        ExemptionMembers::Unexempt { key_kind, key, author, reason } => {
+            (ListRequest::unexempt(rule, key_kind.into(), &key), author, reason)
+        }
     };
-    let request = request.map_err(|error| refused("key", &error))?;
-    by(request, members.author.as_deref(), members.reason.as_deref(), client)
+    by(request, author.as_deref().unwrap_or(client), reason.as_deref())
 }
 
 /// Reads what is looked for in this list.
@@ -138,20 +193,17 @@ pub fn read_find(body: &[u8], name: ListName) -> Result<ListRequest, Mistake> {
     ListRequest::find(name, &members.key).map_err(|error| refused("key", &error))
 }
 
-fn kind(text: &str) -> Result<ListKeyKind, Mistake> {
-    named("key_kind", ListKeyKind::ALL, ListKeyKind::name, text)
-}
-
+/// The same, with who asks for it, and why.
 fn by(
-    request: ListRequest,
-    author: Option<&str>,
+    request: Result<ListRequest, ClientError>,
+    author: &str,
     reason: Option<&str>,
-    client: &str,
 ) -> Result<ListRequest, Mistake> {
+    let request = request.map_err(|error| refused("key", &error))?;
     let wrong = |name: &'static str, most| {
         move || member(name, format!("it has at most {most} bytes, no space at either end"))
     };
-    let author = Author::parse(author.unwrap_or(client)).ok_or_else(wrong("author", 32))?;
+    let author = Author::parse(author).ok_or_else(wrong("author", 32))?;
     let reason = ListReason::parse(reason.unwrap_or_default()).ok_or_else(wrong("reason", 64))?;
     Ok(request.by(author, reason))
 }

@@ -18,22 +18,9 @@ pub use lists::{
 };
 pub use policy::{ComparisonView, PolicyMembers, PolicyView, read_policy};
 
-use super::mistake::{Mistake, member, missing};
+use super::mistake::{Mistake, member};
 use catraca_wire::DocumentKey;
 use catraca_wire::client::ClientError;
-
-/// A member that the operation does not use is refused: whoever sends it expects something else.
-fn none_of(operation: &str, members: &[(&str, bool)]) -> Result<(), Mistake> {
-    match members.iter().find(|(_, is_given)| *is_given) {
-        Some((name, _)) => Err(member(name, format!("{operation} has none"))),
-        None => Ok(()),
-    }
-}
-
-/// A member that the operation needs.
-fn needed<T>(name: &str, value: Option<T>) -> Result<T, Mistake> {
-    value.ok_or_else(|| missing(name))
-}
 
 fn document(name: &str, text: &str) -> Result<DocumentKey, Mistake> {
     DocumentKey::parse(text).map_err(|why| member(name, why))

@@ -1,38 +1,52 @@
 //! Policies: which one decides, which one is tried, and what came of it.
 
-use super::{needed, none_of, refused};
+use super::refused;
 use crate::json::answer::time_of;
-use crate::json::mistake::{Mistake, member, named, object, time};
+use crate::json::mistake::{Mistake, member, object, time};
 use catraca_wire::client::Comparison;
 use catraca_wire::frame::{
-    ComparisonCell, ComparisonRule, PolicyChange, PolicyOp, PolicyStateReply, Verdict,
+    ComparisonCell, ComparisonRule, PolicyChange, PolicyStateReply, Verdict,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-const OPERATIONS: [PolicyOp; 4] =
-    [PolicyOp::Activate, PolicyOp::Rollback, PolicyOp::Candidate, PolicyOp::EndCandidate];
 /// The verdicts, in the order of a comparison's rows and columns.
 const VERDICTS: [Verdict; 3] = [Verdict::Approve, Verdict::Review, Verdict::Deny];
 
 /// A change of the policy.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 #[schema(as = PolicyChange)]
-pub struct PolicyMembers {
-    /// `activate` takes a policy into force, `rollback` the one before it; `candidate` tries one beside it, and
-    /// `end_candidate` no more.
-    #[schema(pattern = "^(activate|rollback|candidate|end_candidate)$", example = "activate")]
-    operation: String,
-    /// The policy's file on the node's machine, of `activate` and `candidate`; on both nodes of a pair.
-    #[schema(min_length = 1, max_length = 256)]
-    path: Option<String>,
-    /// BLAKE3 of the text, as `catraca policy check` prints it; of `rollback` that of the policy in force.
-    #[schema(pattern = "^[0-9a-f]{64}$")]
-    policy_id: Option<String>,
-    /// Until when it is tried, of `candidate`: RFC 3339 with a zone.
-    #[schema(format = DateTime)]
-    until: Option<String>,
+pub enum PolicyMembers {
+    /// Take a policy into force.
+    Activate {
+        /// Its file on the node's machine; on both nodes of a pair.
+        #[schema(min_length = 1, max_length = 256)]
+        path: String,
+        /// BLAKE3 of its text, as `catraca policy check` prints it.
+        #[schema(pattern = "^[0-9a-f]{64}$")]
+        policy_id: String,
+    },
+    /// Take the one before it into force again.
+    Rollback {
+        /// BLAKE3 of the text of the policy in force.
+        #[schema(pattern = "^[0-9a-f]{64}$")]
+        policy_id: String,
+    },
+    /// Try one beside the one in force.
+    Candidate {
+        /// Its file on the node's machine; on both nodes of a pair.
+        #[schema(min_length = 1, max_length = 256)]
+        path: String,
+        /// BLAKE3 of its text, as `catraca policy check` prints it.
+        #[schema(pattern = "^[0-9a-f]{64}$")]
+        policy_id: String,
+        /// Until when, RFC 3339 with a zone.
+        #[schema(format = DateTime)]
+        until: String,
+    },
+    /// Try none any more.
+    EndCandidate {},
 }
 
 /// Reads a change.
@@ -40,38 +54,23 @@ pub struct PolicyMembers {
 /// # Errors
 /// [`Mistake`].
 pub fn read_policy(body: &[u8]) -> Result<PolicyChange, Mistake> {
-    let members: PolicyMembers = object(body)?;
-    let operation = named("operation", &OPERATIONS, PolicyOp::name, &members.operation)?;
-    let (has_path, has_id) = (members.path.is_some(), members.policy_id.is_some());
-    let id = |text: Option<String>| {
+    let id = |text: &str| {
         let mut id = [0; 32];
-        hex::decode_to_slice(needed("policy_id", text)?, &mut id)
+        hex::decode_to_slice(text, &mut id)
             .map_err(|_| member("policy_id", "it is 64 hexadecimal digits"))?;
         Ok(id)
     };
-    let has_until = members.until.is_some();
-    match operation {
-        PolicyOp::Rollback => {
-            none_of(operation.name(), &[("path", has_path), ("until", has_until)])?;
-            Ok(PolicyChange::rollback(id(members.policy_id)?))
+    let change = match object(body)? {
+        PolicyMembers::Activate { path, policy_id } => {
+            PolicyChange::activate(&path, id(&policy_id)?)
         }
-        PolicyOp::EndCandidate => {
-            let given = [("path", has_path), ("policy_id", has_id), ("until", has_until)];
-            none_of(operation.name(), &given)?;
-            Ok(PolicyChange::end_candidate())
+        PolicyMembers::Rollback { policy_id } => Ok(PolicyChange::rollback(id(&policy_id)?)),
+        PolicyMembers::Candidate { path, policy_id, until } => {
+            PolicyChange::candidate(&path, id(&policy_id)?, time("until", &until)?)
         }
-        _ => {
-            let (path, id) = (needed("path", members.path)?, id(members.policy_id)?);
-            if operation == PolicyOp::Candidate {
-                let until = time("until", &needed("until", members.until)?)?;
-                PolicyChange::candidate(&path, id, until)
-            } else {
-                none_of(operation.name(), &[("until", has_until)])?;
-                PolicyChange::activate(&path, id)
-            }
-            .map_err(|error| refused("path", &error))
-        }
-    }
+        PolicyMembers::EndCandidate {} => Ok(PolicyChange::end_candidate()),
+    };
+    change.map_err(|error| refused("path", &error))
 }
 
 /// The policy in force.
