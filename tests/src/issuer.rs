@@ -1,12 +1,11 @@
 //! A real issuer of access tokens: npm's `oidc-provider`, which scripts/setup.sh installs.
 
-use crate::binary::workspace_dir;
+use crate::binary::{self, workspace_dir};
 use crate::gateway::tcp;
 use crate::node::Process;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::Command;
 
 /// The version that scripts/setup.sh installs.
@@ -20,15 +19,6 @@ pub struct Issuer {
     process: Process,
 }
 
-fn modules() -> PathBuf {
-    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let cargo = cargo.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-    let place = cargo.expect("there is a home").join("catraca-tools");
-    let place = place.join(format!("oidc-provider-{VERSION}"));
-    assert!(place.is_dir(), "{} is missing: run scripts/setup.sh", place.display());
-    place
-}
-
 impl Issuer {
     /// Starts one whose key has this name.
     ///
@@ -36,7 +26,8 @@ impl Issuer {
     /// When it does not start.
     pub fn start(address: SocketAddr, kid: &str) -> Self {
         let mut node = Command::new("node");
-        node.arg(workspace_dir().join("tests/oidc/provider.mjs")).arg(modules());
+        node.arg(workspace_dir().join("tests/oidc/provider.mjs"))
+            .arg(binary::tool("oidc-provider", VERSION));
         node.args([&address.port().to_string(), kid]);
         let mut process = Process::spawn(&mut node);
         while tcp(address).is_err() {

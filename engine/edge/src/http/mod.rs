@@ -141,6 +141,7 @@ pub fn router(door: Door) -> Router {
 #[utoipa::path(
     get,
     path = "/readyz",
+    tag = "gateway",
     responses(
         (status = 200, description = "One does", body = String),
         (status = 503, description = "None does", body = String),

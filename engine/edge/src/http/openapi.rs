@@ -105,20 +105,20 @@ fn by_status(rows: &[Row]) -> BTreeMap<u16, Vec<String>> {
 }
 
 /// Whether the process serves.
-#[utoipa::path(get, path = "/livez", responses((status = 200, description = "It serves", body = String)))]
+#[utoipa::path(get, path = "/livez", tag = "gateway", responses((status = 200, description = "It serves", body = String)))]
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
 /// This document.
-#[utoipa::path(get, path = "/openapi.json", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "gateway", responses((status = 200, description = "OpenAPI 3.1", body = Object)))]
 pub(super) async fn document() -> Response {
     let media = HeaderValue::from_static(JSON);
     ([(header::CONTENT_TYPE, media)], DOCUMENT.as_str()).into_response()
 }
 
 /// The same for people.
-#[utoipa::path(get, path = "/docs", responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
+#[utoipa::path(get, path = "/docs", tag = "gateway", responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
 pub(super) async fn page() -> Response {
     // Without its rules the page is not shown.
     let Some(policy) = PAGE_POLICY.clone() else {
@@ -161,6 +161,10 @@ mod tests {
             let said = post[row.status.to_string()]["description"].as_str().expect("a text");
             assert!(said.contains(row.code) && said.contains(row.next), "{said}");
         }
+        let operations = paths.values().flat_map(|item| item.as_object().expect("one").values());
+        let names: Vec<&str> = operations.filter_map(|one| one["operationId"].as_str()).collect();
+        let different: BTreeSet<&str> = names.iter().copied().collect();
+        assert_eq!((names.len(), different.len()), (described.len(), described.len()), "{names:?}");
         let failed = &paths["/v1/policy/changes"]["post"]["responses"]["409"]["description"];
         assert!(failed.as_str().is_some_and(|said| said.starts_with("FAILED")), "{failed}");
         let batch = &paths["/v1/decisions:batch"]["post"];

@@ -65,6 +65,7 @@ pub(super) async fn receipt(
 #[utoipa::path(
     get,
     path = "/.well-known/jwks.json",
+    tag = "gateway",
     responses((status = 200, description = "The keys", body = Object), (status = 501, description = "There are none")),
 )]
 pub(super) async fn keys(State(door): State<Door>) -> Response {

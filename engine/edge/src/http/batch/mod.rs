@@ -40,6 +40,7 @@ const MAX_IN_A_ROW: usize = 64;
 #[utoipa::path(
     post,
     path = "/v1/decisions:batch",
+    operation_id = "decide_batch",
     security((), ("bearer" = ["decisions:write"])),
     request_body(content(
         (Vec<Members> = "application/json"),
