@@ -76,10 +76,11 @@ install_packages() {
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
-    # Redis is the cache of validators' answers that nodes share. Go, Java and PHP are for the clients in these languages.
+    # Redis is the cache of validators' answers that nodes share. Go, Java and PHP are for the clients in these languages,
+    # openssl for their certificates.
     tests)
       wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server"
-        "golang-go:go" "default-jdk-headless:javac" "php-cli:php")
+        "golang-go:go" "default-jdk-headless:javac" "php-cli:php" "openssl:openssl")
       # Debian's npm comes with some 300 packages: only where there is no other one.
       wanted+=("nodejs:node" "npm:npm")
       ;;

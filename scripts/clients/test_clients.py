@@ -4,7 +4,8 @@ nodes and the death of one. Python 3.9 and later; a language that is missing is 
 
     python3 scripts/clients/test_clients.py                  # all of them
     python3 scripts/clients/test_clients.py Go               # one
-    python3 scripts/clients/test_clients.py Java.Following   # and of it one set: Vectors, Answers, Following, Silence, Live, Own
+    python3 scripts/clients/test_clients.py Java.Following   # and of it one set: Vectors, Answers, Following, Silence, Live, Secure,
+                                                             # SecureLive, Own
 
 The server is CATRACA_BIN, or else the debug build. Nothing is left behind but caches of builds in the folder of builds.
 """
@@ -24,6 +25,7 @@ import drivers  # noqa: E402
 import following  # noqa: E402
 import live  # noqa: E402
 import rules  # noqa: E402
+import secure  # noqa: E402
 import vectors  # noqa: E402
 
 
@@ -91,7 +93,7 @@ class Php:
 
 LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
-        "Live": live.Live}
+        "Live": live.Live, "Secure": secure.Secure, "SecureLive": secure.SecureLive}
 
 
 def tests_of(name, language):

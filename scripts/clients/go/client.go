@@ -23,6 +23,9 @@ type Options struct {
 	AnyRole bool
 	// Credential is the token that the operator gave, at most 64 bytes. Name is of this program, at most 40.
 	Credential, Name string
+	// TLS has every connection speak TLS to the nodes' port for it (listen_tls); nil sends
+	// everything in clear.
+	TLS *TLS
 	// InFlight is how many frames may be unanswered; 0 leaves it to the server.
 	InFlight uint32
 	// ConnectTimeout is for one address and its WELCOME; 0 means 2 s.
@@ -93,7 +96,13 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{exchange: newExchange(options, hello), stop: make(chan struct{})}
+	x := newExchange(options, hello)
+	if options.TLS != nil {
+		if x.secured, err = options.TLS.config(); err != nil {
+			return nil, err
+		}
+	}
+	c := &Client{exchange: x, stop: make(chan struct{})}
 	first := make(chan error, 1)
 	if options.Lazy {
 		first <- nil

@@ -185,7 +185,7 @@ func TestNothingIsApprovedByAccident(t *testing.T) {
 }
 
 func TestLearnedAddressesAreFewAndTheConfiguredOnesStay(t *testing.T) {
-	r := newRoute([]string{"a:1"})
+	r := newRoute([]string{"a:1"}, true)
 	for number := 0; number < 50; number++ {
 		r.beginRound()
 		named := "x:" + string(rune('A'+number))
@@ -195,6 +195,10 @@ func TestLearnedAddressesAreFewAndTheConfiguredOnesStay(t *testing.T) {
 	}
 	if len(r.places) != 1+maxLearned || r.places[0].address != "a:1" || r.places[4].address != "x:r" {
 		t.Fatal(r)
+	}
+	secured := newRoute([]string{"a:1", "b:1"}, false)
+	if secured.standby("x:1") || secured.address() != "b:1" || len(secured.places) != 2 {
+		t.Fatal("a port in clear is no place for TLS", secured)
 	}
 }
 

@@ -2,13 +2,14 @@ package catraca
 
 import (
 	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"time"
 )
 
-// connection is one TCP connection past its handshake. A goroutine reads it, and another one writes, so that a server that waits
-// for its answers to be read never waits for us.
+// connection is one connection, of TCP or of TLS over it, past its handshakes. A goroutine reads it,
+// and another one writes, so that a server that waits for its answers to be read never waits for us.
 type connection struct {
 	net.Conn
 	welcome *Welcome
@@ -18,13 +19,21 @@ type connection struct {
 	closed chan struct{}
 }
 
-// connect connects to an address and shakes hands, all in this time.
-func connect(address string, hello []byte, within, writeTimeout time.Duration) (*connection, error) {
+// connect connects to an address and shakes hands, all in this time; over TLS where there is a
+// configuration of it.
+func connect(
+	address string, hello []byte, secured *tls.Config, within, writeTimeout time.Duration,
+) (*connection, error) {
 	deadline := time.Now().Add(within)
 	// TCP_NODELAY is Go's default.
 	socket, err := net.DialTimeout("tcp", address, within)
 	if err != nil {
 		return nil, &ConnectError{Detail: err.Error()}
+	}
+	if secured != nil {
+		if socket, err = shakeSecurely(socket, address, secured, deadline); err != nil {
+			return nil, &ConnectError{Detail: err.Error()}
+		}
 	}
 	c := &connection{Conn: socket, input: bufio.NewReaderSize(socket, 64<<10), closed: make(chan struct{})}
 	if err := c.shakeHands(hello, deadline); err != nil {
@@ -103,10 +112,11 @@ func (c *connection) write(timeout time.Duration) {
 	}
 }
 
-// leave closes it. Called once.
+// leave closes it. Called once. TLS says goodbye, which may take time where the server reads
+// nothing: not the caller's.
 func (c *connection) leave() {
 	close(c.closed)
-	c.Conn.Close()
+	go c.Conn.Close()
 }
 
 func min(a, b uint32) uint32 {

@@ -98,6 +98,14 @@ func (d *driver) transaction() Transaction {
 	return t
 }
 
+func (d *driver) tls() *TLS {
+	if d.fields["ca_file"] == "" {
+		return nil
+	}
+	f := d.fields
+	return &TLS{CAFile: f["ca_file"], CertificateFile: f["certificate_file"], KeyFile: f["key_file"]}
+}
+
 func (d *driver) do(command string) ([]interface{}, error) {
 	ctx := context.Background()
 	switch command {
@@ -123,12 +131,15 @@ func (d *driver) do(command string) ([]interface{}, error) {
 			Credential: d.fields["credential"], Name: d.fields["name"], InFlight: uint32(d.number("in_flight")),
 			ConnectTimeout: d.millis("connect_timeout_ms"), AnswerTimeout: d.millis("answer_timeout_ms"),
 			ReconnectBase: d.millis("base_ms"), ReconnectMax: d.millis("max_ms"), Lazy: d.fields["lazy"] != "",
+			TLS:    d.tls(),
 			timing: timing{d.millis("silence_ms"), d.millis("look_every_ms"), d.millis("look_time_ms")},
 		})
 		d.client = client
 		return nil, err
 	case "close":
-		d.client.Close()
+		if d.client != nil {
+			d.client.Close()
+		}
 		return nil, nil
 	case "welcome":
 		return ofAnswer(d.client.Welcome()), nil

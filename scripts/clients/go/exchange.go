@@ -1,6 +1,7 @@
 package catraca
 
 import (
+	"crypto/tls"
 	"fmt"
 	"runtime"
 	"sort"
@@ -54,6 +55,8 @@ func (e *entry) due() time.Time {
 type exchange struct {
 	options Options
 	hello   []byte
+	// How connections are made secure; nil where they are not.
+	secured *tls.Config
 	events  chan func()
 	closed  chan struct{}
 	// How many are posting just now.
@@ -78,7 +81,9 @@ func newExchange(options Options, hello []byte) *exchange {
 	return &exchange{
 		options: options, hello: hello, events: make(chan func(), 1024), closed: make(chan struct{}),
 		unanswered: map[uint64]*entry{}, earliest: now.Add(forEver), nextCorrelation: 1,
-		recovery: recovery{route: newRoute(options.Addresses), notBefore: now, nextLook: now},
+		recovery: recovery{
+			route: newRoute(options.Addresses, options.TLS == nil), notBefore: now, nextLook: now,
+		},
 	}
 }
 

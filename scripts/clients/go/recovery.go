@@ -62,7 +62,7 @@ func (x *exchange) connectIfWanted(now time.Time) {
 	x.connecting = true
 	address, within := x.route.address(), x.patience()
 	go func() {
-		c, err := connect(address, x.hello, within, x.options.AnswerTimeout)
+		c, err := connect(address, x.hello, x.secured, within, x.options.AnswerTimeout)
 		if !x.post(func() { x.attempted(c, err) }) && c != nil {
 			c.leave()
 		}
@@ -260,7 +260,8 @@ func (x *exchange) lookElsewhere(now time.Time) {
 	for _, address := range x.route.others() {
 		address := address
 		go func() {
-			c, err := connect(address, x.hello, x.options.timing.lookTime, x.options.AnswerTimeout)
+			within := x.options.timing.lookTime
+			c, err := connect(address, x.hello, x.secured, within, x.options.AnswerTimeout)
 			if err == nil && !x.post(func() { x.looked(round, address, c) }) {
 				c.leave()
 			}

@@ -33,10 +33,13 @@ type route struct {
 	places     []place
 	configured int
 	next       int
+	// Takes up addresses that servers name. They are of ports in clear, so that a client that
+	// speaks TLS does not.
+	learns bool
 }
 
-func newRoute(addresses []string) route {
-	r := route{configured: len(addresses)}
+func newRoute(addresses []string, learns bool) route {
+	r := route{configured: len(addresses), learns: learns}
 	for _, address := range addresses {
 		r.places = append(r.places, place{address: address})
 	}
@@ -106,6 +109,9 @@ func (r *route) standby(primary string) bool {
 	}
 	at := r.indexOf(primary)
 	if at < 0 {
+		if !r.learns {
+			return false
+		}
 		if len(r.places) == r.configured+maxLearned {
 			r.places = append(r.places[:r.configured], r.places[r.configured+1:]...)
 		}

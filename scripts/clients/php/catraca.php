@@ -4,7 +4,8 @@
 
 declare(strict_types=1);
 
-$names = ['Errors', 'Document', 'Values', 'Transaction', 'Requests', 'Replies', 'Route', 'Connection', 'Recovery', 'Client'];
+$names = ['Errors', 'Document', 'Values', 'Transaction', 'Requests', 'Replies', 'Route', 'Tls',
+    'Connection', 'Recovery', 'Client'];
 foreach ($names as $name) {
     require_once __DIR__ . "/src/$name.php";
 }

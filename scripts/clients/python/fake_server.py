@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 import unittest
@@ -31,7 +32,7 @@ class Peer:
         while len(data) < count:
             try:
                 more = self.connection.recv(count - len(data))
-            except ConnectionError:
+            except (ConnectionError, ssl.SSLError):
                 more = b""
             if not more:
                 return b""
@@ -71,8 +72,9 @@ def verdict_frame(submitted, verdict=Verdict.APPROVE, flags=0):
 
 
 class WithFakeServers(unittest.TestCase):
-    def serve(self, *scripts, port=0):
-        """Starts a server with a script for each connection, in order; the address. What failed in a script fails the test."""
+    def serve(self, *scripts, port=0, tls=None):
+        """Starts a server with a script for each connection, in order, over TLS where there is a context of it; the address. What
+        failed in a script fails the test. A handshake of TLS that fails ends a connection before its script."""
         listener = socket.create_server(("127.0.0.1", port))
         failures = []
 
@@ -81,6 +83,12 @@ class WithFakeServers(unittest.TestCase):
                 for script in scripts:
                     connection, _ = listener.accept()
                     connection.settimeout(20)
+                    if tls:
+                        try:
+                            connection = tls.wrap_socket(connection, server_side=True)
+                        except (ConnectionError, ssl.SSLError):
+                            connection.close()
+                            continue
                     with connection:
                         script(Peer(connection))
             except BaseException as failure:  # Any: it is raised again where the test ends.

@@ -26,7 +26,7 @@ def payment(**fields):
                                          **fields}))
 
 
-class Live(unittest.TestCase):
+class WithNodes(unittest.TestCase):
     """`driver` gives the driver of the language under test."""
 
     def driver(self):
@@ -38,10 +38,23 @@ class Live(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="clients.", dir=drivers.target_dir()))
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def connect(self, *addresses):
+    def start(self, name, certificates=None, clients=""):
+        """A node, which goes with the test."""
+        node = nodes.Node(self.folder / name, certificates=certificates, clients=clients)
+        self.addCleanup(node.kill)
+        return node
+
+    def start_pair(self, certificates=None):
+        """A primary and its standby, in sync."""
+        pair = nodes.start_pair(self.folder / "pair", certificates)
+        for one in pair:
+            self.addCleanup(one.kill)
+        return pair
+
+    def connect(self, *addresses, **options):
         self.addCleanup(self.driver().ask, "close")
         # The machine may be slow, and nothing here is about how soon.
-        self.driver().ask("connect", address=",".join(addresses), answer_timeout_ms=60_000)
+        self.driver().ask("connect", address=",".join(addresses), answer_timeout_ms=60_000, **options)
 
     def decided(self, fields):
         """The decision, however often it must be asked for."""
@@ -53,38 +66,9 @@ class Live(unittest.TestCase):
                 self.assertIn(failed.said["recorded"], ("no", "perhaps", "yes"))
                 self.assertLess(time.monotonic(), until, failed)
 
-    def test_one_node(self):
-        node = nodes.Node(self.folder / "a")
-        self.addCleanup(node.kill)
-        self.connect(node.listen)
-        paid = payment(ip="192.0.2.1", payer_ispb="12345678", device=9)
-        first = self.decided(paid)
-        again = self.decided({**paid, "budget_us": 1_000_000, "trace_id": "0123456789abcdef" * 2})
-        self.assertEqual(again["flags"], "1", "decided before")
-        self.assertEqual({name: again[name] for name in SAME}, {name: first[name] for name in SAME})
-        stored = self.driver().ask("lookup", id=paid["id"], payer=PAYER)
-        self.assertEqual((stored["lsn"], stored["amount_centavos"], stored["payer"], stored["ip"]),
-                         (first["lsn"], "1234", "04933228680", "192.0.2.1"))
-        self.assertEqual(int.from_bytes(bytes.fromhex(stored["chain"])[:8], "little"), int(first["receipt"]))
-        with self.assertRaises(Failed) as other:
-            self.driver().ask("decide", **{**paid, "amount_centavos": 1235})
-        self.assertEqual((other.exception.said["type"], other.exception.said["code"]), ("refused", "11"), "ID_REUSED")
-        with self.assertRaises(Failed) as old:
-            self.driver().ask("decide", **payment(event_time_ns=7))
-        self.assertEqual((old.exception.said["code"], old.exception.said["recorded"]), ("3", "perhaps"), "BAD_FIELD")
-        with self.assertRaises(Failed) as nothing:
-            self.driver().ask("lookup", id="never-sent", payer="")
-        self.assertEqual(nothing.exception.said["code"], "15", "NOT_FOUND")
-        self.assertGreater(int(self.driver().ask("ping")["server_time_ns"]), 1_700_000_000 * 10**9)
-        state, welcome = self.driver().ask("cluster"), self.driver().ask("welcome")
-        for name in ("role", "epoch", "node_id", "cluster_id"):
-            self.assertEqual(state[name], welcome[name], name)
-
-    def test_the_primary_is_killed_and_the_standby_promoted_while_payments_go_through(self):
-        primary, standby = nodes.start_pair(self.folder / "pair")
-        self.addCleanup(primary.kill)
-        self.addCleanup(standby.kill)
-        self.connect(primary.listen, standby.listen)
+    def outlives(self, primary, standby, addresses, **options):
+        """The primary is killed and the standby promoted while payments go through."""
+        self.connect(*addresses, **options)
         of_all = payment(id=f"pay-{os.getpid()}-", event_time_ns=time.time_ns())
         enough = self.folder / "enough"
         # Each millisecond one, until there is that file: however slow the machine is, payments go through all the time.
@@ -121,3 +105,37 @@ class Live(unittest.TestCase):
                 self.assertEqual({name: now[name] for name in SAME}, {name: said[name] for name in SAME})
         self.assertEqual(epochs, {"1", "2"}, "some were decided by each node")
         self.assertEqual(self.driver().ask("cluster")["epoch"], "2")
+
+
+class Live(WithNodes):
+    """Real nodes, in clear."""
+
+    def test_one_node(self):
+        node = self.start("a")
+        self.connect(node.listen)
+        paid = payment(ip="192.0.2.1", payer_ispb="12345678", device=9)
+        first = self.decided(paid)
+        again = self.decided({**paid, "budget_us": 1_000_000, "trace_id": "0123456789abcdef" * 2})
+        self.assertEqual(again["flags"], "1", "decided before")
+        self.assertEqual({name: again[name] for name in SAME}, {name: first[name] for name in SAME})
+        stored = self.driver().ask("lookup", id=paid["id"], payer=PAYER)
+        self.assertEqual((stored["lsn"], stored["amount_centavos"], stored["payer"], stored["ip"]),
+                         (first["lsn"], "1234", "04933228680", "192.0.2.1"))
+        self.assertEqual(int.from_bytes(bytes.fromhex(stored["chain"])[:8], "little"), int(first["receipt"]))
+        with self.assertRaises(Failed) as other:
+            self.driver().ask("decide", **{**paid, "amount_centavos": 1235})
+        self.assertEqual((other.exception.said["type"], other.exception.said["code"]), ("refused", "11"), "ID_REUSED")
+        with self.assertRaises(Failed) as old:
+            self.driver().ask("decide", **payment(event_time_ns=7))
+        self.assertEqual((old.exception.said["code"], old.exception.said["recorded"]), ("3", "perhaps"), "BAD_FIELD")
+        with self.assertRaises(Failed) as nothing:
+            self.driver().ask("lookup", id="never-sent", payer="")
+        self.assertEqual(nothing.exception.said["code"], "15", "NOT_FOUND")
+        self.assertGreater(int(self.driver().ask("ping")["server_time_ns"]), 1_700_000_000 * 10**9)
+        state, welcome = self.driver().ask("cluster"), self.driver().ask("welcome")
+        for name in ("role", "epoch", "node_id", "cluster_id"):
+            self.assertEqual(state[name], welcome[name], name)
+
+    def test_the_primary_is_killed_and_the_standby_promoted_while_payments_go_through(self):
+        primary, standby = self.start_pair()
+        self.outlives(primary, standby, [primary.listen, standby.listen])

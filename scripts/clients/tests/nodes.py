@@ -42,14 +42,24 @@ def wait_for(what, holds):
 
 
 class Node:
-    """A node as a process of its own."""
+    """A node as a process of its own; it listens for TLS as well where there are certificates.
+    `clients` is what its configuration says of who may connect."""
 
-    def __init__(self, folder, core=0, standby_of=None):
+    def __init__(self, folder, core=0, standby_of=None, certificates=None, clients=""):
         self.folder, self._log = folder, folder.with_suffix(".log")
         self.listen, self.replication = free_address(), free_address()
         command = [binary(), "serve", "--data-dir", folder, "--shards", "1", "--cores", str(core), "--listen", self.listen,
                    "--http", "127.0.0.1:0", "--replication", self.replication]
         command += ["--standby-of", standby_of.replication] if standby_of else []
+        if certificates:
+            self.listen_tls = free_address()
+            configuration = folder.with_suffix(".toml")
+            configuration.write_text(f"""listen_tls = "{self.listen_tls}"
+tls_certificate_file = "{certificates.path("server")}"
+tls_key_file = "{certificates.path("server-key")}"
+tls_client_ca_file = "{certificates.path("ca")}"
+{clients}""")
+            command += ["--config", configuration]
         # Settings of whoever runs the tests are not meant for these nodes.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CATRACA_")}
         with open(self._log, "wb") as log:
@@ -84,15 +94,16 @@ class Node:
         self.process.wait()
 
 
-def start_pair(folder):
+def start_pair(folder, certificates=None):
     """A primary and its standby, in sync."""
     folder.mkdir()
-    primary = Node(folder / "a")
+    primary = Node(folder / "a", certificates=certificates)
     try:
         (folder / "b").mkdir()
         # With its permissions: the node refuses one that others can read.
         shutil.copy(folder / "a" / "chain.key", folder / "b" / "chain.key")
-        standby = Node(folder / "b", core=min((os.cpu_count() or 1) - 1, 1), standby_of=primary)
+        standby = Node(folder / "b", core=min((os.cpu_count() or 1) - 1, 1), standby_of=primary,
+                       certificates=certificates)
     except BaseException:
         primary.kill()
         raise

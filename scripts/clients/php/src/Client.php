@@ -76,6 +76,7 @@ final class Client
      * @param int $inFlight how many frames may be unanswered; 0 leaves it to the server
      * @param int $answerTimeoutMs the longest wait for an answer; a transaction's budget and half a second where that is less
      * @param int $reconnectBaseMs the first pause between rounds of attempts, which doubles up to $reconnectMaxMs
+     * @param ?Tls $tls speaks TLS to the nodes' port for it; null sends everything in clear
      * @param bool $lazy leaves connecting to the first request, which waits for a primary as long as for its answer
      * @param array<string, int> $timing for tests: silenceNs, lookEveryNs, lookTimeNs
      *
@@ -92,6 +93,7 @@ final class Client
         int $reconnectBaseMs = 50,
         int $reconnectMaxMs = 2_000,
         bool $lazy = false,
+        private readonly ?Tls $tls = null,
         array $timing = [],
     ) {
         Requests::check($addresses !== [] && count(array_unique($addresses)) === count($addresses), 'give addresses, each once');
@@ -107,7 +109,7 @@ final class Client
         foreach ($timing as $what => $ns) {
             $this->$what = $ns;
         }
-        $this->route = new Route(array_values($addresses));
+        $this->route = new Route(array_values($addresses), $tls === null);
         $this->hello = Requests::hello($credential, $name, $inFlight);
         $this->firstIsWanted = !$lazy;
         while ($this->firstIsWanted) {

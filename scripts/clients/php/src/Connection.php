@@ -1,7 +1,7 @@
 <?php
 
-// One TCP connection that never waits: from the attempt to connect through the handshake to frames. Whoever has it waits for
-// several of them at once.
+// One connection, of TCP or of TLS over it, that never waits: from the attempt to connect through
+// the handshakes to frames. Whoever has it waits for several of them at once.
 
 declare(strict_types=1);
 
@@ -17,14 +17,21 @@ final class Connection
     /** @var resource */
     public readonly mixed $socket;
     private bool $connected = false;
+    /** Hands are shaken over TLS still. */
+    private bool $securing;
     private string $input = '';
     private int $at = 0;
     private string $output;
 
     /** Begins to connect. The name's resolution waits for the system's resolver. */
-    public function __construct(public readonly string $address, string $hello, public readonly int $deadline)
-    {
-        $context = stream_context_create(['socket' => ['tcp_nodelay' => true]]);
+    public function __construct(
+        public readonly string $address,
+        string $hello,
+        private readonly ?Tls $tls,
+        public readonly int $deadline,
+    ) {
+        $secure = $tls === null ? [] : ['ssl' => $tls->context($address)];
+        $context = stream_context_create(['socket' => ['tcp_nodelay' => true]] + $secure);
         $flags = STREAM_CLIENT_CONNECT | STREAM_CLIENT_ASYNC_CONNECT;
         $socket = @stream_socket_client("tcp://$address", $code, $why, 1.0, $flags, $context);
         if ($socket === false) {
@@ -32,6 +39,7 @@ final class Connection
         }
         stream_set_blocking($socket, false);
         $this->socket = $socket;
+        $this->securing = $tls !== null;
         $this->output = Requests::frame(Requests::HELLO, 0, $hello);
         $this->quietSince = hrtime(true);
     }
@@ -46,7 +54,7 @@ final class Connection
     /** Something waits to be written, or the connection is not there yet. */
     public function wantsToWrite(): bool
     {
-        return !$this->connected || $this->output !== '';
+        return !$this->connected || !$this->securing && $this->output !== '';
     }
 
     /** Takes a frame to be written. */
@@ -64,6 +72,9 @@ final class Connection
             }
             $this->connected = true;
         }
+        if (!$this->isSecure()) {
+            return;
+        }
         $count = $this->output === '' ? 0 : @fwrite($this->socket, $this->output);
         if ($count === false) {
             throw new NotSent('the connection failed');
@@ -74,8 +85,12 @@ final class Connection
     /** Reads what has come: the next replies, of which the first one must be WELCOME. Throws where nothing more will come. */
     public function read(): \Generator
     {
+        if (!$this->connected || $this->securing && !$this->isSecure()) {
+            return;
+        }
         $data = @fread($this->socket, 1 << 16);
-        if ($data === false || $data === '' && feof($this->socket)) {
+        // Not feof, which would wait where a record of TLS has come that holds none of our bytes.
+        if ($data === false || $data === '' && stream_get_meta_data($this->socket)['eof']) {
             throw new NotSent('the server closed the connection');
         }
         if ($data === '') {
@@ -103,5 +118,12 @@ final class Connection
             // What may stand behind it is read by who uses the connection.
             return;
         }
+    }
+
+    /** Goes on with the handshake of TLS, where there is one. Our bytes wait for its end. */
+    private function isSecure(): bool
+    {
+        $this->securing = $this->securing && !$this->tls->shakeHands($this->socket);
+        return !$this->securing;
     }
 }

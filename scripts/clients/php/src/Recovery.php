@@ -67,7 +67,8 @@ trait Recovery
             $this->hops = 0;
         }
         try {
-            $this->attempt = new Connection($this->route->address(), $this->hello, $now + $this->patienceNs());
+            $until = $now + $this->patienceNs();
+            $this->attempt = new Connection($this->route->address(), $this->hello, $this->tls, $until);
         } catch (NotSent $failed) {
             $this->attemptFailed($failed);
         }
@@ -220,7 +221,8 @@ trait Recovery
         $this->nextLook = $now + $this->lookEveryNs;
         foreach ($this->route->others() as $address) {
             try {
-                $this->looks[$address] = new Connection($address, $this->hello, $now + $this->lookTimeNs);
+                $until = $now + $this->lookTimeNs;
+                $this->looks[$address] = new Connection($address, $this->hello, $this->tls, $until);
             } catch (NotSent) {
                 // Whatever is wrong there, it is no primary to go to.
             }

@@ -22,8 +22,12 @@ final class Route
     /** @var array<string, string> what each said last */
     private array $seen = [];
 
-    /** @param list<string> $addresses */
-    public function __construct(array $addresses)
+    /**
+     * @param list<string> $addresses
+     * @param bool $learns takes up addresses that servers name. They are of ports in clear, so that
+     *     a client that speaks TLS does not
+     */
+    public function __construct(array $addresses, private readonly bool $learns)
     {
         $this->addresses = $addresses;
         $this->configured = count($addresses);
@@ -94,6 +98,9 @@ final class Route
             return false;
         }
         if (!in_array($primary, $this->addresses, true)) {
+            if (!$this->learns) {
+                return false;
+            }
             if (count($this->addresses) === $this->configured + self::MAX_LEARNED) {
                 [$left] = array_splice($this->addresses, $this->configured, 1);
                 unset($this->seen[$left]);

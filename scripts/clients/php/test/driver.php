@@ -19,6 +19,7 @@ use Catraca\Refused;
 use Catraca\Replies;
 use Catraca\Requests;
 use Catraca\StoredDecision;
+use Catraca\Tls;
 use Catraca\Transaction;
 use Catraca\Welcome;
 use Catraca\WrongDocument;
@@ -64,11 +65,12 @@ function connect(array $f): Client
             $timing[$name] = (int) $f[$key] * 1_000_000;
         }
     }
+    $files = [$f['ca_file'] ?? '', $f['certificate_file'] ?? '', $f['key_file'] ?? ''];
     return new Client(
         explode(',', $f['address']), ($f['role'] ?? '') === 'any', $f['credential'] ?? '', $f['name'] ?? '',
         number($f, 'in_flight'), answerTimeoutMs: number($f, 'answer_timeout_ms') ?: 2_500,
         reconnectBaseMs: number($f, 'base_ms') ?: 50, reconnectMaxMs: number($f, 'max_ms') ?: 2_000, lazy: isset($f['lazy']),
-        timing: $timing,
+        tls: $files[0] === '' ? null : new Tls(...$files), timing: $timing,
     );
 }
 

@@ -21,7 +21,7 @@ function holds(bool $what, string $why): void
     }
 }
 
-$route = new Route(['a:1']);
+$route = new Route(['a:1'], true);
 for ($number = 1; $number <= 50; $number++) {
     $route->beginRound();
     holds($route->standby("x:$number") && $route->address() === "x:$number", "x:$number is next");

@@ -1,51 +1,92 @@
 package catraca;
 
 import java.io.BufferedInputStream;
+import java.io.ByteArrayOutputStream;
 import java.io.EOFException;
+import java.io.FilterInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.OutputStream;
 import java.net.InetSocketAddress;
 import java.net.Socket;
 import java.net.SocketTimeoutException;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.concurrent.ArrayBlockingQueue;
 import java.util.concurrent.BlockingQueue;
 import java.util.function.BiConsumer;
 
 /**
- * One TCP connection past its handshake. One thread reads it and another one writes, so that a server that waits for its answers
- * to be read never waits for us.
+ * One connection, of TCP or of TLS over it, past its handshakes. One thread reads it and another
+ * one writes, so that a server that waits for its answers to be read never waits for us.
  */
 final class Connection {
+    /**
+     * A socket whose reads have one end together, however many they are: a handshake of TLS reads
+     * as often as it likes.
+     */
+    private static final class TimedSocket extends Socket {
+        /** Of System.nanoTime; 0 waits for ever. */
+        private volatile long until;
+
+        @Override
+        public InputStream getInputStream() throws IOException {
+            return new FilterInputStream(super.getInputStream()) {
+                @Override
+                public int read() throws IOException {
+                    byte[] one = new byte[1];
+                    return read(one, 0, 1) < 0 ? -1 : one[0] & 0xFF;
+                }
+
+                @Override
+                public int read(byte[] into, int at, int count) throws IOException {
+                    setSoTimeout(until == 0 ? 0 : millisTo(until));
+                    return super.read(into, at, count);
+                }
+            };
+        }
+    }
+
+    /** Bytes written at once, at most: past a few records of TLS more at once saves nothing. */
+    private static final int WRITTEN_AT_ONCE = 1 << 16;
+
     final Welcome welcome;
+    /** Closed without the goodbye of TLS, which could wait for a server that reads nothing. */
     private final Socket socket;
     private final InputStream input;
+    private final OutputStream into;
     /** Frames to write. It has room for all that may be unanswered. */
     private final BlockingQueue<byte[]> output;
     private volatile Thread writer;
 
-    private Connection(Socket socket, InputStream input, Welcome welcome) {
+    private Connection(Socket socket, InputStream input, OutputStream into, Welcome welcome) {
         this.socket = socket;
         this.input = input;
+        this.into = into;
         this.welcome = welcome;
         output = new ArrayBlockingQueue<>((int) Math.min(welcome.inFlight(), Client.MAX_IN_FLIGHT) + 1);
     }
 
-    /** Connects and shakes hands, all in this time (but for the name's resolution). Refused, or NotSent for whatever else. */
-    static Connection open(String address, byte[] hello, long withinNs) {
+    /**
+     * Connects and shakes hands, all in this time (but for the name's resolution), over TLS where
+     * that is not null. Refused, or NotSent for whatever else.
+     */
+    static Connection open(String address, byte[] hello, Tls tls, long withinNs) {
         int colon = address.lastIndexOf(':');
         String host = address.substring(0, colon).replaceAll("^\\[|]$", "");
-        Socket socket = new Socket();
+        TimedSocket socket = new TimedSocket();
         try {
             InetSocketAddress place = new InetSocketAddress(host, Integer.parseInt(address.substring(colon + 1)));
-            long until = System.nanoTime() + withinNs;
-            socket.connect(place, millisTo(until));
+            socket.until = nonZero(System.nanoTime() + withinNs);
+            socket.connect(place, millisTo(socket.until));
             socket.setTcpNoDelay(true);
-            socket.getOutputStream().write(Requests.frame(Requests.HELLO, 0, hello));
-            InputStream input = new BufferedInputStream(socket.getInputStream(), 1 << 16);
-            Replies.Reply reply = next(socket, input, until);
+            Socket spoken = tls == null ? socket : tls.over(socket, host);
+            spoken.getOutputStream().write(Requests.frame(Requests.HELLO, 0, hello));
+            InputStream input = new BufferedInputStream(spoken.getInputStream(), 1 << 16);
+            Replies.Reply reply = next(input);
             if (reply.correlation() == 0 && reply.answer() instanceof Welcome welcome) {
-                socket.setSoTimeout(0);
-                return new Connection(socket, input, welcome);
+                socket.until = 0;
+                return new Connection(socket, input, spoken.getOutputStream(), welcome);
             }
             if (reply.correlation() == 0 && reply.answer() instanceof CatracaException.Refused refused) {
                 throw refused;
@@ -66,7 +107,7 @@ final class Connection {
         start("catraca-reader", () -> {
             try {
                 while (true) {
-                    received.accept(next(socket, input, 0), null);
+                    received.accept(next(input), null);
                 }
             } catch (IOException | RuntimeException failed) {
                 received.accept(null, failed);
@@ -89,9 +130,25 @@ final class Connection {
 
     private void write() {
         writer = Thread.currentThread();
+        List<byte[]> frames = new ArrayList<>();
+        ByteArrayOutputStream together = new ByteArrayOutputStream();
         try {
             while (!socket.isClosed()) {
-                socket.getOutputStream().write(output.take());
+                // What waits goes out in one piece: a record of TLS costs more than a frame.
+                frames.add(output.take());
+                output.drainTo(frames);
+                for (byte[] frame : frames) {
+                    together.writeBytes(frame);
+                    if (together.size() >= WRITTEN_AT_ONCE) {
+                        into.write(together.toByteArray());
+                        together.reset();
+                    }
+                }
+                if (together.size() > 0) {
+                    into.write(together.toByteArray());
+                    together.reset();
+                }
+                frames.clear();
             }
         } catch (IOException | InterruptedException ended) {
             // The reader tells.
@@ -99,26 +156,28 @@ final class Connection {
         }
     }
 
-    /** The next reply; its length and kind are checked before anything is made of it. `until` 0 waits for ever. */
-    private static Replies.Reply next(Socket socket, InputStream input, long until) throws IOException {
+    /** The next reply; its length and kind are checked before anything is made of it. */
+    private static Replies.Reply next(InputStream input) throws IOException {
         byte[] header = new byte[Requests.HEADER_LEN];
-        fill(socket, input, header, 0, until);
+        fill(input, header, 0);
         byte[] raw = java.util.Arrays.copyOf(header, Replies.length(header));
-        fill(socket, input, raw, Requests.HEADER_LEN, until);
+        fill(input, raw, Requests.HEADER_LEN);
         return Replies.decode(raw);
     }
 
-    private static void fill(Socket socket, InputStream input, byte[] raw, int from, long until) throws IOException {
+    private static void fill(InputStream input, byte[] raw, int from) throws IOException {
         for (int at = from; at < raw.length; ) {
-            if (until != 0) {
-                socket.setSoTimeout(millisTo(until));
-            }
             int count = input.read(raw, at, raw.length - at);
             if (count < 0) {
                 throw new EOFException("the server closed the connection");
             }
             at += count;
         }
+    }
+
+    /** An end of time that is not the one that never comes. */
+    private static long nonZero(long until) {
+        return until == 0 ? 1 : until;
     }
 
     /** At least the millisecond that a time-out must have. */

@@ -1,5 +1,6 @@
 package catraca;
 
+import java.nio.file.Path;
 import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
@@ -11,6 +12,8 @@ public final class Options {
     boolean lazy;
     String credential = "";
     String name = "";
+    /** Null where everything is sent in clear. */
+    Tls tls;
     int inFlight;
     long connectTimeoutNs = Duration.ofSeconds(2).toNanos();
     long answerTimeoutNs = Duration.ofMillis(2_500).toNanos();
@@ -54,6 +57,24 @@ public final class Options {
     /** The token that the operator gave, at most 64 bytes of UTF-8. */
     public Options credential(String token) {
         credential = token;
+        return this;
+    }
+
+    /**
+     * Speaks TLS 1.3 to the nodes' port for it (listen_tls). Their certificates must be of an
+     * authority in this PEM file, and of the host that the address names.
+     */
+    public Options tls(Path caFile) {
+        tls = Tls.of(caFile, null, null);
+        return this;
+    }
+
+    /**
+     * As {@link #tls(Path)}, and shows this certificate, of a PEM file as well; its key is PKCS#8
+     * without a password.
+     */
+    public Options tls(Path caFile, Path certificateFile, Path keyFile) {
+        tls = Tls.of(caFile, certificateFile, keyFile);
         return this;
     }
 

@@ -36,7 +36,7 @@ abstract class Recovery {
     Recovery(Options options, byte[] hello) {
         this.options = options;
         this.hello = hello;
-        route = new Route(options.addresses);
+        route = new Route(options.addresses, options.tls == null);
     }
 
     /** Has the thread that owns all of this run something; false where it has stopped. */
@@ -86,7 +86,7 @@ abstract class Recovery {
         long withinNs = patienceNs();
         Connection.start("catraca-connect", () -> {
             try {
-                Connection made = Connection.open(address, hello, withinNs);
+                Connection made = Connection.open(address, hello, options.tls, withinNs);
                 if (!post(() -> connected(made))) {
                     made.close();
                 }
@@ -232,7 +232,8 @@ abstract class Recovery {
         for (String address : route.others()) {
             Connection.start("catraca-look", () -> {
                 try {
-                    Connection made = Connection.open(address, hello, options.lookTimeNs);
+                    long withinNs = options.lookTimeNs;
+                    Connection made = Connection.open(address, hello, options.tls, withinNs);
                     if (!post(() -> looked(round, address, made))) {
                         made.close();
                     }

@@ -24,9 +24,15 @@ final class Route {
     /** The configured ones first, then the learned ones, oldest first. */
     private final List<Place> places = new ArrayList<>();
     private final int configured;
+    /**
+     * Takes up addresses that servers name. They are of ports in clear, so that a client that
+     * speaks TLS does not.
+     */
+    private final boolean learns;
     private int next;
 
-    Route(List<String> addresses) {
+    Route(List<String> addresses, boolean learns) {
+        this.learns = learns;
         addresses.forEach(address -> places.add(new Place(address)));
         configured = addresses.size();
     }
@@ -98,6 +104,9 @@ final class Route {
         }
         int at = indexOf(primary);
         if (at < 0) {
+            if (!learns) {
+                return false;
+            }
             if (places.size() == configured + MAX_LEARNED) {
                 places.remove(configured);
             }

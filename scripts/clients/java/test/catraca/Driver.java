@@ -95,6 +95,12 @@ final class Driver {
         Options options = Options.of(text("address").split(",")).credential(text("credential")).name(text("name"))
                 .inFlight((int) number("in_flight"))
                 .reconnect(Duration.ofMillis(Math.max(number("base_ms"), 1)), Duration.ofMillis(Math.max(number("max_ms"), 1)));
+        if (!text("certificate_file").isEmpty()) {
+            Path certificate = Path.of(text("certificate_file"));
+            options.tls(Path.of(text("ca_file")), certificate, Path.of(text("key_file")));
+        } else if (!text("ca_file").isEmpty()) {
+            options.tls(Path.of(text("ca_file")));
+        }
         if (text("role").equals("any")) {
             options.anyRole();
         }

@@ -151,7 +151,7 @@ final class OwnTest {
     }
 
     private static void learnedAddressesAreFewAndTheConfiguredOnesStay() {
-        Route route = new Route(List.of("a:1"));
+        Route route = new Route(List.of("a:1"), true);
         for (int number = 1; number <= 50; number++) {
             route.beginRound();
             assert route.standby("x:" + number) && route.address().equals("x:" + number);
