@@ -7,7 +7,7 @@ import struct
 import threading
 import unittest
 
-import catraca_frames as frames
+from catraca import _frames as frames
 from catraca import Client, Transaction, Verdict
 
 PAYER, PAYEE = "049.332.286-80", "12.ABC.345/01DE-35"

@@ -15,8 +15,8 @@ import time
 import unittest
 
 import catraca
-import catraca_command
-import catraca_frames as frames
+from catraca import __main__ as catraca_command
+from catraca import _frames as frames
 from catraca import Client, ErrorCode, Transaction, Verdict
 from fake_server import PAYEE, PAYER, WithFakeServers, transaction, verdict_frame
 

@@ -9,10 +9,10 @@ import time
 import unittest
 
 import catraca
-import catraca_command
-import catraca_frames as frames
+from catraca import __main__ as catraca_command
+from catraca import _frames as frames
 from catraca import ClusterOp, ErrorCode, Verdict
-from catraca_connection import Route
+from catraca._connection import Route
 from fake_server import PAYEE, PAYER, WithFakeServers, transaction
 
 STANDBY = 2

@@ -8,8 +8,8 @@ import unittest
 from unittest import mock
 
 import catraca
-import catraca_command
-import catraca_connection
+from catraca import __main__ as catraca_command
+from catraca import _connection as catraca_connection
 from catraca import ErrorCode
 from fake_server import PAYEE, PAYER, WithFakeServers, transaction
 
@@ -21,7 +21,7 @@ FOR_EVER_S = 15
 
 def impatient(**other):
     """Silence and looks soon, so that what takes seconds in earnest leaves a busy machine the most of a budget."""
-    return mock.patch.multiple(catraca, **{"SILENCE_S": 0.05, "LOOK_EVERY_S": 0.2, "LOOK_TIME_S": 0.2, **other})
+    return mock.patch.multiple(catraca._client, **{"SILENCE_S": 0.05, "LOOK_EVERY_S": 0.2, "LOOK_TIME_S": 0.2, **other})
 
 
 def silent(peer):
@@ -127,7 +127,7 @@ class Silence(WithFakeServers):
             began = time.monotonic()
             with self.assertRaises(catraca.NoAnswer) as gave_up:
                 client.decide(payment)
-            self.assertGreaterEqual(time.monotonic() - began, 0.3 + catraca.ANSWER_GRACE_S)
+            self.assertGreaterEqual(time.monotonic() - began, 0.3 + catraca._client.ANSWER_GRACE_S)
         self.assertTrue(looked.wait(FOR_EVER_S), "nobody looked")
         self.assertIn("did not answer in time", str(gave_up.exception))
 

@@ -9,7 +9,7 @@ import time
 from drivers import Failed, of_transaction
 from vectors import vectors
 
-import catraca_frames as frames
+from catraca import _frames as frames
 from catraca import ErrorCode, Transaction, Verdict
 from fake_server import PAYER, WithFakeServers, transaction, verdict_frame
 

@@ -1,4 +1,4 @@
-"""Where the client of catraca.py connects, and one connection past its handshake. Python 3.9 and later, standard library only."""
+"""Where the client connects, and one connection past its handshake. Python 3.9 and later, standard library only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Dict, List, Optional, Sequence, Set, Tuple
 
-from catraca_frames import HEADER, ConnectError, NoPrimary, ProtocolError, Refused, Welcome, decode_reply, reply_len
+from catraca._frames import HEADER, ConnectError, NoPrimary, ProtocolError, Refused, Welcome, decode_reply, reply_len
 
 # Addresses learned from WELCOME that are kept beside the configured ones.
 MAX_LEARNED = 4

@@ -1,4 +1,4 @@
-"""The command line of catraca.py: sends one transaction and prints the decision."""
+"""The command line, `python3 -m catraca`: sends one transaction and prints the decision. Also started as a folder."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from catraca import CatracaError, Client, DocumentError, FieldError, Transaction, end_to_end_id
-from catraca_connection import host_and_port
-from catraca_frames import MAX_BUDGET_US
+if not __package__:
+    # Started as a folder, python3 path/to/catraca, which Python takes for the place of modules.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+from catraca import CatracaError, Client, DocumentError, FieldError, Transaction, end_to_end_id  # noqa: E402
+from catraca._connection import host_and_port  # noqa: E402
+from catraca._frames import MAX_BUDGET_US  # noqa: E402
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
     """The command line: one transaction; 0 when it was decided, 1 when not, 2 for wrong arguments."""
     parser = argparse.ArgumentParser(
+        prog="python3 -m catraca",
         description="Sends one transaction to a catraca server and prints the decision.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="""examples:
-  python3 catraca.py --payer 049.332.286-80 --payee 12.ABC.345/01DE-35 --amount 1234
-  python3 catraca.py --addr 10.0.0.5:7400 --id order-1 --payer 04933228680 --payee 00000000000191 --amount 100000 --json
-  python3 catraca.py --addr 10.0.0.5:7400,10.0.0.6:7400 --payer 04933228680 --payee 00000000000191 --amount 100000
-  CATRACA_CREDENTIAL=token python3 catraca.py --payer 04933228680 --payee 12ABC34501DE35 --amount 1
+  python3 -m catraca --payer 049.332.286-80 --payee 12.ABC.345/01DE-35 --amount 1234
+  python3 -m catraca --addr 10.0.0.5:7400 --id order-1 --payer 04933228680 --payee 00000000000191 --amount 100000 --json
+  python3 -m catraca --addr 10.0.0.5:7400,10.0.0.6:7400 --payer 04933228680 --payee 00000000000191 --amount 100000
+  CATRACA_CREDENTIAL=token python3 -m catraca --payer 04933228680 --payee 12ABC34501DE35 --amount 1
 
 exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments""")
     parser.add_argument("--addr", action="append", metavar="HOST:PORT[,HOST:PORT]",
@@ -60,10 +65,10 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
         parser.error(str(error))
     try:
         # Lazy, so that the time in which there is no primary is waited for within the budget, as in the middle of a connection.
-        with Client(addresses, credential=options.credential, name="catraca.py", lazy=True) as client:
+        with Client(addresses, credential=options.credential, name="catraca-python", lazy=True) as client:
             decision = client.decide(transaction)
     except CatracaError as error:
-        print(f"catraca.py: {error} (to send it again: --id {transaction.id} --event-time-ns {event_time_ns})", file=sys.stderr)
+        print(f"catraca: {error} (to send it again: --id {transaction.id} --event-time-ns {event_time_ns})", file=sys.stderr)
         return 1
     if options.json:
         # As text, because many programs read a JSON number as a float.
@@ -75,3 +80,7 @@ exit status: 0 decided (whatever the verdict), 1 not decided, 2 wrong arguments"
           + (f", listed: {' and '.join(listed)}" if listed else "") + (", decided before" if decision.duplicate else ""))
     print(f"record {decision.lsn} of stream {decision.shard}, epoch {decision.epoch}; receipt {decision.receipt:016x}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

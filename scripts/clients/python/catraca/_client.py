@@ -1,40 +1,19 @@
-#!/usr/bin/env python3
-"""A small client of catraca for Python 3.9 and later, with nothing but the standard library: this file,
-catraca_connection.py and catraca_frames.py. As a program it sends one transaction (catraca_command.py).
-
-    from catraca import Client, Transaction, Verdict
-
-    with Client("127.0.0.1:7400") as client:
-        payment = Transaction(id="order-1", payer="049.332.286-80", payee="12.ABC.345/01DE-35", amount_centavos=1234)
-        if client.decide(payment).verdict == Verdict.APPROVE:
-            ...
-
-It speaks the protocol of wire/PROTOCOL.md, version 1. Many transactions at once: `submit` each, then `receive` as many replies,
-in whatever order they come. When a connection is lost the client connects again and sends again what is unanswered, which is
-safe: the server gives the same transaction the same decision. It does the same when another node has become the primary, and looks
-for one when the node in use is silent or can't confirm. One client is for one thread at a time.
-"""
+"""The client: what is unanswered, and the promise about it. Python 3.9 and later, standard library only."""
 
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Deque, Dict, Optional, Sequence, Tuple, Union
 
-from catraca_connection import Connection, Lookout, Route
-from catraca_frames import (
-    HEADER, MAX_BUDGET_US, CatracaError, Channel, ClusterOp, ClusterState, ConnectError, Decision, DocumentError, ErrorCode,
-    FieldError, Kind, NoAnswer, NoPrimary, ProtocolError, Rail, Refused, Reply, StoredDecision, Transaction, Verdict, Welcome,
-    canonical_document, cluster_frame, end_to_end_id, frame, hello_frame, lookup_frame, masked_document,
+from catraca._connection import Connection, Lookout, Route
+from catraca._frames import (
+    HEADER, MAX_BUDGET_US, CatracaError, ClusterOp, ClusterState, ConnectError, Decision,
+    ErrorCode, FieldError, Kind, NoAnswer, NoPrimary, ProtocolError, Refused, Reply,
+    StoredDecision, Transaction, Welcome, cluster_frame, frame, hello_frame, lookup_frame,
     submit_frame, transaction_with_budget)
-
-__all__ = [
-    "CatracaError", "Channel", "Client", "ClusterOp", "ClusterState", "ConnectError", "Decision", "DocumentError", "ErrorCode",
-    "FieldError", "NoAnswer", "NoPrimary", "ProtocolError", "Rail", "Refused", "Reply", "StoredDecision", "Transaction", "Verdict",
-    "Welcome", "canonical_document", "end_to_end_id", "masked_document"]
 
 # How long after a transaction's budget its answer is waited for: the way to the server and back.
 ANSWER_GRACE_S = 0.5
@@ -471,9 +450,3 @@ def _reply(correlation: int, outcome: object) -> Reply:
     if isinstance(outcome, Decision):
         return Reply(correlation, decision=outcome)
     return Reply(correlation, error=outcome if isinstance(outcome, CatracaError) else ProtocolError("another kind of answer"))
-
-
-if __name__ == "__main__":
-    # Here, because it needs this module whole.
-    from catraca_command import main
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""What catraca's client protocol says, as bytes and back: documents, frames, errors. No socket here; see catraca.py.
+"""What catraca's client protocol says, as bytes and back: documents, frames, errors. No socket here; see _client.py.
 
 The layouts are those of wire/PROTOCOL.md, version 1.
 """
