@@ -91,7 +91,22 @@ class Php:
         run(*self.command, "test/own.php", folder=self.folder)
 
 
-LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php}
+class Python:
+    """Nothing to build."""
+
+    def __init__(self, _):
+        self.folder = CLIENTS / "python"
+
+    def start(self):
+        return drivers.Driver([sys.executable, "-B", "-W", "error", self.folder / "test" / "driver.py"],
+                              PYTHONPATH=str(self.folder))
+
+    def own_tests(self):
+        path = os.pathsep.join([str(self.folder), str(CLIENTS / "tests")])
+        run(sys.executable, "-B", "-W", "error", self.folder / "test" / "own.py", folder=CLIENTS, PYTHONPATH=path)
+
+
+LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php, "Python": Python}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
         "Live": live.Live, "Secure": secure.Secure, "SecureLive": secure.SecureLive}
 

@@ -1,5 +1,5 @@
 """How every client must follow the primary, and look for one while a node says nothing: the rules of PROTOCOL.md, "Following the
-primary". The fake nodes are those of the Python client's tests.
+primary".
 """
 
 import threading

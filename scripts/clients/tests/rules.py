@@ -1,5 +1,5 @@
 """How every client must behave towards one node, against fake ones that are silent, break off, or send garbage: the rules of
-PROTOCOL.md, "Writing a client". The fake nodes are those of the Python client's tests.
+PROTOCOL.md, "Writing a client".
 """
 
 import socket
@@ -273,13 +273,13 @@ class Answers(WithClient):
             peer.welcome()
             submitted = peer.submit()
             lookup = peer.read()
-            self.assertEqual(lookup[16:], frames.lookup_frame("order-1", PAYER)[16:])
+            self.assertEqual(lookup[16:], frames.lookup_body("order-1", PAYER))
             peer.verdict(submitted)
             answer(peer, lookup, stored["hex"])
             ping = peer.read()
             peer.write(frames.frame(frames.Kind.PONG, struct.unpack_from("<Q", ping, 8)[0], struct.pack("<Q", 77)))
             cluster = peer.read()
-            self.assertEqual(cluster[16:], frames.cluster_frame()[16:])
+            self.assertEqual(cluster[16:], frames.cluster_body())
             answer(peer, cluster, state["hex"])
             peer.error(struct.unpack_from("<Q", peer.read(), 8)[0], ErrorCode.NOT_FOUND)
 

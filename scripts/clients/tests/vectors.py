@@ -1,6 +1,7 @@
 """What every client must encode and decode to the byte: the golden vectors and the documents of wire/vectors."""
 
 import json
+import socket
 import unittest
 
 import drivers
@@ -8,7 +9,6 @@ from drivers import Failed, of_transaction
 
 from catraca import Transaction
 from fake_server import PAYEE, PAYER, transaction
-from test_catraca import of_fields
 
 REQUESTS = ("HELLO", "SUBMIT", "LOOKUP", "PING", "CLUSTER")
 REPLIES = ("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR", "CLUSTER_STATE")
@@ -21,6 +21,18 @@ def vectors(kinds):
     """The golden vectors of these kinds."""
     with open(drivers.VECTORS / "frames.json", encoding="utf-8") as file:
         return [vector for vector in json.load(file) if vector["kind"] in kinds]
+
+
+def of_fields(fields):
+    """A transaction from a vector's fields."""
+    plain = ("id", "payer", "payee", "budget_us", "rail", "channel", "flags", "payer_ispb", "payee_ispb")
+    large = ("amount_centavos", "event_time_ns", "payer_account", "payee_account", "device")
+    address = bytes.fromhex(fields["ip"])
+    mapped = address[:12] == bytes(10) + b"\xff\xff"
+    ip = socket.inet_ntop(socket.AF_INET, address[12:]) if mapped else socket.inet_ntop(socket.AF_INET6, address)
+    ip = None if address == bytes(16) else ip
+    return Transaction(ip=ip, pix_key=bytes.fromhex(fields["pix_key"]), trace_id=bytes.fromhex(fields["trace_id"]),
+                       **{name: fields[name] for name in plain}, **{name: int(fields[name]) for name in large})
 
 
 class Vectors(unittest.TestCase):

@@ -1,4 +1,4 @@
-"""Fake servers for tests of the Python client: each connection is handled by the next script, which reads and writes as it likes."""
+"""Fake servers: each connection is handled by the next script, which reads and writes as it likes."""
 
 import contextlib
 import socket
@@ -7,8 +7,7 @@ import struct
 import threading
 import unittest
 
-from catraca import _frames as frames
-from catraca import Client, Transaction, Verdict
+from catraca import Transaction, Verdict, _frames as frames
 
 PAYER, PAYEE = "049.332.286-80", "12.ABC.345/01DE-35"
 
@@ -149,6 +148,3 @@ class WithFakeServers(unittest.TestCase):
 
         self.addCleanup(finish)
         return "%s:%d" % listener.getsockname()
-
-    def client(self, *addresses, **options):
-        return Client(addresses, **{"reconnect_base_s": 0.001, "reconnect_max_s": 0.004, **options})
