@@ -92,21 +92,28 @@ class Php:
 
 
 class Python:
-    """Nothing to build."""
+    """Nothing to build; every warning is a failure."""
+
+    driver, own = "driver.py", "own.py"
 
     def __init__(self, _):
         self.folder = CLIENTS / "python"
 
     def start(self):
-        return drivers.Driver([sys.executable, "-B", "-W", "error", self.folder / "test" / "driver.py"],
-                              PYTHONPATH=str(self.folder))
+        return drivers.Driver([sys.executable, "-B", "-W", "error", self.folder / "test" / self.driver], PYTHONPATH=str(self.folder))
 
     def own_tests(self):
         path = os.pathsep.join([str(self.folder), str(CLIENTS / "tests")])
-        run(sys.executable, "-B", "-W", "error", self.folder / "test" / "own.py", folder=CLIENTS, PYTHONPATH=path)
+        run(sys.executable, "-B", "-W", "error", self.folder / "test" / self.own, folder=CLIENTS, PYTHONPATH=path)
 
 
-LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php, "Python": Python}
+class PythonAsyncio(Python):
+    """The client for asyncio."""
+
+    driver, own = "aio_driver.py", "own_aio.py"
+
+
+LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php, "Python": Python, "PythonAsyncio": PythonAsyncio}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
         "Live": live.Live, "Secure": secure.Secure, "SecureLive": secure.SecureLive}
 

@@ -222,12 +222,18 @@ def of_answers(answer):
     return {} if answer is None else of_answer(answer)
 
 
-def main(commands):
+def parsed(line):
+    """The command of a line, and its fields."""
+    command, *words = line.rstrip("\n").split("\t")
+    pairs = (word.partition("=") for word in words)
+    return command, {key: urllib.parse.unquote(value) for key, _, value in pairs}
+
+
+def main():
     """Does what the lines of the input say."""
+    commands = Waiting()
     for line in sys.stdin:
-        command, *words = line.rstrip("\n").split("\t")
-        pairs = (word.partition("=") for word in words)
-        said = {key: urllib.parse.unquote(value) for key, _, value in pairs}
+        command, said = parsed(line)
         try:
             result = without_a_client(command, said)
             say("ok", commands.perform(command, said) if result is None else result)
@@ -236,4 +242,4 @@ def main(commands):
 
 
 if __name__ == "__main__":
-    main(Waiting())
+    main()
