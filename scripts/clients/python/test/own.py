@@ -6,6 +6,7 @@ this folder and ../tests on the path.
 
 import contextlib
 import io
+import socket
 import struct
 import threading
 import time
@@ -261,10 +262,11 @@ class Waiting(WithFakeServers):
         openings.close()
 
     def test_more_than_sockets_take_at_once_goes_out(self):
-        # Some 8 MB, where sockets take 4 or so.
-        count = 40_000
+        # A megabyte, and sockets that take less than a quarter of it.
+        count, little, taken, much = 5_000, 4_096, 1 << 16, 1 << 20
 
         def slow(peer):
+            peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, taken)
             peer.welcome(count)
             # Nothing is read until all of it waits.
             self.assertTrue(submitted.wait(FOR_EVER_S))
@@ -272,11 +274,15 @@ class Waiting(WithFakeServers):
                 peer.verdict(peer.submit())
 
         submitted = threading.Event()
-        with Client(self.serve(slow), answer_timeout_s=FOR_EVER_S) as client:
+        patient = mock.patch("catraca._exchange.ANSWER_GRACE_S", FOR_EVER_S)
+        with patient, Client(self.serve(slow), answer_timeout_s=FOR_EVER_S) as client:
+            (used,) = client._sockets.values()
+            used.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, little)
             for amount in range(1, count + 1):
                 client.submit(transaction(amount))
             self.assertTrue(client._full, "the socket takes no more")
             submitted.set()
+            used.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, much)
             lsns = {client.receive().result().lsn for _ in range(count)}
         self.assertEqual(lsns, set(range(1, count + 1)))
 
