@@ -9,6 +9,9 @@ import unittest
 
 from catraca import Transaction, Verdict, _frames as frames
 
+# Bytes that a socket holds that is to hold little, and the segments that go with that.
+LITTLE = 4_096
+LEAST_SEGMENT = 536
 PAYER, PAYEE = "049.332.286-80", "12.ABC.345/01DE-35"
 
 
@@ -71,10 +74,15 @@ def verdict_frame(submitted, verdict=Verdict.APPROVE, flags=0):
 
 
 class WithFakeServers(unittest.TestCase):
-    def serve(self, *scripts, port=0, tls=None):
+    def serve(self, *scripts, port=0, tls=None, little=False):
         """Starts a server with a script for each connection, in order, over TLS where there is a context of it; the address. What
-        failed in a script fails the test. A handshake of TLS that fails ends a connection before its script."""
+        failed in a script fails the test. A handshake of TLS that fails ends a connection before its script. `little`: sockets
+        take little that is not read, at both ends."""
         listener = socket.create_server(("127.0.0.1", port))
+        if little:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, LITTLE)
+            # What a sender buffers is a number of segments.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, LEAST_SEGMENT)
         failures = []
 
         def run():

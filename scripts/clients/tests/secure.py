@@ -2,10 +2,12 @@
 
 import socket
 import ssl
+import threading
 
 import live
 from certificates import certificates
-from drivers import Failed
+from drivers import FOR_EVER_S, Failed, of_transaction
+from fake_server import transaction
 from rules import STANDBY, WithClient, deaf, node, primary
 
 from catraca import Verdict
@@ -14,8 +16,8 @@ from catraca import Verdict
 class Secure(WithClient):
     """Fake nodes, and what is no secure connection to one."""
 
-    def secured(self, *scripts, name="server", **options):
-        return self.serve(*scripts, tls=certificates().server(name, **options))
+    def secured(self, *scripts, name="server", little=False, **options):
+        return self.serve(*scripts, tls=certificates().server(name, **options), little=little)
 
     def connect(self, *addresses, **options):
         super().connect(*addresses, **{"ca_file": certificates().path("ca"), **options})
@@ -89,6 +91,27 @@ class Secure(WithClient):
             for one in (self.driver().ask("receive") for _ in range(3))
         )
         self.assertEqual(said, [(1, "1"), (2, "0"), (3, "1")])
+
+    def test_more_than_sockets_take_at_once_goes_out(self):
+        # Some 100 KB, where sockets take half of that before the node reads.
+        count, submitted = 500, threading.Event()
+
+        def slow(peer):
+            peer.welcome(count)
+            self.assertTrue(submitted.wait(FOR_EVER_S), "it never ends to submit")
+            peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+            for _ in range(count):
+                peer.verdict(peer.submit())
+
+        self.connect(self.secured(slow, little=True))
+        # Without a word in between, because all of it has the time of one budget.
+        driver = self.driver()
+        for amount in range(1, count + 1):
+            driver.tell("submit", **of_transaction(transaction(amount)))
+        for _ in range(count):
+            driver.result()
+        submitted.set()
+        self.assertEqual(sorted(self.receive(count)), list(range(1, count + 1)))
 
     def test_a_silent_primary_is_left_for_another(self):
         def silent(peer):
