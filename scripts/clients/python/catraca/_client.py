@@ -126,8 +126,13 @@ class Client(BaseClient):
     def _ask(self, request: Request, answered_by: Type[T]) -> T:
         self._make_room()
         correlation = self._exchange.add(request, time.monotonic())
-        while correlation not in self._exchange.ended:
-            self._turn(NEVER_S)
+        try:
+            while correlation not in self._exchange.ended:
+                self._turn(NEVER_S)
+        except BaseException:
+            # Interrupted: what comes of it is no reply to anybody.
+            self._exchange.abandon(correlation)
+            raise
         return answer_of(self._exchange.ended.pop(correlation), answered_by)
 
     def _make_room(self) -> None:

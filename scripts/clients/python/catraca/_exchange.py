@@ -10,7 +10,7 @@ drive this one, the waiting and the one for asyncio.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Deque, Dict, Optional, Type, Union
 
 from catraca._errors import (
@@ -54,7 +54,8 @@ class Request:
     """A request that has not ended; `body` of SUBMIT is the encoded transaction."""
 
     kind: Kind
-    body: bytes
+    #: Not shown, because it has documents.
+    body: bytes = field(repr=False)
     #: Its budget, and when that is over; None where it has none.
     budget_s: Optional[float] = None
     budget_end: Optional[float] = None

@@ -61,6 +61,8 @@ class AsyncClient(BaseClient):
     async def connect(self) -> None:
         """Connects to the first address whose node takes it, trying each; a ConnectError where none
         does. A request does it as well, and waits for a primary as long as for its answer."""
+        if self._exchange.is_ended:
+            raise ConnectError("the client was closed")
         if self._exchange.connection is not None:
             return
         if self._first is None:
@@ -187,6 +189,8 @@ class AsyncClient(BaseClient):
                 first.set_result(None)
             else:
                 first.set_exception(failure)
+                # Who waited may have been cancelled, which is nothing to complain of.
+                first.exception()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -236,7 +240,14 @@ class AsyncClient(BaseClient):
             asking = loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             asked = asyncio.ensure_future(asking)
             self._resolving[host, port] = asked
-            asked.add_done_callback(lambda _: self._resolving.pop((host, port), None))
+
+            def resolved(answer: asyncio.Future[List[Any]]) -> None:
+                self._resolving.pop((host, port), None)
+                if not answer.cancelled():
+                    # Perhaps nobody waits for it any more, and that is nothing to complain of.
+                    answer.exception()
+
+            asked.add_done_callback(resolved)
         return await asyncio.shield(asked)
 
 

@@ -152,6 +152,12 @@ class Rules(unittest.TestCase):
 
 
 class Values(unittest.TestCase):
+    def test_what_is_printed_leaves_documents_out(self):
+        shown = f"{transaction(12)} {Deciding(transaction(12)).request()}"
+        self.assertIn("order-12", shown)
+        for secret in ("04933228680", "12ABC34501DE35", "332", "01DE"):
+            self.assertNotIn(secret, shown)
+
     def test_end_to_end_id(self):
         made = catraca.end_to_end_id("12345678", 1_795_350_896, "a" * 11)
         self.assertEqual(made, "E12345678202611221234aaaaaaaaaaa")
@@ -231,6 +237,30 @@ class Waiting(WithFakeServers):
                     self.assertEqual(client.decide(transaction(2)).lsn, 2)
                     timer.join()
                 self.assertLess(len(turns), 200)
+
+    def test_what_comes_of_an_interrupted_request_is_no_reply_to_anybody(self):
+        def script(peer):
+            peer.welcome()
+            asked = peer.read()
+            submitted = peer.submit()
+            pong = struct.pack("<Q", 77)
+            correlation = struct.unpack_from("<Q", asked, 8)[0]
+            peer.write(_frames.frame(_frames.Kind.PONG, correlation, pong))
+            peer.verdict(submitted)
+
+        def interrupted(client, until, turn=Client._turn):
+            turn(client, 0.0)
+            if client._exchange.carries():
+                raise KeyboardInterrupt
+            turn(client, until)
+
+        with Client(self.serve(script)) as client:
+            with mock.patch.object(Client, "_turn", interrupted):
+                with self.assertRaises(KeyboardInterrupt):
+                    client.ping()
+            client.submit(transaction(5))
+            self.assertEqual(client.receive().result().lsn, 5)
+            self.assertEqual(client.owed, 0)
 
     def test_a_hanging_address_has_one_thread_however_often_it_is_asked(self):
         tried, release = [], threading.Event()

@@ -1,6 +1,7 @@
 """What is asyncio's own: tasks, cancelling, closing, a loop that is kept busy."""
 
 import asyncio
+import gc
 import threading
 import time
 import unittest
@@ -73,8 +74,9 @@ class Asyncio(WithFakeServers):
             await asyncio.get_running_loop().run_in_executor(None, submitted.wait, FOR_EVER_S)
             await client.close()
             told = await asyncio.gather(*tasks, return_exceptions=True)
-            with self.assertRaises(catraca.ConnectError):
-                await client.ping()
+            for again in (client.ping, client.connect):
+                with self.assertRaises(catraca.ConnectError):
+                    await again()
             return told
 
         told = asyncio.run(pay())
@@ -108,7 +110,7 @@ class Asyncio(WithFakeServers):
         self.assertEqual(asyncio.run(pay()), 1)
 
     def test_a_name_that_takes_for_ever_to_resolve_is_asked_for_once_at_a_time(self):
-        asked, release = [], threading.Event()
+        asked, unheard, release = [], [], threading.Event()
 
         async def hanging(loop, host, *_, **__):
             asked.append(host)
@@ -123,11 +125,20 @@ class Asyncio(WithFakeServers):
                 with self.assertRaises(catraca.ConnectError):
                     await client.decide(payment)
                 self.assertGreater(client._exchange._failures, 1, "it was tried again")
+                asyncio.get_running_loop().set_exception_handler(
+                    lambda _, said: unheard.append(said)
+                )
+                while client._opening:
+                    await asyncio.sleep(0.001)
+                # Nobody waits for the name any more.
                 release.set()
+                while client._resolving:
+                    await asyncio.sleep(0.001)
+            gc.collect()
 
         with mock.patch.object(asyncio.BaseEventLoop, "getaddrinfo", hanging):
             asyncio.run(pay())
-        self.assertEqual(asked, ["hangs.example"])
+        self.assertEqual((asked, unheard), (["hangs.example"], []))
 
     def test_a_first_connection_that_can_not_be_had_is_told(self):
         async def connect():
