@@ -54,7 +54,8 @@ class WithNodes(unittest.TestCase):
     def connect(self, *addresses, **options):
         self.addCleanup(self.driver().ask, "close")
         # The machine may be slow, and nothing here is about how soon.
-        self.driver().ask("connect", address=",".join(addresses), answer_timeout_ms=60_000, **options)
+        times = {"connect_timeout_ms": 60_000, "answer_timeout_ms": 60_000}
+        self.driver().ask("connect", address=",".join(addresses), **times, **options)
 
     def decided(self, fields):
         """The decision, however often it must be asked for."""

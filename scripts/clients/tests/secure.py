@@ -13,6 +13,10 @@ from rules import STANDBY, WithClient, deaf, node, primary
 from catraca import Verdict
 
 
+# The first handshake of a language loads half of it, and the machine may be busy.
+PATIENT_MS = 60_000
+
+
 class Secure(WithClient):
     """Fake nodes, and what is no secure connection to one."""
 
@@ -20,12 +24,17 @@ class Secure(WithClient):
         return self.serve(*scripts, tls=certificates().server(name, **options), little=little)
 
     def connect(self, *addresses, **options):
-        super().connect(*addresses, **{"ca_file": certificates().path("ca"), **options})
+        options = {"ca_file": certificates().path("ca"), **options}
+        super().connect(*addresses, connect_timeout_ms=PATIENT_MS, **options)
 
     def is_no_connection(self, address, **options):
         """The text of the error, which says that no node took the request."""
-        options = {"address": address, "ca_file": certificates().path("ca"), **options}
-        said = self.refused(self.driver().ask, "connect", **options)
+        options = {
+            "ca_file": certificates().path("ca"),
+            "connect_timeout_ms": PATIENT_MS,
+            **options,
+        }
+        said = self.refused(self.driver().ask, "connect", address=address, **options)
         self.assertEqual(
             (said["type"], said["recorded"], said["no_primary"].lower()), ("connect", "no", "false")
         )

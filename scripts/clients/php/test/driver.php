@@ -68,7 +68,8 @@ function connect(array $f): Client
     $files = [$f['ca_file'] ?? '', $f['certificate_file'] ?? '', $f['key_file'] ?? ''];
     return new Client(
         explode(',', $f['address']), ($f['role'] ?? '') === 'any', $f['credential'] ?? '', $f['name'] ?? '',
-        number($f, 'in_flight'), answerTimeoutMs: number($f, 'answer_timeout_ms') ?: 2_500,
+        number($f, 'in_flight'), connectTimeoutMs: number($f, 'connect_timeout_ms') ?: 2_000,
+        answerTimeoutMs: number($f, 'answer_timeout_ms') ?: 2_500,
         reconnectBaseMs: number($f, 'base_ms') ?: 50, reconnectMaxMs: number($f, 'max_ms') ?: 2_000, lazy: isset($f['lazy']),
         tls: $files[0] === '' ? null : new Tls(...$files), timing: $timing,
     );

@@ -55,6 +55,7 @@ def options(said):
     given.update((name, said[name]) for name in ("credential", "name") if name in said)
     given["in_flight"] = int(said.get("in_flight", 0))
     times = {
+        "connect_timeout_ms": "connect_timeout_s",
         "answer_timeout_ms": "answer_timeout_s",
         "base_ms": "reconnect_base_s",
         "max_ms": "reconnect_max_s",

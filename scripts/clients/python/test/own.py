@@ -363,9 +363,9 @@ class CommandLine(WithFakeServers):
     def test_it_gives_up_when_the_budget_is_over(self):
         address = self.serve_all(node(lambda: False))
         began = time.monotonic()
-        told = self.run_it("--addr", address, "--budget-ms", "300", *PAYMENT)
+        told = self.run_it("--addr", address, "--budget-ms", "1000", *PAYMENT)
         self.assertEqual(told[0], 1)
-        self.assertGreaterEqual(time.monotonic() - began, 0.3)
+        self.assertGreaterEqual(time.monotonic() - began, 1.0)
         self.assertIn(f"no primary: {address} is a standby", told[1])
 
     def test_it_refuses_what_can_not_work(self):

@@ -107,6 +107,9 @@ final class Driver {
         if (!text("lazy").isEmpty()) {
             options.lazy();
         }
+        if (number("connect_timeout_ms") > 0) {
+            options.connectTimeout(Duration.ofMillis(number("connect_timeout_ms")));
+        }
         if (number("answer_timeout_ms") > 0) {
             options.answerTimeout(Duration.ofMillis(number("answer_timeout_ms")));
         }
