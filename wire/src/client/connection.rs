@@ -82,7 +82,11 @@ impl Connection {
         written.map_err(|e| failed(e.to_string()))?;
         let mut input = Input::new();
         match input.next(&mut stream, deadline) {
-            Ok(Some((HELLO_CORRELATION, Body::Welcome(welcome)))) => {
+            Ok(Some((HELLO_CORRELATION, Body::Welcome(mut welcome)))) => {
+                // The address that it names is of the port in clear.
+                if options.secure.is_some() {
+                    welcome.primary.fill(0);
+                }
                 Ok(Self { stream, welcome, write_timeout, input, output: Vec::new() })
             }
             Ok(Some((_, Body::Error(error)))) => Err(ClientError::Refused(error)),

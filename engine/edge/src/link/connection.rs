@@ -104,7 +104,11 @@ async fn open(address: &str, identity: &Identity) -> Result<(Welcome, Stream, In
     loop {
         let mut replies = input.replies().map_err(DialError::Failed)?;
         match replies.drain(..).next() {
-            Some((HELLO_CORRELATION, Body::Welcome(welcome))) => {
+            Some((HELLO_CORRELATION, Body::Welcome(mut welcome))) => {
+                // The address that it names is of the port in clear.
+                if identity.authorities.is_some() {
+                    welcome.primary.fill(0);
+                }
                 return Ok((welcome, stream, input));
             }
             Some((_, Body::Error(error))) => return Err(DialError::Refused(error)),
