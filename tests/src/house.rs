@@ -58,6 +58,24 @@ pub fn files(ending: &str) -> Vec<(String, String)> {
     found
 }
 
+/// Whether a word occurs, not as a part of a longer name.
+pub fn has_word(line: &str, word: &str) -> bool {
+    let name = |c: char| c.is_alphanumeric() || c == '_';
+    line.match_indices(word).any(|(at, _)| {
+        let before = line[..at].chars().next_back().is_some_and(name);
+        let after =
+            word.ends_with(name) && line[at + word.len()..].chars().next().is_some_and(name);
+        !before && !after
+    })
+}
+
+/// Whether a file is one of these, or lies below one.
+pub fn below(file: &str, folders: &[&str]) -> bool {
+    folders.iter().any(|folder| {
+        file.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Fails with all of them, by file and line.
 ///
 /// # Panics

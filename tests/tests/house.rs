@@ -4,7 +4,7 @@
 //! It reads the sources as text, without comments and without the unit tests at a file's end:
 //! enough to find a path or a word, and nothing that could be fooled by accident.
 
-use catraca_tests::house::{Breach, assert_none, files};
+use catraca_tests::house::{Breach, assert_none, below, files, has_word};
 
 /// Longest file of Rust, lines: past this it is not read in one sitting.
 const MAX_LINES: usize = 500;
@@ -79,6 +79,10 @@ const RULES: &[Rule] = &[
             "engine/edge/src/link/connection.rs",
             "engine/edge/src/link/driver.rs",
             "engine/edge/src/link/many.rs",
+            "engine/edge/src/intake/mod.rs",
+            "engine/edge/src/intake/broker.rs",
+            "engine/edge/src/intake/driver.rs",
+            "engine/edge/src/intake/quiet.rs",
             "engine/cli/src/commands/provider",
             // It asks a node over HTTP.
             "engine/cli/src/commands/validators.rs",
@@ -118,6 +122,29 @@ const RULES: &[Rule] = &[
         words: CLOCKS_AND_IO,
     },
     Rule {
+        name: "only the intake's broker and driver know lapin",
+        within: EVERYWHERE,
+        except: &[
+            "engine/edge/src/intake/broker.rs",
+            "engine/edge/src/intake/driver.rs",
+            // The other side of the queues.
+            "tests/src/rabbit.rs",
+        ],
+        words: &["lapin::"],
+    },
+    Rule {
+        name: "the intake decides without I/O and clock",
+        within: &["engine/edge/src/intake"],
+        // The first hands out where metrics are, and the last is told the time.
+        except: &[
+            "engine/edge/src/intake/mod.rs",
+            "engine/edge/src/intake/broker.rs",
+            "engine/edge/src/intake/driver.rs",
+            "engine/edge/src/intake/quiet.rs",
+        ],
+        words: CLOCKS_AND_IO,
+    },
+    Rule {
         name: "the gateway's JSON does no I/O and reads no clock",
         within: &["engine/edge/src/json"],
         except: &[],
@@ -128,19 +155,25 @@ const RULES: &[Rule] = &[
         name: "arrows point down: the gateway's link and JSON know neither each other nor HTTP",
         within: &["engine/edge/src/link"],
         except: &[],
-        words: &["crate::http", "crate::json", "crate::problem"],
+        words: &["crate::http", "crate::intake", "crate::json", "crate::problem"],
     },
     Rule {
         name: "arrows point down: the gateway's link and JSON know neither each other nor HTTP",
         within: &["engine/edge/src/json"],
         except: &[],
-        words: &["crate::http", "crate::link", "crate::problem"],
+        words: &["crate::http", "crate::intake", "crate::link", "crate::problem"],
     },
     Rule {
         name: "arrows point down: who asks is known without the paths and the nodes",
         within: &["engine/edge/src/auth"],
         except: &[],
-        words: &["crate::http", "crate::json", "crate::link", "crate::problem"],
+        words: &["crate::http", "crate::intake", "crate::json", "crate::link", "crate::problem"],
+    },
+    Rule {
+        name: "arrows point down: HTTP knows nothing of queues",
+        within: &["engine/edge/src/http", "engine/edge/src/problem.rs"],
+        except: &[],
+        words: &["crate::intake"],
     },
     Rule {
         name: "the core does no I/O and reads no clock",
@@ -320,23 +353,6 @@ fn code(file: &str, text: &str) -> Vec<(usize, String)> {
     lines
 }
 
-/// Whether a word occurs, not as a part of a longer name.
-fn has_word(line: &str, word: &str) -> bool {
-    let name = |c: char| c.is_alphanumeric() || c == '_';
-    line.match_indices(word).any(|(at, _)| {
-        let before = line[..at].chars().next_back().is_some_and(name);
-        let after =
-            word.ends_with(name) && line[at + word.len()..].chars().next().is_some_and(name);
-        !before && !after
-    })
-}
-
-fn below(file: &str, folders: &[&str]) -> bool {
-    folders.iter().any(|folder| {
-        file.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    })
-}
-
 /// What one file breaks.
 fn breaches(file: &str, text: &str) -> Vec<Breach> {
     let mut found = Vec::new();
@@ -425,6 +441,9 @@ fn made_up_offenders_are_found() {
         ("engine/edge/src/link/exchange.rs", "use tokio::sync::mpsc;"),
         ("engine/edge/src/link/recovery.rs", "use std::time::Instant;"),
         ("engine/edge/src/link/driver.rs", "use crate::problem::Problem;"),
+        ("engine/edge/src/intake/desk.rs", "use lapin::message::Delivery;"),
+        ("engine/edge/src/intake/desk.rs", "use std::time::SystemTime;"),
+        ("engine/edge/src/http/batch/mod.rs", "use crate::intake::Message;"),
         ("engine/edge/src/json/answer.rs", "use axum::Json;"),
         ("engine/core/src/shard/submit.rs", "use std::time::{Duration, Instant};"),
         ("engine/core/src/shard/submit.rs", "use std::{fs, io};"),

@@ -34,6 +34,8 @@ enum Command {
     Serve(commands::serve::Args),
     /// Take payments over HTTP as JSON, and pass them to the node that decides.
     Gateway(commands::gateway::Args),
+    /// Take payments out of queues, and publish the decisions.
+    Intake(commands::intake::Args),
     /// Show the running node's latencies by stage.
     Stats(commands::stats::Args),
     /// Ask the running node for a stored decision.
@@ -88,6 +90,7 @@ fn run(command: Command) -> Outcome {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Gateway(args) => commands::gateway::run(args),
+        Command::Intake(args) => commands::intake::run(args),
         Command::Stats(args) => commands::stats::run(args),
         Command::Lookup(args) => commands::lookup::run(args),
         Command::Status(args) => commands::cluster::status::run(&args),

@@ -1,4 +1,4 @@
-//! Doors of catraca for those who speak HTTP and JSON.
+//! Doors of catraca for those who speak HTTP and JSON, and for those who put JSON into RabbitMQ's queues.
 //!
 //! A gateway is stateless: it holds connections to the nodes and requests that wait, and nothing that is
 //! lost with it. Every door leads to the same dedupe, so one id through any door gives one decision. It
@@ -9,11 +9,13 @@
 //!          ├── auth/: caller.rs, permission.rs
 //!          ├── receipt.rs
 //!          └── problem.rs
+//! intake/ → json/ → link/ → node
 //! ```
 
 pub mod auth;
 pub mod caller;
 pub mod http;
+pub mod intake;
 pub mod json;
 pub mod link;
 pub mod permission;
@@ -73,6 +75,13 @@ pub enum Fault {
     System(io::Error),
 }
 
+/// A number of chance.
+fn seed() -> Result<u64, Fault> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed).map_err(|error| Fault::System(io::Error::other(error)))?;
+    Ok(u64::from_le_bytes(seed))
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|error| Fault::Listen(address, error))
 }
@@ -89,15 +98,13 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
     let runtime = runtime.map_err(Fault::System)?;
     runtime.block_on(async {
         let listener = listen(options.listen).await?;
-        let mut seed = [0; 8];
-        getrandom::fill(&mut seed).map_err(|error| Fault::System(io::Error::other(error)))?;
         let link = Link::start(Setup {
             nodes: options.nodes,
             credential: options.credential,
             authorities: options.authorities,
             connections: options.connections,
             max_in_flight: options.max_in_flight,
-            seed: u64::from_le_bytes(seed),
+            seed: seed()?,
         });
         let rates = Arc::new(Rates::new(&options.clients));
         let auth = Arc::new(Auth::new(options.clients, options.issuer));

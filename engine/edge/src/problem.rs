@@ -3,6 +3,8 @@
 //!
 //! One row of [`ROWS`] for each code; GATEWAY.md shows the same rows, and a test holds the two together.
 
+use crate::json::Mistake;
+use crate::link::Outcome;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use catraca_wire::client::ServerError;
@@ -231,11 +233,42 @@ impl Problem {
         let problem =
             Self { retry_after_ms: error.retry_after_ms, ..Self::new(error.code.name(), detail) };
         // Where another content has the id, nothing of this request can have been recorded before either.
-        if in_doubt && problem.row.recorded == No && error.code != ErrorCode::IdReused {
-            let row = Row { recorded: Perhaps, next: LEARN, ..problem.row };
-            return Self { row, ..problem };
+        if in_doubt && error.code != ErrorCode::IdReused { problem.in_doubt() } else { problem }
+    }
+
+    /// What is wrong with a body.
+    pub fn of_mistake(mistake: &Mistake) -> Self {
+        let code = match mistake {
+            Mistake::Syntax(_) => BAD_JSON,
+            Mistake::Member(_) => BAD_REQUEST,
+            Mistake::Ids => ID_MISMATCH,
+        };
+        Self::new(code, mistake.to_string())
+    }
+
+    /// What came of a request in place of what was hoped for.
+    pub fn of_outcome(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Refused { error, in_doubt } => Self::of_node(&error, in_doubt),
+            Outcome::NoAnswer { detail, in_doubt: true } => Self::new(NO_ANSWER, detail),
+            Outcome::NoAnswer { detail, in_doubt: false } => Self::new(NO_PRIMARY, detail),
+            Outcome::Full => Self::new(BUSY, "as many requests wait as may"),
+            Outcome::Closed => Self::new(STOPPING, "the gateway is stopping"),
+            // The link matches answers with their requests.
+            Outcome::Decided(_) | Outcome::Stored(_) | Outcome::Answer(_) => {
+                Self::new(NO_ANSWER, "an answer of another kind came")
+            }
         }
-        problem
+    }
+
+    /// The same where an earlier sending may have been recorded: what is not recorded by this one is perhaps all the
+    /// same.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        if self.row.recorded != No {
+            return self;
+        }
+        Self { row: Row { recorded: Perhaps, next: LEARN, ..self.row }, ..self }
     }
 
     /// The same, to be tried again after this time.
@@ -249,6 +282,16 @@ impl Problem {
     #[must_use]
     pub fn of_operation(self) -> Self {
         Self { row: self.row.of_operation(), ..self }
+    }
+
+    /// What is wrong, for a person.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// When a node asks to be asked again, milliseconds; 0 where nobody said so.
+    pub const fn retry_after_ms(&self) -> u32 {
+        self.retry_after_ms
     }
 
     /// Its row.

@@ -5,8 +5,9 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// Crates of which only warnings matter to an operator. Glommio says much at `info` about each ring, and those of HTTP at
-/// `debug` about each request, which is somebody's payment.
-const QUIET: &str = "glommio=warn,h2=warn,hyper_util=warn";
+/// `debug` about each request, which is somebody's payment. The client of RabbitMQ has messages and the password at `trace`, and
+/// calls each end of a connection an error, which the intake tells itself.
+const QUIET: &str = "glommio=warn,h2=warn,hyper_util=warn,lapin=off,amq_protocol=off";
 
 /// Sends `tracing` to standard error at `level` (`info`, `catraca=debug`, …). Standard output
 /// belongs to results.

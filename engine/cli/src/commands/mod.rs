@@ -10,6 +10,7 @@ mod connect;
 mod csv_lines;
 pub mod demo;
 pub mod gateway;
+pub mod intake;
 pub mod label;
 pub mod log;
 pub mod lookup;

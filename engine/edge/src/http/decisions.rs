@@ -2,11 +2,9 @@
 
 use super::{Door, body};
 use crate::caller::Caller;
-use crate::json::{self, DecisionView, Members, Mistake, StoredView};
+use crate::json::{self, DecisionView, Members, StoredView};
 use crate::link::{Outcome, Request};
-use crate::problem::{
-    BAD_JSON, BAD_REQUEST, BUSY, ID_MISMATCH, NO_ANSWER, NO_PRIMARY, Problem, STOPPING,
-};
+use crate::problem::{BAD_REQUEST, NO_PRIMARY, Problem};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, Path, RawQuery, Request as HttpRequest, State};
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -71,7 +69,8 @@ impl Door {
         body::check_type(&head.headers, &[body::JSON])?;
         let key = body::idempotency_key(&head.headers)?;
         let sent = body::read(sent, body::MAX_BODY_LEN).await?;
-        let mut transaction = json::read(&sent, key).map_err(|mistake| of_mistake(&mistake))?;
+        let mut transaction =
+            json::read(&sent, key).map_err(|mistake| Problem::of_mistake(&mistake))?;
         transaction.trace_id = trace_id(&head.headers);
         let budget_end = self.begin_budget(&mut transaction);
         let request = Request::submit(caller, &transaction, self.link.at(budget_end));
@@ -79,7 +78,7 @@ impl Door {
             Outcome::Decided(decision) => {
                 Ok(answer(&DecisionView::new(&transaction.id, &decision)))
             }
-            other => Err(of_outcome(other)),
+            other => Err(Problem::of_outcome(other)),
         }
     }
 
@@ -119,7 +118,7 @@ impl Door {
             // A look-up records who asked, and nothing that could be in doubt.
             Outcome::NoAnswer { detail, .. } => Err(Problem::new(NO_PRIMARY, detail)),
             Outcome::Refused { error, .. } => Err(Problem::of_node(&error, false)),
-            other => Err(of_outcome(other)),
+            other => Err(Problem::of_outcome(other)),
         }
     }
 }
@@ -128,29 +127,6 @@ impl Door {
 pub(super) fn trace_id(headers: &HeaderMap) -> [u8; 16] {
     let trace = headers.get(TRACEPARENT).and_then(|header| header.to_str().ok());
     trace.and_then(json::trace_id).unwrap_or_default()
-}
-
-pub(super) fn of_mistake(mistake: &Mistake) -> Problem {
-    let code = match mistake {
-        Mistake::Syntax(_) => BAD_JSON,
-        Mistake::Member(_) => BAD_REQUEST,
-        Mistake::Ids => ID_MISMATCH,
-    };
-    Problem::new(code, mistake.to_string())
-}
-
-pub(super) fn of_outcome(outcome: Outcome) -> Problem {
-    match outcome {
-        Outcome::Refused { error, in_doubt } => Problem::of_node(&error, in_doubt),
-        Outcome::NoAnswer { detail, in_doubt: true } => Problem::new(NO_ANSWER, detail),
-        Outcome::NoAnswer { detail, in_doubt: false } => Problem::new(NO_PRIMARY, detail),
-        Outcome::Full => Problem::new(BUSY, "as many requests wait as may"),
-        Outcome::Closed => Problem::new(STOPPING, "the gateway is stopping"),
-        // The link matches answers with their requests.
-        Outcome::Decided(_) | Outcome::Stored(_) | Outcome::Answer(_) => {
-            Problem::new(NO_ANSWER, "an answer of another kind came")
-        }
-    }
 }
 
 pub(super) fn answer(view: &impl Serialize) -> Response {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Bounds of the latencies that are counted, seconds: close where most are, and about the longest budget.
-const BOUNDS_S: [f64; 18] = [
+pub(crate) const BOUNDS_S: [f64; 18] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
     1.0, 1.5, 1.9, 2.0, 2.5,
 ];
@@ -174,6 +174,25 @@ impl Drop for Begun<'_> {
 /// `/metrics`, for the address that only those who watch reach.
 pub fn metrics_router(metrics: Arc<Metrics>, tls: Option<Arc<Tls>>) -> Router {
     Router::new().route("/metrics", get(show)).with_state((metrics, tls))
+}
+
+/// `/metrics`, `/livez` and `/readyz` of something that serves nothing else.
+pub(crate) fn watch_router(
+    shown: impl Fn() -> Option<String> + Clone + Send + Sync + 'static,
+    is_ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> Router {
+    let text = |text: String| ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response();
+    let metrics = async move || {
+        shown().map_or_else(|| StatusCode::INTERNAL_SERVER_ERROR.into_response(), text)
+    };
+    let ready = async move || match is_ready() {
+        true => "ready\n".into_response(),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response(),
+    };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
 }
 
 async fn show(State((metrics, tls)): State<(Arc<Metrics>, Option<Arc<Tls>>)>) -> Response {

@@ -25,6 +25,7 @@ mod sites;
 mod tests;
 
 pub use limits::Rates;
+pub(crate) use metrics::{BOUNDS_S, watch_router};
 pub use metrics::{Metrics, metrics_router};
 pub use server::serve;
 

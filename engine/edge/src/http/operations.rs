@@ -1,7 +1,7 @@
 //! What operators do: the blacklist, named lists, exemptions, labels, policies. Each is one request to the node,
 //! which records it with its client before it is answered.
 
-use super::decisions::{answer, of_mistake, of_outcome};
+use super::decisions::answer;
 use super::{Door, body};
 use crate::caller::Caller;
 use crate::json::Mistake;
@@ -307,7 +307,7 @@ impl Door {
                 Some(view) => return Ok(answer(&view)),
                 None => Problem::new(NO_ANSWER, "an answer of another kind came"),
             },
-            other => of_outcome(other),
+            other => Problem::of_outcome(other),
         };
         Err(problem.of_operation())
     }
@@ -338,7 +338,7 @@ async fn read<T>(
 }
 
 fn of(mistake: Mistake) -> Problem {
-    of_mistake(&mistake).of_operation()
+    Problem::of_mistake(&mistake).of_operation()
 }
 
 /// What is no UTF-8 is no name either.

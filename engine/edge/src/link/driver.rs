@@ -96,6 +96,11 @@ impl Link {
         nanos(time.saturating_duration_since(self.began))
     }
 
+    /// The time that is this on the link's clock.
+    pub fn time(&self, ns: u64) -> Instant {
+        self.began + Duration::from_nanos(ns)
+    }
+
     /// Asks, and waits for how it ends. Given up, it goes on: what was sent is decided.
     pub async fn ask(&self, request: Request, deadline: Instant) -> Outcome {
         let (reply, outcome) = oneshot::channel();

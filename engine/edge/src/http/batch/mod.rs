@@ -257,7 +257,7 @@ impl Batch {
         };
         let mut transaction = match json::read(&piece, None) {
             Ok(transaction) => transaction,
-            Err(mistake) => return refused(None, decisions::of_mistake(&mistake)),
+            Err(mistake) => return refused(None, Problem::of_mistake(&mistake)),
         };
         transaction.trace_id = self.trace_id;
         let budget_end = self.door.begin_budget(&mut transaction);
@@ -266,7 +266,7 @@ impl Batch {
         let number = self.first + self.slots.len() as u64;
         match self.many.ask(number, request, budget_end + ANSWER_GRACE) {
             Ok(()) => Slot { id: Some(transaction.id), answer: None },
-            Err(outcome) => refused(Some(transaction.id), decisions::of_outcome(outcome)),
+            Err(outcome) => refused(Some(transaction.id), Problem::of_outcome(outcome)),
         }
     }
 
@@ -275,7 +275,7 @@ impl Batch {
         if let Some(slot) = slot {
             slot.answer = Some(match outcome {
                 Outcome::Decided(decision) => Ok(decision),
-                other => Err(decisions::of_outcome(other)),
+                other => Err(Problem::of_outcome(other)),
             });
         }
     }

@@ -1,0 +1,387 @@
+//! The settings of an intake, in the layers of `catraca serve`: defaults, file, environment, flags.
+
+use catraca_edge::intake::{Options, Route, Setup};
+use catraca_edge::link::Setup as LinkSetup;
+use catraca_node::config::{credential, layers};
+use catraca_node::fatal::{Failure, Status};
+use catraca_tls::Authorities;
+use catraca_wire::address::{Host, host_and_port};
+use catraca_wire::client::MAX_IN_FLIGHT;
+use catraca_wire::frame::MAX_BUDGET_US;
+use serde::Deserialize;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use toml::Table;
+
+/// What the names of settings in the environment begin with.
+const ENVIRONMENT_PREFIX: &str = "CATRACA_INTAKE_";
+/// The most connections to a node: each has two tasks and its buffers, and one carries a thousand requests.
+const MAX_CONNECTIONS: usize = 64;
+/// The most nodes: those of a pair, and those that take their place in a move.
+const MAX_NODES: usize = 4;
+/// The most brokers: no cluster of RabbitMQ has more.
+const MAX_BROKERS: usize = 16;
+/// The most queues: each has a channel, of which a broker gives 2,047.
+const MAX_QUEUES: usize = 256;
+/// The longest name of a queue, an exchange or a key, bytes: a short string of AMQP.
+const MAX_NAME_LEN: usize = 255;
+/// Requests that may be on their way to the node, for each message that may be in hand: after a connection to the broker
+/// was lost, those of before are still on their way when the same come anew.
+const REQUESTS_OF_EACH: usize = 2;
+
+/// A password, which nothing prints.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Secret(String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The settings, each by its name in the file, the environment and its flag.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Config {
+    /// `host:port` of each node.
+    pub(super) nodes: Vec<String>,
+    /// File whose first line is the credential.
+    pub(super) credential_file: Option<PathBuf>,
+    /// Authorities that vouch for the nodes, PEM; none where they are spoken to in clear.
+    pub(super) node_ca_file: Option<PathBuf>,
+    /// Certificate that is shown to the nodes, and its private key, PEM.
+    pub(super) node_certificate_file: Option<PathBuf>,
+    pub(super) node_key_file: Option<PathBuf>,
+    /// Connections to the primary.
+    pub(super) connections: usize,
+    /// `host:port` of each broker.
+    pub(super) brokers: Vec<String>,
+    /// Authorities that vouch for the broker, PEM; none where it is spoken to in clear.
+    pub(super) broker_ca_file: Option<PathBuf>,
+    /// The broker is spoken to in clear, elsewhere than on this machine too.
+    pub(super) plain: bool,
+    /// The virtual host.
+    pub(super) vhost: String,
+    /// Who the intake is to the broker.
+    pub(super) user: String,
+    /// Its password; from the environment.
+    pub(super) password: Option<Secret>,
+    /// File whose first line is the password.
+    pub(super) password_file: Option<PathBuf>,
+    /// The queues.
+    pub(super) queues: Vec<String>,
+    /// Unacknowledged messages of each queue.
+    pub(super) prefetch: u16,
+    /// Where replies go that name no queue.
+    pub(super) reply_exchange: String,
+    pub(super) reply_key: String,
+    /// Where messages go that nobody can decide on.
+    pub(super) dead_letter_exchange: String,
+    pub(super) dead_letter_key: String,
+    /// The longest budget of a payment, milliseconds.
+    pub(super) timeout_ms: u64,
+    /// Level of the program's own log.
+    pub(super) log_level: String,
+    /// Where metrics and health are.
+    pub(super) metrics_listen: Option<SocketAddr>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            nodes: vec!["127.0.0.1:7400".to_owned()],
+            credential_file: None,
+            node_ca_file: None,
+            node_certificate_file: None,
+            node_key_file: None,
+            connections: 2,
+            brokers: vec!["127.0.0.1:5672".to_owned()],
+            broker_ca_file: None,
+            plain: false,
+            vhost: "/".to_owned(),
+            user: "guest".to_owned(),
+            password: None,
+            password_file: None,
+            queues: Vec::new(),
+            // What a node answers in some tens of milliseconds, and a broker confirms in a few syncs of its disk.
+            prefetch: 1_024,
+            reply_exchange: String::new(),
+            reply_key: String::new(),
+            dead_letter_exchange: String::new(),
+            dead_letter_key: String::new(),
+            timeout_ms: u64::from(MAX_BUDGET_US / 1_000),
+            log_level: "info".to_owned(),
+            metrics_listen: None,
+        }
+    }
+}
+
+fn wrong(message: impl Into<String>) -> Failure {
+    Failure::new(Status::Config, message)
+}
+
+/// The host without brackets, and the port.
+fn broker(text: &str) -> Result<(String, u16), Failure> {
+    let read = host_and_port(text);
+    let (host, port) =
+        // Not the text: somebody may have put a URL there, with a password in it.
+        read.map_err(|why| wrong(format!("a broker is host:port, without user or scheme: {why}")))?;
+    let host = match host {
+        Host::Name(name) => name,
+        Host::Ip(ip) => ip.to_string(),
+    };
+    Ok((host, port))
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+impl Config {
+    /// Reads the layers. `flags` are what the command line sets, by key.
+    ///
+    /// # Errors
+    /// [`Status::Config`], naming the file, line and key.
+    pub(super) fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+        flags: Table,
+    ) -> Result<Self, Failure> {
+        // A password may look like a number; it is text all the same.
+        let environment = environment.map(|(name, text)| {
+            let is_text = name == [ENVIRONMENT_PREFIX, "PASSWORD"].concat();
+            let text = if is_text { toml::Value::String(text).to_string() } else { text };
+            (name, text)
+        });
+        let config: Self = layers::read(file, ENVIRONMENT_PREFIX, environment, flags)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let range = |name: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(wrong(format!("{name} is {value}: it must be from 1 to {most}")))
+            }
+        };
+        range("the number of nodes", self.nodes.len(), MAX_NODES)?;
+        range("the number of brokers", self.brokers.len(), MAX_BROKERS)?;
+        range("the number of queues", self.queues.len(), MAX_QUEUES)?;
+        range("connections", self.connections, MAX_CONNECTIONS)?;
+        range("timeout_ms", self.timeout_ms as usize, MAX_BUDGET_US as usize / 1_000)?;
+        range("prefetch", self.prefetch.into(), u16::MAX.into())?;
+        let most = MAX_IN_FLIGHT as usize / REQUESTS_OF_EACH;
+        range("prefetch times the number of queues", self.in_hand(), most)?;
+        for node in &self.nodes {
+            host_and_port(node)
+                .map_err(|why| wrong(format!("node {node:?}: host:port belongs there: {why}")))?;
+        }
+        for place in &self.brokers {
+            let (host, _) = broker(place)?;
+            // Fail closed: the password and all payments would be readable on the way.
+            if self.broker_ca_file.is_none() && !self.plain && !is_this_machine(&host) {
+                return Err(wrong(format!(
+                    "the broker {place} is not on this machine, and there is no TLS: give broker_ca_file; or say plain = true, \
+                     on a private network"
+                )));
+            }
+        }
+        if self.plain && self.broker_ca_file.is_some() {
+            return Err(wrong("plain = true, and there is a broker_ca_file: one of them"));
+        }
+        if self.password.is_some() && self.password_file.is_some() {
+            return Err(wrong("password and password_file: one of them"));
+        }
+        let mut names: Vec<&String> = self.queues.iter().collect();
+        names.sort_unstable();
+        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(wrong(format!("the queue {:?} is given twice", twice[0])));
+        }
+        let routes = [&self.reply_exchange, &self.reply_key];
+        let routes = [routes, [&self.dead_letter_exchange, &self.dead_letter_key]].concat();
+        if self.queues.iter().chain(routes.iter().copied()).any(|name| name.len() > MAX_NAME_LEN) {
+            return Err(wrong(format!(
+                "a name of a queue or an exchange, and a key, has at most {MAX_NAME_LEN} bytes"
+            )));
+        }
+        if self.queues.iter().any(String::is_empty) {
+            return Err(wrong("a queue has a name"));
+        }
+        for (what, exchange, key) in [
+            ("reply", &self.reply_exchange, &self.reply_key),
+            ("dead_letter", &self.dead_letter_exchange, &self.dead_letter_key),
+        ] {
+            if exchange.is_empty() && key.is_empty() {
+                return Err(wrong(format!(
+                    "{what}_key is missing: with the default exchange it is the queue that they go to"
+                )));
+            }
+            // It would take its own replies for payments, for ever.
+            if exchange.is_empty() && self.queues.contains(key) {
+                return Err(wrong(format!(
+                    "{what}_key is {key:?}, out of which payments are taken"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Messages that are taken and not answered, at most.
+    fn in_hand(&self) -> usize {
+        usize::from(self.prefetch) * self.queues.len()
+    }
+
+    /// By whom the nodes are vouched for, and what they are shown.
+    fn authorities(&self) -> Result<Option<Authorities>, Failure> {
+        let own = match (self.node_certificate_file.as_deref(), self.node_key_file.as_deref()) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err(wrong("node_certificate_file and node_key_file: both or none")),
+        };
+        let Some(ca) = &self.node_ca_file else {
+            return match own {
+                None => Ok(None),
+                Some(_) => Err(wrong("node_certificate_file, and there is no node_ca_file")),
+            };
+        };
+        let authorities = Authorities::new(ca, own);
+        authorities.map(Some).map_err(|fault| wrong(fault.to_string()))
+    }
+
+    /// What the intake runs with.
+    ///
+    /// # Errors
+    /// [`Status::Config`] where a file can't be read; it names the file, never what is in it.
+    pub(super) fn options(&self) -> Result<Options, Failure> {
+        let secret = |what: &str, path: &PathBuf| {
+            let of = |why| wrong(format!("{what} {}: {why}", path.display()));
+            credential(path).map_err(of)
+        };
+        let ca = self.broker_ca_file.as_ref().map(|path| {
+            let of = |why: String| wrong(format!("broker_ca_file {}: {why}", path.display()));
+            // What holds no certificate is told now.
+            Authorities::new(path, None).map_err(|fault| of(fault.to_string()))?;
+            std::fs::read_to_string(path).map_err(|error| of(error.to_string()))
+        });
+        let password = match (&self.password, &self.password_file) {
+            (Some(Secret(password)), _) => password.clone(),
+            (None, Some(path)) => secret("password_file", path)?,
+            // What RabbitMQ has, for this machine only.
+            (None, None) => "guest".to_owned(),
+        };
+        let credential = self.credential_file.as_ref();
+        let credential = credential.map(|path| secret("credential file", path)).transpose()?;
+        let route = |exchange: &String, key: &String| Route {
+            exchange: exchange.clone(),
+            key: key.clone(),
+        };
+        Ok(Options {
+            setup: Setup {
+                brokers: self.brokers.iter().map(|text| broker(text)).collect::<Result<_, _>>()?,
+                vhost: self.vhost.clone(),
+                user: self.user.clone(),
+                password,
+                ca: ca.transpose()?,
+                queues: self.queues.clone(),
+                prefetch: self.prefetch,
+                seed: 0,
+            },
+            reply: route(&self.reply_exchange, &self.reply_key),
+            dead_letter: route(&self.dead_letter_exchange, &self.dead_letter_key),
+            timeout: Duration::from_millis(self.timeout_ms),
+            link: LinkSetup {
+                nodes: self.nodes.clone(),
+                credential: credential.unwrap_or_default(),
+                authorities: self.authorities()?,
+                connections: self.connections,
+                max_in_flight: self.in_hand() * REQUESTS_OF_EACH,
+                seed: 0,
+            },
+            metrics_listen: self.metrics_listen,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "queues = ['q']\nreply_key = 'r'\ndead_letter_key = 'd'\n";
+
+    fn load(environment: &[(&str, &str)], flags: &str) -> Result<Config, Failure> {
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Config::load(None, environment, flags.parse().expect("flags are TOML"))
+    }
+
+    #[test]
+    fn later_layers_win_and_a_password_is_text() {
+        let config = load(
+            &[
+                ("CATRACA_INTAKE_TIMEOUT_MS", "500"),
+                ("CATRACA_INTAKE_PASSWORD", "12345"),
+                ("CATRACA_INTAKE_QUEUES", "['a', 'b']"),
+                ("CATRACA_GATEWAY_LISTEN", "is another program's"),
+            ],
+            "timeout_ms = 700\nreply_key = 'r'\ndead_letter_exchange = 'dlx'\nbrokers = ['[::1]:5673']",
+        )
+        .expect("valid");
+        assert!(!format!("{config:?}").contains("12345"));
+        let options = config.options().expect("no file");
+        assert_eq!(options.timeout, Duration::from_millis(700));
+        assert_eq!((options.setup.password.as_str(), options.setup.queues.len()), ("12345", 2));
+        assert_eq!(options.setup.brokers, [("::1".to_owned(), 5_673)]);
+        assert_eq!(options.link.max_in_flight, 4_096);
+        assert!(!format!("{options:?}").contains("12345"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (keys, expected) in [
+            ("queues = []", "number of queues is 0"),
+            ("queues = ['q', 'q']", "given twice"),
+            ("queues = ['']", "has a name"),
+            ("reply_key = ''", "reply_key is missing"),
+            ("dead_letter_key = ''", "dead_letter_key is missing"),
+            ("reply_key = 'q'", "out of which payments are taken"),
+            ("dead_letter_key = 'q'", "out of which payments are taken"),
+            ("prefetch = 0", "prefetch is 0"),
+            ("prefetch = 40000", "times the number of queues is 40000"),
+            ("timeout_ms = 2001", "timeout_ms is 2001"),
+            ("nodes = ['a']", "node \"a\""),
+            ("brokers = []", "number of brokers is 0"),
+            ("brokers = ['amqp://u:secret@mq:5672']", "a broker is host:port"),
+            ("brokers = ['10.0.0.1:5672']", "there is no TLS"),
+            ("brokers = ['mq:5672']", "there is no TLS"),
+            ("plain = true\nbroker_ca_file = 'c'", "one of them"),
+            ("password = 'secret'\npassword_file = 'p'", "one of them"),
+            ("url = 'amqp://u:secret@mq'", "unknown field `url`"),
+        ] {
+            let key = keys.split(' ').next().unwrap_or_default();
+            let rest: String = LEAST
+                .lines()
+                .filter(|line| !line.starts_with(key))
+                .fold(String::new(), |rest, line| rest + line + "\n");
+            let failure = load(&[], &format!("{rest}{keys}")).expect_err(keys);
+            assert_eq!(failure.status, Status::Config);
+            assert!(failure.message.contains(expected), "{}", failure.message);
+            assert!(!failure.message.contains("secret"), "{}", failure.message);
+        }
+        for plain in ["plain = true\nbrokers = ['mq:5672']", "brokers = ['localhost:5672']"] {
+            assert!(load(&[], &format!("{LEAST}{plain}")).expect("sound").options().is_ok());
+        }
+        for (keys, expected) in [
+            ("broker_ca_file = '/does/not/exist'", "/does/not/exist"),
+            ("password_file = '/does/not/exist'", "/does/not/exist"),
+            ("credential_file = '/does/not/exist'", "/does/not/exist"),
+            ("node_key_file = 'k'", "both or none"),
+        ] {
+            let config = load(&[], &format!("{LEAST}{keys}")).expect("read later");
+            let failure = config.options().expect_err(keys);
+            assert!(failure.message.contains(expected), "{}", failure.message);
+        }
+    }
+}
