@@ -19,6 +19,7 @@ pub mod node;
 pub mod pair;
 pub mod payments;
 pub mod policies;
+pub mod rabbit;
 pub mod raw;
 pub mod sandbox;
 pub mod services;

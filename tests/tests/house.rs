@@ -87,8 +87,9 @@ const RULES: &[Rule] = &[
             // It asks a node over HTTP.
             "engine/cli/src/commands/validators.rs",
             "engine/cli/tests/validators",
-            // TLS from the other side.
+            // TLS, and the queues, from the other side.
             "tests/src/tls.rs",
+            "tests/src/rabbit.rs",
             "benches/zen",
         ],
         words: &["tokio::", "hyper::", "hyper_util::", "tokio_rustls::"],
@@ -127,7 +128,6 @@ const RULES: &[Rule] = &[
         except: &[
             "engine/edge/src/intake/broker.rs",
             "engine/edge/src/intake/driver.rs",
-            // The other side of the queues.
             "tests/src/rabbit.rs",
         ],
         words: &["lapin::"],

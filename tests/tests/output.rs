@@ -146,6 +146,8 @@ fn every_subcommand_prints_safely() {
     case("blacklist status", &["blacklist", "status", "--addr", &addr, "--json"], 0);
     case("serve", &["serve", "--data-dir", &data, "--check-config"], 0);
     case("gateway", &["gateway", "--node", &addr, "--check-config"], 0);
+    let intake = ["intake", "amqp", "--queue", "q", "--reply-key", "r", "--dead-letter-key", "d"];
+    case("intake amqp", &[&intake[..], &["--check-config"]].concat(), 0);
     let http = node.http.to_string();
     // It has subcommands, and so is none by its own name.
     nobody_reads(&["validators", "--http", &http], 0, || {});

@@ -9,6 +9,8 @@ use super::Setup;
 use super::acks::Ack;
 use super::letter::Letter;
 use super::message::Message;
+use async_compat::Compat;
+use catraca_tls::Authorities;
 use futures::Stream;
 use futures::stream::{SelectAll, StreamExt as _};
 use lapin::message::Delivery;
@@ -16,15 +18,18 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions,
 };
-use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, Event,
+    AsyncTcpStream, BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    Consumer, Event,
 };
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 /// Time for a connection with all its channels and consumers.
@@ -177,29 +182,56 @@ impl Broker {
     }
 }
 
-async fn dial(
-    setup: &Setup,
-    (host, port): &(String, u16),
-    what: &str,
-) -> lapin::Result<Connection> {
+async fn dial(setup: &Setup, place: &(String, u16), what: &str) -> lapin::Result<Connection> {
+    let (host, port) = place.clone();
     let uri = AMQPUri {
-        scheme: if setup.ca.is_some() { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+        // Its own TLS is not there; whether ours is, is said below.
+        scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority {
             userinfo: AMQPUserInfo {
                 username: setup.user.clone(),
                 password: setup.password.clone(),
             },
-            host: host.clone(),
-            port: *port,
+            host,
+            port,
         },
         vhost: setup.vhost.clone(),
         query: AMQPQueryString { heartbeat: Some(HEARTBEAT_S), ..AMQPQueryString::default() },
     };
     let name = format!("catraca intake {}, {what}", env!("CARGO_PKG_VERSION"));
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let tls = OwnedTLSConfig { identity: None, cert_chain: setup.ca.clone() };
     let runtime = lapin::runtime::default_runtime()?;
-    Connection::connect_uri_with_config(uri, properties, tls, runtime).await
+    let Some(authorities) = setup.authorities.clone() else {
+        return Connection::connect_uri_with_runtime(uri, properties, runtime).await;
+    };
+    let connect = async move |uri: AMQPUri, _| {
+        let AMQPAuthority { host, port, .. } = uri.authority;
+        Ok(AsyncTcpStream::Plain(Compat::new(secured(&authorities, &host, port).await?)))
+    };
+    Connection::connector(uri, runtime, connect, properties).await
+}
+
+/// A connection with TLS, as the end of a pipe in this process: the library takes sockets only.
+async fn secured(authorities: &Authorities, host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    let secured = authorities.connect(host, stream).await?;
+    let (inner, outer) = std::os::unix::net::UnixStream::pair()?;
+    for end in [&inner, &outer] {
+        end.set_nonblocking(true)?;
+    }
+    let inner = TcpStream::from_std(OwnedFd::from(inner).into())?;
+    let outer = UnixStream::from_std(outer)?;
+    drop(tokio::spawn(async move {
+        let (mut from_outside, mut to_outside) = tokio::io::split(secured);
+        let (mut from_inside, mut to_inside) = outer.into_split();
+        // Whichever side ends, ends both: who is left is told by that.
+        tokio::select! {
+            _ = tokio::io::copy(&mut from_outside, &mut to_inside) => {}
+            _ = tokio::io::copy(&mut from_inside, &mut to_outside) => {}
+        }
+    }));
+    Ok(inner)
 }
 
 /// What is longer than a short string can be is cut: only a route could be, and that was checked.

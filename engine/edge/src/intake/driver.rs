@@ -160,8 +160,11 @@ impl Driver {
     ) -> End {
         let mut stop_by: Option<Instant> = None;
         let mut look_at = Instant::now() + LOOK_EVERY;
+        // Whether no acknowledgement is held back: now and then, so that one message that waits keeps no other.
+        let mut flushes = false;
         loop {
-            self.act(&mut session, stop_by.is_some());
+            self.act(&mut session, flushes || stop_by.is_some());
+            flushes = false;
             self.metrics.in_flight(self.desk.unanswered());
             if let Some(by) = stop_by
                 && ((self.desk.unanswered() == 0 && session.doing.is_empty())
@@ -204,6 +207,7 @@ impl Driver {
                     return None;
                 }
                 look_at = now + LOOK_EVERY;
+                flushes = true;
                 look(&session, now)
             });
             if let Some(why) = lost {

@@ -27,6 +27,7 @@ pub use message::Message;
 use crate::http;
 use crate::link::{Link, Setup as LinkSetup};
 use crate::{Fault, seed};
+use catraca_tls::Authorities;
 use driver::Driver;
 use metrics::Metrics;
 use std::net::SocketAddr;
@@ -44,8 +45,8 @@ pub struct Setup {
     pub user: String,
     /// Its password.
     pub password: String,
-    /// Authorities that vouch for the broker, as PEM; none where it is spoken to in clear.
-    pub ca: Option<String>,
+    /// By whom the broker is vouched for, and what it is shown; none where it is spoken to in clear.
+    pub authorities: Option<Authorities>,
     /// The queues, at least one.
     pub queues: Vec<String>,
     /// Unacknowledged messages of each queue at once, at least 1.

@@ -60,6 +60,9 @@ pub(super) struct Config {
     pub(super) brokers: Vec<String>,
     /// Authorities that vouch for the broker, PEM; none where it is spoken to in clear.
     pub(super) broker_ca_file: Option<PathBuf>,
+    /// Certificate that is shown to the broker, and its private key, PEM.
+    pub(super) broker_certificate_file: Option<PathBuf>,
+    pub(super) broker_key_file: Option<PathBuf>,
     /// The broker is spoken to in clear, elsewhere than on this machine too.
     pub(super) plain: bool,
     /// The virtual host.
@@ -99,6 +102,8 @@ impl Default for Config {
             connections: 2,
             brokers: vec!["127.0.0.1:5672".to_owned()],
             broker_ca_file: None,
+            broker_certificate_file: None,
+            broker_key_file: None,
             plain: false,
             vhost: "/".to_owned(),
             user: "guest".to_owned(),
@@ -133,6 +138,26 @@ fn broker(text: &str) -> Result<(String, u16), Failure> {
         Host::Ip(ip) => ip.to_string(),
     };
     Ok((host, port))
+}
+
+/// By whom somebody is vouched for, and what it is shown.
+fn authorities(
+    of: &str,
+    ca: &Option<PathBuf>,
+    own: [&Option<PathBuf>; 2],
+) -> Result<Option<Authorities>, Failure> {
+    let own = match own {
+        [Some(certificate), Some(key)] => Some((certificate.as_path(), key.as_path())),
+        [None, None] => None,
+        _ => return Err(wrong(format!("{of}_certificate_file and {of}_key_file: both or none"))),
+    };
+    let Some(ca) = ca else {
+        return match own {
+            None => Ok(None),
+            Some(_) => Err(wrong(format!("{of}_certificate_file, and there is no {of}_ca_file"))),
+        };
+    };
+    Authorities::new(ca, own).map(Some).map_err(|fault| wrong(fault.to_string()))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -235,23 +260,6 @@ impl Config {
         usize::from(self.prefetch) * self.queues.len()
     }
 
-    /// By whom the nodes are vouched for, and what they are shown.
-    fn authorities(&self) -> Result<Option<Authorities>, Failure> {
-        let own = match (self.node_certificate_file.as_deref(), self.node_key_file.as_deref()) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => return Err(wrong("node_certificate_file and node_key_file: both or none")),
-        };
-        let Some(ca) = &self.node_ca_file else {
-            return match own {
-                None => Ok(None),
-                Some(_) => Err(wrong("node_certificate_file, and there is no node_ca_file")),
-            };
-        };
-        let authorities = Authorities::new(ca, own);
-        authorities.map(Some).map_err(|fault| wrong(fault.to_string()))
-    }
-
     /// What the intake runs with.
     ///
     /// # Errors
@@ -261,12 +269,6 @@ impl Config {
             let of = |why| wrong(format!("{what} {}: {why}", path.display()));
             credential(path).map_err(of)
         };
-        let ca = self.broker_ca_file.as_ref().map(|path| {
-            let of = |why: String| wrong(format!("broker_ca_file {}: {why}", path.display()));
-            // What holds no certificate is told now.
-            Authorities::new(path, None).map_err(|fault| of(fault.to_string()))?;
-            std::fs::read_to_string(path).map_err(|error| of(error.to_string()))
-        });
         let password = match (&self.password, &self.password_file) {
             (Some(Secret(password)), _) => password.clone(),
             (None, Some(path)) => secret("password_file", path)?,
@@ -285,7 +287,11 @@ impl Config {
                 vhost: self.vhost.clone(),
                 user: self.user.clone(),
                 password,
-                ca: ca.transpose()?,
+                authorities: authorities(
+                    "broker",
+                    &self.broker_ca_file,
+                    [&self.broker_certificate_file, &self.broker_key_file],
+                )?,
                 queues: self.queues.clone(),
                 prefetch: self.prefetch,
                 seed: 0,
@@ -296,7 +302,11 @@ impl Config {
             link: LinkSetup {
                 nodes: self.nodes.clone(),
                 credential: credential.unwrap_or_default(),
-                authorities: self.authorities()?,
+                authorities: authorities(
+                    "node",
+                    &self.node_ca_file,
+                    [&self.node_certificate_file, &self.node_key_file],
+                )?,
                 connections: self.connections,
                 max_in_flight: self.in_hand() * REQUESTS_OF_EACH,
                 seed: 0,
@@ -378,6 +388,8 @@ mod tests {
             ("password_file = '/does/not/exist'", "/does/not/exist"),
             ("credential_file = '/does/not/exist'", "/does/not/exist"),
             ("node_key_file = 'k'", "both or none"),
+            ("broker_certificate_file = 'c'", "broker_certificate_file and broker_key_file"),
+            ("broker_certificate_file = 'c'\nbroker_key_file = 'k'", "no broker_ca_file"),
         ] {
             let config = load(&[], &format!("{LEAST}{keys}")).expect("read later");
             let failure = config.options().expect_err(keys);
