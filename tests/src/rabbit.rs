@@ -9,17 +9,19 @@ use lapin::options::{
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
-use rustix::process::Signal;
 use serde_json::Value;
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::timeout;
 
 /// Longest wait for the broker: it takes some ten seconds to start, and has a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest wait of a client for one thing: connections that are lost in their beginning may never say so.
+const OF_CLIENT: Duration = Duration::from_secs(10);
 /// The most that is taken out of a queue at once: more may come all the time.
 const MOST_AT_ONCE: usize = 200;
 /// Where Debian has the scripts themselves. Those in PATH change to a user of their own.
@@ -32,7 +34,7 @@ pub struct Rabbit {
     dir: PathBuf,
     name: String,
     ports: [u16; 2],
-    process: Option<Process>,
+    process: Option<Child>,
     _epmd: Process,
 }
 
@@ -88,6 +90,8 @@ impl Rabbit {
             ("RABBITMQ_DIST_PORT", &distribution),
             ("ERL_EPMD_PORT", &epmd),
             ("ERL_EPMD_ADDRESS", "127.0.0.1"),
+            // The script becomes the broker, and does not wait for it: what is killed is the broker.
+            ("RUNNING_UNDER_SYSTEMD", "true"),
             // Two cores are shared with nodes and tests.
             ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+sbwt none"),
         ] {
@@ -111,7 +115,11 @@ impl Rabbit {
 
     /// Begins to start it, with what is on its disk.
     pub fn launch(&mut self) {
-        self.process = Some(Process::spawn(&mut self.script("rabbitmq-server")));
+        // Not a pipe: what it starts may hold that open behind its end.
+        let said = || File::create(self.said()).expect("the folder can be written");
+        let mut server = self.script("rabbitmq-server");
+        server.stdin(Stdio::null()).stdout(said()).stderr(said());
+        self.process = Some(server.spawn().expect("rabbitmq-server starts"));
     }
 
     /// Starts it, and waits until it serves.
@@ -120,10 +128,11 @@ impl Rabbit {
     /// When it does not.
     pub fn run(&mut self) {
         self.launch();
+        let said = self.said();
         let process = self.process.as_mut().expect("it was started");
         while Amqp::connect(self.address).is_err() {
-            // What it says of a fault in its settings goes nowhere else.
-            assert!(!process.has_ended(), "{}", process.stderr());
+            let ended = process.try_wait().expect("a child can be waited for");
+            assert_eq!(ended, None, "{}", fs::read_to_string(said).unwrap_or_default());
             std::thread::sleep(LOOK_AGAIN * 10);
         }
     }
@@ -134,17 +143,8 @@ impl Rabbit {
     /// When it does not run.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
-        process.signal(Signal::KILL);
-        process.wait();
-    }
-
-    /// Stops it in the middle, so that its connections hang, or lets it go on.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn hang(&self, hangs: bool) {
-        let process = self.process.as_ref().expect("it runs");
-        process.signal(if hangs { Signal::STOP } else { Signal::CONT });
+        process.kill().expect("a child takes signals");
+        process.wait().expect("a child can be waited for");
     }
 
     /// Has its operator say something by `rabbitmqctl`.
@@ -156,6 +156,11 @@ impl Rabbit {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{args:?}: {text}{output:?}");
         text
+    }
+
+    /// Where it says what is wrong before it has a log.
+    fn said(&self) -> PathBuf {
+        self.dir.join("said")
     }
 
     /// What it has written to its log.
@@ -178,6 +183,16 @@ impl Rabbit {
                     std::thread::sleep(LOOK_AGAIN * 10);
                 }
             }
+        }
+    }
+}
+
+impl Drop for Rabbit {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            // Both fail only where it has ended already. Its helpers end with it.
+            let _ = process.kill();
+            let _ = process.wait();
         }
     }
 }
@@ -244,15 +259,22 @@ impl Amqp {
     /// Without a runtime.
     pub fn connect(address: SocketAddr) -> lapin::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let (connection, channel) = runtime.block_on(async {
+        let connect = async {
             // It says nothing while the test does something else.
             let uri = format!("amqp://guest:guest@{address}/%2f?heartbeat=0");
             let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
             let channel = connection.create_channel().await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok::<_, lapin::Error>((connection, channel))
-        })?;
+        };
+        let connected = runtime.block_on(async { timeout(OF_CLIENT, connect).await });
+        let (connection, channel) = connected.map_err(|_| too_slow())??;
         Ok(Self { channel, connection, runtime })
+    }
+
+    fn within<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+        let done = self.runtime.block_on(async { timeout(OF_CLIENT, act).await });
+        done.unwrap_or_else(|_| Err(too_slow()))
     }
 
     /// Makes sure that a queue is there, on the disk.
@@ -283,7 +305,7 @@ impl Amqp {
     /// # Panics
     /// When it does not take one.
     pub fn put(&self, queue: &str, letters: &[Letter]) -> lapin::Result<()> {
-        self.runtime.block_on(async {
+        self.within(async {
             let mut confirms = Vec::with_capacity(letters.len());
             for letter in letters {
                 let options = BasicPublishOptions { mandatory: true, immediate: false };
@@ -309,7 +331,7 @@ impl Amqp {
     /// # Errors
     /// The broker went away; what was taken and not acknowledged is there again.
     pub fn take(&self, queue: &str) -> lapin::Result<Vec<Letter>> {
-        self.runtime.block_on(async {
+        self.within(async {
             let (mut letters, mut newest) = (Vec::new(), None);
             while letters.len() < MOST_AT_ONCE
                 && let Some(message) =
@@ -356,6 +378,10 @@ impl Amqp {
         let closed = self.connection.close(200, "OK".into());
         self.runtime.block_on(closed).expect("the broker stays");
     }
+}
+
+fn too_slow() -> lapin::Error {
+    std::io::Error::from(std::io::ErrorKind::TimedOut).into()
 }
 
 fn properties(letter: &Letter) -> BasicProperties {

@@ -340,8 +340,10 @@ fn await_that(what: &str, world: &Mutex<World>, intake: &Process, holds: impl Fn
     while !holds(&world.lock().expect("nobody panicked")) {
         if began.elapsed() > PATIENCE {
             let world = world.lock().expect("nobody panicked");
+            let open = world.put.keys().filter(|id| !world.decided.contains_key(*id));
+            let open: Vec<&String> = open.take(5).collect();
             let (put, decided) = (world.put.len(), world.decided.len());
-            panic!("never {what}: {decided} of {put} decided\n{}", intake.stderr());
+            panic!("never {what}: {decided} of {put} decided, not {open:?}\n{}", intake.stderr());
         }
         std::thread::sleep(LOOK_AGAIN);
     }
