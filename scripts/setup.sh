@@ -79,10 +79,12 @@ install_packages() {
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
-    # Redis is the cache of validators' answers that nodes share. Go, Java and PHP are for the clients in these languages,
-    # openssl for their certificates.
+    # Redis is the cache of validators' answers that nodes share. RabbitMQ has the queues that an intake takes payments out of; its
+    # programs outside of PATH are what the tests start. Go, Java and PHP are for the clients in these languages, openssl for their
+    # certificates.
     tests)
       wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server"
+        "rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server"
         "golang-go:go" "default-jdk-headless:javac" "php-cli:php" "openssl:openssl")
       # Debian's npm comes with some 300 packages: only where there is no other one.
       wanted+=("nodejs:node" "npm:npm")
@@ -111,9 +113,9 @@ install_packages() {
   echo "setup: installing the packages ${missing[*]}"
   as_root apt-get update -q
   # Debian starts a service that it installs, now and whenever the machine starts. None is wanted of these: the comparison starts a
-  # Redis and a PostgreSQL of its own, and of Prometheus only promtool is used.
+  # Redis and a PostgreSQL of its own, the tests a RabbitMQ, and of Prometheus only promtool is used.
   local service services=() status=0
-  for service in redis-server postgresql prometheus; do
+  for service in redis-server postgresql prometheus rabbitmq-server; do
     [[ " ${missing[*]} " == *" $service "* ]] && services+=("$service")
   done
   if [ "${#services[@]}" -eq 0 ] || [ -e /usr/sbin/policy-rc.d ]; then

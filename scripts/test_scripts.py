@@ -124,6 +124,7 @@ SCRIPTS = {
     "failover-test.sh": (["2"], set()),
     "fuzz.sh": (["1"], set()),
     "instructions.sh": ([], {"instructions"}),
+    "intake-test.sh": (["2"], set()),
     "kill-test.sh": (["2"], set()),
     "segments-test.sh": (["2"], set()),
     "setup.sh": ([], set()),
@@ -272,7 +273,7 @@ class Scripts(unittest.TestCase):
     def test_wrong_arguments_are_explained_from_everywhere(self):
         for name, argument, said in (("fuzz.sh", "soon", "all targets, 60 seconds each"), ("soak.sh", "--soon", "usage: soak.sh"),
                                      ("bench-peers.sh", "--soon", "usage: bench-peers.sh"), ("kill-test.sh", "soon", "usage: "),
-                                     ("failover-test.sh", "soon", "usage: ")):
+                                     ("failover-test.sh", "soon", "usage: "), ("intake-test.sh", "soon", "usage: ")):
             with self.subTest(name):
                 place = self.place()
                 ran, calls = place.run([pathlib.Path("..", "the project", "scripts", name), argument], place.elsewhere)

@@ -113,8 +113,7 @@ impl Rabbit {
         command
     }
 
-    /// Begins to start it, with what is on its disk.
-    pub fn launch(&mut self) {
+    fn launch(&mut self) {
         // Not a pipe: what it starts may hold that open behind its end.
         let said = || File::create(self.said()).expect("the folder can be written");
         let mut server = self.script("rabbitmq-server");
@@ -122,7 +121,7 @@ impl Rabbit {
         self.process = Some(server.spawn().expect("rabbitmq-server starts"));
     }
 
-    /// Starts it, and waits until it serves.
+    /// Starts it with what is on its disk, and waits until it serves.
     ///
     /// # Panics
     /// When it does not.

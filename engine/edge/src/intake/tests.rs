@@ -60,8 +60,13 @@ fn refused(code: ErrorCode) -> Outcome {
     Outcome::Refused { error, in_doubt: false }
 }
 
+/// Number and budget of what is asked, microseconds.
+type Asked = Vec<(u64, u32)>;
+/// Number and letter of what is published.
+type Sent = Vec<(u64, Arc<Letter>)>;
+
 /// All that is to be done: what is asked, and what is published.
-fn effects(desk: &mut Desk) -> (Vec<(u64, u32)>, Vec<(u64, Arc<Letter>)>) {
+fn effects(desk: &mut Desk) -> (Asked, Sent) {
     let (mut asked, mut published) = (Vec::new(), Vec::new());
     while let Some(effect) = desk.next_effect() {
         match effect {
