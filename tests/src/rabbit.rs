@@ -240,6 +240,9 @@ impl Letter {
     }
 }
 
+/// What a client did, or that the broker went away.
+pub type Done<T> = lapin::Result<T>;
+
 /// A client of a broker.
 pub struct Amqp {
     // The connection needs the runtime to its end.
@@ -256,7 +259,7 @@ impl Amqp {
     ///
     /// # Panics
     /// Without a runtime.
-    pub fn connect(address: SocketAddr) -> lapin::Result<Self> {
+    pub fn connect(address: SocketAddr) -> Done<Self> {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let connect = async {
             // It says nothing while the test does something else.
@@ -271,7 +274,7 @@ impl Amqp {
         Ok(Self { channel, connection, runtime })
     }
 
-    fn within<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+    fn within<T>(&self, act: impl Future<Output = lapin::Result<T>>) -> Done<T> {
         let done = self.runtime.block_on(async { timeout(OF_CLIENT, act).await });
         done.unwrap_or_else(|_| Err(too_slow()))
     }
@@ -303,7 +306,7 @@ impl Amqp {
     ///
     /// # Panics
     /// When it does not take one.
-    pub fn put(&self, queue: &str, letters: &[Letter]) -> lapin::Result<()> {
+    pub fn put(&self, queue: &str, letters: &[Letter]) -> Done<()> {
         self.within(async {
             let mut confirms = Vec::with_capacity(letters.len());
             for letter in letters {
@@ -329,7 +332,7 @@ impl Amqp {
     ///
     /// # Errors
     /// The broker went away; what was taken and not acknowledged is there again.
-    pub fn take(&self, queue: &str) -> lapin::Result<Vec<Letter>> {
+    pub fn take(&self, queue: &str) -> Done<Vec<Letter>> {
         self.within(async {
             let (mut letters, mut newest) = (Vec::new(), None);
             while letters.len() < MOST_AT_ONCE

@@ -8,7 +8,7 @@ use catraca_tests::gateway::body;
 use catraca_tests::logs::decisions;
 use catraca_tests::node::{LOOK_AGAIN, Process, Setup, fail, folder, free_address, http_get};
 use catraca_tests::payments::payment;
-use catraca_tests::rabbit::{Amqp, Letter, Rabbit};
+use catraca_tests::rabbit::{Amqp, Done, Letter, Rabbit};
 use catraca_tls::testing::Certificates;
 use catraca_wire::frame::text_of;
 use rustix::process::Signal;
@@ -277,7 +277,7 @@ struct Faithful<'a> {
 
 impl Faithful<'_> {
     /// Does something with a connection until that succeeds; none when it is told to stop before.
-    fn insist<T>(&mut self, mut act: impl FnMut(&Amqp) -> lapin::Result<T>) -> Option<T> {
+    fn insist<T>(&mut self, mut act: impl FnMut(&Amqp) -> Done<T>) -> Option<T> {
         while !self.stop.load(Ordering::Relaxed) {
             self.client = self.client.take().or_else(|| Amqp::connect(self.broker).ok());
             match self.client.as_ref().map(&mut act) {
