@@ -259,7 +259,9 @@ impl World {
         assert!(self.put.contains_key(&id), "nobody asked for {answer}");
         self.answers += 1;
         if answer["code"] == "DEADLINE" {
-            self.late.push(id);
+            if !self.decided.contains_key(&id) {
+                self.late.push(id);
+            }
             return;
         }
         assert_eq!(answer["code"], Value::Null, "{answer}");
