@@ -33,14 +33,16 @@ pub struct Refused {
 impl Refused {
     /// One more.
     pub fn add(&mut self, principal: &PrincipalFields, act: FrameKind, code: ErrorCode) {
+        // Each request has a number of its own: with it none would be like another.
+        let principal = PrincipalFields { request_id: [0; 16], ..*principal };
         let alike = |kind: &&mut Refusals| {
-            kind.principal == *principal && kind.act == Some(act) && kind.code == code
+            kind.principal == principal && kind.act == Some(act) && kind.code == code
         };
         if let Some(known) = self.kinds.iter_mut().find(alike) {
             known.count = known.count.saturating_add(1);
             return;
         }
-        let (principal, act) = (*principal, Some(act));
+        let act = Some(act);
         self.push(Refusals { principal, act, code, count: 1, told_at_ns: 0 });
     }
 
@@ -97,8 +99,9 @@ mod tests {
     fn what_is_alike_is_counted_and_told_once_a_second() {
         let mut refused = Refused::default();
         assert!(refused.take(SECOND, 7).is_empty());
-        for _ in 0..1_000 {
-            refused.add(&principal(1), FrameKind::Lookup, ErrorCode::Forbidden);
+        for number in 0..1_000_u128 {
+            let numbered = PrincipalFields { request_id: number.to_le_bytes(), ..principal(1) };
+            refused.add(&numbered, FrameKind::Lookup, ErrorCode::Forbidden);
         }
         refused.add(&principal(1), FrameKind::Policy, ErrorCode::Forbidden);
         refused.add(&principal(2), FrameKind::Lookup, ErrorCode::Forbidden);

@@ -17,10 +17,11 @@ use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a look-up waits for the record of who is told what it found.
-const RECORD_PATIENCE: Duration = Duration::from_secs(2);
-/// Between two looks whether the other node holds what was found; it mostly does at the first.
-const SETTLED_PAUSE: Duration = Duration::from_millis(5);
+/// How long a look-up waits until it is recorded who is told what it found, and that is committed. Less than a gateway
+/// waits, so that its caller learns why.
+const RECORD_PATIENCE: Duration = Duration::from_millis(1_500);
+/// Between two looks whether what was found is committed; it mostly is at the first.
+const COMMIT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Who asked, and under what number.
 #[derive(Debug, Clone, Copy)]
@@ -90,13 +91,14 @@ pub(super) async fn lookup(
         Some(Ok(records)) if !records.is_empty() => {
             let audited = asker.audited(AuditOutcome::Told, 1);
             let payer = records[0].head.transaction.payer;
+            let until = Instant::now() + RECORD_PATIENCE;
             let logged = changes.log(audit::record(&audited, frame.id, payer));
             match tokio::time::timeout(RECORD_PATIENCE, logged).await {
-                Ok(Ok(())) if settled(&control, &records).await => {
+                Ok(Ok(())) if committed(&control, &records, until).await => {
                     asker.answer(&control, record_frames(asker.correlation, &records)).await;
                 }
                 Ok(Ok(())) => {
-                    let why = "the other node does not hold it yet: it may be taken back";
+                    let why = "it is not known to be safe yet: it may be taken back";
                     asker.refuse(&control, ErrorCode::Unconfirmed, why).await;
                 }
                 Ok(Err(Refused(code, why))) => asker.refuse(&control, code, &why).await,
@@ -122,22 +124,22 @@ pub(super) async fn lookup(
     }
 }
 
-/// Whether these are safe wherever they have to be, waiting for that for a while: whoever is shown a decision may act
-/// on it, or sign it. Streams are acknowledged one by one, so the record of who asks says it of its own stream only.
-async fn settled(control: &Control, records: &[StoredRecord]) -> bool {
-    let until = Instant::now() + RECORD_PATIENCE;
-    let is_held = |ends: &[u64], record: &StoredRecord| {
-        ends.get(usize::from(record.place.shard)).is_some_and(|&end| record.head.lsn <= end)
+/// Whether these are committed, waiting for that until then: whoever is shown a decision may act on it, or sign it.
+/// Streams commit one by one, so the record of who asks says it of its own stream only.
+async fn committed(control: &Control, records: &[StoredRecord], until: Instant) -> bool {
+    let counters = &control.channels.counters;
+    let is_committed = |record: &StoredRecord| {
+        let of_stream = counters.get(usize::from(record.place.shard));
+        of_stream.is_some_and(|counters| record.head.lsn <= counters.read().committed_lsn)
     };
     loop {
-        let ends = control.replication.settled_ends();
-        if ends.is_some_and(|ends| records.iter().all(|record| is_held(&ends, record))) {
+        if records.iter().all(is_committed) {
             return true;
         }
         if Instant::now() >= until {
             return false;
         }
-        tokio::time::sleep(SETTLED_PAUSE).await;
+        tokio::time::sleep(COMMIT_PAUSE).await;
     }
 }
 
