@@ -148,7 +148,7 @@ fn operators_do_through_the_gateway_what_they_may_and_the_trail_names_them() {
     assert_eq!(world.done("/v1/lists/vip/find", &find)["is_in"], false);
     let (status, seen) = world.get("desk", "/v1/lists/vip");
     assert_eq!((status, &seen["key_kind"]), (200, &"document".into()), "{seen}");
-    let exempt = json!({"operation": "exempt", "key_kind": "document", "key": listed, "until": "2026-12-31T00:00:00Z"});
+    let exempt = json!({"operation": "exempt", "key_kind": "document", "key": listed, "until": in_a_month()});
     world.refused("/v1/rules/no-such/exemptions", &exempt, (409, "FAILED"));
 
     world.done("/v1/decisions", &body(&payment("order-1", 1)));
@@ -227,6 +227,10 @@ fn operators_do_through_the_gateway_what_they_may_and_the_trail_names_them() {
 
 fn now() -> String {
     jiff::Timestamp::now().to_string()
+}
+
+fn in_a_month() -> String {
+    (jiff::Timestamp::now() + Duration::from_secs(30 * 24 * 60 * 60)).to_string()
 }
 
 /// What OpenSSL says of a signature by PS256 over these bytes.

@@ -50,16 +50,19 @@ pub struct Row {
 }
 
 impl Row {
-    /// The same, of a request that is no payment: it has no id to send again, and what it asks for is refused by the
-    /// state of the node.
+    /// The same, of a request that is no payment: it has no id to send again.
     pub fn of_operation(self) -> Self {
         match self.code {
-            "FAILED" => Self { status: 409, ..self },
             "BAD_FIELD" => Self { recorded: No, next: CORRECT_OPERATION, ..self },
             _ if self.next == CORRECT => Self { next: CORRECT_OPERATION, ..self },
             _ if [AGAIN, LEARN].contains(&self.next) => Self { next: AGAIN_OPERATION, ..self },
             _ => self,
         }
+    }
+
+    /// The same, of a change of what decides: no such list, no such rule, a policy with faults.
+    pub fn of_change(self) -> Self {
+        if self.code == "FAILED" { Self { status: 409, ..self } } else { self }
     }
 }
 
@@ -110,8 +113,8 @@ pub const WRONG_METHOD: &str = "WRONG_METHOD";
 
 const AGAIN: &str = "Send it again as it was, with the same id, after Retry-After.";
 const LEARN: &str = "Send it again as it was, with the same id, to learn which decision stands.";
-/// The same, of what operators do: every operation ends in the same state, however often it is sent.
-const AGAIN_OPERATION: &str = "Send it again as it was; what is done already changes nothing.";
+/// The same, of what operators do.
+const AGAIN_OPERATION: &str = "Look at the state; where it is not done, send it again as it was.";
 const CORRECT_OPERATION: &str = "Correct the request.";
 const OPERATOR: &str = "Tell the operator of the gateway; trying again is of no use.";
 const CORRECT: &str = "Correct the request; the same id may be used.";
@@ -276,6 +279,13 @@ impl Problem {
     pub fn after(self, wait: Duration) -> Self {
         let retry_after_ms = u32::try_from(wait.as_millis()).unwrap_or(u32::MAX).max(1);
         Self { retry_after_ms, ..self }
+    }
+
+    /// The same, of a change of what decides: what fails, fails by the state of that.
+    #[must_use]
+    pub fn of_change(self) -> Self {
+        let problem = self.of_operation();
+        Self { row: problem.row.of_change(), ..problem }
     }
 
     /// The same, of a request that is no payment: see [`Row::of_operation`].

@@ -116,12 +116,14 @@ pub fn router(door: Door) -> Router {
             Permission::PoliciesWrite,
         ))
         .merge(one("/v1/policy/comparison", get(operations::compare), see));
-    let router = operations
+    let paths = operations
         .merge(one("/v1/decisions", post(decisions::decide), write))
         .merge(one("/v1/decisions/{id}", get(decisions::look_up), read))
         // No id of a decision can take this path away.
         .merge(guarded("/v1/decisions:batch", post(batch::decide), write, Counts::Contents))
-        .merge(one("/v1/receipts/{id}", get(receipts::receipt), read))
+        .merge(one("/v1/receipts/{id}", get(receipts::receipt), read));
+    // What everybody may read is not packed anew for everybody.
+    let router = gzip::layered(paths)
         .merge(open("/.well-known/jwks.json", get(receipts::keys)))
         .merge(open("/livez", get(openapi::live)))
         .merge(open("/readyz", get(ready)))
@@ -133,7 +135,6 @@ pub fn router(door: Door) -> Router {
         });
     let router =
         if door.auth.asks() { router } else { router.layer(from_fn(guard::keep_pages_out)) };
-    let router = gzip::layered(router);
     // The outermost: every answer has its number, and refusals too.
     router.layer(from_fn(interaction::number)).with_state(door)
 }

@@ -15,8 +15,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi, openapi};
 
-/// What the paths of payments begin with; the others are of what operators do.
+/// What the paths of payments begin with, and the path that is of neither them nor what decides.
 const OF_PAYMENTS: [&str; 2] = ["/v1/decisions", "/v1/receipts"];
+const OF_LABELS: &str = "/v1/labels";
 const PROBLEM_JSON: &str = "application/problem+json";
 /// The page; everything that it shows comes from the document.
 const PAGE: &str = include_str!("docs.html");
@@ -75,10 +76,16 @@ impl Modify for Rest {
         }
         let of_payments = by_status(&ROWS);
         let of_operations = by_status(&ROWS.map(Row::of_operation));
+        let of_changes = by_status(&ROWS.map(Row::of_operation).map(Row::of_change));
         let paths = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/v1/"));
         let operations = paths.flat_map(|(path, item)| {
-            let is_payment = OF_PAYMENTS.iter().any(|prefix| path.starts_with(prefix));
-            let problems = if is_payment { &of_payments } else { &of_operations };
+            let problems = if OF_PAYMENTS.iter().any(|prefix| path.starts_with(prefix)) {
+                &of_payments
+            } else if path == OF_LABELS {
+                &of_operations
+            } else {
+                &of_changes
+            };
             [&mut item.get, &mut item.post].into_iter().flatten().map(move |one| (one, problems))
         });
         for (operation, problems) in operations {

@@ -246,11 +246,11 @@ impl Door {
     ) -> Result<Response, Problem> {
         let frame = BlacklistFrame::from(change);
         let request = ask(caller, &frame, FrameKind::BlacklistState, is_look);
-        self.operate(request, |body| match body {
+        let changed = self.operate(request, |body| match body {
             Body::BlacklistState(state) => Some(BlacklistView::from(&state)),
             _ => None,
-        })
-        .await
+        });
+        changed.await.map_err(Problem::of_change)
     }
 
     async fn list(
@@ -260,11 +260,11 @@ impl Door {
         is_look: bool,
     ) -> Result<Response, Problem> {
         let request = ask(caller, &ListFrame::from(change), FrameKind::ListState, is_look);
-        self.operate(request, |body| match body {
+        let changed = self.operate(request, |body| match body {
             Body::ListState(state) => Some(ListView::new(change, &state)),
             _ => None,
-        })
-        .await
+        });
+        changed.await.map_err(Problem::of_change)
     }
 
     async fn policy(
@@ -281,14 +281,14 @@ impl Door {
             FrameKind::Comparison
         };
         let request = ask(caller, &PolicyFrame::from(change), answered_by, is_look);
-        self.operate(request, |body| match body {
+        let changed = self.operate(request, |body| match body {
             Body::PolicyState(state) => Some(Changed::Policy(PolicyView::from(&*state))),
             Body::Comparison(comparison) => {
                 Some(Changed::Comparison(ComparisonView::from(&*comparison)))
             }
             _ => None,
-        })
-        .await
+        });
+        changed.await.map_err(Problem::of_change)
     }
 
     /// Asks the node, and shows what it says.

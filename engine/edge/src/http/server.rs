@@ -37,7 +37,7 @@ const MAX_HEAD_LEN: usize = 16 * 1024;
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Pause when no connection can be taken: others have to close first.
 const BACK_OFF: Duration = Duration::from_millis(200);
-/// How long a stop waits for answers: longer than any takes.
+/// How long a stop waits for answers: longer than any payment takes.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection that is ready for HTTP.

@@ -257,6 +257,8 @@ fn packed_bodies_are_read_and_held_to_the_same_bounds() {
             (":batch", JSON, bomb.clone(), "gzip", "TOO_LARGE"),
             ("", JSON, broken, "gzip", "BAD_JSON"),
             ("", JSON, SOUND.into(), "gzip", "BAD_JSON"),
+            ("", JSON, packed(SOUND.as_bytes()), "X-GZIP", "NO_PRIMARY"),
+            ("", JSON, [packed(SOUND.as_bytes()), b"more".to_vec()].concat(), "gzip", "BAD_JSON"),
             ("", JSON, packed(SOUND.as_bytes()), "br", "BAD_ENCODING"),
             ("", JSON, packed(SOUND.as_bytes()), "gzip, gzip", "BAD_ENCODING"),
             (":batch", "application/x-ndjson", SOUND.into(), "zstd", "BAD_ENCODING"),
@@ -271,7 +273,9 @@ fn packed_bodies_are_read_and_held_to_the_same_bounds() {
         let lines = Request::post("/v1/decisions:batch")
             .header(header::CONTENT_TYPE, "application/x-ndjson")
             .header(header::CONTENT_ENCODING, "gzip");
-        let lines = lines.body(Body::from(packed(b"1\n2\n"))).expect("a request");
+        // Two files, one behind the other, are one.
+        let both = [packed(b"1\n"), packed(b"2\n")].concat();
+        let lines = lines.body(Body::from(both)).expect("a request");
         let response = router.call(lines).await.expect("infallible");
         let answers = response.into_body().collect().await.expect("a body").to_bytes();
         assert_eq!(answers.iter().filter(|byte| **byte == b'\n').count(), 2);

@@ -1,7 +1,7 @@
 //! The transactions of a batch, one after the other: lines of a body as it comes, or the items of an array.
 
 use crate::http::body::{BODY_PATIENCE, ENDED_EARLY};
-use crate::problem::{BAD_JSON, BAD_REQUEST, Problem, SLOW_BODY};
+use crate::problem::{BAD_JSON, BAD_REQUEST, Problem, SLOW_BODY, TOO_LARGE};
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt as _;
 use memchr::memchr;
@@ -16,6 +16,10 @@ pub(super) const MAX_PIECE_LEN: usize = 8 * 1024;
 pub(super) const MAX_ITEMS: usize = 1_000;
 /// The longest array, bytes: that many transactions.
 pub(super) const MAX_ARRAY_LEN: usize = 2 * 1024 * 1024;
+/// How much of a line that is too long is looked through for its end, bytes; then the batch ends. What unpacks to an
+/// endless line would keep the gateway busy.
+const MAX_SKIPPED_LEN: usize = 1024 * 1024;
+
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -46,6 +50,8 @@ pub(super) struct Lines {
     begun: Vec<u8>,
     /// Of a line that is too long the end is looked for.
     is_skipping: bool,
+    /// How much of it there was, bytes.
+    skipped_len: usize,
     is_over: bool,
     /// Since then a line is waited for.
     waits_since: Option<Instant>,
@@ -86,6 +92,7 @@ impl Lines {
             come: Bytes::new(),
             begun: Vec::new(),
             is_skipping: false,
+            skipped_len: 0,
             is_over: false,
             waits_since: None,
         }
@@ -110,6 +117,7 @@ impl Lines {
             }
         };
         self.waits_since = None;
+        self.skipped_len = 0;
         let is_too_long = self.begun.len() + line.len() > MAX_PIECE_LEN;
         if std::mem::take(&mut self.is_skipping) || is_too_long {
             self.begun.clear();
@@ -127,6 +135,7 @@ impl Lines {
         let come = std::mem::take(&mut self.come);
         if self.is_skipping || self.begun.len() + come.len() > MAX_PIECE_LEN {
             self.is_skipping = true;
+            self.skipped_len += self.begun.len() + come.len();
             self.begun.clear();
         } else {
             self.begun.extend_from_slice(&come);
@@ -134,6 +143,11 @@ impl Lines {
     }
 
     async fn read(&mut self) -> Result<(), Problem> {
+        if self.skipped_len > MAX_SKIPPED_LEN {
+            self.is_over = true;
+            let detail = format!("a line has at most {MAX_PIECE_LEN} bytes, and this one no end");
+            return Err(Problem::new(TOO_LARGE, detail));
+        }
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         match timeout_at(since + BODY_PATIENCE, self.body.frame()).await {
             Ok(Some(Ok(frame))) => {
@@ -253,6 +267,26 @@ mod tests {
         let pieces: Vec<&str> = std::iter::repeat_n(long.as_str(), 100).chain(["\nz"]).collect();
         assert_eq!(lines(&pieces), [Next::TooLong, piece("z")]);
         assert_eq!(lines(&[&just, "y"]), [Next::TooLong]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_ends_the_batch() {
+        let endless = futures::stream::repeat_with(|| {
+            Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 8 * 1024]))
+        });
+        let mut lines = Lines::new(Body::from_stream(endless));
+        let (problem, reads) = block_on(async {
+            let mut reads = 0;
+            loop {
+                assert_eq!(lines.next(), Next::NotYet);
+                reads += 1;
+                if let Err(problem) = lines.read().await {
+                    break (problem, reads);
+                }
+            }
+        });
+        assert_eq!(problem.row().code, TOO_LARGE);
+        assert!(reads * 8 * 1024 < 2 * MAX_SKIPPED_LEN, "{reads}");
     }
 
     #[test]
