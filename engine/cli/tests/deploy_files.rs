@@ -149,6 +149,13 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_disk_free_bytes",
         "catraca_disk_lasts_seconds",
     ]);
+    known.extend([
+        "catraca_tls_certificate_expiry_timestamp_seconds",
+        "catraca_gateway_certificate_expiry_timestamp_seconds",
+        "catraca_gateway_problems_total",
+        "catraca_intake_broker_connected",
+        "catraca_intake_broker_blocked",
+    ]);
     known
 }
 
