@@ -185,7 +185,6 @@ impl<B: BlockMemory> Shard<B> {
             primary_epoch: 0,
             commit,
             unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
-            // What an earlier run committed is told at once.
             commit_moved: role_config.role == Role::Primary,
             outbox: Outbox::new(),
             rates: Rates::default(),
