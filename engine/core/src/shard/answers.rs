@@ -4,6 +4,8 @@ use super::Shard;
 use super::journal::BlockMemory;
 use super::messages::{MeshMessage, Now, Refusal, ToControl};
 use super::outbox::{Origin, Waiting};
+use crate::observe::Counters;
+use crate::replica::CommitTracker;
 use catraca_wire::frame::{
     AnswerFields, ErrorCode, FixedFrame, FrameKind, HeaderFields, Stage, VerdictFrame,
 };
@@ -24,6 +26,11 @@ pub(super) const NOT_PRIMARY: Refusal = Refusal::new(
     ErrorCode::NotPrimary,
     "this node is a standby; WELCOME of a new connection says where the primary is, if known",
 );
+
+/// The counters of a shard that begins: what an earlier run committed is told at once.
+pub(super) fn counters_at(durable_lsn: u64, commit: &CommitTracker) -> Counters {
+    Counters { durable_lsn, committed_lsn: commit.committed(), ..Counters::default() }
+}
 
 impl<B: BlockMemory> Shard<B> {
     /// Sends an outcome to whom it belongs.

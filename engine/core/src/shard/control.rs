@@ -158,6 +158,7 @@ impl<B: BlockMemory> Shard<B> {
         self.segment_told = self.journal.segment();
         self.counters.durable_lsn = self.journal.last_lsn();
         self.commit = CommitTracker::new(durability, self.journal.last_lsn());
+        self.counters.committed_lsn = self.commit.committed();
         self.commit_moved = true;
         self.role = Role::Primary;
         self.primary = [0; 48];

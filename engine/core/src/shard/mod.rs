@@ -185,7 +185,7 @@ impl<B: BlockMemory> Shard<B> {
             primary_epoch: 0,
             commit,
             unanswered: VecDeque::with_capacity(limits::BLOCK_BUFFERS),
-            commit_moved: role_config.role == Role::Primary,
+            commit_moved: false,
             outbox: Outbox::new(),
             rates: Rates::default(),
             refused: Refused::default(),
@@ -198,7 +198,7 @@ impl<B: BlockMemory> Shard<B> {
             undated_since_ns: 0,
             mesh_out: Vec::new(),
             control_out: Vec::new(),
-            counters: Counters { durable_lsn, ..Counters::default() },
+            counters: answers::counters_at(durable_lsn, &commit),
             histograms: StageHistograms::new(),
         };
         let access = Arc::clone(&shard.settings.access);
