@@ -112,7 +112,8 @@ case "$name $*" in
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " go javac php openssl initdb postgres psql setpriv chown wrk python3 shellcheck ruff mypy hatchling node npm"
+         " go javac php openssl initdb postgres psql setpriv chown wrk python3 shellcheck ruff mypy hatchling"
+         " schemathesis openapi-python-client node npm"
          " cargo-nextest cargo-deny cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
