@@ -8,5 +8,5 @@ set -eu
 . "$(dirname -- "$0")/project.sh"
 count_from "${1:-}" 200
 cargo build --package catraca-cli --bin catraca
-CATRACA_INTAKE_ROUNDS="$count" exec cargo test --package catraca-tests --test intake -- --ignored --nocapture --exact \
+CATRACA_INTAKE_ROUNDS="$count" exec cargo test --package catraca-tests --test intake -- --nocapture --exact \
     whoever_is_killed_each_payment_is_decided_once_and_answered

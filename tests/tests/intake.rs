@@ -352,7 +352,6 @@ fn await_that(what: &str, world: &Mutex<World>, intake: &Process, holds: impl Fn
 }
 
 #[test]
-#[ignore = "scripts/intake-test.sh runs it; INTAKE.md says why not every run of the tests"]
 fn whoever_is_killed_each_payment_is_decided_once_and_answered() {
     let rounds = std::env::var("CATRACA_INTAKE_ROUNDS")
         .map_or(ROUNDS, |text| text.parse().expect("CATRACA_INTAKE_ROUNDS is a number"));

@@ -14,7 +14,7 @@ use super::message::Message;
 use crate::link::Outcome;
 use crate::problem::Problem;
 use catraca_wire::client::Decision;
-use catraca_wire::frame::{Transaction, text_of};
+use catraca_wire::frame::Transaction;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -383,8 +383,9 @@ impl Desk {
     }
 
     /// The id of the payment of a delivery, where it could be read.
-    pub fn id(&self, number: u64) -> Option<&str> {
+    #[cfg(test)]
+    pub(super) fn id(&self, number: u64) -> Option<&str> {
         let transaction = self.slots.get(&number)?.transaction.as_ref()?;
-        Some(text_of(&transaction.id))
+        Some(catraca_wire::frame::text_of(&transaction.id))
     }
 }

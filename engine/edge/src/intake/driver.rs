@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use lapin::Event;
 use std::collections::HashSet;
+use std::iter;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -228,9 +229,8 @@ impl Driver {
 
     /// Takes what consumers have.
     fn taken(&mut self, session: &mut Session, first: super::broker::Said) -> Option<String> {
-        let mut said = Some(first);
-        for _ in 0..MAX_IN_A_ROW {
-            let Some((queue, delivery)) = said else { break };
+        let more = || next(&mut session.deliveries).now_or_never().flatten();
+        for (queue, delivery) in in_a_row(first, more) {
             match delivery {
                 Ok(delivery) => {
                     let tag = delivery.delivery_tag;
@@ -239,7 +239,6 @@ impl Driver {
                 }
                 Err(error) => return Some(format!("queue {}: {error}", self.setup.queues[queue])),
             }
-            said = next(&mut session.deliveries).now_or_never().flatten();
         }
         None
     }
@@ -369,6 +368,11 @@ async fn next(deliveries: &mut Option<Deliveries>) -> Option<super::broker::Said
     deliveries.as_mut()?.next().await
 }
 
+/// The first of some things and those that are there at once. Nothing is fetched that is not given: it would be lost.
+fn in_a_row<T>(first: T, more: impl FnMut() -> Option<T>) -> impl Iterator<Item = T> {
+    iter::once(first).chain(iter::from_fn(more)).take(MAX_IN_A_ROW)
+}
+
 /// Has the broker do something.
 fn begin(session: &mut Session, doing: BoxFuture<'static, Done>) {
     if session.doing.is_empty() {
@@ -397,6 +401,18 @@ fn pause(failures: u32, chance: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_in_a_row_is_there_for_the_next() {
+        let mut left = 0..3 * MAX_IN_A_ROW + 1;
+        let mut seen = Vec::new();
+        while let Some(first) = left.next() {
+            let row: Vec<usize> = in_a_row(first, || left.next()).collect();
+            assert!(row.len() <= MAX_IN_A_ROW);
+            seen.extend(row);
+        }
+        assert_eq!(seen, (0..3 * MAX_IN_A_ROW + 1).collect::<Vec<_>>());
+    }
 
     #[test]
     fn pauses_grow_to_their_bound() {
