@@ -112,7 +112,7 @@ impl Door {
             let payer = DocumentKey::parse(&payer).map_err(|e| wrong(&format!("payer: {e}")))?;
             frame.payer = payer.to_wire();
         }
-        let request = Request::look(caller, &frame, FrameKind::Record);
+        let request = Request::repeatable(caller, &frame, FrameKind::Record);
         match self.link.ask(request, Instant::now() + self.timeout).await {
             Outcome::Stored(stored) => Ok(stored),
             // A look-up records who asked, and nothing that could be in doubt.

@@ -17,9 +17,10 @@ use axum::extract::{Extension, Path, Request as HttpRequest, State};
 use axum::response::{IntoResponse as _, Response};
 use catraca_wire::client::rules::Body;
 use catraca_wire::frame::{
-    BlacklistChange, BlacklistFrame, FrameKind, LabelFrame, ListFrame, ListRequest, PolicyChange,
-    PolicyFrame, PolicyOp,
+    BlacklistChange, BlacklistFrame, BlacklistOp, FrameKind, LabelFrame, ListFrame, ListRequest,
+    PolicyChange, PolicyFrame, PolicyOp,
 };
+use catraca_wire::list::ListOp;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -41,7 +42,7 @@ pub(super) async fn blacklist(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    told(door.blacklist(&caller, &BlacklistChange::describe(), true).await)
+    told(door.blacklist(&caller, &BlacklistChange::describe()).await)
 }
 
 /// Change the blacklist.
@@ -59,7 +60,7 @@ pub(super) async fn change_blacklist(
 ) -> Response {
     let changed = async {
         let change = read(request, read_blacklist).await?;
-        door.blacklist(&caller, &change, false).await
+        door.blacklist(&caller, &change).await
     };
     told(changed.await)
 }
@@ -79,7 +80,7 @@ pub(super) async fn list(
 ) -> Response {
     let seen = async {
         let name = list_name(&text(name)).map_err(of)?;
-        door.list(&caller, &ListRequest::describe(name), true).await
+        door.list(&caller, &ListRequest::describe(name)).await
     };
     told(seen.await)
 }
@@ -102,7 +103,7 @@ pub(super) async fn find_in_list(
     let seen = async {
         let name = list_name(&text(name)).map_err(of)?;
         let asked = read(request, |body| read_find(body, name)).await?;
-        door.list(&caller, &asked, true).await
+        door.list(&caller, &asked).await
     };
     told(seen.await)
 }
@@ -126,7 +127,7 @@ pub(super) async fn change_list(
         let name = list_name(&text(name)).map_err(of)?;
         let read_it = |body: &[u8]| read_list(body, name, caller.name.as_str());
         let change = read(request, read_it).await?;
-        door.list(&caller, &change, false).await
+        door.list(&caller, &change).await
     };
     told(changed.await)
 }
@@ -150,7 +151,7 @@ pub(super) async fn exempt(
         let rule = list_name(&text(name)).map_err(of)?;
         let read_it = |body: &[u8]| read_exemption(body, rule, caller.name.as_str());
         let change = read(request, read_it).await?;
-        door.list(&caller, &change, false).await
+        door.list(&caller, &change).await
     };
     told(changed.await)
 }
@@ -171,7 +172,8 @@ pub(super) async fn label(
     let labelled = async {
         let label = read(request, read_label).await?;
         // The same label is taken once, so that it may be sent again.
-        let request = Request::look(&caller, &LabelFrame::from(&label), FrameKind::LabelState);
+        let request =
+            Request::repeatable(&caller, &LabelFrame::from(&label), FrameKind::LabelState);
         door.operate(request, |body| match body {
             Body::LabelState(state) => Some(LabelView::from(&state)),
             _ => None,
@@ -192,7 +194,7 @@ pub(super) async fn policy(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    told(door.policy(&caller, &PolicyChange::describe(), true).await)
+    told(door.policy(&caller, &PolicyChange::describe()).await)
 }
 
 /// Change the policy: a state after `activate` and `rollback`, a comparison after `candidate` and `end_candidate`.
@@ -210,7 +212,7 @@ pub(super) async fn change_policy(
 ) -> Response {
     let changed = async {
         let change = read(request, read_policy).await?;
-        door.policy(&caller, &change, false).await
+        door.policy(&caller, &change).await
     };
     told(changed.await)
 }
@@ -226,7 +228,7 @@ pub(super) async fn compare(
     State(door): State<Door>,
     Extension(caller): Extension<Caller>,
 ) -> Response {
-    told(door.policy(&caller, &PolicyChange::compare(), true).await)
+    told(door.policy(&caller, &PolicyChange::compare()).await)
 }
 
 /// What a change of the policy is answered with.
@@ -242,9 +244,9 @@ impl Door {
         &self,
         caller: &Caller,
         change: &BlacklistChange,
-        is_look: bool,
     ) -> Result<Response, Problem> {
         let frame = BlacklistFrame::from(change);
+        let is_look = change.op == BlacklistOp::Describe.to_wire();
         let request = ask(caller, &frame, FrameKind::BlacklistState, is_look);
         let changed = self.operate(request, |body| match body {
             Body::BlacklistState(state) => Some(BlacklistView::from(&state)),
@@ -253,12 +255,8 @@ impl Door {
         changed.await.map_err(Problem::of_change)
     }
 
-    async fn list(
-        &self,
-        caller: &Caller,
-        change: &ListRequest,
-        is_look: bool,
-    ) -> Result<Response, Problem> {
+    async fn list(&self, caller: &Caller, change: &ListRequest) -> Result<Response, Problem> {
+        let is_look = change.op == ListOp::Describe.to_wire();
         let request = ask(caller, &ListFrame::from(change), FrameKind::ListState, is_look);
         let changed = self.operate(request, |body| match body {
             Body::ListState(state) => Some(ListView::new(change, &state)),
@@ -267,12 +265,7 @@ impl Door {
         changed.await.map_err(Problem::of_change)
     }
 
-    async fn policy(
-        &self,
-        caller: &Caller,
-        change: &PolicyChange,
-        is_look: bool,
-    ) -> Result<Response, Problem> {
+    async fn policy(&self, caller: &Caller, change: &PolicyChange) -> Result<Response, Problem> {
         let is_of_policy =
             [PolicyOp::Describe, PolicyOp::Activate, PolicyOp::Rollback].map(PolicyOp::to_wire);
         let answered_by = if is_of_policy.contains(&change.op) {
@@ -280,6 +273,8 @@ impl Door {
         } else {
             FrameKind::Comparison
         };
+        let is_look =
+            [PolicyOp::Describe, PolicyOp::Compare].map(PolicyOp::to_wire).contains(&change.op);
         let request = ask(caller, &PolicyFrame::from(change), answered_by, is_look);
         let changed = self.operate(request, |body| match body {
             Body::PolicyState(state) => Some(Changed::Policy(PolicyView::from(&*state))),
@@ -320,9 +315,9 @@ fn ask<F: catraca_wire::frame::FixedFrame>(
     is_look: bool,
 ) -> Request {
     if is_look {
-        Request::look(caller, frame, answered_by)
+        Request::repeatable(caller, frame, answered_by)
     } else {
-        Request::change(caller, frame, answered_by)
+        Request::once(caller, frame, answered_by)
     }
 }
 

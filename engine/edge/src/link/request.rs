@@ -48,13 +48,13 @@ impl Request {
         Self::Submit { behalf, frame, budget_end_ns }
     }
 
-    /// Asks a node something for this caller that changes nothing.
-    pub fn look(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
+    /// Asks a node something for this caller that changes nothing, or the same however often it is asked.
+    pub fn repeatable(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
         Self::ask(caller, frame, answered_by, true)
     }
 
-    /// Has a node change something for this caller: sent once.
-    pub fn change(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
+    /// Has a node change something for this caller: sent once, whatever comes of it.
+    pub fn once(caller: &Caller, frame: &impl FixedFrame, answered_by: FrameKind) -> Self {
         Self::ask(caller, frame, answered_by, false)
     }
 

@@ -222,7 +222,7 @@ fn what_answers_nothing_ends_the_connection_and_what_is_late_does_not() {
     }
     let mut world = World::new(&["a:1"], 1, 10);
     let attempt = world.answer_dial(primary());
-    let lookup = Request::look(&Caller::anybody(), &LookupFrame::empty(0), FrameKind::Record);
+    let lookup = Request::repeatable(&Caller::anybody(), &LookupFrame::empty(0), FrameKind::Record);
     let ticket = world.exchange.offer(lookup, 10 * MS).expect("taken");
     world.tick();
     world.pass(10 * MS);
@@ -238,7 +238,7 @@ fn a_change_is_sent_once_and_a_look_until_it_is_answered() {
     let anybody = Caller::anybody();
     let state = || Body::ListState(ListStateReply::from(&ListStateFrame::empty(0)));
     for (request, again) in
-        [(Request::change(&anybody, &list, of), 0), (Request::look(&anybody, &list, of), 1)]
+        [(Request::once(&anybody, &list, of), 0), (Request::repeatable(&anybody, &list, of), 1)]
     {
         let mut world = World::new(&["a:1"], 1, 10);
         let first = world.answer_dial(primary());
