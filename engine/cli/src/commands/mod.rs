@@ -9,6 +9,7 @@ pub mod cluster;
 mod connect;
 mod csv_lines;
 pub mod demo;
+mod door;
 pub mod gateway;
 pub mod intake;
 pub mod label;

@@ -1,6 +1,6 @@
 //! `[[clients]]` of a gateway's configuration.
 
-use super::config::wrong;
+use crate::commands::door::wrong;
 use catraca_edge::auth::{Client, Limits};
 use catraca_edge::caller::{Digest, client_name};
 use catraca_edge::permission::Permission;

@@ -1,13 +1,13 @@
 //! The settings of a gateway, in the layers of `catraca serve`: defaults, file, environment, flags.
 
 use super::clients::ClientEntry;
+use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
 use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
 use catraca_edge::receipt::Receipts;
-use catraca_node::config::{credential, layers};
-use catraca_node::fatal::{Failure, Status};
-use catraca_tls::{Authorities, Files, Tls};
-use catraca_wire::address::host_and_port;
+use catraca_node::config::layers;
+use catraca_node::fatal::Failure;
+use catraca_tls::{Files, Tls};
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
 use serde::Deserialize;
@@ -20,14 +20,11 @@ use toml::Table;
 
 /// What the names of settings in the environment begin with.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_GATEWAY_";
-/// The most connections: each has two tasks and its buffers, and one carries a thousand requests.
-const MAX_CONNECTIONS: usize = 64;
 /// How long a token may be good, seconds: a minute at least, and a day at most, because none can be taken back.
-const LIFETIMES_S: std::ops::RangeInclusive<u64> = 60..=86_400;
+const LEAST_LIFETIME_S: usize = 60;
+const MOST_LIFETIME_S: usize = 86_400;
 /// The most clients: each API key that is shown is compared with all of theirs.
 const MAX_CLIENTS: usize = 1_024;
-/// The most nodes: those of a pair, and those that take their place in a move.
-const MAX_NODES: usize = 4;
 
 /// The settings, each by its name in the file, the environment and its flag.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -115,10 +112,6 @@ impl Default for Config {
     }
 }
 
-pub(super) fn wrong(message: impl Into<String>) -> Failure {
-    Failure::new(Status::Config, message)
-}
-
 impl Config {
     /// Reads the layers. `flags` are what the command line sets, by key.
     ///
@@ -153,29 +146,18 @@ impl Config {
             return Err(wrong("plain = true, and there is a certificate: one of them"));
         }
         self.check_together()?;
-        let range = |name: &str, value: u64, most: u64| {
-            if (1..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(wrong(format!("{name} is {value}: it must be from 1 to {most}")))
-            }
-        };
-        range("oauth_max_lifetime_s", self.oauth_max_lifetime_s, *LIFETIMES_S.end())?;
-        if self.oauth_max_lifetime_s < *LIFETIMES_S.start() {
+        let lifetime = usize::try_from(self.oauth_max_lifetime_s).unwrap_or(usize::MAX);
+        check_range("oauth_max_lifetime_s", lifetime, MOST_LIFETIME_S)?;
+        if lifetime < LEAST_LIFETIME_S {
             return Err(wrong("oauth_max_lifetime_s: it must be at least 60"));
         }
         if self.clients.len() > MAX_CLIENTS {
             return Err(wrong(format!("there are more than {MAX_CLIENTS} clients")));
         }
-        range("the number of nodes", self.nodes.len() as u64, MAX_NODES as u64)?;
-        range("connections", self.connections as u64, MAX_CONNECTIONS as u64)?;
-        range("max_in_flight", self.max_in_flight as u64, u64::from(MAX_IN_FLIGHT))?;
-        range("timeout_ms", self.timeout_ms, u64::from(MAX_BUDGET_US / 1_000))?;
-        for node in &self.nodes {
-            host_and_port(node)
-                .map_err(|why| wrong(format!("node {node:?}: host:port belongs there: {why}")))?;
-        }
-        Ok(())
+        check_range("max_in_flight", self.max_in_flight, MAX_IN_FLIGHT as usize)?;
+        let timeout_ms = usize::try_from(self.timeout_ms).unwrap_or(usize::MAX);
+        check_range("timeout_ms", timeout_ms, MAX_BUDGET_US as usize / 1_000)?;
+        check_nodes(&self.nodes, self.connections)
     }
 
     /// Keys that mean nothing without each other.
@@ -260,35 +242,15 @@ impl Config {
         receipts.map(Some).map_err(|(number, fault)| of(number, &fault))
     }
 
-    /// By whom the nodes are vouched for, and what they are shown.
-    fn authorities(&self) -> Result<Option<Authorities>, Failure> {
-        let own = (self.node_certificate_file.as_deref(), self.node_key_file.as_deref());
-        let own = match own {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            _ => return Err(wrong("give node_certificate_file and node_key_file together")),
-        };
-        let Some(ca) = &self.node_ca_file else {
-            return match own {
-                None => Ok(None),
-                Some(_) => Err(wrong("node_certificate_file, and there is no node_ca_file")),
-            };
-        };
-        let authorities = Authorities::new(ca, own);
-        authorities.map(Some).map_err(|fault| wrong(fault.to_string()))
-    }
-
     /// What the gateway runs with.
     ///
     /// # Errors
     /// [`Status::Config`] where a file can't be read; it names the file, never what is in it.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        let read = |path: &PathBuf| {
-            let of = |why| wrong(format!("credential file {}: {why}", path.display()));
-            credential(path).map_err(of)
-        };
-        let authorities = self.authorities()?;
-        let credential = self.credential_file.as_ref().map_or(Ok(String::new()), read)?;
+        let credential = self.credential_file.as_ref();
+        let credential = credential.map(|path| secret("credential file", path)).transpose()?;
+        let own = [self.node_certificate_file.as_deref(), self.node_key_file.as_deref()];
+        let authorities = authorities("node", self.node_ca_file.as_deref(), own)?;
         let issuer = self.issuer()?;
         let clients = self.clients.iter().map(ClientEntry::client).collect::<Result<_, _>>()?;
         let clients = Clients::new(clients, issuer.is_some());
@@ -300,7 +262,7 @@ impl Config {
             metrics_listen: self.metrics_listen,
             listen: self.listen,
             nodes: self.nodes.clone(),
-            credential,
+            credential: credential.unwrap_or_default(),
             authorities,
             connections: self.connections,
             max_in_flight: self.max_in_flight,
@@ -312,6 +274,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use catraca_node::fatal::Status;
 
     fn load(environment: &[(&str, &str)], flags: &str) -> Result<Config, Failure> {
         let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));

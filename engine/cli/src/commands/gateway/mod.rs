@@ -3,12 +3,9 @@
 mod clients;
 mod config;
 
-use super::Outcome;
 use super::output::print;
-use catraca_edge::Fault;
-use catraca_node::fatal::{Failure, Status};
-use catraca_node::logging;
-use catraca_node::signals::{self, StopSignals};
+use super::{Outcome, door};
+use catraca_node::signals;
 use config::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -88,20 +85,5 @@ pub fn run(args: Args) -> Outcome {
     if args.check_config {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
-    logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
-    let signals = StopSignals::watch(no_other_run)?;
-    signals.serve();
-    catraca_edge::run(options, signals.told()).map_err(|fault| {
-        let next = match fault {
-            Fault::Listen(..) => "; stop the other process, or choose another address",
-            Fault::System(_) => "",
-        };
-        Failure::new(Status::Config, format!("{fault}{next}"))
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// A gateway begins no other run of itself: only a node asks for one.
-fn no_other_run() -> ! {
-    unreachable!("another run is asked for by replication alone")
+    door::run(&config.log_level, |signals| catraca_edge::run(options, signals.told()))
 }

@@ -1,12 +1,10 @@
 //! `catraca intake amqp`: takes payments out of RabbitMQ's queues.
 
 use super::config::Config;
-use crate::commands::Outcome;
 use crate::commands::output::print;
-use catraca_edge::{Fault, intake};
-use catraca_node::fatal::{Failure, Status};
-use catraca_node::logging;
-use catraca_node::signals::{self, StopSignals};
+use crate::commands::{Outcome, door};
+use catraca_edge::intake;
+use catraca_node::signals;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,20 +118,5 @@ pub(super) fn run(args: Args) -> Outcome {
     if args.check_config {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
-    logging::start(&config.log_level).map_err(|e| Failure::new(Status::Config, e))?;
-    let signals = StopSignals::watch(no_other_run)?;
-    signals.serve();
-    intake::run(options, signals.told()).map_err(|fault| {
-        let next = match fault {
-            Fault::Listen(..) => "; stop the other process, or choose another address",
-            Fault::System(_) => "",
-        };
-        Failure::new(Status::Config, format!("{fault}{next}"))
-    })?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// An intake begins no other run of itself: only a node asks for one.
-fn no_other_run() -> ! {
-    unreachable!("another run is asked for by replication alone")
+    door::run(&config.log_level, |signals| intake::run(options, signals.told()))
 }

@@ -1,10 +1,10 @@
 //! The settings of an intake, in the layers of `catraca serve`: defaults, file, environment, flags.
 
+use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
 use catraca_edge::intake::{Options, Route, Setup};
 use catraca_edge::link::Setup as LinkSetup;
-use catraca_node::config::{credential, layers};
-use catraca_node::fatal::{Failure, Status};
-use catraca_tls::Authorities;
+use catraca_node::config::layers;
+use catraca_node::fatal::Failure;
 use catraca_wire::address::{Host, host_and_port};
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
@@ -16,10 +16,6 @@ use toml::Table;
 
 /// What the names of settings in the environment begin with.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_INTAKE_";
-/// The most connections to a node: each has two tasks and its buffers, and one carries a thousand requests.
-const MAX_CONNECTIONS: usize = 64;
-/// The most nodes: those of a pair, and those that take their place in a move.
-const MAX_NODES: usize = 4;
 /// The most brokers: no cluster of RabbitMQ has more.
 const MAX_BROKERS: usize = 16;
 /// The most queues: each has a channel, of which a broker gives 2,047.
@@ -123,10 +119,6 @@ impl Default for Config {
     }
 }
 
-fn wrong(message: impl Into<String>) -> Failure {
-    Failure::new(Status::Config, message)
-}
-
 /// The host without brackets, and the port.
 fn broker(text: &str) -> Result<(String, u16), Failure> {
     let read = host_and_port(text);
@@ -138,26 +130,6 @@ fn broker(text: &str) -> Result<(String, u16), Failure> {
         Host::Ip(ip) => ip.to_string(),
     };
     Ok((host, port))
-}
-
-/// By whom somebody is vouched for, and what it is shown.
-fn authorities(
-    of: &str,
-    ca: &Option<PathBuf>,
-    own: [&Option<PathBuf>; 2],
-) -> Result<Option<Authorities>, Failure> {
-    let own = match own {
-        [Some(certificate), Some(key)] => Some((certificate.as_path(), key.as_path())),
-        [None, None] => None,
-        _ => return Err(wrong(format!("{of}_certificate_file and {of}_key_file: both or none"))),
-    };
-    let Some(ca) = ca else {
-        return match own {
-            None => Ok(None),
-            Some(_) => Err(wrong(format!("{of}_certificate_file, and there is no {of}_ca_file"))),
-        };
-    };
-    Authorities::new(ca, own).map(Some).map_err(|fault| wrong(fault.to_string()))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -186,25 +158,13 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), Failure> {
-        let range = |name: &str, value: usize, most: usize| {
-            if (1..=most).contains(&value) {
-                Ok(())
-            } else {
-                Err(wrong(format!("{name} is {value}: it must be from 1 to {most}")))
-            }
-        };
-        range("the number of nodes", self.nodes.len(), MAX_NODES)?;
-        range("the number of brokers", self.brokers.len(), MAX_BROKERS)?;
-        range("the number of queues", self.queues.len(), MAX_QUEUES)?;
-        range("connections", self.connections, MAX_CONNECTIONS)?;
-        range("timeout_ms", self.timeout_ms as usize, MAX_BUDGET_US as usize / 1_000)?;
-        range("prefetch", self.prefetch.into(), u16::MAX.into())?;
+        check_nodes(&self.nodes, self.connections)?;
+        check_range("the number of brokers", self.brokers.len(), MAX_BROKERS)?;
+        check_range("the number of queues", self.queues.len(), MAX_QUEUES)?;
+        check_range("timeout_ms", self.timeout_ms as usize, MAX_BUDGET_US as usize / 1_000)?;
+        check_range("prefetch", self.prefetch.into(), u16::MAX.into())?;
         let most = MAX_IN_FLIGHT as usize / REQUESTS_OF_EACH;
-        range("prefetch times the number of queues", self.in_hand(), most)?;
-        for node in &self.nodes {
-            host_and_port(node)
-                .map_err(|why| wrong(format!("node {node:?}: host:port belongs there: {why}")))?;
-        }
+        check_range("prefetch times the number of queues", self.in_hand(), most)?;
         for place in &self.brokers {
             let (host, _) = broker(place)?;
             // Fail closed: the password and all payments would be readable on the way.
@@ -265,10 +225,6 @@ impl Config {
     /// # Errors
     /// [`Status::Config`] where a file can't be read; it names the file, never what is in it.
     pub(super) fn options(&self) -> Result<Options, Failure> {
-        let secret = |what: &str, path: &PathBuf| {
-            let of = |why| wrong(format!("{what} {}: {why}", path.display()));
-            credential(path).map_err(of)
-        };
         let password = match (&self.password, &self.password_file) {
             (Some(Secret(password)), _) => password.clone(),
             (None, Some(path)) => secret("password_file", path)?,
@@ -289,8 +245,8 @@ impl Config {
                 password,
                 authorities: authorities(
                     "broker",
-                    &self.broker_ca_file,
-                    [&self.broker_certificate_file, &self.broker_key_file],
+                    self.broker_ca_file.as_deref(),
+                    [self.broker_certificate_file.as_deref(), self.broker_key_file.as_deref()],
                 )?,
                 queues: self.queues.clone(),
                 prefetch: self.prefetch,
@@ -304,8 +260,8 @@ impl Config {
                 credential: credential.unwrap_or_default(),
                 authorities: authorities(
                     "node",
-                    &self.node_ca_file,
-                    [&self.node_certificate_file, &self.node_key_file],
+                    self.node_ca_file.as_deref(),
+                    [self.node_certificate_file.as_deref(), self.node_key_file.as_deref()],
                 )?,
                 connections: self.connections,
                 max_in_flight: self.in_hand() * REQUESTS_OF_EACH,
@@ -319,6 +275,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use catraca_node::fatal::Status;
 
     const LEAST: &str = "queues = ['q']\nreply_key = 'r'\ndead_letter_key = 'd'\n";
 
