@@ -432,30 +432,22 @@ impl Drop for Stopping<'_> {
 }
 
 #[test]
-fn a_broker_that_closes_channels_or_takes_nothing_is_survived() {
+fn a_broker_that_closes_channels_is_survived() {
     let (dir, of_broker) = (folder(), folder());
     let node = Setup::new(dir.path()).start();
     // A message that is not acknowledged for a second has its channel closed.
     let often = "[{rabbit, [{channel_tick_interval, 200}]}].";
     let rabbit = Rabbit::start(of_broker.path(), "consumer_timeout = 1000\n", often);
     let client = rabbit.client();
-    client.declare("p0");
-    client.declare(REPLIES);
+    ["p0", REPLIES].iter().for_each(|queue| client.declare(queue));
     let process = consuming(&mut intake(node.listen, &rabbit.address.to_string(), &["p0"]));
 
     // Nothing takes dead letters, so that one waits, and is not lost; others are answered meanwhile.
     let poison = Letter { body: b"nonsense".to_vec(), ..Letter::default() };
     client.put("p0", &[poison, letter("beside", 1)]).expect("put");
     assert_eq!(client.wait_for(REPLIES, 1)[0].json()["transaction_id"], "beside");
-    let says = |words: &'static str| {
-        process.wait_for_line(words, |line| {
-            ["message", "why"].iter().any(|field| {
-                line["fields"][field].as_str().is_some_and(|text| text.contains(words))
-            })
-        })
-    };
-    says("no queue takes dead letters");
-    says("delivery acknowledgement on channel");
+    says(&process, "no queue takes dead letters");
+    says(&process, "delivery acknowledgement on channel");
     client.declare(DEAD);
     let dead = client.wait_for(DEAD, 1).remove(0);
     assert_eq!(dead.header_of("x-catraca-reason"), Some("BAD_JSON"));
@@ -463,6 +455,28 @@ fn a_broker_that_closes_channels_or_takes_nothing_is_survived() {
     let is_it = |reply: &Letter| reply.json()["code"] == "BAD_JSON";
     while !client.wait_for(REPLIES, 1).iter().any(is_it) {}
 
+    assert!(!stop(process).contains("panic"));
+    assert_eq!(client.waiting("p0"), 0);
+    node.stop();
+}
+
+/// Waits until an intake tells something in these words.
+fn says(process: &Process, words: &str) {
+    process.wait_for_line(words, |line| {
+        ["message", "why"]
+            .iter()
+            .any(|field| line["fields"][field].as_str().is_some_and(|text| text.contains(words)))
+    });
+}
+
+#[test]
+fn a_broker_that_takes_nothing_is_waited_for() {
+    let (dir, of_broker) = (folder(), folder());
+    let node = Setup::new(dir.path()).start();
+    let rabbit = Rabbit::start(of_broker.path(), "", "");
+    let client = rabbit.client();
+    ["p0", REPLIES].iter().for_each(|queue| client.declare(queue));
+    let process = consuming(&mut intake(node.listen, &rabbit.address.to_string(), &["p0"]));
     // The broker is short of memory, so that replies wait; it says when it has some again.
     node.process.signal(Signal::STOP);
     client
@@ -471,9 +485,9 @@ fn a_broker_that_closes_channels_or_takes_nothing_is_survived() {
     let level = rabbit.say(&["eval", "vm_memory_monitor:get_vm_memory_high_watermark()."]);
     rabbit.say(&["set_vm_memory_high_watermark", "0.000001"]);
     node.process.signal(Signal::CONT);
-    says("takes no replies");
+    says(&process, "takes no replies");
     rabbit.say(&["set_vm_memory_high_watermark", level.trim()]);
-    says("takes replies again");
+    says(&process, "takes replies again");
     let mut answered = BTreeSet::new();
     while answered.len() < 50 {
         for reply in client.wait_for(REPLIES, 1) {
