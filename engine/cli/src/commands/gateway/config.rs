@@ -116,7 +116,7 @@ impl Config {
     /// Reads the layers. `flags` are what the command line sets, by key.
     ///
     /// # Errors
-    /// [`Status::Config`], naming the file, line and key.
+    /// [`Status::Config`](catraca_node::fatal::Status::Config), naming the file, line and key.
     pub(super) fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -245,7 +245,7 @@ impl Config {
     /// What the gateway runs with.
     ///
     /// # Errors
-    /// [`Status::Config`] where a file can't be read; it names the file, never what is in it.
+    /// [`Status::Config`](catraca_node::fatal::Status::Config) where a file can't be read; it names the file.
     pub(super) fn options(&self) -> Result<Options, Failure> {
         let credential = self.credential_file.as_ref();
         let credential = credential.map(|path| secret("credential file", path)).transpose()?;
