@@ -60,10 +60,11 @@ impl Caller {
     }
 }
 
-/// The other end of a connection, as far as the connection itself tells.
+/// The other end of a connection, as far as the connection itself tells, or a balancer that is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address. Behind a proxy it is the proxy's: nothing that a request says of it is believed.
+    /// Its address. Behind a proxy it is the proxy's, but for one whose PROXY header is believed: nothing that a request
+    /// says of it is.
     pub address: IpAddr,
     /// Its certificate, where it has shown one that the authorities of this gateway issued.
     pub certificate: Option<Digest>,

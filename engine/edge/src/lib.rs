@@ -24,7 +24,8 @@ pub mod receipt;
 
 use auth::{Auth, Clients, Expected, Source};
 use catraca_tls::{Authorities, Tls};
-use http::{Door, Metrics, Rates};
+use http::{Door, Metrics, Proxies, Rates};
+use ipnet::IpNet;
 use link::{Link, Setup};
 use receipt::Receipts;
 use std::future::Future;
@@ -56,6 +57,8 @@ pub struct Options {
     pub clients: Clients,
     /// Whose tokens are taken, and what they are held to.
     pub issuer: Option<(Source, Expected)>,
+    /// Whose PROXY headers are believed, and must be there: networks of load balancers.
+    pub proxy_from: Vec<IpNet>,
     /// TLS; none to be spoken to in clear.
     pub tls: Option<Tls>,
     /// Signs receipts; none where there are none.
@@ -116,8 +119,9 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
         if let Some(address) = options.metrics_listen {
             let listener = listen(address).await?;
             let router = http::metrics_router(Arc::clone(&metrics), tls.clone());
-            drop(tokio::spawn(http::serve(listener, None, router, std::future::pending())));
+            drop(tokio::spawn(http::serve(listener, None, None, router, std::future::pending())));
         }
+        let proxies = Proxies::new(options.proxy_from, metrics.refusals());
         let (timeout, receipts) = (options.timeout, options.receipts.map(Arc::new));
         let (stops, stopping) = watch::channel(false);
         let router = http::router(Door { link, timeout, auth, rates, metrics, receipts, stopping });
@@ -127,7 +131,7 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
         };
         let address = listener.local_addr().unwrap_or(options.listen);
         tracing::info!(listen = %address, "ready");
-        http::serve(listener, tls, router, stop).await;
+        http::serve(listener, tls, proxies, router, stop).await;
         tracing::info!("stopped");
         Ok(())
     })

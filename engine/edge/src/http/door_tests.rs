@@ -204,7 +204,7 @@ async fn over_tls(certificates: &Certificates) -> SocketAddr {
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a port");
     let port = listener.local_addr().expect("it has one").port();
     let router = guarded(vec![by_key()]);
-    drop(tokio::spawn(super::serve(listener, Some(tls), router, std::future::pending())));
+    drop(tokio::spawn(super::serve(listener, Some(tls), None, router, std::future::pending())));
     SocketAddr::from(([127, 0, 0, 1], port))
 }
 

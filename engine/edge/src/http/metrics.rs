@@ -40,6 +40,22 @@ struct Code {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// Counts connections that were closed for their PROXY header.
+#[derive(Debug, Clone, Default)]
+pub struct Refusals(Family<Reason, Counter>);
+
+impl Refusals {
+    /// One more for this reason; gives how many there were.
+    pub(super) fn count(&self, reason: &'static str) -> u64 {
+        self.0.get_or_create(&Reason { reason }).inc() + 1
+    }
+}
+
 /// The counters.
 #[derive(Debug)]
 pub struct Metrics {
@@ -50,6 +66,7 @@ pub struct Metrics {
     in_flight: Gauge,
     batch_transactions: Counter,
     batches: Gauge,
+    refusals: Refusals,
     certificate: Gauge,
 }
 
@@ -93,6 +110,12 @@ impl Metrics {
             batch_transactions.clone(),
         );
         own.register("batches_running", "Batches being answered", batches.clone());
+        let refusals = Refusals::default();
+        own.register(
+            "proxy_connections_refused",
+            "Connections that were closed for their PROXY header, by reason",
+            Family::clone(&refusals.0),
+        );
         if has_tls {
             own.register_with_unit(
                 "certificate_expiry_timestamp",
@@ -109,8 +132,14 @@ impl Metrics {
             in_flight,
             batch_transactions,
             batches,
+            refusals,
             certificate,
         }
+    }
+
+    /// Where refused PROXY headers are counted.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// A batch begins; dropped it has ended.

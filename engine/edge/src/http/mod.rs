@@ -1,6 +1,6 @@
 //! The paths of the gateway, and what each answers.
 //!
-//! `server.rs` and `sites.rs` have the connections, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
+//! `server.rs` and `sites.rs` have the connections, `proxied.rs` whom they are from behind a balancer, `guard.rs` and `limits.rs` who gets past them, `body.rs` what is read of a
 //! request, `decisions.rs` the payments, `batch/` many of them at once, `operations.rs` what operators do, `receipts.rs` signed decisions,
 //! `interaction.rs` the number of each request, `gzip.rs` what is packed,
 //! `openapi.rs` the description of the paths.
@@ -18,6 +18,9 @@ mod linger;
 mod metrics;
 mod openapi;
 mod operations;
+mod proxied;
+#[cfg(test)]
+mod proxied_tests;
 mod receipts;
 mod server;
 mod sites;
@@ -26,7 +29,8 @@ mod tests;
 
 pub use limits::Rates;
 pub(crate) use metrics::{BOUNDS_S, watch_router};
-pub use metrics::{Metrics, metrics_router};
+pub use metrics::{Metrics, Refusals, metrics_router};
+pub use proxied::{Proxies, networks};
 pub use server::serve;
 
 use crate::auth::Auth;

@@ -1,6 +1,7 @@
 //! Connections over HTTP/1: so many at once, none for ever, and a stop that answers what was taken.
 
 use super::linger::Lingering;
+use super::proxied::Proxies;
 use super::sites::{Place, Sites};
 use crate::caller::Peer;
 use axum::{Extension, Router};
@@ -10,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Most connections at once; more wait to be taken. Each costs a descriptor and some 30 KiB.
 const MAX_CONNECTIONS: usize = 4_096;
-/// The same of one site, where others come without a proxy that would be one site: those who have TLS.
+/// The same of one site, where it is known: with TLS, and where a proxy says whom a connection is from. Others may come
+/// through a proxy that would be one site.
 const MAX_OF_SITE: usize = 1_024;
 /// Handshakes of TLS at once, and those of one site; further ones are closed.
 const MAX_HANDSHAKES: usize = 1_024;
@@ -52,10 +55,63 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Serves until `stop` resolves, and then answers what was taken. With `tls`, nothing else is spoken.
+/// What a connection passes before HTTP is spoken on it.
+struct Entry {
+    tls: Option<Arc<Tls>>,
+    proxies: Option<Arc<Proxies>>,
+    sites: Sites,
+    handshakes: Sites,
+}
+
+impl Entry {
+    /// Whether there is anything to pass.
+    fn is_open(&self) -> bool {
+        self.tls.is_none() && self.proxies.is_none()
+    }
+
+    /// A connection behind it; none where it ends here.
+    async fn pass(
+        &self,
+        mut stream: TcpStream,
+        address: IpAddr,
+        place: OwnedSemaphorePermit,
+    ) -> Option<Ready> {
+        let balancer = self.proxies.as_ref().filter(|proxies| proxies.believes(address));
+        let (address, is_told) = match balancer {
+            None => (address, false),
+            Some(balancer) => match balancer.source(&mut stream, address).await? {
+                None => (address, false),
+                Some(source) => (source, true),
+            },
+        };
+        let has_site = self.tls.is_some() || is_told;
+        // Before anything else is waited for, so that one site does not wait in all places.
+        let site = if has_site { Some(self.sites.begin(address)?) } else { None };
+        if balancer.is_none()
+            && let Some(proxies) = &self.proxies
+            && !proxies.admits(&stream, address).await
+        {
+            return None;
+        }
+        let Some(tls) = &self.tls else {
+            let peer = Peer { address, certificate: None };
+            return Some((Stream::Plain(stream), peer, (place, site)));
+        };
+        let shake = self.handshakes.begin(address)?;
+        let accepted = tls.accept(stream).await;
+        drop(shake);
+        let (stream, certificate) = accepted?;
+        let peer = Peer { address, certificate };
+        Some((Stream::Tls(Box::new(stream)), peer, (place, site)))
+    }
+}
+
+/// Serves until `stop` resolves, and then answers what was taken. With `tls`, nothing else is spoken. Connections of
+/// `proxies` begin with a PROXY header.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
+    proxies: Option<Arc<Proxies>>,
     router: Router,
     stop: impl Future<Output = ()>,
 ) {
@@ -63,10 +119,14 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_PATIENCE).max_buf_size(MAX_HEAD_LEN);
-    let sites = Sites::new(MAX_CONNECTIONS, MAX_OF_SITE);
-    let handshakes = Sites::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_SITE);
-    // Those under way; a stop ends them.
-    let mut shaking: JoinSet<Option<Ready>> = JoinSet::new();
+    let entry = Arc::new(Entry {
+        tls,
+        proxies,
+        sites: Sites::new(MAX_CONNECTIONS, MAX_OF_SITE),
+        handshakes: Sites::new(MAX_HANDSHAKES, MAX_HANDSHAKES_OF_SITE),
+    });
+    // Those on their way through it; a stop ends them.
+    let mut entering: JoinSet<Option<Ready>> = JoinSet::new();
     let mut stop = pin!(stop);
     loop {
         let next = async {
@@ -77,8 +137,8 @@ pub async fn serve(
             biased;
             () = &mut stop => break,
             // One that panicked is told where it happened.
-            Some(shaken) = shaking.join_next() => {
-                if let Ok(Some(ready)) = shaken {
+            Some(entered) = entering.join_next() => {
+                if let Ok(Some(ready)) = entered {
                     begin(&http, &graceful, &router, ready);
                 }
                 continue;
@@ -96,28 +156,15 @@ pub async fn serve(
         // An answer that waits for a fuller packet comes late; without it, it still comes.
         let _ = stream.set_nodelay(true);
         let address = address.ip().to_canonical();
-        match &tls {
-            None => {
-                let peer = Peer { address, certificate: None };
-                begin(&http, &graceful, &router, (Stream::Plain(stream), peer, (place, None)));
-            }
-            Some(tls) => {
-                // Without a place the connection ends here.
-                let places = (sites.begin(address), handshakes.begin(address));
-                if let (Some(site), Some(shake)) = places {
-                    let tls = Arc::clone(tls);
-                    shaking.spawn(async move {
-                        let accepted = tls.accept(stream).await;
-                        drop(shake);
-                        let (stream, certificate) = accepted?;
-                        let peer = Peer { address, certificate };
-                        Some((Stream::Tls(Box::new(stream)), peer, (place, Some(site))))
-                    });
-                }
-            }
+        if entry.is_open() {
+            let peer = Peer { address, certificate: None };
+            begin(&http, &graceful, &router, (Stream::Plain(stream), peer, (place, None)));
+        } else {
+            let entry = Arc::clone(&entry);
+            entering.spawn(async move { entry.pass(stream, address, place).await });
         }
     }
-    drop((listener, shaking));
+    drop((listener, entering));
     if timeout(STOP_PATIENCE, graceful.shutdown()).await.is_err() {
         tracing::warn!("connections that did not end were closed");
     }

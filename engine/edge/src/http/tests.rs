@@ -334,7 +334,8 @@ fn the_port_takes_what_http_allows_and_nothing_else() {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has one");
-        drop(tokio::spawn(super::serve(listener, None, alone_for_all(), std::future::pending())));
+        let served = super::serve(listener, None, None, alone_for_all(), std::future::pending());
+        drop(tokio::spawn(served));
         let length = SOUND.len();
         let old = format!(
             "POST /v1/decisions HTTP/1.0\r\nContent-Type: {JSON}\r\nContent-Length: {length}\r\n\r\n{SOUND}"

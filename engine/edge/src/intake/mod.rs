@@ -105,7 +105,7 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
             let (shown, ready, nodes) = (Arc::clone(&metrics), Arc::clone(&metrics), link.clone());
             let is_ready = move || ready.is_ready() && nodes.trouble().is_none();
             let router = http::watch_router(move || shown.shown(), is_ready);
-            drop(tokio::spawn(http::serve(listener, None, router, std::future::pending())));
+            drop(tokio::spawn(http::serve(listener, None, None, router, std::future::pending())));
         }
         let setup = Setup { seed: seed()?, ..setup };
         tracing::info!(queues = ?setup.queues, "ready");

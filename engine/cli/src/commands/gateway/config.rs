@@ -4,12 +4,14 @@ use super::clients::ClientEntry;
 use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
 use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
+use catraca_edge::http::networks;
 use catraca_edge::receipt::Receipts;
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
 use catraca_tls::{Files, Tls};
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
+use ipnet::IpNet;
 use serde::Deserialize;
 use std::fmt::Display;
 use std::iter;
@@ -53,6 +55,8 @@ pub(super) struct Config {
     pub(super) metrics_listen: Option<SocketAddr>,
     /// Clients are spoken to in clear, elsewhere than on this machine too.
     pub(super) plain: bool,
+    /// Addresses and networks of load balancers, whose PROXY headers are believed.
+    pub(super) proxy_from: Vec<String>,
     /// The gateway's certificate, PEM.
     pub(super) tls_certificate_file: Option<PathBuf>,
     /// Its key, PEM.
@@ -96,6 +100,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             metrics_listen: None,
             plain: false,
+            proxy_from: Vec::new(),
             tls_certificate_file: None,
             tls_key_file: None,
             tls_client_ca_file: None,
@@ -146,6 +151,7 @@ impl Config {
             return Err(wrong("plain = true, and there is a certificate: one of them"));
         }
         self.check_together()?;
+        self.proxies()?;
         let lifetime = usize::try_from(self.oauth_max_lifetime_s).unwrap_or(usize::MAX);
         check_range("oauth_max_lifetime_s", lifetime, MOST_LIFETIME_S)?;
         if lifetime < LEAST_LIFETIME_S {
@@ -195,6 +201,11 @@ impl Config {
             )));
         }
         Ok(())
+    }
+
+    /// Whose PROXY headers are believed.
+    fn proxies(&self) -> Result<Vec<IpNet>, Failure> {
+        networks(&self.proxy_from).map_err(|why| wrong(format!("proxy_from: {why}")))
     }
 
     fn issuer(&self) -> Result<Option<(Source, Expected)>, Failure> {
@@ -257,6 +268,7 @@ impl Config {
         Ok(Options {
             clients: clients.map_err(|fault| wrong(fault.to_string()))?,
             issuer,
+            proxy_from: self.proxies()?,
             tls: self.tls()?,
             receipts: self.receipts()?,
             metrics_listen: self.metrics_listen,
@@ -308,6 +320,8 @@ mod tests {
             (vec![], "connections = 0", "connections is 0"),
             (vec![], "max_in_flight = 65537", "max_in_flight is 65537"),
             (vec![], "timeout_ms = 2001", "timeout_ms is 2001"),
+            (vec![], "proxy_from = ['10.0.0.0/33']", "proxy_from: \"10.0.0.0/33\""),
+            (vec![("CATRACA_GATEWAY_PROXY_FROM", "['0.0.0.0/0']")], "", "everybody"),
             (vec![("CATRACA_GATEWAY_NODE", "a:1")], "", "unknown field `node`"),
             (vec![("CATRACA_GATEWAY_LISTEN", "8080")], "", "CATRACA_GATEWAY_LISTEN"),
         ] {
