@@ -80,11 +80,12 @@ install_packages() {
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
     # Redis is the cache of validators' answers that nodes share. RabbitMQ has the queues that an intake takes payments out of; its
-    # programs outside of PATH are what the tests start. Go, Java and PHP are for the clients in these languages, openssl for their
-    # certificates.
+    # programs outside of PATH are what the tests start. nginx and HAProxy are the load balancers of scripts/deploy. Go, Java and
+    # PHP are for the clients in these languages, openssl for their certificates.
     tests)
       wanted+=("prometheus:promtool" "faketime:faketime" "shellcheck:shellcheck" "redis-server:redis-server"
         "rabbitmq-server:/usr/lib/rabbitmq/bin/rabbitmq-server"
+        "nginx:/usr/sbin/nginx" "libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so" "haproxy:/usr/sbin/haproxy"
         "golang-go:go" "default-jdk-headless:javac" "php-cli:php" "openssl:openssl")
       # Debian's npm comes with some 300 packages: only where there is no other one.
       wanted+=("nodejs:node" "npm:npm")
@@ -113,9 +114,9 @@ install_packages() {
   echo "setup: installing the packages ${missing[*]}"
   as_root apt-get update -q
   # Debian starts a service that it installs, now and whenever the machine starts. None is wanted of these: the comparison starts a
-  # Redis and a PostgreSQL of its own, the tests a RabbitMQ, and of Prometheus only promtool is used.
+  # Redis and a PostgreSQL of its own, the tests a RabbitMQ and load balancers, and of Prometheus only promtool is used.
   local service services=() status=0
-  for service in redis-server postgresql prometheus rabbitmq-server; do
+  for service in redis-server postgresql prometheus rabbitmq-server nginx haproxy; do
     [[ " ${missing[*]} " == *" $service "* ]] && services+=("$service")
   done
   if [ "${#services[@]}" -eq 0 ] || [ -e /usr/sbin/policy-rc.d ]; then

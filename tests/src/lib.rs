@@ -4,6 +4,7 @@
 //! The tests are in `tests/`; the crate's README.md says what is tested where. Nothing of the
 //! product belongs here, and nothing here may be used by it.
 
+pub mod balancers;
 pub mod binary;
 pub mod clock;
 pub mod command;
