@@ -446,7 +446,7 @@ fn a_broker_that_closes_channels_is_survived() {
     let poison = Letter { body: b"nonsense".to_vec(), ..Letter::default() };
     client.put("p0", &[poison, letter("beside", 1)]).expect("put");
     assert_eq!(client.wait_for(REPLIES, 1)[0].json()["transaction_id"], "beside");
-    says(&process, "no queue takes dead letters");
+    says(&process, "nobody takes dead letters");
     says(&process, "delivery acknowledgement on channel");
     client.declare(DEAD);
     let dead = client.wait_for(DEAD, 1).remove(0);

@@ -8,8 +8,8 @@
 //! Whatever is lost on the way (the connection, the process) is delivered again by the broker, and the node's dedupe
 //! gives it the decision that stands.
 
-use super::acks::{Ack, Acks};
-use super::letter::{Letter, Route};
+use super::acks::{Ack, Acks, Behind};
+use super::letter::Letter;
 use super::message::Message;
 use crate::link::Outcome;
 use crate::problem::Problem;
@@ -36,18 +36,12 @@ pub struct Now {
 }
 
 /// How deliveries are handled.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// The names of the queues.
-    pub queues: Vec<String>,
-    /// Unacknowledged deliveries of each queue.
-    pub prefetch: u16,
+    /// How those are acknowledged that are behind one that is not answered.
+    pub behind: Behind,
     /// The longest budget, nanoseconds.
     pub timeout_ns: u64,
-    /// Where replies go that name no queue of their own.
-    pub reply: Route,
-    /// Where messages go that nobody can decide on.
-    pub dead_letter: Route,
 }
 
 /// What is to be done.
@@ -132,13 +126,20 @@ struct Slot {
     state: State,
 }
 
+/// A queue of RabbitMQ, or a partition of a topic of Kafka.
+#[derive(Debug)]
+struct Queue {
+    name: String,
+    acks: Acks,
+}
+
 /// The deliveries that are not acknowledged, and what is to be done about them.
 #[derive(Debug)]
 pub struct Desk {
     rules: Rules,
     slots: HashMap<u64, Slot>,
     next_number: u64,
-    acks: Vec<Acks>,
+    queues: Vec<Queue>,
     /// Time and number of what pauses.
     pauses: BTreeSet<(u64, u64)>,
     effects: VecDeque<Effect>,
@@ -173,20 +174,33 @@ const fn pause_ns((least, most): (u64, u64), failures: u32) -> u64 {
 }
 
 impl Desk {
-    /// Without any delivery.
+    /// Without any queue.
     pub fn new(rules: Rules) -> Self {
-        let acks = rules.queues.iter().map(|_| Acks::new(rules.prefetch)).collect();
         Self {
             rules,
             slots: HashMap::new(),
             next_number: 1,
-            acks,
+            queues: Vec::new(),
             pauses: BTreeSet::new(),
             effects: VecDeque::new(),
         }
     }
 
-    /// Takes a delivery out of this queue.
+    /// Knows a queue from now on; gives its index.
+    pub fn open(&mut self, name: String) -> usize {
+        self.queues.push(Queue { name, acks: Acks::new(self.rules.behind) });
+        self.queues.len() - 1
+    }
+
+    /// The name of a queue.
+    pub fn name(&self, queue: usize) -> &str {
+        &self.queues[queue].name
+    }
+
+    /// Takes a delivery out of the queue with this index.
+    ///
+    /// # Panics
+    /// When there is no such queue, or the tag is not behind all that came out of it before.
     pub fn take(&mut self, queue: usize, tag: u64, message: Message, now: Now) {
         let number = self.next_number;
         self.next_number += 1;
@@ -194,7 +208,8 @@ impl Desk {
         let age_ns = message.age_ns(now.wall_ms);
         let budget_us = read.as_ref().map_or(0, Transaction::effective_budget_us);
         let budget_ns = (u64::from(budget_us) * 1_000).min(self.rules.timeout_ns);
-        let in_doubt = message.redelivered;
+        let in_doubt = message.in_doubt;
+        self.queues[queue].acks.taken(tag);
         let (transaction, problem) = match read {
             Ok(transaction) => (Some(Box::new(transaction)), None),
             Err(problem) => (None, Some(problem)),
@@ -265,10 +280,7 @@ impl Desk {
                 letters.pop_front();
                 slot.failures = 0;
             }
-            Receipt::Returned
-                if let Some(other) =
-                    letter.elsewhere(&self.rules.reply, &self.rules.dead_letter) =>
-            {
+            Receipt::Returned if let Some(other) = letter.elsewhere() => {
                 *letter = Arc::new(other);
             }
             Receipt::Returned | Receipt::Refused => {
@@ -285,7 +297,7 @@ impl Desk {
         }
         let took_ns = slot.age_ns.saturating_add(now.ns.saturating_sub(slot.taken_ns));
         self.effects.push_back(Effect::Settled { code: *code, took_ns });
-        self.acks[slot.queue].done(slot.tag);
+        self.queues[slot.queue].acks.done(slot.tag);
         self.slots.remove(&number);
     }
 
@@ -320,7 +332,7 @@ impl Desk {
 
     /// What is to be acknowledged of a queue. `all`: nothing is held back.
     pub fn take_acks(&mut self, queue: usize, all: bool) -> Vec<Ack> {
-        self.acks[queue].take(all)
+        self.queues[queue].acks.take(all)
     }
 
     /// The connection to the broker is gone: it delivers anew what is not acknowledged. Answers that come for it here
@@ -329,9 +341,23 @@ impl Desk {
         self.slots.clear();
         self.pauses.clear();
         self.effects.clear();
-        for acks in &mut self.acks {
-            *acks = Acks::new(self.rules.prefetch);
+        for queue in &mut self.queues {
+            queue.acks = Acks::new(self.rules.behind);
         }
+    }
+
+    /// The same for one queue: somebody else is given what is not acknowledged of it.
+    pub fn forget_queue(&mut self, queue: usize) {
+        self.slots.retain(|_, slot| slot.queue != queue);
+        let slots = &self.slots;
+        self.pauses.retain(|(_, number)| slots.contains_key(number));
+        self.effects.retain(|effect| match effect {
+            Effect::Ask { number, .. } | Effect::Publish { number, .. } => {
+                slots.contains_key(number)
+            }
+            Effect::Settled { .. } | Effect::Astray { .. } | Effect::Poison { .. } => true,
+        });
+        self.queues[queue].acks = Acks::new(self.rules.behind);
     }
 
     /// How many deliveries are not answered.
@@ -366,14 +392,14 @@ impl Desk {
         let Some(slot) = self.slots.get_mut(&number) else { return };
         let mut letters = VecDeque::with_capacity(1 + usize::from(is_poison));
         if let (true, Err(problem)) = (is_poison, &answer) {
-            let queue = &self.rules.queues[slot.queue];
-            let dead = Letter::dead(&slot.message, problem, queue, &self.rules.dead_letter);
+            let queue = &self.queues[slot.queue].name;
+            let dead = Letter::dead(&slot.message, problem, queue);
             letters.push_back(Arc::new(dead));
             let problem = problem.clone();
             self.effects.push_back(Effect::Poison { queue: slot.queue, problem });
         }
         let id = slot.transaction.as_ref().map(|transaction| &transaction.id[..]);
-        let reply = Letter::reply(&slot.message, id, &answer, &self.rules.reply);
+        let reply = Letter::reply(&slot.message, id, &answer);
         letters.push_back(Arc::new(reply));
         let first = Arc::clone(&letters[0]);
         let code = answer.err().map(|problem| problem.row().code);

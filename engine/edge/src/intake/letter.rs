@@ -12,20 +12,11 @@ pub const UNROUTABLE: &str = "REPLY_UNROUTABLE";
 /// The longest text of a header of ours, bytes: a frame has room for it whatever a message had.
 const MAX_HEADER_LEN: usize = 1_024;
 
-/// Where something is sent.
+/// What is sent, and to whom. Where that is, the broker's part of the intake knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Route {
-    /// The exchange; empty for the default one, which knows each queue by its name.
-    pub exchange: String,
-    /// The routing key.
-    pub key: String,
-}
-
-/// What is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A reply to who asked, by its `reply_to`.
-    ToAsker,
+    /// A reply to who asked, at the place that its `reply_to` names.
+    ToAsker(String),
     /// A reply to where all go that name nobody.
     ToAll,
     /// Something that a person has to look at.
@@ -37,8 +28,9 @@ pub enum Kind {
 pub struct Letter {
     /// What it is.
     pub kind: Kind,
-    /// Where it goes.
-    pub route: Route,
+    /// The key of the message that it is about: letters with the same key stay in their order, where the broker knows
+    /// that.
+    pub key: Option<Vec<u8>>,
     /// Its body.
     pub body: Vec<u8>,
     /// Property `content_type`.
@@ -75,7 +67,6 @@ impl Letter {
         message: &Message,
         id: Option<&[u8]>,
         answer: &Result<Decision, Problem>,
-        to_all: &Route,
     ) -> Self {
         let text = "text and numbers are JSON";
         let (status, media, body) = match (answer, id) {
@@ -90,16 +81,13 @@ impl Letter {
                 (problem.row().status, "application/problem+json", body)
             }
         };
-        let to_asker = message.reply_to.as_ref().filter(|queue| !queue.is_empty());
-        let (kind, route) = match to_asker {
-            Some(queue) => (Kind::ToAsker, Route { exchange: String::new(), key: queue.clone() }),
-            None => (Kind::ToAll, to_all.clone()),
-        };
+        let to_asker = message.reply_to.as_ref().filter(|place| !place.is_empty());
+        let kind = to_asker.map_or(Kind::ToAll, |place| Kind::ToAsker(place.clone()));
         let mut headers = vec![("x-catraca-status", status.to_string())];
         headers.extend(message.traceparent.as_deref().map(|trace| ("traceparent", header(trace))));
         Self {
             kind,
-            route,
+            key: message.key.clone(),
             body,
             content_type: Some(media.to_owned()),
             correlation_id: message.correlation_id.clone(),
@@ -110,7 +98,7 @@ impl Letter {
 
     /// A message that nobody can decide on, as it came. Of its headers only those that are known here go with it: with
     /// all of them and ours it might be more than a frame takes.
-    pub(super) fn dead(message: &Message, problem: &Problem, queue: &str, route: &Route) -> Self {
+    pub(super) fn dead(message: &Message, problem: &Problem, queue: &str) -> Self {
         let mut headers = vec![
             ("x-catraca-reason", problem.row().code.to_owned()),
             ("x-catraca-detail", header(problem.detail())),
@@ -119,10 +107,11 @@ impl Letter {
         let enqueued_at = message.enqueued_at_ms.map(|at| ("x-enqueued-at-ms", at.to_string()));
         let trace = message.traceparent.as_deref().map(|trace| ("traceparent", header(trace)));
         let id = message.message_id.as_deref().map(|id| ("x-catraca-message-id", header(id)));
-        headers.extend(enqueued_at.into_iter().chain(trace).chain(id));
+        let offset = message.offset.map(|offset| ("x-catraca-offset", offset.to_string()));
+        headers.extend(enqueued_at.into_iter().chain(trace).chain(id).chain(offset));
         Self {
             kind: Kind::Dead,
-            route: route.clone(),
+            key: message.key.clone(),
             body: message.body.clone(),
             content_type: message.content_type.clone(),
             correlation_id: message.correlation_id.clone(),
@@ -131,14 +120,14 @@ impl Letter {
         }
     }
 
-    /// The same where nothing takes it at its route: a reply to one who has gone goes to where all go, and one that
+    /// The same where nothing takes it at its place: a reply to one who has gone goes to where all go, and one that
     /// nothing takes there is dead. None for what is dead already.
-    pub(super) fn elsewhere(&self, to_all: &Route, dead: &Route) -> Option<Self> {
+    pub(super) fn elsewhere(&self) -> Option<Self> {
         let mut letter = self.clone();
         match self.kind {
-            Kind::ToAsker => (letter.kind, letter.route) = (Kind::ToAll, to_all.clone()),
+            Kind::ToAsker(_) => letter.kind = Kind::ToAll,
             Kind::ToAll => {
-                (letter.kind, letter.route) = (Kind::Dead, dead.clone());
+                letter.kind = Kind::Dead;
                 letter.headers.push(("x-catraca-reason", UNROUTABLE.to_owned()));
             }
             Kind::Dead => return None,

@@ -1,4 +1,4 @@
-//! A message out of a queue: what of it is looked at, and the payment that it asks for.
+//! A message out of a queue or a partition: what of it is looked at, and the payment that it asks for.
 
 use crate::json::{self, Mistake};
 use crate::problem::{NOT_JSON, Problem, TOO_LARGE};
@@ -30,8 +30,12 @@ pub struct Message {
     pub traceparent: Option<String>,
     /// When it was put into the queue, milliseconds since 1970, where the message says so.
     pub enqueued_at_ms: Option<u64>,
-    /// It was delivered before, and that delivery was not acknowledged: it may have been decided on.
-    pub redelivered: bool,
+    /// It may have been decided on: it was delivered before and not acknowledged, or the broker does not say whether.
+    pub in_doubt: bool,
+    /// Its key, where the broker knows keys: the answer has it too.
+    pub key: Option<Vec<u8>>,
+    /// Its offset, where the broker keeps what was answered: there it can be read again.
+    pub offset: Option<u64>,
 }
 
 impl Message {

@@ -2,6 +2,7 @@
 
 use super::desk::Receipt;
 use crate::http::BOUNDS_S;
+use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -25,7 +26,9 @@ struct OfCode {
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
-    queues: Vec<Counter>,
+    messages: Family<OfQueue, Counter>,
+    /// Those of `messages`, by the queue's index.
+    queues: RwLock<Vec<Counter>>,
     redelivered: Counter,
     answers: Family<OfCode, Counter>,
     seconds: Histogram,
@@ -40,15 +43,11 @@ pub(super) struct Metrics {
 
 impl Metrics {
     /// All of them at 0.
-    pub(super) fn new(queues: &[String]) -> Self {
+    pub(super) fn new() -> Self {
         let mut registry = Registry::with_prefix("catraca_intake");
         let messages: Family<OfQueue, Counter> = Family::default();
-        let counters = queues
-            .iter()
-            .map(|queue| messages.get_or_create(&OfQueue { queue: queue.clone() }).clone());
-        let queues = counters.collect();
         let own = &mut registry;
-        own.register("messages", "Messages taken out of queues, by queue", messages);
+        own.register("messages", "Messages taken, by queue or partition", messages.clone());
         let counter = |own: &mut Registry, name: &str, help: &str| {
             let counter = Counter::default();
             own.register(name, help, counter.clone());
@@ -83,7 +82,8 @@ impl Metrics {
         let is_blocked = gauge(own, "broker_blocked", "1 while the broker takes no replies");
         Self {
             registry,
-            queues,
+            messages,
+            queues: RwLock::default(),
             redelivered,
             answers,
             seconds,
@@ -97,8 +97,14 @@ impl Metrics {
         }
     }
 
+    /// Knows another queue; its index is the next one.
+    pub(super) fn open(&self, queue: &str) {
+        let of_queue = OfQueue { queue: queue.to_owned() };
+        self.queues.write().push(self.messages.get_or_create(&of_queue).clone());
+    }
+
     pub(super) fn taken(&self, queue: usize, redelivered: bool) {
-        self.queues[queue].inc();
+        self.queues.read()[queue].inc();
         self.redelivered.inc_by(u64::from(redelivered));
     }
 

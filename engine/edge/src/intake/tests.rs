@@ -1,7 +1,8 @@
 //! The desk, whatever comes in whatever order.
 
+use super::acks::Behind;
 use super::desk::{Desk, Effect, Now, Receipt, Rules};
-use super::letter::{Kind, Letter, Route, UNROUTABLE};
+use super::letter::{Kind, Letter, UNROUTABLE};
 use super::message::{MAX_BODY_LEN, Message};
 use crate::link::Outcome;
 use bytemuck::Zeroable as _;
@@ -15,18 +16,14 @@ use std::sync::Arc;
 const WALL_MS: u64 = 1_764_000_000_000;
 const MS: u64 = 1_000_000;
 
-fn route(key: &str) -> Route {
-    Route { exchange: "exchange".to_owned(), key: key.to_owned() }
+fn desk() -> Desk {
+    desk_with(Behind::Held(4))
 }
 
-fn desk() -> Desk {
-    Desk::new(Rules {
-        queues: vec!["one".to_owned(), "two".to_owned()],
-        prefetch: 16,
-        timeout_ns: 2_000 * MS,
-        reply: route("replies"),
-        dead_letter: route("dead"),
-    })
+fn desk_with(behind: Behind) -> Desk {
+    let mut desk = Desk::new(Rules { behind, timeout_ns: 2_000 * MS });
+    assert_eq!(["one", "two"].map(|name| desk.open(name.to_owned())), [0, 1]);
+    desk
 }
 
 fn at(ms: u64) -> Now {
@@ -107,7 +104,7 @@ fn a_payment_is_asked_for_answered_and_then_acknowledged() {
         (&reply["transaction_id"], &reply["verdict"]),
         (&json!("order-1"), &json!("approve"))
     );
-    assert_eq!(letter.route, Route { exchange: String::new(), key: "of-asker".to_owned() });
+    assert_eq!(letter.kind, Kind::ToAsker("of-asker".to_owned()));
     assert_eq!(letter.correlation_id.as_deref(), Some("c-1"));
     assert_eq!(header(letter, "x-catraca-status"), Some("200"));
     assert!(desk.take_acks(1, true).is_empty(), "the broker does not have the answer yet");
@@ -119,7 +116,7 @@ fn a_payment_is_asked_for_answered_and_then_acknowledged() {
 
 #[test]
 fn the_budget_begins_in_the_queue_and_what_is_too_late_is_told_so() {
-    for (enqueued_ago_ms, redelivered, left_us, recorded) in [
+    for (enqueued_ago_ms, in_doubt, left_us, recorded) in [
         (Some(500), false, Some(1_500_000), ""),
         (Some(-5_000), false, Some(2_000_000), ""),
         (None, true, Some(2_000_000), ""),
@@ -129,7 +126,7 @@ fn the_budget_begins_in_the_queue_and_what_is_too_late_is_told_so() {
     ] {
         let mut desk = desk();
         let at_ms = enqueued_ago_ms.map(|ago: i64| WALL_MS.wrapping_add_signed(-ago));
-        let late = Message { enqueued_at_ms: at_ms, redelivered, ..message(&payment("order-1")) };
+        let late = Message { enqueued_at_ms: at_ms, in_doubt, ..message(&payment("order-1")) };
         desk.take(0, 1, late, at(0));
         let (asked, published) = effects(&mut desk);
         assert_eq!(asked.first().map(|(_, budget_us)| *budget_us), left_us, "{enqueued_ago_ms:?}");
@@ -172,7 +169,7 @@ fn what_nobody_can_decide_on_goes_to_the_dead_letters_with_the_reason_and_is_ans
         let (asked, published) = effects(&mut desk);
         let [(1, dead)] = &published[..] else { panic!("{code}: {published:?}") };
         assert!(asked.is_empty());
-        assert_eq!((dead.kind, &dead.route, &dead.body), (Kind::Dead, &route("dead"), &sent));
+        assert_eq!((&dead.kind, &dead.body), (&Kind::Dead, &sent));
         assert_eq!(header(dead, "x-catraca-reason"), Some(code));
         assert_eq!(header(dead, "x-catraca-queue"), Some("two"));
         assert_eq!(header(dead, "x-enqueued-at-ms"), Some("1"));
@@ -181,7 +178,7 @@ fn what_nobody_can_decide_on_goes_to_the_dead_letters_with_the_reason_and_is_ans
         assert!(desk.take_acks(1, true).is_empty(), "it is not answered");
         let (_, published) = effects(&mut desk);
         assert_eq!(body(&published[0].1)["code"], code);
-        assert_eq!((published[0].1.kind, &published[0].1.route), (Kind::ToAll, &route("replies")));
+        assert_eq!(published[0].1.kind, Kind::ToAll);
         desk.published(1, Receipt::Taken, at(2));
         assert_eq!(desk.take_acks(1, true).len(), 1);
     }
@@ -240,11 +237,11 @@ fn a_reply_that_nobody_takes_is_not_lost() {
     effects(&mut desk);
     desk.published(1, Receipt::Returned, at(2));
     let (_, published) = effects(&mut desk);
-    assert_eq!((published[0].1.kind, &published[0].1.route), (Kind::ToAll, &route("replies")));
+    assert_eq!(published[0].1.kind, Kind::ToAll);
     desk.published(1, Receipt::Returned, at(3));
     let (_, published) = effects(&mut desk);
     let dead = &published[0].1;
-    assert_eq!((dead.kind, &dead.route), (Kind::Dead, &route("dead")));
+    assert_eq!(dead.kind, Kind::Dead);
     assert_eq!(header(dead, "x-catraca-reason"), Some(UNROUTABLE));
     assert_eq!(body(dead)["transaction_id"], "order-1");
     // Where nothing takes that, it waits for the operator, and is not acknowledged.
@@ -263,11 +260,11 @@ fn a_reply_that_nobody_takes_is_not_lost() {
 /// What happens to a desk.
 #[derive(Debug, Clone)]
 enum Step {
-    Deliver { sound: bool, age_ms: u64, redelivered: bool, to_asker: bool },
+    Deliver { sound: bool, age_ms: u64, in_doubt: bool, to_asker: bool },
     Answer { nth: usize, with: u8 },
     Confirm { nth: usize, receipt: Receipt },
     Pass { ms: u64 },
-    Lose,
+    Lose { one_queue: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -278,14 +275,14 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => (any::<bool>(), 0u64..3_000, any::<bool>(), any::<bool>()).prop_map(
-            |(sound, age_ms, redelivered, to_asker)| {
-                Step::Deliver { sound, age_ms, redelivered, to_asker }
+            |(sound, age_ms, in_doubt, to_asker)| {
+                Step::Deliver { sound, age_ms, in_doubt, to_asker }
             }
         ),
         4 => (any::<usize>(), any::<u8>()).prop_map(|(nth, with)| Step::Answer { nth, with }),
         6 => (any::<usize>(), receipt).prop_map(|(nth, receipt)| Step::Confirm { nth, receipt }),
         2 => (0u64..1_500).prop_map(|ms| Step::Pass { ms }),
-        1 => Just(Step::Lose),
+        1 => any::<bool>().prop_map(|one_queue| Step::Lose { one_queue }),
     ]
 }
 
@@ -346,9 +343,11 @@ proptest! {
     #[test]
     fn each_delivery_is_answered_and_then_acknowledged(
         steps in prop::collection::vec(step(), 1..120),
+        by_itself in any::<bool>(),
     ) {
+        let behind = if by_itself { Behind::Held(4) } else { Behind::Never };
         let (mut desk, mut world, mut now_ms, mut tag, mut number) =
-            (desk(), World::default(), 0, 0, 0);
+            (desk_with(behind), World::default(), 0, 0, 0);
         let confirm = |desk: &mut Desk, world: &mut World, number: u64, receipt, now| {
             let letter = world.letters.remove(&number).expect("it is on its way");
             if receipt == Receipt::Taken && header(&letter, "x-catraca-status").is_some() {
@@ -358,13 +357,13 @@ proptest! {
         };
         for step in steps {
             match step {
-                Step::Deliver { sound, age_ms, redelivered, to_asker } => {
+                Step::Deliver { sound, age_ms, in_doubt, to_asker } => {
                     (tag, number) = (tag + 1, number + 1);
                     world.by_tag.insert(tag, number);
                     let body = if sound { payment("order-1") } else { json!({"payer": 1.5}) };
                     let delivered = Message {
                         enqueued_at_ms: Some(WALL_MS + now_ms - age_ms),
-                        redelivered,
+                        in_doubt,
                         reply_to: to_asker.then(|| "of-asker".to_owned()),
                         ..message(&body)
                     };
@@ -387,8 +386,9 @@ proptest! {
                     now_ms += ms;
                     desk.tick(at(now_ms));
                 }
-                Step::Lose => {
-                    desk.forget();
+                Step::Lose { one_queue } => {
+                    // All of them are of that queue.
+                    if one_queue { desk.forget_queue(0) } else { desk.forget() };
                     prop_assert_eq!(desk.unanswered(), 0);
                     prop_assert!(desk.next_wake().is_none());
                     // What comes for them later is nobody's.
@@ -418,7 +418,8 @@ proptest! {
             world.look(&mut desk);
         }
         prop_assert_eq!(desk.unanswered(), 0);
-        let held = desk.take_acks(0, true).len();
-        prop_assert_eq!(world.acked.len() + held, tag as usize, "each is acknowledged once");
+        let held = desk.take_acks(0, true);
+        prop_assert!(by_itself || held.is_empty());
+        prop_assert_eq!(world.acked.len() + held.len(), tag as usize, "each is acknowledged once");
     }
 }

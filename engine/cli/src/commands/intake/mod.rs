@@ -1,7 +1,7 @@
 //! `catraca intake`: takes payments out of queues.
 
 mod amqp;
-mod config;
+mod shared;
 
 use super::Outcome;
 use clap::Subcommand;

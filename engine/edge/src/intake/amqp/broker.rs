@@ -5,10 +5,10 @@
 //! Nothing recovers by itself here: when anything is wrong, both connections are dropped and made anew, and the
 //! broker delivers again what was not acknowledged.
 
-use super::Setup;
-use super::acks::Ack;
-use super::letter::Letter;
-use super::message::Message;
+use super::{Route, Setup};
+use crate::intake::acks::Ack;
+use crate::intake::letter::Letter;
+use crate::intake::message::Message;
 use async_compat::Compat;
 use catraca_tls::Authorities;
 use futures::Stream;
@@ -58,6 +58,8 @@ pub(super) struct Broker {
     /// One for each queue: a queue that has gone closes its channel alone, and tags count by channel.
     channels: Vec<Channel>,
     publisher: Channel,
+    /// Where letters go that are not to who asked, and those that are dead.
+    routes: [Route; 2],
     /// Names this connection in the ids of what is published.
     run: u64,
 }
@@ -115,7 +117,8 @@ impl Broker {
             deliveries.push(Box::pin(said.map(move |said| (index, said))) as _);
             channels.push(channel);
         }
-        Ok((Self { taking, sending, channels, publisher, run }, deliveries, events))
+        let routes = [setup.reply.clone(), setup.dead_letter.clone()];
+        Ok((Self { taking, sending, channels, publisher, routes, run }, deliveries, events))
     }
 
     /// Why it is of no use any more, where that is so.
@@ -138,9 +141,10 @@ impl Broker {
     ) -> impl Future<Output = Result<Published, String>> + Send + 'static {
         let publisher = self.publisher.clone();
         let run = self.run;
+        let route = Route::of(&letter.kind, &self.routes[0], &self.routes[1]);
         async move {
             let options = BasicPublishOptions { mandatory: true, immediate: false };
-            let (exchange, key) = (short(&letter.route.exchange), short(&letter.route.key));
+            let (exchange, key) = (short(&route.exchange), short(&route.key));
             let properties = properties(&letter, run, number);
             let confirm =
                 publisher.basic_publish(exchange, key, options, &letter.body, properties).await;
@@ -288,8 +292,9 @@ pub(super) fn message(delivery: Delivery) -> Message {
         reply_to: text(properties.reply_to()),
         traceparent,
         enqueued_at_ms: in_header.or(in_property),
-        redelivered,
+        in_doubt: redelivered,
         body,
+        ..Message::default()
     }
 }
 
@@ -309,7 +314,7 @@ fn number(value: &AMQPValue) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::intake::{Kind, Route};
+    use crate::intake::Kind;
 
     #[test]
     fn times_are_read_from_what_clients_send() {
@@ -329,10 +334,9 @@ mod tests {
 
     #[test]
     fn what_comes_back_is_known_by_its_own_id() {
-        let route = Route { exchange: String::new(), key: "replies".to_owned() };
         let letter = Letter {
             kind: Kind::ToAll,
-            route,
+            key: None,
             body: Vec::new(),
             content_type: None,
             correlation_id: Some("c".to_owned()),

@@ -1,42 +1,28 @@
-//! The settings of an intake, in the layers of `catraca serve`: defaults, file, environment, flags.
+//! The settings of an intake of RabbitMQ, in the layers of `catraca serve`: defaults, file, environment, flags.
 
-use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
-use catraca_edge::intake::{Options, Route, Setup};
-use catraca_edge::link::Setup as LinkSetup;
+use crate::commands::door::{authorities, check_nodes, check_range, wrong};
+use crate::commands::intake::shared::{
+    Nodes, REQUESTS_OF_EACH, Secret, broker, check_brokers, check_password, password,
+    text_of_password,
+};
+use catraca_edge::intake::Options;
+use catraca_edge::intake::amqp::{Route, Setup};
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
-use catraca_wire::address::{Host, host_and_port};
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
 use serde::Deserialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use toml::Table;
 
 /// What the names of settings in the environment begin with.
 const ENVIRONMENT_PREFIX: &str = "CATRACA_INTAKE_";
-/// The most brokers: no cluster of RabbitMQ has more.
-const MAX_BROKERS: usize = 16;
 /// The most queues: each has a channel, of which a broker gives 2,047.
 const MAX_QUEUES: usize = 256;
 /// The longest name of a queue, an exchange or a key, bytes: a short string of AMQP.
 const MAX_NAME_LEN: usize = 255;
-/// Requests that may be on their way to the node, for each message that may be in hand: after a connection to the broker
-/// was lost, those of before are still on their way when the same come anew.
-const REQUESTS_OF_EACH: usize = 2;
-
-/// A password, which nothing prints.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Secret(String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
-}
-
 /// The settings, each by its name in the file, the environment and its flag.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -119,23 +105,6 @@ impl Default for Config {
     }
 }
 
-/// The host without brackets, and the port.
-fn broker(text: &str) -> Result<(String, u16), Failure> {
-    let read = host_and_port(text);
-    let (host, port) =
-        // Not the text: somebody may have put a URL there, with a password in it.
-        read.map_err(|why| wrong(format!("a broker is host:port, without user or scheme: {why}")))?;
-    let host = match host {
-        Host::Name(name) => name,
-        Host::Ip(ip) => ip.to_string(),
-    };
-    Ok((host, port))
-}
-
-fn is_this_machine(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 impl Config {
     /// Reads the layers. `flags` are what the command line sets, by key.
     ///
@@ -146,12 +115,7 @@ impl Config {
         environment: impl Iterator<Item = (String, String)>,
         flags: Table,
     ) -> Result<Self, Failure> {
-        // A password may look like a number; it is text all the same.
-        let environment = environment.map(|(name, text)| {
-            let is_text = name == [ENVIRONMENT_PREFIX, "PASSWORD"].concat();
-            let text = if is_text { toml::Value::String(text).to_string() } else { text };
-            (name, text)
-        });
+        let environment = text_of_password(ENVIRONMENT_PREFIX, environment);
         let config: Self = layers::read(file, ENVIRONMENT_PREFIX, environment, flags)?;
         config.check()?;
         Ok(config)
@@ -159,28 +123,13 @@ impl Config {
 
     fn check(&self) -> Result<(), Failure> {
         check_nodes(&self.nodes, self.connections)?;
-        check_range("the number of brokers", self.brokers.len(), MAX_BROKERS)?;
+        check_brokers(&self.brokers, self.broker_ca_file.is_some(), self.plain)?;
+        check_password(self.password.as_ref(), self.password_file.as_deref())?;
         check_range("the number of queues", self.queues.len(), MAX_QUEUES)?;
         check_range("timeout_ms", self.timeout_ms as usize, MAX_BUDGET_US as usize / 1_000)?;
         check_range("prefetch", self.prefetch.into(), u16::MAX.into())?;
         let most = MAX_IN_FLIGHT as usize / REQUESTS_OF_EACH;
         check_range("prefetch times the number of queues", self.in_hand(), most)?;
-        for place in &self.brokers {
-            let (host, _) = broker(place)?;
-            // Fail closed: the password and all payments would be readable on the way.
-            if self.broker_ca_file.is_none() && !self.plain && !is_this_machine(&host) {
-                return Err(wrong(format!(
-                    "the broker {place} is not on this machine, and there is no TLS: give broker_ca_file; or say plain = true, \
-                     on a private network"
-                )));
-            }
-        }
-        if self.plain && self.broker_ca_file.is_some() {
-            return Err(wrong("plain = true, and there is a broker_ca_file: one of them"));
-        }
-        if self.password.is_some() && self.password_file.is_some() {
-            return Err(wrong("password and password_file: one of them"));
-        }
         let mut names: Vec<&String> = self.queues.iter().collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -224,51 +173,38 @@ impl Config {
     ///
     /// # Errors
     /// [`Status::Config`](catraca_node::fatal::Status::Config) where a file can't be read; it names the file.
-    pub(super) fn options(&self) -> Result<Options, Failure> {
-        let password = match (&self.password, &self.password_file) {
-            (Some(Secret(password)), _) => password.clone(),
-            (None, Some(path)) => secret("password_file", path)?,
-            // What RabbitMQ has, for this machine only.
-            (None, None) => "guest".to_owned(),
-        };
-        let credential = self.credential_file.as_ref();
-        let credential = credential.map(|path| secret("credential file", path)).transpose()?;
+    pub(super) fn options(&self) -> Result<(Setup, Options), Failure> {
+        let password = password(self.password.as_ref(), self.password_file.as_deref())?;
         let route = |exchange: &String, key: &String| Route {
             exchange: exchange.clone(),
             key: key.clone(),
         };
-        Ok(Options {
-            setup: Setup {
-                brokers: self.brokers.iter().map(|text| broker(text)).collect::<Result<_, _>>()?,
-                vhost: self.vhost.clone(),
-                user: self.user.clone(),
-                password,
-                authorities: authorities(
-                    "broker",
-                    self.broker_ca_file.as_deref(),
-                    [self.broker_certificate_file.as_deref(), self.broker_key_file.as_deref()],
-                )?,
-                queues: self.queues.clone(),
-                prefetch: self.prefetch,
-                seed: 0,
-            },
+        let setup = Setup {
+            brokers: self.brokers.iter().map(|text| broker(text)).collect::<Result<_, _>>()?,
+            vhost: self.vhost.clone(),
+            user: self.user.clone(),
+            // What RabbitMQ has, for this machine only.
+            password: password.unwrap_or_else(|| "guest".to_owned()),
+            authorities: authorities(
+                "broker",
+                self.broker_ca_file.as_deref(),
+                [self.broker_certificate_file.as_deref(), self.broker_key_file.as_deref()],
+            )?,
+            queues: self.queues.clone(),
+            prefetch: self.prefetch,
             reply: route(&self.reply_exchange, &self.reply_key),
             dead_letter: route(&self.dead_letter_exchange, &self.dead_letter_key),
-            timeout: Duration::from_millis(self.timeout_ms),
-            link: LinkSetup {
-                nodes: self.nodes.clone(),
-                credential: credential.unwrap_or_default(),
-                authorities: authorities(
-                    "node",
-                    self.node_ca_file.as_deref(),
-                    [self.node_certificate_file.as_deref(), self.node_key_file.as_deref()],
-                )?,
-                connections: self.connections,
-                max_in_flight: self.in_hand() * REQUESTS_OF_EACH,
-                seed: 0,
-            },
-            metrics_listen: self.metrics_listen,
-        })
+        };
+        let nodes = Nodes {
+            nodes: &self.nodes,
+            credential_file: self.credential_file.as_deref(),
+            ca_file: self.node_ca_file.as_deref(),
+            own: [self.node_certificate_file.as_deref(), self.node_key_file.as_deref()],
+            connections: self.connections,
+        };
+        let timeout = Duration::from_millis(self.timeout_ms);
+        let link = nodes.link(self.in_hand())?;
+        Ok((setup, Options { timeout, link, metrics_listen: self.metrics_listen }))
     }
 }
 
@@ -297,12 +233,12 @@ mod tests {
         )
         .expect("valid");
         assert!(!format!("{config:?}").contains("12345"));
-        let options = config.options().expect("no file");
+        let (setup, options) = config.options().expect("no file");
         assert_eq!(options.timeout, Duration::from_millis(700));
-        assert_eq!((options.setup.password.as_str(), options.setup.queues.len()), ("12345", 2));
-        assert_eq!(options.setup.brokers, [("::1".to_owned(), 5_673)]);
+        assert_eq!((setup.password.as_str(), setup.queues.len()), ("12345", 2));
+        assert_eq!(setup.brokers, [("::1".to_owned(), 5_673)]);
         assert_eq!(options.link.max_in_flight, 4_096);
-        assert!(!format!("{options:?}").contains("12345"));
+        assert!(!format!("{setup:?}{options:?}").contains("12345"));
     }
 
     #[test]

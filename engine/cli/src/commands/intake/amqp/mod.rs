@@ -1,10 +1,12 @@
 //! `catraca intake amqp`: takes payments out of RabbitMQ's queues.
 
-use super::config::Config;
+mod config;
+
 use crate::commands::output::print;
 use crate::commands::{Outcome, door};
-use catraca_edge::intake;
+use catraca_edge::intake::amqp;
 use catraca_node::signals;
+use config::Config;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,9 +116,9 @@ impl Args {
 pub(super) fn run(args: Args) -> Outcome {
     signals::hold()?;
     let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
-    let options = config.options()?;
+    let (setup, options) = config.options()?;
     if args.check_config {
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }
-    door::run(&config.log_level, |signals| intake::run(options, signals.told()))
+    door::run(&config.log_level, |signals| amqp::run(setup, options, signals.told()))
 }
