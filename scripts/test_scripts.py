@@ -111,9 +111,9 @@ case "$name $*" in
   "python3"*) exec "$FAKE_PYTHON" "$@" ;;
 esac
 """
-TOOLS = ("cargo rustup rustc gcc c++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
+TOOLS = ("cargo rustup rustc gcc c++ g++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
          " go javac php openssl initdb postgres psql setpriv chown wrk python3 shellcheck ruff mypy hatchling"
-         " schemathesis openapi-python-client node npm"
+         " schemathesis openapi-python-client tansu node npm"
          " cargo-nextest cargo-deny cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.

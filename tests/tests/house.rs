@@ -80,16 +80,18 @@ const RULES: &[Rule] = &[
             "engine/edge/src/link/driver.rs",
             "engine/edge/src/link/many.rs",
             "engine/edge/src/intake/mod.rs",
-            "engine/edge/src/intake/broker.rs",
-            "engine/edge/src/intake/driver.rs",
+            "engine/edge/src/intake/amqp",
+            "engine/edge/src/intake/kafka",
+            "engine/edge/src/intake/payments.rs",
             "engine/edge/src/intake/quiet.rs",
             "engine/cli/src/commands/provider",
             // It asks a node over HTTP.
             "engine/cli/src/commands/validators.rs",
             "engine/cli/tests/validators",
-            // TLS, and the queues, from the other side.
+            // TLS, queues and topics from the other side.
             "tests/src/tls.rs",
             "tests/src/rabbit.rs",
+            "tests/src/kafka.rs",
             "benches/zen",
         ],
         words: &["tokio::", "hyper::", "hyper_util::", "tokio_rustls::"],
@@ -123,14 +125,15 @@ const RULES: &[Rule] = &[
         words: CLOCKS_AND_IO,
     },
     Rule {
-        name: "only the intake's broker and driver know lapin",
+        name: "only the intake's drivers know clients of brokers",
         within: EVERYWHERE,
         except: &[
-            "engine/edge/src/intake/broker.rs",
-            "engine/edge/src/intake/driver.rs",
+            "engine/edge/src/intake/amqp",
+            "engine/edge/src/intake/kafka",
             "tests/src/rabbit.rs",
+            "tests/src/kafka.rs",
         ],
-        words: &["lapin::"],
+        words: &["lapin::", "rdkafka::"],
     },
     Rule {
         name: "the intake decides without I/O and clock",
@@ -138,8 +141,9 @@ const RULES: &[Rule] = &[
         // The first hands out where metrics are, and the last is told the time.
         except: &[
             "engine/edge/src/intake/mod.rs",
-            "engine/edge/src/intake/broker.rs",
-            "engine/edge/src/intake/driver.rs",
+            "engine/edge/src/intake/amqp",
+            "engine/edge/src/intake/kafka",
+            "engine/edge/src/intake/payments.rs",
             "engine/edge/src/intake/quiet.rs",
         ],
         words: CLOCKS_AND_IO,
@@ -442,6 +446,7 @@ fn made_up_offenders_are_found() {
         ("engine/edge/src/link/recovery.rs", "use std::time::Instant;"),
         ("engine/edge/src/link/driver.rs", "use crate::problem::Problem;"),
         ("engine/edge/src/intake/desk.rs", "use lapin::message::Delivery;"),
+        ("engine/edge/src/intake/message.rs", "use rdkafka::message::BorrowedMessage;"),
         ("engine/edge/src/intake/desk.rs", "use std::time::SystemTime;"),
         ("engine/edge/src/http/batch/mod.rs", "use crate::intake::Message;"),
         ("engine/edge/src/json/answer.rs", "use axum::Json;"),

@@ -5,32 +5,25 @@
 
 use catraca_tests::command::command;
 use catraca_tests::gateway::body;
+use catraca_tests::intake::{
+    LEAST_ANSWERS, Stopping, World, assert_recorded, await_that, decision, now_ms, rounds,
+};
 use catraca_tests::logs::decisions;
 use catraca_tests::node::{LOOK_AGAIN, Process, Setup, fail, folder, free_address, http_get};
 use catraca_tests::payments::payment;
 use catraca_tests::rabbit::{Amqp, Done, Letter, Rabbit};
 use catraca_tls::testing::Certificates;
-use catraca_wire::frame::text_of;
+use catraca_wire::frame::{Transaction, text_of};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Longest wait for something that the intake comes to.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// Deaths in one run of the suite: a broker needs ten seconds to come back.
 const ROUNDS: u64 = 4;
-/// Fewest answers before each death, so that each has something to lose.
-const LEAST_ANSWERS: usize = 100;
-/// Payments that are put into a queue at once.
-const BATCH: u64 = 20;
-/// Payments that wait for their decisions at once, at most, so that a run ends soon after its last death.
-const MOST_OPEN: usize = 1_000;
 /// Where answers and dead letters go.
 const REPLIES: &str = "decisions";
 const DEAD: &str = "payments.dead";
@@ -61,37 +54,13 @@ fn stop(mut process: Process) -> String {
     process.stderr()
 }
 
-fn now_ms() -> u128 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis()
-}
-
 fn letter(id: &str, number: u64) -> Letter {
-    let letter = Letter::of(&body(&payment(id, number)));
-    Letter { correlation_id: format!("c-{id}"), ..letter }
+    letter_of(&payment(id, number))
 }
 
-/// What an answer says of the decision, however often it is asked for.
-fn decision(answer: &Value) -> [Value; 6] {
-    let fields = ["transaction_id", "verdict", "shard", "lsn", "epoch", "receipt"];
-    fields.map(|field| answer[field].clone())
-}
-
-/// Asserts that each of these answers is in the log, and that nothing is there twice.
-fn assert_recorded(data_dir: &Path, answers: &BTreeMap<String, Value>) {
-    let log = decisions(data_dir);
-    for answer in answers.values() {
-        let number = |field: &str| answer[field].as_u64().expect("a number");
-        let place = (number("shard") as u16, number("lsn"));
-        let (record, receipt) =
-            log.get(&place).unwrap_or_else(|| panic!("{answer} is not in the log"));
-        assert_eq!(text_of(&record.transaction.id), answer["transaction_id"]);
-        assert_eq!(format!("{receipt:016x}"), answer["receipt"]);
-    }
-    let mut places = HashMap::new();
-    for (place, (record, _)) in &log {
-        let key = (record.transaction.payer, record.transaction.id);
-        assert_eq!(places.insert(key, place), None, "decided twice: {record:?}");
-    }
+fn letter_of(payment: &Transaction) -> Letter {
+    let correlation_id = format!("c-{}", text_of(&payment.id));
+    Letter { correlation_id, ..Letter::of(&body(payment)) }
 }
 
 #[test]
@@ -241,35 +210,6 @@ fn what_is_queued_is_decided_and_answered_and_what_is_nonsense_is_kept_for_a_per
     assert!(status == 10 && said.contains("there is no TLS"), "{status} {said}");
 }
 
-/// What the producers and the consumer of a run share.
-#[derive(Default)]
-struct World {
-    /// Every payment that the broker has confirmed, or may have, by its id.
-    put: BTreeMap<String, Letter>,
-    /// Those that were told that it is too late, and are to be put again.
-    late: Vec<String>,
-    /// The decision on each, by its id.
-    decided: BTreeMap<String, Value>,
-    answers: usize,
-}
-
-impl World {
-    fn hear(&mut self, answer: Value) {
-        let id = answer["transaction_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
-        assert!(self.put.contains_key(&id), "nobody asked for {answer}");
-        self.answers += 1;
-        if answer["code"] == "DEADLINE" {
-            if !self.decided.contains_key(&id) {
-                self.late.push(id);
-            }
-            return;
-        }
-        assert_eq!(answer["code"], Value::Null, "{answer}");
-        let first = self.decided.entry(id).or_insert_with(|| answer.clone());
-        assert_eq!(decision(first), decision(&answer), "two decisions on one payment");
-    }
-}
-
 /// A client that connects again whenever the broker comes back.
 struct Faithful<'a> {
     broker: SocketAddr,
@@ -295,24 +235,9 @@ impl Faithful<'_> {
 /// Puts payments into both queues, and again what was too late.
 fn produce(broker: SocketAddr, world: &Mutex<World>, more: &AtomicBool, stop: &AtomicBool) {
     let mut faithful = Faithful { broker, stop, client: None };
-    let mut next = 0;
     while !stop.load(Ordering::Relaxed) {
-        let mut batch: Vec<Letter> = Vec::new();
-        {
-            let mut world = world.lock().expect("nobody panicked");
-            let world = &mut *world;
-            batch.extend(world.late.drain(..).map(|id| world.put[&id].clone()));
-            let is_much = world.put.len() > world.decided.len() + MOST_OPEN;
-            if more.load(Ordering::Relaxed) && !is_much {
-                for number in next..next + BATCH {
-                    let id = format!("n{number}");
-                    let letter = letter(&id, number);
-                    world.put.insert(id, letter.clone());
-                    batch.push(letter);
-                }
-                next += BATCH;
-            }
-        }
+        let batch = world.lock().expect("nobody panicked").batch(more.load(Ordering::Relaxed));
+        let batch: Vec<Letter> = batch.iter().map(letter_of).collect();
         let stamp = |letter: Letter| letter.header("x-enqueued-at-ms", now_ms());
         for (queue, part) in ["p0", "p1"].iter().zip(batch.chunks(batch.len().div_ceil(2).max(1))) {
             let put = |client: &Amqp| {
@@ -336,25 +261,9 @@ fn consume(broker: SocketAddr, world: &Mutex<World>, stop: &AtomicBool) {
     }
 }
 
-/// Waits until something holds of the run.
-fn await_that(what: &str, world: &Mutex<World>, intake: &Process, holds: impl Fn(&World) -> bool) {
-    let began = Instant::now();
-    while !holds(&world.lock().expect("nobody panicked")) {
-        if began.elapsed() > PATIENCE {
-            let world = world.lock().expect("nobody panicked");
-            let open = world.put.keys().filter(|id| !world.decided.contains_key(*id));
-            let open: Vec<&String> = open.take(5).collect();
-            let (put, decided) = (world.put.len(), world.decided.len());
-            panic!("never {what}: {decided} of {put} decided, not {open:?}\n{}", intake.stderr());
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
-}
-
 #[test]
 fn whoever_is_killed_each_payment_is_decided_once_and_answered() {
-    let rounds = std::env::var("CATRACA_INTAKE_ROUNDS")
-        .map_or(ROUNDS, |text| text.parse().expect("CATRACA_INTAKE_ROUNDS is a number"));
+    let rounds = rounds(ROUNDS);
     let (dir, of_broker) = (folder(), folder());
     let mut setup = Setup::new(dir.path());
     setup.listen = free_address();
@@ -420,15 +329,6 @@ fn whoever_is_killed_each_payment_is_decided_once_and_answered() {
     println!("{} payments, {} answers over {rounds} deaths", world.put.len(), world.answers);
     assert_recorded(dir.path(), &world.decided);
     assert_eq!(decisions(dir.path()).len(), world.put.len(), "each once, and nothing else");
-}
-
-/// Tells threads to stop when it goes.
-struct Stopping<'a>(&'a AtomicBool);
-
-impl Drop for Stopping<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -148,6 +148,8 @@ fn every_subcommand_prints_safely() {
     case("gateway", &["gateway", "--node", &addr, "--check-config"], 0);
     let intake = ["intake", "amqp", "--queue", "q", "--reply-key", "r", "--dead-letter-key", "d"];
     case("intake amqp", &[&intake[..], &["--check-config"]].concat(), 0);
+    let topics = ["--topic", "t", "--reply-topic", "r", "--dead-letter-topic", "d"];
+    case("intake kafka", &[&["intake", "kafka"], &topics[..], &["--check-config"]].concat(), 0);
     let http = node.http.to_string();
     // It has subcommands, and so is none by its own name.
     nobody_reads(&["validators", "--http", &http], 0, || {});

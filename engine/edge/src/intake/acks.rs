@@ -44,6 +44,11 @@ impl Acks {
         Self { behind, open: BTreeSet::new(), done: BTreeSet::new(), last: None, told: None }
     }
 
+    /// The last one that was taken.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.last
+    }
+
     /// It was delivered.
     ///
     /// # Panics

@@ -197,6 +197,11 @@ impl Desk {
         &self.queues[queue].name
     }
 
+    /// The last tag that was taken of a queue since it was opened or forgotten.
+    pub fn last_tag(&self, queue: usize) -> Option<u64> {
+        self.queues[queue].acks.last()
+    }
+
     /// Takes a delivery out of the queue with this index.
     ///
     /// # Panics

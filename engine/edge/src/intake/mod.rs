@@ -12,6 +12,8 @@
 mod acks;
 pub mod amqp;
 mod desk;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod letter;
 mod message;
 mod metrics;

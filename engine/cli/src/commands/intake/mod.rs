@@ -1,6 +1,8 @@
-//! `catraca intake`: takes payments out of queues.
+//! `catraca intake`: takes payments out of queues and topics.
 
 mod amqp;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod shared;
 
 use super::Outcome;
@@ -18,11 +20,17 @@ enum Command {
     /// Take payments out of RabbitMQ's queues, and publish the decisions
     #[command(after_help = amqp::EXAMPLES)]
     Amqp(amqp::Args),
+    /// Take payments out of Kafka's topics, and publish the decisions
+    #[cfg(feature = "kafka")]
+    #[command(after_help = kafka::EXAMPLES)]
+    Kafka(kafka::Args),
 }
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     match args.command {
         Command::Amqp(args) => amqp::run(args),
+        #[cfg(feature = "kafka")]
+        Command::Kafka(args) => kafka::run(args),
     }
 }
