@@ -71,7 +71,7 @@ const MANIFESTS: &[Manifest] = &[
             "catraca-tls",
             "catraca-wire",
         ],
-        // The invented provider has a runtime, and `catraca validators`; `house.rs` holds that nothing else of the
+        // The invented provider has a runtime, and `catraca validators`; `house/` holds that nothing else of the
         // cli uses it.
         never: &["glommio", "axum"],
     },

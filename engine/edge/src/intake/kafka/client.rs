@@ -21,7 +21,7 @@ pub(super) type Partition = (String, i32);
 
 /// How often offsets are committed that may be, milliseconds: so much is answered again after a death, by the decisions
 /// that stand.
-const COMMIT_EVERY_MS: u32 = 500;
+const COMMIT_EVERY_MS: u32 = 100;
 /// Without a heartbeat for so long an intake is dead, and its partitions are somebody else's, milliseconds. The least
 /// that brokers allow by default: what waits meanwhile is too late.
 const SESSION_MS: u32 = 6_000;
