@@ -10,6 +10,7 @@ mod connect;
 mod csv_lines;
 pub mod demo;
 mod door;
+mod follow;
 pub mod gateway;
 pub mod intake;
 pub mod label;

@@ -1,6 +1,7 @@
 //! `catraca serve`: runs a node.
 
 use super::Outcome;
+use super::follow::Follow;
 use super::output::print;
 use catraca_node::archive_place;
 use catraca_node::config::Config;
@@ -9,7 +10,6 @@ use catraca_node::lifecycle;
 use catraca_node::logging;
 use catraca_node::replication::restart;
 use catraca_node::signals::{self, StopSignals};
-use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -64,9 +64,8 @@ pub struct Args {
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
-    /// Be killed when the process of this id, which started this one, ends
-    #[arg(long, value_name = "PID", hide = true)]
-    end_with: Option<i32>,
+    #[command(flatten)]
+    follow: Follow,
 }
 
 impl Args {
@@ -104,9 +103,7 @@ impl Args {
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     signals::hold()?;
-    if let Some(parent) = args.end_with {
-        end_with(parent)?;
-    }
+    args.follow.follow()?;
     let flags = args.flags();
     let file = args.config;
     let load = move || Config::load(file.as_deref(), std::env::vars(), flags.clone());
@@ -124,19 +121,4 @@ pub fn run(args: Args) -> Outcome {
     lifecycle::run(&config, StopSignals::watch(restart::run_anew)?, read_clients)?;
     // The cores run until the process ends; what they were told to finish is finished.
     Ok(ExitCode::SUCCESS)
-}
-
-/// Lets the kernel kill this process when its parent ends, however it does: nothing that was
-/// answered is lost, and nothing stays behind.
-fn end_with(parent: i32) -> Result<(), Failure> {
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| {
-        Failure::new(Status::Environment, format!("can't follow process {parent}: {e}"))
-    })?;
-    // It may have ended before it was followed.
-    match getppid() {
-        Some(pid) if pid.as_raw_pid() == parent => Ok(()),
-        _ => Err(Failure::failed(format!(
-            "process {parent} is not the one that started this one, or it has ended"
-        ))),
-    }
 }

@@ -14,6 +14,7 @@ mod load;
 mod node;
 mod pair;
 mod policies;
+mod process;
 mod stage;
 mod summary;
 mod validators;

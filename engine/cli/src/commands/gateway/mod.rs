@@ -3,6 +3,7 @@
 mod clients;
 mod config;
 
+use super::follow::Follow;
 use super::output::print;
 use super::{Outcome, door};
 use catraca_node::signals;
@@ -52,6 +53,8 @@ pub struct Args {
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
+    #[command(flatten)]
+    follow: Follow,
 }
 
 impl Args {
@@ -80,6 +83,7 @@ impl Args {
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     signals::hold()?;
+    args.follow.follow()?;
     let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
     let options = config.options()?;
     if args.check_config {

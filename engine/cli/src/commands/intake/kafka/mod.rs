@@ -2,6 +2,7 @@
 
 mod config;
 
+use crate::commands::follow::Follow;
 use crate::commands::output::print;
 use crate::commands::{Outcome, door};
 use catraca_edge::intake::kafka;
@@ -74,6 +75,8 @@ pub struct Args {
     /// Check the configuration and end
     #[arg(long)]
     check_config: bool,
+    #[command(flatten)]
+    follow: Follow,
 }
 
 impl Args {
@@ -106,6 +109,7 @@ impl Args {
 /// Runs it.
 pub(super) fn run(args: Args) -> Outcome {
     signals::hold()?;
+    args.follow.follow()?;
     let config = Config::load(args.config.as_deref(), std::env::vars(), args.flags())?;
     let (setup, options) = config.options()?;
     if args.check_config {
