@@ -4,10 +4,11 @@
 //! `list.rs` makes the list, `node.rs` runs a node and `pair.rs` two, `load.rs` puts load on them
 //! while `failover.rs` kills and promotes, `audit.rs` looks for every answer in the logs,
 //! `summary.rs` says what came of it; `policies.rs` is the demo of policies,
-//! `validators.rs` that of validators; `stage.rs` has what all use. Here is the order of events and
+//! `validators.rs` that of validators, `doors/` that of gateways and intakes; `stage.rs` has what all use. Here is the order of events and
 //! what a person reads of them.
 
 mod audit;
+mod doors;
 mod failover;
 mod list;
 mod load;
@@ -56,6 +57,7 @@ Examples:
   catraca demo
   catraca demo --policies
   catraca demo --validators
+  catraca demo --doors --amqp 127.0.0.1:5672
   catraca demo --seconds 30 --data-dir ./demo
   catraca demo --json | jq .failover")]
 pub struct Args {
@@ -75,6 +77,17 @@ pub struct Args {
     /// well again, while every payment is decided within its budget
     #[arg(long, conflicts_with_all = ["seconds", "policies"])]
     validators: bool,
+    /// Show doors at work instead: one payment through the binary protocol, a gateway and intakes at once, and another one
+    /// while the primary dies: one decision and one record for each
+    #[arg(long, conflicts_with_all = ["seconds", "policies", "validators"])]
+    doors: bool,
+    /// A RabbitMQ for the doors, where guest may make queues [default: none, and that door is not shown]
+    #[arg(long, value_name = "HOST:PORT", requires = "doors")]
+    amqp: Option<String>,
+    /// A broker of Kafka for the doors [default: one that the client library plays]
+    #[cfg(feature = "kafka")]
+    #[arg(long, value_name = "HOST:PORT", requires = "doors")]
+    kafka: Option<String>,
     /// Print one JSON object instead of the text
     #[arg(long)]
     json: bool,
@@ -87,6 +100,14 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
+    if args.doors {
+        let brokers = doors::Brokers {
+            amqp: args.amqp.as_deref(),
+            #[cfg(feature = "kafka")]
+            kafka: args.kafka.as_deref(),
+        };
+        return doors::run(args.data_dir.as_deref(), args.json, &brokers);
+    }
     if args.validators {
         return validators::run(args.data_dir.as_deref(), args.json);
     }

@@ -33,6 +33,9 @@ const LINGER_MS: u32 = 1;
 const RECONNECT_MS: u32 = 5_000;
 /// Records that were fetched and not taken, kilobytes.
 const FETCHED_KB: u32 = 16 * 1_024;
+/// How long a broker may keep an answer back while it has no records, milliseconds. It answers at once when there are
+/// some; only those that are played for tests don't.
+const FETCH_WAIT_MS: u32 = 100;
 /// How often the library says which brokers it reaches, milliseconds.
 const STATISTICS_EVERY_MS: u32 = 1_000;
 /// Time for a farewell: the last commit, and leaving the group.
@@ -164,6 +167,7 @@ impl Client {
             .set("enable.auto.offset.store", "false")
             .set("auto.commit.interval.ms", COMMIT_EVERY_MS.to_string())
             .set("queued.max.messages.kbytes", FETCHED_KB.to_string())
+            .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
             .set("statistics.interval.ms", STATISTICS_EVERY_MS.to_string())
             .create_with_context(Ears { told, log: Mutex::default() })?;
         let producer = config(setup)
