@@ -154,6 +154,9 @@ fn every_subcommand_prints_safely() {
     // It has subcommands, and so is none by its own name.
     nobody_reads(&["validators", "--http", &http], 0, || {});
     nobody_reads(&["validators", "--http", &http, "--json"], 0, || {});
+    let report = ["subject", "report", &data, "--document", &listed];
+    case("subject report", &report, 3);
+    case("subject report", &[&report[..], &["--json"]].concat(), 3);
     case("stats", &["stats", "--addr", &addr], 0);
     case("stats", &["stats", "--addr", &addr, "--json"], 0);
     case("lookup", &["lookup", "order-1", "--addr", &addr], 0);

@@ -58,6 +58,8 @@ enum Command {
     Label(commands::label::Args),
     /// Show who asked for what, and who was told personal data, out of a log.
     Audit(commands::audit::Args),
+    /// Tell what is held of a person or company.
+    Subject(commands::subject::Args),
     /// Read, verify and export the log.
     Log(commands::log::Args),
 }
@@ -102,6 +104,7 @@ fn run(command: Command) -> Outcome {
         Command::Provider(args) => commands::provider::run(&args),
         Command::Label(args) => commands::label::run(args),
         Command::Audit(args) => commands::audit::run(&args),
+        Command::Subject(args) => commands::subject::run(&args),
         Command::Log(args) => commands::log::run(args),
     }
 }

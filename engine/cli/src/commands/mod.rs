@@ -23,6 +23,7 @@ pub mod provider;
 mod report;
 pub mod serve;
 pub mod stats;
+pub mod subject;
 mod target;
 mod totals;
 pub mod validators;

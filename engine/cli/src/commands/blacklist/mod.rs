@@ -107,7 +107,7 @@ fn date(day: u16) -> Option<String> {
 }
 
 /// A line of a list for a program; `day` is the one asked about.
-fn line_json(line: &Line<'_>, day: u16) -> serde_json::Value {
+pub(super) fn line_json(line: &Line<'_>, day: u16) -> serde_json::Value {
     serde_json::json!({
         "source": line.source.name(),
         "scope": line.scope.name(),

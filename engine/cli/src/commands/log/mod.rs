@@ -115,13 +115,13 @@ fn read_bounded(path: &Path, most: usize) -> Result<Vec<u8>, Failure> {
 }
 
 /// Damage with its file, for a person.
-fn located(log: &LogReader, shard: u16, damage: &Damage) -> String {
+pub(super) fn located(log: &LogReader, shard: u16, damage: &Damage) -> String {
     let path = log.segment_path(shard, damage.at.segment);
     format!("{} offset {}: {}", path.display(), damage.at.offset, damage.reason)
 }
 
 /// A progress bar over the log's bytes on standard error; invisible where that is no terminal.
-fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
+pub(super) fn progress(log: &LogReader, show: bool) -> Result<ProgressBar, Failure> {
     if !show {
         return Ok(ProgressBar::hidden());
     }
