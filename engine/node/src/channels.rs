@@ -7,7 +7,7 @@ use catraca_core::limits;
 use catraca_core::observe::SharedCounters;
 use catraca_core::policy::windows::DecidedPayment;
 use catraca_core::shard::messages::{Ask, MeshMessage, Peer, ToControl, ToShard};
-use catraca_tls::ServerConnection;
+use catraca_tls::TlsEnd;
 use std::os::fd::OwnedFd;
 
 /// A client's connection over TLS on its way to a core: hands were shaken.
@@ -15,7 +15,7 @@ pub struct Handed {
     /// Its socket, which waits by itself.
     pub socket: OwnedFd,
     /// What seals and opens.
-    pub engine: Box<ServerConnection>,
+    pub end: Box<TlsEnd>,
     /// Its other end.
     pub peer: Peer,
 }

@@ -1,8 +1,10 @@
 //! TLS 1.3 at the doors of catraca: certificates from files, read anew when they change. Earlier versions are not offered.
 //!
-//! `files.rs` makes a configuration of files, `watch.rs` when.
+//! `files.rs` makes a configuration of files, `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another
+//! kind.
 
 mod authorities;
+mod end;
 mod files;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -11,11 +13,10 @@ mod tests;
 mod watch;
 
 pub use authorities::Authorities;
+pub use end::{Ended, TlsEnd};
 use files::expiry;
 pub use files::{Files, TlsFault};
 pub use files::{client, roots};
-/// What seals and opens on the side of a server, without I/O.
-pub use tokio_rustls::rustls::ServerConnection;
 pub use watch::{read_anew, watch, watch_files};
 
 use aws_lc_rs::digest::{SHA256, digest};

@@ -4,7 +4,7 @@
 use super::Control;
 use crate::channels::Handed;
 use catraca_core::shard::messages::Peer;
-use catraca_tls::Tls;
+use catraca_tls::{Tls, TlsEnd};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -54,13 +54,14 @@ async fn shake(control: &Control, core: usize, tls: &Tls, stream: TcpStream, rem
     let _ = stream.set_nodelay(true);
     let Some((stream, shown)) = tls.accept(stream).await else { return };
     let peer = Peer { remote, certificate: shown.unwrap_or_default() };
-    let (stream, engine) = stream.into_inner();
+    let (stream, connection) = stream.into_inner();
     let Ok(stream) = stream.into_std() else { return };
     // The rings of the data cores wait by themselves.
     if stream.set_nonblocking(false).is_err() {
         return;
     }
-    let handed = Handed { socket: OwnedFd::from(stream), engine: Box::new(engine), peer };
+    let handed =
+        Handed { socket: OwnedFd::from(stream), end: Box::new(TlsEnd::new(connection)), peer };
     // A core that has so many to take has no room for more: the connection ends, and its client comes again.
     if control.channels.handed[core].push(handed).is_ok() {
         control.channels.handed[core].wake();

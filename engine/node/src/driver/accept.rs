@@ -52,14 +52,14 @@ pub(super) async fn take_handed(core: Rc<Core>) {
     let others: [&Mailbox<()>; 0] = [];
     loop {
         any_message(handed, &others).await;
-        while let Some(Handed { socket, engine, peer }) = handed.pop() {
+        while let Some(Handed { socket, end, peer }) = handed.pop() {
             // SAFETY: the descriptor is that of a connected socket, and is given away here: nobody else closes it.
             let stream = unsafe { TcpStream::from_raw_fd(socket.into_raw_fd()) };
             keep_alive(&stream);
             let id = core.shard.borrow_mut().connect(&peer, core.now());
             // Without a place the connection ends here: there is nobody to seal an answer.
             if let Some(id) = id.filter(|_| !core.listening_ended.get()) {
-                connection::serve(&core, id, stream, Some(Tls::new(*engine)));
+                connection::serve(&core, id, stream, Some(Tls::new(*end)));
             }
         }
     }
