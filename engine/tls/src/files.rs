@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -36,7 +37,7 @@ pub enum TlsFault {
 }
 
 impl TlsFault {
-    fn file(path: &Path, why: impl ToString) -> Self {
+    pub(super) fn file(path: &Path, why: impl ToString) -> Self {
         Self::File(path.to_owned(), why.to_string())
     }
 
@@ -67,39 +68,60 @@ impl Files {
         self.all().map(mark).collect()
     }
 
-    /// What is in them.
+    /// What is in them, for a server.
     pub(super) fn load(&self) -> Result<Arc<ServerConfig>, TlsFault> {
-        let chain = certificates(&self.certificate)?;
-        let key = PrivateKeyDer::from_pem_file(&self.key);
-        let key = key.map_err(|error| TlsFault::pem(&self.key, error))?;
-        let together = |error: &dyn std::fmt::Display| {
-            let (certificate, key) = (self.certificate.display(), self.key.display());
-            TlsFault::Together(format!("{certificate} with {key}: {error}"))
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| together(&error))?;
-        let builder = match &self.client_ca {
-            None => builder.with_no_client_auth(),
+        let verifier = match &self.client_ca {
+            None => None,
             Some(path) => {
                 let roots = Arc::new(roots(path)?);
+                let provider = Arc::new(aws_lc_rs::default_provider());
                 // Whether one has to be shown is decided with the request, because probes of health have none.
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider)
-                    .allow_unauthenticated()
-                    .build()
-                    .map_err(|error| together(&error))?;
-                builder.with_client_cert_verifier(verifier)
+                let builder = WebPkiClientVerifier::builder_with_provider(roots, provider);
+                let verifier = builder.allow_unauthenticated().build();
+                Some(verifier.map_err(|error| TlsFault::file(path, error))?)
             }
         };
-        let mut config = builder.with_single_cert(chain, key).map_err(|error| together(&error))?;
+        self.server(verifier)
+    }
+
+    /// The same, with this verifier of what clients show; none where they are not asked.
+    pub(super) fn server(
+        &self,
+        verifier: Option<Arc<dyn ClientCertVerifier>>,
+    ) -> Result<Arc<ServerConfig>, TlsFault> {
+        let (chain, key) = self.own()?;
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .expect("the provider has it");
+        let builder = match verifier {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+        };
+        let mut config =
+            builder.with_single_cert(chain, key).map_err(|error| self.together(error))?;
         config.alpn_protocols = self.protocol.iter().map(|name| name.to_vec()).collect();
         // Each connection shows its certificate anew: one that was taken back must not live on in a ticket.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
+
+    /// The certificate with those between it and its authority, and its key.
+    pub(super) fn own(&self) -> Result<Own, TlsFault> {
+        let key = PrivateKeyDer::from_pem_file(&self.key);
+        let key = key.map_err(|error| TlsFault::pem(&self.key, error))?;
+        Ok((certificates(&self.certificate)?, key))
+    }
+
+    /// What is wrong with certificate and key together.
+    pub(super) fn together(&self, error: impl std::fmt::Display) -> TlsFault {
+        let (certificate, key) = (self.certificate.display(), self.key.display());
+        TlsFault::Together(format!("{certificate} with {key}: {error}"))
+    }
 }
+
+/// A certificate with those between it and its authority, and its key.
+pub(super) type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// When the first certificate of a file ends; `None` where that can't be read.
 pub(super) fn expiry(path: &Path) -> Option<Timestamp> {

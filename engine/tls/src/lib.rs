@@ -1,11 +1,14 @@
 //! TLS 1.3 at the doors of catraca: certificates from files, read anew when they change. Earlier versions are not offered.
 //!
-//! `files.rs` makes a configuration of files, `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another
+//! `files.rs` makes a configuration of files, `nodes.rs` one for the connections between nodes, `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another
 //! kind.
 
 mod authorities;
 mod end;
 mod files;
+#[cfg(test)]
+mod node_tests;
+mod nodes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -17,7 +20,8 @@ pub use end::{Ended, TlsEnd};
 use files::expiry;
 pub use files::{Files, TlsFault};
 pub use files::{client, roots};
-pub use watch::{read_anew, watch, watch_files};
+pub use nodes::{NodeFiles, NodeTls};
+pub use watch::{Renewable, read_anew, watch, watch_files};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use jiff::Timestamp;
@@ -60,11 +64,6 @@ impl Tls {
         Ok(Self { files, config, ends })
     }
 
-    /// When the certificate that is used ends; `None` where that can't be read.
-    pub fn ends(&self) -> Option<Timestamp> {
-        *self.ends.lock()
-    }
-
     /// Shakes hands: the stream, and the certificate that the other end has shown. `None` where that failed.
     pub async fn accept(
         &self,
@@ -82,5 +81,22 @@ impl Tls {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let certificate = shown.map(|certificate| sha256(certificate));
         Some((stream, certificate))
+    }
+}
+
+impl Renewable for Tls {
+    fn files(&self) -> &Files {
+        &self.files
+    }
+
+    fn renew(&self) -> Result<(), TlsFault> {
+        let config = self.files.load()?;
+        *self.config.lock() = config;
+        *self.ends.lock() = expiry(&self.files.certificate);
+        Ok(())
+    }
+
+    fn ends(&self) -> Option<Timestamp> {
+        *self.ends.lock()
     }
 }

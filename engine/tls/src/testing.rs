@@ -1,7 +1,7 @@
 //! Invented authorities and certificates, as files of a folder.
 
-use crate::{Digest, Files, sha256};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use crate::{Digest, Files, NodeFiles, sha256};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,32 +12,55 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion};
 
+/// The names of both authorities.
+const AUTHORITIES: [&str; 2] = ["ca", "foreign"];
+
 /// An authority with certificates of `server`, `client` and `other`, and one of `stranger` by another authority, as
 /// files of a folder.
-pub struct Certificates(TempDir);
+pub struct Certificates {
+    folder: TempDir,
+    issuers: [Issuer<'static, KeyPair>; 2],
+}
 
 impl Certificates {
     /// Made anew.
     #[allow(clippy::new_without_default, reason = "it writes files")]
     pub fn new() -> Self {
-        let certificates = Self(tempfile::tempdir().expect("a folder"));
-        for (authority, names) in
-            [("ca", &["server", "client", "other"][..]), ("foreign", &["stranger"])]
-        {
+        let folder = tempfile::tempdir().expect("a folder");
+        let issuers = AUTHORITIES.map(|authority| {
             let key = KeyPair::generate().expect("a key");
             let mut params = CertificateParams::new(Vec::new()).expect("no names");
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            certificates.write(authority, &params.self_signed(&key).expect("signed").pem());
-            let issuer = Issuer::new(params, key);
+            params.distinguished_name.push(DnType::CommonName, authority);
+            let certificate = params.self_signed(&key).expect("signed");
+            let path = folder.path().join(format!("{authority}.pem"));
+            fs::write(path, certificate.pem()).expect("written");
+            Issuer::new(params, key)
+        });
+        let certificates = Self { folder, issuers };
+        for (authority, names) in
+            AUTHORITIES.into_iter().zip([&["server", "client", "other"][..], &["stranger"]])
+        {
             for name in names {
-                let key = KeyPair::generate().expect("a key");
-                let params = CertificateParams::new(vec!["localhost".to_owned()]);
-                let certificate = params.expect("a name").signed_by(&key, &issuer);
-                certificates.write(name, &certificate.expect("signed").pem());
-                certificates.write(&format!("{name}-key"), &key.serialize_pem());
+                certificates.issue(authority, name, "localhost", None);
             }
         }
         certificates
+    }
+
+    /// A certificate of this name by an authority, for a host; `ended`: one that ended in this year. In place of the
+    /// one that there was.
+    pub fn issue(&self, authority: &str, name: &str, host: &str, ended: Option<i32>) {
+        let found = AUTHORITIES.into_iter().zip(&self.issuers).find(|(name, _)| *name == authority);
+        let (_, issuer) = found.expect("one of both authorities");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
+        if let Some(year) = ended {
+            params.not_after = date_time_ymd(year, 1, 1);
+        }
+        let certificate = params.signed_by(&key, issuer).expect("signed");
+        self.write(name, &certificate.pem());
+        self.write(&format!("{name}-key"), &key.serialize_pem());
     }
 
     /// Puts a file beside them.
@@ -47,7 +70,7 @@ impl Certificates {
 
     /// Where the file of this name is.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(format!("{name}.pem"))
+        self.folder.path().join(format!("{name}.pem"))
     }
 
     /// What a server is started with; `asks`: for certificates of clients.
@@ -58,6 +81,12 @@ impl Certificates {
             client_ca: asks.then(|| self.path("ca")),
             protocol: None,
         }
+    }
+
+    /// What a node shakes hands with with other nodes: its certificate of this name, by this authority.
+    pub fn of_node(&self, name: &str, authority: &str) -> NodeFiles {
+        let (certificate, key) = (self.path(name), self.path(&format!("{name}-key")));
+        NodeFiles { certificate, key, authorities: self.path(authority) }
     }
 
     /// SHA-256 of the certificate of this name.

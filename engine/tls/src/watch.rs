@@ -1,7 +1,8 @@
 //! Reads certificates anew: on SIGHUP, and when a file has changed. What is no good leaves what there was.
 
-use super::{Tls, expiry};
+use super::{Files, TlsFault};
 use jiff::Timestamp;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -15,9 +16,29 @@ const TELL_EVERY: Duration = Duration::from_secs(24 * 3_600);
 const SOON_DAYS: i64 = 21;
 const DAY_S: i64 = 24 * 3_600;
 
+/// What is made of files, and made anew when they change.
+pub trait Renewable: Send + Sync + 'static {
+    /// The files.
+    fn files(&self) -> &Files;
+
+    /// Reads them anew.
+    ///
+    /// # Errors
+    /// They are no good: what there was stays in use.
+    fn renew(&self) -> Result<(), TlsFault>;
+
+    /// When the certificate that is used ends; `None` where that can't be read.
+    fn ends(&self) -> Option<Timestamp>;
+
+    /// The file of that certificate, to be named.
+    fn certificate(&self) -> &Path {
+        &self.files().certificate
+    }
+}
+
 /// Takes SIGHUP from now on, and reads files anew in a task that lives as long as the runtime. To be called within
 /// a runtime of tokio.
-pub fn watch(tls: Arc<Tls>) {
+pub fn watch(tls: Arc<impl Renewable>) {
     let hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => Some(hangups),
         Err(error) => {
@@ -28,53 +49,52 @@ pub fn watch(tls: Arc<Tls>) {
     drop(tokio::spawn(keep(tls, hangups)));
 }
 
-async fn keep(tls: Arc<Tls>, mut hangups: Option<Signal>) {
+async fn keep(tls: Arc<impl Renewable>, mut hangups: Option<Signal>) {
     let mut looks = interval(LOOK_EVERY);
-    let mut marks = tls.files.marks();
-    let mut next_tell = tell_expiry(&tls);
+    let mut marks = tls.files().marks();
+    let mut next_tell = tell_expiry(&*tls);
     loop {
         let is_asked = tokio::select! {
             Some(()) = next(hangups.as_mut()) => true,
             _ = looks.tick() => false,
         };
         if Instant::now() >= next_tell {
-            next_tell = tell_expiry(&tls);
+            next_tell = tell_expiry(&*tls);
         }
-        let new = tls.files.marks();
+        let new = tls.files().marks();
         if !is_asked && new == marks {
             continue;
         }
         // Marks of before the reading: a file that changes meanwhile is read again.
         marks = new;
         if read_anew(&tls).await {
-            next_tell = tell_expiry(&tls);
+            next_tell = tell_expiry(&*tls);
         }
     }
 }
 
 /// Reads the files anew; gives whether they are in use now. What is no good leaves what there was, and is told.
-pub async fn read_anew(tls: &Arc<Tls>) -> bool {
+pub async fn read_anew(tls: &Arc<impl Renewable>) -> bool {
     let reading = Arc::clone(tls);
-    match tokio::task::spawn_blocking(move || reading.files.load()).await {
-        Ok(Ok(config)) => {
-            *tls.config.lock() = config;
-            *tls.ends.lock() = expiry(&tls.files.certificate);
-            tracing::info!("certificates were read anew; connections that are open stay");
+    let certificate = tls.certificate().display();
+    match tokio::task::spawn_blocking(move || reading.renew()).await {
+        Ok(Ok(())) => {
+            tracing::info!(%certificate, "certificates were read anew; connections that are open stay");
             true
         }
         Ok(Err(fault)) => {
-            tracing::error!(%fault, "certificates can't be used: those from before stay in use");
+            tracing::error!(%certificate, %fault, "certificates can't be used: those from before stay in use");
             false
         }
         Err(error) => {
-            tracing::error!(%error, "certificates were not read");
+            tracing::error!(%certificate, %error, "certificates were not read");
             false
         }
     }
 }
 
 /// Reads files anew when one has changed, for as long as it is polled; for who takes signals by other means.
-pub async fn watch_files(tls: Arc<Tls>) {
+pub async fn watch_files(tls: Arc<impl Renewable>) {
     keep(tls, None).await;
 }
 
@@ -86,17 +106,18 @@ async fn next(hangups: Option<&mut Signal>) -> Option<()> {
 }
 
 /// Tells when the certificate ends, and gives when to tell it again.
-fn tell_expiry(tls: &Tls) -> Instant {
+fn tell_expiry(tls: &impl Renewable) -> Instant {
+    let certificate = tls.certificate().display();
     match tls.ends() {
-        None => tracing::warn!("when the certificate ends can't be read"),
+        None => tracing::warn!(%certificate, "when the certificate ends can't be read"),
         Some(ends) => {
             let days = (ends.as_second() - Timestamp::now().as_second()).div_euclid(DAY_S);
             if days < 0 {
-                tracing::error!(%ends, "the certificate has expired: clients refuse it");
+                tracing::error!(%certificate, %ends, "the certificate has expired: others refuse it");
             } else if days < SOON_DAYS {
-                tracing::warn!(%ends, days, "the certificate ends soon");
+                tracing::warn!(%certificate, %ends, days, "the certificate ends soon");
             } else {
-                tracing::info!(%ends, days, "the certificate is good");
+                tracing::info!(%certificate, %ends, days, "the certificate is good");
             }
         }
     }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use catraca_tls::Tls;
+use catraca_tls::{Renewable as _, Tls};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -156,7 +156,7 @@ impl Metrics {
 
     /// As text.
     pub(super) fn shown(&self, tls: Option<&Tls>) -> Result<String, std::fmt::Error> {
-        if let Some(ends) = tls.and_then(Tls::ends) {
+        if let Some(ends) = tls.and_then(|tls| tls.ends()) {
             self.certificate.set(ends.as_second());
         }
         let mut text = String::new();

@@ -5,6 +5,7 @@ use super::{Control, candidate_metrics, list_metrics, log_metrics, stats, valida
 use crate::replication::ReplicationStatus;
 use crate::wall_clock::wall_ns;
 use catraca_core::observe::Counters;
+use catraca_tls::Renewable as _;
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::frame::{Durability, PROTOCOL_VERSION, Role, Stage};
 use hdrhistogram::Histogram;
