@@ -144,7 +144,7 @@ fn certificates_are_read_anew_and_open_connections_stay() {
     let world = World::start(1, |_, _| String::new());
     let mut early = world.connect(None, "").expect("hands are shaken");
     let metrics = || http_get(world.node.http, "/metrics").expect("served").1;
-    let line = "catraca_tls_certificate_expiry_timestamp_seconds ";
+    let line = "catraca_tls_certificate_expiry_timestamp_seconds{certificate=\"clients\"} ";
     assert!(metrics().lines().any(|text| text.starts_with(line)), "{}", metrics());
     let told = |message: &'static str| {
         world.node.process.signal(Signal::HUP);

@@ -66,6 +66,15 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where the other node of the cluster connects.
     pub replication: SocketAddr,
+    /// The certificate that the other node sees, and those between it and its authority, PEM; none where nodes speak in
+    /// clear.
+    pub replication_tls_certificate_file: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub replication_tls_key_file: Option<PathBuf>,
+    /// Authorities of the cluster, whose certificates its nodes show, PEM.
+    pub replication_tls_ca_file: Option<PathBuf>,
+    /// The DNS name that the certificate of each node of the cluster has.
+    pub replication_tls_name: Option<String>,
     /// `host:port` where the primary takes other nodes: this node is its standby.
     pub standby_of: Option<String>,
     /// Name or address under which clients and the other node reach this one; by default what it
@@ -145,6 +154,10 @@ impl Default for Config {
             tls_client_ca_file: None,
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
             replication: SocketAddr::from(([127, 0, 0, 1], 7401)),
+            replication_tls_certificate_file: None,
+            replication_tls_key_file: None,
+            replication_tls_ca_file: None,
+            replication_tls_name: None,
             standby_of: None,
             advertise_host: None,
             solo_after_ms: 0,
@@ -285,6 +298,7 @@ impl Config {
             }
         }
         self.check_tls()?;
+        self.check_replication_tls()?;
         let ports =
             [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
         let tls = self.listen_tls.map(|address| ("listen_tls", address));

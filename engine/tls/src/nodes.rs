@@ -108,11 +108,7 @@ impl Renewable for NodeTls {
 }
 
 /// Both sides by what is in the files.
-fn sides(
-    files: &Files,
-    authorities: &Path,
-    name: &ServerName<'static>,
-) -> Result<Sides, TlsFault> {
+fn sides(files: &Files, authorities: &Path, name: &ServerName<'static>) -> Result<Sides, TlsFault> {
     let (chain, key): Own = files.own()?;
     let first = chain.first().expect("files without a certificate are no good");
     is_for(first, name).map_err(|error| {

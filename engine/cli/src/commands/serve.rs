@@ -113,6 +113,7 @@ pub fn run(args: Args) -> Outcome {
         config.layout()?;
         config.access()?;
         config.tls()?;
+        config.replication_tls()?;
         archive_place::check(&config)?;
         return print("the configuration is right\n", ExitCode::SUCCESS);
     }

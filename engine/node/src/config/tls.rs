@@ -1,9 +1,9 @@
-//! TLS for clients: the files that it takes, and what has to be given together.
+//! TLS for clients and between nodes: the files that it takes, and what has to be given together.
 
 use super::clients::ClientConfig;
 use super::{Config, wrong};
 use crate::fatal::Failure;
-use catraca_tls::{Files, Tls};
+use catraca_tls::{Files, NodeFiles, NodeTls, Tls};
 use std::sync::Arc;
 
 impl Config {
@@ -54,5 +54,67 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// What nodes shake hands with; none where they speak in clear.
+    ///
+    /// # Errors
+    /// [`Status::Config`](crate::fatal::Status::Config), naming the file.
+    pub fn replication_tls(&self) -> Result<Option<Arc<NodeTls>>, Failure> {
+        let given = (
+            &self.replication_tls_certificate_file,
+            &self.replication_tls_key_file,
+            &self.replication_tls_ca_file,
+            &self.replication_tls_name,
+        );
+        let (Some(certificate), Some(key), Some(authorities), Some(name)) = given else {
+            return Ok(None);
+        };
+        let files = NodeFiles {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            authorities: authorities.clone(),
+        };
+        let tls = NodeTls::new(files, name)
+            .map_err(|fault| wrong(format!("replication_tls: {fault}")))?;
+        Ok(Some(Arc::new(tls)))
+    }
+
+    /// All of it is given, or nothing.
+    pub(super) fn check_replication_tls(&self) -> Result<(), Failure> {
+        let is_given = [
+            ("replication_tls_certificate_file", self.replication_tls_certificate_file.is_some()),
+            ("replication_tls_key_file", self.replication_tls_key_file.is_some()),
+            ("replication_tls_ca_file", self.replication_tls_ca_file.is_some()),
+            ("replication_tls_name", self.replication_tls_name.is_some()),
+        ];
+        let given = is_given.iter().find(|(_, is_given)| *is_given);
+        let missing = is_given.iter().find(|(_, is_given)| !is_given);
+        if let (Some((given, _)), Some((missing, _))) = (given, missing) {
+            return Err(wrong(format!(
+                "{given}, and there is no {missing}: nodes speak TLS with all four, and in clear with none of them"
+            )));
+        }
+        Ok(())
+    }
+
+    /// What to say of doors that others can reach and where everything goes in clear; one sentence for each.
+    pub fn in_clear(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if !self.listen.ip().is_loopback() {
+            found.push(format!(
+                "listen is {}, which others can reach: what clients say there goes in clear, credentials and personal data; let it stay on \
+                 loopback or in a private network, and give clients listen_tls",
+                self.listen
+            ));
+        }
+        if self.replication_tls_certificate_file.is_none() && !self.replication.ip().is_loopback() {
+            found.push(format!(
+                "replication is {}, which others can reach: the log goes to the other node in clear, personal data in full; set \
+                 replication_tls_certificate_file, or let it stay in a private network or a tunnel",
+                self.replication
+            ));
+        }
+        found
     }
 }

@@ -9,6 +9,7 @@ use catraca_tls::Renewable as _;
 use catraca_wire::block::FORMAT_VERSION;
 use catraca_wire::frame::{Durability, PROTOCOL_VERSION, Role, Stage};
 use hdrhistogram::Histogram;
+use jiff::Timestamp;
 use procfs::process::LimitValue;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -65,8 +66,11 @@ pub(super) async fn gather(
         uptime_s,
         process,
     }));
-    let ends = control.tls.as_ref().and_then(|tls| tls.ends());
-    registry.register_collector(Box::new(CertificateEnd(ends.map(|ends| ends.as_second()))));
+    let of_nodes = control.replication.setup().tls.as_ref().and_then(|tls| tls.ends());
+    registry.register_collector(Box::new(CertificateEnds([
+        ("clients", control.tls.as_ref().and_then(|tls| tls.ends())),
+        ("replication", of_nodes),
+    ])));
     registry.register_collector(Box::new(control.policy_figures.get()));
     registry
         .register_collector(Box::new(candidate_metrics::Shown(control.candidate_figures.get())));
@@ -85,21 +89,26 @@ pub(super) async fn gather(
     Ok(text)
 }
 
-/// When the certificate ends that clients see, seconds since 1970 UTC; none where there is none.
+/// When certificates end, by who sees them; none where there is none.
 #[derive(Debug)]
-struct CertificateEnd(Option<i64>);
+struct CertificateEnds([(&'static str, Option<Timestamp>); 2]);
 
-impl prometheus_client::collector::Collector for CertificateEnd {
+impl prometheus_client::collector::Collector for CertificateEnds {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let Some(ends) = self.0 else { return Ok(()) };
+        if self.0.iter().all(|(_, ends)| ends.is_none()) {
+            return Ok(());
+        }
         let name = "catraca_tls_certificate_expiry_timestamp_seconds";
-        let help = "When the certificate ends that clients see over TLS, since 1970 UTC.";
-        ConstGauge::new(ends).encode(encoder.encode_descriptor(
-            name,
-            help,
-            None,
-            MetricType::Gauge,
-        )?)
+        let help =
+            "When the certificate ends that clients, or other nodes, see over TLS, since 1970 UTC.";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (certificate, ends) in &self.0 {
+            if let Some(ends) = ends {
+                let family = [("certificate", *certificate)];
+                ConstGauge::new(ends.as_second()).encode(metric.encode_family(&family)?)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -286,6 +286,9 @@ async fn serve(
         tokio::task::spawn_local(catraca_tls::watch_files(Arc::clone(&tls)));
         tokio::task::spawn_local(tls_door::serve(Rc::clone(&control), listener, tls));
     }
+    if let Some(tls) = &control.replication.setup().tls {
+        tokio::task::spawn_local(catraca_tls::watch_files(Arc::clone(tls)));
+    }
     tokio::task::spawn_local(audit::tell_refusals(Rc::clone(&control), changes_too.clone()));
     tokio::task::spawn_local(reload::clients(
         Rc::clone(&control),

@@ -29,6 +29,9 @@ pub(super) async fn clients(
         if let Some(tls) = &control.tls {
             catraca_tls::read_anew(tls).await;
         }
+        if let Some(tls) = &control.replication.setup().tls {
+            catraca_tls::read_anew(tls).await;
+        }
         match read() {
             // Whoever connects could do everything from now on, wherever this node listens.
             Ok(access) if access.is_empty() && had_clients => {

@@ -69,12 +69,14 @@ pub fn run(
         // Decisions need no archive: a node whose archive is not mounted starts all the same.
         tracing::error!("{failure}");
     }
+    config.in_clear().iter().for_each(|sentence| tracing::warn!("{sentence}"));
     let clients = take_shared(config.listen, "listen")?;
     let tls = config.tls()?;
     let tls = match config.listen_tls.zip(tls) {
         Some((address, tls)) => Some((Reserved::take(address, false, "listen-tls")?, tls)),
         None => None,
     };
+    let between_nodes = config.replication_tls()?;
     let listen_tls = tls.as_ref().map(|(reserved, _)| reserved.address);
     let calls = Reserved::take(config.replication, false, "replication")?;
     let scrapes = Reserved::take(config.http, false, "http")?;
@@ -84,7 +86,7 @@ pub fn run(
         advertised(config.advertise_host.as_deref(), listen),
     );
     let StartState { data_dir, key, mut state, segment_len: primary_segment_len } =
-        start_state::find(config, shards, &addresses)?;
+        start_state::find(config, shards, &addresses, between_nodes.as_ref())?;
     let rebuilt =
         from_log::rebuild(&data_dir, &key, state.last_write(), shards, config.dedupe_entries)?;
     let Rebuilt { streams, boundaries, overlay, named, builder } = rebuilt;
@@ -159,6 +161,7 @@ pub fn run(
         client_address: addresses.1,
         solo_after: Duration::from_millis(config.solo_after_ms),
         cpus: other_cpus.clone(),
+        tls: between_nodes,
     };
     let pair = Replication::new(
         setup,

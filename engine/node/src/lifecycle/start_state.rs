@@ -7,8 +7,10 @@ use crate::fatal::{Failure, Status};
 use crate::log_files::{key, segment};
 use crate::replication::{ReplicationSetup, bootstrap, state_file};
 use catraca_core::replica::{ReplicaState, StartRefused};
+use catraca_tls::NodeTls;
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Durability, Role};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What was found.
@@ -21,12 +23,13 @@ pub(super) struct StartState {
 }
 
 /// Takes the data directory into use and finds the node's place; a new standby waits for its
-/// primary to learn its cluster. `addresses` are where others reach this node: for nodes, for
-/// clients.
+/// primary to learn its cluster, over TLS where there is `tls`. `addresses` are where others reach
+/// this node: for nodes, for clients.
 pub(super) fn find(
     config: &Config,
     shards: u16,
     addresses: &(String, String),
+    tls: Option<&Arc<NodeTls>>,
 ) -> Result<StartState, Failure> {
     let path = &config.data_dir;
     let saved = state_file::load(path)?;
@@ -75,7 +78,11 @@ pub(super) fn find(
             .and_then(|state| state.peer.as_ref())
             .map(|peer| peer.replication_address.as_str());
         if let Some(primary) = configured.or(known) {
-            let bootstrapped = bootstrap(primary, &unidentified(config, shards, key, addresses))?;
+            let setup = ReplicationSetup {
+                tls: tls.cloned(),
+                ..unidentified(config, shards, key, addresses)
+            };
+            let bootstrapped = bootstrap(primary, &setup)?;
             (cluster, segment_len) =
                 (Some(bootstrapped.cluster_id), Some(bootstrapped.segment_len));
         }
@@ -222,5 +229,6 @@ fn unidentified(
         client_address: addresses.1.clone(),
         solo_after: Duration::ZERO,
         cpus: Vec::new(),
+        tls: None,
     }
 }

@@ -107,53 +107,35 @@ fn run(
     orders: &Receiver<Order>,
 ) {
     let join = replication.join_frame(Purpose::Node, 0, 0);
-    match dial_while(|| !over.load(Ordering::Relaxed), address, &join, &replication.setup.key) {
+    match dial_while(
+        || !over.load(Ordering::Relaxed),
+        address,
+        &join,
+        &replication.setup.link_keys(),
+    ) {
         Ok((node, accept)) => {
             let accepted = dialed(&accept, &node);
             let conn = replication.new_conn();
             let standby_session = Arc::new(StandbySession::new(address));
-            let handles = node.handle().and_then(|socket| Ok((socket, node.handle()?)));
-            match handles {
-                Ok((socket, writer)) => {
-                    standby_session.adopt(socket);
-                    *shared.lock() = Some(Arc::clone(&standby_session));
-                    if over.load(Ordering::Relaxed) {
-                        standby_session.end();
-                    }
-                    replication.input(Input::CallAnswered {
-                        attempt: number,
-                        conn,
-                        accepted,
-                        writer,
-                    });
-                    let failed = |why: String| {
-                        replication.event(Event::FollowingFailed { attempt: number, why })
-                    };
-                    std::thread::scope(|scope| {
-                        let standby_session = &*standby_session;
-                        start_thread(scope, "primary-messages".to_owned(), &failed, move || {
-                            listen(replication, node, conn, standby_session)
-                        });
-                        serve(
-                            replication,
-                            &following,
-                            number,
-                            standby_session,
-                            orders,
-                            scope,
-                            &failed,
-                        );
-                        standby_session.end();
-                    });
-                    following.set_connected(false);
-                    return;
-                }
-                Err(error) => {
-                    let failure =
-                        CallFailure { refused: None, primary: None, why: error.to_string() };
-                    replication.event(Event::CallFailed { attempt: number, failure });
-                }
+            standby_session.adopt(node.socket());
+            *shared.lock() = Some(Arc::clone(&standby_session));
+            if over.load(Ordering::Relaxed) {
+                standby_session.end();
             }
+            let writer = node.writer();
+            replication.input(Input::CallAnswered { attempt: number, conn, accepted, writer });
+            let failed =
+                |why: String| replication.event(Event::FollowingFailed { attempt: number, why });
+            std::thread::scope(|scope| {
+                let standby_session = &*standby_session;
+                start_thread(scope, "primary-messages".to_owned(), &failed, move || {
+                    listen(replication, node, conn, standby_session)
+                });
+                serve(replication, &following, number, standby_session, orders, scope, &failed);
+                standby_session.end();
+            });
+            following.set_connected(false);
+            return;
         }
         Err(failure) => {
             let why = failure.to_string();

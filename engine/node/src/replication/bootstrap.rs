@@ -3,6 +3,7 @@
 use super::connection::{ConnectionFailure, dial};
 use super::{ReplicationSetup, join_of};
 use crate::fatal::{Failure, Status};
+use catraca_tls::Renewable as _;
 use catraca_wire::frame::Role;
 use catraca_wire::replication::{Purpose, RefuseReason};
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped
     loop {
         let refuse =
             |why: String| Failure::new(Status::Config, format!("the primary at {address}: {why}"));
-        match dial(address, &join_of(setup, Purpose::Inquiry, 0, 0), &setup.key) {
+        match dial(address, &join_of(setup, Purpose::Inquiry, 0, 0), &setup.link_keys()) {
             Ok((_, accept)) if accept.role != Role::Primary.to_wire() => {
                 tell_once(&mut told, address, "it is a standby itself: name its primary");
             }
@@ -52,7 +53,11 @@ pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped
                     segment_len: accept.segment_len.to_native(),
                 });
             }
-            Err(failure @ (ConnectionFailure::Key | ConnectionFailure::Frame(_))) => {
+            Err(
+                failure @ (ConnectionFailure::Key
+                | ConnectionFailure::Frame(_)
+                | ConnectionFailure::SpeaksTls),
+            ) => {
                 return Err(refuse(failure.to_string()));
             }
             Err(failure @ ConnectionFailure::Refused { reason, .. })
@@ -60,7 +65,13 @@ pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped
             {
                 return Err(refuse(failure.to_string()));
             }
-            Err(failure) => tell_once(&mut told, address, &failure.to_string()),
+            Err(failure) => {
+                tell_once(&mut told, address, &failure.to_string());
+                // Nobody else looks yet whether there are new certificates; what is no good leaves what there was.
+                if let Some(Err(fault)) = setup.tls.as_ref().map(|tls| tls.renew()) {
+                    tell_once(&mut told, address, &fault.to_string());
+                }
+            }
         }
         std::thread::sleep(CALL_PAUSE);
     }

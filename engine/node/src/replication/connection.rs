@@ -2,15 +2,17 @@
 //! says who is who.
 
 use super::frames::Frames;
+use super::node_socket::{NodeSocket, Side, begins_record};
 use catraca_core::replica::node::{Accepted, NodeMessage};
+use catraca_tls::NodeTls;
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::{Role, text_of};
 use catraca_wire::replication::{
     AcceptFrame, HeartbeatFrame, JoinFrame, LINK_HEAD_LEN, LinkError, LinkFrame, LinkHeadFields,
     LinkKind, ProofFrame, Prover, RefuseFrame, RefuseReason, WelcomeFrame, proof, view,
 };
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::RecvTimeoutError;
@@ -18,10 +20,10 @@ use std::time::{Duration, Instant};
 
 /// Time for a connection to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for the whole handshake.
+/// Time for the whole handshake, that of TLS included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time that the other side may take nothing.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a read waits before its thread looks around.
 pub const READ_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a caller waits before it asks whether it should.
@@ -57,6 +59,27 @@ pub enum ConnectionFailure {
         "the other node has another chain key: the file chain.key of both data directories must be the same"
     )]
     Key,
+    /// Hands were not shaken over TLS, or what came over it is broken.
+    #[error("{0}")]
+    Tls(String),
+    /// It speaks TLS, and this node has none.
+    #[error(
+        "the other side speaks TLS, and this node does not: set replication_tls_certificate_file and what belongs to it on both nodes, or on none"
+    )]
+    SpeaksTls,
+    /// It does not speak TLS, and this node wants it.
+    #[error(
+        "the other side does not speak TLS, which replication_tls_certificate_file asks for: set it and what belongs to it on both nodes, or on none"
+    )]
+    SpeaksPlain,
+    /// It was gone before hands were shaken.
+    #[error(
+        "the other side closed the connection before the handshake of TLS was over: does it have replication_tls_certificate_file, too?"
+    )]
+    HungUp,
+    /// It did not shake hands in time.
+    #[error("the handshake of TLS was not over within {} ms", HANDSHAKE_TIMEOUT.as_millis())]
+    NoHandshake,
     /// It said nothing for too long.
     #[error("the other node was silent for {0} ms")]
     Silent(u128),
@@ -65,76 +88,94 @@ pub enum ConnectionFailure {
     Fault(String),
 }
 
+impl ConnectionFailure {
+    /// Whether it is of TLS: who calls is no node of this cluster, or both are not set up alike.
+    pub fn is_of_tls(&self) -> bool {
+        matches!(self, Self::Tls(_) | Self::SpeaksTls | Self::SpeaksPlain | Self::NoHandshake)
+    }
+}
+
+/// What a node proves itself with, and wants of the other one.
+#[derive(Debug, Clone)]
+pub struct LinkKeys {
+    /// Key of the chain.
+    pub chain: ChainKey,
+    /// What hands are shaken with over TLS; none where nodes speak in clear.
+    pub tls: Option<Arc<NodeTls>>,
+}
+
 /// The writing half of a connection.
 #[derive(Debug)]
-pub struct Writer(TcpStream);
+pub struct Writer(Arc<NodeSocket>);
 
 impl Writer {
     /// Sends a frame.
     ///
     /// # Errors
     /// [`ConnectionFailure::Io`].
-    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), ConnectionFailure> {
-        Ok(self.0.write_all(bytemuck::bytes_of(frame))?)
+    pub fn send<F: LinkFrame>(&self, frame: &F) -> Result<(), ConnectionFailure> {
+        Ok(self.0.write(&mut [IoSlice::new(bytemuck::bytes_of(frame))])?)
+    }
+
+    /// Sends a frame in parts.
+    ///
+    /// # Errors
+    /// [`ConnectionFailure::Io`].
+    pub fn send_parts(&self, head: &[u8], rest: &[u8]) -> Result<(), ConnectionFailure> {
+        Ok(self.0.write(&mut [IoSlice::new(head), IoSlice::new(rest)])?)
+    }
+
+    /// Ends the connection.
+    pub fn end(&self) {
+        self.0.end();
     }
 }
 
 /// A connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    socket: Arc<NodeSocket>,
     frames: Frames,
     /// Until when the handshake must be whole, while it is not.
     handshake_until: Option<Instant>,
 }
 
 impl Connection {
-    /// Over a socket.
+    /// Over a socket; the whole handshake ends by this time.
     ///
     /// # Errors
-    /// When the socket can't be set up.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        Ok(Self { stream, frames: Frames::default(), handshake_until: None })
+    /// When the socket can't be set up, or hands are not shaken.
+    fn new(
+        stream: TcpStream,
+        tls: Option<&NodeTls>,
+        side: Side,
+        until: Instant,
+    ) -> Result<Self, ConnectionFailure> {
+        let socket = Arc::new(NodeSocket::new(stream, tls, side, until)?);
+        Ok(Self { socket, frames: Frames::default(), handshake_until: Some(until) })
     }
 
-    /// Another handle on the socket, to write to it or to end it.
-    ///
-    /// # Errors
-    /// When there is no descriptor left.
-    pub fn handle(&self) -> io::Result<TcpStream> {
-        self.stream.try_clone()
+    /// The socket, to end it.
+    pub fn socket(&self) -> Arc<NodeSocket> {
+        Arc::clone(&self.socket)
     }
 
-    /// Its writing half, for whoever looks at frames of the reading half meanwhile.
-    ///
-    /// # Errors
-    /// When there is no descriptor left.
-    pub fn writer(&self) -> io::Result<Writer> {
-        Ok(Writer(self.handle()?))
+    /// Its writing half, for whoever looks at frames of the reading half meanwhile, or is another thread.
+    pub fn writer(&self) -> Writer {
+        Writer(self.socket())
     }
 
     /// The address of the other side.
     pub fn peer_address(&self) -> Option<SocketAddr> {
-        self.stream.peer_addr().ok()
-    }
-
-    /// Sends bytes.
-    ///
-    /// # Errors
-    /// [`ConnectionFailure::Io`].
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), ConnectionFailure> {
-        Ok(self.stream.write_all(bytes)?)
+        self.socket.peer_address()
     }
 
     /// Sends a frame.
     ///
     /// # Errors
     /// [`ConnectionFailure::Io`].
-    pub fn send<F: LinkFrame>(&mut self, frame: &F) -> Result<(), ConnectionFailure> {
-        self.write(bytemuck::bytes_of(frame))
+    pub fn send<F: LinkFrame>(&self, frame: &F) -> Result<(), ConnectionFailure> {
+        self.writer().send(frame)
     }
 
     /// The next whole frame; `None` when none came for [`READ_TIMEOUT`].
@@ -159,11 +200,13 @@ impl Connection {
         room: fn(&mut Frames) -> &mut [u8],
     ) -> Result<Option<(LinkKind, &[u8])>, ConnectionFailure> {
         let found = loop {
-            if let Some(found) = self.frames.find()? {
-                break found;
+            match self.frames.find() {
+                Ok(Some(found)) => break found,
+                Ok(None) => {}
+                Err(error) => return Err(self.broken(error.into())),
             }
-            match self.stream.read(room(&mut self.frames)) {
-                Ok(0) => return Err(ConnectionFailure::Closed),
+            match self.socket.read(room(&mut self.frames)) {
+                Ok(0) => return Err(self.broken(ConnectionFailure::Closed)),
                 // A byte now and then does not make a handshake.
                 Ok(_) if self.handshake_until.is_some_and(|until| Instant::now() >= until) => {
                     return Err(ConnectionFailure::Silent(HANDSHAKE_TIMEOUT.as_millis()));
@@ -182,6 +225,14 @@ impl Connection {
             }
         };
         Ok(Some((found.kind, self.frames.bytes(&found))))
+    }
+
+    /// What a failure is, where what came before hands were shaken is no frame at all, but TLS.
+    fn broken(&self, failure: ConnectionFailure) -> ConnectionFailure {
+        match self.handshake_until.is_some() && begins_record(self.frames.rest()) {
+            true => ConnectionFailure::SpeaksTls,
+            false => failure,
+        }
     }
 
     /// The frame that [`Self::next`] will give, if it has come already; nothing is read for it.
@@ -242,9 +293,9 @@ pub fn refusal(epoch: u32, reason: RefuseReason, text: &str, primary: &str) -> R
 pub fn dial(
     address: &str,
     join: &JoinFrame,
-    key: &ChainKey,
+    keys: &LinkKeys,
 ) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
-    call(address, join, key, &AtomicBool::new(false))
+    call(address, join, keys, &AtomicBool::new(false))
 }
 
 /// The same, for whoever may give up. After that nothing is said any more that could make the other
@@ -252,7 +303,7 @@ pub fn dial(
 fn call(
     address: &str,
     join: &JoinFrame,
-    key: &ChainKey,
+    keys: &LinkKeys,
     given_up: &AtomicBool,
 ) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let go_on = || match given_up.load(Ordering::SeqCst) {
@@ -270,9 +321,8 @@ fn call(
             Err(error) => last = error,
         }
     }
-    let mut connection = Connection::new(stream.ok_or(last)?)?;
-    let until = Instant::now() + HANDSHAKE_TIMEOUT;
-    connection.handshake_until = Some(until);
+    let (stream, until) = (stream.ok_or(last)?, Instant::now() + HANDSHAKE_TIMEOUT);
+    let mut connection = Connection::new(stream, keys.tls.as_deref(), Side::Dialer, until)?;
     go_on()?;
     connection.send(join)?;
     let accept: AcceptFrame = match connection.expect(until) {
@@ -287,11 +337,11 @@ fn call(
         }
         other => other?,
     };
-    if proof(key, Prover::Listener, join, &accept) != accept.proof {
+    if proof(&keys.chain, Prover::Listener, join, &accept) != accept.proof {
         return Err(ConnectionFailure::Key);
     }
     let mut own = ProofFrame::empty(0, join.head.epoch.to_native());
-    own.proof = proof(key, Prover::Dialer, join, &accept);
+    own.proof = proof(&keys.chain, Prover::Dialer, join, &accept);
     go_on()?;
     connection.send(&own)?;
     connection.expect::<WelcomeFrame>(until)?;
@@ -308,13 +358,13 @@ pub fn dial_while(
     go_on: impl Fn() -> bool,
     address: &str,
     join: &JoinFrame,
-    key: &ChainKey,
+    keys: &LinkKeys,
 ) -> Result<(Connection, AcceptFrame), ConnectionFailure> {
     let (outcome, dialed) = std::sync::mpsc::sync_channel(1);
-    let (to, join, key) = (address.to_owned(), *join, *key);
+    let (to, join, keys) = (address.to_owned(), *join, keys.clone());
     let given_up = Arc::new(AtomicBool::new(false));
     let is_given_up = Arc::clone(&given_up);
-    let body = move || drop(outcome.send(call(&to, &join, &key, &is_given_up)));
+    let body = move || drop(outcome.send(call(&to, &join, &keys, &is_given_up)));
     std::thread::Builder::new().name("dial".to_owned()).spawn(body)?;
     loop {
         match dialed.recv_timeout(LOOK_AROUND) {
@@ -335,12 +385,11 @@ pub fn dial_while(
 /// [`ConnectionFailure`].
 pub fn answer(
     stream: TcpStream,
-    key: &ChainKey,
+    keys: &LinkKeys,
     accept: impl FnOnce(&JoinFrame) -> Result<AcceptFrame, Box<RefuseFrame>>,
 ) -> Result<(Connection, JoinFrame, AcceptFrame), ConnectionFailure> {
-    let mut connection = Connection::new(stream)?;
     let until = Instant::now() + HANDSHAKE_TIMEOUT;
-    connection.handshake_until = Some(until);
+    let mut connection = Connection::new(stream, keys.tls.as_deref(), Side::Listener, until)?;
     let join: JoinFrame = connection.expect(until)?;
     let mut accept = match accept(&join) {
         Ok(accept) => accept,
@@ -349,10 +398,10 @@ pub fn answer(
             return Err(refused(&refuse));
         }
     };
-    accept.proof = proof(key, Prover::Listener, &join, &accept);
+    accept.proof = proof(&keys.chain, Prover::Listener, &join, &accept);
     connection.send(&accept)?;
     let theirs: ProofFrame = connection.expect(until)?;
-    if theirs.proof != proof(key, Prover::Dialer, &join, &accept) {
+    if theirs.proof != proof(&keys.chain, Prover::Dialer, &join, &accept) {
         connection.send(&refusal(
             accept.head.epoch.to_native(),
             RefuseReason::Key,
@@ -363,12 +412,6 @@ pub fn answer(
     }
     connection.handshake_until = None;
     Ok((connection, join, accept))
-}
-
-/// Ends a socket for all threads that hold it.
-pub fn end(stream: &TcpStream) {
-    // An error means that the other side was faster.
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
 /// The head of a frame.
@@ -428,15 +471,16 @@ mod tests {
         let (key, listener): (ChainKey, _) =
             ([7; 32], TcpListener::bind("127.0.0.1:0").expect("free"));
         let address = listener.local_addr().expect("bound").to_string();
-        let join = JoinFrame::empty(0, 1);
+        let (join, keys) = (JoinFrame::empty(0, 1), LinkKeys { chain: key, tls: None });
         let caller = std::thread::spawn(move || {
             let began = Instant::now();
             let go_on = || began.elapsed() < Duration::from_millis(50);
-            dial_while(go_on, &address, &join, &[7; 32]).map(drop)
+            dial_while(go_on, &address, &join, &keys).map(drop)
         });
         let (socket, _) = listener.accept().expect("it calls");
-        let mut called = Connection::new(socket).expect("a socket");
         let until = Instant::now() + Duration::from_secs(30);
+        let called = Connection::new(socket, None, Side::Listener, until);
+        let mut called = called.expect("a socket");
         let join: JoinFrame = called.expect(until).expect("it says who it is");
         let outcome = caller.join().expect("no panic");
         assert!(matches!(outcome, Err(ConnectionFailure::Closed)), "{outcome:?}");

@@ -2,7 +2,7 @@
 //! from the data core's feed and older ones from the disk.
 
 use super::Replication;
-use super::connection::{Connection, ConnectionFailure, head_of};
+use super::connection::{Connection, ConnectionFailure, Writer, head_of};
 use crate::live_feed::LiveFeed;
 use crate::log_files::cursor::{BlockCursor, find_boundary};
 use crate::log_files::log_start;
@@ -17,8 +17,6 @@ use catraca_wire::replication::{
 };
 use crossbeam::sync::Parker;
 use parking_lot::Mutex;
-use std::io::{IoSlice, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -48,7 +46,7 @@ pub(super) fn serve(
     stream: u16,
     id: u64,
 ) -> Result<(), ConnectionFailure> {
-    if !replication.adopt(id, connection.handle()?) {
+    if !replication.adopt(id, connection.socket()) {
         return Err(ConnectionFailure::Closed);
     }
     // A session that ends while this is read may be followed by one of another slot.
@@ -56,7 +54,7 @@ pub(super) fn serve(
     if !replication.is_current(id) {
         return Err(ConnectionFailure::Closed);
     }
-    let writer = connection.handle()?;
+    let writer = connection.writer();
     let Some((feeder, cursor)) = find_start(replication, &mut connection, stream, id)? else {
         return Ok(());
     };
@@ -200,7 +198,7 @@ struct Sender<'l> {
     feeder: &'l Mutex<Feeder>,
     /// At the next block to send.
     cursor: BlockCursor,
-    writer: TcpStream,
+    writer: Writer,
     feed: Option<&'l LiveFeed>,
 }
 
@@ -255,12 +253,12 @@ impl Sender<'_> {
         let block = block.ok_or_else(|| {
             ConnectionFailure::Fault("a durable block can't be read back".to_owned())
         })?;
-        deliver(&mut self.writer, self.feeder, preface, block)
+        deliver(&self.writer, self.feeder, preface, block)
     }
 
     fn send(&mut self, epoch: u32, block: &[u8]) -> Result<(), ConnectionFailure> {
         let preface = self.preface(epoch);
-        deliver(&mut self.writer, self.feeder, preface, block)
+        deliver(&self.writer, self.feeder, preface, block)
     }
 
     fn preface(&self, epoch: u32) -> BlockPrefaceFields {
@@ -278,7 +276,7 @@ impl Sender<'_> {
 }
 
 fn deliver(
-    writer: &mut TcpStream,
+    writer: &Writer,
     feeder: &Mutex<Feeder>,
     mut preface: BlockPrefaceFields,
     block: &[u8],
@@ -293,13 +291,5 @@ fn deliver(
     };
     preface.head = LinkHeadFields::new(LinkKind::Block, length, stream, epoch);
     // In one call, and so mostly in one packet.
-    let mut slices = [IoSlice::new(bytemuck::bytes_of(&preface)), IoSlice::new(block)];
-    let mut rest = &mut slices[..];
-    while !rest.is_empty() {
-        match writer.write_vectored(rest)? {
-            0 => return Err(ConnectionFailure::Closed),
-            written => IoSlice::advance_slices(&mut rest, written),
-        }
-    }
-    Ok(())
+    writer.send_parts(bytemuck::bytes_of(&preface), block)
 }

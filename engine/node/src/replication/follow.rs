@@ -47,7 +47,7 @@ pub(super) fn run(
     number: u16,
 ) -> Result<(), ConnectionFailure> {
     let join = replication.join_frame(Purpose::Stream, number, standby_session.session());
-    let mut connection = standby_session.call(&join, &replication.setup.key)?;
+    let mut connection = standby_session.call(&join, &replication.setup.link_keys())?;
     crate::threads::prefer(number);
     let stream = following.stream(number);
     let mut stream = stream.lock();
@@ -59,7 +59,7 @@ pub(super) fn run(
         &mut connection,
         &mut stream.follower,
     )?;
-    let mut writer = connection.writer()?;
+    let writer = connection.writer();
     loop {
         standby_session.check()?;
         // With the grant blocks are written one by one, from where they lie.

@@ -77,6 +77,11 @@ impl Frames {
         &self.buffer.bytes()[found.bytes.clone()]
     }
 
+    /// What has come and was not found to be a whole frame.
+    pub fn rest(&self) -> &[u8] {
+        &self.buffer.bytes()[self.start..self.end]
+    }
+
     /// Where more bytes go, once [`Self::find`] has found no whole frame: never nothing, because
     /// the largest frame fits.
     pub fn room(&mut self) -> &mut [u8] {

@@ -1,11 +1,14 @@
 //! Who this node is to the other one.
 
+use super::connection::LinkKeys;
+use catraca_tls::NodeTls;
 use catraca_wire::address::Host;
 use catraca_wire::block::{ChainKey, FORMAT_VERSION};
 use catraca_wire::frame::{Role, fill};
 use catraca_wire::replication::{JoinFrame, Purpose};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who this node is to the other one.
@@ -33,6 +36,15 @@ pub struct ReplicationSetup {
     pub solo_after: Duration,
     /// Processors for the threads.
     pub cpus: Vec<usize>,
+    /// What hands are shaken with over TLS; none where nodes speak in clear.
+    pub tls: Option<Arc<NodeTls>>,
+}
+
+impl ReplicationSetup {
+    /// What this node proves itself with.
+    pub(super) fn link_keys(&self) -> LinkKeys {
+        LinkKeys { chain: self.key, tls: self.tls.clone() }
+    }
 }
 
 /// A JOIN of this node.

@@ -23,9 +23,10 @@ const BACK_OFF: Duration = Duration::from_millis(200);
 pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener) {
     let calls = Arc::new(AtomicUsize::new(0));
     let (not_taken, too_many) = (Seldom::default(), Seldom::default());
+    let not_shaken = Arc::new(Seldom::default());
     loop {
-        let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+        let (stream, from) = match listener.accept() {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if let Some(attempts) = not_taken.count() {
                     tracing::warn!(%error, attempts, "a call of another node could not be taken; it waits");
@@ -46,9 +47,16 @@ pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener)
         }
         calls.fetch_add(1, Ordering::Relaxed);
         let (caller, count) = (Arc::clone(replication), Arc::clone(&calls));
+        let not_shaken = Arc::clone(&not_shaken);
         let spawned = replication.spawn("call", move || {
-            if let Err(failure) = take(&caller, stream) {
-                tracing::debug!(%failure, "a call of another node ended");
+            match take(&caller, stream) {
+                Err(failure) if failure.is_of_tls() => {
+                    if let Some(refused) = not_shaken.count() {
+                        tracing::warn!(%from, %failure, refused, "a call on the port for other nodes was refused");
+                    }
+                }
+                Err(failure) => tracing::debug!(%failure, "a call of another node ended"),
+                Ok(()) => {}
             }
             count.fetch_sub(1, Ordering::Relaxed);
         });
@@ -63,7 +71,9 @@ pub(super) fn take_calls(replication: &Arc<Replication>, listener: &TcpListener)
 
 fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), ConnectionFailure> {
     let (connection, join, accept) =
-        connection::answer(stream, &replication.setup.key, |join| accept(replication, join))?;
+        connection::answer(stream, &replication.setup.link_keys(), |join| {
+            accept(replication, join)
+        })?;
     let from = connection.peer_address();
     let (stream, session) = (join.head.stream.to_native(), join.session.to_native());
     let id = accept.session.to_native();
@@ -74,12 +84,7 @@ fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), Connect
         Some(Purpose::Inquiry) => CallPurpose::Inquiry,
         None => {
             let text = "unknown purpose: run the same build on both nodes";
-            connection.writer()?.send(&refusal(
-                replication.epoch(),
-                RefuseReason::Version,
-                text,
-                "",
-            ))?;
+            connection.send(&refusal(replication.epoch(), RefuseReason::Version, text, ""))?;
             return Err(ConnectionFailure::Fault(text.to_owned()));
         }
     };
@@ -95,7 +100,7 @@ fn take(replication: &Arc<Replication>, stream: TcpStream) -> Result<(), Connect
         role: Role::from_wire(join.role).unwrap_or(Role::Standby),
         in_sync: join.in_sync == 1,
     };
-    let (conn, writer) = (replication.new_conn(), connection.handle()?);
+    let (conn, writer) = (replication.new_conn(), connection.writer());
     let (verdict, waits) = sync_channel(1);
     replication.input(Input::Called { conn, caller, purpose, writer, verdict });
     waits.recv().map_err(|_| ConnectionFailure::Closed)?.map_err(ConnectionFailure::Fault)?;

@@ -21,13 +21,13 @@ const MAX_LIST_LEN: u64 = 16 << 30;
 /// Sends a list.
 pub(super) fn serve(
     replication: &Replication,
-    mut connection: Connection,
+    connection: Connection,
     id: u64,
 ) -> Result<(), ConnectionFailure> {
     let path = kept_path(&replication.setup.data_dir.join(LISTS_DIR), id);
     let mut file = File::open(path)?;
     let file_len = file.metadata()?.len();
-    parts::send(&mut connection, &mut file, file_len)
+    parts::send(&connection.writer(), &mut file, file_len)
 }
 
 /// Fetches a list that the log says is in use, and keeps it once it has proved sound.
@@ -39,7 +39,7 @@ pub(super) fn fetch(
 ) -> Result<(), ConnectionFailure> {
     let mut join = replication.join_frame(Purpose::List, 0, standby_session.session());
     join.list_id = id.into();
-    let mut connection = standby_session.call(&join, &replication.setup.key)?;
+    let mut connection = standby_session.call(&join, &replication.setup.link_keys())?;
     let folder = replication.setup.data_dir.join(LISTS_DIR);
     let kept = kept_path(&folder, id);
     let mut file = WholeFile::create(&kept, GROUP)?;

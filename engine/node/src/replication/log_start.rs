@@ -21,7 +21,7 @@ pub(super) fn serve(
     stream: u16,
 ) -> Result<(), ConnectionFailure> {
     let bytes = fs::read(log_start::path(&replication.setup.data_dir, stream))?;
-    parts::send(connection, &mut &bytes[..], bytes.len() as u64)
+    parts::send(&connection.writer(), &mut &bytes[..], bytes.len() as u64)
 }
 
 /// Takes it, in place of what was asked: `first` is its first piece. Gives what to ask next; a stream

@@ -9,7 +9,8 @@
 //! feed         on a primary: one stream to the standby          follow       on a standby: one stream from the primary
 //! promote      a standby's tables go to the data cores          cut          what the primary lacks goes into quarantine
 //! lists        list files, from the primary to the standby      restart      a node that must forget starts anew
-//! frames       whole frames out of bytes, without a socket      bootstrap    what a new standby asks first
+//! node_socket  a socket, in clear or over TLS                   bootstrap    what a new standby asks first
+//! frames       whole frames out of bytes, without a socket
 //! join         who this node is to the other one                told         what the program's own log says
 //! parts        files in pieces                                  log_start    where a stream begins, from the primary to the standby
 //! ```
@@ -30,6 +31,7 @@ mod listen;
 mod lists;
 mod log_start;
 mod mover;
+mod node_socket;
 mod parts;
 mod promote;
 pub mod restart;
@@ -49,8 +51,9 @@ use catraca_wire::frame::{Durability, Role, fill};
 use catraca_wire::replication::{JoinFrame, Purpose};
 use join::join_of;
 use mover::{Input, Mover};
+use node_socket::NodeSocket;
 use parking_lot::Mutex;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel, sync_channel};
@@ -99,7 +102,7 @@ pub struct Replication {
     /// Last durable record of the streams that no shard writes any more.
     dormant: Mutex<Vec<u64>>,
     /// Connections of the session under way, to end them.
-    sockets: Mutex<Vec<TcpStream>>,
+    sockets: Mutex<Vec<Arc<NodeSocket>>>,
     sessions: AtomicU64,
     conns: AtomicU64,
     /// The session under way, for threads that only want to know whether it is theirs; 0 none.
@@ -291,7 +294,7 @@ impl Replication {
     fn end_session(&self, session: u64) {
         if self.is_current(session) {
             self.set_current(0);
-            self.sockets.lock().drain(..).for_each(|socket| connection::end(&socket));
+            self.sockets.lock().drain(..).for_each(|socket| socket.end());
         }
     }
 
@@ -301,7 +304,7 @@ impl Replication {
     }
 
     /// A connection belongs to a session; `false` when that is over.
-    fn adopt(&self, id: u64, socket: TcpStream) -> bool {
+    fn adopt(&self, id: u64, socket: Arc<NodeSocket>) -> bool {
         let mut sockets = self.sockets.lock();
         let goes_on = self.is_current(id);
         if goes_on {

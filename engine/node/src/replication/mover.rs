@@ -3,7 +3,7 @@
 //! never waits for the disk: states are written by a thread of their own.
 
 use super::attempt::{self, Attempt, Order};
-use super::connection::{self, dialed, refusal};
+use super::connection::{self, Writer, dialed, refusal};
 use super::promote::{self, Promoted};
 use super::told::Told;
 use super::{DESCRIPTOR_PATIENCE, Replication, address_field, state_file};
@@ -21,8 +21,6 @@ use catraca_wire::replication::{
     RevokedFrame, WelcomeFrame,
 };
 use std::collections::HashMap;
-use std::io::Write;
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -51,11 +49,11 @@ pub(super) enum Input {
         conn: ConnId,
         caller: Caller,
         purpose: CallPurpose,
-        writer: TcpStream,
+        writer: Writer,
         verdict: SyncSender<Result<(), String>>,
     },
     /// The primary answered; the connection for writing.
-    CallAnswered { attempt: u64, conn: ConnId, accepted: Accepted, writer: TcpStream },
+    CallAnswered { attempt: u64, conn: ConnId, accepted: Accepted, writer: Writer },
     /// A stream's thread waits for the permission to cut.
     Cutting { stream: u16, last_lsn: u64, go: SyncSender<()> },
     /// An operator's or arbiter's request.
@@ -64,7 +62,7 @@ pub(super) enum Input {
 
 /// A caller that waits for its verdict.
 struct Waiting {
-    writer: TcpStream,
+    writer: Writer,
     purpose: CallPurpose,
     verdict: SyncSender<Result<(), String>>,
 }
@@ -76,7 +74,7 @@ pub(super) struct Mover {
     inputs: Receiver<Input>,
     waiting: HashMap<ConnId, Waiting>,
     /// Connections from node to node, for writing.
-    writers: HashMap<ConnId, TcpStream>,
+    writers: HashMap<ConnId, Writer>,
     cuts: HashMap<u16, SyncSender<()>>,
     requests: HashMap<RequestId, SyncSender<Result<Option<Promoted>, RequestRefused>>>,
     next_request: u64,
@@ -248,11 +246,8 @@ impl Mover {
             }
             Effect::Welcome { conn } => self.welcome(conn),
             Effect::Refuse { conn, reason, text, primary } => {
-                let Some(mut caller) = self.waiting.remove(&conn) else { return };
-                send(
-                    &mut caller.writer,
-                    &refusal(self.node.state().epoch, reason, &text, &primary),
-                );
+                let Some(caller) = self.waiting.remove(&conn) else { return };
+                send(&caller.writer, &refusal(self.node.state().epoch, reason, &text, &primary));
                 let _ = caller.verdict.send(Err(text));
             }
             Effect::Send { conn, message } => self.send(conn, message),
@@ -262,7 +257,7 @@ impl Mover {
             Effect::FeedAllStreams { session } => self.replication.feed_all_streams(session),
             Effect::EndSession { session, conn } => {
                 if let Some(writer) = self.writers.remove(&conn) {
-                    connection::end(&writer);
+                    writer.end();
                 }
                 self.replication.end_session(session);
             }
@@ -341,12 +336,12 @@ impl Mover {
     }
 
     fn welcome(&mut self, conn: ConnId) {
-        let Some(mut caller) = self.waiting.remove(&conn) else { return };
+        let Some(caller) = self.waiting.remove(&conn) else { return };
         let stream = match caller.purpose {
             CallPurpose::Stream { stream, .. } => stream,
             CallPurpose::Session { .. } | CallPurpose::List { .. } | CallPurpose::Inquiry => 0,
         };
-        send(&mut caller.writer, &WelcomeFrame::empty(stream, self.node.state().epoch));
+        send(&caller.writer, &WelcomeFrame::empty(stream, self.node.state().epoch));
         if matches!(caller.purpose, CallPurpose::Session { .. }) {
             self.writers.insert(conn, caller.writer);
         }
@@ -355,7 +350,7 @@ impl Mover {
 
     fn send(&mut self, conn: ConnId, message: NodeMessage) {
         let ours = self.node.state().epoch;
-        let Some(writer) = self.writers.get_mut(&conn) else { return };
+        let Some(writer) = self.writers.get(&conn) else { return };
         match message {
             NodeMessage::Heartbeat { disk_full } => {
                 let mut heartbeat = HeartbeatFrame::empty(0, ours);
@@ -388,9 +383,9 @@ impl Mover {
     }
 }
 
-fn send<F: LinkFrame>(writer: &mut TcpStream, frame: &F) {
+fn send<F: LinkFrame>(writer: &Writer, frame: &F) {
     // A connection that is gone ends its session by itself.
-    let _ = writer.write_all(bytemuck::bytes_of(frame));
+    let _ = writer.send(frame);
 }
 
 /// Makes a state durable. A disk that refuses ends the node: it must not act on what it would
@@ -423,7 +418,7 @@ fn persist(replication: &Replication, state: &ReplicaState, role: Role) {
 /// Asks a node what it is.
 fn inquire(replication: &Replication, address: &str) -> Option<(Accepted, String)> {
     let join: JoinFrame = replication.join_frame(Purpose::Inquiry, 0, 0);
-    match connection::dial(address, &join, &replication.setup.key) {
+    match connection::dial(address, &join, &replication.setup.link_keys()) {
         Ok((connection, accept)) => Some((dialed(&accept, &connection), address.to_owned())),
         Err(failure) => {
             tracing::debug!(%failure, "the other node does not answer");

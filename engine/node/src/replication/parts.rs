@@ -1,12 +1,12 @@
 //! Files from the primary to its standby, in pieces: lists, and where a stream begins.
 
-use super::connection::{Connection, ConnectionFailure};
+use super::connection::{ConnectionFailure, Writer};
 use catraca_wire::replication::{FilePartPrefaceFields, LinkHeadFields, LinkKind, MAX_PART_LEN};
 use std::io::Read;
 
 /// Sends a file of this length.
 pub(super) fn send(
-    connection: &mut Connection,
+    writer: &Writer,
     file: &mut impl Read,
     file_len: u64,
 ) -> Result<(), ConnectionFailure> {
@@ -21,8 +21,7 @@ pub(super) fn send(
         preface.head =
             LinkHeadFields::new(LinkKind::FilePart, size_of::<FilePartPrefaceFields>() + len, 0, 0);
         (preface.file_len, preface.offset) = (file_len.into(), offset.into());
-        connection.write(bytemuck::bytes_of(&preface))?;
-        connection.write(&part[..len])?;
+        writer.send_parts(bytemuck::bytes_of(&preface), &part[..len])?;
         offset += len as u64;
     }
     Ok(())

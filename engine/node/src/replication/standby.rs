@@ -2,8 +2,9 @@
 //! far its primary's log is known to go.
 
 use super::ReplicationSetup;
-use super::connection::{self, Connection, ConnectionFailure, dial_while};
+use super::connection::{Connection, ConnectionFailure, LinkKeys, dial_while};
 use super::follow::Stream;
+use super::node_socket::NodeSocket;
 use crate::block_file::BlockFile;
 use crate::policy_file;
 use catraca_core::blacklist::Snapshot;
@@ -11,10 +12,8 @@ use catraca_core::policy::Policy;
 use catraca_core::rebuild::Builder;
 use catraca_core::replica::node::Tables;
 use catraca_core::replica::{Boundaries, Follower};
-use catraca_wire::block::ChainKey;
 use catraca_wire::replication::JoinFrame;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -60,7 +59,7 @@ pub(super) struct StandbySession {
     session: AtomicU64,
     epoch: AtomicU32,
     over: AtomicBool,
-    sockets: Mutex<Vec<TcpStream>>,
+    sockets: Mutex<Vec<Arc<NodeSocket>>>,
 }
 
 impl StandbySession {
@@ -90,18 +89,18 @@ impl StandbySession {
 
     /// Calls the primary once more in this session, for a stream or a list. The connection ends with
     /// the session.
-    pub fn call(&self, join: &JoinFrame, key: &ChainKey) -> Result<Connection, ConnectionFailure> {
+    pub fn call(&self, join: &JoinFrame, keys: &LinkKeys) -> Result<Connection, ConnectionFailure> {
         let goes_on = || self.check().is_ok();
-        let (connection, _) = dial_while(goes_on, &self.address, join, key)?;
-        self.adopt(connection.handle()?);
+        let (connection, _) = dial_while(goes_on, &self.address, join, keys)?;
+        self.adopt(connection.socket());
         Ok(connection)
     }
 
     /// A socket belongs to the session and ends with it.
-    pub fn adopt(&self, socket: TcpStream) {
+    pub fn adopt(&self, socket: Arc<NodeSocket>) {
         let mut sockets = self.sockets.lock();
         if self.over.load(Ordering::Relaxed) {
-            connection::end(&socket);
+            socket.end();
         }
         sockets.push(socket);
     }
@@ -114,7 +113,7 @@ impl StandbySession {
     pub fn end(&self) {
         let sockets = self.sockets.lock();
         self.over.store(true, Ordering::Relaxed);
-        sockets.iter().for_each(connection::end);
+        sockets.iter().for_each(|socket| socket.end());
     }
 }
 
