@@ -1,7 +1,8 @@
-//! TLS 1.3 at the doors of catraca: certificates from files, read anew when they change. Earlier versions are not offered.
+//! TLS 1.3 at the doors of catraca and between its nodes: certificates from files, read anew when
+//! they change. Earlier versions are not offered.
 //!
-//! `files.rs` makes a configuration of files, `nodes.rs` one for the connections between nodes, `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another
-//! kind.
+//! `files.rs` makes a configuration of files, `nodes.rs` one for the connections between nodes,
+//! `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another kind.
 
 mod authorities;
 mod end;

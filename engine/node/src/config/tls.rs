@@ -118,3 +118,22 @@ impl Config {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doors_in_clear_where_others_reach_them_are_named() {
+        let config = Config::default();
+        assert!(config.in_clear().is_empty(), "on loopback");
+        let elsewhere = |port: u16| ([0, 0, 0, 0], port).into();
+        let config = Config { listen: elsewhere(7400), replication: elsewhere(7401), ..config };
+        let [listen, replication] = config.in_clear().try_into().expect("two doors");
+        assert!(listen.starts_with("listen is 0.0.0.0:7400") && listen.contains("listen_tls"));
+        assert!(replication.starts_with("replication is 0.0.0.0:7401"), "{replication}");
+        assert!(replication.contains("replication_tls_certificate_file"), "{replication}");
+        let config = Config { replication_tls_certificate_file: Some("node.pem".into()), ..config };
+        assert_eq!(config.in_clear(), [listen]);
+    }
+}

@@ -286,7 +286,7 @@ pub fn run(
         all_cores()?;
         drop(clients);
         tracing::info!(
-            %listen, listen_tls = listen_tls.map(tracing::field::display), %http, %replication, role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
+            %listen, listen_tls = listen_tls.map(tracing::field::display), %http, %replication, replication_tls = config.replication_tls_name.as_deref(), role = %state.role, epoch = state.epoch, durability = %state.durability, shards, cores = ?cpus,
             records, blacklist = list, policy = policy.version(), time_zone = %zone, data_dir = %config.data_dir.display(), start_ms = began.elapsed().as_millis() as u64, "ready"
         );
         Ok(())

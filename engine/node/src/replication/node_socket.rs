@@ -254,3 +254,109 @@ fn linger(stream: &TcpStream, incoming: &mut Incoming, until: Instant) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use catraca_tls::testing::Certificates;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// Sent each way: more than sockets hold, so that both sides wait for each other now and then.
+    const LEN: usize = 8 << 20;
+    const NAME: &str = "node.pair.example";
+    /// Longest wait for what must come.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn tls() -> NodeTls {
+        let certificates = Certificates::new();
+        certificates.issue("ca", "node", NAME, None);
+        NodeTls::new(certificates.of_node("node", "ca"), NAME).expect("sound")
+    }
+
+    /// Two ends of a connection in this machine.
+    fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("free");
+        let dialed = TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        (dialed, listener.accept().expect("it calls").0)
+    }
+
+    /// Byte `index` of what this side sends.
+    fn byte(side: Side, index: usize) -> u8 {
+        (index % 251) as u8 ^ u8::from(side == Side::Dialer)
+    }
+
+    /// Sends in frames of two parts and lengths of all kinds, while another thread reads what the other side sends.
+    fn converse(socket: &Arc<NodeSocket>, side: Side, other: Side) {
+        let reading = Arc::clone(socket);
+        let reader = std::thread::spawn(move || {
+            let (mut buffer, mut have) = (vec![0; 300_000], 0);
+            while have < LEN {
+                match reading.read(&mut buffer) {
+                    Ok(0) => panic!("closed after {have} bytes"),
+                    Ok(len) => {
+                        let came = buffer[..len].iter().enumerate();
+                        came.for_each(|(at, came)| assert_eq!(*came, byte(other, have + at)));
+                        have += len;
+                    }
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+                }
+            }
+        });
+        let (mut sent, mut len) = (0, 1);
+        while sent < LEN {
+            let end = LEN.min(sent + len);
+            let frame: Vec<u8> = (sent..end).map(|index| byte(side, index)).collect();
+            let (head, rest) = frame.split_at(frame.len().min(32));
+            socket.write(&mut [IoSlice::new(head), IoSlice::new(rest)]).expect("it is taken");
+            (sent, len) = (end, len * 3 % 1_000_003 + 1);
+        }
+        reader.join().expect("all of it came");
+    }
+
+    #[test]
+    fn both_sides_send_at_once_and_all_of_it_comes() {
+        let tls = tls();
+        for tls in [None, Some(&tls)] {
+            let (dialed, taken) = connected();
+            let until = Instant::now() + PATIENCE;
+            std::thread::scope(|scope| {
+                scope.spawn(move || {
+                    let socket = NodeSocket::new(dialed, tls, Side::Dialer, until);
+                    converse(&Arc::new(socket.expect("a node")), Side::Dialer, Side::Listener);
+                });
+                let socket = NodeSocket::new(taken, tls, Side::Listener, until);
+                converse(&Arc::new(socket.expect("a node")), Side::Listener, Side::Dialer);
+            });
+        }
+    }
+
+    #[test]
+    fn a_byte_now_and_then_does_not_make_a_handshake() {
+        let (mut dialed, taken) = connected();
+        let until = Instant::now() + Duration::from_millis(300);
+        let listener = std::thread::spawn(move || {
+            NodeSocket::new(taken, Some(&tls()), Side::Listener, until).map(drop)
+        });
+        // The head of a long record, and then nothing that ends it.
+        let mut next = [22, 3, 1, 0x40, 0].into_iter().chain(std::iter::repeat(0));
+        while !listener.is_finished() {
+            let _ = dialed.write_all(&[next.next().expect("endless")]);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let outcome = listener.join().expect("no panic");
+        assert!(matches!(outcome, Err(ConnectionFailure::NoHandshake)), "{outcome:?}");
+    }
+
+    #[test]
+    fn a_write_that_failed_ends_the_socket() {
+        let (dialed, taken) = connected();
+        let socket = NodeSocket::new(dialed, None, Side::Dialer, Instant::now() + PATIENCE);
+        let socket = socket.expect("in clear nothing is asked");
+        drop(taken);
+        let frame = [7; 4096];
+        while socket.write(&mut [IoSlice::new(&frame), IoSlice::new(&[])]).is_ok() {}
+        assert!(!matches!(socket.read(&mut [0; 16]), Ok(1..)));
+    }
+}
