@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// The name of the nodes of the invented cluster.
@@ -109,22 +110,76 @@ fn a_pair_decides_fails_over_and_comes_back_over_tls() {
     [0, 1].into_iter().for_each(|index| assert_verified(&pair.data_dir(index), true));
 }
 
+/// Hands on what goes between two nodes, and keeps it.
+struct Wire {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Wire {
+    /// To a node.
+    fn to(node: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("free");
+        let address = listener.local_addr().expect("bound");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let keeps = Arc::clone(&seen);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(node) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let (from, to) = (from.try_clone(), to.try_clone());
+                    let (from, to) = (from.expect("a descriptor"), to.expect("a descriptor"));
+                    let keeps = Arc::clone(&keeps);
+                    std::thread::spawn(move || hand_on(from, to, &keeps));
+                }
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn has_seen(&self, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+fn hand_on(mut from: TcpStream, mut to: TcpStream, keeps: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut buffer) {
+        keeps.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&buffer[..len]);
+        if to.write_all(&buffer[..len]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Both);
+}
+
 #[test]
 fn what_goes_between_nodes_is_not_to_be_read() {
-    let World { pair, certificates } = World::new(1);
-    let [primary, standby] = pair.start_both();
-    let metrics = primary.http_get("/metrics").1;
-    let line = "catraca_tls_certificate_expiry_timestamp_seconds{certificate=\"replication\"} ";
-    assert!(metrics.lines().any(|text| text.starts_with(line)), "{metrics}");
-    // Whoever has a certificate of the cluster is answered over TLS alone.
-    let mut clear = TcpStream::connect(pair.setups[0].replication).expect("taken");
-    clear.write_all(&[0; 256]).expect("sent");
-    assert_closed(&mut clear);
-    await_refused(&primary, "does not speak TLS");
+    const ID: &str = "seen-on-the-way";
+    let World { pair: sealed, certificates } = World::new(1);
+    for (mut pair, is_sealed) in [(sealed, true), (Pair::new(1), false)] {
+        let wire = Wire::to(pair.setups[0].replication);
+        *pair.setups[1].args.last_mut().expect("--standby-of") = wire.address.to_string();
+        let [primary, standby] = pair.start_both();
+        primary.client().decide(&payment(ID, 1)).expect("decided, and so at the standby");
+        assert_ne!(wire.has_seen(ID), is_sealed, "sealed: {is_sealed}");
+        if is_sealed {
+            let metrics = primary.http_get("/metrics").1;
+            let line =
+                "catraca_tls_certificate_expiry_timestamp_seconds{certificate=\"replication\"} ";
+            assert!(metrics.lines().any(|text| text.starts_with(line)), "{metrics}");
+            // Nobody is answered in clear beside it.
+            let mut clear = TcpStream::connect(pair.setups[0].replication).expect("taken");
+            clear.write_all(&[0; 256]).expect("sent");
+            assert_closed(&mut clear);
+            await_refused(&primary, "does not speak TLS");
+        }
+        primary.client().decide(&payment("goes-on", 1)).expect("the session stays");
+        primary.stop();
+        standby.stop();
+    }
     drop(certificates);
-    primary.client().decide(&payment("goes-on", 1)).expect("the session stays");
-    primary.stop();
-    standby.stop();
 }
 
 #[test]

@@ -125,21 +125,16 @@ impl NodeSocket {
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(sealing) = &self.sealing else { return (&self.stream).read(buffer) };
         let mut incoming = sealing.incoming.lock();
-        let opened = sealing.open(&mut incoming, buffer).transpose();
-        let opened = match opened {
-            Some(opened) => opened,
-            None => {
-                if incoming.fill(&self.stream)? == 0 {
-                    return Ok(0);
-                }
-                sealing.open(&mut incoming, buffer)?.ok_or_else(|| ErrorKind::WouldBlock.into())
-            }
+        let opened = match sealing.open(&mut incoming, buffer) {
+            Ok(None) if incoming.fill(&self.stream)? == 0 => return Ok(0),
+            Ok(None) => sealing.open(&mut incoming, buffer),
+            opened => opened,
         };
-        if opened.is_err() && opened.as_ref().is_err_and(|e| e.kind() == ErrorKind::InvalidData) {
+        if opened.is_err() {
             // What is wrong, for the other side; it may be gone.
             let _ = self.write(&mut []);
         }
-        opened
+        opened?.ok_or_else(|| ErrorKind::WouldBlock.into())
     }
 
     /// Sends parts of one frame, in one call where the socket takes them. After an error nothing more goes either way:
