@@ -1,5 +1,5 @@
-//! Two nodes that speak TLS to each other: they decide, fail over and come back; who is no node of the cluster is refused,
-//! in either direction; certificates are exchanged without a restart.
+//! Two nodes that speak TLS to each other: they decide, fail over and come back; who is no node of
+//! the cluster is refused, in either direction; certificates are exchanged without a restart.
 
 use catraca_tests::load::Load;
 use catraca_tests::logs::{
@@ -257,7 +257,8 @@ fn certificates_and_authorities_are_exchanged_without_a_restart() {
         node.process.signal(Signal::HUP);
         node.wait_until("its certificates are read anew", |_| told() > before);
     };
-    // First both trust both authorities, then each gets a certificate of the new one, then the old one goes.
+    // First both trust both authorities, then each gets a certificate of the new one, then the old
+    // one goes.
     let [old, new] = ["ca", "foreign"]
         .map(|name| fs::read_to_string(certificates.path(name)).expect("an authority"));
     certificates.write("ca", &format!("{old}{new}"));

@@ -66,8 +66,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// Where the other node of the cluster connects.
     pub replication: SocketAddr,
-    /// The certificate that the other node sees, and those between it and its authority, PEM; none where nodes speak in
-    /// clear.
+    /// The certificate that the other node sees, and those between it and its authority, PEM; none
+    /// where nodes speak in clear.
     pub replication_tls_certificate_file: Option<PathBuf>,
     /// Its private key, PEM.
     pub replication_tls_key_file: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! One end of a connection over TLS, without I/O: fed with what was read, emptied of what is to be sent.
+//! One end of a connection over TLS, without I/O: fed with what was read, emptied of what is to be
+//! sent.
 //!
 //! What is sent together is sealed together: records of up to 16 KiB, never one for each frame.
 
@@ -15,7 +16,8 @@ pub enum Ended {
     /// The other end has said all that it will.
     #[error("the other end said over TLS that this is the end")]
     Said,
-    /// A rule of TLS was broken, or the other end says that one was: what is to be told of that is among what is sent next.
+    /// A rule of TLS was broken, or the other end says that one was: what is to be told of that is
+    /// among what is sent next.
     #[error("TLS: {0}")]
     Broken(String),
 }
@@ -45,8 +47,8 @@ impl TlsEnd {
         Ok(())
     }
 
-    /// Opens sealed bytes into a buffer that is not empty, and gives how many came of them; `None` when all were taken
-    /// and nothing came of them.
+    /// Opens sealed bytes into a buffer that is not empty, and gives how many came of them; `None`
+    /// when all were taken and nothing came of them.
     ///
     /// # Errors
     /// [`Ended`].

@@ -1,8 +1,9 @@
-//! TLS between the nodes of a cluster: both ends show a certificate, by the cluster's authority and for the one name that all
-//! its nodes have, whoever dials.
+//! TLS between the nodes of a cluster: both ends show a certificate, by the cluster's authority and
+//! for the one name that all its nodes have, whoever dials.
 //!
-//! The name is a configured one and not the host that is dialled: who is dialled can't know by what name the dialer is called,
-//! and addresses of nodes come and go with machines. With one name both ends check the same thing.
+//! The name is a configured one and not the host that is dialed: who is dialed can't know by what
+//! name the dialer is called, and addresses of nodes come and go with machines. With one name both
+//! ends check the same thing.
 
 use crate::files::{Own, expiry, roots};
 use crate::{Files, Renewable, TlsEnd, TlsFault};
@@ -50,7 +51,8 @@ struct Sides {
 }
 
 impl NodeTls {
-    /// Reads the files, which are read anew when they change. `name` is the DNS name that the certificate of each node has.
+    /// Reads the files, which are read anew when they change. `name` is the DNS name that the
+    /// certificate of each node has.
     ///
     /// # Errors
     /// They hold no certificate for this name, key and authorities that belong together.

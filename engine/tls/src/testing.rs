@@ -15,8 +15,8 @@ use tokio_rustls::rustls::{ClientConfig, SupportedProtocolVersion};
 /// The names of both authorities.
 const AUTHORITIES: [&str; 2] = ["ca", "foreign"];
 
-/// An authority with certificates of `server`, `client` and `other`, and one of `stranger` by another authority, as
-/// files of a folder.
+/// An authority with certificates of `server`, `client` and `other`, and one of `stranger` by
+/// another authority, as files of a folder.
 pub struct Certificates {
     folder: TempDir,
     issuers: [Issuer<'static, KeyPair>; 2],
@@ -48,8 +48,8 @@ impl Certificates {
         certificates
     }
 
-    /// A certificate of this name by an authority, for a host; `ended`: one that ended in this year. In place of the
-    /// one that there was.
+    /// A certificate of this name by an authority, for a host; `ended`: one that ended in this
+    /// year. In place of the one that there was.
     pub fn issue(&self, authority: &str, name: &str, host: &str, ended: Option<i32>) {
         let found = AUTHORITIES.into_iter().zip(&self.issuers).find(|(name, _)| *name == authority);
         let (_, issuer) = found.expect("one of both authorities");
@@ -83,7 +83,8 @@ impl Certificates {
         }
     }
 
-    /// What a node shakes hands with with other nodes: its certificate of this name, by this authority.
+    /// What a node shows to other nodes, and takes of them: its certificate of this name, by this
+    /// authority.
     pub fn of_node(&self, name: &str, authority: &str) -> NodeFiles {
         let (certificate, key) = (self.path(name), self.path(&format!("{name}-key")));
         NodeFiles { certificate, key, authorities: self.path(authority) }

@@ -98,7 +98,8 @@ impl Config {
         Ok(())
     }
 
-    /// What to say of doors that others can reach and where everything goes in clear; one sentence for each.
+    /// What to say of doors that others can reach and where everything goes in clear; one sentence
+    /// for each.
     pub fn in_clear(&self) -> Vec<String> {
         let mut found = Vec::new();
         if !self.listen.ip().is_loopback() {

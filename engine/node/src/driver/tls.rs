@@ -1,11 +1,12 @@
-//! TLS on a connection: its end is fed and emptied by the two tasks of the connection. Hands were shaken before it came
-//! here, off the data cores.
+//! TLS on a connection: its end is fed and emptied by the two tasks of the connection. Hands were
+//! shaken before it came here, off the data cores.
 
 use catraca_tls::{Ended, TlsEnd};
 use std::cell::RefCell;
 use std::io::IoSlice;
 
-/// Bytes that sealing adds to what is sent, at most, for each record and for one that has begun: so many more are read.
+/// Bytes that sealing adds to what is sent, at most, for each record and for one that has begun: so
+/// many more are read.
 pub(super) const OVERHEAD_LEN: usize = 1024;
 
 /// One end of a conversation over TLS, for both tasks.
@@ -17,7 +18,8 @@ impl Tls {
         Self(RefCell::new(end))
     }
 
-    /// Opens what was read from the socket, and shows what is in it piece by piece, through this buffer.
+    /// Opens what was read from the socket, and shows what is in it piece by piece, through this
+    /// buffer.
     ///
     /// # Errors
     /// [`Ended`]; what is to be told of that is among what is sent next.

@@ -67,7 +67,8 @@ pub fn bootstrap(address: &str, setup: &ReplicationSetup) -> Result<Bootstrapped
             }
             Err(failure) => {
                 tell_once(&mut told, address, &failure.to_string());
-                // Nobody else looks yet whether there are new certificates; what is no good leaves what there was.
+                // Nobody else looks yet whether there are new certificates; what is no good leaves
+                // what there was.
                 if let Some(Err(fault)) = setup.tls.as_ref().map(|tls| tls.renew()) {
                     tell_once(&mut told, address, &fault.to_string());
                 }

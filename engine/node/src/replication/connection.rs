@@ -160,7 +160,8 @@ impl Connection {
         Arc::clone(&self.socket)
     }
 
-    /// Its writing half, for whoever looks at frames of the reading half meanwhile, or is another thread.
+    /// Its writing half, for whoever looks at frames of the reading half meanwhile, or is another
+    /// thread.
     pub fn writer(&self) -> Writer {
         Writer(self.socket())
     }
@@ -299,7 +300,8 @@ pub fn dial(
 }
 
 /// The same, for whoever may give up. After that nothing is said any more that could make the other
-/// node believe in this call: a JOIN may be old by then, and the one of a newer call is what counts.
+/// node believe in this call: a JOIN may be old by then, and the one of a newer call is what
+/// counts.
 fn call(
     address: &str,
     join: &JoinFrame,

@@ -1,8 +1,9 @@
-//! A socket between two nodes, in clear or over TLS, for all threads that hold it: one reads, others write, and each may
-//! end it. What one of them sends together is sealed together and goes out in one call; nobody who only wants to seal or
-//! to open waits for the network.
+//! A socket between two nodes, in clear or over TLS, for all threads that hold it: one reads,
+//! others write, and each may end it. What one of them sends together is sealed together and goes
+//! out in one call; nobody who only wants to seal or to open waits for the network.
 //!
-//! Threads of their own wait here, and no data core does: so hands are shaken where the connection is served.
+//! Threads of their own wait here, and no data core does: so hands are shaken where the connection
+//! is served.
 
 use super::connection::{ConnectionFailure, READ_TIMEOUT, WRITE_TIMEOUT};
 use catraca_tls::{Ended, NodeTls, TlsEnd, TlsFault};
@@ -13,8 +14,8 @@ use std::time::Instant;
 
 /// Sealed bytes that are read at once: several records of the largest size, 16 KiB.
 const SEALED_LEN: usize = 128 * 1024;
-/// First bytes that a record of TLS may have: its kind. JOIN, ACCEPT and REFUSE, by which a connection in clear begins,
-/// have a length of 256, and so a first byte of 0.
+/// First bytes that a record of TLS may have: its kind. JOIN, ACCEPT and REFUSE, by which a
+/// connection in clear begins, have a length of 256, and so a first byte of 0.
 const RECORD_KINDS: std::ops::RangeInclusive<u8> = 20..=23;
 /// The second byte of any record of TLS.
 const RECORD_VERSION: u8 = 3;
@@ -81,10 +82,12 @@ impl Incoming {
 }
 
 impl NodeSocket {
-    /// Over a connection, in clear; where there is `tls`, over TLS only: hands are shaken until this time.
+    /// Over a connection, in clear; where there is `tls`, over TLS only: hands are shaken until
+    /// this time.
     ///
     /// # Errors
-    /// [`ConnectionFailure::Tls`] and its like when the other side is no node of this cluster, or does not speak TLS.
+    /// [`ConnectionFailure::Tls`] and its like when the other side is no node of this cluster, or
+    /// does not speak TLS.
     pub fn new(
         stream: TcpStream,
         tls: Option<&NodeTls>,
@@ -121,7 +124,8 @@ impl NodeSocket {
     /// Reads into a buffer that is not empty; 0 at the end. For one thread at a time.
     ///
     /// # Errors
-    /// As a socket; [`ErrorKind::WouldBlock`] also when bytes came of which nothing can be opened yet.
+    /// As a socket; [`ErrorKind::WouldBlock`] also when bytes came of which nothing can be opened
+    /// yet.
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(sealing) = &self.sealing else { return (&self.stream).read(buffer) };
         let mut incoming = sealing.incoming.lock();
@@ -137,8 +141,8 @@ impl NodeSocket {
         opened?.ok_or_else(|| ErrorKind::WouldBlock.into())
     }
 
-    /// Sends parts of one frame, in one call where the socket takes them. After an error nothing more goes either way:
-    /// what followed half of a frame would mean nothing.
+    /// Sends parts of one frame, in one call where the socket takes them. After an error nothing
+    /// more goes either way: what followed half of a frame would mean nothing.
     ///
     /// # Errors
     /// As a socket.
@@ -236,8 +240,8 @@ fn shake(
     }
 }
 
-/// Takes what the other side still has to say, until it hangs up or time is over: a socket that is closed with bytes in it
-/// takes back what was said last, and with it why hands were not shaken.
+/// Takes what the other side still has to say, until it hangs up or time is over: a socket that is
+/// closed with bytes in it takes back what was said last, and with it why hands were not shaken.
 fn linger(stream: &TcpStream, incoming: &mut Incoming, until: Instant) {
     let _ = stream.shutdown(Shutdown::Write);
     while Instant::now() < until {
@@ -282,7 +286,8 @@ mod tests {
         (index % 251) as u8 ^ u8::from(side == Side::Dialer)
     }
 
-    /// Sends in frames of two parts and lengths of all kinds, while another thread reads what the other side sends.
+    /// Sends in frames of two parts and lengths of all kinds, while another thread reads what the
+    /// other side sends.
     fn converse(socket: &Arc<NodeSocket>, side: Side, other: Side) {
         let reading = Arc::clone(socket);
         let reader = std::thread::spawn(move || {
