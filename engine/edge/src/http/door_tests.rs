@@ -16,7 +16,7 @@ use serde_json::Value;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower_service::Service as _;
@@ -155,14 +155,18 @@ fn a_client_has_its_rate_for_each_kind_and_takes_nothing_from_another() {
         let many: Vec<_> = (0..1_000)
             .map(|_| {
                 let (mut router, request) = (router.clone(), with(&own));
-                tokio::spawn(async move { asked(&mut router, request).await })
+                tokio::spawn(async move {
+                    let began = Instant::now();
+                    (asked(&mut router, request).await, began.elapsed())
+                })
             })
             .collect();
         let mut limited = 0;
         for one in many {
-            let (status, problem, headers) = one.await.expect("it does not panic");
+            let ((status, problem, headers), took) = one.await.expect("it does not panic");
             if problem["code"] == "RATE_LIMITED" {
                 limited += 1;
+                assert!(took >= Duration::from_millis(100), "a flood is not slowed down");
                 assert_eq!((status, &problem["recorded"]), (429, &"no".into()));
                 assert_eq!(headers["retry-after"], "1");
                 assert_eq!(headers["ratelimit"], "\"decisions\";r=0;t=1");

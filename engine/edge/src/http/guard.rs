@@ -15,6 +15,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio::time::sleep;
 
 /// How long a client waits that has asked for too much at once: as long as an answer takes, by far.
 const AT_ONCE_RETRY: Duration = Duration::from_secs(1);
@@ -40,6 +41,10 @@ pub(super) enum Counts {
     Contents,
 }
 
+/// How long whoever asks for too much waits to be told so. Else a client that asks again at once would take a processor
+/// from all others with refusals alone. What waits is bounded by connections: each has one request.
+const REFUSED_AFTER: Duration = Duration::from_millis(100);
+
 /// Lets requests through that have a permission; handlers find a [`Caller`] among their extensions.
 pub(super) async fn admit(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let begun = guard.door.metrics.begin(guard.route);
@@ -56,7 +61,12 @@ async fn admitted(guard: &Guard, mut request: Request, next: Next) -> Response {
             let request_id = number.map(|number| number.0.into_bytes()).unwrap_or_default();
             Caller { request_id, ..caller }
         }
-        Err(refusal) => return refused(door, refusal),
+        Err(refusal) => {
+            if matches!(refusal, Refusal::TooOften(_)) {
+                sleep(REFUSED_AFTER).await;
+            }
+            return refused(door, refusal);
+        }
     };
     if !caller.permissions.has(*permission) {
         return lacks(*permission);
@@ -68,7 +78,10 @@ async fn admitted(guard: &Guard, mut request: Request, next: Next) -> Response {
     let class = permission.class();
     let (left, _place) = match door.rates.take(&caller, class) {
         Ok(taken) => taken.unzip(),
-        Err(too_much) => return of_too_much(too_much),
+        Err(too_much) => {
+            sleep(REFUSED_AFTER).await;
+            return of_too_much(too_much);
+        }
     };
     request.extensions_mut().insert(caller);
     let mut response = next.run(request).await;
