@@ -7,7 +7,11 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message as _, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{
+    BaseProducer, DefaultProducerContext, FutureProducer, FutureRecord, Producer as _,
+};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -53,23 +57,26 @@ impl Kafka {
     /// When it does not come.
     pub fn start_at(dir: &Path, address: SocketAddr) -> Self {
         let url = format!("tcp://{address}");
-        let said = || File::create(dir.join("said")).expect("the folder can be written");
-        let process = Command::new(program())
+        let said = File::create(dir.join("said")).expect("the folder can be written");
+        let also = said.try_clone().expect("an open file");
+        let mut process = Command::new(program())
             .args(["broker", "--listener-url", &url, "--advertised-listener-url", &url])
             .args(["--storage-engine", "memory://tansu/"])
             .current_dir(dir)
             .stdin(Stdio::null())
-            .stdout(said())
-            .stderr(said())
+            .stdout(also)
+            .stderr(said)
             .spawn()
             .expect("tansu starts");
-        let kafka = Self { address, process };
         let began = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
-            assert!(began.elapsed() < PATIENCE, "the broker never listens");
+            let ended = process.try_wait().expect("a child can be waited for");
+            let said = || std::fs::read_to_string(dir.join("said")).unwrap_or_default();
+            assert_eq!(ended, None, "{}", said());
+            assert!(began.elapsed() < PATIENCE, "the broker never listens: {}", said());
             std::thread::sleep(LOOK_AGAIN);
         }
-        kafka
+        Self { address, process }
     }
 
     /// Has its process hang, or go on.
@@ -91,6 +98,50 @@ impl Drop for Kafka {
         // Both fail only where it has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// A cluster that the client library plays in this process: it fails when it is told to, as no real one does.
+pub struct Played {
+    producer: BaseProducer,
+}
+
+impl Played {
+    /// One with these topics of one partition.
+    ///
+    /// # Panics
+    /// When it can't be played.
+    pub fn start(topics: &[&str]) -> Self {
+        let mut config = ClientConfig::new();
+        let producer = config.set("test.mock.num.brokers", "1").create().expect("a producer");
+        let played = Self { producer };
+        for topic in topics {
+            played.cluster().create_topic(topic, 1, 1).expect("made");
+        }
+        played
+    }
+
+    fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.producer.client().mock_cluster().expect("it is played")
+    }
+
+    /// Where it listens.
+    ///
+    /// # Panics
+    /// When that is no address.
+    pub fn address(&self) -> SocketAddr {
+        let servers = self.cluster().bootstrap_servers();
+        servers.parse().unwrap_or_else(|error| panic!("{servers}: {error}"))
+    }
+
+    /// Whether it refuses whatever is published.
+    pub fn refuse(&self, is_refused: bool) {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        match is_refused {
+            // One for each request: more than come in a test.
+            true => self.cluster().request_errors(RDKafkaApiKey::Produce, &[error; 10_000]),
+            false => self.cluster().clear_request_errors(RDKafkaApiKey::Produce),
+        }
     }
 }
 

@@ -8,19 +8,19 @@ use catraca_tests::gateway::body;
 use catraca_tests::intake::{
     LEAST_ANSWERS, Stopping, World, assert_recorded, await_that, now_ms, rounds,
 };
-use catraca_tests::kafka::{Kafka, Record};
+use catraca_tests::kafka::{Client, Kafka, Played, Record};
 use catraca_tests::logs::decisions;
 use catraca_tests::node::{LOOK_AGAIN, Process, Setup, fail, folder, free_address, http_get};
 use catraca_tests::payments::payment;
 use catraca_wire::frame::{Transaction, text_of};
 use rustix::process::Signal;
-use serde_json::json;
-use std::collections::BTreeMap;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Deaths in one run of the suite: partitions of a dead intake are another's after six seconds.
 const ROUNDS: u64 = 4;
@@ -160,7 +160,7 @@ fn what_is_in_a_topic_is_decided_and_answered_and_what_is_nonsense_is_kept_for_a
         "catraca_intake_broker_connected 1",
         "catraca_intake_broker_blocked 0",
     ] {
-        assert!(text.contains(line), "no {line} in {text}");
+        assert!(text.lines().any(|shown| shown.starts_with(line)), "no {line} in {text}");
     }
     assert_eq!(http_get(metrics, "/readyz").expect("there").0, 200);
     let mut written = stop(process);
@@ -211,6 +211,74 @@ fn a_broker_that_is_away_or_hangs_is_waited_for() {
     client.put(PAYMENTS, &[record("after", 2)]);
     let is_it = |reply: &Record| reply.json()["transaction_id"] == "after";
     while !replies.wait_for(1).iter().any(is_it) {}
+    assert!(!stop(process).contains("panic"));
+    node.stop();
+}
+
+#[test]
+fn an_intake_that_stops_gives_its_partitions_to_the_other_one() {
+    let (dir, of_broker) = (folder(), folder());
+    let node = Setup::new(dir.path()).start();
+    let kafka = Kafka::start(of_broker.path());
+    let client = kafka.client();
+    client.declare(PAYMENTS, PARTITIONS);
+    client.declare(REPLIES, PARTITIONS);
+    let mut command = intake(node.listen, kafka.address);
+    let stays = consuming(&mut command);
+    let goes = consuming(&mut command);
+    says(&stays, "partitions are given up");
+    assert!(!stop(goes).contains("panic"));
+    let has_all = |line: &Value| {
+        line["fields"]["message"] == "consuming" && line["fields"]["all"] == PARTITIONS
+    };
+    // It had all of them before the other came, too.
+    let twice = AtomicU64::new(0);
+    stays.wait_for_line("all partitions again", |line| {
+        has_all(line) && twice.fetch_add(1, Ordering::Relaxed) > 0
+    });
+    let records: Vec<Record> = (0..30).map(|n| record(&format!("s-{n}"), n)).collect();
+    client.put(PAYMENTS, &records);
+    // This broker takes its time for the change, so that some may be too late.
+    client.read(REPLIES, PARTITIONS).wait_for(30);
+    stop(stays);
+    node.stop();
+}
+
+#[test]
+fn answers_that_nobody_takes_wait_and_no_more_is_taken_than_may_be() {
+    let dir = folder();
+    let node = Setup::new(dir.path()).start();
+    let played = Played::start(&[PAYMENTS, REPLIES, DEAD]);
+    let client = Client::of(played.address());
+    let metrics = free_address();
+    let mut command = intake(node.listen, played.address());
+    command.args(["--metrics-listen", &metrics.to_string(), "--max-in-flight", "4"]);
+    let records: Vec<Record> = (0..40).map(|n| record(&format!("w-{n}"), n)).collect();
+    client.put(PAYMENTS, &records);
+    played.refuse(true);
+    let process = consuming(&mut command);
+    let why = |line: &Value| line["fields"]["why"].as_str().unwrap_or_default().to_owned();
+    process.wait_for_line("why", |line| why(line).contains("not taken: Message production"));
+    let shown = || http_get(metrics, "/metrics").expect("there").1;
+    let began = Instant::now();
+    while !shown().lines().any(|line| line == "catraca_intake_broker_blocked 1") {
+        assert!(began.elapsed() < Duration::from_secs(120), "{}", shown());
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    assert_eq!(http_get(metrics, "/readyz").expect("there").0, 503);
+    let text = shown();
+    let in_flight = text.lines().find(|line| line.starts_with("catraca_intake_messages_in_flight"));
+    let in_flight = in_flight.and_then(|line| line.split(' ').nth(1)).expect("a gauge");
+    assert!(in_flight.parse::<u32>().is_ok_and(|count| (1..=5).contains(&count)), "{in_flight}");
+
+    played.refuse(false);
+    let replies = client.read(REPLIES, 1);
+    let mut answered = BTreeSet::new();
+    while answered.len() < records.len() {
+        for reply in replies.wait_for(1) {
+            answered.insert(reply.json()["transaction_id"].to_string());
+        }
+    }
     assert!(!stop(process).contains("panic"));
     node.stop();
 }

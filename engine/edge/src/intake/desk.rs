@@ -285,7 +285,10 @@ impl Desk {
                 letters.pop_front();
                 slot.failures = 0;
             }
-            Receipt::Returned if let Some(other) = letter.elsewhere() => {
+            Receipt::Returned
+                if let Some(other) =
+                    letter.elsewhere(&self.queues[slot.queue].name, slot.message.offset) =>
+            {
                 *letter = Arc::new(other);
             }
             Receipt::Returned | Receipt::Refused => {
@@ -368,6 +371,13 @@ impl Desk {
     /// How many deliveries are not answered.
     pub fn unanswered(&self) -> usize {
         self.slots.len()
+    }
+
+    /// How many letters wait to be published again, because the broker did not take them.
+    pub fn letters_again(&self) -> usize {
+        let is_again =
+            |slot: &&Slot| slot.failures > 0 && matches!(slot.state, State::Telling { .. });
+        self.slots.values().filter(is_again).count()
     }
 
     /// Asks for the decision, where there is time left.

@@ -61,6 +61,10 @@ fn header(text: &str) -> String {
     text[..end].to_owned()
 }
 
+fn of_offset(offset: u64) -> (&'static str, String) {
+    ("x-catraca-offset", offset.to_string())
+}
+
 impl Letter {
     /// The reply to a message.
     pub(super) fn reply(
@@ -107,7 +111,7 @@ impl Letter {
         let enqueued_at = message.enqueued_at_ms.map(|at| ("x-enqueued-at-ms", at.to_string()));
         let trace = message.traceparent.as_deref().map(|trace| ("traceparent", header(trace)));
         let id = message.message_id.as_deref().map(|id| ("x-catraca-message-id", header(id)));
-        let offset = message.offset.map(|offset| ("x-catraca-offset", offset.to_string()));
+        let offset = message.offset.map(of_offset);
         headers.extend(enqueued_at.into_iter().chain(trace).chain(id).chain(offset));
         Self {
             kind: Kind::Dead,
@@ -121,14 +125,16 @@ impl Letter {
     }
 
     /// The same where nothing takes it at its place: a reply to one who has gone goes to where all go, and one that
-    /// nothing takes there is dead. None for what is dead already.
-    pub(super) fn elsewhere(&self) -> Option<Self> {
+    /// nothing takes there is dead, and says where the message was that it answers. None for what is dead already.
+    pub(super) fn elsewhere(&self, queue: &str, offset: Option<u64>) -> Option<Self> {
         let mut letter = self.clone();
         match self.kind {
             Kind::ToAsker(_) => letter.kind = Kind::ToAll,
             Kind::ToAll => {
                 letter.kind = Kind::Dead;
                 letter.headers.push(("x-catraca-reason", UNROUTABLE.to_owned()));
+                letter.headers.push(("x-catraca-queue", header(queue)));
+                letter.headers.extend(offset.map(of_offset));
             }
             Kind::Dead => return None,
         }

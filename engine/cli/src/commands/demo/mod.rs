@@ -84,7 +84,8 @@ pub struct Args {
     /// A RabbitMQ for the doors, where guest may make queues [default: none, and that door is not shown]
     #[arg(long, value_name = "HOST:PORT", requires = "doors")]
     amqp: Option<String>,
-    /// A broker of Kafka for the doors [default: one that the client library plays]
+    /// A broker of Kafka for the doors; topics are made there, and deleted in the end [default: one that the client
+    /// library plays]
     #[cfg(feature = "kafka")]
     #[arg(long, value_name = "HOST:PORT", requires = "doors")]
     kafka: Option<String>,

@@ -70,6 +70,9 @@ pub(super) fn check_password(own: Option<&Secret>, file: Option<&Path>) -> Resul
     if own.is_some() && file.is_some() {
         return Err(wrong("password and password_file: one of them"));
     }
+    if own.is_some_and(|Secret(password)| password.is_empty()) {
+        return Err(wrong("the password is empty; leave it out where there is none"));
+    }
     Ok(())
 }
 

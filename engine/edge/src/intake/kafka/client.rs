@@ -1,6 +1,6 @@
 //! The consumer and the producer, and what they tell by themselves.
 
-use super::{Login, Setup, Start};
+use super::{Login, Setup};
 use crate::intake::desk::Receipt;
 use crate::intake::kafka::record;
 use crate::intake::letter::{Kind, Letter};
@@ -25,6 +25,14 @@ const COMMIT_EVERY_MS: u32 = 100;
 /// Without a heartbeat for so long an intake is dead, and its partitions are somebody else's, milliseconds. The least
 /// that brokers allow by default: what waits meanwhile is too late.
 const SESSION_MS: u32 = 6_000;
+/// How often an intake tells the broker that it lives, milliseconds. In the answer it hears that partitions change
+/// hands: what waits in them meanwhile has two seconds.
+const HEARTBEAT_MS: u32 = 500;
+/// How often it is looked for topics and partitions that are new, milliseconds.
+const REFRESH_MS: u32 = 5_000;
+/// How long a topic is waited for that nobody knows, before letters to it are told to have no place, milliseconds: less
+/// than they themselves have.
+const UNKNOWN_MS: u32 = 5_000;
 /// A reply that the broker has not taken in so long is sent anew, milliseconds.
 const SEND_MS: u32 = 10_000;
 /// How long replies wait for others to go with them, milliseconds.
@@ -39,7 +47,7 @@ const FETCH_WAIT_MS: u32 = 100;
 /// How often the library says which brokers it reaches, milliseconds.
 const STATISTICS_EVERY_MS: u32 = 1_000;
 /// Time for a farewell: the last commit, and leaving the group.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// What the library tells.
 #[derive(Debug)]
@@ -108,7 +116,7 @@ impl ConsumerContext for Ears {
 /// A group's member, and who publishes.
 pub(super) struct Client {
     pub(super) consumer: StreamConsumer<Ears>,
-    producer: FutureProducer,
+    producer: FutureProducer<Ears>,
     reply_topic: String,
     dead_letter_topic: String,
 }
@@ -149,19 +157,17 @@ impl Client {
     /// Begins to connect, and to consume. What the library tells comes over `told`.
     pub(super) fn start(
         setup: &Setup,
-        told: mpsc::UnboundedSender<Told>,
+        told: &mpsc::UnboundedSender<Told>,
     ) -> Result<Self, KafkaError> {
-        let start = match setup.start {
-            Start::Earliest => "earliest",
-            Start::Latest => "latest",
-        };
+        let ears = || Ears { told: told.clone(), log: Mutex::default() };
         let consumer: StreamConsumer<Ears> = config(setup)
             .set("group.id", &setup.group)
-            .set("auto.offset.reset", start)
+            .set("auto.offset.reset", "earliest")
             // Partitions that stay are not interrupted when an intake comes or goes.
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", SESSION_MS.to_string())
-            .set("heartbeat.interval.ms", (SESSION_MS / 3).to_string())
+            .set("heartbeat.interval.ms", HEARTBEAT_MS.to_string())
+            .set("topic.metadata.refresh.interval.ms", REFRESH_MS.to_string())
             // What is stored is committed by the library, also before partitions go to somebody else.
             .set("enable.auto.commit", "true")
             .set("enable.auto.offset.store", "false")
@@ -169,14 +175,16 @@ impl Client {
             .set("queued.max.messages.kbytes", FETCHED_KB.to_string())
             .set("fetch.wait.max.ms", FETCH_WAIT_MS.to_string())
             .set("statistics.interval.ms", STATISTICS_EVERY_MS.to_string())
-            .create_with_context(Ears { told, log: Mutex::default() })?;
+            .create_with_context(ears())?;
         let producer = config(setup)
             .set("acks", "all")
+            .set("topic.metadata.propagation.max.ms", UNKNOWN_MS.to_string())
+            .set("topic.metadata.refresh.interval.ms", REFRESH_MS.to_string())
             .set("message.timeout.ms", SEND_MS.to_string())
             .set("linger.ms", LINGER_MS.to_string())
             // As Kafka's own clients: all that has one key goes to one partition, whoever publishes.
             .set("partitioner", "murmur2_random")
-            .create()?;
+            .create_with_context(ears())?;
         let topics: Vec<&str> = setup.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics)?;
         Ok(Self {
@@ -187,14 +195,17 @@ impl Client {
         })
     }
 
-    /// Publishes a letter, and waits until all in-sync replicas have it.
-    pub(super) fn publish(&self, letter: &Letter) -> impl Future<Output = Receipt> + use<> {
+    /// Publishes a letter, and waits until all in-sync replicas have it. Gives why they have not, too.
+    pub(super) fn publish(
+        &self,
+        letter: &Letter,
+    ) -> impl Future<Output = (Receipt, Option<KafkaError>)> + use<> {
         let topic = match letter.kind {
             Kind::Dead => &self.dead_letter_topic,
             Kind::ToAll | Kind::ToAsker(_) => &self.reply_topic,
         };
         let mut one =
-            FutureRecord::to(topic).payload(&letter.body[..]).headers(record::headers(letter));
+            FutureRecord::to(topic).payload(&letter.body[..]).headers(record::headers_of(letter));
         if let Some(key) = &letter.key {
             one = one.key(&key[..]);
         }
@@ -204,20 +215,26 @@ impl Client {
                 Ok(sent) => match sent.await {
                     Ok(taken) => taken.map(drop).map_err(|(error, _)| error),
                     // Only a producer that ends says nothing.
-                    Err(_) => return Receipt::Refused,
+                    Err(_) => Err(KafkaError::Canceled),
                 },
                 Err(error) => Err(error),
             };
-            match taken.map_err(|error| error.rdkafka_error_code()) {
-                Ok(()) => Receipt::Taken,
-                Err(Some(
-                    RDKafkaErrorCode::UnknownTopic
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-                    | RDKafkaErrorCode::UnknownPartition,
-                )) => Receipt::Returned,
-                Err(_) => Receipt::Refused,
+            match taken {
+                Ok(()) => (Receipt::Taken, None),
+                Err(error) => (receipt(error.rdkafka_error_code()), Some(error)),
             }
         }
+    }
+
+    /// Fetches nothing more of the partitions that are this intake's now. All else goes on: what is told, and that
+    /// partitions change hands.
+    pub(super) fn pause(&self) -> KafkaResult<()> {
+        self.consumer.pause(&self.consumer.assignment()?)
+    }
+
+    /// Fetches again.
+    pub(super) fn resume(&self) -> KafkaResult<()> {
+        self.consumer.resume(&self.consumer.assignment()?)
     }
 
     /// Everything up to this offset is answered. It is committed with the next ones.
@@ -248,5 +265,19 @@ impl Client {
         if timeout(CLOSE_TIME, closes.map(drop)).await.is_err() {
             tracing::warn!("the broker does not take leave; going without");
         }
+    }
+}
+
+/// What an error means for a letter: it will never be taken where it is meant for, or it may be, later.
+fn receipt(code: Option<RDKafkaErrorCode>) -> Receipt {
+    match code {
+        Some(
+            RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownPartition
+            | RDKafkaErrorCode::MessageSizeTooLarge
+            | RDKafkaErrorCode::InvalidRecord,
+        ) => Receipt::Returned,
+        _ => Receipt::Refused,
     }
 }

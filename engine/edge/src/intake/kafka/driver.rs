@@ -15,7 +15,7 @@ use crate::intake::quiet::Quiet;
 use crate::link::Link;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-/// How often it is looked whether something is to be done that nothing calls for.
+/// How often it is looked whether letters wait to be published again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A record that was fetched.
@@ -57,10 +57,12 @@ pub(super) struct Driver {
 struct Session {
     client: Client,
     told: mpsc::UnboundedReceiver<Told>,
-    publishing: FuturesUnordered<BoxFuture<'static, (u64, Receipt)>>,
-    /// How many partitions are this intake's.
-    share: usize,
+    publishing: FuturesUnordered<BoxFuture<'static, (u64, Receipt, Option<KafkaError>)>>,
+    /// How many partitions are this intake's; none before the group has given it its share.
+    share: Option<usize>,
     is_reached: bool,
+    /// Nothing is fetched: as much is in hand as may, or the intake stops.
+    is_paused: bool,
     progress: bool,
 }
 
@@ -92,17 +94,19 @@ impl Driver {
         let (mut failures, mut seed) = (0u32, self.seed);
         loop {
             let (tells, told) = mpsc::unbounded_channel();
-            let client = Client::start(&self.setup, tells);
+            let client = Client::start(&self.setup, &tells);
             let session = Session {
                 client: client.map_err(|error| Fault::System(io::Error::other(error)))?,
                 told,
                 publishing: FuturesUnordered::new(),
-                share: 0,
+                share: None,
                 is_reached: false,
+                is_paused: false,
                 progress: false,
             };
             let end = self.serve(session, &mut stop).await;
             self.payments.metrics.connected(false);
+            self.payments.metrics.blocked(false);
             self.payments.desk.forget();
             let (why, progress) = match end {
                 End::Stopped => return Ok(()),
@@ -133,20 +137,28 @@ impl Driver {
         stop: &mut (impl Future<Output = ()> + Unpin),
     ) -> End {
         let mut stop_by: Option<Instant> = None;
+        let mut look_at = Instant::now() + LOOK_EVERY;
         loop {
+            // Not left to the timer alone: records that come without an end keep it waiting.
+            let now = Instant::now();
+            self.payments.desk.tick(self.payments.now());
+            if now >= look_at {
+                look_at = now + LOOK_EVERY;
+                self.payments.metrics.blocked(self.payments.desk.letters_again() > 0);
+            }
             self.act(&mut session);
             let unanswered = self.payments.desk.unanswered();
             if let Some(by) = stop_by
                 && (unanswered == 0 || Instant::now() >= by)
             {
+                if unanswered > 0 {
+                    tracing::warn!(unanswered, "not all is answered; it is for whoever comes next");
+                }
                 session.client.close().await;
                 return End::Stopped;
             }
-            let look_at = Instant::now() + LOOK_EVERY;
+            self.balance(&mut session, unanswered, stop_by.is_some());
             let wake = self.payments.wake().map_or(look_at, |wake| wake.min(look_at));
-            // Nothing is fetched that is not taken. Partitions change hands only while something is fetched, so
-            // that this waits for the budgets of what is in hand, and no longer than the group has patience.
-            let has_room = stop_by.is_none() && unanswered < self.setup.max_in_flight;
             let lost = tokio::select! {
                 // What is told counts before what is fetched behind it.
                 biased;
@@ -159,22 +171,19 @@ impl Driver {
                     self.heard(&mut session, told);
                     None
                 }
-                Some((number, receipt)) = session.publishing.next() => {
-                    self.published(&mut session, (number, receipt));
+                Some(first) = session.publishing.next() => {
+                    self.published(&mut session, first);
                     None
                 }
                 Some(first) = self.payments.asked.next() => {
                     self.payments.answered(first);
                     None
                 }
-                fetched = fetch(&session.client), if has_room => {
-                    let room = self.setup.max_in_flight - unanswered;
+                fetched = fetch(&session.client) => {
+                    let room = self.setup.max_in_flight.saturating_sub(unanswered);
                     self.fetched(&mut session, fetched, room)
                 }
-                () = sleep_until(wake) => {
-                    self.payments.desk.tick(self.payments.now());
-                    None
-                }
+                () = sleep_until(wake) => None,
             };
             if let Some(why) = lost {
                 let progress = session.progress;
@@ -184,7 +193,25 @@ impl Driver {
         }
     }
 
-    /// Takes what was fetched, and what is there besides; at most so much.
+    /// Has nothing fetched while as much is in hand as may be, and fetches again when half of it is answered.
+    fn balance(&mut self, session: &mut Session, unanswered: usize, stops: bool) {
+        let most = self.setup.max_in_flight;
+        let done = match session.is_paused {
+            false if stops || unanswered >= most => session.client.pause(),
+            true if !stops && unanswered <= most / 2 => session.client.resume(),
+            _ => return,
+        };
+        session.is_paused = !session.is_paused;
+        self.kept(done);
+    }
+
+    fn kept(&mut self, done: KafkaResult<()>) {
+        if let Err(error) = done {
+            self.failed(&format!("partitions can't be paused or resumed: {error}"));
+        }
+    }
+
+    /// Takes what was fetched, and what is there besides, for as much as there is room.
     fn fetched(&mut self, session: &mut Session, first: Fetched, room: usize) -> Option<String> {
         let Session { client, told, .. } = &mut *session;
         let more = || match told.is_empty() {
@@ -192,11 +219,13 @@ impl Driver {
             // That counts first.
             false => None,
         };
-        let row: Vec<Fetched> = in_a_row(first, more).take(room).collect();
+        let row: Vec<Fetched> = in_a_row(first, more).take(room.max(1)).collect();
         for fetched in row {
             match fetched {
                 Ok((partition, message)) => self.taken(partition, message),
                 Err(KafkaError::MessageConsumptionFatal(code)) => return Some(code.to_string()),
+                // It was told, with the reason.
+                Err(KafkaError::MessageConsumption(_)) => {}
                 Err(error) => self.failed(&error.to_string()),
             }
         }
@@ -225,12 +254,15 @@ impl Driver {
         self.payments.desk.take(queue, offset, message, now);
     }
 
-    fn published(&mut self, session: &mut Session, first: (u64, Receipt)) {
+    fn published(&mut self, session: &mut Session, first: (u64, Receipt, Option<KafkaError>)) {
         let now = self.payments.now();
         let more = || session.publishing.next().now_or_never().flatten();
-        for (number, receipt) in in_a_row(first, more) {
+        let row: Vec<_> = in_a_row(first, more).collect();
+        for (number, receipt, error) in row {
             session.progress |= receipt == Receipt::Taken;
-            self.payments.metrics.blocked(receipt == Receipt::Refused);
+            if let Some(error) = error {
+                self.failed(&format!("an answer or a dead letter is not taken: {error}"));
+            }
             self.payments.desk.published(number, receipt, now);
         }
     }
@@ -239,15 +271,24 @@ impl Driver {
     fn heard(&mut self, session: &mut Session, told: Told) {
         match told {
             Told::Given(partitions) => {
-                session.share += partitions.len();
-                let shown = shown(&partitions);
-                tracing::info!(partitions = shown, all = session.share, "consuming");
+                let all = session.share.unwrap_or(0) + partitions.len();
+                session.share = Some(all);
+                if all == 0 {
+                    tracing::info!("no partition is left for this intake; it waits for one");
+                } else {
+                    tracing::info!(partitions = shown(&partitions), all, "consuming");
+                }
                 self.reached(session, true);
+                // They come unpaused.
+                if session.is_paused {
+                    self.kept(session.client.pause());
+                }
             }
             Told::Revoked(partitions) => {
-                session.share = session.share.saturating_sub(partitions.len());
+                let all = session.share.unwrap_or(0).saturating_sub(partitions.len());
+                session.share = Some(all);
                 let shown = shown(&partitions);
-                tracing::info!(partitions = shown, all = session.share, "partitions are given up");
+                tracing::info!(partitions = shown, all, "partitions are given up");
                 for partition in partitions {
                     if let Some(queue) = self.indexes.get(&partition) {
                         self.payments.desk.forget_queue(*queue);
@@ -267,7 +308,8 @@ impl Driver {
             tracing::warn!("no broker is reached; trying on");
         }
         session.is_reached = is_reached;
-        self.payments.metrics.connected(is_reached);
+        // Without its share of the partitions it consumes nothing, as long as a topic is missing.
+        self.payments.metrics.connected(is_reached && session.share.is_some());
     }
 
     fn failed(&mut self, why: &str) {
@@ -282,7 +324,8 @@ impl Driver {
         let Session { client, publishing, .. } = session;
         self.payments.act(|number, letter| {
             let published = client.publish(&letter);
-            publishing.push(published.map(move |receipt| (number, receipt)).boxed());
+            let told = published.map(move |(receipt, error)| (number, receipt, error));
+            publishing.push(told.boxed());
         });
         for (queue, partition) in self.partitions.iter().enumerate() {
             for ack in self.payments.desk.take_acks(queue, true) {

@@ -4,6 +4,7 @@
 
 mod client;
 mod driver;
+mod headers;
 mod record;
 
 use super::Options;
@@ -11,15 +12,6 @@ use crate::{Fault, seed};
 use driver::Driver;
 use std::fmt;
 use std::path::PathBuf;
-
-/// Where a group begins that has committed nothing yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// With what is oldest.
-    Earliest,
-    /// With what comes from now on.
-    Latest,
-}
 
 /// A user of the broker.
 #[derive(Clone)]
@@ -59,10 +51,9 @@ pub struct Setup {
     pub login: Option<Login>,
     /// The topics, at least one.
     pub topics: Vec<String>,
-    /// The consumer group.
+    /// The consumer group. One that has committed nothing begins with what is oldest: what comes while nobody has
+    /// committed anything is else left out after a death.
     pub group: String,
-    /// Where it begins that has committed nothing.
-    pub start: Start,
     /// The topic of replies.
     pub reply_topic: String,
     /// The topic of messages that nobody can decide on.

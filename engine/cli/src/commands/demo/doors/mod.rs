@@ -58,9 +58,9 @@ pub fn run(data_dir: Option<&Path>, quiet: bool, brokers: &Brokers<'_>) -> Outco
 
 /// A door, with what leads from it to the nodes.
 struct Opened {
-    door: Box<dyn Door>,
-    /// The gateway or the intake; none of the nodes' own door.
+    /// The gateway or the intake, which ends first: it uses what the door has made. None of the nodes' own door.
     _process: Option<Process>,
+    door: Box<dyn Door>,
 }
 
 fn show(

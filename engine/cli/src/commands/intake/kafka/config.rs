@@ -1,17 +1,16 @@
 //! The settings of an intake of Kafka, in the layers of `catraca serve`: defaults, file, environment, flags.
 
-use crate::commands::door::{check_nodes, check_range, wrong};
+use crate::commands::door::{authorities, check_nodes, check_range, wrong};
 use crate::commands::intake::shared::{
     Nodes, REQUESTS_OF_EACH, Secret, check_brokers, check_password, password, text_of_password,
 };
 use catraca_edge::intake::Options;
-use catraca_edge::intake::kafka::{Login, Secured, Setup, Start};
+use catraca_edge::intake::kafka::{Login, Secured, Setup};
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
 use serde::Deserialize;
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,14 +22,6 @@ const ENVIRONMENT_PREFIX: &str = "CATRACA_INTAKE_";
 const MAX_TOPICS: usize = 64;
 /// The longest name of a topic, bytes, as Kafka has it; and of a group, which has no other bound.
 const MAX_NAME_LEN: usize = 249;
-
-/// Where a group begins that has committed nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Beginning {
-    Earliest,
-    Latest,
-}
 
 /// How a password is told.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -79,8 +70,6 @@ pub(super) struct Config {
     pub(super) topics: Vec<String>,
     /// The consumer group.
     pub(super) group: String,
-    /// Where a group begins that has committed nothing.
-    pub(super) start: Beginning,
     /// The topic of replies.
     pub(super) reply_topic: String,
     /// The topic of records that nobody can decide on.
@@ -115,7 +104,6 @@ impl Default for Config {
             sasl_mechanism: Mechanism::ScramSha512,
             topics: Vec::new(),
             group: "catraca".to_owned(),
-            start: Beginning::Earliest,
             reply_topic: String::new(),
             dead_letter_topic: String::new(),
             // What a node answers in some tens of milliseconds, and brokers confirm in some more.
@@ -134,7 +122,7 @@ fn check_topic(what: &str, name: &str) -> Result<(), Failure> {
         return Err(wrong(format!("{what} is missing")));
     }
     // What Kafka itself takes. With a `^` the client would take it for a pattern, and consume whatever there is.
-    if name.len() > MAX_NAME_LEN || !name.bytes().all(is_sound) {
+    if name.len() > MAX_NAME_LEN || !name.bytes().all(is_sound) || [".", ".."].contains(&name) {
         return Err(wrong(format!(
             "{what} is {name:?}: a topic has letters, digits, '.', '_' and '-', at most {MAX_NAME_LEN}"
         )));
@@ -184,15 +172,12 @@ impl Config {
                 return Err(wrong(format!("{what} is {topic:?}, out of which payments are taken")));
             }
         }
+        if self.reply_topic == self.dead_letter_topic {
+            return Err(wrong("reply_topic and dead_letter_topic are one topic: give two"));
+        }
         let has_password = self.password.is_some() || self.password_file.is_some();
         if self.user.is_some() != has_password {
             return Err(wrong("user and its password: both or none"));
-        }
-        if self.broker_certificate_file.is_some() != self.broker_key_file.is_some() {
-            return Err(wrong("broker_certificate_file and broker_key_file: both or none"));
-        }
-        if self.broker_certificate_file.is_some() && self.broker_ca_file.is_none() {
-            return Err(wrong("broker_certificate_file, and there is no broker_ca_file"));
         }
         Ok(())
     }
@@ -211,24 +196,15 @@ impl Config {
         let login = self.user.clone().zip(password);
         let own = self.broker_certificate_file.clone().zip(self.broker_key_file.clone());
         let secured = self.broker_ca_file.clone().map(|ca_file| Secured { ca_file, own });
-        // The library reads them at the start, and says what is wrong without the name.
-        let files = secured.iter().flat_map(|Secured { ca_file, own }| {
-            let own = own.iter().flat_map(|(certificate, key)| [certificate, key]);
-            std::iter::once(ca_file).chain(own)
-        });
-        for file in files {
-            File::open(file).map_err(|why| wrong(format!("{}: {why}", file.display())))?;
-        }
+        // The library reads them at the start only, and says what is wrong without the name.
+        let own = [self.broker_certificate_file.as_deref(), self.broker_key_file.as_deref()];
+        authorities("broker", self.broker_ca_file.as_deref(), own)?;
         let setup = Setup {
             brokers: self.brokers.clone(),
             secured,
             login: login.map(|(user, password)| Login { user, password, mechanism }),
             topics: self.topics.clone(),
             group: self.group.clone(),
-            start: match self.start {
-                Beginning::Earliest => Start::Earliest,
-                Beginning::Latest => Start::Latest,
-            },
             reply_topic: self.reply_topic.clone(),
             dead_letter_topic: self.dead_letter_topic.clone(),
             max_in_flight: self.max_in_flight,
@@ -266,11 +242,11 @@ mod tests {
                 ("CATRACA_INTAKE_PASSWORD", "12345"),
                 ("CATRACA_INTAKE_TOPICS", "['a', 'b']"),
             ],
-            "timeout_ms = 700\nuser = 'u'\nreply_topic = 'r'\ndead_letter_topic = 'd'\nstart = 'latest'",
+            "timeout_ms = 700\nuser = 'u'\nreply_topic = 'r'\ndead_letter_topic = 'd'",
         )
         .expect("valid");
         let (setup, options) = config.options().expect("no file");
-        assert_eq!((options.timeout, setup.start), (Duration::from_millis(700), Start::Latest));
+        assert_eq!(options.timeout, Duration::from_millis(700));
         assert_eq!(setup.topics, ["a", "b"]);
         assert_eq!(options.link.max_in_flight, 8_192);
         let login = setup.login.as_ref().expect("a user");
@@ -293,14 +269,13 @@ mod tests {
             ("max_in_flight = 0", "max_in_flight is 0"),
             ("max_in_flight = 40000", "max_in_flight is 40000"),
             ("timeout_ms = 2001", "timeout_ms is 2001"),
-            ("start = 'middle'", "middle"),
+            ("dead_letter_topic = 'r'", "one topic"),
+            ("reply_topic = '..'", "a topic has letters"),
             ("sasl_mechanism = 'OAUTHBEARER'", "OAUTHBEARER"),
             ("user = 'u'", "both or none"),
             ("password = 'secret'", "both or none"),
             ("brokers = ['k:9092']", "there is no TLS"),
             ("plain = true\nbroker_ca_file = 'c'", "one of them"),
-            ("broker_key_file = 'k'", "both or none"),
-            ("broker_key_file = 'k'\nbroker_certificate_file = 'c'", "no broker_ca_file"),
             ("queues = ['q']", "unknown field `queues`"),
         ] {
             let key = keys.split(' ').next().unwrap_or_default();
@@ -315,6 +290,10 @@ mod tests {
         }
         for (keys, expected) in [
             ("broker_ca_file = '/does/not/exist'", "/does/not/exist"),
+            ("broker_ca_file = '/'", "/"),
+            ("broker_ca_file = 'Cargo.toml'", "Cargo.toml"),
+            ("broker_key_file = 'k'", "both or none"),
+            ("broker_key_file = 'k'\nbroker_certificate_file = 'c'", "no broker_ca_file"),
             ("user = 'u'\npassword_file = '/does/not/exist'", "/does/not/exist"),
             ("credential_file = '/does/not/exist'", "/does/not/exist"),
         ] {
