@@ -23,9 +23,9 @@ pub mod problem;
 pub mod receipt;
 
 use auth::{Auth, Clients, Expected, Source};
+use catraca_tls::proxied::Networks;
 use catraca_tls::{Authorities, Tls};
 use http::{Door, Metrics, Proxies, Rates};
-use ipnet::IpNet;
 use link::{Link, Setup};
 use receipt::Receipts;
 use std::future::Future;
@@ -58,7 +58,7 @@ pub struct Options {
     /// Whose tokens are taken, and what they are held to.
     pub issuer: Option<(Source, Expected)>,
     /// Whose PROXY headers are believed, and must be there: networks of load balancers.
-    pub proxy_from: Vec<IpNet>,
+    pub proxy_from: Networks,
     /// TLS; none to be spoken to in clear.
     pub tls: Option<Tls>,
     /// Signs receipts; none where there are none.

@@ -3,6 +3,7 @@
 //!
 //! `files.rs` makes a configuration of files, `nodes.rs` one for the connections between nodes,
 //! `watch.rs` when. `end.rs` seals and opens without I/O, for who has sockets of another kind.
+//! `proxied.rs` reads what a load balancer says before all that.
 
 mod authorities;
 mod end;
@@ -10,6 +11,9 @@ mod files;
 #[cfg(test)]
 mod node_tests;
 mod nodes;
+pub mod proxied;
+#[cfg(test)]
+mod proxied_tests;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]

@@ -30,7 +30,7 @@ mod tests;
 pub use limits::Rates;
 pub(crate) use metrics::{BOUNDS_S, watch_router};
 pub use metrics::{Metrics, Refusals, metrics_router};
-pub use proxied::{Proxies, networks};
+pub use proxied::Proxies;
 pub use server::serve;
 
 use crate::auth::Auth;

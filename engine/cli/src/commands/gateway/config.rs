@@ -4,14 +4,13 @@ use super::clients::ClientEntry;
 use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
 use catraca_edge::Options;
 use catraca_edge::auth::{Clients, Expected, Source};
-use catraca_edge::http::networks;
 use catraca_edge::receipt::Receipts;
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
+use catraca_tls::proxied::Networks;
 use catraca_tls::{Files, Tls};
 use catraca_wire::client::MAX_IN_FLIGHT;
 use catraca_wire::frame::MAX_BUDGET_US;
-use ipnet::IpNet;
 use serde::Deserialize;
 use std::fmt::Display;
 use std::iter;
@@ -204,8 +203,8 @@ impl Config {
     }
 
     /// Whose PROXY headers are believed.
-    fn proxies(&self) -> Result<Vec<IpNet>, Failure> {
-        networks(&self.proxy_from).map_err(|why| wrong(format!("proxy_from: {why}")))
+    fn proxies(&self) -> Result<Networks, Failure> {
+        Networks::parse(&self.proxy_from).map_err(|fault| wrong(format!("proxy_from: {fault}")))
     }
 
     fn issuer(&self) -> Result<Option<(Source, Expected)>, Failure> {
