@@ -6,8 +6,9 @@ use catraca_wire::frame::{
     ErrorCode, ErrorFrame, FLAG_CLOSING, FixedFrame, FrameKind, HEADER_LEN, HeaderFields,
     HelloFrame, MAX_REPLY_LEN, WelcomeFrame, fill, view,
 };
+use rustix::net::{self, AddressFamily, SocketType};
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longest wait for a reply; more than any time-out of the server's.
@@ -62,7 +63,18 @@ impl Raw {
     /// # Errors
     /// Those of the connection.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// The same from another address of this machine.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        Self::over(stream_from(source, address)?)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -146,6 +158,17 @@ impl Raw {
     }
 }
 
+/// A connection from another address of this machine.
+///
+/// # Errors
+/// Those of the connection.
+pub fn stream_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    net::connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
+}
+
 /// A HELLO with this credential.
 pub fn hello(credential: &str) -> HelloFrame {
     let mut frame = HelloFrame::empty(0);
@@ -154,5 +177,13 @@ pub fn hello(credential: &str) -> HelloFrame {
     frame.credential_len =
         u8::try_from(credential.len()).expect("a credential of at most 64 bytes");
     fill(&mut frame.credential, credential);
+    frame
+}
+
+/// A HELLO of somebody with this name, which the audit trail has as the subject.
+pub fn hello_of(name: &str) -> HelloFrame {
+    let mut frame = hello("");
+    frame.client_name_len = u8::try_from(name.len()).expect("a name of at most 40 bytes");
+    fill(&mut frame.client_name, name);
     frame
 }

@@ -2,7 +2,7 @@
 
 use crate::gateway::{Http, tcp};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -18,6 +18,21 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 /// # Panics
 /// When files are no good.
 pub fn connect(address: SocketAddr, ca: &Path, shows: Option<(&Path, &Path)>) -> io::Result<Http> {
+    Ok(Http::over(shake(tcp(address)?, ca, shows)?))
+}
+
+/// Shakes hands with `localhost` on a connection, as [`connect`] does.
+///
+/// # Errors
+/// Those of the connection, also where the other end's certificate is not by that authority.
+///
+/// # Panics
+/// When files are no good.
+pub fn shake(
+    stream: TcpStream,
+    ca: &Path,
+    shows: Option<(&Path, &Path)>,
+) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).expect("PEM")).expect("a certificate");
     let builder = ClientConfig::builder().with_root_certificates(roots);
@@ -31,9 +46,9 @@ pub fn connect(address: SocketAddr, ca: &Path, shows: Option<(&Path, &Path)>) ->
     };
     let name = "localhost".try_into().expect("a name");
     let tls = ClientConnection::new(Arc::new(config), name).expect("a sound configuration");
-    let mut stream = StreamOwned::new(tls, tcp(address)?);
+    let mut stream = StreamOwned::new(tls, stream);
     while stream.conn.is_handshaking() {
         stream.conn.complete_io(&mut stream.sock)?;
     }
-    Ok(Http::over(stream))
+    Ok(stream)
 }

@@ -150,6 +150,7 @@ fn known_metrics() -> Vec<&'static str> {
         "catraca_disk_lasts_seconds",
     ]);
     known.extend([
+        "catraca_proxy_connections_refused_total",
         "catraca_tls_certificate_expiry_timestamp_seconds",
         "catraca_gateway_certificate_expiry_timestamp_seconds",
         "catraca_gateway_problems_total",

@@ -46,13 +46,17 @@ fn world(shards: u16) -> World {
     World::with(Options { access: access(), shards, ..Options::default() })
 }
 
-fn greet(w: &mut World, core: usize, credential: &[u8]) -> usize {
-    let client = w.raw_client(core);
+fn hello(credential: &[u8]) -> HelloFrame {
     let mut hello = HelloFrame::empty(0);
     (hello.version_min, hello.version_max) = (1, 1);
     hello.credential[..credential.len()].copy_from_slice(credential);
     hello.credential_len = credential.len() as u8;
-    w.send(client, bytemuck::bytes_of(&hello));
+    hello
+}
+
+fn greet(w: &mut World, core: usize, credential: &[u8]) -> usize {
+    let client = w.raw_client(core);
+    w.send(client, bytemuck::bytes_of(&hello(credential)));
     assert!(matches!(w.clients[client].replies[..], [Reply::Welcome(_)]));
     client
 }
@@ -206,6 +210,28 @@ fn a_look_up_reaches_the_own_institution_unless_it_may_reach_all() {
     let theirs = actor(&mut w, gateway);
     assert_eq!(theirs.reaches(), Some(1), "what a program may is not what those may it speaks for");
     assert_eq!(theirs.principal.submitter.name().as_str(), "loja");
+}
+
+#[test]
+fn where_a_balancer_says_that_a_client_is_is_where_it_asks_from() {
+    let mut w = world(1);
+    let [one, other] = [1, 2].map(|number| [number; 16]);
+    let direct = w.raw_client(0);
+    let told = w.raw_client(0);
+    let id = w.clients[told].id;
+    w.cores[0].mover.shard.set_remote(id, one);
+    for (client, remote) in [(direct, [0; 16]), (told, one)] {
+        w.send(client, bytemuck::bytes_of(&hello(b"mar-app")));
+        assert_eq!(actor(&mut w, client).principal.remote, remote);
+    }
+    // Also where it speaks for somebody else.
+    let gateway = w.raw_client(0);
+    let id = w.clients[gateway].id;
+    w.cores[0].mover.shard.set_remote(id, other);
+    w.send(gateway, bytemuck::bytes_of(&hello(b"gateway")));
+    w.send(gateway, bytemuck::bytes_of(&on_behalf(1, "loja")));
+    let actor = actor(&mut w, gateway);
+    assert_eq!((actor.via_remote, actor.principal.remote), (other, [0; 16]));
 }
 
 #[test]

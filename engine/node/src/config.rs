@@ -60,6 +60,9 @@ pub struct Config {
     pub tls_certificate_file: Option<PathBuf>,
     /// Its private key, PEM.
     pub tls_key_file: Option<PathBuf>,
+    /// Load balancers in front of `listen` and `listen_tls`, whose PROXY headers are believed, and must be
+    /// there: addresses and networks.
+    pub proxy_from: Vec<String>,
     /// Authorities whose certificates clients may show, PEM; none where they are not asked for one.
     pub tls_client_ca_file: Option<PathBuf>,
     /// Where metrics and health are served over HTTP.
@@ -152,6 +155,7 @@ impl Default for Config {
             tls_certificate_file: None,
             tls_key_file: None,
             tls_client_ca_file: None,
+            proxy_from: Vec::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
             replication: SocketAddr::from(([127, 0, 0, 1], 7401)),
             replication_tls_certificate_file: None,
@@ -298,6 +302,7 @@ impl Config {
             }
         }
         self.check_tls()?;
+        self.balancers()?;
         self.check_replication_tls()?;
         let ports =
             [("listen", self.listen), ("replication", self.replication), ("http", self.http)];
@@ -419,6 +424,13 @@ mod tests {
             ("standby_of = '::1:7401'", vec![], "brackets"),
             ("standby_of = 'db-a'", vec![], "a port from 1 to 65535"),
             ("standby_of = 'db-a:0'", vec![], "a port from 1 to 65535"),
+            ("proxy_from = ['lb-a']", vec![], "proxy_from: \"lb-a\": an address or a network"),
+            ("proxy_from = '10.0.0.5'", vec![], "expected a sequence"),
+            (
+                "",
+                vec![("CATRACA_PROXY_FROM", "['::/0']")],
+                "proxy_from: \"::/0\": that is everybody",
+            ),
         ] {
             let failure = load(file, &environment, "").expect_err(file);
             assert_eq!(failure.status, Status::Config);

@@ -8,6 +8,7 @@
 
 pub mod archive_place;
 mod available_memory;
+pub mod balancers;
 pub mod block_file;
 pub mod channels;
 pub mod config;

@@ -269,6 +269,7 @@ pub const RULES: &[Rule] = &[
         name: "arrows point down: files, queues and threads know nobody who uses them",
         within: &[
             "engine/node/src/archive_place.rs",
+            "engine/node/src/balancers.rs",
             "engine/node/src/block_file.rs",
             "engine/node/src/channels.rs",
             "engine/node/src/config.rs",

@@ -36,6 +36,14 @@ impl<B: BlockMemory> Shard<B> {
         self.sessions.close_with(id, correlation, code, detail);
     }
 
+    /// Says where a connection comes from, which was taken for the other end's own address until then. Before its HELLO
+    /// only: what it has asked is recorded already.
+    pub fn set_remote(&mut self, id: ConnectionId, remote: [u8; 16]) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.principal.remote = remote;
+        session.peer.remote = remote;
+    }
+
     /// A request that is no SUBMIT.
     pub(super) fn take_request(
         &mut self,

@@ -1,9 +1,11 @@
 //! Who may connect, and what each may do.
 
 use super::{Config, wrong};
+use crate::balancers::Balancers;
 use crate::fatal::Failure;
 use catraca_core::shard::access::{Access, KnownClient, Permissions};
 use catraca_core::shard::rate::Rate;
+use catraca_tls::proxied::Networks;
 use catraca_wire::frame::{
     MAX_CREDENTIAL_LEN, MAX_SUBMITTER_NAME_LEN, SubmitterFields, SubmitterName,
 };
@@ -127,6 +129,15 @@ impl Config {
             }
         }
         Ok(access)
+    }
+
+    /// The load balancers that are believed.
+    ///
+    /// # Errors
+    /// [`Status::Config`](crate::fatal::Status::Config), naming what is no network.
+    pub fn balancers(&self) -> Result<Balancers, Failure> {
+        let networks = Networks::parse(&self.proxy_from);
+        networks.map(Balancers::new).map_err(|fault| wrong(format!("proxy_from: {fault}")))
     }
 
     /// Names tell clients apart, and where two have to agree there are two.

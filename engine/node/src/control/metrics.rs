@@ -71,6 +71,7 @@ pub(super) async fn gather(
         ("clients", control.tls.as_ref().and_then(|tls| tls.ends())),
         ("replication", of_nodes),
     ])));
+    registry.register_collector(Box::new(RefusedHeaders(control.balancers.closed())));
     registry.register_collector(Box::new(control.policy_figures.get()));
     registry
         .register_collector(Box::new(candidate_metrics::Shown(control.candidate_figures.get())));
@@ -107,6 +108,23 @@ impl prometheus_client::collector::Collector for CertificateEnds {
                 let family = [("certificate", *certificate)];
                 ConstGauge::new(ends.as_second()).encode(metric.encode_family(&family)?)?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Connections of load balancers that were closed for their PROXY header, by reason.
+#[derive(Debug)]
+struct RefusedHeaders<const N: usize>([(&'static str, u64); N]);
+
+impl<const N: usize> prometheus_client::collector::Collector for RefusedHeaders<N> {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let name = "catraca_proxy_connections_refused";
+        let help = "Connections of load balancers that were closed for their PROXY header, or for having none, by reason.";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, connections) in self.0 {
+            let family = [("reason", reason)];
+            ConstCounter::new(connections).encode(metric.encode_family(&family)?)?;
         }
         Ok(())
     }

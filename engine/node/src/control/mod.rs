@@ -40,6 +40,7 @@ mod watch;
 mod windows;
 mod windows_checkpoints;
 
+use crate::balancers::Balancers;
 use crate::channels::ShardChannels;
 use crate::data_dir::DataDir;
 use crate::fatal::{Failure, Status};
@@ -86,6 +87,8 @@ pub struct ControlSetup {
     pub read_clients: reload::ReadClients,
     /// Queues to and from the cores.
     pub channels: Arc<ShardChannels>,
+    /// Load balancers, and what was closed of theirs.
+    pub balancers: Arc<Balancers>,
     /// The data directory, held for as long as the node runs.
     pub data_dir: DataDir,
     /// Key of the log's chain, for look-ups.
@@ -125,6 +128,7 @@ struct Control {
     /// What was refused, and is to be recorded.
     refused: audit::RefusedHere,
     channels: Arc<ShardChannels>,
+    balancers: Arc<Balancers>,
     data_dir: DataDir,
     replication: Arc<Replication>,
     /// To the task that changes what is in use: a promotion brings it.
@@ -235,6 +239,7 @@ async fn serve(
     })?;
     let control = Rc::new(Control {
         channels: setup.channels,
+        balancers: setup.balancers,
         data_dir: setup.data_dir,
         replication: setup.replication,
         promoted,

@@ -2,8 +2,10 @@
 //! the data cores, because a handshake costs some hundred microseconds of a processor.
 
 use super::Control;
+use crate::balancers::recorded;
 use crate::channels::Handed;
 use catraca_core::shard::messages::Peer;
+use catraca_tls::proxied::{self, Refused};
 use catraca_tls::{Tls, TlsEnd};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -16,31 +18,44 @@ use tokio::time::sleep;
 
 /// Handshakes at once; more connections wait to be taken. Each has 5 s and some 50 KiB.
 const MAX_HANDSHAKES: usize = 256;
+/// PROXY headers that are waited for at once, 5 s each; more connections of load balancers are closed. A header comes with
+/// the first packet, so they are few, and those that hang keep nobody from shaking hands.
+const MAX_WAITING: usize = 256;
 /// Pause when no connection can be taken: others have to close first.
 const BACK_OFF: Duration = Duration::from_millis(200);
 
+/// What a connection passes before it is handed on.
+struct Door {
+    control: Rc<Control>,
+    tls: Arc<Tls>,
+    waiting: Semaphore,
+    handshakes: Semaphore,
+}
+
 /// Takes connections until the node stops.
 pub(super) async fn serve(control: Rc<Control>, listener: TcpListener, tls: Arc<Tls>) {
-    let places = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let waiting = if control.balancers.is_empty() { 0 } else { MAX_WAITING };
+    let places = Arc::new(Semaphore::new(MAX_HANDSHAKES + waiting));
+    let door = Rc::new(Door {
+        control,
+        tls,
+        waiting: Semaphore::new(waiting),
+        handshakes: Semaphore::new(MAX_HANDSHAKES),
+    });
     let mut turn = 0_usize;
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
                 turn = turn.wrapping_add(1);
-                let (control, tls, core) =
-                    (Rc::clone(&control), Arc::clone(&tls), turn % control.shards());
+                let (door, core) = (Rc::clone(&door), turn % door.control.shards());
                 tokio::task::spawn_local(async move {
-                    let remote = match address.ip() {
-                        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-                        IpAddr::V6(ip) => ip.octets(),
-                    };
-                    shake(&control, core, &tls, stream, remote).await;
+                    door.pass(stream, address.ip(), core).await;
                     drop(place);
                 });
             }
             Err(error) => {
-                if let Some(attempts) = control.channels.not_taken.count() {
+                if let Some(attempts) = door.control.channels.not_taken.count() {
                     tracing::warn!(%error, attempts, "a client's connection could not be taken; it waits: raise the limit of descriptors");
                 }
                 sleep(BACK_OFF).await;
@@ -49,9 +64,33 @@ pub(super) async fn serve(control: Rc<Control>, listener: TcpListener, tls: Arc<
     }
 }
 
+impl Door {
+    /// Has a connection say whom it is from, where it is a load balancer's, and shakes hands.
+    async fn pass(&self, mut stream: TcpStream, address: IpAddr, core: usize) {
+        // An answer that waits for a fuller packet comes late; without it, it still comes.
+        let _ = stream.set_nodelay(true);
+        let source = if self.control.balancers.believes(address) {
+            match self.source(&mut stream, address).await {
+                Ok(source) => source,
+                Err(why) => return self.control.balancers.refuse(address, why),
+            }
+        } else {
+            address
+        };
+        let Ok(_place) = self.handshakes.acquire().await else { return };
+        shake(&self.control, core, &self.tls, stream, recorded(source)).await;
+    }
+
+    /// Whom the connection of a load balancer is from.
+    async fn source(&self, stream: &mut TcpStream, balancer: IpAddr) -> Result<IpAddr, Refused> {
+        let _waits = self.waiting.try_acquire().map_err(|_| Refused::TooMany)?;
+        let Some(source) = proxied::take(stream).await? else { return Ok(balancer) };
+        tracing::debug!(%balancer, %source, "a connection through a load balancer");
+        Ok(source)
+    }
+}
+
 async fn shake(control: &Control, core: usize, tls: &Tls, stream: TcpStream, remote: [u8; 16]) {
-    // An answer that waits for a fuller packet comes late; without it, it still comes.
-    let _ = stream.set_nodelay(true);
     let Some((stream, shown)) = tls.accept(stream).await else { return };
     let peer = Peer { remote, certificate: shown.unwrap_or_default() };
     let (stream, connection) = stream.into_inner();

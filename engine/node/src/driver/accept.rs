@@ -4,6 +4,7 @@
 use super::connection;
 use super::core::Core;
 use super::tls::Tls;
+use crate::balancers::recorded;
 use crate::channels::Handed;
 use crate::mailbox::{Mailbox, any_message};
 use crate::socket;
@@ -11,7 +12,6 @@ use catraca_core::shard::messages::Peer;
 use catraca_wire::frame::{ErrorCode, ErrorFrame};
 use futures::AsyncWriteExt;
 use glommio::net::{TcpListener, TcpStream};
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ pub(super) async fn take_handed(core: Rc<Core>) {
             let id = core.shard.borrow_mut().connect(&peer, core.now());
             // Without a place the connection ends here: there is nobody to seal an answer.
             if let Some(id) = id.filter(|_| !core.listening_ended.get()) {
-                connection::serve(&core, id, stream, Some(Tls::new(*end)));
+                connection::serve(&core, id, stream, None, Some(Tls::new(*end)));
             }
         }
     }
@@ -70,10 +70,13 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
         return;
     }
     keep_alive(&stream);
-    let peer = Peer { remote: remote_of(&stream), ..Peer::default() };
+    // Without one it is gone already.
+    let address = stream.peer_addr().ok().map(|address| address.ip());
+    let peer = Peer { remote: address.map_or([0; 16], recorded), ..Peer::default() };
+    let balancer = address.filter(|&address| core.balancers.believes(address));
     let id = core.shard.borrow_mut().connect(&peer, core.now());
     match id {
-        Some(id) => connection::serve(core, id, stream, None),
+        Some(id) => connection::serve(core, id, stream, balancer, None),
         None => {
             let detail = "the server has as many connections as it may";
             let error = ErrorFrame::new(0, ErrorCode::Overloaded, RETRY_MS, true, detail);
@@ -82,15 +85,6 @@ async fn take(core: &Rc<Core>, mut stream: TcpStream) {
             let _ = stream.close().await;
         }
     }
-}
-
-/// Where a connection comes from, as an IPv6 address; zeros where it is gone already.
-fn remote_of(stream: &TcpStream) -> [u8; 16] {
-    let ip = stream.peer_addr().map(|address| address.ip());
-    ip.map_or([0; 16], |ip| match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        IpAddr::V6(ip) => ip.octets(),
-    })
 }
 
 /// Has the kernel notice a peer that vanished without a word, within

@@ -1,6 +1,8 @@
 //! One client connection: a task that reads and a task that writes, both as long-lived as the
 //! connection.
 
+mod header;
+
 use super::broadcast;
 use super::core::Core;
 use super::event::Event;
@@ -13,6 +15,7 @@ use futures::io::{AsyncRead, AsyncWrite};
 use glommio::net::TcpStream;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -36,8 +39,15 @@ pub(super) struct Connection {
     closed: Cell<bool>,
 }
 
-/// Serves an accepted connection that the shard knows as `id`.
-pub(super) fn serve(core: &Rc<Core>, id: ConnectionId, stream: TcpStream, tls: Option<Tls>) {
+/// Serves an accepted connection that the shard knows as `id`. One from a load balancer at
+/// `balancer` begins with a PROXY header; with `tls` hands were shaken, and that is over.
+pub(super) fn serve(
+    core: &Rc<Core>,
+    id: ConnectionId,
+    stream: TcpStream,
+    balancer: Option<IpAddr>,
+    tls: Option<Tls>,
+) {
     let connection = Rc::new(Connection {
         id,
         stream: RefCell::new(stream),
@@ -55,14 +65,18 @@ pub(super) fn serve(core: &Rc<Core>, id: ConnectionId, stream: TcpStream, tls: O
         }
         connections[slot] = Some(Rc::clone(&connection));
     }
-    glommio::spawn_local(read(Rc::clone(core), Rc::clone(&connection))).detach();
+    glommio::spawn_local(read(Rc::clone(core), Rc::clone(&connection), balancer)).detach();
     glommio::spawn_local(write(Rc::clone(core), connection)).detach();
 }
 
-async fn read(core: Rc<Core>, connection: Rc<Connection>) {
+async fn read(core: Rc<Core>, connection: Rc<Connection>, balancer: Option<IpAddr>) {
     let id = connection.id;
-    // Behind the handshake there may lie requests already.
-    let mut is_over = connection.tls.is_some() && !open(&core, &connection, &[], core.mono_ns());
+    let mut is_over = match balancer {
+        // In memory of its own, which few connections need, and for no longer than that.
+        Some(balancer) => !Box::pin(header::take(&core, &connection, balancer)).await,
+        // Behind the handshake there may lie requests already.
+        None => connection.tls.is_some() && !open(&core, &connection, &[], core.mono_ns()),
+    };
     while !connection.closed.get() && !is_over {
         let allowance = core.shard.borrow().read_allowance(id);
         if allowance == 0 {

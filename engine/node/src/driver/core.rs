@@ -4,6 +4,7 @@ use super::connection::Connection;
 use super::disk::Disk;
 use super::event::Event;
 use super::{CoreSetup, accept, broadcast, disk};
+use crate::balancers::Balancers;
 use crate::block_file::DirectBlock;
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
@@ -47,6 +48,7 @@ pub(super) struct Core {
     /// Set before any other task runs.
     disk: OnceCell<Disk>,
     pub channels: Arc<ShardChannels>,
+    pub balancers: Arc<Balancers>,
     clock: quanta::Clock,
 }
 
@@ -139,6 +141,7 @@ pub(super) async fn run(
         clock,
         journal,
         channels,
+        balancers,
         spin,
         other_cpus,
         ..
@@ -156,6 +159,7 @@ pub(super) async fn run(
         listening_ended: Cell::new(false),
         disk: OnceCell::new(),
         channels,
+        balancers,
         clock,
     });
     let disk = disk::Disk::start(&core, log_dir, &other_cpus)?;

@@ -21,6 +21,7 @@ mod event;
 pub mod requirements;
 mod tls;
 
+use crate::balancers::Balancers;
 use crate::channels::ShardChannels;
 use crate::fatal::{Failure, Status};
 use catraca_core::shard::ShardSettings;
@@ -66,6 +67,8 @@ pub struct CoreSetup {
     pub journal: JournalSetup,
     /// Queues.
     pub channels: Arc<ShardChannels>,
+    /// Load balancers, and what was closed of theirs.
+    pub balancers: Arc<Balancers>,
 }
 
 /// Starts a core on a thread of its own, which runs until the process ends. `started` gets a

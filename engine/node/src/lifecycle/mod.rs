@@ -7,6 +7,7 @@ mod start_state;
 
 use crate::archive_place;
 use crate::available_memory;
+use crate::balancers::Balancers;
 use crate::channels::ShardChannels;
 use crate::config::Config;
 use crate::control::reload::ReadClients;
@@ -65,6 +66,7 @@ pub fn run(
     requirements::check(&cpus, config.max_connections, tables_len as u64)?;
     let access = Arc::new(config.access()?);
     let zone = config.zone()?;
+    let balancers = Arc::new(config.balancers()?);
     if let Err(failure) = archive_place::check(config) {
         // Decisions need no archive: a node whose archive is not mounted starts all the same.
         tracing::error!("{failure}");
@@ -189,6 +191,7 @@ pub fn run(
         other_cpus: other_cpus.clone(),
         clock: clock.clone(),
         channels: Arc::clone(&channels),
+        balancers: Arc::clone(&balancers),
         key,
         segment_len,
         epoch: state.epoch,
@@ -251,6 +254,7 @@ pub fn run(
         },
         read_clients,
         channels: Arc::clone(&channels),
+        balancers,
         replication: pair,
         chain_key: key,
         http: scrapes.listen()?,
@@ -306,6 +310,7 @@ struct CoreSetups<'a> {
     other_cpus: Vec<usize>,
     clock: quanta::Clock,
     channels: Arc<ShardChannels>,
+    balancers: Arc<Balancers>,
     key: ChainKey,
     segment_len: u64,
     epoch: u32,
@@ -360,6 +365,7 @@ impl CoreSetups<'_> {
                 segments_ready: ready,
             },
             channels: Arc::clone(&self.channels),
+            balancers: Arc::clone(&self.balancers),
         }
     }
 }
