@@ -2,24 +2,31 @@
 //! a real HAProxy.
 
 use catraca_tests::balancers::{Balancer, deployed};
+use catraca_tests::command;
 use catraca_tests::gateway::{Gateway, Http, body, command};
 use catraca_tests::load::Load;
 use catraca_tests::logs::{Decisions, assert_all_recorded, decisions};
 use catraca_tests::node::{LOOK_AGAIN, Node, Setup, folder, free_address, http_get};
 use catraca_tests::pair::{Pair, ask};
 use catraca_tests::payments::payment;
+use catraca_tests::raw::{Raw, hello_of};
 use catraca_wire::client::{Client, ClientOptions, Wanted};
-use catraca_wire::frame::{ClusterRequest, Role, Verdict, text_of};
+use catraca_wire::frame::{ClusterRequest, FrameKind, LookupFrame, Role, Verdict, fill, text_of};
 use rustix::process::Signal;
 use serde_json::Value;
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longest wait for something that a balancer, a gateway or a node comes to.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Where the balancers connect to nodes from, in whose `proxy_from` it is: the tests and the gateways connect to the same
+/// nodes without a header.
+const BALANCERS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
+/// A client of theirs that is somewhere else than everybody.
+const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Callers at once through each door.
 const CALLERS: usize = 4;
 /// Fewest answers to each caller before and after something happens: whoever is stuck has to come loose.
@@ -203,7 +210,7 @@ impl Nginx {
                 ("10.0.0.12:8080", plain.listen(1)),
             ],
         );
-        let [node_a, node_b] = nodes;
+        let [node_a, node_b] = nodes.map(|node| format!("{node}; proxy_bind {BALANCERS}"));
         let stream_file = deployed(
             "nginx-stream.conf",
             &[
@@ -231,6 +238,7 @@ struct Haproxy {
 impl Haproxy {
     fn start(dir: &Path, told: &Gateways, nodes: [&Node; 2]) -> Self {
         let [http, binary] = [0; 2].map(|_| free_address());
+        let told_of = |node: &Node| format!("{} source {BALANCERS}", node.listen);
         let checked = |node: &Node| format!("addr {} port {}", node.http.ip(), node.http.port());
         let file = deployed(
             "haproxy.cfg",
@@ -239,8 +247,8 @@ impl Haproxy {
                 ("0.0.0.0:7400", binary.to_string()),
                 ("10.0.0.11:8080", told.listen(0)),
                 ("10.0.0.12:8080", told.listen(1)),
-                ("10.0.0.1:7400", nodes[0].listen.to_string()),
-                ("10.0.0.2:7400", nodes[1].listen.to_string()),
+                ("10.0.0.1:7400", told_of(nodes[0])),
+                ("10.0.0.2:7400", told_of(nodes[1])),
                 ("addr 10.0.0.1 port 7402", checked(nodes[0])),
                 ("addr 10.0.0.2 port 7402", checked(nodes[1])),
             ],
@@ -257,9 +265,32 @@ fn role(address: SocketAddr) -> Role {
     client.cluster(&ClusterRequest::describe()).expect("every node describes itself").role
 }
 
+/// Asks for a payment from where nobody else is, under a name that the audit trail has.
+fn look_up(door: SocketAddr, name: &str, id: &str) {
+    let mut raw = Raw::connect_from(CLIENT, door).expect("the balancer takes connections");
+    let welcome = raw.ask(&hello_of(name));
+    assert_eq!(welcome.kind(), FrameKind::Welcome, "{name}: {:?}", welcome.error());
+    let mut lookup = LookupFrame::empty(1);
+    fill(&mut lookup.id, id);
+    let found = raw.ask(&lookup);
+    assert_eq!(found.kind(), FrameKind::Record, "{name}: {:?}", found.error());
+}
+
+/// Where each of those who look something up did it from, by name, out of a node's audit trail.
+fn remotes(data_dir: &Path) -> BTreeMap<String, String> {
+    let output = command::run(["audit", "export", &data_dir.display().to_string()]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let entries = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let lookups = entries.filter(|entry| entry["act"] == "lookup");
+    lookups.map(|entry| (text(&entry["subject"]), text(&entry["remote"]))).collect()
+}
+
 #[test]
 fn a_failover_moves_the_traffic_of_each_balancer_and_nothing_is_lost_or_doubled() {
-    let (pair, dir) = (Pair::new(1), folder());
+    let pair = Pair::new(1).set("proxy_from", format!("['{BALANCERS}']"));
+    let dir = folder();
     let [primary, standby] = pair.start_both();
     let plain = Gateways::start(&pair.addresses(), None);
     let told = Gateways::start(&pair.addresses(), Some("127.0.0.1"));
@@ -278,17 +309,27 @@ fn a_failover_moves_the_traffic_of_each_balancer_and_nothing_is_lost_or_doubled(
         await_more(&doors);
         load.wait_for(LEAST_ANSWERS);
         assert_eq!(role(haproxy.nodes), Role::Primary, "no connection reaches a standby");
+        look_up(haproxy.nodes, "haproxy-before", "haproxy-binary-1");
+        look_up(nginx.nodes[0], "nginx-before", "haproxy-binary-1");
         primary.kill();
         ask(&standby, &ClusterRequest::promote(false)).expect("a standby in sync is promoted");
         let before = load.answered();
         await_more(&doors);
         load.wait_for(before + LEAST_ANSWERS);
+        look_up(haproxy.nodes, "haproxy-after", "haproxy-binary-1");
+        look_up(nginx.nodes[1], "nginx-after", "haproxy-binary-1");
     });
     let seen = load.stop();
+    let refused = standby.metric("catraca_proxy_connections_refused_total");
+    assert_eq!(refused, 0.0, "each connection of a balancer has its header");
     assert_eq!(role(haproxy.nodes), Role::Primary);
     assert_eq!(role(nginx.nodes[1]), Role::Primary);
     drop((nginx, haproxy, plain, told));
     standby.stop();
+    let asked = remotes(&pair.data_dir(1));
+    let expected = ["haproxy-before", "nginx-before", "haproxy-after", "nginx-after"];
+    let expected = expected.map(|name| (name.to_owned(), CLIENT.to_string()));
+    assert_eq!(asked, BTreeMap::from(expected), "the client's own address, not a balancer's");
     let recorded = decisions(&pair.data_dir(1));
     for (door, answers) in doors.iter().zip(&answers) {
         let epochs: BTreeSet<u64> =
@@ -305,7 +346,8 @@ fn a_failover_moves_the_traffic_of_each_balancer_and_nothing_is_lost_or_doubled(
 #[test]
 fn a_gateway_that_hangs_starves_nobody_and_comes_back() {
     let dir = folder();
-    let node = Setup::new(&dir.path().join("node")).start();
+    let setup = Setup::new(&dir.path().join("node"));
+    let node = setup.set("proxy_from", format!("['{BALANCERS}']")).start();
     let nodes = [node.listen.to_string()];
     let plain = Gateways::start(&nodes, None);
     let told = Gateways::start(&nodes, Some("127.0.0.1"));
