@@ -20,6 +20,55 @@ fn the_sample_configuration_is_right() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs a check of a door's configuration.
+fn check(door: &[&str], file: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_catraca"))
+        .args(door)
+        .args(["--check-config", "--config"])
+        .arg(file)
+        .output()
+        .expect("it starts");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_sample_configurations_of_doors_are_right_and_so_is_what_is_commented_out() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("door.toml");
+    for (door, sample, least) in [
+        (&["gateway"][..], "deploy/gateway.toml", 20),
+        (&["intake", "amqp"], "deploy/intake-amqp.toml", 15),
+        (&["intake", "kafka"], "deploy/intake-kafka.toml", 15),
+    ] {
+        let (is_right, said) = check(door, &scripts(sample));
+        assert!(is_right, "{sample}: {said}");
+        let text = std::fs::read_to_string(scripts(sample)).expect("it is there");
+        let mut tried = 0;
+        for (number, line) in text.lines().enumerate() {
+            let Some(setting) = line.strip_prefix("# ").filter(|line| line.contains(" = ")) else {
+                continue;
+            };
+            if !setting.split(' ').next().is_some_and(|key| key.bytes().all(is_of_key)) {
+                continue;
+            }
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines[number] = setting;
+            std::fs::write(&file, lines.join("\n")).expect("written");
+            let (_, said) = check(door, &file);
+            // It may name a file that is not here, or lack what belongs to it; it is known, and well formed.
+            for wrong in ["unknown field", "invalid type", "expected", "TOML parse error"] {
+                assert!(!said.contains(wrong), "{sample} line {}: {said}", number + 1);
+            }
+            tried += 1;
+        }
+        assert!(tried >= least, "{sample}: only {tried} settings were tried");
+    }
+}
+
+fn is_of_key(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'
+}
+
 #[test]
 fn a_check_refuses_an_archive_that_frees_nothing() {
     let dir = tempfile::tempdir().expect("a folder");
