@@ -18,7 +18,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 /// How long a stop waits for what is in flight: longer than a budget and the wait for its answer.
 pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Things of one kind that are taken in a row before what they call for is done.
-const MAX_IN_A_ROW: usize = 256;
+pub(super) const MAX_IN_A_ROW: usize = 256;
 
 /// Where a letter goes, for a person.
 pub(super) type Place = Box<dyn Fn(&Kind) -> String>;

@@ -10,7 +10,7 @@ use crate::intake::desk::{Receipt, Rules};
 use crate::intake::letter::Kind;
 use crate::intake::message::Message;
 use crate::intake::metrics::Metrics;
-use crate::intake::payments::{Payments, STOP_PATIENCE, in_a_row, pause};
+use crate::intake::payments::{MAX_IN_A_ROW, Payments, STOP_PATIENCE, in_a_row, pause};
 use crate::intake::quiet::Quiet;
 use crate::link::Link;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -213,14 +213,13 @@ impl Driver {
 
     /// Takes what was fetched, and what is there besides, for as much as there is room.
     fn fetched(&mut self, session: &mut Session, first: Fetched, room: usize) -> Option<String> {
-        let Session { client, told, .. } = &mut *session;
-        let more = || match told.is_empty() {
-            true => fetch(client).now_or_never(),
-            // That counts first.
-            false => None,
-        };
-        let row: Vec<Fetched> = in_a_row(first, more).take(room.max(1)).collect();
-        for fetched in row {
+        let mut fetched = first;
+        for left in (0..room.clamp(1, MAX_IN_A_ROW)).rev() {
+            // The library has told it before it gave the record. Taken the other way round, a record of a partition
+            // that has just come back would be forgotten with what was before, and never be answered.
+            while let Ok(told) = session.told.try_recv() {
+                self.heard(session, told);
+            }
             match fetched {
                 Ok((partition, message)) => self.taken(partition, message),
                 Err(KafkaError::MessageConsumptionFatal(code)) => return Some(code.to_string()),
@@ -228,6 +227,10 @@ impl Driver {
                 Err(KafkaError::MessageConsumption(_)) => {}
                 Err(error) => self.failed(&error.to_string()),
             }
+            // Nothing is fetched that is not taken: it would be lost.
+            let more = (left > 0).then(|| fetch(&session.client).now_or_never()).flatten();
+            let Some(more) = more else { break };
+            fetched = more;
         }
         None
     }
