@@ -1,6 +1,7 @@
 //! A poorer machine for one child process: fewer limits, fewer system calls. The only unsafe code
 //! of the tests.
 
+use crate::node::LOOK_AGAIN;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -99,6 +100,9 @@ impl HeldThread {
     }
 }
 
+/// Longest wait for a thread that a busy machine has not let run yet.
+const NAMED_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Stops the thread of this name with the debugger's interface; who stops a thread must be one
 /// itself, so a helper does.
 ///
@@ -106,12 +110,22 @@ impl HeldThread {
 /// When there is no such thread, or it may not be traced.
 pub fn hold_thread(process: rustix::process::Pid, name: &str) -> HeldThread {
     let tasks = format!("/proc/{}/task", process.as_raw_nonzero());
-    let thread = std::fs::read_dir(&tasks).expect("a running process").flatten().find_map(|task| {
-        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
-        (comm.trim_end() == name)
-            .then(|| task.file_name().to_string_lossy().parse::<libc::pid_t>().ok())?
-    });
-    let thread = thread.unwrap_or_else(|| panic!("no thread {name} in {tasks}"));
+    let find = || {
+        std::fs::read_dir(&tasks).expect("a running process").flatten().find_map(|task| {
+            let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+            (comm.trim_end() == name)
+                .then(|| task.file_name().to_string_lossy().parse::<libc::pid_t>().ok())?
+        })
+    };
+    // A thread gives itself its name, once it runs.
+    let began = std::time::Instant::now();
+    let thread = loop {
+        if let Some(thread) = find() {
+            break thread;
+        }
+        assert!(began.elapsed() < NAMED_WITHIN, "no thread {name} in {tasks}");
+        std::thread::sleep(LOOK_AGAIN);
+    };
     let (held, holding) = std::sync::mpsc::channel();
     let (let_go, wait) = std::sync::mpsc::channel::<()>();
     std::thread::spawn(move || {
