@@ -36,7 +36,7 @@ fn the_sample_configurations_of_doors_are_right_and_so_is_what_is_commented_out(
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("door.toml");
     for (door, sample, least) in [
-        (&["gateway"][..], "deploy/gateway.toml", 20),
+        (&["gateway"][..], "deploy/gateway.toml", 15),
         (&["intake", "amqp"], "deploy/intake-amqp.toml", 15),
         (&["intake", "kafka"], "deploy/intake-kafka.toml", 15),
     ] {
