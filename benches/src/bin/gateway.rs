@@ -16,7 +16,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Connections of a load.
@@ -54,7 +53,7 @@ fn measure(path: &Path, time: Duration) -> Outcome<()> {
 
     let binary = one_by_one_binary(&node, time)?;
     let mut calm = Http::connect(gateway.address, &token)?;
-    let http = one_by_one(&mut calm, "h", time, Duration::ZERO, &AtomicBool::new(false))?;
+    let http = one_by_one(&mut calm, "h", time, Duration::ZERO)?;
     println!(
         "1 × 1: binary p50 {:.0} µs, HTTP with a token p50 {:.0} µs: {:.0} µs are added",
         percentile(&binary, 0.5),
@@ -70,8 +69,7 @@ fn measure(path: &Path, time: Duration) -> Outcome<()> {
     let decided = batches(gateway.address, &token, time)?;
     told(&format!("batches of {BATCH} lines"), decided, time, &gateway, begun)?;
 
-    let stop = AtomicBool::new(false);
-    let alone = one_by_one(&mut calm, "a", time, CALM, &stop)?;
+    let alone = one_by_one(&mut calm, "a", time, CALM)?;
     let flood_token = issuer.token("flood")?;
     let beside = std::thread::scope(|scope| -> Outcome<Vec<f64>> {
         let flood = scope.spawn(|| {
@@ -80,7 +78,7 @@ fn measure(path: &Path, time: Duration) -> Outcome<()> {
                 .map_err(|e| e.to_string())
         });
         std::thread::sleep(time.mul_f64(0.2));
-        let beside = one_by_one(&mut calm, "b", time, CALM, &stop);
+        let beside = one_by_one(&mut calm, "b", time, CALM);
         let refused = flood.join().map_err(|_| "the flood ended")??;
         println!(
             "a flood of {:.0} requests a second is refused",
@@ -130,15 +128,9 @@ fn one_by_one_binary(node: &Node, time: Duration) -> Outcome<Vec<f64>> {
     Ok(micros)
 }
 
-fn one_by_one(
-    http: &mut Http,
-    prefix: &str,
-    time: Duration,
-    pause: Duration,
-    stop: &AtomicBool,
-) -> Outcome<Vec<f64>> {
+fn one_by_one(http: &mut Http, prefix: &str, time: Duration, pause: Duration) -> Outcome<Vec<f64>> {
     let (began, mut micros) = (Instant::now(), Vec::new());
-    while began.elapsed() < time && !stop.load(Ordering::Relaxed) {
+    while began.elapsed() < time {
         let request = http.request(&format!("{prefix}{}", micros.len()));
         let sent = Instant::now();
         http.stream.write_all(&request)?;

@@ -124,8 +124,42 @@ pub(super) fn in_a_row<T>(first: T, more: impl FnMut() -> Option<T>) -> impl Ite
     iter::once(first).chain(iter::from_fn(more)).take(MAX_IN_A_ROW)
 }
 
-/// The pause after so many failures, with a part of chance so that many intakes don't come back together.
-pub(super) fn pause(failures: u32, chance: u64) -> Duration {
+/// The pauses between attempts: each longer than the one before, until something was done again. With a part of chance,
+/// so that many intakes don't come back together.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    failures: u32,
+    seed: u64,
+}
+
+impl Pauses {
+    /// By chance from this seed.
+    pub(super) const fn new(seed: u64) -> Self {
+        Self { failures: 0, seed }
+    }
+
+    /// A number of chance: the next in a row.
+    pub(super) const fn chance(&mut self) -> u64 {
+        self.seed = self
+            .seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.seed
+    }
+
+    /// The pause after another failure. `progress`: something was done since the one before.
+    pub(super) fn next(&mut self, progress: bool) -> Duration {
+        if progress {
+            self.failures = 0;
+        }
+        let pause = pause(self.failures, self.chance() >> 33);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+}
+
+/// The pause after so many failures.
+fn pause(failures: u32, chance: u64) -> Duration {
     let (least, most) = PAUSE;
     let pause = least.saturating_mul(1 << failures.min(16)).min(most);
     pause.mul_f64(0.5 + (chance % 1_000) as f64 / 2_000.0)
@@ -160,5 +194,13 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_pause_is_short_again_once_something_was_done() {
+        let mut pauses = Pauses::new(7);
+        let long = (0..9).map(|_| pauses.next(false)).last().expect("nine");
+        assert!(long >= Duration::from_millis(2_500), "{long:?}");
+        assert!(pauses.next(true) <= Duration::from_millis(100));
     }
 }

@@ -65,6 +65,16 @@ pub(super) fn check_brokers(
     Ok(())
 }
 
+/// That no queue or topic is named twice: `what` it is.
+pub(super) fn check_once(what: &str, names: &[String]) -> Result<(), Failure> {
+    let mut names: Vec<&String> = names.iter().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(twice) => Err(wrong(format!("the {what} {:?} is given twice", twice[0]))),
+        None => Ok(()),
+    }
+}
+
 /// Where the password is from.
 pub(super) fn check_password(own: Option<&Secret>, file: Option<&Path>) -> Result<(), Failure> {
     if own.is_some() && file.is_some() {

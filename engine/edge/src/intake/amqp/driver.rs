@@ -7,7 +7,7 @@ use crate::intake::acks::Behind;
 use crate::intake::desk::{Receipt, Rules};
 use crate::intake::letter::Kind;
 use crate::intake::metrics::Metrics;
-use crate::intake::payments::{Payments, STOP_PATIENCE, in_a_row, pause};
+use crate::intake::payments::{Pauses, Payments, STOP_PATIENCE, in_a_row};
 use crate::link::Link;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -91,20 +91,17 @@ impl Driver {
     /// Takes payments until `stop` resolves, and then answers those in flight.
     pub(super) async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let (mut failures, mut seed) = (0u32, self.seed);
+        let mut pauses = Pauses::new(self.seed);
         for attempt in 0.. {
             let place = &self.setup.brokers[attempt % self.setup.brokers.len()];
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let connecting = Broker::connect(&self.setup, place, seed);
+            let connecting = Broker::connect(&self.setup, place, pauses.chance());
             let connected = tokio::select! {
                 biased;
                 () = &mut stop => return,
                 connected = connecting => connected,
             };
-            let why = match connected {
-                Err(why) => why,
+            let (why, progress) = match connected {
+                Err(why) => (why, false),
                 Ok((broker, deliveries, events)) => {
                     let (host, port) = place;
                     let broker_at = format!("{host}:{port}");
@@ -127,18 +124,12 @@ impl Driver {
                     self.payments.desk.forget();
                     match end {
                         End::Stopped => return,
-                        End::Lost { why, progress } => {
-                            if progress {
-                                failures = 0;
-                            }
-                            why
-                        }
+                        End::Lost { why, progress } => (why, progress),
                     }
                 }
             };
             self.payments.metrics.broker_failed();
-            let pause = pause(failures, seed >> 33);
-            failures = failures.saturating_add(1);
+            let pause = pauses.next(progress);
             let pause_ms = pause.as_millis() as u64;
             tracing::warn!(why, pause_ms, "the broker is lost or not reached; trying again");
             tokio::select! {

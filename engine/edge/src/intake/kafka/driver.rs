@@ -10,7 +10,7 @@ use crate::intake::desk::{Receipt, Rules};
 use crate::intake::letter::Kind;
 use crate::intake::message::Message;
 use crate::intake::metrics::Metrics;
-use crate::intake::payments::{MAX_IN_A_ROW, Payments, STOP_PATIENCE, in_a_row, pause};
+use crate::intake::payments::{MAX_IN_A_ROW, Pauses, Payments, STOP_PATIENCE, in_a_row};
 use crate::intake::quiet::Quiet;
 use crate::link::Link;
 use futures::future::{BoxFuture, FutureExt as _};
@@ -91,7 +91,7 @@ impl Driver {
     /// The library refuses a setting.
     pub(super) async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), Fault> {
         let mut stop = pin!(stop);
-        let (mut failures, mut seed) = (0u32, self.seed);
+        let mut pauses = Pauses::new(self.seed);
         loop {
             let (tells, told) = mpsc::unbounded_channel();
             let client = Client::start(&self.setup, &tells);
@@ -112,15 +112,8 @@ impl Driver {
                 End::Stopped => return Ok(()),
                 End::Lost { why, progress } => (why, progress),
             };
-            if progress {
-                failures = 0;
-            }
             self.payments.metrics.broker_failed();
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let pause = pause(failures, seed >> 33);
-            failures = failures.saturating_add(1);
+            let pause = pauses.next(progress);
             let pause_ms = pause.as_millis() as u64;
             tracing::warn!(why, pause_ms, "the client of the broker ended; beginning anew");
             tokio::select! {

@@ -2,7 +2,7 @@
 
 use crate::commands::door::{authorities, check_nodes, check_range, wrong};
 use crate::commands::intake::shared::{
-    Nodes, REQUESTS_OF_EACH, Secret, broker, check_brokers, check_password, password,
+    Nodes, REQUESTS_OF_EACH, Secret, broker, check_brokers, check_once, check_password, password,
     text_of_password,
 };
 use catraca_edge::intake::Options;
@@ -130,11 +130,7 @@ impl Config {
         check_range("prefetch", self.prefetch.into(), u16::MAX.into())?;
         let most = MAX_IN_FLIGHT as usize / REQUESTS_OF_EACH;
         check_range("prefetch times the number of queues", self.in_hand(), most)?;
-        let mut names: Vec<&String> = self.queues.iter().collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(wrong(format!("the queue {:?} is given twice", twice[0])));
-        }
+        check_once("queue", &self.queues)?;
         let routes = [&self.reply_exchange, &self.reply_key];
         let routes = [routes, [&self.dead_letter_exchange, &self.dead_letter_key]].concat();
         if self.queues.iter().chain(routes.iter().copied()).any(|name| name.len() > MAX_NAME_LEN) {

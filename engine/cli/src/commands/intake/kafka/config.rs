@@ -2,7 +2,8 @@
 
 use crate::commands::door::{authorities, check_nodes, check_range, wrong};
 use crate::commands::intake::shared::{
-    Nodes, REQUESTS_OF_EACH, Secret, check_brokers, check_password, password, text_of_password,
+    Nodes, REQUESTS_OF_EACH, Secret, check_brokers, check_once, check_password, password,
+    text_of_password,
 };
 use catraca_edge::intake::Options;
 use catraca_edge::intake::kafka::{Login, Secured, Setup};
@@ -158,11 +159,7 @@ impl Config {
         for topic in &self.topics {
             check_topic("a topic", topic)?;
         }
-        let mut names: Vec<&String> = self.topics.iter().collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(wrong(format!("the topic {:?} is given twice", twice[0])));
-        }
+        check_once("topic", &self.topics)?;
         let others =
             [("reply_topic", &self.reply_topic), ("dead_letter_topic", &self.dead_letter_topic)];
         for (what, topic) in others {
