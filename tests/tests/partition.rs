@@ -24,7 +24,7 @@ struct Apart {
 }
 
 fn setup(cable: &Cable, dir: &TempDir, end: usize) -> Setup {
-    let mut setup = Setup::new(&dir.path().join(["a", "b"][end]));
+    let mut setup = Setup::new(&dir.path().join(["a", "b"][end])).set("plain", "true");
     setup.listen = "127.0.0.1:7400".parse().expect("an address");
     setup.replication = format!("{}:7401", cable.address(end)).parse().expect("an address");
     setup.first_core = end as u16;

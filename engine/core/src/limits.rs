@@ -38,6 +38,9 @@ pub const fn broadcast_queue_len(shards: usize) -> usize {
 /// Requests that one shard may have open with the control thread (LOOKUP, STATS, BLACKLIST). They
 /// are rare and slow; more than this is a flood.
 pub const MAX_CONTROL_REQUESTS: usize = 64;
+/// So many of them may be open for a LOOKUP to be let through: what many clients send, and a flood of which must not keep
+/// operators out.
+pub const MAX_CONTROL_LOOKUPS: usize = MAX_CONTROL_REQUESTS * 3 / 4;
 /// So many of them may be open for a request that helps a cluster (CLUSTER) to be let through: what an operator needs finds
 /// room where look-ups wait.
 pub const MAX_CONTROL_REQUESTS_OF_CLUSTER: usize = MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4;

@@ -2,14 +2,14 @@
 //! comes after is served.
 
 use catraca_core::limits::{
-    DISK_FULL_RETRY_MS, MAX_CONTROL_REQUESTS, MAX_PENDING, OVERLOADED_RETRY_MS,
-    SHUTTING_DOWN_RETRY_MS,
+    DISK_FULL_RETRY_MS, MAX_CONTROL_LOOKUPS, MAX_CONTROL_REQUESTS, MAX_PENDING,
+    OVERLOADED_RETRY_MS, SHUTTING_DOWN_RETRY_MS,
 };
 use catraca_core::shard::dedupe::MIN_ENTRIES;
 use catraca_core::shard::messages::{Admission, ToControl, ToShard};
 use catraca_testkit::shard::{NOON_NS, Options, Reply, World, payer, submit, transaction};
 use catraca_wire::frame::{
-    ErrorCode, FixedFrame, LookupFrame, PingFrame, SubmitFrame, TransactionFields,
+    ErrorCode, FixedFrame, LookupFrame, PingFrame, StatsFrame, SubmitFrame, TransactionFields,
     VERDICT_DUPLICATE,
 };
 use std::time::Duration;
@@ -162,9 +162,9 @@ fn without_block_memory_it_is_overloaded_and_nothing_recorded() {
 fn control_requests_are_bounded() {
     let mut w = World::new();
     let c = w.client();
-    let lookups: Vec<LookupFrame> =
-        (1..=MAX_CONTROL_REQUESTS as u64 + 2).map(LookupFrame::empty).collect();
-    w.send(c, bytemuck::cast_slice(&lookups));
+    let questions: Vec<StatsFrame> =
+        (1..=MAX_CONTROL_REQUESTS as u64 + 2).map(StatsFrame::empty).collect();
+    w.send(c, bytemuck::cast_slice(&questions));
     let asked = |w: &World| {
         w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Request { .. })).count()
     };
@@ -179,16 +179,25 @@ fn control_requests_are_bounded() {
     let not_found = catraca_wire::frame::ErrorFrame::new(1, ErrorCode::NotFound, 0, false, "");
     w.control(0, ToShard::Answer { connection, frames: bytemuck::bytes_of(&not_found).to_vec() });
     assert_eq!(w.clients[c].answer(1).error(), ErrorCode::NotFound);
-    w.send(c, bytemuck::bytes_of(&LookupFrame::empty(1000)));
+    w.send(c, bytemuck::bytes_of(&StatsFrame::empty(1000)));
     assert_eq!(asked(&w), MAX_CONTROL_REQUESTS + 1, "room for one more");
+    // Look-ups find no room in the last places, which are for operators.
+    w.send(c, bytemuck::bytes_of(&LookupFrame::empty(1001)));
+    assert_eq!(w.clients[c].answer(1001).error(), ErrorCode::Overloaded);
     // Answers to who is gone give their room back as well.
     w.disconnect(c);
     for _ in 0..MAX_CONTROL_REQUESTS {
         w.control(0, ToShard::Answer { connection, frames: vec![0; 16] });
     }
     let c = w.client();
-    w.send(c, bytemuck::bytes_of(&LookupFrame::empty(1)));
+    w.send(c, bytemuck::bytes_of(&StatsFrame::empty(1)));
     assert_eq!(asked(&w), MAX_CONTROL_REQUESTS + 2);
+    for n in 2..=MAX_CONTROL_LOOKUPS as u64 + 1 {
+        w.send(c, bytemuck::bytes_of(&LookupFrame::empty(n)));
+    }
+    assert_eq!(w.clients[c].answer(MAX_CONTROL_LOOKUPS as u64 + 1).error(), ErrorCode::Overloaded);
+    w.send(c, bytemuck::bytes_of(&StatsFrame::empty(1002)));
+    assert_eq!(asked(&w), MAX_CONTROL_REQUESTS + 2 + MAX_CONTROL_LOOKUPS);
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! Who sends: institutions with ids of their own, requests on behalf of others, rates, and clients that are known
 //! no longer.
 
-use catraca_core::shard::access::{Access, KnownClient, Permissions};
+use catraca_core::shard::access::{Access, Bounds, KnownClient, Permissions};
 use catraca_core::shard::messages::{Actor, ControlRequest, ToControl, ToShard};
 use catraca_core::shard::rate::Rate;
 use catraca_testkit::shard::{Options, Reply, World, payer, transaction};
 use catraca_wire::frame::{
-    ErrorCode, HelloFrame, LookupFrame, OnBehalfFrame, Submitter, SubmitterFields, SubmitterName,
-    VERDICT_DUPLICATE,
+    BlacklistFrame, ClusterFrame, ClusterOp, ErrorCode, HelloFrame, LookupFrame, OnBehalfFrame,
+    StatsFrame, Submitter, SubmitterFields, SubmitterName, VERDICT_DUPLICATE,
 };
 use catraca_wire::record::{Reason, Record, RecordHead};
 use std::num::NonZeroU32;
@@ -239,8 +239,8 @@ fn a_client_gets_its_rate_and_is_told_when_to_come_again() {
     let mut access = Access::default();
     let per_second = NonZeroU32::new(100).expect("above 0");
     let burst = NonZeroU32::new(3).expect("above 0");
-    let limited =
-        KnownClient { rate: Some(Rate { per_second, burst }), ..known(0, "fast", &["submit"]) };
+    let bounds = Bounds { submits: Some(Rate { per_second, burst }), ..Bounds::default() };
+    let limited = KnownClient { bounds, ..known(0, "fast", &["submit"]) };
     assert!(access.add(b"limited", limited));
     assert!(access.add(b"free", known(0, "free", &["submit"])));
     let mut w = World::with(Options { access, ..Options::default() });
@@ -262,6 +262,72 @@ fn a_client_gets_its_rate_and_is_told_when_to_come_again() {
     w.pass(Duration::from_millis(10));
     w.ask(two, 10, transaction("a", payer(9))).verdict();
     assert_eq!(w.ask(one, 11, transaction("a", payer(10))).error(), ErrorCode::RateLimited);
+}
+
+/// A client with these bounds, `bounded`, and one without, `free`, who may ask for anything.
+fn bounded(bounds: Bounds) -> Access {
+    let mut access = Access::default();
+    let all = Permissions::NAMES;
+    assert!(access.add(b"bounded", KnownClient { bounds, ..known(0, "bounded", &all) }));
+    assert!(access.add(b"free", known(0, "free", &all)));
+    access
+}
+
+#[test]
+fn look_ups_and_operations_have_a_rate_of_their_own() {
+    let (per_second, burst) =
+        (NonZeroU32::new(10).expect("above 0"), NonZeroU32::new(2).expect("above 0"));
+    let bounds = Bounds { requests: Some(Rate { per_second, burst }), ..Bounds::default() };
+    let mut w = World::with(Options { access: bounded(bounds), ..Options::default() });
+    let (client, free) = (greet(&mut w, 0, b"bounded"), greet(&mut w, 0, b"free"));
+    let asked = |w: &World| {
+        w.cores[0].told.iter().filter(|told| matches!(told, ToControl::Request { .. })).count()
+    };
+    w.send(client, bytemuck::bytes_of(&LookupFrame::empty(1)));
+    w.send(client, bytemuck::bytes_of(&BlacklistFrame::empty(2)));
+    w.send(client, bytemuck::bytes_of(&StatsFrame::empty(3)));
+    assert!(matches!(
+        w.clients[client].answer(3),
+        Reply::Error { code: ErrorCode::RateLimited, retry_after_ms: 100, closing: false, .. }
+    ));
+    assert_eq!(asked(&w), 2);
+    // Who looks for the primary finds it, payments are decided, and others ask.
+    let mut describe = ClusterFrame::empty(4);
+    describe.op = ClusterOp::Describe.to_wire();
+    w.send(client, bytemuck::bytes_of(&describe));
+    w.send(free, bytemuck::bytes_of(&LookupFrame::empty(5)));
+    assert_eq!(asked(&w), 4);
+    w.ask(client, 6, transaction("a", payer(1))).verdict();
+    w.pass(Duration::from_millis(100));
+    w.send(client, bytemuck::bytes_of(&LookupFrame::empty(7)));
+    assert_eq!(asked(&w), 5);
+}
+
+#[test]
+fn a_client_has_as_many_connections_and_frames_as_it_may() {
+    let two = NonZeroU32::new(2);
+    let bounds = Bounds { connections: two, in_flight: NonZeroU32::new(7), ..Bounds::default() };
+    let mut w =
+        World::with(Options { access: bounded(bounds), in_flight: 100, ..Options::default() });
+    let first = greet(&mut w, 0, b"bounded");
+    greet(&mut w, 0, b"bounded");
+    let in_flight = |w: &World, client: usize| match &w.clients[client].replies[0] {
+        Reply::Welcome(welcome) => welcome.in_flight.to_native(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(in_flight(&w, first), 7);
+    let third = w.raw_client(0);
+    w.send(third, bytemuck::bytes_of(&hello(b"bounded")));
+    assert!(matches!(
+        w.clients[third].replies[..],
+        [Reply::Error { code: ErrorCode::Overloaded, closing: true, .. }]
+    ));
+    for _ in 0..3 {
+        let free = greet(&mut w, 0, b"free");
+        assert_eq!(in_flight(&w, free), 100);
+    }
+    w.disconnect(first);
+    greet(&mut w, 0, b"bounded");
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct Config {
     pub tls_certificate_file: Option<PathBuf>,
     /// Its private key, PEM.
     pub tls_key_file: Option<PathBuf>,
+    /// What goes in clear may do so where others can reach it: a private network, or a tunnel.
+    pub plain: bool,
     /// Load balancers in front of `listen` and `listen_tls`, whose PROXY headers are believed, and must be
     /// there: addresses and networks.
     pub proxy_from: Vec<String>,
@@ -155,6 +157,7 @@ impl Default for Config {
             tls_certificate_file: None,
             tls_key_file: None,
             tls_client_ca_file: None,
+            plain: false,
             proxy_from: Vec::new(),
             http: SocketAddr::from(([127, 0, 0, 1], 7402)),
             replication: SocketAddr::from(([127, 0, 0, 1], 7401)),
@@ -325,6 +328,11 @@ impl Config {
             );
             return Err(wrong(message));
         }
+        if !self.plain
+            && let [first, ..] = self.in_clear().as_slice()
+        {
+            return Err(wrong(format!("{first}, or set plain = true where it may")));
+        }
         Ok(())
     }
 
@@ -414,6 +422,7 @@ mod tests {
             ("in_flight = 0", vec![], "in_flight is 0"),
             ("dedupe_entries = 200000", vec![], "power of two"),
             ("listen = '0.0.0.0:7400'", vec![], "no [[clients]]"),
+            ("replication = '0.0.0.0:7401'", vec![], "set plain = true"),
             ("shards = 65", vec![], "shards is 65"),
             ("advertise_host = 'db a'", vec![], "advertise_host is \"db a\""),
             ("advertise_host = ''", vec![], "advertise_host"),

@@ -1,8 +1,9 @@
 //! Who may do what: credentials and permissions, checked once per connection and per kind of
 //! request.
 
-use super::rate::Rate;
+use super::rate::{Rate, Rated};
 use catraca_wire::frame::SubmitterFields;
+use std::num::NonZeroU32;
 
 /// What a client may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +63,19 @@ pub struct Identity {
     pub permissions: Permissions,
 }
 
+/// How much a client may ask of each shard; `None` for as much as all may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Transactions.
+    pub submits: Option<Rate>,
+    /// Look-ups and operations, without those about the cluster: who follows a failover asks them.
+    pub requests: Option<Rate>,
+    /// Connections at once.
+    pub connections: Option<NonZeroU32>,
+    /// Unanswered frames of each of its connections, where that is less than what the node allows.
+    pub in_flight: Option<NonZeroU32>,
+}
+
 /// A client that is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KnownClient {
@@ -69,8 +83,8 @@ pub struct KnownClient {
     pub submitter: SubmitterFields,
     /// What it may do.
     pub permissions: Permissions,
-    /// How many transactions it may send to each shard; `None` for as many as it likes.
-    pub rate: Option<Rate>,
+    /// How much it may ask of each shard.
+    pub bounds: Bounds,
     /// SHA-256 of the certificate that it has to show. Where it has no credential, that is who it is.
     pub certificate: Option<[u8; 32]>,
 }
@@ -115,16 +129,16 @@ impl Access {
         self.clients.len()
     }
 
-    /// What names this configuration of clients: a hash of names, institutions, permissions and rates, and
+    /// What names this configuration of clients: a hash of names, institutions, permissions and bounds, and
     /// of the hashes of the credentials.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for (hash, client) in &self.clients {
-            let KnownClient { submitter, permissions, rate, certificate } = client;
+            let KnownClient { submitter, permissions, bounds, certificate } = client;
             hasher.update(hash.map_or([0; 32], |hash| *hash.as_bytes()).as_slice());
             hasher.update(&certificate.unwrap_or_default());
             hasher.update(bytemuck::bytes_of(submitter));
-            hasher.update(format!("{permissions:?} {rate:?}").as_bytes());
+            hasher.update(format!("{permissions:?} {bounds:?}").as_bytes());
         }
         *hasher.finalize().as_bytes()
     }
@@ -146,8 +160,17 @@ impl Access {
     pub(super) fn rates<'a>(
         &'a self,
         earlier: &'a Self,
-    ) -> impl Iterator<Item = (Option<usize>, Option<Rate>)> + 'a {
-        self.clients.iter().map(|client| (earlier.place(client), client.1.rate))
+    ) -> impl Iterator<Item = (Option<usize>, [Option<Rate>; Rated::COUNT])> + 'a {
+        self.clients.iter().map(|client| {
+            let Bounds { submits, requests, .. } = client.1.bounds;
+            (earlier.place(client), [submits, requests])
+        })
+    }
+
+    /// How much the client at this place may ask for.
+    pub(super) fn bounds(&self, client: Option<u16>) -> Bounds {
+        let known = client.and_then(|place| self.clients.get(usize::from(place)));
+        known.map_or_else(Bounds::default, |(_, client)| client.bounds)
     }
 
     /// Who the holder of this credential is; `None` for a credential that nobody has, or a missing one where one

@@ -1,4 +1,4 @@
-//! How many transactions a client may send: a bucket of tokens for each client, on each shard.
+//! How often a client may ask: buckets of tokens for each client, on each shard.
 //!
 //! Exact in integers: a token is 10^9 parts, and a rate of so many tokens a second adds so many parts
 //! each nanosecond.
@@ -11,10 +11,24 @@ const TOKEN: u64 = 1_000_000_000;
 /// What a client may send to one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Transactions a second, in the long run.
+    /// Requests a second, in the long run.
     pub per_second: NonZeroU32,
-    /// Transactions at once, after a pause.
+    /// Requests at once, after a pause.
     pub burst: NonZeroU32,
+}
+
+/// What is counted together, apart from all else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rated {
+    /// Transactions.
+    Submits,
+    /// Look-ups and operations.
+    Requests,
+}
+
+impl Rated {
+    /// How many there are.
+    pub const COUNT: usize = 2;
 }
 
 /// The tokens of one client.
@@ -56,19 +70,27 @@ impl Bucket {
 /// The buckets of all clients that have a rate, by their places among the clients.
 #[derive(Debug, Default)]
 pub(super) struct Rates {
-    buckets: Vec<Option<Bucket>>,
+    buckets: Vec<[Option<Bucket>; Rated::COUNT]>,
 }
 
 impl Rates {
-    /// Of clients with these rates. A client whose rate is as it was keeps its tokens.
-    pub fn set(&mut self, rates: impl Iterator<Item = (Option<usize>, Option<Rate>)>, now_ns: u64) {
+    /// Of clients with these rates, in the order of [`Rated`]. A client whose rate is as it was keeps its tokens.
+    pub fn set(
+        &mut self,
+        rates: impl Iterator<Item = (Option<usize>, [Option<Rate>; Rated::COUNT])>,
+        now_ns: u64,
+    ) {
         let old = std::mem::take(&mut self.buckets);
-        let bucket = |(was, rate): (Option<usize>, Option<Rate>)| {
-            let rate = rate?;
-            let kept = was.and_then(|was| *old.get(was)?).filter(|bucket| bucket.rate == rate);
-            Some(kept.unwrap_or_else(|| Bucket::full(rate, now_ns)))
+        let buckets = |(was, rates): (Option<usize>, [Option<Rate>; Rated::COUNT])| {
+            let old = was.and_then(|was| old.get(was).copied()).unwrap_or_default();
+            let bucket = |place: usize| {
+                let rate = rates[place]?;
+                let kept = old[place].filter(|bucket| bucket.rate == rate);
+                Some(kept.unwrap_or_else(|| Bucket::full(rate, now_ns)))
+            };
+            std::array::from_fn(bucket)
         };
-        self.buckets = rates.map(bucket).collect();
+        self.buckets = rates.map(buckets).collect();
     }
 
     /// Takes a token of a client; else gives when there is one again, milliseconds.
@@ -76,9 +98,10 @@ impl Rates {
     /// # Errors
     /// There is none.
     #[inline]
-    pub fn take(&mut self, client: Option<u16>, now_ns: u64) -> Result<(), u32> {
+    pub fn take(&mut self, client: Option<u16>, rated: Rated, now_ns: u64) -> Result<(), u32> {
         let Some(client) = client else { return Ok(()) };
-        match self.buckets.get_mut(usize::from(client)) {
+        let buckets = self.buckets.get_mut(usize::from(client));
+        match buckets.map(|buckets| &mut buckets[rated as usize]) {
             Some(Some(bucket)) => bucket.take(now_ns),
             _ => Ok(()),
         }
@@ -100,18 +123,22 @@ mod tests {
 
     fn of(rate: Option<Rate>) -> Rates {
         let mut rates = Rates::default();
-        rates.set([(None, rate)].into_iter(), 0);
+        rates.set([(None, [rate, None])].into_iter(), 0);
         rates
+    }
+
+    fn take(rates: &mut Rates, client: Option<u16>, now_ns: u64) -> Result<(), u32> {
+        rates.take(client, Rated::Submits, now_ns)
     }
 
     #[test]
     fn a_bucket_gives_its_burst_at_once_and_then_its_rate() {
         let mut rates = of(rate(1_000, 5));
         let taken = |rates: &mut Rates, now_ns| {
-            (0..100).take_while(|_| rates.take(Some(0), now_ns).is_ok()).count()
+            (0..100).take_while(|_| take(rates, Some(0), now_ns).is_ok()).count()
         };
         assert_eq!(taken(&mut rates, 0), 5);
-        assert_eq!(rates.take(Some(0), 0), Err(1), "the next token comes in a millisecond");
+        assert_eq!(take(&mut rates, Some(0), 0), Err(1), "the next token comes in a millisecond");
         assert_eq!(taken(&mut rates, 3 * MS), 3);
         assert_eq!(taken(&mut rates, 3 * MS + MS / 2), 0);
         assert_eq!(taken(&mut rates, 4 * MS), 1, "halves add up");
@@ -123,7 +150,7 @@ mod tests {
     fn a_pause_fills_a_bucket_of_more_than_a_second() {
         let mut rates = of(rate(1, 20));
         let taken = |rates: &mut Rates, now_ns| {
-            (0..100).take_while(|_| rates.take(Some(0), now_ns).is_ok()).count()
+            (0..100).take_while(|_| take(rates, Some(0), now_ns).is_ok()).count()
         };
         assert_eq!(taken(&mut rates, 0), 20);
         assert_eq!(taken(&mut rates, 10_000 * MS), 10);
@@ -131,7 +158,8 @@ mod tests {
         assert_eq!(taken(&mut rates, u64::MAX), 20, "nothing overflows");
         let mut largest = of(rate(100_000_000, 100_000_000));
         assert!(
-            largest.take(Some(0), u64::MAX / 2).is_ok() && largest.take(Some(0), u64::MAX).is_ok()
+            take(&mut largest, Some(0), u64::MAX / 2).is_ok()
+                && take(&mut largest, Some(0), u64::MAX).is_ok()
         );
     }
 
@@ -143,7 +171,7 @@ mod tests {
             let taken = (0..steps)
                 .map(|step| {
                     let now_ns = step * 250_000;
-                    std::iter::repeat_with(|| rates.take(Some(0), now_ns))
+                    std::iter::repeat_with(|| take(&mut rates, Some(0), now_ns))
                         .take_while(Result::is_ok)
                         .count() as u64
                 })
@@ -160,19 +188,29 @@ mod tests {
     fn who_has_no_rate_is_not_held_back() {
         let mut rates = of(None);
         for client in [None, Some(0), Some(7)] {
-            assert!((0..1_000).all(|_| rates.take(client, 0).is_ok()));
+            assert!((0..1_000).all(|_| take(&mut rates, client, 0).is_ok()));
         }
+    }
+
+    #[test]
+    fn what_is_counted_apart_takes_no_tokens_of_the_other() {
+        let mut rates = Rates::default();
+        rates.set([(None, [rate(1, 1), rate(1, 2)])].into_iter(), 0);
+        let mut taken =
+            |rated| (0..9).take_while(|_| rates.take(Some(0), rated, 0).is_ok()).count();
+        assert_eq!((taken(Rated::Requests), taken(Rated::Submits)), (2, 1));
     }
 
     #[test]
     fn a_reload_keeps_what_is_as_it_was() {
         let mut rates = of(rate(1, 2));
-        rates.take(Some(0), 0).expect("full");
-        rates.take(Some(0), 0).expect("one is left");
-        rates.set([(None, rate(9, 1)), (Some(0), rate(1, 2))].into_iter(), 0);
-        assert!(rates.take(Some(1), 0).is_err(), "its tokens were used");
-        assert!(rates.take(Some(0), 0).is_ok());
-        rates.set([(Some(1), rate(1, 3))].into_iter(), 0);
-        assert!(rates.take(Some(0), 0).is_ok(), "another rate begins full");
+        take(&mut rates, Some(0), 0).expect("full");
+        take(&mut rates, Some(0), 0).expect("one is left");
+        let (fresh, kept) = ((None, [rate(9, 1), None]), (Some(0), [rate(1, 2), None]));
+        rates.set([fresh, kept].into_iter(), 0);
+        assert!(take(&mut rates, Some(1), 0).is_err(), "its tokens were used");
+        assert!(take(&mut rates, Some(0), 0).is_ok());
+        rates.set([(Some(1), [rate(1, 3), None])].into_iter(), 0);
+        assert!(take(&mut rates, Some(0), 0).is_ok(), "another rate begins full");
     }
 }

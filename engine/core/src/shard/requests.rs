@@ -6,6 +6,7 @@ use super::answers::NOT_PRIMARY;
 use super::checks::{Request, check_hello};
 use super::journal::BlockMemory;
 use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToControl};
+use super::rate::Rated;
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
@@ -19,6 +20,7 @@ use std::sync::Arc;
 const fn most_open(request: &ControlRequest) -> usize {
     match request {
         ControlRequest::Cluster(_) => limits::MAX_CONTROL_REQUESTS_OF_CLUSTER,
+        ControlRequest::Lookup(_) => limits::MAX_CONTROL_LOOKUPS,
         _ => limits::MAX_CONTROL_REQUESTS,
     }
 }
@@ -86,7 +88,7 @@ impl<B: BlockMemory> Shard<B> {
             Request::Validator(force) => (permissions.admin, ControlRequest::Validator(*force)),
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
-        self.ask_control((id, actor), correlation, allowed, request);
+        self.ask_control((id, actor), correlation, allowed, request, now);
     }
 
     fn greet(&mut self, id: ConnectionId, hello: &HelloFrame) {
@@ -115,9 +117,17 @@ impl<B: BlockMemory> Shard<B> {
                 "the credential is missing or unknown",
             );
         };
+        let bounds = self.settings.access.bounds(identity.client);
+        if let (Some(most), Some(client)) = (bounds.connections, identity.client)
+            && self.sessions.open_of(client) >= most.get() as usize
+        {
+            let detail = "this client has as many connections as it may";
+            return self.break_off(id, correlation, ErrorCode::Overloaded, detail);
+        }
+        let most = self.settings.in_flight;
+        let most = bounds.in_flight.map_or(most, |own| own.get().min(most));
         let wanted = hello.in_flight.to_native();
-        let in_flight =
-            if wanted == 0 { self.settings.in_flight } else { wanted.min(self.settings.in_flight) };
+        let in_flight = if wanted == 0 { most } else { wanted.min(most) };
         let mut welcome = WelcomeFrame::empty(correlation);
         welcome.version = PROTOCOL_VERSION;
         welcome.role = self.role.to_wire();
@@ -189,16 +199,29 @@ impl<B: BlockMemory> Shard<B> {
         }
     }
 
+    /// Takes a token for a look-up or an operation; else gives when there is one again, milliseconds.
+    fn take_request_of(&mut self, id: ConnectionId, now: Now) -> Result<(), u32> {
+        let client = self.sessions.get(id).and_then(|session| session.identity.client);
+        self.rates.take(client, Rated::Requests, now.mono_ns)
+    }
+
     fn ask_control(
         &mut self,
         (id, actor): (ConnectionId, Actor),
         correlation: u64,
         allowed: bool,
         request: ControlRequest,
+        now: Now,
     ) {
+        let is_of_cluster = matches!(request, ControlRequest::Cluster(_));
         let refusal = if !allowed {
             self.refused.add(&actor.principal, request.kind(), ErrorCode::Forbidden);
             Refusal::new(ErrorCode::Forbidden, "the credential does not allow this operation")
+        } else if !is_of_cluster && let Err(wait_ms) = self.take_request_of(id, now) {
+            self.counters.rate_limited += 1;
+            self.refused.add(&actor.principal, request.kind(), ErrorCode::RateLimited);
+            let detail = "this client asks more than it may; nothing was done";
+            Refusal::retry(ErrorCode::RateLimited, wait_ms, detail)
         } else if self.role != Role::Primary
             && matches!(
                 request,

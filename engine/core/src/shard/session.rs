@@ -250,6 +250,15 @@ impl Sessions {
         ids.flatten().collect()
     }
 
+    /// How many connections a client has behind their handshakes. Looks at all of them: for handshakes of clients that may
+    /// have so many only.
+    pub fn open_of(&self, client: u16) -> usize {
+        let is_own = |session: &&Session| {
+            session.state == State::Open && session.identity.client == Some(client)
+        };
+        self.table.iter().filter(is_own).count()
+    }
+
     /// Closes connections that let a handshake or half a frame wait for too long.
     pub fn expire(&mut self, now_ns: u64) -> u64 {
         let mut closed = 0;

@@ -3,7 +3,7 @@
 use super::{Config, wrong};
 use crate::balancers::Balancers;
 use crate::fatal::Failure;
-use catraca_core::shard::access::{Access, KnownClient, Permissions};
+use catraca_core::shard::access::{Access, Bounds, KnownClient, Permissions};
 use catraca_core::shard::rate::Rate;
 use catraca_tls::proxied::Networks;
 use catraca_wire::frame::{
@@ -37,27 +37,49 @@ pub struct ClientConfig {
     pub shard_submits_per_s: Option<NonZeroU32>,
     /// Transactions that it may send to a shard at once, after a pause; as many as in a second where it is missing.
     pub shard_submit_burst: Option<NonZeroU32>,
+    /// Look-ups and operations a second that it may send to each shard; as many as it likes where it is missing.
+    pub shard_requests_per_s: Option<NonZeroU32>,
+    /// Look-ups and operations that it may send to a shard at once, after a pause; as many as in a second where it is
+    /// missing.
+    pub shard_request_burst: Option<NonZeroU32>,
+    /// Connections that it may have to each shard; as many as there may be where it is missing.
+    pub shard_connections: Option<NonZeroU32>,
+    /// Unanswered requests of one of its connections, where that is less than the node's `in_flight`.
+    pub in_flight: Option<NonZeroU32>,
+}
+
+/// A rate by the settings of these names.
+fn rate(
+    (per_second_name, per_second): (&str, Option<NonZeroU32>),
+    (burst_name, burst): (&str, Option<NonZeroU32>),
+) -> Result<Option<Rate>, String> {
+    let Some(per_second) = per_second else {
+        return match burst {
+            None => Ok(None),
+            Some(_) => Err(format!("{burst_name} is of no use without {per_second_name}")),
+        };
+    };
+    let rate = Rate { per_second, burst: burst.unwrap_or(per_second) };
+    if rate.per_second.max(rate.burst).get() > MAX_RATE {
+        return Err(format!("{per_second_name} and {burst_name} are at most {MAX_RATE}"));
+    }
+    Ok(Some(rate))
 }
 
 impl ClientConfig {
-    fn rate(&self) -> Result<Option<Rate>, Failure> {
-        let name = &self.name;
-        let (per_second, burst) = (self.shard_submits_per_s, self.shard_submit_burst);
-        let Some(per_second) = per_second else {
-            return match burst {
-                None => Ok(None),
-                Some(_) => Err(wrong(format!(
-                    "client {name:?}: shard_submit_burst is of no use without shard_submits_per_s"
-                ))),
-            };
-        };
-        let rate = Rate { per_second, burst: burst.unwrap_or(per_second) };
-        if rate.per_second.max(rate.burst).get() > MAX_RATE {
-            return Err(wrong(format!(
-                "client {name:?}: shard_submits_per_s and shard_submit_burst are at most {MAX_RATE}"
-            )));
-        }
-        Ok(Some(rate))
+    fn bounds(&self) -> Result<Bounds, String> {
+        Ok(Bounds {
+            submits: rate(
+                ("shard_submits_per_s", self.shard_submits_per_s),
+                ("shard_submit_burst", self.shard_submit_burst),
+            )?,
+            requests: rate(
+                ("shard_requests_per_s", self.shard_requests_per_s),
+                ("shard_request_burst", self.shard_request_burst),
+            )?,
+            connections: self.shard_connections,
+            in_flight: self.in_flight,
+        })
     }
 
     /// The SHA-256 of the certificate that it has to show, where it has to.
@@ -120,7 +142,7 @@ impl Config {
             let known = KnownClient {
                 submitter: SubmitterFields::new(client.institution, name),
                 permissions: client.permissions()?,
-                rate: client.rate()?,
+                bounds: client.bounds().map_err(of)?,
                 certificate,
             };
             if !access.add(credential.as_bytes(), known) {
