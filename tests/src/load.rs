@@ -46,9 +46,13 @@ impl Load {
     /// Begins to submit payments whose ids begin with `prefix`, `in_flight` at a time, until told
     /// to stop or the connection ends.
     pub fn start(node: &Node, prefix: &str, in_flight: usize) -> Self {
+        Self::by(node.client(), prefix, in_flight)
+    }
+
+    /// The same by this client.
+    pub fn by(client: Client, prefix: &str, in_flight: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let answered = Arc::new(AtomicU64::new(0));
-        let client = node.client();
         let prefix = prefix.to_owned();
         let (told, count) = (Arc::clone(&stop), Arc::clone(&answered));
         let thread = std::thread::spawn(move || drive(client, &prefix, in_flight, &told, &count));

@@ -2,11 +2,14 @@
 //! included, on both nodes of a pair.
 
 use catraca_tests::command;
+use catraca_tests::load::Load;
 use catraca_tests::node::{Node, Setup, folder};
 use catraca_tests::pair::Pair;
 use catraca_tests::payments::{document, payment};
 use catraca_wire::client::{Client, ClientError, ClientOptions};
-use catraca_wire::frame::{ErrorCode, FixedFrame, FrameKind, OnBehalfFrame, request_len};
+use catraca_wire::frame::{
+    ErrorCode, FixedFrame, FrameKind, MAX_AUDIT_ENTRIES, OnBehalfFrame, request_len,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -19,12 +22,19 @@ use std::time::{Duration, Instant};
 /// How long refusals may take to be recorded: they are counted for a second.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One client that may do everything, and one that may do nothing besides.
+/// Segments as small as they may be: a log of a second has several.
+const SMALL_SEGMENTS_MIB: &str = "2";
+/// So many payments fill several of them on each of two shards: a record has 256 bytes and more.
+const SEVERAL_SEGMENTS: u64 = 60_000;
+
+/// One client that may do everything but read the trail, one that may do nothing besides, and one that reads it.
 fn configure(dir: &Path) {
     let mut text = String::new();
-    for (name, permissions) in
-        [("desk", "'submit', 'lookup', 'stats', 'admin'"), ("till", "'submit'")]
-    {
+    for (name, permissions) in [
+        ("desk", "'submit', 'lookup', 'stats', 'admin'"),
+        ("till", "'submit'"),
+        ("auditor", "'audit'"),
+    ] {
         let path = dir.join(name);
         fs::write(&path, format!("credential of {name}\n")).expect("written");
         text += &format!(
@@ -50,7 +60,8 @@ impl World {
         let (data, conf) = (folder(), folder());
         configure(conf.path());
         let file = conf.path().join("catraca.toml");
-        let node = Setup::new(data.path()).shards(2).arg("--config").arg(file.display()).start();
+        let setup = Setup::new(data.path()).set("segment_mib", SMALL_SEGMENTS_MIB);
+        let node = setup.shards(2).arg("--config").arg(file.display()).start();
         Self { node, conf, data }
     }
 
@@ -72,6 +83,14 @@ impl World {
         Client::connect(ClientOptions { credential, ..self.node.client_options() })
     }
 
+    /// What the auditor is told over the network.
+    fn told_auditor(&self, more: &[&str]) -> Vec<Value> {
+        let credential = self.path("auditor");
+        let address = self.node.listen.to_string();
+        let export = ["audit", "export", "--addr", &address, "--credential-file", &credential];
+        lines(&[&export, more].concat())
+    }
+
     fn trail(&self) -> Vec<Value> {
         trail(self.data.path(), &[])
     }
@@ -80,7 +99,11 @@ impl World {
 /// All entries of a data directory's trail.
 fn trail(data_dir: &Path, more: &[&str]) -> Vec<Value> {
     let data_dir = data_dir.display().to_string();
-    let output = command::run([&["audit", "export", &data_dir], more].concat());
+    lines(&[&["audit", "export", &data_dir], more].concat())
+}
+
+fn lines(command: &[&str]) -> Vec<Value> {
+    let output = command::run(command);
     assert!(output.status.success(), "{output:?}");
     let text = String::from_utf8(output.stdout).expect("text");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -298,4 +321,42 @@ fn a_primary_that_can_not_record_gives_nothing_out_and_still_goes_on_alone() {
         entries.iter().find(|entry| entry["act"] == "cluster go_solo").expect("it is there");
     assert_eq!(forced["target"], "forced");
     primary.stop();
+}
+
+#[test]
+fn who_may_read_the_trail_is_told_all_of_it_over_the_network_and_that_is_recorded() {
+    let world = World::start();
+    let mut till = world.client("till").expect("known");
+    till.decide(&payment("order-1", 1)).expect("decided");
+    administer(&world);
+    let mut desk = world.client("desk").expect("known");
+    for _ in 0..2 * MAX_AUDIT_ENTRIES {
+        desk.lookup("order-1", None).expect("found");
+    }
+    let before = world.trail();
+    assert_eq!(world.told_auditor(&[]), before, "of some pages, oldest first");
+    assert_eq!(
+        world.told_auditor(&["--client", "desk", "--unmask"]),
+        trail(world.data.path(), &["--unmask", "--client", "desk"])
+    );
+    let after = world.trail();
+    let told: Vec<_> = after.iter().filter(|entry| entry["act"] == "audit").collect();
+    assert!(told.len() >= 6 && told.len() == after.len() - before.len(), "{}", told.len());
+    for entry in &told {
+        assert_eq!(
+            [&entry["client"], &entry["outcome"], &entry["target"]],
+            ["auditor", "told", "audit trail"]
+        );
+    }
+    // What is in segments of before is not read for what was asked for later.
+    let load = Load::by(till, "l", 256);
+    load.wait_for(SEVERAL_SEGMENTS);
+    load.stop();
+    let then = jiff::Timestamp::now();
+    desk.lookup("order-1", None).expect("found");
+    let [late] = world.told_auditor(&["--from", &then.to_string()]).try_into().expect("one");
+    assert_eq!((&late["act"], &late["client"]), (&"lookup".into(), &"desk".into()));
+    // Who may do everything else may not do this.
+    assert_eq!(world.run("desk", &["audit", "show"]), Some(1));
+    world.node.stop();
 }

@@ -118,7 +118,10 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     label.reserved[23] = 1;
     let mut validator = ValidatorFrame::empty(77);
     validator.reserved_a[6] = 1;
-    let frames: [&[u8]; 7] = [
+    let mut audit = AuditFrame::empty(77);
+    audit.reserved[23] = 1;
+    let frames: [&[u8]; 8] = [
+        bytemuck::bytes_of(&audit),
         bytemuck::bytes_of(&reserved),
         bytemuck::bytes_of(&lookup),
         bytemuck::bytes_of(&stats),

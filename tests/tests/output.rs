@@ -257,6 +257,8 @@ fn every_subcommand_prints_safely() {
         case(&format!("audit {command}"), &["audit", command, &data], 0);
     }
     case("audit show", &["audit", "show", &data, "--json"], 0);
+    case("audit show", &["audit", "show", "--addr", &addr], 0);
+    case("audit export", &["audit", "export", "--addr", &addr], 0);
     case("audit verify", &["audit", "verify", &data, "--json"], 0);
     case("log replay", &["log", "replay", &data], 0);
     case("log replay", &["log", "replay", &data, "--policy", &policy, "--json"], 0);

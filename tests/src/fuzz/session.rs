@@ -11,10 +11,10 @@ use catraca_core::limits::{
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_testkit::shard::{Client, Options, Reply, World, payer, submit, transaction};
 use catraca_wire::frame::{
-    BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields,
-    HelloFrame, LabelFrame, ListFrame, LookupFrame, MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN,
-    PROTOCOL_VERSION, PingFrame, PolicyFrame, PongFrame, StatsFrame, SubmitFrame, ValidatorFrame,
-    VerdictFrame, WelcomeFrame, request_len, view,
+    AuditFrame, BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN,
+    HeaderFields, HelloFrame, LabelFrame, ListFrame, LookupFrame, MAX_CLIENT_NAME_LEN,
+    MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PolicyFrame, PongFrame, StatsFrame, SubmitFrame,
+    ValidatorFrame, VerdictFrame, WelcomeFrame, request_len, view,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -141,7 +141,7 @@ impl Run {
     fn request(&mut self, input: &mut Input<'_>) -> Vec<u8> {
         self.next_correlation += 1;
         let correlation = self.next_correlation;
-        match input.byte() % 11 {
+        match input.byte() % 12 {
             0 => bytemuck::bytes_of(&PingFrame::empty(correlation)).to_vec(),
             1 => bytemuck::bytes_of(&LookupFrame::empty(correlation)).to_vec(),
             2 => bytemuck::bytes_of(&StatsFrame::empty(correlation)).to_vec(),
@@ -151,6 +151,7 @@ impl Run {
             6 => bytemuck::bytes_of(&PolicyFrame::empty(correlation)).to_vec(),
             7 => bytemuck::bytes_of(&LabelFrame::empty(correlation)).to_vec(),
             8 => bytemuck::bytes_of(&ListFrame::empty(correlation)).to_vec(),
+            10 => bytemuck::bytes_of(&AuditFrame::empty(correlation)).to_vec(),
             9 => bytemuck::bytes_of(&ValidatorFrame::empty(correlation)).to_vec(),
             _ => bytemuck::bytes_of(&self.payment(input)).to_vec(),
         }
@@ -372,6 +373,9 @@ fn is_sound(whole: &[u8], kind: Option<FrameKind>) -> bool {
             .is_some_and(|frame| frame.reserved_a == [0; 6] && frame.reserved_b == [0; 8]),
         Some(FrameKind::Validator) => view::<ValidatorFrame>(whole)
             .is_some_and(|frame| frame.reserved_a == [0; 7] && frame.reserved_b == [0; 8]),
+        Some(FrameKind::Audit) => {
+            view::<AuditFrame>(whole).is_some_and(|frame| frame.reserved == [0; 24])
+        }
         Some(FrameKind::Policy) => view::<PolicyFrame>(whole)
             .is_some_and(|frame| frame.reserved_a == 0 && frame.reserved_b == [0; 4]),
         Some(FrameKind::Blacklist) => view::<BlacklistFrame>(whole)

@@ -69,6 +69,9 @@ pub enum ProtocolError {
     #[error("more than {0} histograms in one answer")]
     TooManyHistograms(usize),
     /// Likewise.
+    #[error("more than {0} entries of the audit trail in one answer")]
+    TooManyEntries(usize),
+    /// More labels of one decision than there can be.
     #[error("more than {0} labels of one decision")]
     TooManyLabels(usize),
 }

@@ -19,6 +19,7 @@
 //! keeps what is unanswered; `reply.rs` reads replies, and trusts nothing in them. What another client
 //! of Rust takes from here, so that it follows the same rules, is in `rules`.
 
+mod audit;
 mod comparison;
 mod connection;
 mod error;
@@ -32,6 +33,7 @@ pub mod rules;
 mod secure;
 mod validators;
 
+pub use audit::{AuditEntry, AuditPage, AuditPiece, AuditQuery};
 pub use comparison::Comparison;
 pub use error::{ClientError, ProtocolError, ServerError};
 pub use options::{ClientOptions, MAX_IN_FLIGHT, Wanted};
@@ -475,6 +477,7 @@ fn mismatch(outcome: &Outcome) -> ClientError {
         Outcome::Answer(body) => body.kind().name(),
         Outcome::Histograms(_) => FrameKind::Histogram.name(),
         Outcome::Stored(..) => FrameKind::Record.name(),
+        Outcome::Audit(_) => FrameKind::AuditEntry.name(),
         Outcome::NoAnswer(_) => "nothing",
     };
     ClientError::NoAnswer { detail: format!("a {what} came instead") }

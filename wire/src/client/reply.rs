@@ -1,18 +1,20 @@
 //! From the bytes of a reply to its meaning, with every length and code checked. Pure: no socket
 //! here.
 
+use super::audit::{self, AuditPiece};
 use super::comparison::Comparison;
 use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
 use crate::extension::Label;
 use crate::frame::{
-    Answer, BlacklistStateFrame, BlacklistStateReply, Breaker, ClusterStateFrame, Durability,
-    ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame, FrameKind, HEADER_LEN,
-    HeaderFields, HistogramHeadFields, LabelKind, LabelStateFrame, LabelStateReply, ListStateFrame,
-    ListStateReply, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame,
-    PolicyStateReply, PongFrame, RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED,
-    VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, ValidatorStateFrame, ValidatorStateReply, Verdict,
-    VerdictFrame, Welcome, WelcomeFrame, text_of, view,
+    Answer, AuditEntryHeadFields, BlacklistStateFrame, BlacklistStateReply, Breaker,
+    ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame,
+    FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, LabelKind, LabelStateFrame,
+    LabelStateReply, ListStateFrame, ListStateReply, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD,
+    PROTOCOL_VERSION, PolicyStateFrame, PolicyStateReply, PongFrame, RecordPlace,
+    RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES,
+    ValidatorStateFrame, ValidatorStateReply, Verdict, VerdictFrame, Welcome, WelcomeFrame,
+    text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -156,6 +158,13 @@ pub enum Body {
         /// Another stage follows.
         more: bool,
     },
+    /// AUDIT_ENTRY.
+    AuditEntry {
+        /// An entry, or the end.
+        piece: Box<AuditPiece>,
+        /// Another one with this correlation follows.
+        more: bool,
+    },
     /// PONG.
     Pong {
         /// The server's clock, nanoseconds since 1970 UTC.
@@ -180,6 +189,7 @@ impl Body {
             Self::ListState(_) => FrameKind::ListState,
             Self::ValidatorState(_) => FrameKind::ValidatorState,
             Self::Histogram { .. } => FrameKind::Histogram,
+            Self::AuditEntry { .. } => FrameKind::AuditEntry,
             Self::Pong { .. } => FrameKind::Pong,
             Self::ClusterState(_) => FrameKind::ClusterState,
         }
@@ -208,6 +218,7 @@ pub fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
         FrameKind::ValidatorState => ValidatorStateFrame::LEN..=ValidatorStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Comparison => Comparison::LEN_WITHOUT_RULES..=MAX_REPLY_LEN,
+        FrameKind::AuditEntry => AUDIT_ENTRY_LEN..=AUDIT_ENTRY_LEN + RECORD_LEN + MAX_EXTENSION_LEN,
         FrameKind::Pong => PongFrame::LEN..=PongFrame::LEN,
         FrameKind::Error => ErrorFrame::LEN..=ErrorFrame::LEN,
         FrameKind::ClusterState => ClusterStateFrame::LEN..=ClusterStateFrame::LEN,
@@ -221,6 +232,7 @@ pub fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
     }
 }
 
+const AUDIT_ENTRY_LEN: usize = size_of::<AuditEntryHeadFields>();
 const RECORD_REPLY_LEN: usize = size_of::<RecordPlaceFields>() + RECORD_LEN;
 
 /// The meaning of a whole reply; gives its correlation too.
@@ -255,6 +267,10 @@ pub fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
         )),
         FrameKind::ValidatorState => validator_state(view(frame).ok_or_else(wrong_length)?)?,
         FrameKind::Histogram => histogram(frame, flags)?,
+        FrameKind::AuditEntry => {
+            let piece = Box::new(audit::read(frame)?);
+            Body::AuditEntry { piece, more: flags & FLAG_MORE != 0 }
+        }
         FrameKind::Comparison => {
             Body::Comparison(Box::new(Comparison::read(frame).ok_or_else(wrong_length)?))
         }

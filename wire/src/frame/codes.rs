@@ -88,6 +88,10 @@ wire_codes! {
         ValidatorState = 24 => "VALIDATOR_STATE",
         /// Says for whom what follows is.
         OnBehalf = 25 => "ON_BEHALF",
+        /// Asks for entries of the audit trail.
+        Audit = 28 => "AUDIT",
+        /// An entry of the audit trail, or the end of an answer.
+        AuditEntry = 29 => "AUDIT_ENTRY",
     }
 }
 

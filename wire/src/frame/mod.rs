@@ -6,6 +6,7 @@
 //! of `layout!` and the golden vectors hold both to it. What has a name lives in `codes`, the
 //! frames' fields in `layouts`; here is what all frames have in common.
 
+mod audit;
 mod behalf;
 mod codes;
 mod comparison;
@@ -17,6 +18,7 @@ mod validators;
 use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
+pub use audit::*;
 pub use behalf::*;
 pub(crate) use codes::wire_codes;
 pub use codes::{
@@ -204,6 +206,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::List => Some(ListFrame::LEN),
         FrameKind::Validator => Some(ValidatorFrame::LEN),
         FrameKind::OnBehalf => Some(OnBehalfFrame::LEN),
+        FrameKind::Audit => Some(AuditFrame::LEN),
         _ => None,
     }
 }

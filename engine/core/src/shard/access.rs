@@ -20,6 +20,8 @@ pub struct Permissions {
     pub behalf: bool,
     /// LOOKUP and LABEL reach the decisions of every institution.
     pub all_institutions: bool,
+    /// AUDIT: who asked for what, personal data among it.
+    pub audit: bool,
 }
 
 impl Permissions {
@@ -31,11 +33,12 @@ impl Permissions {
         admin: true,
         behalf: true,
         all_institutions: true,
+        audit: true,
     };
 
     /// The names by which a configuration grants them.
-    pub const NAMES: [&'static str; 6] =
-        ["submit", "lookup", "stats", "admin", "behalf", "all_institutions"];
+    pub const NAMES: [&'static str; 7] =
+        ["submit", "lookup", "stats", "admin", "behalf", "all_institutions", "audit"];
 
     /// Adds one by name; `false` for a name that does not exist.
     pub fn grant(&mut self, name: &str) -> bool {
@@ -46,6 +49,7 @@ impl Permissions {
             "admin" => self.admin = true,
             "behalf" => self.behalf = true,
             "all_institutions" => self.all_institutions = true,
+            "audit" => self.audit = true,
             _ => return false,
         }
         true

@@ -3,9 +3,9 @@
 
 use bytemuck::Pod;
 use catraca_wire::frame::{
-    self, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame, LabelFrame,
-    ListFrame, LookupFrame, OnBehalfFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame, StatsFrame,
-    SubmitFrame, ValidatorFrame,
+    self, AuditFrame, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame,
+    LabelFrame, ListFrame, LookupFrame, OnBehalfFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame,
+    StatsFrame, SubmitFrame, ValidatorFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -23,6 +23,7 @@ pub(super) enum Request<'f> {
     List(&'f ListFrame),
     Validator(&'f ValidatorFrame),
     OnBehalf(&'f OnBehalfFrame),
+    Audit(&'f AuditFrame),
 }
 
 impl<'f> Request<'f> {
@@ -60,6 +61,9 @@ impl<'f> Request<'f> {
             }
             FrameKind::OnBehalf => {
                 view(whole, |f: &OnBehalfFrame| f.reserved == [0; 30]).map(Self::OnBehalf)
+            }
+            FrameKind::Audit => {
+                view(whole, |f: &AuditFrame| f.reserved == [0; 24]).map(Self::Audit)
             }
             _ => unreachable!("check_header lets only requests through"),
         }

@@ -16,9 +16,9 @@ use crate::policy::windows::Past;
 use crate::replica::{ReplicaSlot, WaitsFor};
 use catraca_wire::DocumentKey;
 use catraca_wire::frame::{
-    AnswerFields, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame, FrameKind,
-    LabelFrame, ListFrame, LookupFrame, PolicyFrame, PrincipalFields, Role, SubmitterFields,
-    TransactionFields, ValidatorFrame,
+    AnswerFields, AuditFrame, BlacklistFrame, ClusterFrame, Durability, ErrorCode, ErrorFrame,
+    FrameKind, LabelFrame, ListFrame, LookupFrame, PolicyFrame, PrincipalFields, Role,
+    SubmitterFields, TransactionFields, ValidatorFrame,
 };
 use catraca_wire::record::{OverlayChange, RecordHead};
 use std::sync::Arc;
@@ -221,6 +221,8 @@ pub enum ControlRequest {
     List(ListFrame),
     /// Force a validator's breaker.
     Validator(ValidatorFrame),
+    /// Tell what the audit trail has.
+    Audit(AuditFrame),
     /// Collect histograms; the shard asked for, or all.
     Stats(u16),
     /// Describe or change who decides.
@@ -237,6 +239,7 @@ impl ControlRequest {
             Self::Label(_) => FrameKind::Label,
             Self::List(_) => FrameKind::List,
             Self::Validator(_) => FrameKind::Validator,
+            Self::Audit(_) => FrameKind::Audit,
             Self::Stats(_) => FrameKind::Stats,
             Self::Cluster(_) => FrameKind::Cluster,
         }
@@ -245,7 +248,7 @@ impl ControlRequest {
     /// Its operation; 0 where its kind has none.
     pub const fn op(&self) -> u8 {
         match self {
-            Self::Lookup(_) | Self::Label(_) | Self::Stats(_) => 0,
+            Self::Lookup(_) | Self::Label(_) | Self::Stats(_) | Self::Audit(_) => 0,
             Self::Blacklist(frame) => frame.op,
             Self::Policy(frame) => frame.op,
             Self::List(frame) => frame.op,

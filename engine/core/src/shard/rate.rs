@@ -93,12 +93,25 @@ impl Rates {
         self.buckets = rates.map(buckets).collect();
     }
 
-    /// Takes a token of a client; else gives when there is one again, milliseconds.
+    /// Takes a token of a client for a transaction; else gives when there is one again, milliseconds.
     ///
     /// # Errors
     /// There is none.
     #[inline]
-    pub fn take(&mut self, client: Option<u16>, rated: Rated, now_ns: u64) -> Result<(), u32> {
+    pub fn take_submit(&mut self, client: Option<u16>, now_ns: u64) -> Result<(), u32> {
+        self.take(client, Rated::Submits, now_ns)
+    }
+
+    /// The same for a look-up or an operation.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn take_request(&mut self, client: Option<u16>, now_ns: u64) -> Result<(), u32> {
+        self.take(client, Rated::Requests, now_ns)
+    }
+
+    #[inline]
+    fn take(&mut self, client: Option<u16>, rated: Rated, now_ns: u64) -> Result<(), u32> {
         let Some(client) = client else { return Ok(()) };
         let buckets = self.buckets.get_mut(usize::from(client));
         match buckets.map(|buckets| &mut buckets[rated as usize]) {

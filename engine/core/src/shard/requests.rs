@@ -6,7 +6,6 @@ use super::answers::NOT_PRIMARY;
 use super::checks::{Request, check_hello};
 use super::journal::BlockMemory;
 use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToControl};
-use super::rate::Rated;
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
@@ -86,6 +85,10 @@ impl<B: BlockMemory> Shard<B> {
             Request::Label(label) => (permissions.admin, ControlRequest::Label(*label)),
             Request::List(list) => (permissions.admin, ControlRequest::List(*list)),
             Request::Validator(force) => (permissions.admin, ControlRequest::Validator(*force)),
+            // The trail is of all institutions: who asks on behalf of somebody reaches that one's own only.
+            Request::Audit(audit) => {
+                (permissions.audit && !session.is_on_behalf, ControlRequest::Audit(*audit))
+            }
             Request::Submit(_) => unreachable!("a SUBMIT is staged"),
         };
         self.ask_control((id, actor), correlation, allowed, request, now);
@@ -202,7 +205,7 @@ impl<B: BlockMemory> Shard<B> {
     /// Takes a token for a look-up or an operation; else gives when there is one again, milliseconds.
     fn take_request_of(&mut self, id: ConnectionId, now: Now) -> Result<(), u32> {
         let client = self.sessions.get(id).and_then(|session| session.identity.client);
-        self.rates.take(client, Rated::Requests, now.mono_ns)
+        self.rates.take_request(client, now.mono_ns)
     }
 
     fn ask_control(
@@ -232,6 +235,7 @@ impl<B: BlockMemory> Shard<B> {
                     | ControlRequest::Label(_)
                     | ControlRequest::List(_)
                     | ControlRequest::Validator(_)
+                    | ControlRequest::Audit(_)
             )
         {
             NOT_PRIMARY

@@ -12,7 +12,6 @@ use super::journal::BlockMemory;
 use super::messages::{Admission, ConnectionId, Forward, MeshMessage, Now, Refusal};
 use super::outbox::{Origin, Pending, Waiting};
 use super::parked::Came;
-use super::rate::Rated;
 use super::{Shard, owner};
 use crate::limits;
 use crate::policy::validators::MAX_VALIDATORS;
@@ -79,9 +78,7 @@ impl<B: BlockMemory> Shard<B> {
         let admitted = if !session.identity.permissions.submit {
             self.refused.add(&session.principal, FrameKind::Submit, ErrorCode::Forbidden);
             Err(Refusal::new(ErrorCode::Forbidden, "the credential does not allow SUBMIT"))
-        } else if let Err(wait_ms) =
-            self.rates.take(session.identity.client, Rated::Submits, received_ns)
-        {
+        } else if let Err(wait_ms) = self.rates.take_submit(session.identity.client, received_ns) {
             self.counters.rate_limited += 1;
             let detail = "this client sends more than it may; nothing was recorded";
             Err(Refusal::retry(ErrorCode::RateLimited, wait_ms, detail))

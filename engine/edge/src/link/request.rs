@@ -134,7 +134,10 @@ pub(super) fn outcome_of(body: Body, in_doubt: bool) -> Option<Outcome> {
         Body::Decision(decision) => Some(Outcome::Decided(decision)),
         Body::Record { stored, more: false } => Some(Outcome::Stored(stored)),
         Body::Error(error) => Some(Outcome::Refused { error, in_doubt }),
-        Body::Record { .. } | Body::RecordedLabel { .. } | Body::Histogram { .. } => None,
+        Body::Record { .. }
+        | Body::RecordedLabel { .. }
+        | Body::Histogram { .. }
+        | Body::AuditEntry { .. } => None,
         body => Some(Outcome::Answer(Box::new(body))),
     }
 }

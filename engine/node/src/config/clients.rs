@@ -31,7 +31,7 @@ pub struct ClientConfig {
     pub credential_file: Option<PathBuf>,
     /// SHA-256 of the certificate that it has to show over TLS, 64 hexadecimal digits.
     pub certificate_sha256: Option<String>,
-    /// `submit`, `lookup`, `stats`, `admin`, `behalf`, `all_institutions`.
+    /// `submit`, `lookup`, `stats`, `admin`, `behalf`, `all_institutions`, `audit`.
     pub permissions: Vec<String>,
     /// Transactions a second that it may send to each shard; as many as it likes where it is missing.
     pub shard_submits_per_s: Option<NonZeroU32>,

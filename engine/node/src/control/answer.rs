@@ -5,7 +5,7 @@ use super::audit::{self, Act};
 use super::list_request::Refused;
 use super::{Control, changes, lookups, stats};
 use crate::log_files::lookup::{Found, Query, StoredRecord};
-use catraca_core::shard::messages::{Actor, ConnectionId, ToShard};
+use catraca_core::shard::messages::{Actor, ConnectionId, ControlRecord, ToShard};
 use catraca_wire::DocumentKey;
 use catraca_wire::document::DOCUMENT_LEN;
 use catraca_wire::extension::{AuditOutcome, LABEL_SECTION_LEN};
@@ -92,20 +92,15 @@ pub(super) async fn lookup(
             let audited = asker.audited(AuditOutcome::Told, 1);
             let payer = records[0].head.transaction.payer;
             let until = Instant::now() + RECORD_PATIENCE;
-            let logged = changes.log(audit::record(&audited, frame.id, payer));
-            match tokio::time::timeout(RECORD_PATIENCE, logged).await {
-                Ok(Ok(())) if committed(&control, &records, until).await => {
+            match recorded(&changes, audit::record(&audited, frame.id, payer)).await {
+                Ok(()) if committed(&control, &records, until).await => {
                     asker.answer(&control, record_frames(asker.correlation, &records)).await;
                 }
-                Ok(Ok(())) => {
+                Ok(()) => {
                     let why = "it is not known to be safe yet: it may be taken back";
                     asker.refuse(&control, ErrorCode::Unconfirmed, why).await;
                 }
-                Ok(Err(Refused(code, why))) => asker.refuse(&control, code, &why).await,
-                Err(_) => {
-                    let why = "that you ask could not be recorded in time, so nothing is told";
-                    asker.refuse(&control, ErrorCode::Failed, why).await;
-                }
+                Err((code, why)) => asker.refuse(&control, code, &why).await,
             }
         }
         Some(Ok(_)) => {
@@ -121,6 +116,24 @@ pub(super) async fn lookup(
                 .await;
         }
         None => asker.refuse(&control, ErrorCode::Failed, "the look-up was cut off").await,
+    }
+}
+
+/// Records who is told something, before it is told.
+///
+/// # Errors
+/// Why it is not to be told.
+pub(super) async fn recorded(
+    changes: &changes::Handle,
+    record: Box<ControlRecord>,
+) -> Result<(), (ErrorCode, String)> {
+    match tokio::time::timeout(RECORD_PATIENCE, changes.log(record)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Refused(code, why))) => Err((code, why)),
+        Err(_) => {
+            let why = "that you ask could not be recorded in time, so nothing is told";
+            Err((ErrorCode::Failed, why.to_owned()))
+        }
     }
 }
 

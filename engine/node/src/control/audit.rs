@@ -40,9 +40,10 @@ impl Act {
     pub fn of(request: &ControlRequest) -> Self {
         let is_audited = match request {
             ControlRequest::Stats(_) => false,
-            ControlRequest::Lookup(_) | ControlRequest::Label(_) | ControlRequest::Validator(_) => {
-                true
-            }
+            ControlRequest::Lookup(_)
+            | ControlRequest::Label(_)
+            | ControlRequest::Validator(_)
+            | ControlRequest::Audit(_) => true,
             ControlRequest::Blacklist(frame) => frame.op != BlacklistOp::Describe.to_wire(),
             ControlRequest::Policy(frame) => {
                 ![PolicyOp::Describe, PolicyOp::Compare].iter().any(|op| op.to_wire() == frame.op)

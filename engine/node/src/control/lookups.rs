@@ -9,6 +9,7 @@ use crate::log_files::LogError;
 use crate::log_files::dedupe_file::DedupeFiles;
 use crate::log_files::lookup::{Found, MAX_FOUND, OwnLog, Query, StoredRecord};
 use crate::log_files::search::LogIndex;
+use crate::log_files::trail::{TrailPage, TrailQuery};
 use crate::replication::Replication;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -35,11 +36,16 @@ pub(super) type Answer = Result<Option<StoredRecord>, Arc<LogError>>;
 /// All decisions on a query with their labels, or why the log could not be read.
 pub(super) type AllAnswer = Result<Found, Arc<LogError>>;
 
+/// A piece of the audit trail, or why the log could not be read.
+pub(super) type TrailAnswer = Result<TrailPage, Arc<LogError>>;
+
 enum Asked {
     /// For the newest decision.
     Newest(Query, oneshot::Sender<Answer>),
     /// For all of them, with their labels.
     All(Query, oneshot::Sender<AllAnswer>),
+    /// For a piece of the audit trail.
+    Trail(TrailQuery, oneshot::Sender<TrailAnswer>),
 }
 
 /// The way to the thread.
@@ -51,6 +57,13 @@ impl Handle {
     pub async fn find(&self, query: Query) -> Option<Answer> {
         let (reply, answered) = oneshot::channel();
         self.0.send(Asked::Newest(query, reply)).ok()?;
+        answered.await.ok()
+    }
+
+    /// A piece of the audit trail.
+    pub async fn trail(&self, query: TrailQuery) -> Option<TrailAnswer> {
+        let (reply, answered) = oneshot::channel();
+        self.0.send(Asked::Trail(query, reply)).ok()?;
         answered.await.ok()
     }
 
@@ -114,7 +127,7 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
         batch.extend(asked.try_iter());
         let newest = |asked: &Asked| match asked {
             Asked::Newest(query, _) => Some(*query),
-            Asked::All(..) => None,
+            Asked::All(..) | Asked::Trail(..) => None,
         };
         let queries: Vec<Query> = batch.iter().filter_map(newest).collect();
         let ends = loop {
@@ -145,6 +158,13 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
                         tell(error);
                     }
                     let _ = reply.send(all);
+                }
+                Asked::Trail(query, reply) => {
+                    let page = index.trail(&query).map_err(Arc::new);
+                    if let Err(error) = &page {
+                        tell(error);
+                    }
+                    let _ = reply.send(page);
                 }
             }
         }

@@ -34,6 +34,7 @@ mod scrapes;
 mod segments;
 mod stats;
 mod tls_door;
+mod trail;
 mod upkeep;
 mod validator_metrics;
 mod watch;
@@ -352,6 +353,14 @@ async fn dispatch(
                                 Rc::clone(&control),
                                 asker,
                                 lookup,
+                                (lookups.clone(), changes.clone()),
+                            ));
+                        }
+                        ControlRequest::Audit(frame) => {
+                            tokio::task::spawn_local(trail::told(
+                                Rc::clone(&control),
+                                asker,
+                                frame,
                                 (lookups.clone(), changes.clone()),
                             ));
                         }

@@ -212,23 +212,33 @@ impl BlockCursor {
 }
 
 /// The first record of a segment; `None` while it holds no block.
-fn first_lsn(data_dir: &Path, shard: u16, index: u32) -> Result<Option<u64>, LogError> {
-    let head = first_block_head(data_dir, shard, index)?;
-    Ok(head.as_ref().and_then(|head| sound_head(head)).map(|head| head.first_lsn.to_native()))
-}
-
 /// The last segment of a stream that begins at or before a record; the first one where none does.
 ///
 /// # Errors
 /// [`LogError::Io`].
 pub fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
+    last_segment_where(data_dir, shard, |head| head.first_lsn.to_native() <= lsn)
+}
+
+/// The last segment of a stream whose first block is early enough; the first segment where none is. Behind one that is
+/// too late all are.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn last_segment_where(
+    data_dir: &Path,
+    shard: u16,
+    is_early: impl Fn(&BlockHead) -> bool,
+) -> Result<u32, LogError> {
     let segments = segment::segments(data_dir, shard)?;
     let (mut low, mut high) = (0, segments.len());
     while high > low + 1 {
         let middle = usize::midpoint(low, high);
-        match first_lsn(data_dir, shard, segments[middle])? {
-            Some(first) if first <= lsn => low = middle,
-            _ => high = middle,
+        let head = first_block_head(data_dir, shard, segments[middle])?;
+        if head.as_ref().and_then(|head| sound_head(head)).is_some_and(&is_early) {
+            low = middle;
+        } else {
+            high = middle;
         }
     }
     Ok(segments.get(low).copied().unwrap_or(0))

@@ -4,7 +4,7 @@
 //! [`segment`] (names and making of files), [`segment_file`] (a segment's bytes, out of either file),
 //! [`log_start`] (where a stream begins), [`removal`] (of old segments), [`checkpoint`], [`packed`] and [`pack`] (segments without padding, compressed), `bytes` (segments in memory), [`read`]
 //! (also while a node writes), [`cursor`] (raw blocks, to send them on), [`startup`] (the only place that
-//! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`lookup`], [`indexed`], [`index_file`] and [`search`] (look-ups by indexes),
+//! repairs a tail), [`turn`] (who may replace files), [`quarantine`] (what was cut off), [`trail`] (of who asked for what), [`lookup`], [`indexed`], [`index_file`] and [`search`] (look-ups by indexes),
 //! [`dedupe_file`] (what a start reads in a segment's place), [`past`] (windows of a policy) and [`key`].
 
 mod bytes;
@@ -27,6 +27,7 @@ pub mod search;
 pub mod segment;
 pub mod segment_file;
 pub mod startup;
+pub mod trail;
 pub mod turn;
 pub mod windows_file;
 

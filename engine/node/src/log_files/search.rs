@@ -14,6 +14,7 @@ use super::error::LogError;
 use super::index_file::{IndexFiles, IndexWriting, Made};
 use super::log_start;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
+use super::trail::{self, TrailPage, TrailQuery};
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
@@ -106,6 +107,14 @@ impl LogIndex {
             }
         }
         Ok(false)
+    }
+
+    /// A piece of the audit trail.
+    ///
+    /// # Errors
+    /// As [`Self::work`].
+    pub fn trail(&self, query: &TrailQuery) -> Result<TrailPage, LogError> {
+        trail::read(&self.files, query)
     }
 
     /// The newest decision for each query. `ends` has the last durable record of each stream:

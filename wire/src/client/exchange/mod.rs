@@ -8,6 +8,7 @@
 
 mod recovery;
 
+use super::audit::AuditPiece;
 use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
 use super::find::{find, is_final};
@@ -15,7 +16,7 @@ use super::options::{ClientOptions, MAX_IN_FLIGHT};
 use super::reply::{Body, Histogram, RecordedLabel, StoredDecision};
 use super::route::Route;
 use super::rules::UNNOTICED_US;
-use crate::frame::{ErrorCode, FrameKind, MAX_BUDGET_US, SubmitFrame, Welcome};
+use crate::frame::{ErrorCode, FrameKind, MAX_AUDIT_ENTRIES, MAX_BUDGET_US, SubmitFrame, Welcome};
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::RandomState;
 use std::time::Instant;
@@ -42,6 +43,8 @@ pub(super) enum Outcome {
     Answer(Body),
     /// The server answered STATS, in pieces.
     Histograms(Vec<Histogram>),
+    /// The server answered AUDIT, in pieces.
+    Audit(Vec<AuditPiece>),
     /// The server answered LOOKUP: a decision, with the labels that were asked for.
     Stored(Box<StoredDecision>, Vec<RecordedLabel>),
     /// It did not, for this reason.
@@ -70,6 +73,7 @@ struct Pieces {
     histograms: Vec<Histogram>,
     stored: Option<Box<StoredDecision>>,
     labels: Vec<RecordedLabel>,
+    audit: Vec<AuditPiece>,
 }
 
 /// The unanswered requests and the connection that carries them.
@@ -110,6 +114,15 @@ impl Pieces {
                 }
                 self.histograms.push(histogram);
                 let all = || Outcome::Histograms(std::mem::take(&mut self.histograms));
+                return Ok((!more).then(all));
+            }
+            Body::AuditEntry { piece, more } => {
+                // Behind the last entry comes the frame that ends the answer.
+                if self.audit.len() > MAX_AUDIT_ENTRIES {
+                    return Err(ProtocolError::TooManyEntries(MAX_AUDIT_ENTRIES).into());
+                }
+                self.audit.push(*piece);
+                let all = || Outcome::Audit(std::mem::take(&mut self.audit));
                 return Ok((!more).then(all));
             }
             Body::Record { stored, more } if self.stored.is_none() => {

@@ -1,6 +1,5 @@
 //! Golden vectors of the client protocol's frames.
 
-use super::behalf::behalf;
 use super::cluster;
 use super::hex;
 use super::lists::lists;
@@ -11,6 +10,7 @@ use super::samples::{
 };
 use super::shapes::{bytes, fields, large, record, small, text, transaction};
 use super::validators::validators;
+use super::{audit::audit, behalf::behalf};
 use catraca_wire::frame::*;
 use catraca_wire::record::{RECORD_LEN, Reason, Record, RecordHead};
 use serde_json::{Value, json};
@@ -204,7 +204,7 @@ pub fn frames() -> Value {
     vectors.extend(cluster::states());
     vectors.extend(lists());
     vectors.extend(validators());
-    vectors.extend(behalf());
+    vectors.extend(behalf().into_iter().chain(audit()));
     for &code in ErrorCode::ALL {
         let closing = matches!(
             code,

@@ -6,6 +6,7 @@
 //! zero-filled text is a string without its zeros, and opaque bytes are a string of hexadecimal
 //! digits. A nested layout is an object.
 
+mod audit;
 mod behalf;
 mod cluster;
 mod frames;

@@ -13,11 +13,12 @@ pub const EXAMPLES: &str = "\
 Examples:
   catraca audit export /var/lib/catraca | jq 'select(.outcome == \"told\")'
   catraca audit export /var/lib/catraca --from 2026-11-01 --to 2026-12-01 --out november.ndjson
+  catraca audit export --addr node-a:7400 --credential-file auditor.credential --from 2026-11-27
 
 One JSON object a line, in the order of the log. Documents are masked unless --unmask is given. The file
-named by --out appears when it is complete.
+named by --out appears when it is complete. A running node tells whom it gave the permission `audit`.
 
-Exit status: 0 all written; 3 the log is damaged and only what comes before the damage was written, or it
+Exit status: 0 all written; 1 the node does not answer, or refuses; 3 the log is damaged and only what comes before the damage was written, or it
 holds entries of a newer version; 11 the folder is no log.";
 
 /// Arguments of `catraca audit export`.
@@ -37,7 +38,7 @@ pub fn run(args: &Args) -> Outcome {
     let out = args.out.as_deref();
     let mut target = Target::open(args.out.as_ref()).map_err(|error| cannot_write(out, &error))?;
     let (mut unreadable, mut outcome) = (0_u64, Ok(()));
-    let read = trail::read(&args.source, args.wanted.unmask, |found| {
+    let is_damaged = trail::read(&args.source, &args.wanted, |found| {
         match found {
             Found::Entry(entry) if args.wanted.has(&entry) => {
                 outcome = line(&mut target, &entry);
@@ -48,8 +49,8 @@ pub fn run(args: &Args) -> Outcome {
         if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     written(out, outcome.and_then(|()| target.finish()))?;
-    if read.is_damaged || unreadable > 0 {
-        let why = if read.is_damaged {
+    if is_damaged || unreadable > 0 {
+        let why = if is_damaged {
             "the log is damaged: what comes behind the damage is not written"
         } else {
             "it holds entries of a newer version"

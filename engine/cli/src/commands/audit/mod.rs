@@ -1,4 +1,4 @@
-//! `catraca audit`: who asked for what, and what came of it, out of a log. It only reads, and may run beside a node.
+//! `catraca audit`: who asked for what, and what came of it, out of a log or by a running node.
 
 mod export;
 mod show;

@@ -15,14 +15,17 @@ Examples:
   catraca audit show /var/lib/catraca
   catraca audit show /var/lib/catraca --client desk --from 2026-11-01 --json
   catraca audit show ./copy --refused --limit 500
+  catraca audit show --addr node-a:7400 --credential-file auditor.credential --from 2026-11-27
 
 Who asked for what besides decisions: changes of lists, policies and breakers, labels, promotions, and
 look-ups, which give out personal data. Refusals that are alike are counted, one entry a second.
 Times: RFC 3339, or a date or date and time in this machine's zone. --to is not included. What was
 asked for before a build with an audit trail is not told; segments that were cut off are in the archive.
+A running node tells whom it gave the permission `audit`, and its trail says so: one entry for each 128
+told. It reads its log for that from --from on; without it, all of it.
 
-Exit status: 0 all told, also where there is nothing; 3 not all: the log is damaged, or holds entries of
-a newer version; 11 the folder is no log.";
+Exit status: 0 all told, also where there is nothing; 1 the node does not answer, or refuses; 3 not all:
+the log is damaged, or holds entries of a newer version; 11 the folder is no log.";
 
 /// Arguments of `catraca audit show`.
 #[derive(clap::Args, Debug)]
@@ -42,7 +45,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Outcome {
     let (mut entries, mut unreadable, mut older) = (VecDeque::new(), 0_u64, 0_u64);
-    let read = trail::read(&args.source, args.wanted.unmask, |found| {
+    let is_damaged = trail::read(&args.source, &args.wanted, |found| {
         match found {
             Found::Entry(entry) if args.wanted.has(&entry) => entries.push_back(entry),
             Found::Entry(_) | Found::Silent(..) => {}
@@ -54,7 +57,7 @@ pub fn run(args: &Args) -> Outcome {
         }
         ControlFlow::Continue(())
     })?;
-    if read.is_damaged {
+    if is_damaged {
         note(
             "the log is damaged: what comes behind the damage is not told; `catraca log verify` says where",
         );
@@ -62,14 +65,14 @@ pub fn run(args: &Args) -> Outcome {
     if unreadable > 0 {
         note(&format!("{unreadable} of a newer version, which this one can't read"));
     }
-    let is_all = !read.is_damaged && unreadable == 0;
+    let is_all = !is_damaged && unreadable == 0;
     let status = if is_all { ExitCode::SUCCESS } else { ExitCode::from(Status::Found as u8) };
     if args.json {
         let report = json!({
             "entries": entries,
             "older": older,
             "unreadable": unreadable,
-            "damaged": read.is_damaged,
+            "damaged": is_damaged,
         });
         return print(&json(&report), status);
     }

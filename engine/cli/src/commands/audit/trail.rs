@@ -1,10 +1,12 @@
 //! The audit trail in the stream that has it.
 
+use crate::commands::connect::Credential;
 use crate::commands::log::{chain_key, document, ip, open, utc};
 use catraca_core::log::BlockLocation;
-use catraca_node::fatal::Failure;
+use catraca_node::fatal::{Failure, Status};
 use catraca_node::log_files::LogReader;
 use catraca_node::log_files::read::End;
+use catraca_wire::client::{AuditEntry, AuditQuery, Client};
 use catraca_wire::extension::Audited;
 use catraca_wire::frame::{
     BlacklistOp, BreakerForce, ClusterOp, ErrorCode, FrameKind, PolicyOp, text_of,
@@ -19,14 +21,30 @@ use std::path::PathBuf;
 /// Stream that has what was asked for besides decisions.
 const SHARD: u16 = 0;
 
-/// Where the trail is, and which of it is wanted.
+/// Where the trail's files are.
 #[derive(Args, Debug)]
-pub struct Source {
+pub struct Files {
     /// Data directory of a node, or a copy of it
     pub data_dir: PathBuf,
     /// The chain's key [default: chain.key in the data directory, if there]
     #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
+}
+
+/// Where the trail is: in files, or at a running node.
+#[derive(Args, Debug)]
+pub struct Source {
+    /// Data directory of a node, or a copy of it
+    #[arg(required_unless_present = "addr", conflicts_with = "addr")]
+    data_dir: Option<PathBuf>,
+    /// The chain's key [default: chain.key in the data directory, if there]
+    #[arg(long, value_name = "FILE", conflicts_with = "addr")]
+    key_file: Option<PathBuf>,
+    /// Ask the running node at this address instead, the primary; the permission is `audit`
+    #[arg(long, value_name = "HOST:PORT")]
+    addr: Option<String>,
+    #[command(flatten)]
+    credential: Credential,
 }
 
 /// Which entries are wanted.
@@ -50,6 +68,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// What to ask a node for.
+    fn query(&self) -> AuditQuery {
+        AuditQuery { from_ns: self.from.unwrap_or(0), ..AuditQuery::default() }
+    }
+
     /// Whether an entry is.
     pub fn has(&self, entry: &Entry) -> bool {
         let times = self.from.unwrap_or(0)..self.to.unwrap_or(u64::MAX);
@@ -164,20 +187,72 @@ pub struct Read {
     pub has_key: bool,
 }
 
+/// Shows what a log or a node has of it that may be wanted, in order, until the visitor has seen enough. Gives whether
+/// that is damaged.
+///
+/// # Errors
+/// The folder is no log, or its key can't be read; the node does not answer, or refuses.
+pub fn read(
+    source: &Source,
+    wanted: &Wanted,
+    mut visitor: impl FnMut(Found) -> ControlFlow<()>,
+) -> Result<bool, Failure> {
+    match (&source.addr, &source.data_dir) {
+        (Some(addr), _) => {
+            of_node(addr, &source.credential, wanted, &mut visitor)?;
+            // A node refuses to tell of a log that is damaged.
+            Ok(false)
+        }
+        (None, Some(data_dir)) => {
+            let files = Files { data_dir: data_dir.clone(), key_file: source.key_file.clone() };
+            Ok(read_files(&files, wanted.unmask, visitor)?.is_damaged)
+        }
+        (None, None) => Err(Failure::new(Status::Usage, "give a data directory, or --addr")),
+    }
+}
+
 /// Shows what a log has of it, in order, until the visitor has seen enough.
 ///
 /// # Errors
 /// The folder is no log, or its key can't be read.
-pub fn read(
-    source: &Source,
+pub fn read_files(
+    files: &Files,
     unmask: bool,
     mut visitor: impl FnMut(Found) -> ControlFlow<()>,
 ) -> Result<Read, Failure> {
-    let key = chain_key(&source.data_dir, source.key_file.as_ref())?;
+    let key = chain_key(&files.data_dir, files.key_file.as_ref())?;
     let has_key = key.is_some();
-    let log = open(&source.data_dir, key)?;
+    let log = open(&files.data_dir, key)?;
     let read = of_log(&log, unmask, &mut visitor)?;
     Ok(Read { has_key, ..read })
+}
+
+fn of_node(
+    addr: &str,
+    credential: &Credential,
+    wanted: &Wanted,
+    visitor: &mut impl FnMut(Found) -> ControlFlow<()>,
+) -> Result<(), Failure> {
+    let of_node = |error| Failure::failed(format!("node at {addr}: {error}"));
+    let mut client = Client::connect(credential.options(addr)?).map_err(of_node)?;
+    let mut next = Some(wanted.query());
+    while let Some(query) = next {
+        let page = client.audit(&query).map_err(of_node)?;
+        for entry in &page.entries {
+            let AuditEntry { head, epoch, audited } = entry;
+            let entry = Entry::new(head, audited, *epoch, wanted.unmask);
+            if visitor(Found::Entry(Box::new(entry))).is_break() {
+                return Ok(());
+            }
+        }
+        for _ in 0..page.unreadable {
+            if visitor(Found::Unreadable).is_break() {
+                return Ok(());
+            }
+        }
+        next = page.next;
+    }
+    Ok(())
 }
 
 fn of_log(

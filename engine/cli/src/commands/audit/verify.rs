@@ -1,6 +1,6 @@
 //! `catraca audit verify`: whether the audit trail is whole.
 
-use super::trail::{self, Found, Source};
+use super::trail::{self, Files, Found};
 use crate::commands::Outcome;
 use crate::commands::output::{json, print};
 use catraca_node::fatal::Status;
@@ -28,7 +28,7 @@ const MAX_NAMED: usize = 16;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    source: Source,
+    files: Files,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -38,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Outcome {
     let (mut entries, mut unreadable, mut before) = (0_u64, 0_u64, 0_u64);
     let (mut silent, mut named) = (0_u64, Vec::new());
-    let read = trail::read(&args.source, false, |found| {
+    let read = trail::read_files(&args.files, false, |found| {
         match found {
             Found::Entry(_) => entries += 1,
             Found::Unreadable => unreadable += 1,
