@@ -29,7 +29,15 @@ pub fn load(node: &Node, connections: usize, in_flight: usize, seconds: f64) -> 
     let (connections, in_flight) = (connections.to_string(), in_flight.to_string());
     let seconds = seconds.to_string();
     let shape = ["--connections", &connections, "--in-flight", &in_flight, "--seconds", &seconds];
-    let result = report(node, &[&shape[..], &["--warmup", "1"]].concat())?;
+    load_with(&node.client, &[&shape[..], &["--warmup", "1"]].concat())
+}
+
+/// A load on this address with these flags, from the second processor.
+///
+/// # Errors
+/// The load generator could not be run, or printed no report.
+pub fn load_with(address: &str, flags: &[&str]) -> Outcome<Figures> {
+    let result = report_of(address, flags)?;
     let latency = &result["latency_us"];
     Ok(Figures {
         per_second: number(&result["throughput_per_s"])?,
@@ -43,8 +51,12 @@ pub fn load(node: &Node, connections: usize, in_flight: usize, seconds: f64) -> 
 /// # Errors
 /// The load generator could not be run, or printed no report.
 pub fn report(node: &Node, flags: &[&str]) -> Outcome<Value> {
+    report_of(&node.client, flags)
+}
+
+fn report_of(address: &str, flags: &[&str]) -> Outcome<Value> {
     let output = Command::new(program("catraca-loadgen")?)
-        .args(["--addr", &node.client, "--core", "1", "--json", "-"])
+        .args(["--addr", address, "--core", "1", "--json", "-"])
         .args(flags)
         .stderr(Stdio::null())
         .output()?;
@@ -86,6 +98,8 @@ pub struct Node {
     pub folder: PathBuf,
     /// Where it listens for clients.
     pub client: String,
+    /// Where it listens for clients over TLS; empty where it does not.
+    pub client_tls: String,
     /// Where it listens for its standby.
     pub replication: String,
     http: String,
@@ -102,6 +116,20 @@ impl Node {
         standby_of: Option<&str>,
         settings: &[(&str, &str)],
     ) -> Outcome<Self> {
+        Self::start_with(folder, cpu, standby_of, settings, &[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn start_with(
+        folder: &Path,
+        cpu: usize,
+        standby_of: Option<&str>,
+        settings: &[(&str, &str)],
+        flags: &[&str],
+    ) -> Outcome<Self> {
         fs::create_dir_all(folder)?;
         // A node that comes back must be found where it was.
         let port_file = folder.with_extension("ports");
@@ -116,6 +144,7 @@ impl Node {
             &cpu.to_string(),
         ]);
         command.args(["--http", "127.0.0.1:0", "--listen", listen, "--replication", replication]);
+        command.args(flags);
         if let Some(primary) = standby_of {
             command.args(["--standby-of", primary]).env("CATRACA_SPIN_US", "0");
         }
@@ -140,7 +169,8 @@ impl Node {
         let field = |name: &str| ready["fields"][name].as_str().unwrap_or_default().to_owned();
         let (client, replication) = (field("listen"), field("replication"));
         fs::write(&port_file, format!("{client} {replication}"))?;
-        Ok(Self { process, folder: folder.to_owned(), client, replication, http: field("http") })
+        let (http, client_tls) = (field("http"), field("listen_tls"));
+        Ok(Self { process, folder: folder.to_owned(), client, client_tls, replication, http })
     }
 
     /// Kills it.

@@ -1,6 +1,7 @@
 //! One socket: frames gathered in a send buffer, replies taken out of a receive buffer, and what
 //! lies unanswered between them.
 
+use crate::link::Link;
 use crate::scenario::{self, Payment};
 use crate::slots::{Sent, Slots};
 use crate::transactions::{self, Parties, Transactions};
@@ -50,7 +51,7 @@ pub enum Reply<'a> {
 /// A connection that has been welcomed.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    link: Link,
     /// What is unanswered.
     pub slots: Slots,
     /// Templates; the first `gathered` are filled in.
@@ -71,12 +72,12 @@ pub struct Connection {
 impl Connection {
     /// Takes over a welcomed socket, which becomes non-blocking. What is unanswered in the slots is
     /// to be sent again.
-    pub fn new(stream: TcpStream, slots: Slots, template: &SubmitFrame) -> std::io::Result<Self> {
-        stream.set_nonblocking(true)?;
+    pub fn new(link: Link, slots: Slots, template: &SubmitFrame) -> std::io::Result<Self> {
+        link.socket().set_nonblocking(true)?;
         let mut again = slots.correlations();
         again.reverse();
         Ok(Self {
-            stream,
+            link,
             frames: vec![*template; MAX_GATHERED.min(slots.free() + slots.unanswered())]
                 .into_boxed_slice(),
             slots,
@@ -90,8 +91,8 @@ impl Connection {
     }
 
     /// The socket, to wait on.
-    pub fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub fn socket(&self) -> &TcpStream {
+        self.link.socket()
     }
 
     /// How many transactions may be gathered now.
@@ -106,7 +107,7 @@ impl Connection {
     /// Whether the socket has yet to take something.
     #[inline]
     pub fn has_unwritten(&self) -> bool {
-        self.gathered > 0
+        self.gathered > 0 || self.link.has_unwritten()
     }
 
     /// Gathers a transaction for the next [`Self::flush`]. Only where there is [`Self::room`].
@@ -174,9 +175,14 @@ impl Connection {
 
     /// Hands what was gathered to the socket; what it does not take stays for the next call.
     pub fn flush(&mut self) {
+        if self.gathered == 0 {
+            // What TLS has sealed.
+            self.write_failed |=
+                self.link.flush().is_err_and(|e| e.kind() != ErrorKind::WouldBlock);
+        }
         while self.gathered > 0 {
             let bytes: &[u8] = bytemuck::cast_slice(&self.frames[..self.gathered]);
-            match self.stream.write(&bytes[self.written..]) {
+            match self.link.write(&bytes[self.written..]) {
                 Ok(written) if written > 0 => self.written += written,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == ErrorKind::Interrupted => continue,
@@ -199,7 +205,7 @@ impl Connection {
     pub fn read<'b>(&mut self, buffer: &'b mut [u8]) -> Result<&'b [u8], Broken> {
         buffer[..self.stashed].copy_from_slice(&self.stash[..self.stashed]);
         loop {
-            match self.stream.read(&mut buffer[self.stashed..]) {
+            match self.link.read(&mut buffer[self.stashed..]) {
                 Ok(0) => return Err(Broken::Lost("the node closed it".to_owned())),
                 Ok(len) => return Ok(&buffer[..self.stashed + len]),
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(&[]),

@@ -1,7 +1,10 @@
 //! From an address to a connection that may send: connect, HELLO, WELCOME, and a clear sentence
 //! where one of them fails.
 
+use crate::link::Link;
 use crate::options::LoadError;
+use catraca_tls::Authorities;
+use catraca_wire::address::host_and_port;
 use catraca_wire::frame::{
     ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_CREDENTIAL_LEN,
     PROTOCOL_VERSION, Role, WelcomeFrame, fill, text_of, view,
@@ -34,11 +37,16 @@ pub struct Target {
     pub addr: String,
     resolved: Vec<SocketAddr>,
     credential: Vec<u8>,
+    authorities: Option<Authorities>,
 }
 
 impl Target {
-    /// Resolves the address.
-    pub fn new(addr: &str, credential: &[u8]) -> Result<Self, LoadError> {
+    /// Resolves the address. Over TLS where there are authorities.
+    pub fn new(
+        addr: &str,
+        credential: &[u8],
+        authorities: Option<&Authorities>,
+    ) -> Result<Self, LoadError> {
         let resolved: Vec<SocketAddr> = addr
             .to_socket_addrs()
             .map_err(|e| {
@@ -47,7 +55,8 @@ impl Target {
                 ))
             })?
             .collect();
-        Ok(Self { addr: addr.to_owned(), resolved, credential: credential.to_vec() })
+        let (credential, authorities) = (credential.to_vec(), authorities.cloned());
+        Ok(Self { addr: addr.to_owned(), resolved, credential, authorities })
     }
 
     /// Opens a connection to a primary that may hold `in_flight` unanswered frames (0: as many as
@@ -57,8 +66,9 @@ impl Target {
         &self,
         in_flight: u32,
         timeout: Duration,
-    ) -> Result<(TcpStream, WelcomeFrame), NotTaken> {
-        let mut stream = self.connect(timeout).map_err(NotTaken::Failed)?;
+    ) -> Result<(Link, WelcomeFrame), NotTaken> {
+        let socket = self.connect(timeout).map_err(NotTaken::Failed)?;
+        let mut stream = self.secure(socket).map_err(NotTaken::Failed)?;
         let welcome = self.greet(&mut stream, in_flight, timeout).map_err(NotTaken::Failed)?;
         let granted = welcome.in_flight.to_native();
         if Role::from_wire(welcome.role) != Some(Role::Primary) {
@@ -110,9 +120,21 @@ impl Target {
         }
     }
 
+    fn secure(&self, socket: TcpStream) -> Result<Link, LoadError> {
+        let Some(authorities) = &self.authorities else { return Ok(Link::plain(socket)) };
+        let (host, _) = host_and_port(&self.addr)
+            .map_err(|why| LoadError::Target(format!("`{}`: {why}", self.addr)))?;
+        Link::secured(socket, &host.bare(), authorities).map_err(|e| {
+            LoadError::Target(format!(
+                "no TLS with {}: {e}. Is it a node's listen_tls, with a certificate for this name by the authorities of --tls-ca-file?",
+                self.addr
+            ))
+        })
+    }
+
     fn greet(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Link,
         in_flight: u32,
         timeout: Duration,
     ) -> Result<WelcomeFrame, LoadError> {
@@ -175,7 +197,7 @@ impl Target {
 
 /// Reads one frame; a length that no answer to HELLO has is `InvalidData`.
 fn read_frame(
-    stream: &mut TcpStream,
+    stream: &mut Link,
     reply: &mut [u8; MAX_HANDSHAKE_REPLY],
 ) -> std::io::Result<(Option<FrameKind>, usize)> {
     stream.read_exact(&mut reply[..HEADER_LEN])?;

@@ -3,7 +3,7 @@
 //!
 //! The path of a run, each step its own file: [`options`] (what is asked) → [`list`] and
 //! [`documents`] (who pays whom, and who is listed) → `plan` (when, in an open loop) →
-//! [`transactions`] (the bytes of a SUBMIT) → `nodes`, `handshake`, `connection`, `poller`, `slots`
+//! [`transactions`] (the bytes of a SUBMIT) → `nodes`, `handshake`, `link`, `connection`, `poller`, `slots`
 //! (the sockets and what is unanswered on each) → [`run()`] (the loop, and what it does when the
 //! primary is lost) → `record` (counts, histograms, violations) → [`report`] and the three ways to
 //! show it: [`table`], [`hgrm`], [`plot`]. A run that is asked to keeps its [`answers`].
@@ -24,6 +24,7 @@ mod connection;
 pub mod documents;
 mod handshake;
 pub mod hgrm;
+mod link;
 pub mod list;
 pub mod monitor;
 mod nodes;

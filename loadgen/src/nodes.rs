@@ -1,9 +1,10 @@
 //! The nodes of a cluster, and which of them takes transactions now.
 
 use crate::handshake::{NotTaken, Target, read_credential};
+use crate::link::Link;
 use crate::options::LoadError;
+use catraca_tls::Authorities;
 use catraca_wire::frame::WelcomeFrame;
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 const MAX_LEARNED: usize = 4;
 
 /// Connections past their handshake.
-pub type Opened = Vec<(TcpStream, WelcomeFrame)>;
+pub type Opened = Vec<(Link, WelcomeFrame)>;
 
 /// The nodes given, and those that they name.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Nodes {
     targets: Vec<Target>,
     most: usize,
     credential: Vec<u8>,
+    authorities: Option<Authorities>,
     /// Where to look first.
     next: usize,
     /// The node in use, and the epoch that it said.
@@ -29,19 +31,22 @@ pub struct Nodes {
 }
 
 impl Nodes {
-    /// Resolves the addresses and reads the credential.
+    /// Resolves the addresses and reads the credential. Over TLS only the nodes given are asked: a standby names the
+    /// primary's port in clear.
     pub fn new(
         addresses: &[&str],
         credential_file: Option<&Path>,
+        authorities: Option<Authorities>,
         follows: bool,
     ) -> Result<Self, LoadError> {
+        let follows = follows && authorities.is_none();
         let credential = credential_file.map(read_credential).transpose()?.unwrap_or_default();
         let targets = addresses
             .iter()
-            .map(|address| Target::new(address, &credential))
+            .map(|address| Target::new(address, &credential, authorities.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let most = targets.len() + MAX_LEARNED;
-        Ok(Self { targets, most, credential, next: 0, current: 0, epoch: 0, follows })
+        Ok(Self { targets, most, credential, authorities, next: 0, current: 0, epoch: 0, follows })
     }
 
     /// Opens `count` connections to the primary, each for `in_flight` unanswered frames. Each node
@@ -106,7 +111,7 @@ impl Nodes {
         if self.targets.len() == self.most {
             return None;
         }
-        self.targets.push(Target::new(primary, &self.credential).ok()?);
+        self.targets.push(Target::new(primary, &self.credential, self.authorities.as_ref()).ok()?);
         Some(self.targets.len() - 1)
     }
 }

@@ -146,6 +146,15 @@ pub struct Options {
     /// File that holds the credential, where the node asks for one.
     #[arg(long, value_name = "FILE")]
     pub credential_file: Option<PathBuf>,
+    /// Connect over TLS, to a node by whom an authority of this file (PEM) vouches.
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca_file: Option<PathBuf>,
+    /// Certificate that is shown to the node (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_ca_file", requires = "tls_key_file")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate_file")]
+    pub tls_key_file: Option<PathBuf>,
     /// Core to pin to: a number, `last` or `none`.
     #[arg(long, value_name = "N", default_value_t = Core::Last)]
     pub core: Core,
@@ -184,6 +193,9 @@ impl Default for Options {
             seed: 1,
             verify: false,
             credential_file: None,
+            tls_ca_file: None,
+            tls_certificate_file: None,
+            tls_key_file: None,
             core: Core::Last,
             wait: Wait::Epoll,
             stall_seconds: 10.0,

@@ -24,7 +24,7 @@ impl Poller {
         for (index, connection) in connections.iter().enumerate() {
             epoll::add(
                 &epoll,
-                connection.stream(),
+                connection.socket(),
                 epoll::EventData::new_u64(index as u64),
                 epoll::EventFlags::IN,
             )?;
@@ -75,7 +75,7 @@ impl Poller {
             };
             epoll::modify(
                 &self.epoll,
-                connection.stream(),
+                connection.socket(),
                 epoll::EventData::new_u64(index as u64),
                 flags,
             )?;

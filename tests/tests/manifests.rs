@@ -77,7 +77,7 @@ const MANIFESTS: &[Manifest] = &[
     },
     Manifest {
         file: "loadgen/Cargo.toml",
-        ours: &["catraca-wire"],
+        ours: &["catraca-tls", "catraca-wire"],
         never: &["glommio", "tokio", "axum"],
     },
     Manifest {

@@ -1,6 +1,8 @@
 //! The protocol over TLS, with a real node: many frames in few records, certificates that say who a client is, certificates
 //! that are read anew, and connections that never shake hands.
 
+use catraca_loadgen::options::{Core, Wait};
+use catraca_loadgen::{Monitor, Options};
 use catraca_tests::gateway::Gateway;
 use catraca_tests::node::{Node, Setup, fail, folder, http_get};
 use catraca_tests::payments::payment;
@@ -101,6 +103,42 @@ fn many_payments_over_tls_are_decided_each_once_as_without() {
     // In clear nothing is said on the port of TLS.
     let plain = ClientOptions { secure: None, ..world.options(None, "") };
     assert!(Client::connect(plain).is_err());
+    world.node.stop();
+}
+
+#[test]
+fn a_load_goes_over_tls_and_its_answers_are_checked() {
+    let world = World::start(1, |_, certificates| {
+        format!(
+            "[[clients]]\nname = 'load'\ncertificate_sha256 = '{}'\npermissions = ['submit']\n",
+            hex(&certificates.thumbprint("client"))
+        )
+    });
+    let options = |own: Option<&str>| Options {
+        addr: format!("localhost:{}", world.address.port()),
+        connections: 3,
+        in_flight: Some(300),
+        transactions: Some(20_000),
+        resend_share: 0.05,
+        tls_ca_file: Some(world.certificates.path("ca")),
+        tls_certificate_file: own.map(|name| world.certificates.path(name)),
+        tls_key_file: own.map(|name| world.certificates.path(&format!("{name}-key"))),
+        core: Core::None,
+        wait: Wait::Epoll,
+        verify: true,
+        ..Options::default()
+    };
+    let report = catraca_loadgen::run(&options(Some("client")), &Monitor::default()).expect("ran");
+    assert!(report.failure.is_none(), "{:?}", report.failure);
+    assert_eq!((report.answered, report.violations.total()), (20_000, 0));
+    let refused = catraca_loadgen::run(&options(None), &Monitor::default()).expect_err("nobody");
+    assert!(refused.to_string().contains("UNAUTHENTICATED"), "{refused}");
+    let clear = Options { tls_ca_file: None, ..options(None) };
+    let refused = catraca_loadgen::run(&clear, &Monitor::default()).expect_err("in clear");
+    assert!(refused.to_string().contains("HELLO"), "{refused}");
+    let wrong = Options { addr: world.node.listen.to_string(), ..options(None) };
+    let refused = catraca_loadgen::run(&wrong, &Monitor::default()).expect_err("no TLS there");
+    assert!(refused.to_string().contains("listen_tls"), "{refused}");
     world.node.stop();
 }
 

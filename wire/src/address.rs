@@ -71,6 +71,14 @@ impl Host {
     pub fn with_port(&self, port: u16) -> String {
         format!("{self}:{port}")
     }
+
+    /// As a certificate has it: an IPv6 address without brackets.
+    pub fn bare(&self) -> String {
+        match self {
+            Self::Name(name) => name.clone(),
+            Self::Ip(ip) => ip.to_string(),
+        }
+    }
 }
 
 /// As it stands before a port: an IPv6 address in brackets.

@@ -1,15 +1,15 @@
 //! TLS from the other side: connections to servers by whom certain authorities vouch.
 
-use crate::TlsFault;
 use crate::files::{client, client_with, roots};
+use crate::{TlsEnd, TlsFault};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
 /// Connects to servers by whom these authorities vouch.
 #[derive(Debug, Clone)]
@@ -36,6 +36,15 @@ impl Authorities {
     pub async fn connect(&self, host: &str, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsConnector::from(Arc::clone(&self.0)).connect(server(host)?, stream).await
     }
+
+    /// This end of a connection to this host, which has yet to shake hands: for who moves the bytes itself.
+    ///
+    /// # Errors
+    /// The host can't be one.
+    pub fn end(&self, host: &str) -> io::Result<TlsEnd> {
+        let connection = ClientConnection::new(Arc::clone(&self.0), server(host)?);
+        Ok(TlsEnd::new(connection.map_err(io::Error::other)?))
+    }
 }
 
 fn server(host: &str) -> io::Result<ServerName<'static>> {
@@ -51,7 +60,7 @@ impl catraca_wire::client::Secure for Authorities {
         host: &str,
         stream: std::net::TcpStream,
     ) -> io::Result<Box<dyn catraca_wire::client::SecuredStream>> {
-        use tokio_rustls::rustls::{ClientConnection, StreamOwned};
+        use tokio_rustls::rustls::StreamOwned;
         let connection = ClientConnection::new(Arc::clone(&self.0), server(host)?);
         Ok(Box::new(StreamOwned::new(connection.map_err(io::Error::other)?, stream)))
     }

@@ -14,6 +14,7 @@ use crate::record::Recorder;
 use crate::scenario::{Tally, Traffic, TrafficPlan, truth};
 use crate::slots::Slots;
 use crate::transactions::{Transactions, template};
+use catraca_tls::Authorities;
 use quanta::Clock;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -28,10 +29,19 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// many: 12 ms at a million a second.
 const OPEN_LOOP_IN_FLIGHT: u32 = 1 << 14;
 
+/// Who vouches for the nodes, where that is asked for.
+fn authorities(options: &Options) -> Result<Option<Authorities>, LoadError> {
+    let Some(ca) = &options.tls_ca_file else { return Ok(None) };
+    let own = options.tls_certificate_file.as_deref().zip(options.tls_key_file.as_deref());
+    Authorities::new(ca, own).map(Some).map_err(|fault| LoadError::File(fault.to_string()))
+}
+
 pub(super) fn prepare(options: &Options) -> Result<Run, LoadError> {
     let shape = options.shape()?;
     let follows = shape.failover_ns > 0;
-    let mut nodes = Nodes::new(&options.addresses(), options.credential_file.as_deref(), follows)?;
+    let credential_file = options.credential_file.as_deref();
+    let authorities = authorities(options)?;
+    let mut nodes = Nodes::new(&options.addresses(), credential_file, authorities, follows)?;
     let list = match &options.list {
         Some(path) => List::read(path, jiff::Zoned::now().date())?,
         None => List::default(),

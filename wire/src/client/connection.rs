@@ -6,7 +6,7 @@ use super::options::ClientOptions;
 use super::reply::{Body, decode, reply_len};
 use super::rules::{HELLO_CORRELATION, hello};
 use super::secure::Stream;
-use crate::address::{Host, host_and_port};
+use crate::address::host_and_port;
 use crate::frame::{HEADER_LEN, Welcome};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -68,8 +68,7 @@ impl Connection {
         stream.set_write_timeout(Some(write_timeout)).map_err(|e| failed(e.to_string()))?;
         // Hands are shaken with the first bytes that are written, where the connection is secure.
         let host = match host_and_port(address) {
-            Ok((Host::Name(name), _)) => name,
-            Ok((Host::Ip(ip), _)) => ip.to_string(),
+            Ok((host, _)) => host.bare(),
             Err(error) => return Err(failed(error.to_string())),
         };
         let left = time_left(deadline).ok_or_else(|| failed("no connection in time".to_owned()))?;
