@@ -77,6 +77,20 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Processor time that the threads of a process have had, microseconds; of those that have ended none.
+///
+/// # Errors
+/// There is none of this number.
+pub fn cpu_us(process: u32) -> Outcome<f64> {
+    let mut ns = 0.0;
+    for task in fs::read_dir(format!("/proc/{process}/task"))? {
+        // A thread may end meanwhile.
+        let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+        ns += text.split(' ').next().ok_or("a time")?.parse::<f64>()?;
+    }
+    Ok(ns / 1e3)
+}
+
 /// Where a program of the project is.
 ///
 /// # Errors
@@ -181,6 +195,11 @@ impl Node {
         self.process.kill()?;
         self.process.wait()?;
         Ok(())
+    }
+
+    /// Number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
     }
 
     /// MiB of memory that it has.

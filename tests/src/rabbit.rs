@@ -136,6 +136,11 @@ impl Rabbit {
         }
     }
 
+    /// Number of its process, while it runs.
+    pub fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Ends it as a crash would.
     ///
     /// # Panics

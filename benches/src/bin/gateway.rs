@@ -5,7 +5,7 @@
 //! many seconds (3) on a data directory below DIRECTORY, which it removes. Rates on a machine that is shared by a node, a
 //! gateway and its load say little, so that the gateway's own processor time for a decision is told beside them.
 
-use catraca_benches::processes::{Node, Outcome, program};
+use catraca_benches::processes::{Node, Outcome, cpu_us, program};
 use catraca_wire::client::{Client, ClientOptions, now_ns};
 use catraca_wire::frame::Transaction;
 use jsonwebtoken::jwk::Jwk;
@@ -345,19 +345,7 @@ impl Gateway {
 
     /// Processor time that it has had, microseconds.
     fn cpu_us(&self) -> Outcome<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.process.id()))?;
-        let first = text.split(' ').next().ok_or("a time")?;
-        let mut ns: f64 = first.parse()?;
-        // The line of a process is that of its first thread: the others come on top.
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id()))?;
-        for task in tasks {
-            let path = task?.path();
-            if path.file_name().is_some_and(|name| *name != *self.process.id().to_string()) {
-                let text = fs::read_to_string(path.join("schedstat"))?;
-                ns += text.split(' ').next().ok_or("a time")?.parse::<f64>()?;
-            }
-        }
-        Ok(ns / 1e3)
+        cpu_us(self.process.id())
     }
 }
 
