@@ -202,6 +202,27 @@ fn what_is_queued_is_decided_and_answered_and_what_is_nonsense_is_kept_for_a_per
     assert_eq!((decision(&again), &again["duplicate"]), (decision(&first), &json!(true)));
     assert_eq!((&in_doubt["code"], &in_doubt["recorded"]), (&json!("DEADLINE"), &json!("perhaps")));
     let written = written + &stop(process);
+
+    // Each queue of an institution of its own: the same id is a payment of each.
+    let mut named = intake(node.listen, &rabbit.address.to_string(), &["p0", "p1"]);
+    named.env(
+        "CATRACA_INTAKE_SUBMITTERS",
+        "[{ source = 'p0', name = 'loja-mar', institution = 7 }, { source = 'p1', name = 'loja-sol', institution = 8 }]",
+    );
+    let process = consuming(&mut named);
+    for queue in ["p0", "p1"] {
+        put(queue, &[letter("of-each", 11)]);
+    }
+    let mut answers = client.wait_for(REPLIES, 2);
+    assert!(answers.iter_mut().all(|answer| answer.json()["duplicate"] == false), "{answers:?}");
+    stop(process);
+    let decided = decisions(dir.path());
+    let of_each =
+        decided.values().filter(|(record, _)| text_of(&record.transaction.id) == "of-each");
+    let submitters: BTreeSet<_> = of_each
+        .map(|(record, _)| (record.submitter.institution, text_of(&record.submitter.name)))
+        .collect();
+    assert_eq!(submitters, [(7, "loja-mar"), (8, "loja-sol")].into());
     assert_eq!(client.waiting("p0") + client.waiting("p1") + client.waiting(REPLIES), 0);
     for secret in ["guest", text_of(&sent.payer), text_of(&sent.payee)] {
         assert!(!written.contains(secret), "{secret} is in the log:\n{written}");

@@ -51,6 +51,8 @@ pub enum Effect {
     Ask {
         /// The delivery's number.
         number: u64,
+        /// The index of its queue.
+        queue: usize,
         /// What is asked for.
         transaction: Box<Transaction>,
         /// From then on it is of no use, nanoseconds of the link's clock.
@@ -392,7 +394,8 @@ impl Desk {
         transaction.budget_us = left_us as u32;
         slot.state = State::Asked;
         let (transaction, budget_end_ns) = (transaction.clone(), slot.budget_end_ns);
-        self.effects.push_back(Effect::Ask { number, transaction, budget_end_ns });
+        let queue = slot.queue;
+        self.effects.push_back(Effect::Ask { number, queue, transaction, budget_end_ns });
     }
 
     fn too_late(&mut self, number: u64, detail: String) {

@@ -26,6 +26,7 @@ pub use acks::{Ack, Behind};
 pub use desk::{Desk, Effect, Now, Receipt, Rules};
 pub use letter::{Kind, Letter, UNROUTABLE};
 pub use message::Message;
+pub use payments::Submitters;
 
 use crate::http;
 use crate::link::{Link, Setup as LinkSetup};

@@ -5,9 +5,10 @@ use super::desk::{Desk, Effect, Now, Receipt, Rules};
 use super::letter::{Kind, Letter};
 use super::metrics::Metrics;
 use super::quiet::Quiet;
-use crate::caller::Caller;
 use crate::link::{Link, Many, Outcome, Request};
 use catraca_wire::client::rules::ANSWER_GRACE;
+use catraca_wire::frame::SubmitterFields;
+use std::collections::HashMap;
 use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +21,18 @@ pub(super) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Things of one kind that are taken in a row before what they call for is done.
 pub(super) const MAX_IN_A_ROW: usize = 256;
 
+/// For whom payments are decided, by the name of the queue or topic that they come out of.
+pub type Submitters = HashMap<String, SubmitterFields>;
+
 /// Where a letter goes, for a person.
 pub(super) type Place = Box<dyn Fn(&Kind) -> String>;
 
 /// The desk, with the way to the nodes.
 pub(super) struct Payments {
     pub(super) desk: Desk,
+    /// For whom what comes out of each queue is decided, by the indexes of the desk; the intake itself where nobody is named.
+    behalf: Vec<Option<SubmitterFields>>,
+    submitters: Submitters,
     pub(super) metrics: Arc<Metrics>,
     /// What nodes were asked and have not answered.
     pub(super) asked: Many,
@@ -37,9 +44,31 @@ pub(super) struct Payments {
 
 impl Payments {
     /// Without any payment.
-    pub(super) fn new(rules: Rules, link: Link, metrics: Arc<Metrics>, place: Place) -> Self {
-        let (strays, poison) = (Quiet::default(), Quiet::default());
-        Self { desk: Desk::new(rules), metrics, asked: link.many(), link, place, strays, poison }
+    pub(super) fn new(
+        rules: Rules,
+        submitters: Submitters,
+        link: Link,
+        metrics: Arc<Metrics>,
+        place: Place,
+    ) -> Self {
+        Self {
+            desk: Desk::new(rules),
+            behalf: Vec::new(),
+            submitters,
+            metrics,
+            asked: link.many(),
+            link,
+            place,
+            strays: Quiet::default(),
+            poison: Quiet::default(),
+        }
+    }
+
+    /// Knows a queue, or a partition of the topic `source`, from now on; gives its index.
+    pub(super) fn open(&mut self, name: String, source: &str) -> usize {
+        self.metrics.open(&name);
+        self.behalf.push(self.submitters.get(source).copied());
+        self.desk.open(name)
     }
 
     /// Now.
@@ -67,8 +96,9 @@ impl Payments {
         // What could not be asked calls for something else at once.
         while let Some(effect) = self.desk.next_effect() {
             match effect {
-                Effect::Ask { number, transaction, budget_end_ns } => {
-                    let request = Request::submit(&Caller::anybody(), &transaction, budget_end_ns);
+                Effect::Ask { number, queue, transaction, budget_end_ns } => {
+                    let behalf = self.behalf[queue];
+                    let request = Request::submit_for(behalf, &transaction, budget_end_ns);
                     let deadline = self.link.time(budget_end_ns) + ANSWER_GRACE;
                     if let Err(outcome) = self.asked.ask(number, request, deadline) {
                         self.desk.answered(number, outcome, self.now());

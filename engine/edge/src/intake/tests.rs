@@ -314,7 +314,7 @@ impl World {
     fn look(&mut self, desk: &mut Desk) {
         while let Some(effect) = desk.next_effect() {
             match effect {
-                Effect::Ask { number, transaction, budget_end_ns } => {
+                Effect::Ask { number, queue: _, transaction, budget_end_ns } => {
                     assert!(self.asked.insert(number), "asked while it is asked");
                     assert!(transaction.budget_us > 0 && budget_end_ns > 0);
                 }

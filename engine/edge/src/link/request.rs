@@ -4,8 +4,8 @@ use crate::caller::Caller;
 use catraca_wire::client::rules::Body;
 use catraca_wire::client::{Decision, ServerError, StoredDecision};
 use catraca_wire::frame::{
-    FixedFrame, FrameKind, MAX_BUDGET_US, PrincipalFields, SubmitFrame, Transaction,
-    TransactionFields,
+    FixedFrame, FrameKind, MAX_BUDGET_US, PrincipalFields, SubmitFrame, SubmitterFields,
+    Transaction, TransactionFields,
 };
 
 /// A request, without its correlation.
@@ -37,14 +37,21 @@ pub enum Request {
 impl Request {
     /// Asks for a decision until then, for this caller.
     pub fn submit(caller: &Caller, transaction: &Transaction, budget_end_ns: u64) -> Self {
+        // A record keeps no more of it, and what is the same for many is said once.
+        let submitter = caller.principal().map(|all| all.submitter);
+        Self::submit_for(submitter, transaction, budget_end_ns)
+    }
+
+    /// The same for this client; for who asks where none is named.
+    pub fn submit_for(
+        submitter: Option<SubmitterFields>,
+        transaction: &Transaction,
+        budget_end_ns: u64,
+    ) -> Self {
         let mut frame = Box::new(SubmitFrame::empty(0));
         frame.transaction = TransactionFields::from(transaction);
-        // A record keeps no more of it, and what is the same for many is said once.
-        let of_record = |all: PrincipalFields| PrincipalFields {
-            submitter: all.submitter,
-            ..PrincipalFields::default()
-        };
-        let behalf = caller.principal().map(|all| Box::new(of_record(all)));
+        let behalf = submitter
+            .map(|submitter| Box::new(PrincipalFields { submitter, ..Default::default() }));
         Self::Submit { behalf, frame, budget_end_ns }
     }
 

@@ -1,9 +1,12 @@
 //! What the intakes have in common: how nodes and a broker are named, and what keeps a password.
 
 use crate::commands::door::{authorities, check_range, secret, wrong};
+use catraca_edge::caller::client_name;
+use catraca_edge::intake::Submitters;
 use catraca_edge::link::Setup as LinkSetup;
 use catraca_node::fatal::Failure;
-use catraca_wire::address::{Host, host_and_port};
+use catraca_wire::address::host_and_port;
+use catraca_wire::frame::SubmitterFields;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::path::Path;
@@ -31,11 +34,7 @@ pub(super) fn broker(text: &str) -> Result<(String, u16), Failure> {
     let (host, port) =
         // Not the text: somebody may have put a URL there, with a password in it.
         read.map_err(|why| wrong(format!("a broker is host:port, without user or scheme: {why}")))?;
-    let host = match host {
-        Host::Name(name) => name,
-        Host::Ip(ip) => ip.to_string(),
-    };
-    Ok((host, port))
+    Ok((host.bare(), port))
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -72,6 +71,48 @@ pub(super) fn check_once(what: &str, names: &[String]) -> Result<(), Failure> {
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(twice) => Err(wrong(format!("the {what} {:?} is given twice", twice[0]))),
         None => Ok(()),
+    }
+}
+
+/// For whom payments out of a queue or a topic are decided.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Submitter {
+    /// The queue or topic.
+    source: String,
+    /// Name of the client, which records have.
+    name: String,
+    /// Its institution.
+    #[serde(default)]
+    institution: u16,
+}
+
+/// For whom payments out of these queues or topics are decided; `what` they are.
+pub(super) fn submitters(
+    what: &str,
+    named: &[Submitter],
+    sources: &[String],
+) -> Result<Submitters, Failure> {
+    let mut submitters = Submitters::new();
+    for Submitter { source, name, institution } in named {
+        let of = |why: &str| wrong(format!("submitter of {source:?}: {why}"));
+        if !sources.contains(source) {
+            return Err(of(&format!("there is no such {what}")));
+        }
+        let name = client_name(name).ok_or_else(|| {
+            of("its name has 1 to 16 characters of ASCII, no space at either end")
+        })?;
+        let submitter = SubmitterFields::new(*institution, name);
+        if submitters.insert(source.clone(), submitter).is_some() {
+            return Err(of("it is given twice"));
+        }
+    }
+    // Who speaks for others on a connection can't go back to speaking for itself.
+    match sources.iter().find(|source| !submitters.contains_key(*source)) {
+        Some(missing) if !submitters.is_empty() => Err(wrong(format!(
+            "the {what} {missing:?} has no submitter: name one for each, or none"
+        ))),
+        _ => Ok(submitters),
     }
 }
 

@@ -80,10 +80,10 @@ impl Driver {
         let to_all = [setup.reply.clone(), setup.dead_letter.clone()];
         let place = move |kind: &Kind| Route::of(kind, &to_all[0], &to_all[1]).to_string();
         let rules = Rules { behind, timeout_ns };
-        let mut payments = Payments::new(rules, link, metrics, Box::new(place));
+        let submitters = setup.submitters.clone();
+        let mut payments = Payments::new(rules, submitters, link, metrics, Box::new(place));
         for queue in &setup.queues {
-            payments.metrics.open(queue);
-            payments.desk.open(queue.clone());
+            payments.open(queue.clone(), queue);
         }
         Self { setup, seed, payments }
     }

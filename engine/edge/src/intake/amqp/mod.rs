@@ -3,8 +3,8 @@
 mod broker;
 mod driver;
 
-use super::Options;
 use super::letter::Kind;
+use super::{Options, Submitters};
 use crate::{Fault, seed};
 use catraca_tls::Authorities;
 use driver::Driver;
@@ -51,6 +51,8 @@ pub struct Setup {
     pub authorities: Option<Authorities>,
     /// The queues, at least one.
     pub queues: Vec<String>,
+    /// For whom payments are decided, by their queue: for all queues or for none.
+    pub submitters: Submitters,
     /// Unacknowledged messages of each queue at once, at least 1.
     pub prefetch: u16,
     /// Where replies go that name no queue of their own.

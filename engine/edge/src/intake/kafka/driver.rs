@@ -80,7 +80,8 @@ impl Driver {
             Kind::Dead => dead.clone(),
         };
         let rules = Rules { behind: Behind::Never, timeout_ns };
-        let payments = Payments::new(rules, link, metrics, Box::new(place));
+        let submitters = setup.submitters.clone();
+        let payments = Payments::new(rules, submitters, link, metrics, Box::new(place));
         let (indexes, partitions) = (HashMap::new(), Vec::new());
         Self { setup, seed, payments, indexes, partitions, failures: Quiet::default() }
     }
@@ -231,14 +232,13 @@ impl Driver {
     fn taken(&mut self, partition: Partition, message: Message) {
         // The library gives no record without an offset.
         let Some(offset) = message.offset else { return };
-        let desk = &mut self.payments.desk;
-        let metrics = &self.payments.metrics;
+        let payments = &mut self.payments;
         let queue = *self.indexes.entry(partition).or_insert_with_key(|partition| {
-            let name = format!("{}/{}", partition.0, partition.1);
-            metrics.open(&name);
+            let (topic, number) = partition;
             self.partitions.push(partition.clone());
-            desk.open(name)
+            payments.open(format!("{topic}/{number}"), topic)
         });
+        let Payments { desk, metrics, .. } = payments;
         if desk.last_tag(queue) >= Some(offset) {
             // A topic that was made anew, or a replica that had less.
             let name = desk.name(queue);

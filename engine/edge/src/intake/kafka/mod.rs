@@ -7,7 +7,7 @@ mod driver;
 mod headers;
 mod record;
 
-use super::Options;
+use super::{Options, Submitters};
 use crate::{Fault, seed};
 use driver::Driver;
 use std::fmt;
@@ -51,6 +51,8 @@ pub struct Setup {
     pub login: Option<Login>,
     /// The topics, at least one.
     pub topics: Vec<String>,
+    /// For whom payments are decided, by their topic: for all topics or for none.
+    pub submitters: Submitters,
     /// The consumer group. One that has committed nothing begins with what is oldest: what comes while nobody has
     /// committed anything is else left out after a death.
     pub group: String,

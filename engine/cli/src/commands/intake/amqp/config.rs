@@ -2,11 +2,11 @@
 
 use crate::commands::door::{authorities, check_nodes, check_range, wrong};
 use crate::commands::intake::shared::{
-    Nodes, REQUESTS_OF_EACH, Secret, broker, check_brokers, check_once, check_password, password,
-    text_of_password,
+    Nodes, REQUESTS_OF_EACH, Secret, Submitter, broker, check_brokers, check_once, check_password,
+    password, submitters, text_of_password,
 };
-use catraca_edge::intake::Options;
 use catraca_edge::intake::amqp::{Route, Setup};
+use catraca_edge::intake::{Options, Submitters};
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
 use catraca_wire::client::MAX_IN_FLIGHT;
@@ -57,6 +57,8 @@ pub(super) struct Config {
     pub(super) password_file: Option<PathBuf>,
     /// The queues.
     pub(super) queues: Vec<String>,
+    /// For whom payments are decided, by their queue.
+    pub(super) submitters: Vec<Submitter>,
     /// Unacknowledged messages of each queue.
     pub(super) prefetch: u16,
     /// Where replies go that name no queue.
@@ -92,6 +94,7 @@ impl Default for Config {
             password: None,
             password_file: None,
             queues: Vec::new(),
+            submitters: Vec::new(),
             // What a node answers in some tens of milliseconds, and a broker confirms in a few syncs of its disk.
             prefetch: 1_024,
             reply_exchange: String::new(),
@@ -131,6 +134,7 @@ impl Config {
         let most = MAX_IN_FLIGHT as usize / REQUESTS_OF_EACH;
         check_range("prefetch times the number of queues", self.in_hand(), most)?;
         check_once("queue", &self.queues)?;
+        self.submitters()?;
         let routes = [&self.reply_exchange, &self.reply_key];
         let routes = [routes, [&self.dead_letter_exchange, &self.dead_letter_key]].concat();
         if self.queues.iter().chain(routes.iter().copied()).any(|name| name.len() > MAX_NAME_LEN) {
@@ -165,6 +169,10 @@ impl Config {
         usize::from(self.prefetch) * self.queues.len()
     }
 
+    fn submitters(&self) -> Result<Submitters, Failure> {
+        submitters("queue", &self.submitters, &self.queues)
+    }
+
     /// What the intake runs with.
     ///
     /// # Errors
@@ -187,6 +195,7 @@ impl Config {
                 [self.broker_certificate_file.as_deref(), self.broker_key_file.as_deref()],
             )?,
             queues: self.queues.clone(),
+            submitters: self.submitters()?,
             prefetch: self.prefetch,
             reply: route(&self.reply_exchange, &self.reply_key),
             dead_letter: route(&self.dead_letter_exchange, &self.dead_letter_key),
@@ -250,6 +259,16 @@ mod tests {
             ("prefetch = 0", "prefetch is 0"),
             ("prefetch = 40000", "times the number of queues is 40000"),
             ("timeout_ms = 2001", "timeout_ms is 2001"),
+            ("submitters = [{ source = 'x', name = 'mar' }]", "there is no such queue"),
+            ("submitters = [{ source = 'q', name = '' }]", "its name has 1 to 16"),
+            (
+                "submitters = [{ source = 'q', name = 'a' }, { source = 'q', name = 'b' }]",
+                "given twice",
+            ),
+            (
+                "queues = ['q', 'u']\nsubmitters = [{ source = 'q', name = 'a' }]",
+                "\"u\" has no submitter",
+            ),
             ("nodes = ['a']", "node \"a\""),
             ("brokers = []", "number of brokers is 0"),
             ("brokers = ['amqp://u:secret@mq:5672']", "a broker is host:port"),

@@ -2,11 +2,11 @@
 
 use crate::commands::door::{authorities, check_nodes, check_range, wrong};
 use crate::commands::intake::shared::{
-    Nodes, REQUESTS_OF_EACH, Secret, check_brokers, check_once, check_password, password,
-    text_of_password,
+    Nodes, REQUESTS_OF_EACH, Secret, Submitter, check_brokers, check_once, check_password,
+    password, submitters, text_of_password,
 };
-use catraca_edge::intake::Options;
 use catraca_edge::intake::kafka::{Login, Secured, Setup};
+use catraca_edge::intake::{Options, Submitters};
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
 use catraca_wire::client::MAX_IN_FLIGHT;
@@ -69,6 +69,8 @@ pub(super) struct Config {
     pub(super) sasl_mechanism: Mechanism,
     /// The topics.
     pub(super) topics: Vec<String>,
+    /// For whom payments are decided, by their topic.
+    pub(super) submitters: Vec<Submitter>,
     /// The consumer group.
     pub(super) group: String,
     /// The topic of replies.
@@ -104,6 +106,7 @@ impl Default for Config {
             password_file: None,
             sasl_mechanism: Mechanism::ScramSha512,
             topics: Vec::new(),
+            submitters: Vec::new(),
             group: "catraca".to_owned(),
             reply_topic: String::new(),
             dead_letter_topic: String::new(),
@@ -160,6 +163,7 @@ impl Config {
             check_topic("a topic", topic)?;
         }
         check_once("topic", &self.topics)?;
+        self.submitters()?;
         let others =
             [("reply_topic", &self.reply_topic), ("dead_letter_topic", &self.dead_letter_topic)];
         for (what, topic) in others {
@@ -177,6 +181,10 @@ impl Config {
             return Err(wrong("user and its password: both or none"));
         }
         Ok(())
+    }
+
+    fn submitters(&self) -> Result<Submitters, Failure> {
+        submitters("topic", &self.submitters, &self.topics)
     }
 
     /// What the intake runs with.
@@ -201,6 +209,7 @@ impl Config {
             secured,
             login: login.map(|(user, password)| Login { user, password, mechanism }),
             topics: self.topics.clone(),
+            submitters: self.submitters()?,
             group: self.group.clone(),
             reply_topic: self.reply_topic.clone(),
             dead_letter_topic: self.dead_letter_topic.clone(),
@@ -266,6 +275,16 @@ mod tests {
             ("max_in_flight = 0", "max_in_flight is 0"),
             ("max_in_flight = 40000", "max_in_flight is 40000"),
             ("timeout_ms = 2001", "timeout_ms is 2001"),
+            ("submitters = [{ source = 'x', name = 'mar' }]", "there is no such topic"),
+            ("submitters = [{ source = 't', name = '' }]", "its name has 1 to 16"),
+            (
+                "submitters = [{ source = 't', name = 'a' }, { source = 't', name = 'b' }]",
+                "given twice",
+            ),
+            (
+                "topics = ['t', 'u']\nsubmitters = [{ source = 't', name = 'a' }]",
+                "\"u\" has no submitter",
+            ),
             ("dead_letter_topic = 'r'", "one topic"),
             ("reply_topic = '..'", "a topic has letters"),
             ("sasl_mechanism = 'OAUTHBEARER'", "OAUTHBEARER"),
