@@ -20,6 +20,8 @@ set -euo pipefail
 . "$(dirname -- "$0")/project.sh"
 # shellcheck source=scripts/setup.sh
 . scripts/setup.sh
+# shellcheck source=scripts/bench-peers/servers.sh
+. scripts/bench-peers/servers.sh
 # shellcheck source=scripts/bench-peers/stack.sh
 . scripts/bench-peers/stack.sh
 
@@ -70,7 +72,7 @@ work=$(mktemp -d "$CARGO_TARGET_DIR/bench-peers.XXXXXX")
 node_pid="" redis_pid=""
 stop() {
   local pid
-  stop_stack
+  stop_servers
   for pid in $node_pid $redis_pid; do
     kill -TERM "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
@@ -92,18 +94,8 @@ start_node() {
   "$catraca" serve --data-dir "$1" --shards 1 --cores 0 --listen 127.0.0.1:0 --http 127.0.0.1:0 \
     --blacklist "$work/list.catraca" 2>"$1.log" &
   node_pid=$! node_log=$1.log
-  node_addr=$(ready_field listen)
-  node_http=$(ready_field http)
-}
-# Waits for the line that says so, and prints a field of it.
-ready_field() {
-  local tries
-  for ((tries = 0; tries < 600; tries++)); do
-    kill -0 "$node_pid" 2>/dev/null || { cat "$node_log" >&2; die "the node did not start"; }
-    if python3 scripts/bench-peers/ready.py "$node_log" "$1"; then return 0; fi
-    sleep 0.1
-  done
-  die "the node was not ready after a minute: $node_log"
+  node_addr=$(ready_field "the node" "$node_pid" "$node_log" listen)
+  node_http=$(ready_field "the node" "$node_pid" "$node_log" http)
 }
 stop_node() {
   local status=0
@@ -111,9 +103,6 @@ stop_node() {
   wait "$node_pid" || status=$?
   node_pid=""
   [ "$status" -eq 0 ] || { tail -n 3 "$node_log" >&2; die "the node ended with status $status"; }
-}
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
 start_redis() {
@@ -130,10 +119,6 @@ start_redis() {
   die "redis-server did not start"
 }
 
-# Both must have come to rest: the node prepares segments of its log ahead, Redis frees memory.
-settle() {
-  sleep 1
-}
 run_catraca() {
   settle
   "$loadgen" --addr "$node_addr" --connections "$1" --in-flight "$2" --seconds "$seconds" --warmup 1 --core 1 --list "$work/list.csv" \

@@ -1,21 +1,9 @@
 -- The load on the stack that people build, for wrk: a closed loop of payments drawn as catraca-loadgen draws them, each verdict checked.
 --
--- wrk's own latencies are not taken: it adds some that it did not see, to make up for a closed loop, and catraca-loadgen does not. So the
--- times here are from when a request is made until its answer is read, as there; those of the warm-up are left out.
---
 -- In the environment: STACK_PORTS (one for each thread), STACK_LIST (CSV, its first column documents), STACK_PEOPLE (how many pay each
 -- other), STACK_FIRST (the number of the first of them), STACK_LISTED_SHARE, STACK_WARMUP (seconds), STACK_OUT (JSON).
 
-local ffi = require("ffi")
-ffi.cdef([[
-  struct moment { long s; long ns; };
-  int clock_gettime(int clock, struct moment *moment);
-]])
-local moment = ffi.new("struct moment")
-local function now_us()
-  ffi.C.clock_gettime(1, moment)
-  return tonumber(moment.s) * 1e6 + tonumber(moment.ns) / 1e3
-end
+local measure = dofile("scripts/bench-peers/measure.lua")
 
 -- As catraca-loadgen: at most so many listed documents, drawn evenly from the list.
 local MOST_LISTED = 262144
@@ -54,11 +42,8 @@ function init()
   for i = 0, taken - 1 do
     listed[i + 1] = lines[2 + math.floor(i * (#lines - 1) / taken)]
   end
-  local random = io.open("/dev/urandom", "rb")
-  local bytes = random:read(8)
-  random:close()
   math.randomseed(first * 64 + number)
-  prefix = ("%02x%02x%02x%02x%02x%02x%02x%02x"):format(bytes:byte(1, 8)):sub(1, 15)
+  prefix = measure.prefix()
 end
 
 -- Ten digits: no document has so few, so none of these is listed.
@@ -81,12 +66,12 @@ function request()
   -- The id says what the answer must be.
   local id = (is_listed and "d" or "a") .. prefix .. ("%016x"):format(count)
   local body = ('{"id":"%s","payer":"%s","payee":"%s","amount":%d}'):format(id, payer, payee, math.random(1, MOST_CENTAVOS))
-  sent[id] = now_us()
+  sent[id] = measure.now_us()
   return ("POST /decisions HTTP/1.1\r\nHost: stack\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"):format(#body, body)
 end
 
 function response(status, _, body)
-  local at_us = now_us()
+  local at_us = measure.now_us()
   local id, verdict, source = body:match('^{"id":"(%x+)","verdict":"(%a+)","source":"(%a+)"}$')
   local sent_us = id and sent[id]
   if status ~= 200 or not sent_us then
@@ -108,7 +93,8 @@ function response(status, _, body)
 end
 
 function done(summary)
-  local all, measured_us, bad, why = {}, 0, 0, {}
+  local all, measured_us = {}, 0
+  local bad, why = measure.errors(summary)
   local told = { approve = 0, deny = 0, review = 0, cache = 0, validator = 0, record = 0 }
   for _, thread in ipairs(threads) do
     for _, latency in ipairs(thread:get("latencies")) do
@@ -123,32 +109,14 @@ function done(summary)
     bad = bad + thread:get("wrong")
     why[#why + 1] = thread:get("example")
   end
-  for name, number in pairs(summary.errors) do
-    bad = bad + number
-    if number > 0 then
-      why[#why + 1] = ("%d errors: %s"):format(number, name)
-    end
-  end
   if #all == 0 then
     io.stderr:write("the stack answered nothing\n")
     os.exit(1)
   end
-  table.sort(all)
-  local function quantile(share)
-    return all[math.min(#all, math.floor(share * #all) + 1)]
-  end
-  local text = ('{"answered": %d, "seconds": %.3f, "throughput_per_s": %.1f,\n'):format(#all, measured_us / 1e6, #all / measured_us * 1e6)
-    .. (' "latency_us": {"p50": %.1f, "p99": %.1f, "p99_9": %.1f, "max": %.1f},\n'):format(
-      quantile(0.5), quantile(0.99), quantile(0.999), all[#all])
+  local text = ("{%s,\n"):format(measure.members(all, measured_us))
     .. (' "verdicts": {"approve": %d, "deny": %d, "review": %d},\n'):format(told.approve, told.deny, told.review)
     .. (' "sources": {"cache": %d, "validator": %d, "record": %d}, "wrong": %d}\n'):format(
       told.cache, told.validator, told.record, bad)
-  local out = assert(io.open(os.getenv("STACK_OUT"), "w"))
-  out:write(text)
-  out:close()
   -- A wrong verdict, an error or an id that was there before: the run says nothing.
-  if bad > 0 or told.record > 0 then
-    io.stderr:write(text, table.concat(why, "\n"), "\n")
-    os.exit(3)
-  end
+  measure.report(os.getenv("STACK_OUT"), text, bad + told.record, why)
 end

@@ -13,34 +13,6 @@ stack_delay_ms=5
 # So many payers that nearly each is asked about, and so few that nearly no one is.
 stack_people_asked=1000000 stack_people_cached=2000
 stack_listed_share=0.002
-stack_pids=() sockets=""
-
-stop_stack() {
-  local pid
-  # The last one started goes first: PostgreSQL waits until the workers have left.
-  for pid in "${stack_pids[@]}"; do
-    kill -TERM "$pid" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
-  done
-  stack_pids=()
-  if [ -n "$sockets" ]; then rm -rf "$sockets"; fi
-}
-
-# wait_for WHAT LOG COMMAND...: until it succeeds, a minute at most.
-wait_for() {
-  local what=$1 log=$2 tries
-  for ((tries = 0; tries < 600; tries++)); do
-    if "${@:3}" >/dev/null 2>&1; then return 0; fi
-    kill -0 "${stack_pids[0]}" 2>/dev/null || break
-    sleep 0.1
-  done
-  cat "$log" >&2
-  die "$what did not start"
-}
-
-started() {
-  stack_pids=("$1" "${stack_pids[@]}")
-}
 
 start_provider() {
   cat >"$work/answers.toml" <<END
@@ -79,40 +51,6 @@ when = 'has(validator("status")) && validator("status") == "suspended"'
 verdict = "deny"
 END
   "$catraca" policy activate "$work/policy.toml" --addr "$node_addr" >/dev/null
-}
-
-# PostgreSQL refuses to be run by root.
-as_postgres=()
-start_postgres() {
-  mkdir "$work/postgres"
-  if [ "$(id -u)" -eq 0 ]; then
-    as_postgres=(setpriv --reuid postgres --regid postgres --init-groups --)
-    chmod 711 "$work"
-    chown postgres: "$work/postgres" "$sockets"
-    "${as_postgres[@]}" test -w "$work/postgres" || die "the user postgres can't reach $work: set CARGO_TARGET_DIR to where it can"
-  fi
-  (cd "$work/postgres" && "${as_postgres[@]}" initdb --pgdata "$work/postgres" --username catraca --auth trust --encoding UTF8 --no-sync \
-    >"$work/postgres.log" 2>&1) || { cat "$work/postgres.log" >&2; die "initdb failed"; }
-  # Synced before each answer, as Debian sets it up; memory for its pages, and no checkpoint while it is measured, are in its favour.
-  # PostgreSQL changes into its folder by itself, so that it need not be able to read the caller's.
-  (cd "$work/postgres" && exec "${as_postgres[@]}" postgres -D "$work/postgres" -c listen_addresses= -c unix_socket_directories="$sockets" \
-    -c fsync=on -c synchronous_commit=on -c full_page_writes=on -c shared_buffers=512MB -c max_wal_size=16GB -c checkpoint_timeout=1h \
-    -c max_connections=200 >"$work/postgres.log" 2>&1) &
-  started $!
-  wait_for PostgreSQL "$work/postgres.log" psql -h "$sockets" -U catraca -d postgres -c "SELECT 1"
-  psql -h "$sockets" -U catraca -d postgres -v ON_ERROR_STOP=1 -q -f scripts/bench-peers/stack.sql
-  [ "$(psql -h "$sockets" -U catraca -d postgres -At -c "SHOW synchronous_commit")" = on ] || die "PostgreSQL does not sync"
-}
-
-# As a cache: it keeps nothing on the disk.
-start_stack_redis() {
-  redis-server --port 0 --unixsocket "$sockets/redis" --dir "$work" --daemonize no --save "" --appendonly no \
-    --logfile "$work/stack-redis.log" &
-  started $!
-  wait_for redis-server "$work/stack-redis.log" redis-cli -s "$sockets/redis" ping
-  # Documents without their points and strokes, as the load sends them.
-  sed -n '2,$ { s/,.*//; s/[.\/-]//g; s/^/SADD listed /p }' "$work/list.csv" | redis-cli -s "$sockets/redis" --pipe >/dev/null
-  echo "$(redis-cli -s "$sockets/redis" scard listed) documents are listed in Redis, and $documents in catraca"
 }
 
 # Debian has the modules of both; another Node than Debian's finds them where NODE_PATH says.
@@ -165,12 +103,11 @@ run_stack() {
 compare_stack() {
   heading "With a validator that takes $stack_delay_ms ms: catraca, and the stack that people build"
   find_worker
-  sockets=$(mktemp -d)
-  chmod 711 "$sockets"
+  make_sockets
   start_provider
   start_validated_node
-  start_postgres
-  start_stack_redis
+  start_postgres scripts/bench-peers/stack.sql
+  start_cache
   start_workers
   echo "catraca on $node_addr; $stack_workers worker in $worker_version, $(redis-server --version | cut -d ' ' -f 1-3)," \
     "$(postgres --version)"
@@ -204,5 +141,5 @@ compare_stack() {
     done
   done
   stop_node
-  stop_stack
+  stop_servers
 }

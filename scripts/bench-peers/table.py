@@ -151,10 +151,15 @@ def result(folder, out):
         file.write("\n")
 
 
-command, *arguments = sys.argv[1:]
-if command == "round":
-    one_round(*arguments)
-elif command == "half":
-    print(round(figures(runs(arguments[0])[arguments[1]]["catraca"])["throughput_per_s"] / 2))
-else:
-    result(*arguments)
+def main():
+    command, *arguments = sys.argv[1:]
+    if command == "round":
+        one_round(*arguments)
+    elif command == "half":
+        print(round(figures(runs(arguments[0])[arguments[1]]["catraca"])["throughput_per_s"] / 2))
+    else:
+        result(*arguments)
+
+
+if __name__ == "__main__":
+    main()
