@@ -4,7 +4,7 @@
 # says what to install.
 #
 #   ./scripts/setup.sh          what the build, the demo and the tests need
-#   ./scripts/setup.sh bench    what the build and scripts/bench-peers.sh need, and the runner of the tests
+#   ./scripts/setup.sh bench    what the build, scripts/bench-peers.sh and scripts/bench-http.sh need, and the runner of the tests
 set -euo pipefail
 
 # The tools of the tests: the version that is installed where there is none. The compiler is the newest one; an older one is refused
@@ -63,9 +63,11 @@ apt_install() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
-# The Python that Debian's packages are for, and PostgreSQL's own programs, which Debian keeps out of PATH: the newest ones.
+# The Python that Debian's packages are for, and PostgreSQL's own programs, which Debian keeps out of PATH: the newest ones. nginx is not
+# in everybody's.
 find_stack() {
   local place
+  export PATH="$PATH:/usr/sbin"
   for place in $(printf '%s\n' /usr/lib/postgresql/*/bin | sort -rV); do
     export PATH="$PATH:$place"
   done
@@ -96,7 +98,7 @@ install_packages() {
       ;;
     bench)
       find_stack
-      wanted+=("redis-server:redis-server" "util-linux:taskset" "util-linux:setpriv" "postgresql:initdb" "wrk:wrk")
+      wanted+=("redis-server:redis-server" "util-linux:taskset" "util-linux:setpriv" "postgresql:initdb" "wrk:wrk" "nginx:/usr/sbin/nginx")
       for package in aiohttp asyncpg hiredis httptools redis uvicorn uvloop; do
         wanted+=("python3-$package:import $package")
       done

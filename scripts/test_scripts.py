@@ -46,7 +46,8 @@ until_told() {
   if [ -n "${3:-}" ]; then : >"$3"; fi
   wait
 }
-report='{"rate": 1, "seconds": 1, "connections": 1, "sent": 9, "answered": 9, "resent": 0, "unsent": 0, "throughput_per_s": 5,
+report='{"rate": 1, "seconds": 1, "connections": 1, "sent": 9, "answered": 9, "requests": 9, "resent": 0, "unsent": 0,
+  "throughput_per_s": 5,
   "latency_us": {"p50": 1, "p99": 1, "p99_9": 1, "max": 1}, "service_us": {},
   "verdicts": {}, "sources": {"cache": 1, "validator": 1}, "late_sends": 0, "late_threshold_us": 1,
   "max_lateness_us": 1, "errors": {}, "violations": {}, "failure": null}'
@@ -75,12 +76,19 @@ case "$name $*" in
   "catraca provider"*) until_told "provider listens on http://127.0.0.1:3" 1 ;;
   "postgres --version") echo "postgres (PostgreSQL) 0" ;;
   "postgres"*) until_told ready 2 ;;
+  "psql"*"count("*) echo 1000000 ;;
   "psql"*) echo on ;;
   "setpriv"*) exec "${@:7}" ;;
-  "wrk"*) echo "$report" >"$STACK_OUT" ;;
+  "wrk"*) echo "$report" >"$STACK_OUT"; exit "${FAKE_WRK_STATUS:-0}" ;;
+  "nginx"*) until_told ready 2 ;;
+  "python3 -m venv"*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+  "python "*issuer.py) until_told '{"message": "ready", "jwks": "http://127.0.0.1:4/jwks", "token": "token"}' 1 ;;
+  "python -m uvicorn"*) until_told ready 2 ;;
+  "python "*) ;;
   "python3"*stack_worker*) until_told ready 2 ;;
   "python3 -c import "*) if [[ "$2" == *socket* ]]; then exec "$FAKE_PYTHON" "$@"; fi ;;
-  "catraca serve"*) until_told '{"fields": {"message": "ready", "listen": "127.0.0.1:1", "http": "127.0.0.1:2"}}' 2 ;;
+  "catraca serve"* | "catraca gateway"*)
+    until_told '{"fields": {"message": "ready", "listen": "127.0.0.1:1", "http": "127.0.0.1:2"}}' 2 ;;
   "catraca log verify"*) echo '{"sound": true, "records": 1000000, "streams": [{"state": "clean"}]}' ;;
   "catraca-loadgen"*)
     json=$(option --json "$@")
@@ -112,12 +120,13 @@ case "$name $*" in
 esac
 """
 TOOLS = ("cargo rustup rustc gcc c++ g++ make git pkg-config curl ip promtool valgrind redis-server redis-cli taskset nproc sleep apt-get"
-         " go javac php openssl initdb postgres psql setpriv chown wrk python3 shellcheck ruff mypy hatchling"
+         " go javac php openssl initdb postgres psql setpriv chown wrk nginx python3 shellcheck ruff mypy hatchling"
          " schemathesis openapi-python-client tansu node npm"
          " cargo-nextest cargo-deny cargo-machete").split()
 
 # How each script is called, and the programs that it must find where cargo put them.
 SCRIPTS = {
+    "bench-http.sh": (["--rounds", "2", "--seconds", "1", "--json", "my figures.json"], {"catraca", "python"}),
     "bench-peers.sh": (["--rounds", "1", "--seconds", "1", "--open-seconds", "1", "--stack-rounds", "1", "--json", "my figures.json"],
                        {"catraca", "catraca-loadgen", "redis_load"}),
     "bench-zen.sh": ([], {"catraca-bench-zen"}),
@@ -209,7 +218,7 @@ class Scripts(unittest.TestCase):
         allowed = {place.root / "home" / "calls", folder / "my figures.json", place.project / "tests/fuzz/Cargo.lock"}
         stray = {path for path in place.files() - place.before - allowed if target not in path.parents}
         self.assertEqual(stray, set())
-        self.assertEqual([str(path) for pattern in ("soak.*", "bench-peers.*") for path in target.glob(pattern)], [])
+        self.assertEqual([str(path) for pattern in ("soak.*", "bench-http.*", "bench-peers.*") for path in target.glob(pattern)], [])
         return calls
 
     def ways(self, name):
@@ -228,7 +237,7 @@ class Scripts(unittest.TestCase):
         self.assertEqual({path.name for path in (PROJECT / "scripts").glob("*.sh")}, set(SCRIPTS) | SOURCED)
 
     def test_the_target_folder_is_the_same_for_all(self):
-        for name in sorted(set(SCRIPTS) - {"demo.sh", "bench-peers.sh", "fuzz.sh", "sim.sh"}):
+        for name in sorted(set(SCRIPTS) - {"demo.sh", "bench-http.sh", "bench-peers.sh", "fuzz.sh", "sim.sh"}):
             with self.subTest(name):
                 self.assertEqual(len(list(self.ways(name))), 3)
 
@@ -247,6 +256,37 @@ class Scripts(unittest.TestCase):
             for shapes in (figures["shapes"], figures["stack_shapes"]):
                 self.assertEqual({shape["throughput_ratio"] for shape in shapes.values()}, {1})
 
+    def test_the_comparison_over_http_leaves_its_figures_where_its_caller_stands(self):
+        for _, folder, target, calls in self.ways("bench-http.sh"):
+            figures = json.loads((folder / "my figures.json").read_text())
+            self.assertEqual(set(figures["shapes"]), {"64", "1"})
+            for doors in figures["shapes"].values():
+                self.assertEqual({door: of["against_fastapi"]["throughput"] for door, of in doors.items()},
+                                 {"fastapi": 1, "gateway": 1, "nginx": 1})
+            # Two rounds of two shapes, through three doors each.
+            self.assertEqual(len([call for call in calls if call.name == "wrk"]), 12)
+            self.assertEqual({call.program for call in calls if call.name == "python"},
+                             {str(path) for path in target.glob("bench-http-packages/*/bin/python")})
+            nginx = [call.arguments for call in calls if call.name == "nginx" and "-c" in call.arguments]
+            self.assertEqual(len(nginx), 1)
+
+    def test_the_comparison_over_http_fails_where_answers_are_wrong(self):
+        place = self.place()
+        (place.tools / "wrk").write_text(FAKE.replace("name=", "FAKE_WRK_STATUS=3\nname=", 1))
+        arguments, _ = SCRIPTS["bench-http.sh"]
+        ran, _ = place.run([place.project / "scripts/bench-http.sh", *arguments], place.elsewhere)
+        self.assertEqual(ran.returncode, 1, ran.stdout)
+        self.assertIn("the run through fastapi failed", ran.stdout)
+        self.assertFalse((place.elsewhere / "my figures.json").exists())
+        self.assertEqual(list((place.project / "target").glob("bench-http.*")), [])
+
+    def test_the_comparison_over_http_explains_itself(self):
+        place = self.place()
+        ran, calls = place.run([place.project / "scripts/bench-http.sh", "--help"], place.elsewhere)
+        self.assertEqual((ran.returncode, calls), (0, []), ran.stdout)
+        for said in ("--rounds N", "--json FILE", "examples:"):
+            self.assertIn(said, ran.stdout)
+
     def test_fuzzing_builds_and_learns_in_the_target_folder(self):
         for _, _, target, calls in self.ways("fuzz.sh"):
             runs = [call.arguments for call in calls if call.arguments[:3] == ["+nightly", "fuzz", "run"]]
@@ -259,7 +299,7 @@ class Scripts(unittest.TestCase):
 
     def test_programs_that_the_caller_names_are_used(self):
         for name, programs in (("soak.sh", ["catraca", "catraca-loadgen", "examples/machine_pauses"]),
-                               ("bench-peers.sh", ["catraca", "catraca-loadgen", "examples/redis_load"])):
+                               ("bench-peers.sh", ["catraca", "catraca-loadgen", "examples/redis_load"]), ("bench-http.sh", ["catraca"])):
             with self.subTest(name):
                 place = self.place()
                 place.fakes(place.elsewhere / "my own", programs)
@@ -268,12 +308,14 @@ class Scripts(unittest.TestCase):
                                        judge=True)
                 self.assertEqual(ran.returncode, 0, ran.stdout)
                 self.assertFalse([call.arguments for call in calls if call.name == "cargo" and "build" in call.arguments])
-                used = {call.program for call in calls if not call.program.startswith(str(place.tools))}
+                # The packages of the comparison over HTTP are not what is named.
+                used = {call.program for call in calls if not call.program.startswith(str(place.tools)) and call.name != "python"}
                 self.assertEqual(used, {str(place.elsewhere / "my own" / program) for program in programs})
 
     def test_wrong_arguments_are_explained_from_everywhere(self):
         for name, argument, said in (("fuzz.sh", "soon", "all targets, 60 seconds each"), ("soak.sh", "--soon", "usage: soak.sh"),
-                                     ("bench-peers.sh", "--soon", "usage: bench-peers.sh"), ("kill-test.sh", "soon", "usage: "),
+                                     ("bench-peers.sh", "--soon", "usage: bench-peers.sh"),
+                                     ("bench-http.sh", "--soon", "usage: bench-http.sh"), ("kill-test.sh", "soon", "usage: "),
                                      ("failover-test.sh", "soon", "usage: "), ("intake-test.sh", "soon", "usage: ")):
             with self.subTest(name):
                 place = self.place()
