@@ -11,8 +11,16 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 /// Packages whose sources the program is made of.
-const PACKAGES: [&str; 7] =
-    ["engine/core", "engine/node", "engine/edge", "engine/tls", "engine/cli", "loadgen", "wire"];
+const PACKAGES: [&str; 8] = [
+    "engine/core",
+    "engine/node",
+    "engine/edge",
+    "engine/tls",
+    "engine/tokens",
+    "engine/cli",
+    "loadgen",
+    "wire",
+];
 
 /// The folder of this profile's artefacts, `target/debug` for one.
 ///

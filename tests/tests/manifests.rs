@@ -46,7 +46,7 @@ const MANIFESTS: &[Manifest] = &[
     Manifest { file: "engine/core/Cargo.toml", ours: &["catraca-wire"], never: RUNTIMES },
     Manifest {
         file: "engine/node/Cargo.toml",
-        ours: &["catraca-core", "catraca-tls", "catraca-wire"],
+        ours: &["catraca-core", "catraca-tls", "catraca-tokens", "catraca-wire"],
         never: &["clap", "comfy-table", "csv", "indicatif"],
     },
     Manifest {
@@ -56,9 +56,15 @@ const MANIFESTS: &[Manifest] = &[
         never: &["clap", "comfy-table", "csv", "glommio", "indicatif"],
     },
     Manifest {
+        file: "engine/tokens/Cargo.toml",
+        // Whose a token is, and what it may, say those who let it in.
+        ours: &["catraca-tls"],
+        never: &["axum", "clap", "comfy-table", "csv", "glommio", "indicatif"],
+    },
+    Manifest {
         file: "engine/edge/Cargo.toml",
         // Doors speak the protocol, and know nothing of who decides.
-        ours: &["catraca-tls", "catraca-wire"],
+        ours: &["catraca-tls", "catraca-tokens", "catraca-wire"],
         never: &["clap", "comfy-table", "csv", "glommio", "indicatif"],
     },
     Manifest {

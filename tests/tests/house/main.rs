@@ -151,6 +151,7 @@ fn made_up_offenders_are_found() {
         ("engine/node/src/validators/http.rs", "use crate::control::policies;"),
         ("engine/cli/src/commands/policy/ask.rs", "use hyper::Request;"),
         ("engine/cli/src/commands/gateway/mod.rs", "use tokio::net::TcpListener;"),
+        ("engine/tokens/src/claims.rs", "use tokio::time::timeout;"),
         ("engine/edge/src/link/exchange.rs", "use tokio::sync::mpsc;"),
         ("engine/edge/src/link/recovery.rs", "use std::time::Instant;"),
         ("engine/edge/src/link/driver.rs", "use crate::problem::Problem;"),

@@ -51,8 +51,10 @@ pub const RULES: &[Rule] = &[
             "engine/edge/src/lib.rs",
             "engine/tls/src",
             // An issuer's keys are fetched over HTTP by a task.
-            "engine/edge/src/auth/fetch.rs",
-            "engine/edge/src/auth/issuer.rs",
+            "engine/tokens/src/fetch.rs",
+            "engine/tokens/src/issuer.rs",
+            "engine/tokens/src/testing.rs",
+            "engine/tokens/src/tests",
             "engine/edge/src/auth/tests",
             "engine/edge/src/link/connection.rs",
             "engine/edge/src/link/driver.rs",

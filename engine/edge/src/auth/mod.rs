@@ -3,34 +3,24 @@
 //! ```text
 //! Authorization: Bearer … ─┬─ API key?  clients.rs                     hash and compare
 //!                          ├─ known?    cache.rs                       hash and look up
-//!                          └─ else      attempts.rs → claims.rs        so often for each address
-//!                                         └ keys.rs ← issuer.rs        one task fetches them
-//!                                                       └ refresh.rs   when
+//!                          └─ else      catraca_tokens                 so often for each address
 //! ```
 
-pub(crate) mod attempts;
 mod cache;
-mod claims;
 pub(crate) mod clients;
-mod fetch;
-mod issuer;
-pub(crate) mod keys;
-mod refresh;
 #[cfg(test)]
 mod tests;
 
-pub use claims::Expected;
+pub use catraca_tokens::{Expected, Source, SourceFault};
 pub use clients::{Client, ClientFault, Clients, Limits};
-pub use fetch::{Source, SourceFault};
 
 use crate::caller::{Caller, Digest, Peer};
 use crate::permission::Permissions;
-use attempts::Attempts;
 use cache::{Cache, Known};
-use issuer::{Issuer, NoKey};
+use catraca_tls::sha256;
+use catraca_tokens::{Attempts, Fault, MAX_TOKEN_LEN, Tokens, now_s};
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Why somebody is not let in. No text holds a part of what was shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +40,7 @@ pub(crate) enum Refusal {
 /// Knows the clients.
 pub struct Auth {
     clients: Clients,
-    issuer: Option<(Arc<Issuer>, Expected)>,
+    tokens: Option<Tokens>,
     cache: Mutex<Cache>,
     attempts: Attempts,
 }
@@ -60,7 +50,7 @@ impl Auth {
     pub fn new(clients: Clients, issuer: Option<(Source, Expected)>) -> Self {
         Self {
             clients,
-            issuer: issuer.map(|(source, expected)| (Issuer::start(source), expected)),
+            tokens: issuer.map(|(source, expected)| Tokens::start(source, expected)),
             cache: Mutex::new(Cache::new()),
             attempts: Attempts::new(),
         }
@@ -73,7 +63,7 @@ impl Auth {
 
     /// Whether tokens are taken.
     pub const fn takes_tokens(&self) -> bool {
-        self.issuer.is_some()
+        self.tokens.is_some()
     }
 
     /// The clients.
@@ -88,17 +78,17 @@ impl Auth {
             let place = place.ok_or(Refusal::Nothing)?;
             return Ok(self.clients.caller(place, Permissions::all()));
         };
-        if shown.len() > claims::MAX_TOKEN_LEN {
+        if shown.len() > MAX_TOKEN_LEN {
             return Err(Refusal::Bad("it is too long"));
         }
-        let digest = keys::sha256(shown.as_bytes());
+        let digest = sha256(shown.as_bytes());
         if let Some(place) = self.clients.of_api_key(&digest) {
             return self.admitted(place, Permissions::all(), None, peer);
         }
         let known = self.cache.lock().get(&digest, now_s());
         // A key that the issuer has withdrawn takes its tokens with it.
-        let known = known
-            .filter(|known| self.issuer.as_ref().is_some_and(|(issuer, _)| issuer.has(&known.key)));
+        let known =
+            known.filter(|known| self.tokens.as_ref().is_some_and(|tokens| tokens.has(&known.key)));
         let known = match known {
             Some(known) => known,
             None => {
@@ -113,23 +103,20 @@ impl Auth {
 
     /// Checks a token that is not known.
     async fn check(&self, token: &str) -> Result<Known, Refusal> {
-        let Some((issuer, expected)) = &self.issuer else {
+        let Some(tokens) = &self.tokens else {
             return Err(Refusal::Bad("it is no API key that is known"));
         };
-        let signed = claims::signed_by(token).map_err(Refusal::Bad)?;
-        let key = issuer.key(&signed.kid).await.map_err(|no_key| match no_key {
-            NoKey::Unknown => Refusal::Bad("the issuer has no such key"),
-            NoKey::NoKeys => Refusal::NoKeys,
+        let checked = tokens.check(token).await.map_err(|fault| match fault {
+            Fault::Bad(why) => Refusal::Bad(why),
+            Fault::NoKeys => Refusal::NoKeys,
         })?;
-        let claims = claims::checked(token, &signed, &key, expected, now_s());
-        let claims = claims.map_err(Refusal::Bad)?;
-        let place = self.clients.of_id(&claims.client_id);
+        let place = self.clients.of_id(&checked.client_id);
         Ok(Known {
             place: place.ok_or(Refusal::NotAllowed("the client is not one of this gateway's"))?,
-            granted: Permissions::of_scope(&claims.scope),
-            certificate: claims.certificate(),
-            key: key.identity,
-            until_s: claims.exp + claims::LEEWAY_S,
+            granted: Permissions::of_scope(&checked.scope),
+            certificate: checked.certificate,
+            key: checked.key,
+            until_s: checked.until_s,
         })
     }
 
@@ -156,9 +143,4 @@ impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Auth").field("clients", &self.clients.all().len()).finish_non_exhaustive()
     }
-}
-
-/// Seconds since 1970. A clock before that lets nobody in whose token began after it.
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

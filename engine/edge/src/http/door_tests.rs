@@ -2,7 +2,6 @@
 
 use super::tests::{SOUND, alone_with, block_on, post};
 use crate::auth::clients::tests::client;
-use crate::auth::keys::sha256;
 use crate::auth::{Client, Clients, Limits as Allowed};
 use crate::caller::Peer;
 use crate::permission::Permission;
@@ -10,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use catraca_tls::Tls;
+use catraca_tls::sha256;
 use catraca_tls::testing::Certificates;
 use http_body_util::BodyExt as _;
 use serde_json::Value;

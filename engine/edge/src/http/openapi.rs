@@ -3,12 +3,12 @@
 
 use super::body::JSON;
 use super::{batch, decisions, operations, receipts};
-use crate::auth::keys::sha256;
 use crate::problem::{self, NO_SUCH_PATH, Problem, ROWS, Row};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use catraca_tls::sha256;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};

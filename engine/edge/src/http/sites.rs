@@ -1,6 +1,6 @@
 //! How much goes on at once, of one site and of all: one site takes its share, and stops nobody else.
 
-use crate::auth::attempts::network;
+use catraca_tokens::network;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::IpAddr;

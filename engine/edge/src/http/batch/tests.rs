@@ -2,13 +2,13 @@
 
 use super::input::{MAX_ITEMS, MAX_PIECE_LEN};
 use crate::auth::clients::tests::client;
-use crate::auth::keys::sha256;
 use crate::auth::{Client, Clients, Limits};
 use crate::http::tests::{Alone, SOUND, alone, block_on};
 use crate::permission::Permission;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, header};
 use axum::response::Response;
+use catraca_tls::sha256;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use std::convert::Infallible;

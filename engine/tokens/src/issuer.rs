@@ -3,7 +3,7 @@
 use super::fetch::{FETCH_TIME, Source};
 use super::keys::{Key, KeySet};
 use super::refresh::Schedule;
-use crate::caller::Digest;
+use catraca_tls::Digest;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,17 +2,17 @@
 //! for the clock of the library that checks `exp` and `nbf`.
 
 use super::keys::{Key, MAX_KID_LEN};
-use crate::caller::Digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use catraca_tls::Digest;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde::Deserialize;
 
-/// The longest token that is looked at, bytes: half of a request's head.
-pub(super) const MAX_TOKEN_LEN: usize = 8 * 1024;
-/// How far the clocks of issuer and gateway may lie apart, seconds.
-pub(super) const LEEWAY_S: u64 = 30;
+/// The longest token that is looked at, bytes: half of the head that a request over HTTP may have.
+pub const MAX_TOKEN_LEN: usize = 8 * 1024;
+/// How far the clocks of issuer and checker may lie apart, seconds.
+pub const LEEWAY_S: u64 = 30;
 /// The longest `sub`, `client_id` and `jti`, bytes.
 const MAX_CLAIM_LEN: usize = 256;
 
@@ -114,7 +114,7 @@ pub(super) fn checked(
         return Err("it was issued in the future");
     }
     if claims.exp > now_s + expected.max_lifetime_s + LEEWAY_S {
-        return Err("it is good for longer than this gateway allows");
+        return Err("it is good for longer than is allowed here");
     }
     if claims.cnf.is_some() && claims.certificate().is_none() {
         return Err("its cnf is not the thumbprint of a certificate");

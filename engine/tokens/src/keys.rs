@@ -1,6 +1,6 @@
 //! An issuer's keys, as its JWKS has them (RFC 7517). Pure.
 
-use crate::caller::Digest;
+use catraca_tls::{Digest, sha256};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::Deserialize;
@@ -109,5 +109,3 @@ fn key_of(value: Value) -> Option<Key> {
     }
     Some(Key { kid, algorithm, decoding, identity: sha256(&whole) })
 }
-
-pub(crate) use catraca_tls::sha256;

@@ -1,7 +1,6 @@
-//! Keys that sign, and an issuer that serves whatever is asked of it.
+//! Keys that sign, and an issuer that serves whatever is asked of it. What fails here panics, as tests do.
 
-use crate::auth::clients::tests::client;
-use crate::auth::{Auth, Client, Clients, Expected, Source};
+use crate::{Expected, Source, Tokens};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use jsonwebtoken::jwk::Jwk;
@@ -13,26 +12,32 @@ use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-pub(crate) const ISSUER: &str = "https://issuer.example";
-pub(crate) const AUDIENCE: &str = "https://catraca.example";
+/// `iss` of its tokens.
+pub const ISSUER: &str = "https://issuer.example";
+/// `aud` of them.
+pub const AUDIENCE: &str = "https://catraca.example";
 
 /// A key of an issuer.
 #[derive(Clone)]
-pub(crate) struct Signer {
-    pub(crate) kid: String,
-    pub(crate) algorithm: Algorithm,
-    pub(crate) key: EncodingKey,
+pub struct Signer {
+    /// Its name.
+    pub kid: String,
+    /// What it signs with.
+    pub algorithm: Algorithm,
+    /// The private key.
+    pub key: EncodingKey,
 }
 
 impl Signer {
-    pub(crate) fn ec(kid: &str) -> Self {
+    /// A new key of P-256.
+    pub fn ec(kid: &str) -> Self {
         let key = rcgen::KeyPair::generate().expect("a key");
         let key = EncodingKey::from_ec_der(&key.serialize_der());
         Self { kid: kid.to_owned(), algorithm: Algorithm::ES256, key }
     }
 
-    /// All have the same key, which takes long to make.
-    pub(crate) fn rsa(kid: &str) -> Self {
+    /// A key of RSA. All have the same key, which takes long to make.
+    pub fn rsa(kid: &str) -> Self {
         static DER: OnceLock<Vec<u8>> = OnceLock::new();
         let der = DER.get_or_init(|| {
             let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
@@ -45,62 +50,61 @@ impl Signer {
     }
 
     /// The public key as a member of a JWKS.
-    pub(crate) fn jwk(&self) -> Value {
+    pub fn jwk(&self) -> Value {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).expect("a key");
         jwk.common.key_id = Some(self.kid.clone());
         serde_json::to_value(jwk).expect("it is JSON")
     }
 
-    pub(crate) fn header(&self) -> Header {
+    /// The header of its tokens.
+    pub fn header(&self) -> Header {
         let mut header = Header::new(self.algorithm);
         header.typ = Some("at+jwt".to_owned());
         header.kid = Some(self.kid.clone());
         header
     }
 
-    pub(crate) fn sign(&self, claims: &Value) -> String {
+    /// A token with these claims.
+    pub fn sign(&self, claims: &Value) -> String {
         encode(&self.header(), claims, &self.key).expect("signed")
     }
 }
 
-pub(crate) fn jwks(signers: &[&Signer]) -> String {
+/// The JWKS with their public keys.
+pub fn jwks(signers: &[&Signer]) -> String {
     json!({ "keys": signers.iter().map(|signer| signer.jwk()).collect::<Vec<_>>() }).to_string()
 }
 
 /// Claims of a token that is good for `bank`.
-pub(crate) fn claims() -> Value {
-    let now_s = super::super::now_s();
+pub fn claims() -> Value {
+    let now_s = crate::now_s();
     json!({
         "iss": ISSUER, "aud": AUDIENCE, "sub": "bank", "client_id": "bank", "jti": "1",
         "iat": now_s, "exp": now_s + 600, "scope": "decisions:write",
     })
 }
 
-pub(crate) fn expected() -> Expected {
+/// What those tokens are held to.
+pub fn expected() -> Expected {
     Expected { issuer: ISSUER.to_owned(), audience: AUDIENCE.to_owned(), max_lifetime_s: 3_600 }
 }
 
-/// Clients by token: `bank`, and `branch` with a certificate of ones.
-pub(crate) fn clients() -> Clients {
-    let branch = Client { certificate: Some([1; 32]), ..client("branch") };
-    Clients::new(vec![client("bank"), branch], true).expect("sound")
-}
-
 /// An issuer over HTTP that answers everything with the same bytes, and counts.
-pub(crate) struct Served {
-    pub(crate) address: SocketAddr,
-    pub(crate) count: Arc<AtomicUsize>,
+pub struct Served {
+    /// Where it listens.
+    pub address: SocketAddr,
+    count: Arc<AtomicUsize>,
     answer: Arc<parking_lot::Mutex<Vec<u8>>>,
 }
 
 /// A whole answer with this body.
-pub(crate) fn whole(body: &str) -> Vec<u8> {
+pub fn whole(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 impl Served {
     /// With an empty answer it takes the question, and says nothing.
-    pub(crate) async fn start(answer: Vec<u8>) -> Self {
+    pub async fn start(answer: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("it has one");
         let served = Self {
@@ -125,24 +129,29 @@ impl Served {
         served
     }
 
-    pub(crate) fn answers(&self, answer: Vec<u8>) {
+    /// What it answers from now on.
+    pub fn answers(&self, answer: Vec<u8>) {
         *self.answer.lock() = answer;
     }
 
-    pub(crate) fn times(&self) -> usize {
+    /// How often it was asked.
+    pub fn times(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn source(&self) -> Source {
+    /// Where its keys are.
+    pub fn source(&self) -> Source {
         Source::new(&format!("http://{}/jwks", self.address), None).expect("this machine")
     }
 
-    pub(crate) fn auth(&self) -> Auth {
-        Auth::new(clients(), Some((self.source(), expected())))
+    /// What checks its tokens. To be called within a runtime of tokio.
+    pub fn tokens(&self) -> Tokens {
+        Tokens::start(self.source(), expected())
     }
 }
 
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+/// Runs it on a runtime of its own.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(future)
 }

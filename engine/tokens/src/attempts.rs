@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 16 * 1024;
 const FORGET_EVERY: Duration = Duration::from_secs(1);
 
 /// Counts checks.
-pub(super) struct Attempts {
+pub struct Attempts {
     of_address: RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>,
     of_all: DefaultDirectRateLimiter,
     clock: DefaultClock,
@@ -30,7 +30,8 @@ pub(super) struct Attempts {
 }
 
 impl Attempts {
-    pub(super) fn new() -> Self {
+    /// None were made yet.
+    pub fn new() -> Self {
         let quota = Quota::per_second(PER_ADDRESS).allow_burst(BURST);
         Self {
             of_address: RateLimiter::hashmap(quota),
@@ -40,8 +41,11 @@ impl Attempts {
         }
     }
 
-    /// Takes one check for this address; else how long to wait for one.
-    pub(super) fn take(&self, address: IpAddr) -> Result<(), Duration> {
+    /// Takes one check for this address.
+    ///
+    /// # Errors
+    /// How long to wait for one.
+    pub fn take(&self, address: IpAddr) -> Result<(), Duration> {
         if self.of_address.len() >= MAX_ADDRESSES {
             let (now, mut next) = (Instant::now(), self.next_forget.lock());
             if now >= *next {
@@ -57,8 +61,20 @@ impl Attempts {
     }
 }
 
+impl Default for Attempts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Attempts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempts").finish_non_exhaustive()
+    }
+}
+
 /// What one site has: an IPv4 address, or 64 bits of an IPv6 address.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))

@@ -1,0 +1,4 @@
+//! Tokens, keys and issuers, good and bad.
+
+mod issuers;
+pub(crate) mod tokens;
