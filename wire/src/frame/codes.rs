@@ -88,6 +88,10 @@ wire_codes! {
         ValidatorState = 24 => "VALIDATOR_STATE",
         /// Says for whom what follows is.
         OnBehalf = 25 => "ON_BEHALF",
+        /// A part of a token.
+        Auth = 26 => "AUTH",
+        /// Until when the token counts, after the last part of it.
+        AuthState = 27 => "AUTH_STATE",
         /// Asks for entries of the audit trail.
         Audit = 28 => "AUDIT",
         /// An entry of the audit trail, or the end of an answer.
@@ -309,6 +313,8 @@ wire_codes! {
     }
 }
 
+/// Header flag of HELLO: the credential follows as a token in AUTH frames, and WELCOME after them.
+pub const FLAG_AUTH: u16 = 1;
 /// Header flag of ERROR: the connection is closed after this frame.
 pub const FLAG_CLOSING: u16 = 1;
 /// Header flag of HISTOGRAM: more frames with this correlation follow.

@@ -7,6 +7,7 @@
 //! frames' fields in `layouts`; here is what all frames have in common.
 
 mod audit;
+mod auth;
 mod behalf;
 mod codes;
 mod comparison;
@@ -19,11 +20,12 @@ use bytemuck::{Pod, Zeroable};
 use rkyv::{Archive, Deserialize, Serialize};
 
 pub use audit::*;
+pub use auth::*;
 pub use behalf::*;
 pub(crate) use codes::wire_codes;
 pub use codes::{
-    BlacklistOp, Breaker, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_CLOSING, FLAG_MORE,
-    FrameKind, LabelKind, ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED,
+    BlacklistOp, Breaker, BreakerForce, ClusterOp, Durability, ErrorCode, FLAG_AUTH, FLAG_CLOSING,
+    FLAG_MORE, FrameKind, LabelKind, ListSource, PolicyOp, Role, Scope, Stage, VERDICT_DEGRADED,
     VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES, Verdict,
 };
 pub use comparison::*;
@@ -44,7 +46,7 @@ pub const MAX_REPLY_LEN: usize = 256 * 1024;
 pub const TRANSACTION_ID_LEN: usize = 32;
 /// Longest UTF-8 text of an ERROR, bytes.
 pub const MAX_DETAIL_LEN: usize = 128;
-/// Longest credential, bytes.
+/// Longest credential within a HELLO, bytes; a longer one comes in AUTH frames.
 pub const MAX_CREDENTIAL_LEN: usize = 64;
 /// Longest name a client gives itself, bytes.
 pub const MAX_CLIENT_NAME_LEN: usize = 40;
@@ -143,7 +145,7 @@ layout! {
         kind: u8,
         /// [`PROTOCOL_VERSION`].
         version: u8,
-        /// Bits by kind: [`FLAG_CLOSING`], [`FLAG_MORE`]; else 0.
+        /// Bits by kind: [`FLAG_AUTH`], [`FLAG_CLOSING`], [`FLAG_MORE`]; else 0.
         flags: u16,
         /// Chosen by the client, echoed in the answer.
         correlation: u64,
@@ -206,6 +208,7 @@ pub const fn request_len(kind: FrameKind) -> Option<usize> {
         FrameKind::List => Some(ListFrame::LEN),
         FrameKind::Validator => Some(ValidatorFrame::LEN),
         FrameKind::OnBehalf => Some(OnBehalfFrame::LEN),
+        FrameKind::Auth => Some(AuthFrame::LEN),
         FrameKind::Audit => Some(AuditFrame::LEN),
         _ => None,
     }

@@ -1,5 +1,8 @@
 //! Golden vectors of the client protocol's frames.
 
+use super::audit::audit;
+use super::auth::{auth, hello};
+use super::behalf::behalf;
 use super::cluster;
 use super::hex;
 use super::lists::lists;
@@ -10,7 +13,6 @@ use super::samples::{
 };
 use super::shapes::{bytes, fields, large, record, small, text, transaction};
 use super::validators::validators;
-use super::{audit::audit, behalf::behalf};
 use catraca_wire::frame::*;
 use catraca_wire::record::{RECORD_LEN, Reason, Record, RecordHead};
 use serde_json::{Value, json};
@@ -57,8 +59,8 @@ pub fn frames() -> Value {
     let pong =
         Pong { header: of(FrameKind::Pong, PongFrame::LEN, 0, 11), server_time_ns: MOMENT_NS };
     let mut vectors = vec![
-        hello("hello_plain", (1, 1), "", "", 0),
-        hello("hello_full", (1, 3), &"k".repeat(MAX_CREDENTIAL_LEN), "pagamentos-açaí-01", 4096),
+        hello("hello_plain", 0, (1, 1), "", "", 0),
+        hello("hello_full", 0, (1, 3), &"k".repeat(MAX_CREDENTIAL_LEN), "pagamentos-açaí-01", 4096),
         welcome("welcome_primary", Role::Primary, Durability::Single, 1, 1, ""),
         welcome(
             "welcome_standby",
@@ -204,7 +206,7 @@ pub fn frames() -> Value {
     vectors.extend(cluster::states());
     vectors.extend(lists());
     vectors.extend(validators());
-    vectors.extend(behalf().into_iter().chain(audit()));
+    vectors.extend(behalf().into_iter().chain(auth()).chain(audit()));
     for &code in ErrorCode::ALL {
         let closing = matches!(
             code,
@@ -223,30 +225,6 @@ pub fn frames() -> Value {
         ));
     }
     Value::Array(vectors)
-}
-
-fn hello(
-    name: &str,
-    versions: (u8, u8),
-    credential: &str,
-    client_name: &str,
-    in_flight: u32,
-) -> Value {
-    let hello = Hello {
-        header: of(FrameKind::Hello, HelloFrame::LEN, 0, 0),
-        version_min: versions.0,
-        version_max: versions.1,
-        credential_len: credential.len() as u8,
-        client_name_len: client_name.len() as u8,
-        in_flight,
-        credential: filled(credential),
-        client_name: filled(client_name),
-    };
-    let fields = fields!(hello;
-        small: version_min, version_max, credential_len, client_name_len, in_flight;
-        text: credential, client_name;
-    );
-    vector(name, hello.header, bytemuck::bytes_of(&HelloFrame::from(&hello)), fields)
 }
 
 fn welcome(

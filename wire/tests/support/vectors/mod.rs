@@ -7,6 +7,7 @@
 //! digits. A nested layout is an object.
 
 mod audit;
+mod auth;
 mod behalf;
 mod cluster;
 mod frames;
