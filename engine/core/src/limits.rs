@@ -44,6 +44,11 @@ pub const MAX_CONTROL_LOOKUPS: usize = MAX_CONTROL_REQUESTS * 3 / 4;
 /// So many of them may be open for a request that helps a cluster (CLUSTER) to be let through: what an operator needs finds
 /// room where look-ups wait.
 pub const MAX_CONTROL_REQUESTS_OF_CLUSTER: usize = MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4;
+/// Tokens of one shard that are being checked at once. A check takes some 60 µs of the control thread, or some seconds
+/// where the issuer's keys have to be fetched; apart from the requests above, so that strangers take no operator's place.
+pub const MAX_TOKEN_CHECKS: usize = 16;
+/// What is asked of a client whose token can't be checked now, milliseconds: the first pause before an issuer is asked again.
+pub const TOKEN_RETRY_MS: u32 = 1_000;
 /// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can
 /// cause, and the thread's own messages.
 pub const CONTROL_QUEUE_LEN: usize = 1024;

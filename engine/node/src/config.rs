@@ -3,6 +3,7 @@
 
 mod clients;
 pub mod layers;
+mod oauth;
 mod redis;
 mod tls;
 
@@ -144,6 +145,16 @@ pub struct Config {
     pub redis_ca_file: Option<PathBuf>,
     /// How long a look into it may take, milliseconds.
     pub redis_timeout_ms: u64,
+    /// Whose access tokens are taken: their `iss`, to the letter; none where none are.
+    pub oauth_issuer: Option<String>,
+    /// What they must be for: a part of their `aud`.
+    pub oauth_audience: Option<String>,
+    /// Where the issuer has its keys (JWKS).
+    pub oauth_jwks_url: Option<String>,
+    /// Authorities that are trusted for that, PEM; those of the system by default.
+    pub oauth_ca_file: Option<PathBuf>,
+    /// The longest time until a token ends, seconds.
+    pub oauth_max_lifetime_s: u64,
     /// Who may connect. Empty: anyone may do everything, which is allowed on loopback only.
     pub clients: Vec<ClientConfig>,
 }
@@ -197,6 +208,11 @@ impl Default for Config {
             redis_password_file: None,
             redis_ca_file: None,
             redis_timeout_ms: 5,
+            oauth_issuer: None,
+            oauth_audience: None,
+            oauth_jwks_url: None,
+            oauth_ca_file: None,
+            oauth_max_lifetime_s: 3_600,
             clients: Vec::new(),
         }
     }
@@ -231,6 +247,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Failure> {
         self.check_clients()?;
+        self.check_oauth()?;
         let range = |name: &str, value: u64, least: u64, most: u64| {
             if (least..=most).contains(&value) {
                 Ok(())

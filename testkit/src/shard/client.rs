@@ -2,8 +2,8 @@
 
 use catraca_core::shard::messages::ConnectionId;
 use catraca_wire::frame::{
-    AnswerFields, ErrorCode, ErrorFrame, FLAG_CLOSING, FrameKind, HEADER_LEN, HeaderFields,
-    VerdictFrame, WelcomeFrame, view,
+    AnswerFields, AuthStateFrame, ErrorCode, ErrorFrame, FLAG_CLOSING, FrameKind, HEADER_LEN,
+    HeaderFields, VerdictFrame, WelcomeFrame, view,
 };
 use std::collections::VecDeque;
 
@@ -13,6 +13,7 @@ pub enum Reply {
     Welcome(WelcomeFrame),
     Verdict { correlation: u64, answer: AnswerFields },
     Error { correlation: u64, code: ErrorCode, retry_after_ms: u32, closing: bool },
+    Authenticated { correlation: u64, expires_at_ns: u64 },
     Other { correlation: u64, kind: FrameKind },
 }
 
@@ -23,6 +24,7 @@ impl Reply {
             Self::Welcome(_) => u64::MAX,
             Self::Verdict { correlation, .. }
             | Self::Error { correlation, .. }
+            | Self::Authenticated { correlation, .. }
             | Self::Other { correlation, .. } => *correlation,
         }
     }
@@ -132,6 +134,10 @@ fn read(header: &HeaderFields, whole: &[u8]) -> Reply {
                 retry_after_ms: error.retry_after_ms.to_native(),
                 closing: header.flags.to_native() & FLAG_CLOSING != 0,
             }
+        }
+        FrameKind::AuthState => {
+            let state = view::<AuthStateFrame>(whole).expect("32 bytes");
+            Reply::Authenticated { correlation, expires_at_ns: state.expires_at_ns.to_native() }
         }
         kind => Reply::Other { correlation, kind },
     }

@@ -189,10 +189,15 @@ impl World {
 
     /// A client that has not said HELLO.
     pub fn raw_client(&mut self, core: usize) -> usize {
+        self.raw_client_at(core, &Peer::default())
+    }
+
+    /// The same whose other end is this.
+    pub fn raw_client_at(&mut self, core: usize, peer: &Peer) -> usize {
         let id = self.cores[core]
             .mover
             .shard
-            .connect(&Peer::default(), self.now)
+            .connect(peer, self.now)
             .expect("there is room for the connections of tests");
         self.clients.push(Client::new(core, id));
         self.clients.len() - 1

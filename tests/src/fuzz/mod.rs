@@ -19,6 +19,7 @@ mod proof;
 mod replication;
 mod session;
 mod snapshot;
+mod tokens;
 mod validators;
 mod windows;
 

@@ -5,16 +5,18 @@
 //! how often.
 
 use super::input::Input;
+use super::tokens::{self, TokenModel};
 use catraca_core::limits::{
     HANDSHAKE_TIMEOUT, MAX_PENDING, MAX_UNREAD_ANSWERS_LEN, READ_BUFFER_LEN,
 };
+use catraca_core::shard::access::Access;
 use catraca_core::shard::messages::{ToControl, ToShard};
 use catraca_testkit::shard::{Client, Options, Reply, World, payer, submit, transaction};
 use catraca_wire::frame::{
-    AuditFrame, BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FrameKind, HEADER_LEN,
-    HeaderFields, HelloFrame, LabelFrame, ListFrame, LookupFrame, MAX_CLIENT_NAME_LEN,
-    MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PolicyFrame, PongFrame, StatsFrame, SubmitFrame,
-    ValidatorFrame, VerdictFrame, WelcomeFrame, request_len, view,
+    AuditFrame, AuthStateFrame, BlacklistFrame, ClusterFrame, ErrorCode, ErrorFrame, FLAG_AUTH,
+    FrameKind, HEADER_LEN, HeaderFields, HelloFrame, LabelFrame, ListFrame, LookupFrame,
+    MAX_CLIENT_NAME_LEN, MAX_REQUEST_LEN, PROTOCOL_VERSION, PingFrame, PolicyFrame, PongFrame,
+    StatsFrame, SubmitFrame, ValidatorFrame, VerdictFrame, WelcomeFrame, request_len, view,
 };
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,12 +28,13 @@ const MAX_STEPS: usize = 400;
 /// Longer than any budget, shorter than any patience.
 const LAST_WAIT: Duration = Duration::from_millis(2_500);
 
-/// The first byte says whether the handshake was done; then come steps, each a byte and what it
-/// needs.
+/// The first byte says whether the handshake was done, and whether tokens are taken; then come steps, each a byte
+/// and what it needs.
 pub fn body(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut run = Run::new();
-    if input.byte().is_multiple_of(2) {
+    let first = input.byte();
+    let mut run = Run::new(!(first / 2).is_multiple_of(2));
+    if first.is_multiple_of(2) {
         run.send(bytemuck::bytes_of(&hello()));
         run.world.deliver(run.client, usize::MAX);
     }
@@ -64,14 +67,16 @@ struct Run {
 }
 
 impl Run {
-    fn new() -> Self {
-        let options = Options { in_flight: IN_FLIGHT, buffers: 2, ..Options::default() };
+    fn new(takes_tokens: bool) -> Self {
+        let access = if takes_tokens { tokens::access() } else { Access::open() };
+        let options = Options { in_flight: IN_FLIGHT, buffers: 2, access, ..Options::default() };
         let mut world = World::with(options);
-        let client = world.raw_client(0);
+        let client = world.raw_client_at(0, &tokens::PEER);
+        let token = TokenModel::new(takes_tokens);
         Self {
             world,
             client,
-            model: Model::default(),
+            model: Model { token, ..Model::default() },
             sent: 0,
             passed: Duration::ZERO,
             next_correlation: 100,
@@ -141,7 +146,7 @@ impl Run {
     fn request(&mut self, input: &mut Input<'_>) -> Vec<u8> {
         self.next_correlation += 1;
         let correlation = self.next_correlation;
-        match input.byte() % 12 {
+        match input.byte() % 14 {
             0 => bytemuck::bytes_of(&PingFrame::empty(correlation)).to_vec(),
             1 => bytemuck::bytes_of(&LookupFrame::empty(correlation)).to_vec(),
             2 => bytemuck::bytes_of(&StatsFrame::empty(correlation)).to_vec(),
@@ -153,6 +158,8 @@ impl Run {
             8 => bytemuck::bytes_of(&ListFrame::empty(correlation)).to_vec(),
             10 => bytemuck::bytes_of(&AuditFrame::empty(correlation)).to_vec(),
             9 => bytemuck::bytes_of(&ValidatorFrame::empty(correlation)).to_vec(),
+            11 => bytemuck::bytes_of(&tokens::announcing(hello())).to_vec(),
+            12 => tokens::frames(input.byte(), correlation),
             _ => bytemuck::bytes_of(&self.payment(input)).to_vec(),
         }
     }
@@ -175,7 +182,10 @@ impl Run {
     /// The control thread answers what it was asked.
     fn answer_control(&mut self) {
         for told in std::mem::take(&mut self.world.cores[0].told) {
-            if let ToControl::Request { connection, correlation, .. } = told {
+            if let ToControl::CheckToken(_, connection, _, token) = told {
+                let came = tokens::came(&token, self.world.now.wall_ns);
+                self.world.control(0, ToShard::TokenChecked(connection, Box::new(came)));
+            } else if let ToControl::Request { connection, correlation, .. } = told {
                 let answer =
                     ErrorFrame::new(correlation, ErrorCode::BadField, 0, false, "nothing found");
                 self.world.control(
@@ -202,7 +212,9 @@ impl Run {
                     "something follows the last word, or it stays open"
                 );
                 assert!(
-                    self.model.broken || self.passed >= HANDSHAKE_TIMEOUT,
+                    self.model.broken
+                        || self.model.token.may_end
+                        || self.passed >= HANDSHAKE_TIMEOUT,
                     "closed without a reason: {reply:?}"
                 );
                 continue;
@@ -223,7 +235,8 @@ impl Run {
             let answered = client.replies.len() * MAX_REQUEST_LEN;
             let most = (2 * IN_FLIGHT as usize + 1) * MAX_REQUEST_LEN;
             assert!(
-                taken <= answered + most,
+                // Of a token only the last part is answered.
+                taken <= answered + most + self.model.token.taken,
                 "{taken} bytes are taken, {} requests answered",
                 client.replies.len()
             );
@@ -252,7 +265,7 @@ impl Run {
             assert!(client.closed, "a broken connection stays open");
         }
         // The end of the handshake's time is a reason that the model does not know.
-        if self.passed < HANDSHAKE_TIMEOUT {
+        if self.passed < HANDSHAKE_TIMEOUT && !self.model.token.may_end {
             let open: Vec<_> = self.model.owed.iter().filter(|(_, left)| **left > 0).collect();
             assert!(open.is_empty(), "not answered: {open:?}");
             assert_eq!(client.closed, self.model.broken);
@@ -296,6 +309,7 @@ fn len_of(reply: &Reply) -> usize {
         Reply::Welcome(_) => size_of::<WelcomeFrame>(),
         Reply::Verdict { .. } => size_of::<VerdictFrame>(),
         Reply::Error { .. } => size_of::<ErrorFrame>(),
+        Reply::Authenticated { .. } => size_of::<AuthStateFrame>(),
         Reply::Other { .. } => size_of::<PongFrame>(),
     }
 }
@@ -310,6 +324,7 @@ struct Model {
     broken: bool,
     /// Answers owed, by correlation; those to HELLO, which may be asked for once, apart.
     owed: HashMap<(bool, u64), u32>,
+    token: TokenModel,
 }
 
 impl Model {
@@ -326,17 +341,27 @@ impl Model {
             let is_hello = kind == Some(FrameKind::Hello);
             self.broken = kind.and_then(request_len) != Some(len)
                 || header.version != PROTOCOL_VERSION
-                || header.flags != 0
-                || is_hello == self.greeted;
+                || header.flags != 0 && !(is_hello && header.flags == FLAG_AUTH)
+                || is_hello == self.greeted
+                || !self.token.lets_through(kind);
             if self.broken {
                 break;
             }
             let Some(whole) = self.half.get(at..at + len) else { break };
-            self.broken = !is_sound(whole, kind);
-            if !self.broken {
-                self.greeted = true;
-                *self.owed.entry((is_hello, header.correlation.to_native())).or_default() += 1;
+            let correlation = header.correlation.to_native();
+            let owed = match kind {
+                Some(FrameKind::Auth) => self.token.take(whole, correlation),
+                Some(FrameKind::Hello) if header.flags == FLAG_AUTH && is_sound(whole, kind) => {
+                    self.token.announced = Some(correlation);
+                    Some(Vec::new())
+                }
+                _ => is_sound(whole, kind).then(|| vec![(is_hello, correlation)]),
+            };
+            self.broken = owed.is_none();
+            for owed in owed.unwrap_or_default() {
+                *self.owed.entry(owed).or_default() += 1;
             }
+            self.greeted |= !self.broken;
             at += len;
         }
         self.half.drain(..at);

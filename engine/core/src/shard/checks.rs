@@ -1,11 +1,12 @@
 //! What a frame must be before anything is done with it: header, reserved fields, and a HELLO that
 //! is sound in itself. PROTOCOL.md, "Malformed input".
 
+use super::session::State;
 use bytemuck::Pod;
 use catraca_wire::frame::{
-    self, AuditFrame, BlacklistFrame, ClusterFrame, ErrorCode, FrameKind, HeaderFields, HelloFrame,
-    LabelFrame, ListFrame, LookupFrame, OnBehalfFrame, PROTOCOL_VERSION, PingFrame, PolicyFrame,
-    StatsFrame, SubmitFrame, ValidatorFrame,
+    self, AuditFrame, AuthFrame, BlacklistFrame, ClusterFrame, ErrorCode, FLAG_AUTH, FrameKind,
+    HeaderFields, HelloFrame, LabelFrame, ListFrame, LookupFrame, OnBehalfFrame, PROTOCOL_VERSION,
+    PingFrame, PolicyFrame, StatsFrame, SubmitFrame, ValidatorFrame,
 };
 
 /// A whole request, its reserved fields zero, as they must be until a later version gives them a
@@ -24,6 +25,7 @@ pub(super) enum Request<'f> {
     Validator(&'f ValidatorFrame),
     OnBehalf(&'f OnBehalfFrame),
     Audit(&'f AuditFrame),
+    Auth(&'f AuthFrame),
 }
 
 impl<'f> Request<'f> {
@@ -65,6 +67,7 @@ impl<'f> Request<'f> {
             FrameKind::Audit => {
                 view(whole, |f: &AuditFrame| f.reserved == [0; 24]).map(Self::Audit)
             }
+            FrameKind::Auth => view(whole, |f: &AuthFrame| f.reserved == [0; 4]).map(Self::Auth),
             _ => unreachable!("check_header lets only requests through"),
         }
     }
@@ -85,6 +88,9 @@ pub(super) fn check_hello(hello: &HelloFrame) -> Result<(), &'static str> {
     else {
         return Err("HELLO: credential_len is above 64");
     };
+    if announces_token(hello) && hello.credential_len > 0 {
+        return Err("HELLO: a credential, and the flag that says that a token follows");
+    }
     if !is_zero(rest) {
         return Err("HELLO: bytes behind credential_len are not 0");
     }
@@ -101,11 +107,16 @@ pub(super) fn check_hello(hello: &HelloFrame) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether a token follows HELLO.
+pub(super) fn announces_token(hello: &HelloFrame) -> bool {
+    hello.header.flags == FLAG_AUTH
+}
+
 /// Kind and length of the frame that this header begins, or why the connection can't go on.
 #[inline]
 pub(super) fn check_header(
     header: &HeaderFields,
-    greeting: bool,
+    state: State,
 ) -> Result<(FrameKind, usize), (ErrorCode, &'static str)> {
     let bad = |detail| Err((ErrorCode::BadFrame, detail));
     // First of all: what another version means by the rest is not known here.
@@ -120,12 +131,15 @@ pub(super) fn check_header(
     if header.length.to_native() as usize != len {
         return bad("the length is not that of this kind");
     }
-    if header.flags.to_native() != 0 {
+    if header.flags.to_native() != 0 && !(kind == FrameKind::Hello && header.flags == FLAG_AUTH) {
         return bad("header: flags of a request must be 0");
     }
-    match (greeting, kind == FrameKind::Hello) {
-        (true, false) => bad("the first frame must be HELLO"),
-        (false, true) => bad("HELLO was sent before"),
+    match (state, kind) {
+        (State::Greeting, FrameKind::Hello) => Ok((kind, len)),
+        (State::Greeting, _) => bad("the first frame must be HELLO"),
+        (_, FrameKind::Hello) => bad("HELLO was sent before"),
+        (State::Authenticating, FrameKind::Auth) => Ok((kind, len)),
+        (State::Authenticating, _) => bad("only AUTH may come before the token is accepted"),
         _ => Ok((kind, len)),
     }
 }

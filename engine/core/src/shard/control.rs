@@ -109,6 +109,7 @@ impl<B: BlockMemory> Shard<B> {
                 self.control_open -= 1;
                 self.sessions.answer(connection, &frames);
             }
+            ToShard::TokenChecked(connection, came) => self.token_checked(connection, *came, now),
             ToShard::CollectStats => {
                 let (shard, histograms) = (self.settings.shard, Box::new(self.histograms.clone()));
                 self.control_out.push(ToControl::Stats { shard, histograms });

@@ -1,7 +1,7 @@
 //! What a shard is told and tells, besides bytes: by its siblings over the mesh, and by the control
 //! thread.
 
-use super::access::Access;
+use super::access::{Access, Granted};
 use super::candidate::{Candidate, CandidateTotals};
 use super::dedupe::Dedupe;
 use super::journal::JournalSetup;
@@ -361,6 +361,8 @@ pub enum ToShard {
         /// Whole frames.
         frames: Vec<u8>,
     },
+    /// After [`ToControl::CheckToken`]: what the token grants, or why it is not taken.
+    TokenChecked(ConnectionId, Box<Result<Granted, Refusal>>),
     /// Send counters and histograms: [`ToControl::Stats`].
     CollectStats,
     /// Take new transactions, or don't.
@@ -432,6 +434,8 @@ pub enum ToControl {
         /// What.
         request: ControlRequest,
     },
+    /// Check a token that is no client's credential, and answer this connection of this shard, whose other end is there.
+    CheckToken(u16, ConnectionId, [u8; 16], Vec<u8>),
     /// Requests were refused here, alike: for the audit trail.
     Refused(Refusals),
     /// A snapshot no longer used by this shard, to be freed off the data cores.

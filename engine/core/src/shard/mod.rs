@@ -16,6 +16,7 @@ pub mod admit;
 mod answer_cache;
 mod answers;
 mod ask;
+mod auth;
 mod broadcast;
 pub mod candidate;
 pub mod catch_up;
@@ -31,6 +32,7 @@ mod outbox;
 pub mod parked;
 mod past;
 pub mod rate;
+mod receive;
 pub mod refusals;
 mod requests;
 mod session;
@@ -39,7 +41,7 @@ mod submit;
 
 use crate::blacklist::Lists;
 use crate::calendar::{LocalDay, LocalOffset};
-use crate::limits::{self, FRAME_TIMEOUT};
+use crate::limits;
 use crate::observe::{Counters, StageHistograms};
 pub use crate::owner::owner;
 use crate::policy::lists::InForce;
@@ -51,10 +53,7 @@ use ask::Asked;
 use broadcast::Broadcast;
 use candidate::{Candidate, CandidateTotals};
 use catraca_wire::extension::DecisionExtension;
-use catraca_wire::frame::{
-    self, ErrorCode, FixedFrame, HEADER_LEN, HeaderFields, MAX_REQUEST_LEN, Role, Stage,
-};
-use checks::{Request, check_header};
+use catraca_wire::frame::{Role, Stage};
 use dedupe::Dedupe;
 use forwards::Forwards;
 use gather::{Crowd, Gather, Share};
@@ -67,7 +66,7 @@ use parked::Parked;
 use past::Payments;
 use rate::Rates;
 use refusals::Refused;
-use session::{Sessions, State};
+use session::Sessions;
 pub use settings::ShardSettings;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -125,6 +124,8 @@ pub struct Shard<B> {
     admission: Admission,
     drained_told: bool,
     control_open: usize,
+    /// Tokens that the control thread checks.
+    tokens_open: usize,
     segment_told: u32,
     staged: Vec<Staged>,
     /// Decisions since the driver last told the time, for the decide histogram.
@@ -192,6 +193,7 @@ impl<B: BlockMemory> Shard<B> {
             admission: Admission::Open,
             drained_told: false,
             control_open: 0,
+            tokens_open: 0,
             segment_told,
             staged: Vec::with_capacity(limits::DECISION_BATCH),
             undated_decisions: 0,
@@ -245,124 +247,6 @@ impl<B: BlockMemory> Shard<B> {
     /// A connection is gone. Its unanswered transactions go on: they may be recorded already.
     pub fn disconnect(&mut self, id: ConnectionId) {
         self.sessions.disconnect(id);
-    }
-
-    /// How many bytes may be read from a connection now; 0 means not to read, but to call
-    /// [`Self::receive`] with none once output of it has been sent since the last call.
-    pub fn read_allowance(&self, id: ConnectionId) -> usize {
-        let Some(session) = self.sessions.get(id) else { return 0 };
-        if !session.may_take() || session.held_back {
-            return 0;
-        }
-        // Whole frames past the in-flight limit would have to be kept.
-        let frames = if session.state == State::Open {
-            (session.in_flight - session.unanswered) as usize
-        } else {
-            1
-        };
-        (frames * frame::SubmitFrame::LEN)
-            .saturating_sub(session.carry.len())
-            .clamp(HEADER_LEN, limits::READ_BUFFER_LEN)
-    }
-
-    /// Takes the bytes that came on a connection at `received_ns`. Call it with none after a pause,
-    /// for what was kept.
-    pub fn receive(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) {
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        let mut carry = std::mem::take(&mut session.carry);
-        let mut rest = bytes;
-        if !carry.is_empty() {
-            let kept = carry.len();
-            let topped_up =
-                rest.len().min(MAX_REQUEST_LEN.saturating_sub(kept.min(MAX_REQUEST_LEN)));
-            carry.extend_from_slice(&rest[..topped_up]);
-            let used = self.process(id, &carry, received_ns, now);
-            if used >= kept {
-                rest = &rest[used - kept..];
-                carry.clear();
-            } else {
-                rest = &rest[topped_up..];
-                carry.drain(..used);
-            }
-        }
-        if carry.is_empty() {
-            let used = self.process(id, rest, received_ns, now);
-            rest = &rest[used..];
-        }
-        carry.extend_from_slice(rest);
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        match session.state {
-            State::Free | State::Closing => {}
-            State::Greeting => session.carry = carry,
-            State::Open => {
-                // Half a frame must be completed in time; whole frames wait for their turn as long
-                // as that takes.
-                let half = !carry.is_empty() && session.may_take();
-                session.patience_ends_ns = match (half, session.patience_ends_ns) {
-                    (false, _) => u64::MAX,
-                    (true, u64::MAX) => now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64,
-                    (true, _) if carry.len() < bytes.len() => {
-                        now.mono_ns + FRAME_TIMEOUT.as_nanos() as u64
-                    }
-                    (true, ends) => ends,
-                };
-                session.held_back = !carry.is_empty() && !half;
-                session.carry = carry;
-            }
-        }
-    }
-
-    /// Processes whole frames as long as the session takes them; gives how many bytes that were.
-    fn process(&mut self, id: ConnectionId, bytes: &[u8], received_ns: u64, now: Now) -> usize {
-        let mut at = 0;
-        loop {
-            while let Some(session) = self.sessions.get(id).filter(|session| session.may_take()) {
-                let greeting = session.state == State::Greeting;
-                let Some(header) =
-                    bytes.get(at..at + HEADER_LEN).and_then(frame::view::<HeaderFields>)
-                else {
-                    break;
-                };
-                let (kind, len) = match check_header(header, greeting) {
-                    Ok(checked) => checked,
-                    Err((code, detail)) => {
-                        self.decide_staged(bytes, received_ns, now);
-                        self.break_off(id, header.correlation.to_native(), code, detail);
-                        return bytes.len();
-                    }
-                };
-                let Some(whole) = bytes.get(at..at + len) else { break };
-                match Request::of(kind, whole) {
-                    Some(Request::Submit(submit)) => {
-                        self.stage(id, submit, at, received_ns);
-                        if self.staged.len() == limits::DECISION_BATCH {
-                            self.decide_staged(bytes, received_ns, now);
-                        }
-                    }
-                    Some(other) => {
-                        // Answers of other kinds must not overtake what was asked before them.
-                        self.decide_staged(bytes, received_ns, now);
-                        self.take_request(id, header, &other, now);
-                    }
-                    None => {
-                        self.decide_staged(bytes, received_ns, now);
-                        self.break_off(
-                            id,
-                            header.correlation.to_native(),
-                            ErrorCode::BadFrame,
-                            "a reserved field is not 0",
-                        );
-                        return bytes.len();
-                    }
-                }
-                at += len;
-            }
-            if self.staged.is_empty() {
-                return at;
-            }
-            // What is answered at once makes room in flight for what follows it.
-            self.decide_staged(bytes, received_ns, now);
-        }
     }
 
     /// The driver has read the clock after work: dates the decisions made since it last did.

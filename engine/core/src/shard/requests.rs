@@ -1,8 +1,9 @@
 //! Requests that decide nothing: HELLO and PING, answered here, and what goes to the control thread.
 
 use super::Shard;
-use super::access::{Access, credential_hash};
+use super::access::{Access, Identity, Proof, credential_hash};
 use super::answers::NOT_PRIMARY;
+use super::auth::Announced;
 use super::checks::{Request, check_hello};
 use super::journal::BlockMemory;
 use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToControl};
@@ -10,9 +11,8 @@ use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
     ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN, OnBehalfFrame,
-    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame, text_of,
+    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
 };
-use catraca_wire::short_text::ShortText;
 use std::sync::Arc;
 
 /// How many requests may be open for this one to be let through.
@@ -65,6 +65,7 @@ impl<B: BlockMemory> Shard<B> {
         let actor = Actor { principal: session.principal, via, via_remote, all_institutions };
         let (allowed, request) = match *request {
             Request::Hello(hello) => return self.greet(id, hello),
+            Request::Auth(frame) => return self.take_token_part(id, frame, now),
             Request::OnBehalf(frame) => return self.speak_for(id, frame),
             Request::Ping => {
                 let mut pong = PongFrame::empty(correlation);
@@ -103,10 +104,11 @@ impl<B: BlockMemory> Shard<B> {
             let detail = format!("this server speaks protocol version {PROTOCOL_VERSION} only");
             return self.break_off(id, correlation, ErrorCode::UnsupportedVersion, &detail);
         }
+        if self.await_token(id, hello) {
+            return;
+        }
         let credential = &hello.credential[..usize::from(hello.credential_len)];
         let credential = (!credential.is_empty()).then(|| credential_hash(credential));
-        let subject = text_of(&hello.client_name).trim();
-        let subject = ShortText::parse(subject).unwrap_or(ShortText::EMPTY);
         let shown = self.sessions.get(id).map_or([0; 32], |session| session.peer.certificate);
         let Some(identity) = self.settings.access.identify_hash(credential, &shown) else {
             if let Some(session) = self.sessions.get_mut(id) {
@@ -120,18 +122,37 @@ impl<B: BlockMemory> Shard<B> {
                 "the credential is missing or unknown",
             );
         };
-        let bounds = self.settings.access.bounds(identity.client);
-        if let (Some(most), Some(client)) = (bounds.connections, identity.client)
-            && self.sessions.open_of(client) >= most.get() as usize
-        {
-            let detail = "this client has as many connections as it may";
-            return self.break_off(id, correlation, ErrorCode::Overloaded, detail);
+        if let Some(refusal) = self.lacks_room_for(&identity) {
+            return self.break_off(id, correlation, refusal.code, refusal.detail);
         }
+        self.welcome(id, &hello.into(), identity, Proof::Credential(credential));
+    }
+
+    /// Why a client gets no more connections.
+    pub(super) fn lacks_room_for(&self, identity: &Identity) -> Option<Refusal> {
+        let client = identity.client?;
+        let most = self.settings.access.bounds(identity.client).connections?;
+        let is_full = self.sessions.open_of(client) >= most.get() as usize;
+        let detail = "this client has as many connections as it may";
+        is_full.then_some(Refusal::new(ErrorCode::Overloaded, detail))
+    }
+
+    /// The handshake is done.
+    pub(super) fn welcome(
+        &mut self,
+        id: ConnectionId,
+        hello: &Announced,
+        identity: Identity,
+        proof: Proof,
+    ) {
         let most = self.settings.in_flight;
-        let most = bounds.in_flight.map_or(most, |own| own.get().min(most));
-        let wanted = hello.in_flight.to_native();
-        let in_flight = if wanted == 0 { most } else { wanted.min(most) };
-        let mut welcome = WelcomeFrame::empty(correlation);
+        let own = self.settings.access.bounds(identity.client).in_flight;
+        let most = own.map_or(most, |own| own.get().min(most));
+        let in_flight = match hello.in_flight {
+            0 => most,
+            wanted => wanted.min(most),
+        };
+        let mut welcome = WelcomeFrame::empty(hello.correlation);
         welcome.version = PROTOCOL_VERSION;
         welcome.role = self.role.to_wire();
         welcome.durability = self.commit.durability().to_wire();
@@ -147,11 +168,9 @@ impl<B: BlockMemory> Shard<B> {
         welcome.in_flight = in_flight.into();
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Open;
-            session.identity = identity;
-            session.credential = credential;
-            session.principal.submitter = identity.submitter;
+            session.count_by(identity, proof);
             // What the client says of itself: as good as its credential.
-            session.principal.subject = subject.to_wire();
+            session.principal.subject = hello.subject;
             session.in_flight = in_flight;
             session.patience_ends_ns = u64::MAX;
         }
@@ -187,7 +206,7 @@ impl<B: BlockMemory> Shard<B> {
         self.rates.set(access.rates(&earlier), now.mono_ns);
         for id in self.sessions.open_ids() {
             let Some(session) = self.sessions.get_mut(id) else { continue };
-            match access.identify_hash(session.credential, &session.peer.certificate) {
+            match access.recognise(&session.proof, &session.peer.certificate) {
                 Some(identity) if identity.permissions.behalf || !session.is_on_behalf => {
                     session.identity = identity;
                     if !session.is_on_behalf {

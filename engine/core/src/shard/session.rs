@@ -1,10 +1,11 @@
 //! Connections as the shard sees them: handshake state, what is unanswered, bytes half come, bytes
 //! to go out.
 
-use super::access::{CredentialHash, Identity};
+use super::access::{Identity, Proof};
+use super::auth::{Announced, Incoming};
 use super::gather::Share;
 use super::messages::{ConnectionId, Peer};
-use crate::limits::{FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
+use crate::limits::{self, FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_UNREAD_ANSWERS_LEN};
 use catraca_wire::frame::{
     ErrorCode, ErrorFrame, FixedFrame, PrincipalFields, SubmitFrame, SubmitterFields,
 };
@@ -16,6 +17,8 @@ pub(super) enum State {
     Free,
     /// Before HELLO.
     Greeting,
+    /// After a HELLO that announced a token, before WELCOME.
+    Authenticating,
     /// After WELCOME.
     Open,
     /// To be closed once its output is sent; nothing more is read.
@@ -26,8 +29,14 @@ pub(super) struct Session {
     pub generation: u32,
     pub state: State,
     pub identity: Identity,
-    /// Of the credential that it came with, where it came with one.
-    pub credential: Option<CredentialHash>,
+    /// What it has shown of who it is.
+    pub proof: Proof,
+    /// The HELLO that waits for its token.
+    pub announced: Option<Box<Announced>>,
+    /// A token that comes, or is being checked.
+    pub incoming: Option<Box<Incoming>>,
+    /// When its token is over, monotonic nanoseconds.
+    pub token_ends_ns: u64,
     /// Its other end.
     pub peer: Peer,
     /// For whom what comes is asked: itself, until ON_BEHALF says otherwise.
@@ -58,7 +67,10 @@ impl Session {
             generation: 0,
             state: State::Free,
             identity: Identity::default(),
-            credential: None,
+            proof: Proof::Credential(None),
+            announced: None,
+            incoming: None,
+            token_ends_ns: u64::MAX,
             peer: Peer::default(),
             principal: PrincipalFields::default(),
             is_on_behalf: false,
@@ -107,6 +119,7 @@ impl Session {
     pub fn may_take(&self) -> bool {
         match self.state {
             State::Greeting => true,
+            State::Authenticating => self.unanswered == 0,
             State::Open => {
                 self.unanswered < self.in_flight && self.out.len() < MAX_UNREAD_ANSWERS_LEN
             }
@@ -215,9 +228,13 @@ impl Sessions {
         code: ErrorCode,
         detail: &str,
     ) {
+        self.close_behind(id, ErrorFrame::new(correlation, code, 0, true, detail));
+    }
+
+    /// The same with this ERROR, which has the closing flag.
+    pub fn close_behind(&mut self, id: ConnectionId, error: ErrorFrame) {
         let Some(session) = self.get_mut(id) else { return };
         session.carry.clear();
-        let error = ErrorFrame::new(correlation, code, 0, true, detail);
         if session.unanswered > 0 {
             session.farewell = Some(Box::new(error));
             session.state = State::Closing;
@@ -259,23 +276,49 @@ impl Sessions {
         self.table.iter().filter(is_own).count()
     }
 
-    /// Closes connections that let a handshake or half a frame wait for too long.
+    /// Closes connections that let a handshake or half a frame wait for too long, and those whose token is over; how
+    /// many did the former.
     pub fn expire(&mut self, now_ns: u64) -> u64 {
         let mut closed = 0;
         for slot in 0..self.table.len() {
             let session = &self.table[slot];
-            if session.patience_ends_ns > now_ns
-                || !matches!(session.state, State::Greeting | State::Open)
-            {
+            let is_over = session.token_ends_ns <= now_ns;
+            if !is_over && session.patience_ends_ns > now_ns {
                 continue;
             }
-            let detail = match session.state {
-                State::Greeting => format!("no HELLO within {} s", HANDSHAKE_TIMEOUT.as_secs()),
-                _ => format!("a frame was not completed within {} s", FRAME_TIMEOUT.as_secs()),
+            let (code, detail) = match session.state {
+                State::Free | State::Closing => continue,
+                State::Open if is_over => (
+                    ErrorCode::Unauthenticated,
+                    "the token has come to its end: connect with a new one".to_owned(),
+                ),
+                State::Open => (
+                    ErrorCode::BadFrame,
+                    format!("a frame was not completed within {} s", FRAME_TIMEOUT.as_secs()),
+                ),
+                State::Greeting => (
+                    ErrorCode::BadFrame,
+                    format!("no HELLO within {} s", HANDSHAKE_TIMEOUT.as_secs()),
+                ),
+                State::Authenticating if session.unanswered > 0 => {
+                    (ErrorCode::Overloaded, "the token could not be checked in time".to_owned())
+                }
+                State::Authenticating => (
+                    ErrorCode::BadFrame,
+                    format!("no token within {} s", HANDSHAKE_TIMEOUT.as_secs()),
+                ),
             };
             let id = ConnectionId { slot: slot as u32, generation: session.generation };
-            self.close_with(id, 0, ErrorCode::BadFrame, &detail);
-            closed += 1;
+            let is_handshake = session.state == State::Authenticating;
+            closed += u64::from(code == ErrorCode::BadFrame);
+            if is_handshake && let Some(session) = self.get_mut(id) {
+                // What comes of its token finds nobody.
+                session.unanswered = 0;
+                session.incoming = None;
+            }
+            let retry_after_ms =
+                if code == ErrorCode::Overloaded { limits::TOKEN_RETRY_MS } else { 0 };
+            self.close_behind(id, ErrorFrame::new(0, code, retry_after_ms, true, &detail));
         }
         closed
     }

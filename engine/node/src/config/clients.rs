@@ -3,12 +3,10 @@
 use super::{Config, wrong};
 use crate::balancers::Balancers;
 use crate::fatal::Failure;
-use catraca_core::shard::access::{Access, Bounds, KnownClient, Permissions};
+use catraca_core::shard::access::{Access, Bounds, KnownClient, Permissions, credential_hash};
 use catraca_core::shard::rate::Rate;
 use catraca_tls::proxied::Networks;
-use catraca_wire::frame::{
-    MAX_CREDENTIAL_LEN, MAX_SUBMITTER_NAME_LEN, SubmitterFields, SubmitterName,
-};
+use catraca_wire::frame::{MAX_SUBMITTER_NAME_LEN, MAX_TOKEN_LEN, SubmitterFields, SubmitterName};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -26,9 +24,11 @@ pub struct ClientConfig {
     /// Number of its institution, within which ids are told apart.
     #[serde(default)]
     pub institution: u16,
-    /// File that holds its credential: the first line, at most 64 bytes. A client without one is known by its
-    /// certificate.
+    /// File that holds its credential: the first line, at most 8,192 bytes. A client without one is known by its access
+    /// tokens, or else by its certificate.
     pub credential_file: Option<PathBuf>,
+    /// `client_id` of its access tokens, where it may come by those.
+    pub oauth_client_id: Option<String>,
     /// SHA-256 of the certificate that it has to show over TLS, 64 hexadecimal digits.
     pub certificate_sha256: Option<String>,
     /// `submit`, `lookup`, `stats`, `admin`, `behalf`, `all_institutions`, `audit`.
@@ -106,15 +106,15 @@ impl ClientConfig {
     }
 }
 
-/// Reads the credential that a file's first line holds, 1 to [`MAX_CREDENTIAL_LEN`] bytes.
+/// Reads the credential that a file's first line holds, 1 to [`MAX_TOKEN_LEN`] bytes.
 ///
 /// # Errors
 /// Why it holds none; never the credential.
 pub fn credential(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let credential = text.lines().next().unwrap_or("").trim();
-    if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
-        return Err(format!("the first line must have 1 to {MAX_CREDENTIAL_LEN} bytes"));
+    if credential.is_empty() || credential.len() > MAX_TOKEN_LEN {
+        return Err(format!("the first line must have 1 to {MAX_TOKEN_LEN} bytes"));
     }
     Ok(credential.to_owned())
 }
@@ -135,8 +135,12 @@ impl Config {
             let credential = match &client.credential_file {
                 Some(path) => credential(path)
                     .map_err(|why| of(format!("credential file {}: {why}", path.display())))?,
-                None if certificate.is_some() => String::new(),
-                None => return Err(of("give credential_file or certificate_sha256".to_owned())),
+                None if certificate.is_some() || client.oauth_client_id.is_some() => String::new(),
+                None => {
+                    return Err(of(
+                        "give credential_file, oauth_client_id or certificate_sha256".to_owned()
+                    ));
+                }
             };
             let name = SubmitterName::parse(&client.name).unwrap_or(SubmitterName::EMPTY);
             let known = KnownClient {
@@ -144,9 +148,15 @@ impl Config {
                 permissions: client.permissions()?,
                 bounds: client.bounds().map_err(of)?,
                 certificate,
+                tokens: client.oauth_client_id.as_ref().map(|id| credential_hash(id.as_bytes())),
             };
             if !access.add(credential.as_bytes(), known) {
-                let what = if credential.is_empty() { "certificate" } else { "credential" };
+                let what = match (credential.as_str(), &client.oauth_client_id) {
+                    ("", None) => "certificate",
+                    ("", Some(_)) => "oauth_client_id",
+                    (_, None) => "credential",
+                    (_, Some(_)) => "credential or oauth_client_id",
+                };
                 return Err(of(format!("another client has the same {what}")));
             }
         }

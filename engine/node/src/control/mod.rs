@@ -34,6 +34,7 @@ mod scrapes;
 mod segments;
 mod stats;
 mod tls_door;
+mod tokens;
 mod trail;
 mod upkeep;
 mod validator_metrics;
@@ -60,6 +61,7 @@ use catraca_core::calendar::Zone;
 use catraca_core::limits::STOP_TIMEOUT;
 use catraca_core::shard::messages::{Admission, ControlRequest, ToControl, ToShard};
 use catraca_tls::Tls;
+use catraca_tokens::{Expected, Source};
 use catraca_wire::block::ChainKey;
 use catraca_wire::frame::Role;
 use changes::ChangeRequest;
@@ -122,6 +124,8 @@ pub struct ControlSetup {
     pub clock: quanta::Clock,
     /// The cache of validators' answers that nodes share.
     pub redis: Option<RedisSettings>,
+    /// Whose access tokens are taken, and what they are held to.
+    pub issuer: Option<(Source, Expected)>,
 }
 
 /// What the tasks of the control thread share.
@@ -153,6 +157,8 @@ struct Control {
     validators: desk::Handle,
     /// What hands are shaken with over TLS.
     tls: Option<Arc<Tls>>,
+    /// Checks access tokens.
+    tokens: tokens::Desk,
 }
 
 /// What the chain's key is derived for.
@@ -259,6 +265,7 @@ async fn serve(
         validators,
         refused: Default::default(),
         tls: setup.tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
+        tokens: tokens::Desk::new(setup.issuer),
     });
     let changes = changes::start(&control, setup.in_use, setup.approvals, promotions);
     let stats = stats::start(&control);
@@ -407,6 +414,11 @@ async fn dispatch(
                 | ToControl::OverlayApplied(_)
                 | ToControl::RecordDurable
                 | ToControl::RecordRefused) => changes.event(message),
+                ToControl::CheckToken(shard, connection, remote, token) => {
+                    let of = (shard, connection);
+                    let check = tokens::check(Rc::clone(&control), of, remote, token);
+                    tokio::task::spawn_local(check);
+                }
                 ToControl::Refused(refusals) => control.refused.borrow_mut().add_all(&refusals),
                 ToControl::Stats { shard, histograms } => stats.collected(shard, histograms),
                 ToControl::SegmentTaken { shard, segment } => segments.taken(shard, segment),

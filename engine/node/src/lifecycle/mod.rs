@@ -278,6 +278,7 @@ pub fn run(
         zone: zone.clone(),
         clock,
         redis: config.redis()?,
+        issuer: config.issuer()?,
         approvals: Approvals::new(config.two_person_policies),
         data_dir,
     };
