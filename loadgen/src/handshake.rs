@@ -6,8 +6,8 @@ use crate::options::LoadError;
 use catraca_tls::Authorities;
 use catraca_wire::address::host_and_port;
 use catraca_wire::frame::{
-    ErrorCode, ErrorFrame, FrameKind, HEADER_LEN, HeaderFields, HelloFrame, MAX_CREDENTIAL_LEN,
-    PROTOCOL_VERSION, Role, WelcomeFrame, fill, text_of, view,
+    AuthFrame, ErrorCode, ErrorFrame, FLAG_AUTH, FrameKind, HEADER_LEN, HeaderFields, HelloFrame,
+    MAX_CREDENTIAL_LEN, MAX_TOKEN_LEN, PROTOCOL_VERSION, Role, WelcomeFrame, fill, text_of, view,
 };
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -141,15 +141,31 @@ impl Target {
         let mut hello = HelloFrame::empty(0);
         hello.version_min = PROTOCOL_VERSION;
         hello.version_max = PROTOCOL_VERSION;
-        hello.credential_len = self.credential.len() as u8;
-        hello.credential[..self.credential.len()].copy_from_slice(&self.credential);
+        let is_token = self.credential.len() > MAX_CREDENTIAL_LEN;
+        let token = if is_token {
+            hello.header.flags = FLAG_AUTH.into();
+            AuthFrame::of_token(&self.credential, 0)
+        } else {
+            hello.credential_len = self.credential.len() as u8;
+            hello.credential[..self.credential.len()].copy_from_slice(&self.credential);
+            None
+        };
         hello.client_name_len = CLIENT_NAME.len() as u8;
         fill(&mut hello.client_name, CLIENT_NAME);
         hello.in_flight = in_flight.into();
-        let mut reply = [0; MAX_HANDSHAKE_REPLY];
-        let exchange = stream
-            .write_all(bytemuck::bytes_of(&hello))
-            .and_then(|()| read_frame(stream, &mut reply));
+        let mut greeting = bytemuck::bytes_of(&hello).to_vec();
+        for part in token.into_iter().flatten() {
+            greeting.extend_from_slice(bytemuck::bytes_of(&part));
+        }
+        let (mut reply, mut state) = ([0; MAX_HANDSHAKE_REPLY], [0; MAX_HANDSHAKE_REPLY]);
+        let exchange = stream.write_all(&greeting).and_then(|()| {
+            let answer = read_frame(stream, &mut reply)?;
+            // AUTH_STATE is no longer than any of them, and says nothing that is needed here.
+            if is_token && answer.0 == Some(FrameKind::Welcome) {
+                read_frame(stream, &mut state)?;
+            }
+            Ok(answer)
+        });
         let (kind, len) = exchange.map_err(|e| {
             let why = match e.kind() {
                 ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
@@ -216,9 +232,9 @@ pub fn read_credential(path: &Path) -> Result<Vec<u8>, LoadError> {
     let bytes = std::fs::read(path)
         .map_err(|e| refuse(format!("{e}; give a readable file with --credential-file")))?;
     let credential = bytes.trim_ascii();
-    if credential.is_empty() || credential.len() > MAX_CREDENTIAL_LEN {
+    if credential.is_empty() || credential.len() > MAX_TOKEN_LEN {
         return Err(refuse(format!(
-            "it holds {} bytes, a credential has 1 to {MAX_CREDENTIAL_LEN}",
+            "it holds {} bytes, a credential has 1 to {MAX_TOKEN_LEN}",
             credential.len()
         )));
     }

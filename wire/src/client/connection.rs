@@ -4,7 +4,7 @@
 use super::error::{ClientError, ProtocolError, ServerError};
 use super::options::ClientOptions;
 use super::reply::{Body, decode, reply_len};
-use super::rules::{HELLO_CORRELATION, hello};
+use super::rules::{Handshake, greeting};
 use super::secure::Stream;
 use crate::address::host_and_port;
 use crate::frame::{HEADER_LEN, Welcome};
@@ -38,6 +38,8 @@ pub(super) enum Broken {
 pub(super) struct Connection {
     stream: Stream,
     pub(super) welcome: Welcome,
+    /// Until when its token counts, nanoseconds since 1970 UTC; 0 for no end.
+    pub(super) expires_at_ns: u64,
     write_timeout: Duration,
     input: Input,
     output: Vec<u8>,
@@ -76,25 +78,33 @@ impl Connection {
         let mut stream = Stream::new(stream, &host, options.secure.as_deref())
             .map_err(|e| failed(e.to_string()))?;
 
-        let hello = hello(&options.credential, &options.client_name, options.in_flight);
-        let written = stream.write_all(bytemuck::bytes_of(&hello)).and_then(|()| stream.flush());
+        let credential = &options.credential;
+        let greeting = greeting(credential, &options.client_name, options.in_flight);
+        let written = stream.write_all(&greeting).and_then(|()| stream.flush());
         written.map_err(|e| failed(e.to_string()))?;
-        let mut input = Input::new();
-        match input.next(&mut stream, deadline) {
-            Ok(Some((HELLO_CORRELATION, Body::Welcome(mut welcome)))) => {
-                // The address that it names is of the port in clear.
-                if options.secure.is_some() {
-                    welcome.primary.fill(0);
+        let (mut input, mut handshake) = (Input::new(), Handshake::default());
+        loop {
+            let reply = match input.next(&mut stream, deadline) {
+                Ok(Some((_, Body::Error(error)))) => return Err(ClientError::Refused(error)),
+                Ok(Some(reply)) => reply,
+                Ok(None) => return Err(failed("no WELCOME in time".to_owned())),
+                Err(broken) => return Err(failed(broken.to_string())),
+            };
+            let (mut welcome, expires_at_ns) = match handshake.take(credential, reply) {
+                Ok(Some(done)) => done,
+                Ok(None) => continue,
+                Err((correlation, body)) => {
+                    let kind = body.kind();
+                    let broken = Broken::Protocol(ProtocolError::Unexpected { kind, correlation });
+                    return Err(failed(broken.to_string()));
                 }
-                Ok(Self { stream, welcome, write_timeout, input, output: Vec::new() })
+            };
+            // The address that it names is of the port in clear.
+            if options.secure.is_some() {
+                welcome.primary.fill(0);
             }
-            Ok(Some((_, Body::Error(error)))) => Err(ClientError::Refused(error)),
-            Ok(Some((correlation, body))) => Err(failed(
-                Broken::Protocol(ProtocolError::Unexpected { kind: body.kind(), correlation })
-                    .to_string(),
-            )),
-            Ok(None) => Err(failed("no WELCOME in time".to_owned())),
-            Err(broken) => Err(failed(broken.to_string())),
+            let output = Vec::new();
+            return Ok(Self { stream, welcome, expires_at_ns, write_timeout, input, output });
         }
     }
 

@@ -26,6 +26,7 @@ mod error;
 mod exchange;
 mod find;
 mod options;
+mod renew;
 mod reply;
 mod requests;
 mod route;

@@ -4,7 +4,7 @@ use super::ClientError;
 use super::rules::pause;
 use super::secure::Secure;
 use crate::address::host_and_port;
-use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_CREDENTIAL_LEN};
+use crate::frame::{ErrorCode, MAX_CLIENT_NAME_LEN, MAX_TOKEN_LEN};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +35,8 @@ pub struct ClientOptions {
     pub role: Wanted,
     /// What makes connections secure; none where bytes go as they are.
     pub secure: Option<Arc<dyn Secure>>,
-    /// Token that the operator gave; empty where the server asks for none. At most
-    /// [`MAX_CREDENTIAL_LEN`] bytes.
+    /// Token that the operator gave, or access token of an issuer; empty where the server asks for none. At most
+    /// [`MAX_TOKEN_LEN`] bytes. [`super::Client::renew`] takes a newer one.
     pub credential: String,
     /// Name of this program, for whoever reads the traffic: the server does not use it. At most [`MAX_CLIENT_NAME_LEN`] bytes.
     pub client_name: String,
@@ -91,8 +91,8 @@ impl ClientOptions {
                 return wrong(&format!("{address:?} is no address: {why}"));
             }
         }
-        if self.credential.len() > MAX_CREDENTIAL_LEN {
-            return wrong(&format!("a credential has at most {MAX_CREDENTIAL_LEN} bytes"));
+        if self.credential.len() > MAX_TOKEN_LEN {
+            return wrong(&format!("a credential has at most {MAX_TOKEN_LEN} bytes"));
         }
         if self.client_name.len() > MAX_CLIENT_NAME_LEN {
             return wrong(&format!("a client's name has at most {MAX_CLIENT_NAME_LEN} bytes"));
@@ -160,7 +160,7 @@ mod tests {
         assert!(!format!("{good:?}").contains("sesame"));
         for bad in [
             ClientOptions { addresses: vec![], ..good.clone() },
-            ClientOptions { credential: "x".repeat(65), ..good.clone() },
+            ClientOptions { credential: "x".repeat(MAX_TOKEN_LEN + 1), ..good.clone() },
             ClientOptions { client_name: "x".repeat(41), ..good.clone() },
             ClientOptions { in_flight: MAX_IN_FLIGHT + 1, ..good.clone() },
             ClientOptions { answer_timeout_ms: 0, ..good.clone() },

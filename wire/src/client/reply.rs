@@ -7,14 +7,14 @@ use super::error::{ProtocolError, ServerError};
 use crate::address::host_and_port;
 use crate::extension::Label;
 use crate::frame::{
-    Answer, AuditEntryHeadFields, BlacklistStateFrame, BlacklistStateReply, Breaker,
-    ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE, FixedFrame,
-    FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, LabelKind, LabelStateFrame,
-    LabelStateReply, ListStateFrame, ListStateReply, MAX_DETAIL_LEN, MAX_REPLY_LEN, NEVER_HEARD,
-    PROTOCOL_VERSION, PolicyStateFrame, PolicyStateReply, PongFrame, RecordPlace,
-    RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE, VERDICT_SHADOW_DISAGREES,
-    ValidatorStateFrame, ValidatorStateReply, Verdict, VerdictFrame, Welcome, WelcomeFrame,
-    text_of, view,
+    Answer, AuditEntryHeadFields, AuthStateFrame, BlacklistStateFrame, BlacklistStateReply,
+    Breaker, ClusterStateFrame, Durability, ErrorCode, ErrorFrame, FLAG_CLOSING, FLAG_MORE,
+    FixedFrame, FrameKind, HEADER_LEN, HeaderFields, HistogramHeadFields, LabelKind,
+    LabelStateFrame, LabelStateReply, ListStateFrame, ListStateReply, MAX_DETAIL_LEN,
+    MAX_REPLY_LEN, NEVER_HEARD, PROTOCOL_VERSION, PolicyStateFrame, PolicyStateReply, PongFrame,
+    RecordPlace, RecordPlaceFields, Role, Stage, VERDICT_DEGRADED, VERDICT_DUPLICATE,
+    VERDICT_SHADOW_DISAGREES, ValidatorStateFrame, ValidatorStateReply, Verdict, VerdictFrame,
+    Welcome, WelcomeFrame, text_of, view,
 };
 use crate::record::{MAX_EXTENSION_LEN, RECORD_LEN, Reason, Record, RecordHead, RecordKind};
 
@@ -151,6 +151,11 @@ pub enum Body {
     ListState(ListStateReply),
     /// VALIDATOR_STATE.
     ValidatorState(ValidatorStateReply),
+    /// AUTH_STATE.
+    AuthState {
+        /// Until when the token counts, nanoseconds since 1970 UTC; 0 for no end.
+        expires_at_ns: u64,
+    },
     /// HISTOGRAM.
     Histogram {
         /// One stage.
@@ -188,6 +193,7 @@ impl Body {
             Self::Comparison(_) => FrameKind::Comparison,
             Self::ListState(_) => FrameKind::ListState,
             Self::ValidatorState(_) => FrameKind::ValidatorState,
+            Self::AuthState { .. } => FrameKind::AuthState,
             Self::Histogram { .. } => FrameKind::Histogram,
             Self::AuditEntry { .. } => FrameKind::AuditEntry,
             Self::Pong { .. } => FrameKind::Pong,
@@ -216,6 +222,7 @@ pub fn reply_len(header: &[u8; HEADER_LEN]) -> Result<usize, ProtocolError> {
         FrameKind::LabelState => LabelStateFrame::LEN..=LabelStateFrame::LEN,
         FrameKind::ListState => ListStateFrame::LEN..=ListStateFrame::LEN,
         FrameKind::ValidatorState => ValidatorStateFrame::LEN..=ValidatorStateFrame::LEN,
+        FrameKind::AuthState => AuthStateFrame::LEN..=AuthStateFrame::LEN,
         FrameKind::Histogram => size_of::<HistogramHeadFields>()..=MAX_REPLY_LEN,
         FrameKind::Comparison => Comparison::LEN_WITHOUT_RULES..=MAX_REPLY_LEN,
         FrameKind::AuditEntry => AUDIT_ENTRY_LEN..=AUDIT_ENTRY_LEN + RECORD_LEN + MAX_EXTENSION_LEN,
@@ -266,6 +273,10 @@ pub fn decode(frame: &[u8]) -> Result<(u64, Body), ProtocolError> {
             view::<ListStateFrame>(frame).ok_or_else(wrong_length)?,
         )),
         FrameKind::ValidatorState => validator_state(view(frame).ok_or_else(wrong_length)?)?,
+        FrameKind::AuthState => {
+            let state: &AuthStateFrame = view(frame).ok_or_else(wrong_length)?;
+            Body::AuthState { expires_at_ns: state.expires_at_ns.to_native() }
+        }
         FrameKind::Histogram => histogram(frame, flags)?,
         FrameKind::AuditEntry => {
             let piece = Box::new(audit::read(frame)?);
@@ -465,7 +476,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_understood_or_refused(
-            kind in 0u8..25, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
+            kind in 0u8..30, length in 0u32..5_000, honest in any::<bool>(), mut frame in proptest::collection::vec(any::<u8>(), 16..5_000)
         ) {
             // Mostly plausible headers, so that bodies are reached too.
             let length = if honest { frame.len() as u32 } else { length };
@@ -476,8 +487,8 @@ mod tests {
         }
 
         #[test]
-        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..25, fill in proptest::collection::vec(any::<u8>(), 512)) {
-            for length in [24usize, 64, 128, 152, 256, 320] {
+        fn any_body_of_a_right_length_is_understood_or_refused(kind in 1u8..30, fill in proptest::collection::vec(any::<u8>(), 512)) {
+            for length in [24usize, 32, 64, 128, 152, 256, 320] {
                 let mut frame = fill[..length].to_vec();
                 frame[..4].copy_from_slice(&(length as u32).to_le_bytes());
                 frame[4] = kind;

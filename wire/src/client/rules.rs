@@ -8,7 +8,12 @@
 pub use super::reply::{Body, address, decode, reply_len};
 pub use super::route::Route;
 
-use crate::frame::{ErrorCode, HelloFrame, PROTOCOL_VERSION, fill};
+#[cfg(doc)]
+use crate::frame::MAX_TOKEN_LEN;
+use crate::frame::{
+    AuthFrame, ErrorCode, FLAG_AUTH, HelloFrame, MAX_CREDENTIAL_LEN, PROTOCOL_VERSION, Welcome,
+    fill,
+};
 use std::time::Duration;
 
 /// How long after a transaction's budget its answer is waited for: the way to the server and back.
@@ -28,19 +33,74 @@ pub const MAX_HOPS: usize = 4;
 /// The correlation of HELLO: nothing else is unanswered then.
 pub const HELLO_CORRELATION: u64 = 0;
 
-/// A client's first frame. A credential or name that is longer than its field is cut: check them
-/// before.
-pub fn hello(credential: &str, client_name: &str, in_flight: u32) -> HelloFrame {
+/// A client's first frames: HELLO, and behind it a credential that it has no room for. A credential of more than
+/// [`MAX_TOKEN_LEN`] bytes is left out, and a name that is longer than its field cut: check them before.
+pub fn greeting(credential: &str, client_name: &str, in_flight: u32) -> Vec<u8> {
     let mut frame = HelloFrame::empty(HELLO_CORRELATION);
     frame.version_min = PROTOCOL_VERSION;
     frame.version_max = PROTOCOL_VERSION;
-    fill(&mut frame.credential, credential);
+    if is_token(credential) {
+        frame.header.flags = FLAG_AUTH.into();
+    } else {
+        fill(&mut frame.credential, credential);
+        // It is shorter than a byte can say, and so is the name.
+        frame.credential_len = credential.len() as u8;
+    }
     fill(&mut frame.client_name, client_name);
-    // Both fields are shorter than a byte can say.
-    frame.credential_len = credential.len().min(frame.credential.len()) as u8;
     frame.client_name_len = client_name.len().min(frame.client_name.len()) as u8;
     frame.in_flight = in_flight.into();
-    frame
+    let mut bytes = bytemuck::bytes_of(&frame).to_vec();
+    if is_token(credential) {
+        bytes.extend(token_frames(credential));
+    }
+    bytes
+}
+
+/// Whether a credential goes in AUTH frames, so that AUTH_STATE follows WELCOME.
+pub const fn is_token(credential: &str) -> bool {
+    credential.len() > MAX_CREDENTIAL_LEN
+}
+
+/// A credential in AUTH frames; none for one that is empty or too long.
+pub fn token_frames(credential: &str) -> Vec<u8> {
+    let frames = AuthFrame::of_token(credential.as_bytes(), HELLO_CORRELATION);
+    frames.into_iter().flatten().flat_map(|frame| bytemuck::bytes_of(&frame).to_vec()).collect()
+}
+
+/// How far a handshake has come.
+#[derive(Debug, Default)]
+pub struct Handshake {
+    welcome: Option<Welcome>,
+}
+
+impl Handshake {
+    /// Takes a reply to a [`greeting`] with this credential; gives WELCOME and until when the credential counts (0 for no
+    /// end), with the last one.
+    ///
+    /// # Errors
+    /// The reply, where it is no answer to that.
+    #[expect(clippy::result_large_err, reason = "once for a connection")]
+    pub fn take(
+        &mut self,
+        credential: &str,
+        (correlation, body): (u64, Body),
+    ) -> Result<Option<(Welcome, u64)>, (u64, Body)> {
+        match (body, self.welcome) {
+            (Body::Welcome(welcome), None) if correlation == HELLO_CORRELATION => {
+                if !is_token(credential) {
+                    return Ok(Some((welcome, 0)));
+                }
+                self.welcome = Some(welcome);
+                Ok(None)
+            }
+            (Body::AuthState { expires_at_ns }, Some(welcome))
+                if correlation == HELLO_CORRELATION =>
+            {
+                Ok(Some((welcome, expires_at_ns)))
+            }
+            (body, _) => Err((correlation, body)),
+        }
+    }
 }
 
 /// The pause before the next attempt after so many failures in a row: none after the first, then

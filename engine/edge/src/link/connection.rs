@@ -4,7 +4,7 @@
 use super::exchange::DialError;
 use catraca_tls::Authorities;
 use catraca_wire::address::{Host, host_and_port};
-use catraca_wire::client::rules::{Body, HELLO_CORRELATION, decode, hello, reply_len};
+use catraca_wire::client::rules::{Body, Handshake, decode, greeting, reply_len};
 use catraca_wire::frame::{HEADER_LEN, Welcome};
 use std::io;
 use std::time::Duration;
@@ -97,29 +97,31 @@ async fn open(address: &str, identity: &Identity) -> Result<(Welcome, Stream, In
         }
     };
     let name = concat!("catraca gateway ", env!("CARGO_PKG_VERSION"));
-    let hello = hello(&identity.credential, name, identity.in_flight);
-    stream.write_all(bytemuck::bytes_of(&hello)).await.map_err(failed)?;
+    let greeting = greeting(&identity.credential, name, identity.in_flight);
+    stream.write_all(&greeting).await.map_err(failed)?;
     stream.flush().await.map_err(failed)?;
-    let mut input = Input::default();
+    let (mut input, mut handshake) = (Input::default(), Handshake::default());
     loop {
-        let mut replies = input.replies().map_err(DialError::Failed)?;
-        match replies.drain(..).next() {
-            Some((HELLO_CORRELATION, Body::Welcome(mut welcome))) => {
-                // The address that it names is of the port in clear.
-                if identity.authorities.is_some() {
-                    welcome.primary.fill(0);
+        // Nothing else is unanswered, so that nothing follows the last of them.
+        for reply in input.replies().map_err(DialError::Failed)? {
+            match handshake.take(&identity.credential, reply) {
+                Ok(None) => {}
+                Ok(Some((mut welcome, _))) => {
+                    // The address that it names is of the port in clear.
+                    if identity.authorities.is_some() {
+                        welcome.primary.fill(0);
+                    }
+                    return Ok((welcome, stream, input));
                 }
-                return Ok((welcome, stream, input));
+                Err((_, Body::Error(error))) => return Err(DialError::Refused(error)),
+                Err((_, body)) => {
+                    let why = format!("{address}: a {} in place of WELCOME", body.kind());
+                    return Err(DialError::Failed(why));
+                }
             }
-            Some((_, Body::Error(error))) => return Err(DialError::Refused(error)),
-            Some((_, body)) => {
-                let why = format!("{address}: a {} in place of WELCOME", body.kind());
-                return Err(DialError::Failed(why));
-            }
-            None if input.read(&mut stream).await.map_err(failed)? == 0 => {
-                return Err(DialError::Failed(format!("{address}: closed before WELCOME")));
-            }
-            None => {}
+        }
+        if input.read(&mut stream).await.map_err(failed)? == 0 {
+            return Err(DialError::Failed(format!("{address}: closed before WELCOME")));
         }
     }
 }

@@ -32,7 +32,7 @@ const MAX_LABELS: usize = 256;
 pub(super) enum Request {
     /// SUBMIT, with the end of its budget.
     Submit(SubmitFrame, Instant),
-    /// Any other.
+    /// Any other, in one frame or several.
     Other(Vec<u8>),
 }
 
@@ -188,6 +188,16 @@ impl Exchange {
         &self.welcome
     }
 
+    /// Until when the token of the connection counts; `None` without an end, and without a connection.
+    pub(super) fn expires_at_ns(&self) -> Option<u64> {
+        self.connection.as_ref().map(|own| own.expires_at_ns).filter(|&ends| ends > 0)
+    }
+
+    /// From now on connections come with this credential; gives the one before.
+    pub(super) fn set_credential(&mut self, credential: String) -> String {
+        std::mem::replace(&mut self.options.credential, credential)
+    }
+
     pub(super) const fn options(&self) -> &ClientOptions {
         &self.options
     }
@@ -228,7 +238,7 @@ impl Exchange {
         self.next_correlation += 1;
         match &mut request {
             Request::Submit(frame, _) => frame.header.correlation = correlation.into(),
-            Request::Other(bytes) => bytes[8..16].copy_from_slice(&correlation.to_le_bytes()),
+            Request::Other(bytes) => number(bytes, correlation),
         }
         let (sent, sent_before, pieces) = (false, false, Pieces::default());
         let entry =
@@ -326,6 +336,9 @@ impl Exchange {
             self.lose(&elsewhere);
             return Ok(Some(Outcome::Answer(body)));
         }
+        if let (Body::AuthState { expires_at_ns }, Some(own)) = (&body, &mut self.connection) {
+            own.expires_at_ns = *expires_at_ns;
+        }
         self.failures = 0;
         self.last_failure.clear();
         self.doubtful |=
@@ -409,5 +422,15 @@ impl Exchange {
                 return;
             }
         }
+    }
+}
+
+/// Gives all frames of a request the same correlation.
+fn number(frames: &mut [u8], correlation: u64) {
+    let mut rest = frames;
+    while let Some(len) = rest.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
+        let (frame, behind) = std::mem::take(&mut rest).split_at_mut(len);
+        frame[8..16].copy_from_slice(&correlation.to_le_bytes());
+        rest = behind;
     }
 }
