@@ -5,7 +5,7 @@ nodes and the death of one. Python 3.9 and later; a language that is missing is 
     python3 scripts/clients/test_clients.py                  # all of them
     python3 scripts/clients/test_clients.py Go               # one
     python3 scripts/clients/test_clients.py Java.Following   # and of it one set: Vectors, Answers, Following, Silence, Live, Secure,
-                                                             # SecureLive, Own
+                                                             # SecureLive, Tokens, TokensLive, Own
 
 The server is CATRACA_BIN, or else the debug build. Nothing is left behind but caches of builds in the folder of builds.
 """
@@ -28,6 +28,7 @@ import following  # noqa: E402
 import live  # noqa: E402
 import rules  # noqa: E402
 import secure  # noqa: E402
+import tokens  # noqa: E402
 import vectors  # noqa: E402
 
 
@@ -150,7 +151,8 @@ class PythonAsyncio(Python):
 
 LANGUAGES = {"Go": Go, "Java": Java, "PHP": Php, "Python": Python, "PythonAsyncio": PythonAsyncio}
 SETS = {"Vectors": vectors.Vectors, "Answers": rules.Answers, "Following": following.Following, "Silence": following.Silence,
-        "Live": live.Live, "Secure": secure.Secure, "SecureLive": secure.SecureLive}
+        "Live": live.Live, "Secure": secure.Secure, "SecureLive": secure.SecureLive, "Tokens": tokens.Tokens,
+        "TokensLive": tokens.TokensLive}
 
 
 def tests_of(name, language):

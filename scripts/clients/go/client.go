@@ -21,7 +21,8 @@ type Options struct {
 	// AnyRole stays with the first node that answers, a standby too, which is enough to look up. Without it the client leaves a
 	// standby for the node that decides, and follows when another one becomes it.
 	AnyRole bool
-	// Credential is the token that the operator gave, at most 64 bytes. Name is of this program, at most 40.
+	// Credential is the token that the operator gave, or an access token of an issuer, of which Renew takes a newer one: at most
+	// 8192 bytes. Name is of this program, at most 40.
 	Credential, Name string
 	// TLS has every connection speak TLS to the nodes' port for it (listen_tls); nil sends
 	// everything in clear.
@@ -92,7 +93,7 @@ func Connect(ctx context.Context, options Options) (*Client, error) {
 	if err := options.check(); err != nil {
 		return nil, err
 	}
-	hello, err := helloBody(options.Credential, options.Name, options.InFlight)
+	hello, err := greeting(options.Credential, options.Name, options.InFlight, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -227,6 +228,61 @@ func (c *Client) Cluster(ctx context.Context) (*ClusterState, error) {
 	return answer.(*ClusterState), nil
 }
 
+// Renew goes on with a newer token of the same client, on the connection in use and on all that come. Whatever is unanswered
+// stays so. It gives until when the token counts, nanoseconds since 1970 UTC; 0 for no end. *Refused with Unauthenticated,
+// Forbidden (of another client) or Overloaded (it can't be checked now): the one before counts until its end.
+func (c *Client) Renew(ctx context.Context, token string) (expiresAtNs uint64, err error) {
+	if err := checkToken(token); err != nil {
+		return 0, err
+	}
+	x := c.exchange
+	hello, err := greeting(token, x.options.Name, x.options.InFlight, 0)
+	if err != nil {
+		return 0, err
+	}
+	e := c.request(kindAuth, []byte(token))
+	ended := make(chan outcome, 1)
+	// Should the connection be lost meanwhile, the next one begins with it.
+	begin := func() {
+		before := x.hello
+		e.ended = func(o outcome) {
+			if _, isRefused := o.err.(*Refused); isRefused {
+				x.hello = before
+			}
+			ended <- o
+		}
+		x.hello = hello
+		x.add(e)
+	}
+	answer, err := c.wait(ctx, e, begin, ended)
+	if err != nil {
+		return 0, err
+	}
+	return uint64(answer.(authState)), nil
+}
+
+// TokenExpiresAtNs is until when the token of the connection in use counts, nanoseconds since 1970 UTC: then the server closes it,
+// unless Renew was called before. 0 for a credential without an end, and without a connection.
+func (c *Client) TokenExpiresAtNs() uint64 {
+	said := make(chan uint64, 1)
+	tell := func() {
+		if c.exchange.connection == nil {
+			said <- 0
+		} else {
+			said <- c.exchange.connection.expiresAtNs
+		}
+	}
+	if !c.exchange.post(tell) {
+		return 0
+	}
+	select {
+	case expiresAtNs := <-said:
+		return expiresAtNs
+	case <-c.exchange.closed:
+		return 0
+	}
+}
+
 // Welcome is what the server said of itself on the latest connection; nil where there was none.
 func (c *Client) Welcome() *Welcome {
 	said := make(chan *Welcome, 1)
@@ -267,7 +323,12 @@ func (c *Client) request(kind byte, body []byte) *entry {
 func (c *Client) ask(ctx context.Context, e *entry) (interface{}, error) {
 	ended := make(chan outcome, 1)
 	e.ended = func(o outcome) { ended <- o }
-	if !c.exchange.post(func() { c.exchange.add(e) }) {
+	return c.wait(ctx, e, func() { c.exchange.add(e) }, ended)
+}
+
+// wait has a request begin, and waits for its end.
+func (c *Client) wait(ctx context.Context, e *entry, begin func(), ended <-chan outcome) (interface{}, error) {
+	if !c.exchange.post(begin) {
 		return nil, errClosed
 	}
 	select {

@@ -13,7 +13,9 @@ import (
 type connection struct {
 	net.Conn
 	welcome *Welcome
-	input   *bufio.Reader
+	// Until when its token counts, nanoseconds since 1970 UTC; 0 for no end.
+	expiresAtNs uint64
+	input       *bufio.Reader
 	// Frames to write. It has room for all that may be unanswered, so that putting one in never waits.
 	output chan []byte
 	closed chan struct{}
@@ -52,25 +54,40 @@ func (c *connection) shakeHands(hello []byte, deadline time.Time) error {
 	if err := c.SetDeadline(deadline); err != nil {
 		return err
 	}
-	if _, err := c.Write(frame(kindHello, 0, hello)); err != nil {
+	if _, err := c.Write(hello); err != nil {
 		return err
 	}
-	correlation, answer, err := c.next()
-	if err != nil {
-		return err
-	}
-	switch answer := answer.(type) {
-	case *Welcome:
-		if correlation == 0 {
-			c.welcome = answer
-			return c.SetDeadline(time.Time{})
+	hasToken := len(hello) > helloLen
+	for {
+		correlation, answer, err := c.next()
+		if err != nil {
+			return err
 		}
-	case *Refused:
-		if correlation == 0 {
+		if correlation != 0 {
+			return &ProtocolError{"no WELCOME came"}
+		}
+		switch answer := answer.(type) {
+		case *Refused:
 			return answer
+		case *Welcome:
+			if c.welcome != nil {
+				return &ProtocolError{"a second WELCOME came"}
+			}
+			c.welcome = answer
+			if !hasToken {
+				return c.SetDeadline(time.Time{})
+			}
+		case authState:
+			// Behind WELCOME.
+			if c.welcome == nil || !hasToken {
+				return &ProtocolError{"no WELCOME came"}
+			}
+			c.expiresAtNs = uint64(answer)
+			return c.SetDeadline(time.Time{})
+		default:
+			return &ProtocolError{"no WELCOME came"}
 		}
 	}
-	return &ProtocolError{"no WELCOME came"}
 }
 
 // next waits for the next reply, and checks its length and kind before anything is made of it.

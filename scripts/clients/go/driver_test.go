@@ -160,6 +160,11 @@ func (d *driver) do(command string) ([]interface{}, error) {
 	case "ping":
 		clock, err := d.client.Ping(ctx)
 		return []interface{}{"server_time_ns", clock}, err
+	case "renew":
+		expiresAtNs, err := d.client.Renew(ctx, d.fields["token"])
+		return ofAnswer(authState(expiresAtNs)), err
+	case "token":
+		return ofAnswer(authState(d.client.TokenExpiresAtNs())), nil
 	case "cluster":
 		state, err := d.client.Cluster(ctx)
 		return ofAnswer(state), err
@@ -211,8 +216,11 @@ func (d *driver) encode() ([]interface{}, error) {
 	var err error
 	switch d.fields["kind"] {
 	case "HELLO":
-		kind = kindHello
-		body, err = helloBody(d.fields["credential"], d.fields["client_name"], uint32(d.number("in_flight")))
+		raw, err := greeting(d.fields["credential"], d.fields["client_name"], uint32(d.number("in_flight")), d.number("correlation"))
+		return []interface{}{"hex", hex.EncodeToString(raw)}, err
+	case "AUTH":
+		raw := tokenFrames([]byte(d.fields["token"]), d.number("correlation"))
+		return []interface{}{"hex", hex.EncodeToString(raw)}, checkToken(d.fields["token"])
 	case "SUBMIT":
 		t := d.transaction()
 		kind = kindSubmit
@@ -286,6 +294,8 @@ func ofAnswer(answer interface{}) []interface{} {
 			"snapshot_id", a.SnapshotID, "overlay_sequence", a.OverlaySequence, "matched_rules", a.MatchedRules,
 			"list_day", a.ListDay, "list_sequence", a.ListSequence, "institution", a.Institution, "submitter", a.Submitter}
 		return append(said, ofTransaction(a.Transaction)...)
+	case authState:
+		return []interface{}{"kind", "AUTH_STATE", "expires_at_ns", uint64(a)}
 	case pong:
 		return []interface{}{"kind", "PONG", "server_time_ns", uint64(a)}
 	case *ClusterState:

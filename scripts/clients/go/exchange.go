@@ -54,7 +54,8 @@ func (e *entry) due() time.Time {
 // or is given up when its time is over. One goroutine owns all of it and runs what the others post.
 type exchange struct {
 	options Options
-	hello   []byte
+	// What connections begin with: of the newest credential.
+	hello []byte
 	// How connections are made secure; nil where they are not.
 	secured *tls.Config
 	events  chan func()
@@ -216,8 +217,12 @@ func (x *exchange) sendUnsent(now time.Time) {
 			x.quietSince = now
 		}
 		x.carried++
+		raw := frame(e.kind, e.correlation, e.body)
+		if e.kind == kindAuth {
+			raw = tokenFrames(e.body, e.correlation)
+		}
 		select {
-		case x.connection.output <- frame(e.kind, e.correlation, e.body):
+		case x.connection.output <- raw:
 		default:
 			// It has room for all that may be unanswered.
 			x.lose(&ProtocolError{"it answered what it had not read"})
@@ -285,6 +290,9 @@ func (x *exchange) accept(correlation uint64, answer interface{}) error {
 		return refused
 	}
 	x.failures, x.lastFailure = 0, ""
+	if state, ok := answer.(authState); ok && x.connection != nil {
+		x.connection.expiresAtNs = uint64(state)
+	}
 	if !isRefused {
 		x.finish(e, outcome{answer: answer})
 		return nil
@@ -309,6 +317,8 @@ func answers(kind byte, answer interface{}) bool {
 		_, ok = answer.(pong)
 	case kindCluster:
 		_, ok = answer.(*ClusterState)
+	case kindAuth:
+		_, ok = answer.(authState)
 	}
 	return ok
 }

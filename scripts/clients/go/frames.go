@@ -11,6 +11,12 @@ const (
 	headerLen       = 16
 	// The longest reply of the kinds that this client asks for: a RECORD with the longest extension.
 	maxReplyLen = 320 + 4096
+	helloLen    = 128
+	// The longest credential within HELLO; a longer one comes in AUTH frames behind it, with this flag.
+	maxCredentialLen = 64
+	flagAuth         = 1
+	maxTokenLen      = 8192
+	partLen          = 488
 )
 
 // Kinds of frames that this client speaks.
@@ -26,6 +32,8 @@ const (
 	kindError        = 13
 	kindCluster      = 14
 	kindClusterState = 15
+	kindAuth         = 26
+	kindAuthState    = 27
 )
 
 func frame(kind byte, correlation uint64, body []byte) []byte {
@@ -36,16 +44,46 @@ func frame(kind byte, correlation uint64, body []byte) []byte {
 	return append(raw, body...)
 }
 
-func helloBody(credential, name string, inFlight uint32) ([]byte, error) {
-	if len(credential) > 64 || len(name) > 40 {
-		return nil, &FieldError{"a credential has at most 64 bytes, a client's name at most 40"}
+// greeting is what a connection begins with: HELLO, and behind it a credential that it has no room for.
+func greeting(credential, name string, inFlight uint32, correlation uint64) ([]byte, error) {
+	if len(credential) > maxTokenLen || len(name) > 40 {
+		return nil, &FieldError{"a credential has at most 8192 bytes, a client's name at most 40"}
 	}
-	body := make([]byte, 112)
-	body[0], body[1], body[2], body[3] = protocolVersion, protocolVersion, byte(len(credential)), byte(len(name))
+	shown := credential
+	if len(credential) > maxCredentialLen {
+		shown = ""
+	}
+	body := make([]byte, helloLen-headerLen)
+	body[0], body[1], body[2], body[3] = protocolVersion, protocolVersion, byte(len(shown)), byte(len(name))
 	binary.LittleEndian.PutUint32(body[4:], inFlight)
-	copy(body[8:72], credential)
+	copy(body[8:72], shown)
 	copy(body[72:], name)
-	return body, nil
+	raw := frame(kindHello, correlation, body)
+	if shown != credential {
+		raw[6] = flagAuth
+		raw = append(raw, tokenFrames([]byte(credential), correlation)...)
+	}
+	return raw, nil
+}
+
+// tokenFrames are a token in AUTH frames, of which the last one is answered.
+func tokenFrames(token []byte, correlation uint64) []byte {
+	var raw []byte
+	for at := 0; at < len(token); at += partLen {
+		body := make([]byte, 8+partLen)
+		binary.LittleEndian.PutUint16(body, uint16(len(token)))
+		binary.LittleEndian.PutUint16(body[2:], uint16(at))
+		copy(body[8:], token[at:])
+		raw = append(raw, frame(kindAuth, correlation, body)...)
+	}
+	return raw
+}
+
+func checkToken(token string) error {
+	if len(token) == 0 || len(token) > maxTokenLen {
+		return &FieldError{"a token has 1 to 8192 bytes"}
+	}
+	return nil
 }
 
 // submitBody is a transaction and the four reserved bytes behind it.
@@ -88,6 +126,8 @@ func replyLen(header []byte) (int, error) {
 		low, high = 152, 152
 	case kindClusterState:
 		low, high = 256, 256
+	case kindAuthState:
+		low, high = 32, 32
 	}
 	if header[5] != protocolVersion || length < low || length > high {
 		return 0, &ProtocolError{"a frame of a kind, version or length that it can't have"}

@@ -60,9 +60,9 @@ func (x *exchange) connectIfWanted(now time.Time) {
 		x.hops = 0
 	}
 	x.connecting = true
-	address, within := x.route.address(), x.patience()
+	address, within, hello := x.route.address(), x.patience(), x.hello
 	go func() {
-		c, err := connect(address, x.hello, x.secured, within, x.options.AnswerTimeout)
+		c, err := connect(address, hello, x.secured, within, x.options.AnswerTimeout)
 		if !x.post(func() { x.attempted(c, err) }) && c != nil {
 			c.leave()
 		}
@@ -258,10 +258,10 @@ func (x *exchange) lookElsewhere(now time.Time) {
 	x.doubtful, x.nextLook = false, now.Add(x.options.timing.lookEvery)
 	round := x.lookRound
 	for _, address := range x.route.others() {
-		address := address
+		address, hello := address, x.hello
 		go func() {
 			within := x.options.timing.lookTime
-			c, err := connect(address, x.hello, x.secured, within, x.options.AnswerTimeout)
+			c, err := connect(address, hello, x.secured, within, x.options.AnswerTimeout)
 			if err == nil && !x.post(func() { x.looked(round, address, c) }) {
 				c.leave()
 			}

@@ -145,6 +145,9 @@ func (s StoredDecision) GoString() string { return s.String() }
 // pong is the server's clock, nanoseconds since 1970 UTC.
 type pong uint64
 
+// authState is until when a token counts, nanoseconds since 1970 UTC; 0 for no end.
+type authState uint64
+
 // decodeReply gives a reply's correlation and what it says: a *Welcome, *Decision, *StoredDecision, pong, *ClusterState or
 // *Refused.
 func decodeReply(raw []byte) (uint64, interface{}, error) {
@@ -168,6 +171,8 @@ func decodeReply(raw []byte) (uint64, interface{}, error) {
 		answer = pong(binary.LittleEndian.Uint64(body))
 	case kindClusterState:
 		answer, err = decodeClusterState(body)
+	case kindAuthState:
+		answer = authState(binary.LittleEndian.Uint64(body))
 	default:
 		answer, err = decodeError(body, more)
 	}

@@ -51,14 +51,17 @@ class Node:
         command = [binary(), "serve", "--data-dir", folder, "--shards", "1", "--cores", str(core), "--listen", self.listen,
                    "--http", "127.0.0.1:0", "--replication", self.replication]
         command += ["--standby-of", standby_of.replication] if standby_of else []
+        settings = clients
         if certificates:
             self.listen_tls = free_address()
-            configuration = folder.with_suffix(".toml")
-            configuration.write_text(f"""listen_tls = "{self.listen_tls}"
+            settings = f"""listen_tls = "{self.listen_tls}"
 tls_certificate_file = "{certificates.path("server")}"
 tls_key_file = "{certificates.path("server-key")}"
 tls_client_ca_file = "{certificates.path("ca")}"
-{clients}""")
+{clients}"""
+        if settings:
+            configuration = folder.with_suffix(".toml")
+            configuration.write_text(settings)
             command += ["--config", configuration]
         # Settings of whoever runs the tests are not meant for these nodes.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("CATRACA_")}

@@ -11,9 +11,11 @@ from catraca import Transaction
 from fake_server import PAYEE, PAYER, transaction
 
 REQUESTS = ("HELLO", "SUBMIT", "LOOKUP", "PING", "CLUSTER")
-REPLIES = ("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR", "CLUSTER_STATE")
+REPLIES = ("WELCOME", "VERDICT", "RECORD", "PONG", "ERROR", "CLUSTER_STATE", "AUTH_STATE")
 # Requests that only change what a client may be asked for: a client need not be able to say them.
 OTHERS = {"lookup_labels", "cluster_promote_forced", "cluster_go_solo"}
+# HELLO whose credential follows: said with the credential, in a test of its own.
+ANNOUNCING = "hello_auth"
 REASONS = {0: "clear", 1: "payer_listed", 6: "score"}
 
 
@@ -44,7 +46,7 @@ class Vectors(unittest.TestCase):
     def test_requests_are_encoded_to_the_byte(self):
         seen = set()
         for vector in vectors(REQUESTS):
-            if vector["name"] in OTHERS:
+            if vector["name"] in OTHERS or vector["name"] == ANNOUNCING:
                 continue
             fields = vector["fields"]
             if vector["kind"] == "SUBMIT":
@@ -58,6 +60,26 @@ class Vectors(unittest.TestCase):
                 self.assertEqual(raw.hex(), vector["hex"])
             seen.add(vector["kind"])
         self.assertEqual(seen, set(REQUESTS))
+
+    def test_a_credential_that_hello_has_no_room_for_follows_it(self):
+        frames = {vector["name"]: bytes.fromhex(vector["hex"]) for vector in vectors(("HELLO", "AUTH"))}
+
+        def encoded(kind, **fields):
+            return bytes.fromhex(self.driver().ask("encode", kind=kind, correlation=23, **fields)["hex"])
+
+        for name, credential in (("auth_short", "t" * 65), ("auth_long", "0123456789abcdef" * 50)):
+            with self.subTest(name):
+                token = b"".join(frames[part] for part in (name, f"{name}_2") if part in frames)
+                self.assertEqual(encoded("AUTH", token=credential).hex(), token.hex())
+                hello = bytearray(frames[ANNOUNCING])
+                hello[8] = 23
+                raw = encoded("HELLO", credential=credential, client_name="pagamentos", in_flight=0)
+                self.assertEqual(raw.hex(), (bytes(hello) + token).hex())
+        longest = encoded("AUTH", token="z" * 8192)
+        self.assertEqual((len(longest), longest[-512:].hex()), (17 * 512, frames["auth_longest_17"].hex()))
+        for wrong in ("", "z" * 8193, "é" * 4097):
+            with self.subTest(len(wrong)), self.assertRaises(Failed):
+                self.driver().ask("encode", kind="AUTH", correlation=23, token=wrong)
 
     def test_replies_are_decoded(self):
         seen = set()
@@ -165,7 +187,7 @@ class Vectors(unittest.TestCase):
                 self.driver().ask("encode", kind="SUBMIT", correlation=1, **of_transaction(payment))
             self.assertIn(refused.exception.said["type"], ("field", "document"))
             self.assertEqual(refused.exception.said["recorded"], "no")
-        for fields in ({"credential": "x" * 65}, {"client_name": "é" * 21}):
+        for fields in ({"credential": "x" * 8193}, {"client_name": "é" * 21}):
             with self.subTest(fields), self.assertRaises(Failed):
                 self.driver().ask("encode", kind="HELLO", correlation=0, **fields)
         for fields in ({"id": "two words"}, {"id": "a", "payer": "1"}):

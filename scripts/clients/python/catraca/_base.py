@@ -8,7 +8,7 @@ from typing import Optional, Sequence, Type, TypeVar, Union
 
 from catraca._errors import CatracaError, FieldError, ProtocolError
 from catraca._exchange import Exchange, Outcome, Request
-from catraca._frames import Kind, cluster_body, lookup_body
+from catraca._frames import Kind, cluster_body, lookup_body, token_frames
 from catraca._options import Options, Timing
 from catraca._tls import Tls
 from catraca._values import ClusterOp, Decision, Reply, Welcome
@@ -22,7 +22,8 @@ class BaseClient:
     `address` is host:port, or several of them in order of preference. `role` "primary" leaves a
     standby for the node that decides, and follows when another one becomes it; "any" stays with
     the first that answers, which is enough to look up. `credential` is the token that the operator
-    gave, `name` that of this program. `in_flight` 0 leaves to the server how many frames may be
+    gave, or an access token of an issuer, of which `renew` takes a newer one; `name` is that of
+    this program. `in_flight` 0 leaves to the server how many frames may be
     unanswered. `answer_timeout_s` is the longest wait for an answer; a transaction's budget and
     half a second where that is less. `lazy` leaves connecting to the first request, which waits for
     a primary as long as for its answer. With `tls` every connection is secure. `timing` is for
@@ -66,6 +67,14 @@ class BaseClient:
             raise FieldError("there was no connection yet")
         return self._exchange.welcome
 
+    @property
+    def token_expires_at_ns(self) -> Optional[int]:
+        """Until when the token of the connection in use counts, nanoseconds since 1970 UTC: then
+        the server closes it, unless `renew` was called before. None for a credential without an
+        end, and without a connection."""
+        connection = self._exchange.connection
+        return connection.expires_at_ns or None if connection else None
+
     def __repr__(self) -> str:
         # Without the credential, and what is unanswered.
         return f"{type(self).__name__}({', '.join(self._exchange.options.addresses)})"
@@ -95,6 +104,13 @@ def lookup(transaction_id: str, payer: Optional[str]) -> Request:
 def cluster(op: ClusterOp, force: bool) -> Request:
     """CLUSTER as a request."""
     return Request(Kind.CLUSTER, cluster_body(op, force))
+
+
+def renewal(token: str) -> Request:
+    """AUTH as a request."""
+    body = token.encode()
+    token_frames(body, 0)
+    return Request(Kind.AUTH, body)
 
 
 def ping() -> Request:

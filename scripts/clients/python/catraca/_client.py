@@ -9,13 +9,21 @@ import ssl
 import time
 from typing import Dict, Optional, Set, Type, TypeVar
 
-from catraca._base import BaseClient, answer_of, cluster, lookup, ping, reply_of
-from catraca._errors import CatracaError, ConnectError, FieldError
+from catraca._base import BaseClient, answer_of, cluster, lookup, ping, renewal, reply_of
+from catraca._errors import CatracaError, ConnectError, FieldError, Refused
 from catraca._exchange import MAX_UNANSWERED, Deciding, Request
 from catraca._opening import Openings
 from catraca._recovery import NEVER_S, Link
 from catraca._tls import told
-from catraca._values import ClusterOp, ClusterState, Decision, Reply, StoredDecision, Transaction
+from catraca._values import (
+    AuthState,
+    ClusterOp,
+    ClusterState,
+    Decision,
+    Reply,
+    StoredDecision,
+    Transaction,
+)
 
 # Bytes that are read, or written, at once.
 AT_ONCE_LEN = 1 << 16
@@ -118,6 +126,20 @@ class Client(BaseClient):
         """The node's part in its cluster, after the operation; Refused with FAILED where the node
         would not. `role` "any" asks the node that the address names."""
         return self._ask(cluster(op, force), ClusterState)
+
+    def renew(self, token: str) -> Optional[int]:
+        """Goes on with a newer token of the same client, on the connection in use and on all that
+        come. Whatever is unanswered stays so. Gives until when it counts, nanoseconds since 1970
+        UTC; None for no end. Refused with UNAUTHENTICATED, FORBIDDEN (of another client) or
+        OVERLOADED (it can't be checked now): the one before counts until its end."""
+        request = renewal(token)
+        # Should the connection be lost meanwhile, the next one begins with it.
+        before = self._exchange.show(token)
+        try:
+            return self._ask(request, AuthState).expires_at_ns or None
+        except Refused:
+            self._exchange.hello = before
+            raise
 
     def ping(self) -> int:
         """The server's clock, nanoseconds since 1970 UTC."""

@@ -24,10 +24,17 @@ from catraca._errors import (
     Recorded,
     Refused,
 )
-from catraca._frames import Answer, Kind, frame, submit_body, with_budget
+from catraca._frames import Answer, Kind, frame, submit_body, token_frames, with_budget
 from catraca._options import MAX_IN_FLIGHT, Options
 from catraca._recovery import NEVER_S, Recovery
-from catraca._values import MAX_BUDGET_US, ClusterState, Decision, StoredDecision, Transaction
+from catraca._values import (
+    MAX_BUDGET_US,
+    AuthState,
+    ClusterState,
+    Decision,
+    StoredDecision,
+    Transaction,
+)
 
 # How long after a transaction's budget its answer is waited for: the way to the server and back.
 ANSWER_GRACE_S = 0.5
@@ -39,22 +46,24 @@ MAX_UNANSWERED = 2 * MAX_IN_FLIGHT
 LEAST_BUDGET_S = 1e-6
 
 #: How a request ends.
-Outcome = Union[Decision, StoredDecision, ClusterState, int, CatracaError]
+Outcome = Union[Decision, StoredDecision, ClusterState, AuthState, int, CatracaError]
 #: What answers each request.
 ANSWERED_BY: Dict[Kind, Type[object]] = {
     Kind.SUBMIT: Decision,
     Kind.LOOKUP: StoredDecision,
     Kind.PING: int,
     Kind.CLUSTER: ClusterState,
+    Kind.AUTH: AuthState,
 }
 
 
 @dataclass
 class Request:
-    """A request that has not ended; `body` of SUBMIT is the encoded transaction."""
+    """A request that has not ended; `body` of SUBMIT is the encoded transaction, and of AUTH the
+    token."""
 
     kind: Kind
-    #: Not shown, because it has documents.
+    #: Not shown, because it has documents, or is a secret.
     body: bytes = field(repr=False)
     #: Its budget, and when that is over; None where it has none.
     budget_s: Optional[float] = None
@@ -215,6 +224,8 @@ class Exchange(Recovery):
             # Not answered yet: it goes to another node with the others.
             raise refused
         self._failures, self._last_failure = 0, ""
+        if isinstance(answer, AuthState) and self.connection is not None:
+            self.connection.expires_at_ns = answer.expires_at_ns
         if refused is None:
             self._finish(correlation, _outcome(answer))
             return
@@ -246,7 +257,10 @@ class Exchange(Recovery):
             if self._carried == 0:
                 self._quiet_since = now
             self._carried += 1
-            self.connection.output += frame(request.kind, correlation, body)
+            if request.kind == Kind.AUTH:
+                self.connection.output += token_frames(body, correlation)
+            else:
+                self.connection.output += frame(request.kind, correlation, body)
 
     def _end_expired(self, now: float) -> None:
         """Ends what is due. What went out and got nothing says that the connection is dead,
@@ -284,6 +298,6 @@ def _is_answer(request: Request, answer: Answer) -> bool:
 
 
 def _outcome(answer: Answer) -> Outcome:
-    if isinstance(answer, (Decision, StoredDecision, ClusterState, int)):
+    if isinstance(answer, (Decision, StoredDecision, ClusterState, AuthState, int)):
         return answer
     raise ProtocolError("the server sent what answers nothing")

@@ -10,6 +10,7 @@ from catraca._documents import canonical_document
 from catraca._errors import ErrorCode, FieldError, ProtocolError, Refused
 from catraca._values import (
     PROTOCOL_VERSION,
+    AuthState,
     ClusterOp,
     ClusterState,
     Decision,
@@ -29,10 +30,17 @@ LOOKUP_BODY = struct.Struct("<32s14sBx")
 PING_BODY = struct.Struct("<Q")
 CLUSTER_BODY = struct.Struct("<BB6s")
 ERROR_BODY = struct.Struct("<HHI128s")
+AUTH_BODY = struct.Struct("<HH4x488s")
+AUTH_STATE_BODY = struct.Struct("<Q8x")
 DETAIL_LEN = 128
+# The longest credential within HELLO; a longer one comes in AUTH frames behind it, with this flag.
+CREDENTIAL_LEN = 64
+FLAG_AUTH = 1
+TOKEN_LEN = 8192
+PART_LEN = 488
 
 #: What a reply says; the server's clock in ns for PONG.
-Answer = Union[Welcome, Decision, StoredDecision, ClusterState, int, Refused]
+Answer = Union[Welcome, Decision, StoredDecision, ClusterState, AuthState, int, Refused]
 
 
 class Kind(enum.IntEnum):
@@ -49,6 +57,8 @@ class Kind(enum.IntEnum):
     ERROR = 13
     CLUSTER = 14
     CLUSTER_STATE = 15
+    AUTH = 26
+    AUTH_STATE = 27
 
 
 LENGTHS = {
@@ -58,26 +68,39 @@ LENGTHS = {
     Kind.PONG: (24, 24),
     Kind.ERROR: (152, 152),
     Kind.CLUSTER_STATE: (256, 256),
+    Kind.AUTH_STATE: (32, 32),
 }
 
 
-def frame(kind: int, correlation: int, body: bytes) -> bytes:
+def frame(kind: int, correlation: int, body: bytes, flags: int = 0) -> bytes:
     """A request as bytes."""
     length = HEADER.size + len(body)
-    return HEADER.pack(length, kind, PROTOCOL_VERSION, 0, correlation) + body
+    return HEADER.pack(length, kind, PROTOCOL_VERSION, flags, correlation) + body
 
 
 def hello_frame(
     credential: str = "", name: str = "", in_flight: int = 0, correlation: int = 0
 ) -> bytes:
-    """HELLO as bytes."""
+    """HELLO as bytes, and behind it a credential that it has no room for."""
     token, client_name = credential.encode(), name.encode()
-    if len(token) > 64 or len(client_name) > 40:
-        raise FieldError("a credential has at most 64 bytes, a client's name at most 40")
-    lengths = len(token), len(client_name)
+    if len(token) > TOKEN_LEN or len(client_name) > 40:
+        raise FieldError(f"a credential has at most {TOKEN_LEN} bytes, a client's name at most 40")
+    shown = token if len(token) <= CREDENTIAL_LEN else b""
+    lengths = len(shown), len(client_name)
     versions = PROTOCOL_VERSION, PROTOCOL_VERSION
-    body = HELLO_BODY.pack(*versions, *lengths, in_flight, token, client_name)
-    return frame(Kind.HELLO, correlation, body)
+    body = HELLO_BODY.pack(*versions, *lengths, in_flight, shown, client_name)
+    if shown == token:
+        return frame(Kind.HELLO, correlation, body)
+    return frame(Kind.HELLO, correlation, body, FLAG_AUTH) + token_frames(token, correlation)
+
+
+def token_frames(token: bytes, correlation: int) -> bytes:
+    """A token in AUTH frames, of which the last one is answered."""
+    if not 1 <= len(token) <= TOKEN_LEN:
+        raise FieldError(f"a token has 1 to {TOKEN_LEN} bytes")
+    parts = range(0, len(token), PART_LEN)
+    bodies = (AUTH_BODY.pack(len(token), at, token[at : at + PART_LEN]) for at in parts)
+    return b"".join(frame(Kind.AUTH, correlation, body) for body in bodies)
 
 
 def with_budget(transaction: bytes, budget_us: int) -> bytes:
@@ -131,6 +154,8 @@ def _decode(kind: int, flags: int, body: bytes) -> Answer:
         return int(PING_BODY.unpack(body)[0])
     if kind == Kind.CLUSTER_STATE:
         return ClusterState.decode(body)
+    if kind == Kind.AUTH_STATE:
+        return AuthState(int(AUTH_STATE_BODY.unpack(body)[0]))
     code, detail_len, retry_after_ms, detail = ERROR_BODY.unpack(body)
     if detail_len > DETAIL_LEN or not 1 <= code <= len(ErrorCode):
         raise ProtocolError(

@@ -36,7 +36,9 @@ class Options:
     addresses: Tuple[str, ...]
     #: Leaves a standby for the node that decides, and follows when another one becomes it.
     follows: bool
+    #: Of the credential that the client begins with.
     hello: bytes
+    name: str
     #: 0 leaves it to the server.
     in_flight: int
     connect_timeout_s: float
@@ -73,4 +75,5 @@ class Options:
             raise FieldError("a time is above 0, and an hour at most")
         hello = hello_frame(credential, name, in_flight)
         follows = role == "primary"
-        return cls(addresses, follows, hello, in_flight, *times_s, is_secure, timing or Timing())
+        timing = timing or Timing()
+        return cls(addresses, follows, hello, name, in_flight, *times_s, is_secure, timing)

@@ -7,15 +7,16 @@ import random
 from typing import Dict, List, Optional
 
 from catraca._errors import CatracaError, ConnectError, ErrorCode, NoPrimary, ProtocolError, Refused
-from catraca._frames import Answer, Inbox
+from catraca._frames import HEADER, HELLO_BODY, Answer, Inbox, hello_frame
 from catraca._options import Options
 from catraca._route import Route
-from catraca._values import Welcome
+from catraca._values import AuthState, Welcome
 
 # Servers that name another one as the primary, followed without a pause: more of them lead nowhere.
 MAX_HOPS = 4
 # Doublings of a wait past which it is as long as it gets.
 MAX_DOUBLINGS = 16
+HELLO_LEN = HEADER.size + HELLO_BODY.size
 # No time comes so late.
 NEVER_S = float("inf")
 
@@ -32,19 +33,29 @@ class Link:
         #: To be written, when it is there.
         self.output = bytearray(hello)
         self.welcome: Optional[Welcome] = None
+        #: Until when its token counts, nanoseconds since 1970 UTC; 0 for no end.
+        self.expires_at_ns = 0
+        # Behind a token AUTH_STATE follows WELCOME.
+        self._has_token = len(hello) > HELLO_LEN
 
     def shake_hands(self) -> bool:
-        """True when WELCOME is there; raises what comes instead."""
-        reply = self.inbox.next()
-        if reply is None:
-            return False
-        correlation, answer = reply
-        if correlation != 0 or not isinstance(answer, (Welcome, Refused)):
-            raise ProtocolError("no WELCOME came")
-        if isinstance(answer, Refused):
-            raise answer
-        self.welcome = answer
-        return True
+        """True when WELCOME is there, and behind a token AUTH_STATE; raises what comes instead."""
+        while True:
+            reply = self.inbox.next()
+            if reply is None:
+                return False
+            correlation, answer = reply
+            if correlation == 0 and isinstance(answer, Refused):
+                raise answer
+            if correlation == 0 and self.welcome is None and isinstance(answer, Welcome):
+                self.welcome = answer
+                if not self._has_token:
+                    return True
+            elif correlation == 0 and self.welcome and isinstance(answer, AuthState):
+                self.expires_at_ns = answer.expires_at_ns
+                return True
+            else:
+                raise ProtocolError("no WELCOME came")
 
 
 class Recovery:
@@ -52,6 +63,8 @@ class Recovery:
 
     def __init__(self, options: Options, now: float) -> None:
         self.options = options
+        #: What connections begin with: of the newest credential.
+        self.hello = options.hello
         self._route = Route(options.addresses, learns=not options.is_secure)
         #: The connection in use, the one that is being made, and those that are looked at.
         self.connection: Optional[Link] = None
@@ -76,6 +89,12 @@ class Recovery:
         self._doubtful = False
         # When the node in use last said something, or began to owe an answer.
         self._quiet_since = now
+
+    def show(self, credential: str) -> bytes:
+        """From now on connections come with this one; gives what they came with before."""
+        before = self.hello
+        self.hello = hello_frame(credential, self.options.name, self.options.in_flight)
+        return before
 
     def is_owed(self) -> bool:
         """Something is unanswered."""
@@ -161,7 +180,7 @@ class Recovery:
         self.attempt = self._open(self._route.address, now + self._patience_s())
 
     def _open(self, address: str, deadline: float) -> Link:
-        link = Link(address, self.options.hello, deadline)
+        link = Link(address, self.hello, deadline)
         self.to_open.append(link)
         return link
 

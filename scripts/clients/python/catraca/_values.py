@@ -225,6 +225,13 @@ class Welcome:
 
 
 @dataclass(frozen=True)
+class AuthState:
+    """A token counts. `expires_at_ns`: until when, nanoseconds since 1970 UTC; 0 for no end."""
+
+    expires_at_ns: int
+
+
+@dataclass(frozen=True)
 class Decision:
     """What was decided. The record lies at `lsn` of stream `shard`; `receipt` proves later that it
     was not altered."""

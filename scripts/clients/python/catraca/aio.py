@@ -13,13 +13,20 @@ import socket
 import time
 from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
 
-from catraca._base import BaseClient, answer_of, cluster, lookup, ping
-from catraca._errors import CatracaError, ConnectError, FieldError, ProtocolError
+from catraca._base import BaseClient, answer_of, cluster, lookup, ping, renewal
+from catraca._errors import CatracaError, ConnectError, FieldError, ProtocolError, Refused
 from catraca._exchange import Deciding, Outcome, Request
 from catraca._recovery import NEVER_S, Link
 from catraca._route import host_and_port
 from catraca._tls import told
-from catraca._values import ClusterOp, ClusterState, Decision, StoredDecision, Transaction
+from catraca._values import (
+    AuthState,
+    ClusterOp,
+    ClusterState,
+    Decision,
+    StoredDecision,
+    Transaction,
+)
 
 __all__ = ["AsyncClient"]
 
@@ -112,6 +119,20 @@ class AsyncClient(BaseClient):
         """The node's part in its cluster, after the operation; Refused with FAILED where the node
         would not. `role` "any" asks the node that the address names."""
         return await self._ask(cluster(op, force), ClusterState)
+
+    async def renew(self, token: str) -> Optional[int]:
+        """Goes on with a newer token of the same client, on the connection in use and on all that
+        come. Whatever is unanswered stays so. Gives until when it counts, nanoseconds since 1970
+        UTC; None for no end. Refused with UNAUTHENTICATED, FORBIDDEN (of another client) or
+        OVERLOADED (it can't be checked now): the one before counts until its end."""
+        request = renewal(token)
+        # Should the connection be lost meanwhile, the next one begins with it.
+        before = self._exchange.show(token)
+        try:
+            return (await self._ask(request, AuthState)).expires_at_ns or None
+        except Refused:
+            self._exchange.hello = before
+            raise
 
     async def ping(self) -> int:
         """The server's clock, nanoseconds since 1970 UTC."""

@@ -5,6 +5,7 @@ import os
 import sys
 
 from catraca import CatracaError
+from catraca._values import AuthState
 from catraca.aio import AsyncClient
 from driver import (
     of_answer,
@@ -61,6 +62,12 @@ class Looping:
 
     async def ping(self, _):
         return await self.client.ping()
+
+    async def renew(self, said):
+        return AuthState(await self.client.renew(said["token"]) or 0)
+
+    async def token(self, _):
+        return AuthState(self.client.token_expires_at_ns or 0)
 
     async def cluster(self, _):
         return await self.client.cluster()

@@ -25,7 +25,7 @@ from catraca import (
     masked_document,
 )
 from catraca._options import Timing
-from catraca._values import NEVER
+from catraca._values import NEVER, AuthState
 
 # Replies that may be owed while payments go on.
 OWED = 64
@@ -73,6 +73,8 @@ def options(said):
 def encoded(said):
     """The request that the fields tell of, as bytes."""
     kind, correlation = _frames.Kind[said["kind"]], int(said["correlation"])
+    if kind == _frames.Kind.AUTH:
+        return _frames.token_frames(said["token"].encode(), correlation)
     if kind == _frames.Kind.HELLO:
         who = said.get("credential", ""), said.get("client_name", "")
         return _frames.hello_frame(*who, int(said.get("in_flight", 0)), correlation)
@@ -106,6 +108,8 @@ def of_answer(answer):
         return {"kind": "PONG", "server_time_ns": answer}
     if isinstance(answer, Refused):
         return {"kind": "ERROR", **of_error(answer)}
+    if isinstance(answer, AuthState):
+        return {"kind": "AUTH_STATE", "expires_at_ns": answer.expires_at_ns}
     said = {name: plain(value) for name, value in vars(answer).items()}
     if isinstance(answer, (Welcome, ClusterState)):
         said["kind"] = "WELCOME" if isinstance(answer, Welcome) else "CLUSTER_STATE"
@@ -192,6 +196,12 @@ class Waiting:
 
     def ping(self, _):
         return self.client.ping()
+
+    def renew(self, said):
+        return AuthState(self.client.renew(said["token"]) or 0)
+
+    def token(self, _):
+        return AuthState(self.client.token_expires_at_ns or 0)
 
     def cluster(self, _):
         return self.client.cluster()

@@ -176,7 +176,7 @@ class Values(unittest.TestCase):
     def test_what_can_not_work_is_refused_and_the_credential_not_shown(self):
         for wrong in ({"address": []}, {"address": ["a:1", "a:1"]}, {"address": "::1:7400"},
                       {"role": "both"}, {"in_flight": 65_537}, {"connect_timeout_s": 0},
-                      {"answer_timeout_s": -1}, {"reconnect_max_s": 1e9}, {"credential": "x" * 65},
+                      {"answer_timeout_s": -1}, {"reconnect_max_s": 1e9}, {"credential": "x" * 8193},
                       {"tls": Tls("ca.pem", "client.pem")}):  # fmt: skip
             with self.subTest(wrong), self.assertRaises(catraca.FieldError) as refused:
                 Client(**{"address": "a:1", "lazy": True, **wrong})
