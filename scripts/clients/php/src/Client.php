@@ -56,7 +56,7 @@ final class Client
     /** @var array<int, true> those to be sent on this connection, oldest first */
     private array $unsent = [];
     private int $carried = 0;
-    /** @var array<int, Decision|StoredDecision|Pong|ClusterState|CatracaException> what has ended, and nobody was told */
+    /** @var array<int, Decision|StoredDecision|Pong|ClusterState|AuthState|CatracaException> what has ended, and nobody was told */
     private array $ended = [];
     private int $nextCorrelation = 1;
     /** No request is due before this. Saves looking through all at each answer. */
@@ -71,7 +71,8 @@ final class Client
      * @param bool $anyRole stays with the first node that answers, a standby too, which is enough to look up; else the client
      *     leaves a
      *     standby for the node that decides, and follows when another one becomes it
-     * @param string $credential the token that the operator gave, at most 64 bytes
+     * @param string $credential the token that the operator gave, or an access token of an issuer, of which `renew` takes a newer
+     *     one: at most 8192 bytes
      * @param string $name of this program, at most 40 bytes
      * @param int $inFlight how many frames may be unanswered; 0 leaves it to the server
      * @param int $answerTimeoutMs the longest wait for an answer; a transaction's budget and half a second where that is less
@@ -86,7 +87,7 @@ final class Client
         array $addresses = ['127.0.0.1:7400'],
         private readonly bool $anyRole = false,
         #[\SensitiveParameter] string $credential = '',
-        string $name = '',
+        private readonly string $name = '',
         private readonly int $inFlight = 0,
         int $connectTimeoutMs = 2_000,
         int $answerTimeoutMs = 2_500,
@@ -110,7 +111,7 @@ final class Client
             $this->$what = $ns;
         }
         $this->route = new Route(array_values($addresses), $tls === null);
-        $this->hello = Requests::hello($credential, $name, $inFlight);
+        $this->hello = Requests::greeting($credential, $name, $inFlight);
         $this->firstIsWanted = !$lazy;
         while ($this->firstIsWanted) {
             $this->step(PHP_INT_MAX);
@@ -243,6 +244,37 @@ final class Client
         return $this->waitFor($this->add(Requests::CLUSTER, Requests::describe(), null, null, 0));
     }
 
+    /**
+     * Goes on with a newer token of the same client, on the connection in use and on all that come. Whatever is unanswered stays
+     * so. Until when it counts, nanoseconds since 1970 UTC; null for no end.
+     *
+     * @throws CatracaException Refused with Unauthenticated, Forbidden (of another client) or Overloaded (it can't be checked
+     *     now): the one before counts until its end
+     */
+    public function renew(#[\SensitiveParameter] string $token): ?int
+    {
+        Requests::tokenFrames($token, 0);
+        [$before, $greeting] = [$this->hello, Requests::greeting($token, $this->name, $this->inFlight)];
+        $correlation = $this->add(Requests::AUTH, $token, null, null, 0);
+        // Should the connection be lost meanwhile, the next one begins with it.
+        $this->hello = $greeting;
+        try {
+            return $this->waitFor($correlation)->expiresAtNs ?: null;
+        } catch (Refused $refused) {
+            $this->hello = $before;
+            throw $refused;
+        }
+    }
+
+    /**
+     * Until when the token of the connection in use counts, nanoseconds since 1970 UTC: then the server closes it, unless `renew`
+     * was called before. Null for a credential without an end, and without a connection.
+     */
+    public function tokenExpiresAtNs(): ?int
+    {
+        return $this->connection?->expiresAtNs ?: null;
+    }
+
     private static function budgetNs(Transaction $transaction): int
     {
         return ($transaction->budgetUs ?: Transaction::MAX_BUDGET_US) * 1_000;
@@ -273,7 +305,7 @@ final class Client
         return $this->inFlight === 0 ? $limit : min($limit, $this->inFlight);
     }
 
-    private function waitFor(int $correlation): Decision|StoredDecision|Pong|ClusterState
+    private function waitFor(int $correlation): Decision|StoredDecision|Pong|ClusterState|AuthState
     {
         while (isset($this->unanswered[$correlation])) {
             $this->step(PHP_INT_MAX);
@@ -403,7 +435,8 @@ final class Client
             if ($this->carried++ === 0) {
                 $this->connection->quietSince = $now;
             }
-            $this->connection->send(Requests::frame($one->kind, $correlation, $one->body));
+            $this->connection->send($one->kind === Requests::AUTH ? Requests::tokenFrames($one->body, $correlation)
+                : Requests::frame($one->kind, $correlation, $one->body));
         }
     }
 
@@ -441,7 +474,7 @@ final class Client
         }
     }
 
-    private function finish(int $correlation, Decision|StoredDecision|Pong|ClusterState|CatracaException $outcome): void
+    private function finish(int $correlation, Decision|StoredDecision|Pong|ClusterState|AuthState|CatracaException $outcome): void
     {
         $this->carried -= (int) $this->unanswered[$correlation]->sent;
         unset($this->unanswered[$correlation], $this->unsent[$correlation]);
@@ -460,6 +493,7 @@ final class Client
             Requests::SUBMIT => $answer instanceof Decision,
             Requests::LOOKUP => $answer instanceof StoredDecision,
             Requests::PING => $answer instanceof Pong,
+            Requests::AUTH => $answer instanceof AuthState,
             default => $answer instanceof ClusterState,
         });
         if (!$answers) {
@@ -471,6 +505,9 @@ final class Client
         }
         $this->failures = 0;
         $this->lastFailure = '';
+        if ($answer instanceof AuthState) {
+            $this->connection->expiresAtNs = $answer->expiresAtNs;
+        }
         $this->doubtful = $this->doubtful || $refused?->error === ErrorCode::Unconfirmed;
         $this->finish($correlation, $refused !== null && $one->sendings > 1 ? $refused->afterDoubt() : $answer);
         if ($refused?->closing) {

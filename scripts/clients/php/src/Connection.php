@@ -12,11 +12,16 @@ final class Connection
 {
     /** What the server said; null before the handshake is over. */
     public ?Welcome $welcome = null;
+    /** Until when its token counts, nanoseconds since 1970 UTC; 0 for no end. */
+    public int $expiresAtNs = 0;
     /** When something came last, nanoseconds of hrtime. */
     public int $quietSince;
     /** @var resource */
     public readonly mixed $socket;
     private bool $connected = false;
+    /** AUTH_STATE follows WELCOME, which waits for it here. */
+    private readonly bool $hasToken;
+    private ?Welcome $greeted = null;
     /** Hands are shaken over TLS still. */
     private bool $securing;
     private string $input = '';
@@ -26,7 +31,7 @@ final class Connection
     /** Begins to connect. The name's resolution waits for the system's resolver. */
     public function __construct(
         public readonly string $address,
-        string $hello,
+        #[\SensitiveParameter] string $hello,
         private readonly ?Tls $tls,
         public readonly int $deadline,
     ) {
@@ -40,7 +45,8 @@ final class Connection
         stream_set_blocking($socket, false);
         $this->socket = $socket;
         $this->securing = $tls !== null;
-        $this->output = Requests::frame(Requests::HELLO, 0, $hello);
+        $this->output = $hello;
+        $this->hasToken = strlen($hello) > Requests::HELLO_LEN;
         $this->quietSince = hrtime(true);
     }
 
@@ -82,7 +88,7 @@ final class Connection
         $this->output = substr($this->output, $count);
     }
 
-    /** Reads what has come: the next replies, of which the first one must be WELCOME. Throws where nothing more will come. */
+    /** Reads what has come: the next replies, of which the first one must be WELCOME, and behind a token the second one AUTH_STATE. Throws where nothing more will come. */
     public function read(): \Generator
     {
         if (!$this->connected || $this->securing && !$this->isSecure()) {
@@ -111,10 +117,19 @@ final class Connection
                 yield $correlation => $answer;
                 continue;
             }
-            if ($correlation !== 0 || !$answer instanceof Welcome) {
+            $isNext = $this->greeted === null ? $answer instanceof Welcome : $answer instanceof AuthState;
+            if ($correlation !== 0 || !$isNext) {
                 throw $correlation === 0 && $answer instanceof Refused ? $answer : new BrokenProtocol('no WELCOME came');
             }
-            $this->welcome = $answer;
+            if ($answer instanceof Welcome) {
+                $this->greeted = $answer;
+                if ($this->hasToken) {
+                    continue;
+                }
+            } else {
+                $this->expiresAtNs = $answer->expiresAtNs;
+            }
+            $this->welcome = $this->greeted;
             // What may stand behind it is read by who uses the connection.
             return;
         }

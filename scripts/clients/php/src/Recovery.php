@@ -10,7 +10,8 @@ namespace Catraca;
 trait Recovery
 {
     private readonly Route $route;
-    private readonly string $hello;
+    /** What connections begin with: of the newest credential. */
+    private string $hello;
     private ?Connection $connection = null;
     private ?Welcome $welcome = null;
     /** The connection that is being made, and those that are looked at, by address. */

@@ -11,7 +11,7 @@ final class Replies
 {
     /** The lengths of the kinds that this client asks for; a RECORD has an extension of at most 4,096 bytes. */
     private const LENGTHS = [
-        2 => [128, 128], 4 => [64, 64], 6 => [320, 4416], 12 => [24, 24], 13 => [152, 152], 15 => [256, 256],
+        2 => [128, 128], 4 => [64, 64], 6 => [320, 4416], 12 => [24, 24], 13 => [152, 152], 15 => [256, 256], 27 => [32, 32],
     ];
     private const REASONS = ['clear', 'payer_listed', 'payee_listed', 'both_listed', 'allowed', 'rule', 'score'];
 
@@ -27,7 +27,7 @@ final class Replies
     /**
      * A reply's correlation and what it says.
      *
-     * @return array{int, Welcome|Decision|StoredDecision|Pong|ClusterState|Refused}
+     * @return array{int, Welcome|Decision|StoredDecision|Pong|ClusterState|AuthState|Refused}
      */
     public static function decode(string $raw): array
     {
@@ -40,6 +40,7 @@ final class Replies
             6 => self::stored($body),
             12 => new Pong(unpack('P', $body)[1]),
             15 => self::clusterState($body),
+            27 => new AuthState(unpack('P', $body)[1]),
             default => self::error($body, ($head['flags'] & 1) === 1),
         }];
     }

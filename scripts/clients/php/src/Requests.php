@@ -16,20 +16,50 @@ final class Requests
     public const LOOKUP = 5;
     public const PING = 11;
     public const CLUSTER = 14;
+    public const AUTH = 26;
+    public const HELLO_LEN = 128;
     public const SUBMIT_LEN = 176;
     private const BUDGET_AT = 76;
+    /** The longest credential within HELLO; a longer one comes in AUTH frames behind it, with this flag. */
+    private const MAX_CREDENTIAL_LEN = 64;
+    private const FLAG_AUTH = 1;
+    private const MAX_TOKEN_LEN = 8192;
+    private const PART_LEN = 488;
 
-    public static function frame(int $kind, int $correlation, string $body): string
+    public static function frame(int $kind, int $correlation, #[\SensitiveParameter] string $body, int $flags = 0): string
     {
-        return pack('VCCvP', self::HEADER_LEN + strlen($body), $kind, self::VERSION, 0, $correlation) . $body;
+        return pack('VCCvP', self::HEADER_LEN + strlen($body), $kind, self::VERSION, $flags, $correlation) . $body;
     }
 
-    public static function hello(#[\SensitiveParameter] string $credential, string $name, int $inFlight): string
-    {
-        $fits = strlen($credential) <= 64 && strlen($name) <= 40;
-        self::check($fits, "a credential has at most 64 bytes, a client's name at most 40");
+    /** What a connection begins with: HELLO, and behind it a credential that it has no room for. */
+    public static function greeting(
+        #[\SensitiveParameter] string $credential,
+        string $name,
+        int $inFlight,
+        int $correlation = 0,
+    ): string {
+        $fits = strlen($credential) <= self::MAX_TOKEN_LEN && strlen($name) <= 40;
+        self::check($fits, "a credential has at most 8192 bytes, a client's name at most 40");
         self::check(self::isUtf8($credential) && self::isUtf8($name), "a credential and a client's name are UTF-8");
-        return pack('CCCCVa64a40', 1, 1, strlen($credential), strlen($name), $inFlight, $credential, $name);
+        $follows = strlen($credential) > self::MAX_CREDENTIAL_LEN;
+        $shown = $follows ? '' : $credential;
+        $body = pack('CCCCVa64a40', 1, 1, strlen($shown), strlen($name), $inFlight, $shown, $name);
+        if (!$follows) {
+            return self::frame(self::HELLO, $correlation, $body);
+        }
+        return self::frame(self::HELLO, $correlation, $body, self::FLAG_AUTH) . self::tokenFrames($credential, $correlation);
+    }
+
+    /** A token in AUTH frames, of which the last one is answered. */
+    public static function tokenFrames(#[\SensitiveParameter] string $token, int $correlation): string
+    {
+        self::check(strlen($token) >= 1 && strlen($token) <= self::MAX_TOKEN_LEN, 'a token has 1 to 8192 bytes');
+        $frames = '';
+        foreach (str_split($token, self::PART_LEN) as $number => $part) {
+            $body = pack('vvx4a488', strlen($token), $number * self::PART_LEN, $part);
+            $frames .= self::frame(self::AUTH, $correlation, $body);
+        }
+        return $frames;
     }
 
     /** SUBMIT's body; an exception for what the server would refuse. */

@@ -156,6 +156,15 @@ final class StoredDecision
     }
 }
 
+/** @internal A token counts. */
+final class AuthState
+{
+    /** @param int $expiresAtNs until when, nanoseconds since 1970 UTC; 0 for no end */
+    public function __construct(public readonly int $expiresAtNs)
+    {
+    }
+}
+
 /** The server's clock, nanoseconds since 1970 UTC. */
 final class Pong
 {

@@ -4,6 +4,7 @@
 
 declare(strict_types=1);
 
+use Catraca\AuthState;
 use Catraca\BrokenProtocol;
 use Catraca\CatracaException;
 use Catraca\Channel;
@@ -77,14 +78,20 @@ function connect(array $f): Client
 
 function encoded(array $f): string
 {
+    $correlation = number($f, 'correlation');
+    if ($f['kind'] === 'HELLO') {
+        return Requests::greeting($f['credential'] ?? '', $f['client_name'] ?? '', number($f, 'in_flight'), $correlation);
+    }
+    if ($f['kind'] === 'AUTH') {
+        return Requests::tokenFrames($f['token'], $correlation);
+    }
     [$kind, $body] = match ($f['kind']) {
-        'HELLO' => [Requests::HELLO, Requests::hello($f['credential'] ?? '', $f['client_name'] ?? '', number($f, 'in_flight'))],
         'SUBMIT' => [Requests::SUBMIT, Requests::submit(transaction($f))],
         'LOOKUP' => [Requests::LOOKUP, Requests::lookup($f['id'], $f['payer'] ?? '')],
         'PING' => [Requests::PING, str_repeat("\0", 8)],
         'CLUSTER' => [Requests::CLUSTER, Requests::describe()],
     };
-    return Requests::frame($kind, number($f, 'correlation'), $body);
+    return Requests::frame($kind, $correlation, $body);
 }
 
 function ofError(CatracaException $error): array
@@ -117,6 +124,7 @@ function ofAnswer(object $a): array
             'policy_version' => $a->policyVersion, 'blacklist_version' => unsigned($a->blacklistVersion),
             'matched_rules' => unsigned($a->matchedRules), 'shard' => $a->shard, 'epoch' => $a->epoch, 'lsn' => unsigned($a->lsn),
             'receipt' => unsigned($a->receipt), 'reason' => $a->reason],
+        $a instanceof AuthState => ['kind' => 'AUTH_STATE', 'expires_at_ns' => unsigned($a->expiresAtNs)],
         $a instanceof Pong => ['kind' => 'PONG', 'server_time_ns' => unsigned($a->serverTimeNs)],
         $a instanceof Refused => ['kind' => 'ERROR'] + ofError($a),
         $a instanceof ClusterState => ['kind' => 'CLUSTER_STATE', 'role' => $a->primary ? 1 : 2,
@@ -215,6 +223,10 @@ function perform(string $command, array $f, ?Client &$client): array
             return ['server_time_ns' => unsigned($client->ping())];
         case 'cluster':
             return ofAnswer($client->cluster());
+        case 'renew':
+            return ofAnswer(new AuthState($client->renew($f['token']) ?? 0));
+        case 'token':
+            return ofAnswer(new AuthState($client->tokenExpiresAtNs() ?? 0));
         case 'pay':
             pay($client, $f);
             return [];

@@ -2,6 +2,7 @@ package catraca;
 
 import java.time.Duration;
 import java.util.Optional;
+import java.util.OptionalLong;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
@@ -29,7 +30,7 @@ public final class Client implements AutoCloseable {
      * @throws CatracaException where there is none
      */
     public Client(Options options) {
-        exchange = new Exchange(options, Requests.hello(options.credential, options.name, options.inFlight));
+        exchange = new Exchange(options, Requests.greeting(options.credential, options.name, options.inFlight, 0));
         Connection.start("catraca", exchange);
         if (!options.lazy) {
             try {
@@ -84,6 +85,32 @@ public final class Client implements AutoCloseable {
     /** The node's part in its cluster. */
     public ClusterState cluster() {
         return join(ask(request(Requests.CLUSTER, Requests.describe()), ClusterState.class));
+    }
+
+    /**
+     * Goes on with a newer token of the same client, on the connection in use and on all that come. Whatever is unanswered stays
+     * so. Until when it counts, nanoseconds since 1970 UTC; empty for no end.
+     *
+     * @throws CatracaException.Refused UNAUTHENTICATED, FORBIDDEN (of another client) or OVERLOADED (it can't be checked now): the
+     *     one before counts until its end
+     */
+    public OptionalLong renew(String token) {
+        Exchange.Entry entry = request(Requests.AUTH, Requests.token(token));
+        byte[] greeting = Requests.greeting(token, exchange.options.name, exchange.options.inFlight, 0);
+        // Should the connection be lost meanwhile, the next one begins with it.
+        return end(join(ask(entry, Replies.AuthState.class, () -> exchange.renew(entry, greeting))).expiresAtNs());
+    }
+
+    /**
+     * Until when the token of the connection in use counts, nanoseconds since 1970 UTC: then the server closes it, unless
+     * {@link #renew} was called before. Empty for a credential without an end, and without a connection.
+     */
+    public OptionalLong tokenExpiresAtNs() {
+        return end(exchange.expiresAtNs);
+    }
+
+    private static OptionalLong end(long expiresAtNs) {
+        return expiresAtNs == 0 ? OptionalLong.empty() : OptionalLong.of(expiresAtNs);
     }
 
     /** What the server said of itself on the latest connection; empty where there was none. */
@@ -150,6 +177,10 @@ public final class Client implements AutoCloseable {
     }
 
     private <T> CompletableFuture<T> ask(Exchange.Entry entry, Class<T> answeredBy) {
+        return ask(entry, answeredBy, () -> exchange.add(entry));
+    }
+
+    private <T> CompletableFuture<T> ask(Exchange.Entry entry, Class<T> answeredBy, Runnable begins) {
         CompletableFuture<T> told = new CompletableFuture<>();
         // Not a dependent of it, whose failures would come wrapped.
         entry.outcome.whenComplete((answer, error) -> {
@@ -164,7 +195,7 @@ public final class Client implements AutoCloseable {
                 exchange.post(() -> exchange.abandon(entry));
             }
         });
-        if (!exchange.post(() -> exchange.add(entry))) {
+        if (!exchange.post(begins)) {
             told.completeExceptionally(Exchange.closed());
         }
         return told;

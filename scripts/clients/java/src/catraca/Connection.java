@@ -51,6 +51,8 @@ final class Connection {
     private static final int WRITTEN_AT_ONCE = 1 << 16;
 
     final Welcome welcome;
+    /** Until when the token that it came with counts, nanoseconds since 1970 UTC; 0 for no end. */
+    final long expiresAtNs;
     /** Closed without the goodbye of TLS, which could wait for a server that reads nothing. */
     private final Socket socket;
     private final InputStream input;
@@ -59,11 +61,12 @@ final class Connection {
     private final BlockingQueue<byte[]> output;
     private volatile Thread writer;
 
-    private Connection(Socket socket, InputStream input, OutputStream into, Welcome welcome) {
+    private Connection(Socket socket, InputStream input, OutputStream into, Welcome welcome, long expiresAtNs) {
         this.socket = socket;
         this.input = input;
         this.into = into;
         this.welcome = welcome;
+        this.expiresAtNs = expiresAtNs;
         output = new ArrayBlockingQueue<>((int) Math.min(welcome.inFlight(), Client.MAX_IN_FLIGHT) + 1);
     }
 
@@ -81,17 +84,14 @@ final class Connection {
             socket.connect(place, millisTo(socket.until));
             socket.setTcpNoDelay(true);
             Socket spoken = tls == null ? socket : tls.over(socket, host);
-            spoken.getOutputStream().write(Requests.frame(Requests.HELLO, 0, hello));
+            spoken.getOutputStream().write(hello);
             InputStream input = new BufferedInputStream(spoken.getInputStream(), 1 << 16);
-            Replies.Reply reply = next(input);
-            if (reply.correlation() == 0 && reply.answer() instanceof Welcome welcome) {
-                socket.until = 0;
-                return new Connection(socket, input, spoken.getOutputStream(), welcome);
-            }
-            if (reply.correlation() == 0 && reply.answer() instanceof CatracaException.Refused refused) {
-                throw refused;
-            }
-            throw new CatracaException.BrokenProtocol("no WELCOME came");
+            Welcome welcome = greeted(input, Welcome.class);
+            // Behind a token it says until when that one counts.
+            boolean hasToken = hello.length > Requests.HELLO_LEN;
+            long expiresAtNs = hasToken ? greeted(input, Replies.AuthState.class).expiresAtNs() : 0;
+            socket.until = 0;
+            return new Connection(socket, input, spoken.getOutputStream(), welcome, expiresAtNs);
         } catch (CatracaException.Refused refused) {
             close(socket);
             throw refused;
@@ -99,6 +99,18 @@ final class Connection {
             close(socket);
             throw new CatracaException.NotSent(String.valueOf(failed.getMessage()), false);
         }
+    }
+
+    /** The next answer of a handshake, which is this one or a refusal. */
+    private static <T> T greeted(InputStream input, Class<T> expected) throws IOException {
+        Replies.Reply reply = next(input);
+        if (reply.correlation() == 0 && reply.answer() instanceof CatracaException.Refused refused) {
+            throw refused;
+        }
+        if (reply.correlation() != 0 || !expected.isInstance(reply.answer())) {
+            throw new CatracaException.BrokenProtocol("no WELCOME came");
+        }
+        return expected.cast(reply.answer());
     }
 
     /** Reads in a thread of its own: each reply, or at last why there are no more, with null for the reply. */

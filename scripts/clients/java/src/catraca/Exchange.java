@@ -39,6 +39,8 @@ final class Exchange extends Recovery implements Runnable {
         int sendings;
         /** The caller does not wait any more. It keeps its place until it is answered, because the server counts it. */
         boolean abandoned;
+        /** Of a token: what connections began with before it, and do again where it is refused. */
+        byte[] before;
 
         Entry(int kind, byte[] body, long deadline, long budgetEnd, long budgetNs) {
             this.kind = kind;
@@ -145,6 +147,13 @@ final class Exchange extends Recovery implements Runnable {
         earliest = Math.min(earliest, entry.due());
     }
 
+    /** Takes a token; connections begin with it from now on. */
+    void renew(Entry entry, byte[] greeting) {
+        entry.before = hello;
+        hello = greeting;
+        add(entry);
+    }
+
     void abandon(Entry entry) {
         entry.abandoned = true;
         if (!entry.sent) {
@@ -225,7 +234,9 @@ final class Exchange extends Recovery implements Runnable {
                 quietSince = now;
             }
             carried++;
-            if (!connection.send(Requests.frame(entry.kind, entry.correlation, entry.body))) {
+            byte[] frames = entry.kind == Requests.AUTH ? Requests.tokenFrames(entry.body, entry.correlation)
+                    : Requests.frame(entry.kind, entry.correlation, entry.body);
+            if (!connection.send(frames)) {
                 lose(new CatracaException.BrokenProtocol("it answered what it had not read"));
             }
         }
@@ -258,6 +269,9 @@ final class Exchange extends Recovery implements Runnable {
         if (entry.sent) {
             carried--;
         }
+        if (entry.before != null && error instanceof CatracaException.Refused) {
+            hello = entry.before;
+        }
         callbacks.execute(() -> {
             if (error == null) {
                 entry.outcome.complete(answer);
@@ -283,6 +297,9 @@ final class Exchange extends Recovery implements Runnable {
         }
         failures = 0;
         lastFailure = "";
+        if (answer instanceof Replies.AuthState state) {
+            expiresAtNs = state.expiresAtNs();
+        }
         if (refused == null) {
             finish(entry, answer, null);
             return;
@@ -299,6 +316,7 @@ final class Exchange extends Recovery implements Runnable {
             case Requests.SUBMIT -> answer instanceof Decision;
             case Requests.LOOKUP -> answer instanceof StoredDecision;
             case Requests.PING -> answer instanceof Long;
+            case Requests.AUTH -> answer instanceof Replies.AuthState;
             default -> answer instanceof ClusterState;
         };
     }

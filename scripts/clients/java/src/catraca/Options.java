@@ -54,7 +54,10 @@ public final class Options {
         return this;
     }
 
-    /** The token that the operator gave, at most 64 bytes of UTF-8. */
+    /**
+     * The token that the operator gave, or an access token of an issuer, of which {@link Client#renew} takes a newer one: at most
+     * 8192 bytes of UTF-8.
+     */
     public Options credential(String token) {
         credential = token;
         return this;

@@ -11,11 +11,14 @@ abstract class Recovery {
 
     final Options options;
     final Route route;
-    private final byte[] hello;
+    /** What connections begin with: of the newest credential. */
+    byte[] hello;
     /** The connection in use, or null. */
     Connection connection;
     /** What the server said on the latest connection; null before there was one. */
     volatile Welcome welcome;
+    /** Until when the token of the connection in use counts, nanoseconds since 1970 UTC; 0 for no end. */
+    volatile long expiresAtNs;
     /** Rounds in vain and connections lost, since the last answer; and why. */
     int failures;
     String lastFailure = "";
@@ -84,9 +87,10 @@ abstract class Recovery {
         connecting = true;
         String address = route.address();
         long withinNs = patienceNs();
+        byte[] greeting = hello;
         Connection.start("catraca-connect", () -> {
             try {
-                Connection made = Connection.open(address, hello, options.tls, withinNs);
+                Connection made = Connection.open(address, greeting, options.tls, withinNs);
                 if (!post(() -> connected(made))) {
                     made.close();
                 }
@@ -162,6 +166,7 @@ abstract class Recovery {
     private void adopt(Connection made) {
         connection = made;
         welcome = made.welcome;
+        expiresAtNs = made.expiresAtNs;
         hops = 0;
         quietSince = now();
         sendAllAgain();
@@ -205,6 +210,7 @@ abstract class Recovery {
     private void detach() {
         connection.close();
         connection = null;
+        expiresAtNs = 0;
         doubtful = false;
         lookRound++;
         sendAllAgain();
@@ -229,11 +235,12 @@ abstract class Recovery {
         int round = ++lookRound;
         doubtful = false;
         nextLook = now + options.lookEveryNs;
+        byte[] greeting = hello;
         for (String address : route.others()) {
             Connection.start("catraca-look", () -> {
                 try {
                     long withinNs = options.lookTimeNs;
-                    Connection made = Connection.open(address, hello, options.tls, withinNs);
+                    Connection made = Connection.open(address, greeting, options.tls, withinNs);
                     if (!post(() -> looked(round, address, made))) {
                         made.close();
                     }

@@ -16,14 +16,18 @@ final class Replies {
     private static final int PONG = 12;
     private static final int ERROR = 13;
     private static final int CLUSTER_STATE = 15;
+    private static final int AUTH_STATE = 27;
     /** The longest reply of the kinds that this client asks for: a RECORD with the longest extension. */
     private static final int MAX_RECORD_LEN = 320 + 4096;
     private static final String[] REASONS = {"clear", "payer_listed", "payee_listed", "both_listed", "allowed", "rule", "score"};
 
     private Replies() {}
 
-    /** A reply: a Welcome, Decision, StoredDecision, ClusterState, Refused, or a Long, the server's clock. */
+    /** A reply: a Welcome, Decision, StoredDecision, ClusterState, AuthState, Refused, or a Long, the server's clock. */
     record Reply(long correlation, Object answer) {}
+
+    /** A token counts until then, nanoseconds since 1970 UTC; 0 for no end. */
+    record AuthState(long expiresAtNs) {}
 
     /** The length of the reply that begins with this header. */
     static int length(byte[] header) {
@@ -35,6 +39,7 @@ final class Replies {
             case PONG -> 24;
             case ERROR -> 152;
             case CLUSTER_STATE -> 256;
+            case AUTH_STATE -> 32;
             default -> Integer.MAX_VALUE;
         };
         int high = header[4] == RECORD ? MAX_RECORD_LEN : low;
@@ -55,6 +60,7 @@ final class Replies {
             case RECORD -> stored(body);
             case PONG -> body.getLong(0);
             case CLUSTER_STATE -> clusterState(body);
+            case AUTH_STATE -> new AuthState(body.getLong(0));
             default -> error(body, (raw[6] & 1) == 1);
         };
         return new Reply(Requests.buffer(raw).getLong(8), answer);

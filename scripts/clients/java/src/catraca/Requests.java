@@ -14,9 +14,16 @@ final class Requests {
     static final int LOOKUP = 5;
     static final int PING = 11;
     static final int CLUSTER = 14;
+    static final int AUTH = 26;
+    static final int HELLO_LEN = 128;
     /** SUBMIT's body: the transaction, and four reserved bytes. */
     static final int SUBMIT_LEN = 176;
     private static final int BUDGET_AT = 76;
+    /** The longest credential within HELLO; a longer one comes in AUTH frames behind it, with this flag. */
+    private static final int MAX_CREDENTIAL_LEN = 64;
+    private static final short FLAG_AUTH = 1;
+    private static final int MAX_TOKEN_LEN = 8192;
+    private static final int PART_LEN = 488;
 
     private Requests() {}
 
@@ -26,15 +33,42 @@ final class Requests {
         return raw.put(body).array();
     }
 
-    static byte[] hello(String credential, String name, long inFlight) {
+    /** What a connection begins with: HELLO, and behind it a credential that it has no room for. */
+    static byte[] greeting(String credential, String name, long inFlight, long correlation) {
         byte[] token = credential.getBytes(StandardCharsets.UTF_8);
         byte[] program = name.getBytes(StandardCharsets.UTF_8);
-        if (token.length > 64 || program.length > 40) {
-            throw new CatracaException.WrongField("a credential has at most 64 bytes, a client's name at most 40");
+        if (token.length > MAX_TOKEN_LEN || program.length > 40) {
+            throw new CatracaException.WrongField("a credential has at most 8192 bytes, a client's name at most 40");
         }
-        ByteBuffer body = buffer(112).put((byte) VERSION).put((byte) VERSION);
-        body.put((byte) token.length).put((byte) program.length).putInt((int) inFlight);
-        return body.put(token).position(72).put(program).array();
+        boolean follows = token.length > MAX_CREDENTIAL_LEN;
+        byte[] shown = follows ? new byte[0] : token;
+        ByteBuffer body = buffer(HELLO_LEN - HEADER_LEN).put((byte) VERSION).put((byte) VERSION);
+        body.put((byte) shown.length).put((byte) program.length).putInt((int) inFlight);
+        byte[] hello = frame(HELLO, correlation, body.put(shown).position(72).put(program).array());
+        if (!follows) {
+            return hello;
+        }
+        buffer(hello).putShort(6, FLAG_AUTH);
+        byte[] parts = tokenFrames(token, correlation);
+        return buffer(hello.length + parts.length).put(hello).put(parts).array();
+    }
+
+    /** A token in AUTH frames, of which the last one is answered. */
+    static byte[] tokenFrames(byte[] token, long correlation) {
+        int parts = (token.length + PART_LEN - 1) / PART_LEN;
+        ByteBuffer frames = buffer(parts * (HEADER_LEN + 8 + PART_LEN));
+        for (int at = 0; at < token.length; at += PART_LEN) {
+            ByteBuffer body = buffer(8 + PART_LEN).putShort((short) token.length).putShort((short) at).position(8);
+            frames.put(frame(AUTH, correlation, body.put(token, at, Math.min(PART_LEN, token.length - at)).array()));
+        }
+        return frames.array();
+    }
+
+    /** A token as bytes, or an exception for what can be none. */
+    static byte[] token(String text) {
+        byte[] token = text.getBytes(StandardCharsets.UTF_8);
+        check(token.length >= 1 && token.length <= MAX_TOKEN_LEN, "a token has 1 to 8192 bytes");
+        return token;
     }
 
     /** SUBMIT's body, or an exception for what the server would refuse. */

@@ -166,6 +166,10 @@ final class Driver {
                 return ofAnswer(client.ping());
             case "cluster":
                 return ofAnswer(client.cluster());
+            case "renew":
+                return ofAnswer(new Replies.AuthState(client.renew(text("token")).orElse(0)));
+            case "token":
+                return ofAnswer(new Replies.AuthState(client.tokenExpiresAtNs().orElse(0)));
             case "pay":
                 pay();
                 return List.of();
@@ -198,8 +202,8 @@ final class Driver {
     private byte[] encoded() {
         long correlation = number("correlation");
         return switch (text("kind")) {
-            case "HELLO" -> Requests.frame(Requests.HELLO, correlation,
-                    Requests.hello(text("credential"), text("client_name"), number("in_flight")));
+            case "HELLO" -> Requests.greeting(text("credential"), text("client_name"), number("in_flight"), correlation);
+            case "AUTH" -> Requests.tokenFrames(Requests.token(text("token")), correlation);
             case "SUBMIT" -> Requests.frame(Requests.SUBMIT, correlation, Requests.submit(transaction()));
             case "LOOKUP" -> Requests.frame(Requests.LOOKUP, correlation, Requests.lookup(text("id"), text("payer")));
             case "PING" -> Requests.frame(Requests.PING, correlation, new byte[8]);
@@ -252,6 +256,8 @@ final class Driver {
                     "node_id", a.nodeId(), "cluster_id", a.clusterId(), "peer_node_id", a.peerNodeId(),
                     "behind_records", unsigned(a.behindRecords()), "behind_bytes", unsigned(a.behindBytes()),
                     "silence_ms", unsigned(a.silenceMs()), "primary", a.primaryAddress(), "peer", a.peerAddress());
+        } else if (answer instanceof Replies.AuthState state) {
+            return pairs("kind", "AUTH_STATE", "expires_at_ns", unsigned(state.expiresAtNs()));
         } else if (answer instanceof Long clock) {
             return pairs("kind", "PONG", "server_time_ns", unsigned(clock));
         } else if (answer instanceof CatracaException.Refused refused) {
