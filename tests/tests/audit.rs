@@ -240,7 +240,7 @@ fn what_is_refused_is_told_whatever_it_is() {
         let Some(len) = request_len(kind) else { continue };
         let needs = match kind {
             // Each has a place of its own.
-            FrameKind::Hello | FrameKind::Submit | FrameKind::Ping => continue,
+            FrameKind::Hello | FrameKind::Auth | FrameKind::Submit | FrameKind::Ping => continue,
             FrameKind::OnBehalf => bytemuck::bytes_of(&OnBehalfFrame::empty(2)).to_vec(),
             _ => {
                 let header = catraca_wire::frame::HeaderFields::new(kind, len, 0, 2);

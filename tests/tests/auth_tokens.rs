@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use catraca_tests::command::run;
+use catraca_tests::gateway::{Gateway, body, command};
 use catraca_tests::issuer::Issuer;
 use catraca_tests::node::{LOOK_AGAIN, Node, Setup, fail, folder, free_address};
 use catraca_tests::payments::payment;
@@ -14,6 +15,7 @@ use catraca_wire::client::{Client, ClientError, ClientOptions};
 use catraca_wire::frame::{ErrorCode, Verdict, text_of};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -370,6 +372,48 @@ fn a_flood_of_forged_tokens_is_bounded_and_keeps_nobody_out_who_is_known() {
         let trail = run(["audit", "export", &data_dir]);
         String::from_utf8_lossy(&trail.stdout).contains("\"auth\"")
     });
+    world.node.stop();
+}
+
+#[test]
+fn commands_and_doors_come_with_whatever_their_file_holds() {
+    let signer = Signer::ec("one");
+    let keys = Keys::serve(whole(&jwks(&[&signer])));
+    let secrets = folder();
+    let (credential_file, _) = long_credential(secrets.path());
+    let world = World::start(&format!(
+        "{}{}[[clients]]\nname = 'door'\ncredential_file = '{credential_file}'\npermissions = ['submit', 'behalf']\n",
+        keys.settings(),
+        by_tokens("desk", "'stats', 'admin'"),
+    ));
+    let token_file = secrets.path().join("token");
+    let write = |scope: &str| {
+        let token = signer.sign(&claims_of("desk", &[("scope", json!(scope))]));
+        fs::write(&token_file, token).expect("written");
+    };
+    let address = world.node.listen.to_string();
+    let describes = || {
+        let args = ["status", "--addr", &address, "--credential-file"].map(OsString::from);
+        run(args.into_iter().chain([token_file.clone().into_os_string()]))
+    };
+    write("node:stats");
+    let told = describes();
+    let text = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.status.success() && text.contains("primary"), "{told:?}");
+    write("decisions:write");
+    let told = describes();
+    assert!(String::from_utf8_lossy(&told.stderr).contains("FORBIDDEN"), "{told:?}");
+    let mut start = command(std::slice::from_ref(&address));
+    let gateway = Gateway::of(start.arg("--credential-file").arg(&credential_file));
+    let mut http = gateway.connect();
+    let began = Instant::now();
+    while http.get("/readyz").expect("an answer").0 != 200 {
+        assert!(began.elapsed() < PATIENCE, "never ready:\n{}", gateway.process.stderr());
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    let (status, answer) = http.decide(&body(&payment("by-door", 1))).expect("an answer");
+    assert_eq!(status, 200, "{answer}");
+    gateway.stop();
     world.node.stop();
 }
 

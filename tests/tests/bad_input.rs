@@ -70,6 +70,7 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
         ("a kind that only servers send", altered(4, FrameKind::Pong.to_wire())),
         ("flags", altered(6, 1)),
         ("a reserved field of PING", altered(20, 1)),
+        ("a token without a byte", bytemuck::bytes_of(&AuthFrame::empty(77)).to_vec()),
         ("a second HELLO", {
             let mut frame = hello("");
             frame.header.correlation = 77.into();
@@ -118,9 +119,11 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
     label.reserved[23] = 1;
     let mut validator = ValidatorFrame::empty(77);
     validator.reserved_a[6] = 1;
+    let mut auth = AuthFrame::empty(77);
+    (auth.token_len, auth.part[0], auth.reserved[3]) = (1.into(), b'x', 1);
     let mut audit = AuditFrame::empty(77);
     audit.reserved[23] = 1;
-    let frames: [&[u8]; 8] = [
+    let frames: [&[u8]; 9] = [
         bytemuck::bytes_of(&audit),
         bytemuck::bytes_of(&reserved),
         bytemuck::bytes_of(&lookup),
@@ -129,6 +132,7 @@ fn frames_that_break_the_protocol_end_their_connection_only() {
         bytemuck::bytes_of(&cluster),
         bytemuck::bytes_of(&label),
         bytemuck::bytes_of(&validator),
+        bytemuck::bytes_of(&auth),
     ];
     for bytes in frames {
         let mut raw = Raw::open(at);
@@ -220,14 +224,35 @@ fn a_handshake_must_be_one() {
         frame.header.version = version;
         cases.push((what, bytemuck::bytes_of(&frame).to_vec(), ErrorCode::UnsupportedVersion, 0));
     }
-    let unsound: [(&str, Breaking); 5] = [
+    let mut announcing = hello("");
+    announcing.header.flags = FLAG_AUTH.into();
+    let announcing = bytemuck::bytes_of(&announcing).to_vec();
+    let token = |text: &[u8]| {
+        let frame = AuthFrame::of_token(text, 7).expect("a length").next().expect("a part");
+        bytemuck::bytes_of(&frame).to_vec()
+    };
+    cases.push(("a token before HELLO", token(b"x"), ErrorCode::BadFrame, 7));
+    let ping = bytemuck::bytes_of(&PingFrame::empty(7)).to_vec();
+    cases.push((
+        "PING before the token",
+        [&announcing[..], &ping].concat(),
+        ErrorCode::BadFrame,
+        7,
+    ));
+    let unknown = [&announcing[..], &token(b"x")].concat();
+    cases.push(("a token where none is known", unknown, ErrorCode::Unauthenticated, 7));
+    let unsound: [(&str, Breaking); 6] = [
         ("no range of versions", |hello| (hello.version_min, hello.version_max) = (2, 1)),
         ("bytes behind the credential", |hello| hello.credential[63] = b'x'),
         ("bytes behind the name", |hello| hello.client_name[0] = b'x'),
         ("a name that is not UTF-8", |hello| {
             (hello.client_name[0], hello.client_name_len) = (0xff, 1)
         }),
-        ("flags of HELLO", |hello| hello.header.flags = 1.into()),
+        ("flags of HELLO", |hello| hello.header.flags = 2.into()),
+        ("a credential, and a token that follows", |hello| {
+            hello.header.flags = FLAG_AUTH.into();
+            (hello.credential[0], hello.credential_len) = (b'x', 1);
+        }),
     ];
     for (what, unsound) in unsound {
         let mut frame = hello("");
