@@ -58,7 +58,7 @@ const MANIFESTS: &[Manifest] = &[
     Manifest {
         file: "engine/tokens/Cargo.toml",
         // Whose a token is, and what it may, say those who let it in.
-        ours: &["catraca-tls"],
+        ours: &["catraca-tls", "catraca-wire"],
         never: &["axum", "clap", "comfy-table", "csv", "glommio", "indicatif"],
     },
     Manifest {

@@ -1,6 +1,7 @@
 //! Who asks, once that is known.
 
 use crate::permission::Permissions;
+use catraca_tokens::Subject;
 use catraca_wire::frame::{PrincipalFields, SubmitterFields, SubmitterName};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,6 +21,8 @@ pub struct Caller {
     pub institution: u16,
     /// Its name in this gateway's configuration; empty where callers are not authenticated.
     pub name: SubmitterName,
+    /// Who is behind it, as its token says; empty where that is the client itself, or nobody says.
+    pub subject: Subject,
     /// What it may do.
     pub permissions: Permissions,
     /// The connection's other end.
@@ -36,6 +39,7 @@ impl Caller {
         Self {
             institution: 0,
             name: SubmitterName::EMPTY,
+            subject: Subject::EMPTY,
             permissions: Permissions::all(),
             peer: Peer::default(),
             request_id: [0; 16],
@@ -52,10 +56,10 @@ impl Caller {
         };
         Some(PrincipalFields {
             submitter: SubmitterFields::new(self.institution, self.name),
+            subject: self.subject.to_wire(),
             remote,
             request_id: self.request_id,
             certificate: self.peer.certificate.unwrap_or_default(),
-            ..PrincipalFields::default()
         })
     }
 }

@@ -33,7 +33,8 @@ pub(super) struct Claims {
     /// When it ends, seconds since 1970.
     pub(super) exp: u64,
     iat: u64,
-    sub: String,
+    /// Who is behind that.
+    pub(crate) sub: String,
     jti: String,
     /// Whom it was issued to.
     pub(super) client_id: String,

@@ -14,6 +14,7 @@ mod fetch;
 mod issuer;
 mod keys;
 mod refresh;
+mod subject;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod tests;
 pub use attempts::{Attempts, network};
 pub use claims::{Expected, LEEWAY_S, MAX_TOKEN_LEN};
 pub use fetch::{Source, SourceFault};
+pub use subject::Subject;
 
 use catraca_tls::Digest;
 use issuer::{Issuer, NoKey};
@@ -42,6 +44,8 @@ pub enum Fault {
 pub struct Checked {
     /// Whom it was issued to.
     pub client_id: String,
+    /// Who is behind that client, for an audit trail: its `sub`, without documents; empty where that is the client itself.
+    pub subject: Subject,
     /// What it grants, words with spaces between.
     pub scope: String,
     /// The certificate that its bearer has to show.
@@ -81,8 +85,9 @@ impl Tokens {
         let claims = claims::checked(token, &signed, &key, &self.expected, now_s());
         let claims = claims.map_err(Fault::Bad)?;
         let (certificate, until_s) = (claims.certificate(), claims.exp.saturating_add(LEEWAY_S));
+        let subject = subject::subject(&claims.sub, &claims.client_id);
         let (client_id, scope) = (claims.client_id, claims.scope);
-        Ok(Checked { client_id, scope, certificate, key: key.identity, until_s })
+        Ok(Checked { client_id, subject, scope, certificate, key: key.identity, until_s })
     }
 
     /// Whether the issuer still has this very key, as far as is known: one that it has withdrawn takes its tokens with it.

@@ -47,7 +47,8 @@ pub(super) fn came(token: &[u8], now_ns: u64) -> Result<Granted, Refusal> {
     }
     let (permissions, certificate) = (Permissions::ALL, None);
     let expires_at_ns = now_ns + LIFETIME_NS;
-    Ok(Granted { client: credential_hash(b"bank"), permissions, certificate, expires_at_ns })
+    let client = credential_hash(b"bank");
+    Ok(Granted { client, permissions, certificate, expires_at_ns, subject: [0; 64] })
 }
 
 /// What a client must know of AUTH.

@@ -2,7 +2,7 @@
 //! request.
 
 use super::rate::{Rate, Rated};
-use catraca_wire::frame::SubmitterFields;
+use catraca_wire::frame::{MAX_SUBJECT_LEN, SubmitterFields};
 use std::num::NonZeroU32;
 
 /// What a client may do.
@@ -162,6 +162,8 @@ pub struct Granted {
     pub certificate: Option<[u8; 32]>,
     /// Until when it is good, nanoseconds since 1970 UTC.
     pub expires_at_ns: u64,
+    /// Who is behind the client, for the audit trail; zeros where that is the client itself.
+    pub subject: [u8; MAX_SUBJECT_LEN],
 }
 
 /// The hash of this credential, or of a `client_id`.
@@ -357,6 +359,7 @@ mod tests {
         assert!(!access.add(b"more", KnownClient { tokens, ..bank }), "two would be one");
         assert!(access.takes_tokens());
         let granted = Granted {
+            subject: [0; MAX_SUBJECT_LEN],
             client: credential_hash(b"bank"),
             permissions: Permissions::ALL,
             certificate: None,

@@ -253,10 +253,22 @@ impl Session {
 
     /// All that follows counts by this.
     pub(super) fn count_by(&mut self, identity: Identity, proof: Proof) {
+        let nobody = [0; MAX_SUBJECT_LEN];
+        let subject_of = |proof: &Proof| match proof {
+            Proof::Token(granted) => granted.subject,
+            Proof::Credential(_) => nobody,
+        };
+        let (before, now) = (subject_of(&self.proof), subject_of(&proof));
         self.identity = identity;
         self.proof = proof;
-        if !self.is_on_behalf {
-            self.principal.submitter = identity.submitter;
+        if self.is_on_behalf {
+            return;
+        }
+        self.principal.submitter = identity.submitter;
+        // After one person's token comes the next one's: what is asked from now on is asked by the latter. What a client says
+        // of itself stays where no token says more.
+        if before != nobody || now != nobody {
+            self.principal.subject = now;
         }
     }
 

@@ -10,8 +10,8 @@ use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToContr
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
-    ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN, OnBehalfFrame,
-    PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
+    ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN, MAX_SUBJECT_LEN,
+    OnBehalfFrame, PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
 };
 use std::sync::Arc;
 
@@ -169,8 +169,10 @@ impl<B: BlockMemory> Shard<B> {
         if let Some(session) = self.sessions.get_mut(id) {
             session.state = State::Open;
             session.count_by(identity, proof);
-            // What the client says of itself: as good as its credential.
-            session.principal.subject = hello.subject;
+            if session.principal.subject == [0; MAX_SUBJECT_LEN] {
+                // No token says who is behind it: what the client says of itself is as good as its credential.
+                session.principal.subject = hello.subject;
+            }
             session.in_flight = in_flight;
             session.patience_ends_ns = u64::MAX;
         }

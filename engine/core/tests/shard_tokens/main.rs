@@ -93,7 +93,7 @@ fn granted(w: &World, client: &str, permissions: &[&str]) -> Granted {
     assert!(permissions.iter().all(|name| scope.grant(name)));
     let client = credential_hash(client.as_bytes());
     let expires_at_ns = w.now.wall_ns + MINUTE_NS;
-    Granted { client, permissions: scope, certificate: None, expires_at_ns }
+    Granted { client, permissions: scope, certificate: None, expires_at_ns, subject: [0; 64] }
 }
 
 fn tell(w: &mut World, id: ConnectionId, came: Result<Granted, Refusal>) {

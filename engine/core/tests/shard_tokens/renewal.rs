@@ -1,6 +1,8 @@
 //! Open connections: tokens that are renewed, refused, and come to their end.
 
 use super::*;
+use catraca_wire::frame::LookupFrame;
+use catraca_wire::short_text::ShortText;
 
 #[test]
 fn a_token_is_renewed_while_the_connection_goes_on() {
@@ -172,4 +174,38 @@ fn a_standby_takes_tokens_and_says_that_it_is_one() {
     assert_eq!(w.ask(c, 5, transaction("a", payer(1))).error(), ErrorCode::NotPrimary);
     let renewed = granted(&w, "bank", &["submit"]);
     assert!(matches!(renew(&mut w, c, 6, Ok(renewed)), Reply::Authenticated { .. }));
+}
+
+#[test]
+fn the_trail_is_told_the_person_of_the_token_that_counts() {
+    let mut w = world();
+    let named = |w: &World, subject: &str| {
+        let subject = ShortText::parse(subject).expect("short").to_wire();
+        Granted { subject, ..granted(w, "bank", &["lookup"]) }
+    };
+    let client = w.raw_client(0);
+    let mut hello = announcing();
+    hello.client_name[..4].copy_from_slice(b"tool");
+    hello.client_name_len = 4;
+    w.send(client, bytemuck::bytes_of(&hello));
+    w.send(client, &parts(b"an access token", 4));
+    let (id, _) = checked(&mut w).expect("it is asked");
+    let of_client = granted(&w, "bank", &["lookup"]);
+    tell(&mut w, id, Ok(of_client));
+    let subject = |w: &mut World| {
+        w.send(client, bytemuck::bytes_of(&LookupFrame::empty(9)));
+        w.cores[0].told.drain(..).rev().find_map(|told| match told {
+            ToControl::Request { actor, .. } => Some(actor.principal.subject().as_str().to_owned()),
+            _ => None,
+        })
+    };
+    assert_eq!(subject(&mut w).as_deref(), Some("tool"), "what the client says of itself");
+    for (correlation, person) in [(5, "ana"), (6, "rui")] {
+        let granted = named(&w, person);
+        renew(&mut w, client, correlation, Ok(granted));
+        assert_eq!(subject(&mut w).as_deref(), Some(person));
+    }
+    let of_client = granted(&w, "bank", &["lookup"]);
+    renew(&mut w, client, 7, Ok(of_client));
+    assert_eq!(subject(&mut w).as_deref(), Some(""), "no longer the person before");
 }

@@ -2,10 +2,11 @@
 
 use crate::caller::Digest;
 use crate::permission::Permissions;
+use catraca_tokens::Subject;
 use lru::LruCache;
 use std::num::NonZeroUsize;
 
-/// Most tokens that are kept, some 200 bytes each; the ones longest unused go first.
+/// Most tokens that are kept, some 300 bytes each; the ones longest unused go first.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not 0");
 
 /// What is known of a token.
@@ -13,6 +14,8 @@ const MAX_TOKENS: NonZeroUsize = NonZeroUsize::new(65_536).expect("not 0");
 pub(super) struct Known {
     /// Its client's place.
     pub(super) place: usize,
+    /// Who is behind that client.
+    pub(super) subject: Subject,
     /// What its scope grants.
     pub(super) granted: Permissions,
     /// The certificate that its bearer has to show.
@@ -58,6 +61,7 @@ mod tests {
     #[test]
     fn a_token_is_known_until_its_end_and_so_many_are() {
         let known = Known {
+            subject: Subject::EMPTY,
             place: 0,
             granted: Permissions::all(),
             certificate: None,

@@ -3,6 +3,7 @@
 use crate::caller::{Caller, Digest, Peer};
 use crate::permission::Permissions;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use catraca_tokens::Subject;
 use catraca_wire::frame::SubmitterName;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -145,7 +146,15 @@ impl Clients {
         let Client { institution, name, permissions, .. } = self.clients[place];
         let (permissions, peer) = (permissions.and(granted), Peer::default());
         let request_id = [0; 16];
-        Caller { institution, name, permissions, peer, request_id, place: Some(place) }
+        Caller {
+            institution,
+            name,
+            subject: Subject::EMPTY,
+            permissions,
+            peer,
+            request_id,
+            place: Some(place),
+        }
     }
 }
 

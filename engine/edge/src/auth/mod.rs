@@ -98,7 +98,8 @@ impl Auth {
                 known
             }
         };
-        self.admitted(known.place, known.granted, known.certificate, peer)
+        let caller = self.admitted(known.place, known.granted, known.certificate, peer)?;
+        Ok(Caller { subject: known.subject, ..caller })
     }
 
     /// Checks a token that is not known.
@@ -113,6 +114,7 @@ impl Auth {
         let place = self.clients.of_id(&checked.client_id);
         Ok(Known {
             place: place.ok_or(Refusal::NotAllowed("the client is not one of this gateway's"))?,
+            subject: checked.subject,
             granted: Permissions::of_scope(&checked.scope),
             certificate: checked.certificate,
             key: checked.key,

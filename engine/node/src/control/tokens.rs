@@ -55,6 +55,7 @@ impl Desk {
             permissions: Permissions::of_scope(&checked.scope),
             certificate: checked.certificate,
             expires_at_ns: checked.until_s.saturating_mul(SECOND_NS),
+            subject: checked.subject.to_wire(),
         })
     }
 }

@@ -33,7 +33,14 @@ fn a_sound_token_says_who_asks_and_what_it_may() {
                 assert_eq!((caller.name.as_str(), caller.institution), ("bank", 7));
                 assert!(caller.permissions.has(Permission::DecisionsWrite));
                 assert!(!caller.permissions.has(Permission::DecisionsRead), "its scope lacks it");
+                assert!(caller.subject.is_empty(), "the client itself");
             }
+        }
+        let person = ec.sign(&with("sub", json!("cpf:529.982.247-25")));
+        for _ in 0..2 {
+            let caller = auth.caller(Some(&person), &Peer::default()).await.expect("let in");
+            let told = caller.principal().expect("it is known");
+            assert_eq!(told.subject().as_str(), "cpf:***.982.247-**");
         }
         let several = with("aud", json!(["https://other.example", AUDIENCE]));
         let mut header = ec.header();
