@@ -402,7 +402,7 @@ fn commands_and_doors_come_with_whatever_their_file_holds() {
     assert!(told.status.success() && text.contains("primary"), "{told:?}");
     write("decisions:write");
     let told = describes();
-    assert!(String::from_utf8_lossy(&told.stderr).contains("FORBIDDEN"), "{told:?}");
+    assert!(String::from_utf8_lossy(&told.stdout).contains("FORBIDDEN"), "{told:?}");
     let mut start = command(std::slice::from_ref(&address));
     let gateway = Gateway::of(start.arg("--credential-file").arg(&credential_file));
     let mut http = gateway.connect();

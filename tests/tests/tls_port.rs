@@ -281,7 +281,7 @@ fn what_belongs_together_is_given_together() {
         (whole.replace("127.0.0.1:0", "0.0.0.0:0"), "no [[clients]]"),
         (
             format!("{whole}[[clients]]\nname = 'a'\npermissions = []\n"),
-            "credential_file or certificate_sha256",
+            "oauth_client_id or certificate_sha256",
         ),
         (format!("{whole}{}", client.replace(&"ab".repeat(32), "abc")), "64 hexadecimal digits"),
     ] {
