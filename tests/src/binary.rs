@@ -25,10 +25,14 @@ const PACKAGES: [&str; 8] = [
 /// The folder of this profile's artefacts, `target/debug` for one.
 ///
 /// # Panics
-/// When the test does not run out of a target folder.
+/// When the test, or the bench, does not run out of a target folder.
 pub fn profile_dir() -> PathBuf {
     let exe = std::env::current_exe().expect("a running test has an executable");
-    exe.ancestors().nth(2).expect("a test runs as target/<profile>/deps/<name>").to_owned()
+    let folder = exe.parent().expect("a test runs as target/<profile>/deps/<name>");
+    // A bench runs as target/<profile>/<name>.
+    let is_test = folder.ends_with("deps");
+    let profile = if is_test { folder.parent() } else { Some(folder) };
+    profile.expect("it lies in a profile's folder").to_owned()
 }
 
 /// The folder for the tests' own files: on a disk, beside the build's artefacts.
