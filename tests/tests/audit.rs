@@ -26,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SMALL_SEGMENTS_MIB: &str = "2";
 /// So many payments fill several of them on each of two shards: a record has 256 bytes and more.
 const SEVERAL_SEGMENTS: u64 = 60_000;
+/// So many payments are more than one answer of the trail looks through, on each of two shards, and less than a segment.
+const LONG_SEGMENT: u64 = 300_000;
 
 /// One client that may do everything but read the trail, one that may do nothing besides, and one that reads it.
 fn configure(dir: &Path) {
@@ -57,10 +59,15 @@ struct World {
 
 impl World {
     fn start() -> Self {
+        Self::start_with(SMALL_SEGMENTS_MIB)
+    }
+
+    /// The same with segments of this length.
+    fn start_with(segment_mib: &str) -> Self {
         let (data, conf) = (folder(), folder());
         configure(conf.path());
         let file = conf.path().join("catraca.toml");
-        let setup = Setup::new(data.path()).set("segment_mib", SMALL_SEGMENTS_MIB);
+        let setup = Setup::new(data.path()).set("segment_mib", segment_mib);
         let node = setup.shards(2).arg("--config").arg(file.display()).start();
         Self { node, conf, data }
     }
@@ -358,5 +365,26 @@ fn who_may_read_the_trail_is_told_all_of_it_over_the_network_and_that_is_recorde
     assert_eq!((&late["act"], &late["client"]), (&"lookup".into(), &"desk".into()));
     // Who may do everything else may not do this.
     assert_eq!(world.run("desk", &["audit", "show"]), Some(1));
+    world.node.stop();
+}
+
+#[test]
+fn entries_deep_in_a_long_segment_are_told_too() {
+    let world = World::start_with("128");
+    let mut till = world.client("till").expect("known");
+    let mut desk = world.client("desk").expect("known");
+    till.decide(&payment("order-1", 1)).expect("decided");
+    // More than one answer looks through: an answer would begin anew in the same segment, and never come further.
+    let load = Load::by(till, "deep", 512);
+    load.wait_for(LONG_SEGMENT);
+    load.stop();
+    let then = jiff::Timestamp::now();
+    desk.lookup("order-1", None).expect("found");
+    let before = world.trail();
+    assert_eq!(before.len(), 1);
+    let lsn = before[0]["lsn"].as_u64().expect("a number");
+    assert!(lsn * 256 > 32 << 20, "it lies behind what one answer looks through: {lsn}");
+    assert_eq!(world.told_auditor(&[]), before);
+    assert_eq!(world.told_auditor(&["--from", &then.to_string(), "--client", "desk"]), before);
     world.node.stop();
 }

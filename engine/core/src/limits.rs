@@ -46,7 +46,9 @@ pub const MAX_CONTROL_LOOKUPS: usize = MAX_CONTROL_REQUESTS * 3 / 4;
 pub const MAX_CONTROL_REQUESTS_OF_CLUSTER: usize = MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4;
 /// Tokens of one shard that are being checked at once. A check takes some 60 µs of the control thread, or some seconds
 /// where the issuer's keys have to be fetched; apart from the requests above, so that strangers take no operator's place.
-pub const MAX_TOKEN_CHECKS: usize = 16;
+pub const MAX_TOKEN_CHECKS: usize = 64;
+/// So many of them at most came from one address, or from one network of IPv6: a stranger keeps nobody else out.
+pub const MAX_TOKEN_CHECKS_OF_ADDRESS: usize = 8;
 /// What is asked of a client whose token can't be checked now, milliseconds: the first pause before an issuer is asked again.
 pub const TOKEN_RETRY_MS: u32 = 1_000;
 /// Length of the queues between the control thread and a core: what [`MAX_CONTROL_REQUESTS`] can

@@ -327,7 +327,16 @@ fn a_client_has_as_many_connections_and_frames_as_it_may() {
         assert_eq!(in_flight(&w, free), 100);
     }
     w.disconnect(first);
-    greet(&mut w, 0, b"bounded");
+    let last = greet(&mut w, 0, b"bounded");
+    // What it has asked is under way although it is to be closed.
+    w.send(last, bytemuck::bytes_of(&LookupFrame::empty(1)));
+    w.send(last, &[0xff; 16]);
+    let beside = w.raw_client(0);
+    w.send(beside, bytemuck::bytes_of(&hello(b"bounded")));
+    assert!(matches!(
+        w.clients[beside].replies[..],
+        [Reply::Error { code: ErrorCode::Overloaded, closing: true, retry_after_ms: 1.., .. }]
+    ));
 }
 
 #[test]

@@ -10,15 +10,19 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long a request waits for a fetch: all of its time, and a little for the turn of its task.
-const WAIT: Duration = FETCH_TIME.saturating_add(Duration::from_millis(500));
+/// How long a request waits for a fetch: less than clients of a node wait for an answer, so that they learn that it is
+/// tried again.
+const WAIT: Duration = Duration::from_millis(1_500);
+const _: () = assert!(WAIT.as_millis() < FETCH_TIME.as_millis());
 
 /// Why there is no such key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoKey {
     /// The issuer has no key of this name.
     Unknown,
-    /// The issuer's keys are not known.
+    /// No key of this name is known, and the issuer was asked for another one so shortly ago that it is not asked again yet.
+    NotNow,
+    /// The issuer's keys are not known, or could not be fetched again.
     NoKeys,
 }
 
@@ -60,9 +64,10 @@ impl Issuer {
                 return Ok(key.clone());
             }
             if !schedule.unknown(self.now()) {
-                return Err(if has_lapsed { NoKey::NoKeys } else { NoKey::Unknown });
+                return Err(if has_lapsed { NoKey::NoKeys } else { NoKey::NotNow });
             }
         }
+        let asked = self.now();
         self.wake.notify_one();
         // Whether it came in time or not: what is known then counts.
         let _ = timeout(WAIT, ended.changed()).await;
@@ -70,7 +75,8 @@ impl Issuer {
         if schedule.has_lapsed(self.now()) {
             return Err(NoKey::NoKeys);
         }
-        keys.get(kid).cloned().ok_or(NoKey::Unknown)
+        let key = keys.get(kid).cloned();
+        key.ok_or(if schedule.was_fetched_since(asked) { NoKey::Unknown } else { NoKey::NoKeys })
     }
 
     /// Whether the issuer still has this very key, as far as is known.

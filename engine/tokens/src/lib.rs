@@ -35,6 +35,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub enum Fault {
     /// It is good for nothing.
     Bad(&'static str),
+    /// The issuer has no such key as far as is known, and was asked so shortly ago that it is not asked again yet: it may
+    /// have made one since.
+    NotNow,
     /// It can't be checked, because the issuer's keys are not known.
     NoKeys,
 }
@@ -80,6 +83,7 @@ impl Tokens {
         let signed = claims::signed_by(token).map_err(Fault::Bad)?;
         let key = self.issuer.key(&signed.kid).await.map_err(|no_key| match no_key {
             NoKey::Unknown => Fault::Bad("the issuer has no such key"),
+            NoKey::NotNow => Fault::NotNow,
             NoKey::NoKeys => Fault::NoKeys,
         })?;
         let claims = claims::checked(token, &signed, &key, &self.expected, now_s());

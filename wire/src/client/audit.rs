@@ -93,17 +93,21 @@ pub(super) fn read(frame: &[u8]) -> Result<AuditPiece, ProtocolError> {
 
 impl AuditPage {
     /// Of the frames of an answer.
-    fn of(pieces: Vec<AuditPiece>, query: &AuditQuery) -> Self {
-        let Some(last) = pieces.last() else { return Self::default() };
+    fn of(pieces: Vec<AuditPiece>, query: &AuditQuery) -> Result<Self, ClientError> {
+        let Some(last) = pieces.last() else { return Ok(Self::default()) };
         let (next_lsn, end_lsn, unreadable) = (last.next_lsn, last.end_lsn, last.unreadable);
+        let goes_on = next_lsn <= end_lsn;
+        // It would be asked for ever, or, taken for the end, what is behind would not be told.
+        if goes_on && next_lsn <= query.from_lsn {
+            let detail = format!("the node stands still at record {next_lsn} of its log");
+            return Err(ClientError::NoAnswer { detail });
+        }
         let next = AuditQuery { from_lsn: next_lsn, to_lsn: end_lsn, ..*query };
-        // A server that stands still would be asked for ever.
-        let goes_on = next_lsn <= end_lsn && next_lsn > query.from_lsn;
-        Self {
+        Ok(Self {
             entries: pieces.into_iter().filter_map(|piece| piece.entry).collect(),
             unreadable,
             next: goes_on.then_some(next),
-        }
+        })
     }
 }
 
@@ -119,7 +123,7 @@ impl Client {
         frame.to_lsn = query.to_lsn.into();
         frame.from_ns = query.from_ns.into();
         match self.ask(bytemuck::bytes_of(&frame), FrameKind::AuditEntry, true)? {
-            Outcome::Audit(pieces) => Ok(AuditPage::of(pieces, query)),
+            Outcome::Audit(pieces) => AuditPage::of(pieces, query),
             other => Err(mismatch(&other)),
         }
     }
@@ -136,11 +140,12 @@ mod tests {
     #[test]
     fn a_page_says_where_to_go_on_and_when_all_was_told() {
         let query = AuditQuery { from_ns: 7, ..AuditQuery::default() };
-        let page = AuditPage::of(vec![piece(5, 90), piece(41, 90)], &query);
+        let of = |pieces, query| AuditPage::of(pieces, query).expect("it goes on");
+        let page = of(vec![piece(5, 90), piece(41, 90)], &query);
         let next = AuditQuery { from_lsn: 41, to_lsn: 90, from_ns: 7 };
         assert_eq!((page.next, page.unreadable), (Some(next), 3));
-        assert_eq!(AuditPage::of(vec![piece(91, 90)], &next).next, None);
-        assert_eq!(AuditPage::of(vec![piece(41, 90)], &next).next, None, "it stands still");
+        assert_eq!(of(vec![piece(91, 90)], &next).next, None);
+        assert!(AuditPage::of(vec![piece(41, 90)], &next).is_err(), "it stands still");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::checks::announces_token;
 use super::journal::BlockMemory;
 use super::messages::{ConnectionId, Now, Refusal, ToControl};
 use super::session::{Session, State};
-use crate::limits;
+use crate::limits::{self, FRAME_TIMEOUT};
 use catraca_wire::frame::{
     AuthFrame, AuthStateFrame, ErrorCode, ErrorFrame, FrameKind, HelloFrame, MAX_SUBJECT_LEN,
     PrincipalFields, text_of,
@@ -67,6 +67,23 @@ impl From<&HelloFrame> for Announced {
     }
 }
 
+/// What one site has: an IPv4 address that is mapped into IPv6, or the first 64 bits of an IPv6 address.
+pub(super) type Site = [u8; 16];
+
+fn site(remote: &[u8; 16]) -> Site {
+    let mut site = *remote;
+    if !remote.starts_with(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]) {
+        site[8..].fill(0);
+    }
+    site
+}
+
+/// Whether no other token may be checked now that comes from there.
+fn has_no_place_for(open: &[(ConnectionId, Site)], from: Site) -> bool {
+    let of_site = open.iter().filter(|(_, site)| *site == from).count();
+    open.len() >= limits::MAX_TOKEN_CHECKS || of_site >= limits::MAX_TOKEN_CHECKS_OF_ADDRESS
+}
+
 /// A token on its way.
 #[derive(Default)]
 pub(super) struct Incoming {
@@ -109,12 +126,23 @@ impl<B: BlockMemory> Shard<B> {
             return self.break_off(id, correlation, ErrorCode::BadFrame, detail);
         }
         if incoming.gathered.len() < usize::from(incoming.token_len) {
+            let due_ns = now.mono_ns.saturating_add(FRAME_TIMEOUT.as_nanos() as u64);
+            session.token_due_ns = session.token_due_ns.min(due_ns);
             return;
         }
+        session.token_due_ns = u64::MAX;
         let token = std::mem::take(&mut incoming.gathered);
         let hash = credential_hash(&token);
         let shown = session.peer.certificate;
+        let remote = session.peer.remote;
         let answer = Answer { connection: id, correlation, is_counted: false };
+        if let Err(wait_ms) = self.rates.take_request(session.identity.client, now.mono_ns) {
+            session.incoming = None;
+            self.counters.rate_limited += 1;
+            let detail = "this client asks more than it may; the token was not looked at";
+            return self
+                .refuse_token(&answer, Refusal::retry(ErrorCode::RateLimited, wait_ms, detail));
+        }
         let access = &self.settings.access;
         if let Some(identity) = access.identify_hash(Some(hash), &shown) {
             session.incoming = None;
@@ -122,14 +150,13 @@ impl<B: BlockMemory> Shard<B> {
         } else if !access.takes_tokens() {
             session.incoming = None;
             self.refuse_token(&answer, UNKNOWN);
-        } else if self.tokens_open >= limits::MAX_TOKEN_CHECKS {
+        } else if has_no_place_for(&self.tokens_open, site(&remote)) {
             session.incoming = None;
             self.refuse_token(&answer, TOO_MANY);
         } else {
             incoming.checked_for = Some(correlation);
             session.unanswered += 1;
-            self.tokens_open += 1;
-            let remote = session.peer.remote;
+            self.tokens_open.push((id, site(&remote)));
             let shard = self.settings.shard;
             self.control_out.push(ToControl::CheckToken(shard, id, remote, token));
         }
@@ -142,7 +169,8 @@ impl<B: BlockMemory> Shard<B> {
         came: Result<Granted, Refusal>,
         now: Now,
     ) {
-        self.tokens_open -= 1;
+        let open = self.tokens_open.iter().position(|(asked, _)| *asked == id);
+        self.tokens_open.swap_remove(open.expect("it was asked for"));
         let Some(session) = self.sessions.get_mut(id) else { return };
         let shown = session.peer.certificate;
         let Some(incoming) = session.incoming.take() else { return };
@@ -195,7 +223,7 @@ impl<B: BlockMemory> Shard<B> {
     /// A token is not taken: the handshake ends, an open connection goes on as it was.
     fn refuse_token(&mut self, answer: &Answer, refusal: Refusal) {
         let Some(session) = self.sessions.get_mut(answer.connection) else { return };
-        if refusal.code != ErrorCode::Overloaded {
+        if ![ErrorCode::Overloaded, ErrorCode::RateLimited].contains(&refusal.code) {
             let principal = session.own_principal();
             self.refused.add(&principal, FrameKind::Auth, refusal.code);
         }

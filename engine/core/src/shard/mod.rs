@@ -50,6 +50,7 @@ use crate::policy::{Batch, Policy};
 use crate::replica::CommitTracker;
 use answer_cache::AnswerCache;
 use ask::Asked;
+use auth::Site;
 use broadcast::Broadcast;
 use candidate::{Candidate, CandidateTotals};
 use catraca_wire::extension::DecisionExtension;
@@ -124,8 +125,8 @@ pub struct Shard<B> {
     admission: Admission,
     drained_told: bool,
     control_open: usize,
-    /// Tokens that the control thread checks.
-    tokens_open: usize,
+    /// Tokens that the control thread checks, and where they came from.
+    tokens_open: Vec<(ConnectionId, Site)>,
     segment_told: u32,
     staged: Vec<Staged>,
     /// Decisions since the driver last told the time, for the decide histogram.
@@ -193,7 +194,7 @@ impl<B: BlockMemory> Shard<B> {
             admission: Admission::Open,
             drained_told: false,
             control_open: 0,
-            tokens_open: 0,
+            tokens_open: Vec::new(),
             segment_told,
             staged: Vec::with_capacity(limits::DECISION_BATCH),
             undated_decisions: 0,

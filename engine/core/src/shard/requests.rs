@@ -10,8 +10,8 @@ use super::messages::{Actor, ConnectionId, ControlRequest, Now, Refusal, ToContr
 use super::session::State;
 use crate::limits;
 use catraca_wire::frame::{
-    ClusterOp, ErrorCode, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN, MAX_SUBJECT_LEN,
-    OnBehalfFrame, PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
+    ClusterOp, ErrorCode, ErrorFrame, FrameKind, HeaderFields, HelloFrame, MAX_REQUEST_LEN,
+    MAX_SUBJECT_LEN, OnBehalfFrame, PROTOCOL_VERSION, PongFrame, Role, WelcomeFrame,
 };
 use std::sync::Arc;
 
@@ -123,7 +123,10 @@ impl<B: BlockMemory> Shard<B> {
             );
         };
         if let Some(refusal) = self.lacks_room_for(&identity) {
-            return self.break_off(id, correlation, refusal.code, refusal.detail);
+            self.counters.refused += 1;
+            let Refusal { code, retry_after_ms, detail } = refusal;
+            let error = ErrorFrame::new(correlation, code, retry_after_ms, true, detail);
+            return self.sessions.close_behind(id, error);
         }
         self.welcome(id, &hello.into(), identity, Proof::Credential(credential));
     }
@@ -132,9 +135,10 @@ impl<B: BlockMemory> Shard<B> {
     pub(super) fn lacks_room_for(&self, identity: &Identity) -> Option<Refusal> {
         let client = identity.client?;
         let most = self.settings.access.bounds(identity.client).connections?;
-        let is_full = self.sessions.open_of(client) >= most.get() as usize;
+        let is_full = self.sessions.count_of(client) >= most.get() as usize;
         let detail = "this client has as many connections as it may";
-        is_full.then_some(Refusal::new(ErrorCode::Overloaded, detail))
+        let refusal = Refusal::retry(ErrorCode::Overloaded, limits::OVERLOADED_RETRY_MS, detail);
+        is_full.then_some(refusal)
     }
 
     /// The handshake is done.
@@ -206,6 +210,9 @@ impl<B: BlockMemory> Shard<B> {
         let earlier = std::mem::replace(&mut self.settings.access, access);
         let access = Arc::clone(&self.settings.access);
         self.rates.set(access.rates(&earlier), now.mono_ns);
+        self.sessions.know_closing(|session| {
+            access.recognise(&session.proof, &session.peer.certificate).unwrap_or_default()
+        });
         for id in self.sessions.open_ids() {
             let Some(session) = self.sessions.get_mut(id) else { continue };
             match access.recognise(&session.proof, &session.peer.certificate) {

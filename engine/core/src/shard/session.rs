@@ -55,6 +55,8 @@ pub(super) struct Session {
     pub held_back: bool,
     /// When the time-out of the handshake or of the half frame is over, monotonic nanoseconds.
     pub patience_ends_ns: u64,
+    /// When a token of which a part has come must be whole, monotonic nanoseconds.
+    pub token_due_ns: u64,
     pub out: Vec<u8>,
     pub dirty: bool,
     /// The ERROR to close with, kept until all that was asked before is answered.
@@ -80,6 +82,7 @@ impl Session {
             carry: Vec::new(),
             held_back: false,
             patience_ends_ns: u64::MAX,
+            token_due_ns: u64::MAX,
             out: Vec::new(),
             dirty: false,
             farewell: None,
@@ -267,13 +270,20 @@ impl Sessions {
         ids.flatten().collect()
     }
 
-    /// How many connections a client has behind their handshakes. Looks at all of them: for handshakes of clients that may
-    /// have so many only.
-    pub fn open_of(&self, client: u16) -> usize {
+    /// How many connections a client has, those among them that are to be closed: what they asked is under way. Looks at
+    /// all connections: for handshakes of clients that may have so many only.
+    pub fn count_of(&self, client: u16) -> usize {
         let is_own = |session: &&Session| {
-            session.state == State::Open && session.identity.client == Some(client)
+            session.state != State::Free && session.identity.client == Some(client)
         };
         self.table.iter().filter(is_own).count()
+    }
+
+    /// Puts the clients of connections that are to be closed at their places in another configuration.
+    pub fn know_closing(&mut self, identify: impl Fn(&Session) -> Identity) {
+        for session in self.table.iter_mut().filter(|session| session.state == State::Closing) {
+            session.identity = identify(session);
+        }
     }
 
     /// Closes connections that let a handshake or half a frame wait for too long, and those whose token is over; how
@@ -283,7 +293,8 @@ impl Sessions {
         for slot in 0..self.table.len() {
             let session = &self.table[slot];
             let is_over = session.token_ends_ns <= now_ns;
-            if !is_over && session.patience_ends_ns > now_ns {
+            let is_late = session.patience_ends_ns.min(session.token_due_ns) <= now_ns;
+            if !is_over && !is_late {
                 continue;
             }
             let (code, detail) = match session.state {
@@ -294,7 +305,10 @@ impl Sessions {
                 ),
                 State::Open => (
                     ErrorCode::BadFrame,
-                    format!("a frame was not completed within {} s", FRAME_TIMEOUT.as_secs()),
+                    format!(
+                        "a frame or a token was not completed within {} s",
+                        FRAME_TIMEOUT.as_secs()
+                    ),
                 ),
                 State::Greeting => (
                     ErrorCode::BadFrame,

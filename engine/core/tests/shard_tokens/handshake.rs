@@ -194,12 +194,45 @@ fn the_handshake_has_its_time_and_no_more() {
     }
 }
 
+/// The other end of connections from an address.
+fn of_address(number: u8) -> Peer {
+    let mut remote = [0; 16];
+    (remote[10], remote[11], remote[12], remote[15]) = (0xff, 0xff, 10, number);
+    Peer { remote, ..Peer::default() }
+}
+
+#[test]
+fn one_address_keeps_nobody_of_another_one_out() {
+    let mut w = world();
+    for number in 0..=MAX_TOKEN_CHECKS_OF_ADDRESS {
+        let c = w.raw_client_at(0, &of_address(1));
+        w.send(c, bytemuck::bytes_of(&announcing()));
+        w.send(c, &parts(b"a token", 4));
+        let is_asked = checked(&mut w).is_some();
+        assert_eq!(is_asked, number < MAX_TOKEN_CHECKS_OF_ADDRESS, "{number}");
+    }
+    let other = w.raw_client_at(0, &of_address(2));
+    w.send(other, bytemuck::bytes_of(&announcing()));
+    w.send(other, &parts(b"a token", 4));
+    assert!(checked(&mut w).is_some());
+    // Of IPv6 a network is one: whoever has it has its addresses.
+    for number in 0..=MAX_TOKEN_CHECKS_OF_ADDRESS as u8 {
+        let mut remote = [0x20; 16];
+        remote[15] = number;
+        let c = w.raw_client_at(0, &Peer { remote, ..Peer::default() });
+        w.send(c, bytemuck::bytes_of(&announcing()));
+        w.send(c, &parts(b"a token", 4));
+        let is_asked = checked(&mut w).is_some();
+        assert_eq!(is_asked, usize::from(number) < MAX_TOKEN_CHECKS_OF_ADDRESS, "{number}");
+    }
+}
+
 #[test]
 fn so_many_tokens_are_checked_at_once_and_others_come_again() {
     let mut w = world();
     let mut asked = Vec::new();
-    for _ in 0..MAX_TOKEN_CHECKS {
-        let c = w.raw_client(0);
+    for number in 0..MAX_TOKEN_CHECKS {
+        let c = w.raw_client_at(0, &of_address((number / MAX_TOKEN_CHECKS_OF_ADDRESS) as u8));
         w.send(c, bytemuck::bytes_of(&announcing()));
         w.send(c, &parts(b"a token", 4));
         asked.push(checked(&mut w).expect("there is a place").0);

@@ -3,7 +3,9 @@
 mod handshake;
 mod renewal;
 
-use catraca_core::limits::{HANDSHAKE_TIMEOUT, MAX_TOKEN_CHECKS};
+use catraca_core::limits::{
+    FRAME_TIMEOUT, HANDSHAKE_TIMEOUT, MAX_TOKEN_CHECKS, MAX_TOKEN_CHECKS_OF_ADDRESS,
+};
 use catraca_core::shard::access::{Access, Granted, KnownClient, Permissions, credential_hash};
 use catraca_core::shard::messages::{ConnectionId, Peer, Refusal, ToControl, ToShard};
 use catraca_testkit::shard::{Options, Reply, World, payer, submit, transaction};

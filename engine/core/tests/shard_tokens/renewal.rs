@@ -209,3 +209,15 @@ fn the_trail_is_told_the_person_of_the_token_that_counts() {
     renew(&mut w, client, 7, Ok(of_client));
     assert_eq!(subject(&mut w).as_deref(), Some(""), "no longer the person before");
 }
+
+#[test]
+fn half_a_token_on_an_open_connection_is_not_waited_for_for_ever() {
+    let mut w = world();
+    let c = greeted(&mut w, b"plain");
+    w.send(c, &parts(&b"n".repeat(1_000), 10)[..512]);
+    w.ask(c, 11, transaction("a", payer(1))).verdict();
+    w.pass(FRAME_TIMEOUT);
+    w.tick();
+    assert_eq!(w.clients[c].answer(0).error(), ErrorCode::BadFrame);
+    assert!(w.clients[c].closed);
+}

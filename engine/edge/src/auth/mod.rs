@@ -109,6 +109,8 @@ impl Auth {
         };
         let checked = tokens.check(token).await.map_err(|fault| match fault {
             Fault::Bad(why) => Refusal::Bad(why),
+            // Most who show such a one have made it up: over HTTP who was refused comes with another one.
+            Fault::NotNow => Refusal::Bad("the issuer has no such key"),
             Fault::NoKeys => Refusal::NoKeys,
         })?;
         let place = self.clients.of_id(&checked.client_id);

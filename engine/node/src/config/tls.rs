@@ -102,14 +102,16 @@ impl Config {
     /// for each. With `plain` they are warnings, without it the first of them is a fault.
     pub fn in_clear(&self) -> Vec<String> {
         let mut found = Vec::new();
-        if !self.listen.ip().is_loopback() {
+        if !self.listen.ip().to_canonical().is_loopback() {
             found.push(format!(
                 "listen is {}, which others can reach: what clients say there goes in clear, credentials and personal data; let it stay on \
                  loopback and give clients listen_tls",
                 self.listen
             ));
         }
-        if self.replication_tls_certificate_file.is_none() && !self.replication.ip().is_loopback() {
+        if self.replication_tls_certificate_file.is_none()
+            && !self.replication.ip().to_canonical().is_loopback()
+        {
             found.push(format!(
                 "replication is {}, which others can reach: the log goes to the other node in clear, personal data in full; set \
                  replication_tls_certificate_file and its three neighbours",

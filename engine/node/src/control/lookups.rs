@@ -9,8 +9,9 @@ use crate::log_files::LogError;
 use crate::log_files::dedupe_file::DedupeFiles;
 use crate::log_files::lookup::{Found, MAX_FOUND, OwnLog, Query, StoredRecord};
 use crate::log_files::search::LogIndex;
-use crate::log_files::trail::{TrailPage, TrailQuery};
+use crate::log_files::trail::{TrailPage, TrailQuery, TrailReading};
 use crate::replication::Replication;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -105,10 +106,25 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
         }
     };
     let mut rest = Duration::ZERO;
+    // Pieces of the trail that are asked for; the first is being read, a slice whenever nobody looks something up.
+    let mut pieces: VecDeque<(TrailReading, oneshot::Sender<TrailAnswer>)> = VecDeque::new();
     loop {
-        let first = match asked.recv_timeout(rest) {
+        if let Some((mut reading, reply)) = pieces.pop_front() {
+            match index.trail(&mut reading) {
+                Ok(None) => pieces.push_front((reading, reply)),
+                // Who asked may be gone.
+                Ok(Some(page)) => drop(reply.send(Ok(page))),
+                Err(error) => {
+                    tell(&error);
+                    drop(reply.send(Err(Arc::new(error))));
+                }
+            }
+        }
+        let patience = if pieces.is_empty() { rest } else { Duration::ZERO };
+        let first = match asked.recv_timeout(patience) {
             Ok(first) => first,
             Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) if !pieces.is_empty() => continue,
             Err(RecvTimeoutError::Timeout) => {
                 let began = Instant::now();
                 let work = replication.durable_ends().map(|ends| index.work(&ends));
@@ -159,13 +175,7 @@ fn run(mut index: LogIndex, replication: &Replication, asked: &Receiver<Asked>) 
                     }
                     let _ = reply.send(all);
                 }
-                Asked::Trail(query, reply) => {
-                    let page = index.trail(&query).map_err(Arc::new);
-                    if let Err(error) = &page {
-                        tell(error);
-                    }
-                    let _ = reply.send(page);
-                }
+                Asked::Trail(query, reply) => pieces.push_back((TrailReading::new(query), reply)),
             }
         }
     }

@@ -73,7 +73,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use watch::DiskFigures;
 
 pub use approval::Approvals;
@@ -155,6 +155,8 @@ struct Control {
     stop_reading: Arc<AtomicBool>,
     /// Where validators are asked.
     validators: desk::Handle,
+    /// For who reads the audit trail.
+    trail_places: Semaphore,
     /// What hands are shaken with over TLS.
     tls: Option<Arc<Tls>>,
     /// Checks access tokens.
@@ -264,6 +266,7 @@ async fn serve(
         stop_reading: Arc::default(),
         validators,
         refused: Default::default(),
+        trail_places: Semaphore::new(trail::MAX_READINGS),
         tls: setup.tls.as_ref().map(|(_, tls)| Arc::clone(tls)),
         tokens: tokens::Desk::new(setup.issuer),
     });

@@ -20,6 +20,12 @@ const NO_KEYS: Refusal = Refusal::retry(
     TOKEN_RETRY_MS,
     "the token can't be checked now: the issuer's keys are not known",
 );
+/// What is answered where the issuer has no such key as far as is known, and is not asked again yet.
+const NO_KEY_YET: Refusal = Refusal::retry(
+    ErrorCode::Overloaded,
+    TOKEN_RETRY_MS,
+    "the issuer has no such key as far as is known; it is asked again soon",
+);
 /// What is answered to an address that shows too many.
 const TOO_OFTEN: &str = "too many tokens to check came from this address";
 /// Nanoseconds of a second.
@@ -48,6 +54,8 @@ impl Desk {
         let token = std::str::from_utf8(token).map_err(|_| bad("the token is no text"))?;
         let checked = tokens.check(token).await.map_err(|fault| match fault {
             Fault::Bad(why) => bad(why),
+            // It would be taken for final, by who came with a new key of the issuer behind somebody who made one up.
+            Fault::NotNow => NO_KEY_YET,
             Fault::NoKeys => NO_KEYS,
         })?;
         Ok(Granted {

@@ -4,11 +4,16 @@ use super::answer::{Asker, recorded};
 use super::{Control, audit, changes, lookups};
 use crate::log_files::lookup::StoredRecord;
 use crate::log_files::trail::TrailQuery;
+use catraca_core::limits::OVERLOADED_RETRY_MS;
 use catraca_wire::extension::AuditOutcome;
 use catraca_wire::frame::{
-    AuditEntryHeadFields, AuditFrame, ErrorCode, FLAG_MORE, FrameKind, HeaderFields,
+    AuditEntryHeadFields, AuditFrame, ErrorCode, ErrorFrame, FLAG_MORE, FrameKind, HeaderFields,
 };
 use std::rc::Rc;
+
+/// Pieces that are read at once, or wait for it: an auditor reads one after the other, and each takes one of the places
+/// for what operators and look-ups ask.
+pub(super) const MAX_READINGS: usize = 4;
 
 /// What the audit trail says that this is about.
 const TARGET: &str = "audit trail";
@@ -20,6 +25,17 @@ pub(super) async fn told(
     frame: AuditFrame,
     (lookups, changes): (lookups::Handle, changes::Handle),
 ) {
+    let Ok(_place) = control.trail_places.try_acquire() else {
+        let why = "too many read the audit trail at once";
+        let error = ErrorFrame::new(
+            asker.correlation,
+            ErrorCode::Overloaded,
+            OVERLOADED_RETRY_MS,
+            false,
+            why,
+        );
+        return asker.answer(&control, bytemuck::bytes_of(&error).to_vec()).await;
+    };
     let committed_lsn = control.channels.counters[0].read().committed_lsn;
     let to_lsn = match frame.to_lsn.to_native() {
         0 => committed_lsn,

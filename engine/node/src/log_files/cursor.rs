@@ -211,37 +211,49 @@ impl BlockCursor {
     }
 }
 
-/// The first record of a segment; `None` while it holds no block.
 /// The last segment of a stream that begins at or before a record; the first one where none does.
 ///
 /// # Errors
 /// [`LogError::Io`].
 pub fn last_segment_up_to(data_dir: &Path, shard: u16, lsn: u64) -> Result<u32, LogError> {
-    last_segment_where(data_dir, shard, |head| head.first_lsn.to_native() <= lsn)
-}
-
-/// The last segment of a stream whose first block is early enough; the first segment where none is. Behind one that is
-/// too late all are.
-///
-/// # Errors
-/// [`LogError::Io`].
-pub fn last_segment_where(
-    data_dir: &Path,
-    shard: u16,
-    is_early: impl Fn(&BlockHead) -> bool,
-) -> Result<u32, LogError> {
     let segments = segment::segments(data_dir, shard)?;
     let (mut low, mut high) = (0, segments.len());
     while high > low + 1 {
         let middle = usize::midpoint(low, high);
         let head = first_block_head(data_dir, shard, segments[middle])?;
-        if head.as_ref().and_then(|head| sound_head(head)).is_some_and(&is_early) {
+        let is_early = |head: &BlockHead| head.first_lsn.to_native() <= lsn;
+        if head.as_ref().and_then(|head| sound_head(head)).is_some_and(is_early) {
             low = middle;
         } else {
             high = middle;
         }
     }
     Ok(segments.get(low).copied().unwrap_or(0))
+}
+
+/// The segment of a stream before the first one whose first block is late; the last one where none is. All are looked at
+/// in their order: times go back where a clock was set.
+///
+/// # Errors
+/// [`LogError::Io`].
+pub fn segment_before(
+    data_dir: &Path,
+    shard: u16,
+    is_late: impl Fn(&BlockHead) -> bool,
+) -> Result<u32, LogError> {
+    let mut before = 0;
+    for (number, &segment) in segment::segments(data_dir, shard)?.iter().enumerate() {
+        let head = first_block_head(data_dir, shard, segment)?;
+        // One without a block has nothing before it that is not earlier.
+        let Some(head) = head.as_ref().and_then(|head| sound_head(head)) else { break };
+        if number == 0 || !is_late(head) {
+            before = segment;
+        }
+        if is_late(head) {
+            break;
+        }
+    }
+    Ok(before)
 }
 
 /// Before the first block of a segment, as that block says of what is before it; `None` where there

@@ -14,7 +14,7 @@ use super::error::LogError;
 use super::index_file::{IndexFiles, IndexWriting, Made};
 use super::log_start;
 use super::lookup::{OwnLog, Query, StoredRecord, age};
-use super::trail::{self, TrailPage, TrailQuery};
+use super::trail::{TrailPage, TrailReading};
 use catraca_core::log::index::{IdHash, IndexBuilder, PayerHash, SegmentIndex};
 use catraca_core::log::{SoundBlock, Tail};
 use catraca_wire::block::SEGMENT_HEAD_LEN;
@@ -109,12 +109,12 @@ impl LogIndex {
         Ok(false)
     }
 
-    /// A piece of the audit trail.
+    /// Reads on in the audit trail, a slice; gives the piece that is read once it is whole.
     ///
     /// # Errors
     /// As [`Self::work`].
-    pub fn trail(&self, query: &TrailQuery) -> Result<TrailPage, LogError> {
-        trail::read(&self.files, query)
+    pub fn trail(&self, reading: &mut TrailReading) -> Result<Option<TrailPage>, LogError> {
+        reading.slice(&self.files)
     }
 
     /// The newest decision for each query. `ends` has the last durable record of each stream:

@@ -1,6 +1,6 @@
 //! The audit trail of a running node's own log, a piece at a time: for who asks over the network.
 
-use super::cursor::{BlockCursor, last_segment_up_to, last_segment_where, segment_start};
+use super::cursor::{BlockCursor, last_segment_up_to, segment_before, segment_start};
 use super::error::LogError;
 use super::index_file::IndexFiles;
 use super::lookup::StoredRecord;
@@ -8,11 +8,16 @@ use catraca_core::log::Tail;
 use catraca_wire::extension::Audited;
 use catraca_wire::frame::MAX_AUDIT_ENTRIES;
 use catraca_wire::record::RecordKind;
+use std::time::Duration;
 
 /// Stream that has what was asked for besides decisions.
 const STREAM: u16 = 0;
-/// How much of the log one piece is looked for in, bytes: less than 0.1 s of reading, during which look-ups wait.
+/// How much of the log one piece is looked for in, behind where it begins, bytes: some 50 ms of reading.
 const MAX_READ_LEN: u64 = 32 * 1024 * 1024;
+/// How much is read at once: some milliseconds, between which look-ups are answered.
+const SLICE_LEN: u64 = 4 * 1024 * 1024;
+/// How far the clock of a node may have been set back for an entry not to be missed that is looked for by its time.
+const CLOCK_MARGIN: Duration = Duration::from_secs(3_600);
 
 /// What is wanted of the trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,71 +31,117 @@ pub struct TrailQuery {
 }
 
 /// A piece of the trail.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrailPage {
     /// Records that have entries, oldest first, at most [`MAX_AUDIT_ENTRIES`].
     pub records: Vec<StoredRecord>,
     /// Entries of a newer version.
     pub unreadable: u32,
-    /// Where the next piece begins; behind `to_lsn` where this is the last one.
+    /// Where the next piece begins: behind where this one did, and behind `to_lsn` where this is the last one.
     pub next_lsn: u64,
 }
 
-/// Reads a piece.
-///
-/// # Errors
-/// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was written.
-pub fn read(files: &IndexFiles, query: &TrailQuery) -> Result<TrailPage, LogError> {
-    match read_kept(files, query) {
-        // A segment was removed meanwhile: what is kept is read.
-        Err(error) if error.is_missing() => read_kept(files, query),
-        read => read,
-    }
+/// A piece that is being read.
+pub struct TrailReading {
+    query: TrailQuery,
+    page: TrailPage,
+    at: Option<(BlockCursor, Tail)>,
+    /// What was read when the first record came that is looked at, bytes.
+    passed_len: Option<u64>,
+    /// A segment was removed under it once: what is kept is read then.
+    began_anew: bool,
 }
 
-fn read_kept(files: &IndexFiles, query: &TrailQuery) -> Result<TrailPage, LogError> {
-    let mut page = TrailPage { records: Vec::new(), unreadable: 0, next_lsn: query.from_lsn };
-    let Some(mut tail) = begin(files, query)? else {
-        page.next_lsn = query.to_lsn.saturating_add(1);
-        return Ok(page);
-    };
-    let mut cursor =
-        BlockCursor::new(&files.log.data_dir, STREAM, tail.segment, tail.offset).in_background();
-    while tail.next_lsn <= query.to_lsn && cursor.read_bytes() < MAX_READ_LEN {
-        let block = files.next(&mut cursor, STREAM, &tail)?;
-        tail = Tail::after(&block);
-        for (head, extension) in block.records() {
-            let lsn = head.lsn.to_native();
-            if !(query.from_lsn..=query.to_lsn).contains(&lsn) {
-                continue;
+impl TrailReading {
+    /// Of what is wanted.
+    pub fn new(query: TrailQuery) -> Self {
+        let page = TrailPage::default();
+        Self { query, page, at: None, passed_len: None, began_anew: false }
+    }
+
+    /// Reads on, a slice; gives the piece once it is whole.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], and [`LogError::Damaged`] where a durable block is not there as it was written.
+    pub fn slice(&mut self, files: &IndexFiles) -> Result<Option<TrailPage>, LogError> {
+        match self.slice_of_kept(files) {
+            Err(error) if error.is_missing() && !self.began_anew => {
+                *self = Self { began_anew: true, ..Self::new(self.query) };
+                Ok(None)
             }
-            match Audited::read(extension) {
-                Some(audited) if audited.asked_at_ns < query.from_ns => {}
-                Some(_) if page.records.len() == MAX_AUDIT_ENTRIES => {
-                    page.next_lsn = lsn;
-                    return Ok(page);
-                }
-                Some(_) => page.records.push(StoredRecord {
-                    place: block.place,
-                    head: *head,
-                    extension: extension.to_vec(),
-                }),
-                None if head.kind == RecordKind::Audit.to_wire() => page.unreadable += 1,
-                None => {}
-            }
+            read => read,
         }
     }
-    page.next_lsn = tail.next_lsn;
-    Ok(page)
-}
 
-/// Before the first block that can have what is wanted; `None` where there is no log yet.
-fn begin(files: &IndexFiles, query: &TrailQuery) -> Result<Option<Tail>, LogError> {
-    let data_dir = &files.log.data_dir;
-    let by_lsn = last_segment_up_to(data_dir, STREAM, query.from_lsn)?;
-    // What was asked for at a time is in a block that was sealed then or later.
-    let by_time = last_segment_where(data_dir, STREAM, |head| {
-        head.sealed_at_ns.to_native() <= query.from_ns
-    })?;
-    segment_start(data_dir, STREAM, by_lsn.max(by_time))
+    fn slice_of_kept(&mut self, files: &IndexFiles) -> Result<Option<TrailPage>, LogError> {
+        let TrailQuery { from_lsn, to_lsn, .. } = self.query;
+        let behind = to_lsn.saturating_add(1).max(from_lsn);
+        if from_lsn > to_lsn {
+            return Ok(Some(self.whole(behind)));
+        }
+        let (mut cursor, mut tail) = match self.at.take() {
+            Some(at) => at,
+            None => match self.begin(files)? {
+                Some(at) => at,
+                None => return Ok(Some(self.whole(behind))),
+            },
+        };
+        let begun_len = cursor.read_bytes();
+        while tail.next_lsn <= to_lsn {
+            if cursor.read_bytes() > begun_len + SLICE_LEN {
+                self.at = Some((cursor, tail));
+                return Ok(None);
+            }
+            let block = files.next(&mut cursor, STREAM, &tail)?;
+            tail = Tail::after(&block);
+            if tail.next_lsn <= from_lsn {
+                continue;
+            }
+            for (head, extension) in block.records() {
+                let lsn = head.lsn.to_native();
+                if !(from_lsn..=to_lsn).contains(&lsn) {
+                    continue;
+                }
+                match Audited::read(extension) {
+                    Some(audited) if audited.asked_at_ns < self.query.from_ns => {}
+                    Some(_) if self.page.records.len() == MAX_AUDIT_ENTRIES => {
+                        return Ok(Some(self.whole(lsn)));
+                    }
+                    Some(_) => self.page.records.push(StoredRecord {
+                        place: block.place,
+                        head: *head,
+                        extension: extension.to_vec(),
+                    }),
+                    None if head.kind == RecordKind::Audit.to_wire() => self.page.unreadable += 1,
+                    None => {}
+                }
+            }
+            let passed_len = *self.passed_len.get_or_insert_with(|| cursor.read_bytes());
+            if cursor.read_bytes() > passed_len + MAX_READ_LEN {
+                break;
+            }
+        }
+        Ok(Some(self.whole(tail.next_lsn.min(behind))))
+    }
+
+    fn whole(&mut self, next_lsn: u64) -> TrailPage {
+        let TrailQuery { from_lsn, to_lsn, .. } = self.query;
+        assert!(next_lsn > from_lsn.min(to_lsn), "a piece ends behind where it begins");
+        TrailPage { next_lsn, ..std::mem::take(&mut self.page) }
+    }
+
+    /// Before the first block that can have what is wanted; `None` where there is no log yet.
+    fn begin(&self, files: &IndexFiles) -> Result<Option<(BlockCursor, Tail)>, LogError> {
+        let data_dir = &files.log.data_dir;
+        let by_lsn = last_segment_up_to(data_dir, STREAM, self.query.from_lsn)?;
+        // What was asked for at a time is in a block that was sealed then or later, but for a clock that is set.
+        let from_ns = self.query.from_ns.saturating_sub(CLOCK_MARGIN.as_nanos() as u64);
+        let by_time =
+            segment_before(data_dir, STREAM, |head| head.sealed_at_ns.to_native() > from_ns)?;
+        let tail = segment_start(data_dir, STREAM, by_lsn.max(by_time))?;
+        Ok(tail.map(|tail| {
+            let cursor = BlockCursor::new(data_dir, STREAM, tail.segment, tail.offset);
+            (cursor.in_background(), tail)
+        }))
+    }
 }

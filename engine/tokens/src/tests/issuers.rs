@@ -58,9 +58,23 @@ fn an_issuer_that_goes_down_leaves_its_keys() {
         assert!(tokens.check(&known.sign(&claims())).await.is_ok());
         served.answers(b"HTTP/1.1 503 Down\r\nContent-Length: 0\r\n\r\n".to_vec());
         let fault = tokens.check(&other.sign(&claims())).await;
-        assert_eq!(fault, Err(Fault::Bad("the issuer has no such key")));
+        assert_eq!(fault, Err(Fault::NoKeys), "it may have that one by now");
         assert!(served.times() >= 2, "it was asked, in vain");
         assert!(tokens.check(&known.sign(&claims())).await.is_ok());
+    });
+}
+
+#[test]
+fn a_key_that_is_made_up_does_not_make_a_new_one_unknown_for_good() {
+    block_on(async {
+        let (known, new) = (Signer::ec("known"), Signer::ec("new"));
+        let served = Served::start(whole(&jwks(&[&known]))).await;
+        let tokens = served.tokens();
+        let made_up = tokens.check(&Signer::ec("made-up").sign(&claims())).await;
+        assert_eq!(made_up, Err(Fault::Bad("the issuer has no such key")));
+        served.answers(whole(&jwks(&[&known, &new])));
+        let fault = tokens.check(&new.sign(&claims())).await;
+        assert_eq!(fault, Err(Fault::NotNow), "the issuer is asked again, and not yet");
     });
 }
 

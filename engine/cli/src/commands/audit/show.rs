@@ -21,8 +21,9 @@ Who asked for what besides decisions: changes of lists, policies and breakers, l
 look-ups, which give out personal data. Refusals that are alike are counted, one entry a second.
 Times: RFC 3339, or a date or date and time in this machine's zone. --to is not included. What was
 asked for before a build with an audit trail is not told; segments that were cut off are in the archive.
-A running node tells whom it gave the permission `audit`, and its trail says so: one entry for each 128
-told. It reads its log for that from --from on; without it, all of it.
+A running node tells whom it gave the permission `audit`, and its trail says so: one entry for each page,
+of at most 128 told and some 32 MiB read. It reads its log from an hour before --from on; without --from,
+all that it keeps.
 
 Exit status: 0 all told, also where there is nothing; 1 the node does not answer, or refuses; 3 not all:
 the log is damaged, or holds entries of a newer version; 11 the folder is no log.";
