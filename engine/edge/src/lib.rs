@@ -107,6 +107,7 @@ pub fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault
             authorities: options.authorities,
             connections: options.connections,
             max_in_flight: options.max_in_flight,
+            speaks_for: None,
             seed: seed()?,
         });
         let rates = Arc::new(Rates::new(&options.clients));

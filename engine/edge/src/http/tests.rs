@@ -53,6 +53,7 @@ pub(super) fn alone(clients: Clients) -> Alone {
         credential: String::new(),
         connections: 1,
         max_in_flight: 4,
+        speaks_for: None,
         seed: 1,
     });
     let metrics = Arc::new(Metrics::new(false));

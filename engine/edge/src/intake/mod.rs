@@ -56,11 +56,17 @@ impl Options {
 /// Moves an intake on this thread: `drive` gets the way to the nodes and the metrics, which are shown from then on.
 fn run<F: Future<Output = Result<(), Fault>>>(
     options: Options,
+    submitters: &Submitters,
     drive: impl FnOnce(Link, Arc<Metrics>) -> F,
 ) -> Result<(), Fault> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Fault::System)?.block_on(async {
-        let link = Link::start(LinkSetup { seed: seed()?, ..options.link });
+        let link = Link::start(LinkSetup {
+            // Whoever it is: a node lets a program speak for all others, or for none.
+            speaks_for: submitters.values().next().copied(),
+            seed: seed()?,
+            ..options.link
+        });
         let metrics = Arc::new(Metrics::new());
         if let Some(address) = options.metrics_listen {
             let listener = crate::listen(address).await?;

@@ -71,6 +71,12 @@ impl Payments {
         self.desk.open(name)
     }
 
+    /// No node lets the intake ask for decisions before the operator mends that: what is not taken yet stays where it
+    /// is until then.
+    pub(super) fn is_refused(&self) -> bool {
+        self.link.is_refused()
+    }
+
     /// Now.
     pub(super) fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

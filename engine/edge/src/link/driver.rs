@@ -7,9 +7,10 @@ use super::many::{Many, Reply};
 use super::request::{Outcome, Request};
 use catraca_tls::Authorities;
 use catraca_wire::client::rules::LOOK_TIME;
+use catraca_wire::frame::{PrincipalFields, SubmitterFields};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -37,6 +38,9 @@ pub struct Setup {
     pub connections: usize,
     /// Requests that wait for their answers at once, at least 1.
     pub max_in_flight: usize,
+    /// Somebody for whom payments are asked, where that is known from the start: no node is ready before it lets this
+    /// program speak for others.
+    pub speaks_for: Option<SubmitterFields>,
     /// Seed of the jitter between attempts to connect.
     pub seed: u64,
 }
@@ -53,6 +57,7 @@ struct Ask {
 pub struct Link {
     asks: mpsc::Sender<Ask>,
     trouble: watch::Receiver<Option<String>>,
+    is_refused: Arc<AtomicBool>,
     began: Instant,
     max_in_flight: usize,
     /// Batches that share what may wait.
@@ -65,8 +70,12 @@ impl Link {
     /// # Panics
     /// Without a node, or outside of a runtime.
     pub fn start(setup: Setup) -> Self {
-        let exchange =
+        let mut exchange =
             Exchange::new(&setup.nodes, setup.connections, setup.max_in_flight, setup.seed);
+        if let Some(submitter) = setup.speaks_for {
+            exchange = exchange.speaking_for(&PrincipalFields { submitter, ..Default::default() });
+        }
+        let is_refused = Arc::new(AtomicBool::new(false));
         let (asks, asked) = mpsc::channel(setup.max_in_flight);
         let (state, trouble) = watch::channel(Some(exchange.trouble().to_owned()));
         let began = Instant::now();
@@ -83,12 +92,13 @@ impl Link {
             replies: HashMap::new(),
             to_driver,
             state,
+            is_refused: Arc::clone(&is_refused),
             has_warned: false,
             began,
         };
         drop(tokio::spawn(driver.run(asked, events)));
         let (max_in_flight, batches) = (setup.max_in_flight, Arc::default());
-        Self { asks, trouble, began, max_in_flight, batches }
+        Self { asks, trouble, is_refused, began, max_in_flight, batches }
     }
 
     /// A time of the link's clock, nanoseconds.
@@ -141,6 +151,12 @@ impl Link {
         matches!(timeout(patience, ready).await, Ok(Ok(_)))
     }
 
+    /// No node takes this program, or none lets it speak for others, and another attempt does not change that before
+    /// the operator does.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Relaxed)
+    }
+
     /// `None` where a primary answers; else why not, for a person.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
@@ -155,6 +171,7 @@ struct Driver {
     to_driver: mpsc::Sender<Event>,
     /// Why no primary answers; none where one does.
     state: watch::Sender<Option<String>>,
+    is_refused: Arc<AtomicBool>,
     has_warned: bool,
     began: Instant,
 }
@@ -254,6 +271,7 @@ impl Driver {
 
     /// Lets readers know whether a primary answers, and the log when that changes.
     fn tell(&mut self, now_ns: u64) {
+        self.is_refused.store(self.exchange.refused().is_some(), Ordering::Relaxed);
         let is_ready = self.exchange.is_ready(now_ns);
         let trouble = (!is_ready).then(|| self.exchange.trouble().to_owned());
         if *self.state.borrow() == trouble {

@@ -12,7 +12,7 @@ use super::lane::{Lane, Ready, State};
 use super::request::{Outcome, Request, outcome_of};
 use catraca_wire::client::ServerError;
 use catraca_wire::client::rules::{Body, MAX_HOPS, UNNOTICED_US, address, is_final_refusal};
-use catraca_wire::frame::{ErrorCode, FrameKind, PingFrame, Role, Welcome};
+use catraca_wire::frame::{ErrorCode, FrameKind, PingFrame, PrincipalFields, Role, Welcome};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
@@ -123,6 +123,16 @@ impl Exchange {
         }
     }
 
+    /// Asks each node first whether it lets this program speak for others, as for this one: until one does, none is
+    /// ready.
+    #[must_use]
+    pub fn speaking_for(mut self, principal: &PrincipalFields) -> Self {
+        for lane in &mut self.lanes {
+            lane.trial = Some(Box::new(*principal));
+        }
+        self
+    }
+
     /// Takes a request that may be answered until `deadline_ns`; gives its ticket. It goes out with the
     /// next [`Self::tick`].
     ///
@@ -169,8 +179,8 @@ impl Exchange {
         match came {
             Ok(welcome) if welcome.role == Role::Primary.to_wire() => {
                 lane.route.found();
-                lane.state = State::Ready(ready(attempt, &welcome, now_ns));
-                (lane.doubtful, lane.refused) = (false, None);
+                lane.doubtful = false;
+                self.adopt(at, ready(attempt, &welcome, now_ns));
             }
             Ok(welcome) => {
                 self.effects.push_back(Effect::Close { attempt });
@@ -208,6 +218,10 @@ impl Exchange {
             && ready.ping.is_some_and(|(ping, _)| ping == correlation)
         {
             ready.ping = None;
+            if std::mem::take(&mut ready.is_on_trial) {
+                // Nothing but an ERROR answers ON_BEHALF, and that would have come before.
+                (lane.trial, lane.refused) = (None, None);
+            }
             return;
         }
         let is_carried = ready.carried.contains(&correlation);
@@ -216,8 +230,9 @@ impl Exchange {
             return match body {
                 Body::Error(error) if error.closing => {
                     let why = format!("the node closes the connection: {error}");
-                    // It may not say for whom it asks: another attempt does not change that.
-                    lane.refused = (error.code == ErrorCode::Forbidden).then_some(error);
+                    if error.code == ErrorCode::Forbidden {
+                        return self.silence(at, error, why, now_ns);
+                    }
                     self.lose(at, why, now_ns);
                 }
                 // Its request was given up.
@@ -242,6 +257,7 @@ impl Exchange {
             Body::Error(error) if error.closing => Some(error.to_string()),
             _ => None,
         };
+        ready.has_answered = true;
         lane.failures = 0;
         lane.doubtful |=
             matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
@@ -297,15 +313,23 @@ impl Exchange {
 
     /// Whether a primary answers.
     pub fn is_ready(&self, now_ns: u64) -> bool {
-        self.lanes.iter().any(|lane| {
-            matches!(&lane.state, State::Ready(ready)
-                if now_ns.saturating_sub(ready.quiet_since_ns) <= READY_WITHIN_NS)
+        self.lanes.iter().filter_map(Lane::in_use).any(|ready| {
+            let silence_ns = now_ns.saturating_sub(ready.quiet_since_ns);
+            silence_ns <= READY_WITHIN_NS
         })
+    }
+
+    /// The refusal that another attempt does not change, where there is one and no connection carries requests.
+    pub fn refused(&self) -> Option<&ServerError> {
+        if self.lanes.iter().any(|lane| lane.in_use().is_some()) {
+            return None;
+        }
+        self.lanes.iter().find_map(|lane| lane.refused.as_ref())
     }
 
     /// Why there is no connection, for a person; of the lane that said it last.
     pub fn trouble(&self) -> &str {
-        let down = |lane: &&Lane| !matches!(lane.state, State::Ready(_));
+        let down = |lane: &&Lane| lane.in_use().is_none();
         self.lanes.iter().find(down).map_or("a node does not answer", |lane| &lane.last_failure)
     }
 
@@ -378,6 +402,8 @@ pub(super) fn ready(attempt: u64, welcome: &Welcome, now_ns: u64) -> Ready {
         quiet_since_ns: now_ns,
         ping: None,
         behalf: None,
+        has_answered: false,
+        is_on_trial: false,
         output: Vec::new(),
     }
 }

@@ -41,6 +41,10 @@ pub(super) struct Ready {
     pub(super) ping: Option<(u64, u64)>,
     /// For whom what goes out is asked: the gateway itself until it says otherwise.
     pub(super) behalf: Option<Box<PrincipalFields>>,
+    /// Something that went out on it was answered.
+    pub(super) has_answered: bool,
+    /// It is not known whether the node lets this program speak for others: nothing is sent but that question.
+    pub(super) is_on_trial: bool,
     /// Bytes to be written.
     pub(super) output: Vec<u8>,
 }
@@ -71,8 +75,11 @@ pub(super) struct Lane {
     pub(super) failures: u32,
     /// Why there is no connection, for a person.
     pub(super) last_failure: String,
-    /// The refusal of a handshake that another attempt does not change.
+    /// The refusal of a handshake, or to let this program speak for others, that another attempt does not change.
     pub(super) refused: Option<ServerError>,
+    /// For whom each connection asks to speak before it carries anything: where it is not known yet that a node lets
+    /// this program do so, and after one did not.
+    pub(super) trial: Option<Box<PrincipalFields>>,
     /// The node in use could not confirm something, or says nothing: it may have been replaced
     /// without knowing it.
     pub(super) doubtful: bool,
@@ -92,6 +99,7 @@ impl Lane {
             failures: 0,
             last_failure: "no connection was tried yet".to_owned(),
             refused: None,
+            trial: None,
             doubtful: false,
             next_look_ns: 0,
             looks: Vec::new(),
@@ -111,12 +119,18 @@ impl Lane {
         self.ready().filter(|ready| ready.attempt == attempt)
     }
 
+    /// The connection, where there is one that carries requests.
+    pub(super) fn in_use(&self) -> Option<&Ready> {
+        match &self.state {
+            State::Ready(ready) if !ready.is_on_trial => Some(ready),
+            State::Ready(_) | State::Pausing { .. } | State::Dialling { .. } => None,
+        }
+    }
+
     /// How many requests it carries, where it may carry another one.
     pub(super) fn room(&self) -> Option<usize> {
-        match &self.state {
-            State::Ready(ready) if ready.carried.len() < ready.limit => Some(ready.carried.len()),
-            _ => None,
-        }
+        let carried = self.in_use().filter(|ready| ready.carried.len() < ready.limit)?;
+        Some(carried.carried.len())
     }
 }
 
@@ -128,7 +142,19 @@ mod tests {
     fn ready() -> Ready {
         let ping = None;
         let (carried, behalf, output) = (BTreeSet::new(), None, Vec::new());
-        Ready { attempt: 1, limit: 1, epoch: 1, carried, quiet_since_ns: 0, ping, behalf, output }
+        let (has_answered, is_on_trial) = (false, false);
+        Ready {
+            attempt: 1,
+            limit: 1,
+            epoch: 1,
+            carried,
+            quiet_since_ns: 0,
+            ping,
+            behalf,
+            has_answered,
+            is_on_trial,
+            output,
+        }
     }
 
     fn principal(institution: u16) -> PrincipalFields {

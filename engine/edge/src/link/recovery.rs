@@ -4,7 +4,7 @@
 use super::exchange::{
     DialError, Effect, Exchange, PING_EVERY_NS, PING_PATIENCE_NS, Patience, ready,
 };
-use super::lane::{Lane, State};
+use super::lane::{Lane, Ready, State};
 use super::request::{Outcome, Request};
 use catraca_wire::client::ServerError;
 use catraca_wire::client::rules::{LOOK_EVERY, SILENCE, pause};
@@ -42,6 +42,50 @@ impl Exchange {
         self.lanes[at].route.failed(why.clone());
         self.drop_connection(at);
         self.failed(at, why, now_ns);
+    }
+
+    /// Uses a connection from now on; where it is not known whether its node lets this program speak for others,
+    /// that is asked first. Only an ERROR answers ON_BEHALF, so that the PONG behind it says yes.
+    pub(super) fn adopt(&mut self, at: usize, made: Ready) {
+        let now_ns = made.quiet_since_ns;
+        let lane = &mut self.lanes[at];
+        let trial = lane.trial.clone();
+        lane.state = State::Ready(made);
+        let Some((principal, ready)) = trial.zip(lane.ready()) else {
+            lane.refused = None;
+            return;
+        };
+        ready.is_on_trial = true;
+        ready.speak_for(Some(&principal));
+        self.ping(at, now_ns);
+    }
+
+    /// The node does not let this program speak for others. Another attempt does not change that before the operator
+    /// does: each asks from now on before it carries anything.
+    pub(super) fn silence(&mut self, at: usize, error: ServerError, why: String, now_ns: u64) {
+        let lane = &mut self.lanes[at];
+        if let Some(ready) = lane.ready()
+            && let Some(principal) = ready.behalf.clone()
+        {
+            lane.trial = Some(principal);
+            lane.refused = Some(error);
+            self.take_back_undone(at);
+        }
+        self.lose(at, why, now_ns);
+    }
+
+    /// Takes back what went out behind a refused ON_BEHALF, before which nothing goes: the node took none of it. One
+    /// that has answered something had let this program speak, and nothing is known of the rest.
+    fn take_back_undone(&mut self, at: usize) {
+        let Some(ready) = self.lanes[at].ready().filter(|ready| !ready.has_answered) else {
+            return;
+        };
+        for ticket in std::mem::take(&mut ready.carried) {
+            if let Some(pending) = self.pending.get_mut(&ticket) {
+                pending.is_sent = false;
+                self.waiting.insert(ticket);
+            }
+        }
     }
 
     /// The node says that another one is to be asked.
@@ -180,16 +224,16 @@ impl Exchange {
         let lane = &mut self.lanes[at];
         lane.route.found_at(&address);
         lane.failures = 0;
-        lane.state = State::Ready(ready(attempt, &welcome, now_ns));
+        self.adopt(at, ready(attempt, &welcome, now_ns));
     }
 
     /// Where no node is connected, and one has said that it never takes this gateway, nobody waits in
     /// vain.
     pub(super) fn refuse_waiting(&mut self) {
-        if self.waiting.is_empty() || self.lanes.iter_mut().any(|lane| lane.ready().is_some()) {
+        if self.waiting.is_empty() {
             return;
         }
-        let Some(error) = self.lanes.iter().find_map(|lane| lane.refused.clone()) else { return };
+        let Some(error) = self.refused().cloned() else { return };
         while let Some(&ticket) = self.waiting.first() {
             let in_doubt = self.pending.get(&ticket).is_some_and(|pending| pending.in_doubt);
             self.end(ticket, Outcome::Refused { error: error.clone(), in_doubt });

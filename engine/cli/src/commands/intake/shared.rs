@@ -172,6 +172,8 @@ impl Nodes<'_> {
             authorities: authorities("node", self.ca_file, self.own)?,
             connections: self.connections,
             max_in_flight: in_hand * REQUESTS_OF_EACH,
+            // Known with the queues or topics.
+            speaks_for: None,
             seed: 0,
         })
     }

@@ -160,8 +160,10 @@ impl Driver {
                 return End::Stopped;
             }
             let wake = self.payments.wake().map_or(look_at, |wake| wake.min(look_at));
+            // It is looked again once a second.
+            let takes = session.deliveries.is_some() && !self.payments.is_refused();
             let lost = tokio::select! {
-                Some(said) = next(&mut session.deliveries), if session.deliveries.is_some() => {
+                Some(said) = next(&mut session.deliveries), if takes => {
                     self.taken(&mut session, said)
                 }
                 Some(first) = self.payments.asked.next() => {

@@ -79,7 +79,8 @@ impl fmt::Debug for Setup {
 /// Without a node.
 pub fn run(setup: Setup, options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     let timeout_ns = options.timeout_ns();
-    super::run(options, async move |link, metrics| {
+    let submitters = setup.submitters.clone();
+    super::run(options, &submitters, async move |link, metrics| {
         tracing::info!(queues = ?setup.queues, "ready");
         Driver::new(setup, seed()?, timeout_ns, link, metrics).run(stop).await;
         Ok(())

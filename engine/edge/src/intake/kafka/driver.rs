@@ -187,9 +187,11 @@ impl Driver {
         }
     }
 
-    /// Has nothing fetched while as much is in hand as may be, and fetches again when half of it is answered.
+    /// Has nothing fetched while as much is in hand as may be, or no node lets the intake ask, and fetches again when
+    /// half of it is answered.
     fn balance(&mut self, session: &mut Session, unanswered: usize, stops: bool) {
         let most = self.setup.max_in_flight;
+        let stops = stops || self.payments.is_refused();
         let done = match session.is_paused {
             false if stops || unanswered >= most => session.client.pause(),
             true if !stops && unanswered <= most / 2 => session.client.resume(),

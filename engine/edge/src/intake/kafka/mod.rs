@@ -73,7 +73,8 @@ pub struct Setup {
 /// Without a node.
 pub fn run(setup: Setup, options: Options, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     let timeout_ns = options.timeout_ns();
-    super::run(options, async move |link, metrics| {
+    let submitters = setup.submitters.clone();
+    super::run(options, &submitters, async move |link, metrics| {
         tracing::info!(topics = ?setup.topics, group = setup.group, "ready");
         Driver::new(setup, seed()?, timeout_ns, link, metrics).run(stop).await
     })

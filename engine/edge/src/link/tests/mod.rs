@@ -1,5 +1,6 @@
 //! Tests of what the link decides: a world of made-up nodes, without sockets and without a clock.
 
+mod behalf;
 mod world;
 
 use super::exchange::{PING_EVERY_NS, PING_PATIENCE_NS};

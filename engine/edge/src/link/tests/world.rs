@@ -73,12 +73,17 @@ pub(super) struct World {
     /// Correlation and budget of every SUBMIT and LOOKUP, by connection, in the order of their bytes.
     pub(super) sent: Vec<(u64, u64, u32)>,
     pub(super) pings: Vec<(u64, u64)>,
+    /// The connections of every ON_BEHALF.
+    pub(super) behalfs: Vec<u64>,
 }
 
 impl World {
     pub(super) fn new(nodes: &[&str], connections: usize, max_in_flight: usize) -> Self {
         let nodes: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
-        let exchange = Exchange::new(&nodes, connections, max_in_flight, 7);
+        Self::of(Exchange::new(&nodes, connections, max_in_flight, 7))
+    }
+
+    pub(super) fn of(exchange: Exchange) -> Self {
         let mut world = Self {
             exchange,
             now_ns: 0,
@@ -88,6 +93,7 @@ impl World {
             ended: BTreeMap::new(),
             sent: Vec::new(),
             pings: Vec::new(),
+            behalfs: Vec::new(),
         };
         world.tick();
         world
@@ -124,6 +130,7 @@ impl World {
                     Some(FrameKind::Lookup | FrameKind::List) => {
                         self.sent.push((attempt, correlation, 0))
                     }
+                    Some(FrameKind::OnBehalf) => self.behalfs.push(attempt),
                     Some(FrameKind::Ping) => self.pings.push((attempt, correlation)),
                     other => panic!("{other:?}"),
                 }
