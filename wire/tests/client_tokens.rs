@@ -111,14 +111,14 @@ fn a_renewal_passes_what_is_unanswered_and_one_that_is_refused_changes_nothing()
 }
 
 #[test]
-fn a_connection_that_is_lost_while_its_token_is_renewed_is_followed_by_one_with_the_newer_token() {
+fn a_connection_that_is_lost_while_its_token_is_renewed_is_followed_by_one_with_the_old_token() {
     let server = FakeServer::start(vec![
         script(|mut peer| {
             greet(&mut peer, &long(1), 10);
             read_token(&mut peer);
         }),
         script(|mut peer| {
-            greet(&mut peer, &long(2), 20);
+            greet(&mut peer, &long(1), 10);
             // It is asked again: the first answer was lost.
             let (correlation, token) = read_token(&mut peer);
             assert_eq!(token, long(2));
@@ -127,5 +127,89 @@ fn a_connection_that_is_lost_while_its_token_is_renewed_is_followed_by_one_with_
     ]);
     let mut client = Client::connect(with_token(&server, 1)).expect("welcomed");
     assert_eq!(client.renew(&long(2)), Ok(Some(20)));
+    server.finish();
+}
+
+/// Long enough for a fake server, which answers at once.
+const UNANSWERED_MS: u64 = 1_500;
+
+#[test]
+fn a_renewal_that_is_not_answered_leaves_the_connection_and_the_old_token() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            greet(&mut peer, &long(1), 10);
+            assert_eq!(read_token(&mut peer).1, long(2));
+            // No second AUTH comes before the first one is answered.
+            let submit = peer.submit();
+            peer.verdict(&submit, Verdict::Approve, 0);
+        }),
+        script(|mut peer| {
+            greet(&mut peer, &long(1), 10);
+            let submit = peer.submit();
+            peer.verdict(&submit, Verdict::Approve, 0);
+        }),
+    ]);
+    let options = ClientOptions { answer_timeout_ms: UNANSWERED_MS, ..with_token(&server, 1) };
+    let mut client = Client::connect(options).expect("welcomed");
+    assert!(matches!(client.renew(&long(2)), Err(ClientError::NoAnswer { .. })));
+    assert!(matches!(client.renew(&long(3)), Err(ClientError::NoAnswer { .. })));
+    assert_eq!(client.token_expires_at_ns(), Some(10));
+    client.decide(&transaction(1)).expect("decided over the same connection");
+    client.decide(&transaction(2)).expect("decided over another one, with the old token");
+    server.finish();
+}
+
+#[test]
+fn a_late_answer_to_a_renewal_counts() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            greet(&mut peer, &long(1), 10);
+            let (correlation, _) = read_token(&mut peer);
+            let submit = peer.submit();
+            accept(&mut peer, correlation, 20);
+            peer.verdict(&submit, Verdict::Approve, 0);
+            let (correlation, token) = read_token(&mut peer);
+            assert_eq!(token, long(3), "it may be renewed again");
+            peer.error(correlation, ErrorCode::Forbidden, 0, false);
+        }),
+        script(|mut peer| {
+            greet(&mut peer, &long(2), 20);
+            let submit = peer.submit();
+            peer.verdict(&submit, Verdict::Approve, 0);
+        }),
+    ]);
+    let options = ClientOptions { answer_timeout_ms: UNANSWERED_MS, ..with_token(&server, 1) };
+    let mut client = Client::connect(options).expect("welcomed");
+    assert!(matches!(client.renew(&long(2)), Err(ClientError::NoAnswer { .. })));
+    client.decide(&transaction(1)).expect("decided");
+    assert_eq!(client.token_expires_at_ns(), Some(20));
+    assert!(matches!(client.renew(&long(3)), Err(ClientError::Refused(_))));
+    client.decide(&transaction(2)).expect("decided over another connection");
+    server.finish();
+}
+
+#[test]
+fn a_token_that_could_not_be_checked_is_shown_when_the_old_one_has_ended() {
+    let server = FakeServer::start(vec![
+        script(|mut peer| {
+            greet(&mut peer, &long(1), 10);
+            let (correlation, _) = read_token(&mut peer);
+            peer.error(correlation, ErrorCode::Overloaded, 5, false);
+        }),
+        script(|mut peer| {
+            peer.read().expect("a HELLO");
+            let (correlation, token) = read_token(&mut peer);
+            assert_eq!(token, long(1), "it may still count");
+            peer.error(correlation, ErrorCode::Unauthenticated, 0, true);
+        }),
+        script(|mut peer| {
+            greet(&mut peer, &long(2), 20);
+            let submit = peer.submit();
+            peer.verdict(&submit, Verdict::Approve, 0);
+        }),
+    ]);
+    let mut client = Client::connect(with_token(&server, 1)).expect("welcomed");
+    assert!(matches!(client.renew(&long(2)), Err(ClientError::Refused(_))));
+    client.decide(&transaction(1)).expect("decided with the newer token");
     server.finish();
 }

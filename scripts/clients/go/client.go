@@ -230,7 +230,8 @@ func (c *Client) Cluster(ctx context.Context) (*ClusterState, error) {
 
 // Renew goes on with a newer token of the same client, on the connection in use and on all that come. Whatever is unanswered
 // stays so. It gives until when the token counts, nanoseconds since 1970 UTC; 0 for no end. *Refused with Unauthenticated,
-// Forbidden (of another client) or Overloaded (it can't be checked now): the one before counts until its end.
+// Forbidden (of another client) or Overloaded (it can't be checked now): the one before counts until its end. So it does after
+// *NoAnswerError, and connections come with it until a server has taken the newer one. Renewals wait for each other.
 func (c *Client) Renew(ctx context.Context, token string) (expiresAtNs uint64, err error) {
 	if err := checkToken(token); err != nil {
 		return 0, err
@@ -241,17 +242,11 @@ func (c *Client) Renew(ctx context.Context, token string) (expiresAtNs uint64, e
 		return 0, err
 	}
 	e := c.request(kindAuth, []byte(token))
+	e.greeting = hello
 	ended := make(chan outcome, 1)
-	// Should the connection be lost meanwhile, the next one begins with it.
+	e.ended = func(o outcome) { ended <- o }
 	begin := func() {
-		before := x.hello
-		e.ended = func(o outcome) {
-			if _, isRefused := o.err.(*Refused); isRefused {
-				x.hello = before
-			}
-			ended <- o
-		}
-		x.hello = hello
+		x.newer = hello
 		x.add(e)
 	}
 	answer, err := c.wait(ctx, e, begin, ended)

@@ -157,6 +157,58 @@ func TestACancelledRequestKeepsItsPlaceUntilItIsAnswered(t *testing.T) {
 	}
 }
 
+func TestRenewalsOfManyGoroutinesWaitForEachOther(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const renewals = 5
+	early := make(chan bool, renewals)
+	go func() {
+		defer listener.Close()
+		socket, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer socket.Close()
+		io.ReadFull(socket, make([]byte, 128))
+		body := make([]byte, 112)
+		body[0], body[1], body[2], body[40] = 1, 1, 1, 1
+		binary.LittleEndian.PutUint32(body[44:], 512)
+		binary.LittleEndian.PutUint32(body[48:], 7)
+		socket.Write(frame(kindWelcome, 0, body))
+		for number := 0; number < renewals; number++ {
+			raw := make([]byte, 512)
+			if _, err := io.ReadFull(socket, raw); err != nil {
+				return
+			}
+			// A second one would be here before this one is answered.
+			socket.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+			count, _ := socket.Read(make([]byte, 1))
+			socket.SetReadDeadline(time.Time{})
+			early <- count > 0
+			socket.Write(frame(27, binary.LittleEndian.Uint64(raw[8:]), make([]byte, 16)))
+		}
+		socket.Read(make([]byte, 1))
+	}()
+	client := connectTo(t, Options{Addresses: []string{listener.Addr().String()}, AnswerTimeout: time.Minute})
+	failed := make(chan error, renewals)
+	for number := 0; number < renewals; number++ {
+		go func() {
+			_, err := client.Renew(context.Background(), "token")
+			failed <- err
+		}()
+	}
+	for number := 0; number < renewals; number++ {
+		if err := <-failed; err != nil {
+			t.Fatal(err)
+		}
+		if <-early {
+			t.Fatal("a second AUTH came before the first one was answered")
+		}
+	}
+}
+
 func TestClosingTellsThoseWhoWait(t *testing.T) {
 	asked := make(chan struct{}, 10)
 	silent := func([]byte) []byte { asked <- struct{}{}; return nil }

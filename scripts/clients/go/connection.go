@@ -45,7 +45,7 @@ func connect(
 		}
 		return nil, &ConnectError{Detail: err.Error()}
 	}
-	c.output = make(chan []byte, min(c.welcome.InFlight, MaxInFlight)+1)
+	c.output = make(chan []byte, min(c.welcome.InFlight, MaxInFlight)+2)
 	go c.write(writeTimeout)
 	return c, nil
 }

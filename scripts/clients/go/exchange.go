@@ -1,6 +1,7 @@
 package catraca
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"runtime"
@@ -36,6 +37,8 @@ type entry struct {
 	// It went out on the connection in use; and how often on any.
 	sent     bool
 	sendings int
+	// Of a token: what connections begin with once it is accepted.
+	greeting []byte
 	// The caller does not wait any more. It keeps its place until it is answered, because the server counts it.
 	abandoned bool
 	// Told the outcome, once; must not wait.
@@ -54,8 +57,12 @@ func (e *entry) due() time.Time {
 // or is given up when its time is over. One goroutine owns all of it and runs what the others post.
 type exchange struct {
 	options Options
-	// What connections begin with: of the newest credential.
-	hello []byte
+	// What connections begin with: of the newest credential that a server took; and of a newer one that no server has taken or
+	// refused, nil where there is none.
+	hello, newer []byte
+	// The AUTH that this connection has not answered, given up or not; nil where there is none. A server takes no second one before
+	// that.
+	auth *entry
 	// How connections are made secure; nil where they are not.
 	secured *tls.Config
 	events  chan func()
@@ -191,10 +198,15 @@ func (x *exchange) limit() int {
 
 // sendUnsent sends what this connection has not carried yet, as far as its limit allows.
 func (x *exchange) sendUnsent(now time.Time) {
+	var held []uint64
 	for x.connection != nil && len(x.unsent) > 0 && x.carried < x.limit() {
 		e := x.unanswered[x.unsent[0]]
 		x.unsent = x.unsent[1:]
 		if e == nil {
+			continue
+		}
+		if e.kind == kindAuth && x.auth != nil {
+			held = append(held, e.correlation)
 			continue
 		}
 		if !e.budgetEnd.IsZero() {
@@ -213,24 +225,30 @@ func (x *exchange) sendUnsent(now time.Time) {
 		}
 		e.sent = true
 		e.sendings++
-		if x.carried == 0 {
-			x.quietSince = now
-		}
-		x.carried++
 		raw := frame(e.kind, e.correlation, e.body)
 		if e.kind == kindAuth {
+			// Not counted: it may wait for somebody else, the issuer, and says nothing of the node.
+			x.auth = e
 			raw = tokenFrames(e.body, e.correlation)
+		} else {
+			if x.carried == 0 {
+				x.quietSince = now
+			}
+			x.carried++
 		}
 		select {
 		case x.connection.output <- raw:
 		default:
 			// It has room for all that may be unanswered.
 			x.lose(&ProtocolError{"it answered what it had not read"})
+			return
 		}
 	}
+	x.unsent = append(held, x.unsent...)
 }
 
-// endExpired ends what is due. What went out and got nothing says that the connection is dead, although nobody told us.
+// endExpired ends what is due. What went out and got nothing says that the connection is dead, although nobody told us; but
+// for AUTH.
 func (x *exchange) endExpired(now time.Time) {
 	if now.Before(x.earliest) {
 		return
@@ -238,7 +256,7 @@ func (x *exchange) endExpired(now time.Time) {
 	dead := false
 	for _, correlation := range x.inOrder() {
 		if e := x.unanswered[correlation]; !now.Before(e.due()) {
-			dead = dead || e.sent
+			dead = dead || e.sent && e.kind != kindAuth
 			x.expire(e)
 		}
 	}
@@ -269,7 +287,7 @@ func (x *exchange) expire(e *entry) {
 
 func (x *exchange) finish(e *entry, with outcome) {
 	delete(x.unanswered, e.correlation)
-	if e.sent {
+	if e.sent && e.kind != kindAuth {
 		x.carried--
 	}
 	e.ended(with)
@@ -282,6 +300,11 @@ func (x *exchange) accept(correlation uint64, answer interface{}) error {
 	if e == nil && isRefused && refused.Closing {
 		return refused
 	}
+	if e == nil && x.auth != nil && x.auth.correlation == correlation && (isRefused || answers(kindAuth, answer)) {
+		// It was given up, and its answer is late.
+		x.renewed(answer)
+		return nil
+	}
 	if e == nil || !e.sent || !isRefused && !answers(e.kind, answer) {
 		return &ProtocolError{fmt.Sprintf("it answered %d with what nothing asked for", correlation)}
 	}
@@ -290,8 +313,8 @@ func (x *exchange) accept(correlation uint64, answer interface{}) error {
 		return refused
 	}
 	x.failures, x.lastFailure = 0, ""
-	if state, ok := answer.(authState); ok && x.connection != nil {
-		x.connection.expiresAtNs = uint64(state)
+	if e.kind == kindAuth {
+		x.renewed(answer)
 	}
 	if !isRefused {
 		x.finish(e, outcome{answer: answer})
@@ -304,6 +327,21 @@ func (x *exchange) accept(correlation uint64, answer interface{}) error {
 		return refused
 	}
 	return nil
+}
+
+// renewed takes the answer to AUTH. After Overloaded the newer token may still be good.
+func (x *exchange) renewed(answer interface{}) {
+	greeting := x.auth.greeting
+	x.auth = nil
+	if state, ok := answer.(authState); ok {
+		x.hello = greeting
+		x.connection.expiresAtNs = uint64(state)
+	} else if refused, ok := answer.(*Refused); ok && refused.Code == Overloaded {
+		return
+	}
+	if bytes.Equal(x.newer, greeting) {
+		x.newer = nil
+	}
 }
 
 func answers(kind byte, answer interface{}) bool {

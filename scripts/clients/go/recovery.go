@@ -91,6 +91,8 @@ func (x *exchange) attempted(c *connection, err error) {
 			c.leave()
 		}
 		return
+	case err != nil && x.turnsToNewer(err):
+		return
 	case err != nil:
 		x.lastFailure = "no connection to " + x.route.address() + ": " + err.Error()
 		x.route.failed("failed: " + err.Error())
@@ -122,6 +124,16 @@ func (x *exchange) attempted(c *connection, err error) {
 		err = &ConnectError{Detail: said, NoPrimary: true}
 	}
 	x.endRound(err)
+}
+
+// turnsToNewer: the old credential has come to its end, and there is a newer one.
+func (x *exchange) turnsToNewer(err error) bool {
+	refused, ok := err.(*Refused)
+	if !ok || refused.Code != Unauthenticated || x.newer == nil {
+		return false
+	}
+	x.hello, x.newer = x.newer, nil
+	return true
 }
 
 // endRound: all addresses were tried in vain. Pause.
@@ -186,6 +198,7 @@ func (x *exchange) goesElsewhere(code Code) bool {
 
 // lose leaves the connection. What is unanswered waits for the next one.
 func (x *exchange) lose(err error) {
+	x.turnsToNewer(err)
 	x.route.beginRound()
 	if refused, ok := err.(*Refused); ok && refused.Code == NotPrimary {
 		x.route.standby("")
@@ -200,7 +213,7 @@ func (x *exchange) lose(err error) {
 
 func (x *exchange) detach() {
 	x.connection.leave()
-	x.connection, x.carried, x.doubtful = nil, 0, false
+	x.connection, x.carried, x.auth, x.doubtful = nil, 0, nil, false
 	x.forgetLooks()
 	for _, e := range x.unanswered {
 		e.sent = false

@@ -10,6 +10,8 @@ from catraca import ErrorCode, Verdict
 from catraca import _frames as frames
 
 FIRST, SECOND, THIRD = (f"token {number:04} " * 100 for number in (1, 2, 3))
+# For what a server never answers, and for what a fake one answers at once.
+UNANSWERED_MS = 1_500
 
 
 class Tokens(WithClient):
@@ -85,21 +87,113 @@ class Tokens(WithClient):
         for wrong in ("", "x" * 8193):
             self.assertEqual(self.refused(self.driver().ask, "renew", token=wrong)["type"], "field")
 
-    def test_a_connection_that_is_lost_while_its_token_is_renewed_is_followed_by_one_with_the_newer_one(self):
+    def test_a_connection_that_is_lost_while_its_token_is_renewed_is_followed_by_one_with_the_old_one(self):
         def first(peer):
             self.greet(peer, FIRST, 10)
             self.read_token(peer)
 
         def second(peer):
-            self.greet(peer, SECOND, 20)
+            self.greet(peer, FIRST, 10)
             correlation, token = self.read_token(peer)
             self.assertEqual(token, SECOND, "the answer was lost")
             self.accept(peer, correlation, 20)
+
+        def third(peer):
+            self.greet(peer, SECOND, 20)
             peer.verdict(peer.submit())
 
-        self.connect(self.serve(first, second), credential=FIRST)
+        self.connect(self.serve(first, second, third), credential=FIRST)
         self.assertEqual(self.driver().ask("renew", token=SECOND)["expires_at_ns"], "20")
         self.assertEqual(self.decide(2)["lsn"], "2")
+
+    def test_a_renewal_that_is_not_answered_leaves_the_connection_and_the_old_token(self):
+        def first(peer):
+            self.greet(peer, FIRST, 10)
+            self.assertEqual(self.read_token(peer)[1], SECOND)
+            # The client renews again, and sends no second AUTH before the first one is answered.
+            peer.verdict(peer.submit())
+
+        def second(peer):
+            self.greet(peer, FIRST, 10)
+            peer.verdict(peer.submit())
+
+        self.connect(self.serve(first, second), credential=FIRST, answer_timeout_ms=UNANSWERED_MS)
+        self.assertEqual(self.refused(self.driver().ask, "renew", token=SECOND)["type"], "no_answer")
+        self.refused(self.driver().ask, "renew", token=THIRD)
+        self.assertEqual(self.driver().ask("token")["expires_at_ns"], "10")
+        self.assertEqual(self.decide(2)["lsn"], "2")
+        self.assertEqual(self.decide(3)["lsn"], "3")
+
+    def test_a_late_answer_to_a_renewal_counts(self):
+        def first(peer):
+            self.greet(peer, FIRST, 10)
+            correlation, _ = self.read_token(peer)
+            submitted = peer.submit()
+            self.accept(peer, correlation, 20)
+            peer.verdict(submitted)
+            # It may be renewed again.
+            correlation, token = self.read_token(peer)
+            self.assertEqual(token, THIRD)
+            peer.error(correlation, ErrorCode.FORBIDDEN)
+            peer.verdict(peer.submit())
+
+        def second(peer):
+            self.greet(peer, SECOND, 20)
+            peer.verdict(peer.submit())
+
+        self.connect(self.serve(first, second), credential=FIRST, answer_timeout_ms=UNANSWERED_MS)
+        self.assertEqual(self.refused(self.driver().ask, "renew", token=SECOND)["type"], "no_answer")
+        self.assertEqual(self.decide(2)["lsn"], "2")
+        self.assertEqual(self.driver().ask("token")["expires_at_ns"], "20")
+        self.assertEqual(self.refused(self.driver().ask, "renew", token=THIRD)["type"], "refused")
+        self.assertEqual(self.decide(3)["lsn"], "3")
+        self.assertEqual(self.decide(4)["lsn"], "4")
+
+    def test_a_late_refusal_of_a_renewal_changes_nothing(self):
+        def script(peer):
+            self.greet(peer, FIRST, 10)
+            correlation, _ = self.read_token(peer)
+            submitted = peer.submit()
+            peer.error(correlation, ErrorCode.UNAUTHENTICATED)
+            peer.verdict(submitted)
+            peer.verdict(peer.submit())
+
+        self.connect(self.serve(script), credential=FIRST, answer_timeout_ms=UNANSWERED_MS)
+        self.assertEqual(self.refused(self.driver().ask, "renew", token=SECOND)["type"], "no_answer")
+        self.assertEqual(self.decide(2)["lsn"], "2")
+        self.assertEqual(self.decide(3)["lsn"], "3")
+
+    def test_a_token_that_could_not_be_checked_is_shown_when_the_old_one_has_ended(self):
+        def first(peer):
+            self.greet(peer, FIRST, 10)
+            peer.error(self.read_token(peer)[0], ErrorCode.OVERLOADED, 5)
+            peer.verdict(peer.submit())
+
+        def old_has_ended(peer):
+            peer.read()
+            correlation, token = self.read_token(peer)
+            self.assertEqual(token, FIRST, "it may still count")
+            peer.error(correlation, ErrorCode.UNAUTHENTICATED, closing=True)
+
+        def newer(peer):
+            self.greet(peer, SECOND, 20)
+            peer.verdict(peer.submit())
+            self.assertEqual(self.read_token(peer)[1], THIRD)
+            # The one in use comes to its end before the newer one is answered.
+            peer.error(0, ErrorCode.UNAUTHENTICATED, closing=True)
+
+        def newest(peer):
+            self.greet(peer, THIRD, 30)
+            correlation, token = self.read_token(peer)
+            self.assertEqual(token, THIRD)
+            self.accept(peer, correlation, 30)
+
+        self.connect(self.serve(first, old_has_ended, newer, newest), credential=FIRST)
+        said = self.refused(self.driver().ask, "renew", token=SECOND)
+        self.assertEqual((said["type"], said["code"]), ("refused", str(int(ErrorCode.OVERLOADED))))
+        self.assertEqual(self.decide(2)["lsn"], "2")
+        self.assertEqual(self.decide(3)["lsn"], "3")
+        self.assertEqual(self.driver().ask("renew", token=THIRD)["expires_at_ns"], "30")
 
     def test_what_is_no_auth_state_ends_the_handshake(self):
         def nonsense(peer):

@@ -376,7 +376,7 @@ impl Client {
         let timeout = self.answer_deadline();
         let deadline = match &request {
             Request::Submit(_, budget_end) => timeout.min(*budget_end + ANSWER_GRACE),
-            Request::Other(_) => timeout,
+            Request::Auth(_) | Request::Other(_) => timeout,
         };
         self.exchange.add(request, answered_by, repeatable, deadline)
     }

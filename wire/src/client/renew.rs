@@ -1,9 +1,8 @@
 //! Tokens that are renewed on a connection that lives.
 
-use super::exchange::Outcome;
+use super::exchange::{Outcome, Request};
 use super::reply::Body;
-use super::rules::token_frames;
-use super::{Client, ClientError, mismatch};
+use super::{Client, ClientError, answer_of, mismatch};
 use crate::frame::{FrameKind, MAX_TOKEN_LEN};
 
 impl Client {
@@ -19,24 +18,19 @@ impl Client {
     /// # Errors
     /// [`ClientError::Argument`] for a token of no or more than [`MAX_TOKEN_LEN`] bytes; [`ClientError::Refused`] with
     /// UNAUTHENTICATED, FORBIDDEN (of another client) or OVERLOADED (it can't be checked now): the one before counts
-    /// until its end. [`ClientError::Connect`] and [`ClientError::NoAnswer`] when the server can't be asked: the newer one
-    /// is shown with the next connection.
+    /// until its end. So it does after [`ClientError::Connect`] and [`ClientError::NoAnswer`], when the server can't be
+    /// asked: connections come with it until a server has taken the newer one, or takes the old one no more.
     pub fn renew(&mut self, token: &str) -> Result<Option<u64>, ClientError> {
         if !(1..=MAX_TOKEN_LEN).contains(&token.len()) {
             return Err(ClientError::Argument(format!("a token has 1 to {MAX_TOKEN_LEN} bytes")));
         }
-        // Should the connection be lost meanwhile, the next one begins with it.
-        let before = self.exchange.set_credential(token.to_owned());
-        let renewed = match self.ask(&token_frames(token), FrameKind::AuthState, true) {
-            Ok(Outcome::Answer(Body::AuthState { expires_at_ns })) => {
+        self.exchange.offer(token);
+        let asked = self.send(Request::Auth(token.to_owned()), FrameKind::AuthState, true)?;
+        match answer_of(self.wait_for(asked))? {
+            Outcome::Answer(Body::AuthState { expires_at_ns }) => {
                 Ok(Some(expires_at_ns).filter(|&ends| ends > 0))
             }
-            Ok(other) => Err(mismatch(&other)),
-            Err(error) => Err(error),
-        };
-        if matches!(renewed, Err(ClientError::Refused(_))) {
-            drop(self.exchange.set_credential(before));
+            other => Err(mismatch(&other)),
         }
-        renewed
     }
 }

@@ -51,7 +51,7 @@ pub fn greeting(credential: &str, client_name: &str, in_flight: u32) -> Vec<u8> 
     frame.in_flight = in_flight.into();
     let mut bytes = bytemuck::bytes_of(&frame).to_vec();
     if is_token(credential) {
-        bytes.extend(token_frames(credential));
+        bytes.extend(token_frames(credential, HELLO_CORRELATION));
     }
     bytes
 }
@@ -61,9 +61,9 @@ pub const fn is_token(credential: &str) -> bool {
     credential.len() > MAX_CREDENTIAL_LEN
 }
 
-/// A credential in AUTH frames; none for one that is empty or too long.
-pub fn token_frames(credential: &str) -> Vec<u8> {
-    let frames = AuthFrame::of_token(credential.as_bytes(), HELLO_CORRELATION);
+/// A credential in AUTH frames with this correlation; none for one that is empty or too long.
+pub fn token_frames(credential: &str, correlation: u64) -> Vec<u8> {
+    let frames = AuthFrame::of_token(credential.as_bytes(), correlation);
     frames.into_iter().flatten().flat_map(|frame| bytemuck::bytes_of(&frame).to_vec()).collect()
 }
 

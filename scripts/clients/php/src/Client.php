@@ -56,6 +56,11 @@ final class Client
     /** @var array<int, true> those to be sent on this connection, oldest first */
     private array $unsent = [];
     private int $carried = 0;
+    /**
+     * @var ?array{int, string} the AUTH that this connection has not answered, given up or not, and what connections begin with
+     *     once it is accepted; a server takes no second one before that
+     */
+    private ?array $auth = null;
     /** @var array<int, Decision|StoredDecision|Pong|ClusterState|AuthState|CatracaException> what has ended, and nobody was told */
     private array $ended = [];
     private int $nextCorrelation = 1;
@@ -249,21 +254,15 @@ final class Client
      * so. Until when it counts, nanoseconds since 1970 UTC; null for no end.
      *
      * @throws CatracaException Refused with Unauthenticated, Forbidden (of another client) or Overloaded (it can't be checked
-     *     now): the one before counts until its end
+     *     now): the one before counts until its end. So it does after NoAnswer, and connections come with it until a server has
+     *     taken the newer one
      */
     public function renew(#[\SensitiveParameter] string $token): ?int
     {
         Requests::tokenFrames($token, 0);
-        [$before, $greeting] = [$this->hello, Requests::greeting($token, $this->name, $this->inFlight)];
         $correlation = $this->add(Requests::AUTH, $token, null, null, 0);
-        // Should the connection be lost meanwhile, the next one begins with it.
-        $this->hello = $greeting;
-        try {
-            return $this->waitFor($correlation)->expiresAtNs ?: null;
-        } catch (Refused $refused) {
-            $this->hello = $before;
-            throw $refused;
-        }
+        $this->newer = Requests::greeting($token, $this->name, $this->inFlight);
+        return $this->waitFor($correlation)->expiresAtNs ?: null;
     }
 
     /**
@@ -404,6 +403,7 @@ final class Client
     private function sendAllAgain(): void
     {
         $this->carried = 0;
+        $this->auth = null;
         foreach ($this->unanswered as $one) {
             $one->sent = false;
             $this->earliest = min($this->earliest, $one->due());
@@ -414,9 +414,15 @@ final class Client
     /** Sends what this connection has not carried yet, as far as its limit allows. */
     private function sendUnsent(int $now): void
     {
+        $held = [];
         while ($this->connection !== null && $this->unsent !== [] && $this->carried < $this->limit()) {
             $correlation = array_key_first($this->unsent);
             $one = $this->unanswered[$correlation];
+            if ($one->kind === Requests::AUTH && $this->auth !== null) {
+                unset($this->unsent[$correlation]);
+                $held[$correlation] = true;
+                continue;
+            }
             if ($one->budgetEnd !== null) {
                 $leftNs = $one->budgetEnd - $now;
                 if ($leftNs < 1_000) {
@@ -432,22 +438,28 @@ final class Client
             unset($this->unsent[$correlation]);
             $one->sent = true;
             $one->sendings++;
+            if ($one->kind === Requests::AUTH) {
+                // Not counted: it may wait for somebody else, the issuer, and says nothing of the node.
+                $this->auth = [$correlation, Requests::greeting($one->body, $this->name, $this->inFlight)];
+                $this->connection->send(Requests::tokenFrames($one->body, $correlation));
+                continue;
+            }
             if ($this->carried++ === 0) {
                 $this->connection->quietSince = $now;
             }
-            $this->connection->send($one->kind === Requests::AUTH ? Requests::tokenFrames($one->body, $correlation)
-                : Requests::frame($one->kind, $correlation, $one->body));
+            $this->connection->send(Requests::frame($one->kind, $correlation, $one->body));
         }
+        $this->unsent = $held + $this->unsent;
     }
 
-    /** Ends what is due. What went out and got nothing says that the connection is dead, although nobody told us. */
+    /** Ends what is due. What went out and got nothing says that the connection is dead, although nobody told us; but for AUTH. */
     private function endExpired(int $now): void
     {
         if ($now < $this->earliest) {
             return;
         }
         $expired = array_filter($this->unanswered, fn (Unanswered $one): bool => $one->due() <= $now);
-        $dead = array_filter($expired, fn (Unanswered $one): bool => $one->sent) !== [];
+        $dead = array_filter($expired, fn (Unanswered $one): bool => $one->sent && $one->kind !== Requests::AUTH) !== [];
         array_map($this->expire(...), array_keys($expired));
         if ($dead && $this->connection !== null) {
             $this->lose(new NoAnswer('the server did not answer in time'));
@@ -476,9 +488,25 @@ final class Client
 
     private function finish(int $correlation, Decision|StoredDecision|Pong|ClusterState|AuthState|CatracaException $outcome): void
     {
-        $this->carried -= (int) $this->unanswered[$correlation]->sent;
+        $one = $this->unanswered[$correlation];
+        $this->carried -= (int) ($one->sent && $one->kind !== Requests::AUTH);
         unset($this->unanswered[$correlation], $this->unsent[$correlation]);
         $this->ended[$correlation] = $outcome;
+    }
+
+    /** Takes the answer to AUTH. After OVERLOADED the newer token may still be good. */
+    private function renewed(AuthState|Refused $answer): void
+    {
+        [[, $greeting], $this->auth] = [$this->auth, null];
+        if ($answer instanceof AuthState) {
+            $this->hello = $greeting;
+            $this->connection->expiresAtNs = $answer->expiresAtNs;
+        } elseif ($answer->error === ErrorCode::Overloaded) {
+            return;
+        }
+        if ($this->newer === $greeting) {
+            $this->newer = null;
+        }
     }
 
     /** Matches an answer with its request; throws what says that the connection is of no use any more. */
@@ -488,6 +516,12 @@ final class Client
         $refused = $answer instanceof Refused ? $answer : null;
         if ($one === null && $refused?->closing) {
             throw $refused;
+        }
+        $isOfAuth = ($this->auth[0] ?? null) === $correlation && ($refused !== null || $answer instanceof AuthState);
+        if ($one === null && $isOfAuth) {
+            // It was given up, and its answer is late.
+            $this->renewed($answer);
+            return;
         }
         $answers = $one !== null && $one->sent && ($refused !== null || match ($one->kind) {
             Requests::SUBMIT => $answer instanceof Decision,
@@ -505,8 +539,8 @@ final class Client
         }
         $this->failures = 0;
         $this->lastFailure = '';
-        if ($answer instanceof AuthState) {
-            $this->connection->expiresAtNs = $answer->expiresAtNs;
+        if ($one->kind === Requests::AUTH) {
+            $this->renewed($answer);
         }
         $this->doubtful = $this->doubtful || $refused?->error === ErrorCode::Unconfirmed;
         $this->finish($correlation, $refused !== null && $one->sendings > 1 ? $refused->afterDoubt() : $answer);

@@ -10,8 +10,10 @@ namespace Catraca;
 trait Recovery
 {
     private readonly Route $route;
-    /** What connections begin with: of the newest credential. */
+    /** What connections begin with: of the newest credential that a server took. */
     private string $hello;
+    /** The same of a newer one that no server has taken or refused. */
+    private ?string $newer = null;
     private ?Connection $connection = null;
     private ?Welcome $welcome = null;
     /** The connection that is being made, and those that are looked at, by address. */
@@ -87,10 +89,24 @@ trait Recovery
         return min($this->silenceNs << min($this->failures, 16), $this->connectTimeoutNs);
     }
 
+    /** The old credential has come to its end, and there is a newer one. */
+    private function turnsToNewer(CatracaException $error): bool
+    {
+        $ended = $error instanceof Refused && $error->error === ErrorCode::Unauthenticated;
+        if (!$ended || $this->newer === null) {
+            return false;
+        }
+        [$this->hello, $this->newer] = [$this->newer, null];
+        return true;
+    }
+
     private function attemptFailed(CatracaException $failed): void
     {
         $this->attempt?->close();
         $this->attempt = null;
+        if ($this->turnsToNewer($failed)) {
+            return;
+        }
         $this->lastFailure = $failed->getMessage();
         $this->route->failed('failed: ' . $failed->getMessage());
         if ($failed instanceof Refused && $failed->isFinal()) {
@@ -171,6 +187,7 @@ trait Recovery
     /** Leaves the connection. What is unanswered waits for the next one. */
     private function lose(CatracaException $error): void
     {
+        $this->turnsToNewer($error);
         $this->route->beginRound();
         if ($error instanceof Refused && $error->error === ErrorCode::NotPrimary) {
             $this->route->standby('');

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Deque, Dict, Optional, Type, Union
+from typing import Deque, Dict, List, Optional, Tuple, Type, Union
 
 from catraca._errors import (
     CatracaError,
@@ -127,6 +127,9 @@ class Exchange(Recovery):
         self._unsent: Deque[int] = deque()
         # How many went out on this connection and are not answered.
         self._carried = 0
+        # The AUTH that this connection has not answered, given up or not, and what connections begin
+        # with once it is accepted. A server takes no second one before that.
+        self._auth: Optional[Tuple[int, bytes]] = None
         # No request is due before this. Saves looking through all at each answer.
         self._earliest = NEVER_S
         self._next_correlation = 1
@@ -199,7 +202,7 @@ class Exchange(Recovery):
         return self._carried > 0
 
     def send_all_again(self) -> None:
-        self._carried = 0
+        self._carried, self._auth = 0, None
         for correlation, request in list(self._unanswered.items()):
             request.sent = False
             if request.abandoned:
@@ -217,6 +220,9 @@ class Exchange(Recovery):
         refused = answer if isinstance(answer, Refused) else None
         if request is None and refused is not None and refused.closing:
             raise refused
+        if request is None and self._is_late_renewal(correlation, answer):
+            self._renewed(answer)
+            return
         answers = request is not None and request.sent
         if request is None or not answers or not _is_answer(request, answer):
             raise ProtocolError(f"the server answered {correlation} with what nothing asked for")
@@ -224,8 +230,8 @@ class Exchange(Recovery):
             # Not answered yet: it goes to another node with the others.
             raise refused
         self._failures, self._last_failure = 0, ""
-        if isinstance(answer, AuthState) and self.connection is not None:
-            self.connection.expires_at_ns = answer.expires_at_ns
+        if request.kind == Kind.AUTH:
+            self._renewed(answer)
         if refused is None:
             self._finish(correlation, _outcome(answer))
             return
@@ -234,14 +240,42 @@ class Exchange(Recovery):
         if refused.closing:
             raise refused
 
+    def _is_late_renewal(self, correlation: int, answer: Answer) -> bool:
+        waits = self._auth is not None and self._auth[0] == correlation
+        return waits and isinstance(answer, (AuthState, Refused))
+
+    def _renewed(self, answer: Answer) -> None:
+        """The server has answered AUTH. After OVERLOADED the newer token may still be good."""
+        assert self._auth is not None, "it was sent over this connection"
+        greeting, self._auth = self._auth[1], None
+        if isinstance(answer, AuthState):
+            self.hello = greeting
+            if self.connection is not None:
+                self.connection.expires_at_ns = answer.expires_at_ns
+        elif isinstance(answer, Refused) and answer.code == ErrorCode.OVERLOADED:
+            return
+        if self.newer == greeting:
+            self.newer = None
+
     def _send_unsent(self, now: float) -> None:
         """Sends what this connection has not carried yet, as far as its limit allows."""
+        held: List[int] = []
         while self.connection is not None and self._unsent and self._carried < self.limit:
             correlation = self._unsent.popleft()
             request = self._unanswered.get(correlation)
             if request is None:
                 continue
             body = request.body
+            if request.kind == Kind.AUTH:
+                if self._auth is not None:
+                    held.append(correlation)
+                    continue
+                # Not counted: it may wait for somebody else, the issuer, and says nothing of the node.
+                self._auth = correlation, self.greeting(body.decode())
+                request.sent = True
+                request.sendings += 1
+                self.connection.output += token_frames(body, correlation)
+                continue
             if request.budget_s is not None and request.budget_end is not None:
                 left_s = request.budget_end - now
                 if left_s < LEAST_BUDGET_S:
@@ -257,20 +291,18 @@ class Exchange(Recovery):
             if self._carried == 0:
                 self._quiet_since = now
             self._carried += 1
-            if request.kind == Kind.AUTH:
-                self.connection.output += token_frames(body, correlation)
-            else:
-                self.connection.output += frame(request.kind, correlation, body)
+            self.connection.output += frame(request.kind, correlation, body)
+        self._unsent.extendleft(reversed(held))
 
     def _end_expired(self, now: float) -> None:
         """Ends what is due. What went out and got nothing says that the connection is dead,
-        although nobody told us."""
+        although nobody told us; but for AUTH."""
         if now < self._earliest:
             return
         dead = False
         for correlation, request in list(self._unanswered.items()):
             if request.due() <= now:
-                dead |= request.sent
+                dead |= request.sent and request.kind != Kind.AUTH
                 self._expire(correlation, request)
         if dead and self.connection is not None:
             self._lose(ConnectError("the server did not answer in time"), now)
@@ -288,7 +320,7 @@ class Exchange(Recovery):
 
     def _finish(self, correlation: int, outcome: Outcome) -> None:
         request = self._unanswered.pop(correlation)
-        self._carried -= request.sent
+        self._carried -= request.sent and request.kind != Kind.AUTH
         if not request.abandoned:
             self.ended[correlation] = outcome
 

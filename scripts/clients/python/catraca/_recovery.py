@@ -63,8 +63,10 @@ class Recovery:
 
     def __init__(self, options: Options, now: float) -> None:
         self.options = options
-        #: What connections begin with: of the newest credential.
+        #: What connections begin with: of the newest credential that a server took.
         self.hello = options.hello
+        #: The same of a newer one that no server has taken or refused.
+        self.newer: Optional[bytes] = None
         self._route = Route(options.addresses, learns=not options.is_secure)
         #: The connection in use, the one that is being made, and those that are looked at.
         self.connection: Optional[Link] = None
@@ -90,11 +92,22 @@ class Recovery:
         # When the node in use last said something, or began to owe an answer.
         self._quiet_since = now
 
-    def show(self, credential: str) -> bytes:
-        """From now on connections come with this one; gives what they came with before."""
-        before = self.hello
-        self.hello = hello_frame(credential, self.options.name, self.options.in_flight)
-        return before
+    def offer(self, credential: str) -> None:
+        """Connections come with this one once a server has taken it, or takes the old one no more.
+        One that no server could check does not lock out who has a good one."""
+        self.newer = self.greeting(credential)
+
+    def greeting(self, credential: str) -> bytes:
+        """What a connection begins with that comes with this one."""
+        return hello_frame(credential, self.options.name, self.options.in_flight)
+
+    def _turns_to_newer(self, error: BaseException) -> bool:
+        """The old credential has come to its end, and there is a newer one."""
+        ended = isinstance(error, Refused) and error.code == ErrorCode.UNAUTHENTICATED
+        if not ended or self.newer is None:
+            return False
+        self.hello, self.newer = self.newer, None
+        return True
 
     def is_owed(self) -> bool:
         """Something is unanswered."""
@@ -196,6 +209,8 @@ class Recovery:
         if self.attempt is not None:
             self.to_close.append(self.attempt)
         self.attempt = None
+        if self._turns_to_newer(error):
+            return
         self._last_failure = f"no connection to {self._route.address}: {error}"
         self._route.failed(f"failed: {error}")
         if isinstance(error, Refused):
@@ -262,6 +277,7 @@ class Recovery:
 
     def _lose(self, error: BaseException, now: float) -> None:
         """Leaves the connection. What is unanswered waits for the next one."""
+        self._turns_to_newer(error)
         self._route.begin_round()
         if isinstance(error, Refused) and error.code == ErrorCode.NOT_PRIMARY:
             self._route.standby("")

@@ -14,7 +14,7 @@ import time
 from typing import Any, Dict, List, Optional, Tuple, Type, TypeVar
 
 from catraca._base import BaseClient, answer_of, cluster, lookup, ping, renewal
-from catraca._errors import CatracaError, ConnectError, FieldError, ProtocolError, Refused
+from catraca._errors import CatracaError, ConnectError, FieldError, ProtocolError
 from catraca._exchange import Deciding, Outcome, Request
 from catraca._recovery import NEVER_S, Link
 from catraca._route import host_and_port
@@ -124,15 +124,12 @@ class AsyncClient(BaseClient):
         """Goes on with a newer token of the same client, on the connection in use and on all that
         come. Whatever is unanswered stays so. Gives until when it counts, nanoseconds since 1970
         UTC; None for no end. Refused with UNAUTHENTICATED, FORBIDDEN (of another client) or
-        OVERLOADED (it can't be checked now): the one before counts until its end."""
+        OVERLOADED (it can't be checked now): the one before counts until its end. So it does after
+        NoAnswer, and connections come with it until a server has taken the newer one. Renewals wait for
+        each other."""
         request = renewal(token)
-        # Should the connection be lost meanwhile, the next one begins with it.
-        before = self._exchange.show(token)
-        try:
-            return (await self._ask(request, AuthState)).expires_at_ns or None
-        except Refused:
-            self._exchange.hello = before
-            raise
+        self._exchange.offer(token)
+        return (await self._ask(request, AuthState)).expires_at_ns or None
 
     async def ping(self) -> int:
         """The server's clock, nanoseconds since 1970 UTC."""

@@ -2,13 +2,15 @@
 
 import asyncio
 import gc
+import socket
+import struct
 import threading
 import time
 import unittest
 from unittest import mock
 
 import catraca
-from catraca import Recorded
+from catraca import Recorded, _frames as frames
 from catraca.aio import AsyncClient
 from drivers import FOR_EVER_S
 from fake_server import WithFakeServers, transaction
@@ -32,6 +34,29 @@ class Asyncio(WithFakeServers):
 
         self.assertEqual(asyncio.run(pay()), list(range(1, 301)))
         self.assertEqual(len(welcomed), 1)
+
+    def test_renewals_of_many_tasks_wait_for_each_other(self):
+        shown = []
+
+        def script(peer):
+            peer.welcome()
+            for number in range(5):
+                raw = peer.read()
+                shown.append(raw[24:].rstrip(b"\0").decode())
+                # A second one would be here before this one is answered.
+                peer.connection.settimeout(0.05)
+                with self.assertRaises(socket.timeout):
+                    peer.connection.recv(1)
+                peer.connection.settimeout(20)
+                state = struct.pack("<Q8x", number + 1)
+                peer.write(frames.frame(frames.Kind.AUTH_STATE, int.from_bytes(raw[8:16], "little"), state))
+
+        async def renew():
+            async with AsyncClient(self.serve(script)) as client:
+                return await asyncio.gather(*(client.renew(f"token {n}") for n in range(5)))
+
+        self.assertEqual(asyncio.run(renew()), [1, 2, 3, 4, 5])
+        self.assertEqual(shown, [f"token {n}" for n in range(5)])
 
     def test_a_cancelled_task_takes_nothing_from_the_others(self):
         answers = threading.Event()

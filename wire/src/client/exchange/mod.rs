@@ -7,7 +7,9 @@
 //! `recovery`.
 
 mod recovery;
+mod renewal;
 
+use self::renewal::Renewal;
 use super::audit::AuditPiece;
 use super::connection::{Broken, Connection, time_left};
 use super::error::{ClientError, ProtocolError};
@@ -32,7 +34,9 @@ const MAX_LABELS: usize = 256;
 pub(super) enum Request {
     /// SUBMIT, with the end of its budget.
     Submit(SubmitFrame, Instant),
-    /// Any other, in one frame or several.
+    /// AUTH, with the token.
+    Auth(String),
+    /// Any other.
     Other(Vec<u8>),
 }
 
@@ -87,6 +91,7 @@ pub(super) struct Exchange {
     unsent: VecDeque<u64>,
     /// How many of the unanswered went out on this connection.
     carried: usize,
+    renewal: Renewal,
     /// No deadline is before this. Saves looking through all at each answer.
     earliest_deadline: Option<Instant>,
     next_correlation: u64,
@@ -101,6 +106,14 @@ pub(super) struct Exchange {
     /// When the node in use last said something, or began to owe an answer.
     quiet_since: Instant,
     chance: RandomState,
+}
+
+impl Unanswered {
+    /// The connection in use owes its answer, and is dead without it. A renewal may wait for somebody else, the
+    /// issuer: it says nothing of the node.
+    fn is_carried(&self) -> bool {
+        self.sent && self.answered_by != FrameKind::AuthState
+    }
 }
 
 impl Pieces {
@@ -172,6 +185,7 @@ impl Exchange {
             unanswered: BTreeMap::new(),
             unsent: VecDeque::new(),
             carried: 0,
+            renewal: Renewal::default(),
             earliest_deadline: None,
             next_correlation: 1,
             route,
@@ -191,11 +205,6 @@ impl Exchange {
     /// Until when the token of the connection counts; `None` without an end, and without a connection.
     pub(super) fn expires_at_ns(&self) -> Option<u64> {
         self.connection.as_ref().map(|own| own.expires_at_ns).filter(|&ends| ends > 0)
-    }
-
-    /// From now on connections come with this credential; gives the one before.
-    pub(super) fn set_credential(&mut self, credential: String) -> String {
-        std::mem::replace(&mut self.options.credential, credential)
     }
 
     pub(super) const fn options(&self) -> &ClientOptions {
@@ -238,7 +247,8 @@ impl Exchange {
         self.next_correlation += 1;
         match &mut request {
             Request::Submit(frame, _) => frame.header.correlation = correlation.into(),
-            Request::Other(bytes) => number(bytes, correlation),
+            Request::Auth(_) => {}
+            Request::Other(bytes) => bytes[8..16].copy_from_slice(&correlation.to_le_bytes()),
         }
         let (sent, sent_before, pieces) = (false, false, Pieces::default());
         let entry =
@@ -310,10 +320,12 @@ impl Exchange {
         let kind = body.kind();
         let unexpected = Broken::Protocol(ProtocolError::Unexpected { kind, correlation });
         let Some(entry) = self.unanswered.get_mut(&correlation) else {
-            return Err(match body {
-                Body::Error(error) if error.closing => Broken::Closing(error),
-                _ => unexpected,
-            });
+            return match body {
+                Body::Error(error) if error.closing => Err(Broken::Closing(error)),
+                // It was given up, and its answer is late.
+                body if self.renewed(correlation, &body) => Ok(None),
+                _ => Err(unexpected),
+            };
         };
         if !entry.sent || (kind != entry.answered_by && kind != FrameKind::Error) {
             return Err(unexpected);
@@ -331,29 +343,34 @@ impl Exchange {
                 // nodes that refuse are paused for.
                 return Err(elsewhere);
             }
-            self.unanswered.remove(&correlation);
-            self.carried -= 1;
+            self.remove(correlation);
             self.lose(&elsewhere);
             return Ok(Some(Outcome::Answer(body)));
-        }
-        if let (Body::AuthState { expires_at_ns }, Some(own)) = (&body, &mut self.connection) {
-            own.expires_at_ns = *expires_at_ns;
         }
         self.failures = 0;
         self.last_failure.clear();
         self.doubtful |=
             matches!(&body, Body::Error(error) if error.code == ErrorCode::Unconfirmed);
+        if entry.answered_by == FrameKind::AuthState {
+            self.renewed(correlation, &body);
+        }
+        let Some(entry) = self.unanswered.get_mut(&correlation) else { return Ok(None) };
         let Some(outcome) = entry.pieces.take(body, unexpected)? else { return Ok(None) };
-        self.unanswered.remove(&correlation);
-        self.carried -= 1;
+        self.remove(correlation);
         if let Some(closing) = leaves {
             self.lose(&closing);
         }
         Ok(Some(outcome))
     }
 
+    fn remove(&mut self, correlation: u64) -> Option<Unanswered> {
+        let entry = self.unanswered.remove(&correlation)?;
+        self.carried -= usize::from(entry.is_carried());
+        Some(entry)
+    }
+
     /// The oldest request whose time is over. One that went out and got nothing says that the
-    /// connection is dead, although nobody told us: the others go over a new one.
+    /// connection is dead, although nobody told us: the others go over a new one. But for AUTH.
     fn take_expired(&mut self) -> Option<(u64, Outcome)> {
         let now = Instant::now();
         if self.earliest_deadline.is_none_or(|earliest| now < earliest) {
@@ -368,8 +385,8 @@ impl Exchange {
             self.earliest_deadline = self.unanswered.values().map(|entry| entry.deadline).min();
             return None;
         };
-        let entry = self.unanswered.remove(&correlation)?;
-        if entry.sent && self.connection.take().is_some() {
+        let entry = self.remove(correlation)?;
+        if entry.is_carried() && self.connection.take().is_some() {
             let why = "the server did not answer in time";
             self.route.failed(why.to_owned());
             self.after_loss(why.to_owned());
@@ -385,6 +402,7 @@ impl Exchange {
     /// Sends what this connection has not carried yet, as far as its limit allows.
     fn send_unsent(&mut self) {
         let limit = self.limit();
+        let mut held = Vec::new();
         while let Some(connection) = &mut self.connection
             && self.carried < limit
             && let Some(correlation) = self.unsent.pop_front()
@@ -409,28 +427,28 @@ impl Exchange {
                     }
                     connection.queue(bytemuck::bytes_of(frame))
                 }
+                Request::Auth(token) => {
+                    let Some(frames) = self.renewal.begin(correlation, token) else {
+                        held.push(correlation);
+                        continue;
+                    };
+                    connection.queue(&frames)
+                }
                 Request::Other(bytes) => connection.queue(bytes),
             };
             entry.sent = true;
             entry.sent_before = true;
-            if self.carried == 0 {
-                self.quiet_since = Instant::now();
+            if entry.is_carried() {
+                if self.carried == 0 {
+                    self.quiet_since = Instant::now();
+                }
+                self.carried += 1;
             }
-            self.carried += 1;
             if let Err(broken) = queued {
                 self.lose(&broken);
                 return;
             }
         }
-    }
-}
-
-/// Gives all frames of a request the same correlation.
-fn number(frames: &mut [u8], correlation: u64) {
-    let mut rest = frames;
-    while let Some(len) = rest.first_chunk().map(|len| u32::from_le_bytes(*len) as usize) {
-        let (frame, behind) = std::mem::take(&mut rest).split_at_mut(len);
-        frame[8..16].copy_from_slice(&correlation.to_le_bytes());
-        rest = behind;
+        held.into_iter().rev().for_each(|correlation| self.unsent.push_front(correlation));
     }
 }

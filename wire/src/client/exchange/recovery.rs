@@ -14,6 +14,9 @@ use std::time::Instant;
 impl Exchange {
     pub(super) fn lose(&mut self, broken: &Broken) {
         self.connection = None;
+        if let Broken::Closing(error) = broken {
+            self.turns_to_newer(error.code);
+        }
         match broken {
             Broken::Elsewhere(error) if error.code == ErrorCode::NotPrimary => {
                 self.route.standby(None);
@@ -28,6 +31,7 @@ impl Exchange {
         self.last_failure = why;
         self.unsent.clear();
         self.carried = 0;
+        self.renewal.forget_asked();
         let now = Instant::now();
         for (&correlation, entry) in &mut self.unanswered {
             if entry.sent && !entry.repeatable {
@@ -74,6 +78,8 @@ impl Exchange {
                     self.connection = Some(connection);
                     return Ok(());
                 }
+                // It is shown at once.
+                Err(error) if self.turns_after(&error) => self.failures = 0,
                 Err(error) => {
                     self.failures += 1;
                     self.last_failure = error.to_string();

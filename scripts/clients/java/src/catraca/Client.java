@@ -92,12 +92,12 @@ public final class Client implements AutoCloseable {
      * so. Until when it counts, nanoseconds since 1970 UTC; empty for no end.
      *
      * @throws CatracaException.Refused UNAUTHENTICATED, FORBIDDEN (of another client) or OVERLOADED (it can't be checked now): the
-     *     one before counts until its end
+     *     one before counts until its end. So it does after {@link CatracaException.NoAnswer}, and connections come with it until a
+     *     server has taken the newer one. Renewals wait for each other
      */
     public OptionalLong renew(String token) {
         Exchange.Entry entry = request(Requests.AUTH, Requests.token(token));
         byte[] greeting = Requests.greeting(token, exchange.options.name, exchange.options.inFlight, 0);
-        // Should the connection be lost meanwhile, the next one begins with it.
         return end(join(ask(entry, Replies.AuthState.class, () -> exchange.renew(entry, greeting))).expiresAtNs());
     }
 

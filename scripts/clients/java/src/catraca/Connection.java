@@ -67,7 +67,7 @@ final class Connection {
         this.into = into;
         this.welcome = welcome;
         this.expiresAtNs = expiresAtNs;
-        output = new ArrayBlockingQueue<>((int) Math.min(welcome.inFlight(), Client.MAX_IN_FLIGHT) + 1);
+        output = new ArrayBlockingQueue<>((int) Math.min(welcome.inFlight(), Client.MAX_IN_FLIGHT) + 2);
     }
 
     /**

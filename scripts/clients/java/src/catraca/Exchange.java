@@ -39,8 +39,8 @@ final class Exchange extends Recovery implements Runnable {
         int sendings;
         /** The caller does not wait any more. It keeps its place until it is answered, because the server counts it. */
         boolean abandoned;
-        /** Of a token: what connections began with before it, and do again where it is refused. */
-        byte[] before;
+        /** Of a token: what connections begin with once it is accepted. */
+        byte[] greeting;
 
         Entry(int kind, byte[] body, long deadline, long budgetEnd, long budgetNs) {
             this.kind = kind;
@@ -67,6 +67,11 @@ final class Exchange extends Recovery implements Runnable {
     private final Object ending = new Object();
     private boolean takesNoMore;
     private int carried;
+    /**
+     * The AUTH that this connection has not answered, given up or not; null where there is none. A server takes no second one
+     * before that.
+     */
+    private Entry auth;
     /** No request is due before this. Saves looking through all at each answer. */
     private long earliest = Long.MAX_VALUE;
     private long nextCorrelation = 1;
@@ -147,10 +152,10 @@ final class Exchange extends Recovery implements Runnable {
         earliest = Math.min(earliest, entry.due());
     }
 
-    /** Takes a token; connections begin with it from now on. */
+    /** Takes a token; connections begin with it once a server has taken it. */
     void renew(Entry entry, byte[] greeting) {
-        entry.before = hello;
-        hello = greeting;
+        entry.greeting = greeting;
+        newer = greeting;
         add(entry);
     }
 
@@ -174,6 +179,7 @@ final class Exchange extends Recovery implements Runnable {
     @Override
     void sendAllAgain() {
         carried = 0;
+        auth = null;
         unsent.clear();
         for (Iterator<Entry> entries = unanswered.values().iterator(); entries.hasNext(); ) {
             Entry entry = entries.next();
@@ -211,9 +217,14 @@ final class Exchange extends Recovery implements Runnable {
 
     /** Sends what this connection has not carried yet, as far as its limit allows. */
     private void sendUnsent(long now) {
+        Deque<Entry> heldBack = new ArrayDeque<>();
         while (connection != null && !unsent.isEmpty() && carried < limit()) {
             Entry entry = unsent.poll();
             if (unanswered.get(entry.correlation) != entry) {
+                continue;
+            }
+            if (entry.kind == Requests.AUTH && auth != null) {
+                heldBack.push(entry);
                 continue;
             }
             if (entry.budgetEnd != Long.MAX_VALUE) {
@@ -230,26 +241,33 @@ final class Exchange extends Recovery implements Runnable {
             }
             entry.sent = true;
             entry.sendings++;
-            if (carried == 0) {
-                quietSince = now;
+            if (entry.kind == Requests.AUTH) {
+                // Not counted: it may wait for somebody else, the issuer, and says nothing of the node.
+                auth = entry;
+            } else {
+                if (carried == 0) {
+                    quietSince = now;
+                }
+                carried++;
             }
-            carried++;
             byte[] frames = entry.kind == Requests.AUTH ? Requests.tokenFrames(entry.body, entry.correlation)
                     : Requests.frame(entry.kind, entry.correlation, entry.body);
             if (!connection.send(frames)) {
                 lose(new CatracaException.BrokenProtocol("it answered what it had not read"));
+                return;
             }
         }
+        heldBack.forEach(unsent::addFirst);
     }
 
-    /** Ends what is due. What went out and got nothing says that the connection is dead, although nobody told us. */
+    /** Ends what is due. What went out and got nothing says that the connection is dead, although nobody told us; but for AUTH. */
     private void endExpired(long now) {
         if (now < earliest) {
             return;
         }
         List<Entry> expired = new ArrayList<>(unanswered.values());
         expired.removeIf(entry -> now < entry.due());
-        boolean dead = expired.stream().anyMatch(entry -> entry.sent);
+        boolean dead = expired.stream().anyMatch(entry -> entry.sent && entry.kind != Requests.AUTH);
         expired.forEach(this::expire);
         if (dead && connection != null) {
             lose(new CatracaException.NoAnswer("the server did not answer in time"));
@@ -266,11 +284,8 @@ final class Exchange extends Recovery implements Runnable {
 
     private void finish(Entry entry, Object answer, CatracaException error) {
         unanswered.remove(entry.correlation);
-        if (entry.sent) {
+        if (entry.sent && entry.kind != Requests.AUTH) {
             carried--;
-        }
-        if (entry.before != null && error instanceof CatracaException.Refused) {
-            hello = entry.before;
         }
         callbacks.execute(() -> {
             if (error == null) {
@@ -288,6 +303,12 @@ final class Exchange extends Recovery implements Runnable {
         if (entry == null && refused != null && refused.closing) {
             throw refused;
         }
+        boolean isOfAuth = auth != null && auth.correlation == correlation && (refused != null || answers(Requests.AUTH, answer));
+        if (entry == null && isOfAuth) {
+            // It was given up, and its answer is late.
+            renewed(answer);
+            return;
+        }
         if (entry == null || !entry.sent || refused == null && !answers(entry.kind, answer)) {
             throw new CatracaException.BrokenProtocol("it answered with what nothing asked for");
         }
@@ -297,8 +318,8 @@ final class Exchange extends Recovery implements Runnable {
         }
         failures = 0;
         lastFailure = "";
-        if (answer instanceof Replies.AuthState state) {
-            expiresAtNs = state.expiresAtNs();
+        if (entry.kind == Requests.AUTH) {
+            renewed(answer);
         }
         if (refused == null) {
             finish(entry, answer, null);
@@ -308,6 +329,21 @@ final class Exchange extends Recovery implements Runnable {
         finish(entry, null, entry.sendings > 1 ? refused.afterDoubt() : refused);
         if (refused.closing) {
             throw refused;
+        }
+    }
+
+    /** Takes the answer to AUTH. After OVERLOADED the newer token may still be good. */
+    private void renewed(Object answer) {
+        byte[] greeting = auth.greeting;
+        auth = null;
+        if (answer instanceof Replies.AuthState state) {
+            hello = greeting;
+            expiresAtNs = state.expiresAtNs();
+        } else if (answer instanceof CatracaException.Refused refused && refused.code == ErrorCode.OVERLOADED) {
+            return;
+        }
+        if (newer == greeting) {
+            newer = null;
         }
     }
 

@@ -13,6 +13,8 @@ abstract class Recovery {
     final Route route;
     /** What connections begin with: of the newest credential. */
     byte[] hello;
+    /** The same of a newer one that no server has taken or refused; null where there is none. */
+    byte[] newer;
     /** The connection in use, or null. */
     Connection connection;
     /** What the server said on the latest connection; null before there was one. */
@@ -111,8 +113,22 @@ abstract class Recovery {
         return Math.min(options.silenceNs << Math.min(failures, MAX_DOUBLINGS), options.connectTimeoutNs);
     }
 
+    /** The old credential has come to its end, and there is a newer one. */
+    private boolean turnsToNewer(Exception error) {
+        boolean ended = error instanceof CatracaException.Refused refused && refused.code == ErrorCode.UNAUTHENTICATED;
+        if (!ended || newer == null) {
+            return false;
+        }
+        hello = newer;
+        newer = null;
+        return true;
+    }
+
     private void attemptFailed(CatracaException failed) {
         connecting = false;
+        if (turnsToNewer(failed)) {
+            return;
+        }
         lastFailure = "no connection to " + route.address() + ": " + failed.getMessage();
         route.failed("failed: " + failed.getMessage());
         if (failed instanceof CatracaException.Refused refused && refused.isFinal()) {
@@ -195,6 +211,7 @@ abstract class Recovery {
 
     /** Leaves the connection. What is unanswered waits for the next one. */
     final void lose(Exception error) {
+        turnsToNewer(error);
         route.beginRound();
         if (error instanceof CatracaException.Refused refused && refused.code == ErrorCode.NOT_PRIMARY) {
             route.standby("");

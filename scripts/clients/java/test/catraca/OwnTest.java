@@ -22,6 +22,7 @@ final class OwnTest {
     public static void main(String[] arguments) throws Exception {
         manyThreadsShareAClient();
         aCancelledFutureTakesNothingFromTheOthers();
+        renewalsOfManyThreadsWaitForEachOther();
         closingTellsThoseWhoWait();
         whatCanNotWorkIsThrownAtOnceAndTheCredentialNotShown();
         learnedAddressesAreFewAndTheConfiguredOnesStay();
@@ -108,6 +109,52 @@ final class OwnTest {
             cancelled.countDown();
             assert client.decide(payment(2)).lsn() == 2;
         }
+    }
+
+    private static void renewalsOfManyThreadsWaitForEachOther() throws Exception {
+        int renewals = 5;
+        List<Boolean> early = java.util.Collections.synchronizedList(new ArrayList<>());
+        ServerSocket listener = new ServerSocket(0);
+        Connection.start("fake node", () -> {
+            try (Socket socket = listener.accept()) {
+                DataInputStream input = new DataInputStream(socket.getInputStream());
+                input.readNBytes(128);
+                ByteBuffer body = Requests.buffer(112).put(0, (byte) 1).put(1, (byte) 1).put(2, (byte) 1).put(40, (byte) 1);
+                body.putInt(44, 512).putInt(48, 7);
+                socket.getOutputStream().write(Requests.frame(2, 0, body.array()));
+                for (int number = 0; number < renewals; number++) {
+                    byte[] raw = new byte[512];
+                    input.readFully(raw);
+                    // A second one would be here before this one is answered.
+                    Thread.sleep(50);
+                    early.add(input.available() > 0);
+                    socket.getOutputStream().write(Requests.frame(27, Requests.buffer(raw).getLong(8), new byte[16]));
+                }
+                input.read();
+            } catch (IOException | InterruptedException gone) {
+                // The test says what is missing.
+            }
+        });
+        Options options = Options.of("127.0.0.1:" + listener.getLocalPort()).answerTimeout(Duration.ofMinutes(1));
+        try (Client client = new Client(options)) {
+            List<CompletableFuture<Void>> all = new ArrayList<>();
+            for (int number = 0; number < renewals; number++) {
+                CompletableFuture<Void> renewed = new CompletableFuture<>();
+                all.add(renewed);
+                new Thread(() -> {
+                    try {
+                        client.renew("token");
+                        renewed.complete(null);
+                    } catch (RuntimeException failed) {
+                        renewed.completeExceptionally(failed);
+                    }
+                }).start();
+            }
+            for (CompletableFuture<Void> renewed : all) {
+                renewed.get(FOR_EVER_S, TimeUnit.SECONDS);
+            }
+        }
+        assert early.equals(java.util.Collections.nCopies(renewals, false)) : early;
     }
 
     private static void closingTellsThoseWhoWait() throws Exception {
