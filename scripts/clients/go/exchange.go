@@ -329,14 +329,14 @@ func (x *exchange) accept(correlation uint64, answer interface{}) error {
 	return nil
 }
 
-// renewed takes the answer to AUTH. After Overloaded the newer token may still be good.
+// renewed takes the answer to AUTH. Where the server could not check the newer token, that may be good.
 func (x *exchange) renewed(answer interface{}) {
 	greeting := x.auth.greeting
 	x.auth = nil
 	if state, ok := answer.(authState); ok {
 		x.hello = greeting
 		x.connection.expiresAtNs = uint64(state)
-	} else if refused, ok := answer.(*Refused); ok && refused.Code == Overloaded {
+	} else if refused, ok := answer.(*Refused); ok && refused.Code != Unauthenticated && refused.Code != Forbidden {
 		return
 	}
 	if bytes.Equal(x.newer, greeting) {

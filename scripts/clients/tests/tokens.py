@@ -167,6 +167,7 @@ class Tokens(WithClient):
         def first(peer):
             self.greet(peer, FIRST, 10)
             peer.error(self.read_token(peer)[0], ErrorCode.OVERLOADED, 5)
+            peer.error(self.read_token(peer)[0], ErrorCode.RATE_LIMITED, 5)
             peer.verdict(peer.submit())
 
         def old_has_ended(peer):
@@ -189,8 +190,9 @@ class Tokens(WithClient):
             self.accept(peer, correlation, 30)
 
         self.connect(self.serve(first, old_has_ended, newer, newest), credential=FIRST)
-        said = self.refused(self.driver().ask, "renew", token=SECOND)
-        self.assertEqual((said["type"], said["code"]), ("refused", str(int(ErrorCode.OVERLOADED))))
+        for code in (ErrorCode.OVERLOADED, ErrorCode.RATE_LIMITED):
+            said = self.refused(self.driver().ask, "renew", token=SECOND)
+            self.assertEqual((said["type"], said["code"]), ("refused", str(int(code))))
         self.assertEqual(self.decide(2)["lsn"], "2")
         self.assertEqual(self.decide(3)["lsn"], "3")
         self.assertEqual(self.driver().ask("renew", token=THIRD)["expires_at_ns"], "30")

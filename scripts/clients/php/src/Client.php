@@ -494,14 +494,14 @@ final class Client
         $this->ended[$correlation] = $outcome;
     }
 
-    /** Takes the answer to AUTH. After OVERLOADED the newer token may still be good. */
+    /** Takes the answer to AUTH. Where the server could not check the newer token, that may be good. */
     private function renewed(AuthState|Refused $answer): void
     {
         [[, $greeting], $this->auth] = [$this->auth, null];
         if ($answer instanceof AuthState) {
             $this->hello = $greeting;
             $this->connection->expiresAtNs = $answer->expiresAtNs;
-        } elseif ($answer->error === ErrorCode::Overloaded) {
+        } elseif (!in_array($answer->error, [ErrorCode::Unauthenticated, ErrorCode::Forbidden], true)) {
             return;
         }
         if ($this->newer === $greeting) {

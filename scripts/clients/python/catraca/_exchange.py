@@ -42,6 +42,8 @@ ANSWER_GRACE_S = 0.5
 UNNOTICED_S = 0.001
 # Requests that wait at most, those included that have not been sent: bounds the memory.
 MAX_UNANSWERED = 2 * MAX_IN_FLIGHT
+# Of a token: it is none, or somebody else's. Any other refusal says nothing of it.
+REFUSES_TOKEN = (ErrorCode.UNAUTHENTICATED, ErrorCode.FORBIDDEN)
 # Less of a budget is none: the server counts whole microseconds.
 LEAST_BUDGET_S = 1e-6
 
@@ -245,14 +247,14 @@ class Exchange(Recovery):
         return waits and isinstance(answer, (AuthState, Refused))
 
     def _renewed(self, answer: Answer) -> None:
-        """The server has answered AUTH. After OVERLOADED the newer token may still be good."""
+        """The server has answered AUTH. Where it could not check the newer token, that may be good."""
         assert self._auth is not None, "it was sent over this connection"
         greeting, self._auth = self._auth[1], None
         if isinstance(answer, AuthState):
             self.hello = greeting
             if self.connection is not None:
                 self.connection.expires_at_ns = answer.expires_at_ns
-        elif isinstance(answer, Refused) and answer.code == ErrorCode.OVERLOADED:
+        elif isinstance(answer, Refused) and answer.code not in REFUSES_TOKEN:
             return
         if self.newer == greeting:
             self.newer = None

@@ -48,7 +48,8 @@ impl Exchange {
         self.renewal.newer = Some(Token(token.to_owned()));
     }
 
-    /// Takes an answer to AUTH; `false` where it is none. After OVERLOADED the newer token may still be good.
+    /// Takes an answer to AUTH; `false` where it is none. Where the server could not check the
+    /// newer token, that may be good.
     pub(super) fn renewed(&mut self, correlation: u64, body: &Body) -> bool {
         let is_answer = matches!(body, Body::AuthState { .. } | Body::Error(_));
         let Some((_, token)) =
@@ -56,7 +57,8 @@ impl Exchange {
         else {
             return false;
         };
-        if matches!(body, Body::Error(error) if error.code == ErrorCode::Overloaded) {
+        let refuses = [ErrorCode::Unauthenticated, ErrorCode::Forbidden];
+        if matches!(body, Body::Error(error) if !refuses.contains(&error.code)) {
             return true;
         }
         self.renewal.newer.take_if(|newer| *newer == token);

@@ -332,14 +332,15 @@ final class Exchange extends Recovery implements Runnable {
         }
     }
 
-    /** Takes the answer to AUTH. After OVERLOADED the newer token may still be good. */
+    /** Takes the answer to AUTH. Where the server could not check the newer token, that may be good. */
     private void renewed(Object answer) {
         byte[] greeting = auth.greeting;
         auth = null;
         if (answer instanceof Replies.AuthState state) {
             hello = greeting;
             expiresAtNs = state.expiresAtNs();
-        } else if (answer instanceof CatracaException.Refused refused && refused.code == ErrorCode.OVERLOADED) {
+        } else if (answer instanceof CatracaException.Refused refused && refused.code != ErrorCode.UNAUTHENTICATED
+                && refused.code != ErrorCode.FORBIDDEN) {
             return;
         }
         if (newer == greeting) {
