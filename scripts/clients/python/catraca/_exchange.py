@@ -129,8 +129,8 @@ class Exchange(Recovery):
         self._unsent: Deque[int] = deque()
         # How many went out on this connection and are not answered.
         self._carried = 0
-        # The AUTH that this connection has not answered, given up or not, and what connections begin
-        # with once it is accepted. A server takes no second one before that.
+        # The AUTH that this connection has not answered, given up or not, and what connections
+        # begin with once it is accepted. A server takes no second one before that.
         self._auth: Optional[Tuple[int, bytes]] = None
         # No request is due before this. Saves looking through all at each answer.
         self._earliest = NEVER_S
@@ -247,7 +247,8 @@ class Exchange(Recovery):
         return waits and isinstance(answer, (AuthState, Refused))
 
     def _renewed(self, answer: Answer) -> None:
-        """The server has answered AUTH. Where it could not check the newer token, that may be good."""
+        """The server has answered AUTH. Where it could not check the newer token, that may be
+        good."""
         assert self._auth is not None, "it was sent over this connection"
         greeting, self._auth = self._auth[1], None
         if isinstance(answer, AuthState):
@@ -272,7 +273,8 @@ class Exchange(Recovery):
                 if self._auth is not None:
                     held.append(correlation)
                     continue
-                # Not counted: it may wait for somebody else, the issuer, and says nothing of the node.
+                # Not counted: it may wait for somebody else, the issuer, and says nothing of the
+                # node.
                 self._auth = correlation, self.greeting(body.decode())
                 request.sent = True
                 request.sendings += 1

@@ -125,8 +125,8 @@ class AsyncClient(BaseClient):
         come. Whatever is unanswered stays so. Gives until when it counts, nanoseconds since 1970
         UTC; None for no end. Refused with UNAUTHENTICATED, FORBIDDEN (of another client) or
         OVERLOADED (it can't be checked now): the one before counts until its end. So it does after
-        NoAnswer, and connections come with it until a server has taken the newer one. Renewals wait for
-        each other."""
+        NoAnswer, and connections come with it until a server has taken the newer one. Renewals wait
+        for each other."""
         request = renewal(token)
         self._exchange.offer(token)
         return (await self._ask(request, AuthState)).expires_at_ns or None

@@ -48,8 +48,9 @@ class Asyncio(WithFakeServers):
                 with self.assertRaises(socket.timeout):
                     peer.connection.recv(1)
                 peer.connection.settimeout(20)
+                correlation = int.from_bytes(raw[8:16], "little")
                 state = struct.pack("<Q8x", number + 1)
-                peer.write(frames.frame(frames.Kind.AUTH_STATE, int.from_bytes(raw[8:16], "little"), state))
+                peer.write(frames.frame(frames.Kind.AUTH_STATE, correlation, state))
 
         async def renew():
             async with AsyncClient(self.serve(script)) as client:
