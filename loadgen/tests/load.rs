@@ -306,12 +306,12 @@ fn the_credential_goes_out_without_its_newline() {
     std::fs::write(&path, "an invented token\n").expect("writable");
     assert_sound(&setting.run(|options| options.credential_file = Some(path.clone())));
     assert_eq!(setting.node.credentials(), [b"an invented token", b"an invented token"]);
-    std::fs::write(&path, "x".repeat(65)).expect("writable");
+    std::fs::write(&path, "x".repeat(8_193)).expect("writable");
     assert!(
         setting
             .refused(|options| options.credential_file = Some(path))
             .to_string()
-            .contains("1 to 64")
+            .contains("1 to 8192")
     );
 }
 
