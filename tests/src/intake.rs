@@ -70,7 +70,7 @@ pub fn assert_recorded(data_dir: &Path, answers: &BTreeMap<String, Value>) {
 pub struct World {
     /// Every payment that the broker has confirmed, or may have, by its id.
     pub put: BTreeMap<String, Transaction>,
-    /// Those that were told that it is too late, and are to be put again.
+    /// Those that were told that it is too late, or that their decision came too late, and are to be put again.
     pub late: Vec<String>,
     /// The decision on each, by its id.
     pub decided: BTreeMap<String, Value>,
@@ -103,7 +103,7 @@ impl World {
         let id = answer["transaction_id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         assert!(self.put.contains_key(&id), "nobody asked for {answer}");
         self.answers += 1;
-        if answer["code"] == "DEADLINE" {
+        if ["DEADLINE", "LATE"].iter().any(|code| answer["code"] == **code) {
             if !self.decided.contains_key(&id) {
                 self.late.push(id);
             }

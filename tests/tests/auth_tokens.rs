@@ -223,7 +223,12 @@ fn tokens_of_a_real_issuer_decide_and_a_bound_one_needs_its_certificate() {
     let issuer = Issuer::start(place, "two");
     let new = issuer.token("bank", "decisions:write", None);
     world.connect(&new).expect("its key was fetched").decide(&payment("e", 5)).expect("decided");
-    assert_eq!(refusal(world.connect(&old)), Some(ErrorCode::Unauthenticated));
+    // Whether the issuer still has it is asked every 10 s at most; until then it is told to come again.
+    let began = Instant::now();
+    while refusal(world.connect(&old)) != Some(ErrorCode::Unauthenticated) {
+        assert!(began.elapsed() < PATIENCE, "a key that was withdrawn is never unknown");
+        std::thread::sleep(LOOK_AGAIN * 10);
+    }
     client.decide(&payment("f", 6)).expect("it is connected");
     client.renew(&new).expect("renewed by the new key");
 
@@ -337,7 +342,8 @@ fn while_keys_do_not_come_tokens_wait_and_everybody_else_does_not() {
     client.decide(&payment("b", 1)).expect("decided");
     keys.answers(Vec::new());
     let unknown = new.sign(&claims_of("bank", &[]));
-    assert_eq!(refusal(client.renew(&unknown)), Some(ErrorCode::Unauthenticated));
+    // The issuer may have that key by now: nobody knows.
+    assert_eq!(refusal(client.renew(&unknown)), Some(ErrorCode::Overloaded));
     client.decide(&payment("c", 1)).expect("a refused renewal changes nothing");
     patient(&token).expect("its key is known");
     assert!(keys.asked.load(Ordering::Relaxed) >= 2);

@@ -307,7 +307,7 @@ fn bytes_read(node: &Node) -> u64 {
 #[test]
 fn look_ups_read_what_is_written_and_not_the_rest_of_the_segments() {
     /// As many as a shard lets through at once.
-    const AT_ONCE: u64 = 64;
+    const AT_ONCE: u64 = 48;
     let dir = folder();
     let node = Setup::new(dir.path()).set("segment_mib", 128).start();
     let decision = node.client().decide(&payment("order-1", 1)).expect("decided");

@@ -73,6 +73,7 @@ pub const RULES: &[Rule] = &[
             "tests/src/tls.rs",
             "tests/src/rabbit.rs",
             "tests/src/kafka.rs",
+            "benches/src/bin/intake.rs",
             "benches/zen",
         ],
         words: &["tokio::", "hyper::", "hyper_util::", "tokio_rustls::"],
@@ -115,6 +116,8 @@ pub const RULES: &[Rule] = &[
             "engine/cli/src/commands/demo/doors",
             "tests/src/rabbit.rs",
             "tests/src/kafka.rs",
+            // What decides nothing, beside an intake.
+            "benches/src/bin/intake.rs",
         ],
         words: &["lapin::", "rdkafka::"],
     },
