@@ -70,6 +70,7 @@ fn a_key_that_is_made_up_does_not_make_a_new_one_unknown_for_good() {
         let (known, new) = (Signer::ec("known"), Signer::ec("new"));
         let served = Served::start(whole(&jwks(&[&known]))).await;
         let tokens = served.tokens();
+        assert!(tokens.check(&known.sign(&claims())).await.is_ok(), "its keys are there");
         let made_up = tokens.check(&Signer::ec("made-up").sign(&claims())).await;
         assert_eq!(made_up, Err(Fault::Bad("the issuer has no such key")));
         served.answers(whole(&jwks(&[&known, &new])));
