@@ -44,7 +44,7 @@ pub const MAX_CONTROL_LOOKUPS: usize = MAX_CONTROL_REQUESTS * 3 / 4;
 /// So many of them may be open for a request that helps a cluster (CLUSTER) to be let through: what an operator needs finds
 /// room where look-ups wait.
 pub const MAX_CONTROL_REQUESTS_OF_CLUSTER: usize = MAX_CONTROL_REQUESTS + MAX_CONTROL_REQUESTS / 4;
-/// Tokens of one shard that are being checked at once. A check takes some 60 µs of the control thread, or some seconds
+/// Tokens of one shard that are being checked at once. A check takes some 60 µs of the control thread, or 1.5 s at most
 /// where the issuer's keys have to be fetched; apart from the requests above, so that strangers take no operator's place.
 pub const MAX_TOKEN_CHECKS: usize = 64;
 /// So many of them at most came from one address, or from one network of IPv6: a stranger keeps nobody else out.

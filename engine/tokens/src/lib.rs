@@ -27,6 +27,7 @@ pub use subject::Subject;
 
 use catraca_tls::Digest;
 use issuer::{Issuer, NoKey};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -57,6 +58,24 @@ pub struct Checked {
     pub key: Digest,
     /// Its `exp` and [`LEEWAY_S`], seconds since 1970: from then on it is good for nothing.
     pub until_s: u64,
+}
+
+/// The issuer that settings name: its `iss`, what `aud` must have in it, and where its keys are; `None` where one of them is
+/// missing. `ca_file`: the authorities that vouch for it, PEM; `max_lifetime_s`: how long its tokens may be good, seconds.
+///
+/// # Errors
+/// Its keys can't be asked for there, or no authority can be read.
+pub fn issuer(
+    [issuer, audience, jwks_url]: [Option<&str>; 3],
+    ca_file: Option<&Path>,
+    max_lifetime_s: u64,
+) -> Result<Option<(Source, Expected)>, SourceFault> {
+    let (Some(issuer), Some(audience), Some(url)) = (issuer, audience, jwks_url) else {
+        return Ok(None);
+    };
+    let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
+    let source = Source::new(url, ca_file)?;
+    Ok(Some((source, Expected { issuer, audience, max_lifetime_s })))
 }
 
 /// Checks tokens of one issuer, whose keys it keeps up to date.

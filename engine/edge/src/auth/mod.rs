@@ -11,7 +11,7 @@ pub(crate) mod clients;
 #[cfg(test)]
 mod tests;
 
-pub use catraca_tokens::{Expected, Source, SourceFault};
+pub use catraca_tokens::{Expected, Source, SourceFault, issuer};
 pub use clients::{Client, ClientFault, Clients, Limits};
 
 use crate::caller::{Caller, Digest, Peer};

@@ -15,19 +15,10 @@ impl Config {
     /// # Errors
     /// [`Status::Config`](crate::fatal::Status::Config), naming the setting.
     pub fn issuer(&self) -> Result<Option<(Source, Expected)>, Failure> {
-        let (Some(issuer), Some(audience), Some(url)) =
-            (&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url)
-        else {
-            return Ok(None);
-        };
-        let source = Source::new(url, self.oauth_ca_file.as_deref());
-        let source = source.map_err(|fault| wrong(format!("oauth_jwks_url: {fault}")))?;
-        let expected = Expected {
-            issuer: issuer.clone(),
-            audience: audience.clone(),
-            max_lifetime_s: self.oauth_max_lifetime_s,
-        };
-        Ok(Some((source, expected)))
+        let said = [&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url];
+        let said = said.map(Option::as_deref);
+        catraca_tokens::issuer(said, self.oauth_ca_file.as_deref(), self.oauth_max_lifetime_s)
+            .map_err(|fault| wrong(format!("oauth_jwks_url: {fault}")))
     }
 
     /// What belongs together is given together.

@@ -3,7 +3,7 @@
 use super::clients::ClientEntry;
 use crate::commands::door::{authorities, check_nodes, check_range, secret, wrong};
 use catraca_edge::Options;
-use catraca_edge::auth::{Clients, Expected, Source};
+use catraca_edge::auth::{Clients, Expected, Source, issuer};
 use catraca_edge::receipt::Receipts;
 use catraca_node::config::layers;
 use catraca_node::fatal::Failure;
@@ -208,19 +208,10 @@ impl Config {
     }
 
     fn issuer(&self) -> Result<Option<(Source, Expected)>, Failure> {
-        let (Some(issuer), Some(audience), Some(url)) =
-            (&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url)
-        else {
-            return Ok(None);
-        };
-        let source = Source::new(url, self.oauth_ca_file.as_deref());
-        let source = source.map_err(|fault| wrong(format!("oauth_jwks_url: {fault}")))?;
-        let expected = Expected {
-            issuer: issuer.clone(),
-            audience: audience.clone(),
-            max_lifetime_s: self.oauth_max_lifetime_s,
-        };
-        Ok(Some((source, expected)))
+        let said = [&self.oauth_issuer, &self.oauth_audience, &self.oauth_jwks_url];
+        let said = said.map(Option::as_deref);
+        issuer(said, self.oauth_ca_file.as_deref(), self.oauth_max_lifetime_s)
+            .map_err(|fault| wrong(format!("oauth_jwks_url: {fault}")))
     }
 
     fn tls(&self) -> Result<Option<Tls>, Failure> {
